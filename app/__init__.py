@@ -1,0 +1,1 @@
+"""The training application and the command line."""

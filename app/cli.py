@@ -1,0 +1,260 @@
+"""The command line. Each command imports what it needs, so that `--help` loads nothing heavy."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serving.errors import ServingError
+
+app = typer.Typer(
+    name="hornbill",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train Keras models, export them as proven bundles, predict without TensorFlow.",
+)
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Bundle = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="dist/NAME (its latest version) or dist/NAME/1.")
+]
+
+
+def _examples(*lines: str) -> str:
+    return "Examples:\n\n" + "\n\n".join(f"    {line}" for line in lines)
+
+
+@app.command(
+    epilog=_examples(
+        "hornbill train digits",
+        "hornbill train digits --data mnist.npz --set variant=mlp --set epochs=5",
+        "hornbill train features --data wine --set hidden=64,32 --set optimizer.learning_rate=1e-3",
+        "hornbill train digits --config runs/digits/20260101-120000/config.toml",
+    )
+)
+def train(
+    family: Annotated[str, typer.Argument(help="digits, softmax or features.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="digits8x8, iris, wine, breast_cancer, mnist, or a path: .npz in the layout of "
+            "keras.datasets.mnist, .data of Semeion."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML of settings, such as a run's config.toml.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting; may be given many times."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="0 unless given.")] = None,
+    output: Output = Path("runs"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model and write its run folder."""
+    _load_tensorflow()
+    from app.config import combine_settings, parse_settings
+
+    run_config = combine_settings(family, config, parse_settings(settings or []), data, seed)
+    from app.training import train as train_run
+
+    run = train_run(run_config, output, [] if quiet or as_json else [_training_progress()])
+    if as_json:
+        _print_json({"run": str(run.folder), "metrics": run.metrics})
+    elif not quiet:
+        test = run.metrics["test"]
+        typer.echo(f"test: {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
+        typer.echo(f"run:  {run.folder}")
+        _suggest(f"hornbill export {run.folder}")
+
+
+@app.command(
+    epilog=_examples(
+        "hornbill export runs/digits/20260101-120000",
+        "hornbill export runs/digits/20260101-120000 --name postcodes --output bundles",
+    )
+)
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    name: Annotated[str | None, typer.Option(help="Of the model; its family unless given.")] = None,
+    output: Output = Path("dist"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Export a run as the next version of a bundle, or nothing if the proof fails."""
+    _load_tensorflow()
+    from app.exporting import export_run
+    from serving.bundle import read_manifest
+
+    with _status("exporting and proving", quiet or as_json):
+        bundle = export_run(run, output, name)
+    manifest = read_manifest(bundle)
+    probabilities = [a for a in manifest.proof.agreements if a.output == "probabilities"]
+    largest = max(a.max_absolute_difference for a in probabilities)
+    if as_json:
+        _print_json({"bundle": str(bundle), "samples": manifest.proof.samples, "parity": largest})
+    elif not quiet:
+        typer.echo(
+            f"proof:  SavedModel and ONNX within {largest:.1e} of Keras on "
+            f"{manifest.proof.samples:,} samples of {manifest.proof.source}"
+        )
+        typer.echo(f"bundle: {bundle}")
+        _suggest(f"hornbill verify {bundle.parent}")
+
+
+@app.command(
+    epilog=_examples("hornbill verify dist/digits", "hornbill verify dist/digits/1 --json")
+)
+def verify(bundle: Bundle, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Check a bundle's files, contract and behaviour; exit status 1 if one fails."""
+    from serving.verify import verify_bundle
+
+    checks = verify_bundle(bundle)
+    passed = all(check.passed for check in checks)
+    if as_json:
+        _print_json(
+            {
+                "passed": passed,
+                "checks": [
+                    {"name": c.name, "passed": c.passed, "detail": c.detail} for c in checks
+                ],
+            }
+        )
+    elif not quiet:
+        for check in checks:
+            typer.echo(f"{'PASS' if check.passed else 'FAIL'}  {check.name:9}  {check.detail}")
+        if passed:
+            _suggest(f"hornbill predict {bundle} FILE…")
+    if not passed:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog=_examples(
+        "hornbill predict dist/digits three.png seven.jpg",
+        "hornbill predict dist/digits scans/*.png --json",
+        "hornbill predict dist/softmax flowers.csv",
+    )
+)
+def predict(
+    bundle: Bundle,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="Images; CSV for a model of rows.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Predict files with a bundle: a table, or with --json one object a line."""
+    from serving.inputs import read_inputs
+    from serving.predictor import Predictor
+
+    predictor = Predictor.load(bundle)
+    inputs, names = read_inputs(files, predictor.manifest)
+    prediction = predictor.predict(inputs)
+    rows = zip(names, prediction.labels, prediction.probabilities.tolist(), strict=True)
+    if as_json:
+        for name, label, row in rows:
+            by_label = dict(zip(predictor.manifest.labels, row, strict=True))
+            _print_json({"file": name, "label": label, "probabilities": by_label})
+        return
+    width = max(map(len, names))
+    typer.echo(f"{'file':{width}}  label  probability")
+    for name, label, row in rows:
+        typer.echo(f"{name:{width}}  {label:5}  {max(row):.4f}")
+
+
+@app.command(epilog=_examples("hornbill demo", "hornbill demo --output /tmp/demo"))
+def demo(output: Output = Path()) -> None:
+    """Run the main job in about a minute: train, export, verify, predict, compare."""
+    _load_tensorflow()
+    from rich.console import Console
+
+    from app.demo import run_demo
+
+    result = run_demo(output / "runs", output / "dist", Console())
+    model_folder = result.bundle.parent
+    typer.echo("Next:")
+    for command in (
+        f"hornbill verify {model_folder}",
+        f"hornbill predict {model_folder} YOUR_DIGIT.png",
+        "hornbill train digits --set variant=mlp",
+    ):
+        typer.echo(f"  {command}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line: 0 done, 1 a check failed, 2 the input was wrong, 130 interrupted.
+
+    Args:
+        arguments: what follows `hornbill`; the process' own arguments if None.
+
+    Raises:
+        SystemExit: always, with the status.
+    """
+    try:
+        sys.exit(app(arguments, standalone_mode=False))
+    except _CLICK_ERROR as error:
+        _fail(" ".join(error.format_message().split()), error.exit_code)
+    except (ServingError, ValueError) as error:
+        if not _is_ours(error):
+            raise
+        _fail(str(error), 1 if type(error).__name__ == "ProofError" else 2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("app", "export", "models", "serving"):
+            raise
+        _fail(
+            f"This command needs the package {error.name}. "
+            "Install it with: pip install 'hornbill[train]'.",
+            2,
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Interrupted.", 130)
+
+
+# Typer's copy of click, or click itself: which one depends on Typer's release.
+_CLICK_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def _is_ours(error: Exception) -> bool:
+    return type(error).__module__.split(".")[0] in ("app", "export", "serving")
+
+
+def _fail(message: str, status: int) -> None:
+    typer.echo(f"hornbill: {message}", err=True)
+    sys.exit(status)
+
+
+def _load_tensorflow() -> None:
+    from app.quiet import import_tensorflow_quietly
+
+    import_tensorflow_quietly()
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def _suggest(command: str) -> None:
+    typer.echo(f"next: {command}")
+
+
+def _training_progress() -> Any:
+    from app.progress import TrainingProgress
+
+    return TrainingProgress()
+
+
+def _status(text: str, hidden: bool) -> Any:
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
+    return nullcontext() if hidden else Console(stderr=True).status(text)

@@ -1,0 +1,221 @@
+"""The complete configuration of a run: read from settings, written as TOML.
+
+Outside, keys are flat (`variant`, `epochs`, `optimizer.learning_rate`); inside, those of the model
+and those of the training are two dataclasses. This module is the one place that knows both.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import TypeAdapter, ValidationError
+
+from models.checks import check_choice, suggest
+
+from .errors import ConfigError
+from .families import FAMILIES, ModelConfig
+from .settings import TrainingConfig
+
+# The data decides these; a setting that contradicted it could only be wrong.
+DECIDED_BY_DATA = ("num_classes", "num_columns", "input_shape")
+RUN_KEYS = ("family", "data", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that a run depends on.
+
+    Attributes:
+        family: one of `FAMILIES`.
+        data: a named source or a path.
+        seed: of the split, the weights, the order of samples and dropout.
+        model: the model's configuration; the data fills in its sizes.
+        training: the training's configuration.
+
+    Example:
+        >>> config = make_config("digits", {"variant": "mlp", "optimizer.learning_rate": 1e-3})
+        >>> config.model.variant, config.training.optimizer.learning_rate
+        ('mlp', 0.001)
+    """
+
+    family: str
+    data: str
+    seed: int
+    model: ModelConfig
+    training: TrainingConfig
+
+
+def make_config(
+    family: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    data: str | None = None,
+    seed: int = 0,
+) -> RunConfig:
+    """Return the family's defaults with settings applied.
+
+    Args:
+        family: `digits`, `softmax` or `features`.
+        settings: values by flat key, such as `{"optimizer.learning_rate": 1e-3}`; text is turned
+            into the type that the key wants.
+        data: a named source or a path; the family's own if None.
+        seed: of the split, the weights, the order of samples and dropout.
+
+    Raises:
+        ConfigError: the family or a key is unknown, or a value is mistyped or out of range.
+    """
+    try:
+        check_choice("family", family, FAMILIES)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    defaults = FAMILIES[family]
+    model_keys = _settable(defaults.model)
+    known = {**model_keys, **_settable(defaults.training)}
+    changes: dict[str, Any] = {"model": {}, "training": {}}
+    for key, value in (settings or {}).items():
+        if key not in known:
+            raise ConfigError(f"{key!r} is no setting of {family}.{suggest(key, known)}")
+        is_one_of_many = isinstance(known[key], tuple) and not isinstance(value, list | tuple)
+        part = changes["model" if key in model_keys else "training"]
+        part[key] = [value] if is_one_of_many else value
+    return RunConfig(
+        family=family,
+        data=defaults.source if data is None else data,
+        seed=seed,
+        model=_change(defaults.model, changes["model"]),
+        training=_change(defaults.training, changes["training"]),
+    )
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """Read `key=value` texts: values are TOML, or bare text, or a list with commas.
+
+    Raises:
+        ConfigError: a text has no `=`.
+
+    Example:
+        >>> parse_settings(["epochs=3", "hidden=64,32", "variant=mlp"])
+        {'epochs': 3, 'hidden': ['64', '32'], 'variant': 'mlp'}
+    """
+    settings = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(f"A setting must be key=value. Received: {pair!r}.")
+        settings[key.strip()] = _parse_value(text.strip())
+    return settings
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Return the settings of a TOML file by flat key.
+
+    Raises:
+        ConfigError: the file is missing or no TOML.
+    """
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} must be readable. Received: {error.strerror}.") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} must be TOML. Received: {error}.") from None
+    return _flatten(tables)
+
+
+def combine_settings(
+    family: str | None,
+    file: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data: str | None = None,
+    seed: int | None = None,
+) -> RunConfig:
+    """Return a configuration from a TOML file and from what overrides it.
+
+    Args:
+        family: the family; None takes the file's.
+        file: a TOML of settings, which may name `family`, `data` and `seed` too.
+        settings: values by flat key, which come before the file's.
+        data: a source, which comes before the file's.
+        seed: which comes before the file's.
+
+    Raises:
+        ConfigError: the file cannot be read or is of another family, or a setting is wrong.
+    """
+    from_file = read_config_file(file) if file else {}
+    own_family = from_file.pop("family", family)
+    if family is not None and own_family != family:
+        raise ConfigError(
+            f"{file} must be of the family {family!r}. Received: family={own_family!r}."
+        )
+    own_data, own_seed = from_file.pop("data", None), from_file.pop("seed", 0)
+    for key, value, kind in (("data", own_data, str | None), ("seed", own_seed, int)):
+        if not isinstance(value, kind):
+            raise ConfigError(f"{key} must be {kind}. Received: {key}={value!r} in {file}.")
+    return make_config(
+        own_family,
+        {**from_file, **(settings or {})},
+        data=own_data if data is None else data,
+        seed=own_seed if seed is None else seed,
+    )
+
+
+def flat_config(config: RunConfig) -> dict[str, Any]:
+    """Return every setting of a run by flat key, in the order in which people look for them."""
+    run = {key: getattr(config, key) for key in RUN_KEYS}
+    return {**run, **_settable(config.model), **_settable(config.training)}
+
+
+def config_toml(config: RunConfig) -> str:
+    """Return the complete configuration as TOML, from which the run can be repeated."""
+    tables: dict[str, Any] = {}
+    for key, value in flat_config(config).items():
+        table, _, name = key.rpartition(".")
+        (tables.setdefault(table, {}) if table else tables)[name] = value
+    return tomli_w.dumps(tables)
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return [item.strip() for item in text.split(",")] if "," in text else text
+
+
+def _flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _settable(config: Any) -> dict[str, Any]:
+    values = {key: value for key, value in asdict(config).items() if key not in DECIDED_BY_DATA}
+    return _flatten(values)
+
+
+def _change(config: Any, changes: Mapping[str, Any]) -> Any:
+    """Return `config` with changes by flat key, converted and checked by its dataclass."""
+    own = {key: value for key, value in changes.items() if "." not in key}
+    for field in fields(config):
+        nested = getattr(config, field.name)
+        if is_dataclass(nested):
+            prefix = f"{field.name}."
+            inner = {k.removeprefix(prefix): v for k, v in changes.items() if k.startswith(prefix)}
+            config = replace(config, **{field.name: _change(nested, inner)})
+    try:
+        return TypeAdapter(type(config)).validate_python({**asdict(config), **own})
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error)) from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    if "error" in problem.get("ctx", {}):  # raised by the dataclass itself, already a sentence
+        return str(problem["ctx"]["error"])
+    key = ".".join(str(part) for part in problem["loc"])
+    return f"{key}: {problem['msg']}. Received: {key}={problem['input']!r}."

@@ -1,0 +1,1 @@
+"""Data: named sources and files, splits that never overlap, tf.data pipelines."""

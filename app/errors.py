@@ -1,0 +1,23 @@
+"""The errors of `app`, each one line: the rule, the value received, the mend.
+
+AppError (also a ValueError)
+├── ConfigError    a setting is unknown or out of range
+├── DataError      a data source cannot be used
+└── RunError       a run's folder is missing, unfinished or changed
+"""
+
+
+class AppError(ValueError):
+    """Anything that this package reports. What was on disk before is untouched."""
+
+
+class ConfigError(AppError):
+    """A setting is unknown, mistyped or out of range."""
+
+
+class DataError(AppError):
+    """A data source is unknown, unreadable or does not hold what it must."""
+
+
+class RunError(AppError):
+    """A run's folder is missing, unfinished, or its data has changed."""

@@ -1,0 +1,25 @@
+"""Times calls against each other, in turn, so that a machine's drift meets them alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+
+def median_ms(
+    calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3
+) -> dict[str, float]:
+    """Return the median wall time of each call in milliseconds.
+
+    Args:
+        calls: what to time, by name.
+        rounds: how often each is called; every round calls each once.
+        warm_up: rounds that are not counted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(warm_up + rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if turn >= warm_up:
+                times[name].append(1000 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}

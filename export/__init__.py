@@ -1,0 +1,14 @@
+"""From a trained Keras model to a bundle that proves itself."""
+
+from .bundle import ModelFacts, export_bundle
+from .errors import ExportError, ProofError
+from .samples import Samples, with_edge_cases
+
+__all__ = [
+    "ExportError",
+    "ModelFacts",
+    "ProofError",
+    "Samples",
+    "export_bundle",
+    "with_edge_cases",
+]

@@ -1,0 +1,147 @@
+"""Writes the model card: README.md of a version, with Hugging Face front matter."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from serving.bundle import CHECKSUMS, GOLDEN, MANIFEST, MODEL
+from serving.manifest import Manifest, TensorSpec
+
+_FILES = {
+    MODEL: "the model for ONNX Runtime, preprocessing inside",
+    "saved_model.pb": "the same function for TensorFlow, weights in `variables/`",
+    GOLDEN: "samples and Keras' answers to them, in ONNX's own test layout",
+    MANIFEST: "signature, labels, evidence and origin, for machines",
+    CHECKSUMS: "SHA-256 of every other file: `sha256sum -c SHA256SUMS`",
+}
+
+
+def write_card(manifest: Manifest, figures: Sequence[str], folder: Path) -> None:
+    """Write `README.md` into `folder`, with the named pictures of `figures/`."""
+    sections = (
+        _front_matter(manifest),
+        f"# {manifest.name}, version {manifest.version}\n",
+        _summary(manifest),
+        _signature(manifest),
+        _usage(manifest),
+        _evidence(manifest),
+        _pictures(figures),
+        _training(manifest),
+        _listing(),
+    )
+    (folder / "README.md").write_text("\n".join(filter(None, sections)), "utf-8")
+
+
+def _front_matter(manifest: Manifest) -> str:
+    task = "tabular-classification" if manifest.columns else "image-classification"
+    return (
+        f"---\nlibrary_name: onnx\npipeline_tag: {task}\n"
+        "tags:\n- onnx\n- keras\n- hornbill\n"
+        "model-index:\n"
+        f"- name: {manifest.name}\n  results:\n  - task:\n      type: {task}\n"
+        f"    dataset:\n      name: {_quoted(manifest.data['source'])}\n      type: "
+        f"{_quoted(manifest.data['source'])}\n      split: test\n    metrics:\n"
+        + "".join(
+            f"    - type: {name}\n      value: {value:.6f}\n"
+            for name, value in manifest.metrics.items()
+        )
+        + "---\n"
+    )
+
+
+def _quoted(value: object) -> str:
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _summary(manifest: Manifest) -> str:
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in manifest.metrics.items())
+    return (
+        f"A `{manifest.family}` model of {manifest.parameters:,} parameters for "
+        f"{len(manifest.labels)} classes: {', '.join(manifest.labels)}.\n\n"
+        f"On {manifest.proof.source} ({manifest.proof.samples:,} samples): {metrics}.\n"
+    )
+
+
+def _signature(manifest: Manifest) -> str:
+    rows = [("input", spec) for spec in manifest.inputs]
+    rows += [("output", spec) for spec in manifest.outputs]
+    body = _table(
+        ("", "name", "dtype", "shape"),
+        [(role, f"`{spec.name}`", spec.dtype, _shape(spec)) for role, spec in rows],
+    )
+    columns = f"\nColumns, in order: {', '.join(manifest.columns)}.\n" if manifest.columns else ""
+    steps = "".join(f"{n}. `{step}`\n" for n, step in enumerate(manifest.preprocessing, start=1))
+    inside = f"\nThe graph prepares the raw input itself:\n\n{steps}" if steps else ""
+    return f"## Signature\n\n{body}{columns}{inside}"
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "[" + ", ".join(map(str, spec.shape)) + "]"
+
+
+def _usage(manifest: Manifest) -> str:
+    (spec,) = manifest.inputs
+    shape = ", ".join(["1", *map(str, spec.shape[1:])])
+    return f"""## Use
+
+With ONNX Runtime alone:
+
+```python
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("{MODEL}")
+{spec.name} = np.zeros(({shape}), np.{spec.dtype})
+(probabilities,) = session.run(["probabilities"], {{"{spec.name}": {spec.name}}})
+print(probabilities.argmax(axis=1))
+```
+
+Checked on your machine, from the folder above this one: `hornbill verify {manifest.version}`.
+"""
+
+
+def _evidence(manifest: Manifest) -> str:
+    proof = manifest.proof
+    rows = [
+        (
+            item.artifact,
+            f"`{item.output}`",
+            str(item.batch_size),
+            f"{item.max_absolute_difference:.1e}",
+            "" if item.top1_agreement is None else f"{item.top1_agreement:.0%}",
+        )
+        for item in proof.agreements
+    ]
+    heads = ("artifact", "output", "batch size", "largest difference from Keras", "top-1 equal")
+    return (
+        f"## Proof\n\nEach artifact was run on all {proof.samples:,} samples of {proof.source}, "
+        f"and on edge cases ({', '.join(proof.edge_cases)}), against `keras.Model.predict`. "
+        f"Allowed is {proof.tolerance:g} of the larger of 1 and the output's largest magnitude; "
+        f"past it nothing is published.\n\n{_table(heads, rows)}"
+    )
+
+
+def _pictures(figures: Sequence[str]) -> str:
+    return "".join(
+        f"![{Path(name).stem.replace('_', ' ')}](figures/{name})\n\n" for name in figures
+    )
+
+
+def _training(manifest: Manifest) -> str:
+    settings = _table(
+        ("setting", "value"), [(f"`{k}`", f"`{v}`") for k, v in manifest.config.items()]
+    )
+    versions = ", ".join(f"{name} {number}" for name, number in manifest.environment.items())
+    return (
+        f"## Training\n\nData: `{manifest.data['source']}`, SHA-256 "
+        f"`{manifest.data['sha256']}`.\n\n{settings}\nMade {manifest.created} with {versions}.\n"
+    )
+
+
+def _listing() -> str:
+    rows = [(f"`{name}`", purpose) for name, purpose in _FILES.items()]
+    return f"## Files\n\n{_table(('file', 'what it is'), rows)}"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

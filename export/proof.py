@@ -1,0 +1,112 @@
+"""Proves that Keras, the SavedModel and the ONNX graph compute one function."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from serving.bundle import MODEL
+from serving.manifest import Agreement, Proof
+from serving.session import open_session
+
+from .errors import ProofError
+from .inference import InferenceFunction
+from .samples import EDGE_CASES, Samples
+from .saved_model import load_saved_model
+
+BATCH_SIZES = (1, 2, 7, 64)
+# Of probabilities, absolute: float32 sums in another order differ by about 1e-7 a layer, and the
+# nets here reach 1e-6; a wrong layer shows as 1e-3 and more.
+TOLERANCE = 1e-5
+
+Outputs = dict[str, np.ndarray]
+Run = Callable[[np.ndarray], Outputs]
+
+
+def prove(
+    inference: InferenceFunction, folder: Path, samples: Samples, tolerance: float = TOLERANCE
+) -> Proof:
+    """Run every sample through every artifact at several batch sizes, and compare.
+
+    Keras runs as `keras.Model.predict`; the SavedModel and the ONNX graph as read back from
+    `folder`, where they were written.
+
+    Args:
+        inference: the traced model.
+        folder: of the version being made.
+        samples: what to run.
+        tolerance: largest difference allowed, as a share of the larger of 1 and the output's
+            largest magnitude.
+
+    Raises:
+        ProofError: an output differs by more, or a sample has another most probable class.
+    """
+    artifacts = {"saved_model": _saved_model(inference, folder), "onnx": _onnx(inference, folder)}
+    agreements = []
+    for batch_size in BATCH_SIZES:
+        expected = inference.model.predict(samples.inputs, batch_size=batch_size, verbose=0)
+        for artifact, run in artifacts.items():
+            received = run_in_batches(run, samples.inputs, batch_size)
+            for name in expected:
+                agreement = compare(artifact, name, batch_size, expected[name], received[name])
+                _require(agreement, tolerance * max(1.0, float(np.abs(expected[name]).max())))
+                agreements.append(agreement)
+    return Proof(samples.source, len(samples), EDGE_CASES, tolerance, tuple(agreements))
+
+
+def run_in_batches(run: Run, inputs: np.ndarray, batch_size: int) -> Outputs:
+    """Return the outputs for all inputs, run `batch_size` at a time."""
+    starts = range(0, len(inputs), batch_size)
+    batches = [run(inputs[start : start + batch_size]) for start in starts]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def compare(
+    artifact: str, output: str, batch_size: int, expected: np.ndarray, received: np.ndarray
+) -> Agreement:
+    """Return how far `received` is from `expected`; NaN in either counts as infinitely far."""
+    difference = np.abs(received - expected).max()
+    top1 = None
+    if output == "probabilities":
+        top1 = float((received.argmax(axis=1) == expected.argmax(axis=1)).mean())
+    largest = float(difference) if np.isfinite(difference) else float("inf")
+    return Agreement(artifact, output, batch_size, largest, top1)
+
+
+def _require(agreement: Agreement, allowed: float) -> None:
+    where = f"{agreement.artifact} at batch size {agreement.batch_size}"
+    if agreement.max_absolute_difference > allowed:
+        raise ProofError(
+            f"{agreement.output} of every artifact must be within {allowed:.1e} of Keras'. "
+            f"Received: {agreement.max_absolute_difference:.1e} from {where}. "
+            "Nothing was published."
+        )
+    if agreement.top1_agreement not in (None, 1.0):
+        raise ProofError(
+            "Every sample must have the same most probable class in every artifact. "
+            f"Received: {agreement.top1_agreement:.2%} of them from {where}. Nothing was published."
+        )
+
+
+def _saved_model(inference: InferenceFunction, folder: Path) -> Run:
+    function = load_saved_model(folder)
+    (spec,) = inference.inputs
+
+    def run(batch: np.ndarray) -> Outputs:
+        answers = function(**{spec.name: tf.constant(batch)})
+        return {name: keras.ops.convert_to_numpy(value) for name, value in answers.items()}
+
+    return run
+
+
+def _onnx(inference: InferenceFunction, folder: Path) -> Run:
+    session = open_session((folder / MODEL).read_bytes())
+    (spec,) = inference.inputs
+    names = [output.name for output in inference.outputs]
+
+    def run(batch: np.ndarray) -> Outputs:
+        return dict(zip(names, session.run(names, {spec.name: batch}), strict=True))
+
+    return run

@@ -1,0 +1,30 @@
+"""Writes and runs the SavedModel."""
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from .inference import InferenceFunction
+
+SIGNATURE = "serving_default"
+
+
+def write_saved_model(inference: InferenceFunction, folder: Path) -> None:
+    """Write `saved_model.pb`, `variables/` and `fingerprint.pb` into `folder`.
+
+    The signature `serving_default` has the model's own names of inputs and outputs.
+    """
+    module = tf.Module()
+    module.weights = [variable.value for variable in inference.model.variables]
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: inference.function})
+    (folder / "assets").rmdir()  # always empty, and a checksum list cannot hold a folder
+
+
+def load_saved_model(folder: Path) -> Any:
+    """Return the signature of a SavedModel, called with keyword arguments, on the CPU."""
+    with tf.device("/CPU:0"):
+        loaded = tf.saved_model.load(str(folder))
+    function = loaded.signatures[SIGNATURE]
+    function.keep_alive = loaded  # the signature alone does not hold the variables
+    return function

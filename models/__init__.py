@@ -1,0 +1,17 @@
+"""Keras functional models, each a function from a frozen configuration to a `keras.Model`.
+
+Keras alone is imported here, so the models build, train and load on any Keras backend.
+"""
+
+from .digits import DigitNetConfig, digit_net
+from .features import FeatureExtractorConfig, feature_extractor
+from .softmax import SoftmaxClassifierConfig, softmax_classifier
+
+__all__ = [
+    "DigitNetConfig",
+    "FeatureExtractorConfig",
+    "SoftmaxClassifierConfig",
+    "digit_net",
+    "feature_extractor",
+    "softmax_classifier",
+]

@@ -1,0 +1,39 @@
+"""Checks of configuration values, each with an error that names the value and the mend."""
+
+import difflib
+from collections.abc import Collection, Iterable
+
+
+def suggest(name: str, choices: Iterable[str]) -> str:
+    """Return `" Did you mean 'x'?"` for the choice closest to `name`, or nothing."""
+    close = difflib.get_close_matches(name, list(choices), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    """Raise `ValueError` with a suggestion unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(
+            f"{name} must be one of {', '.join(choices)}. "
+            f"Received: {name}={value!r}.{suggest(str(value), choices)}"
+        )
+
+
+def check_at_least(name: str, value: float, minimum: float) -> None:
+    """Raise `ValueError` unless `value` is at least `minimum` (NaN is not)."""
+    if not value >= minimum:
+        raise ValueError(f"{name} must be at least {minimum:g}. Received: {name}={value!r}.")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Raise `ValueError` unless `value` lies in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1. Received: {name}={value!r}.")
+
+
+def check_sizes(name: str, sizes: Collection[int]) -> None:
+    """Raise `ValueError` unless `sizes` holds one or more whole numbers above 0."""
+    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError(
+            f"{name} must be one or more whole numbers above 0. Received: {name}={tuple(sizes)!r}."
+        )

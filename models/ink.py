@@ -1,0 +1,135 @@
+"""Preprocessing of digit images inside the graph: polarity, contrast, size and place of the ink.
+
+Each decision (which polarity, which box) compares numbers that every runtime computes alike;
+everything after a decision is continuous, so that rounding stays rounding and an exported graph
+agrees with Keras.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from .checks import check_choice
+
+# In grey levels: the noise of a blank scan is not stretched into strokes.
+MINIMUM_CONTRAST = 16.0
+# Ink is k/r with whole k and r below 256, and 257/1024 lies at least 3.8e-6 from each such ratio:
+# no runtime's rounding moves a pixel across.
+INK_THRESHOLD = 257 / 1024
+# A ramp instead of a step: a step would turn a rounding error of 1e-7 into a whole pixel.
+BINARISING_SLOPE = 8.0
+
+
+@keras.saving.register_keras_serializable(package="hornbill")
+class InkLevel(keras.layers.Layer):
+    """Turns an image of either polarity and any contrast into ink: 0 is paper, 1 the darkest ink.
+
+    Paper is what the border shows: a border lighter than halfway between the darkest and the
+    lightest pixel means dark ink on light paper. The sums are of whole numbers below 2**24,
+    exact in float32.
+
+    Input shape: uint8 `(batch, height, width)`.
+    Output shape: float32 `(batch, height, width)` in [0, 1]; a flat image becomes 0.
+    """
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Weigh border pixels 1 and inner pixels 0."""
+        self._border = np.ones(input_shape[1:], "float32")
+        self._border[1:-1, 1:-1] = 0
+        super().build(input_shape)
+
+    def call(self, image: Any) -> Any:
+        """Return the ink of `image`."""
+        grey = ops.cast(image, "float32")
+        darkest = ops.min(grey, axis=(1, 2), keepdims=True)
+        lightest = ops.max(grey, axis=(1, 2), keepdims=True)
+        border_sum = ops.sum(grey * self._border, axis=(1, 2), keepdims=True)
+        is_light = border_sum > 0.5 * float(self._border.sum()) * (darkest + lightest)
+        contrast = lightest - darkest
+        paper = darkest + ops.cast(is_light, "float32") * contrast
+        return ops.abs(grey - paper) / ops.maximum(contrast, MINIMUM_CONTRAST)
+
+
+@keras.saving.register_keras_serializable(package="hornbill")
+class FitInk(keras.layers.Layer):
+    """Scales the box around the ink to `ink_size` and puts the ink in the middle.
+
+    A digit of any size at any place then looks like a training sample. MNIST was made so (LeCun
+    et al., 1998): a box of 20x20, its aspect kept, centred by mass in 28x28. Resampling is two
+    matrix products a sample, with triangle kernels that widen when the image shrinks.
+
+    Input shape: float32 `(batch, side, side)`, ink in [0, 1].
+    Output shape: float32 `(batch, size, size)`.
+
+    Args:
+        size: pixels along each side of the result.
+        ink_size: pixels along the longer side of the ink's box in the result.
+        centre: what lies in the middle of the result: the centre of `mass`, or of the `box`,
+            which lets the box fill the result.
+    """
+
+    def __init__(self, size: int, ink_size: int, centre: str = "mass", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_choice("centre", centre, ("mass", "box"))
+        self.size = size
+        self.ink_size = ink_size
+        self.centre = centre
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that rebuild the layer."""
+        own = {"size": self.size, "ink_size": self.ink_size, "centre": self.centre}
+        return {**super().get_config(), **own}
+
+    def call(self, ink: Any) -> Any:
+        """Return `ink` scaled and centred."""
+        side = ink.shape[1]
+        index = np.arange(side, dtype="float32")
+        first, end = _ink_box(ink, index)
+        longest = ops.max(end - first, axis=1, keepdims=True)  # (batch, 1), below 0 if blank
+        centre = 0.5 * (first + end) if self.centre == "box" else _centre_of_mass(ink, index)
+        # Source pixels per pixel of the result, (batch, 1, 1).
+        step = ops.expand_dims(ops.maximum(longest, 1.0) / self.ink_size, 2)
+
+        offset = np.arange(self.size, dtype="float32") + 0.5 - self.size / 2
+        position = ops.expand_dims(centre, 2) + step * offset  # (batch, 2, size)
+        width = ops.expand_dims(ops.maximum(step, 1.0), 3)
+        distance = ops.abs(ops.expand_dims(position, 3) - (index + 0.5))
+        kernel = ops.relu(width - distance) / (width * width)  # (batch, 2, size, side)
+        from_rows, from_columns = ops.unstack(kernel, axis=1)
+        return ops.matmul(from_rows, ops.matmul(ink, ops.transpose(from_columns, (0, 2, 1))))
+
+
+def _along_both_axes(reduce: Callable[..., Any], ink: Any) -> Any:
+    """Reduce each row, and each column: `(batch, side, side)` to `(batch, 2, side)`."""
+    return ops.stack([reduce(ink, axis=2), reduce(ink, axis=1)], axis=1)
+
+
+def _ink_box(ink: Any, index: np.ndarray) -> tuple[Any, Any]:
+    """Return where the ink begins and ends, each `(batch, 2)` for rows and columns."""
+    inked = ops.cast(_along_both_axes(ops.max, ink) > INK_THRESHOLD, "float32")
+    first = len(index) - ops.max(inked * (len(index) - index), axis=2)
+    end = ops.max(inked * (index + 1), axis=2)
+    return first, end
+
+
+def _centre_of_mass(ink: Any, index: np.ndarray) -> Any:
+    """Return the centre of the ink, `(batch, 2)` for rows and columns; 0 without ink."""
+    mass = _along_both_axes(ops.sum, ink)
+    total = ops.maximum(ops.sum(mass, axis=2), 1e-3)
+    return ops.sum(mass * (index + 0.5), axis=2) / total
+
+
+@keras.saving.register_keras_serializable(package="hornbill")
+class Binarise(keras.layers.Layer):
+    """Turns grey ink into ink (1) and no ink (0), with a short ramp around one half.
+
+    Input shape: float32, any, in [0, 1].
+    Output shape: the same.
+    """
+
+    def call(self, ink: Any) -> Any:
+        """Return `ink` pushed to 0 and 1."""
+        return ops.clip((ink - 0.5) * BINARISING_SLOPE + 0.5, 0.0, 1.0)

@@ -1,0 +1,18 @@
+"""The errors of `serving`, each one line: the rule, the value received, the mend.
+
+ServingError
+└── InputError (also a ValueError)    what was handed in cannot be used
+    └── ManifestError                 it is a bundle, and it is missing, broken or changed
+"""
+
+
+class ServingError(Exception):
+    """Anything that this package reports."""
+
+
+class InputError(ServingError, ValueError):
+    """An array, image, file or path cannot be used. Nothing was changed by the call."""
+
+
+class ManifestError(InputError):
+    """A bundle is missing, unreadable, changed or contradicts itself."""

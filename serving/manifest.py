@@ -1,0 +1,133 @@
+"""The manifest of a bundle: what an exported model says of itself, and the proof of it.
+
+The schema lives with the reader; `export/` writes what is defined here.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from .errors import ManifestError
+from .schema import decode
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of the model.
+
+    Attributes:
+        name: its name in the ONNX graph and in the SavedModel's signature.
+        dtype: numpy's name of its type.
+        shape: its axes, each a size or the name of a variable axis (`batch`).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far one artifact's output is from Keras' at one batch size.
+
+    Attributes:
+        artifact: `saved_model` or `onnx`.
+        output: name of the output.
+        batch_size: samples in a call.
+        max_absolute_difference: the largest over all samples.
+        top1_agreement: share of the samples with the same most probable class, which must be
+            1.0; None for outputs that are no probabilities.
+    """
+
+    artifact: str
+    output: str
+    batch_size: int
+    max_absolute_difference: float
+    top1_agreement: float | None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """That the artifacts compute one function.
+
+    Attributes:
+        source: where the samples came from.
+        samples: how many there were, edge cases not counted.
+        edge_cases: images or rows made to be hard.
+        tolerance: largest difference allowed, as a share of the larger of 1 and the output's
+            largest magnitude: absolute on probabilities.
+        agreements: what was measured.
+    """
+
+    source: str
+    samples: int
+    edge_cases: tuple[str, ...]
+    tolerance: float
+    agreements: tuple[Agreement, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    Attributes:
+        format_version: of this schema.
+        name: the model's name.
+        version: the model's version, from 1.
+        family: the function that built the model.
+        created: when, UTC, ISO 8601.
+        inputs: the raw inputs; preprocessing is inside the graph.
+        outputs: the answers.
+        labels: name of each class, in the order of `probabilities`.
+        columns: name of each column of `inputs`; empty for images.
+        preprocessing: the layers that prepare the input inside the graph, in order.
+        parameters: number of weights.
+        metrics: measured on the test split, such as `accuracy`.
+        config: the training configuration, keys as in `config.toml`.
+        data: the training data: source, SHA-256, number of samples in each split.
+        opset: of the ONNX graph.
+        environment: versions and machine that made the bundle.
+        proof: that the artifacts agree.
+    """
+
+    format_version: int
+    name: str
+    version: int
+    family: str
+    created: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...]
+    columns: tuple[str, ...]
+    preprocessing: tuple[str, ...]
+    parameters: int
+    metrics: dict[str, float]
+    config: dict[str, object]
+    data: dict[str, object]
+    opset: int
+    environment: dict[str, str]
+    proof: Proof
+
+    def to_json(self) -> str:
+        """Return the manifest as the text of `manifest.json`."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Manifest":
+        """Read the text of `manifest.json`.
+
+        Raises:
+            ManifestError: it is no JSON, of another format version, or lacks or mistypes a key.
+        """
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise ManifestError(f"manifest.json must be JSON. Received: {error}.") from None
+        received = value.get("format_version") if isinstance(value, dict) else None
+        if received != FORMAT_VERSION:
+            raise ManifestError(
+                f"manifest.json must have format_version {FORMAT_VERSION}. "
+                f"Received: format_version={received!r}."
+            )
+        return decode(cls, value, "manifest.json")

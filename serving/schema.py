@@ -1,0 +1,58 @@
+"""Reads JSON values into frozen dataclasses, strictly.
+
+A few lines of our own, because receivers of a bundle check it with numpy and onnxruntime alone.
+"""
+
+import types
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from .errors import ManifestError
+
+T = TypeVar("T")
+
+
+def decode(cls: type[T], value: Any, where: str) -> T:
+    """Turn `value`, as `json.loads` returns it, into `cls`.
+
+    Understands dataclasses, `tuple[X, ...]`, `dict[str, X]`, plain types and unions of them, and
+    `object`, which is anything; a whole number is also a float. Unknown keys are passed over, so
+    that a later release may add one.
+
+    Args:
+        cls: the type wanted.
+        value: the JSON value.
+        where: name of the value, for the message.
+
+    Raises:
+        ManifestError: a key is missing or a value has another type.
+    """
+    result: T = _decode(cls, value, where)
+    return result
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind) and isinstance(value, dict):
+        return _decode_dataclass(kind, value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    kinds = arguments if origin is types.UnionType else (kind,)
+    if object in kinds or type(value) in kinds:
+        return value
+    if float in kinds and type(value) is int:
+        return float(value)
+    name = str(kind) if origin else kind.__name__
+    raise ManifestError(f"{where} must be {name}. Received: {value!r:.80}.")
+
+
+def _decode_dataclass(kind: Any, value: dict[str, Any], where: str) -> Any:
+    hints = get_type_hints(kind)
+    missing = [field.name for field in fields(kind) if field.name not in value]
+    if missing:
+        raise ManifestError(f"{where} must have the key {missing[0]!r}.")
+    return kind(
+        **{name: _decode(hint, value[name], f"{where}.{name}") for name, hint in hints.items()}
+    )

@@ -1,0 +1,45 @@
+"""Opens an ONNX Runtime session on the CPU, and reads its signature."""
+
+import onnxruntime
+
+from .errors import ManifestError
+from .manifest import TensorSpec
+
+_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(uint8)": "uint8"}
+
+
+def open_session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Open a session for small nets: sequential, on few threads that do not spin.
+
+    Args:
+        model: the ONNX file's bytes.
+        threads: threads that one call may use. Calls from several Python threads run in parallel
+            whatever this says.
+
+    Raises:
+        ManifestError: ONNX Runtime does not load the model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own errors share no public base class
+        reason = " ".join(str(error).split())
+        raise ManifestError(
+            f"The ONNX model must load in onnxruntime {onnxruntime.__version__}. "
+            f"Received: {reason:.200}."
+        ) from None
+
+
+def session_signature(
+    session: onnxruntime.InferenceSession,
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return the inputs and the outputs of a session."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    return tuple(map(_tensor_spec, inputs)), tuple(map(_tensor_spec, outputs))
+
+
+def _tensor_spec(node: onnxruntime.NodeArg) -> TensorSpec:
+    return TensorSpec(node.name, _DTYPES.get(node.type, node.type), tuple(node.shape))

@@ -1,0 +1,96 @@
+"""Reads ONNX's TensorProto, the format of golden samples, without the onnx package.
+
+Source: onnx/onnx.proto, message TensorProto, and the Protocol Buffers wire format.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from .errors import ManifestError
+
+# TensorProto.DataType
+_DTYPES = {
+    1: "f4",
+    2: "u1",
+    3: "i1",
+    4: "u2",
+    5: "i2",
+    6: "i4",
+    7: "i8",
+    9: "?",
+    10: "f2",
+    11: "f8",
+}
+_DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9
+_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+
+
+def read_tensor(message: bytes) -> tuple[str, np.ndarray]:
+    """Return the name and the array of a TensorProto whose elements are in `raw_data`.
+
+    Raises:
+        ManifestError: the bytes are no such message.
+    """
+    name, code, raw = "", 0, b""
+    shape: list[int] = []
+    for field, value in _fields(message):
+        if field == _DIMS:
+            shape += [value] if isinstance(value, int) else list(_varints(value))
+        elif field == _DATA_TYPE and isinstance(value, int):
+            code = value
+        elif field == _NAME and isinstance(value, bytes):
+            name = value.decode("utf-8", "replace")
+        elif field == _RAW_DATA and isinstance(value, bytes):
+            raw = value
+    if code not in _DTYPES:
+        raise ManifestError(f"A tensor must be of a numeric type. Received: data_type={code}.")
+    dtype = np.dtype(_DTYPES[code]).newbyteorder("<")
+    if len(raw) != math.prod(shape) * dtype.itemsize:
+        raise ManifestError(
+            f"A tensor of {dtype.name} {tuple(shape)} must have "
+            f"{math.prod(shape) * dtype.itemsize} bytes of raw_data. Received: {len(raw)}."
+        )
+    return name, np.frombuffer(raw, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        field, wire_type = key >> 3, key & 7
+        if wire_type == _VARINT:
+            value, position = _varint(message, position)
+            yield field, value
+            continue
+        if wire_type == _LENGTH_DELIMITED:
+            length, position = _varint(message, position)
+        elif wire_type in (_FIXED64, _FIXED32):
+            length = 8 if wire_type == _FIXED64 else 4
+        else:
+            raise ManifestError(f"A tensor must be a TensorProto. Received: wire type {wire_type}.")
+        if position + length > len(message):
+            raise ManifestError("A tensor must be a whole TensorProto. Received: one cut off.")
+        yield field, message[position : position + length]
+        position += length
+
+
+def _varints(packed: bytes) -> Iterator[int]:
+    position = 0
+    while position < len(packed):
+        value, position = _varint(packed, position)
+        yield value
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 64, 7):
+        if position >= len(message):
+            raise ManifestError("A tensor must be a whole TensorProto. Received: one cut off.")
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ManifestError("A tensor must be a TensorProto. Received: a number over 64 bits.")

@@ -1,0 +1,47 @@
+"""Writes the files beside a model's versions: Triton's settings, and the labels.
+
+Source: Triton Inference Server, model configuration.
+"""
+
+from .manifest import Manifest, TensorSpec
+
+CONFIG = "config.pbtxt"
+LABELS = "labels.txt"
+# Triton splits larger requests; our nets gain nothing from more.
+MAX_BATCH_SIZE = 1024
+_TYPES = {
+    "uint8": "TYPE_UINT8",
+    "float32": "TYPE_FP32",
+    "float64": "TYPE_FP64",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+}
+
+
+def render_labels(manifest: Manifest) -> str:
+    """Return `labels.txt`: one label a line, in the order of the classes."""
+    return "".join(f"{label}\n" for label in manifest.labels)
+
+
+def render_config(manifest: Manifest) -> str:
+    """Return `config.pbtxt`. The same signature always gives the same text."""
+    lines = [
+        f'name: "{manifest.name}"',
+        'backend: "onnxruntime"',
+        f"max_batch_size: {MAX_BATCH_SIZE}",
+        *(_tensor("input", spec) for spec in manifest.inputs),
+        *(_tensor("output", spec) for spec in manifest.outputs),
+        "dynamic_batching { }",
+        "instance_group [ { kind: KIND_CPU count: 1 } ]",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _tensor(role: str, spec: TensorSpec) -> str:
+    # max_batch_size says that the first axis is the batch; dims leave it out
+    dims = ", ".join(str(size) if isinstance(size, int) else "-1" for size in spec.shape[1:])
+    labels = f' label_filename: "{LABELS}"' if spec.name == "probabilities" else ""
+    return (
+        f'{role} [ {{ name: "{spec.name}" data_type: {_TYPES[spec.dtype]} '
+        f"dims: [ {dims} ]{labels} }} ]"
+    )

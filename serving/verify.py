@@ -1,0 +1,203 @@
+"""Checks a bundle on the receiver's machine: its files, its contract, its behaviour.
+
+Needs numpy and onnxruntime alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .bundle import (
+    CHECKSUMS,
+    GOLDEN,
+    MODEL,
+    find_version,
+    read_checked,
+    read_checksums,
+    read_manifest,
+)
+from .errors import ManifestError, ServingError
+from .manifest import Manifest, TensorSpec
+from .predictor import Predictor
+from .session import open_session, session_signature
+from .tensor_proto import read_tensor
+from .triton import CONFIG, LABELS, render_config, render_labels
+
+BATCH_SIZES = (1, 2, 7)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes:
+        name: `files`, `contract` or `behaviour`.
+        passed: whether all of it held.
+        detail: what held, or the first thing that did not.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def verify_bundle(path: str | Path) -> list[Check]:
+    """Check a bundle.
+
+    Args:
+        path: a version's folder, or a model's: then its latest version, and the files beside it.
+
+    Returns:
+        The checks `files`, `contract` and `behaviour`, in this order.
+
+    Raises:
+        ManifestError: there is no bundle at `path`.
+    """
+    folder = find_version(path)
+    beside = folder.parent if folder != Path(path) else None
+    checks: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("files", lambda: _check_files(folder)),
+        ("contract", lambda: _check_contract(folder, beside)),
+        ("behaviour", lambda: _check_behaviour(folder)),
+    )
+    return [_run_check(name, check) for name, check in checks]
+
+
+def _run_check(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, check())
+    except ServingError as error:
+        return Check(name, False, str(error))
+
+
+def _check_files(folder: Path) -> str:
+    """Every file listed, every listed file there, no byte changed."""
+    checksums = read_checksums(folder)
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    unlisted = sorted(found - checksums.keys() - {CHECKSUMS})
+    if unlisted:
+        raise ManifestError(f"Every file must be listed in {CHECKSUMS}. Received: {unlisted[0]}.")
+    for name in checksums:
+        read_checked(folder, name, checksums)
+    return f"{len(checksums)} files match {CHECKSUMS}"
+
+
+def _check_contract(folder: Path, beside: Path | None) -> str:
+    """The graph's signature, the labels and the files beside are what the manifest says."""
+    manifest = read_manifest(folder)
+    inputs, outputs = session_signature(open_session(_model_bytes(folder)))
+    _check_specs("inputs", manifest.inputs, inputs)
+    _check_specs("outputs", manifest.outputs, outputs)
+    for spec in manifest.outputs:
+        if spec.name == "probabilities" and spec.shape[-1] != len(manifest.labels):
+            raise ManifestError(
+                f"Each class must have a label. Received: {spec.shape[-1]} classes, "
+                f"{len(manifest.labels)} labels."
+            )
+    if beside is not None:
+        _check_text(beside / CONFIG, render_config(manifest))
+        _check_text(beside / LABELS, render_labels(manifest))
+    return "; ".join(
+        f"{role} {', '.join(_describe(spec) for spec in specs)}"
+        for role, specs in (("in", inputs), ("out", outputs))
+    )
+
+
+def _check_specs(
+    role: str, expected: tuple[TensorSpec, ...], received: tuple[TensorSpec, ...]
+) -> None:
+    if expected != received:
+        raise ManifestError(
+            f"The {role} of {MODEL} must be {', '.join(map(_describe, expected))}. "
+            f"Received: {', '.join(map(_describe, received))}."
+        )
+
+
+def _describe(spec: TensorSpec) -> str:
+    return f"{spec.name} {spec.dtype} [{', '.join(map(str, spec.shape))}]"
+
+
+def _check_text(path: Path, expected: str) -> None:
+    try:
+        received = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path} must be readable. Received: {error.strerror}.") from None
+    if received != expected.encode():
+        raise ManifestError(f"{path} must be what the manifest gives. Received: another text.")
+
+
+def _check_behaviour(folder: Path) -> str:
+    """The golden samples give the golden answers, at several batch sizes."""
+    predictor = Predictor.load(folder)
+    manifest = predictor.manifest
+    inputs = _read_golden(folder, "input", manifest.inputs)
+    expected = _read_golden(folder, "output", manifest.outputs)
+    (samples,) = inputs.values()
+    for spec in manifest.outputs:
+        if len(expected[spec.name]) != len(samples):
+            raise ManifestError(
+                f"{GOLDEN} must have an answer for each of {len(samples)} samples. "
+                f"Received: {len(expected[spec.name])} of {spec.name}."
+            )
+    largest = 0.0
+    for batch_size in (*BATCH_SIZES, len(samples)):
+        received = _predict_in_batches(predictor, samples, batch_size)
+        largest = max(largest, _largest_difference(manifest, batch_size, expected, received))
+    return (
+        f"{len(samples)} golden samples at batch sizes {', '.join(map(str, BATCH_SIZES))} "
+        f"and {len(samples)}: largest difference {largest:.1e}"
+    )
+
+
+def _largest_difference(
+    manifest: Manifest,
+    batch_size: int,
+    expected: dict[str, np.ndarray],
+    received: dict[str, np.ndarray],
+) -> float:
+    tolerance = manifest.proof.tolerance
+    largest = 0.0
+    for name, wanted in expected.items():
+        difference = float(np.abs(received[name] - wanted).max())
+        allowed = tolerance * max(1.0, float(np.abs(wanted).max()))
+        if not difference <= allowed:  # NaN is not
+            raise ManifestError(
+                f"{name} must be within {allowed:.1e} of the golden answers. "
+                f"Received: {difference:.1e} at batch size {batch_size}."
+            )
+        if name == "probabilities" and (received[name].argmax(1) != wanted.argmax(1)).any():
+            raise ManifestError(
+                f"{name} must name the golden classes. Received: others at batch size {batch_size}."
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _predict_in_batches(
+    predictor: Predictor, samples: np.ndarray, batch_size: int
+) -> dict[str, np.ndarray]:
+    starts = range(0, len(samples), batch_size)
+    batches = [predictor.predict(samples[start : start + batch_size]).outputs for start in starts]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
+    checksums = read_checksums(folder)
+    arrays = {}
+    for number, spec in enumerate(specs):
+        name = f"{GOLDEN}/{role}_{number}.pb"
+        tensor_name, array = read_tensor(read_checked(folder, name, checksums))
+        sample_shape = array.shape[1:]
+        if (tensor_name, array.dtype.name, sample_shape) != (spec.name, spec.dtype, spec.shape[1:]):
+            raise ManifestError(
+                f"{name} must hold {_describe(spec)}. "
+                f"Received: {tensor_name} {array.dtype} {array.shape}."
+            )
+        arrays[spec.name] = array
+    return arrays
+
+
+def _model_bytes(folder: Path) -> bytes:
+    return read_checked(folder, MODEL, read_checksums(folder))

@@ -1,0 +1,73 @@
+"""What tests share: versions in the header, a folder of real data, one trained and exported model."""
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def pytest_report_header():
+    packages = ("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime")
+    return ", ".join(f"{package} {version(package)}" for package in packages)
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """The folder that HORNBILL_DATA names, with mnist.npz and semeion.data."""
+    folder = os.environ.get("HORNBILL_DATA")
+    if not folder:
+        pytest.skip("HORNBILL_DATA names no folder with mnist.npz and semeion.data")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory):
+    return tmp_path_factory.mktemp("session")
+
+
+def _train(workplace, family, settings):
+    from app.config import make_config
+    from app.training import train
+
+    return train(make_config(family, settings), workplace / "runs")
+
+
+@pytest.fixture(scope="session")
+def mlp_run(workplace):
+    """A digit net trained for a moment."""
+    return _train(
+        workplace, "digits", {"variant": "mlp", "epochs": 3, "hidden": [32], "batch_size": 16}
+    )
+
+
+@pytest.fixture(scope="session")
+def softmax_run(workplace):
+    return _train(workplace, "softmax", {"epochs": 30})
+
+
+@pytest.fixture(scope="session")
+def bundle(workplace, mlp_run):
+    """The folder of version 1 of `digits`. Not to be changed: copy it first."""
+    from app.exporting import export_run
+
+    return export_run(mlp_run.folder, workplace / "dist")
+
+
+@pytest.fixture(scope="session")
+def row_bundle(workplace, softmax_run):
+    """The folder of version 1 of `softmax`. Not to be changed."""
+    from app.exporting import export_run
+
+    return export_run(softmax_run.folder, workplace / "dist")
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Twelve images of digits, uint8 (12, 28, 28)."""
+    from app.data.sources import load_dataset
+
+    return np.ascontiguousarray(load_dataset("digits8x8").inputs[:12])

@@ -1,0 +1,153 @@
+"""The command line: what it prints, its exit status, its one-line errors."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.cli import main
+
+
+@pytest.fixture
+def run(capfd):
+    """Run a command in this process: status, standard output, standard error."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        output, error = capfd.readouterr()
+        return caught.value.code or 0, output, error
+
+    return call
+
+
+@pytest.fixture
+def digit_file(images, tmp_path):
+    path = tmp_path / "digit.png"
+    Image.fromarray(images[0]).resize((120, 90)).save(path)
+    return path
+
+
+def test_the_road_from_data_to_prediction(run, tmp_path, digit_file):
+    arguments = ["--set", "variant=mlp", "--set", "epochs=1", "--output", tmp_path / "runs"]
+    status, output, error = run("train", "digits", *arguments)
+    assert status == 0
+    assert "epoch 1/1" in error
+    folder = output.split("next: hornbill export ")[1].strip()
+    status, output, _ = run("export", folder, "--output", tmp_path / "dist", "--name", "net")
+    assert status == 0
+    assert "next: hornbill verify" in output
+    status, output, _ = run("verify", tmp_path / "dist" / "net")
+    assert status == 0
+    assert [line.split()[:2] for line in output.splitlines()[:3]] == [
+        ["PASS", "files"],
+        ["PASS", "contract"],
+        ["PASS", "behaviour"],
+    ]
+    status, output, _ = run("predict", tmp_path / "dist" / "net", digit_file)
+    assert status == 0
+    assert str(digit_file) in output
+
+
+def test_train_answers_machines_with_one_object(run, tmp_path):
+    status, output, error = run(
+        "train", "softmax", "--json", "--set", "epochs=2", "--output", tmp_path, "--seed", 3
+    )
+    assert (status, error) == (0, "")
+    assert json.loads(output)["metrics"].keys() == {"train", "validation", "test"}
+
+
+def test_quiet_says_nothing(run, tmp_path):
+    arguments = ["--quiet", "--set", "epochs=1", "--output", tmp_path]
+    assert run("train", "softmax", *arguments) == (0, "", "")
+
+
+def test_export_answers_machines_with_one_object(run, softmax_run, tmp_path):
+    status, output, error = run("export", softmax_run.folder, "-o", tmp_path, "--json")
+    assert (status, error) == (0, "")
+    assert json.loads(output)["parity"] <= 1e-5
+
+
+def test_predict_prints_an_object_a_line(run, bundle, digit_file):
+    status, output, _ = run("predict", bundle, digit_file, digit_file, "--json")
+    assert status == 0
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert len(lines) == 2
+    assert sum(lines[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert lines[0]["label"] == max(lines[0]["probabilities"], key=lines[0]["probabilities"].get)
+
+
+def test_predict_takes_rows(run, row_bundle, tmp_path):
+    path = tmp_path / "flowers.csv"
+    columns = json.loads((row_bundle / "manifest.json").read_text())["columns"]
+    path.write_text(",".join(columns) + "\n5.1,3.5,1.4,0.2\n")
+    status, output, _ = run("predict", row_bundle, path)
+    assert status == 0
+    assert "setosa" in output
+
+
+def test_verify_fails_with_1_and_says_what(run, bundle, tmp_path):
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    (copy / "model.onnx").write_bytes(b"changed")
+    status, output, error = run("verify", copy)
+    assert (status, error) == (1, "")
+    assert "FAIL  files" in output
+    assert "the file was changed" in output
+    assert run("verify", copy, "--quiet") == (1, "", "")
+    status, output, _ = run("verify", copy, "--json")
+    assert status == 1
+    assert json.loads(output)["passed"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "Did you mean 'train'"),
+        (["train"], "Missing argument"),
+        (["train", "digit"], "Did you mean 'digits'"),
+        (["train", "digits", "--sed", "1"], "No such option"),
+        (["train", "digits", "--seed", "-1"], "--seed"),
+        (["train", "digits", "--set", "epoch=3"], "Did you mean 'epochs'"),
+        (["train", "digits", "--data", "nowhere"], "Received: 'nowhere'"),
+        (["train", "digits", "--data", "iris"], "takes images"),
+        (["train", "digits", "--config", "none.toml"], "none.toml must be readable"),
+        (["export", "none"], "A run must be a folder"),
+        (["export", "."], "A run must be finished"),
+        (["verify", "none"], "Received: none, not there"),
+        (["predict", "none", "a.png"], "Received: none, not there"),
+        (["predict", "BUNDLE", "none.png"], "none.png: No such file"),
+        (["predict", "BUNDLE", "noise.png"], "cannot be read as an image"),
+        (["predict", "BUNDLE"], "Missing argument"),
+    ],
+)
+def test_wrong_input_is_one_line_and_status_2(
+    arguments, message, run, bundle, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "noise.png").write_bytes(np.random.default_rng(0).bytes(99))
+    before = set(tmp_path.rglob("*"))
+    status, output, error = run(*[str(bundle) if a == "BUNDLE" else a for a in arguments])
+    assert (status, output) == (2, "")
+    assert error.startswith("hornbill: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_failed_proof_is_status_1_and_publishes_nothing(run, mlp_run, softmax_run, tmp_path):
+    """A run whose model was swapped for one that no two runtimes compute alike."""
+    import keras
+
+    from app.runs import MODEL
+
+    inputs = keras.Input((4,), name="inputs")
+    logits = keras.ops.sin(keras.layers.Dense(3)(inputs) * 1e8)
+    chaos = keras.Model(inputs, {"probabilities": keras.layers.Softmax()(logits)})
+    folder = shutil.copytree(softmax_run.folder, tmp_path / "run")
+    chaos.save(folder / MODEL)
+    status, output, error = run("export", folder, "--output", tmp_path / "dist")
+    assert (status, output) == (1, "")
+    assert "Nothing was published" in error
+    assert not list((tmp_path / "dist").iterdir())

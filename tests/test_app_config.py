@@ -1,0 +1,137 @@
+"""Settings: from text and TOML to checked dataclasses, and back."""
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.config import combine_settings, config_toml, flat_config, make_config, parse_settings
+from app.errors import ConfigError
+
+
+def test_settings_reach_the_model_and_the_training():
+    texts = ["variant=mlp", "hidden=64,32", "optimizer.learning_rate=1e-3", "epochs=7"]
+    config = make_config("digits", parse_settings(texts), seed=5)
+    assert (config.model.variant, config.model.hidden) == ("mlp", (64, 32))
+    assert (config.training.optimizer.learning_rate, config.training.epochs) == (1e-3, 7)
+    assert (config.seed, config.data) == (5, "digits8x8")
+
+
+def test_one_number_is_a_list_of_one_layer():
+    assert make_config("digits", parse_settings(["hidden=128"])).model.hidden == (128,)
+
+
+@pytest.mark.parametrize("family", ["digits", "softmax", "features"])
+def test_a_run_can_be_repeated_from_its_config_file(family, tmp_path):
+    config = make_config(family, {"epochs": 3, "optimizer.name": "momentum"}, data="wine", seed=9)
+    path = tmp_path / "config.toml"
+    path.write_text(config_toml(config))
+    assert combine_settings(None, path) == config
+
+
+def test_the_config_file_is_complete():
+    written = tomllib.loads(config_toml(make_config("digits")))
+    assert written["optimizer"] == {"name": "adam", "learning_rate": 0.003, "schedule": "cosine"}
+    keys = {
+        "family",
+        "data",
+        "seed",
+        "variant",
+        "filters",
+        "hidden",
+        "activation",
+        "initializer",
+        "normalization",
+        "dropout",
+        "l1",
+        "l2",
+        "epochs",
+        "batch_size",
+        "loss",
+        "optimizer",
+    }
+    assert written.keys() == keys
+    assert "num_classes" not in flat_config(make_config("digits"))
+
+
+def test_the_command_line_comes_before_the_file(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('epochs = 3\nbatch_size = 8\ndata = "wine"\nseed = 4\n')
+    config = combine_settings("softmax", path, {"epochs": 5}, None, 1)
+    assert (config.training.epochs, config.training.batch_size) == (5, 8)
+    assert (config.data, config.seed) == ("wine", 1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("epoch=3", "'epoch' is no setting of digits. Did you mean 'epochs'"),
+        ("optimizer.learning_rte=3", "Did you mean 'optimizer.learning_rate'"),
+        ("num_classes=3", "'num_classes' is no setting"),
+        ("epochs=three", "epochs: .*integer.*epochs='three'"),
+        ("epochs=2.5", "epochs: .*2.5"),
+        ("epochs=0", "epochs must be at least 1. Received: epochs=0"),
+        ("batch_size=-1", "batch_size must be at least 1"),
+        ("loss=crossentropy", "loss must be one of .*Did you mean 'cross_entropy'"),
+        ("optimizer.name=adm", "optimizer.name must be one of .*Did you mean 'adam'"),
+        ("optimizer.schedule=cosin", "optimizer.schedule must be one of .*'cosine'"),
+        ("optimizer.learning_rate=0", "learning_rate must be above 0"),
+        ("optimizer.learning_rate=nan", "learning_rate must be above 0"),
+        ("hidden=64,x", "hidden.1: .*'x'"),
+        ("optimizer=adam", "'optimizer' is no setting"),
+        ("epochs", "A setting must be key=value. Received: 'epochs'"),
+        ("=3", "A setting must be key=value"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_mend(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config("digits", parse_settings([setting]))
+
+
+def test_an_unknown_family_is_named():
+    with pytest.raises(ConfigError, match="family must be one of .*Did you mean 'digits'"):
+        make_config("digit")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs = ", "must be TOML"),
+        ('family = "softmax"', "must be of the family 'digits'. Received: family='softmax'"),
+        ('seed = "a"', "seed must be .*seed='a'"),
+        ("epoch = 3", "'epoch' is no setting"),
+    ],
+)
+def test_a_wrong_config_file_is_refused(text, message, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        combine_settings("digits", path)
+
+
+def test_a_missing_config_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="none.toml must be readable. Received: No such file"):
+        combine_settings("digits", tmp_path / "none.toml")
+
+
+@given(st.lists(st.text()))
+def test_any_text_is_a_setting_or_an_error(texts):
+    try:
+        settings = parse_settings(texts)
+        make_config("digits", settings)
+    except ConfigError:
+        pass
+
+
+@given(st.floats(1e-6, 10), st.integers(1, 9), st.lists(st.integers(1, 99), min_size=1))
+def test_what_is_written_is_what_is_read(learning_rate, epochs, hidden):
+    texts = [
+        f"optimizer.learning_rate={learning_rate!r}",
+        f"epochs={epochs}",
+        f"hidden={','.join(map(str, hidden))}",
+    ]
+    config = make_config("digits", parse_settings(texts))
+    assert config.training.optimizer.learning_rate == learning_rate
+    assert config.model.hidden == tuple(hidden)
+    assert tomllib.loads(config_toml(config))["epochs"] == epochs

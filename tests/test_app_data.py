@@ -1,0 +1,166 @@
+"""Sources, splits and pipelines."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.data.datasets import Dataset
+from app.data.pipelines import evaluation_pipeline, training_pipeline
+from app.data.sources import load_dataset
+from app.data.splits import split_dataset
+from app.errors import DataError
+
+
+@pytest.fixture
+def mnist_arrays():
+    random = np.random.default_rng(0)
+    return {
+        "x_train": random.integers(0, 256, (200, 28, 28), np.uint8),
+        "y_train": np.arange(200, dtype=np.uint8) % 10,
+        "x_test": random.integers(0, 256, (20, 28, 28), np.uint8),
+        "y_test": np.arange(20, dtype=np.uint8) % 10,
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "shape", "classes"),
+    [
+        ("digits8x8", (1797, 28, 28), 10),
+        ("iris", (150, 4), 3),
+        ("wine", (178, 13), 3),
+        ("breast_cancer", (569, 30), 2),
+    ],
+)
+def test_a_named_source_gives_labelled_samples(source, shape, classes):
+    dataset = load_dataset(source)
+    assert dataset.inputs.shape == shape
+    assert len(dataset.labels) == classes
+    assert set(dataset.targets) == set(range(classes))
+    assert len(dataset.columns) == (shape[1] if dataset.kind == "rows" else 0)
+
+
+def test_digits_keep_their_ink_when_scaled_up():
+    import sklearn.datasets
+
+    small = sklearn.datasets.load_digits().images
+    large = load_dataset("digits8x8").inputs
+    np.testing.assert_allclose(
+        large.mean(axis=(1, 2)) / 255, small.mean(axis=(1, 2)) / 16, atol=0.03
+    )
+
+
+def test_an_npz_keeps_its_own_test_split(mnist_arrays, tmp_path):
+    np.savez(tmp_path / "own.npz", **mnist_arrays)
+    dataset = load_dataset(str(tmp_path / "own.npz"))
+    splits = split_dataset(dataset, seed=0)
+    np.testing.assert_array_equal(dataset.inputs[splits.test], mnist_arrays["x_test"])
+    np.testing.assert_array_equal(dataset.targets[splits.test], mnist_arrays["y_test"])
+    assert len(splits.train) + len(splits.validation) == 200
+
+
+def test_images_of_another_size_are_brought_to_28x28(mnist_arrays, tmp_path):
+    arrays = {k: v[:, :20, :16] if k[0] == "x" else v for k, v in mnist_arrays.items()}
+    np.savez(tmp_path / "small.npz", **arrays)
+    assert load_dataset(str(tmp_path / "small.npz")).inputs.shape == (220, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y_test": None}, "must hold the arrays .*y_test is missing"),
+        ({"x_train": np.zeros((200, 28, 28), "float32")}, "x_train .* must be uint8.*float32"),
+        ({"x_train": np.zeros((200, 784), "uint8")}, r"x_train .* must be uint8.*\(200, 784\)"),
+        ({"y_train": np.zeros(199, "uint8")}, r"y_train .* shape \(200,\).*\(199,\)"),
+        ({"y_train": np.zeros(200, "float32")}, "y_train .* whole numbers.*float32"),
+        ({"y_train": np.full(200, -1)}, "labels .* from 0 to 999. Received: -1"),
+        ({"x_test": np.zeros((20, 8, 8), "uint8")}, "images of one size"),
+        ({"x_test": np.zeros((0, 28, 28), "uint8")}, "x_test .* at least one image"),
+        ({"y_train": np.array([0] * 199 + [1])}, "enough samples of each class"),
+        ({"y_train": np.array([{}] * 200)}, "must be an .npz of plain arrays"),
+    ],
+)
+def test_an_npz_without_the_expected_arrays_is_refused(change, message, mnist_arrays, tmp_path):
+    arrays = {k: v for k, v in {**mnist_arrays, **change}.items() if v is not None}
+    np.savez(tmp_path / "wrong.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        split_dataset(load_dataset(str(tmp_path / "wrong.npz")), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("cut.npz", b"PK\x03\x04 cut", "must be an .npz of plain arrays"),
+        ("text.npz", b"hello", "must be an .npz of plain arrays"),
+        ("words.data", b"a b c\n", "must be a table of numbers"),
+        ("narrow.data", b"1 0 1\n", "256 pixels and 10 labels a line.*Received: 3 columns"),
+        ("empty.data", b"", "must be a table of numbers"),
+        ("two.data", b"0 " * 256 + b"1 1 0 0 0 0 0 0 0 0\n", "one label 1. Received: line 1"),
+        ("grey.data", b"7 " * 256 + b"1 0 0 0 0 0 0 0 0 0\n", "pixels 0 or 1.*line 1"),
+        ("rows.csv", b"a,b\n1,2\n", "one of digits8x8, .* ends in .npz or .data"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(name, content, message, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load_dataset(str(tmp_path / name))
+
+
+def test_an_unknown_source_is_named_with_a_suggestion():
+    with pytest.raises(DataError, match="Received: 'irish'. Did you mean 'iris'"):
+        load_dataset("irish")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"none\.npz, no file"):
+        load_dataset(str(tmp_path / "none.npz"))
+
+
+def test_mnist_and_semeion_are_read_whole(data_folder):
+    mnist = load_dataset(str(data_folder / "mnist.npz"))
+    assert (len(mnist.inputs), mnist.test_start, mnist.kind) == (70_000, 60_000, "images")
+    semeion = load_dataset(str(data_folder / "semeion.data"))
+    assert semeion.inputs.shape == (1593, 28, 28)
+    assert np.bincount(semeion.targets).min() >= 155
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(12, 40), min_size=2, max_size=5))
+def test_splits_never_overlap_and_hold_every_class(seed, sizes):
+    targets = np.repeat(np.arange(len(sizes)), sizes)
+    dataset = Dataset("own", np.zeros((len(targets), 2), "float32"), targets, tuple("abcde"))
+    splits = split_dataset(dataset, seed)
+    parts = [splits.train, splits.validation, splits.test]
+    assert sorted(np.concatenate(parts)) == list(range(len(targets)))
+    assert set(targets[splits.train]) == set(targets[splits.test]) == set(range(len(sizes)))
+    again = split_dataset(dataset, seed)
+    np.testing.assert_array_equal(splits.test, again.test)
+
+
+def test_a_training_pipeline_shuffles_anew_each_epoch_and_alike_for_a_seed():
+    numbers = np.arange(50)
+
+    def epochs(seed):
+        pipeline = training_pipeline(numbers, numbers, batch_size=8, seed=seed)
+        return [np.concatenate([x for x, _ in pipeline.as_numpy_iterator()]) for _ in range(2)]
+
+    first, second = epochs(1)
+    assert sorted(first) == list(numbers)
+    assert list(first) != list(second)
+    np.testing.assert_array_equal([first, second], epochs(1))
+    assert list(first) != list(epochs(2)[0])
+
+
+def test_an_evaluation_pipeline_keeps_the_order():
+    numbers = np.arange(10)
+    batches = list(evaluation_pipeline(numbers, numbers, batch_size=4).as_numpy_iterator())
+    assert [len(x) for x, _ in batches] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), numbers)
+
+
+def test_the_fingerprint_tells_one_pixel():
+    images = np.zeros((3, 28, 28), "uint8")
+    changed = images.copy()
+    changed[1, 2, 3] = 1
+    one, other = (Dataset("own", x, np.arange(3), ("a", "b", "c")) for x in (images, changed))
+    assert one.sha256() != other.sha256()

@@ -1,0 +1,337 @@
+"""Export: what a bundle holds, that its artifacts agree, that a failed proof publishes nothing."""
+
+import json
+import shutil
+import subprocess
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorflow as tf
+from onnx import numpy_helper
+
+import models
+from app.exporting import export_run
+from app.errors import RunError
+from export import ExportError, ModelFacts, ProofError, export_bundle, with_edge_cases
+from export.inference import trace_inference
+from export.proof import TOLERANCE, compare, prove, run_in_batches
+from export.samples import choose_golden
+from models.blocks import ACTIVATIONS, NORMALIZATIONS
+from serving import Manifest, Predictor, verify_bundle
+
+BATCH_SIZES = (1, 2, 7, 64)
+
+
+def facts(labels=("a", "b", "c"), columns=("one", "two", "three", "four")):
+    return ModelFacts(
+        family="own",
+        labels=labels,
+        columns=columns,
+        metrics={"accuracy": 0.5},
+        config={"epochs": 1},
+        data={"source": "drawn", "sha256": "0" * 64, "samples": {"test": 70}},
+    )
+
+
+def rows(count=70):
+    return np.random.default_rng(1).normal(size=(count, 4)).astype("float32")
+
+
+@pytest.fixture(
+    params=["digits-mlp", "digits-cnn", "softmax", "features-rows", "features-images"],
+    scope="module",
+)
+def family_case(request):
+    """A model of each family with random weights, and inputs for it."""
+    keras.utils.set_random_seed(3)
+    grey = np.random.default_rng(0).integers(0, 256, (70, 28, 28), np.uint8)
+    return {
+        "digits-mlp": lambda: (models.digit_net(models.DigitNetConfig(variant="mlp")), grey),
+        "digits-cnn": lambda: (models.digit_net(models.DigitNetConfig(variant="cnn")), grey),
+        "softmax": lambda: (models.softmax_classifier(models.SoftmaxClassifierConfig()), rows()),
+        "features-rows": lambda: (
+            models.feature_extractor(models.FeatureExtractorConfig()),
+            rows(),
+        ),
+        "features-images": lambda: (
+            models.feature_extractor(
+                models.FeatureExtractorConfig(input_shape=(28, 28), num_classes=10)
+            ),
+            grey,
+        ),
+    }[request.param]()
+
+
+@pytest.fixture(scope="module")
+def family_bundle(family_case, tmp_path_factory):
+    """A bundle of such a model, its samples, and Keras' own answers to them."""
+    model, inputs = family_case
+    samples = with_edge_cases(inputs, "drawn")
+    expected = {k: keras.ops.convert_to_numpy(v) for k, v in model(samples.inputs).items()}
+    labels = tuple(map(str, range(expected["probabilities"].shape[1])))
+    columns = facts().columns if inputs.ndim == 2 else ()
+    folder = tmp_path_factory.mktemp("dist")
+    return export_bundle(model, facts(labels, columns), samples, folder, "own"), samples, expected
+
+
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+@pytest.mark.parametrize("artifact", ["saved_model", "onnx"])
+def test_every_family_agrees_in_every_format_at_every_batch_size(
+    family_bundle, artifact, batch_size
+):
+    bundle, samples, expected = family_bundle
+    name = "image" if samples.inputs.dtype == np.uint8 else "inputs"
+    if artifact == "onnx":
+        session = onnxruntime.InferenceSession(bundle / "model.onnx")
+        names = [output.name for output in session.get_outputs()]
+
+        def run(batch):
+            return dict(zip(names, session.run(names, {name: batch}), strict=True))
+    else:
+        loaded = tf.saved_model.load(str(bundle))
+
+        def run(batch):
+            answers = loaded.signatures["serving_default"](**{name: tf.constant(batch)})
+            return {key: value.numpy() for key, value in answers.items()}
+
+    received = run_in_batches(run, samples.inputs, batch_size)
+    assert received.keys() == expected.keys()
+    np.testing.assert_allclose(received["probabilities"], expected["probabilities"], atol=1e-5)
+    np.testing.assert_array_equal(
+        received["probabilities"].argmax(axis=1), expected["probabilities"].argmax(axis=1)
+    )
+    if "features" in expected:
+        largest = max(1.0, np.abs(expected["features"]).max())
+        np.testing.assert_allclose(
+            received["features"], expected["features"], atol=1e-5 * largest, rtol=0
+        )
+
+
+@pytest.mark.parametrize(
+    "knob",
+    [{"activation": a} for a in ACTIVATIONS] + [{"normalization": n} for n in NORMALIZATIONS],
+    ids=lambda knob: next(iter(knob.values())),
+)
+def test_every_knob_converts(knob, tmp_path):
+    model = models.feature_extractor(models.FeatureExtractorConfig(hidden=(8, 8), **knob))
+    bundle = export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, "knob")
+    assert all(check.passed for check in verify_bundle(bundle))
+
+
+def test_a_bundle_holds_what_the_design_says(bundle):
+    files = {path.relative_to(bundle.parent).as_posix() for path in bundle.parent.rglob("*.*")}
+    files |= {"1/SHA256SUMS"}
+    assert files == {
+        "config.pbtxt",
+        "labels.txt",
+        "1/README.md",
+        "1/SHA256SUMS",
+        "1/figures/confusion_matrix.png",
+        "1/figures/learning_curves.png",
+        "1/fingerprint.pb",
+        "1/manifest.json",
+        "1/model.onnx",
+        "1/saved_model.pb",
+        "1/test_data_set_0/input_0.pb",
+        "1/test_data_set_0/output_0.pb",
+        "1/test_data_set_0/output_1.pb",
+        "1/variables/variables.data-00000-of-00001",
+        "1/variables/variables.index",
+    }
+    assert (bundle.parent / "labels.txt").read_text().split() == list("0123456789")
+
+
+def test_the_onnx_graph_names_its_axes_and_computes_no_shapes(bundle):
+    model = onnx.load(bundle / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert "unk__" not in str(model)
+    assert {opset.domain: opset.version for opset in model.opset_import}[""] == 18
+    assert not {"Shape", "Size", "Gather"} & {node.op_type for node in model.graph.node}
+    for value in (*model.graph.input, *model.graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert [value.name for value in model.graph.input] == ["image"]
+    assert [value.name for value in model.graph.output] == ["probabilities", "features"]
+    metadata = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    assert metadata["labels"] == list("0123456789")
+
+
+def test_sha256sum_checks_a_bundle_with_no_code_of_ours(bundle):
+    command = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+    finished = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout) == (0, "")
+
+
+def test_golden_samples_read_as_onnx_s_own_tests_read_them(bundle):
+    session = onnxruntime.InferenceSession(bundle / "model.onnx")
+
+    def read(name):
+        tensor = onnx.TensorProto()
+        tensor.ParseFromString((bundle / "test_data_set_0" / name).read_bytes())
+        return tensor.name, numpy_helper.to_array(tensor)
+
+    name, images = read("input_0.pb")
+    answers = session.run(None, {name: images})
+    for number, (output, answer) in enumerate(zip(session.get_outputs(), answers, strict=True)):
+        expected_name, expected = read(f"output_{number}.pb")
+        assert expected_name == output.name
+        np.testing.assert_allclose(answer, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_saved_model_keeps_the_names_of_its_outputs(bundle):
+    signature = tf.saved_model.load(str(bundle)).signatures["serving_default"]
+    assert signature.structured_input_signature[1].keys() == {"image"}
+    assert signature.structured_outputs.keys() == {"probabilities", "features"}
+
+
+def test_the_manifest_tells_the_proof(bundle, mlp_run):
+    manifest = Manifest.from_json((bundle / "manifest.json").read_bytes())
+    cells = {(a.artifact, a.output, a.batch_size) for a in manifest.proof.agreements}
+    assert cells == {
+        (artifact, output, batch_size)
+        for artifact in ("saved_model", "onnx")
+        for output in ("probabilities", "features")
+        for batch_size in BATCH_SIZES
+    }
+    assert manifest.proof.samples == len(mlp_run.splits.test)
+    assert manifest.metrics == mlp_run.metrics["test"]
+    assert manifest.config["variant"] == "mlp"
+    assert manifest.preprocessing[0] == "InkLevel()"
+
+
+def test_config_pbtxt_is_what_triton_reads(bundle):
+    assert (bundle.parent / "config.pbtxt").read_text() == (
+        'name: "digits"\n'
+        'backend: "onnxruntime"\n'
+        "max_batch_size: 1024\n"
+        'input [ { name: "image" data_type: TYPE_UINT8 dims: [ 28, 28 ] } ]\n'
+        'output [ { name: "probabilities" data_type: TYPE_FP32 dims: [ 10 ] '
+        'label_filename: "labels.txt" } ]\n'
+        'output [ { name: "features" data_type: TYPE_FP32 dims: [ 32 ] } ]\n'
+        "dynamic_batching { }\n"
+        "instance_group [ { kind: KIND_CPU count: 1 } ]\n"
+    )
+
+
+def test_the_model_card_has_front_matter_and_an_example_that_runs(bundle):
+    card = (bundle / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: onnx\n")
+    example = card.split("```python\n")[1].split("```")[0]
+    namespace = {}
+    exec(example.replace('"model.onnx"', repr(str(bundle / "model.onnx"))), namespace)  # noqa: S102
+    assert namespace["probabilities"].shape == (1, 10)
+
+
+def test_a_second_export_is_the_next_version(mlp_run, tmp_path):
+    first = export_run(mlp_run.folder, tmp_path, "digits")
+    before = (first / "SHA256SUMS").read_bytes()
+    second = export_run(mlp_run.folder, tmp_path, "digits")
+    assert (first.name, second.name) == ("1", "2")
+    assert (first / "SHA256SUMS").read_bytes() == before
+    assert Predictor.load(tmp_path / "digits").manifest.version == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"digits"}
+
+
+def test_a_version_with_other_labels_is_refused_and_the_earlier_one_kept(tmp_path):
+    model = models.softmax_classifier(models.SoftmaxClassifierConfig())
+    samples = with_edge_cases(rows(), "drawn")
+    export_bundle(model, facts(), samples, tmp_path, "own")
+    with pytest.raises(ExportError, match="must keep the labels.*Received: 'x' instead of 'b'"):
+        export_bundle(model, facts(labels=("a", "x", "c")), samples, tmp_path, "own")
+    assert [path.name for path in (tmp_path / "own").iterdir() if path.is_dir()] == ["1"]
+    assert all(check.passed for check in verify_bundle(tmp_path / "own"))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Chaos(keras.layers.Layer):
+    """Turns the rounding errors in which runtimes differ into other answers."""
+
+    def call(self, x):
+        return keras.ops.sin(x * 1e7)
+
+
+def test_a_failed_proof_publishes_nothing(tmp_path):
+    inputs = keras.Input((4,), name="inputs")
+    logits = Chaos()(keras.layers.Dense(3)(keras.layers.Dense(64)(inputs)))
+    model = keras.Model(inputs, {"probabilities": keras.layers.Softmax()(logits)})
+    with pytest.raises(ProofError, match="probabilities of every artifact must be within 1.0e-05"):
+        export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, "chaos")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_proof_reads_the_artifacts_from_disk(bundle, mlp_run, images, tmp_path):
+    """Artifacts of one model do not prove another."""
+    keras.utils.set_random_seed(1)
+    other = models.digit_net(models.DigitNetConfig(variant="mlp", hidden=(32,)))
+    with pytest.raises(ProofError, match="Nothing was published"):
+        prove(trace_inference(other), bundle, with_edge_cases(images, "drawn"))
+    prove(trace_inference(mlp_run.load_model()), bundle, with_edge_cases(images, "drawn"))
+
+
+def test_nan_and_another_class_are_no_agreement():
+    fine = np.array([[0.4, 0.6]], "float32")
+    assert compare("onnx", "probabilities", 1, fine, fine * np.nan).max_absolute_difference == (
+        float("inf")
+    )
+    swapped = compare("onnx", "probabilities", 1, fine, fine[:, ::-1])
+    assert swapped.top1_agreement == 0
+    assert swapped.max_absolute_difference > TOLERANCE
+
+
+def test_an_operation_that_onnx_lacks_is_an_error_that_names_it(tmp_path):
+    inputs = keras.Input((4,), name="inputs")
+    answers = keras.layers.Lambda(lambda x: tf.math.special.bessel_i0(x))(inputs)
+    model = keras.Model(inputs, {"probabilities": answers})
+    with pytest.raises(ExportError, match="BesselI0"):
+        export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, "bessel")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "-x", "a b"])
+def test_a_name_that_cannot_name_a_folder_is_refused(name, tmp_path):
+    model = models.softmax_classifier(models.SoftmaxClassifierConfig())
+    with pytest.raises(ExportError, match="A model's name must be letters"):
+        export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, name)
+
+
+def test_a_model_of_another_form_is_refused(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    with pytest.raises(ExportError, match="one input and a dict of named outputs"):
+        export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, "list")
+
+
+def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
+    model = models.softmax_classifier(models.SoftmaxClassifierConfig())
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "own").write_text("kept")
+    samples = with_edge_cases(rows(), "drawn")
+    with pytest.raises(ExportError, match="a folder that can be written"):
+        export_bundle(model, facts(), samples, tmp_path / "file", "own")
+    with pytest.raises(ExportError, match="must be a folder. Received: .*own, a file"):
+        export_bundle(model, facts(), samples, tmp_path / "dist", "own")
+    assert (tmp_path / "dist" / "own").read_text() == "kept"
+
+
+def test_a_run_whose_data_has_changed_is_refused(mlp_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(mlp_run.folder, folder)
+    data = json.loads((folder / "data.json").read_text())
+    (folder / "data.json").write_text(json.dumps({**data, "sha256": "f" * 64}))
+    with pytest.raises(RunError, match="must hold the data .* was trained on. .*ffffffffffff"):
+        export_run(folder, tmp_path / "dist")
+    assert not (tmp_path / "dist").exists()
+
+
+def test_edge_cases_are_zeros_the_maximum_and_random(images):
+    samples = with_edge_cases(images, "drawn")
+    assert len(samples) == len(images)
+    zeros, maximum, *random = samples.inputs[len(samples) :]
+    assert not zeros.any()
+    assert (maximum == 255).all()
+    assert len({image.tobytes() for image in random}) == 8
+    golden = choose_golden(samples, count=5)
+    assert len(golden) == 15
+    np.testing.assert_array_equal(golden[0], images[0])

@@ -1,0 +1,67 @@
+"""The layers that bring any image of a digit to one polarity, contrast, size and place."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from keras import ops
+
+from models.ink import Binarise, FitInk, InkLevel
+
+
+def fitted(image):
+    return ops.convert_to_numpy(FitInk(size=28, ink_size=20)(InkLevel()(image)))
+
+
+def test_ink_is_the_same_whatever_the_polarity_and_the_contrast(images):
+    ink = ops.convert_to_numpy(InkLevel()(images))
+    np.testing.assert_array_equal(ops.convert_to_numpy(InkLevel()(255 - images)), ink)
+    faint = (images // 4 + 100).astype("uint8")
+    assert np.abs(ops.convert_to_numpy(InkLevel()(faint)) - ink).max() < 0.05
+
+
+def test_a_shifted_digit_is_fitted_to_the_same_place():
+    image = np.zeros((1, 28, 28), "uint8")
+    image[0, 2:14, 3:9] = 200
+    shifted = np.roll(image, (11, 9), axis=(1, 2))
+    np.testing.assert_allclose(fitted(shifted), fitted(image), atol=1e-5)
+
+
+def test_fitted_ink_fills_its_box_around_the_centre_of_mass():
+    image = np.zeros((1, 28, 28), "uint8")
+    image[0, 1:11, 2:6] = 255  # 10 rows high: twice that after fitting
+    ink = fitted(image)[0]
+    rows = np.flatnonzero(ink.max(axis=1) > 0.5)
+    assert 19 <= np.ptp(rows) + 1 <= 21
+    centre = (ink.sum(axis=1) * (np.arange(28) + 0.5)).sum() / ink.sum()
+    assert centre == pytest.approx(14, abs=0.05)
+
+
+def test_binarising_leaves_little_between_ink_and_paper():
+    ink = np.array([[0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0]], "float32")
+    expected = [[0, 0, 0, 0.5, 1, 1, 1]]
+    answers = ops.convert_to_numpy(Binarise()(ink))
+    np.testing.assert_allclose(answers, expected, atol=0.31)
+    assert answers[0, 1] == 0
+    assert answers[0, 5] == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(arrays(np.uint8, (2, 28, 28)))
+def test_any_image_becomes_finite_ink_between_0_and_1(image):
+    ink = fitted(image)
+    assert np.isfinite(ink).all()
+    assert ink.min() >= 0
+    assert ink.max() <= 1 + 1e-5
+
+
+@given(st.sampled_from([0, 7, 255]))
+def test_a_flat_image_has_no_ink(grey):
+    image = np.full((1, 28, 28), grey, "uint8")
+    assert not fitted(image).any()
+
+
+def test_an_unknown_centre_is_refused():
+    with pytest.raises(ValueError, match="centre must be one of mass, box"):
+        FitInk(size=28, ink_size=20, centre="middle")

@@ -1,0 +1,165 @@
+"""Files on their way to a model: images of every kind, and rows of a CSV."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from serving.errors import InputError
+from serving.images import read_image, resize_grey
+from serving.inputs import read_inputs
+from serving.predictor import Predictor
+
+SHAPE = (28, 28)
+
+
+def encoded(image, format="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def png_header(width, height):
+    """A PNG that claims a size and holds nothing."""
+    body = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + body
+    crc = struct.pack(">I", zlib.crc32(chunk))
+    data = struct.pack(">I", 4) + b"IDAT" + bytes(8)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(body)) + chunk + crc + data
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"])
+@pytest.mark.parametrize("size", [(28, 28), (300, 200), (5, 9), (1, 1)])
+def test_an_image_of_any_size_and_format_becomes_28x28_grey(format, size):
+    grey = read_image(encoded(Image.new("RGB", size, (90, 90, 90)), format), SHAPE)
+    assert (grey.dtype, grey.shape) == (np.uint8, SHAPE)
+    np.testing.assert_allclose(grey, 90, atol=2)
+
+
+def test_a_28x28_grey_image_is_read_as_it_is(images):
+    np.testing.assert_array_equal(read_image(encoded(Image.fromarray(images[0])), SHAPE), images[0])
+
+
+def test_the_aspect_is_kept_and_the_rest_is_paper():
+    image = np.full((10, 40), 250, "uint8")
+    image[3:7, 10:30] = 0
+    grey = read_image(encoded(Image.fromarray(image)), SHAPE)
+    assert (grey[:10] == 250).all()
+    rows, columns = np.nonzero(grey < 125)
+    assert np.ptp(columns) + 1 == 14
+    assert np.ptp(rows) + 1 in (2, 3)
+
+
+def test_transparency_is_white_paper():
+    image = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
+    assert (read_image(encoded(image), SHAPE) == 255).all()
+
+
+def test_sixteen_bits_keep_their_contrast():
+    image = np.zeros((28, 28), "uint16")
+    image[5, 5], image[6, 6] = 65535, 32768
+    grey = read_image(encoded(Image.fromarray(image)), SHAPE)
+    assert (grey[5, 5], grey[6, 6]) == (255, 127)
+
+
+def test_the_orientation_that_a_camera_notes_is_applied():
+    image = Image.fromarray(np.arange(784, dtype="uint8").reshape(28, 28))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    turned = read_image(encoded(image, exif=exif), SHAPE)
+    np.testing.assert_array_equal(turned, np.asarray(image)[::-1, ::-1])
+
+
+@pytest.mark.parametrize(("width", "height"), [(32000, 32000), (1, 90_000_000), (9000, 9000)])
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(width, height):
+    with pytest.raises(InputError, match="at most 80,000,000 pixels. Received: "):
+        read_image(png_header(width, height), SHAPE)
+
+
+def test_a_long_strip_is_read_in_little_memory():
+    strip = Image.new("L", (200_000, 1), 200)
+    assert read_image(encoded(strip), SHAPE).shape == SHAPE
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", png_header(28, 28)])
+def test_a_file_that_is_no_image_is_refused(content, tmp_path):
+    path = tmp_path / "no.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"must be a readable file .*no\.png: it cannot be read"):
+        read_image(path, SHAPE)
+
+
+def test_a_missing_image_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"none\.png: No such file"):
+        read_image(tmp_path / "none.png", SHAPE)
+    with pytest.raises(InputError, match="Is a directory"):
+        read_image(tmp_path, SHAPE)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM"]))
+def test_any_bytes_are_an_image_or_refused(content, start):
+    try:
+        grey = read_image(start + content, SHAPE)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert grey.shape == SHAPE
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_damaged_image_is_read_or_refused(data):
+    content = bytearray(encoded(Image.new("RGB", (30, 20), "red"), "JPEG"))
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read_image(bytes(content), SHAPE)
+    except InputError:
+        pass
+
+
+def test_resizing_keeps_the_mean():
+    grey = np.random.default_rng(0).integers(0, 256, (60, 80)).astype("uint8")
+    assert resize_grey(grey, SHAPE).mean() == pytest.approx(grey.mean(), abs=3)
+
+
+def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):
+    manifest = Predictor.load(row_bundle).manifest
+    path = tmp_path / "flowers.csv"
+    header = ",".join(f'"{name}"' for name in reversed(manifest.columns))
+    path.write_text(f"id,{header}\na,0.2,1.4,3.5,5.1\nb,1,2,3,4\n")
+    rows, names = read_inputs([path], manifest)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows, [[5.1, 3.5, 1.4, 0.2], [4, 3, 2, 1]])
+    assert names == [f"{path}:1", f"{path}:2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be a CSV with the columns .*no column 'sepal length"),
+        ("a,b\n1,2\n", "no column 'sepal length"),
+        ("HEADER\n", "at least one row below its header"),
+        ("HEADER\n1,2,3\n", "Row 1 of .* must have numbers. Received: petal width .*None"),
+        ("HEADER\n1,2,3,4\n1,,3,4\n", "Row 2 .*sepal width .*''"),
+        ("HEADER\n1,2,x,4\n", "petal length .*'x'"),
+    ],
+)
+def test_a_csv_without_the_expected_columns_is_refused(text, message, row_bundle, tmp_path):
+    manifest = Predictor.load(row_bundle).manifest
+    path = tmp_path / "flowers.csv"
+    path.write_text(text.replace("HEADER", ",".join(manifest.columns)))
+    with pytest.raises(InputError, match=message):
+        read_inputs([path], manifest)
+
+
+def test_bytes_that_are_no_text_are_no_csv(row_bundle, tmp_path):
+    path = tmp_path / "flowers.csv"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="must be a CSV file"):
+        read_inputs([path], Predictor.load(row_bundle).manifest)

@@ -1,0 +1,99 @@
+"""The manifest: written, read back, refused when it is not one."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.errors import ManifestError
+from serving.manifest import Manifest
+from serving.schema import decode
+
+
+@pytest.fixture
+def text(bundle):
+    return (bundle / "manifest.json").read_bytes()
+
+
+def test_a_manifest_is_read_as_it_was_written(text):
+    manifest = Manifest.from_json(text)
+    assert manifest.to_json().encode() == text
+    assert manifest.inputs[0].shape == ("batch", 28, 28)
+
+
+def test_a_later_release_may_add_a_key(text):
+    value = {**json.loads(text), "poem": "added"}
+    assert Manifest.from_json(json.dumps(value).encode()) == Manifest.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("name", None, "manifest.json must have the key 'name'"),
+        ("version", "1", "manifest.json.version must be int. Received: '1'"),
+        ("labels", "abc", r"manifest.json.labels must be tuple\[str, ...\]. Received: 'abc'"),
+        ("labels", ["a", 1], r"manifest.json.labels\[1\] must be str. Received: 1"),
+        ("metrics", {"accuracy": "high"}, "metrics.accuracy must be float. Received: 'high'"),
+        ("inputs", [{}], r"inputs\[0\] must have the key 'name'"),
+        ("proof", 3, "proof must be Proof. Received: 3"),
+        ("format_version", 2, "format_version 1. Received: format_version=2"),
+        ("opset", True, "opset must be int. Received: True"),
+    ],
+)
+def test_a_wrong_manifest_is_refused_with_the_place(key, value, message, text):
+    changed = json.loads(text)
+    changed[key] = value
+    if value is None:
+        del changed[key]
+    with pytest.raises(ManifestError, match=message):
+        Manifest.from_json(json.dumps(changed).encode())
+
+
+@given(st.binary())
+def test_any_bytes_are_refused_with_an_error_of_ours(content):
+    with pytest.raises(ManifestError):
+        Manifest.from_json(content)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    count: int
+    share: float
+    names: tuple[str, ...]
+    by_name: dict[str, float]
+    either: int | str
+    note: str | None
+    anything: object
+
+
+@given(st.dictionaries(st.sampled_from(list(Example.__annotations__)), json_values))
+def test_any_json_is_decoded_or_refused(value):
+    try:
+        example = decode(Example, value, "example")
+    except ManifestError:
+        return
+    assert type(example.count) is int
+    assert type(example.share) is float
+
+
+def test_a_whole_number_is_a_float_too():
+    value = {
+        "count": 1,
+        "share": 1,
+        "names": [],
+        "by_name": {"a": 2},
+        "either": "x",
+        "note": None,
+        "anything": [1],
+    }
+    example = decode(Example, value, "example")
+    assert example == Example(1, 1.0, (), {"a": 2.0}, "x", None, [1])

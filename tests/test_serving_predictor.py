@@ -1,0 +1,234 @@
+"""The predictor: its answers, its errors, its loading."""
+
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_dtypes, array_shapes, arrays
+
+from serving import InputError, ManifestError, Predictor, ServingError
+from serving.bundle import find_version, read_checksums, version_numbers
+from serving.manifest import Manifest
+from serving.session import open_session
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle):
+    return Predictor.load(bundle)
+
+
+@pytest.fixture(scope="module")
+def row_predictor(row_bundle):
+    return Predictor.load(row_bundle)
+
+
+@pytest.fixture
+def own_bundle(bundle, tmp_path):
+    """A copy of the model's folder, to be broken."""
+    return shutil.copytree(bundle.parent, tmp_path / "digits")
+
+
+def test_a_prediction_has_probabilities_features_and_labels(predictor, images):
+    prediction = predictor.predict(images)
+    assert prediction.probabilities.shape == (12, 10)
+    assert prediction.features.shape == (12, 32)
+    assert prediction.labels == [str(i) for i in prediction.probabilities.argmax(axis=1)]
+    assert prediction.outputs.keys() == {"probabilities", "features"}
+    assert "labels=['" in repr(prediction)
+
+
+def test_it_answers_as_keras_does(predictor, mlp_run, images):
+    expected = mlp_run.load_model().predict(images, verbose=0)
+    answers = predictor.predict(images).outputs
+    np.testing.assert_allclose(answers["probabilities"], expected["probabilities"], atol=1e-5)
+
+
+def test_labels_are_the_names_of_the_classes(row_predictor):
+    setosa = np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)
+    prediction = row_predictor.predict(setosa)
+    assert prediction.labels == ["setosa"]
+    assert prediction.features is None
+
+
+def test_one_batch_or_many_calls_are_the_same(predictor, images):
+    together = predictor.predict(images).probabilities
+    apart = [predictor.predict(image[np.newaxis]).probabilities[0] for image in images]
+    np.testing.assert_allclose(together, apart, atol=1e-6)
+
+
+def test_memory_layout_does_not_matter(predictor, images):
+    expected = predictor.predict(images).probabilities
+    for same in (np.asfortranarray(images), np.repeat(images, 2, axis=0)[::2], images[:]):
+        np.testing.assert_allclose(predictor.predict(same).probabilities, expected, atol=1e-6)
+
+
+def test_threads_share_a_predictor(predictor, images):
+    expected = predictor.predict(images).probabilities
+    answers = {}
+
+    def work(number):
+        answers[number] = [predictor.predict(images).probabilities for _ in range(20)]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 8
+    for batch in answers.values():
+        np.testing.assert_array_equal(batch, [expected] * 20)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.tolist(), "image must be a numpy array of uint8. Received: list. Convert"),
+        (lambda _: None, "image must be a numpy array of uint8. Received: NoneType"),
+        (lambda _: "digit.png", "image must be a numpy array of uint8. Received: str"),
+        (lambda x: x.astype("float32"), "image must be a numpy array of uint8. Received: float32"),
+        (lambda x: x.astype(bool), "Received: bool"),
+        (lambda x: x.astype(object), "Received: object"),
+        (lambda x: x[0], r"shape \(batch, 28, 28\). Received: shape=\(28, 28\). Add the batch"),
+        (lambda x: x[..., np.newaxis], r"Received: shape=\(12, 28, 28, 1\)"),
+        (lambda x: x[:, :27], r"Received: shape=\(12, 27, 28\)"),
+        (lambda _: np.uint8(3) + np.zeros((), "uint8"), r"Received: (shape=\(\)|uint8)"),
+        (lambda x: x[:0], r"at least one sample. Received: shape=\(0, 28, 28\)"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(change, message, predictor, images):
+    with pytest.raises(InputError, match=message) as caught:
+        predictor.predict(change(images))
+    assert isinstance(caught.value, ServingError)
+    assert isinstance(caught.value, ValueError)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused_with_their_place(value, row_predictor):
+    rows = np.ones((5, 4), np.float32)
+    rows[3, 2] = rows[4, 0] = value
+    with pytest.raises(InputError, match=rf"inputs must be finite. .*{value} at \(3, 2\), and 1"):
+        row_predictor.predict(rows)
+
+
+def test_large_finite_numbers_are_taken(row_predictor):
+    rows = np.full((2, 4), 3e38, np.float32)
+    assert len(row_predictor.predict(rows).labels) == 2
+
+
+def test_columns_too_many_are_refused(row_predictor):
+    with pytest.raises(InputError, match=r"shape \(batch, 4\). Received: shape=\(1, 5\)"):
+        row_predictor.predict(np.ones((1, 5), np.float32))
+
+
+def test_another_byte_order_is_refused_not_misread(row_predictor):
+    with pytest.raises(InputError, match="Received: >f4"):
+        row_predictor.predict(np.ones((1, 4), ">f4"))
+
+
+def test_a_dtype_that_is_equal_but_another_object_is_taken(row_predictor):
+    dtype = np.dtype(np.float32, metadata={"unit": "cm"})
+    assert dtype is not np.dtype(np.float32)
+    row_predictor.predict(np.ones((1, 4), dtype))
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    array_dtypes(max_size=2) | st.sampled_from(["uint8", "float32", "int64"]),
+    array_shapes(min_dims=0, max_dims=4, max_side=4),
+)
+def test_any_array_is_answered_or_refused_with_one_line(row_bundle_predictor, dtype, shape):
+    try:
+        row_bundle_predictor.predict(np.zeros(shape, dtype))
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert shape[1:] == (4,)
+
+
+@pytest.fixture(scope="session")
+def row_bundle_predictor(row_bundle):
+    return Predictor.load(row_bundle)
+
+
+@settings(deadline=None)
+@given(arrays(np.float32, (3, 4), elements=st.floats(width=32)))
+def test_any_row_is_answered_with_probabilities_or_refused(row_bundle_predictor, rows):
+    if np.isfinite(rows).all():
+        probabilities = row_bundle_predictor.predict(rows).probabilities
+        assert probabilities.shape == (3, 3)
+    else:
+        with pytest.raises(InputError, match="must be finite"):
+            row_bundle_predictor.predict(rows)
+
+
+def test_a_model_s_folder_stands_for_its_latest_version(own_bundle):
+    shutil.copytree(own_bundle / "1", own_bundle / "2")
+    shutil.copytree(own_bundle / "1", own_bundle / "10")
+    (own_bundle / "notes").mkdir()
+    (own_bundle / "011").mkdir()
+    assert version_numbers(own_bundle) == [1, 2, 10]
+    assert find_version(own_bundle) == own_bundle / "10"
+    assert find_version(own_bundle / "2") == own_bundle / "2"
+
+
+def test_a_bundle_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ManifestError, match="an existing folder. Received: .*none, not there"):
+        Predictor.load(tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ManifestError, match="must be a folder .*Received: .*file, a file"):
+        Predictor.load(tmp_path / "file")
+    with pytest.raises(ManifestError, match="must hold manifest.json, or versions"):
+        Predictor.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+def test_a_changed_byte_is_noticed_on_loading(name, own_bundle):
+    path = own_bundle / "1" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ManifestError, match=f"{name} must have the SHA-256 .*was changed"):
+        Predictor.load(own_bundle)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "SHA256SUMS"])
+def test_a_missing_file_is_named(name, own_bundle):
+    (own_bundle / "1" / name).unlink()
+    with pytest.raises(ManifestError, match=f"{name} must be readable. Received: .*No such file"):
+        Predictor.load(own_bundle)
+
+
+@pytest.mark.parametrize("text", ["", "abc", "g" * 10 + "  file\n", "0" * 64 + "  \n"])
+def test_a_broken_list_of_checksums_is_refused(text, own_bundle):
+    (own_bundle / "1" / "SHA256SUMS").write_text(text)
+    with pytest.raises(ManifestError, match="SHA256SUMS"):
+        Predictor.load(own_bundle)
+
+
+def test_bytes_that_are_no_model_are_refused():
+    with pytest.raises(ManifestError, match="must load in onnxruntime"):
+        open_session(b"no model")
+
+
+def test_a_model_of_two_inputs_is_refused(bundle):
+    text = json.loads((bundle / "manifest.json").read_text())
+    text["inputs"] = text["inputs"] * 2
+    manifest = Manifest.from_json(json.dumps(text).encode())
+    with pytest.raises(ManifestError, match="must have one input. Received: image, image"):
+        Predictor(manifest, None)
+
+
+def test_a_manifest_that_belongs_to_another_graph_is_refused(own_bundle, row_bundle):
+    import hashlib
+
+    model = (row_bundle / "model.onnx").read_bytes()
+    (own_bundle / "1" / "model.onnx").write_bytes(model)
+    sums = read_checksums(own_bundle / "1") | {"model.onnx": hashlib.sha256(model).hexdigest()}
+    (own_bundle / "1" / "SHA256SUMS").write_text("".join(f"{v}  {k}\n" for k, v in sums.items()))
+    with pytest.raises(ManifestError, match="must have the signature of the manifest"):
+        Predictor.load(own_bundle)

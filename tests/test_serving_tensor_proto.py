@@ -1,0 +1,87 @@
+"""Reading ONNX tensors without the onnx package, held against the onnx package."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from onnx import numpy_helper
+
+from serving.errors import ManifestError
+from serving.tensor_proto import read_tensor
+
+DTYPES = [
+    "float32",
+    "float64",
+    "float16",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "int32",
+    "int64",
+    "bool",
+]
+
+
+@given(st.data(), st.sampled_from(DTYPES), st.text(max_size=5))
+def test_it_reads_what_onnx_writes(data, dtype, name):
+    array = data.draw(arrays(dtype, array_shapes(min_dims=0, max_side=4)))
+    read_name, read = read_tensor(numpy_helper.from_array(array, name).SerializeToString())
+    assert read_name == name
+    assert read.dtype == array.dtype
+    np.testing.assert_array_equal(read, array)
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(content):
+    try:
+        read_tensor(content)
+    except ManifestError:
+        pass
+
+
+@given(st.data())
+def test_a_tensor_cut_off_or_changed_is_read_or_refused(data):
+    whole = numpy_helper.from_array(np.arange(6, dtype="float32").reshape(2, 3), "x")
+    content = bytearray(whole.SerializeToString())
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read_tensor(bytes(content[: data.draw(st.integers(0, len(content)))]))
+    except ManifestError:
+        pass
+
+
+def test_fields_that_matter_to_others_are_passed_over():
+    tensor = numpy_helper.from_array(np.float32([1, 2]), "x")
+    tensor.doc_string = "said"
+    assert read_tensor(tensor.SerializeToString())[1].tolist() == [1, 2]
+
+
+def test_dims_may_be_packed():
+    tensor = numpy_helper.from_array(np.zeros((2, 3), "float32"), "x")
+    raw = b"\x0a\x02\x02\x03" + b"\x10\x01" + b"\x4a\x18" + tensor.raw_data
+    assert read_tensor(raw)[1].shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        (b"", "numeric type. Received: data_type=0"),
+        (b"\x10\x01\x08\x02", r"float32 \(2,\) must have 8 bytes of raw_data. Received: 0"),
+        (b"\x4a\x7f", "cut off"),
+        (b"\x80", "cut off"),
+        (b"\xff" * 11, "over 64 bits"),
+        (b"\x0b", "wire type 3"),
+    ],
+)
+def test_what_is_no_tensor_is_refused(message, error):
+    with pytest.raises(ManifestError, match=error):
+        read_tensor(message)
+
+
+def test_strings_are_no_numbers():
+    tensor = onnx.helper.make_tensor("x", onnx.TensorProto.STRING, [1], [b"a"])
+    with pytest.raises(ManifestError, match="data_type=8"):
+        read_tensor(tensor.SerializeToString())

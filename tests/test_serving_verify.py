@@ -1,0 +1,131 @@
+"""Verification: a sound bundle passes, and whatever is changed in one is noticed."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from serving import ManifestError, verify_bundle
+from serving.bundle import read_checksums
+
+
+@pytest.fixture
+def copy(bundle, tmp_path):
+    """The model's folder, to be broken."""
+    return shutil.copytree(bundle.parent, tmp_path / "digits")
+
+
+def results(path):
+    return {check.name: check.passed for check in verify_bundle(path)}
+
+
+def detail(path, name):
+    return next(check.detail for check in verify_bundle(path) if check.name == name)
+
+
+def sign(version):
+    """Make the checksums right again, as whoever tampers would."""
+    names = [p for p in version.rglob("*") if p.is_file() and p.name != "SHA256SUMS"]
+    lines = [
+        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(version).as_posix()}\n"
+        for p in names
+    ]
+    (version / "SHA256SUMS").write_text("".join(lines))
+
+
+def test_a_sound_bundle_passes(bundle):
+    assert (
+        results(bundle)
+        == results(bundle.parent)
+        == dict.fromkeys(("files", "contract", "behaviour"), True)
+    )
+
+
+def test_a_bundle_of_rows_passes(row_bundle):
+    assert all(results(row_bundle).values())
+
+
+def test_a_changed_byte_in_any_file_is_noticed(copy):
+    version = copy / "1"
+    paths = [path for path in copy.rglob("*") if path.is_file()]
+    assert len(paths) >= 15
+    for path in paths:
+        before = path.read_bytes()
+        for position in (0, len(before) // 2, len(before) - 1):
+            changed = bytearray(before)
+            changed[position] ^= 0x10
+            path.write_bytes(changed)
+            assert not all(results(copy).values()), f"{path.relative_to(copy)} at {position}"
+        path.write_bytes(before[:-1])
+        assert not all(results(copy).values()), f"{path.relative_to(copy)} cut"
+        path.write_bytes(before)
+    assert all(results(version).values())
+
+
+def test_a_file_too_many_or_too_few_is_noticed(copy):
+    (copy / "1" / "extra.txt").write_text("")
+    assert "Every file must be listed" in detail(copy, "files")
+    (copy / "1" / "extra.txt").unlink()
+    (copy / "1" / "README.md").unlink()
+    assert "README.md must be readable" in detail(copy, "files")
+
+
+def test_a_listed_path_outside_the_bundle_is_refused(copy):
+    sums = copy / "1" / "SHA256SUMS"
+    (copy / "secret").write_text("outside")
+    digest = hashlib.sha256(b"outside").hexdigest()
+    sums.write_text(sums.read_text() + f"{digest}  ../secret\n")
+    assert "must lie inside" in detail(copy, "files")
+
+
+def test_other_weights_are_noticed_by_behaviour_even_with_new_checksums(copy):
+    model = onnx.load(copy / "1" / "model.onnx")
+    weights = next(t for t in model.graph.initializer if len(t.dims) == 2 and t.dims[1] == 10)
+    changed = numpy_helper.to_array(weights) * np.float32(1.05)
+    weights.CopyFrom(numpy_helper.from_array(changed, weights.name))
+    onnx.save(model, copy / "1" / "model.onnx")
+    sign(copy / "1")
+    assert results(copy) == {"files": True, "contract": True, "behaviour": False}
+    assert "probabilities must be within 1.0e-05" in detail(copy, "behaviour")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["labels"].pop(), "Each class must have a label. Received: 10 classes, 9"),
+        (lambda m: m["inputs"][0].update(dtype="float32"), "The inputs of model.onnx must be"),
+        (lambda m: m["outputs"].pop(), "The outputs of model.onnx must be"),
+        (lambda m: m.update(name="other"), "config.pbtxt must be what the manifest gives"),
+        (lambda m: m["labels"].reverse(), "labels.txt must be what the manifest gives"),
+    ],
+)
+def test_a_manifest_that_tells_otherwise_is_noticed_by_contract(change, message, copy):
+    path = copy / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    sign(copy / "1")
+    assert message in detail(copy, "contract")
+
+
+def test_golden_samples_of_another_shape_are_noticed(copy):
+    path = copy / "1" / "test_data_set_0" / "output_0.pb"
+    tensor = numpy_helper.from_array(np.zeros((3, 10), "float32"), "probabilities")
+    path.write_bytes(tensor.SerializeToString())
+    sign(copy / "1")
+    assert "an answer for each of 32 samples. Received: 3" in detail(copy, "behaviour")
+
+
+def test_a_missing_bundle_is_an_error_not_a_failed_check(tmp_path):
+    with pytest.raises(ManifestError, match="not there"):
+        verify_bundle(tmp_path / "none")
+
+
+def test_a_version_is_complete_without_what_lies_beside_it(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "anywhere")
+    assert all(results(tmp_path / "anywhere").values())
+    assert len(read_checksums(tmp_path / "anywhere")) == 12
