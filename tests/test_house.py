@@ -137,3 +137,11 @@ def test_the_files_that_the_readme_names_exist():
     assert links
     for link in links:
         assert (ROOT / link).exists(), link
+
+
+def test_the_figures_of_the_readme_are_those_that_were_measured():
+    from benchmarks.figures import figures_table, machine_line
+
+    readme = (ROOT / "README.md").read_text()
+    assert figures_table() in readme
+    assert machine_line() in readme

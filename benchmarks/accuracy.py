@@ -1,0 +1,110 @@
+"""Test accuracy of each family on real data.
+
+    python -m benchmarks.accuracy                 everything that the data at hand allows
+    python -m benchmarks.accuracy digits8x8-cnn   one of them
+
+MNIST and Semeion are read from the folder that HORNBILL_DATA names (mnist.npz, semeion.data).
+Nothing is chosen on test data: settings are the defaults, or were chosen on validation splits.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from app.config import make_config
+from app.data.sources import load_dataset
+from app.data.splits import Splits, split_dataset
+from app.evaluation import classification_metrics, predict_probabilities
+from app.fitting import fit
+from benchmarks.results import write_results
+
+Scores = list[float]
+
+
+def over_seeds(
+    family: str, source: str, settings: dict[str, Any], seeds: int = 3
+) -> Callable[[], Scores]:
+    """Return a job: test accuracy of `seeds` runs, split, weights and order drawn anew in each."""
+
+    def job() -> Scores:
+        return [_score(family, source, settings, seed, None) for seed in range(seeds)]
+
+    return job
+
+
+def cross_validated(family: str, source: str, settings: dict[str, Any]) -> Callable[[], Scores]:
+    """Return a job: accuracy of each fold of a stratified 5-fold cross validation."""
+
+    def job() -> Scores:
+        targets = load_dataset(source).targets
+        folds = StratifiedKFold(5, shuffle=True, random_state=0).split(targets, targets)
+        return [
+            _score(family, source, settings, 0, _with_validation(rest, test, targets))
+            for rest, test in folds
+        ]
+
+    return job
+
+
+def _with_validation(rest: np.ndarray, test: np.ndarray, targets: np.ndarray) -> Splits:
+    train, validation = train_test_split(
+        rest, test_size=0.1, stratify=targets[rest], random_state=0
+    )
+    return Splits(train, validation, test)
+
+
+def _score(
+    family: str, source: str, settings: dict[str, Any], seed: int, splits: Splits | None
+) -> float:
+    config = make_config(family, settings, data=source, seed=seed)
+    dataset = load_dataset(source)
+    parts = splits or split_dataset(dataset, seed)
+    start = time.perf_counter()
+    model = fit(config, dataset, parts).model
+    probabilities = predict_probabilities(model, dataset.inputs[parts.test])
+    accuracy = classification_metrics(dataset.targets[parts.test], probabilities)["accuracy"]
+    print(f"    seed {seed}: {accuracy:.2%} in {time.perf_counter() - start:.0f} s", flush=True)
+    return accuracy
+
+
+def jobs(data: Path | None) -> dict[str, tuple[float, Callable[[], Scores]]]:
+    """Return each measurement: its name, the accuracy asked for, and the job."""
+    found: dict[str, tuple[float, Callable[[], Scores]]] = {
+        "digits8x8-cnn": (0.985, over_seeds("digits", "digits8x8", {})),
+        "digits8x8-mlp": (0.965, over_seeds("digits", "digits8x8", {"variant": "mlp"})),
+        "iris-softmax": (0.95, cross_validated("softmax", "iris", {})),
+    }
+    if data is None:
+        return found
+    semeion = {"variant": "mlp", "epochs": 40}
+    found["semeion-mlp"] = (0.92, over_seeds("digits", str(data / "semeion.data"), semeion))
+    found["mnist-cnn"] = (0.992, over_seeds("digits", str(data / "mnist.npz"), {"epochs": 5}))
+    return found
+
+
+def main() -> None:
+    """Run the measurements that were asked for and keep their results."""
+    folder = os.environ.get("HORNBILL_DATA")
+    available = jobs(Path(folder) if folder else None)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(available))
+    names = parser.parse_args().names or list(available)
+    for name in names:
+        asked, job = available[name]
+        print(name, flush=True)
+        scores = job()
+        mean = statistics.mean(scores)
+        print(f"  {name}: {mean:.2%} (asked for {asked:.1%}), {len(scores)} runs", flush=True)
+        row = {"what": name, "mean_accuracy": mean, "asked": asked, "accuracies": scores}
+        write_results("accuracy", [row])
+
+
+if __name__ == "__main__":
+    main()

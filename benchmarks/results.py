@@ -1,0 +1,32 @@
+"""Where results go, and what machine they come from."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "results"
+PACKAGES = ("keras", "tensorflow", "onnxruntime", "numpy")
+
+
+def write_results(name: str, results: list[dict[str, Any]]) -> None:
+    """Merge rows into `results/<name>.json`, by their key `what`."""
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{name}.json"
+    before = json.loads(path.read_text())["results"] if path.exists() else []
+    rows = {row["what"]: row for row in (*before, *results)}
+    content = {"machine": describe_machine(), "results": list(rows.values())}
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def describe_machine() -> dict[str, str]:
+    """Return the processor, its count and the versions that matter."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    versions = {package: version(package) for package in PACKAGES}
+    return {"processor": model, "cores": str(os.cpu_count()), **versions}
