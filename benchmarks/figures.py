@@ -1,6 +1,6 @@
 """Writes the table of measured figures, as README shows it, from benchmarks/results/.
 
-    python -m benchmarks.figures
+python -m benchmarks.figures
 """
 
 import json
