@@ -7,6 +7,7 @@ Both calls use one session, in turn, in one process. The bar is 5 microseconds.
 
 import argparse
 import statistics
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,6 +19,16 @@ ROUNDS = 5000
 REPEATS = 5
 
 
+def _calls(predictor: Predictor) -> dict[str, Callable[[], object]]:
+    spec, session = predictor.manifest.inputs[0], predictor.session
+    sample = np.ones((1, *(int(size) for size in spec.shape[1:])), spec.dtype)
+    names = [output.name for output in predictor.manifest.outputs]
+    return {
+        "session.run": lambda: session.run(names, {spec.name: sample}),
+        "Predictor.predict": lambda: predictor.predict(sample),
+    }
+
+
 def main() -> None:
     """Time both calls for each bundle named."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -25,14 +36,7 @@ def main() -> None:
     rows = []
     for bundle in parser.parse_args().bundles:
         predictor = Predictor.load(bundle)
-        spec, session = predictor.manifest.inputs[0], predictor.session
-        sample = np.ones((1, *(int(size) for size in spec.shape[1:])), spec.dtype)
-        feed = {spec.name: sample}
-        names = [output.name for output in predictor.manifest.outputs]
-        calls = {
-            "session.run": lambda s=session, n=names, f=feed: s.run(n, f),
-            "Predictor.predict": lambda p=predictor, x=sample: p.predict(x),
-        }
+        calls = _calls(predictor)
         added = []
         for _ in range(REPEATS):
             times = median_ms(calls, ROUNDS, warm_up=200)

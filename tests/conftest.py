@@ -1,4 +1,4 @@
-"""What tests share: versions in the header, a folder of real data, one trained and exported model."""
+"""What tests share: versions in the header, real data, one trained and exported model."""
 
 import os
 from importlib.metadata import version

@@ -13,8 +13,8 @@ import tensorflow as tf
 from onnx import numpy_helper
 
 import models
-from app.exporting import export_run
 from app.errors import RunError
+from app.exporting import export_run
 from export import ExportError, ModelFacts, ProofError, export_bundle, with_edge_cases
 from export.inference import trace_inference
 from export.proof import TOLERANCE, compare, prove, run_in_batches
@@ -282,7 +282,7 @@ def test_nan_and_another_class_are_no_agreement():
 
 def test_an_operation_that_onnx_lacks_is_an_error_that_names_it(tmp_path):
     inputs = keras.Input((4,), name="inputs")
-    answers = keras.layers.Lambda(lambda x: tf.math.special.bessel_i0(x))(inputs)
+    answers = keras.layers.Lambda(tf.math.special.bessel_i0)(inputs)
     model = keras.Model(inputs, {"probabilities": answers})
     with pytest.raises(ExportError, match="BesselI0"):
         export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, "bessel")

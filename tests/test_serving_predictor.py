@@ -1,5 +1,6 @@
 """The predictor: its answers, its errors, its loading."""
 
+import contextlib
 import json
 import shutil
 import threading
@@ -142,12 +143,9 @@ def test_a_dtype_that_is_equal_but_another_object_is_taken(row_predictor):
     array_shapes(min_dims=0, max_dims=4, max_side=4),
 )
 def test_any_array_is_answered_or_refused_with_one_line(row_bundle_predictor, dtype, shape):
-    try:
+    fits = np.dtype(dtype) == np.float32 and shape[1:] == (4,) and shape[0] > 0
+    with contextlib.nullcontext() if fits else pytest.raises(InputError, match=r"\A[^\n]*\Z"):
         row_bundle_predictor.predict(np.zeros(shape, dtype))
-    except InputError as error:
-        assert "\n" not in str(error)
-    else:
-        assert shape[1:] == (4,)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Reading ONNX tensors without the onnx package, held against the onnx package."""
 
+import contextlib
+
 import numpy as np
 import onnx
 import pytest
@@ -36,10 +38,8 @@ def test_it_reads_what_onnx_writes(data, dtype, name):
 
 @given(st.binary())
 def test_any_bytes_are_read_or_refused(content):
-    try:
-        read_tensor(content)
-    except ManifestError:
-        pass
+    with contextlib.suppress(ManifestError):
+        assert isinstance(read_tensor(content)[1], np.ndarray)
 
 
 @given(st.data())
@@ -47,10 +47,9 @@ def test_a_tensor_cut_off_or_changed_is_read_or_refused(data):
     whole = numpy_helper.from_array(np.arange(6, dtype="float32").reshape(2, 3), "x")
     content = bytearray(whole.SerializeToString())
     content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        read_tensor(bytes(content[: data.draw(st.integers(0, len(content)))]))
-    except ManifestError:
-        pass
+    cut = bytes(content[: data.draw(st.integers(0, len(content)))])
+    with contextlib.suppress(ManifestError):
+        assert isinstance(read_tensor(cut)[1], np.ndarray)
 
 
 def test_fields_that_matter_to_others_are_passed_over():
