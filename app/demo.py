@@ -6,7 +6,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
@@ -103,7 +102,7 @@ def _calls(
     predictor: Predictor,
     batch: np.ndarray,
 ) -> dict[str, Callable[[], object]]:
-    tensor = tf.constant(batch)
+    tensor = keras.ops.convert_to_tensor(batch)
     calls: tuple[Callable[[], object], ...] = (
         lambda: keras_model.predict(batch, batch_size=len(batch), verbose=0),
         lambda: saved_model(image=tensor),

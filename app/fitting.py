@@ -7,11 +7,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from .config import RunConfig
 from .data.datasets import Dataset
-from .data.pipelines import evaluation_pipeline, training_pipeline
+from .data.pipelines import evaluation_pipeline, seed_everything, training_pipeline
 from .data.splits import Splits
 from .errors import RunError
 from .families import FAMILIES, fit_to_data
@@ -58,8 +57,7 @@ def fit(
         DataError: the family cannot take such data.
         RunError: the loss is no longer finite.
     """
-    keras.utils.set_random_seed(config.seed)
-    tf.config.experimental.enable_op_determinism()
+    seed_everything(config.seed)
     family = FAMILIES[config.family]
     model = family.build(fit_to_data(family, config.model, dataset))
     _adapt(model, dataset.inputs[splits.train])

@@ -1,7 +1,14 @@
 """tf.data pipelines: samples in memory to batches, ahead of the step that consumes them."""
 
+import keras
 import numpy as np
 import tensorflow as tf
+
+
+def seed_everything(seed: int) -> None:
+    """Make pipelines, initial weights, dropout and sums repeat from here on for the same seed."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
 
 
 def training_pipeline(
