@@ -122,7 +122,7 @@ class Manifest:
         """
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ManifestError(f"manifest.json must be JSON. Received: {error}.") from None
         received = value.get("format_version") if isinstance(value, dict) else None
         if received != FORMAT_VERSION:

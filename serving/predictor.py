@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 
 from .bundle import MODEL, find_version, read_checked, read_checksums, read_manifest
-from .errors import InputError, ManifestError
+from .errors import InputError, ManifestError, ServingError
 from .manifest import Manifest
 from .session import open_session, session_signature
 
@@ -116,6 +116,7 @@ class Predictor:
 
         Raises:
             InputError: the array does not fit.
+            ServingError: ONNX Runtime fails for another reason, such as memory.
         """
         # The whole check costs as much as a small net. ONNX Runtime refuses wrong shapes itself,
         # so they are put into words only once it has; a dtype it could misread (another byte
@@ -127,9 +128,12 @@ class Predictor:
             self._check_finite(inputs)
         try:
             arrays = self._run(self._output_names, {self._input_name: inputs})
-        except Exception:
+        except Exception as error:  # ONNX Runtime's own errors share no public base class
             self._check(inputs)
-            raise
+            reason = " ".join(str(error).split())
+            raise ServingError(
+                f"ONNX Runtime must run the model. Received: {reason:.200}"
+            ) from error
         return Prediction(self._output_names, arrays, self._labels)
 
     def _check(self, inputs: Array) -> None:

@@ -31,7 +31,7 @@ def read_tensor(message: bytes) -> tuple[str, np.ndarray]:
     """Return the name and the array of a TensorProto whose elements are in `raw_data`.
 
     Raises:
-        ManifestError: the bytes are no such message.
+        ManifestError: the bytes are no such message, or it has no element.
     """
     name, code, raw = "", 0, b""
     shape: list[int] = []
@@ -52,6 +52,8 @@ def read_tensor(message: bytes) -> tuple[str, np.ndarray]:
             f"A tensor of {dtype.name} {tuple(shape)} must have "
             f"{math.prod(shape) * dtype.itemsize} bytes of raw_data. Received: {len(raw)}."
         )
+    if not raw:
+        raise ManifestError(f"A tensor must have elements. Received: shape={tuple(shape)}.")
     return name, np.frombuffer(raw, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 

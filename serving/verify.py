@@ -75,7 +75,11 @@ def _run_check(name: str, check: Callable[[], str]) -> Check:
 def _check_files(folder: Path) -> str:
     """Every file listed, every listed file there, no byte changed."""
     checksums = read_checksums(folder)
-    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    entries = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
+    links = [p for p in entries if p.is_symlink()]
+    if links:
+        raise ManifestError(f"A bundle must hold no links. Received: {links[0]}.")
+    found = {p.relative_to(folder).as_posix() for p in entries}
     unlisted = sorted(found - checksums.keys() - {CHECKSUMS})
     if unlisted:
         raise ManifestError(f"Every file must be listed in {CHECKSUMS}. Received: {unlisted[0]}.")

@@ -158,3 +158,8 @@ def test_bytes_that_are_no_text_are_no_csv(row_bundle, tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="must be a CSV file"):
         read_inputs([path], Predictor.load(row_bundle).manifest)
+
+
+def test_a_missing_csv_is_named(row_bundle, tmp_path):
+    with pytest.raises(InputError, match=r"none\.csv must be readable. Received: No such file"):
+        read_inputs([tmp_path / "none.csv"], Predictor.load(row_bundle).manifest)

@@ -51,6 +51,11 @@ def test_a_wrong_manifest_is_refused_with_the_place(key, value, message, text):
         Manifest.from_json(json.dumps(changed).encode())
 
 
+def test_json_too_deep_to_read_is_refused():
+    with pytest.raises(ManifestError, match="must be JSON"):
+        Manifest.from_json(b"[" * 100_000)
+
+
 @given(st.binary())
 def test_any_bytes_are_refused_with_an_error_of_ours(content):
     with pytest.raises(ManifestError):

@@ -120,6 +120,38 @@ def test_golden_samples_of_another_shape_are_noticed(copy):
     assert "an answer for each of 32 samples. Received: 3" in detail(copy, "behaviour")
 
 
+def test_golden_samples_of_another_kind_are_noticed(copy):
+    path = copy / "1" / "test_data_set_0" / "input_0.pb"
+    tensor = numpy_helper.from_array(np.zeros((3, 4), "float32"), "inputs")
+    path.write_bytes(tensor.SerializeToString())
+    sign(copy / "1")
+    assert "must hold image uint8 [batch, 28, 28]. Received: inputs" in detail(copy, "behaviour")
+
+
+def test_golden_answers_of_another_class_are_noticed(copy):
+    """Probabilities nearly equal, so that the difference alone would pass."""
+    path = copy / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["proof"]["tolerance"] = 2.0
+    path.write_text(json.dumps(manifest))
+    golden = copy / "1" / "test_data_set_0" / "output_0.pb"
+    tensor = onnx.TensorProto.FromString(golden.read_bytes())
+    swapped = np.ascontiguousarray(numpy_helper.to_array(tensor)[:, ::-1])
+    golden.write_bytes(numpy_helper.from_array(swapped, "probabilities").SerializeToString())
+    sign(copy / "1")
+    assert "must name the golden classes" in detail(copy, "behaviour")
+
+
+def test_a_missing_file_beside_the_versions_is_noticed(copy):
+    (copy / "config.pbtxt").unlink()
+    assert "config.pbtxt must be readable" in detail(copy, "contract")
+
+
+def test_a_link_is_no_part_of_a_bundle(copy):
+    (copy / "1" / "link").symlink_to(copy / "labels.txt")
+    assert "must hold no links" in detail(copy, "files")
+
+
 def test_a_missing_bundle_is_an_error_not_a_failed_check(tmp_path):
     with pytest.raises(ManifestError, match="not there"):
         verify_bundle(tmp_path / "none")
