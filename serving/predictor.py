@@ -121,11 +121,8 @@ class Predictor:
         # The whole check costs as much as a small net. ONNX Runtime refuses wrong shapes itself,
         # so they are put into words only once it has; a dtype it could misread (another byte
         # order) is no singleton and goes the long way round.
-        if type(inputs) is not np.ndarray or inputs.dtype is not self._dtype or not inputs.size:
+        if type(inputs) is not Array or inputs.dtype is not self._dtype or not inputs.size:
             self._check(inputs)
-        # A sum of squares is NaN or infinite if an element is: one pass instead of numpy's two.
-        if self._is_float and not math.isfinite(np.vdot(inputs, inputs)):
-            self._check_finite(inputs)
         try:
             arrays = self._run(self._output_names, {self._input_name: inputs})
         except Exception as error:  # ONNX Runtime's own errors share no public base class
@@ -134,6 +131,10 @@ class Predictor:
             raise ServingError(
                 f"ONNX Runtime must run the model. Received: {reason:.200}"
             ) from error
+        # The sum of squares is not finite if an element is not: one pass, where numpy.isfinite
+        # takes two. After the run, when the numbers are in the cache, it costs half.
+        if self._is_float and not math.isfinite(np.vdot(inputs, inputs)):
+            self._check_finite(inputs)
         return Prediction(self._output_names, arrays, self._labels)
 
     def _check(self, inputs: Array) -> None:
