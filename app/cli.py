@@ -131,7 +131,9 @@ def verify(bundle: Bundle, as_json: Json = False, quiet: Quiet = False) -> None:
         )
     elif not quiet:
         for check in checks:
-            typer.echo(f"{'PASS' if check.passed else 'FAIL'}  {check.name:9}  {check.detail}")
+            typer.echo(
+                f"{'PASS' if check.passed else 'FAIL'}  {check.name:9}  {_printable(check.detail)}"
+            )
         if passed:
             _suggest(f"hornbill predict {bundle} FILE…")
     if not passed:
@@ -168,7 +170,7 @@ def predict(
     width = max(map(len, names))
     typer.echo(f"{'file':{width}}  label  probability")
     for name, label, row in rows:
-        typer.echo(f"{name:{width}}  {label:5}  {max(row):.4f}")
+        typer.echo(_printable(f"{name:{width}}  {label:5}  {max(row):.4f}"))
 
 
 @app.command(epilog=_examples("hornbill demo", "hornbill demo --output /tmp/demo"))
@@ -200,7 +202,7 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: always, with the status.
     """
     try:
-        sys.exit(app(arguments, standalone_mode=False))
+        sys.exit(app(arguments, prog_name="hornbill", standalone_mode=False))
     except _CLICK_ERROR as error:
         _fail(" ".join(error.format_message().split()), error.exit_code)
     except (ServingError, ValueError) as error:
@@ -228,7 +230,8 @@ def _is_ours(error: Exception) -> bool:
 
 
 def _fail(message: str, status: int) -> None:
-    typer.echo(f"hornbill: {message}", err=True)
+    if message:  # none when the help was shown
+        typer.echo(f"hornbill: {_printable(message)}", err=True)
     sys.exit(status)
 
 
@@ -236,6 +239,11 @@ def _load_tensorflow() -> None:
     from app.quiet import import_tensorflow_quietly
 
     import_tensorflow_quietly()
+
+
+def _printable(text: str) -> str:
+    """Spell out control characters: a file's name must not move the cursor or add lines."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _print_json(value: Any) -> None:

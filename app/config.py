@@ -71,6 +71,10 @@ def make_config(
         check_choice("family", family, FAMILIES)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ConfigError(
+            f"seed must be a whole number from 0 to 4294967295. Received: seed={seed!r}."
+        )
     defaults = FAMILIES[family]
     model_keys = _settable(defaults.model)
     known = {**model_keys, **_settable(defaults.training)}
@@ -78,6 +82,8 @@ def make_config(
     for key, value in (settings or {}).items():
         if key not in known:
             raise ConfigError(f"{key!r} is no setting of {family}.{suggest(key, known)}")
+        if isinstance(value, bool):  # which pydantic would take for 1
+            raise ConfigError(f"{key} must be no truth value. Received: {key}={value}.")
         is_one_of_many = isinstance(known[key], tuple) and not isinstance(value, list | tuple)
         part = changes["model" if key in model_keys else "training"]
         part[key] = [value] if is_one_of_many else value
@@ -136,26 +142,25 @@ def combine_settings(
     Args:
         family: the family; None takes the file's.
         file: a TOML of settings, which may name `family`, `data` and `seed` too.
-        settings: values by flat key, which come before the file's.
+        settings: values by flat key, which come before the file's; `data` and `seed` too.
         data: a source, which comes before the file's.
         seed: which comes before the file's.
 
     Raises:
         ConfigError: the file cannot be read or is of another family, or a setting is wrong.
     """
-    from_file = read_config_file(file) if file else {}
-    own_family = from_file.pop("family", family)
+    merged = {**(read_config_file(file) if file else {}), **(settings or {})}
+    own_family = merged.pop("family", family)
     if family is not None and own_family != family:
         raise ConfigError(
-            f"{file} must be of the family {family!r}. Received: family={own_family!r}."
+            f"The settings must be of the family {family!r}. Received: family={own_family!r}."
         )
-    own_data, own_seed = from_file.pop("data", None), from_file.pop("seed", 0)
-    for key, value, kind in (("data", own_data, str | None), ("seed", own_seed, int)):
-        if not isinstance(value, kind):
-            raise ConfigError(f"{key} must be {kind}. Received: {key}={value!r} in {file}.")
+    own_data, own_seed = merged.pop("data", None), merged.pop("seed", 0)
+    if not isinstance(own_data, str | None):
+        raise ConfigError(f"data must be text. Received: data={own_data!r}.")
     return make_config(
         own_family,
-        {**from_file, **(settings or {})},
+        merged,
         data=own_data if data is None else data,
         seed=own_seed if seed is None else seed,
     )
@@ -198,24 +203,24 @@ def _settable(config: Any) -> dict[str, Any]:
     return _flatten(values)
 
 
-def _change(config: Any, changes: Mapping[str, Any]) -> Any:
+def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
     """Return `config` with changes by flat key, converted and checked by its dataclass."""
     own = {key: value for key, value in changes.items() if "." not in key}
     for field in fields(config):
         nested = getattr(config, field.name)
         if is_dataclass(nested):
-            prefix = f"{field.name}."
-            inner = {k.removeprefix(prefix): v for k, v in changes.items() if k.startswith(prefix)}
-            config = replace(config, **{field.name: _change(nested, inner)})
+            start = f"{field.name}."
+            inner = {k.removeprefix(start): v for k, v in changes.items() if k.startswith(start)}
+            config = replace(config, **{field.name: _change(nested, inner, start)})
     try:
         return TypeAdapter(type(config)).validate_python({**asdict(config), **own})
     except ValidationError as error:
-        raise ConfigError(_first_problem(error)) from None
+        raise ConfigError(_first_problem(error, prefix)) from None
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, prefix: str) -> str:
     problem = error.errors()[0]
     if "error" in problem.get("ctx", {}):  # raised by the dataclass itself, already a sentence
         return str(problem["ctx"]["error"])
-    key = ".".join(str(part) for part in problem["loc"])
+    key = prefix + ".".join(str(part) for part in problem["loc"])
     return f"{key}: {problem['msg']}. Received: {key}={problem['input']!r}."

@@ -1,6 +1,6 @@
 """The main job from end to end: train, export, verify, predict, and one table of what came out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +9,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from export import ProofError
 from export.saved_model import load_saved_model
 from serving import Check, Predictor, verify_bundle
 from serving.bundle import MODEL
 
 from .config import make_config
 from .data.sources import load_dataset
-from .errors import RunError
 from .exporting import export_run
 from .progress import TrainingProgress
 from .runs import MODEL as KERAS_MODEL
@@ -46,19 +46,25 @@ class DemoResult:
     latency_ms: dict[int, dict[str, float]]
 
 
-def run_demo(runs: str | Path, bundles: str | Path, console: Console) -> DemoResult:
+def run_demo(
+    runs: str | Path,
+    bundles: str | Path,
+    console: Console,
+    settings: Mapping[str, object] | None = None,
+) -> DemoResult:
     """Train `cnn` on `digits8x8`, export it, verify it and predict with it.
 
     Args:
         runs: folder of runs.
         bundles: folder of bundles.
         console: where the tables go.
+        settings: of the training; the defaults of `digits` if None.
 
     Raises:
-        RunError: the bundle does not verify.
+        ProofError: the bundle does not verify.
     """
     console.print("[bold]1/4[/] training the digit net on scikit-learn's handwritten digits")
-    run = train(make_config("digits"), runs, [TrainingProgress()])
+    run = train(make_config("digits", settings), runs, [TrainingProgress()])
     console.print("[bold]2/4[/] exporting to SavedModel and ONNX, and proving that they agree")
     bundle = export_run(run.folder, bundles)
     console.print(f"[bold]3/4[/] verifying {bundle}")
@@ -67,7 +73,7 @@ def run_demo(runs: str | Path, bundles: str | Path, console: Console) -> DemoRes
         line = f"    {'PASS' if check.passed else 'FAIL'} {check.name}: {check.detail}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if not all(check.passed for check in checks):
-        raise RunError(f"The bundle must verify. Received: {bundle}, which does not.")
+        raise ProofError(f"The bundle must verify. Received: {bundle}, which does not.")
     console.print("[bold]4/4[/] predicting, and timing the three ways to do so")
     result = _predict_and_time(run, bundle, checks)
     console.print(_predictions_table(result))

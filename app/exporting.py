@@ -35,9 +35,7 @@ def export_run(folder: str | Path, output: str | Path = "dist", name: str | None
             f"{run.config.data} must hold the data that {run.folder} was trained on. "
             f"Received: SHA-256 {dataset.sha256()[:12]}… instead of {run.data['sha256'][:12]}…."
         )
-    samples = with_edge_cases(
-        dataset.inputs[run.splits.test], f"the test split of {Path(run.config.data).name}"
-    )
+    samples = with_edge_cases(dataset.inputs[run.splits.test], f"the test split of {_source(run)}")
     return export_bundle(
         run.load_model(), _facts(run, dataset), samples, output, name or run.config.family
     )
@@ -49,7 +47,16 @@ def _facts(run: Run, dataset: Dataset) -> ModelFacts:
         labels=dataset.labels,
         columns=dataset.columns,
         metrics=run.metrics["test"],
-        config=flat_config(run.config),
-        data={key: run.data[key] for key in ("source", "sha256", "samples")},
+        config={**flat_config(run.config), "data": _source(run)},
+        data={
+            "source": _source(run),
+            "sha256": run.data["sha256"],
+            "samples": run.data["samples"],
+        },
         figures=sorted((run.folder / "figures").glob("*.png")),
     )
+
+
+def _source(run: Run) -> str:
+    """Return the name of a source without its folder, which is nobody else's business."""
+    return Path(run.config.data).name

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -48,8 +50,18 @@ class Run:
     data: dict[str, Any]
 
     def load_model(self) -> keras.Model:
-        """Return the trained model, not compiled."""
-        return keras.saving.load_model(self.folder / MODEL, compile=False)
+        """Return the trained model, not compiled.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        try:
+            return keras.saving.load_model(self.folder / MODEL, compile=False)
+        except Exception as error:  # Keras, zipfile and h5py each raise their own
+            reason = " ".join(str(error).split())
+            raise RunError(
+                f"{self.folder / MODEL} must be a Keras model. Received: {reason:.200}"
+            ) from None
 
 
 def new_run_folder(output: Path, family: str) -> Path:
@@ -121,8 +133,11 @@ def read_run(folder: Path) -> Run:
             splits = Splits(**arrays)
         metrics = json.loads((folder / METRICS).read_text("utf-8"))
         data = json.loads((folder / DATA).read_text("utf-8"))
-    except (OSError, ValueError, TypeError) as error:
+        complete = {"test"} <= metrics.keys() and {"source", "sha256", "samples"} <= data.keys()
+    except (OSError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
         raise RunError(f"A run must be readable. Received: {folder}: {error}.") from None
+    if not complete:
+        raise RunError(f"A run must be whole. Received: {folder}, its {METRICS} or {DATA} is not.")
     return Run(folder, combine_settings(None, folder / CONFIG), splits, metrics, data)
 
 

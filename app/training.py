@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 
 from .config import RunConfig
-from .data.sources import load_dataset
+from .data.sources import NAMED, load_dataset
 from .data.splits import split_dataset
 from .families import FAMILIES, fit_to_data
 from .fitting import fit
@@ -38,6 +39,8 @@ def train(
         >>> run.metrics["test"]["accuracy"]
     """
     dataset = load_dataset(config.data)
+    if config.data not in NAMED:  # the run must find its data from any folder
+        config = replace(config, data=str(Path(config.data).resolve()))
     splits = split_dataset(dataset, config.seed)
     fit_to_data(
         FAMILIES[config.family], config.model, dataset

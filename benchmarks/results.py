@@ -12,12 +12,14 @@ PACKAGES = ("keras", "tensorflow", "onnxruntime", "numpy")
 
 
 def write_results(name: str, results: list[dict[str, Any]]) -> None:
-    """Merge rows into `results/<name>.json`, by their key `what`."""
+    """Merge rows into `results/<name>.json`, by their key `what`; another machine's are dropped."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
-    before = json.loads(path.read_text())["results"] if path.exists() else []
-    rows = {row["what"]: row for row in (*before, *results)}
-    content = {"machine": describe_machine(), "results": list(rows.values())}
+    machine = describe_machine()
+    before: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    kept = before["results"] if before.get("machine") == machine else []
+    rows = {row["what"]: row for row in (*kept, *results)}
+    content = {"machine": machine, "results": list(rows.values())}
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from serving.bundle import MANIFEST, MODEL
+from serving.bundle import MANIFEST, MODEL, read_manifest
 from serving.manifest import FORMAT_VERSION, Manifest, Proof
 from serving.verify import verify_bundle
 
@@ -87,19 +87,34 @@ def export_bundle(
             f"{error.strerror}."
         ) from None
     try:
-        staged = workplace / "version"
-        staged.mkdir()
-        inference = trace_inference(model)
-        _write_artifacts(inference, facts, name, staged)
-        proof = prove(inference, staged, samples)
-        manifest = _manifest(inference, facts, proof, name, next_version(model_folder))
-        check_same_contract(manifest, model_folder)
-        write_golden(inference, choose_golden(samples), staged)
-        _write_words(manifest, facts.figures, staged)
-        _verify(staged)
-        return publish(staged, manifest, model_folder)
+        number = next_version(model_folder)
+        staged = workplace / name / str(number)
+        staged.mkdir(parents=True)
+        _write_version(trace_inference(model), facts, samples, staged, model_folder)
+        return publish(staged.parent, read_manifest(staged), model_folder)
+    except OSError as error:
+        raise ExportError(
+            f"A bundle must be written whole. Received: {output}: {error.strerror or error}."
+        ) from None
     finally:
         shutil.rmtree(workplace)
+
+
+def _write_version(
+    inference: InferenceFunction,
+    facts: ModelFacts,
+    samples: Samples,
+    staged: Path,
+    model_folder: Path,
+) -> None:
+    name, number = staged.parent.name, int(staged.name)
+    _write_artifacts(inference, facts, name, staged)
+    proof = prove(inference, staged, samples)
+    manifest = _manifest(inference, facts, proof, name, number)
+    check_same_contract(manifest, model_folder)
+    write_golden(inference, choose_golden(samples), staged)
+    _write_words(manifest, facts.figures, staged)
+    _verify(staged)
 
 
 def _write_artifacts(

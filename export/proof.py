@@ -7,6 +7,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from serving.agreement import (
+    TOLERANCE,
+    Outputs,
+    allowed_difference,
+    largest_difference,
+    run_in_batches,
+    top1_agreement,
+)
 from serving.bundle import MODEL
 from serving.manifest import Agreement, Proof
 from serving.session import open_session
@@ -17,17 +25,11 @@ from .samples import EDGE_CASES, Samples
 from .saved_model import load_saved_model
 
 BATCH_SIZES = (1, 2, 7, 64)
-# Of probabilities, absolute: float32 sums in another order differ by about 1e-7 a layer, and the
-# nets here reach 1e-6; a wrong layer shows as 1e-3 and more.
-TOLERANCE = 1e-5
 
-Outputs = dict[str, np.ndarray]
 Run = Callable[[np.ndarray], Outputs]
 
 
-def prove(
-    inference: InferenceFunction, folder: Path, samples: Samples, tolerance: float = TOLERANCE
-) -> Proof:
+def prove(inference: InferenceFunction, folder: Path, samples: Samples) -> Proof:
     """Run every sample through every artifact at several batch sizes, and compare.
 
     Keras runs as `keras.Model.predict`; the SavedModel and the ONNX graph as read back from
@@ -37,8 +39,6 @@ def prove(
         inference: the traced model.
         folder: of the version being made.
         samples: what to run.
-        tolerance: largest difference allowed, as a share of the larger of 1 and the output's
-            largest magnitude.
 
     Raises:
         ProofError: an output differs by more, or a sample has another most probable class.
@@ -51,28 +51,17 @@ def prove(
             received = run_in_batches(run, samples.inputs, batch_size)
             for name in expected:
                 agreement = compare(artifact, name, batch_size, expected[name], received[name])
-                _require(agreement, tolerance * max(1.0, float(np.abs(expected[name]).max())))
+                _require(agreement, allowed_difference(expected[name]))
                 agreements.append(agreement)
-    return Proof(samples.source, len(samples), EDGE_CASES, tolerance, tuple(agreements))
-
-
-def run_in_batches(run: Run, inputs: np.ndarray, batch_size: int) -> Outputs:
-    """Return the outputs for all inputs, run `batch_size` at a time."""
-    starts = range(0, len(inputs), batch_size)
-    batches = [run(inputs[start : start + batch_size]) for start in starts]
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    return Proof(samples.source, len(samples), EDGE_CASES, TOLERANCE, tuple(agreements))
 
 
 def compare(
     artifact: str, output: str, batch_size: int, expected: np.ndarray, received: np.ndarray
 ) -> Agreement:
     """Return how far `received` is from `expected`; NaN in either counts as infinitely far."""
-    difference = np.abs(received - expected).max()
-    top1 = None
-    if output == "probabilities":
-        top1 = float((received.argmax(axis=1) == expected.argmax(axis=1)).mean())
-    largest = float(difference) if np.isfinite(difference) else float("inf")
-    return Agreement(artifact, output, batch_size, largest, top1)
+    top1 = top1_agreement(expected, received) if output == "probabilities" else None
+    return Agreement(artifact, output, batch_size, largest_difference(expected, received), top1)
 
 
 def _require(agreement: Agreement, allowed: float) -> None:

@@ -4,8 +4,10 @@ import hashlib
 import re
 from pathlib import Path
 
-from serving.bundle import CHECKSUMS, version_numbers
-from serving.manifest import Manifest
+from serving.bundle import CHECKSUMS, read_manifest, version_numbers
+from serving.contract import describe_spec
+from serving.errors import ManifestError
+from serving.manifest import Manifest, TensorSpec
 from serving.triton import CONFIG, LABELS, render_config, render_labels
 
 from .errors import ExportError
@@ -37,50 +39,60 @@ def write_checksums(folder: Path) -> None:
 
 
 def check_same_contract(manifest: Manifest, model_folder: Path) -> None:
-    """Refuse a version whose signature or labels differ from its predecessors'.
+    """Refuse a version whose signature, labels or columns differ from its predecessor's.
 
     Raises:
-        ExportError: they differ; it says in what.
+        ExportError: they differ, and it says in what; or the predecessor cannot be read.
     """
-    for name, wanted in _files_beside(manifest).items():
-        path = model_folder / name
-        if path.is_file() and (before := path.read_text("utf-8")) != wanted:
-            old, new = _first_difference(before, wanted)
+    versions = version_numbers(model_folder) if model_folder.is_dir() else []
+    if not versions:
+        return
+    latest = model_folder / str(versions[-1])
+    try:
+        before = read_manifest(latest)
+    except ManifestError as error:
+        raise ExportError(f"A new version needs a sound one before it. {error}") from None
+    for name in ("inputs", "outputs", "labels", "columns"):
+        old, new = getattr(before, name), getattr(manifest, name)
+        if old != new:
             raise ExportError(
-                f"A new version must keep the labels and the signature in {path}. "
-                f"Received: {new!r} instead of {old!r}. Export it under another name with --name."
+                f"A new version must keep the {name} of {latest}. "
+                f"Received: {_plain(new)} instead of {_plain(old)}. "
+                "Export it under another name with --name."
             )
 
 
-def publish(staged: Path, manifest: Manifest, model_folder: Path) -> Path:
-    """Rename `staged` to its place and return that.
+def publish(staged_model: Path, manifest: Manifest, model_folder: Path) -> Path:
+    """Rename a staged version to its place, and return that.
+
+    A first version goes with the files beside it in one step; a later one finds them there.
+
+    Args:
+        staged_model: folder that holds the version by its number.
+        manifest: of the version.
+        model_folder: where versions of the model are.
 
     Raises:
-        ExportError: the version was taken meanwhile, or differs from its predecessors.
+        ExportError: the place was taken meanwhile, or cannot be written. It is as it was.
     """
-    model_folder.mkdir(exist_ok=True)
-    check_same_contract(manifest, model_folder)
-    for name, text in _files_beside(manifest).items():
-        beside = staged.parent / name
-        beside.write_text(text, "utf-8")
-        beside.replace(model_folder / name)
-    place = model_folder / str(manifest.version)
+    number = str(manifest.version)
+    is_first = not model_folder.exists() or not version_numbers(model_folder)
     try:
-        staged.rename(place)
-    except OSError:
+        if is_first:
+            (staged_model / CONFIG).write_text(render_config(manifest), "utf-8")
+            (staged_model / LABELS).write_text(render_labels(manifest), "utf-8")
+            staged_model.rename(model_folder)
+        else:
+            (staged_model / number).rename(model_folder / number)
+    except OSError as error:
         raise ExportError(
-            f"A version is never overwritten. Received: {place}, taken meanwhile. Export again."
+            f"A version is never overwritten, and its place must be writable. "
+            f"Received: {model_folder / number}: {error.strerror}."
         ) from None
-    return place
+    return model_folder / number
 
 
-def _files_beside(manifest: Manifest) -> dict[str, str]:
-    return {CONFIG: render_config(manifest), LABELS: render_labels(manifest)}
-
-
-def _first_difference(before: str, after: str) -> tuple[str, str]:
-    old, new = before.splitlines(), after.splitlines()
-    for old_line, new_line in zip(old, new, strict=False):
-        if old_line != new_line:
-            return old_line, new_line
-    return f"{len(old)} lines", f"{len(new)} lines"
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return "(" + ", ".join(_plain(item) for item in value) + ")"
+    return describe_spec(value) if isinstance(value, TensorSpec) else str(value)

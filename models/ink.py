@@ -59,7 +59,7 @@ class FitInk(keras.layers.Layer):
 
     A digit of any size at any place then looks like a training sample. MNIST was made so (LeCun
     et al., 1998): a box of 20x20, its aspect kept, centred by mass in 28x28. Resampling is two
-    matrix products a sample, with triangle kernels that widen when the image shrinks.
+    matrix products a sample, each result pixel averaging linearly over what it covers.
 
     Input shape: float32 `(batch, side, side)`, ink in [0, 1].
     Output shape: float32 `(batch, size, size)`.
@@ -97,7 +97,8 @@ class FitInk(keras.layers.Layer):
         position = ops.expand_dims(centre, 2) + step * offset  # (batch, 2, size)
         width = ops.expand_dims(ops.maximum(step, 1.0), 3)
         distance = ops.abs(ops.expand_dims(position, 3) - (index + 0.5))
-        kernel = ops.relu(width - distance) / (width * width)  # (batch, 2, size, side)
+        # (batch, 2, size, side); the weights of each result pixel sum to 1, so flat ink stays flat.
+        kernel = ops.clip(0.5 * (width + 1.0) - distance, 0.0, 1.0) / width
         from_rows, from_columns = ops.unstack(kernel, axis=1)
         return ops.matmul(from_rows, ops.matmul(ink, ops.transpose(from_columns, (0, 2, 1))))
 

@@ -88,9 +88,10 @@ def read_checked(version_folder: Path, name: str, checksums: dict[str, str]) -> 
     """
     try:
         content = (version_folder / name).read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
+        reason = getattr(error, "strerror", None) or error
         raise ManifestError(
-            f"{version_folder / name} must be readable. Received: {error.strerror}."
+            f"{version_folder / name} must be readable. Received: {reason}."
         ) from None
     digest = hashlib.sha256(content).hexdigest()
     if name not in checksums:

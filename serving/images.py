@@ -1,6 +1,7 @@
 """Reads image files as the grey images that a model takes."""
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from PIL import Image, ImageOps
 
 from .errors import InputError
 
-# Pillow warns a little above this; a decoded image of the size takes 80 MB in grey.
+# A little below what Pillow warns at; an image of the size takes 320 MB decoded in colour.
 MAX_PIXELS = 80_000_000
+# Not all that Pillow knows: its reader of EPS runs another program on the bytes.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
 
 def read_image(source: str | Path | bytes, shape: tuple[int, int]) -> np.ndarray:
-    """Read an image file in any format that Pillow knows, as PNG and JPEG.
+    """Read an image file: PNG, JPEG, BMP, GIF (its first frame), TIFF or WebP.
 
     The orientation that a camera notes is applied, transparency becomes white paper, colour
     becomes grey, and the image, its aspect kept, is padded with the grey of its border.
@@ -36,7 +39,7 @@ def read_image(source: str | Path | bytes, shape: tuple[int, int]) -> np.ndarray
         raise InputError(f"{_TOO_LARGE} Received: {name}: {error}") from None
     except InputError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         reason = getattr(error, "strerror", None) or "it cannot be read as an image"
         raise InputError(
             f"An image must be a readable file such as PNG or JPEG. Received: {name}: {reason}."
@@ -66,7 +69,7 @@ def _read_grey(name: str, source: str | Path | io.BytesIO) -> np.ndarray:
     with warnings.catch_warnings():
         # Our own limit is lower than the one that Pillow only warns at.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        opened = Image.open(source)
+        opened = Image.open(source, formats=_FORMATS)
     with opened as image:  # the header alone was read
         pixels = image.width * image.height
         if pixels > MAX_PIXELS:

@@ -10,6 +10,7 @@ from .errors import ManifestError
 from .schema import decode
 
 FORMAT_VERSION = 1
+DTYPES = ("float32", "float64", "uint8", "int32", "int64")
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Manifest:
             ManifestError: it is no JSON, of another format version, or lacks or mistypes a key.
         """
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"manifest.json must be JSON. Received: {error}.") from None
         received = value.get("format_version") if isinstance(value, dict) else None
@@ -130,4 +131,24 @@ class Manifest:
                 f"manifest.json must have format_version {FORMAT_VERSION}. "
                 f"Received: format_version={received!r}."
             )
-        return decode(cls, value, "manifest.json")
+        manifest = decode(cls, value, "manifest.json")
+        for spec in (*manifest.inputs, *manifest.outputs):
+            _check_spec(spec)
+        return manifest
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name}, which is no JSON number")
+
+
+def _check_spec(spec: TensorSpec) -> None:
+    if spec.dtype not in DTYPES:
+        raise ManifestError(
+            f"A tensor must be of {', '.join(DTYPES)}. Received: {spec.name}, dtype={spec.dtype!r}."
+        )
+    sizes = [size for size in spec.shape[1:] if isinstance(size, int) and size > 0]
+    if not spec.shape or not isinstance(spec.shape[0], str) or len(sizes) != len(spec.shape) - 1:
+        raise ManifestError(
+            "A tensor must have a named first axis and fixed others. "
+            f"Received: {spec.name}, shape={spec.shape}."
+        )

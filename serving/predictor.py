@@ -7,9 +7,10 @@ import numpy as np
 import onnxruntime
 
 from .bundle import MODEL, find_version, read_checked, read_checksums, read_manifest
+from .contract import check_contract
 from .errors import InputError, ManifestError, ServingError
 from .manifest import Manifest
-from .session import open_session, session_signature
+from .session import open_session
 
 Array = np.ndarray
 
@@ -100,11 +101,7 @@ class Predictor:
         folder = find_version(path)
         manifest = read_manifest(folder)
         session = open_session(read_checked(folder, MODEL, read_checksums(folder)), threads)
-        if session_signature(session) != (manifest.inputs, manifest.outputs):
-            raise ManifestError(
-                f"{MODEL} must have the signature of the manifest. "
-                f"Received: {session_signature(session)}."
-            )
+        check_contract(manifest, session)
         return cls(manifest, session)
 
     def predict(self, inputs: Array) -> Prediction:

@@ -3,9 +3,16 @@
 import onnxruntime
 
 from .errors import ManifestError
+from .external_data import refuse_external_data
 from .manifest import TensorSpec
 
-_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(uint8)": "uint8"}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
 
 
 def open_session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -17,8 +24,9 @@ def open_session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession
             whatever this says.
 
     Raises:
-        ManifestError: ONNX Runtime does not load the model.
+        ManifestError: ONNX Runtime does not load the model, or its weights lie in another file.
     """
+    refuse_external_data(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

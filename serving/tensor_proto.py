@@ -24,6 +24,7 @@ _DTYPES = {
     11: "f8",
 }
 _DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9
+_MAX_RANK = 8
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 
 
@@ -35,7 +36,7 @@ def read_tensor(message: bytes) -> tuple[str, np.ndarray]:
     """
     name, code, raw = "", 0, b""
     shape: list[int] = []
-    for field, value in _fields(message):
+    for field, value in read_fields(message):
         if field == _DIMS:
             shape += [value] if isinstance(value, int) else list(_varints(value))
         elif field == _DATA_TYPE and isinstance(value, int):
@@ -52,12 +53,20 @@ def read_tensor(message: bytes) -> tuple[str, np.ndarray]:
             f"A tensor of {dtype.name} {tuple(shape)} must have "
             f"{math.prod(shape) * dtype.itemsize} bytes of raw_data. Received: {len(raw)}."
         )
-    if not raw:
-        raise ManifestError(f"A tensor must have elements. Received: shape={tuple(shape)}.")
+    if not raw or len(shape) > _MAX_RANK:
+        raise ManifestError(
+            f"A tensor must have elements and at most {_MAX_RANK} axes. "
+            f"Received: shape={tuple(shape)!s:.80}."
+        )
     return name, np.frombuffer(raw, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield the number and the value of each field of a protobuf message, in order.
+
+    Raises:
+        ManifestError: the bytes are no protobuf message.
+    """
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
@@ -71,9 +80,13 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif wire_type in (_FIXED64, _FIXED32):
             length = 8 if wire_type == _FIXED64 else 4
         else:
-            raise ManifestError(f"A tensor must be a TensorProto. Received: wire type {wire_type}.")
+            raise ManifestError(
+                f"The bytes must be a protobuf message. Received: wire type {wire_type}."
+            )
         if position + length > len(message):
-            raise ManifestError("A tensor must be a whole TensorProto. Received: one cut off.")
+            raise ManifestError(
+                "The bytes must be a whole protobuf message. Received: one cut off."
+            )
         yield field, message[position : position + length]
         position += length
 
@@ -89,10 +102,12 @@ def _varint(message: bytes, position: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 64, 7):
         if position >= len(message):
-            raise ManifestError("A tensor must be a whole TensorProto. Received: one cut off.")
+            raise ManifestError(
+                "The bytes must be a whole protobuf message. Received: one cut off."
+            )
         byte = message[position]
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
-    raise ManifestError("A tensor must be a TensorProto. Received: a number over 64 bits.")
+    raise ManifestError("The bytes must be a protobuf message. Received: a number over 64 bits.")

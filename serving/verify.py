@@ -9,6 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from .agreement import (
+    allowed_difference,
+    largest_difference,
+    run_in_batches,
+    top1_agreement,
+)
 from .bundle import (
     CHECKSUMS,
     GOLDEN,
@@ -18,10 +24,11 @@ from .bundle import (
     read_checksums,
     read_manifest,
 )
+from .contract import check_contract, check_proof, describe_spec
 from .errors import ManifestError, ServingError
-from .manifest import Manifest, TensorSpec
+from .manifest import TensorSpec
 from .predictor import Predictor
-from .session import open_session, session_signature
+from .session import open_session
 from .tensor_proto import read_tensor
 from .triton import CONFIG, LABELS, render_config, render_labels
 
@@ -89,38 +96,23 @@ def _check_files(folder: Path) -> str:
 
 
 def _check_contract(folder: Path, beside: Path | None) -> str:
-    """The graph's signature, the labels and the files beside are what the manifest says."""
+    """The graph's signature, the labels, the proof and the files beside fit the manifest."""
     manifest = read_manifest(folder)
-    inputs, outputs = session_signature(open_session(_model_bytes(folder)))
-    _check_specs("inputs", manifest.inputs, inputs)
-    _check_specs("outputs", manifest.outputs, outputs)
-    for spec in manifest.outputs:
-        if spec.name == "probabilities" and spec.shape[-1] != len(manifest.labels):
-            raise ManifestError(
-                f"Each class must have a label. Received: {spec.shape[-1]} classes, "
-                f"{len(manifest.labels)} labels."
-            )
+    model = read_checked(folder, MODEL, read_checksums(folder))
+    check_contract(manifest, open_session(model))
+    check_proof(manifest)
     if beside is not None:
+        if str(manifest.version) != folder.name:
+            raise ManifestError(
+                f"A version must lie in the folder of its number, {manifest.version}. "
+                f"Received: {folder}."
+            )
         _check_text(beside / CONFIG, render_config(manifest))
         _check_text(beside / LABELS, render_labels(manifest))
     return "; ".join(
-        f"{role} {', '.join(_describe(spec) for spec in specs)}"
-        for role, specs in (("in", inputs), ("out", outputs))
+        f"{role} {', '.join(map(describe_spec, specs))}"
+        for role, specs in (("in", manifest.inputs), ("out", manifest.outputs))
     )
-
-
-def _check_specs(
-    role: str, expected: tuple[TensorSpec, ...], received: tuple[TensorSpec, ...]
-) -> None:
-    if expected != received:
-        raise ManifestError(
-            f"The {role} of {MODEL} must be {', '.join(map(_describe, expected))}. "
-            f"Received: {', '.join(map(_describe, received))}."
-        )
-
-
-def _describe(spec: TensorSpec) -> str:
-    return f"{spec.name} {spec.dtype} [{', '.join(map(str, spec.shape))}]"
 
 
 def _check_text(path: Path, expected: str) -> None:
@@ -147,9 +139,9 @@ def _check_behaviour(folder: Path) -> str:
             )
     largest = dict.fromkeys(expected, 0.0)
     for batch_size in (*BATCH_SIZES, len(samples)):
-        received = _predict_in_batches(predictor, samples, batch_size)
+        received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, batch_size)
         for name, wanted in expected.items():
-            difference = _difference(manifest, name, wanted, received[name], batch_size)
+            difference = _difference(name, wanted, received[name], batch_size)
             largest[name] = max(largest[name], difference)
     differences = ", ".join(f"{name} {value:.1e}" for name, value in largest.items())
     return (
@@ -158,29 +150,18 @@ def _check_behaviour(folder: Path) -> str:
     )
 
 
-def _difference(
-    manifest: Manifest, name: str, wanted: np.ndarray, received: np.ndarray, batch_size: int
-) -> float:
-    difference = float(np.abs(received - wanted).max())
-    allowed = manifest.proof.tolerance * max(1.0, float(np.abs(wanted).max()))
-    if not difference <= allowed:  # NaN is not
+def _difference(name: str, wanted: np.ndarray, received: np.ndarray, batch_size: int) -> float:
+    difference, allowed = largest_difference(wanted, received), allowed_difference(wanted)
+    if difference > allowed:
         raise ManifestError(
             f"{name} must be within {allowed:.1e} of the golden answers. "
             f"Received: {difference:.1e} at batch size {batch_size}."
         )
-    if name == "probabilities" and (received.argmax(axis=1) != wanted.argmax(axis=1)).any():
+    if name == "probabilities" and top1_agreement(wanted, received) < 1:
         raise ManifestError(
             f"{name} must name the golden classes. Received: others at batch size {batch_size}."
         )
     return difference
-
-
-def _predict_in_batches(
-    predictor: Predictor, samples: np.ndarray, batch_size: int
-) -> dict[str, np.ndarray]:
-    starts = range(0, len(samples), batch_size)
-    batches = [predictor.predict(samples[start : start + batch_size]).outputs for start in starts]
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def _read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
@@ -192,12 +173,8 @@ def _read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict
         sample_shape = array.shape[1:]
         if (tensor_name, array.dtype.name, sample_shape) != (spec.name, spec.dtype, spec.shape[1:]):
             raise ManifestError(
-                f"{name} must hold {_describe(spec)}. "
+                f"{name} must hold {describe_spec(spec)}. "
                 f"Received: {tensor_name} {array.dtype} {array.shape}."
             )
         arrays[spec.name] = array
     return arrays
-
-
-def _model_bytes(folder: Path) -> bytes:
-    return read_checked(folder, MODEL, read_checksums(folder))

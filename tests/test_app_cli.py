@@ -151,3 +151,38 @@ def test_a_failed_proof_is_status_1_and_publishes_nothing(run, mlp_run, softmax_
     assert (status, output) == (1, "")
     assert "Nothing was published" in error
     assert not list((tmp_path / "dist").iterdir())
+
+
+def test_the_demo_measures_every_format(tmp_path):
+    import io
+
+    from rich.console import Console
+
+    from app.demo import BATCH_SIZES, FORMATS, run_demo
+
+    settings = {"variant": "mlp", "epochs": 1, "hidden": [16]}
+    text = io.StringIO()
+    console = Console(file=text, width=100)
+    result = run_demo(tmp_path / "runs", tmp_path / "dist", console, settings)
+    assert all(check.passed for check in result.checks)
+    assert len(result.predictions) == 10
+    assert {size: tuple(latency) for size, latency in result.latency_ms.items()} == dict.fromkeys(
+        BATCH_SIZES, FORMATS
+    )
+    for words in ("test accuracy", "largest difference", "size of model.onnx", "a batch of 256"):
+        assert words in text.getvalue()
+
+
+def test_the_name_of_a_file_cannot_print_lines_of_its_own(run, bundle, tmp_path):
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    (copy / "x\n\x1b[1APASS  files").write_text("")
+    status, output, _ = run("verify", copy)
+    assert status == 1
+    assert "\x1b" not in output
+    assert "\nPASS  files" not in output
+
+
+def test_no_command_prints_the_help_alone(run):
+    _, output, error = run()
+    assert "Usage: hornbill" in output
+    assert error == ""

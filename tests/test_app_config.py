@@ -81,6 +81,8 @@ def test_the_command_line_comes_before_the_file(tmp_path):
         ("optimizer.learning_rate=nan", "learning_rate must be above 0"),
         ("hidden=64,x", "hidden.1: .*'x'"),
         ("optimizer=adam", "'optimizer' is no setting"),
+        ("epochs=true", "epochs must be no truth value"),
+        ("optimizer.learning_rate=abc", "optimizer.learning_rate: .*'abc'"),
         ("epochs", "A setting must be key=value. Received: 'epochs'"),
         ("=3", "A setting must be key=value"),
     ],
@@ -88,6 +90,18 @@ def test_the_command_line_comes_before_the_file(tmp_path):
 def test_a_wrong_setting_is_named_with_its_mend(setting, message):
     with pytest.raises(ConfigError, match=message):
         make_config("digits", parse_settings([setting]))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, True, 1.5, "1"])
+def test_a_seed_out_of_range_is_refused(seed):
+    with pytest.raises(ConfigError, match="seed must be a whole number from 0"):
+        make_config("digits", seed=seed)
+
+
+def test_seed_and_data_are_settings_too():
+    config = combine_settings("softmax", settings=parse_settings(["seed=3", "data=wine"]))
+    assert (config.seed, config.data) == (3, "wine")
+    assert combine_settings("softmax", settings={"seed": 3}, seed=4).seed == 4
 
 
 def test_an_unknown_family_is_named():

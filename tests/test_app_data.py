@@ -1,5 +1,7 @@
 """Sources, splits and pipelines."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,6 +61,24 @@ def test_an_npz_keeps_its_own_test_split(mnist_arrays, tmp_path):
     assert len(splits.train) + len(splits.validation) == 200
 
 
+@pytest.mark.parametrize("position", range(100, 1000, 60))
+def test_a_damaged_npz_is_read_or_refused(position, mnist_arrays, tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez_compressed(path, **{k: v[:30] for k, v in mnist_arrays.items()})
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0xFF
+    path.write_bytes(content)
+    with contextlib.suppress(DataError):
+        assert load_dataset(str(path)).kind == "images"
+
+
+def test_an_array_that_is_renamed_to_npz_is_refused(tmp_path):
+    with (tmp_path / "own.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(DataError, match="must be an .npz of plain arrays"):
+        load_dataset(str(tmp_path / "own.npz"))
+
+
 def test_images_of_another_size_are_brought_to_28x28(mnist_arrays, tmp_path):
     arrays = {k: v[:, :20, :16] if k[0] == "x" else v for k, v in mnist_arrays.items()}
     np.savez(tmp_path / "small.npz", **arrays)
@@ -91,6 +111,7 @@ def test_an_npz_without_the_expected_arrays_is_refused(change, message, mnist_ar
     ("name", "content", "message"),
     [
         ("cut.npz", b"PK\x03\x04 cut", "must be an .npz of plain arrays"),
+        ("empty.npz", b"", "must be an .npz of plain arrays"),
         ("text.npz", b"hello", "must be an .npz of plain arrays"),
         ("words.data", b"a b c\n", "must be a table of numbers"),
         ("narrow.data", b"1 0 1\n", "256 pixels and 10 labels a line.*Received: 3 columns"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -128,6 +129,42 @@ def test_an_unfinished_run_is_refused(missing, mlp_run, tmp_path):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(RunError, match=f"must be finished. Received: .* has no {missing}"):
         read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("splits.npz", b"PK broken"),
+        ("metrics.json", b"[]"),
+        ("data.json", b"{}"),
+        ("metrics.json", b"{"),
+    ],
+)
+def test_a_damaged_run_is_refused(name, content, mlp_run, tmp_path):
+    folder = shutil.copytree(mlp_run.folder, tmp_path / "run")
+    (folder / name).write_bytes(content)
+    with pytest.raises(RunError, match="A run must be (readable|whole). Received: "):
+        read_run(folder)
+
+
+def test_a_damaged_model_is_refused(mlp_run, tmp_path):
+    folder = shutil.copytree(mlp_run.folder, tmp_path / "run")
+    (folder / "model.keras").write_bytes(b"no model")
+    with pytest.raises(RunError, match="model.keras must be a Keras model"):
+        read_run(folder).load_model()
+
+
+def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    arrays = {
+        f"x_{part}": random.integers(0, 256, (100, 28, 28), np.uint8) for part in ("train", "test")
+    }
+    arrays |= {f"y_{part}": np.arange(100) % 10 for part in ("train", "test")}
+    np.savez(tmp_path / "own.npz", **arrays)
+    monkeypatch.chdir(tmp_path)
+    settings = {"variant": "mlp", "epochs": 1, "hidden": [4]}
+    run = train(make_config("digits", settings, data="own.npz"), tmp_path)
+    assert read_run(run.folder).config.data == str(tmp_path / "own.npz")
 
 
 def test_a_missing_run_is_refused(tmp_path):

@@ -17,10 +17,11 @@ from app.errors import RunError
 from app.exporting import export_run
 from export import ExportError, ModelFacts, ProofError, export_bundle, with_edge_cases
 from export.inference import trace_inference
-from export.proof import TOLERANCE, compare, prove, run_in_batches
+from export.proof import compare, prove
 from export.samples import choose_golden
 from models.blocks import ACTIVATIONS, NORMALIZATIONS
 from serving import Manifest, Predictor, verify_bundle
+from serving.agreement import TOLERANCE, run_in_batches
 
 BATCH_SIZES = (1, 2, 7, 64)
 
@@ -149,6 +150,7 @@ def test_the_onnx_graph_names_its_axes_and_computes_no_shapes(bundle):
     onnx.checker.check_model(model, full_check=True)
     assert "unk__" not in str(model)
     assert {opset.domain: opset.version for opset in model.opset_import}[""] == 18
+    assert model.ir_version == 8
     assert not {"Shape", "Size", "Gather"} & {node.op_type for node in model.graph.node}
     for value in (*model.graph.input, *model.graph.output):
         assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
@@ -238,10 +240,42 @@ def test_a_version_with_other_labels_is_refused_and_the_earlier_one_kept(tmp_pat
     model = models.softmax_classifier(models.SoftmaxClassifierConfig())
     samples = with_edge_cases(rows(), "drawn")
     export_bundle(model, facts(), samples, tmp_path, "own")
-    with pytest.raises(ExportError, match="must keep the labels.*Received: 'x' instead of 'b'"):
+    with pytest.raises(
+        ExportError, match=r"must keep the labels of .*Received: \(a, x, c\) instead of \(a, b, c\)"
+    ):
         export_bundle(model, facts(labels=("a", "x", "c")), samples, tmp_path, "own")
     assert [path.name for path in (tmp_path / "own").iterdir() if path.is_dir()] == ["1"]
     assert all(check.passed for check in verify_bundle(tmp_path / "own"))
+
+
+def test_a_version_with_other_columns_is_refused(tmp_path):
+    model = models.softmax_classifier(models.SoftmaxClassifierConfig())
+    samples = with_edge_cases(rows(), "drawn")
+    export_bundle(model, facts(), samples, tmp_path, "own")
+    swapped = facts(columns=("two", "one", "three", "four"))
+    with pytest.raises(ExportError, match=r"must keep the columns .*\(two, one, three, four\)"):
+        export_bundle(model, swapped, samples, tmp_path, "own")
+
+
+def test_a_predecessor_that_cannot_be_read_stops_the_next_version(tmp_path):
+    model = models.softmax_classifier(models.SoftmaxClassifierConfig())
+    samples = with_edge_cases(rows(), "drawn")
+    first = export_bundle(model, facts(), samples, tmp_path, "own")
+    (first / "manifest.json").write_text("{}")
+    with pytest.raises(ExportError, match="needs a sound one before it"):
+        export_bundle(model, facts(), samples, tmp_path, "own")
+    assert {path.name for path in tmp_path.iterdir()} == {"own"}
+
+
+def test_a_place_that_is_taken_is_left_as_it_was(tmp_path):
+    model = models.softmax_classifier(models.SoftmaxClassifierConfig())
+    samples = with_edge_cases(rows(), "drawn")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "1").write_text("a file in the way")
+    with pytest.raises(ExportError, match="A version is never overwritten"):
+        export_bundle(model, facts(), samples, tmp_path, "own")
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
 
 @keras.saving.register_keras_serializable(package="tests")

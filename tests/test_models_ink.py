@@ -38,6 +38,18 @@ def test_fitted_ink_fills_its_box_around_the_centre_of_mass():
     assert centre == pytest.approx(14, abs=0.05)
 
 
+@pytest.mark.parametrize(("size", "ink_size", "centre"), [(28, 20, "mass"), (16, 16, "box")])
+@pytest.mark.parametrize("side", [10, 17, 20, 24, 28])
+def test_flat_ink_stays_flat_at_any_scale(side, size, ink_size, centre):
+    ink = np.zeros((1, 28, 28), "float32")
+    ink[0, :side, :side] = 1
+    layer = FitInk(size=size, ink_size=ink_size, centre=centre)
+    fitted_ink = ops.convert_to_numpy(layer(ink))[0]
+    middle = fitted_ink[size // 2 - 4 : size // 2 + 4, size // 2 - 4 : size // 2 + 4]
+    np.testing.assert_allclose(middle, 1, atol=1e-4)
+    assert fitted_ink.max() <= 1 + 1e-4
+
+
 def test_binarising_leaves_little_between_ink_and_paper():
     ink = np.array([[0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0]], "float32")
     expected = [[0, 0, 0, 0.5, 1, 1, 1]]

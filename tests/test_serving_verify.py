@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from serving import ManifestError, verify_bundle
+from serving import ManifestError, Predictor, verify_bundle
 from serving.bundle import read_checksums
 
 
@@ -128,18 +128,111 @@ def test_golden_samples_of_another_kind_are_noticed(copy):
     assert "must hold image uint8 [batch, 28, 28]. Received: inputs" in detail(copy, "behaviour")
 
 
-def test_golden_answers_of_another_class_are_noticed(copy):
-    """Probabilities nearly equal, so that the difference alone would pass."""
+def test_golden_answers_of_another_class_are_noticed(tmp_path):
+    """Probabilities so nearly equal that their difference alone would pass."""
+    import keras
+
+    from export import ModelFacts, export_bundle, with_edge_cases
+
+    inputs = keras.Input((4,), name="inputs")
+    dense = keras.layers.Dense(3, "softmax", kernel_initializer="zeros")
+    model = keras.Model(inputs, {"probabilities": dense(inputs)})
+    facts = ModelFacts("own", ("a", "b", "c"), tuple("wxyz"), {}, {}, {"source": "", "sha256": ""})
+    samples = with_edge_cases(np.ones((30, 4), "float32"), "drawn")
+    bundle = export_bundle(model, facts, samples, tmp_path, "own")
+    assert all(results(bundle).values())
+    golden = bundle / "test_data_set_0" / "output_0.pb"
+    tensor = onnx.TensorProto.FromString(golden.read_bytes())
+    other = numpy_helper.to_array(tensor) + np.float32([0, 0, 1e-6])
+    golden.write_bytes(numpy_helper.from_array(other, "probabilities").SerializeToString())
+    sign(bundle)
+    assert "must name the golden classes" in detail(bundle, "behaviour")
+
+
+def test_weights_in_another_file_are_refused(copy, tmp_path, monkeypatch):
+    """ONNX Runtime would read them from the receiver's own folder, past every checksum."""
+    model = onnx.load(copy / "1" / "model.onnx")
+    onnx.save(
+        model,
+        tmp_path / "model.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
+    monkeypatch.chdir(tmp_path)
+    (copy / "1" / "model.onnx").write_bytes((tmp_path / "model.onnx").read_bytes())
+    sign(copy / "1")
+    assert "whose data lie in another file" in detail(copy, "contract")
+    with pytest.raises(ManifestError, match="whose data lie in another file"):
+        Predictor.load(copy)
+
+
+def test_a_graph_that_fails_when_it_runs_is_a_failed_check(copy):
+    from onnx import TensorProto, helper
+
+    def tensor(name, dtype, shape):
+        return helper.make_tensor_value_info(name, dtype, shape)
+
+    shape = numpy_helper.from_array(np.int64([7, -1]), "shape")
+    nodes = [
+        helper.make_node("Cast", ["image"], ["grey"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["grey", "shape"], ["sevenths"]),
+        helper.make_node("Slice", ["sevenths", "zero", "ten", "one"], ["probabilities"]),
+        helper.make_node("Slice", ["sevenths", "zero", "units", "one"], ["features"]),
+    ]
+    constants = {"zero": [0], "ten": [10], "units": [32], "one": [1]}
+    graph = helper.make_graph(
+        nodes,
+        "broken",
+        [tensor("image", TensorProto.UINT8, ["batch", 28, 28])],
+        [
+            tensor("probabilities", TensorProto.FLOAT, ["batch", 10]),
+            tensor("features", TensorProto.FLOAT, ["batch", 32]),
+        ],
+        [shape, *(numpy_helper.from_array(np.int64(v), k) for k, v in constants.items())],
+    )
+    opsets = [helper.make_opsetid("", 18)]
+    onnx.save(
+        helper.make_model(graph, opset_imports=opsets, ir_version=8), copy / "1" / "model.onnx"
+    )
+    sign(copy / "1")
+    assert not results(copy)["behaviour"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["proof"].update(tolerance=1.0), "tolerance must be at most 1e-05"),
+        (lambda m: m["proof"].update(tolerance=-1.0), "tolerance must be at most 1e-05"),
+        (lambda m: m["proof"].update(agreements=[]), "no proof of 'probabilities'"),
+        (
+            lambda m: m["proof"]["agreements"][0].update(max_absolute_difference=9.0),
+            "Every artifact must agree",
+        ),
+        (
+            lambda m: m["proof"]["agreements"][0].update(top1_agreement=0.5),
+            "Every artifact must agree",
+        ),
+        (lambda m: m.update(version=99), "in the folder of its number, 99"),
+        (lambda m: m["inputs"][0].update(dtype="tensor(string)"), "dtype='tensor(string)'"),
+        (lambda m: m["outputs"][0].update(shape=[]), "a named first axis and fixed others"),
+        (lambda m: m["outputs"][0].update(shape=["batch", "wide"]), "a named first axis"),
+        (lambda m: m["metrics"].update(accuracy=float("nan")), "NaN, which is no JSON number"),
+    ],
+)
+def test_a_manifest_that_excuses_itself_is_noticed(change, message, copy):
     path = copy / "1" / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["proof"]["tolerance"] = 2.0
+    change(manifest)
     path.write_text(json.dumps(manifest))
-    golden = copy / "1" / "test_data_set_0" / "output_0.pb"
-    tensor = onnx.TensorProto.FromString(golden.read_bytes())
-    swapped = np.ascontiguousarray(numpy_helper.to_array(tensor)[:, ::-1])
-    golden.write_bytes(numpy_helper.from_array(swapped, "probabilities").SerializeToString())
     sign(copy / "1")
-    assert "must name the golden classes" in detail(copy, "behaviour")
+    assert message in detail(copy, "contract")
+
+
+def test_a_path_with_a_nul_is_a_failed_check(copy):
+    sums = copy / "1" / "SHA256SUMS"
+    sums.write_text(sums.read_text() + "0" * 64 + "  a\0b\n")
+    assert "must be readable" in detail(copy, "files")
 
 
 def test_a_missing_file_beside_the_versions_is_noticed(copy):

@@ -1,5 +1,8 @@
 """Reads a data source, named or by path, into a `Dataset`."""
 
+import contextlib
+import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,7 +69,8 @@ def _digits8x8(source: str) -> Dataset:
 
 def _mnist(source: str) -> Dataset:
     try:
-        (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
+        with contextlib.redirect_stdout(sys.stderr):  # Keras reports the download there
+            (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as error:  # the download raises plain Exception
         raise DataError(
             f"mnist must be downloadable, or pass the path of mnist.npz. Received: {error}."
@@ -77,8 +81,16 @@ def _mnist(source: str) -> Dataset:
 def _read_mnist_npz(path: Path) -> Dataset:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, BadZipFile) as error:
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(f"{path} must be an .npz of plain arrays. Received: {error}.") from None
     expected = ("x_train", "y_train", "x_test", "y_test")
     missing = [name for name in expected if name not in arrays]
