@@ -155,21 +155,25 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict files with a bundle: a table, or with --json one object a line."""
+    from serving.agreement import run_in_batches
     from serving.inputs import read_inputs
     from serving.predictor import Predictor
 
     predictor = Predictor.load(bundle)
     inputs, names = read_inputs(files, predictor.manifest)
-    prediction = predictor.predict(inputs)
-    rows = zip(names, prediction.labels, prediction.probabilities.tolist(), strict=True)
+    labels = predictor.manifest.labels
+    outputs = run_in_batches(lambda batch: predictor.predict(batch).outputs, inputs, _BATCH_SIZE)
+    probabilities = outputs["probabilities"].tolist()
     if as_json:
-        for name, label, row in rows:
-            by_label = dict(zip(predictor.manifest.labels, row, strict=True))
+        for name, row in zip(names, probabilities, strict=True):
+            by_label = dict(zip(labels, row, strict=True))
+            label = max(by_label, key=by_label.__getitem__)
             _print_json({"file": name, "label": label, "probabilities": by_label})
         return
     width = max(map(len, names))
     typer.echo(f"{'file':{width}}  label  probability")
-    for name, label, row in rows:
+    for name, row in zip(names, probabilities, strict=True):
+        label = labels[row.index(max(row))]
         typer.echo(_printable(f"{name:{width}}  {label:5}  {max(row):.4f}"))
 
 
@@ -223,6 +227,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 # Typer's copy of click, or click itself: which one depends on Typer's release.
 _CLICK_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+# Bounds the memory of `predict`, whatever the number of files.
+_BATCH_SIZE = 256
 
 
 def _is_ours(error: Exception) -> bool:

@@ -88,6 +88,15 @@ def test_predict_takes_rows(run, row_bundle, tmp_path):
     assert "setosa" in output
 
 
+def test_a_row_that_cannot_be_predicted_prints_no_table(run, row_bundle, tmp_path):
+    path = tmp_path / "flowers.csv"
+    columns = json.loads((row_bundle / "manifest.json").read_text())["columns"]
+    path.write_text(",".join(columns) + "\n" + "5.1,3.5,1.4,0.2\n" * 300 + "1,nan,3,4\n")
+    status, output, error = run("predict", row_bundle, path)
+    assert (status, output) == (2, "")
+    assert "must be finite" in error
+
+
 def test_verify_fails_with_1_and_says_what(run, bundle, tmp_path):
     copy = shutil.copytree(bundle, tmp_path / "copy")
     (copy / "model.onnx").write_bytes(b"changed")
