@@ -175,6 +175,7 @@ def predict(
     for name, row in zip(names, probabilities, strict=True):
         label = labels[row.index(max(row))]
         typer.echo(_printable(f"{name:{width}}  {label:5}  {max(row):.4f}"))
+    _suggest(f"hornbill predict {bundle} {files[0]} --json")
 
 
 @app.command(epilog=_examples("hornbill demo", "hornbill demo --output /tmp/demo"))

@@ -1,6 +1,7 @@
 """Reads files into the array that a model takes: images, or rows of a CSV."""
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -63,10 +64,17 @@ def _numbers(
     values = []
     for name in columns:
         text = row[name]
-        try:
-            values.append(float(text or ""))
-        except ValueError:
+        value = _number(text or "")
+        if value is None or not math.isfinite(value):
             raise InputError(
-                f"Row {number} of {path} must have numbers. Received: {name}={text!r}."
-            ) from None
+                f"Row {number} of {path} must have finite numbers. Received: {name}={text!r}."
+            )
+        values.append(value)
     return values
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

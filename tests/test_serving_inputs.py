@@ -140,9 +140,10 @@ def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):
         ("", "must be a CSV with the columns .*no column 'sepal length"),
         ("a,b\n1,2\n", "no column 'sepal length"),
         ("HEADER\n", "at least one row below its header"),
-        ("HEADER\n1,2,3\n", "Row 1 of .* must have numbers. Received: petal width .*None"),
+        ("HEADER\n1,2,3\n", "Row 1 of .* must have finite numbers. Received: petal width .*None"),
         ("HEADER\n1,2,3,4\n1,,3,4\n", "Row 2 .*sepal width .*''"),
         ("HEADER\n1,2,x,4\n", "petal length .*'x'"),
+        ("HEADER\n1,2,3,-inf\n", "petal width .*'-inf'"),
     ],
 )
 def test_a_csv_without_the_expected_columns_is_refused(text, message, row_bundle, tmp_path):
