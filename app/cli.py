@@ -36,17 +36,29 @@ def _examples(*lines: str) -> str:
         "hornbill train digits",
         "hornbill train digits --data mnist.npz --set variant=mlp --set epochs=5",
         "hornbill train features --data wine --set hidden=64,32 --set optimizer.learning_rate=1e-3",
+        "hornbill train features --data flowers.csv --target kind",
+        "hornbill train features --data diabetes --set head=linear",
         "hornbill train digits --config runs/digits/20260101-120000/config.toml",
+        "hornbill train --resume runs/digits/20260101-120000",
     )
 )
 def train(
-    family: Annotated[str, typer.Argument(help="digits, softmax or features.")],
+    family: Annotated[
+        str | None, typer.Argument(help="digits, softmax or features.", show_default=False)
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="digits8x8, iris, wine, breast_cancer, mnist, or a path: .npz in the layout of "
-            "keras.datasets.mnist, .data of Semeion."
+            help="digits8x8, mnist, iris, wine, breast_cancer, diabetes, linnerud, or a path: .csv "
+            "with --target; folder of images with a sub-folder a class; .npz in the layout of "
+            "keras.datasets.mnist; .data of Semeion. Several joined by + are used as one."
         ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column of a CSV to predict; several with commas.")
+    ] = None,
+    categorical: Annotated[
+        str | None, typer.Option(help="Columns of a CSV whose numbers are names, with commas.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML of settings, such as a run's config.toml.")
@@ -56,25 +68,41 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting; may be given many times."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="0 unless given.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with an interrupted run; takes no other setting."),
+    ] = None,
     output: Output = Path("runs"),
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model and write its run folder."""
+    """Train a model and write its run folder, or go on with an interrupted run."""
+    columns = {"target": target, "categorical": categorical}
+    given = {name: value.split(",") for name, value in columns.items() if value is not None}
+    if resume is not None and (family, data, config, settings, seed, given) != (
+        (None, None, None, None, None, {})
+    ):
+        raise typer.BadParameter("--resume takes its settings from the run, and no others.")
+    if resume is None and family is None and config is None:
+        raise typer.BadParameter("A family must be given: digits, softmax or features.")
     _load_tensorflow()
     from app.config import combine_settings, parse_settings
 
-    run_config = combine_settings(family, config, parse_settings(settings or []), data, seed)
-    from app.training import train as train_run
+    callbacks = [] if quiet or as_json else [_training_progress()]
+    if resume is not None:
+        from app.training import resume as resume_run
 
-    run = train_run(run_config, output, [] if quiet or as_json else [_training_progress()])
+        run = resume_run(resume, callbacks)
+    else:
+        merged = {**parse_settings(settings or []), **given}
+        run_config = combine_settings(family, config, merged, data, seed)
+        from app.training import train as train_run
+
+        run = train_run(run_config, output, callbacks)
     if as_json:
         _print_json({"run": str(run.folder), "metrics": run.metrics})
     elif not quiet:
-        test = run.metrics["test"]
-        typer.echo(f"test: {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
-        typer.echo(f"run:  {run.folder}")
-        _suggest(f"hornbill export {run.folder}")
+        _print_run(run)
 
 
 @app.command(
@@ -160,21 +188,18 @@ def predict(
     from serving.predictor import Predictor
 
     predictor = Predictor.load(bundle)
-    inputs, names = read_inputs(files, predictor.manifest)
-    labels = predictor.manifest.labels
+    manifest = predictor.manifest
+    inputs, names = read_inputs(files, manifest)
     outputs = run_in_batches(lambda batch: predictor.predict(batch).outputs, inputs, _BATCH_SIZE)
-    probabilities = outputs["probabilities"].tolist()
+    answers = [
+        dict(zip(manifest.labels, row, strict=True)) for row in outputs[manifest.answer].tolist()
+    ]
     if as_json:
-        for name, row in zip(names, probabilities, strict=True):
-            by_label = dict(zip(labels, row, strict=True))
-            label = max(by_label, key=by_label.__getitem__)
-            _print_json({"file": name, "label": label, "probabilities": by_label})
+        for name, answer in zip(names, answers, strict=True):
+            _print_json({"file": name, **_decision(answer, manifest), manifest.answer: answer})
         return
-    width = max(map(len, names))
-    typer.echo(f"{'file':{width}}  label  probability")
-    for name, row in zip(names, probabilities, strict=True):
-        label = labels[row.index(max(row))]
-        typer.echo(_printable(f"{name:{width}}  {label:5}  {max(row):.4f}"))
+    for line in _answer_table(names, answers, manifest):
+        typer.echo(_printable(line))
     _suggest(f"hornbill predict {bundle} {files[0]} --json")
 
 
@@ -222,8 +247,8 @@ def main(arguments: list[str] | None = None) -> None:
             "Install it with: pip install 'hornbill[train]'.",
             2,
         )
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("Interrupted.", 130)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        _fail(f"Interrupted. {error}".strip(), 130)
 
 
 # Typer's copy of click, or click itself: which one depends on Typer's release.
@@ -257,6 +282,42 @@ def _printable(text: str) -> str:
 
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def _decision(answer: dict[str, float], manifest: Any) -> dict[str, Any]:
+    if manifest.kind_of_targets == "classes":
+        return {"label": max(answer, key=answer.__getitem__)}
+    if manifest.kind_of_targets == "labels":
+        return {"labels": [label for label, value in answer.items() if value >= 0.5]}
+    return {}
+
+
+def _answer_table(names: list[str], answers: list[dict[str, float]], manifest: Any) -> list[str]:
+    """Return a line for each sample below a header: the class, the labels or the values."""
+    width = max(map(len, names))
+    if manifest.kind_of_targets == "values":
+        lines = ["  ".join(f"{label:>12}" for label in manifest.labels)]
+        lines += ["  ".join(f"{value:12.6g}" for value in a.values()) for a in answers]
+    elif manifest.kind_of_targets == "labels":
+        lines = ["labels"]
+        lines += [", ".join(_decision(a, manifest)["labels"]) or "none" for a in answers]
+    else:
+        lines = ["label  probability"]
+        lines += [f"{_decision(a, manifest)['label']:5}  {max(a.values()):.4f}" for a in answers]
+    heads = ["file", *names]
+    return [f"{head:{width}}  {line}" for head, line in zip(heads, lines, strict=True)]
+
+
+def _print_run(run: Any) -> None:
+    from app.runs import describe_data, describe_speed
+
+    test = run.metrics["test"]
+    typer.echo(f"data:   {_printable(describe_data(run.data))}")
+    typer.echo(f"speed:  {describe_speed(run.folder)}")
+    typer.echo(f"test:   {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
+    typer.echo(f"report: {run.folder / 'report.html'}")
+    typer.echo(f"run:    {run.folder}")
+    _suggest(f"hornbill export {run.folder}")
 
 
 def _suggest(command: str) -> None:

@@ -1,7 +1,8 @@
 """The complete configuration of a run: read from settings, written as TOML.
 
-Outside, keys are flat (`variant`, `epochs`, `optimizer.learning_rate`); inside, those of the model
-and those of the training are two dataclasses. This module is the one place that knows both.
+Outside, keys are flat (`variant`, `epochs`, `optimizer.learning_rate`); inside, those of the
+reading, of the model and of the training are dataclasses of their own. This module is the one
+place that knows both.
 """
 
 import tomllib
@@ -15,12 +16,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from models.checks import check_choice, suggest
 
+from .data.reading import ReadingConfig
 from .errors import ConfigError
 from .families import FAMILIES, ModelConfig
 from .settings import TrainingConfig
 
 # The data decides these; a setting that contradicted it could only be wrong.
-DECIDED_BY_DATA = ("num_classes", "num_columns", "input_shape")
+DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
 RUN_KEYS = ("family", "data", "seed")
 
 
@@ -32,6 +34,7 @@ class RunConfig:
         family: one of `FAMILIES`.
         data: a named source or a path.
         seed: of the split, the weights, the order of samples and dropout.
+        reading: how the source is read.
         model: the model's configuration; the data fills in its sizes.
         training: the training's configuration.
 
@@ -44,6 +47,7 @@ class RunConfig:
     family: str
     data: str
     seed: int
+    reading: ReadingConfig
     model: ModelConfig
     training: TrainingConfig
 
@@ -76,23 +80,27 @@ def make_config(
             f"seed must be a whole number from 0 to 4294967295. Received: seed={seed!r}."
         )
     defaults = FAMILIES[family]
-    model_keys = _settable(defaults.model)
-    known = {**model_keys, **_settable(defaults.training)}
-    changes: dict[str, Any] = {"model": {}, "training": {}}
+    parts = {
+        "reading": ReadingConfig(),
+        "model": defaults.model,
+        "training": defaults.training,
+    }
+    keys = {name: _settable(part) for name, part in parts.items()}
+    known = {key: value for part in keys.values() for key, value in part.items()}
+    changes: dict[str, dict[str, Any]] = {name: {} for name in parts}
     for key, value in (settings or {}).items():
         if key not in known:
             raise ConfigError(f"{key!r} is no setting of {family}.{suggest(key, known)}")
         if isinstance(value, bool):  # which pydantic would take for 1
             raise ConfigError(f"{key} must be no truth value. Received: {key}={value}.")
         is_one_of_many = isinstance(known[key], tuple) and not isinstance(value, list | tuple)
-        part = changes["model" if key in model_keys else "training"]
-        part[key] = [value] if is_one_of_many else value
+        part = next(name for name in parts if key in keys[name])
+        changes[part][key] = [value] if is_one_of_many else value
     return RunConfig(
         family=family,
         data=defaults.source if data is None else data,
         seed=seed,
-        model=_change(defaults.model, changes["model"]),
-        training=_change(defaults.training, changes["training"]),
+        **{name: _change(part, changes[name]) for name, part in parts.items()},
     )
 
 
@@ -169,7 +177,8 @@ def combine_settings(
 def flat_config(config: RunConfig) -> dict[str, Any]:
     """Return every setting of a run by flat key, in the order in which people look for them."""
     run = {key: getattr(config, key) for key in RUN_KEYS}
-    return {**run, **_settable(config.model), **_settable(config.training)}
+    parts = (config.reading, config.model, config.training)
+    return {**run, **{key: value for part in parts for key, value in _settable(part).items()}}
 
 
 def config_toml(config: RunConfig) -> str:

@@ -87,7 +87,7 @@ def _predict_and_time(run: Run, bundle: Path, checks: list[Check]) -> DemoResult
     chosen = run.splits.test[:10]
     prediction = predictor.predict(dataset.inputs[chosen])
     predictions = [
-        (int(index), dataset.labels[dataset.targets[index]], label, float(row.max()))
+        (int(index), dataset.labels[dataset.targets[index]], str(label), float(row.max()))
         for index, label, row in zip(
             chosen, prediction.labels, prediction.probabilities, strict=True
         )

@@ -6,10 +6,10 @@ from export import ModelFacts, export_bundle, with_edge_cases
 
 from .config import flat_config
 from .data.datasets import Dataset
-from .data.sources import load_dataset
-from .errors import RunError
-from .families import FAMILIES
+from .data.sources import bare_source
+from .families import FAMILIES, fit_to_data
 from .runs import Run, read_run
+from .training import load_run_data
 
 
 def export_run(folder: str | Path, output: str | Path = "dist", name: str | None = None) -> Path:
@@ -29,34 +29,37 @@ def export_run(folder: str | Path, output: str | Path = "dist", name: str | None
         ProofError: the artifacts do not agree.
     """
     run = read_run(Path(folder))
-    dataset = load_dataset(run.config.data)
-    if dataset.sha256() != run.data["sha256"]:
-        raise RunError(
-            f"{run.config.data} must hold the data that {run.folder} was trained on. "
-            f"Received: SHA-256 {dataset.sha256()[:12]}… instead of {run.data['sha256'][:12]}…."
-        )
-    samples = with_edge_cases(dataset.inputs[run.splits.test], f"the test split of {_source(run)}")
+    dataset = load_run_data(run.config)
+    run.check_data(dataset)
+    source = f"the test split of {bare_source(run.config.data)}"
+    gaps = _gaps(run, dataset)
+    samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, gaps)
     return export_bundle(
-        run.load_model(), _facts(run, dataset), samples, output, name or run.config.family
+        run.load_model(), _facts(run, dataset, gaps), samples, output, name or run.config.family
     )
 
 
-def _facts(run: Run, dataset: Dataset) -> ModelFacts:
+def _gaps(run: Run, dataset: Dataset) -> tuple[int, ...]:
+    """Return the columns of numbers that may have no value."""
+    family = FAMILIES[run.config.family]
+    config = fit_to_data(family, run.config.model, dataset, run.splits)
+    return config.rows.gaps if dataset.kind == "rows" else ()
+
+
+def _facts(run: Run, dataset: Dataset, gaps: tuple[int, ...]) -> ModelFacts:
     return ModelFacts(
         family=FAMILIES[run.config.family].build.__name__,
+        kind_of_targets=dataset.kind_of_targets,
         labels=dataset.labels,
         columns=dataset.columns,
+        gaps=tuple(dataset.columns[number] for number in gaps),
+        text_columns=dataset.text_columns,
         metrics=run.metrics["test"],
-        config={**flat_config(run.config), "data": _source(run)},
+        config={**flat_config(run.config), "data": bare_source(run.config.data)},
         data={
-            "source": _source(run),
+            "source": bare_source(run.config.data),
             "sha256": run.data["sha256"],
             "samples": run.data["samples"],
         },
         figures=sorted((run.folder / "figures").glob("*.png")),
     )
-
-
-def _source(run: Run) -> str:
-    """Return the name of a source without its folder, which is nobody else's business."""
-    return Path(run.config.data).name

@@ -5,19 +5,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
+import numpy as np
 
 from models import (
     DigitNetConfig,
     FeatureExtractorConfig,
+    RowsConfig,
     SoftmaxClassifierConfig,
     digit_net,
     feature_extractor,
     softmax_classifier,
 )
 
+from .data.arrays import chunks
 from .data.datasets import Dataset
-from .errors import DataError
-from .settings import OptimizerConfig, TrainingConfig
+from .data.splits import Splits
+from .errors import ConfigError, DataError
+from .settings import DigitTrainingConfig, OptimizerConfig, TrainingConfig
 
 ModelConfig = DigitNetConfig | FeatureExtractorConfig | SoftmaxClassifierConfig
 
@@ -50,7 +54,7 @@ FAMILIES = {
             name="digits",
             source="digits8x8",
             model=DigitNetConfig(),
-            training=TrainingConfig(epochs=20, batch_size=64),
+            training=DigitTrainingConfig(epochs=20, batch_size=64),
             build=digit_net,
             takes=("images",),
         ),
@@ -76,21 +80,77 @@ FAMILIES = {
 }
 
 
-def fit_to_data(family: Family, config: Any, dataset: Dataset) -> Any:
+def targets_of(config: ModelConfig) -> str:
+    """Return what the model's head is trained on: `classes`, `labels` or `values`.
+
+    `labels` stands for a sigmoid head, which takes two classes or several labels.
+    """
+    head = getattr(config, "head", "softmax")
+    return {"softmax": "classes", "sigmoid": "labels", "linear": "values"}[head]
+
+
+def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -> Any:
     """Return the model's configuration with the sizes that the data decides.
 
     Raises:
         DataError: the family cannot take such data.
+        ConfigError: the head does not suit the targets.
     """
     if dataset.kind not in family.takes:
         raise DataError(
             f"The family {family.name!r} takes {' or '.join(family.takes)}. "
             f"Received: {dataset.source}, which holds {dataset.kind}."
         )
-    shape = dataset.inputs.shape[1:]
-    sizes: dict[str, Any] = {"num_classes": len(dataset.labels)}
+    _check_head(config, dataset)
+    if isinstance(config, DigitNetConfig):
+        return replace(config, num_classes=len(dataset.labels))
     if isinstance(config, SoftmaxClassifierConfig):
-        sizes["num_columns"] = shape[0]
-    if isinstance(config, FeatureExtractorConfig):
-        sizes["input_shape"] = shape
-    return replace(config, **sizes)
+        return replace(config, num_classes=len(dataset.labels), rows=_rows(dataset, splits))
+    sizes: dict[str, Any] = {
+        "num_outputs": len(dataset.labels),
+        "many_labels": dataset.kind_of_targets == "labels",
+    }
+    if dataset.kind == "images":
+        sizes["image_shape"] = dataset.inputs.shape[1:]
+    else:
+        sizes["rows"] = _rows(dataset, splits)
+    try:
+        return replace(config, **sizes)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _check_head(config: ModelConfig, dataset: Dataset) -> None:
+    kind = dataset.kind_of_targets
+    heads = {"classes": ("softmax", "sigmoid"), "labels": ("sigmoid",), "values": ("linear",)}[kind]
+    head = getattr(config, "head", "softmax")
+    if head not in heads:
+        raise ConfigError(
+            f"Targets that are {kind} need head={' or head='.join(heads)}, which the family "
+            f"features has. Received: head={head!r} for {dataset.source}."
+        )
+
+
+def _rows(dataset: Dataset, splits: Splits) -> RowsConfig:
+    gaps = np.zeros(len(dataset.columns), bool)
+    for part in chunks(dataset.inputs, splits.train):
+        gaps |= np.isnan(part).any(axis=0)
+    return RowsConfig(
+        num_columns=len(dataset.columns),
+        gaps=tuple(np.flatnonzero(gaps).tolist()),
+        vocabularies=_vocabularies(dataset, splits),
+    )
+
+
+def _vocabularies(dataset: Dataset, splits: Splits) -> tuple[tuple[str, ...], ...]:
+    """Return the texts of each column that occur in the training split."""
+    if dataset.codes is None:
+        return ()
+    known = [np.zeros(len(words), bool) for words in dataset.words]
+    for part in chunks(dataset.codes, splits.train):
+        for column, seen in enumerate(known):
+            seen[np.unique(part[:, column])] = True
+    return tuple(
+        tuple(word for word, is_known in zip(words, seen, strict=True) if is_known and word)
+        for words, seen in zip(dataset.words, known, strict=True)
+    )

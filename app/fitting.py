@@ -3,31 +3,24 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
+from .checkpoints import Checkpoint
+from .compiling import Compilation, choose_compilation
 from .config import RunConfig
+from .data.arrays import Array
 from .data.datasets import Dataset
-from .data.pipelines import evaluation_pipeline, seed_everything, training_pipeline
+from .data.pipelines import TrainingPipeline, evaluation_pipeline, seed_everything
 from .data.splits import Splits
-from .errors import RunError
 from .families import FAMILIES, fit_to_data
-from .settings import OptimizerConfig
-
-_LOSSES = {
-    "cross_entropy": keras.losses.CategoricalCrossentropy,
-    "mse": keras.losses.MeanSquaredError,
-}
-_OPTIMIZERS: dict[str, Any] = {
-    "sgd": keras.optimizers.SGD,
-    "momentum": lambda learning_rate: keras.optimizers.SGD(learning_rate, momentum=0.9),
-    "adagrad": keras.optimizers.Adagrad,
-    "rmsprop": keras.optimizers.RMSprop,
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-}
+from .objectives import make_loss, make_metrics, numeric_targets, sample_weights
+from .optimizers import make_optimizer, optimizer_callbacks
+from .preparing import adapt, prepare
+from .settings import TrainingConfig
+from .watching import FiniteLoss, NextEpoch, StepTime
 
 
 @dataclass(frozen=True)
@@ -36,13 +29,52 @@ class Fitted:
 
     Attributes:
         model: from the raw input to the dict of outputs.
-        history: one row an epoch: epoch, loss, accuracy, val_loss, val_accuracy.
-        seconds: wall time of the epochs.
+        history: one row an epoch: epoch, loss, a metric, and both on the validation split.
+        seconds: wall time of the epochs, validation included.
+        examples_per_s: samples trained on in a second of training steps.
+        wait_share: share of the time of the steps in which they waited for data.
+        compilation: the precision and the compiler that were chosen.
     """
 
     model: keras.Model
     history: list[dict[str, float]]
     seconds: float
+    examples_per_s: float
+    wait_share: float
+    compilation: Compilation
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is trained, on what.
+
+    Attributes:
+        config: the run's configuration.
+        model_config: with the sizes that the data decides.
+        model: in float32, its statistics adapted.
+        arrays: prepared inputs, targets, and weights of samples if they differ.
+        splits: which samples are for what.
+        kind_of_targets: `classes`, `labels` or `values`.
+    """
+
+    config: RunConfig
+    model_config: Any
+    model: keras.Model
+    arrays: list[Array]
+    splits: Splits
+    kind_of_targets: str
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a step."""
+        training, count = self.config.training, len(self.splits.train)
+        is_full = training.optimizer.name == "gradient_descent"
+        return count if is_full else min(training.batch_size, count)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in an epoch; the last may be on fewer samples."""
+        return -(-len(self.splits.train) // self.batch_size)
 
 
 def fit(
@@ -50,67 +82,126 @@ def fit(
     dataset: Dataset,
     splits: Splits,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint: Path | None = None,
 ) -> Fitted:
     """Build the model of `config` and train it; the same seed gives the same weights.
 
+    Args:
+        config: the run's configuration.
+        dataset: the samples.
+        splits: which of them are for what.
+        callbacks: passed to `keras.Model.fit`.
+        checkpoint: file that is written after each epoch; if it is there, training goes on from
+            it. None keeps none.
+
     Raises:
         DataError: the family cannot take such data.
-        RunError: the loss is no longer finite.
+        ConfigError: the loss or the class weights do not suit the targets.
+        RunError: the loss is no longer finite, or the checkpoint cannot be written or read.
     """
+    job = _prepare_job(config, dataset, splits)
+    saver = Checkpoint(checkpoint, config.training.keep)
+    compilation = saver.compilation or _choose(job)
+    saver.compilation = compilation
+    seed_everything(config.seed, compilation.xla)  # whatever the choice took
+    full = _in_precision(job, compilation)
+    trained = _trained_part(job, full, compilation)
+
+    done = len(saver.history)
+    epochs = range(done, 0 if saver.has_ended else config.training.epochs)
+    pipeline = TrainingPipeline(job.arrays, splits.train, job.batch_size, config.seed)
+    step_time = StepTime()
+    start = time.perf_counter()
+    if epochs:
+        trained.fit(
+            pipeline.batches,
+            validation_data=evaluation_pipeline(job.arrays[:2], splits.validation),
+            initial_epoch=epochs.start,
+            epochs=epochs.stop,
+            shuffle=False,  # the pipeline shuffles
+            verbose=0,
+            callbacks=[
+                FiniteLoss(),
+                NextEpoch(pipeline),
+                step_time,
+                *saver.remember(_changing(config.training)),
+                *callbacks,
+                saver,
+            ],
+        )
+    seconds = time.perf_counter() - start
+    trained.set_weights(saver.weights)
+    if full is not job.model:
+        job.model.set_weights(full.get_weights())
+    examples = len(splits.train) * (len(saver.history) - done)
+    spent = max(step_time.seconds, 1e-9)
+    return Fitted(
+        model=job.model,
+        history=saver.history,
+        seconds=seconds,
+        examples_per_s=examples / spent,
+        wait_share=min(pipeline.wait.seconds / spent, 1.0),
+        compilation=compilation,
+    )
+
+
+def _prepare_job(config: RunConfig, dataset: Dataset, splits: Splits) -> _Job:
     seed_everything(config.seed)
     family = FAMILIES[config.family]
-    model = family.build(fit_to_data(family, config.model, dataset))
-    _adapt(model, dataset.inputs[splits.train])
-    # Only probabilities have a target; the features share the layers.
-    trained = keras.Model(model.inputs, model.output["probabilities"])
-    steps = -(-len(splits.train) // config.training.batch_size) * config.training.epochs
-    trained.compile(
-        optimizer=_optimizer(config.training.optimizer, steps),
-        loss=_LOSSES[config.training.loss](),
-        metrics=["accuracy"],
-        # XLA was measured slower than oneDNN here: 1.5 times for a step of `cnn` on two cores.
-        jit_compile=False,
-    )
-    one_hot = np.eye(len(dataset.labels), dtype=np.float32)[dataset.targets]
-    training = training_pipeline(
-        dataset.inputs[splits.train], one_hot[splits.train], config.training.batch_size, config.seed
-    )
-    validation = evaluation_pipeline(dataset.inputs[splits.validation], one_hot[splits.validation])
-    start = time.perf_counter()
-    history = trained.fit(
-        training,
-        validation_data=validation,
-        epochs=config.training.epochs,
-        shuffle=False,  # the pipeline shuffles
-        verbose=0,
-        callbacks=[keras.callbacks.TerminateOnNaN(), *callbacks],
-    )
-    seconds = time.perf_counter() - start
-    rows = _history_rows(history.history)
-    if not np.isfinite(rows[-1]["loss"]):
-        raise RunError(
-            f"The loss must stay finite. Received: {rows[-1]['loss']} in epoch {len(rows)}, with "
-            f"optimizer.learning_rate={config.training.optimizer.learning_rate}. Lower it."
-        )
-    return Fitted(model, rows, seconds)
-
-
-def _adapt(model: keras.Model, inputs: np.ndarray) -> None:
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.adapt(inputs)
-
-
-def _optimizer(config: OptimizerConfig, steps: int) -> keras.optimizers.Optimizer:
-    learning_rate: Any = config.learning_rate
-    if config.schedule == "cosine":
-        learning_rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
-    return _OPTIMIZERS[config.name](learning_rate)
-
-
-def _history_rows(history: dict[str, list[float]]) -> list[dict[str, float]]:
-    epochs = range(len(history["loss"]))
-    return [
-        {"epoch": epoch + 1, **{name: float(values[epoch]) for name, values in history.items()}}
-        for epoch in epochs
+    model_config = fit_to_data(family, config.model, dataset, splits)
+    model = family.build(model_config)
+    adapt(model, dataset, splits.train)
+    arrays: list[Array] = [
+        prepare(model, model_config.prepared_layer, dataset),
+        numeric_targets(dataset, model),
     ]
+    weights = sample_weights(config.training, dataset, splits)
+    if weights is not None:
+        arrays.append(weights)
+    return _Job(config, model_config, model, arrays, splits, dataset.kind_of_targets)
+
+
+def _choose(job: _Job) -> Compilation:
+    batch = [array[job.splits.train[: job.batch_size]] for array in job.arrays]
+
+    def build(candidate: Compilation) -> keras.Model:
+        with candidate.policy():  # a model of its own, for its steps must not count
+            model = FAMILIES[job.config.family].build(job.model_config)
+        return _trained_part(job, model, candidate)
+
+    return choose_compilation(job.config.training, build, batch)
+
+
+def _in_precision(job: _Job, compilation: Compilation) -> keras.Model:
+    """Return the model, or one of the same weights whose layers compute in another precision."""
+    if compilation.precision == "float32":
+        return job.model
+    with compilation.policy():
+        model = FAMILIES[job.config.family].build(job.model_config)
+    model.set_weights(job.model.get_weights())
+    return model
+
+
+def _trained_part(job: _Job, model: keras.Model, compilation: Compilation) -> keras.Model:
+    """Return the layers that learn, behind the augmentation, compiled; they share their weights."""
+    training = job.config.training
+    prepared = model.get_layer(job.model_config.prepared_layer).output
+    learning = keras.Model(prepared, model.get_layer(job.model_config.trained_layer).output)
+    inputs = keras.Input(prepared.shape[1:], dtype="float32")
+    trained = keras.Model(inputs, learning(training.augment(inputs)))
+    trained.compile(
+        optimizer=make_optimizer(training.optimizer, job.steps_per_epoch, training.epochs),
+        loss=make_loss(training, job.kind_of_targets),
+        metrics=make_metrics(job.kind_of_targets),
+        jit_compile=compilation.xla,
+        steps_per_execution=training.steps_per_execution,
+    )
+    return trained
+
+
+def _changing(config: TrainingConfig) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that change how training goes on."""
+    callbacks = optimizer_callbacks(config.optimizer)
+    if config.patience:
+        callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=config.patience))
+    return callbacks

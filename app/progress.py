@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class TrainingProgress(keras.callbacks.Callback):
-    """Shows the epoch, its steps, and loss and accuracy so far."""
+    """Shows the epoch, its steps, and the loss and its companion so far."""
 
     def __init__(self) -> None:
         """Prepare a bar; it appears when training begins."""
@@ -31,22 +31,27 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Name the epoch."""
+        self._epoch = epoch
         epochs, steps = self.params["epochs"], self.params["steps"]
         self._progress.update(
             self._task,
             description=f"epoch {epoch + 1}/{epochs}",
-            total=steps * epochs if steps else None,
+            completed=steps * epoch,
+            total=steps * epochs,
         )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count the step."""
-        values = logs or {}
-        scores = f"loss {values.get('loss', 0):.4f}  accuracy {values.get('accuracy', 0):.4f}"
-        self._progress.update(self._task, advance=1, scores=scores + self._validation)
+        scores = "  ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
+        self._progress.update(
+            self._task,
+            completed=self._epoch * self.params["steps"] + batch + 1,
+            scores=scores + self._validation,
+        )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keep the validation accuracy in sight."""
-        self._validation = f"  validation {(logs or {}).get('val_accuracy', 0):.4f}"
+        """Keep the validation loss in sight."""
+        self._validation = f"  val_loss {float((logs or {}).get('val_loss', 0)):.4f}"
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Leave the finished bar on the screen."""

@@ -1,10 +1,11 @@
-"""A run's folder: what is in it, how it is written, how it is read back."""
+"""A run's folder: what is in it, how it is begun, finished and read back."""
 
 import csv
 import json
+import shutil
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,38 +17,64 @@ import numpy as np
 
 from .config import RunConfig, combine_settings, config_toml
 from .data.datasets import Dataset
+from .data.reports import report_data
 from .data.splits import Splits
 from .errors import RunError
-from .evaluation import classification_metrics, predict_probabilities
-from .figures import draw_confusion_matrix, draw_learning_curves
+from .evaluation import ANSWERS, measure, predict_outputs
+from .figures import draw_figures
 from .fitting import Fitted
+from .reporting import write_report
 
-CONFIG, METRICS, MODEL, SPLITS, DATA = (
+CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT = (
     "config.toml",
     "metrics.json",
     "model.keras",
     "splits.npz",
     "data.json",
+    "checkpoint.npz",
+    "environment.json",
 )
+# What is there from the beginning; the rest comes when training has ended.
+_BEGUN = (CONFIG, SPLITS, DATA)
+# Room that a run needs beside its weights: pictures, logs and tables.
+_SPARE_BYTES = 20_000_000
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, read back.
+    """A run.
 
     Attributes:
         folder: where it lies.
-        config: what it was trained with.
-        splits: which sample was for what.
-        metrics: by split, then by metric.
-        data: source, SHA-256 and size of the data, labels and columns.
+        config: what it is trained with.
+        splits: which sample is for what.
+        data: see `app.data.reports.report_data`.
+        metrics: by split, then by metric; empty until it is finished.
     """
 
     folder: Path
     config: RunConfig
     splits: Splits
-    metrics: dict[str, dict[str, float]]
     data: dict[str, Any]
+    metrics: dict[str, dict[str, float]]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether training came to its end and everything was written."""
+        return bool(self.metrics)
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Require that `dataset` is what the run began with.
+
+        Raises:
+            RunError: it has changed since.
+        """
+        if dataset.sha256() != self.data["sha256"]:
+            raise RunError(
+                f"{self.config.data} must hold the data that {self.folder} was trained on. "
+                f"Received: SHA-256 {dataset.sha256()[:12]}… "
+                f"instead of {self.data['sha256'][:12]}…."
+            )
 
     def load_model(self) -> keras.Model:
         """Return the trained model, not compiled.
@@ -86,59 +113,144 @@ def new_run_folder(output: Path, family: str) -> Path:
     raise RunError(f"{output / family / stamp} must not exist yet. Received: 100 runs of its name.")
 
 
-def write_run(
-    folder: Path, config: RunConfig, dataset: Dataset, splits: Splits, fitted: Fitted
-) -> Run:
-    """Write everything about a trained model; the metrics come last and mark the run finished."""
-    figures = folder / "figures"
-    figures.mkdir()
-    (folder / CONFIG).write_text(config_toml(config), "utf-8")
-    fitted.model.save(folder / MODEL)
-    np.savez_compressed(folder / SPLITS, **vars(splits))
-    _write_history(folder / "history.csv", fitted.history)
-    draw_learning_curves(fitted.history, figures / "learning_curves.png")
+def check_room(folder: Path, parameters: int) -> None:
+    """Require room for the model, its checkpoint and the next one beside it.
 
-    metrics = {}
+    Raises:
+        RunError: the disk is too full.
+    """
+    # float32: a model, and two checkpoints of weights, kept weights and two slots of an optimizer.
+    needed = _SPARE_BYTES + 4 * parameters * (1 + 2 * 4)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RunError(
+            f"A run needs {needed / 1e6:,.0f} MB of room. Received: {folder}, on a disk with "
+            f"{free / 1e6:,.0f} MB."
+        )
+
+
+def begin_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits) -> Run:
+    """Write what is known before training, from which it can go on after any interruption.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    data = report_data(dataset, splits)
+    try:
+        np.savez_compressed(folder / SPLITS, **vars(splits))
+        _write_json(folder / DATA, data)
+        (folder / CONFIG).write_text(config_toml(config), "utf-8")
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    return Run(folder, config, splits, data, {})
+
+
+def finish_run(run: Run, dataset: Dataset, fitted: Fitted) -> Run:
+    """Write everything about a trained model; the metrics come last and mark the run finished.
+
+    Raises:
+        RunError: the folder cannot be written. The checkpoint is still there.
+    """
+    folder = run.folder
+    try:
+        fitted.model.save(folder / MODEL)
+        _write_history(folder / "history.csv", fitted.history)
+        metrics, test_outputs = _measure(fitted.model, dataset, run.splits)
+        draw_figures(folder / "figures", fitted.history, dataset, run.splits.test, test_outputs)
+        _write_json(folder / ENVIRONMENT, _environment(fitted))
+        write_report(folder, run.config, run.data, metrics, _environment(fitted))
+        _write_json(folder / METRICS, metrics)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    return replace(run, metrics=metrics)
+
+
+def _measure(
+    model: keras.Model, dataset: Dataset, splits: Splits
+) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
+    """Return the metrics of each split, and the outputs for the last, the test split."""
+    metrics, outputs = {}, {}
     for name, indices in vars(splits).items():
-        probabilities = predict_probabilities(fitted.model, dataset.inputs[indices])
-        metrics[name] = classification_metrics(dataset.targets[indices], probabilities)
-        if name == "test":
-            predicted, targets = probabilities.argmax(axis=1), dataset.targets[indices]
-            path = figures / "confusion_matrix.png"
-            draw_confusion_matrix(targets, predicted, dataset.labels, path)
-    data = _describe(dataset, splits)
-    _write_json(folder / DATA, data)
-    _write_json(folder / "environment.json", _environment(splits, fitted))
-    _write_json(folder / METRICS, metrics)
-    return Run(folder, config, splits, metrics, data)
+        outputs = predict_outputs(model, dataset, indices)
+        answers = outputs[ANSWERS[dataset.kind_of_targets]]
+        metrics[name] = measure(dataset.kind_of_targets, dataset.targets[indices], answers)
+    return metrics, outputs
+
+
+def describe_data(data: dict[str, Any]) -> str:
+    """Return a line about the data of a run, such as `1,797 samples of 10 classes, …`."""
+    total = sum(data["samples"].values())
+    parts = [f"{total:,} samples of {len(data['labels'])} {data['targets']}"]
+    if data["counts"]["train"] and data["targets"] == "classes":
+        counts = data["counts"]["train"].values()
+        parts.append(f"{min(counts):,} to {max(counts):,} of each in training")
+    if data["missing"]:
+        parts.append(f"{sum(data['missing'].values()):,} values missing")
+    if twice := sum(data["duplicates"].values()):
+        parts.append(f"{twice:,} of validation or test also in training")
+    if data["skipped"]:
+        parts.append(f"{len(data['skipped']):,} unreadable files skipped")
+    return ", ".join(parts)
+
+
+def describe_speed(folder: Path) -> str:
+    """Return a line about the speed of a finished run."""
+    environment = json.loads((folder / ENVIRONMENT).read_text("utf-8"))
+    return (
+        f"{environment['examples_per_s']:,.0f} examples/s, {environment['wait_share']:.1%} of the "
+        f"steps' time waiting for data, {environment['precision']} on {environment['device']}"
+    )
+
+
+def _unwritable(folder: Path, error: OSError) -> RunError:
+    return RunError(f"A run's folder must be writable. Received: {folder}: {error.strerror}.")
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run's folder.
+    """Read the folder of a run that is finished.
 
     Raises:
         RunError: there is none, or the run did not finish.
         ConfigError: its configuration was changed into something impossible.
     """
+    run = read_begun_run(folder)
+    if not run.is_finished:
+        missing = METRICS if (folder / MODEL).is_file() else MODEL
+        mend = "Train it anew with hornbill train."
+        if (folder / CHECKPOINT).is_file():
+            mend = f"Go on with hornbill train --resume {folder}."
+        raise RunError(
+            f"A run must be finished. Received: {folder}, which has no {missing}. {mend}"
+        )
+    return run
+
+
+def read_begun_run(folder: Path) -> Run:
+    """Read the folder of a run, finished or not.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+        ConfigError: its configuration was changed into something impossible.
+    """
     if not folder.is_dir():
         raise RunError(f"A run must be a folder that hornbill train made. Received: {folder}.")
-    missing = [n for n in (CONFIG, METRICS, MODEL, SPLITS, DATA) if not (folder / n).is_file()]
+    missing = [name for name in _BEGUN if not (folder / name).is_file()]
     if missing:
-        raise RunError(
-            f"A run must be finished. Received: {folder}, which has no {missing[0]}. "
-            "Train it anew with hornbill train."
-        )
+        raise RunError(f"A run must have a {missing[0]}. Received: {folder}, which has none.")
     try:
-        with np.load(folder / SPLITS) as arrays:
+        with (folder / SPLITS).open("rb") as file, np.load(file) as arrays:
             splits = Splits(**arrays)
-        metrics = json.loads((folder / METRICS).read_text("utf-8"))
         data = json.loads((folder / DATA).read_text("utf-8"))
-        complete = {"test"} <= metrics.keys() and {"source", "sha256", "samples"} <= data.keys()
+        is_finished = (folder / METRICS).is_file() and (folder / MODEL).is_file()
+        metrics = json.loads((folder / METRICS).read_text("utf-8")) if is_finished else {}
+        is_whole = {"source", "sha256", "samples"} <= data.keys()
+        is_whole &= not is_finished or "test" in metrics
     except (OSError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
         raise RunError(f"A run must be readable. Received: {folder}: {error}.") from None
-    if not complete:
+    if not is_whole:
         raise RunError(f"A run must be whole. Received: {folder}, its {METRICS} or {DATA} is not.")
-    return Run(folder, combine_settings(None, folder / CONFIG), splits, metrics, data)
+    return Run(folder, combine_settings(None, folder / CONFIG), splits, data, metrics)
 
 
 def _write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
@@ -152,25 +264,18 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def _describe(dataset: Dataset, splits: Splits) -> dict[str, Any]:
-    return {
-        "source": dataset.source,
-        "sha256": dataset.sha256(),
-        "kind": dataset.kind,
-        "samples": {name: len(indices) for name, indices in vars(splits).items()},
-        "labels": list(dataset.labels),
-        "columns": list(dataset.columns),
-    }
-
-
-def _environment(splits: Splits, fitted: Fitted) -> dict[str, Any]:
+def _environment(fitted: Fitted) -> dict[str, Any]:
     packages = ("hornbill", "keras", "tensorflow", "numpy", "scikit-learn")
-    examples = len(splits.train) * len(fitted.history)
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "backend": keras.backend.backend(),
+        "device": ", ".join(keras.distribution.list_devices()),
+        "precision": fitted.compilation.precision,
+        "xla": fitted.compilation.xla,
         "versions": {package: version(package) for package in packages},
         "parameters": fitted.model.count_params(),
+        "epochs": len(fitted.history),
         "seconds": round(fitted.seconds, 3),
-        "examples_per_s": round(examples / fitted.seconds, 1),
+        "examples_per_s": round(fitted.examples_per_s, 1),
+        "wait_share": round(fitted.wait_share, 5),
     }

@@ -1,25 +1,37 @@
 """Training from data source to run folder."""
 
+import contextlib
 import shutil
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from .config import RunConfig
-from .data.sources import NAMED, load_dataset
+from .data.datasets import Dataset
+from .data.sources import absolute_source, load_dataset
 from .data.splits import split_dataset
-from .families import FAMILIES, fit_to_data
+from .families import FAMILIES, fit_to_data, targets_of
 from .fitting import fit
-from .runs import Run, new_run_folder, write_run
+from .objectives import make_loss, sample_weights
+from .runs import (
+    CHECKPOINT,
+    Run,
+    begin_run,
+    check_room,
+    finish_run,
+    new_run_folder,
+    read_begun_run,
+)
+
+Callbacks = Sequence[keras.callbacks.Callback]
 
 
-def train(
-    config: RunConfig,
-    output: str | Path = "runs",
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> Run:
+def train(config: RunConfig, output: str | Path = "runs", callbacks: Callbacks = ()) -> Run:
     """Train the model of `config` and write its run folder.
 
     Args:
@@ -28,26 +40,97 @@ def train(
         callbacks: passed to `keras.Model.fit`.
 
     Returns:
-        The finished run. After an error no run folder is left behind.
+        The finished run. After an error no run folder is left behind, unless an epoch was
+        finished: then `resume` goes on from there.
 
     Raises:
         DataError: the data source cannot be used, or does not fit the family.
+        ConfigError: head, loss and targets contradict each other.
         RunError: the folder cannot be written, or the loss is no longer finite.
+        Interrupted: SIGINT or SIGTERM stopped it after a finished epoch.
 
     Example:
         >>> run = train(make_config("digits", {"variant": "mlp"}))
         >>> run.metrics["test"]["accuracy"]
     """
-    dataset = load_dataset(config.data)
-    if config.data not in NAMED:  # the run must find its data from any folder
-        config = replace(config, data=str(Path(config.data).resolve()))
-    splits = split_dataset(dataset, config.seed)
-    fit_to_data(
-        FAMILIES[config.family], config.model, dataset
-    )  # refuses before anything is written
+    dataset = load_run_data(config)
+    config = replace(config, data=absolute_source(config.data))
+    splits = split_dataset(dataset, config.seed, config.training.validation)
+    # Whatever contradicts itself is refused before anything is written.
+    family = FAMILIES[config.family]
+    model = family.build(fit_to_data(family, config.model, dataset, splits))
+    make_loss(config.training, dataset.kind_of_targets)
+    sample_weights(config.training, dataset, splits)
     folder = new_run_folder(Path(output), config.family)
     try:
-        return write_run(folder, config, dataset, splits, fit(config, dataset, splits, callbacks))
+        check_room(folder, model.count_params())
+        run = begin_run(folder, config, dataset, splits)
+        return _fit_and_finish(run, dataset, callbacks)
     except BaseException:
-        shutil.rmtree(folder)
+        if not (folder / CHECKPOINT).exists():
+            shutil.rmtree(folder)
         raise
+
+
+def resume(folder: str | Path, callbacks: Callbacks = ()) -> Run:
+    """Go on with a run that was interrupted, to the metrics of the uninterrupted one.
+
+    Args:
+        folder: of the run.
+        callbacks: passed to `keras.Model.fit`.
+
+    Returns:
+        The finished run; one that was finished before as it is.
+
+    Raises:
+        DataError: the data source cannot be used.
+        RunError: the folder is no run, its data has changed since, or its checkpoint is damaged.
+        Interrupted: SIGINT or SIGTERM stopped it again.
+    """
+    run = read_begun_run(Path(folder))
+    if run.is_finished:
+        return run
+    dataset = load_run_data(run.config)
+    run.check_data(dataset)
+    return _fit_and_finish(run, dataset, callbacks)
+
+
+def load_run_data(config: RunConfig) -> Dataset:
+    """Read the data of a run as its head wants it.
+
+    Raises:
+        DataError: the source cannot be used.
+    """
+    return load_dataset(config.data, config.reading, targets_of(config.model))
+
+
+def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks) -> Run:
+    checkpoint = run.folder / CHECKPOINT
+    with _interruptible(run.folder):
+        log = keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False)
+        fitted = fit(run.config, dataset, run.splits, [*callbacks, log], checkpoint)
+        return finish_run(run, dataset, fitted)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by a signal and can go on."""
+
+
+@contextlib.contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """Treat SIGTERM as SIGINT, and say how to go on."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()  # others cannot handle signals
+    before = signal.signal(signal.SIGTERM, stop) if is_main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not (folder / CHECKPOINT).exists():
+            raise
+        raise Interrupted(f"Go on with: hornbill train --resume {folder}") from None
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)

@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from app.config import make_config
 from app.data.sources import load_dataset
 from app.data.splits import Splits, split_dataset
-from app.evaluation import classification_metrics, predict_probabilities
+from app.evaluation import classification_metrics, predict_outputs
 from app.fitting import fit
 from benchmarks.results import write_results
 
@@ -68,7 +68,7 @@ def _score(
     parts = splits or split_dataset(dataset, seed)
     start = time.perf_counter()
     model = fit(config, dataset, parts).model
-    probabilities = predict_probabilities(model, dataset.inputs[parts.test])
+    probabilities = predict_outputs(model, dataset, parts.test)["probabilities"]
     accuracy = classification_metrics(dataset.targets[parts.test], probabilities)["accuracy"]
     print(f"    seed {seed}: {accuracy:.2%} in {time.perf_counter() - start:.0f} s", flush=True)
     return accuracy

@@ -36,8 +36,11 @@ class ModelFacts:
 
     Attributes:
         family: the function that built it.
-        labels: name of each class, in the order of `probabilities`.
-        columns: name of each column of rows; empty for images.
+        kind_of_targets: `classes`, `labels` or `values`.
+        labels: name of each class, label or value, in the order of the answer.
+        columns: name of each column of numbers; empty for images.
+        gaps: which of these may have no value.
+        text_columns: name of each column of text.
         metrics: measured on the test split.
         config: the training configuration, by flat key.
         data: the training data: source, SHA-256, samples of each split.
@@ -45,8 +48,11 @@ class ModelFacts:
     """
 
     family: str
+    kind_of_targets: str
     labels: tuple[str, ...]
     columns: tuple[str, ...]
+    gaps: tuple[str, ...]
+    text_columns: tuple[str, ...]
     metrics: dict[str, float]
     config: dict[str, object]
     data: dict[str, object]
@@ -59,7 +65,7 @@ def export_bundle(
     """Export a model as the next version of a bundle, proven and verified.
 
     Args:
-        model: functional, with one named input and a dict of outputs.
+        model: functional, with one named input or a dict of them, and a dict of outputs.
         facts: what else the bundle says of it.
         samples: what the proof is made on, the edge cases included.
         output: folder of bundles, such as `dist`.
@@ -109,7 +115,7 @@ def _write_version(
 ) -> None:
     name, number = staged.parent.name, int(staged.name)
     _write_artifacts(inference, facts, name, staged)
-    proof = prove(inference, staged, samples)
+    proof = prove(inference, staged, samples, facts.kind_of_targets)
     manifest = _manifest(inference, facts, proof, name, number)
     check_same_contract(manifest, model_folder)
     write_golden(inference, choose_golden(samples), staged)
@@ -121,7 +127,12 @@ def _write_artifacts(
     inference: InferenceFunction, facts: ModelFacts, name: str, folder: Path
 ) -> None:
     write_saved_model(inference, folder)
-    metadata = {"name": name, "labels": facts.labels, "columns": facts.columns}
+    metadata = {
+        "name": name,
+        "labels": facts.labels,
+        "columns": facts.columns,
+        "text_columns": facts.text_columns,
+    }
     graph = convert_to_onnx(inference, metadata)
     (folder / MODEL).write_bytes(graph.SerializeToString(deterministic=True))
 
@@ -139,8 +150,11 @@ def _manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         inputs=inference.inputs,
         outputs=inference.outputs,
+        kind_of_targets=facts.kind_of_targets,
         labels=facts.labels,
         columns=facts.columns,
+        gaps=facts.gaps,
+        text_columns=facts.text_columns,
         preprocessing=describe_preprocessing(inference.model),
         parameters=inference.model.count_params(),
         metrics=facts.metrics,

@@ -32,7 +32,7 @@ def write_card(manifest: Manifest, figures: Sequence[str], folder: Path) -> None
 
 
 def _front_matter(manifest: Manifest) -> str:
-    task = "tabular-classification" if manifest.columns else "image-classification"
+    task = _task(manifest)
     return (
         f"---\nlibrary_name: onnx\npipeline_tag: {task}\n"
         "tags:\n- onnx\n- keras\n- hornbill\n"
@@ -48,6 +48,13 @@ def _front_matter(manifest: Manifest) -> str:
     )
 
 
+def _task(manifest: Manifest) -> str:
+    if not manifest.columns and not manifest.text_columns:
+        return "image-classification"
+    is_regression = manifest.kind_of_targets == "values"
+    return "tabular-regression" if is_regression else "tabular-classification"
+
+
 def _quoted(value: object) -> str:
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -56,7 +63,7 @@ def _summary(manifest: Manifest) -> str:
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in manifest.metrics.items())
     return (
         f"A `{manifest.family}` model of {manifest.parameters:,} parameters for "
-        f"{len(manifest.labels)} classes: {', '.join(manifest.labels)}.\n\n"
+        f"{len(manifest.labels)} {manifest.kind_of_targets}: {', '.join(manifest.labels)}.\n\n"
         f"On {manifest.proof.source} ({manifest.proof.samples:,} samples): {metrics}.\n"
     )
 
@@ -68,10 +75,24 @@ def _signature(manifest: Manifest) -> str:
         ("", "name", "dtype", "shape"),
         [(role, f"`{spec.name}`", spec.dtype, _shape(spec)) for role, spec in rows],
     )
-    columns = f"\nColumns, in order: {', '.join(manifest.columns)}.\n" if manifest.columns else ""
+    columns = _columns(manifest)
     steps = "".join(f"{n}. `{step}`\n" for n, step in enumerate(manifest.preprocessing, start=1))
     inside = f"\nThe graph prepares the raw input itself:\n\n{steps}" if steps else ""
     return f"## Signature\n\n{body}{columns}{inside}"
+
+
+def _columns(manifest: Manifest) -> str:
+    lines = ""
+    if manifest.columns:
+        lines += f"\nColumns of `inputs`, in order: {', '.join(manifest.columns)}.\n"
+    if manifest.gaps:
+        lines += f"\nNaN stands for a missing value in: {', '.join(manifest.gaps)}.\n"
+    if manifest.text_columns:
+        lines += (
+            f"\nColumns of `texts`, in order: {', '.join(manifest.text_columns)}. The empty text "
+            "stands for a missing one; unknown texts are taken as such.\n"
+        )
+    return lines
 
 
 def _shape(spec: TensorSpec) -> str:
@@ -79,8 +100,9 @@ def _shape(spec: TensorSpec) -> str:
 
 
 def _usage(manifest: Manifest) -> str:
-    (spec,) = manifest.inputs
-    shape = ", ".join(["1", *map(str, spec.shape[1:])])
+    arrays = "\n".join(map(_zeros, manifest.inputs))
+    feed = ", ".join(f'"{spec.name}": {spec.name}' for spec in manifest.inputs)
+    show = ".argmax(axis=1)" if manifest.kind_of_targets == "classes" else ""
     return f"""## Use
 
 With ONNX Runtime alone:
@@ -90,13 +112,20 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession("{MODEL}")
-{spec.name} = np.zeros(({shape}), np.{spec.dtype})
-(probabilities,) = session.run(["probabilities"], {{"{spec.name}": {spec.name}}})
-print(probabilities.argmax(axis=1))
+{arrays}
+({manifest.answer},) = session.run(["{manifest.answer}"], {{{feed}}})
+print({manifest.answer}{show})
 ```
 
 Checked on your machine, from the folder above this one: `hornbill verify {manifest.version}`.
 """
+
+
+def _zeros(spec: TensorSpec) -> str:
+    shape = ", ".join(["1", *map(str, spec.shape[1:])])
+    if spec.dtype == "string":
+        return f'{spec.name} = np.full(({shape}), "", object)'
+    return f"{spec.name} = np.zeros(({shape}), np.{spec.dtype})"
 
 
 def _evidence(manifest: Manifest) -> str:

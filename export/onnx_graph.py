@@ -1,5 +1,6 @@
 """Converts the inference function to an ONNX graph that runs anywhere as it is."""
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -7,16 +8,19 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxsim
+import tensorflow as tf
 import tf2onnx
 from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
 from .errors import ExportError
-from .inference import BATCH_AXIS, InferenceFunction
+from .inference import BATCH_AXIS, InferenceFunction, lookup_tables
 
 OPSET = 18
-_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+_ML_DOMAIN = "ai.onnx.ml"
+_ML_OPSET = 3
+_DOMAINS = {"", "ai.onnx", _ML_DOMAIN}
 # What is left of a shape that is computed at run time.
 _SHAPE_OPS = {"Shape", "Size"}
 
@@ -57,19 +61,59 @@ def _convert(inference: InferenceFunction, opset: int) -> onnx.ModelProto:
     )
     renamed = {tensor: name for name, tensor in tensor_names.items()}
     renamed |= {
-        tensor: spec.name for tensor, spec in zip(input_names, inference.inputs, strict=True)
+        tensor: spec.name for tensor, spec in zip(input_names, inference.inputs, strict=False)
     }
+    tables = _vocabularies(inference, input_names)
     model: onnx.ModelProto
     model, _ = tf2onnx.convert.from_graph_def(
         frozen.graph.as_graph_def(),
         name=inference.model.name,
-        input_names=input_names,
+        input_names=input_names[: len(inference.inputs)],
         output_names=[tensor_names[spec.name] for spec in inference.outputs],
         opset=opset,
-        custom_op_handlers={"Erfc": (_convert_erfc, [])},
+        custom_op_handlers={
+            "Erfc": (_convert_erfc, []),
+            "LookupTableFindV2": (functools.partial(_convert_lookup, tables), []),
+        },
+        extra_opset=[onnx.helper.make_opsetid(_ML_DOMAIN, _ML_OPSET)] if tables else None,
         tensors_to_rename=renamed,
     )
     return model
+
+
+def _vocabularies(inference: InferenceFunction, input_names: list[str]) -> dict[str, list[str]]:
+    """Return the known texts behind each table of the frozen graph, by the name of its handle."""
+    # The handles stay inputs of the frozen graph, after the model's own, in the order captured.
+    handles = [t for t in inference.function.captured_inputs if t.dtype == tf.resource]
+    of_handle = {
+        id(layer.lookup_table.resource_handle): layer.get_vocabulary()[1:]
+        for layer in lookup_tables(inference.model)
+    }
+    tables = [of_handle[id(handle)] for handle in handles if id(handle) in of_handle]
+    return dict(zip(input_names[len(inference.inputs) :], tables, strict=True))
+
+
+def _convert_lookup(
+    tables: dict[str, list[str]], context: Any, node: Any, _name: str, _args: Any
+) -> None:
+    """Map a table of texts, which tf2onnx reads from files alone, to LabelEncoder of ONNX-ML."""
+    texts = tables[node.input[0]]
+    outputs, shapes, dtypes = node.output, node.output_shapes, node.output_dtypes
+    context.remove_node(node.name)
+    context.make_node(
+        "LabelEncoder",
+        [node.input[1]],
+        attr={
+            "keys_strings": texts,
+            "values_int64s": list(range(1, len(texts) + 1)),
+            "default_int64": 0,
+        },
+        name=node.name,
+        outputs=outputs,
+        shapes=shapes,
+        dtypes=dtypes,
+        domain=_ML_DOMAIN,
+    )
 
 
 def _convert_erfc(context: Any, node: Any, _name: str, _args: Any) -> None:

@@ -4,22 +4,28 @@ from typing import Any
 
 import keras
 
-from models.ink import Binarise, FitInk, InkLevel
+from models.ink import Binarise, Denoise, FitInk, InkLevel
+from models.rows import FillGaps
 
 _PREPROCESSING = (
     InkLevel,
+    Denoise,
     FitInk,
     Binarise,
+    FillGaps,
     keras.layers.Normalization,
     keras.layers.Rescaling,
+    keras.layers.StringLookup,
 )
-# Statistics, too long for a line.
-_UNSAID = {"mean", "variance"}
+# Statistics and vocabularies, too long for a line, and what every lookup of ours has alike.
+_UNSAID = {"mean", "variance", "vocabulary", "idf_weights", "pad_to_max_tokens", "sparse"}
+_UNSAID |= {"invert", "mask_token", "max_tokens", "vocabulary_dtype", "encoding", "output_mode"}
 
 
 def describe_preprocessing(model: keras.Model) -> tuple[str, ...]:
     """Return one line for each preprocessing layer, such as `FitInk(size=28, …)`, in order."""
-    return tuple(_describe(layer) for layer in model.layers if isinstance(layer, _PREPROCESSING))
+    layers = [layer for layer in model.layers if isinstance(layer, _PREPROCESSING)]
+    return tuple(_describe(layer) for layer in layers if layer.name != "values")
 
 
 def _describe(layer: Any) -> str:

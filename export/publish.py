@@ -12,6 +12,8 @@ from serving.triton import CONFIG, LABELS, render_config, render_labels
 
 from .errors import ExportError
 
+# What all versions of a model have alike.
+_KEPT = ("inputs", "outputs", "kind_of_targets", "labels", "columns", "gaps", "text_columns")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -52,7 +54,7 @@ def check_same_contract(manifest: Manifest, model_folder: Path) -> None:
         before = read_manifest(latest)
     except ManifestError as error:
         raise ExportError(f"A new version needs a sound one before it. {error}") from None
-    for name in ("inputs", "outputs", "labels", "columns"):
+    for name in _KEPT:
         old, new = getattr(before, name), getattr(manifest, name)
         if old != new:
             raise ExportError(

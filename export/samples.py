@@ -1,8 +1,11 @@
 """The samples that a proof is made on: the evaluation data, and cases made to be hard."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from serving.agreement import Inputs, count_samples, take_samples
 
 EDGE_CASES = ("zeros", "maximum", "random")
 _RANDOM_SAMPLES = 8
@@ -13,44 +16,64 @@ class Samples:
     """Inputs of a model.
 
     Attributes:
-        inputs: `(samples, …)`, the edge cases last.
+        inputs: one array `(samples, …)`, or one for each input's name; the edge cases last.
         source: where those before the edge cases came from.
+        edge_cases: names of the kinds of edge cases.
         num_edge_cases: how many lie at the end.
     """
 
-    inputs: np.ndarray
+    inputs: Inputs
     source: str
+    edge_cases: tuple[str, ...]
     num_edge_cases: int
 
     def __len__(self) -> int:
         """Return how many samples there are, edge cases not counted."""
-        return len(self.inputs) - self.num_edge_cases
+        return count_samples(self.inputs) - self.num_edge_cases
 
 
-def with_edge_cases(inputs: np.ndarray, source: str) -> Samples:
-    """Append all zeros, all at the maximum, and random samples.
+def with_edge_cases(inputs: Inputs, source: str, gaps: Sequence[int] = ()) -> Samples:
+    """Append all zeros, all at the maximum, random samples, and where they may be missing values.
 
     The maximum is 255 for uint8 and the largest of each column for floats; random samples lie
-    between the extremes.
+    between the extremes. Texts are unknown in the first, and drawn from those at hand elsewhere.
 
     Args:
-        inputs: uint8 or float32 `(samples, …)`.
+        inputs: arrays `(samples, …)` of uint8, float32 or strings.
         source: what they are, in words.
+        gaps: columns of float32 rows that may have no value.
     """
     random = np.random.default_rng(0)
-    shape = (_RANDOM_SAMPLES, *inputs.shape[1:])
-    zeros = np.zeros_like(inputs[:1])
-    if inputs.dtype == np.uint8:
+    arrays = inputs if isinstance(inputs, dict) else {"": inputs}
+    added = {name: _edge_cases(array, random, gaps) for name, array in arrays.items()}
+    joined = {name: np.concatenate([array, added[name]]) for name, array in arrays.items()}
+    count = count_samples(joined) - count_samples(inputs)
+    names = EDGE_CASES if not gaps else (*EDGE_CASES, "missing")
+    return Samples(joined if isinstance(inputs, dict) else joined[""], source, names, count)
+
+
+def _edge_cases(array: np.ndarray, random: np.random.Generator, gaps: Sequence[int]) -> np.ndarray:
+    shape = (_RANDOM_SAMPLES, *array.shape[1:])
+    if array.dtype == object:
+        unknown = np.full((1, *array.shape[1:]), "\x00 unknown", object)
+        return np.concatenate([unknown, random.choice(array, _RANDOM_SAMPLES + 1 + bool(gaps))])
+    zeros = np.zeros_like(array[:1])
+    if array.dtype == np.uint8:
         maximum = np.full_like(zeros, 255)
-        drawn = random.integers(0, 256, shape, np.uint8)
-    else:
-        lowest, maximum = inputs.min(axis=0, keepdims=True), inputs.max(axis=0, keepdims=True)
-        drawn = random.uniform(lowest, maximum, shape).astype(inputs.dtype)
-    edge_cases = np.concatenate([zeros, maximum, drawn])
-    return Samples(np.concatenate([inputs, edge_cases]), source, len(edge_cases))
+        return np.concatenate([zeros, maximum, random.integers(0, 256, shape, np.uint8)])
+    # A column may have no value at all in these samples.
+    present = np.where(np.isnan(array), 0, array)
+    lowest, maximum = present.min(axis=0, keepdims=True), present.max(axis=0, keepdims=True)
+    cases = [zeros, maximum, random.uniform(lowest, maximum, shape).astype(array.dtype)]
+    if len(gaps):
+        missing = np.array(maximum)
+        missing[:, gaps] = np.nan
+        cases.append(missing)
+    return np.concatenate(cases)
 
 
-def choose_golden(samples: Samples, count: int = 22) -> np.ndarray:
+def choose_golden(samples: Samples, count: int = 22) -> Inputs:
     """Return `count` samples spread over the evaluation data, and every edge case."""
     spread = np.unique(np.linspace(0, len(samples) - 1, count).round().astype(int))
-    return np.concatenate([samples.inputs[spread], samples.inputs[len(samples) :]])
+    edge_cases = np.arange(len(samples), len(samples) + samples.num_edge_cases)
+    return take_samples(samples.inputs, np.concatenate([spread, edge_cases]))

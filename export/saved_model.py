@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from .inference import InferenceFunction
+from .inference import InferenceFunction, lookup_tables
 
 SIGNATURE = "serving_default"
 
@@ -17,6 +17,7 @@ def write_saved_model(inference: InferenceFunction, folder: Path) -> None:
     """
     module = tf.Module()
     module.weights = [variable.value for variable in inference.model.variables]
+    module.tables = [layer.lookup_table for layer in lookup_tables(inference.model)]
     tf.saved_model.save(module, str(folder), signatures={SIGNATURE: inference.function})
     (folder / "assets").rmdir()  # always empty, and a checksum list cannot hold a folder
 

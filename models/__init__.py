@@ -3,13 +3,17 @@
 Keras alone is imported here, so the models build, train and load on any Keras backend.
 """
 
+from .augment import AugmentationConfig
 from .digits import DigitNetConfig, digit_net
 from .features import FeatureExtractorConfig, feature_extractor
+from .rows import RowsConfig
 from .softmax import SoftmaxClassifierConfig, softmax_classifier
 
 __all__ = [
+    "AugmentationConfig",
     "DigitNetConfig",
     "FeatureExtractorConfig",
+    "RowsConfig",
     "SoftmaxClassifierConfig",
     "digit_net",
     "feature_extractor",

@@ -5,13 +5,14 @@ from typing import Any
 
 import keras
 
-from .checks import check_at_least, check_choice, check_fraction
+from .activations import ACTIVATIONS, activate
+from .checks import check_above, check_at_least, check_choice, check_fraction, check_sizes
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu")
-NORMALIZATIONS = ("none", "batch", "layer")
+NORMALIZATIONS = ("none", "batch", "layer", "instance", "group")
 # The literature's names, and Keras' for the same distributions.
 INITIALIZERS = {
     "zeros": "zeros",
+    "normal": "random_normal",
     "xavier_uniform": "glorot_uniform",
     "xavier_normal": "glorot_normal",
     "kaiming_uniform": "he_uniform",
@@ -24,8 +25,10 @@ class KernelConfig:
     """How the weights of a layer start and how they are kept small.
 
     Attributes:
-        initializer: one of `INITIALIZERS`: zeros; Xavier (Glorot & Bengio, 2010), which suits
-            tanh and sigmoid; Kaiming (He et al., 2015), which suits ReLU and its kin.
+        initializer: one of `INITIALIZERS`: zeros; normal around 0; Xavier (Glorot & Bengio,
+            2010), which suits tanh and sigmoid; Kaiming (He et al., 2015), which suits ReLU and
+            its kin.
+        initializer_stddev: standard deviation of the initializer `normal`.
         l1: weight of the sum of absolute weights in the loss.
         l2: weight of the sum of squared weights in the loss.
 
@@ -34,19 +37,24 @@ class KernelConfig:
     """
 
     initializer: str = "xavier_uniform"
+    initializer_stddev: float = 0.01
     l1: float = 0.0
     l2: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the values."""
         check_choice("initializer", self.initializer, INITIALIZERS)
+        check_above("initializer_stddev", self.initializer_stddev, 0)
         check_at_least("l1", self.l1, 0)
         check_at_least("l2", self.l2, 0)
 
     def kernel_arguments(self) -> dict[str, Any]:
         """Return the Keras arguments of a layer's kernel."""
+        initializer: Any = INITIALIZERS[self.initializer]
+        if self.initializer == "normal":
+            initializer = keras.initializers.RandomNormal(stddev=self.initializer_stddev)
         return {
-            "kernel_initializer": INITIALIZERS[self.initializer],
+            "kernel_initializer": initializer,
             "kernel_regularizer": keras.regularizers.L1L2(l1=self.l1, l2=self.l2),
         }
 
@@ -56,9 +64,12 @@ class HiddenConfig(KernelConfig):
     """The knobs of hidden layers.
 
     Attributes:
-        activation: one of `ACTIVATIONS`, Keras' functions of these names.
-        normalization: `batch` (Ioffe & Szegedy, 2015), `layer` (Ba et al., 2016) or `none`,
-            between each layer's product and its activation.
+        activation: one of `ACTIVATIONS`.
+        normalization: between each layer's product and its activation: `batch` (Ioffe & Szegedy,
+            2015), `layer` (Ba et al., 2016), `instance` (Ulyanov et al., 2016), `group` (Wu & He,
+            2018) or `none`. In a fully connected layer, where a channel has one value alone,
+            `instance` is `layer`.
+        groups: groups of channels of the normalisation `group`; every width must be a multiple.
         dropout: share of the features that a training step drops before the head
             (Srivastava et al., 2014).
 
@@ -69,6 +80,7 @@ class HiddenConfig(KernelConfig):
     initializer: str = "kaiming_uniform"
     activation: str = "relu"
     normalization: str = "batch"
+    groups: int = 4
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
@@ -76,15 +88,30 @@ class HiddenConfig(KernelConfig):
         super().__post_init__()
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("normalization", self.normalization, NORMALIZATIONS)
+        check_at_least("groups", self.groups, 1)
         check_fraction("dropout", self.dropout)
 
+    def check_widths(self, name: str, widths: tuple[int, ...]) -> None:
+        """Raise `ValueError` unless `widths` can be those of hidden layers."""
+        check_sizes(name, widths)
+        if self.normalization == "group" and any(width % self.groups for width in widths):
+            raise ValueError(
+                f"{name} must be multiples of groups={self.groups}, which normalization=group "
+                f"divides them into. Received: {name}={widths!r}."
+            )
 
-def _normalize_and_activate(x: Any, config: HiddenConfig, role: str, name: str) -> Any:
+
+def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
+    """Apply the normalisation of `config`, of the same shape, as the layer `name`."""
+    is_dense = len(x.shape) == 2
     if config.normalization == "batch":
-        x = keras.layers.BatchNormalization(name=f"{name}_{role}_norm")(x)
-    elif config.normalization == "layer":
-        x = keras.layers.LayerNormalization(name=f"{name}_{role}_norm")(x)
-    return keras.layers.Activation(config.activation, name=name)(x)
+        return keras.layers.BatchNormalization(name=name)(x)
+    if config.normalization == "layer" or (config.normalization == "instance" and is_dense):
+        return keras.layers.LayerNormalization(name=name)(x)
+    if config.normalization in ("instance", "group"):
+        groups = -1 if config.normalization == "instance" else config.groups
+        return keras.layers.GroupNormalization(groups, name=name)(x)
+    return x
 
 
 def dense_block(x: Any, units: int, config: HiddenConfig, name: str) -> Any:
@@ -105,31 +132,43 @@ def dense_block(x: Any, units: int, config: HiddenConfig, name: str) -> Any:
         name=f"{name}_dense",
         **config.kernel_arguments(),
     )
-    return _normalize_and_activate(dense(x), config, "dense", name)
+    return activate(normalize(dense(x), config, f"{name}_norm"), config.activation, name)
+
+
+def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments: Any) -> Any:
+    """Apply a convolution that keeps the size of the image, as the layer `name`.
+
+    Args:
+        x: float `(batch, height, width, channels)`.
+        filters: channels of the result.
+        config: the knobs.
+        name: of the layer.
+        arguments: of `keras.layers.Conv2D`; 3x3 unless `kernel_size` is among them.
+    """
+    layer = keras.layers.Conv2D(
+        filters,
+        padding="same",
+        use_bias=config.normalization == "none",
+        name=name,
+        **{"kernel_size": 3, **config.kernel_arguments(), **arguments},
+    )
+    return layer(x)
 
 
 def conv_block(x: Any, filters: int, config: HiddenConfig, name: str) -> Any:
-    """Apply a 3x3 convolution, its normalisation and activation, and halve the image.
+    """Apply a 3x3 convolution, its normalisation and its activation.
 
     Args:
-        x: float32 `(batch, height, width, channels)`.
+        x: float `(batch, height, width, channels)`.
         filters: channels of the result.
         config: the knobs.
-        name: name of the activation; the pooling that follows is `<name>_pool`.
+        name: name of the activation, the block's output.
 
     Returns:
-        float32 `(batch, height // 2, width // 2, filters)`.
+        float `(batch, height, width, filters)`.
     """
-    convolution = keras.layers.Conv2D(
-        filters,
-        3,
-        padding="same",
-        use_bias=config.normalization == "none",
-        name=f"{name}_conv",
-        **config.kernel_arguments(),
-    )
-    x = _normalize_and_activate(convolution(x), config, "conv", name)
-    return keras.layers.MaxPooling2D(name=f"{name}_pool")(x)
+    x = normalize(convolve(x, filters, config, f"{name}_conv"), config, f"{name}_norm")
+    return activate(x, config.activation, name)
 
 
 def feature_stack(x: Any, hidden: tuple[int, ...], config: HiddenConfig) -> Any:
@@ -146,23 +185,3 @@ def feature_stack(x: Any, hidden: tuple[int, ...], config: HiddenConfig) -> Any:
     for number, units in enumerate(hidden[:-1], start=1):
         x = dense_block(x, units, config, f"hidden{number}")
     return dense_block(x, hidden[-1], config, "features")
-
-
-def classify(features: Any, num_classes: int, config: KernelConfig, dropout: float = 0.0) -> Any:
-    """Apply the softmax classifier that sits on top of every family.
-
-    Args:
-        features: float32 `(batch, dimension)`.
-        num_classes: classes.
-        config: how the weights start and are kept small.
-        dropout: share of the features that a training step drops.
-
-    Returns:
-        float32 `(batch, num_classes)`, named `probabilities`, each row summing to 1.
-    """
-    if dropout:
-        features = keras.layers.Dropout(dropout, name="features_dropout")(features)
-    head = keras.layers.Dense(
-        num_classes, activation="softmax", name="probabilities", **config.kernel_arguments()
-    )
-    return head(features)

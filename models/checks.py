@@ -25,10 +25,24 @@ def check_at_least(name: str, value: float, minimum: float) -> None:
         raise ValueError(f"{name} must be at least {minimum:g}. Received: {name}={value!r}.")
 
 
+def check_above(name: str, value: float, bound: float) -> None:
+    """Raise `ValueError` unless `value` is finite and above `bound`."""
+    if not bound < value < float("inf"):
+        raise ValueError(f"{name} must be above {bound:g} and finite. Received: {name}={value!r}.")
+
+
 def check_fraction(name: str, value: float) -> None:
     """Raise `ValueError` unless `value` lies in [0, 1)."""
     if not 0 <= value < 1:
         raise ValueError(f"{name} must be at least 0 and below 1. Received: {name}={value!r}.")
+
+
+def check_range(name: str, value: float, minimum: float, maximum: float) -> None:
+    """Raise `ValueError` unless `value` lies in [`minimum`, `maximum`]."""
+    if not minimum <= value <= maximum:
+        raise ValueError(
+            f"{name} must be from {minimum:g} to {maximum:g}. Received: {name}={value!r}."
+        )
 
 
 def check_sizes(name: str, sizes: Collection[int]) -> None:

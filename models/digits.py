@@ -5,12 +5,16 @@ from typing import Any
 
 import keras
 
-from .blocks import HiddenConfig, classify, conv_block, feature_stack
+from .activations import activate
+from .blocks import HiddenConfig, conv_block, convolve, feature_stack, normalize
 from .checks import check_at_least, check_choice, check_sizes
-from .ink import Binarise, FitInk, InkLevel
+from .heads import classify
+from .ink import Binarise, Denoise, FitInk, InkLevel
 
 IMAGE_SIDE = 28
-VARIANTS = ("mlp", "cnn")
+VARIANTS = ("mlp", "cnn", "resnet")
+# Of `cnn` and `resnet`: each stage after the first works on half the side.
+MOST_STAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +22,13 @@ class DigitNetConfig(HiddenConfig):
     """Configures `digit_net`.
 
     Attributes:
-        variant: `mlp` (16x16 ink or no ink, fully connected) or `cnn` (28x28, convolutions).
-        filters: channels of the convolution blocks of `cnn`; each block halves the image.
+        variant: `mlp` (16x16 ink or no ink, fully connected), `cnn` (28x28, stages of 3x3
+            convolutions) or `resnet` (the same with residual blocks: He et al., 2016).
+        filters: channels of each stage of `cnn` and `resnet`; each stage halves the image.
+        convolutions: 3x3 convolutions in each stage of `cnn`; one number stands for all.
+        depth: layers with weights in the longest way through `resnet`, the features and the head
+            not counted: a convolution, then two for each block; the blocks are spread over the
+            stages.
         hidden: units of the fully connected layers; the last is the dimension of the features.
         num_classes: classes, at least 2.
         dropout: share of the features that a training step drops.
@@ -30,6 +39,8 @@ class DigitNetConfig(HiddenConfig):
 
     variant: str = "cnn"
     filters: tuple[int, ...] = (16, 32, 64)
+    convolutions: tuple[int, ...] = (1,)
+    depth: int = 13
     hidden: tuple[int, ...] = (256,)
     num_classes: int = 10
     dropout: float = 0.5
@@ -38,29 +49,102 @@ class DigitNetConfig(HiddenConfig):
         """Check the values."""
         super().__post_init__()
         check_choice("variant", self.variant, VARIANTS)
-        check_sizes("filters", self.filters)
-        if len(self.filters) > 4:
+        self.check_widths("filters", self.filters)
+        if len(self.filters) > MOST_STAGES:
             raise ValueError(
-                f"filters must name at most 4 blocks, since each halves the {IMAGE_SIDE} pixels "
-                f"of a side. Received: filters={self.filters!r}."
+                f"filters must name at most {MOST_STAGES} stages, since each halves the "
+                f"{IMAGE_SIDE} pixels of a side. Received: filters={self.filters!r}."
             )
-        check_sizes("hidden", self.hidden)
+        check_sizes("convolutions", self.convolutions)
+        if len(self.convolutions) not in (1, len(self.filters)):
+            raise ValueError(
+                f"convolutions must be one number, or one for each of the {len(self.filters)} "
+                f"stages. Received: convolutions={self.convolutions!r}."
+            )
+        check_at_least("depth", self.depth, 1 + 2 * len(self.filters))
+        if self.depth % 2 == 0:
+            raise ValueError(
+                "depth must be odd: one convolution, then two a block. "
+                f"Received: depth={self.depth}. Use {self.depth - 1} or {self.depth + 1}."
+            )
+        self.check_widths("hidden", self.hidden)
         check_at_least("num_classes", self.num_classes, 2)
+
+    @property
+    def prepared_layer(self) -> str:
+        """Name of the layer up to which an image is prepared alike in each epoch.
+
+        Augmentation acts on what it gives: for `mlp` before the ink is fitted into its box, since
+        a box that is filled otherwise is never met again.
+        """
+        return "denoise" if self.variant == "mlp" else "fit_ink"
+
+    @property
+    def trained_layer(self) -> str:
+        """Name of the layer whose output is compared with the targets."""
+        return "probabilities"
 
 
 def _mlp_pixels(ink: Any) -> Any:
     # The box fills the whole 16x16, as in the Semeion digits.
+    ink = Denoise(name="denoise")(ink)
     ink = FitInk(size=16, ink_size=16, centre="box", name="fit_ink")(ink)
     ink = Binarise(name="binarise")(ink)
     return keras.layers.Flatten(name="pixels")(ink)
 
 
+def _image(ink: Any) -> Any:
+    ink = FitInk(size=IMAGE_SIDE, ink_size=20, name="fit_ink")(ink)
+    return keras.layers.Reshape((IMAGE_SIDE, IMAGE_SIDE, 1), name="channel")(ink)
+
+
 def _cnn_maps(ink: Any, config: DigitNetConfig) -> Any:
-    x = FitInk(size=IMAGE_SIDE, ink_size=20, name="fit_ink")(ink)
-    x = keras.layers.Reshape((IMAGE_SIDE, IMAGE_SIDE, 1), name="channel")(x)
-    for number, filters in enumerate(config.filters, start=1):
-        x = conv_block(x, filters, config, f"block{number}")
+    x = _image(ink)
+    counts = config.convolutions * (len(config.filters) // len(config.convolutions))
+    for stage, (filters, count) in enumerate(zip(config.filters, counts, strict=True), start=1):
+        for number in range(1, count + 1):
+            name = f"block{stage}" if count == 1 else f"block{stage}_{number}"
+            x = conv_block(x, filters, config, name)
+        x = keras.layers.MaxPooling2D(name=f"block{stage}_pool")(x)
     return keras.layers.Flatten(name="maps")(x)
+
+
+def _resnet_maps(ink: Any, config: DigitNetConfig) -> Any:
+    first, *_ = config.filters
+    # Strokes are three pixels wide: half the side keeps them, at a quarter of the time.
+    x = convolve(_image(ink), first, config, "stem", kernel_size=5, strides=2)
+    stages = len(config.filters)
+    blocks = (config.depth - 1) // 2
+    for stage, filters in enumerate(config.filters):
+        # As even as can be, the later stages first.
+        count = (blocks + stage) // stages
+        for number in range(1, count + 1):
+            is_smaller = stage > 0 and number == 1
+            x = _residual_block(x, filters, config, f"block{stage + 1}_{number}", is_smaller)
+    x = activate(normalize(x, config, "maps_norm"), config.activation, "maps")
+    return keras.layers.GlobalAveragePooling2D(name="pooled_maps")(x)
+
+
+def _residual_block(
+    x: Any, filters: int, config: DigitNetConfig, name: str, is_smaller: bool
+) -> Any:
+    """Add to `x` what two convolutions make of it, normalised and activated first."""
+    strides = 2 if is_smaller else 1
+    residual = activate(normalize(x, config, f"{name}_norm1"), config.activation, f"{name}_act1")
+    if is_smaller or x.shape[-1] != filters:
+        x = convolve(residual, filters, config, f"{name}_skip", kernel_size=1, strides=strides)
+    residual = convolve(residual, filters, config, f"{name}_conv1", strides=strides)
+    residual = normalize(residual, config, f"{name}_norm2")
+    residual = activate(residual, config.activation, f"{name}_act2")
+    residual = convolve(residual, filters, config, f"{name}_conv2")
+    return keras.layers.Add(name=name)([x, residual])
+
+
+_MAPS = {
+    "mlp": lambda ink, _: _mlp_pixels(ink),
+    "cnn": _cnn_maps,
+    "resnet": _resnet_maps,
+}
 
 
 def digit_net(config: DigitNetConfig) -> keras.Model:
@@ -83,8 +167,11 @@ def digit_net(config: DigitNetConfig) -> keras.Model:
     """
     image = keras.Input((IMAGE_SIDE, IMAGE_SIDE), dtype="uint8", name="image")
     ink = InkLevel(name="ink_level")(image)
-    x = _mlp_pixels(ink) if config.variant == "mlp" else _cnn_maps(ink, config)
-    features = feature_stack(x, config.hidden, config)
-    probabilities = classify(features, config.num_classes, config, config.dropout)
+    maps = _MAPS[config.variant](ink, config)
+    features = feature_stack(maps, config.hidden, config)
+    x = features
+    if config.dropout:
+        x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)
+    probabilities = classify(x, config.num_classes, config)
     outputs = {"probabilities": probabilities, "features": features}
     return keras.Model(image, outputs, name=f"digit_net_{config.variant}")

@@ -1,11 +1,14 @@
-"""The deep feature extractor: hidden layers that learn features, and a softmax on top of them."""
+"""The deep feature extractor: hidden layers that learn features, and a head on top of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 
-from .blocks import HiddenConfig, classify, feature_stack
-from .checks import check_at_least, check_sizes
+from .blocks import HiddenConfig, feature_stack
+from .checks import check_at_least, check_choice, check_sizes
+from .heads import HEADS, classify, regress, tell_labels, tell_two_classes
+from .rows import RowsConfig, prepare_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,29 +16,58 @@ class FeatureExtractorConfig(HiddenConfig):
     """Configures `feature_extractor`.
 
     Attributes:
-        input_shape: `(columns,)` for rows, `(height, width)` for grey images.
-        num_classes: classes, at least 2.
+        rows: the columns of the input, unless it is an image.
+        image_shape: `(height, width)` of a grey image; empty for rows.
+        head: `softmax` for one of several classes; `sigmoid` for one of two classes, or with
+            `many_labels` for each label alone; `linear` for values (regression).
+        num_outputs: classes, labels or values.
+        many_labels: whether a sample may have several labels, or none.
         hidden: units of the hidden layers; the last is the dimension of the features.
 
     Raises:
         ValueError: a value is unknown or out of range.
     """
 
-    input_shape: tuple[int, ...] = (4,)
-    num_classes: int = 3
+    rows: RowsConfig = field(default_factory=RowsConfig)
+    image_shape: tuple[int, ...] = ()
+    head: str = "softmax"
+    num_outputs: int = 2
+    many_labels: bool = False
     hidden: tuple[int, ...] = (64, 32)
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        check_sizes("input_shape", self.input_shape)
-        if len(self.input_shape) > 2:
+        if self.image_shape:
+            check_sizes("image_shape", self.image_shape)
+            if len(self.image_shape) != 2:
+                raise ValueError(
+                    "image_shape must be (height, width). "
+                    f"Received: image_shape={self.image_shape!r}."
+                )
+        check_choice("head", self.head, HEADS)
+        one_is_enough = self.head == "linear" or self.many_labels
+        check_at_least("num_outputs", self.num_outputs, 1 if one_is_enough else 2)
+        if self.head == "sigmoid" and not self.many_labels and self.num_outputs != 2:
             raise ValueError(
-                "input_shape must be (columns,) or (height, width). "
-                f"Received: input_shape={self.input_shape!r}."
+                "head=sigmoid must have two classes, or several columns of labels. "
+                f"Received: {self.num_outputs} classes. Use head=softmax."
             )
-        check_at_least("num_classes", self.num_classes, 2)
-        check_sizes("hidden", self.hidden)
+        if self.many_labels and self.head != "sigmoid":
+            raise ValueError(
+                f"Several labels a sample need head=sigmoid. Received: head={self.head!r}."
+            )
+        self.check_widths("hidden", self.hidden)
+
+    @property
+    def prepared_layer(self) -> str:
+        """Name of the layer up to which an input is prepared alike in each epoch."""
+        return "pixels" if self.image_shape else self.rows.prepared_layer
+
+    @property
+    def trained_layer(self) -> str:
+        """Name of the layer whose output is compared with the targets."""
+        return "standard_values" if self.head == "linear" else "probabilities"
 
 
 def feature_extractor(config: FeatureExtractorConfig) -> keras.Model:
@@ -48,23 +80,35 @@ def feature_extractor(config: FeatureExtractorConfig) -> keras.Model:
         config: the model's configuration.
 
     Returns:
-        A model from `inputs` float32 `(batch, columns)`, or `image` uint8
-        `(batch, height, width)`, to a dict with `probabilities` float32 `(batch, num_classes)`
-        and `features` float32 `(batch, hidden[-1])`.
+        A model from the inputs of `prepare_rows`, or from `image` uint8 `(batch, height, width)`,
+        to a dict with `features` float32 `(batch, hidden[-1])` and what the head gives:
+        `probabilities` or `values`, float32 `(batch, num_outputs)`.
 
     Example:
-        >>> model = feature_extractor(FeatureExtractorConfig(input_shape=(13,), hidden=(32, 8)))
+        >>> rows = RowsConfig(num_columns=13)
+        >>> model = feature_extractor(FeatureExtractorConfig(rows=rows, hidden=(32, 8)))
         >>> model.output_shape
-        {'probabilities': (None, 3), 'features': (None, 8)}
+        {'probabilities': (None, 2), 'features': (None, 8)}
     """
-    if len(config.input_shape) == 1:
-        inputs = keras.Input(config.input_shape, dtype="float32", name="inputs")
-        x = keras.layers.Normalization(name="normalize")(inputs)
-    else:
-        inputs = keras.Input(config.input_shape, dtype="uint8", name="image")
+    if config.image_shape:
+        inputs: Any = keras.Input(config.image_shape, dtype="uint8", name="image")
         x = keras.layers.Rescaling(1 / 255, name="rescale")(inputs)
         x = keras.layers.Flatten(name="pixels")(x)
+    else:
+        inputs, x = prepare_rows(config.rows)
     features = feature_stack(x, config.hidden, config)
-    probabilities = classify(features, config.num_classes, config, config.dropout)
-    outputs = {"probabilities": probabilities, "features": features}
-    return keras.Model(inputs, outputs, name="feature_extractor")
+    x = features
+    if config.dropout:
+        x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)
+    name, answer = _apply_head(x, config)
+    return keras.Model(inputs, {name: answer, "features": features}, name="feature_extractor")
+
+
+def _apply_head(features: Any, config: FeatureExtractorConfig) -> tuple[str, Any]:
+    if config.head == "linear":
+        return "values", regress(features, config.num_outputs, config)
+    if config.many_labels:
+        return "probabilities", tell_labels(features, config.num_outputs, config)
+    if config.head == "sigmoid":
+        return "probabilities", tell_two_classes(features, config)
+    return "probabilities", classify(features, config.num_outputs, config)

@@ -5,6 +5,7 @@ everything after a decision is continuous, so that rounding stays rounding and a
 agrees with Keras.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,18 +28,23 @@ BINARISING_SLOPE = 8.0
 class InkLevel(keras.layers.Layer):
     """Turns an image of either polarity and any contrast into ink: 0 is paper, 1 the darkest ink.
 
-    Paper is what the border shows: a border lighter than halfway between the darkest and the
-    lightest pixel means dark ink on light paper. The sums are of whole numbers below 2**24,
-    exact in float32.
+    There is more paper than ink, and the border is paper first of all: where the mean of the
+    border and the mean of the image, with 0 the darkest and 1 the lightest pixel, sum to more
+    than 1, the ink is dark on light paper. The border alone is wrong where ink runs up to it, as
+    in 30 of Semeion's 1593 digits; with the mean it is wrong in 2. The sums are of whole numbers
+    below 2**24, exact in float32.
 
     Input shape: uint8 `(batch, height, width)`.
     Output shape: float32 `(batch, height, width)` in [0, 1]; a flat image becomes 0.
     """
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        """Weigh border pixels 1 and inner pixels 0."""
-        self._border = np.ones(input_shape[1:], "float32")
-        self._border[1:-1, 1:-1] = 0
+        """Weigh pixels so that the border and the image count alike, in whole numbers."""
+        height, width = input_shape[1:]
+        pixels, border = height * width, 2 * (height + width) - 4
+        common = math.gcd(pixels, border)
+        self._weights = np.full((height, width), (pixels + border) // common, "float32")
+        self._weights[1:-1, 1:-1] = border // common
         super().build(input_shape)
 
     def call(self, image: Any) -> Any:
@@ -46,11 +52,35 @@ class InkLevel(keras.layers.Layer):
         grey = ops.cast(image, "float32")
         darkest = ops.min(grey, axis=(1, 2), keepdims=True)
         lightest = ops.max(grey, axis=(1, 2), keepdims=True)
-        border_sum = ops.sum(grey * self._border, axis=(1, 2), keepdims=True)
-        is_light = border_sum > 0.5 * float(self._border.sum()) * (darkest + lightest)
+        weighted_sum = ops.sum(grey * self._weights, axis=(1, 2), keepdims=True)
+        is_light = weighted_sum > 0.5 * float(self._weights.sum()) * (darkest + lightest)
         contrast = lightest - darkest
         paper = darkest + ops.cast(is_light, "float32") * contrast
         return ops.abs(grey - paper) / ops.maximum(contrast, MINIMUM_CONTRAST)
+
+
+@keras.saving.register_keras_serializable(package="hornbill")
+class Denoise(keras.layers.Layer):
+    """Removes specks: no pixel stays darker than the darkest of its eight neighbours.
+
+    Strokes are wider than a pixel, so that they pass; dust of one pixel goes, which would else
+    stretch the box around the ink.
+
+    Input shape: float32 `(batch, height, width)`, ink in [0, 1].
+    Output shape: the same.
+    """
+
+    def call(self, ink: Any) -> Any:
+        """Return `ink` without specks."""
+        padded = ops.pad(ink, ((0, 0), (1, 1), (1, 1)))
+        height, width = ink.shape[1:]
+        # Rows of three first, then the pixel's own row without itself.
+        threes = ops.maximum(
+            ops.maximum(padded[:, :, :width], padded[:, :, 2:]), padded[:, :, 1 : width + 1]
+        )
+        beside = ops.maximum(padded[:, 1:-1, :width], padded[:, 1:-1, 2:])
+        around = ops.maximum(ops.maximum(threes[:, :height], threes[:, 2:]), beside)
+        return ops.minimum(ink, around)
 
 
 @keras.saving.register_keras_serializable(package="hornbill")

@@ -1,11 +1,13 @@
 """The softmax classifier: normalised columns and one softmax layer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 
-from .blocks import KernelConfig, classify
+from .blocks import KernelConfig
 from .checks import check_at_least
+from .heads import classify
+from .rows import RowsConfig, prepare_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,21 +15,30 @@ class SoftmaxClassifierConfig(KernelConfig):
     """Configures `softmax_classifier`.
 
     Attributes:
-        num_columns: columns of the input.
+        rows: the columns of the input.
         num_classes: classes, at least 2.
 
     Raises:
         ValueError: a value is unknown or out of range.
     """
 
-    num_columns: int = 4
+    rows: RowsConfig = field(default_factory=RowsConfig)
     num_classes: int = 3
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        check_at_least("num_columns", self.num_columns, 1)
         check_at_least("num_classes", self.num_classes, 2)
+
+    @property
+    def prepared_layer(self) -> str:
+        """Name of the layer up to which an input is prepared alike in each epoch."""
+        return self.rows.prepared_layer
+
+    @property
+    def trained_layer(self) -> str:
+        """Name of the layer whose output is compared with the targets."""
+        return "probabilities"
 
 
 def softmax_classifier(config: SoftmaxClassifierConfig) -> keras.Model:
@@ -40,15 +51,14 @@ def softmax_classifier(config: SoftmaxClassifierConfig) -> keras.Model:
         config: the model's configuration.
 
     Returns:
-        A model from `inputs` float32 `(batch, num_columns)` to a dict with `probabilities`
-        float32 `(batch, num_classes)`.
+        A model from the inputs of `prepare_rows` to a dict with `probabilities` float32
+        `(batch, num_classes)`.
 
     Example:
-        >>> model = softmax_classifier(SoftmaxClassifierConfig(num_columns=4, num_classes=3))
-        >>> model.output_shape
+        >>> config = SoftmaxClassifierConfig(rows=RowsConfig(num_columns=4), num_classes=3)
+        >>> softmax_classifier(config).output_shape
         {'probabilities': (None, 3)}
     """
-    inputs = keras.Input((config.num_columns,), dtype="float32", name="inputs")
-    normalized = keras.layers.Normalization(name="normalize")(inputs)
-    probabilities = classify(normalized, config.num_classes, config)
+    inputs, columns = prepare_rows(config.rows)
+    probabilities = classify(columns, config.num_classes, config)
     return keras.Model(inputs, {"probabilities": probabilities}, name="softmax_classifier")

@@ -1,6 +1,7 @@
 """When two sets of answers count as the same: the one rule of the proof and of verification."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -9,14 +10,27 @@ import numpy as np
 TOLERANCE = 1e-5
 
 Outputs = dict[str, np.ndarray]
+# What a model takes: one array, or for several inputs one for each name.
+Inputs = np.ndarray | dict[str, np.ndarray]
 
 
-def run_in_batches(
-    run: Callable[[np.ndarray], Outputs], inputs: np.ndarray, batch_size: int
-) -> Outputs:
+def count_samples(inputs: Inputs) -> int:
+    """Return the length of the first axis."""
+    return len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs)
+
+
+def take_samples(inputs: Inputs, index: Any) -> Inputs:
+    """Return the samples that a slice or an array of indices names."""
+    if isinstance(inputs, dict):
+        return {name: array[index] for name, array in inputs.items()}
+    taken: np.ndarray = inputs[index]
+    return taken
+
+
+def run_in_batches(run: Callable[[Any], Outputs], inputs: Inputs, batch_size: int) -> Outputs:
     """Return the outputs for all inputs, run `batch_size` at a time; at least one input."""
-    starts = range(0, len(inputs), batch_size)
-    batches = [run(inputs[start : start + batch_size]) for start in starts]
+    starts = range(0, count_samples(inputs), batch_size)
+    batches = [run(take_samples(inputs, slice(start, start + batch_size))) for start in starts]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 

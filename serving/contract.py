@@ -18,12 +18,12 @@ def check_contract(manifest: Manifest, session: onnxruntime.InferenceSession) ->
     inputs, outputs = session_signature(session)
     _check_specs("inputs", manifest.inputs, inputs)
     _check_specs("outputs", manifest.outputs, outputs)
-    for spec in outputs:
-        if spec.name == "probabilities" and spec.shape[-1] != len(manifest.labels):
-            raise ManifestError(
-                f"Each class must have a label. Received: {spec.shape[-1]} classes, "
-                f"{len(manifest.labels)} labels."
-            )
+    sizes = [spec.shape[-1] for spec in outputs if spec.name == manifest.answer]
+    if sizes != [len(manifest.labels)]:
+        raise ManifestError(
+            f"{MODEL} must give {manifest.answer} with one element a label. "
+            f"Received: {sizes} elements for {len(manifest.labels)} labels."
+        )
 
 
 def check_proof(manifest: Manifest) -> None:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from .errors import ManifestError
 from .schema import decode
 
-FORMAT_VERSION = 1
-DTYPES = ("float32", "float64", "uint8", "int32", "int64")
+FORMAT_VERSION = 2
+DTYPES = ("float32", "float64", "uint8", "int32", "int64", "string")
+KINDS_OF_TARGETS = ("classes", "labels", "values")
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,12 @@ class Manifest:
         created: when, UTC, ISO 8601.
         inputs: the raw inputs; preprocessing is inside the graph.
         outputs: the answers.
-        labels: name of each class, in the order of `probabilities`.
+        kind_of_targets: `classes`: a sample is of one class; `labels`: it has any number of
+            labels; `values`: numbers are predicted.
+        labels: name of each class, label or value, in the order of the answer.
         columns: name of each column of `inputs`; empty for images.
+        gaps: which of these may have no value, NaN.
+        text_columns: name of each column of `texts`, where the model has this input.
         preprocessing: the layers that prepare the input inside the graph, in order.
         parameters: number of weights.
         metrics: measured on the test split, such as `accuracy`.
@@ -99,8 +104,11 @@ class Manifest:
     created: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    kind_of_targets: str
     labels: tuple[str, ...]
     columns: tuple[str, ...]
+    gaps: tuple[str, ...]
+    text_columns: tuple[str, ...]
     preprocessing: tuple[str, ...]
     parameters: int
     metrics: dict[str, float]
@@ -109,6 +117,11 @@ class Manifest:
     opset: int
     environment: dict[str, str]
     proof: Proof
+
+    @property
+    def answer(self) -> str:
+        """Name of the output that predicts: `probabilities` or `values`."""
+        return "values" if self.kind_of_targets == "values" else "probabilities"
 
     def to_json(self) -> str:
         """Return the manifest as the text of `manifest.json`."""
@@ -134,6 +147,11 @@ class Manifest:
         manifest = decode(cls, value, "manifest.json")
         for spec in (*manifest.inputs, *manifest.outputs):
             _check_spec(spec)
+        if manifest.kind_of_targets not in KINDS_OF_TARGETS:
+            raise ManifestError(
+                f"kind_of_targets must be one of {', '.join(KINDS_OF_TARGETS)}. "
+                f"Received: kind_of_targets={manifest.kind_of_targets!r}."
+            )
         return manifest
 
 

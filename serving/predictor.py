@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from .agreement import Inputs
 from .bundle import MODEL, find_version, read_checked, read_checksums, read_manifest
+from .checking import check_finite, check_inputs, dtype_of
 from .contract import check_contract
-from .errors import InputError, ManifestError, ServingError
+from .errors import ServingError
 from .manifest import Manifest
 from .session import open_session
 
@@ -23,17 +25,15 @@ class Prediction:
     Attributes:
         output_names: name of each output of the model.
         arrays: the outputs, in the same order, first axis `batch`.
-        label_names: name of each class, in the order of `probabilities`.
+        manifest: of the model.
     """
 
-    __slots__ = ("arrays", "label_names", "output_names")
+    __slots__ = ("arrays", "manifest", "output_names")
 
-    def __init__(
-        self, output_names: list[str], arrays: list[Array], label_names: tuple[str, ...]
-    ) -> None:
+    def __init__(self, output_names: list[str], arrays: list[Array], manifest: Manifest) -> None:
         self.output_names = output_names
         self.arrays = arrays
-        self.label_names = label_names
+        self.manifest = manifest
 
     @property
     def outputs(self) -> dict[str, Array]:
@@ -42,8 +42,21 @@ class Prediction:
 
     @property
     def probabilities(self) -> Array:
-        """Probability of each class, float32 `(batch, classes)`."""
-        return self.outputs["probabilities"]
+        """Probability of each class or label, float32 `(batch, labels)`.
+
+        Raises:
+            ServingError: the model predicts values.
+        """
+        return self._answer("probabilities")
+
+    @property
+    def values(self) -> Array:
+        """The predicted values, float32 `(batch, values)`.
+
+        Raises:
+            ServingError: the model predicts classes or labels.
+        """
+        return self._answer("values")
 
     @property
     def features(self) -> Array | None:
@@ -51,13 +64,34 @@ class Prediction:
         return self.outputs.get("features")
 
     @property
-    def labels(self) -> list[str]:
-        """Name of the most probable class of each sample."""
-        return [self.label_names[index] for index in self.probabilities.argmax(axis=1)]
+    def labels(self) -> list[str] | list[tuple[str, ...]]:
+        """Name of the most probable class of each sample; or all labels with one half and more.
+
+        Raises:
+            ServingError: the model predicts values.
+        """
+        names = self.manifest.labels
+        if self.manifest.kind_of_targets == "classes":
+            return [names[index] for index in self.probabilities.argmax(axis=1)]
+        return [
+            tuple(name for name, is_set in zip(names, row, strict=True) if is_set)
+            for row in self.probabilities >= 0.5
+        ]
+
+    def _answer(self, name: str) -> Array:
+        try:
+            return self.outputs[name]
+        except KeyError:
+            raise ServingError(
+                f"A model of {self.manifest.kind_of_targets} must be asked for "
+                f"{self.manifest.answer}. Received: {name}."
+            ) from None
 
     def __repr__(self) -> str:
         """Return labels and shapes, not the numbers."""
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.outputs.items())
+        if self.manifest.kind_of_targets == "values":
+            return f"Prediction({shapes})"
         return f"Prediction(labels={self.labels}, {shapes})"
 
 
@@ -73,18 +107,16 @@ class Predictor:
 
     def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
         """Use `load`; this takes a session that was checked to fit the manifest."""
-        if len(manifest.inputs) != 1:
-            names = ", ".join(spec.name for spec in manifest.inputs)
-            raise ManifestError(f"A model must have one input. Received: {names}.")
         self.manifest = manifest
         self.session = session
+        # One input of numbers has a way of its own, since it is the one that must be fast.
         spec = manifest.inputs[0]
+        self._is_simple = len(manifest.inputs) == 1 and spec.dtype != "string"
         self._input_name = spec.name
-        self._dtype = np.dtype(spec.dtype)
-        self._sample_shape = spec.shape[1:]
-        self._is_float = self._dtype.kind == "f"
+        self._dtype = dtype_of(spec) if self._is_simple else None
+        self._must_be_finite = spec.dtype.startswith("float") and not manifest.gaps
+        self._gaps = [manifest.columns.index(name) for name in manifest.gaps]
         self._output_names = [output.name for output in manifest.outputs]
-        self._labels = manifest.labels
         self._run = session.run
 
     @classmethod
@@ -104,12 +136,13 @@ class Predictor:
         check_contract(manifest, session)
         return cls(manifest, session)
 
-    def predict(self, inputs: Array) -> Prediction:
+    def predict(self, inputs: Inputs) -> Prediction:
         """Run the model on a batch.
 
         Args:
             inputs: an array of the dtype and shape that `manifest.inputs` says, such as uint8
-                `(batch, 28, 28)`; at least one sample, no NaN and no infinity.
+                `(batch, 28, 28)`; for several inputs, an array for each name. At least one
+                sample, no infinity, NaN only in columns that `manifest.gaps` names.
 
         Raises:
             InputError: the array does not fit.
@@ -119,51 +152,37 @@ class Predictor:
         # so they are put into words only once it has; a dtype it could misread (another byte
         # order) is no singleton and goes the long way round.
         if type(inputs) is not Array or inputs.dtype is not self._dtype or not inputs.size:
-            self._check(inputs)
+            return self._predict_checked(inputs)
         try:
             arrays = self._run(self._output_names, {self._input_name: inputs})
-        except Exception as error:  # ONNX Runtime's own errors share no public base class
-            self._check(inputs)
-            reason = " ".join(str(error).split())
-            raise ServingError(
-                f"ONNX Runtime must run the model. Received: {reason:.200}"
-            ) from error
+        except Exception as error:
+            check_inputs(self._by_name(inputs), self.manifest.inputs)
+            raise _failure(error) from error
         # The sum of squares is not finite if an element is not: one pass, where numpy.isfinite
         # takes two. After the run, when the numbers are in the cache, it costs half.
-        if self._is_float and not math.isfinite(np.vdot(inputs, inputs)):
-            self._check_finite(inputs)
-        return Prediction(self._output_names, arrays, self._labels)
+        if self._must_be_finite and not math.isfinite(np.vdot(inputs, inputs)):
+            check_finite(self._input_name, inputs, ())
+        elif self._gaps:
+            check_finite(self._input_name, inputs, self._gaps)
+        return Prediction(self._output_names, arrays, self.manifest)
 
-    def _check(self, inputs: Array) -> None:
-        if not isinstance(inputs, np.ndarray) or inputs.dtype != self._dtype:
-            received = getattr(inputs, "dtype", type(inputs).__name__)
-            raise InputError(
-                f"{self._input_name} must be a numpy array of {self._dtype}. "
-                f"Received: {received}. Convert it with np.asarray(…, np.{self._dtype})."
-            )
-        if not inputs.ndim or inputs.shape[1:] != self._sample_shape:
-            raise InputError(
-                f"{self._input_name} must have shape {self._shape_text()}. "
-                f"Received: shape={inputs.shape}.{self._shape_mend(inputs)}"
-            )
-        if not len(inputs):
-            raise InputError(
-                f"{self._input_name} must hold at least one sample. Received: shape={inputs.shape}."
-            )
+    def _predict_checked(self, inputs: Inputs) -> Prediction:
+        named = self._by_name(inputs)
+        check_inputs(named, self.manifest.inputs)
+        for name, array in named.items():
+            if array.dtype.kind == "f":
+                check_finite(name, array, self._gaps)
+        try:
+            arrays = self._run(self._output_names, named)
+        except Exception as error:
+            raise _failure(error) from error
+        return Prediction(self._output_names, arrays, self.manifest)
 
-    def _check_finite(self, inputs: Array) -> None:
-        wrong = np.argwhere(~np.isfinite(inputs))
-        if len(wrong):  # else the squares overflowed, and the elements are fine
-            index = tuple(wrong[0].tolist())
-            raise InputError(
-                f"{self._input_name} must be finite. Received: {inputs[index]} at {index}, "
-                f"and {len(wrong) - 1} more."
-            )
+    def _by_name(self, inputs: Inputs) -> dict[str, Array]:
+        return inputs if isinstance(inputs, dict) else {self._input_name: inputs}
 
-    def _shape_text(self) -> str:
-        return "(" + ", ".join(map(str, self.manifest.inputs[0].shape)) + ")"
 
-    def _shape_mend(self, inputs: Array) -> str:
-        if inputs.shape == self._sample_shape:
-            return " Add the batch axis with array[np.newaxis]."
-        return ""
+def _failure(error: Exception) -> ServingError:
+    # ONNX Runtime's own errors share no public base class.
+    reason = " ".join(str(error).split())
+    return ServingError(f"ONNX Runtime must run the model. Received: {reason:.200}")

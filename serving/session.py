@@ -12,6 +12,7 @@ _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
+    "tensor(string)": "string",
 }
 
 

@@ -23,30 +23,36 @@ _DTYPES = {
     10: "f2",
     11: "f8",
 }
-_DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9
+_STRING = 8
+_DIMS, _DATA_TYPE, _STRING_DATA, _NAME, _RAW_DATA = 1, 2, 6, 8, 9
 _MAX_RANK = 8
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 
 
 def read_tensor(message: bytes) -> tuple[str, np.ndarray]:
-    """Return the name and the array of a TensorProto whose elements are in `raw_data`.
+    """Return the name and the array of a TensorProto.
+
+    Numbers must be in `raw_data`; strings become an array of `object`.
 
     Raises:
         ManifestError: the bytes are no such message, or it has no element.
     """
     name, code, raw = "", 0, b""
     shape: list[int] = []
+    strings: list[str] = []
     for field, value in read_fields(message):
         if field == _DIMS:
             shape += [value] if isinstance(value, int) else list(_varints(value))
         elif field == _DATA_TYPE and isinstance(value, int):
             code = value
-        elif field == _NAME and isinstance(value, bytes):
-            name = value.decode("utf-8", "replace")
-        elif field == _RAW_DATA and isinstance(value, bytes):
-            raw = value
+        elif isinstance(value, bytes):
+            name = value.decode("utf-8", "replace") if field == _NAME else name
+            raw = value if field == _RAW_DATA else raw
+            strings += [value.decode("utf-8", "replace")] if field == _STRING_DATA else []
+    if code == _STRING:
+        return name, _text_array(strings, shape)
     if code not in _DTYPES:
-        raise ManifestError(f"A tensor must be of a numeric type. Received: data_type={code}.")
+        raise ManifestError(f"A tensor must be of numbers or strings. Received: data_type={code}.")
     dtype = np.dtype(_DTYPES[code]).newbyteorder("<")
     if len(raw) != math.prod(shape) * dtype.itemsize:
         raise ManifestError(
@@ -59,6 +65,15 @@ def read_tensor(message: bytes) -> tuple[str, np.ndarray]:
             f"Received: shape={tuple(shape)!s:.80}."
         )
     return name, np.frombuffer(raw, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _text_array(strings: list[str], shape: list[int]) -> np.ndarray:
+    if not strings or math.prod(shape) != len(strings) or len(shape) > _MAX_RANK:
+        raise ManifestError(
+            f"A tensor of strings must have elements that fill its shape. "
+            f"Received: {len(strings)} for shape={tuple(shape)!s:.80}."
+        )
+    return np.array(strings, object).reshape(shape)
 
 
 def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -15,6 +15,7 @@ _TYPES = {
     "float64": "TYPE_FP64",
     "int32": "TYPE_INT32",
     "int64": "TYPE_INT64",
+    "string": "TYPE_STRING",
 }
 
 
@@ -40,7 +41,7 @@ def render_config(manifest: Manifest) -> str:
 def _tensor(role: str, spec: TensorSpec) -> str:
     # max_batch_size says that the first axis is the batch; dims leave it out
     dims = ", ".join(str(size) if isinstance(size, int) else "-1" for size in spec.shape[1:])
-    labels = f' label_filename: "{LABELS}"' if spec.name == "probabilities" else ""
+    labels = f' label_filename: "{LABELS}"' if spec.name in ("probabilities", "values") else ""
     return (
         f'{role} [ {{ name: "{spec.name}" data_type: {_TYPES[spec.dtype]} '
         f"dims: [ {dims} ]{labels} }} ]"

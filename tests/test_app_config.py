@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config import combine_settings, config_toml, flat_config, make_config, parse_settings
+from app.config import (
+    DECIDED_BY_DATA,
+    combine_settings,
+    config_toml,
+    flat_config,
+    make_config,
+    parse_settings,
+)
 from app.errors import ConfigError
 
 
@@ -33,27 +40,12 @@ def test_a_run_can_be_repeated_from_its_config_file(family, tmp_path):
 
 def test_the_config_file_is_complete():
     written = tomllib.loads(config_toml(make_config("digits")))
-    assert written["optimizer"] == {"name": "adam", "learning_rate": 0.003, "schedule": "cosine"}
-    keys = {
-        "family",
-        "data",
-        "seed",
-        "variant",
-        "filters",
-        "hidden",
-        "activation",
-        "initializer",
-        "normalization",
-        "dropout",
-        "l1",
-        "l2",
-        "epochs",
-        "batch_size",
-        "loss",
-        "optimizer",
-    }
-    assert written.keys() == keys
-    assert "num_classes" not in flat_config(make_config("digits"))
+    assert written["optimizer"]["name"] == "adam"
+    assert written["augmentation"]["rotation"] == 0
+    keys = ["family", "data", "seed", "target", "variant", "hidden", "loss", "patience", "keep"]
+    assert set(keys) <= written.keys()
+    assert not set(DECIDED_BY_DATA) & flat_config(make_config("features")).keys()
+    assert "augmentation.shift" not in flat_config(make_config("softmax"))
 
 
 def test_the_command_line_comes_before_the_file(tmp_path):
@@ -79,6 +71,20 @@ def test_the_command_line_comes_before_the_file(tmp_path):
         ("optimizer.schedule=cosin", "optimizer.schedule must be one of .*'cosine'"),
         ("optimizer.learning_rate=0", "learning_rate must be above 0"),
         ("optimizer.learning_rate=nan", "learning_rate must be above 0"),
+        ("optimizer.momentum=1", "optimizer.momentum must be at least 0 and below 1"),
+        ("optimizer.factor=2", "optimizer.factor must be from 0 to 1"),
+        ("optimizer.clip_norm=-1", "optimizer.clip_norm must be at least 0"),
+        ("augmentation.rotatoin=3", "Did you mean 'augmentation.rotation'"),
+        ("augmentation.rotation=300", "augmentation.rotation must be from 0 to 180"),
+        ("activation=prellu", "activation must be one of .*Did you mean 'prelu'"),
+        ("normalization=instanc", "normalization must be one of .*Did you mean 'instance'"),
+        ("class_weights=balance", "class_weights must be one of none, balanced"),
+        ("keep=bst", "keep must be one of last, best.*'best'"),
+        ("precision=float16", "precision must be one of auto, float32"),
+        ("xla=true", "xla must be no truth value"),
+        ("validation=0", "validation must be above 0"),
+        ("patience=-1", "patience must be at least 0"),
+        ("unreadable=drop", "unreadable must be one of refuse, skip"),
         ("hidden=64,x", "hidden.1: .*'x'"),
         ("optimizer=adam", "'optimizer' is no setting"),
         ("epochs=true", "epochs must be no truth value"),

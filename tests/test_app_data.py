@@ -1,6 +1,7 @@
 """Sources, splits and pipelines."""
 
 import contextlib
+import time
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.data.datasets import Dataset
-from app.data.pipelines import evaluation_pipeline, training_pipeline
+from app.data.pipelines import TrainingPipeline, evaluation_pipeline
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import DataError
@@ -96,7 +97,7 @@ def test_images_of_another_size_are_brought_to_28x28(mnist_arrays, tmp_path):
         ({"y_train": np.full(200, -1)}, "labels .* from 0 to 999. Received: -1"),
         ({"x_test": np.zeros((20, 8, 8), "uint8")}, "images of one size"),
         ({"x_test": np.zeros((0, 28, 28), "uint8")}, "x_test .* at least one image"),
-        ({"y_train": np.array([0] * 199 + [1])}, "enough samples of each class"),
+        ({"y_train": np.array([0] * 199 + [1]), "y_test": np.arange(20) % 2}, "enough samples"),
         ({"y_train": np.array([{}] * 200)}, "must be an .npz of plain arrays"),
     ],
 )
@@ -118,7 +119,7 @@ def test_an_npz_without_the_expected_arrays_is_refused(change, message, mnist_ar
         ("empty.data", b"", "must be a table of numbers"),
         ("two.data", b"0 " * 256 + b"1 1 0 0 0 0 0 0 0 0\n", "one label 1. Received: line 1"),
         ("grey.data", b"7 " * 256 + b"1 0 0 0 0 0 0 0 0 0\n", "pixels 0 or 1.*line 1"),
-        ("rows.csv", b"a,b\n1,2\n", "one of digits8x8, .* ends in .npz or .data"),
+        ("rows.txt", b"a,b\n1,2\n", "one of digits8x8, .* ends in .csv, .npz or .data"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(name, content, message, tmp_path):
@@ -149,7 +150,12 @@ def test_mnist_and_semeion_are_read_whole(data_folder):
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(12, 40), min_size=2, max_size=5))
 def test_splits_never_overlap_and_hold_every_class(seed, sizes):
     targets = np.repeat(np.arange(len(sizes)), sizes)
-    dataset = Dataset("own", np.zeros((len(targets), 2), "float32"), targets, tuple("abcde"))
+    dataset = Dataset(
+        source="own",
+        inputs=np.zeros((len(targets), 2), "float32"),
+        targets=targets,
+        labels=tuple("abcde"[: len(sizes)]),
+    )
     splits = split_dataset(dataset, seed)
     parts = [splits.train, splits.validation, splits.test]
     assert sorted(np.concatenate(parts)) == list(range(len(targets)))
@@ -159,29 +165,55 @@ def test_splits_never_overlap_and_hold_every_class(seed, sizes):
 
 
 def test_a_training_pipeline_shuffles_anew_each_epoch_and_alike_for_a_seed():
-    numbers = np.arange(50)
+    numbers = np.arange(100, 150)
+    indices = np.arange(40)
 
-    def epochs(seed):
-        pipeline = training_pipeline(numbers, numbers, batch_size=8, seed=seed)
-        return [np.concatenate([x for x, _ in pipeline.as_numpy_iterator()]) for _ in range(2)]
+    def epoch(number, seed):
+        pipeline = TrainingPipeline([numbers, -numbers], indices, 16, seed)
+        pipeline.epoch = number
+        assert len(pipeline.batches) == 3
+        batches = list(pipeline.batches.as_numpy_iterator())
+        assert [len(x) for x, _ in batches] == [16, 16, 8]
+        assert all((x == -y).all() for x, y in batches)
+        return np.concatenate([x for x, _ in batches]).tolist()
 
-    first, second = epochs(1)
-    assert sorted(first) == list(numbers)
-    assert list(first) != list(second)
-    np.testing.assert_array_equal([first, second], epochs(1))
-    assert list(first) != list(epochs(2)[0])
+    assert sorted(epoch(0, seed=1)) == numbers[:40].tolist()
+    assert epoch(0, seed=1) == epoch(0, seed=1)
+    assert epoch(0, seed=1) != epoch(1, seed=1)
+    assert epoch(0, seed=1) != epoch(0, seed=2)
+
+
+def test_a_training_pipeline_counts_how_long_its_batches_are_waited_for():
+    class Slow:
+        dtype, shape = np.dtype("int64"), (40,)
+
+        def __getitem__(self, indices):
+            time.sleep(0.05)
+            return indices
+
+    def waited(array):
+        pipeline = TrainingPipeline([array], np.arange(40), 10, 0)
+        list(pipeline.batches)
+        return pipeline.wait.seconds
+
+    assert 0.1 < waited(Slow()) < 1
+    assert waited(np.arange(40)) < 0.1
 
 
 def test_an_evaluation_pipeline_keeps_the_order():
-    numbers = np.arange(10)
-    batches = list(evaluation_pipeline(numbers, numbers, batch_size=4).as_numpy_iterator())
+    numbers, indices = np.arange(20), np.arange(5, 15)
+    pipeline = evaluation_pipeline([numbers, numbers], indices, batch_size=4)
+    batches = list(pipeline.as_numpy_iterator())
     assert [len(x) for x, _ in batches] == [4, 4, 2]
-    np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), numbers)
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), indices)
 
 
 def test_the_fingerprint_tells_one_pixel():
     images = np.zeros((3, 28, 28), "uint8")
     changed = images.copy()
     changed[1, 2, 3] = 1
-    one, other = (Dataset("own", x, np.arange(3), ("a", "b", "c")) for x in (images, changed))
+    one, other = (
+        Dataset(source="own", inputs=x, targets=np.arange(3), labels=("a", "b", "c"))
+        for x in (images, changed)
+    )
     assert one.sha256() != other.sha256()

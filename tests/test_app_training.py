@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from app.config import combine_settings, make_config
-from app.errors import DataError, RunError
-from app.evaluation import classification_metrics
+from app.errors import ConfigError, DataError, RunError
+from app.evaluation import (
+    classification_metrics,
+    label_metrics,
+    predict_outputs,
+    regression_metrics,
+)
 from app.families import FAMILIES, fit_to_data
 from app.fitting import fit
 from app.runs import new_run_folder, read_run
@@ -20,6 +25,7 @@ from app.training import train
 
 def test_a_run_holds_everything_about_itself(mlp_run):
     names = {path.relative_to(mlp_run.folder).as_posix() for path in mlp_run.folder.rglob("*.*")}
+    names = {name for name in names if not name.startswith("tensorboard")}
     assert names == {
         "config.toml",
         "data.json",
@@ -29,14 +35,22 @@ def test_a_run_holds_everything_about_itself(mlp_run):
         "history.csv",
         "metrics.json",
         "model.keras",
+        "figures/features_projection.png",
+        "figures/mistakes.png",
+        "figures/reliability_diagram.png",
+        "report.html",
         "splits.npz",
     }
+    logs = list((mlp_run.folder / "tensorboard").rglob("events.*"))
+    assert {path.parent.name for path in logs} == {"train", "validation"}
     with (mlp_run.folder / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     environment = json.loads((mlp_run.folder / "environment.json").read_text())
     assert environment["examples_per_s"] > 0
+    assert 0 < environment["wait_share"] < 1
+    assert (environment["precision"], environment["xla"]) == ("float32", False)
     assert environment["versions"]["keras"] == keras.__version__
 
 
@@ -78,9 +92,20 @@ def test_the_features_family_takes_images_too(tmp_path):
 @pytest.mark.parametrize(
     "settings",
     [{"optimizer.name": name} for name in OPTIMIZERS]
-    + [{"optimizer.schedule": name} for name in SCHEDULES]
-    + [{"loss": name} for name in LOSSES],
-    ids=lambda settings: "=".join(*settings.items()),
+    + [{"optimizer.schedule": name, "optimizer.every": 2} for name in SCHEDULES]
+    + [{"loss": name} for name in LOSSES]
+    + [
+        {"label_smoothing": 0.1},
+        {"class_weights": "balanced"},
+        {"optimizer.averaging": 0.9},
+        {"optimizer.clip_norm": 1.0},
+        {"optimizer.warmup": 0.2},
+        {"precision": "mixed_bfloat16"},
+        {"xla": "on"},
+        {"steps_per_execution": 4},
+        {"keep": "best", "patience": 2},
+    ],
+    ids=lambda settings: ",".join(f"{key}={value}" for key, value in settings.items()),
 )
 def test_every_training_knob_lowers_the_loss(settings):
     from app.data.sources import load_dataset
@@ -103,10 +128,12 @@ def test_a_loss_that_is_no_longer_finite_is_an_error_and_leaves_no_run(tmp_path)
         "epochs": 3,
         "optimizer.name": "sgd",
         "optimizer.learning_rate": 1e30,
+        "optimizer.schedule": "constant",
         "loss": "mse",
     }
     settings |= {"normalization": "none", "activation": "relu", "hidden": [8, 8]}
-    with pytest.raises(RunError, match=r"loss must stay finite.*learning_rate=1e\+30"):
+    message = r"loss must stay finite.*nan in step \d of epoch 1, at the learning rate 1e\+30"
+    with pytest.raises(RunError, match=message):
         train(make_config("features", settings), tmp_path)
     assert not list(tmp_path.rglob("config.toml"))
 
@@ -127,7 +154,9 @@ def test_an_unfinished_run_is_refused(missing, mlp_run, tmp_path):
     for path in mlp_run.folder.iterdir():
         if path.is_file() and path.name != missing:
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(RunError, match=f"must be finished. Received: .* has no {missing}"):
+    with pytest.raises(
+        RunError, match=f"A run must (be finished. Received: .* no|have a) {missing}"
+    ):
         read_run(tmp_path)
 
 
@@ -185,7 +214,145 @@ def test_metrics_are_those_of_a_worked_example():
 
 def test_the_data_decides_the_sizes_of_the_model():
     from app.data.sources import load_dataset
+    from app.data.splits import split_dataset
 
-    family = FAMILIES["features"]
-    config = fit_to_data(family, family.model, load_dataset("breast_cancer"))
-    assert (config.input_shape, config.num_classes) == ((30,), 2)
+    family, dataset = FAMILIES["features"], load_dataset("breast_cancer")
+    config = fit_to_data(family, family.model, dataset, split_dataset(dataset, 0))
+    assert (config.rows.num_columns, config.num_outputs) == (30, 2)
+    assert (config.rows.gaps, config.rows.vocabularies) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("family", "data", "settings", "message"),
+    [
+        ("features", "diabetes", {}, "Targets that are values need head=linear"),
+        ("softmax", "diabetes", {}, "Targets that are values need head=linear"),
+        ("features", "iris", {"head": "linear"}, "classes need head=softmax or head=sigmoid"),
+        ("features", "iris", {"head": "sigmoid"}, "head=sigmoid must have two classes"),
+        ("features", "diabetes", {"head": "linear", "loss": "cross_entropy"}, "must be one of mse"),
+        (
+            "features",
+            "diabetes",
+            {"head": "linear", "class_weights": "balanced"},
+            "balanced needs classes",
+        ),
+        (
+            "features",
+            "diabetes",
+            {"head": "linear", "label_smoothing": 0.1},
+            "label_smoothing needs a loss of cross entropy",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(family, data, settings, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        train(make_config(family, settings, data=data), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def fitted(data, **settings):
+    from app.data.splits import split_dataset
+    from app.training import load_run_data
+
+    config = make_config("features", {"epochs": 20, **settings}, data=data)
+    dataset = load_run_data(config)
+    splits = split_dataset(dataset, 0)
+    return dataset, splits, fit(config, dataset, splits)
+
+
+def test_a_regression_explains_more_than_the_mean_does():
+    dataset, splits, result = fitted("diabetes", head="linear")
+    values = predict_outputs(result.model, dataset, splits.test)["values"]
+    assert regression_metrics(dataset.targets[splits.test], values)["r2"] > 0.2
+
+
+def test_one_sigmoid_unit_tells_two_classes():
+    dataset, splits, result = fitted("breast_cancer", head="sigmoid")
+    outputs = predict_outputs(result.model, dataset, splits.test)
+    assert outputs["probabilities"].shape == (114, 2)
+    metrics = classification_metrics(dataset.targets[splits.test], outputs["probabilities"])
+    assert metrics["accuracy"] > 0.9
+    assert metrics["roc_auc"] > 0.95
+
+
+def test_a_sigmoid_unit_for_each_label_learns_all_of_them(tmp_path):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(400, 3))
+    rows = [[*row, int(row[0] > 0), int(row[1] + row[2] > 0)] for row in x.tolist()]
+    path = tmp_path / "labels.csv"
+    path.write_text("a,b,c,first,second\n" + "\n".join(",".join(map(str, r)) for r in rows))
+    dataset, splits, result = fitted(str(path), head="sigmoid", target=["first", "second"])
+    answers = predict_outputs(result.model, dataset, splits.test)["probabilities"]
+    metrics = label_metrics(dataset.targets[splits.test], answers)
+    assert metrics["exact_match"] > 0.85
+    assert metrics["roc_auc"] > 0.97
+
+
+def test_balanced_classes_count_alike():
+    from app.data.datasets import Dataset
+    from app.data.splits import Splits
+    from app.objectives import sample_weights
+    from app.settings import TrainingConfig
+
+    targets = np.array([0] * 9 + [1] * 3)
+    dataset = Dataset(
+        source="own", inputs=np.zeros((12, 2), "float32"), targets=targets, labels=("a", "b")
+    )
+    everything = np.arange(12)
+    splits = Splits(everything, everything, everything)
+    weights = sample_weights(TrainingConfig(class_weights="balanced"), dataset, splits)
+    assert weights[targets == 0].sum() == pytest.approx(weights[targets == 1].sum())
+    assert weights.mean() == pytest.approx(1)
+
+
+def test_the_best_epoch_is_kept_on_request():
+    settings = {"optimizer.learning_rate": 0.5, "optimizer.schedule": "constant", "hidden": [8]}
+    dataset, splits, result = fitted("wine", keep="best", **settings)
+    answers = predict_outputs(result.model, dataset, splits.validation)["probabilities"]
+    kept = classification_metrics(dataset.targets[splits.validation], answers)["cross_entropy"]
+    losses = [row["val_loss"] for row in result.history]
+    assert losses[-1] > min(losses)
+    assert kept == pytest.approx(min(losses), rel=1e-3)
+
+
+def test_full_batch_gradient_descent_takes_one_step_an_epoch():
+    settings = {"optimizer.name": "gradient_descent", "optimizer.learning_rate": 0.1, "epochs": 3}
+    config = make_config("softmax", settings)
+    from app.data.sources import load_dataset
+    from app.data.splits import split_dataset
+
+    dataset = load_dataset("iris")
+    steps = []
+
+    class Count(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            steps.append(batch)
+
+    fit(config, dataset, split_dataset(dataset, 0), [Count()])
+    assert steps == [0, 0, 0]
+
+
+def test_augmentation_never_reaches_the_saved_model(tmp_path):
+    settings = {"variant": "mlp", "epochs": 1, "hidden": [8], "augmentation.rotation": 10}
+    run = train(make_config("digits", settings), tmp_path)
+    layers = {type(layer).__name__ for layer in run.load_model().layers}
+    assert "FitInk" in layers
+    assert not {"RandomWarp", "RandomThickness"} & layers
+
+
+def test_the_fastest_way_to_run_steps_is_measured_where_it_is_not_given():
+    from app.compiling import Compilation, choose_compilation, step_seconds
+    from app.settings import TrainingConfig
+
+    def build(candidate):
+        with candidate.policy():
+            layers = [keras.Input((4,)), keras.layers.Dense(3, dtype="float32")]
+            model = keras.Sequential(layers)
+        model.compile("sgd", "mse", jit_compile=candidate.xla)
+        return model
+
+    batch = [np.zeros((8, 4), "float32"), np.zeros((8, 3), "float32")]
+    given = TrainingConfig(precision="mixed_bfloat16", xla="on")
+    assert choose_compilation(given, build, batch) == Compilation("mixed_bfloat16", True)
+    assert step_seconds(build(Compilation("float32", False)), batch) > 0
+    assert keras.config.dtype_policy().name == "float32"

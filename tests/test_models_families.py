@@ -1,18 +1,21 @@
 """The three families: their contracts, their knobs, their errors."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import models
-from models.blocks import ACTIVATIONS, INITIALIZERS, NORMALIZATIONS
+from models.activations import ACTIVATIONS, RandomizedReLU, activate
+from models.blocks import INITIALIZERS, NORMALIZATIONS, normalize
+from models.rows import prepare_rows
 
 
 def predict(model, inputs):
     return {name: ops.convert_to_numpy(v) for name, v in model(inputs, training=False).items()}
 
 
-@pytest.mark.parametrize("variant", ["mlp", "cnn"])
+@pytest.mark.parametrize("variant", models.digits.VARIANTS)
 def test_a_digit_net_gives_probabilities_and_features(variant, images):
     config = models.DigitNetConfig(variant=variant, hidden=(24, 12))
     answers = predict(models.digit_net(config), images)
@@ -23,7 +26,8 @@ def test_a_digit_net_gives_probabilities_and_features(variant, images):
 
 def test_a_softmax_classifier_normalises_with_the_statistics_it_learned():
     rows = np.array([[1, 200], [3, 400], [5, 900]], "float32")
-    model = models.softmax_classifier(models.SoftmaxClassifierConfig(num_columns=2, num_classes=3))
+    config = models.SoftmaxClassifierConfig(rows=models.RowsConfig(num_columns=2), num_classes=3)
+    model = models.softmax_classifier(config)
     model.get_layer("normalize").adapt(rows)
     kernel, bias = model.get_layer("probabilities").get_weights()
     logits = ((rows - rows.mean(axis=0)) / rows.std(axis=0)) @ kernel + bias
@@ -32,9 +36,10 @@ def test_a_softmax_classifier_normalises_with_the_statistics_it_learned():
 
 
 def test_a_feature_extractor_takes_rows_or_images(images):
-    rows = models.feature_extractor(models.FeatureExtractorConfig(input_shape=(5,), hidden=(8, 3)))
+    config = models.FeatureExtractorConfig(rows=models.RowsConfig(num_columns=5), hidden=(8, 3))
+    rows = models.feature_extractor(config)
     assert predict(rows, np.ones((2, 5), "float32"))["features"].shape == (2, 3)
-    config = models.FeatureExtractorConfig(input_shape=(28, 28), num_classes=10)
+    config = models.FeatureExtractorConfig(image_shape=(28, 28), num_outputs=10)
     answers = predict(models.feature_extractor(config), images)
     assert answers["probabilities"].shape == (12, 10)
 
@@ -57,28 +62,136 @@ def test_a_knob_turns_what_it_says():
         return {layer.name: layer for layer in net.layers}
 
     assert layers(activation="gelu")["features"].activation.__name__ == "gelu"
-    assert "features_dense_norm" not in layers(normalization="none")
+    assert "features_norm" in layers()
+    assert "features_norm" not in layers(normalization="none")
     assert layers(normalization="none")["features_dense"].use_bias
     assert not layers(initializer="zeros")["features_dense"].get_weights()[0].any()
     assert layers(dropout=0.3)["features_dropout"].rate == pytest.approx(0.3)
     assert "features_dropout" not in layers(dropout=0.0)
     regularizer = layers(l1=0.1, l2=0.2)["features_dense"].kernel_regularizer
     assert (float(regularizer.l1), float(regularizer.l2)) == pytest.approx((0.1, 0.2))
+    kernel = layers(initializer="normal", initializer_stddev=3.0)["features_dense"].get_weights()[0]
+    assert kernel.std() == pytest.approx(3, rel=0.1)
+
+
+def test_each_norm_makes_its_own_groups_alike():
+    x = np.random.default_rng(0).normal(5, 3, (4, 6, 6, 8)).astype("float32")
+    axes = {"layer": (3,), "instance": (1, 2)}
+    for name, reduced in axes.items():
+        config = models.DigitNetConfig(normalization=name)
+        normalized = ops.convert_to_numpy(normalize(x, config, "norm"))
+        np.testing.assert_allclose(normalized.mean(axis=reduced), 0, atol=1e-4)
+        np.testing.assert_allclose(normalized.std(axis=reduced), 1, atol=1e-2)
+    config = models.DigitNetConfig(normalization="group", groups=2)
+    halves = ops.convert_to_numpy(normalize(x, config, "norm")).reshape(4, 6, 6, 2, 4)
+    np.testing.assert_allclose(halves.mean(axis=(1, 2, 4)), 0, atol=1e-4)
+    assert normalize(x, models.DigitNetConfig(normalization="none"), "norm") is x
+
+
+def test_activations_are_what_their_papers_say():
+    x = np.array([[-2.0, -0.5, 0.0, 0.5]], "float32")
+
+    def values(name):
+        return ops.convert_to_numpy(activate(x, name, name)).ravel().tolist()
+
+    assert values("step") == [0, 0, 0, 1]
+    assert values("prelu") == pytest.approx([-0.5, -0.125, 0, 0.5])
+    mean_slope = (1 / 8 + 1 / 3) / 2
+    assert values("rrelu") == pytest.approx([-2 * mean_slope, -0.5 * mean_slope, 0, 0.5])
+
+
+def test_rrelu_draws_its_slopes_in_training_alone():
+    x = -np.ones((100, 100), "float32")
+    drawn = ops.convert_to_numpy(RandomizedReLU()(x, training=True))
+    assert -1 / 3 <= drawn.min() < -0.33
+    assert -0.13 < drawn.max() <= -1 / 8
+    assert np.ptp(ops.convert_to_numpy(RandomizedReLU()(x))) == 0
+
+
+@pytest.mark.parametrize("depth", [7, 13, 101])
+def test_a_resnet_has_as_many_layers_as_it_was_asked_for(depth):
+    net = models.digit_net(models.DigitNetConfig(variant="resnet", depth=depth))
+    names = [layer.name for layer in net.layers]
+    longest = [n for n in names if n == "stem" or n.endswith(("_conv1", "_conv2"))]
+    assert len(longest) == depth
+
+
+def test_a_stage_has_as_many_convolutions_as_it_was_asked_for():
+    config = models.DigitNetConfig(filters=(4, 4), convolutions=(1, 3))
+    names = [layer.name for layer in models.digit_net(config).layers]
+    assert [n for n in names if n.endswith("_conv")] == [
+        "block1_conv",
+        "block2_1_conv",
+        "block2_2_conv",
+        "block2_3_conv",
+    ]
+
+
+def test_heads_answer_as_their_targets_want():
+    rows = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+
+    def answers(**settings):
+        config = models.FeatureExtractorConfig(hidden=(8,), **settings)
+        return predict(models.feature_extractor(config), rows)
+
+    two = answers(head="sigmoid")["probabilities"]
+    np.testing.assert_allclose(two.sum(axis=1), 1, rtol=1e-6)
+    many = answers(head="sigmoid", many_labels=True, num_outputs=3)["probabilities"]
+    assert many.shape == (20, 3)
+    assert np.abs(many.sum(axis=1) - 1).max() > 0.1
+    assert answers(head="linear", num_outputs=1)["values"].shape == (20, 1)
+
+
+def test_a_linear_head_answers_in_the_units_of_its_targets():
+    config = models.FeatureExtractorConfig(hidden=(8,), head="linear", num_outputs=1)
+    model = models.feature_extractor(config)
+    rows = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    standard = predict(model, rows)["values"]
+    model.get_layer("values").adapt(np.array([[90.0], [110.0]], "float32"))
+    np.testing.assert_allclose(predict(model, rows)["values"], 100 + 10 * standard, rtol=1e-5)
+
+
+def test_rows_with_gaps_and_texts_become_columns():
+    config = models.RowsConfig(num_columns=2, gaps=(1,), vocabularies=(("red", "blue"),))
+    inputs, columns = prepare_rows(config)
+    model = keras.Model(inputs, columns)
+    numbers = ops.convert_to_tensor([[1, np.nan], [2, 3], [4, 5]])
+    texts = ops.convert_to_tensor([["blue"], ["green"], [""]])
+    expected = [[1, 0, 1, 0, 1], [2, 3, 0, 0, 0], [4, 5, 0, 0, 0]]
+    received = ops.convert_to_numpy(model({"inputs": numbers, "texts": texts}))
+    np.testing.assert_allclose(received, expected)
 
 
 @pytest.mark.parametrize(
     ("config", "values", "message"),
     [
-        (models.DigitNetConfig, {"variant": "cn"}, "variant must be one of mlp, cnn.*'cnn'"),
+        (models.DigitNetConfig, {"variant": "cn"}, "variant must be one of mlp, cnn, .*'cnn'"),
+        (models.DigitNetConfig, {"depth": 4}, "depth must be at least 7"),
+        (models.DigitNetConfig, {"depth": 20}, "depth must be odd.*Use 19 or 21"),
+        (models.DigitNetConfig, {"convolutions": (1, 2)}, "one for each of the 3 stages"),
+        (models.DigitNetConfig, {"initializer_stddev": 0.0}, "initializer_stddev must be above 0"),
+        (
+            models.DigitNetConfig,
+            {"normalization": "group", "groups": 3},
+            r"filters must be multiples of groups=3.*\(16, 32, 64\)",
+        ),
+        (models.FeatureExtractorConfig, {"head": "linea"}, "head must be one of .*'linear'"),
+        (
+            models.FeatureExtractorConfig,
+            {"head": "sigmoid", "num_outputs": 3},
+            "head=sigmoid must have two classes.*3 classes. Use head=softmax",
+        ),
+        (models.FeatureExtractorConfig, {"many_labels": True}, "Several labels .* head=sigmoid"),
+        (models.RowsConfig, {"gaps": (4,)}, "gaps must be below num_columns=4"),
         (models.DigitNetConfig, {"activation": "relo"}, "Did you mean 'relu'"),
         (models.DigitNetConfig, {"hidden": ()}, r"hidden must be one or more .*hidden=\(\)"),
-        (models.DigitNetConfig, {"filters": (8,) * 5}, "at most 4 blocks"),
+        (models.DigitNetConfig, {"filters": (8,) * 5}, "at most 4 stages"),
         (models.DigitNetConfig, {"dropout": 1.0}, "dropout must be at least 0 and below 1"),
         (models.DigitNetConfig, {"l2": -1.0}, "l2 must be at least 0"),
         (models.DigitNetConfig, {"l2": float("nan")}, "l2 must be at least 0"),
         (models.SoftmaxClassifierConfig, {"num_classes": 1}, "num_classes must be at least 2"),
-        (models.SoftmaxClassifierConfig, {"num_columns": 0}, "num_columns must be at least 1"),
-        (models.FeatureExtractorConfig, {"input_shape": (2, 2, 2)}, "columns,.*height, width"),
+        (models.RowsConfig, {"num_columns": 0}, "num_columns must be at least 1"),
+        (models.FeatureExtractorConfig, {"image_shape": (2, 2, 2)}, "must be .height, width."),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_value(config, values, message):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from keras import ops
 
-from models.ink import Binarise, FitInk, InkLevel
+from models.ink import Binarise, Denoise, FitInk, InkLevel
 
 
 def fitted(image):
@@ -19,6 +19,34 @@ def test_ink_is_the_same_whatever_the_polarity_and_the_contrast(images):
     np.testing.assert_array_equal(ops.convert_to_numpy(InkLevel()(255 - images)), ink)
     faint = (images // 4 + 100).astype("uint8")
     assert np.abs(ops.convert_to_numpy(InkLevel()(faint)) - ink).max() < 0.05
+
+
+def test_ink_that_runs_up_to_the_border_is_still_ink():
+    image = np.zeros((1, 28, 28), "uint8")
+    image[0, :5] = image[0, :, :4] = 255  # two of four sides: more than half the border
+    ink = ops.convert_to_numpy(InkLevel()(image))
+    np.testing.assert_array_equal(ink, image / 255)
+    np.testing.assert_array_equal(ops.convert_to_numpy(InkLevel()(255 - image)), ink)
+
+
+def test_denoising_removes_specks_and_keeps_strokes():
+    ink = np.zeros((1, 28, 28), "float32")
+    ink[0, 5:20, 12:14] = 1
+    specked = ink.copy()
+    specked[0, 2, 3] = specked[0, 25, 25] = 0.9
+    np.testing.assert_array_equal(ops.convert_to_numpy(Denoise()(specked)), ink)
+
+
+@pytest.mark.parametrize("side", [3, 7])
+def test_denoising_is_the_minimum_with_the_darkest_neighbour(side):
+    ink = np.random.default_rng(0).uniform(size=(2, side, side)).astype("float32")
+    padded = np.pad(ink, ((0, 0), (1, 1), (1, 1)))
+    for row, column in np.ndindex(side, side):
+        around = padded[:, row : row + 3, column : column + 3].copy()
+        around[:, 1, 1] = 0
+        expected = np.minimum(ink[:, row, column], around.max(axis=(1, 2)))
+        received = ops.convert_to_numpy(Denoise()(ink))[:, row, column]
+        np.testing.assert_array_equal(received, expected)
 
 
 def test_a_shifted_digit_is_fitted_to_the_same_place():

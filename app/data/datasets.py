@@ -1,40 +1,77 @@
-"""What a data source gives: labelled samples in memory, with their names."""
+"""What a data source gives: samples with their targets and their names."""
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from .arrays import Array, chunks
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Labelled samples.
+    """Samples with targets.
 
     Attributes:
         source: name or path that they came from.
-        inputs: float32 `(samples, columns)` rows, or uint8 `(samples, 28, 28)` images.
-        targets: int64 `(samples,)`, the index of each sample's label.
-        labels: name of each class.
-        columns: name of each column of rows; empty for images.
+        inputs: float32 `(samples, columns)` rows, NaN where a value is missing, or uint8
+            `(samples, 28, 28)` images; in memory or on disk.
+        targets: int64 `(samples,)`, the index of each sample's class; or float32
+            `(samples, labels)`, for each label 1 or 0; or float32 `(samples, values)`.
+        kind_of_targets: `classes`, `labels` or `values`.
+        labels: name of each class, label or value.
+        columns: name of each column of `inputs`; empty for images.
+        codes: int32 `(samples, text columns)`, indices into `words`; None without such columns.
+        text_columns: name of each column of text.
+        words: the texts that each of them holds.
         test_start: index of the first sample of the source's own test split, which lies at the
             end; None if the source has none.
+        skipped: what could not be read and was left out on request.
     """
 
     source: str
-    inputs: np.ndarray
+    inputs: Array
     targets: np.ndarray
     labels: tuple[str, ...]
+    kind_of_targets: str = "classes"
     columns: tuple[str, ...] = ()
+    codes: Array | None = None
+    text_columns: tuple[str, ...] = ()
+    words: tuple[tuple[str, ...], ...] = ()
     test_start: int | None = None
+    skipped: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
         """`rows` or `images`."""
         return "images" if self.inputs.ndim == 3 else "rows"
 
+    def model_inputs(self, indices: Any) -> Any:
+        """Return what a model takes: an array, or with columns of text a dict.
+
+        Args:
+            indices: a slice or an array.
+        """
+        if self.codes is None:
+            return self.inputs[indices]
+        texts = self.texts(indices)
+        return {"inputs": self.inputs[indices], "texts": texts} if self.columns else texts
+
+    def texts(self, indices: Any) -> np.ndarray:
+        """Return the columns of text, strings `(samples, text columns)`."""
+        codes = self.codes[indices] if self.codes is not None else np.zeros((0, 0), int)
+        columns = [np.array(w, object)[codes[:, n]] for n, w in enumerate(self.words)]
+        return np.stack(columns, axis=1)
+
     def sha256(self) -> str:
-        """Return a fingerprint of inputs and targets, which tells whether a source changed."""
-        digest = hashlib.sha256()
-        for array in (self.inputs, self.targets):
-            digest.update(np.ascontiguousarray(array).data)
+        """Return a fingerprint of samples and names, which tells whether a source changed."""
+        names = (self.labels, self.columns, self.text_columns, self.words)
+        digest = hashlib.sha256(repr(names).encode())
+        arrays = [self.inputs, self.targets]
+        if self.codes is not None:
+            arrays.append(self.codes)
+        for array in arrays:
+            for rows in chunks(array):
+                digest.update(np.ascontiguousarray(rows).data)
         return digest.hexdigest()

@@ -1,35 +1,129 @@
-"""tf.data pipelines: samples in memory to batches, ahead of the step that consumes them."""
+"""tf.data pipelines: samples to batches, ahead of the step that consumes them.
+
+The order of an epoch follows from the seed and the number of the epoch alone, so that a run that
+is resumed meets the samples that the uninterrupted one would have met.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.config import disable_op_determinism
+
+from .arrays import Array
 
 
-def seed_everything(seed: int) -> None:
-    """Make pipelines, initial weights, dropout and sums repeat from here on for the same seed."""
+def seed_everything(seed: int, xla: bool = False) -> None:
+    """Make pipelines, initial weights, dropout and sums repeat from here on for the same seed.
+
+    TensorFlow compiles nothing by XLA while it promises that sums repeat to the last bit, so with
+    `xla` it does not promise that.
+    """
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    if xla:
+        disable_op_determinism()
+    else:
+        tf.config.experimental.enable_op_determinism()
 
 
-def training_pipeline(
-    inputs: np.ndarray, targets: np.ndarray, batch_size: int, seed: int
-) -> tf.data.Dataset:
-    """Return batches in another order each epoch, the same orders for the same seed.
+class Wait:
+    """Adds up the seconds between `begin` and `end`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._begun = 0.0
+
+    def begin(self) -> np.ndarray:
+        """Start to count. Returns 0, for tf.data wants a value."""
+        self._begun = time.perf_counter()
+        return _ZERO
+
+    def end(self) -> np.ndarray:
+        """Stop to count. Returns 0."""
+        self.seconds += time.perf_counter() - self._begun
+        return _ZERO
+
+
+_ZERO = np.zeros((), np.uint8)
+
+
+class TrainingPipeline:
+    """Batches for training: another order each epoch, the same orders for the same seed.
 
     Args:
-        inputs: `(samples, …)`.
-        targets: `(samples, …)`.
-        batch_size: samples in a batch; the last may be smaller.
+        arrays: `(samples, …)` each; a batch holds their rows as a tuple.
+        indices: int64, which samples to draw from.
+        batch_size: samples in a batch; the last of an epoch may be smaller.
         seed: of the orders.
+
+    Attributes:
+        batches: a `tf.data.Dataset`; to iterate over it gives the batches of one epoch.
+        epoch: number of the epoch to give, set before its batches are asked for.
+        wait: how long whoever asked for batches waited for them.
     """
-    samples = tf.data.Dataset.from_tensor_slices((inputs, targets)).cache()
-    shuffled = samples.shuffle(len(inputs), seed=seed, reshuffle_each_iteration=True)
-    return shuffled.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def __init__(
+        self, arrays: Sequence[Array], indices: np.ndarray, batch_size: int, seed: int
+    ) -> None:
+        self.epoch = 0
+        self.wait = Wait()
+        count = len(indices)
+        steps = -(-count // batch_size)
+
+        def order(_: tf.Tensor) -> tf.data.Dataset:
+            epoch = tf.numpy_function(lambda: np.int64(self.epoch), [], tf.int64)
+            shuffled = tf.random.experimental.stateless_shuffle(
+                tf.constant(indices), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
+            )
+            starts = tf.data.Dataset.range(0, count, batch_size)
+            return starts.map(lambda start: shuffled[start : start + batch_size])
+
+        chosen = tf.data.Dataset.range(1).flat_map(order)
+        batches = chosen.map(_reader(arrays), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+        timed = _timed(batches, self.wait)
+        self.batches = timed.apply(tf.data.experimental.assert_cardinality(steps))
 
 
 def evaluation_pipeline(
-    inputs: np.ndarray, targets: np.ndarray, batch_size: int = 256
+    arrays: Sequence[Array], indices: np.ndarray, batch_size: int = 256
 ) -> tf.data.Dataset:
-    """Return batches in the order of the samples."""
-    batches = tf.data.Dataset.from_tensor_slices((inputs, targets)).batch(batch_size)
-    return batches.cache().prefetch(tf.data.AUTOTUNE)
+    """Return batches of the samples at `indices`, in their order."""
+    chosen = tf.data.Dataset.from_tensor_slices(indices).batch(batch_size)
+    return chosen.map(_reader(arrays), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+
+
+def _reader(arrays: Sequence[Array]) -> Any:
+    dtypes = [tf.as_dtype(array.dtype) for array in arrays]
+
+    @tf.autograph.experimental.do_not_convert
+    def read(indices: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        rows = tf.numpy_function(
+            lambda chosen: [array[chosen] for array in arrays], [indices], dtypes, stateful=False
+        )
+        for array, tensor in zip(arrays, rows, strict=True):
+            tensor.set_shape((None, *array.shape[1:]))
+        return tuple(rows)
+
+    return read
+
+
+def _timed(batches: tf.data.Dataset, wait: Wait) -> tf.data.Dataset:
+    """Count how long each batch takes to arrive.
+
+    The clock is read by whoever asks for the batch, so that nothing may be prefetched behind it;
+    TensorFlow would add that on its own. (`tf.timestamp` refuses to run deterministically.)
+    """
+
+    def tick(read: Callable[[], np.ndarray]) -> tf.data.Dataset:
+        forever = tf.data.Dataset.range(1).repeat()
+        return forever.map(lambda _: tf.numpy_function(read, [], tf.uint8))
+
+    # One element at a time, in this order: the clock, the batch, the clock.
+    timed = tf.data.Dataset.zip((tick(wait.begin), batches, tick(wait.end)))
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    options.experimental_optimization.map_parallelization = False
+    return timed.map(lambda _, batch, __: batch).with_options(options)

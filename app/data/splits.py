@@ -28,31 +28,48 @@ class Splits:
     test: np.ndarray
 
 
-def split_dataset(dataset: Dataset, seed: int) -> Splits:
-    """Split at random with every class in equal shares.
+def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_SHARE) -> Splits:
+    """Split at random, with every class in equal shares.
 
-    The test split is the source's own where it has one, else 20 %. Validation takes 10 % of the
-    rest.
+    The test split is the source's own where it has one, else 20 %.
+
+    Args:
+        dataset: the samples.
+        seed: of the choice.
+        validation: share of the rest that is kept for validation.
 
     Raises:
-        DataError: a class has too few samples to be in every part.
+        DataError: a class has no sample or too few to be in every part, or the test split has a
+            class that training never sees.
     """
     everything = np.arange(len(dataset.targets))
+    if dataset.kind_of_targets == "classes":
+        _require_every_class(dataset)
     if dataset.test_start is None:
-        rest, test = _stratified(dataset, everything, TEST_SHARE, seed)
+        rest, test = _split(dataset, everything, TEST_SHARE, seed)
     else:
         rest, test = everything[: dataset.test_start], everything[dataset.test_start :]
-    train, validation = _stratified(dataset, rest, VALIDATION_SHARE, seed)
-    return Splits(train, validation, test)
+    train, validating = _split(dataset, rest, validation, seed)
+    return Splits(train, validating, test)
 
 
-def _stratified(
+def _require_every_class(dataset: Dataset) -> None:
+    for what, count in (("", len(dataset.targets)), ("training ", dataset.test_start)):
+        counts = np.bincount(dataset.targets[:count], minlength=len(dataset.labels))
+        if not counts.all():
+            raise DataError(
+                f"Each class of {dataset.source} must have {what}samples. "
+                f"Received: none of {dataset.labels[int(counts.argmin())]!r}."
+            )
+
+
+def _split(
     dataset: Dataset, indices: np.ndarray, share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    targets = dataset.targets[indices]
+    classes = dataset.targets[indices] if dataset.kind_of_targets == "classes" else None
     try:
         first, second = train_test_split(
-            indices, test_size=share, stratify=targets, random_state=seed
+            indices, test_size=share, stratify=classes, random_state=seed
         )
     except ValueError as error:
         raise DataError(

@@ -1,0 +1,166 @@
+"""The checkpoint of a run: one file an epoch, from which training goes on as if never stopped.
+
+It holds the variables of model and optimizer, the states of the random generators among them, what
+the callbacks remember, the best weights so far and the history.
+"""
+
+import json
+import math
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import keras
+import numpy as np
+
+from .compiling import Compilation
+from .errors import RunError
+
+# What Keras' callbacks remember between epochs, and set back when training begins.
+_REMEMBERED: dict[type, tuple[str, ...]] = {
+    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+    keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
+}
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps the history and the weights worth keeping, and writes all after each epoch.
+
+    It must be the last of the callbacks, behind the one that swaps averaged weights in.
+
+    Args:
+        path: of the file; if it is there, training goes on from it. None writes none.
+        keep: which weights: of the `last` epoch, or of the `best` validation loss.
+
+    Attributes:
+        history: one row an epoch.
+        has_ended: whether training stopped early.
+        compilation: how steps run, to be the same when training goes on; None if not chosen yet.
+        weights: those to keep.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path | None, keep: str) -> None:
+        super().__init__()
+        self.path = path
+        self.keep = keep
+        self.history: list[dict[str, float]] = []
+        self.has_ended = False
+        self.compilation: Compilation | None = None
+        self.weights: list[np.ndarray] = []
+        self._best = math.inf
+        self._others: list[keras.callbacks.Callback] = []
+        self._read: dict[str, Any] | None = None
+        if path is not None and path.exists():
+            self._take_up(_read_checkpoint(path))
+
+    def remember(
+        self, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> Sequence[keras.callbacks.Callback]:
+        """Return `callbacks`, whose memory belongs to the checkpoint from here on."""
+        self._others = [callback for callback in callbacks if type(callback) in _REMEMBERED]
+        return callbacks
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Set variables and callbacks as they were, after these have set themselves back."""
+        if self._read is None:
+            return
+        self.model.optimizer.build(self.model.trainable_variables)  # else the first step would
+        _assign("model", self.model.variables, self._read["model"])
+        _assign("optimizer", self.model.optimizer.variables, self._read["optimizer"])
+        for callback, memory in zip(self._others, self._read["state"]["callbacks"], strict=True):
+            vars(callback).update(memory)
+        self._read = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Add to the history, keep the weights if they are worth it, and write."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self.history.append({"epoch": epoch + 1, **values})
+        loss = values["val_loss"]
+        if self.keep == "last" or loss < self._best or not self.weights:
+            self.weights = self.model.get_weights()
+        self._best = min(self._best, loss)
+        self.has_ended = bool(self.model.stop_training)
+        if self.path is not None:
+            _write_checkpoint(self.path, self._arrays(), self._state())
+
+    def _take_up(self, read: dict[str, Any]) -> None:
+        self._read = read
+        state = read["state"]
+        self.history, self.has_ended = state["history"], state["has_ended"]
+        self.compilation = Compilation(**state["compilation"])
+        self.weights, self._best = read["kept"], state["best"]
+
+    def _arrays(self) -> dict[str, list[np.ndarray]]:
+        variables = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
+        arrays = {
+            name: [keras.ops.convert_to_numpy(variable) for variable in group]
+            for name, group in variables.items()
+        }
+        return {**arrays, "kept": self.weights}
+
+    def _state(self) -> dict[str, Any]:
+        callbacks = [
+            {name: vars(callback)[name] for name in _REMEMBERED[type(callback)]}
+            for callback in self._others
+        ]
+        return {
+            "history": self.history,
+            "has_ended": self.has_ended,
+            "compilation": asdict(self.compilation) if self.compilation else None,
+            "best": self._best,
+            "callbacks": callbacks,
+        }
+
+
+def _assign(what: str, variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+    if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
+        raise RunError(
+            f"The checkpoint must be of the same {what}. "
+            f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes."
+        )
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def _write_checkpoint(
+    path: Path, arrays: dict[str, list[np.ndarray]], state: dict[str, Any]
+) -> None:
+    content = {
+        f"{group}_{number}": array
+        for group, members in arrays.items()
+        for number, array in enumerate(members)
+    }
+    beside = path.with_suffix(".new")
+    try:
+        with beside.open("wb") as file:
+            text = json.dumps(state, default=float)
+            np.savez(file, state=np.frombuffer(text.encode(), np.uint8), **content)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"A checkpoint must be written after each epoch. Received: {path}: {error.strerror}. "
+            "The last one written is whole."
+        ) from None
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file, np.load(file) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        state = json.loads(arrays.pop("state").tobytes())
+        groups: dict[str, Any] = {"model": [], "optimizer": [], "kept": []}
+        for name, array in arrays.items():  # in the order in which they were written
+            groups[name.rpartition("_")[0]].append(array)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise RunError(f"{path} must be a checkpoint. Received: {error}.") from None
+    return {**groups, "state": state}

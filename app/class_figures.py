@@ -1,0 +1,168 @@
+"""Pictures of probabilities against true classes or labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.metrics import auc, confusion_matrix, roc_curve
+
+from .data.datasets import Dataset
+from .drawing import BLUE, GREY, LINES, distinct, save, short
+
+# Larger matrices have no room for a number in each cell or a name at each row.
+_COUNTED_CLASSES = 30
+_BINS = 15
+_CURVES = 10
+_MISTAKES, _MISTAKES_IN_ROW = 36, 6
+# Longer captions of a mistake take two lines.
+_CAPTION_LENGTH = 16
+
+
+def draw_confusion_matrix(
+    targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str], path: Path
+) -> None:
+    """Write a PNG of how many samples of each class were taken for which.
+
+    Args:
+        targets: int64 `(samples,)`.
+        predicted: int64 `(samples,)`.
+        labels: name of each class.
+        path: the file to write.
+    """
+    counts = confusion_matrix(targets, predicted, labels=np.arange(len(labels)))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = [short(label) for label in labels]
+    side = 2.2 + 0.42 * min(len(labels), _COUNTED_CLASSES) + 0.05 * max(map(len, names))
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(labels) <= _COUNTED_CLASSES:
+        _write_counts(axes, counts, shares)
+    else:
+        figure.colorbar(image, label="share of the true class", shrink=0.7)
+    _name_classes(axes, names)
+    axes.set_title(f"{np.trace(counts):,} of {counts.sum():,} test samples right", fontsize=10)
+    save(figure, path)
+
+
+def _write_counts(axes: Any, counts: np.ndarray, shares: np.ndarray) -> None:
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            shade = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
+
+
+def _name_classes(axes: Any, names: Sequence[str]) -> None:
+    ticks = range(0, len(names), -(-len(names) // _COUNTED_CLASSES))
+    shown = [names[tick] for tick in ticks]
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(ticks, shown, **(slanted if max(map(len, shown)) > 3 else {}))
+    axes.set_yticks(ticks, shown)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+
+
+def draw_reliability(targets: np.ndarray, probabilities: np.ndarray, path: Path) -> None:
+    """Write a PNG of how often answers of a given confidence are right.
+
+    With the expected calibration error over bins of equal width (Guo et al., 2017).
+
+    Args:
+        targets: int64 `(samples,)`.
+        probabilities: `(samples, classes)`.
+        path: the file to write.
+    """
+    confidences = probabilities.max(axis=1).astype(np.float64)
+    is_right = probabilities.argmax(axis=1) == targets
+    bins = np.minimum((confidences * _BINS).astype(int), _BINS - 1)
+    counts = np.bincount(bins, minlength=_BINS)
+    filled = counts > 0
+    confidence, accuracy = (
+        np.bincount(bins, what, _BINS)[filled] / counts[filled] for what in (confidences, is_right)
+    )
+    error = np.abs(accuracy - confidence) @ counts[filled] / counts.sum()
+    figure = Figure(figsize=(5, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot((0, 1), (0, 1), color=GREY, linestyle="--", label="perfectly calibrated")
+    above.plot(confidence, accuracy, color=BLUE, marker="o", label="model")
+    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
+    above.set_title(f"expected calibration error (ECE) {error:.3f}", fontsize=10)
+    above.legend(loc="upper left")
+    below.bar((np.arange(_BINS) + 0.5) / _BINS, counts, 0.9 / _BINS, color=BLUE)
+    below.set(xlabel="confidence, the probability of the predicted class", ylabel="test samples")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    save(figure, path)
+
+
+def draw_roc_curves(
+    targets: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], path: Path
+) -> None:
+    """Write a PNG of the trade between hits and false alarms for each label.
+
+    A label that is always or never set has no such curve; where none has, nothing is written.
+
+    Args:
+        targets: 0 or 1, `(samples, labels)`.
+        probabilities: `(samples, labels)`.
+        labels: name of each label.
+        path: the file to write.
+    """
+    varying = np.flatnonzero((targets == 1).any(axis=0) & (targets != 1).any(axis=0))
+    drawn = varying[:_CURVES]
+    if not drawn.size:
+        return
+    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot((0, 1), (0, 1), color=GREY, linewidth=1, label="chance")
+    for label, (colour, line) in zip(drawn, distinct(len(drawn), LINES), strict=True):
+        false_alarms, hits, _ = roc_curve(targets[:, label], probabilities[:, label])
+        name = f"AUC {auc(false_alarms, hits):.3f}  {short(labels[label])}"
+        axes.plot(false_alarms, hits, color=colour, linestyle=line, label=name)
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
+    if len(varying) > len(drawn):
+        axes.set_title(f"the first {len(drawn)} of {len(labels)} labels", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    save(figure, path)
+
+
+def draw_mistakes(
+    dataset: Dataset, test: np.ndarray, probabilities: np.ndarray, path: Path
+) -> None:
+    """Write a PNG of the images that the model is most confidently wrong about, if there are any.
+
+    Args:
+        dataset: of images and classes.
+        test: int64 `(samples,)`, indices of the test split.
+        probabilities: `(samples, classes)`.
+        path: the file to write.
+    """
+    predicted, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != dataset.targets[test])
+    worst = wrong[np.argsort(-confidences[wrong], kind="stable")][:_MISTAKES]
+    if not worst.size:
+        return
+    rows = -(-len(worst) // _MISTAKES_IN_ROW)
+    figure = Figure(figsize=(1.5 * _MISTAKES_IN_ROW, 1.75 * rows + 0.4), layout="constrained")
+    panels = figure.subplots(rows, _MISTAKES_IN_ROW, squeeze=False).ravel()
+    images = dataset.inputs[test[worst]]
+    for axes, sample, image in zip(panels[: len(worst)], worst, images, strict=True):
+        axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+        true, taken = (
+            dataset.labels[k] for k in (dataset.targets[test[sample]], predicted[sample])
+        )
+        axes.set_xlabel(_caption(true, taken, confidences[sample]), fontsize=8)
+        axes.set(xticks=(), yticks=())
+    for axes in panels[len(worst) :]:
+        axes.set_axis_off()
+    figure.suptitle(f"true → predicted, confidence: {len(worst)} of {len(wrong):,} mistakes")
+    save(figure, path)
+
+
+def _caption(true: str, predicted: str, confidence: float) -> str:
+    names = [short(name, _CAPTION_LENGTH) for name in (true, predicted)]
+    line = f"{names[0]} → {names[1]} {confidence:.2f}"
+    return line if len(line) <= _CAPTION_LENGTH else line.replace(" → ", "\n→ ", 1)

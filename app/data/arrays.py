@@ -1,0 +1,77 @@
+"""Arrays on disk, for data that need not fit into memory."""
+
+import os
+import tempfile
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from app.errors import DataError
+
+# Rows handled at a time wherever a data set is walked through.
+CHUNK = 4096
+
+
+class DiskArray:
+    """An array in a temporary file that has no name, so that it is gone when the process is.
+
+    Rows are appended, then read by index as from a numpy array. Memory holds what was asked for,
+    whatever the size of the array. The file lies in the folder that `TMPDIR` names.
+
+    Args:
+        sample_shape: shape of one row.
+        dtype: of the elements.
+    """
+
+    def __init__(self, sample_shape: tuple[int, ...], dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+        self.shape: tuple[int, ...] = (0, *sample_shape)
+        self._file = tempfile.TemporaryFile(prefix="hornbill-")  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, the first among them."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.shape[0]
+
+    def append(self, rows: np.ndarray) -> None:
+        """Add rows `(rows, *sample_shape)` at the end.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        try:
+            self._file.write(np.ascontiguousarray(rows, self.dtype).data)
+            self._file.flush()
+        except OSError as error:
+            raise DataError(
+                f"Data that is read must fit into {tempfile.gettempdir()}. "
+                f"Received: {error.strerror}. Name a larger folder in TMPDIR."
+            ) from None
+        self.shape = (self.shape[0] + len(rows), *self.shape[1:])
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Return a copy of the rows that a slice or an array of indices names."""
+        if not len(self) or not os.fstat(self._file.fileno()).st_size:
+            empty: np.ndarray = np.zeros(self.shape, self.dtype)[index]
+            return empty
+        # Mapped for this read alone: the pages of a lasting map would count as ours.
+        rows: np.ndarray = np.memmap(self._file, self.dtype, "r", shape=self.shape)[index]
+        return np.array(rows)
+
+
+Array = np.ndarray | DiskArray
+
+
+def chunks(array: Array, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Yield the rows of `array`, or those at `indices`, some thousands at a time."""
+    count = len(array) if indices is None else len(indices)
+    for start in range(0, count, CHUNK):
+        end = min(start + CHUNK, count)
+        yield array[start:end] if indices is None else array[indices[start:end]]

@@ -1,0 +1,124 @@
+"""Reads handwritten digits from files: Keras' MNIST archive, and Semeion's text."""
+
+import zlib
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from app.errors import DataError
+from models.digits import IMAGE_SIDE
+from serving.images import resize_grey
+
+from .datasets import Dataset
+
+SEMEION_SIDE = 16
+
+
+def read_npz(path: Path) -> Dataset:
+    """Read an `.npz` in the layout of `keras.datasets.mnist`.
+
+    Raises:
+        DataError: it lacks what it must hold.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        BadZipFile,
+        zlib.error,
+    ) as error:
+        raise DataError(f"{path} must be an .npz of plain arrays. Received: {error}.") from None
+    expected = ("x_train", "y_train", "x_test", "y_test")
+    missing = [name for name in expected if name not in arrays]
+    if missing:
+        found = ", ".join(arrays) or "none"
+        raise DataError(
+            f"{path} must hold the arrays {', '.join(expected)}. "
+            f"Received: {found}; {missing[0]} is missing."
+        )
+    return joined_arrays(str(path), *(arrays[name] for name in expected))
+
+
+def joined_arrays(
+    source: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
+) -> Dataset:
+    """Return the data set of images and labels that come in two parts.
+
+    Raises:
+        DataError: they are no images of grey levels with their labels.
+    """
+    for name, images, targets in (("train", x_train, y_train), ("test", x_test, y_test)):
+        if images.dtype != np.uint8 or images.ndim != 3:
+            raise DataError(
+                f"x_{name} of {source} must be uint8 (samples, height, width). "
+                f"Received: {images.dtype} {images.shape}."
+            )
+        if not len(images):
+            raise DataError(f"x_{name} of {source} must hold at least one image. Received: none.")
+        if targets.dtype.kind not in "iu" or targets.shape != images.shape[:1]:
+            raise DataError(
+                f"y_{name} of {source} must be whole numbers of shape {images.shape[:1]}. "
+                f"Received: {targets.dtype} {targets.shape}."
+            )
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise DataError(
+            f"x_train and x_test of {source} must have images of one size. "
+            f"Received: {x_train.shape[1:]} and {x_test.shape[1:]}."
+        )
+    images, targets = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
+    return digit_images(source, images, targets, test_start=len(x_train))
+
+
+def read_semeion(path: Path) -> Dataset:
+    """Read Semeion's text file: 16x16 pixels, ink 1, and ten columns of the class.
+
+    Raises:
+        DataError: it is of another form.
+    """
+    pixels = SEMEION_SIDE * SEMEION_SIDE
+    try:
+        lines = path.read_text("utf-8").splitlines() or ["empty"]
+        table = np.loadtxt(lines, dtype=np.float32, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} must be a table of numbers. Received: {error}.") from None
+    if table.shape[1] != pixels + 10:
+        raise DataError(
+            f"{path} must have {pixels} pixels and 10 labels a line, as Semeion has. "
+            f"Received: {table.shape[1]} columns."
+        )
+    is_one_hot = (table[:, pixels:].sum(axis=1) == 1) & np.isin(table, (0, 1)).all(axis=1)
+    if not is_one_hot.all():
+        line = int(np.argmin(is_one_hot)) + 1
+        raise DataError(f"{path} must have pixels 0 or 1 and one label 1. Received: line {line}.")
+    images = (255 * table[:, :pixels]).astype(np.uint8).reshape(-1, SEMEION_SIDE, SEMEION_SIDE)
+    return digit_images(str(path), images, table[:, pixels:].argmax(axis=1))
+
+
+def digit_images(
+    source: str, images: np.ndarray, targets: np.ndarray, test_start: int | None = None
+) -> Dataset:
+    """Return the data set of images of any size, which are brought to 28x28.
+
+    Raises:
+        DataError: a label is out of range.
+    """
+    if targets.min() < 0 or targets.max() > 999:
+        raise DataError(
+            f"The labels of {source} must be whole numbers from 0 to 999. "
+            f"Received: {targets.min()} to {targets.max()}."
+        )
+    if images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
+        images = np.stack([resize_grey(image, (IMAGE_SIDE, IMAGE_SIDE)) for image in images])
+    return Dataset(
+        source=source,
+        inputs=images,
+        targets=targets.astype(np.int64),
+        labels=tuple(str(digit) for digit in range(max(2, int(targets.max()) + 1))),
+        test_start=test_start,
+    )

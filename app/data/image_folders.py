@@ -1,0 +1,87 @@
+"""Reads a folder of images with a sub-folder for each class."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import DataError
+from models.digits import IMAGE_SIDE
+from serving.errors import InputError
+from serving.images import read_image
+
+from .arrays import CHUNK, DiskArray
+from .datasets import Dataset
+from .reading import ReadingConfig
+
+# Named in an error; the rest is counted.
+_NAMED_IN_ERRORS = 3
+
+
+def read_image_folder(folder: Path, reading: ReadingConfig) -> Dataset:
+    """Read `<folder>/<class>/<image>` as grey 28x28 images, each decoded once.
+
+    Files and folders whose names begin with a dot are left out.
+
+    Args:
+        folder: the folder of the classes.
+        reading: whether images that cannot be read are refused or skipped.
+
+    Raises:
+        DataError: there are not two classes, a class is empty, or an image cannot be read.
+    """
+    classes = sorted(p for p in _visible(folder) if p.is_dir())
+    if len(classes) < 2:
+        raise DataError(
+            f"{folder} must have a sub-folder of images for each of two or more classes. "
+            f"Received: {len(classes)} sub-folders."
+        )
+    images = DiskArray((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
+    targets: list[int] = []
+    problems: list[InputError] = []
+    batch: list[np.ndarray] = []
+    for number, label in enumerate(classes):
+        for image in _read_class(label, problems):
+            targets.append(number)
+            batch.append(image)
+            if len(batch) == CHUNK:
+                images.append(np.stack(batch))
+                batch.clear()
+    if batch:
+        images.append(np.stack(batch))
+    if problems and reading.unreadable == "refuse":
+        _refuse(folder, problems)
+    counts = np.bincount(np.array(targets, int), minlength=len(classes))
+    if not counts.all():
+        raise DataError(
+            f"Each class must have images. Received: {classes[int(counts.argmin())]}, without any."
+        )
+    return Dataset(
+        source=str(folder),
+        inputs=images,
+        targets=np.array(targets, np.int64),
+        labels=tuple(path.name for path in classes),
+        skipped=tuple(str(problem) for problem in problems),
+    )
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _read_class(label: Path, problems: list[InputError]) -> Iterator[np.ndarray]:
+    for path in sorted(_visible(label)):
+        try:
+            yield read_image(path, (IMAGE_SIDE, IMAGE_SIDE))
+        except InputError as error:
+            problems.append(error)
+
+
+def _refuse(folder: Path, problems: list[InputError]) -> None:
+    named = " ".join(str(problem) for problem in problems[:_NAMED_IN_ERRORS])
+    more = len(problems) - _NAMED_IN_ERRORS
+    rest = f" And {more:,} more." if more > 0 else ""
+    raise DataError(
+        f"Every image of {folder} must be readable. Received: {len(problems):,} that are not: "
+        f"{named}{rest} Leave them out with unreadable=skip."
+    )

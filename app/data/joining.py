@@ -1,0 +1,79 @@
+"""Makes one data set of several."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from app.errors import DataError
+
+from .arrays import Array, DiskArray, chunks
+from .datasets import Dataset
+
+
+def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
+    """Return the samples of all parts, those of their own test splits at the end.
+
+    Args:
+        source: name of the whole.
+        parts: of the same kind, columns and targets; labels are matched by name.
+
+    Raises:
+        DataError: the parts are of different kinds.
+    """
+    first = parts[0]
+    for part in parts:
+        for what in ("kind", "kind_of_targets", "columns"):
+            if getattr(part, what) != getattr(first, what):
+                raise DataError(
+                    f"Data sources that are joined must have the same {what.replace('_', ' ')}. "
+                    f"Received: {first.source}, {getattr(first, what)}; "
+                    f"{part.source}, {getattr(part, what)}."
+                )
+        if part.codes is not None:
+            raise DataError(
+                f"Data sources with columns of text cannot be joined. Received: {part.source}."
+            )
+    labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
+    has_test = any(part.test_start is not None for part in parts)
+    return Dataset(
+        source=source,
+        inputs=_in_order([part.inputs for part in parts], parts),
+        targets=_in_order([_renumbered(part, labels) for part in parts], parts),
+        kind_of_targets=first.kind_of_targets,
+        labels=labels,
+        columns=first.columns,
+        test_start=sum(map(_training_end, parts)) if has_test else None,
+        skipped=tuple(name for part in parts for name in part.skipped),
+    )
+
+
+def _training_end(part: Dataset) -> int:
+    return len(part.inputs) if part.test_start is None else part.test_start
+
+
+def _renumbered(part: Dataset, labels: Sequence[str]) -> np.ndarray:
+    if part.kind_of_targets != "classes":
+        if part.labels != tuple(labels):
+            raise DataError(
+                "Data sources that are joined must have the same targets. "
+                f"Received: {', '.join(labels)}, of which {part.source} has "
+                f"{', '.join(part.labels)}."
+            )
+        return part.targets
+    numbers: np.ndarray = np.array([labels.index(label) for label in part.labels])[part.targets]
+    return numbers
+
+
+def _in_order(arrays: Sequence[Array], parts: Sequence[Dataset]) -> Any:
+    """Return the training samples of all parts, then their test samples; on disk if one is."""
+    ends = [_training_end(part) for part in parts]
+    pieces = [(array, np.arange(end)) for array, end in zip(arrays, ends, strict=True)]
+    pieces += [(array, np.arange(end, len(array))) for array, end in zip(arrays, ends, strict=True)]
+    rows = (chunk for array, indices in pieces for chunk in chunks(array, indices))
+    if not any(isinstance(array, DiskArray) for array in arrays):
+        return np.concatenate(list(rows))
+    joined = DiskArray(arrays[0].shape[1:], arrays[0].dtype)
+    for chunk in rows:
+        joined.append(chunk)
+    return joined

@@ -1,0 +1,78 @@
+"""What was read: how many samples, of which classes, what is missing, what occurs twice."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .arrays import chunks
+from .datasets import Dataset
+from .splits import Splits
+
+
+def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
+    """Return what a run's `data.json` says of the data.
+
+    Returns:
+        source, sha256 and kind; columns and labels; `samples` by split; `counts`, by split the
+        samples of each class, or how often each label is set; `missing`, cells without a value
+        by column; `duplicates`, samples of the validation and the test split whose input is in
+        the training split too; `skipped`, what could not be read.
+    """
+    parts = vars(splits)
+    return {
+        "source": dataset.source,
+        "sha256": dataset.sha256(),
+        "kind": dataset.kind,
+        "samples": {name: len(indices) for name, indices in parts.items()},
+        "targets": dataset.kind_of_targets,
+        "labels": list(dataset.labels),
+        "columns": list(dataset.columns),
+        "text_columns": list(dataset.text_columns),
+        "counts": {name: _counts(dataset, indices) for name, indices in parts.items()},
+        "missing": _missing(dataset),
+        "duplicates": _duplicates(dataset, splits),
+        "skipped": list(dataset.skipped),
+    }
+
+
+def _counts(dataset: Dataset, indices: np.ndarray) -> dict[str, int]:
+    targets = dataset.targets[indices]
+    if dataset.kind_of_targets == "values":
+        return {}
+    if dataset.kind_of_targets == "classes":
+        counts = np.bincount(targets, minlength=len(dataset.labels))
+    else:
+        counts = targets.sum(axis=0)
+    return {label: int(count) for label, count in zip(dataset.labels, counts, strict=True)}
+
+
+def _missing(dataset: Dataset) -> dict[str, int]:
+    if dataset.kind == "images":
+        return {}
+    counts = np.zeros(len(dataset.columns), int)
+    for rows in chunks(dataset.inputs):
+        counts += np.isnan(rows).sum(axis=0)
+    found = dict(zip(dataset.columns, counts.tolist(), strict=True))
+    if dataset.codes is not None:
+        texts = np.zeros(len(dataset.text_columns), int)
+        for rows in chunks(dataset.codes):
+            texts += (rows == 0).sum(axis=0)
+        found |= dict(zip(dataset.text_columns, texts.tolist(), strict=True))
+    return {name: count for name, count in found.items() if count}
+
+
+def _duplicates(dataset: Dataset, splits: Splits) -> dict[str, int]:
+    seen = set(_fingerprints(dataset, splits.train))
+    return {
+        name: sum(fingerprint in seen for fingerprint in _fingerprints(dataset, indices))
+        for name, indices in (("validation", splits.validation), ("test", splits.test))
+    }
+
+
+def _fingerprints(dataset: Dataset, indices: np.ndarray) -> Iterator[bytes]:
+    arrays = [dataset.inputs] if dataset.codes is None else [dataset.inputs, dataset.codes]
+    for parts in zip(*(chunks(array, indices) for array in arrays), strict=True):
+        for row in zip(*parts, strict=True):
+            yield hashlib.blake2b(b"".join(part.tobytes() for part in row), digest_size=8).digest()

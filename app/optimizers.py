@@ -1,0 +1,68 @@
+"""From the settings of an optimizer to Keras' own."""
+
+from typing import Any
+
+import keras
+
+from .settings import OptimizerConfig
+
+_OPTIMIZERS: dict[str, Any] = {
+    "gradient_descent": keras.optimizers.SGD,
+    "sgd": keras.optimizers.SGD,
+    "momentum": keras.optimizers.SGD,
+    "nesterov": keras.optimizers.SGD,
+    "adagrad": keras.optimizers.Adagrad,
+    "rmsprop": keras.optimizers.RMSprop,
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+}
+
+
+def make_optimizer(
+    config: OptimizerConfig, steps_per_epoch: int, epochs: int
+) -> keras.optimizers.Optimizer:
+    """Return the optimizer of `config` for a run of `epochs` times `steps_per_epoch` steps."""
+    arguments: dict[str, Any] = {}
+    if config.name in ("momentum", "nesterov"):
+        arguments |= {"momentum": config.momentum, "nesterov": config.name == "nesterov"}
+    if config.name == "adamw":
+        arguments["weight_decay"] = config.weight_decay
+    if config.clip_norm:
+        arguments["global_clipnorm"] = config.clip_norm
+    if config.averaging:
+        arguments |= {"use_ema": True, "ema_momentum": config.averaging}
+    return _OPTIMIZERS[config.name](_learning_rate(config, steps_per_epoch, epochs), **arguments)
+
+
+def optimizer_callbacks(config: OptimizerConfig) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that the schedule and the averaging need, in their order."""
+    callbacks: list[keras.callbacks.Callback] = []
+    if config.schedule == "plateau":
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor="val_loss", factor=config.factor, patience=config.every
+            )
+        )
+    if config.averaging:
+        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    return callbacks
+
+
+def _learning_rate(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> Any:
+    schedules = keras.optimizers.schedules
+    if config.schedule == "cosine":
+        steps = steps_per_epoch * epochs
+        warmup = int(config.warmup * steps)
+        if warmup:
+            return schedules.CosineDecay(
+                0.0, steps - warmup, warmup_target=config.learning_rate, warmup_steps=warmup
+            )
+        return schedules.CosineDecay(config.learning_rate, steps)
+    if config.schedule in ("step", "exponential"):
+        return schedules.ExponentialDecay(
+            config.learning_rate,
+            config.every * steps_per_epoch,
+            config.factor,
+            staircase=config.schedule == "step",
+        )
+    return config.learning_rate

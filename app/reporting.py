@@ -1,0 +1,78 @@
+"""Writes a run's `report.html`: one file with everything in it, that opens from disk."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from .config import RunConfig, flat_config
+from .data.sources import bare_source
+
+REPORT = "report.html"
+# By the name of the picture's file, in the order of the page.
+_CAPTIONS = {
+    "learning_curves": "Loss and score by epoch. A validation curve that turns while the training "
+    "curve goes on tells of over-fitting; two curves that still rise, of too few epochs.",
+    "training_sizes": "Score against the number of training samples. Curves that are still apart "
+    "and rising on the right ask for more data; curves that meet, for a larger model.",
+    "confusion_matrix": "Samples of the test split by true and by predicted class. What lies off "
+    "the diagonal was mistaken.",
+    "mistakes": "The mistakes that the model was surest of: labels worth a second look, and what "
+    "the model has yet to learn.",
+    "reliability_diagram": "How often answers of a given confidence are right. Below the diagonal "
+    "the model is surer than it should be. The lower part shows how many answers there are.",
+    "roc": "The share of hits against the share of false alarms as the threshold falls. The "
+    "further up and left, the better; AUC is the area below.",
+    "predicted_and_true": "Predicted against true values of the test split. On the dashed line the "
+    "prediction is right.",
+    "features_projection": "The learned features of test samples, seen along the two directions in "
+    "which they vary most. Colours that part show features that tell the targets apart.",
+}
+
+
+def write_report(
+    folder: Path,
+    config: RunConfig,
+    data: dict[str, Any],
+    metrics: dict[str, dict[str, float]],
+    environment: dict[str, Any],
+) -> None:
+    """Write `report.html` into the run's folder, with the pictures that are in `figures/`.
+
+    Args:
+        folder: of the run.
+        config: its configuration.
+        data: see `app.data.reports.report_data`.
+        metrics: by split, then by metric.
+        environment: see `environment.json`.
+    """
+    templates = Environment(
+        loader=PackageLoader("app"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    source = bare_source(config.data)
+    page = templates.get_template(f"{REPORT}.j2").render(
+        folder=folder,
+        family=config.family,
+        source=source,
+        data=data,
+        metrics=metrics,
+        names=list(next(iter(metrics.values()))),
+        pictures=_pictures(folder / "figures"),
+        settings={**flat_config(config), "data": source},
+        environment=environment,
+    )
+    (folder / REPORT).write_text(page, "utf-8")
+
+
+def _pictures(folder: Path) -> list[dict[str, str]]:
+    """Return title, caption and address of each picture that there is."""
+    return [
+        {"title": stem.replace("_", " "), "caption": caption, "address": _data_uri(path)}
+        for stem, caption in _CAPTIONS.items()
+        if (path := folder / f"{stem}.png").is_file()
+    ]
+
+
+def _data_uri(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

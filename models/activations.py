@@ -1,0 +1,86 @@
+"""The non-linearities by name: Keras' own, and the two that it lacks."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+# Xu et al. (2015): slopes of the negative side are drawn between 1/8 and 1/3.
+RRELU_SLOPES = (1 / 8, 1 / 3)
+
+ACTIVATIONS = (
+    "step",
+    "sigmoid",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "prelu",
+    "rrelu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+)
+
+
+@keras.saving.register_keras_serializable(package="hornbill")
+class Step(keras.layers.Layer):
+    """The step function of the perceptron: 1 above 0, else 0 (Rosenblatt, 1958).
+
+    Its slope is 0 wherever it has one, so that nothing before it can learn by gradients.
+
+    Input shape: float, any.
+    Output shape: the same.
+    """
+
+    def call(self, x: Any) -> Any:
+        """Return 0 or 1 for each element."""
+        return ops.cast(x > 0, x.dtype)
+
+
+@keras.saving.register_keras_serializable(package="hornbill")
+class RandomizedReLU(keras.layers.Layer):
+    """A leaky ReLU whose slope is drawn anew for each element in training (Xu et al., 2015).
+
+    Outside training the slope is the mean of its range.
+
+    Input shape: float, any.
+    Output shape: the same.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """Return `x` where it is positive, `slope * x` elsewhere."""
+        lowest, highest = RRELU_SLOPES
+        slope: Any = 0.5 * (lowest + highest)
+        if training:
+            shape = ops.shape(x)
+            slope = keras.random.uniform(
+                shape, lowest, highest, dtype=x.dtype, seed=self.seed_generator
+            )
+        return ops.where(x > 0, x, slope * x)
+
+
+def activate(x: Any, activation: str, name: str) -> Any:
+    """Apply one of `ACTIVATIONS` as the layer `name`.
+
+    Args:
+        x: float `(batch, columns)` or `(batch, height, width, channels)`.
+        activation: which; `prelu` (He et al., 2015) learns one slope for each channel.
+        name: of the layer.
+    """
+    if activation == "step":
+        layer = Step(name=name)
+    elif activation == "rrelu":
+        layer = RandomizedReLU(name=name)
+    elif activation == "prelu":
+        shared_axes = list(range(1, len(x.shape) - 1)) or None
+        layer = keras.layers.PReLU(
+            alpha_initializer=keras.initializers.Constant(0.25), shared_axes=shared_axes, name=name
+        )
+    else:
+        layer = keras.layers.Activation(activation, name=name)
+    return layer(x)

@@ -1,0 +1,76 @@
+"""What sits on top of the features: a linear classifier, or a linear regression."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from .blocks import KernelConfig
+
+HEADS = ("softmax", "sigmoid", "linear")
+
+
+@keras.saving.register_keras_serializable(package="hornbill")
+class BothClasses(keras.layers.Layer):
+    """Completes the probability of the second of two classes with that of the first.
+
+    Input shape: float `(batch, 1)`.
+    Output shape: float `(batch, 2)`, each row summing to 1.
+    """
+
+    def call(self, probability: Any) -> Any:
+        """Return `[1 - probability, probability]`."""
+        return ops.concatenate([1.0 - probability, probability], axis=1)
+
+
+def classify(features: Any, num_classes: int, config: KernelConfig) -> Any:
+    """Apply a softmax layer.
+
+    Args:
+        features: float `(batch, dimension)`.
+        num_classes: classes.
+        config: how the weights start and are kept small.
+
+    Returns:
+        float32 `(batch, num_classes)`, named `probabilities`, each row summing to 1.
+    """
+    return _dense(num_classes, config, "probabilities", activation="softmax")(features)
+
+
+def tell_two_classes(features: Any, config: KernelConfig) -> Any:
+    """Apply one sigmoid unit, the probability of the second of two classes.
+
+    Returns:
+        float32 `(batch, 2)`, named `probabilities`, each row summing to 1.
+    """
+    second = _dense(1, config, "second_class", activation="sigmoid")(features)
+    return BothClasses(name="probabilities", dtype="float32")(second)
+
+
+def tell_labels(features: Any, num_labels: int, config: KernelConfig) -> Any:
+    """Apply a sigmoid unit for each label; a sample may have none, one or many.
+
+    Returns:
+        float32 `(batch, num_labels)`, named `probabilities`, each element a probability.
+    """
+    return _dense(num_labels, config, "probabilities", activation="sigmoid")(features)
+
+
+def regress(features: Any, num_values: int, config: KernelConfig) -> Any:
+    """Apply a linear layer to standardised values, and bring them to the targets' own units.
+
+    The layer `values` holds the targets' mean and variance: adapt it to the training data.
+    Unadapted it passes the standardised values through.
+
+    Returns:
+        float32 `(batch, num_values)`, named `values`; the layer before is `standard_values`.
+    """
+    standard = _dense(num_values, config, "standard_values")(features)
+    return keras.layers.Normalization(invert=True, name="values", dtype="float32")(standard)
+
+
+def _dense(units: int, config: KernelConfig, name: str, **arguments: Any) -> keras.layers.Dense:
+    # float32 under mixed precision too: the losses need it.
+    return keras.layers.Dense(
+        units, name=name, dtype="float32", **config.kernel_arguments(), **arguments
+    )

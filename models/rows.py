@@ -1,0 +1,114 @@
+"""Preparation of rows inside the graph: numbers standardised, gaps filled, texts looked up."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from .checks import check_at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsConfig:
+    """The columns that a model takes, all learned from the training data.
+
+    Attributes:
+        num_columns: columns of numbers.
+        gaps: which of them may have no value (NaN), ascending.
+        vocabularies: for each column of text, the texts that are known.
+
+    Raises:
+        ValueError: there is no column, or `gaps` names one that is not there.
+    """
+
+    num_columns: int = 4
+    gaps: tuple[int, ...] = ()
+    vocabularies: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_at_least("num_columns", self.num_columns, 0 if self.vocabularies else 1)
+        if any(not 0 <= column < self.num_columns for column in self.gaps):
+            raise ValueError(
+                f"gaps must be below num_columns={self.num_columns}. Received: gaps={self.gaps}."
+            )
+
+    @property
+    def prepared_layer(self) -> str:
+        """Name of the last layer of `prepare_rows`."""
+        if self.vocabularies:
+            return "columns"
+        return "fill_gaps" if self.gaps else "normalize"
+
+
+@keras.saving.register_keras_serializable(package="hornbill")
+class FillGaps(keras.layers.Layer):
+    """Puts 0, the mean of a standardised column, where a value is missing, and says where.
+
+    Input shape: float32 `(batch, columns)`, NaN where there is no value.
+    Output shape: float32 `(batch, columns + len(gaps))`: the filled columns, then for each column
+        in `gaps` 1 where it had no value, else 0.
+
+    Args:
+        gaps: the columns that may have no value.
+    """
+
+    def __init__(self, gaps: tuple[int, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gaps = tuple(gaps)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that rebuild the layer."""
+        return {**super().get_config(), "gaps": self.gaps}
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Lay out the choice of columns, which as a matrix product needs no shapes."""
+        self._choice = np.eye(input_shape[1], dtype="float32")[:, self.gaps]
+        super().build(input_shape)
+
+    def call(self, x: Any) -> Any:
+        """Return `x` without NaN, and the indicators."""
+        is_missing = ops.isnan(x)
+        indicators = ops.matmul(ops.cast(is_missing, "float32"), self._choice)
+        return ops.concatenate([ops.where(is_missing, 0.0, x), indicators], axis=1)
+
+
+def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
+    """Begin a model of rows.
+
+    Args:
+        config: the columns.
+
+    Returns:
+        The model's inputs: `inputs` float32 `(batch, num_columns)`, NaN where `gaps` allows it,
+        and if there are vocabularies `texts`, strings `(batch, len(vocabularies))`; in a dict if
+        both are there. And the prepared columns, float32 `(batch, width)`: standardised numbers,
+        an indicator for each column with gaps, and for each text a column for each known value,
+        all 0 for an unknown one.
+    """
+    inputs, parts = {}, []
+    if config.num_columns:
+        numbers = keras.Input((config.num_columns,), dtype="float32", name="inputs")
+        inputs["inputs"] = numbers
+        x = keras.layers.Normalization(name="normalize")(numbers)
+        parts.append(FillGaps(config.gaps, name="fill_gaps")(x) if config.gaps else x)
+    if config.vocabularies:
+        texts = keras.Input((len(config.vocabularies),), dtype="string", name="texts")
+        inputs["texts"] = texts
+        parts += [
+            _known_texts(texts[:, number], words, f"text{number}")
+            for number, words in enumerate(config.vocabularies)
+        ]
+        columns = keras.layers.Concatenate(name="columns")(parts)
+    else:
+        (columns,) = parts
+    return inputs if len(inputs) > 1 else next(iter(inputs.values())), columns
+
+
+def _known_texts(texts: Any, words: tuple[str, ...], name: str) -> Any:
+    lookup = keras.layers.StringLookup(vocabulary=list(words), num_oov_indices=1, name=name)
+    codes = lookup(texts)  # 0 is every unknown text
+    one_hot = keras.layers.CategoryEncoding(len(words) + 1, "one_hot", name=f"{name}_one_hot")
+    return one_hot(codes)[:, 1:]

@@ -1,0 +1,93 @@
+"""Whether arrays are what a model takes, said in words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .manifest import TensorSpec
+
+
+def dtype_of(spec: TensorSpec) -> np.dtype:
+    """Return numpy's type; strings are arrays of `object`."""
+    return np.dtype(object if spec.dtype == "string" else spec.dtype)
+
+
+def check_inputs(arrays: dict[str, Any], specs: Sequence[TensorSpec]) -> None:
+    """Require an array of the right type and shape for each input.
+
+    Raises:
+        InputError: one is missing, unknown or of another type, shape or length.
+    """
+    names = [spec.name for spec in specs]
+    if sorted(arrays) != sorted(names):
+        raise InputError(
+            f"Inputs must be {', '.join(names)}. Received: {', '.join(arrays) or 'none'}. "
+            "Pass a dict with an array for each name."
+        )
+    for spec in specs:
+        _check_dtype(arrays[spec.name], spec)
+        _check_shape(arrays[spec.name], spec)
+    counts = {len(array) for array in arrays.values()}
+    if len(counts) > 1:
+        raise InputError(
+            f"Inputs must have the same number of samples. Received: {sorted(counts)}."
+        )
+
+
+def check_finite(name: str, array: np.ndarray, gaps: Sequence[int]) -> None:
+    """Require numbers that are finite; in the columns `gaps` NaN stands for a missing value.
+
+    Raises:
+        InputError: an element is not; it says which.
+    """
+    is_wrong = ~np.isfinite(array)
+    if len(gaps):
+        is_wrong[:, gaps] &= ~np.isnan(array[:, gaps])
+    wrong = np.argwhere(is_wrong)
+    if len(wrong):
+        index = tuple(wrong[0].tolist())
+        raise InputError(
+            f"{name} must be finite. Received: {array[index]} at {index}, and "
+            f"{len(wrong) - 1} more."
+        )
+
+
+def _check_dtype(array: Any, spec: TensorSpec) -> None:
+    if isinstance(array, np.ndarray):
+        if spec.dtype == "string" and array.dtype.kind in "OU":
+            _check_strings(array, spec)
+            return
+        if array.dtype == dtype_of(spec):
+            return
+    received = getattr(array, "dtype", type(array).__name__)
+    wanted = "str" if spec.dtype == "string" else f"np.{spec.dtype}"
+    raise InputError(
+        f"{spec.name} must be a numpy array of {spec.dtype}. "
+        f"Received: {received}. Convert it with np.asarray(…, {wanted})."
+    )
+
+
+def _check_strings(array: np.ndarray, spec: TensorSpec) -> None:
+    for value in array.flat if array.dtype == object else ():
+        if not isinstance(value, str):
+            raise InputError(
+                f"{spec.name} must hold strings, the empty one where a text is missing. "
+                f"Received: {value!r:.80}."
+            )
+
+
+def _check_shape(array: np.ndarray, spec: TensorSpec) -> None:
+    if not array.ndim or array.shape[1:] != spec.shape[1:]:
+        mend = (
+            " Add the batch axis with array[np.newaxis]." if array.shape == spec.shape[1:] else ""
+        )
+        raise InputError(
+            f"{spec.name} must have shape ({', '.join(map(str, spec.shape))}). "
+            f"Received: shape={array.shape}.{mend}"
+        )
+    if not len(array):
+        raise InputError(
+            f"{spec.name} must hold at least one sample. Received: shape={array.shape}."
+        )

@@ -1,0 +1,119 @@
+"""Folders of images, and data sources that are joined."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.data.reading import ReadingConfig
+from app.data.reports import report_data
+from app.data.sources import absolute_source, bare_source, load_dataset
+from app.data.splits import Splits, split_dataset
+from app.errors import DataError
+
+
+@pytest.fixture
+def folder(images, tmp_path):
+    """Twelve digits, those below six in `few`, the others in `many`."""
+    place = tmp_path / "digits"
+    for number, image in enumerate(images):
+        label = place / ("few" if number < 6 else "many")
+        label.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(label / f"{number:02}.png")
+    return place
+
+
+def test_a_sub_folder_is_a_class(folder, images):
+    dataset = load_dataset(str(folder))
+    assert dataset.labels == ("few", "many")
+    assert dataset.targets.tolist() == [0] * 6 + [1] * 6
+    np.testing.assert_array_equal(dataset.inputs[:], images)
+
+
+def test_hidden_files_are_left_out(folder):
+    (folder / "few" / ".DS_Store").write_bytes(b"x")
+    (folder / ".cache").mkdir()
+    assert len(load_dataset(str(folder)).inputs) == 12
+
+
+def test_unreadable_images_are_named_and_counted(folder):
+    for number in range(5):
+        (folder / "many" / f"broken{number}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"Received: 5 that are not: .*broken0.*And 2 more"):
+        load_dataset(str(folder))
+    with pytest.raises(DataError, match="unreadable=skip"):
+        load_dataset(str(folder))
+
+
+def test_unreadable_images_are_skipped_on_request(folder):
+    (folder / "few" / "broken.png").write_bytes(b"no image")
+    dataset = load_dataset(str(folder), ReadingConfig(unreadable="skip"))
+    assert len(dataset.inputs) == 12
+    assert len(dataset.skipped) == 1
+    assert "broken.png" in dataset.skipped[0]
+
+
+def test_an_empty_class_is_refused(folder):
+    (folder / "none").mkdir()
+    with pytest.raises(DataError, match="Each class must have images. Received: .*none"):
+        load_dataset(str(folder))
+
+
+def test_a_folder_without_classes_is_refused(tmp_path):
+    with pytest.raises(DataError, match="sub-folder of images for each.*Received: 0 sub-folders"):
+        load_dataset(str(tmp_path))
+
+
+def test_joined_sources_keep_their_labels_and_their_test_splits(folder, tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {f"x_{p}": random.integers(0, 256, (20, 28, 28), np.uint8) for p in ("train", "test")}
+    arrays |= {f"y_{p}": np.arange(20) % 10 for p in ("train", "test")}
+    np.savez(tmp_path / "own.npz", **arrays)
+    joined = load_dataset(f"{tmp_path / 'own.npz'}+{folder}+digits8x8")
+    assert joined.labels == (*map(str, range(10)), "few", "many")
+    assert joined.test_start == 20 + 12 + 1797
+    np.testing.assert_array_equal(
+        joined.inputs[np.arange(joined.test_start, 1849)], arrays["x_test"]
+    )
+    assert joined.targets[20:32].tolist() == [10] * 6 + [11] * 6
+    assert joined.targets[32] == load_dataset("digits8x8").targets[0]
+
+
+def test_sources_of_different_kinds_cannot_be_joined():
+    with pytest.raises(DataError, match="must have the same kind. .*digits8x8, images; iris, rows"):
+        load_dataset("digits8x8+iris")
+    with pytest.raises(DataError, match="must have the same columns"):
+        load_dataset("iris+wine")
+    with pytest.raises(DataError, match="must have the same kind of targets"):
+        load_dataset("breast_cancer+diabetes")
+
+
+def test_a_source_is_found_from_any_folder_and_shown_without_one(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_source("mnist.npz+digits8x8") == f"{tmp_path}/mnist.npz+digits8x8"
+    assert bare_source(f"{tmp_path}/mnist.npz+digits8x8") == "mnist.npz+digits8x8"
+
+
+def test_the_report_counts_classes_and_samples_that_occur_twice(folder, images):
+    Image.fromarray(images[0]).save(folder / "many" / "twice.png")
+    dataset = load_dataset(str(folder))
+    last = len(dataset.inputs) - 1
+    splits = Splits(np.arange(0, 10), np.array([10, 11]), np.array([last]))
+    report = report_data(dataset, splits)
+    assert report["counts"]["train"] == {"few": 6, "many": 4}
+    assert report["duplicates"] == {"validation": 0, "test": 1}
+    assert report["samples"] == {"train": 10, "validation": 2, "test": 1}
+
+
+def test_a_class_without_samples_is_refused(folder):
+    dataset = load_dataset(str(folder))
+    object.__setattr__(dataset, "labels", ("few", "many", "none"))
+    with pytest.raises(DataError, match="must have samples. Received: none of 'none'"):
+        split_dataset(dataset, 0)
+
+
+def test_a_class_that_training_never_sees_is_refused(tmp_path):
+    arrays = {f"x_{p}": np.zeros((40, 28, 28), "uint8") for p in ("train", "test")}
+    arrays |= {"y_train": np.arange(40) % 4, "y_test": np.arange(40) % 5}
+    np.savez(tmp_path / "own.npz", **arrays)
+    with pytest.raises(DataError, match="must have training samples. Received: none of '4'"):
+        split_dataset(load_dataset(str(tmp_path / "own.npz")), 0)

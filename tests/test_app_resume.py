@@ -1,0 +1,176 @@
+"""Runs that are interrupted: what is left, and that going on ends where it would have ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from app.config import make_config
+from app.errors import RunError
+from app.runs import CHECKPOINT, check_room, read_run
+from app.training import Interrupted, resume, train
+
+# Everything that remembers something from one epoch to the next.
+MEMORY = {
+    "variant": "mlp",
+    "hidden": [16],
+    "epochs": 6,
+    "keep": "best",
+    "patience": 5,
+    "augmentation.rotation": 10,
+    "optimizer.schedule": "plateau",
+    "optimizer.every": 1,
+    "optimizer.averaging": 0.9,
+    "optimizer.learning_rate": 0.02,
+    "class_weights": "balanced",
+    "activation": "rrelu",
+}
+
+
+class StopAt(keras.callbacks.Callback):
+    """Does something at the beginning of some batch of an epoch."""
+
+    def __init__(self, epoch, action):
+        super().__init__()
+        self.epoch, self.action, self.now = epoch, action, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.now, batch) == (self.epoch, 3):
+            self.action()
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def history(run):
+    return (run.folder / "history.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return train(make_config("digits", MEMORY), tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("epochs", [(2,), (1, 4)])
+def test_a_resumed_run_ends_as_the_uninterrupted_one(epochs, uninterrupted, tmp_path):
+    with pytest.raises(Interrupted, match="Go on with: hornbill train --resume .*"):
+        train(make_config("digits", MEMORY), tmp_path, [StopAt(epochs[0], interrupt)])
+    (folder,) = (tmp_path / "digits").iterdir()
+    for epoch in epochs[1:]:
+        with pytest.raises(Interrupted):
+            resume(folder, [StopAt(epoch, interrupt)])
+    run = resume(folder)
+    assert history(run) == history(uninterrupted)
+    assert run.metrics == uninterrupted.metrics
+    assert not (folder / CHECKPOINT).exists()
+
+
+def test_a_finished_run_is_resumed_as_it_is(uninterrupted):
+    assert resume(uninterrupted.folder).metrics == uninterrupted.metrics
+
+
+def test_a_run_that_stopped_early_does_not_go_on(tmp_path):
+    settings = {**MEMORY, "patience": 1, "optimizer.learning_rate": 1e-9, "epochs": 50}
+    whole = train(make_config("digits", settings), tmp_path / "whole")
+    assert history(whole).count("\n") < 50
+
+    class AtTheEnd(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            interrupt()
+
+    with pytest.raises(Interrupted):
+        train(make_config("digits", settings), tmp_path / "cut", [AtTheEnd()])
+    (folder,) = (tmp_path / "cut" / "digits").iterdir()
+    run = resume(folder)
+    assert history(run) == history(whole)
+    assert run.metrics == whole.metrics
+
+
+def test_a_run_without_a_finished_epoch_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(make_config("softmax"), tmp_path, [StopAt(0, interrupt)])
+    assert not list((tmp_path / "softmax").iterdir())
+
+
+def test_sigterm_stops_a_run_as_sigint_does(tmp_path):
+    def terminate():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        train(make_config("softmax"), tmp_path, [StopAt(2, terminate)])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_run_trains_in_a_thread_of_its_own(tmp_path):
+    runs = []
+    config = make_config("softmax", {"epochs": 2})
+    thread = threading.Thread(target=lambda: runs.append(train(config, tmp_path)))
+    thread.start()
+    thread.join()
+    assert runs[0].is_finished
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path):
+    code = "import sys; from app.cli import main; main(sys.argv[1:])"
+    options = ["--quiet", "--output", str(tmp_path), "--set", "epochs=3000"]
+    command = [sys.executable, "-c", code, "train", "softmax", *options]
+    with subprocess.Popen(command, cwd=Path(__file__).parent.parent) as process:
+        for _ in range(600):
+            checkpoints = list(tmp_path.rglob(CHECKPOINT))
+            if checkpoints:
+                break
+            time.sleep(0.1)
+        process.kill()
+    (checkpoint,) = checkpoints
+    config = checkpoint.parent / "config.toml"
+    with pytest.raises(RunError, match="must be finished.*Go on with hornbill train --resume"):
+        read_run(checkpoint.parent)
+    config.write_text(config.read_text().replace("epochs = 3000", "epochs = 1"))
+    assert resume(checkpoint.parent).is_finished
+
+
+def test_a_checkpoint_that_is_damaged_is_named(tmp_path):
+    with pytest.raises(Interrupted):
+        train(make_config("softmax"), tmp_path, [StopAt(2, interrupt)])
+    (folder,) = (tmp_path / "softmax").iterdir()
+    whole = (folder / CHECKPOINT).read_bytes()
+    for content in (b"", b"PK", whole[: len(whole) // 2]):
+        (folder / CHECKPOINT).write_bytes(content)
+        with pytest.raises(RunError, match="checkpoint.npz must be a checkpoint"):
+            resume(folder)
+
+
+def test_a_run_whose_data_changed_is_refused(tmp_path):
+    random = np.random.default_rng(0)
+    rows = "\n".join(f"{x:.3f},{int(x > 0)}" for x in random.normal(size=60))
+    table = tmp_path / "table.csv"
+    table.write_text(f"x,kind\n{rows}\n")
+    config = make_config(
+        "softmax", {"target": "kind", "epochs": 5, "batch_size": 8}, data=str(table)
+    )
+    with pytest.raises(Interrupted):
+        train(config, tmp_path, [StopAt(2, interrupt)])
+    (folder,) = (tmp_path / "softmax").iterdir()
+    table.write_text(f"x,kind\n{rows}\n1,1\n")
+    with pytest.raises(RunError, match="must hold the data .* was trained on"):
+        resume(folder)
+    table.write_text(f"y,kind\n{rows}\n")
+    with pytest.raises(RunError, match="must hold the data"):
+        resume(folder)
+
+
+def test_a_disk_without_room_is_an_error_before_training(tmp_path):
+    with pytest.raises(RunError, match=r"A run needs .* MB of room. Received: .* on a disk with"):
+        check_room(tmp_path, parameters=10**15)

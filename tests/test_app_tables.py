@@ -1,0 +1,175 @@
+"""CSV files: what is read, what is refused, and that memory stays bounded."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.data.arrays import DiskArray
+from app.data.reading import ReadingConfig
+from app.data.sources import load_dataset
+from app.data.splits import split_dataset
+from app.errors import DataError
+from app.families import FAMILIES, fit_to_data
+
+FLOWERS = """size,colour,weight,kind
+1.5,red,10,rose
+2.5,,20,tulip
+NA,white,30,rose
+4,red,40,lily
+"""
+
+
+def read(tmp_path, text, target="kind", targets="classes", categorical=()):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    names = tuple(target.split(",")) if target else ()
+    reading = ReadingConfig(target=names, categorical=categorical)
+    return load_dataset(str(path), reading, targets)
+
+
+def test_columns_of_numbers_of_text_and_the_target_are_told_apart(tmp_path):
+    dataset = read(tmp_path, FLOWERS)
+    assert dataset.columns == ("size", "weight")
+    assert dataset.text_columns == ("colour",)
+    assert dataset.labels == ("lily", "rose", "tulip")
+    assert dataset.targets.tolist() == [1, 2, 1, 0]
+    np.testing.assert_array_equal(
+        dataset.inputs[:], np.array([[1.5, 10], [2.5, 20], [np.nan, 30], [4, 40]], "float32")
+    )
+    texts = dataset.model_inputs(np.arange(4))["texts"]
+    assert texts.tolist() == [["red"], [""], ["white"], ["red"]]
+
+
+def test_numbers_that_are_names_become_text(tmp_path):
+    dataset = read(tmp_path, FLOWERS, categorical=("weight",))
+    assert dataset.text_columns == ("colour", "weight")
+    assert dataset.columns == ("size",)
+
+
+def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
+    dataset = read(tmp_path, "x,kind\n1,10\n2,9\n3,10\n")
+    assert dataset.labels == ("9", "10")
+
+
+def test_several_columns_are_labels_or_values(tmp_path):
+    text = "x,a,b\n1,0,yes\n2,1,no\n"
+    labels = read(tmp_path, text, "b,a", "labels")
+    assert (labels.kind_of_targets, labels.labels) == ("labels", ("b", "a"))
+    np.testing.assert_array_equal(labels.targets, [[1, 0], [0, 1]])
+    values = read(tmp_path, "x,a,b\n1,0.5,3\n2,1,4\n", "a,b", "values")
+    assert values.kind_of_targets == "values"
+    np.testing.assert_array_equal(values.targets, [[0.5, 3], [1, 4]])
+
+
+def test_one_column_of_labels_is_two_classes(tmp_path):
+    dataset = read(tmp_path, "x,kind\n1,no\n2,yes\n", targets="labels")
+    assert (dataset.kind_of_targets, dataset.labels) == ("classes", ("no", "yes"))
+
+
+def test_a_model_knows_the_gaps_and_the_words_of_the_training_split_alone(tmp_path):
+    rows = [f"{i if i % 7 else ''},{'abc'[i % 3]},{i % 2}" for i in range(90)]
+    dataset = read(tmp_path, "x,word,kind\n" + "\n".join([*rows, "1,rare,0"]) + "\n")
+    splits = split_dataset(dataset, seed=0)
+    seen = set(dataset.texts(splits.train).ravel())
+    family = FAMILIES["features"]
+    rows_config = fit_to_data(family, family.model, dataset, splits).rows
+    assert rows_config.gaps == (0,)
+    assert set(rows_config.vocabularies[0]) == seen
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must begin with the names of its columns.*an empty file"),
+        ("x,x,kind\n1,2,a\n", "each once. Received: 'x' twice"),
+        ("x,,kind\n1,2,a\n", "a column without a name"),
+        ("x,kind\n", "must have lines below its header"),
+        ("x,sort\n1,a\n", "must have the column 'kind'. Received: x, sort"),
+        ("x,kinds\n1,a\n", "Did you mean 'kinds'"),
+        ("kind\na\nb\n", "must have columns besides the target"),
+        ("x,kind\n1,a\n2\n", "must have 2 cells.*Received: 1 in line 3"),
+        ("x,kind\n1,a\n2,b,c\n", "must have 2 cells.*Received: 3 in line 3"),
+        ("x,kind\n1,a\n2,\n", "must have a target. Received: kind='' in line 3"),
+        ("x,kind\n1,a\nred,b\n", "of numbers or of text.*x='red' in line 3.*line 2"),
+        ("x,kind\nred,a\n2,b\n", "of numbers or of text.*x='2' in line 3.*--categorical x"),
+        ("x,kind\n1,a\ninf,b\n", "Numbers must be finite.*x='inf' in line 3"),
+        ("x,kind\n1,a\n1e39,b\n", "finite in float32.*x='1e39'"),
+        ("x,kind\n,a\n,b\n", "must have a value. Received: 'x', without any"),
+        ("x,kind\n1,a\n2,a\n", "must have two or more classes. Received: a alone"),
+        ('x,kind\n1,"a\n', "must be a CSV file"),
+        ("x,kind\n1,\xff\n".encode("latin1"), "must be a CSV file in UTF-8"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_with_its_line(text, message, tmp_path):
+    path = tmp_path / "wrong.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=message):
+        load_dataset(str(path), ReadingConfig(target=("kind",)))
+
+
+def test_a_column_of_names_of_samples_is_refused(tmp_path):
+    rows = "".join(f"{i},person {i},{i % 2}\n" for i in range(1100))
+    with pytest.raises(DataError, match="at most 1,000 different texts.*'name'.*Take the column"):
+        read(tmp_path, "x,name,kind\n" + rows)
+
+
+@pytest.mark.parametrize(
+    ("targets", "text", "message"),
+    [
+        ("values", "x,kind\n1,2\n2,red\n", "of numbers or of text. Received: kind='red' in line 3"),
+        ("values", "x,kind\nred,b\n", "target must be a number. Received: kind='b' in line 2"),
+        ("labels", "x,kind,b\n1,2,0\n", "target must be 0 or 1. Received: kind='2' in line 2"),
+    ],
+)
+def test_a_target_of_another_kind_is_refused(targets, text, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, text, "kind,b" if targets == "labels" else "kind", targets)
+
+
+def test_several_columns_are_no_classes(tmp_path):
+    with pytest.raises(DataError, match="need head=sigmoid or head=linear.*target=a,b"):
+        read(tmp_path, "x,a,b\n1,2,3\n", "a,b")
+
+
+def test_a_csv_needs_a_target_and_nothing_else_takes_one(tmp_path):
+    with pytest.raises(DataError, match="--target COLUMN. .*has size, colour, weight, kind"):
+        read(tmp_path, FLOWERS, target=None)
+    with pytest.raises(DataError, match="target names columns of a CSV. Received: target=x"):
+        load_dataset("iris", ReadingConfig(target=("x",)))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.text(max_size=120))
+def test_any_text_is_a_table_or_an_error(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("any") / "any.csv"
+    path.write_text("x,kind\n" + text, "utf-8", errors="replace")
+    with contextlib.suppress(DataError):
+        dataset = load_dataset(str(path), ReadingConfig(target=("kind",)))
+        assert len(dataset.inputs) == len(dataset.targets)
+
+
+def test_a_table_lies_on_disk(tmp_path):
+    assert isinstance(read(tmp_path, FLOWERS).inputs, DiskArray)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 9), max_size=30), st.lists(st.integers(1, 5), min_size=1))
+def test_an_array_on_disk_reads_like_one_in_memory(indices, sizes):
+    disk = DiskArray((3,), np.float32)
+    parts = [np.random.default_rng(n).normal(size=(n, 3)).astype("float32") for n in (10, *sizes)]
+    for part in parts:
+        disk.append(part)
+    memory = np.concatenate(parts)
+    assert (len(disk), disk.ndim, disk.dtype) == (len(memory), 2, memory.dtype)
+    np.testing.assert_array_equal(disk[np.array(indices, int)], memory[np.array(indices, int)])
+    np.testing.assert_array_equal(disk[2:7], memory[2:7])
+
+
+def test_an_array_on_disk_may_be_empty():
+    assert DiskArray((3,), np.float32)[:].shape == (0, 3)
+    no_columns = DiskArray((0,), np.float32)
+    no_columns.append(np.zeros((5, 0), "float32"))
+    assert no_columns[np.array([1, 3])].shape == (2, 0)

@@ -1,0 +1,109 @@
+"""Augmentation: it acts in training alone, and each knob does what it says."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from models.augment import AugmentationConfig, augment, sample_bilinearly
+
+SIDE = 28
+
+
+@pytest.fixture
+def digit():
+    """A thick upright stroke with a foot, away from the border."""
+    ink = np.zeros((64, SIDE, SIDE), "float32")
+    ink[:, 6:22, 12:16] = 1
+    ink[:, 19:22, 12:20] = 1
+    return ink
+
+
+def augmented(ink, training=True, **knobs):
+    inputs = keras.Input((SIDE, SIDE))
+    model = keras.Model(inputs, augment(inputs, AugmentationConfig(**knobs)))
+    return ops.convert_to_numpy(model(ink, training=training))
+
+
+def centres(ink):
+    rows = np.arange(SIDE)
+    total = ink.sum(axis=(1, 2))
+    return (ink.sum(axis=2) @ rows) / total, (ink.sum(axis=1) @ rows) / total
+
+
+KNOBS = {
+    "shift": 0.1,
+    "rotation": 20,
+    "scale": 0.2,
+    "stretch": 0.2,
+    "shear": 0.2,
+    "elastic": 0.02,
+    "thickness": 0.5,
+}
+
+
+@pytest.mark.parametrize("knob", KNOBS)
+def test_each_knob_changes_each_sample_differently_in_training_alone(knob, digit):
+    bent = augmented(digit, **{knob: KNOBS[knob]})
+    assert np.abs(bent - digit).max() > 0.05
+    assert np.abs(bent - bent[:1]).max() > 0.05
+    assert bent.min() >= -1e-6
+    assert bent.max() <= 1 + 1e-5
+    np.testing.assert_array_equal(augmented(digit, training=False, **{knob: KNOBS[knob]}), digit)
+
+
+def test_without_a_knob_there_is_no_layer():
+    inputs = keras.Input((SIDE, SIDE))
+    assert augment(inputs, AugmentationConfig()) is inputs
+
+
+def test_a_shift_moves_the_ink_as_far_as_it_was_told(digit):
+    before, after = centres(digit), centres(augmented(digit, shift=0.1))
+    moved = np.abs(np.subtract(after, before))
+    assert moved.max() <= 0.1 * SIDE + 1e-3
+    assert moved.max() > 0.05 * SIDE
+
+
+def test_a_rotation_keeps_the_middle_and_the_amount_of_ink(digit):
+    turned = augmented(digit, rotation=20)
+    np.testing.assert_allclose(turned.sum(axis=(1, 2)), digit.sum(axis=(1, 2)), rtol=0.05)
+
+
+def test_a_scale_changes_the_amount_of_ink_by_its_square(digit):
+    ratio = augmented(digit, scale=0.2).sum(axis=(1, 2)) / digit.sum(axis=(1, 2))
+    assert 0.8**2 - 0.05 < ratio.min() < 0.8
+    assert 1.2 < ratio.max() < 1.2**2 + 0.05
+
+
+def test_thickness_thins_some_strokes_and_thickens_others(digit):
+    ratio = augmented(digit, thickness=0.5).sum(axis=(1, 2)) / digit.sum(axis=(1, 2))
+    assert ratio.min() < 0.9
+    assert ratio.max() > 1.1
+
+
+def test_an_elastic_field_has_the_deviation_it_was_told():
+    ramp = np.tile(np.arange(SIDE, dtype="float32"), (64, SIDE, 1))
+    moved = (augmented(ramp, elastic=0.02) - ramp)[:, 5:-5, 5:-5]
+    assert moved.std() == pytest.approx(0.02 * SIDE, rel=0.25)
+
+
+def test_sampling_between_pixels_is_linear_and_0_outside():
+    image = np.arange(6, dtype="float32").reshape(1, 2, 3)
+    rows = np.array([[[0.0, 0.5, 1.0, 0.0, -3.0]]], "float32")
+    columns = np.array([[[0.0, 1.0, 1.5, 2.5, 1.0]]], "float32")
+    sampled = ops.convert_to_numpy(sample_bilinearly(image, rows, columns))
+    np.testing.assert_allclose(sampled, [[[0, 2.5, 4.5, 1.0, 0]]])
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "message"),
+    [
+        ("shift", 1.0, "augmentation.shift must be at least 0 and below 1"),
+        ("rotation", 181, "augmentation.rotation must be from 0 to 180"),
+        ("thickness", float("nan"), "augmentation.thickness must be from 0 to 1"),
+        ("elastic", -0.1, "augmentation.elastic must be at least 0"),
+    ],
+)
+def test_a_knob_out_of_range_is_refused(knob, value, message):
+    with pytest.raises(ValueError, match=message):
+        AugmentationConfig(**{knob: value})
