@@ -11,6 +11,8 @@ from .data.datasets import Dataset
 
 # The name of the output that a model's targets are compared with.
 ANSWERS = {"classes": "probabilities", "labels": "probabilities", "values": "values"}
+# Of each kind of targets: the score that is read first.
+SCORES = {"classes": "accuracy", "labels": "f1_macro", "values": "r2"}
 TOP_K = 3
 
 

@@ -20,8 +20,8 @@ from .data.datasets import Dataset
 from .data.reports import report_data
 from .data.splits import Splits
 from .errors import RunError
-from .evaluation import ANSWERS, measure, predict_outputs
-from .figures import draw_figures
+from .evaluation import ANSWERS, SCORES, measure, predict_outputs
+from .figures import draw_figures, draw_training_sizes
 from .fitting import Fitted
 from .reporting import write_report
 
@@ -145,8 +145,16 @@ def begin_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits)
     return Run(folder, config, splits, data, {})
 
 
-def finish_run(run: Run, dataset: Dataset, fitted: Fitted) -> Run:
+def finish_run(
+    run: Run, dataset: Dataset, fitted: Fitted, sizes: Sequence[dict[str, float]] = ()
+) -> Run:
     """Write everything about a trained model; the metrics come last and mark the run finished.
+
+    Args:
+        run: as it was begun.
+        dataset: what it was trained on.
+        fitted: the result.
+        sizes: see `app.sizes.scores_by_size`.
 
     Raises:
         RunError: the folder cannot be written. The checkpoint is still there.
@@ -157,6 +165,8 @@ def finish_run(run: Run, dataset: Dataset, fitted: Fitted) -> Run:
         _write_history(folder / "history.csv", fitted.history)
         metrics, test_outputs = _measure(fitted.model, dataset, run.splits)
         draw_figures(folder / "figures", fitted.history, dataset, run.splits.test, test_outputs)
+        if sizes:
+            _write_sizes(folder, sizes, dataset, run.splits, metrics)
         _write_json(folder / ENVIRONMENT, _environment(fitted))
         write_report(folder, run.config, run.data, metrics, _environment(fitted))
         _write_json(folder / METRICS, metrics)
@@ -164,6 +174,20 @@ def finish_run(run: Run, dataset: Dataset, fitted: Fitted) -> Run:
     except OSError as error:
         raise _unwritable(folder, error) from None
     return replace(run, metrics=metrics)
+
+
+def _write_sizes(
+    folder: Path,
+    sizes: Sequence[dict[str, float]],
+    dataset: Dataset,
+    splits: Splits,
+    metrics: dict[str, dict[str, float]],
+) -> None:
+    score = SCORES[dataset.kind_of_targets]
+    whole = {name: metrics[name][score] for name in ("train", "validation")}
+    rows = sorted([*sizes, {"samples": len(splits.train), **whole}], key=lambda r: r["samples"])
+    _write_json(folder / "training_sizes.json", {"score": score, "sizes": rows})
+    draw_training_sizes(rows, score, folder / "figures" / "training_sizes.png")
 
 
 def _measure(

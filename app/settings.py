@@ -94,6 +94,8 @@ class TrainingConfig:
             repeats a run to the last bit; JAX always compiles so.
         steps_per_execution: steps that the device takes before Python is asked again.
         validation: share of the samples outside the test split that is kept for validation.
+        training_shares: shares of the training split to train on besides, each from the start,
+            for a picture of the score against the number of samples.
         optimizer: how weights follow gradients.
 
     Raises:
@@ -111,6 +113,7 @@ class TrainingConfig:
     xla: str = "auto"
     steps_per_execution: int = 1
     validation: float = 0.1
+    training_shares: tuple[float, ...] = ()
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
@@ -132,6 +135,9 @@ class TrainingConfig:
         check_at_least("steps_per_execution", self.steps_per_execution, 1)
         check_above("validation", self.validation, 0)
         check_fraction("validation", self.validation)
+        for share in self.training_shares:
+            check_above("training_shares", share, 0)
+            check_fraction("training_shares", share)
 
     def augment(self, inputs: Any) -> Any:
         """Return what a training step sees of prepared inputs: here, the inputs themselves."""

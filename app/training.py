@@ -27,6 +27,7 @@ from .runs import (
     new_run_folder,
     read_begun_run,
 )
+from .sizes import scores_by_size
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
@@ -109,7 +110,7 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks) -> Run:
     with _interruptible(run.folder):
         log = keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False)
         fitted = fit(run.config, dataset, run.splits, [*callbacks, log], checkpoint)
-        return finish_run(run, dataset, fitted)
+        return finish_run(run, dataset, fitted, scores_by_size(run.config, dataset, run.splits))
 
 
 class Interrupted(KeyboardInterrupt):

@@ -36,27 +36,27 @@ class ModelFacts:
 
     Attributes:
         family: the function that built it.
-        kind_of_targets: `classes`, `labels` or `values`.
         labels: name of each class, label or value, in the order of the answer.
         columns: name of each column of numbers; empty for images.
-        gaps: which of these may have no value.
-        text_columns: name of each column of text.
         metrics: measured on the test split.
         config: the training configuration, by flat key.
         data: the training data: source, SHA-256, samples of each split.
         figures: pictures for the model card.
+        kind_of_targets: `classes`, `labels` or `values`.
+        gaps: which of the columns may have no value.
+        text_columns: name of each column of text.
     """
 
     family: str
-    kind_of_targets: str
     labels: tuple[str, ...]
     columns: tuple[str, ...]
-    gaps: tuple[str, ...]
-    text_columns: tuple[str, ...]
     metrics: dict[str, float]
     config: dict[str, object]
     data: dict[str, object]
     figures: Sequence[Path] = ()
+    kind_of_targets: str = "classes"
+    gaps: tuple[str, ...] = ()
+    text_columns: tuple[str, ...] = ()
 
 
 def export_bundle(

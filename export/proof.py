@@ -31,7 +31,7 @@ Run = Callable[[Inputs], Outputs]
 
 
 def prove(
-    inference: InferenceFunction, folder: Path, samples: Samples, kind_of_targets: str
+    inference: InferenceFunction, folder: Path, samples: Samples, kind_of_targets: str = "classes"
 ) -> Proof:
     """Run every sample through every artifact at several batch sizes, and compare.
 

@@ -136,7 +136,7 @@ def dense_block(x: Any, units: int, config: HiddenConfig, name: str) -> Any:
 
 
 def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments: Any) -> Any:
-    """Apply a convolution that keeps the size of the image, as the layer `name`.
+    """Apply a convolution, padded so that stride alone changes the size, as the layer `name`.
 
     Args:
         x: float `(batch, height, width, channels)`.
@@ -155,7 +155,7 @@ def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments:
     return layer(x)
 
 
-def conv_block(x: Any, filters: int, config: HiddenConfig, name: str) -> Any:
+def conv_block(x: Any, filters: int, config: HiddenConfig, name: str, **arguments: Any) -> Any:
     """Apply a 3x3 convolution, its normalisation and its activation.
 
     Args:
@@ -163,11 +163,13 @@ def conv_block(x: Any, filters: int, config: HiddenConfig, name: str) -> Any:
         filters: channels of the result.
         config: the knobs.
         name: name of the activation, the block's output.
+        arguments: see `convolve`.
 
     Returns:
         float `(batch, height, width, filters)`.
     """
-    x = normalize(convolve(x, filters, config, f"{name}_conv"), config, f"{name}_norm")
+    x = convolve(x, filters, config, f"{name}_conv", **arguments)
+    x = normalize(x, config, f"{name}_norm")
     return activate(x, config.activation, name)
 
 

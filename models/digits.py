@@ -13,7 +13,7 @@ from .ink import Binarise, Denoise, FitInk, InkLevel
 
 IMAGE_SIDE = 28
 VARIANTS = ("mlp", "cnn", "resnet")
-# Of `cnn` and `resnet`: each stage after the first works on half the side.
+# Of `cnn` and `resnet`: 28 pixels can be halved as often.
 MOST_STAGES = 4
 
 
@@ -24,6 +24,8 @@ class DigitNetConfig(HiddenConfig):
     Attributes:
         variant: `mlp` (16x16 ink or no ink, fully connected), `cnn` (28x28, stages of 3x3
             convolutions) or `resnet` (the same with residual blocks: He et al., 2016).
+        stem: channels of a 5x5 convolution of stride 2 before the stages of `cnn`, which makes a
+            step about four times as fast; 0 is none. (`resnet` always has one.)
         filters: channels of each stage of `cnn` and `resnet`; each stage halves the image.
         convolutions: 3x3 convolutions in each stage of `cnn`; one number stands for all.
         depth: layers with weights in the longest way through `resnet`, the features and the head
@@ -38,6 +40,7 @@ class DigitNetConfig(HiddenConfig):
     """
 
     variant: str = "cnn"
+    stem: int = 0
     filters: tuple[int, ...] = (16, 32, 64)
     convolutions: tuple[int, ...] = (1,)
     depth: int = 13
@@ -49,11 +52,15 @@ class DigitNetConfig(HiddenConfig):
         """Check the values."""
         super().__post_init__()
         check_choice("variant", self.variant, VARIANTS)
+        check_at_least("stem", self.stem, 0)
         self.check_widths("filters", self.filters)
-        if len(self.filters) > MOST_STAGES:
+        if self.stem:
+            self.check_widths("stem", (self.stem,))
+        if len(self.filters) + bool(self.stem) > MOST_STAGES:
             raise ValueError(
-                f"filters must name at most {MOST_STAGES} stages, since each halves the "
-                f"{IMAGE_SIDE} pixels of a side. Received: filters={self.filters!r}."
+                f"filters must name at most {MOST_STAGES} stages, or {MOST_STAGES - 1} behind a "
+                f"stem, since each halves the {IMAGE_SIDE} pixels of a side. "
+                f"Received: filters={self.filters!r}, stem={self.stem}."
             )
         check_sizes("convolutions", self.convolutions)
         if len(self.convolutions) not in (1, len(self.filters)):
@@ -100,6 +107,8 @@ def _image(ink: Any) -> Any:
 
 def _cnn_maps(ink: Any, config: DigitNetConfig) -> Any:
     x = _image(ink)
+    if config.stem:
+        x = conv_block(x, config.stem, config, "stem", kernel_size=5, strides=2)
     counts = config.convolutions * (len(config.filters) // len(config.convolutions))
     for stage, (filters, count) in enumerate(zip(config.filters, counts, strict=True), start=1):
         for number in range(1, count + 1):

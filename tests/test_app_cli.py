@@ -114,7 +114,10 @@ def test_verify_fails_with_1_and_says_what(run, bundle, tmp_path):
     ("arguments", "message"),
     [
         (["trian"], "Did you mean 'train'"),
-        (["train"], "Missing argument"),
+        (["train"], "A family must be given"),
+        (["train", "digits", "--resume", "."], "--resume takes its settings from the run"),
+        (["train", "--resume", "none"], "A run must be a folder"),
+        (["train", "features", "--data", "noise.csv"], "A CSV needs the column to predict"),
         (["train", "digit"], "Did you mean 'digits'"),
         (["train", "digits", "--sed", "1"], "No such option"),
         (["train", "digits", "--seed", "-1"], "--seed"),
@@ -123,7 +126,7 @@ def test_verify_fails_with_1_and_says_what(run, bundle, tmp_path):
         (["train", "digits", "--data", "iris"], "takes images"),
         (["train", "digits", "--config", "none.toml"], "none.toml must be readable"),
         (["export", "none"], "A run must be a folder"),
-        (["export", "."], "A run must be finished"),
+        (["export", "."], "A run must have a config.toml"),
         (["verify", "none"], "Received: none, not there"),
         (["predict", "none", "a.png"], "Received: none, not there"),
         (["predict", "BUNDLE", "none.png"], "none.png: No such file"),
@@ -135,6 +138,7 @@ def test_wrong_input_is_one_line_and_status_2(
     arguments, message, run, bundle, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "noise.csv").write_text("a,b\n1,2\n")
     (tmp_path / "noise.png").write_bytes(np.random.default_rng(0).bytes(99))
     before = set(tmp_path.rglob("*"))
     status, output, error = run(*[str(bundle) if a == "BUNDLE" else a for a in arguments])

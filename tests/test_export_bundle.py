@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -13,15 +14,20 @@ import tensorflow as tf
 from onnx import numpy_helper
 
 import models
+from app.config import make_config
 from app.errors import RunError
 from app.exporting import export_run
+from app.training import train
 from export import ExportError, ModelFacts, ProofError, export_bundle, with_edge_cases
 from export.inference import trace_inference
 from export.proof import compare, prove
 from export.samples import choose_golden
-from models.blocks import ACTIVATIONS, NORMALIZATIONS
+from models.activations import ACTIVATIONS
+from models.blocks import NORMALIZATIONS
 from serving import Manifest, Predictor, verify_bundle
 from serving.agreement import TOLERANCE, run_in_batches
+from serving.errors import InputError, ServingError
+from serving.inputs import read_inputs
 
 BATCH_SIZES = (1, 2, 7, 64)
 
@@ -42,7 +48,14 @@ def rows(count=70):
 
 
 @pytest.fixture(
-    params=["digits-mlp", "digits-cnn", "softmax", "features-rows", "features-images"],
+    params=[
+        "digits-mlp",
+        "digits-cnn",
+        "digits-resnet",
+        "softmax",
+        "features-rows",
+        "features-images",
+    ],
     scope="module",
 )
 def family_case(request):
@@ -51,15 +64,19 @@ def family_case(request):
     grey = np.random.default_rng(0).integers(0, 256, (70, 28, 28), np.uint8)
     return {
         "digits-mlp": lambda: (models.digit_net(models.DigitNetConfig(variant="mlp")), grey),
-        "digits-cnn": lambda: (models.digit_net(models.DigitNetConfig(variant="cnn")), grey),
+        "digits-cnn": lambda: (models.digit_net(models.DigitNetConfig(stem=8)), grey),
+        "digits-resnet": lambda: (
+            models.digit_net(models.DigitNetConfig(variant="resnet", filters=(8, 16))),
+            grey,
+        ),
         "softmax": lambda: (models.softmax_classifier(models.SoftmaxClassifierConfig()), rows()),
         "features-rows": lambda: (
-            models.feature_extractor(models.FeatureExtractorConfig()),
+            models.feature_extractor(models.FeatureExtractorConfig(num_outputs=3)),
             rows(),
         ),
         "features-images": lambda: (
             models.feature_extractor(
-                models.FeatureExtractorConfig(input_shape=(28, 28), num_classes=10)
+                models.FeatureExtractorConfig(image_shape=(28, 28), num_outputs=10)
             ),
             grey,
         ),
@@ -117,9 +134,117 @@ def test_every_family_agrees_in_every_format_at_every_batch_size(
     ids=lambda knob: next(iter(knob.values())),
 )
 def test_every_knob_converts(knob, tmp_path):
-    model = models.feature_extractor(models.FeatureExtractorConfig(hidden=(8, 8), **knob))
+    config = models.FeatureExtractorConfig(hidden=(16, 16), groups=2, num_outputs=3, **knob)
+    model = models.feature_extractor(config)
     bundle = export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, "knob")
     assert all(check.passed for check in verify_bundle(bundle))
+
+
+@pytest.mark.parametrize("normalization", ["layer", "instance", "group"])
+def test_every_norm_of_convolutions_converts(normalization, images, tmp_path):
+    config = models.DigitNetConfig(
+        filters=(8, 16),
+        hidden=(16,),
+        normalization=normalization,
+        groups=2,
+        activation="prelu",
+    )
+    samples = with_edge_cases(images, "drawn")
+    labels = tuple("0123456789")
+    bundle = export_bundle(models.digit_net(config), facts(labels, ()), samples, tmp_path, "norm")
+    assert all(check.passed for check in verify_bundle(bundle))
+
+
+@pytest.fixture(scope="module")
+def raw_bundle(tmp_path_factory):
+    """A bundle of a model that takes raw rows, with gaps and texts, and its run."""
+    random = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("raw")
+    lines = [
+        f"{'' if random.random() < 0.2 else round(x, 3)},{random.choice(['red', 'blue', ''])},"
+        f"{round(y, 3)},{'yes' if x + y > 0 else 'no'}"
+        for x, y in random.normal(size=(200, 2)).tolist()
+    ]
+    (folder / "raw.csv").write_text("size,colour,weight,kind\n" + "\n".join(lines) + "\n")
+    settings = {"target": "kind", "epochs": 3, "hidden": [8]}
+    config = make_config("features", settings, data=str(folder / "raw.csv"))
+    run = train(config, folder / "runs")
+    return export_run(run.folder, folder / "dist", "raw"), folder / "raw.csv"
+
+
+def test_an_exported_model_takes_raw_rows(raw_bundle):
+    bundle, table = raw_bundle
+    assert all(check.passed for check in verify_bundle(bundle))
+    predictor = Predictor.load(bundle)
+    assert (predictor.manifest.gaps, predictor.manifest.text_columns) == (("size",), ("colour",))
+    inputs, names = read_inputs([table], predictor.manifest)
+    assert np.isnan(inputs["inputs"]).any()
+    assert set(inputs["texts"].ravel()) == {"red", "blue", ""}
+    prediction = predictor.predict(inputs)
+    assert len(prediction.labels) == len(names) == 200
+    loaded = tf.saved_model.load(str(bundle)).signatures["serving_default"]
+    answers = loaded(**{name: tf.constant(array) for name, array in inputs.items()})
+    np.testing.assert_allclose(
+        prediction.probabilities, answers["probabilities"].numpy(), atol=1e-5
+    )
+
+
+def test_an_unknown_text_and_a_gap_change_the_answer_alike_everywhere(raw_bundle):
+    predictor = Predictor.load(raw_bundle[0])
+    numbers = np.zeros((3, 2), "float32")
+    numbers[2, 0] = np.nan
+    texts = np.array([["red"], ["never seen"], ["red"]], object)
+    answers = predictor.predict({"inputs": numbers, "texts": texts}).probabilities
+    assert np.abs(answers[0] - answers[1]).max() > 1e-4
+    assert np.abs(answers[0] - answers[2]).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"texts": None}, "Inputs must be inputs, texts. Received: inputs"),
+        ({"texts": np.array([["red"]], object)}, r"same number of samples. Received: \[1, 2\]"),
+        ({"texts": np.array([["a"], [None]], object)}, "texts must hold strings.*Received: None"),
+        ({"texts": np.zeros((2, 1))}, "texts must be a numpy array of string.*np.asarray"),
+        (
+            {"inputs": np.full((2, 2), np.nan, "float32")},
+            r"must be finite. Received: nan at .0, 1.",
+        ),
+        (
+            {"inputs": np.full((2, 2), np.inf, "float32")},
+            r"must be finite. Received: inf at .0, 0.",
+        ),
+        ({"inputs": np.zeros((2, 3), "float32")}, r"inputs must have shape \(batch, 2\)"),
+    ],
+)
+def test_raw_rows_that_do_not_fit_are_refused(change, message, raw_bundle):
+    inputs = {"inputs": np.zeros((2, 2), "float32"), "texts": np.array([["red"], ["blue"]])}
+    given = {k: v for k, v in {**inputs, **change}.items() if v is not None}
+    with pytest.raises(InputError, match=message):
+        Predictor.load(raw_bundle[0]).predict(given)
+
+
+@pytest.mark.parametrize("head", ["sigmoid", "linear"])
+def test_heads_of_labels_and_values_are_exported(head, tmp_path):
+    config = models.FeatureExtractorConfig(
+        hidden=(8,), head=head, many_labels=head == "sigmoid", num_outputs=3
+    )
+    kind = "labels" if head == "sigmoid" else "values"
+    known = replace(facts(), kind_of_targets=kind)
+    samples = with_edge_cases(rows(), "drawn")
+    bundle = export_bundle(models.feature_extractor(config), known, samples, tmp_path, "own")
+    assert all(check.passed for check in verify_bundle(bundle))
+    prediction = Predictor.load(bundle).predict(rows())
+    if head == "linear":
+        assert prediction.values.shape == (70, 3)
+        with pytest.raises(ServingError, match="must be asked for values. Received: probabilities"):
+            prediction.labels  # noqa: B018
+    else:
+        expected = [
+            tuple(name for name, p in zip("abc", row, strict=True) if p >= 0.5)
+            for row in prediction.probabilities
+        ]
+        assert prediction.labels == expected
 
 
 def test_a_bundle_holds_what_the_design_says(bundle):
@@ -131,7 +256,10 @@ def test_a_bundle_holds_what_the_design_says(bundle):
         "1/README.md",
         "1/SHA256SUMS",
         "1/figures/confusion_matrix.png",
+        "1/figures/features_projection.png",
         "1/figures/learning_curves.png",
+        "1/figures/mistakes.png",
+        "1/figures/reliability_diagram.png",
         "1/fingerprint.pb",
         "1/manifest.json",
         "1/model.onnx",
@@ -332,7 +460,9 @@ def test_a_name_that_cannot_name_a_folder_is_refused(name, tmp_path):
 
 def test_a_model_of_another_form_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    with pytest.raises(ExportError, match="one input and a dict of named outputs"):
+    with pytest.raises(
+        ExportError, match="one input or a dict of them, and a dict of named outputs"
+    ):
         export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, "list")
 
 

@@ -1,7 +1,6 @@
 """The predictor: its answers, its errors, its loading."""
 
 import contextlib
-import json
 import shutil
 import threading
 
@@ -13,7 +12,6 @@ from hypothesis.extra.numpy import array_dtypes, array_shapes, arrays
 
 from serving import InputError, ManifestError, Predictor, ServingError
 from serving.bundle import find_version, read_checksums, version_numbers
-from serving.manifest import Manifest
 from serving.session import open_session
 
 
@@ -215,14 +213,6 @@ def test_a_broken_list_of_checksums_is_refused(text, own_bundle):
 def test_bytes_that_are_no_model_are_refused(content, message):
     with pytest.raises(ManifestError, match=message):
         open_session(content)
-
-
-def test_a_model_of_two_inputs_is_refused(bundle):
-    text = json.loads((bundle / "manifest.json").read_text())
-    text["inputs"] = text["inputs"] * 2
-    manifest = Manifest.from_json(json.dumps(text).encode())
-    with pytest.raises(ManifestError, match="must have one input. Received: image, image"):
-        Predictor(manifest, None)
 
 
 def test_a_manifest_that_belongs_to_another_graph_is_refused(own_bundle, row_bundle):

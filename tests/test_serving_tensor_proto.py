@@ -67,7 +67,7 @@ def test_dims_may_be_packed():
 @pytest.mark.parametrize(
     ("message", "error"),
     [
-        (b"", "numeric type. Received: data_type=0"),
+        (b"", "numbers or strings. Received: data_type=0"),
         (b"\x10\x01\x08\x02", r"float32 \(2,\) must have 8 bytes of raw_data. Received: 0"),
         (b"\x10\x01\x08\x00", r"must have elements .*Received: shape=\(0,\)"),
         (b"\x10\x02\x4a\x01a" + b"\x08\x01" * 65, "at most 8 axes"),
@@ -82,7 +82,16 @@ def test_what_is_no_tensor_is_refused(message, error):
         read_tensor(message)
 
 
-def test_strings_are_no_numbers():
+def test_strings_are_read():
+    texts = np.array([["a", ""], ["ü", "long"]], object)
+    name, array = read_tensor(numpy_helper.from_array(texts, "x").SerializeToString())
+    assert (name, array.tolist()) == ("x", texts.tolist())
+
+
+@pytest.mark.parametrize("shape", [[3], [0], [1] * 9])
+def test_strings_that_do_not_fill_their_shape_are_refused(shape):
     tensor = onnx.helper.make_tensor("x", onnx.TensorProto.STRING, [1], [b"a"])
-    with pytest.raises(ManifestError, match="data_type=8"):
+    del tensor.dims[:]
+    tensor.dims.extend(shape)
+    with pytest.raises(ManifestError, match="strings must have elements that fill its shape"):
         read_tensor(tensor.SerializeToString())

@@ -1,0 +1,59 @@
+"""The training pipeline against the step that it feeds.
+
+    HORNBILL_DATA=… python -m benchmarks.pipeline
+
+Examples/s of the pipeline into a step that does nothing, examples/s of the default `cnn`, and the
+share of its steps' time that it waits. Without HORNBILL_DATA, on digits8x8.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from app.config import make_config
+from app.data.pipelines import TrainingPipeline, seed_everything
+from app.data.sources import bare_source, load_dataset
+from app.data.splits import split_dataset
+from app.fitting import fit
+from benchmarks.results import write_results
+
+BATCH_SIZE = 128
+EPOCHS = 3
+
+
+def pipeline_rate(count: int) -> float:
+    """Return the examples/s of batches of prepared ink that nobody does anything with."""
+    seed_everything(0)
+    arrays = [np.zeros((count, 28, 28), np.float32), np.zeros((count, 10), np.float32)]
+    pipeline = TrainingPipeline(arrays, np.arange(count), BATCH_SIZE, seed=0)
+    start = time.perf_counter()
+    for pipeline.epoch in range(EPOCHS):
+        for _ in pipeline.batches:
+            pass
+    return EPOCHS * count / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measure both, one after the other."""
+    folder = os.environ.get("HORNBILL_DATA")
+    source = str(Path(folder) / "mnist.npz") if folder else "digits8x8"
+    dataset = load_dataset(source)
+    splits = split_dataset(dataset, seed=0)
+    config = make_config("digits", {"epochs": 1, "batch_size": BATCH_SIZE}, data=source)
+    fitted = fit(config, dataset, splits)
+    rate = pipeline_rate(len(splits.train))
+    row = {
+        "what": bare_source(source),
+        "pipeline_examples_per_s": round(rate),
+        "cnn_examples_per_s": round(fitted.examples_per_s),
+        "times": round(rate / fitted.examples_per_s, 2),
+        "wait_share": round(fitted.wait_share, 5),
+    }
+    print(row)
+    write_results("pipeline", [row])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Seconds of training to 99.0 % and 99.5 % test accuracy on MNIST, against Keras' own example.
+
+    HORNBILL_DATA=… python -m benchmarks.time_to_accuracy
+
+Theirs: the two-convolution example of keras.io (32 and 64 filters of 3x3, dropout 0.5, batch 128,
+Adam), `fit` on arrays, an epoch at a time, until the test accuracy is there or its 15 epochs are
+over; tests are not timed. Ours: whole runs of the recipes mnist_990 and mnist_995, preparation and
+validation included, whose test accuracy must be there at the end. Both take turns in one process.
+"""
+
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.config import combine_settings
+from app.data.datasets import Dataset
+from app.data.sources import load_dataset
+from app.data.splits import split_dataset
+from app.evaluation import predict_outputs
+from app.fitting import fit
+from benchmarks.recipes import RECIPES
+from benchmarks.results import write_results
+
+GOALS = {0.990: "mnist_990", 0.995: "mnist_995"}
+SEEDS = 3
+THEIR_EPOCHS = 15
+
+
+def keras_example() -> keras.Model:
+    """Return the model of keras.io/examples/vision/mnist_convnet, compiled as it is there."""
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Conv2D(32, 3, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Conv2D(64, 3, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def their_seconds(dataset: Dataset, seed: int) -> dict[float, tuple[float, bool]]:
+    """Return for each goal the seconds of training, and whether it was reached."""
+    keras.utils.set_random_seed(seed)
+    images = dataset.inputs[:].astype("float32")[..., np.newaxis] / 255
+    one_hot = np.eye(10, dtype="float32")[dataset.targets]
+    split = dataset.test_start
+    model = keras_example()
+    seconds, found = 0.0, {}
+    for _ in range(THEIR_EPOCHS):
+        start = time.perf_counter()
+        model.fit(images[:split], one_hot[:split], 128, epochs=1, validation_split=0.1, verbose=0)
+        seconds += time.perf_counter() - start
+        accuracy = model.evaluate(images[split:], one_hot[split:], 500, verbose=0)[1]
+        for goal in GOALS:
+            if accuracy >= goal and goal not in found:
+                found[goal] = (seconds, True)
+        if len(found) == len(GOALS):
+            break
+    return {goal: found.get(goal, (seconds, False)) for goal in GOALS}
+
+
+def our_seconds(dataset: Dataset, recipe: str, seed: int) -> tuple[float, float]:
+    """Return the seconds from the raw images to the trained model, and its test accuracy."""
+    config = combine_settings("digits", RECIPES / f"{recipe}.toml", seed=seed)
+    splits = split_dataset(dataset, seed, config.training.validation)
+    start = time.perf_counter()
+    model = fit(config, dataset, splits).model
+    seconds = time.perf_counter() - start
+    probabilities = predict_outputs(model, dataset, splits.test)["probabilities"]
+    return seconds, float((probabilities.argmax(axis=1) == dataset.targets[splits.test]).mean())
+
+
+def main() -> None:
+    """Take turns, and keep the seconds."""
+    dataset = load_dataset(str(Path(os.environ["HORNBILL_DATA"]) / "mnist.npz"))
+    ours: dict[float, list[tuple[float, float]]] = {goal: [] for goal in GOALS}
+    theirs: dict[float, list[tuple[float, bool]]] = {goal: [] for goal in GOALS}
+    for seed in range(SEEDS):
+        for goal, recipe in GOALS.items():
+            ours[goal].append(our_seconds(dataset, recipe, seed))
+            print(f"seed {seed}, {goal:.1%}: ours {ours[goal][-1]}", flush=True)
+        for goal, result in their_seconds(dataset, seed).items():
+            theirs[goal].append(result)
+            print(f"seed {seed}, {goal:.1%}: theirs {result}", flush=True)
+    write_results("time_to_accuracy", [_row(goal, ours[goal], theirs[goal]) for goal in GOALS])
+
+
+def _row(
+    goal: float, ours: list[tuple[float, float]], theirs: list[tuple[float, bool]]
+) -> dict[str, Any]:
+    our_mean = statistics.mean(seconds for seconds, _ in ours)
+    their_mean = statistics.mean(seconds for seconds, _ in theirs)
+    return {
+        "what": f"mnist-{goal:.1%}",
+        "goal": goal,
+        "our_seconds": [round(seconds, 1) for seconds, _ in ours],
+        "our_accuracies": [accuracy for _, accuracy in ours],
+        "their_seconds": [round(seconds, 1) for seconds, _ in theirs],
+        "they_reached_it": [reached for _, reached in theirs],
+        "times_sooner": round(their_mean / our_mean, 2),
+    }
+
+
+if __name__ == "__main__":
+    main()
