@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -89,16 +89,19 @@ def train(
     from app.config import combine_settings, parse_settings
 
     callbacks = [] if quiet or as_json else [_training_progress()]
-    if resume is not None:
-        from app.training import resume as resume_run
+    try:
+        if resume is not None:
+            from app.training import resume as resume_run
 
-        run = resume_run(resume, callbacks)
-    else:
-        merged = {**parse_settings(settings or []), **given}
-        run_config = combine_settings(family, config, merged, data, seed)
-        from app.training import train as train_run
+            run = resume_run(resume, callbacks)
+        else:
+            merged = {**parse_settings(settings or []), **given}
+            run_config = combine_settings(family, config, merged, data, seed)
+            from app.training import train as train_run
 
-        run = train_run(run_config, output, callbacks)
+            run = train_run(run_config, output, callbacks)
+    except KeyboardInterrupt as error:  # here, since typer would drop what it says
+        _fail(f"Interrupted. {error}".strip(), 130)
     if as_json:
         _print_json({"run": str(run.folder), "metrics": run.metrics})
     elif not quiet:
@@ -247,8 +250,8 @@ def main(arguments: list[str] | None = None) -> None:
             "Install it with: pip install 'hornbill[train]'.",
             2,
         )
-    except (KeyboardInterrupt, typer.Abort) as error:
-        _fail(f"Interrupted. {error}".strip(), 130)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Interrupted.", 130)
 
 
 # Typer's copy of click, or click itself: which one depends on Typer's release.
@@ -263,7 +266,7 @@ def _is_ours(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] in ("app", "export", "serving")
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     if message:  # none when the help was shown
         typer.echo(f"hornbill: {_printable(message)}", err=True)
     sys.exit(status)

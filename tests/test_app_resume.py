@@ -122,18 +122,24 @@ def test_a_run_trains_in_a_thread_of_its_own(tmp_path):
     assert runs[0].is_finished
 
 
-def test_a_run_that_was_killed_goes_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_was_stopped_can_be_resumed(number, tmp_path):
     code = "import sys; from app.cli import main; main(sys.argv[1:])"
     options = ["--quiet", "--output", str(tmp_path), "--set", "epochs=3000"]
     command = [sys.executable, "-c", code, "train", "softmax", *options]
-    with subprocess.Popen(command, cwd=Path(__file__).parent.parent) as process:
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
         for _ in range(600):
             checkpoints = list(tmp_path.rglob(CHECKPOINT))
             if checkpoints:
                 break
             time.sleep(0.1)
-        process.kill()
+        process.send_signal(number)
+        error = process.stderr.read()
     (checkpoint,) = checkpoints
+    if number == signal.SIGTERM:
+        assert process.returncode == 130
+        assert error.endswith(f"Go on with: hornbill train --resume {checkpoint.parent}\n")
     config = checkpoint.parent / "config.toml"
     with pytest.raises(RunError, match="must be finished.*Go on with hornbill train --resume"):
         read_run(checkpoint.parent)

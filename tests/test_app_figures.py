@@ -1,0 +1,161 @@
+"""Pictures and the report: what is drawn for which targets, and that it can be read."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.config import make_config
+from app.data.datasets import Dataset
+from app.figures import draw_figures, draw_training_sizes
+from app.reporting import write_report
+
+ODD = ("$a_b$", "<script>alert(1)</script>", "_hidden", "数字", "a very long name " * 5)
+HISTORY = [
+    {"epoch": n, "loss": 1 / n, "accuracy": n / 9, "val_loss": 2 / n, "val_accuracy": n / 10}
+    for n in (1, 2, 3)
+]
+random = np.random.default_rng(0)
+
+
+def dataset(kind="classes", labels=tuple("abc"), samples=60, images=False):
+    shape = (samples, 28, 28) if images else (samples, 4)
+    targets = {
+        "classes": lambda: np.arange(samples) % len(labels),
+        "labels": lambda: random.integers(0, 2, (samples, len(labels))).astype("float32"),
+        "values": lambda: random.normal(size=(samples, len(labels))).astype("float32"),
+    }[kind]()
+    return Dataset(
+        source="drawn",
+        inputs=random.integers(0, 256, shape).astype("uint8" if images else "float32"),
+        targets=targets,
+        kind_of_targets=kind,
+        labels=labels,
+        columns=() if images else tuple("wxyz"),
+    )
+
+
+def outputs(data, test):
+    answer = random.uniform(size=(len(test), len(data.labels))).astype("float32")
+    if data.kind_of_targets == "classes":
+        answer /= answer.sum(axis=1, keepdims=True)
+    name = "values" if data.kind_of_targets == "values" else "probabilities"
+    return {name: answer, "features": random.normal(size=(len(test), 5)).astype("float32")}
+
+
+def drawn(folder, data, history=HISTORY, answers=None, step=1):
+    test = np.arange(0, len(data.targets) // 2, step)
+    draw_figures(folder / "figures", history, data, test, answers or outputs(data, test))
+    paths = sorted((folder / "figures").iterdir())
+    for path in paths:
+        with Image.open(path) as image:
+            assert min(image.size) > 200, path
+            assert len(image.convert("RGB").getcolors(10**7)) > 10, path
+    return {path.stem for path in paths}
+
+
+COMMON = {"learning_curves", "features_projection"}
+CLASSES = COMMON | {"confusion_matrix", "reliability_diagram"}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (dataset(), CLASSES),
+        (dataset(labels=("no", "yes")), CLASSES | {"roc"}),
+        (dataset(images=True), CLASSES | {"mistakes"}),
+        (dataset("labels"), COMMON | {"roc"}),
+        (dataset("labels", tuple(map(str, range(14)))), COMMON | {"roc"}),
+        (dataset("values"), COMMON | {"predicted_and_true"}),
+        (dataset("values", ("one",)), COMMON | {"predicted_and_true"}),
+        (dataset(labels=tuple(f"class {n}" for n in range(40)), samples=200), CLASSES),
+    ],
+    ids=["classes", "two", "images", "labels", "14 labels", "values", "one value", "40 classes"],
+)
+def test_the_pictures_suit_the_targets(data, expected, tmp_path):
+    assert drawn(tmp_path, data) == expected
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels", "values"])
+def test_names_may_be_odd(kind, tmp_path):
+    assert "learning_curves" in drawn(tmp_path, dataset(kind, ODD))
+
+
+def test_without_mistakes_there_is_no_sheet_of_them(tmp_path):
+    data = dataset(images=True)
+    test = np.arange(30)
+    sure = np.eye(3, dtype="float32")[data.targets[test]]
+    assert drawn(tmp_path, data, answers={"probabilities": sure}) == CLASSES - {
+        "features_projection"
+    }
+
+
+def test_a_single_epoch_is_drawn(tmp_path):
+    assert "learning_curves" in drawn(tmp_path, dataset(), HISTORY[:1])
+
+
+def test_a_class_may_be_absent_from_the_test_split(tmp_path):
+    data = dataset(labels=("a", "b"))  # every second sample is of the first
+    assert drawn(tmp_path, data, step=2) == CLASSES
+
+
+def test_scores_by_size_are_drawn(tmp_path):
+    rows = [{"samples": 10 * n, "train": 1.0, "validation": n / 4} for n in (1, 2, 3)]
+    draw_training_sizes(rows, "accuracy", tmp_path / "sizes.png")
+    assert (tmp_path / "sizes.png").stat().st_size > 1000
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses, self.alternatives = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        self.alternatives += [value for name, value in attrs if name == "alt"]
+
+
+def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
+    data = dataset(labels=ODD, samples=100)
+    names = drawn(tmp_path, data)
+    counts = {split: dict.fromkeys(ODD, 1) for split in ("train", "test")}
+    facts = {
+        "sha256": "0" * 64,
+        "targets": "classes",
+        "labels": list(ODD),
+        "samples": {"train": 70, "test": 30},
+        "counts": counts,
+        "missing": {"x": 3},
+        "duplicates": {"test": 2},
+        "skipped": ["<b>broken.png"],
+    }
+    environment = {
+        "finished": "today",
+        "epochs": 3,
+        "seconds": 2.0,
+        "parameters": 1234,
+        "examples_per_s": 10.0,
+        "wait_share": 0.01,
+        "device": "cpu:0",
+        "precision": "float32",
+        "xla": False,
+        "backend": "tensorflow",
+        "versions": {"keras": "3"},
+    }
+    metrics = {"train": {"accuracy": 0.5}, "test": {"accuracy": 0.25}}
+    config = make_config("features", data="/secret/folder/drawn.csv")
+    write_report(tmp_path, config, facts, metrics, environment)
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    assert "script" not in page.tags
+    assert "b" in page.tags  # of our captions
+    assert "<b>broken.png" not in text
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert len(page.addresses) == len(page.alternatives) == len(names)
+    assert not re.search(r"https?://", text)
+    assert "/secret" not in text
+    assert "0.2500" in text
