@@ -16,6 +16,14 @@ SCORES = {"classes": "accuracy", "labels": "f1_macro", "values": "r2"}
 TOP_K = 3
 
 
+def predict_answers(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
+    """Return the probabilities or values for the samples at `indices`, `(samples, outputs)`."""
+    name = ANSWERS[dataset.kind_of_targets]
+    answering = keras.Model(model.input, {name: model.output[name]})
+    answers: np.ndarray = predict_outputs(answering, dataset, indices)[name]
+    return answers
+
+
 def predict_outputs(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> dict[str, Any]:
     """Return every output of the model for the samples at `indices`, float32 `(samples, …)`."""
     parts = [

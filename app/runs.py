@@ -20,7 +20,7 @@ from .data.datasets import Dataset
 from .data.reports import report_data
 from .data.splits import Splits
 from .errors import RunError
-from .evaluation import ANSWERS, SCORES, measure, predict_outputs
+from .evaluation import ANSWERS, SCORES, measure, predict_answers, predict_outputs
 from .figures import draw_figures, draw_training_sizes
 from .fitting import Fitted
 from .reporting import write_report
@@ -193,12 +193,14 @@ def _write_sizes(
 def _measure(
     model: keras.Model, dataset: Dataset, splits: Splits
 ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
-    """Return the metrics of each split, and the outputs for the last, the test split."""
-    metrics, outputs = {}, {}
-    for name, indices in vars(splits).items():
-        outputs = predict_outputs(model, dataset, indices)
-        answers = outputs[ANSWERS[dataset.kind_of_targets]]
-        metrics[name] = measure(dataset.kind_of_targets, dataset.targets[indices], answers)
+    """Return the metrics of each split, and every output for the test split."""
+    kind = dataset.kind_of_targets
+    metrics = {}
+    for name, indices in (("train", splits.train), ("validation", splits.validation)):
+        answers = predict_answers(model, dataset, indices)
+        metrics[name] = measure(kind, dataset.targets[indices], answers)
+    outputs = predict_outputs(model, dataset, splits.test)
+    metrics["test"] = measure(kind, dataset.targets[splits.test], outputs[ANSWERS[kind]])
     return metrics, outputs
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from .config import RunConfig
 from .data.datasets import Dataset
 from .data.splits import Splits
-from .evaluation import ANSWERS, SCORES, measure, predict_outputs
+from .evaluation import SCORES, measure, predict_answers
 from .fitting import fit
 
 
@@ -41,6 +41,6 @@ def _scores(model: keras.Model, dataset: Dataset, splits: Splits) -> dict[str, f
     kind = dataset.kind_of_targets
     scores = {}
     for name, indices in (("train", splits.train), ("validation", splits.validation)):
-        answers = predict_outputs(model, dataset, indices)[ANSWERS[kind]]
+        answers = predict_answers(model, dataset, indices)
         scores[name] = measure(kind, dataset.targets[indices], answers)[SCORES[kind]]
     return scores

@@ -11,7 +11,15 @@ from benchmarks.results import FOLDER
 
 def figures_table() -> str:
     """Return a Markdown table of every figure asked for, what was measured, and by what."""
-    rows = [*_accuracy_rows(), *_overhead_rows(), *_cold_start_rows()]
+    rows = [
+        *_accuracy_rows(),
+        *_elsewhere_rows(),
+        *_time_rows(),
+        *_pipeline_rows(),
+        *_streaming_rows(),
+        *_overhead_rows(),
+        *_cold_start_rows(),
+    ]
     lines = ["| what | asked for | measured | command |", "|---|---|---|---|"]
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows]) + "\n"
 
@@ -24,20 +32,80 @@ def machine_line() -> str:
 
 
 def _read(name: str) -> Any:
-    return json.loads((FOLDER / f"{name}.json").read_text())
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {"results": []}
 
 
 def _accuracy_rows() -> list[tuple[str, ...]]:
     command = "`python -m benchmarks.accuracy`"
     return [
         (
-            f"{row['what']}, test accuracy, mean of {len(row['accuracies'])} "
-            + ("folds" if row["what"].startswith("iris") else "seeds"),
+            f"{row['what']}, test accuracy, mean of {len(row['accuracies'])} " + row["repeated"],
             f"≥ {row['asked']:.1%}",
             f"{row['mean_accuracy']:.2%}",
             command,
         )
         for row in _read("accuracy")["results"]
+    ]
+
+
+def _elsewhere_rows() -> list[tuple[str, ...]]:
+    return [
+        (
+            f"trained on {row['what'].replace(' to ', ', tested on all of ')}, accuracy, "
+            f"mean of {len(row['accuracies'])} seeds",
+            f"≥ {row['asked']:.1%}" if row["asked"] else "no goal",
+            f"{row['mean_accuracy']:.2%}",
+            "`python -m benchmarks.elsewhere`",
+        )
+        for row in _read("elsewhere")["results"]
+    ]
+
+
+def _time_rows() -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for row in _read("time_to_accuracy")["results"]:
+        reached = sum(row["they_reached_it"])
+        more = "" if reached == len(row["they_reached_it"]) else "more than "
+        rows.append(
+            (
+                f"MNIST to {row['goal']:.1%}, times sooner than Keras' example "
+                f"(it reached that in {reached} of {len(row['they_reached_it'])} runs)",
+                "≥ 5",
+                f"{more}{row['times_sooner']:.1f}",
+                "`python -m benchmarks.time_to_accuracy`",
+            )
+        )
+    return rows
+
+
+def _pipeline_rows() -> list[tuple[str, ...]]:
+    (row,) = _read("pipeline")["results"]
+    command = "`python -m benchmarks.pipeline`"
+    return [
+        ("examples/s of the pipeline over those of `cnn`", "≥ 5", f"{row['times']:.1f}", command),
+        (
+            "share of `cnn`'s steps spent waiting for data",
+            "< 5%",
+            f"{row['wait_share']:.1%}",
+            command,
+        ),
+    ]
+
+
+def _streaming_rows() -> list[tuple[str, ...]]:
+    rows = {row["what"]: row for row in _read("streaming")["results"]}
+    if not rows:
+        return []
+    small, large = rows["small"], rows["large"]
+    return [
+        (
+            f"peak memory, CSV of {large['data_mb']:,} MB of numbers over one of "
+            f"{small['data_mb']:,} MB",
+            "no goal",
+            f"+{large['peak_mb'] - small['peak_mb']:,} MB",
+            "`python -m benchmarks.streaming`",
+        )
     ]
 
 

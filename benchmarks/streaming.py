@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.results import write_results
 
-ROWS = {"small": 20_000, "large": 600_000}
-COLUMNS = 60
+ROWS = {"small": 150_000, "large": 450_000}
+COLUMNS = 100
 
 
 def write_table(path: Path, rows: int) -> None:
