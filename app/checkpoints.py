@@ -1,4 +1,4 @@
-"""The checkpoint of a run: one file an epoch, from which training goes on as if never stopped.
+"""The checkpoint of a run: one file from which training goes on as if never stopped.
 
 It holds the variables of model and optimizer, the states of the random generators among them, what
 the callbacks remember, the best weights so far and the history.
@@ -7,6 +7,7 @@ the callbacks remember, the best weights so far and the history.
 import json
 import math
 import os
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,6 +21,8 @@ import numpy as np
 from .compiling import Compilation
 from .errors import RunError
 
+# Epochs of tiny nets take less time than a checkpoint.
+_SECONDS_BETWEEN = 1.0
 # What Keras' callbacks remember between epochs, and set back when training begins.
 _REMEMBERED: dict[type, tuple[str, ...]] = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
@@ -29,7 +32,9 @@ _REMEMBERED: dict[type, tuple[str, ...]] = {
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps the history and the weights worth keeping, and writes all after each epoch.
+    """Keeps the history and the weights worth keeping, and writes all after an epoch.
+
+    It writes after the first epoch, after the last, and in between at most once a second.
 
     It must be the last of the callbacks, behind the one that swaps averaged weights in.
 
@@ -56,6 +61,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.compilation: Compilation | None = None
         self.weights: list[np.ndarray] = []
         self._best = math.inf
+        self._written = -math.inf
         self._others: list[keras.callbacks.Callback] = []
         self._read: dict[str, Any] | None = None
         if path is not None and path.exists():
@@ -88,8 +94,11 @@ class Checkpoint(keras.callbacks.Callback):
             self.weights = self.model.get_weights()
         self._best = min(self._best, loss)
         self.has_ended = bool(self.model.stop_training)
-        if self.path is not None:
+        is_last = self.has_ended or epoch + 1 == self.params["epochs"]
+        is_due = time.monotonic() - self._written > _SECONDS_BETWEEN
+        if self.path is not None and (is_due or is_last):
             _write_checkpoint(self.path, self._arrays(), self._state())
+            self._written = time.monotonic()
 
     def _take_up(self, read: dict[str, Any]) -> None:
         self._read = read

@@ -78,7 +78,11 @@ def train(
 ) -> None:
     """Train a model and write its run folder, or go on with an interrupted run."""
     columns = {"target": target, "categorical": categorical}
-    given = {name: value.split(",") for name, value in columns.items() if value is not None}
+    given = {
+        name: [column.strip() for column in value.split(",")]
+        for name, value in columns.items()
+        if value is not None
+    }
     if resume is not None and (family, data, config, settings, seed, given) != (
         (None, None, None, None, None, {})
     ):

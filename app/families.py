@@ -19,6 +19,7 @@ from models import (
 
 from .data.arrays import chunks
 from .data.datasets import Dataset
+from .data.reports import count_missing
 from .data.splits import Splits
 from .errors import ConfigError, DataError
 from .settings import DigitTrainingConfig, OptimizerConfig, TrainingConfig
@@ -132,13 +133,22 @@ def _check_head(config: ModelConfig, dataset: Dataset) -> None:
 
 
 def _rows(dataset: Dataset, splits: Splits) -> RowsConfig:
-    gaps = np.zeros(len(dataset.columns), bool)
-    for part in chunks(dataset.inputs, splits.train):
-        gaps |= np.isnan(part).any(axis=0)
+    missing = count_missing(dataset)
+    missing_in_training = count_missing(dataset, splits.train)
+    vocabularies = _vocabularies(dataset, splits)
+    has_value = [count < len(splits.train) for count in missing_in_training]
+    names = (*dataset.columns, *dataset.text_columns)
+    for name, is_there in zip(names, [*has_value, *map(bool, vocabularies)], strict=True):
+        if not is_there:
+            raise DataError(
+                f"Each column of {dataset.source} must have a value in the training split. "
+                f"Received: {name!r}, without any. Take the column out."
+            )
     return RowsConfig(
         num_columns=len(dataset.columns),
-        gaps=tuple(np.flatnonzero(gaps).tolist()),
-        vocabularies=_vocabularies(dataset, splits),
+        gaps=tuple(np.flatnonzero(missing).tolist()),
+        indicators=tuple(np.flatnonzero(missing_in_training).tolist()),
+        vocabularies=vocabularies,
     )
 
 

@@ -69,8 +69,9 @@ class OptimizerConfig:
         check_fraction("optimizer.averaging", self.averaging)
         check_choice("optimizer.schedule", self.schedule, SCHEDULES)
         check_fraction("optimizer.warmup", self.warmup)
-        check_range("optimizer.factor", self.factor, 0, 1)
-        check_at_least("optimizer.every", self.every, 1)
+        check_above("optimizer.factor", self.factor, 0)
+        check_fraction("optimizer.factor", self.factor)
+        check_range("optimizer.every", self.every, 1, 1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check_at_least("epochs", self.epochs, 1)
+        check_range("epochs", self.epochs, 1, 1_000_000)
         check_at_least("batch_size", self.batch_size, 1)
         check_choice("loss", self.loss, LOSSES)
         check_fraction("label_smoothing", self.label_smoothing)

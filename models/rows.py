@@ -17,14 +17,17 @@ class RowsConfig:
     Attributes:
         num_columns: columns of numbers.
         gaps: which of them may have no value (NaN), ascending.
-        vocabularies: for each column of text, the texts that are known.
+        indicators: which of the gaps the model is told of, since training has seen some there.
+        vocabularies: for each column of text, the texts that are known; one at least.
 
     Raises:
-        ValueError: there is no column, or `gaps` names one that is not there.
+        ValueError: there is no column, a number names one that is not there, or a column of text
+            has no known text.
     """
 
     num_columns: int = 4
     gaps: tuple[int, ...] = ()
+    indicators: tuple[int, ...] = ()
     vocabularies: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
@@ -34,6 +37,12 @@ class RowsConfig:
             raise ValueError(
                 f"gaps must be below num_columns={self.num_columns}. Received: gaps={self.gaps}."
             )
+        if not set(self.indicators) <= set(self.gaps):
+            raise ValueError(
+                f"indicators must be among gaps={self.gaps}. Received: {self.indicators}."
+            )
+        if not all(self.vocabularies):
+            raise ValueError("vocabularies must hold a text each. Received: an empty one.")
 
     @property
     def prepared_layer(self) -> str:
@@ -48,31 +57,34 @@ class FillGaps(keras.layers.Layer):
     """Puts 0, the mean of a standardised column, where a value is missing, and says where.
 
     Input shape: float32 `(batch, columns)`, NaN where there is no value.
-    Output shape: float32 `(batch, columns + len(gaps))`: the filled columns, then for each column
-        in `gaps` 1 where it had no value, else 0.
+    Output shape: float32 `(batch, columns + len(indicators))`: the filled columns, then for each
+        of `indicators` 1 where the column had no value, else 0.
 
     Args:
-        gaps: the columns that may have no value.
+        indicators: the columns whose gaps are told.
     """
 
-    def __init__(self, gaps: tuple[int, ...], **kwargs: Any) -> None:
+    def __init__(self, indicators: tuple[int, ...], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.gaps = tuple(gaps)
+        self.indicators = tuple(indicators)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the layer."""
-        return {**super().get_config(), "gaps": self.gaps}
+        return {**super().get_config(), "indicators": self.indicators}
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Lay out the choice of columns, which as a matrix product needs no shapes."""
-        self._choice = np.eye(input_shape[1], dtype="float32")[:, self.gaps]
+        self._choice = np.eye(input_shape[1], dtype="float32")[:, self.indicators]
         super().build(input_shape)
 
     def call(self, x: Any) -> Any:
         """Return `x` without NaN, and the indicators."""
         is_missing = ops.isnan(x)
-        indicators = ops.matmul(ops.cast(is_missing, "float32"), self._choice)
-        return ops.concatenate([ops.where(is_missing, 0.0, x), indicators], axis=1)
+        filled = ops.where(is_missing, 0.0, x)
+        if not self.indicators:
+            return filled
+        told = ops.matmul(ops.cast(is_missing, "float32"), self._choice)
+        return ops.concatenate([filled, told], axis=1)
 
 
 def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
@@ -85,7 +97,7 @@ def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
         The model's inputs: `inputs` float32 `(batch, num_columns)`, NaN where `gaps` allows it,
         and if there are vocabularies `texts`, strings `(batch, len(vocabularies))`; in a dict if
         both are there. And the prepared columns, float32 `(batch, width)`: standardised numbers,
-        an indicator for each column with gaps, and for each text a column for each known value,
+        the indicators, and for each text a column for each known value,
         all 0 for an unknown one.
     """
     inputs, parts = {}, []
@@ -93,7 +105,7 @@ def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
         numbers = keras.Input((config.num_columns,), dtype="float32", name="inputs")
         inputs["inputs"] = numbers
         x = keras.layers.Normalization(name="normalize")(numbers)
-        parts.append(FillGaps(config.gaps, name="fill_gaps")(x) if config.gaps else x)
+        parts.append(FillGaps(config.indicators, name="fill_gaps")(x) if config.gaps else x)
     if config.vocabularies:
         texts = keras.Input((len(config.vocabularies),), dtype="string", name="texts")
         inputs["texts"] = texts

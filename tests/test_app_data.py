@@ -97,7 +97,10 @@ def test_images_of_another_size_are_brought_to_28x28(mnist_arrays, tmp_path):
         ({"y_train": np.full(200, -1)}, "labels .* from 0 to 999. Received: -1"),
         ({"x_test": np.zeros((20, 8, 8), "uint8")}, "images of one size"),
         ({"x_test": np.zeros((0, 28, 28), "uint8")}, "x_test .* at least one image"),
-        ({"y_train": np.array([0] * 199 + [1]), "y_test": np.arange(20) % 2}, "enough samples"),
+        (
+            {"y_train": np.array([0] * 199 + [1]), "y_test": np.arange(20) % 2},
+            "enough samples of each class.*200 samples|220 samples",
+        ),
         ({"y_train": np.array([{}] * 200)}, "must be an .npz of plain arrays"),
     ],
 )
@@ -131,6 +134,12 @@ def test_a_file_of_another_kind_is_refused(name, content, message, tmp_path):
 def test_an_unknown_source_is_named_with_a_suggestion():
     with pytest.raises(DataError, match="Received: 'irish'. Did you mean 'iris'"):
         load_dataset("irish")
+
+
+@pytest.mark.parametrize("source", ["", "+", "iris+"])
+def test_a_source_without_a_name_is_refused(source):
+    with pytest.raises(DataError, match="must have a name. Received: "):
+        load_dataset(source)
 
 
 def test_a_missing_file_is_named(tmp_path):

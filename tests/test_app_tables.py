@@ -7,12 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.config import make_config
 from app.data.arrays import DiskArray
 from app.data.reading import ReadingConfig
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import DataError
+from app.exporting import export_run
 from app.families import FAMILIES, fit_to_data
+from app.training import train
+from serving import Predictor
 
 FLOWERS = """size,colour,weight,kind
 1.5,red,10,rose
@@ -76,7 +80,7 @@ def test_a_model_knows_the_gaps_and_the_words_of_the_training_split_alone(tmp_pa
     seen = set(dataset.texts(splits.train).ravel())
     family = FAMILIES["features"]
     rows_config = fit_to_data(family, family.model, dataset, splits).rows
-    assert rows_config.gaps == (0,)
+    assert rows_config.gaps == rows_config.indicators == (0,)
     assert set(rows_config.vocabularies[0]) == seen
 
 
@@ -95,8 +99,8 @@ def test_a_model_knows_the_gaps_and_the_words_of_the_training_split_alone(tmp_pa
         ("x,kind\n1,a\n2,\n", "must have a target. Received: kind='' in line 3"),
         ("x,kind\n1,a\nred,b\n", "of numbers or of text.*x='red' in line 3.*line 2"),
         ("x,kind\nred,a\n2,b\n", "of numbers or of text.*x='2' in line 3.*--categorical x"),
-        ("x,kind\n1,a\ninf,b\n", "Numbers must be finite.*x='inf' in line 3"),
-        ("x,kind\n1,a\n1e39,b\n", "finite in float32.*x='1e39'"),
+        ("x,kind\n1,a\ninf,b\n", "Numbers must be from .*x='inf' in line 3"),
+        ("x,kind\n1,a\n1e39,b\n", "from -1e18 to 1e18.*x='1e39'"),
         ("x,kind\n,a\n,b\n", "must have a value. Received: 'x', without any"),
         ("x,kind\n1,a\n2,a\n", "must have two or more classes. Received: a alone"),
         ('x,kind\n1,"a\n', "must be a CSV file"),
@@ -127,6 +131,33 @@ def test_a_column_of_names_of_samples_is_refused(tmp_path):
 def test_a_target_of_another_kind_is_refused(targets, text, message, tmp_path):
     with pytest.raises(DataError, match=message):
         read(tmp_path, text, "kind,b" if targets == "labels" else "kind", targets)
+
+
+@pytest.mark.parametrize("column", ["x", "word"])
+def test_a_column_without_a_value_in_training_is_refused(column, tmp_path):
+    cells = [f"{n},a,{n % 2}" for n in range(40)]
+    dataset = read(tmp_path, "x,word,kind\n" + "\n".join(cells))
+    splits = split_dataset(dataset, seed=0)
+    for row in splits.train:
+        x, word, kind = cells[row].split(",")
+        cells[row] = f"{'' if column == 'x' else x},{'' if column == 'word' else word},{kind}"
+    dataset = read(tmp_path, "x,word,kind\n" + "\n".join(cells))
+    family = FAMILIES["features"]
+    with pytest.raises(DataError, match=f"value in the training split. Received: '{column}'"):
+        fit_to_data(family, family.model, dataset, splits)
+
+
+def test_a_gap_that_training_never_saw_is_filled(tmp_path):
+    cells = [f"{n},{n % 3},{n % 2}" for n in range(60)]
+    splits = split_dataset(read(tmp_path, "x,y,kind\n" + "\n".join(cells)), seed=0)
+    row = splits.test[0]
+    cells[row] = f",1,{row % 2}"
+    path = tmp_path / "table.csv"
+    path.write_text("x,y,kind\n" + "\n".join(cells))
+    run = train(make_config("softmax", {"target": "kind", "epochs": 1}, data=str(path)), tmp_path)
+    assert np.isfinite(run.metrics["test"]["cross_entropy"])
+    manifest = Predictor.load(export_run(run.folder, tmp_path / "dist")).manifest
+    assert manifest.gaps == ("x",)
 
 
 def test_several_columns_are_no_classes(tmp_path):

@@ -152,12 +152,14 @@ def test_a_linear_head_answers_in_the_units_of_its_targets():
 
 
 def test_rows_with_gaps_and_texts_become_columns():
-    config = models.RowsConfig(num_columns=2, gaps=(1,), vocabularies=(("red", "blue"),))
+    config = models.RowsConfig(
+        num_columns=2, gaps=(0, 1), indicators=(1,), vocabularies=(("red", "blue"),)
+    )
     inputs, columns = prepare_rows(config)
     model = keras.Model(inputs, columns)
-    numbers = ops.convert_to_tensor([[1, np.nan], [2, 3], [4, 5]])
+    numbers = ops.convert_to_tensor([[1, np.nan], [np.nan, 3], [4, 5]])
     texts = ops.convert_to_tensor([["blue"], ["green"], [""]])
-    expected = [[1, 0, 1, 0, 1], [2, 3, 0, 0, 0], [4, 5, 0, 0, 0]]
+    expected = [[1, 0, 1, 0, 1], [0, 3, 0, 0, 0], [4, 5, 0, 0, 0]]
     received = ops.convert_to_numpy(model({"inputs": numbers, "texts": texts}))
     np.testing.assert_allclose(received, expected)
 
@@ -183,6 +185,9 @@ def test_rows_with_gaps_and_texts_become_columns():
         ),
         (models.FeatureExtractorConfig, {"many_labels": True}, "Several labels .* head=sigmoid"),
         (models.RowsConfig, {"gaps": (4,)}, "gaps must be below num_columns=4"),
+        (models.RowsConfig, {"indicators": (1,)}, "indicators must be among gaps"),
+        (models.RowsConfig, {"vocabularies": ((),)}, "must hold a text each"),
+        (models.DigitNetConfig, {"l1": float("inf")}, "l1 must be at least 0"),
         (models.DigitNetConfig, {"activation": "relo"}, "Did you mean 'relu'"),
         (models.DigitNetConfig, {"hidden": ()}, r"hidden must be one or more .*hidden=\(\)"),
         (models.DigitNetConfig, {"filters": (8,) * 5}, "at most 4 stages"),

@@ -36,6 +36,19 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
     }
 
 
+def count_missing(dataset: Dataset, indices: np.ndarray | None = None) -> np.ndarray:
+    """Return how many values each column of numbers lacks, int64 `(columns,)`.
+
+    Args:
+        dataset: of rows.
+        indices: the samples to look at; all if None.
+    """
+    counts = np.zeros(len(dataset.columns), np.int64)
+    for rows in chunks(dataset.inputs, indices):
+        counts += np.isnan(rows).sum(axis=0)
+    return counts
+
+
 def _counts(dataset: Dataset, indices: np.ndarray) -> dict[str, int]:
     targets = dataset.targets[indices]
     if dataset.kind_of_targets == "values":
@@ -50,10 +63,7 @@ def _counts(dataset: Dataset, indices: np.ndarray) -> dict[str, int]:
 def _missing(dataset: Dataset) -> dict[str, int]:
     if dataset.kind == "images":
         return {}
-    counts = np.zeros(len(dataset.columns), int)
-    for rows in chunks(dataset.inputs):
-        counts += np.isnan(rows).sum(axis=0)
-    found = dict(zip(dataset.columns, counts.tolist(), strict=True))
+    found = dict(zip(dataset.columns, count_missing(dataset).tolist(), strict=True))
     if dataset.codes is not None:
         texts = np.zeros(len(dataset.text_columns), int)
         for rows in chunks(dataset.codes):

@@ -41,6 +41,8 @@ def load_dataset(
     """
     reading = reading or ReadingConfig()
     parts = _parts(source)
+    if not all(parts):
+        raise DataError(f"A data source must have a name. Received: {source!r}.")
     if len(parts) > 1:
         return join_datasets(source, [load_dataset(part, reading, targets) for part in parts])
     path = Path(source)
@@ -77,7 +79,7 @@ def bare_source(source: str) -> str:
 
 
 def _parts(source: str) -> list[str]:
-    return [source] if Path(source).exists() else source.split(JOIN)
+    return [source] if source and Path(source).exists() else source.split(JOIN)
 
 
 def _rows(load: Callable[[], Any], kind_of_targets: str = "classes") -> Callable[[str], Dataset]:

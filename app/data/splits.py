@@ -63,6 +63,15 @@ def _require_every_class(dataset: Dataset) -> None:
             )
 
 
+def _rarest(dataset: Dataset) -> str:
+    total = f"{len(dataset.targets):,} samples"
+    if dataset.kind_of_targets != "classes":
+        return total
+    counts = np.bincount(dataset.targets, minlength=len(dataset.labels))
+    rarest = int(counts.argmin())
+    return f"{total}, {counts[rarest]:,} of them of the class {dataset.labels[rarest]!r}"
+
+
 def _split(
     dataset: Dataset, indices: np.ndarray, share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +80,9 @@ def _split(
         first, second = train_test_split(
             indices, test_size=share, stratify=classes, random_state=seed
         )
-    except ValueError as error:
+    except ValueError:  # whose message speaks of arrays that nobody here knows
         raise DataError(
-            f"{dataset.source} must have enough samples of each class to split. Received: {error}"
+            f"{dataset.source} must have enough samples of each class for a training, a "
+            f"validation and a test split. Received: {_rarest(dataset)}."
         ) from None
     return np.sort(first), np.sort(second)

@@ -23,7 +23,8 @@ from .reading import ReadingConfig
 
 # More texts than this are names of samples rather than of kinds of samples.
 MOST_TEXTS = 1000
-_LARGEST = float(np.finfo(np.float32).max)
+# The variance of larger numbers is no float32.
+_LARGEST = 1e18
 _TRUTH = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 
@@ -158,7 +159,7 @@ def _learn_cell(path: Path, line: int, column: _Column, cell: str) -> None:
         )
     if not column.is_text and not abs(number or 0.0) <= _LARGEST:
         raise DataError(
-            f"Numbers must be finite in float32. Received: {column.name}={cell!r} in line {line} "
+            f"Numbers must be from -1e18 to 1e18. Received: {column.name}={cell!r} in line {line} "
             f"of {path}."
         )
     if column.is_text:
