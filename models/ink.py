@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from .checks import check_choice
+from .precision import Float32Layer
 
 # In grey levels: the noise of a blank scan is not stretched into strokes.
 MINIMUM_CONTRAST = 16.0
@@ -25,7 +26,7 @@ BINARISING_SLOPE = 8.0
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
-class InkLevel(keras.layers.Layer):
+class InkLevel(Float32Layer):
     """Turns an image of either polarity and any contrast into ink: 0 is paper, 1 the darkest ink.
 
     There is more paper than ink, and the border is paper first of all: where the mean of the
@@ -60,7 +61,7 @@ class InkLevel(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
-class Denoise(keras.layers.Layer):
+class Denoise(Float32Layer):
     """Removes specks: no pixel stays darker than the darkest of its eight neighbours.
 
     Strokes are wider than a pixel, so that they pass; dust of one pixel goes, which would else
@@ -84,7 +85,7 @@ class Denoise(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
-class FitInk(keras.layers.Layer):
+class FitInk(Float32Layer):
     """Scales the box around the ink to `ink_size` and puts the ink in the middle.
 
     A digit of any size at any place then looks like a training sample. MNIST was made so (LeCun
@@ -154,7 +155,7 @@ def _centre_of_mass(ink: Any, index: np.ndarray) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
-class Binarise(keras.layers.Layer):
+class Binarise(Float32Layer):
     """Turns grey ink into ink (1) and no ink (0), with a short ramp around one half.
 
     Input shape: float32, any, in [0, 1].

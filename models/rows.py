@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from .checks import check_at_least
+from .precision import Float32Layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class RowsConfig:
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
-class FillGaps(keras.layers.Layer):
+class FillGaps(Float32Layer):
     """Puts 0, the mean of a standardised column, where a value is missing, and says where.
 
     Input shape: float32 `(batch, columns)`, NaN where there is no value.
@@ -104,7 +105,7 @@ def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
     if config.num_columns:
         numbers = keras.Input((config.num_columns,), dtype="float32", name="inputs")
         inputs["inputs"] = numbers
-        x = keras.layers.Normalization(name="normalize")(numbers)
+        x = keras.layers.Normalization(name="normalize", dtype="float32")(numbers)
         parts.append(FillGaps(config.indicators, name="fill_gaps")(x) if config.gaps else x)
     if config.vocabularies:
         texts = keras.Input((len(config.vocabularies),), dtype="string", name="texts")

@@ -108,6 +108,18 @@ def test_rrelu_draws_its_slopes_in_training_alone():
     assert np.ptp(ops.convert_to_numpy(RandomizedReLU()(x))) == 0
 
 
+@pytest.mark.parametrize("variant", models.digits.VARIANTS)
+def test_preparation_and_answer_are_float32_in_mixed_precision(variant, images):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        net = models.digit_net(models.DigitNetConfig(variant=variant))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert net.get_layer("fit_ink").output.dtype == "float32"
+    assert net.output["probabilities"].dtype == "float32"
+    assert net.output["features"].dtype == "bfloat16"
+
+
 @pytest.mark.parametrize("depth", [7, 13, 101])
 def test_a_resnet_has_as_many_layers_as_it_was_asked_for(depth):
     net = models.digit_net(models.DigitNetConfig(variant="resnet", depth=depth))
