@@ -62,14 +62,12 @@ def uninterrupted(tmp_path_factory):
     return train(make_config("digits", MEMORY), tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.parametrize("epochs", [(2,), (1, 4)])
-def test_a_resumed_run_ends_as_the_uninterrupted_one(epochs, uninterrupted, tmp_path):
+def test_a_run_that_is_interrupted_twice_ends_as_the_uninterrupted_one(uninterrupted, tmp_path):
     with pytest.raises(Interrupted, match="Go on with: hornbill train --resume .*"):
-        train(make_config("digits", MEMORY), tmp_path, [StopAt(epochs[0], interrupt)])
+        train(make_config("digits", MEMORY), tmp_path, [StopAt(1, interrupt)])
     (folder,) = (tmp_path / "digits").iterdir()
-    for epoch in epochs[1:]:
-        with pytest.raises(Interrupted):
-            resume(folder, [StopAt(epoch, interrupt)])
+    with pytest.raises(Interrupted):
+        resume(folder, [StopAt(4, interrupt)])
     run = resume(folder)
     assert history(run) == history(uninterrupted)
     assert run.metrics == uninterrupted.metrics
