@@ -316,11 +316,14 @@ def _answer_table(names: list[str], answers: list[dict[str, float]], manifest: A
 
 
 def _print_run(run: Any) -> None:
-    from app.runs import describe_data, describe_speed
+    from app.reporting import describe_speed
+    from app.runs import describe_data, read_environment
 
     test = run.metrics["test"]
     typer.echo(f"data:   {_printable(describe_data(run.data))}")
-    typer.echo(f"speed:  {describe_speed(run.folder)}")
+    environment = read_environment(run.folder)
+    place = f"{environment['precision']} on {environment['device']}"
+    typer.echo(f"speed:  {describe_speed(environment)}, {place}")
     typer.echo(f"test:   {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
     typer.echo(f"report: {run.folder / 'report.html'}")
     typer.echo(f"run:    {run.folder}")

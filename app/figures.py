@@ -16,7 +16,6 @@ from .class_figures import (
 )
 from .data.datasets import Dataset
 from .drawing import BLUE, GREY, ORANGE, save, short, some, style
-from .projections import draw_projection
 
 _NO_METRICS = ("epoch", "loss", "learning_rate")
 # Beyond these a line shows more than its markers do.
@@ -29,7 +28,7 @@ def draw_figures(
     history: Sequence[dict[str, float]],
     dataset: Dataset,
     test: np.ndarray,
-    outputs: dict[str, np.ndarray],
+    answers: np.ndarray,
 ) -> None:
     """Write the pictures that suit a run's targets.
 
@@ -38,16 +37,13 @@ def draw_figures(
         history: one row an epoch: epoch, loss, a metric, and both on the validation split.
         dataset: what was learned from.
         test: int64 `(samples,)`, indices of the test split.
-        outputs: the model's outputs for the test split, `(samples, …)` by name.
+        answers: the model's probabilities or values for the test split, `(samples, outputs)`.
     """
     folder.mkdir(exist_ok=True)
     draw = {"classes": _draw_classes, "labels": _draw_labels, "values": _draw_values}
     with style():
         _draw_learning_curves(history, folder / "learning_curves.png")
-        draw[dataset.kind_of_targets](folder, dataset, test, outputs)
-        if "features" in outputs:
-            path = folder / "features_projection.png"
-            draw_projection(dataset, test, outputs["features"], path)
+        draw[dataset.kind_of_targets](folder, dataset, test, answers)
 
 
 def draw_training_sizes(sizes: Sequence[dict[str, float]], metric: str, path: Path) -> None:
@@ -111,9 +107,9 @@ def _plot_pair(
 
 
 def _draw_classes(
-    folder: Path, dataset: Dataset, test: np.ndarray, outputs: dict[str, np.ndarray]
+    folder: Path, dataset: Dataset, test: np.ndarray, probabilities: np.ndarray
 ) -> None:
-    targets, probabilities = dataset.targets[test], outputs["probabilities"]
+    targets = dataset.targets[test]
     predicted = probabilities.argmax(axis=1)
     draw_confusion_matrix(targets, predicted, dataset.labels, folder / "confusion_matrix.png")
     draw_reliability(targets, probabilities, folder / "reliability_diagram.png")
@@ -125,16 +121,13 @@ def _draw_classes(
 
 
 def _draw_labels(
-    folder: Path, dataset: Dataset, test: np.ndarray, outputs: dict[str, np.ndarray]
+    folder: Path, dataset: Dataset, test: np.ndarray, probabilities: np.ndarray
 ) -> None:
-    targets, probabilities = dataset.targets[test], outputs["probabilities"]
-    draw_roc_curves(targets, probabilities, dataset.labels, folder / "roc.png")
+    draw_roc_curves(dataset.targets[test], probabilities, dataset.labels, folder / "roc.png")
 
 
-def _draw_values(
-    folder: Path, dataset: Dataset, test: np.ndarray, outputs: dict[str, np.ndarray]
-) -> None:
-    targets, values = dataset.targets[test], outputs["values"]
+def _draw_values(folder: Path, dataset: Dataset, test: np.ndarray, values: np.ndarray) -> None:
+    targets = dataset.targets[test]
     count = min(len(dataset.labels), _PANELS)
     columns = min(count, 3)
     rows = -(-count // columns)

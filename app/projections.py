@@ -10,16 +10,19 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
 
 from .data.datasets import Dataset
-from .drawing import MARKERS, distinct, save, short, some
+from .drawing import MARKERS, distinct, save, short, style
 
-_SAMPLES = 2000
+# As many dots as can be told apart.
+MOST_SAMPLES = 2000
 # As many as colours and markers tell apart; beyond, colour is an impression only.
 _NAMED_CLASSES = 20
 _NAMES_AT_BAR = 10
 _DOTS = {"s": 14, "alpha": 0.8, "linewidths": 0}
 
 
-def draw_projection(dataset: Dataset, test: np.ndarray, features: np.ndarray, path: Path) -> None:
+def draw_projection(
+    dataset: Dataset, indices: np.ndarray, features: np.ndarray, path: Path
+) -> None:
     """Write a PNG of the features' first two principal components, coloured by target.
 
     Nothing is written where there are fewer than two features, fewer than three samples, or
@@ -27,25 +30,25 @@ def draw_projection(dataset: Dataset, test: np.ndarray, features: np.ndarray, pa
 
     Args:
         dataset: of the samples.
-        test: int64 `(samples,)`, indices of the test split.
-        features: float `(samples, dimension)`, those of the test split.
+        indices: int64 `(samples,)`, which samples; at most `MOST_SAMPLES` can be told apart.
+        features: float `(samples, dimension)`, theirs.
         path: the file to write.
     """
-    shown = some(len(test), _SAMPLES)
-    features = features[shown].astype(np.float64)
-    if len(shown) < 3 or features.shape[1] < 2 or not np.ptp(features, axis=0).any():
+    features = features.astype(np.float64)
+    if len(features) < 3 or features.shape[1] < 2 or not np.ptp(features, axis=0).any():
         return
     analysis = PCA(n_components=2, random_state=0)
     points = analysis.fit_transform(features)
-    figure = Figure(figsize=(7.5, 5.5), layout="constrained")
-    axes = figure.subplots()
-    draw = {"classes": _draw_classes, "labels": _draw_labels, "values": _draw_values}
-    draw[dataset.kind_of_targets](axes, points, dataset.targets[test[shown]], dataset.labels)
-    first, second = 100 * analysis.explained_variance_ratio_
-    axes.set_xlabel(f"first principal component ({first:.1f} % of the variance)")
-    axes.set_ylabel(f"second principal component ({second:.1f} % of the variance)")
-    axes.grid(alpha=0.3)
-    save(figure, path)
+    with style():
+        figure = Figure(figsize=(7.5, 5.5), layout="constrained")
+        axes = figure.subplots()
+        draw = {"classes": _draw_classes, "labels": _draw_labels, "values": _draw_values}
+        draw[dataset.kind_of_targets](axes, points, dataset.targets[indices], dataset.labels)
+        first, second = 100 * analysis.explained_variance_ratio_
+        axes.set_xlabel(f"first principal component ({first:.1f} % of the variance)")
+        axes.set_ylabel(f"second principal component ({second:.1f} % of the variance)")
+        axes.grid(alpha=0.3)
+        save(figure, path)
 
 
 def _draw_classes(

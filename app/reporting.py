@@ -31,6 +31,16 @@ _CAPTIONS = {
 }
 
 
+def describe_speed(environment: dict[str, Any]) -> str:
+    """Return how fast a run took its steps, from its `environment.json`."""
+    if not environment["examples_per_s"]:
+        return "no step was left to take"
+    return (
+        f"{environment['examples_per_s']:,.0f} examples/s, "
+        f"{environment['wait_share']:.1%} of the steps' time waiting for data"
+    )
+
+
 def write_report(
     folder: Path,
     config: RunConfig,
@@ -57,6 +67,7 @@ def write_report(
         source=source,
         data=data,
         metrics=metrics,
+        speed=describe_speed(environment),
         names=list(next(iter(metrics.values()))),
         pictures=_pictures(folder / "figures"),
         settings={**flat_config(config), "data": source},

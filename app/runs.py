@@ -19,13 +19,15 @@ from .config import RunConfig, combine_settings, config_toml
 from .data.datasets import Dataset
 from .data.reports import report_data
 from .data.splits import Splits
+from .drawing import some
 from .errors import RunError
-from .evaluation import ANSWERS, SCORES, measure, predict_answers, predict_outputs
+from .evaluation import SCORES, measure, predict_answers, predict_outputs
 from .figures import draw_figures, draw_training_sizes
 from .fitting import Fitted
+from .projections import MOST_SAMPLES, draw_projection
 from .reporting import write_report
 
-CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT = (
+CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES = (
     "config.toml",
     "metrics.json",
     "model.keras",
@@ -33,9 +35,13 @@ CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT = (
     "data.json",
     "checkpoint.npz",
     "environment.json",
+    "figures",
 )
 # What is there from the beginning; the rest comes when training has ended.
 _BEGUN = (CONFIG, SPLITS, DATA)
+# Samples of the training split that its metrics are taken of: they only show how far it is from
+# the others, and the answers for each sample would be kept in memory.
+_MOST_MEASURED = 100_000
 # Room that a run needs beside its weights: pictures, logs and tables.
 _SPARE_BYTES = 20_000_000
 
@@ -141,7 +147,7 @@ def begin_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits)
         _write_json(folder / DATA, data)
         (folder / CONFIG).write_text(config_toml(config), "utf-8")
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
     return Run(folder, config, splits, data, {})
 
 
@@ -163,8 +169,9 @@ def finish_run(
     try:
         fitted.model.save(folder / MODEL)
         _write_history(folder / "history.csv", fitted.history)
-        metrics, test_outputs = _measure(fitted.model, dataset, run.splits)
-        draw_figures(folder / "figures", fitted.history, dataset, run.splits.test, test_outputs)
+        metrics, answers = _measure(fitted.model, dataset, run.splits)
+        draw_figures(folder / FIGURES, fitted.history, dataset, run.splits.test, answers)
+        _draw_features(folder / FIGURES, fitted.model, dataset, run.splits.test)
         if sizes:
             _write_sizes(folder, sizes, dataset, run.splits, metrics)
         _write_json(folder / ENVIRONMENT, _environment(fitted))
@@ -172,7 +179,7 @@ def finish_run(
         _write_json(folder / METRICS, metrics)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
     return replace(run, metrics=metrics)
 
 
@@ -187,21 +194,26 @@ def _write_sizes(
     whole = {name: metrics[name][score] for name in ("train", "validation")}
     rows = sorted([*sizes, {"samples": len(splits.train), **whole}], key=lambda r: r["samples"])
     _write_json(folder / "training_sizes.json", {"score": score, "sizes": rows})
-    draw_training_sizes(rows, score, folder / "figures" / "training_sizes.png")
+    draw_training_sizes(rows, score, folder / FIGURES / "training_sizes.png")
 
 
 def _measure(
     model: keras.Model, dataset: Dataset, splits: Splits
-) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
-    """Return the metrics of each split, and every output for the test split."""
-    kind = dataset.kind_of_targets
+) -> tuple[dict[str, dict[str, float]], np.ndarray]:
+    """Return the metrics of each split, and the answers for the test split."""
+    measured = splits.train[some(len(splits.train), _MOST_MEASURED)]
     metrics = {}
-    for name, indices in (("train", splits.train), ("validation", splits.validation)):
+    for name, indices in vars(replace(splits, train=measured)).items():  # the test split last
         answers = predict_answers(model, dataset, indices)
-        metrics[name] = measure(kind, dataset.targets[indices], answers)
-    outputs = predict_outputs(model, dataset, splits.test)
-    metrics["test"] = measure(kind, dataset.targets[splits.test], outputs[ANSWERS[kind]])
-    return metrics, outputs
+        metrics[name] = measure(dataset.kind_of_targets, dataset.targets[indices], answers)
+    return metrics, answers
+
+
+def _draw_features(folder: Path, model: keras.Model, dataset: Dataset, test: np.ndarray) -> None:
+    if "features" in model.output:
+        shown = test[some(len(test), MOST_SAMPLES)]
+        features = predict_outputs(model, dataset, shown)["features"]
+        draw_projection(dataset, shown, features, folder / "features_projection.png")
 
 
 def describe_data(data: dict[str, Any]) -> str:
@@ -220,16 +232,14 @@ def describe_data(data: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def describe_speed(folder: Path) -> str:
-    """Return a line about the speed of a finished run."""
-    environment = json.loads((folder / ENVIRONMENT).read_text("utf-8"))
-    return (
-        f"{environment['examples_per_s']:,.0f} examples/s, {environment['wait_share']:.1%} of the "
-        f"steps' time waiting for data, {environment['precision']} on {environment['device']}"
-    )
+def read_environment(folder: Path) -> dict[str, Any]:
+    """Return the `environment.json` of a finished run."""
+    environment: dict[str, Any] = json.loads((folder / ENVIRONMENT).read_text("utf-8"))
+    return environment
 
 
-def _unwritable(folder: Path, error: OSError) -> RunError:
+def unwritable(folder: Path, error: OSError) -> RunError:
+    """Return the error of a run's folder that cannot be written."""
     return RunError(f"A run's folder must be writable. Received: {folder}: {error.strerror}.")
 
 

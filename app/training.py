@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from filelock import FileLock, Timeout
 
 from .config import RunConfig
 from .data.datasets import Dataset
 from .data.sources import absolute_source, load_dataset
 from .data.splits import split_dataset
+from .errors import RunError
 from .families import FAMILIES, fit_to_data, targets_of
 from .fitting import fit
 from .objectives import make_loss, sample_weights
@@ -26,8 +28,11 @@ from .runs import (
     finish_run,
     new_run_folder,
     read_begun_run,
+    unwritable,
 )
 from .sizes import scores_by_size
+
+_LOCK = ".lock"
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
@@ -65,8 +70,9 @@ def train(config: RunConfig, output: str | Path = "runs", callbacks: Callbacks =
     folder = new_run_folder(Path(output), config.family)
     try:
         check_room(folder, model.count_params())
-        run = begin_run(folder, config, dataset, splits)
-        return _fit_and_finish(run, dataset, callbacks)
+        with _alone(folder):
+            run = begin_run(folder, config, dataset, splits)
+            return _fit_and_finish(run, dataset, callbacks)
     except BaseException:
         if not (folder / CHECKPOINT).exists():
             shutil.rmtree(folder)
@@ -85,15 +91,20 @@ def resume(folder: str | Path, callbacks: Callbacks = ()) -> Run:
 
     Raises:
         DataError: the data source cannot be used.
-        RunError: the folder is no run, its data has changed since, or its checkpoint is damaged.
+        RunError: the folder is no run, its data has changed since, its checkpoint is damaged, or
+            another process is training it.
         Interrupted: SIGINT or SIGTERM stopped it again.
     """
     run = read_begun_run(Path(folder))
     if run.is_finished:
         return run
-    dataset = load_run_data(run.config)
-    run.check_data(dataset)
-    return _fit_and_finish(run, dataset, callbacks)
+    with _alone(run.folder):
+        run = read_begun_run(run.folder)  # which another process may have finished meanwhile
+        if run.is_finished:
+            return run
+        dataset = load_run_data(run.config)
+        run.check_data(dataset)
+        return _fit_and_finish(run, dataset, callbacks)
 
 
 def load_run_data(config: RunConfig) -> Dataset:
@@ -111,6 +122,27 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks) -> Run:
         log = keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False)
         fitted = fit(run.config, dataset, run.splits, [*callbacks, log], checkpoint)
         return finish_run(run, dataset, fitted, scores_by_size(run.config, dataset, run.splits))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from training the run; the lock ends with this one, however it ends."""
+    lock = FileLock(folder / _LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunError(
+            f"A run must be trained by one process at a time. Received: {folder}, "
+            "which another is training."
+        ) from None
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open
+            (folder / _LOCK).unlink()
+        lock.release()
 
 
 class Interrupted(KeyboardInterrupt):

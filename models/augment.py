@@ -4,7 +4,7 @@ These layers act in training alone and sit in front of the trained layers, outsi
 is saved: they never reach an export.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from .checks import check_fraction, check_range
+from .ink import ink_box
 
 # Points along each side at which an elastic field is drawn; between them it is smooth.
 ELASTIC_POINTS = 6
@@ -26,6 +27,9 @@ class AugmentationConfig:
         rotation: largest turn either way, in degrees.
         scale: largest change of size: 0.1 gives 0.9 to 1.1 times.
         stretch: largest change of the width against the height: 0.1 gives 0.9 to 1.1 times.
+        squareness: largest share of the way, in logarithms, on which the shorter side of the ink's
+            box grows towards the longer one: 1 goes as far as a square, as in collections that
+            stretch each digit over its box.
         shear: largest slant, as the tangent of its angle.
         elastic: standard deviation of a smooth random displacement, as a share of the side
             (Simard et al., 2003).
@@ -39,6 +43,7 @@ class AugmentationConfig:
     rotation: float = 0.0
     scale: float = 0.0
     stretch: float = 0.0
+    squareness: float = 0.0
     shear: float = 0.0
     elastic: float = 0.0
     thickness: float = 0.0
@@ -47,13 +52,9 @@ class AugmentationConfig:
         """Check the values."""
         for name in ("shift", "scale", "stretch", "shear", "elastic"):
             check_fraction(f"augmentation.{name}", getattr(self, name))
+        check_range("augmentation.squareness", self.squareness, 0, 1)
         check_range("augmentation.rotation", self.rotation, 0, 180)
         check_range("augmentation.thickness", self.thickness, 0, 1)
-
-    @property
-    def is_off(self) -> bool:
-        """Whether every value is 0."""
-        return not any(getattr(self, field.name) for field in fields(self))
 
 
 def augment(ink: Any, config: AugmentationConfig) -> Any:
@@ -68,9 +69,7 @@ def augment(ink: Any, config: AugmentationConfig) -> Any:
     """
     if config.thickness:
         ink = RandomThickness(config.thickness, name="random_thickness")(ink)
-    if any((config.shift, config.rotation, config.scale, config.stretch, config.shear)) or (
-        config.elastic
-    ):
+    if replace(config, thickness=0.0) != AugmentationConfig():
         ink = RandomWarp(config, name="random_warp")(ink)
     return ink
 
@@ -140,7 +139,7 @@ class RandomWarp(keras.layers.Layer):
         if not training:
             return ink
         batch = ops.shape(ink)[0]
-        rows, columns = self._affine(batch)
+        rows, columns = self._affine(ink)
         if self.config.elastic:
             noise = keras.random.normal(
                 (batch, 2, ELASTIC_POINTS, ELASTIC_POINTS),
@@ -151,9 +150,10 @@ class RandomWarp(keras.layers.Layer):
             rows, columns = rows + field[:, 0], columns + field[:, 1]
         return sample_bilinearly(ink, rows, columns)
 
-    def _affine(self, batch: Any) -> tuple[Any, Any]:
+    def _affine(self, ink: Any) -> tuple[Any, Any]:
         """Return the place in the source of each result pixel, each `(batch, side, side)`."""
         config = self.config
+        batch = ops.shape(ink)[0]
         angle = self._uniform(batch, np.deg2rad(config.rotation))
         size = 1 + self._uniform(batch, config.scale)
         stretch = ops.sqrt(1 + self._uniform(batch, config.stretch))
@@ -162,10 +162,22 @@ class RandomWarp(keras.layers.Layer):
         row_shift = centre + self._uniform(batch, config.shift * self._side)
         column_shift = centre + self._uniform(batch, config.shift * self._side)
         row, column = self._grid[0] * stretch / size, self._grid[1] / stretch / size
+        if config.squareness:
+            row, column = self._squared(ink, row, column)
         column = column + slant * row
         rows = ops.cos(angle) * row - ops.sin(angle) * column + row_shift
         columns = ops.sin(angle) * row + ops.cos(angle) * column + column_shift
         return rows, columns
+
+    def _squared(self, ink: Any, row: Any, column: Any) -> tuple[Any, Any]:
+        first, end = ink_box(ink)
+        sides = ops.maximum(end - first, 1.0)  # (batch, 2)
+        share = keras.random.uniform(
+            (ops.shape(ink)[0], 1), 0, self.config.squareness, seed=self.seed_generator
+        )
+        growth = (ops.max(sides, axis=1, keepdims=True) / sides) ** share
+        growth = ops.reshape(growth, (-1, 2, 1, 1))
+        return row / growth[:, 0], column / growth[:, 1]
 
     def _uniform(self, batch: Any, largest: float) -> Any:
         return keras.random.uniform((batch, 1, 1), -largest, largest, seed=self.seed_generator)

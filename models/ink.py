@@ -118,7 +118,7 @@ class FitInk(Float32Layer):
         """Return `ink` scaled and centred."""
         side = ink.shape[1]
         index = np.arange(side, dtype="float32")
-        first, end = _ink_box(ink, index)
+        first, end = ink_box(ink)
         longest = ops.max(end - first, axis=1, keepdims=True)  # (batch, 1), below 0 if blank
         centre = 0.5 * (first + end) if self.centre == "box" else _centre_of_mass(ink, index)
         # Source pixels per pixel of the result, (batch, 1, 1).
@@ -139,8 +139,13 @@ def _along_both_axes(reduce: Callable[..., Any], ink: Any) -> Any:
     return ops.stack([reduce(ink, axis=2), reduce(ink, axis=1)], axis=1)
 
 
-def _ink_box(ink: Any, index: np.ndarray) -> tuple[Any, Any]:
-    """Return where the ink begins and ends, each `(batch, 2)` for rows and columns."""
+def ink_box(ink: Any) -> tuple[Any, Any]:
+    """Return where the ink begins and ends, each float32 `(batch, 2)` for rows and columns.
+
+    Args:
+        ink: float32 `(batch, side, side)`, ink 1, paper 0.
+    """
+    index = np.arange(ink.shape[1], dtype="float32")
     inked = ops.cast(_along_both_axes(ops.max, ink) > INK_THRESHOLD, "float32")
     first = len(index) - ops.max(inked * (len(index) - index), axis=2)
     end = ops.max(inked * (index + 1), axis=2)

@@ -10,6 +10,7 @@ from PIL import Image
 from app.config import make_config
 from app.data.datasets import Dataset
 from app.figures import draw_figures, draw_training_sizes
+from app.projections import draw_projection
 from app.reporting import write_report
 
 ODD = ("$a_b$", "<script>alert(1)</script>", "_hidden", "数字", "a very long name " * 5)
@@ -37,17 +38,19 @@ def dataset(kind="classes", labels=tuple("abc"), samples=60, images=False):
     )
 
 
-def outputs(data, test):
-    answer = random.uniform(size=(len(test), len(data.labels))).astype("float32")
+def answers_for(data, test):
+    answers = random.uniform(size=(len(test), len(data.labels))).astype("float32")
     if data.kind_of_targets == "classes":
-        answer /= answer.sum(axis=1, keepdims=True)
-    name = "values" if data.kind_of_targets == "values" else "probabilities"
-    return {name: answer, "features": random.normal(size=(len(test), 5)).astype("float32")}
+        answers /= answers.sum(axis=1, keepdims=True)
+    return answers
 
 
 def drawn(folder, data, history=HISTORY, answers=None, step=1):
     test = np.arange(0, len(data.targets) // 2, step)
-    draw_figures(folder / "figures", history, data, test, answers or outputs(data, test))
+    answers = answers_for(data, test) if answers is None else answers
+    draw_figures(folder / "figures", history, data, test, answers)
+    features = random.normal(size=(len(test), 5)).astype("float32")
+    draw_projection(data, test, features, folder / "figures" / "features_projection.png")
     paths = sorted((folder / "figures").iterdir())
     for path in paths:
         with Image.open(path) as image:
@@ -87,9 +90,7 @@ def test_without_mistakes_there_is_no_sheet_of_them(tmp_path):
     data = dataset(images=True)
     test = np.arange(30)
     sure = np.eye(3, dtype="float32")[data.targets[test]]
-    assert drawn(tmp_path, data, answers={"probabilities": sure}) == CLASSES - {
-        "features_projection"
-    }
+    assert drawn(tmp_path, data, answers=sure) == CLASSES
 
 
 def test_a_single_epoch_is_drawn(tmp_path):

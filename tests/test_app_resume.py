@@ -17,6 +17,7 @@ from app.errors import RunError
 from app.runs import CHECKPOINT, check_room, read_run
 from app.training import Interrupted, resume, train
 
+CLI = "import sys; from app.cli import main; main(sys.argv[1:])"
 # Everything that remembers something from one epoch to the next.
 MEMORY = {
     "variant": "mlp",
@@ -74,6 +75,20 @@ def test_a_run_that_is_interrupted_twice_ends_as_the_uninterrupted_one(uninterru
     assert not (folder / CHECKPOINT).exists()
 
 
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
+    def resume_elsewhere():
+        (folder,) = (tmp_path / "softmax").iterdir()
+        command = [sys.executable, "-c", CLI, "train", "--resume", str(folder)]
+        answers.append(subprocess.run(command, capture_output=True, text=True, check=False))
+
+    answers = []
+    run = train(make_config("softmax", {"epochs": 3}), tmp_path, [StopAt(1, resume_elsewhere)])
+    assert answers[0].returncode == 2
+    assert "must be trained by one process at a time" in answers[0].stderr
+    assert len(history(run).splitlines()) == 4
+    assert not list(run.folder.glob("*lock*"))
+
+
 def test_a_finished_run_is_resumed_as_it_is(uninterrupted):
     assert resume(uninterrupted.folder).metrics == uninterrupted.metrics
 
@@ -93,6 +108,7 @@ def test_a_run_that_stopped_early_does_not_go_on(tmp_path):
     run = resume(folder)
     assert history(run) == history(whole)
     assert run.metrics == whole.metrics
+    assert "no step was left to take" in (run.folder / "report.html").read_text("utf-8")
 
 
 def test_a_run_without_a_finished_epoch_leaves_nothing(tmp_path):
@@ -122,9 +138,8 @@ def test_a_run_trains_in_a_thread_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_process_that_was_stopped_can_be_resumed(number, tmp_path):
-    code = "import sys; from app.cli import main; main(sys.argv[1:])"
     options = ["--quiet", "--output", str(tmp_path), "--set", "epochs=3000"]
-    command = [sys.executable, "-c", code, "train", "softmax", *options]
+    command = [sys.executable, "-c", CLI, "train", "softmax", *options]
     root = Path(__file__).parent.parent
     with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
         for _ in range(600):

@@ -36,6 +36,7 @@ KNOBS = {
     "rotation": 20,
     "scale": 0.2,
     "stretch": 0.2,
+    "squareness": 1.0,
     "shear": 0.2,
     "elastic": 0.02,
     "thickness": 0.5,
@@ -75,6 +76,16 @@ def test_a_scale_changes_the_amount_of_ink_by_its_square(digit):
     assert 1.2 < ratio.max() < 1.2**2 + 0.05
 
 
+def test_squareness_widens_what_is_narrow_up_to_a_square_and_leaves_its_height():
+    narrow = np.zeros((64, SIDE, SIDE), "float32")
+    narrow[:, 6:22, 12:16] = 1
+    widened = augmented(narrow, squareness=1.0) > 0.5
+    heights, widths = widened.any(axis=2).sum(axis=1), widened.any(axis=1).sum(axis=1)
+    assert set(heights) == {16}
+    assert 4 <= widths.min() < 6
+    assert 13 < widths.max() <= 16
+
+
 def test_thickness_thins_some_strokes_and_thickens_others(digit):
     ratio = augmented(digit, thickness=0.5).sum(axis=(1, 2)) / digit.sum(axis=(1, 2))
     assert ratio.min() < 0.9
@@ -99,6 +110,7 @@ def test_sampling_between_pixels_is_linear_and_0_outside():
     ("knob", "value", "message"),
     [
         ("shift", 1.0, "augmentation.shift must be at least 0 and below 1"),
+        ("squareness", 1.5, "augmentation.squareness must be from 0 to 1"),
         ("rotation", 181, "augmentation.rotation must be from 0 to 180"),
         ("thickness", float("nan"), "augmentation.thickness must be from 0 to 1"),
         ("elastic", -0.1, "augmentation.elastic must be at least 0"),

@@ -2,8 +2,10 @@
 
 import os
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ class DiskArray:
         self.dtype = np.dtype(dtype)
         self.shape: tuple[int, ...] = (0, *sample_shape)
         self._file = tempfile.TemporaryFile(prefix="hornbill-")  # noqa: SIM115
+        self._lock = threading.Lock()
         weakref.finalize(self, self._file.close)
 
     @property
@@ -47,8 +50,10 @@ class DiskArray:
             DataError: the disk is full.
         """
         try:
-            self._file.write(np.ascontiguousarray(rows, self.dtype).data)
-            self._file.flush()
+            with self._lock:
+                self._file.seek(0, os.SEEK_END)
+                self._file.write(np.ascontiguousarray(rows, self.dtype).data)
+                self._file.flush()
         except OSError as error:
             raise DataError(
                 f"Data that is read must fit into {tempfile.gettempdir()}. "
@@ -58,12 +63,22 @@ class DiskArray:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """Return a copy of the rows that a slice or an array of indices names."""
-        if not len(self) or not os.fstat(self._file.fileno()).st_size:
-            empty: np.ndarray = np.zeros(self.shape, self.dtype)[index]
-            return empty
-        # Mapped for this read alone: the pages of a lasting map would count as ours.
-        rows: np.ndarray = np.memmap(self._file, self.dtype, "r", shape=self.shape)[index]
-        return np.array(rows)
+        if isinstance(index, slice):
+            index = np.arange(*index.indices(len(self)))
+        if len(index) and not 0 <= index.min() <= index.max() < len(self):
+            raise IndexError(f"Rows must be from 0 to {len(self) - 1}. Received: {index}.")
+        rows = np.empty((len(index), *self.shape[1:]), self.dtype)
+        if not rows.size:
+            return rows
+        target, row_size = rows.reshape(-1).view(np.uint8).data, rows[0].nbytes
+        # Rows that follow one another are read at once. Read, not mapped: a map of the file would
+        # bring in many rows around each one that is wanted, and they count as memory in use.
+        breaks = np.flatnonzero(np.diff(index) != 1) + 1
+        with self._lock:
+            for start, end in pairwise([0, *breaks.tolist(), len(index)]):
+                self._file.seek(int(index[start]) * row_size)
+                self._file.readinto(target[start * row_size : end * row_size])
+        return rows
 
 
 Array = np.ndarray | DiskArray

@@ -73,15 +73,14 @@ class TrainingPipeline:
         count = len(indices)
         steps = -(-count // batch_size)
 
-        def order(_: tf.Tensor) -> tf.data.Dataset:
-            epoch = tf.numpy_function(lambda: np.int64(self.epoch), [], tf.int64)
-            shuffled = tf.random.experimental.stateless_shuffle(
-                tf.constant(indices), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
-            )
-            starts = tf.data.Dataset.range(0, count, batch_size)
-            return starts.map(lambda start: shuffled[start : start + batch_size])
+        def shuffle() -> np.ndarray:
+            return np.random.default_rng((seed, self.epoch)).permutation(indices)
 
-        chosen = tf.data.Dataset.range(1).flat_map(order)
+        def epoch(_: tf.Tensor) -> tf.data.Dataset:
+            # Not a tf.constant, of which a graph keeps many copies.
+            return _in_batches(tf.numpy_function(shuffle, [], indices.dtype), count, batch_size)
+
+        chosen = tf.data.Dataset.range(1).flat_map(epoch)
         batches = chosen.map(_reader(arrays), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
         timed = _timed(batches, self.wait)
         self.batches = timed.apply(tf.data.experimental.assert_cardinality(steps))
@@ -91,8 +90,14 @@ def evaluation_pipeline(
     arrays: Sequence[Array], indices: np.ndarray, batch_size: int = 256
 ) -> tf.data.Dataset:
     """Return batches of the samples at `indices`, in their order."""
-    chosen = tf.data.Dataset.from_tensor_slices(indices).batch(batch_size)
+    given = tf.numpy_function(lambda: indices, [], indices.dtype)
+    chosen = _in_batches(given, len(indices), batch_size)
     return chosen.map(_reader(arrays), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+
+
+def _in_batches(indices: tf.Tensor, count: int, batch_size: int) -> tf.data.Dataset:
+    starts = tf.data.Dataset.range(0, count, batch_size)
+    return starts.map(lambda start: indices[start : start + batch_size])
 
 
 def _reader(arrays: Sequence[Array]) -> Any:
