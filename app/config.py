@@ -24,6 +24,8 @@ from .settings import TrainingConfig
 # The data decides these; a setting that contradicted it could only be wrong.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
 RUN_KEYS = ("family", "data", "seed")
+# What pydantic's kinds of errors are about, in our words.
+_WANTED = {"int": "a whole number", "float": "a number", "string": "text"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ def make_config(
     changes: dict[str, dict[str, Any]] = {name: {} for name in parts}
     for key, value in (settings or {}).items():
         if key not in known:
-            raise ConfigError(f"{key!r} is no setting of {family}.{suggest(key, known)}")
+            raise ConfigError(f"{key!r} is no setting of {family}.{_mend_key(key, known)}")
         if isinstance(value, bool):  # which pydantic would take for 1
             raise ConfigError(f"{key} must be no truth value. Received: {key}={value}.")
         is_one_of_many = isinstance(known[key], tuple) and not isinstance(value, list | tuple)
@@ -227,9 +229,23 @@ def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
         raise ConfigError(_first_problem(error, prefix)) from None
 
 
+def _mend_key(key: str, known: Mapping[str, Any]) -> str:
+    """Return who has the setting, or the one that was meant."""
+    owners = [
+        name
+        for name, family in FAMILIES.items()
+        if key in _settable(family.model) | _settable(family.training)
+    ]
+    nested = [name for name in known if name.endswith(f".{key}")]
+    if nested:
+        return f" Did you mean {nested[0]!r}?"
+    return f" It is one of {' and '.join(owners)}." if owners else suggest(key, known)
+
+
 def _first_problem(error: ValidationError, prefix: str) -> str:
     problem = error.errors()[0]
     if "error" in problem.get("ctx", {}):  # raised by the dataclass itself, already a sentence
         return str(problem["ctx"]["error"])
-    key = prefix + ".".join(str(part) for part in problem["loc"])
-    return f"{key}: {problem['msg']}. Received: {key}={problem['input']!r}."
+    key = prefix + ".".join(part for part in problem["loc"] if isinstance(part, str))
+    wanted = _WANTED.get(problem["type"].partition("_")[0], problem["msg"])
+    return f"{key} must be {wanted}. Received: {key}={problem['input']!r}."

@@ -5,7 +5,7 @@ layers that learn. What the preparation gives is kept, in memory or, where the d
 disk; training then starts behind it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -13,14 +13,43 @@ import numpy as np
 
 from .data.arrays import CHUNK, Array, DiskArray, chunks
 from .data.datasets import Dataset
+from .errors import DataError
+
+# Keras divides by no smaller deviation: what varied less would come out as a constant.
+_LEAST_DEVIATION = 1e-7
+# float32 has 24 bits; values this close to each other share all but the last few.
+_LEAST_SHARE = 1e-6
+# What sums in float64 leave of the deviation of a constant.
+_ROUNDING = 1e-9
 
 
 def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
-    """Give the layers of statistics the mean and the variance of the training split."""
+    """Give the layers of statistics the mean and the variance of the training split.
+
+    Raises:
+        DataError: a column varies, but by less than can be standardised in float32.
+    """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization):
-            array = dataset.targets if layer.name == "values" else dataset.inputs
-            _set_statistics(layer, *_statistics(chunks(array, train)))
+            is_target = layer.name == "values"
+            array = dataset.targets if is_target else dataset.inputs
+            mean, variance, count = _statistics(chunks(array, train))
+            _check_spread(dataset.labels if is_target else dataset.columns, mean, variance)
+            _set_statistics(layer, mean, variance, count)
+
+
+def _check_spread(columns: Sequence[str], mean: np.ndarray, variance: np.ndarray) -> None:
+    deviation = np.sqrt(variance)
+    least = np.maximum(_LEAST_DEVIATION, _LEAST_SHARE * np.abs(mean))
+    is_constant = deviation <= _ROUNDING * np.abs(mean)
+    wrong = np.flatnonzero(~is_constant & (deviation < least))
+    if len(wrong):
+        first = int(wrong[0])
+        raise DataError(
+            f"Numbers must vary by more than float32 can lose. Received: {columns[first]}, "
+            f"{mean[first]:.6g} with a standard deviation of {deviation[first]:.2g}. "
+            "Subtract their mean, or give them in a smaller unit."
+        )
 
 
 def prepare(model: keras.Model, prepared_layer: str, dataset: Dataset) -> Array:

@@ -219,10 +219,13 @@ def _draw_features(folder: Path, model: keras.Model, dataset: Dataset, test: np.
 def describe_data(data: dict[str, Any]) -> str:
     """Return a line about the data of a run, such as `1,797 samples of 10 classes, …`."""
     total = sum(data["samples"].values())
-    parts = [f"{total:,} samples of {len(data['labels'])} {data['targets']}"]
+    count = len(data["labels"])
+    targets = data["targets"] if count > 1 else data["targets"].removesuffix("s")
+    parts = [f"{total:,} samples of {count} {targets}"]
     if data["counts"]["train"] and data["targets"] == "classes":
-        counts = data["counts"]["train"].values()
-        parts.append(f"{min(counts):,} to {max(counts):,} of each in training")
+        counts = sorted(set(data["counts"]["train"].values()))
+        each = " to ".join(f"{number:,}" for number in dict.fromkeys((counts[0], counts[-1])))
+        parts.append(f"{each} of each in training")
     if data["missing"]:
         parts.append(f"{sum(data['missing'].values()):,} values missing")
     if twice := sum(data["duplicates"].values()):

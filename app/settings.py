@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.augment import AugmentationConfig, augment
-from models.checks import check_above, check_at_least, check_choice, check_fraction, check_range
+from models.checks import (
+    check_above,
+    check_at_least,
+    check_choice,
+    check_fraction,
+    check_range,
+    check_share,
+)
 
 LOSSES = ("auto", "cross_entropy", "binary_cross_entropy", "mse", "kl_divergence")
 OPTIMIZERS = (
@@ -69,8 +76,7 @@ class OptimizerConfig:
         check_fraction("optimizer.averaging", self.averaging)
         check_choice("optimizer.schedule", self.schedule, SCHEDULES)
         check_fraction("optimizer.warmup", self.warmup)
-        check_above("optimizer.factor", self.factor, 0)
-        check_fraction("optimizer.factor", self.factor)
+        check_share("optimizer.factor", self.factor)
         check_range("optimizer.every", self.every, 1, 1_000_000)
 
 
@@ -134,11 +140,9 @@ class TrainingConfig:
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("xla", self.xla, SWITCH)
         check_at_least("steps_per_execution", self.steps_per_execution, 1)
-        check_above("validation", self.validation, 0)
-        check_fraction("validation", self.validation)
+        check_share("validation", self.validation)
         for share in self.training_shares:
-            check_above("training_shares", share, 0)
-            check_fraction("training_shares", share)
+            check_share("training_shares", share)
 
     def augment(self, inputs: Any) -> Any:
         """Return what a training step sees of prepared inputs: here, the inputs themselves."""

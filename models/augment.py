@@ -16,6 +16,8 @@ from .ink import ink_box
 
 # Points along each side at which an elastic field is drawn; between them it is smooth.
 ELASTIC_POINTS = 6
+# Between these, a hard edge lies inside the grey one.
+THRESHOLDS = (0.25, 0.75)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class AugmentationConfig:
         shear: largest slant, as the tangent of its angle.
         elastic: standard deviation of a smooth random displacement, as a share of the side
             (Simard et al., 2003).
+        sharpness: largest share of the way from grey edges of strokes to hard ones, as in
+            collections of ink or no ink.
         thickness: largest share of a pixel by which strokes grow or shrink on each side.
 
     Raises:
@@ -46,6 +50,7 @@ class AugmentationConfig:
     squareness: float = 0.0
     shear: float = 0.0
     elastic: float = 0.0
+    sharpness: float = 0.0
     thickness: float = 0.0
 
     def __post_init__(self) -> None:
@@ -53,6 +58,7 @@ class AugmentationConfig:
         for name in ("shift", "scale", "stretch", "shear", "elastic"):
             check_fraction(f"augmentation.{name}", getattr(self, name))
         check_range("augmentation.squareness", self.squareness, 0, 1)
+        check_range("augmentation.sharpness", self.sharpness, 0, 1)
         check_range("augmentation.rotation", self.rotation, 0, 180)
         check_range("augmentation.thickness", self.thickness, 0, 1)
 
@@ -69,8 +75,10 @@ def augment(ink: Any, config: AugmentationConfig) -> Any:
     """
     if config.thickness:
         ink = RandomThickness(config.thickness, name="random_thickness")(ink)
-    if replace(config, thickness=0.0) != AugmentationConfig():
+    if replace(config, thickness=0.0, sharpness=0.0) != AugmentationConfig():
         ink = RandomWarp(config, name="random_warp")(ink)
+    if config.sharpness:
+        ink = RandomSharpness(config.sharpness, name="random_sharpness")(ink)
     return ink
 
 
@@ -101,6 +109,32 @@ class RandomThickness(keras.layers.Layer):
         dilated = ops.squeeze(ops.max_pool(maps, 3, 1, "same"), 3)
         eroded = -ops.squeeze(ops.max_pool(-maps, 3, 1, "same"), 3)
         return ink + ops.abs(share) * (ops.where(share > 0, dilated, eroded) - ink)
+
+
+class RandomSharpness(keras.layers.Layer):
+    """Mixes each image with one whose edges are hard, at a threshold that is drawn too.
+
+    Input shape: float32 `(batch, side, side)`.
+    Output shape: the same.
+
+    Args:
+        sharpness: largest share of the hard image.
+    """
+
+    def __init__(self, sharpness: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sharpness = sharpness
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def call(self, ink: Any, training: bool = False) -> Any:
+        """Return `ink` with harder edges."""
+        if not training:
+            return ink
+        shape = (ops.shape(ink)[0], 1, 1)
+        share = keras.random.uniform(shape, 0, self.sharpness, seed=self.seed_generator)
+        threshold = keras.random.uniform(shape, *THRESHOLDS, seed=self.seed_generator)
+        hard = ops.cast(ink > threshold, ink.dtype)
+        return ink + share * (hard - ink)
 
 
 class RandomWarp(keras.layers.Layer):

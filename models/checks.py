@@ -37,6 +37,12 @@ def check_fraction(name: str, value: float) -> None:
         raise ValueError(f"{name} must be at least 0 and below 1. Received: {name}={value!r}.")
 
 
+def check_share(name: str, value: float) -> None:
+    """Raise `ValueError` unless `value` lies in (0, 1)."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be above 0 and below 1. Received: {name}={value!r}.")
+
+
 def check_range(name: str, value: float, minimum: float, maximum: float) -> None:
     """Raise `ValueError` unless `value` lies in [`minimum`, `maximum`]."""
     if not minimum <= value <= maximum:

@@ -86,7 +86,7 @@ def _numbers(
         if name in manifest.gaps and text.lower() in MISSING:
             values.append(math.nan)
             continue
-        value = _number(text)
+        value = parse_number(text)
         if value is None or not math.isfinite(value):
             raise InputError(
                 f"Row {number} of {path} must have finite numbers. Received: {name}={row[name]!r}."
@@ -100,7 +100,10 @@ def _texts(row: dict[str, str | None], manifest: Manifest) -> list[str]:
     return ["" if text.lower() in MISSING else text for text in texts]
 
 
-def _number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
+    """Return the number that a cell holds in ASCII digits, None if it holds none."""
+    if "_" in text or not text.isascii():  # which Python takes and a table does not mean
+        return None
     try:
         return float(text)
     except ValueError:

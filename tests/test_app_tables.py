@@ -47,6 +47,22 @@ def test_columns_of_numbers_of_text_and_the_target_are_told_apart(tmp_path):
     assert texts.tolist() == [["red"], [""], ["white"], ["red"]]
 
 
+def test_numbers_are_written_in_plain_digits(tmp_path):
+    for odd in ("1_000", "٣"):
+        with pytest.raises(DataError, match=f"x='{odd}' in line 3"):
+            read(tmp_path, f"x,kind\n1,a\n{odd},b\n")
+
+
+@pytest.mark.parametrize("values", [(1e-30, 2e-30), (1.7e9, 1.7e9 + 128)])
+def test_numbers_that_vary_by_less_than_float32_keeps_are_refused(values, tmp_path):
+    path = tmp_path / "table.csv"
+    rows = [f"{values[i % 2]:.20g},7,{'ab'[i % 2]}" for i in range(40)]
+    path.write_text("\n".join(["tiny,constant,kind", *rows]) + "\n")
+    with pytest.raises(DataError, match="must vary by more.*Received: tiny, .*Subtract their mean"):
+        train(make_config("softmax", {"target": "kind"}, data=str(path)), tmp_path / "runs")
+    assert not list((tmp_path / "runs").rglob("config.toml"))
+
+
 def test_numbers_that_are_names_become_text(tmp_path):
     dataset = read(tmp_path, FLOWERS, categorical=("weight",))
     assert dataset.text_columns == ("colour", "weight")

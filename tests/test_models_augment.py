@@ -40,17 +40,19 @@ KNOBS = {
     "shear": 0.2,
     "elastic": 0.02,
     "thickness": 0.5,
+    "sharpness": 1.0,
 }
 
 
-@pytest.mark.parametrize("knob", KNOBS)
-def test_each_knob_changes_each_sample_differently_in_training_alone(knob, digit):
-    bent = augmented(digit, **{knob: KNOBS[knob]})
+@pytest.mark.parametrize(("knob", "value"), KNOBS.items())
+def test_each_knob_changes_each_sample_differently_in_training_alone(knob, value, digit):
+    digit[:, 6:22, 16] = 0.5  # an edge that can be sharpened
+    bent = augmented(digit, **{knob: value})
     assert np.abs(bent - digit).max() > 0.05
     assert np.abs(bent - bent[:1]).max() > 0.05
     assert bent.min() >= -1e-6
     assert bent.max() <= 1 + 1e-5
-    np.testing.assert_array_equal(augmented(digit, training=False, **{knob: KNOBS[knob]}), digit)
+    np.testing.assert_array_equal(augmented(digit, training=False, **{knob: value}), digit)
 
 
 def test_without_a_knob_there_is_no_layer():
@@ -90,6 +92,17 @@ def test_thickness_thins_some_strokes_and_thickens_others(digit):
     ratio = augmented(digit, thickness=0.5).sum(axis=(1, 2)) / digit.sum(axis=(1, 2))
     assert ratio.min() < 0.9
     assert ratio.max() > 1.1
+
+
+def test_sharpness_moves_grey_towards_ink_or_paper_and_leaves_both():
+    ramp = np.tile(np.linspace(0, 1, SIDE, dtype="float32"), (64, SIDE, 1))
+    sharp = augmented(ramp, sharpness=1.0)
+    np.testing.assert_array_equal(sharp[:, :, [0, -1]], ramp[:, :, [0, -1]])
+    assert (sharp[:, :, :7] <= ramp[:, :, :7]).all()
+    assert (sharp[:, :, 21:] >= ramp[:, :, 21:]).all()
+    middle = SIDE // 2
+    assert (sharp[:, 0, middle] < ramp[:, 0, middle]).any()
+    assert (sharp[:, 0, middle] > ramp[:, 0, middle]).any()
 
 
 def test_an_elastic_field_has_the_deviation_it_was_told():

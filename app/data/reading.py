@@ -16,7 +16,7 @@ class ReadingConfig:
             or `skip` them and say which.
 
     Raises:
-        ValueError: a value is unknown.
+        ValueError: a value is unknown, or a column is named twice.
     """
 
     target: tuple[str, ...] = ()
@@ -25,4 +25,10 @@ class ReadingConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        for name in ("target", "categorical"):
+            columns = getattr(self, name)
+            if len(set(columns)) < len(columns):
+                raise ValueError(
+                    f"{name} must name each column once. Received: {name}={','.join(columns)}."
+                )
         check_choice("unreadable", self.unreadable, ("refuse", "skip"))

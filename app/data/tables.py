@@ -15,7 +15,7 @@ import numpy as np
 
 from app.errors import DataError
 from models.checks import suggest
-from serving.inputs import MISSING
+from serving.inputs import MISSING, parse_number
 
 from .arrays import CHUNK, DiskArray
 from .datasets import Dataset
@@ -77,12 +77,17 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
-            for cells in reader:
-                if cells:
-                    yield reader.line_num, [cell.strip() for cell in cells]
+            try:
+                for cells in reader:
+                    if cells:
+                        yield reader.line_num, [cell.strip() for cell in cells]
+            except csv.Error as error:
+                raise DataError(
+                    f"{path} must be a CSV file. Received: {error}, in line {reader.line_num}."
+                ) from None
     except OSError as error:
         raise DataError(f"{path} must be readable. Received: {error.strerror}.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} must be a CSV file in UTF-8. Received: {error}.") from None
 
 
@@ -148,7 +153,7 @@ def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> No
 
 
 def _learn_cell(path: Path, line: int, column: _Column, cell: str) -> None:
-    number = _number(cell)
+    number = parse_number(cell)
     if column.is_text is None:
         column.is_text, column.first_line = number is None, line
     if not column.is_text and number is None:
@@ -233,7 +238,7 @@ def _labels(path: Path, columns: Sequence[_Column], targets: str) -> tuple[str, 
     if targets != "classes":
         return tuple(column.name for column in columns)
     (column,) = columns
-    are_numbers = all(_number(text) is not None for text in column.texts)
+    are_numbers = all(parse_number(text) is not None for text in column.texts)
     labels = sorted(column.texts, key=float if are_numbers else None)
     if len(labels) < 2:
         raise DataError(
@@ -258,7 +263,7 @@ def _answers(
     for row, (line, cells) in enumerate(rows):
         for place, column in zip(places, columns, strict=True):
             cell = cells[place]
-            value = _number(cell) if targets == "values" else _TRUTH.get(cell.lower())
+            value = parse_number(cell) if targets == "values" else _TRUTH.get(cell.lower())
             if value is None:
                 wanted = "a number" if targets == "values" else "0 or 1"
                 raise DataError(
@@ -282,10 +287,3 @@ def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
 
 def _value(cell: str) -> float:
     return math.nan if cell.lower() in MISSING else float(cell)
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
