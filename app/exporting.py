@@ -35,7 +35,11 @@ def export_run(folder: str | Path, output: str | Path = "dist", name: str | None
     gaps = _gaps(run, dataset)
     samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, gaps)
     return export_bundle(
-        run.load_model(), _facts(run, dataset, gaps), samples, output, name or run.config.family
+        run.load_model(),
+        _facts(run, dataset, gaps),
+        samples,
+        output,
+        run.config.family if name is None else name,
     )
 
 

@@ -1,6 +1,5 @@
 """Reads files into the array that a model takes: images, or rows of a CSV."""
 
-import csv
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,12 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from .agreement import Inputs
+from .csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
 from .errors import InputError
 from .images import read_image
 from .manifest import Manifest
-
-# Cells, in any case, that stand for a value that is missing.
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 
 
 def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs, list[str]]:
@@ -27,7 +24,7 @@ def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs
 
     Returns:
         What `Predictor.predict` takes, and a name for each sample: the file, and for rows
-        the number of the row from 1.
+        the number of the line.
 
     Raises:
         InputError: a file is missing, unreadable, or does not hold what the model takes.
@@ -54,57 +51,38 @@ def _read_rows(
     path: Path, manifest: Manifest
 ) -> Iterator[tuple[str, tuple[list[float], list[str]]]]:
     columns = (*manifest.columns, *manifest.text_columns)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            missing = [name for name in columns if name not in reader.fieldnames]
-            if missing:
-                raise InputError(
-                    f"{path} must be a CSV with the columns {', '.join(columns)}. "
-                    f"Received: no column {missing[0]!r}."
-                )
-            rows = [
-                (f"{path}:{n}", (_numbers(path, n, row, manifest), _texts(row, manifest)))
-                for n, row in enumerate(reader, 1)
-            ]
-    except OSError as error:
-        raise InputError(f"{path} must be readable. Received: {error.strerror}.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} must be a CSV file. Received: {error}.") from None
-    if not rows:
+    header = read_header(path)
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise InputError(
+            f"{path} must be a CSV with the columns {', '.join(columns)}. "
+            f"Received: no column {missing[0]!r}."
+        )
+    count = 0
+    for line, cells in read_rows(path, len(header)):
+        count += 1
+        row = dict(zip(header, cells, strict=True))
+        yield f"{path}:{line}", (_numbers(path, line, row, manifest), _texts(row, manifest))
+    if not count:
         raise InputError(f"{path} must have at least one row below its header. Received: none.")
-    yield from rows
 
 
-def _numbers(
-    path: Path, number: int, row: dict[str, str | None], manifest: Manifest
-) -> list[float]:
+def _numbers(path: Path, line: int, row: dict[str, str], manifest: Manifest) -> list[float]:
     values = []
     for name in manifest.columns:
-        text = (row[name] or "").strip()
-        if name in manifest.gaps and text.lower() in MISSING:
+        if name in manifest.gaps and row[name].lower() in MISSING:
             values.append(math.nan)
             continue
-        value = parse_number(text)
-        if value is None or not math.isfinite(value):
+        value = parse_number(row[name])
+        if value is None or not abs(value) <= LARGEST:
             raise InputError(
-                f"Row {number} of {path} must have finite numbers. Received: {name}={row[name]!r}."
+                f"Each cell must be a number from -1e18 to 1e18. "
+                f"Received: {name}={row[name]!r} in line {line} of {path}."
             )
         values.append(value)
     return values
 
 
-def _texts(row: dict[str, str | None], manifest: Manifest) -> list[str]:
-    texts = [(row[name] or "").strip() for name in manifest.text_columns]
+def _texts(row: dict[str, str], manifest: Manifest) -> list[str]:
+    texts = [row[name] for name in manifest.text_columns]
     return ["" if text.lower() in MISSING else text for text in texts]
-
-
-def parse_number(text: str) -> float | None:
-    """Return the number that a cell holds in ASCII digits, None if it holds none."""
-    if "_" in text or not text.isascii():  # which Python takes and a table does not mean
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -94,7 +94,7 @@ def test_a_row_that_cannot_be_predicted_prints_no_table(run, row_bundle, tmp_pat
     path.write_text(",".join(columns) + "\n" + "5.1,3.5,1.4,0.2\n" * 300 + "1,nan,3,4\n")
     status, output, error = run("predict", row_bundle, path)
     assert (status, output) == (2, "")
-    assert "Row 301 of" in error
+    assert "in line 302 of" in error
 
 
 def test_verify_fails_with_1_and_says_what(run, bundle, tmp_path):

@@ -99,7 +99,10 @@ def test_the_command_line_comes_before_the_file(tmp_path):
         ("validation=1", "validation must be above 0 and below 1. Received: validation=1.0"),
         ("target=a,b,a", "target must name each column once. Received: target=a,b,a"),
         ("epochs=true", "epochs must be no truth value"),
-        ("optimizer.learning_rate=abc", "optimizer.learning_rate must be a number. Received: .*'abc'"),
+        (
+            "optimizer.learning_rate=abc",
+            "optimizer.learning_rate must be a number. Received: .*'abc'",
+        ),
         ("epochs", "A setting must be key=value. Received: 'epochs'"),
         ("=3", "A setting must be key=value"),
     ],

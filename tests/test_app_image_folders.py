@@ -38,7 +38,7 @@ def test_hidden_files_are_left_out(folder):
 def test_unreadable_images_are_named_and_counted(folder):
     for number in range(5):
         (folder / "many" / f"broken{number}.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"Received: 5 that are not: .*broken0.*And 2 more"):
+    with pytest.raises(DataError, match=r"Received: 5 that are not: .*broken0.*; and 2 more"):
         load_dataset(str(folder))
     with pytest.raises(DataError, match="unreadable=skip"):
         load_dataset(str(folder))

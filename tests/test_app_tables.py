@@ -47,6 +47,11 @@ def test_columns_of_numbers_of_text_and_the_target_are_told_apart(tmp_path):
     assert texts.tolist() == [["red"], [""], ["white"], ["red"]]
 
 
+def test_a_column_that_is_predicted_cannot_be_categorical(tmp_path):
+    with pytest.raises(DataError, match="columns that are not predicted. Received: 'kind'"):
+        read(tmp_path, FLOWERS, categorical=("kind",))
+
+
 def test_numbers_are_written_in_plain_digits(tmp_path):
     for odd in ("1_000", "٣"):
         with pytest.raises(DataError, match=f"x='{odd}' in line 3"):
@@ -79,6 +84,8 @@ def test_several_columns_are_labels_or_values(tmp_path):
     labels = read(tmp_path, text, "b,a", "labels")
     assert (labels.kind_of_targets, labels.labels) == ("labels", ("b", "a"))
     np.testing.assert_array_equal(labels.targets, [[1, 0], [0, 1]])
+    floats = read(tmp_path, "x,a,b\n1,0.0,1.0\n2,1.0,0\n", "b,a", "labels")
+    np.testing.assert_array_equal(floats.targets, labels.targets)
     values = read(tmp_path, "x,a,b\n1,0.5,3\n2,1,4\n", "a,b", "values")
     assert values.kind_of_targets == "values"
     np.testing.assert_array_equal(values.targets, [[0.5, 3], [1, 4]])
@@ -107,7 +114,7 @@ def test_a_model_knows_the_gaps_and_the_words_of_the_training_split_alone(tmp_pa
         ("x,x,kind\n1,2,a\n", "each once. Received: 'x' twice"),
         ("x,,kind\n1,2,a\n", "a column without a name"),
         ("x,kind\n", "must have lines below its header"),
-        ("x,sort\n1,a\n", "must have the column 'kind'. Received: x, sort"),
+        ("x,sort\n1,a\n", "must have the column 'kind'. Received: 'x', 'sort'"),
         ("x,kinds\n1,a\n", "Did you mean 'kinds'"),
         ("kind\na\nb\n", "must have columns besides the target"),
         ("x,kind\n1,a\n2\n", "must have 2 cells.*Received: 1 in line 3"),

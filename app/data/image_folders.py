@@ -78,10 +78,10 @@ def _read_class(label: Path, problems: list[InputError]) -> Iterator[np.ndarray]
 
 
 def _refuse(folder: Path, problems: list[InputError]) -> None:
-    named = " ".join(str(problem) for problem in problems[:_NAMED_IN_ERRORS])
-    more = len(problems) - _NAMED_IN_ERRORS
-    rest = f" And {more:,} more." if more > 0 else ""
+    received = [str(problem).partition("Received: ")[2].rstrip(".") for problem in problems]
+    more = len(received) - _NAMED_IN_ERRORS
+    rest = f"; and {more:,} more" if more > 0 else ""
     raise DataError(
         f"Every image of {folder} must be readable. Received: {len(problems):,} that are not: "
-        f"{named}{rest} Leave them out with unreadable=skip."
+        f"{'; '.join(received[:_NAMED_IN_ERRORS])}{rest}. Leave them out with unreadable=skip."
     )

@@ -83,6 +83,6 @@ def _split(
     except ValueError:  # whose message speaks of arrays that nobody here knows
         raise DataError(
             f"{dataset.source} must have enough samples of each class for a training, a "
-            f"validation and a test split. Received: {_rarest(dataset)}."
+            f"validation and a test split, three at the least. Received: {_rarest(dataset)}."
         ) from None
     return np.sort(first), np.sort(second)

@@ -4,7 +4,6 @@ The file is read twice: once to learn what each column holds, once to turn it in
 Memory holds some thousand lines and the targets.
 """
 
-import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ import numpy as np
 
 from app.errors import DataError
 from models.checks import suggest
-from serving.inputs import MISSING, parse_number
+from serving.csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
+from serving.errors import InputError
 
 from .arrays import CHUNK, DiskArray
 from .datasets import Dataset
@@ -23,9 +23,7 @@ from .reading import ReadingConfig
 
 # More texts than this are names of samples rather than of kinds of samples.
 MOST_TEXTS = 1000
-# The variance of larger numbers is no float32.
-_LARGEST = 1e18
-_TRUTH = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
+_TRUTH = {"false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 
 @dataclass
@@ -72,35 +70,11 @@ def read_csv(path: Path, reading: ReadingConfig, targets: str) -> Dataset:
     return _encode(path, columns, reading, targets)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the stripped cells of each line that is not empty."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            try:
-                for cells in reader:
-                    if cells:
-                        yield reader.line_num, [cell.strip() for cell in cells]
-            except csv.Error as error:
-                raise DataError(
-                    f"{path} must be a CSV file. Received: {error}, in line {reader.line_num}."
-                ) from None
-    except OSError as error:
-        raise DataError(f"{path} must be readable. Received: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} must be a CSV file in UTF-8. Received: {error}.") from None
-
-
 def _header(path: Path) -> list[str]:
-    header = next((cells for _, cells in _lines(path)), [])
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if not header or repeated or "" in header:
-        received = f"{repeated[0]!r} twice" if repeated else "a column without a name"
-        raise DataError(
-            f"{path} must begin with the names of its columns, each once. "
-            f"Received: {received if header else 'an empty file'}."
-        )
-    return header
+    try:
+        return read_header(path)
+    except InputError as error:
+        raise DataError(str(error)) from None
 
 
 def _check_names(path: Path, header: Sequence[str], reading: ReadingConfig) -> None:
@@ -112,22 +86,21 @@ def _check_names(path: Path, header: Sequence[str], reading: ReadingConfig) -> N
         if name not in header:
             raise DataError(
                 f"{path} must have the column {name!r}. "
-                f"Received: {', '.join(header)}.{suggest(name, header)}"
+                f"Received: {', '.join(map(repr, header))}.{suggest(name, header)}"
             )
+    for name in set(reading.categorical) & set(reading.target):
+        raise DataError(
+            f"categorical must name columns that are not predicted. Received: {name!r}, a target."
+        )
     if set(header) == set(reading.target):
         raise DataError(f"{path} must have columns besides the target. Received: none.")
 
 
 def _rows(path: Path, width: int) -> Iterator[tuple[int, list[str]]]:
-    lines = _lines(path)
-    next(lines)
-    for number, cells in lines:
-        if len(cells) != width:
-            raise DataError(
-                f"Each line of {path} must have {width} cells, as its header has. "
-                f"Received: {len(cells)} in line {number}."
-            )
-        yield number, cells
+    try:
+        yield from read_rows(path, width)
+    except InputError as error:
+        raise DataError(str(error)) from None
 
 
 def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> None:
@@ -139,7 +112,7 @@ def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> No
                 if column.name in reading.target:
                     raise DataError(
                         f"Each sample must have a target. Received: {column.name}={cell!r} in "
-                        f"line {line} of {path}."
+                        f"line {line} of {path}, which stands for a missing value."
                     )
                 continue
             _learn_cell(path, line, column, cell)
@@ -162,7 +135,7 @@ def _learn_cell(path: Path, line: int, column: _Column, cell: str) -> None:
             f"{line} of {path}, a number in line {column.first_line}. "
             f"If all are names: --categorical {column.name}."
         )
-    if not column.is_text and not abs(number or 0.0) <= _LARGEST:
+    if not column.is_text and not abs(number or 0.0) <= LARGEST:
         raise DataError(
             f"Numbers must be from -1e18 to 1e18. Received: {column.name}={cell!r} in line {line} "
             f"of {path}."
@@ -263,7 +236,7 @@ def _answers(
     for row, (line, cells) in enumerate(rows):
         for place, column in zip(places, columns, strict=True):
             cell = cells[place]
-            value = parse_number(cell) if targets == "values" else _TRUTH.get(cell.lower())
+            value = parse_number(cell) if targets == "values" else _truth(cell)
             if value is None:
                 wanted = "a number" if targets == "values" else "0 or 1"
                 raise DataError(
@@ -272,6 +245,11 @@ def _answers(
                 )
             values[row, places.index(place)] = value
     return values
+
+
+def _truth(cell: str) -> float | None:
+    value = _TRUTH.get(cell.lower(), parse_number(cell))
+    return value if value in (0.0, 1.0) else None
 
 
 def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:

@@ -1,0 +1,82 @@
+"""Reads CSV files strictly: a cell too many shifts every one behind it, so no line may differ."""
+
+import csv
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import InputError
+
+# Cells, in any case, that stand for a value that is missing.
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+# The variance of larger numbers is no float32.
+LARGEST = 1e18
+
+
+def read_header(path: Path) -> list[str]:
+    """Return the names of the columns of a CSV.
+
+    Raises:
+        InputError: the file cannot be read, or its first line does not name each column once.
+    """
+    header = next((cells for _, cells in _read_lines(path)), [])
+    if len(header) == 1 and set(header[0]) & set(";\t|"):
+        raise InputError(f"Cells of {path} must be separated by commas. Received: {header[0]:.80}.")
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if not header or repeated or "" in header:
+        received = f"{repeated[0]!r} twice" if repeated else "a column without a name"
+        raise InputError(
+            f"{path} must begin with the names of its columns, each once. "
+            f"Received: {received if header else 'an empty file'}."
+        )
+    return header
+
+
+def read_rows(path: Path, width: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the stripped cells of each line below the header.
+
+    Args:
+        path: of the file, UTF-8.
+        width: cells that each line must have. Empty lines are passed over.
+
+    Raises:
+        InputError: the file cannot be read, or a line has more or fewer cells.
+    """
+    lines = _read_lines(path)
+    next(lines)
+    for number, cells in lines:
+        if len(cells) != width:
+            raise InputError(
+                f"Each line of {path} must have {width} cells, as its header has. "
+                f"Received: {len(cells)} in line {number}."
+            )
+        yield number, cells
+
+
+def parse_number(text: str) -> float | None:
+    """Return the number that a cell holds in plain digits, None if it holds none."""
+    if "_" in text or not text.isascii():  # which Python takes and a table does not mean
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(number) else number
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            try:
+                for cells in reader:
+                    if cells:
+                        yield reader.line_num, [cell.strip() for cell in cells]
+            except csv.Error as error:
+                raise InputError(
+                    f"{path} must be a CSV file. Received: {error}, in line {reader.line_num}."
+                ) from None
+    except OSError as error:
+        raise InputError(f"{path} must be readable. Received: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} must be a CSV file in UTF-8. Received: {error}.") from None
