@@ -133,7 +133,8 @@ def _assign(what: str, variables: Sequence[Any], arrays: Sequence[np.ndarray]) -
     if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
         raise RunError(
             f"The checkpoint must be of the same {what}. "
-            f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes."
+            f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes. "
+            "Set the run's config.toml back to what it was."
         )
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
@@ -171,5 +172,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         for name, array in arrays.items():  # in the order in which they were written
             groups[name.rpartition("_")[0]].append(array)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise RunError(f"{path} must be a checkpoint. Received: {error}.") from None
+        raise RunError(
+            f"{path} must be a checkpoint. Received: {error}. Remove it to begin anew."
+        ) from None
     return {**groups, "state": state}
