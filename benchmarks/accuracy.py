@@ -74,7 +74,7 @@ def _score(
     given = settings if isinstance(settings, dict) else None
     config = combine_settings(family, file, given, source, seed)
     dataset = load_dataset(source)
-    parts = splits or split_dataset(dataset, seed)
+    parts = splits or split_dataset(dataset, seed, config.training.validation)
     start = time.perf_counter()
     model = fit(config, dataset, parts).model
     probabilities = predict_outputs(model, dataset, parts.test)["probabilities"]
