@@ -1,28 +1,35 @@
 """Converts the inference function to an ONNX graph that runs anywhere as it is."""
 
-import functools
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import onnx
-import onnxsim
 import tensorflow as tf
-import tf2onnx
+from tensorflow.core.protobuf.config_pb2 import ConfigProto
 from tensorflow.python.framework.convert_to_constants import (
-    convert_variables_to_constants_v2,
+    _FunctionConverterDataInEager,
+    _replace_variables_by_constants,
 )
+from tensorflow.python.grappler.tf_optimizer import OptimizeGraph
+from tf2onnx.tf_utils import compress_graph_def
+from tf2onnx.tfonnx import process_tf_graph
 
+from serving.manifest import TensorSpec
+
+from .cleaning import clean_graph
 from .errors import ExportError
-from .inference import BATCH_AXIS, InferenceFunction, lookup_tables
+from .inference import InferenceFunction, lookup_tables
+from .naming import layer_of
+from .operators import ML_DOMAIN, ML_OPSET, operator_handlers
 
 OPSET = 18
-_ML_DOMAIN = "ai.onnx.ml"
-_ML_OPSET = 3
-_DOMAINS = {"", "ai.onnx", _ML_DOMAIN}
-# What is left of a shape that is computed at run time.
-_SHAPE_OPS = {"Shape", "Size"}
+# By opset, the first release of ONNX Runtime that knows it.
+LOWEST_ONNXRUNTIME = {15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14"}
+OPSETS = tuple(LOWEST_ONNXRUNTIME)
+_DOMAINS = {"", "ai.onnx", ML_DOMAIN}
 
 
 def convert_to_onnx(
@@ -33,16 +40,23 @@ def convert_to_onnx(
     Args:
         inference: the traced model.
         metadata: values for the file's `metadata_props`, written as JSON.
-        opset: of the default domain.
+        opset: of the default domain, one of `OPSETS`.
 
     Returns:
-        A graph with the model's own names of inputs and outputs, the first axis of each named
-        `batch`, and no shape left to compute.
+        A graph with the model's own names of inputs, outputs and axes; its nodes and tensors are
+        named after the layers. One model gives one graph, to the last byte.
 
     Raises:
         ExportError: an operation has no counterpart in ONNX, or the graph is not valid.
     """
-    graph = _clean(_convert(inference, opset), inference)
+    check_opset(opset)
+    layers = {layer.name for layer in inference.model._flatten_layers(include_self=False)}
+    converted = _convert(inference, opset)
+    _require_known_operators(converted, layers, opset)
+    named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
+    for spec, value in named:
+        _set_shape(value, spec)
+    graph = clean_graph(converted, layers)
     del graph.metadata_props[:]  # the converter's own remarks
     for key, value in metadata.items():
         entry = graph.metadata_props.add()
@@ -51,34 +65,83 @@ def convert_to_onnx(
     return graph
 
 
+def check_opset(opset: int) -> None:
+    """Raise ExportError unless `opset` is one of `OPSETS`."""
+    if opset not in OPSETS:
+        raise ExportError(f"opset must be one of {', '.join(map(str, OPSETS))}. Received: {opset}.")
+
+
 def _convert(inference: InferenceFunction, opset: int) -> onnx.ModelProto:
-    # Frozen first: tf2onnx's own entries fail on many Keras 3 models.
-    frozen = convert_variables_to_constants_v2(inference.function)
-    input_names = [tensor.name for tensor in frozen.inputs]
+    frozen, input_names, output_names = _freeze(inference.function)
     # TensorFlow flattens a dict by sorted key.
-    tensor_names = dict(
-        zip(sorted(inference.model.output), (t.name for t in frozen.outputs), strict=True)
-    )
+    names = sorted(spec.name for spec in inference.outputs)
+    tensor_names = dict(zip(names, output_names, strict=True))
     renamed = {tensor: name for name, tensor in tensor_names.items()}
     renamed |= {
         tensor: spec.name for tensor, spec in zip(input_names, inference.inputs, strict=False)
     }
     tables = _vocabularies(inference, input_names)
     model: onnx.ModelProto
-    model, _ = tf2onnx.convert.from_graph_def(
-        frozen.graph.as_graph_def(),
-        name=inference.model.name,
-        input_names=input_names[: len(inference.inputs)],
-        output_names=[tensor_names[spec.name] for spec in inference.outputs],
-        opset=opset,
-        custom_op_handlers={
-            "Erfc": (_convert_erfc, []),
-            "LookupTableFindV2": (functools.partial(_convert_lookup, tables), []),
-        },
-        extra_opset=[onnx.helper.make_opsetid(_ML_DOMAIN, _ML_OPSET)] if tables else None,
-        tensors_to_rename=renamed,
-    )
+    with _quiet(), tf.Graph().as_default() as graph:
+        weights = compress_graph_def(frozen)  # TensorFlow copies what it imports
+        tf.import_graph_def(_inline(frozen, input_names + output_names), name="")
+        # Without tf2onnx's optimisers: most of the time, for what is done here anyway.
+        model = process_tf_graph(
+            graph,
+            const_node_values=weights,
+            continue_on_error=True,
+            opset=opset,
+            custom_op_handlers=operator_handlers(tables),
+            extra_opset=[onnx.helper.make_opsetid(ML_DOMAIN, ML_OPSET)] if tables else None,
+            input_names=input_names[: len(inference.inputs)],
+            output_names=[tensor_names[spec.name] for spec in inference.outputs],
+            tensors_to_rename=renamed,
+        ).make_model("", graph_name=inference.model.name)
     return model
+
+
+def _freeze(function: Any) -> tuple[Any, list[str], list[str]]:
+    """Return the graph with its variables as constants, and its inputs' and outputs' names.
+
+    tf2onnx's own entries fail on many Keras 3 models. Loops stay whole, so that it finds the
+    recurrent layers in them; functions that ask for XLA, as grouped convolutions do, are marked
+    to be inlined like any other.
+    """
+    # `convert_variables_to_constants_v2` does the same, and makes a function of the graph again,
+    # which takes half of the time and six copies of the weights.
+    data = _FunctionConverterDataInEager(
+        func=function, lower_control_flow=False, aggressive_inlining=True
+    )
+    graph, converted = _replace_variables_by_constants(converter_data=data)
+    captured = {id(function.graph.internal_captures[number]) for number in converted}
+    inputs = [tensor.name for tensor in function.inputs if id(tensor) not in captured]
+    for holder in [*graph.node, *graph.library.function]:
+        for mark in ("_XlaMustCompile", "_noinline"):
+            holder.attr.pop(mark, None)
+    return graph, inputs, [tensor.name for tensor in function.outputs]
+
+
+def _inline(graph: Any, fetches: list[str]) -> Any:
+    """Return the graph with its functions inlined and without what nothing needs."""
+    config = ConfigProto()
+    # No folding of constants: the weights are out of the graph.
+    config.graph_options.rewrite_options.optimizers[:] = ["function", "dependency"]
+    config.graph_options.infer_shapes = True
+    meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph)
+    meta_graph.collection_def["train_op"].node_list.value.extend(fetches)
+    return OptimizeGraph(config, meta_graph)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep tf2onnx from logging what is raised or mended afterwards."""
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _vocabularies(inference: InferenceFunction, input_names: list[str]) -> dict[str, list[str]]:
@@ -93,69 +156,47 @@ def _vocabularies(inference: InferenceFunction, input_names: list[str]) -> dict[
     return dict(zip(input_names[len(inference.inputs) :], tables, strict=True))
 
 
-def _convert_lookup(
-    tables: dict[str, list[str]], context: Any, node: Any, _name: str, _args: Any
-) -> None:
-    """Map a table of texts, which tf2onnx reads from files alone, to LabelEncoder of ONNX-ML."""
-    texts = tables[node.input[0]]
-    outputs, shapes, dtypes = node.output, node.output_shapes, node.output_dtypes
-    context.remove_node(node.name)
-    context.make_node(
-        "LabelEncoder",
-        [node.input[1]],
-        attr={
-            "keys_strings": texts,
-            "values_int64s": list(range(1, len(texts) + 1)),
-            "default_int64": 0,
-        },
-        name=node.name,
-        outputs=outputs,
-        shapes=shapes,
-        dtypes=dtypes,
-        domain=_ML_DOMAIN,
-    )
+def _interface(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    return [*model.graph.input, *model.graph.output]
 
 
-def _convert_erfc(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map Erfc, which Keras' GELU uses and tf2onnx lacks: erfc(x) = 1 - erf(x)."""
-    one = context.make_const(f"{node.name}_one", np.ones((), np.float32))
-    erf = context.make_node("Erf", node.input, name=f"{node.name}_erf")
-    outputs, shapes, dtypes = node.output, node.output_shapes, node.output_dtypes
-    context.remove_node(node.name)
-    context.make_node(
-        "Sub",
-        [one.output[0], erf.output[0]],
-        name=node.name,
-        outputs=outputs,
-        shapes=shapes,
-        dtypes=dtypes,
-    )
+def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
+    dims = value.type.tensor_type.shape
+    del dims.dim[:]
+    for size in spec.shape:
+        if isinstance(size, str):
+            dims.dim.add().dim_param = size
+        else:
+            dims.dim.add().dim_value = size
 
 
-def _clean(model: onnx.ModelProto, inference: InferenceFunction) -> onnx.ModelProto:
-    values = [*model.graph.input, *model.graph.output]
-    for value, spec in zip(values, (*inference.inputs, *inference.outputs), strict=True):
-        for dim, size in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):
-            if size == BATCH_AXIS:
-                dim.dim_param = BATCH_AXIS
-            else:
-                dim.dim_value = int(size)
-    del model.graph.value_info[:]
-    simplified: onnx.ModelProto
-    simplified, _ = onnxsim.simplify(model)
-    del simplified.graph.value_info[:]  # its names of axes are invented
-    return simplified
+def _require_known_operators(model: onnx.ModelProto, layers: Collection[str], opset: int) -> None:
+    """Raise where a node is none of ONNX': tf2onnx leaves those as they are."""
+    unknown = {
+        node.op_type: layer_of(node.name, layers) or node.name
+        for node in _all_nodes(model.graph)
+        if not onnx.defs.has(
+            node.op_type, *((ML_OPSET, ML_DOMAIN) if node.domain == ML_DOMAIN else (opset, ""))
+        )
+        or node.domain not in _DOMAINS
+    }
+    if unknown:
+        where = ", ".join(f"{op} of layer {layer!r}" for op, layer in sorted(unknown.items()))
+        raise ExportError(
+            "Every operation must have a counterpart in ONNX. "
+            f"Received: {where}. Build the model without it."
+        )
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _all_nodes(attribute.g)
 
 
 def _check(model: onnx.ModelProto) -> None:
-    foreign = sorted({node.op_type for node in model.graph.node if node.domain not in _DOMAINS})
-    shape_ops = [node.name for node in model.graph.node if node.op_type in _SHAPE_OPS]
-    if foreign:
-        raise ExportError(
-            f"Every operation must exist in ONNX. Received: {', '.join(foreign)}, not mapped."
-        )
-    if shape_ops:
-        raise ExportError(f"No shape may be left to compute. Received: {', '.join(shape_ops)}.")
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

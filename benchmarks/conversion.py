@@ -1,0 +1,262 @@
+"""Our road to ONNX beside `Model.export(format="onnx")`: what converts, agrees, and how fast it is.
+
+    python -m benchmarks.conversion                     the zoo and keras.applications
+    python -m benchmarks.conversion zoo                 the zoo alone
+    python -m benchmarks.conversion ResNet50 …          some of the applications
+
+Weights are random, and so are the statistics of batch normalisation. Each application runs in a
+process of its own. A graph agrees if no output is further from Keras' than 1e-4 of its largest.
+Latency: batch 1, one thread, both graphs taking turns; the ratio is that of the medians, with the
+interval in which 95 % of resampled ratios lie.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import json
+import logging
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+
+from benchmarks.results import write_results
+from benchmarks.zoo import randomise, zoo
+from export.inference import InferenceFunction, trace_inference
+from export.onnx_graph import convert_to_onnx
+
+APPLICATIONS = """
+    ConvNeXtTiny ConvNeXtSmall ConvNeXtBase DenseNet121 DenseNet169 DenseNet201 EfficientNetB0
+    EfficientNetB1 EfficientNetB2 EfficientNetB3 EfficientNetB4 EfficientNetV2B0
+    EfficientNetV2B1 EfficientNetV2B2 EfficientNetV2B3 EfficientNetV2S InceptionResNetV2
+    InceptionV3 MobileNet MobileNetV2 MobileNetV3Large MobileNetV3Small NASNetMobile ResNet101
+    ResNet101V2 ResNet152 ResNet152V2 ResNet50 ResNet50V2 VGG16 VGG19 Xception
+""".split()  # noqa: SIM905
+ALLOWED = 1e-4
+SECONDS = 4.0  # of taking turns
+LEAST_TURNS = 15
+LONGEST = 900  # seconds that the other road may take
+
+
+def application(name: str) -> keras.Model:
+    """Build one of `keras.applications`: logits, random weights, random statistics."""
+    build = getattr(keras.applications, name)
+    model = build(weights=None, classifier_activation=None)
+    random = np.random.default_rng(0)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            for weight in layer.weights:
+                low = 0.5 if "variance" in weight.path or "gamma" in weight.path else -0.2
+                weight.assign(random.uniform(low, low + 1 if low > 0 else 0.2, weight.shape))
+    return model
+
+
+def draw(inference: InferenceFunction, samples: int, size: int) -> dict[str, np.ndarray]:
+    """Draw inputs: small whole numbers, or what is normal around -0.5; open axes have `size`."""
+    random = np.random.default_rng(0)
+    inputs = {}
+    for spec in inference.inputs:
+        shape = [samples, *(n if isinstance(n, int) else size for n in spec.shape[1:])]
+        values = (
+            random.integers(0, 5, shape) if "int" in spec.dtype else random.normal(-1, 1, shape)
+        )
+        inputs[spec.name] = values.astype(spec.dtype)
+    return inputs
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Convert a model both ways and compare."""
+    is_small = name in zoo()
+    model = build(name)
+    inference = trace_inference(model)
+    inputs = draw(inference, 2, 13 if is_small else 224)
+    expected = inference.predict(inputs)
+    tensor_names = [tensor.name for tensor in inference.model.inputs]
+    renamed = dict(zip(tensor_names, inputs.values(), strict=True))
+    start = time.perf_counter()
+    ours = _attempt(lambda: _our_graph(inference), inputs, expected)
+    ours["seconds"] = round(time.perf_counter() - start, 2)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    # A large model can take all memory on the other road.
+    theirs = _attempt(
+        lambda: _their_graph(model) if is_small else _their_graph_apart(name), renamed, expected
+    )
+    row = {
+        "what": name,
+        "kind": "zoo" if is_small else "application",
+        "ours": ours,
+        "theirs": theirs,
+        "peak_mb": peak_mb,
+    }
+    if ours["agrees"] and theirs["agrees"]:
+        row["latency"] = take_turns(
+            (ours["graph"], _first(inputs)), (theirs["graph"], _first(renamed))
+        )
+    for side in (ours, theirs):
+        side.pop("graph", None)
+    return row
+
+
+def build(name: str) -> keras.Model:
+    """Build a model of the zoo or of the applications; the same each time."""
+    keras.utils.set_random_seed(0)
+    builders = zoo()
+    return randomise(builders[name]()) if name in builders else application(name)
+
+
+def _attempt(
+    export: Callable[[], bytes], inputs: dict[str, np.ndarray], expected: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    try:
+        graph = export()
+        answers = open_graph(graph).run(None, inputs)
+    except Exception as error:  # whatever a converter raises is its result
+        return {
+            "agrees": False,
+            "error": " ".join(f"{type(error).__name__}: {error}".split())[:200],
+        }
+    largest = [
+        float(np.abs(a - e).max() / max(np.abs(e).max(), 1e-30))
+        if a.shape == e.shape
+        else float("inf")
+        for a, e in zip(answers, _in_order(graph, expected), strict=True)
+    ]
+    nodes = Counter(node.op_type for node in onnx.load_from_string(graph).graph.node)
+    return {
+        "agrees": bool(max(largest) <= ALLOWED),
+        "relative_difference": max(largest),
+        "nodes": sum(nodes.values()),
+        "transposes": nodes["Transpose"],
+        "graph": graph,
+    }
+
+
+def _in_order(graph: bytes, expected: dict[str, np.ndarray]) -> list[np.ndarray]:
+    names = [output.name for output in open_graph(graph).get_outputs()]
+    if set(names) == set(expected):
+        return [expected[name] for name in names]
+    return list(expected.values())
+
+
+def _our_graph(inference: InferenceFunction) -> bytes:
+    return bytes(convert_to_onnx(inference, {}).SerializeToString())
+
+
+def _their_graph(model: keras.Model) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        model.export(path, format="onnx", verbose=False)
+        return path.read_bytes()
+
+
+def _their_graph_apart(name: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        command = [sys.executable, "-m", "benchmarks.conversion", "--theirs", name, str(path)]
+        finished = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=LONGEST
+        )
+        if finished.returncode:
+            last = finished.stderr.strip().splitlines()[-1:]
+            raise RuntimeError(f"exit status {finished.returncode}: {last}")
+        return path.read_bytes()
+
+
+def open_graph(graph: bytes) -> onnxruntime.InferenceSession:
+    """Open a graph on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _first(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array[:1] for name, array in inputs.items()}
+
+
+def take_turns(*sides: tuple[bytes, dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Return the medians in ms, their ratio, ours over theirs, and its interval."""
+    sessions = [(open_graph(graph), inputs) for graph, inputs in sides]
+    for session, inputs in sessions:
+        session.run(None, inputs)
+    times: list[list[float]] = [[], []]
+    start = time.perf_counter()
+    while len(times[0]) < LEAST_TURNS or time.perf_counter() - start < SECONDS:
+        # Each goes first as often as second.
+        order = (0, 1) if len(times[0]) % 2 else (1, 0)
+        for side in order:
+            session, inputs = sessions[side]
+            before = time.perf_counter()
+            session.run(None, inputs)
+            times[side].append(time.perf_counter() - before)
+    ours, theirs = np.array(times)
+    picks = np.random.default_rng(0).integers(0, len(ours), (1000, len(ours)))
+    ratios = np.median(ours[picks], axis=1) / np.median(theirs[picks], axis=1)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return {
+        "our_ms": round(1e3 * float(np.median(ours)), 4),
+        "their_ms": round(1e3 * float(np.median(theirs)), 4),
+        "ratio": round(float(np.median(ours) / np.median(theirs)), 3),
+        "interval": [round(float(low), 3), round(float(high), 3)],
+    }
+
+
+def measure_all(names: list[str]) -> None:
+    """Print a JSON line for each model: in a process of its own."""
+    logging.disable(logging.ERROR)
+    for name in names:
+        print(json.dumps(measure(name)), flush=True)
+        keras.backend.clear_session()
+
+
+def run(names: list[str]) -> None:
+    """Measure `names` in one process and keep the results."""
+    command = [sys.executable, "-m", "benchmarks.conversion", "--here", *names]
+    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    lines = [line for line in finished.stdout.splitlines() if line.startswith('{"what"')]
+    rows = [json.loads(line) for line in lines]
+    for row in rows:
+        ours, theirs = row["ours"], row["theirs"]
+        print(
+            f"{row['what']:28} ours {'agrees' if ours['agrees'] else ours} "
+            f"in {ours['seconds']} s, {ours.get('transposes')} transposes; theirs "
+            f"{'agrees' if theirs['agrees'] else theirs}, {theirs.get('transposes')} transposes; "
+            f"{row.get('latency', {}).get('ratio')} {row.get('latency', {}).get('interval')}",
+            flush=True,
+        )
+    write_results("conversion", rows)
+    if len(rows) < len(names):
+        print(f"died at {names[len(rows)]}", flush=True)
+
+
+def main() -> None:
+    """Measure what the arguments name."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--here"]:
+        measure_all(arguments[1:])
+        return
+    if arguments[:1] == ["--theirs"]:
+        model = build(arguments[1])
+        model(
+            np.zeros([size or 224 for size in (1, *model.inputs[0].shape[1:])])
+        )  # they ask for it
+        Path(arguments[2]).write_bytes(_their_graph(model))
+        return
+    names = arguments or ["zoo", *APPLICATIONS]
+    for name in names:
+        run(list(zoo()) if name == "zoo" else [name])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Takes out of a converted ONNX graph what the conversion left in it: the passes in their order."""
+
+from collections.abc import Collection
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+from onnxscript.optimizer import optimize_ir
+
+from .folding import fold_into_weights
+from .fusing import fuse_operators
+from .guarding import guard_pools
+from .layout import remove_transposes
+from .naming import in_canonical_order, name_after_layers
+from .shapes import resolve_shapes
+
+# Of constants to compute with: transposed weights are as large as the model.
+_ANY_SIZE = 2**40
+
+
+def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
+    """Return a graph of the same function without what is redundant.
+
+    Constants and shapes are computed, transposes are gone where they meet their inverse, products
+    and sums with constants are part of the weights, chains are fused where ONNX has an operator
+    for them. Order and names follow from the graph alone, so that one model gives one file.
+
+    Args:
+        model: with inputs and outputs of known types; its other types are inferred anew.
+        layers: the names of the model's layers, after which its nodes are named.
+    """
+    del model.graph.value_info[:]
+    graph = ir.from_proto(model)
+    for _ in range(2):  # what is known of shapes lets more be folded
+        optimize_ir(graph, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
+        resolve_shapes(graph)
+    remove_transposes(graph)
+    fuse_operators(graph)
+    fold_into_weights(graph)
+    guard_pools(graph)
+    in_canonical_order(graph)
+    name_after_layers(graph, layers)
+    cleaned: onnx.ModelProto = ir.to_proto(graph)
+    del cleaned.graph.value_info[:]  # its names of axes are invented
+    return cleaned

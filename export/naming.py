@@ -1,0 +1,129 @@
+"""Names nodes and tensors of an ONNX graph after the Keras layers that they came from."""
+
+import re
+from collections.abc import Collection
+
+import onnx_ir as ir
+
+# TensorFlow numbers the scopes of a function that is traced inside another one.
+_NUMBERED = re.compile(r"(.+)_\d+")
+
+
+def layer_of(name: str, layers: Collection[str]) -> str | None:
+    """Return the innermost layer among the parts of a TensorFlow name; None if there is none.
+
+    Args:
+        name: such as `digit_net_1/block1_conv_1/convolution`.
+        layers: the names of the model's layers.
+    """
+    for part in reversed(name.split("/")):
+        numbered = _NUMBERED.fullmatch(part)
+        for candidate in (part, numbered.group(1) if numbered else part):
+            if candidate in layers:
+                return candidate
+    return None
+
+
+def in_canonical_order(model: ir.Model) -> None:
+    """Sort the nodes so that their order follows from how they are connected alone.
+
+    Each output's ancestors come before it, in the order in which it reads them. Converters go
+    through sets, whose order differs from run to run.
+    """
+    graph = model.graph
+    place: dict[ir.Node, int] = {}
+    stack = [(value.producer(), False) for value in reversed(graph.outputs)]
+    while stack:
+        node, is_ready = stack.pop()
+        if node is None or node.graph is not graph or node in place:
+            continue
+        if is_ready:
+            place[node] = len(place)
+            continue
+        stack.append((node, True))
+        read = [value for value in _read_by(node) if value is not None]
+        stack.extend((value.producer(), False) for value in reversed(read))
+    nodes = sorted(graph, key=place.__getitem__)
+    graph.remove(nodes)
+    graph.extend(nodes)
+
+
+def _read_by(node: ir.Node) -> list[ir.Value | None]:
+    """Return what `node` reads, inside its subgraphs too."""
+    found = list(node.inputs)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            for inner in attribute.as_graph():
+                found.extend(_read_by(inner))
+    return found
+
+
+def name_after_layers(model: ir.Model, layers: Collection[str]) -> None:
+    """Rename every node `<layer>/<operation>`, its outputs like it, its constants `<node>.<place>`.
+
+    Names follow from the graph alone, in its order, so that one model gives one file. Inputs and
+    outputs of the graph keep theirs. What came from no layer is named after where it reads from.
+
+    Args:
+        model: its nodes in their canonical order.
+        layers: the names of the model's layers.
+    """
+    _Namer(model.graph, layers).name_nodes(model.graph, model.graph.name or "graph")
+
+
+class _Namer:
+    """Names the nodes of a graph and of its subgraphs; remembers the names and where they are."""
+
+    def __init__(self, graph: ir.Graph, layers: Collection[str]) -> None:
+        self.layers = layers
+        self.given = {*graph.inputs, *graph.outputs}
+        self.taken = {value.name for value in self.given}
+        self.origin = {value: value.name or "" for value in graph.inputs}
+
+    def name_nodes(self, graph: ir.Graph, default: str) -> None:
+        """Name the nodes of `graph`; those of no layer, reading nothing, after `default`."""
+        constants: dict[ir.Value, str] = {}
+        for node in graph:
+            read = [self.origin[value] for value in node.inputs if value in self.origin]
+            layer = layer_of(node.name or "", self.layers) or (read[0] if read else default)
+            node.name = self._unique(f"{layer}/{node.op_type}")
+            self._name_outputs(node, layer)
+            for place, value in enumerate(node.inputs):
+                if value is not None and value.is_initializer() and value.graph is graph:
+                    constants.setdefault(value, f"{node.name}.{place}")
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.GRAPH:
+                    self._name_subgraph(attribute.as_graph(), node, layer)
+        self._name_constants(graph, constants, default)
+
+    def _name_outputs(self, node: ir.Node, layer: str) -> None:
+        for number, value in enumerate(node.outputs):
+            self.origin[value] = layer
+            if value not in self.given:
+                value.name = node.name if number == 0 else f"{node.name}:{number}"
+
+    def _name_constants(self, graph: ir.Graph, names: dict[ir.Value, str], default: str) -> None:
+        """Name the constants, and put them in the order of `names`; the rest only loops read."""
+        for value in graph.initializers.values():
+            if value in self.given:
+                names[value] = value.name
+            elif value not in names:
+                names[value] = self._unique(f"{default}/constant")
+        graph.initializers.clear()
+        for value, name in names.items():
+            value.name = value.const_value.name = name
+            graph.initializers[name] = value
+
+    def _name_subgraph(self, graph: ir.Graph, node: ir.Node, layer: str) -> None:
+        graph.name = f"{node.name}/body"
+        for number, value in enumerate(graph.inputs):
+            value.name, self.origin[value] = f"{node.name}/input.{number}", layer
+        self.name_nodes(graph, layer)
+
+    def _unique(self, name: str) -> str:
+        number, unique = 1, name
+        while unique in self.taken:
+            number += 1
+            unique = f"{name}_{number}"
+        self.taken.add(unique)
+        return unique

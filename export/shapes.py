@@ -1,0 +1,237 @@
+"""Computes at export what an ONNX graph would compute of shapes at run time.
+
+`Flatten`, attention and recurrent layers leave chains of Shape, Gather and Concat behind, though
+all sizes but the batch are known. One walk follows the numbers through such chains; what is fully
+known becomes a constant, and a Reshape to all but one known size gets a constant with -1.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from .initializers import add_initializer
+
+# A size: a number, the name of an axis, or None where it is unknown.
+Size = int | str | None
+_LONGEST = 64  # elements; longer integers are data, not shapes
+_BROADCASTING = ("Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Where")
+
+
+def resolve_shapes(model: ir.Model) -> None:
+    """Replace in the main graph what can be known of shapes. The graph changes in place.
+
+    Args:
+        model: with inferred shapes and its constants as initializers.
+    """
+    sizes: dict[ir.Value, list[Size]] = {}
+    for node in list(model.graph):
+        if node.domain != "":
+            continue
+        if node.op_type == "Reshape":
+            _settle_reshape(model.graph, node, sizes)
+        elif node.op_type == "Resize":
+            _settle_resize(model.graph, node)
+        elif node.op_type in ("ConstantOfShape", "Expand"):
+            _settle_fill(model.graph, node)
+        elif node.op_type in ("GRU", "LSTM", "RNN"):
+            _settle_state(node)
+        elif node.op_type in _FOLLOW:
+            found = _FOLLOW[node.op_type](node, [_sizes(v, sizes) for v in node.inputs])
+            if found is not None:
+                _note(model.graph, node, found, sizes)
+    common.RemoveUnusedNodesPass()(model)
+
+
+def _sizes(value: ir.Value | None, sizes: dict[ir.Value, list[Size]]) -> list[Size] | None:
+    if value is None or value in sizes:
+        return sizes.get(value) if value is not None else None
+    if value.const_value is None or value.const_value.size > _LONGEST:
+        return None
+    array = value.const_value.numpy()
+    if array.ndim > 1 or array.dtype.kind not in "iub":
+        return None
+    return [int(number) for number in array.reshape(-1)]
+
+
+def _note(
+    graph: ir.Graph, node: ir.Node, found: list[Size], sizes: dict[ir.Value, list[Size]]
+) -> None:
+    """Remember the numbers of an output; if all are known, put a constant in its place."""
+    output = node.outputs[0]
+    sizes[output] = found
+    if output.is_graph_output() or output.dtype is None or output.shape is None:
+        return
+    if all(isinstance(size, int) for size in found) and len(output.shape) <= 1:
+        array = np.array(found, output.dtype.numpy())
+        constant = add_initializer(graph, array if len(output.shape) else array.reshape(()))
+        output.replace_all_uses_with(constant)
+        sizes[constant] = found
+
+
+def _settle_reshape(graph: ir.Graph, node: ir.Node, sizes: dict[ir.Value, list[Size]]) -> None:
+    target = node.inputs[1]
+    wanted = sizes.get(target)
+    if wanted is None or target.const_value is not None or 0 in wanted:
+        return
+    open_places = [place for place, size in enumerate(wanted) if not _is_known(size)]
+    if len(open_places) == 1:
+        settled = [size if _is_known(size) else -1 for size in wanted]
+        node.replace_input_with(1, add_initializer(graph, np.array(settled, np.int64)))
+
+
+def _is_known(size: Size) -> bool:
+    return isinstance(size, int) and size >= 0
+
+
+def _settle_resize(graph: ir.Graph, node: ir.Node) -> None:
+    """Let scales reach the size that was meant: 12 pixels times float32(7 / 12) are 6.99…, so 6."""
+    scales = node.inputs[2].const_value if len(node.inputs) > 2 and node.inputs[2] else None
+    shape = node.inputs[0].shape
+    if scales is None or scales.size == 0 or shape is None:
+        return
+    settled = scales.numpy().astype(np.float32)
+    for place, size in enumerate(shape):
+        if isinstance(size, int):
+            meant = round(size * float(settled[place]))
+            while math.floor(np.float32(size) * settled[place]) < meant:
+                settled[place] = np.nextafter(settled[place], np.float32(np.inf))
+    node.replace_input_with(2, add_initializer(graph, settled))
+
+
+def _settle_fill(graph: ir.Graph, node: ir.Node) -> None:
+    """Let who reads a tensor full of one number broadcast the number, where that is the same."""
+    filled, array = node.outputs[0], _filled_with(node)
+    if array is None or filled.shape is None or None in map(_plain, filled.shape):
+        return
+    for user, place in list(filled.uses()):
+        others = [value for value in user.inputs if value is not None and value is not filled]
+        if user.op_type in _BROADCASTING and any(
+            value.shape is not None and value.shape == filled.shape for value in others
+        ):
+            user.replace_input_with(place, add_initializer(graph, array))
+
+
+def _settle_state(node: ir.Node) -> None:
+    """Drop initial states of zeros, which a recurrent operator takes by itself."""
+    for place in range(5, min(7, len(node.inputs))):
+        before = node.inputs[place].producer() if node.inputs[place] is not None else None
+        while before is not None and before.op_type in ("Identity", "Transpose", "Unsqueeze"):
+            before = before.inputs[0].producer()
+        if before is not None and _filled_with(before) == 0:
+            node.replace_input_with(place, None)
+            node.name = before.name  # of the layer; the converter made up the operator's own
+
+
+def _filled_with(node: ir.Node) -> np.ndarray | None:
+    """Return the one number that `node` fills a tensor with; None if it does something else."""
+    if node.op_type == "Expand":
+        number = node.inputs[0].const_value
+        return None if number is None or number.size != 1 else number.numpy().reshape(())
+    if node.op_type == "ConstantOfShape":
+        given = node.attributes.get("value")
+        return np.zeros((), np.float32) if given is None else given.as_tensor().numpy().reshape(())
+    return None
+
+
+def _plain(size: Any) -> Size:
+    return size if isinstance(size, int) else size.value
+
+
+def _follow_shape(node: ir.Node, _inputs: Any) -> list[Size] | None:
+    shape = node.inputs[0].shape if node.inputs[0] is not None else None
+    if shape is None:
+        return None
+    found = [_plain(size) for size in shape]
+    return found[_int(node, "start", 0) : _int(node, "end", len(found))]
+
+
+def _follow_size(node: ir.Node, _inputs: Any) -> list[Size] | None:
+    found = _follow_shape(node, None)
+    return None if found is None else [_product(found)]
+
+
+def _follow_same(_node: ir.Node, inputs: list[list[Size] | None]) -> list[Size] | None:
+    return inputs[0]
+
+
+def _follow_gather(node: ir.Node, inputs: list[list[Size] | None]) -> list[Size] | None:
+    values, places = inputs[0], inputs[1]
+    if values is None or places is None or _int(node, "axis", 0) != 0:
+        return None
+    chosen = [values[place] for place in places if isinstance(place, int)]
+    return chosen if len(chosen) == len(places) else None
+
+
+def _follow_slice(_node: ir.Node, inputs: list[list[Size] | None]) -> list[Size] | None:
+    values, starts, ends, *_ = inputs
+    steps = inputs[4] if len(inputs) > 4 else [1]
+    if values is None or starts is None or ends is None or steps is None:
+        return None
+    bounds = [number for number in (starts[0], ends[0], steps[0]) if isinstance(number, int)]
+    return values[slice(*bounds)] if len(bounds) == 3 else None
+
+
+def _follow_concat(_node: ir.Node, inputs: list[list[Size] | None]) -> list[Size] | None:
+    # Of unknown length, so that nothing is known of the whole.
+    if any(values is None for values in inputs):
+        return None
+    return [size for values in inputs if values is not None for size in values]
+
+
+def _follow_product(_node: ir.Node, inputs: list[list[Size] | None]) -> list[Size] | None:
+    return None if inputs[0] is None else [_product(inputs[0])]
+
+
+def _product(sizes: list[Size]) -> Size:
+    numbers = [size for size in sizes if isinstance(size, int)]
+    if len(numbers) == len(sizes):
+        return math.prod(numbers)
+    rest = [size for size in sizes if not isinstance(size, int)]
+    return rest[0] if len(rest) == 1 and math.prod(numbers) == 1 else None
+
+
+def _pairwise(compute: Callable[[int, int], int]) -> Any:
+    def follow(_node: ir.Node, inputs: list[list[Size] | None]) -> list[Size] | None:
+        if len(inputs) != 2 or None in inputs:
+            return None
+        first, second = (side or [] for side in inputs)
+        length = max(len(first), len(second))
+        if {len(first), len(second)} - {1, length}:
+            return None
+        if len(first) < length:
+            first = first * length
+        if len(second) < length:
+            second = second * length
+        return [
+            compute(a, b) if isinstance(a, int) and isinstance(b, int) else None
+            for a, b in zip(first, second, strict=True)
+        ]
+
+    return follow
+
+
+_FOLLOW: dict[str, Callable[[ir.Node, list[list[Size] | None]], list[Size] | None]] = {
+    "Add": _pairwise(lambda a, b: a + b),
+    "Cast": _follow_same,
+    "Concat": _follow_concat,
+    "Gather": _follow_gather,
+    "Identity": _follow_same,
+    "Max": _pairwise(max),
+    "Min": _pairwise(min),
+    "Mul": _pairwise(lambda a, b: a * b),
+    "ReduceProd": _follow_product,
+    "Shape": _follow_shape,
+    "Size": _follow_size,
+    "Slice": _follow_slice,
+    "Squeeze": _follow_same,
+    "Sub": _pairwise(lambda a, b: a - b),
+    "Unsqueeze": _follow_same,
+}
+
+
+def _int(node: ir.Node, name: str, default: int) -> int:
+    return node.attributes[name].as_int() if name in node.attributes else default
