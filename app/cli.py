@@ -116,34 +116,83 @@ def train(
     epilog=_examples(
         "hornbill export runs/digits/20260101-120000",
         "hornbill export runs/digits/20260101-120000 --name postcodes --output bundles",
+        "hornbill export flowers.keras --name flowers --labels flowers.txt --input-dtype uint8",
     )
 )
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
-    name: Annotated[str | None, typer.Option(help="Of the model; its family unless given.")] = None,
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL", help="The folder of a run, or a .keras file.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Of the model; the run's family or the file's name.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A label a line, of a .keras file.")
+    ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=".npz of inputs to prove a .keras file on."),
+    ] = None,
+    input_dtype: Annotated[
+        str | None, typer.Option(help="What float inputs take instead, such as uint8.")
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="A number that is free; the next one unless given.")
+    ] = None,
+    opset: Annotated[int, typer.Option(help="Of the ONNX graph, 15 to 18.")] = 18,
+    module: Annotated[
+        list[str] | None, typer.Option(help="To import first: it registers layers of your own.")
+    ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Run code that a .keras file brings along.")
+    ] = False,
     output: Output = Path("dist"),
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Export a run as the next version of a bundle, or nothing if the proof fails."""
+    """Export a run or a Keras model as a version of a bundle, or nothing if the proof fails."""
     _load_tensorflow()
-    from app.exporting import export_run
+    from app.exporting import export_run, read_labels, read_model, read_samples
+    from export import ExportOptions, ModelFacts, export_bundle
     from serving.bundle import read_manifest
 
+    options = ExportOptions(version=version, opset=opset, input_dtype=input_dtype)
     with _status("exporting and proving", quiet or as_json):
-        bundle = export_run(run, output, name)
+        if source.suffix == ".keras":
+            facts = ModelFacts(labels=read_labels(labels) if labels else ())
+            arrays = read_samples(samples) if samples else None
+            model = read_model(source, module or (), unsafe)
+            bundle = export_bundle(model, output, name or source.stem, facts, arrays, options)
+        else:
+            _refuse_for_a_run(
+                labels=labels,
+                samples=samples,
+                input_dtype=input_dtype,
+                module=module,
+                unsafe=unsafe,
+            )
+            bundle = export_run(source, output, name, options)
     manifest = read_manifest(bundle)
-    probabilities = [a for a in manifest.proof.agreements if a.output == "probabilities"]
-    largest = max(a.max_absolute_difference for a in probabilities)
+    agreements = [a for a in manifest.proof.agreements if manifest.answer in (a.output, None)]
+    largest = max(a.max_absolute_difference for a in agreements)
     if as_json:
         _print_json({"bundle": str(bundle), "samples": manifest.proof.samples, "parity": largest})
     elif not quiet:
         typer.echo(
             f"proof:  SavedModel and ONNX within {largest:.1e} of Keras on "
-            f"{manifest.proof.samples:,} samples of {manifest.proof.source}"
+            f"{manifest.proof.samples:,} samples, {manifest.proof.source}"
         )
         typer.echo(f"bundle: {bundle}")
         _suggest(f"hornbill verify {bundle.parent}")
+
+
+def _refuse_for_a_run(**options: Any) -> None:
+    """Raise where an option was given that a run answers itself."""
+    from export import ExportError
+
+    given = [name.replace("_", "-") for name, value in options.items() if value]
+    if given:
+        raise ExportError(f"--{given[0]} is for a .keras file; a run has its own. Received: a run.")
 
 
 @app.command(
@@ -198,12 +247,13 @@ def predict(
     manifest = predictor.manifest
     inputs, names = read_inputs(files, manifest)
     outputs = run_in_batches(lambda batch: predictor.predict(batch).outputs, inputs, _BATCH_SIZE)
+    answer_name = str(manifest.answer)
     answers = [
-        dict(zip(manifest.labels, row, strict=True)) for row in outputs[manifest.answer].tolist()
+        dict(zip(manifest.labels, row, strict=True)) for row in outputs[answer_name].tolist()
     ]
     if as_json:
         for name, answer in zip(names, answers, strict=True):
-            _print_json({"file": name, **_decision(answer, manifest), manifest.answer: answer})
+            _print_json({"file": name, **_decision(answer, manifest), answer_name: answer})
         return
     for line in _answer_table(names, answers, manifest):
         typer.echo(_printable(line))

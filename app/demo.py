@@ -126,13 +126,13 @@ def _predictions_table(result: DemoResult) -> Table:
 
 def _summary_table(result: DemoResult) -> Table:
     manifest = Predictor.load(result.bundle).manifest
-    agreements = [a for a in manifest.proof.agreements if a.output == "probabilities"]
+    agreements = [a for a in manifest.proof.agreements if a.output == manifest.answer]
     largest = max(a.max_absolute_difference for a in agreements)
     table = Table("measured", "value", title="the digit net")
     table.add_row("test accuracy", f"{result.run.metrics['test']['accuracy']:.2%}")
     table.add_row(
         "parity: largest difference from Keras",
-        f"{largest:.1e} (allowed {manifest.proof.tolerance:g})",
+        f"{largest:.1e} (allowed {manifest.proof.tolerances['probabilities']:g})",
     )
     equal = all(a.top1_agreement == 1 for a in agreements)
     table.add_row("parity: same class for every sample", "yes" if equal else "no")

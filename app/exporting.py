@@ -1,8 +1,15 @@
-"""Exports a finished run: its model, proven on its own test split."""
+"""Exports a finished run, proven on its own test split, or a Keras model from a file."""
 
+import zipfile
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from export import ModelFacts, export_bundle, with_edge_cases
+import keras
+import numpy as np
+
+from export import ExportError, ExportOptions, ModelFacts, export_bundle, with_edge_cases
 
 from .config import flat_config
 from .data.datasets import Dataset
@@ -11,14 +18,22 @@ from .families import FAMILIES, fit_to_data
 from .runs import Run, read_run
 from .training import load_run_data
 
+_DEFAULT_OPTIONS = ExportOptions()
 
-def export_run(folder: str | Path, output: str | Path = "dist", name: str | None = None) -> Path:
-    """Export a run as the next version of a bundle.
+
+def export_run(
+    folder: str | Path,
+    output: str | Path = "dist",
+    name: str | None = None,
+    options: ExportOptions = _DEFAULT_OPTIONS,
+) -> Path:
+    """Export a run as a version of a bundle.
 
     Args:
         folder: of the run.
         output: folder of bundles.
         name: of the model; the run's family if None.
+        options: version and opset; a run's model says itself what it takes.
 
     Returns:
         The version's folder. After an error nothing was published.
@@ -36,11 +51,89 @@ def export_run(folder: str | Path, output: str | Path = "dist", name: str | None
     samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, gaps)
     return export_bundle(
         run.load_model(),
-        _facts(run, dataset, gaps),
-        samples,
         output,
         run.config.family if name is None else name,
+        _facts(run, dataset, gaps),
+        samples,
+        options,
     )
+
+
+def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) -> Any:
+    """Read a Keras model from a `.keras` file.
+
+    Args:
+        path: of the file.
+        modules: to import first, which register the model's own layers.
+        unsafe: whether layers may run code that the file brings along, as Lambda does.
+
+    Raises:
+        ExportError: the file is no such model, or needs code that is not allowed or not there.
+    """
+    if not path.exists():
+        raise ExportError(f"A model must be a .keras file. Received: {path}, not there.")
+    if not zipfile.is_zipfile(path):
+        raise ExportError(
+            f"A model must be a .keras file, as keras.Model.save writes it. Received: {path}."
+        )
+    for module in modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise ExportError(
+                f"A module must be importable. Received: {module!r}: {error}."
+            ) from None
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=not unsafe)
+    except Exception as error:  # Keras raises whatever a layer's constructor does
+        reason = " ".join(str(error).split())
+        if "lambda" in reason.lower() and not unsafe:
+            raise ExportError(
+                f"Loading a Lambda layer runs code from the file. Received: {path}, which has "
+                "one. Allow it with --unsafe if you trust the file."
+            ) from None
+        if "Could not locate" in reason:
+            raise ExportError(
+                f"The model's own layers must be registered before it is read. Received: {path}: "
+                f"{reason:.160}… Name the module that registers them with --module."
+            ) from None
+        raise ExportError(
+            f"A model must be one that Keras {keras.__version__} reads. "
+            f"Received: {path}: {reason:.200}."
+        ) from None
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Return the lines of a text file: one label each, in the order of the model's answer.
+
+    Raises:
+        ExportError: the file cannot be read or is empty.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(
+            f"Labels must be a text file, one a line. Received: {path}: {error}."
+        ) from None
+    if not lines:
+        raise ExportError(f"Labels must be a text file, one a line. Received: {path}, empty.")
+    return tuple(lines)
+
+
+def read_samples(path: Path) -> Any:
+    """Return the arrays of an `.npz` file, by name; of a file with one array, the array.
+
+    Raises:
+        ExportError: the file cannot be read, or holds Python objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ExportError(
+            f"Samples must be an .npz file, as numpy.savez writes it. Received: {path}: {error}."
+        ) from None
+    return arrays if len(arrays) != 1 else next(iter(arrays.values()))
 
 
 def _gaps(run: Run, dataset: Dataset) -> tuple[int, ...]:

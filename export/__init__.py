@@ -1,11 +1,12 @@
 """From a trained Keras model to a bundle that proves itself."""
 
-from .bundle import ModelFacts, export_bundle
+from .bundle import ExportOptions, ModelFacts, export_bundle
 from .errors import ExportError, ProofError
 from .samples import Samples, with_edge_cases
 
 __all__ = [
     "ExportError",
+    "ExportOptions",
     "ModelFacts",
     "ProofError",
     "Samples",

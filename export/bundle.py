@@ -4,86 +4,144 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from serving.bundle import MANIFEST, MODEL, read_manifest
+from serving.agreement import Inputs
+from serving.bundle import MANIFEST, MODEL
+from serving.checking import check_finite, check_inputs, dtype_of
+from serving.errors import InputError
 from serving.manifest import FORMAT_VERSION, Manifest, Proof
 from serving.verify import verify_bundle
 
 from .card import write_card
+from .drawing import draw_samples
 from .errors import ExportError, ProofError
 from .golden import write_golden
-from .inference import InferenceFunction, trace_inference
-from .onnx_graph import OPSET, convert_to_onnx
+from .inference import INPUT_DTYPES, InferenceFunction, trace_inference
+from .meaning import Meaning, find_meaning
+from .onnx_graph import LOWEST_ONNXRUNTIME, OPSET, check_opset, convert_to_onnx
 from .preprocessing import describe_preprocessing
 from .proof import prove
-from .publish import check_name, check_same_contract, next_version, publish, write_checksums
-from .samples import Samples, choose_golden
+from .publish import (
+    alone,
+    check_name,
+    check_same_contract,
+    choose_version,
+    publish,
+    write_checksums,
+)
+from .samples import Samples, choose_golden, with_edge_cases
 from .saved_model import write_saved_model
 
 _PACKAGES = ("hornbill", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """What is known of a model beyond its graph.
 
     Attributes:
-        family: the function that built it.
-        labels: name of each class, label or value, in the order of the answer.
+        family: the function that built it; `keras` for a model that was brought along.
+        kind_of_targets: `classes`, `labels` or `values`; None to find it out from the labels and
+            the outputs.
+        labels: name of each class, label or value, in the order of the answer; may be empty for a
+            model of which nothing is known.
         columns: name of each column of numbers; empty for images.
+        gaps: which of the columns may have no value.
+        text_columns: name of each column of text.
         metrics: measured on the test split.
         config: the training configuration, by flat key.
         data: the training data: source, SHA-256, samples of each split.
         figures: pictures for the model card.
-        kind_of_targets: `classes`, `labels` or `values`.
-        gaps: which of the columns may have no value.
-        text_columns: name of each column of text.
     """
 
-    family: str
-    labels: tuple[str, ...]
-    columns: tuple[str, ...]
-    metrics: dict[str, float]
-    config: dict[str, object]
-    data: dict[str, object]
-    figures: Sequence[Path] = ()
-    kind_of_targets: str = "classes"
+    family: str = "keras"
+    kind_of_targets: str | None = None
+    labels: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
     text_columns: tuple[str, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+    config: dict[str, object] = field(default_factory=dict)
+    data: dict[str, object] = field(default_factory=dict)
+    figures: Sequence[Path] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """How a model is exported.
+
+    Attributes:
+        version: its number; None for the one after the latest.
+        opset: of the ONNX graph.
+        input_dtype: what inputs of float32 take instead, cast inside the graph, such as `uint8`.
+
+    Raises:
+        ExportError: a value is out of range.
+    """
+
+    version: int | None = None
+    opset: int = OPSET
+    input_dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_opset(self.opset)
+        if self.version is not None and self.version < 1:
+            raise ExportError(f"version must be 1 or more. Received: version={self.version}.")
+        if self.input_dtype not in (None, *INPUT_DTYPES):
+            raise ExportError(
+                f"input_dtype must be one of {', '.join(INPUT_DTYPES)}. "
+                f"Received: {self.input_dtype!r}."
+            )
+
+
+_DEFAULT_FACTS, _DEFAULT_OPTIONS = ModelFacts(), ExportOptions()
 
 
 def export_bundle(
-    model: keras.Model, facts: ModelFacts, samples: Samples, output: str | Path, name: str
+    model: keras.Model,
+    output: str | Path,
+    name: str,
+    facts: ModelFacts = _DEFAULT_FACTS,
+    samples: Samples | Inputs | None = None,
+    options: ExportOptions = _DEFAULT_OPTIONS,
 ) -> Path:
-    """Export a model as the next version of a bundle, proven and verified.
+    """Export a model as a version of a bundle, proven and verified.
 
     Args:
-        model: functional, with one named input or a dict of them, and a dict of outputs.
-        facts: what else the bundle says of it.
-        samples: what the proof is made on, the edge cases included.
+        model: functional or sequential.
         output: folder of bundles, such as `dist`.
         name: of the model; the bundle is `<output>/<name>/<version>`.
+        facts: what else the bundle says of it.
+        samples: what the proof is made on: `Samples`, edge cases included, or arrays, one or one
+            for each input's name; None to draw them.
+        options: how it is exported.
 
     Returns:
         The version's folder. After an error nothing was published and earlier versions are as
         they were.
 
     Raises:
-        ExportError: the model cannot be exported, or differs in its contract from its
-            predecessors.
+        ExportError: the model or the samples cannot be used, the version is taken, or the
+            contract differs from its predecessors'.
         ProofError: Keras, the SavedModel and the ONNX graph do not agree.
+
+    Example:
+        >>> bundle = export_bundle(model, "dist", "digits", ModelFacts(labels=tuple("0123456789")))
     """
     check_name(name)
     model_folder = Path(output) / name
     if model_folder.exists() and not model_folder.is_dir():
         raise ExportError(f"A bundle must be a folder. Received: {model_folder}, a file.")
+    choose_version(model_folder, options.version)  # before the work, whether it is taken
     try:
         Path(output).mkdir(parents=True, exist_ok=True)
         workplace = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=output))
@@ -93,11 +151,17 @@ def export_bundle(
             f"{error.strerror}."
         ) from None
     try:
-        number = next_version(model_folder)
-        staged = workplace / name / str(number)
+        staged = workplace / name / "staged"
         staged.mkdir(parents=True)
-        _write_version(trace_inference(model), facts, samples, staged, model_folder)
-        return publish(staged.parent, read_manifest(staged), model_folder)
+        inference = trace_inference(model, options.input_dtype)
+        manifest = _write_evidence(inference, facts, samples, options.opset, staged)
+        with alone(Path(output), name):
+            number = choose_version(model_folder, options.version)
+            check_same_contract(manifest, model_folder)
+            numbered = replace(manifest, version=number)
+            _write_words(numbered, facts.figures, staged)
+            _verify(staged)
+            return publish(staged.rename(staged.parent / str(number)), numbered, model_folder)
     except OSError as error:
         raise ExportError(
             f"A bundle must be written whole. Received: {output}: {error.strerror or error}."
@@ -106,52 +170,82 @@ def export_bundle(
         shutil.rmtree(workplace)
 
 
-def _write_version(
+def _write_evidence(
     inference: InferenceFunction,
     facts: ModelFacts,
-    samples: Samples,
-    staged: Path,
-    model_folder: Path,
-) -> None:
-    name, number = staged.parent.name, int(staged.name)
-    _write_artifacts(inference, facts, name, staged)
-    proof = prove(inference, staged, samples, facts.kind_of_targets)
-    manifest = _manifest(inference, facts, proof, name, number)
-    check_same_contract(manifest, model_folder)
-    write_golden(inference, choose_golden(samples), staged)
-    _write_words(manifest, facts.figures, staged)
-    _verify(staged)
-
-
-def _write_artifacts(
-    inference: InferenceFunction, facts: ModelFacts, name: str, folder: Path
-) -> None:
+    samples: Samples | Inputs | None,
+    opset: int,
+    folder: Path,
+) -> Manifest:
+    """Write the artifacts, prove them, write the golden samples; return the manifest."""
+    chosen = _choose_samples(inference, samples)
+    meaning = _meaning(inference, facts, chosen)
     write_saved_model(inference, folder)
     metadata = {
-        "name": name,
-        "labels": facts.labels,
+        "name": folder.parent.name,
+        "labels": meaning.labels,
         "columns": facts.columns,
         "text_columns": facts.text_columns,
+        "preprocessing": describe_preprocessing(inference.model),
     }
-    graph = convert_to_onnx(inference, metadata)
+    graph = convert_to_onnx(inference, metadata, opset)
     (folder / MODEL).write_bytes(graph.SerializeToString(deterministic=True))
+    del graph
+    proof = prove(inference, folder, chosen, meaning)
+    write_golden(inference, choose_golden(chosen), folder)
+    return _manifest(inference, facts, meaning, proof, folder.parent.name, opset)
+
+
+def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | None) -> Samples:
+    if samples is None:
+        return draw_samples(inference)
+    if isinstance(samples, Samples):
+        return samples
+    arrays = samples if isinstance(samples, dict) else {inference.inputs[0].name: samples}
+    fitting = {}
+    for spec in inference.inputs:
+        array = np.asarray(arrays[spec.name]) if spec.name in arrays else None
+        if array is not None and np.can_cast(array.dtype, dtype_of(spec), "same_kind"):
+            arrays = {**arrays, spec.name: array.astype(dtype_of(spec))}
+    fitting = arrays
+    try:
+        check_inputs(fitting, inference.inputs)
+        for name, array in fitting.items():
+            if array.dtype.kind == "f":
+                check_finite(name, array, ())
+    except InputError as error:
+        raise ExportError(f"Samples must fit the model. {error}") from None
+    return with_edge_cases(fitting, "the samples given")
+
+
+def _meaning(inference: InferenceFunction, facts: ModelFacts, samples: Samples) -> Meaning:
+    if facts.kind_of_targets is not None:
+        answer = "values" if facts.kind_of_targets == "values" else "probabilities"
+        return Meaning(facts.kind_of_targets, answer, facts.labels)
+    return find_meaning(inference.predict(samples.inputs), facts.labels)
 
 
 def _manifest(
-    inference: InferenceFunction, facts: ModelFacts, proof: Proof, name: str, number: int
+    inference: InferenceFunction,
+    facts: ModelFacts,
+    meaning: Meaning,
+    proof: Proof,
+    name: str,
+    opset: int,
 ) -> Manifest:
     environment = {package: version(package) for package in _PACKAGES}
     environment |= {"python": platform.python_version(), "machine": platform.machine()}
     return Manifest(
         format_version=FORMAT_VERSION,
         name=name,
-        version=number,
+        version=0,  # known once no other export can take it
         family=facts.family,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         inputs=inference.inputs,
         outputs=inference.outputs,
-        kind_of_targets=facts.kind_of_targets,
-        labels=facts.labels,
+        kind_of_targets=meaning.kind,
+        answer=meaning.answer,
+        labels=meaning.labels,
         columns=facts.columns,
         gaps=facts.gaps,
         text_columns=facts.text_columns,
@@ -160,10 +254,21 @@ def _manifest(
         metrics=facts.metrics,
         config=facts.config,
         data=facts.data,
-        opset=OPSET,
-        environment=environment,
+        opset=opset,
+        lowest_onnxruntime=LOWEST_ONNXRUNTIME[opset],
+        environment=environment | {"cpu": _cpu()},
         proof=proof,
     )
+
+
+def _cpu() -> str:
+    """Return the name of the processor, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _write_words(manifest: Manifest, figures: Sequence[Path], folder: Path) -> None:

@@ -33,26 +33,33 @@ def write_card(manifest: Manifest, figures: Sequence[str], folder: Path) -> None
 
 def _front_matter(manifest: Manifest) -> str:
     task = _task(manifest)
+    pipeline = f"pipeline_tag: {task}\n" if task else ""
+    tags = "tags:\n- onnx\n- keras\n- hornbill\n"
+    return f"---\nlibrary_name: onnx\n{pipeline}{tags}{_results(manifest, task)}---\n"
+
+
+def _results(manifest: Manifest, task: str | None) -> str:
+    if not manifest.metrics or not task:
+        return ""
+    source = _quoted(manifest.data["source"])
+    metrics = "".join(
+        f"    - type: {name}\n      value: {value:.6f}\n"
+        for name, value in manifest.metrics.items()
+    )
     return (
-        f"---\nlibrary_name: onnx\npipeline_tag: {task}\n"
-        "tags:\n- onnx\n- keras\n- hornbill\n"
-        "model-index:\n"
-        f"- name: {manifest.name}\n  results:\n  - task:\n      type: {task}\n"
-        f"    dataset:\n      name: {_quoted(manifest.data['source'])}\n      type: "
-        f"{_quoted(manifest.data['source'])}\n      split: test\n    metrics:\n"
-        + "".join(
-            f"    - type: {name}\n      value: {value:.6f}\n"
-            for name, value in manifest.metrics.items()
-        )
-        + "---\n"
+        f"model-index:\n- name: {manifest.name}\n  results:\n  - task:\n      type: {task}\n"
+        f"    dataset:\n      name: {source}\n      type: {source}\n      split: test\n"
+        f"    metrics:\n{metrics}"
     )
 
 
-def _task(manifest: Manifest) -> str:
-    if not manifest.columns and not manifest.text_columns:
-        return "image-classification"
-    is_regression = manifest.kind_of_targets == "values"
-    return "tabular-regression" if is_regression else "tabular-classification"
+def _task(manifest: Manifest) -> str | None:
+    """Return the name that Hugging Face has for what the model does; None if it is not known."""
+    if manifest.columns or manifest.text_columns:
+        is_regression = manifest.kind_of_targets == "values"
+        return "tabular-regression" if is_regression else "tabular-classification"
+    is_image = len(manifest.inputs) == 1 and len(manifest.inputs[0].shape) in (3, 4)
+    return "image-classification" if is_image and manifest.kind_of_targets == "classes" else None
 
 
 def _quoted(value: object) -> str:
@@ -61,11 +68,18 @@ def _quoted(value: object) -> str:
 
 def _summary(manifest: Manifest) -> str:
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in manifest.metrics.items())
-    return (
-        f"A `{manifest.family}` model of {manifest.parameters:,} parameters for "
-        f"{len(manifest.labels)} {manifest.kind_of_targets}: {', '.join(manifest.labels)}.\n\n"
-        f"On {manifest.proof.source} ({manifest.proof.samples:,} samples): {metrics}.\n"
+    purpose = (
+        f" for {len(manifest.labels)} {manifest.kind_of_targets}: {', '.join(manifest.labels)}"
+        if manifest.labels
+        else ""
     )
+    measured = (
+        f"\nOn {manifest.proof.source} ({manifest.proof.samples:,} samples): {metrics}.\n"
+        if metrics
+        else ""
+    )
+    kind = "Keras" if manifest.family == "keras" else f"`{manifest.family}`"
+    return f"A {kind} model of {manifest.parameters:,} parameters{purpose}.\n{measured}"
 
 
 def _signature(manifest: Manifest) -> str:
@@ -103,6 +117,7 @@ def _usage(manifest: Manifest) -> str:
     arrays = "\n".join(map(_zeros, manifest.inputs))
     feed = ", ".join(f'"{spec.name}": {spec.name}' for spec in manifest.inputs)
     show = ".argmax(axis=1)" if manifest.kind_of_targets == "classes" else ""
+    answer = manifest.answer or manifest.outputs[0].name
     return f"""## Use
 
 With ONNX Runtime alone:
@@ -113,8 +128,8 @@ import onnxruntime
 
 session = onnxruntime.InferenceSession("{MODEL}")
 {arrays}
-({manifest.answer},) = session.run(["{manifest.answer}"], {{{feed}}})
-print({manifest.answer}{show})
+({answer},) = session.run(["{answer}"], {{{feed}}})
+print({answer}{show})
 ```
 
 Checked on your machine, from the folder above this one: `hornbill verify {manifest.version}`.
@@ -122,7 +137,8 @@ Checked on your machine, from the folder above this one: `hornbill verify {manif
 
 
 def _zeros(spec: TensorSpec) -> str:
-    shape = ", ".join(["1", *map(str, spec.shape[1:])])
+    # Any size will do for an axis that is named.
+    shape = ", ".join(str(n) if isinstance(n, int) else "64" for n in (1, *spec.shape[1:]))
     if spec.dtype == "string":
         return f'{spec.name} = np.full(({shape}), "", object)'
     return f"{spec.name} = np.zeros(({shape}), np.{spec.dtype})"
@@ -136,17 +152,31 @@ def _evidence(manifest: Manifest) -> str:
             f"`{item.output}`",
             str(item.batch_size),
             f"{item.max_absolute_difference:.1e}",
+            f"{item.max_relative_difference:.1e}",
             "" if item.top1_agreement is None else f"{item.top1_agreement:.0%}",
         )
         for item in proof.agreements
     ]
-    heads = ("artifact", "output", "batch size", "largest difference from Keras", "top-1 equal")
+    heads = (
+        "artifact", "output", "batch size", "largest difference from Keras", "of the largest value",
+        "top-1 equal",
+    )  # fmt: skip
     return (
-        f"## Proof\n\nEach artifact was run on all {proof.samples:,} samples of {proof.source}, "
+        f"## Proof\n\nEach artifact was run on {proof.samples:,} samples, {proof.source}, "
         f"and on edge cases ({', '.join(proof.edge_cases)}), against `keras.Model.predict`. "
-        f"Allowed is {proof.tolerance:g} of the larger of 1 and the output's largest magnitude; "
-        f"past it nothing is published.\n\n{_table(heads, rows)}"
+        f"Allowed is {_allowed(proof.tolerances)}; past it nothing is published.\n\n"
+        f"{_table(heads, rows)}"
     )
+
+
+def _allowed(tolerances: dict[str, float]) -> str:
+    spoken = [
+        f"{value:g} of probabilities"
+        if name == "probabilities"
+        else f"{value:g} of the output's largest magnitude in {name}"
+        for name, value in tolerances.items()
+    ]
+    return "; ".join([*spoken, "no difference in whole numbers"])
 
 
 def _pictures(figures: Sequence[str]) -> str:
@@ -160,9 +190,13 @@ def _training(manifest: Manifest) -> str:
         ("setting", "value"), [(f"`{k}`", f"`{v}`") for k, v in manifest.config.items()]
     )
     versions = ", ".join(f"{name} {number}" for name, number in manifest.environment.items())
+    made = f"Made {manifest.created} with {versions}. Runs in ONNX Runtime from "
+    made += f"{manifest.lowest_onnxruntime} on.\n"
+    if not manifest.config:
+        return f"## Origin\n\n{made}"
     return (
         f"## Training\n\nData: `{manifest.data['source']}`, SHA-256 "
-        f"`{manifest.data['sha256']}`.\n\n{settings}\nMade {manifest.created} with {versions}.\n"
+        f"`{manifest.data['sha256']}`.\n\n{settings}\n{made}"
     )
 
 

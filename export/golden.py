@@ -8,7 +8,7 @@ from onnx import numpy_helper
 from serving.agreement import Inputs
 from serving.bundle import GOLDEN
 
-from .inference import InferenceFunction, predict_keras
+from .inference import InferenceFunction
 
 
 def write_golden(inference: InferenceFunction, inputs: Inputs, folder: Path) -> None:
@@ -23,7 +23,7 @@ def write_golden(inference: InferenceFunction, inputs: Inputs, folder: Path) -> 
     """
     golden = folder / GOLDEN
     golden.mkdir()
-    answers = predict_keras(inference.model, inputs)
+    answers = inference.predict(inputs)
     for number, spec in enumerate(inference.inputs):
         array = inputs[spec.name] if isinstance(inputs, dict) else inputs
         (golden / f"input_{number}.pb").write_bytes(_tensor_proto(array, spec.name))

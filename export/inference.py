@@ -1,17 +1,25 @@
 """From a Keras model to the one TensorFlow function that both artifacts are made of."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from serving.agreement import Inputs, Outputs
-from serving.manifest import TensorSpec
+from serving.manifest import DTYPES, TensorSpec
 
 from .errors import ExportError
+from .float32 import in_float32
 
 BATCH_AXIS = "batch"
+_AXES = {3: ("steps",), 4: ("height", "width"), 5: ("depth", "height", "width")}
+_UNFIT = re.compile(r"[^A-Za-z0-9_]")
+_MADE_UP = re.compile(r"keras_tensor(_\d+)?")
+INPUT_DTYPES = ("uint8", "int8", "int32", "int64", "float32")
 
 
 @dataclass(frozen=True)
@@ -19,9 +27,9 @@ class InferenceFunction:
     """A model in inference form.
 
     Attributes:
-        model: the Keras model.
+        model: the Keras model, functional, in float32.
         function: the concrete TensorFlow function, on the CPU, `training=False`; it takes the
-            inputs one by one.
+            inputs one by one and gives a dict of outputs.
         inputs: its inputs, in its order.
         outputs: its outputs, in the model's order.
     """
@@ -31,9 +39,31 @@ class InferenceFunction:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    def predict(self, inputs: Inputs, batch_size: int = 32) -> Outputs:
+        """Return what `keras.Model.predict` gives, by name.
 
-def trace_inference(model: keras.Model) -> InferenceFunction:
-    """Trace a functional model with named inputs and a dict of outputs.
+        Args:
+            inputs: one array `(samples, …)`, or one for each input's name.
+            batch_size: samples in a call.
+        """
+        named = inputs if isinstance(inputs, dict) else {self.inputs[0].name: inputs}
+        leaves = [
+            tf.cast(tf.constant(named[spec.name]), tensor.dtype)
+            for spec, tensor in zip(self.inputs, self.model.inputs, strict=True)
+        ]
+        given = keras.tree.pack_sequence_as(self.model.input, leaves)
+        answers = self.model.predict(given, batch_size=batch_size, verbose=0)
+        by_name = zip(_output_names(self.model), keras.tree.flatten(answers), strict=True)
+        found = {name: np.asarray(answer) for name, answer in by_name}
+        return {spec.name: found[spec.name] for spec in self.outputs}
+
+
+def trace_inference(model: keras.Model, input_dtype: str | None = None) -> InferenceFunction:
+    """Trace a model as it answers: float32, nothing random, on the CPU.
+
+    Args:
+        model: functional or sequential; inputs and outputs single, in lists or in dicts.
+        input_dtype: what inputs of float32 take instead, cast inside the graph.
 
     Raises:
         ExportError: Keras does not run on TensorFlow, or the model is of another form.
@@ -43,29 +73,26 @@ def trace_inference(model: keras.Model) -> InferenceFunction:
             "Export needs Keras on TensorFlow. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}. Set KERAS_BACKEND=tensorflow."
         )
-    outputs = getattr(model, "output", None)  # a sequential model has none of its own
-    if not isinstance(outputs, dict) or not (
-        len(model.inputs) == 1 or isinstance(model.input, dict)
-    ):
-        raise ExportError(
-            "A model must have one input or a dict of them, and a dict of named outputs. "
-            f"Received: {len(model.inputs)} inputs and {type(outputs).__name__} as outputs."
-        )
-    names = [tensor.name for tensor in model.inputs]
+    model = in_float32(_as_functional(model))
+    inputs = tuple(
+        _retyped(spec, input_dtype) for spec in _specs(_input_names(model), model.inputs)
+    )
+    answers = _specs(_output_names(model), model.outputs)
 
     def serve(*tensors: Any) -> Any:
-        inputs = dict(zip(names, tensors, strict=True)) if len(names) > 1 else tensors[0]
-        return model(inputs, training=False)
+        leaves = [tf.cast(t, leaf.dtype) for t, leaf in zip(tensors, model.inputs, strict=True)]
+        given = keras.tree.flatten(
+            model(keras.tree.pack_sequence_as(model.input, leaves), training=False)
+        )
+        return {spec.name: answer for spec, answer in zip(answers, given, strict=True)}
 
     with tf.device("/CPU:0"):  # a GPU would leave ops behind that a CPU lacks
-        signature = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs]
+        signature = [
+            tf.TensorSpec(tensor.shape, spec.dtype, name=spec.name)
+            for spec, tensor in zip(inputs, model.inputs, strict=True)
+        ]
         function = tf.function(serve, input_signature=signature).get_concrete_function()
-    return InferenceFunction(
-        model=model,
-        function=function,
-        inputs=tuple(_tensor_spec(tensor.name, tensor) for tensor in model.inputs),
-        outputs=tuple(_tensor_spec(name, output) for name, output in outputs.items()),
-    )
+    return InferenceFunction(model, function, inputs, _in_given_order(model, answers))
 
 
 def lookup_tables(model: keras.Model) -> list[keras.layers.StringLookup]:
@@ -80,16 +107,118 @@ def to_tensors(inputs: Inputs) -> Any:
     return tf.constant(inputs)
 
 
-def predict_keras(model: keras.Model, inputs: Inputs, batch_size: int = 32) -> Outputs:
-    """Return what `keras.Model.predict` gives."""
-    outputs: Outputs = model.predict(to_tensors(inputs), batch_size=batch_size, verbose=0)
-    return outputs
+def _as_functional(model: Any) -> keras.Model:
+    if not isinstance(model, keras.Model):
+        raise ExportError(f"A model must be a keras.Model. Received: {type(model).__name__}.")
+    if isinstance(model, keras.Sequential):
+        if not model.built or not getattr(model, "inputs", None):
+            raise ExportError(
+                f"A model must know its inputs. Received: {model.name!r}, a Sequential that was "
+                "never built. Begin it with keras.Input(shape)."
+            )
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if not getattr(model, "inputs", None) or not hasattr(model, "operations"):
+        raise ExportError(
+            "A model must be functional or sequential. "
+            f"Received: {model.name!r}, of the class {type(model).__name__}. Wrap it: "
+            "x = keras.Input(shape); model = keras.Model(x, model(x))."
+        )
+    return model
+
+
+def _input_names(model: keras.Model) -> list[str]:
+    """Return the key of each input in a dict, else its own name.
+
+    Keras makes up other names in each process for inputs that have none: a single one is called
+    `inputs`.
+    """
+    keys = _keys(model.input)
+    own = [
+        key or (None if _MADE_UP.fullmatch(tensor.name) else tensor.name)
+        for key, tensor in zip(keys, model.inputs, strict=True)
+    ]
+    if own == [None]:
+        return ["inputs"]
+    if None in own:
+        received = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in model.inputs)
+        raise ExportError(
+            "Each of several inputs must have a name. "
+            f"Received: {received}. Give one with keras.Input(shape, name=…)."
+        )
+    return _made_unique([_UNFIT.sub("_", str(name)) for name in own])
+
+
+def _output_names(model: keras.Model) -> list[str]:
+    """Return the key of each output in a dict, else the name of the layer it comes from.
+
+    Without the number that Keras appends to names it makes up: it differs from process to process.
+    """
+    names = []
+    for key, tensor in zip(_keys(model.output), model.outputs, strict=True):
+        layer = tensor._keras_history.operation
+        kind = _snake_case(type(layer).__name__)
+        is_made_up = re.fullmatch(rf"{kind}(_\d+)?", layer.name) is not None
+        names.append(_UNFIT.sub("_", key or (kind if is_made_up else layer.name)))
+    return _made_unique(names)
+
+
+def _keys(structure: Any) -> list[str | None]:
+    """Return for each leaf its keys in dicts, joined; None where it lies in none."""
+    found = []
+    for path, _ in keras.tree.flatten_with_path(structure):
+        found.append("_".join(part for part in path if isinstance(part, str)) or None)
+    return found
+
+
+def _made_unique(names: Sequence[str]) -> list[str]:
+    return [
+        name if name not in names[:place] else f"{name}_{names[:place].count(name) + 1}"
+        for place, name in enumerate(names)
+    ]
+
+
+def _snake_case(name: str) -> str:
+    # As Keras names layers.
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _in_given_order(model: keras.Model, specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """Return the outputs in the order of the model's dict, which Keras flattens by sorted key."""
+    if not isinstance(model.output, dict):
+        return specs
+    by_name = {spec.name: spec for spec in specs}
+    given = [_UNFIT.sub("_", str(key)) for key in model.output]
+    return tuple(by_name[name] for name in given) if set(given) == set(by_name) else specs
+
+
+def _specs(names: Sequence[str], tensors: Sequence[Any]) -> tuple[TensorSpec, ...]:
+    return tuple(_tensor_spec(n, tensor) for n, tensor in zip(names, tensors, strict=True))
 
 
 def _tensor_spec(name: str, tensor: Any) -> TensorSpec:
-    first, *rest = tensor.shape
-    if first is not None or None in rest:
+    first, *rest = tensor.shape or (0,)
+    if first is not None:
         raise ExportError(
-            f"The first axis alone must be variable. Received: {name} {tuple(tensor.shape)}."
+            "The first axis must be the batch, of any size. "
+            f"Received: {name} {tuple(tensor.shape)}. Build the model with keras.Input(shape)."
         )
-    return TensorSpec(name, keras.backend.standardize_dtype(tensor.dtype), (BATCH_AXIS, *rest))
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if dtype not in DTYPES or dtype == "float64":
+        raise ExportError(
+            f"Inputs and outputs must be of {', '.join(d for d in DTYPES if d != 'float64')}. "
+            f"Received: {name} of {dtype}. Build the model with keras.Input(shape, dtype=…)."
+        )
+    spoken = _AXES.get(len(tensor.shape), ())
+    axes = [
+        size if size is not None else f"{name}_{spoken[n] if n < len(spoken) else n + 1}"
+        for n, size in enumerate(rest)
+    ]
+    return TensorSpec(name, dtype, (BATCH_AXIS, *axes))
+
+
+def _retyped(spec: TensorSpec, dtype: str | None) -> TensorSpec:
+    if dtype is None or spec.dtype != "float32":
+        return spec
+    return TensorSpec(spec.name, dtype, spec.shape)

@@ -8,11 +8,12 @@ import keras
 import numpy as np
 
 from serving.agreement import (
-    TOLERANCE,
+    TOLERANCES,
     Inputs,
     Outputs,
     allowed_difference,
     largest_difference,
+    largest_magnitude,
     run_in_batches,
     top1_agreement,
 )
@@ -21,7 +22,8 @@ from serving.manifest import Agreement, Proof
 from serving.session import open_session
 
 from .errors import ProofError
-from .inference import InferenceFunction, predict_keras, to_tensors
+from .inference import InferenceFunction, to_tensors
+from .meaning import Meaning
 from .samples import Samples
 from .saved_model import load_saved_model
 
@@ -30,9 +32,7 @@ BATCH_SIZES = (1, 2, 7, 64)
 Run = Callable[[Inputs], Outputs]
 
 
-def prove(
-    inference: InferenceFunction, folder: Path, samples: Samples, kind_of_targets: str = "classes"
-) -> Proof:
+def prove(inference: InferenceFunction, folder: Path, samples: Samples, meaning: Meaning) -> Proof:
     """Run every sample through every artifact at several batch sizes, and compare.
 
     Keras runs as `keras.Model.predict`; the SavedModel and the ONNX graph as read back from
@@ -42,7 +42,7 @@ def prove(
         inference: the traced model.
         folder: of the version being made.
         samples: what to run.
-        kind_of_targets: `classes`, whose most probable one must agree, `labels` or `values`.
+        meaning: of the outputs: of classes the most probable one must agree.
 
     Raises:
         ProofError: an output differs by more, or a sample has another most probable class.
@@ -50,24 +50,59 @@ def prove(
     artifacts = {"saved_model": _saved_model(inference, folder), "onnx": _onnx(inference, folder)}
     agreements = []
     for batch_size in BATCH_SIZES:
-        expected = predict_keras(inference.model, samples.inputs, batch_size)
-        for artifact, run in artifacts.items():
-            received = run_in_batches(run, samples.inputs, batch_size)
-            for name in expected:
-                agreement = compare(artifact, name, batch_size, expected[name], received[name])
-                if kind_of_targets != "classes":
-                    agreement = replace(agreement, top1_agreement=None)
-                _require(agreement, allowed_difference(expected[name]))
-                agreements.append(agreement)
-    return Proof(samples.source, len(samples), samples.edge_cases, TOLERANCE, tuple(agreements))
+        for inputs in (samples.inputs, *samples.of_other_sizes):
+            expected = inference.predict(inputs, batch_size)
+            for artifact, run in artifacts.items():
+                received = run_in_batches(run, inputs, batch_size)
+                for name, wanted in expected.items():
+                    has_classes = meaning.kind == "classes" and name == meaning.answer
+                    agreement = compare(
+                        artifact, name, batch_size, wanted, received[name], has_classes
+                    )
+                    are_probabilities = name == meaning.answer and meaning.kind != "values"
+                    _require(agreement, allowed_difference(wanted, are_probabilities))
+                    agreements.append(agreement)
+    dtypes = {"probabilities", *(spec.dtype for spec in inference.outputs)}
+    tolerances = {name: value for name, value in TOLERANCES.items() if name in dtypes}
+    return Proof(samples.source, len(samples), samples.edge_cases, tolerances, _worst(agreements))
+
+
+def _worst(agreements: list[Agreement]) -> tuple[Agreement, ...]:
+    """Return for each artifact, output and batch size the largest differences over all sizes."""
+    found: dict[tuple[str, str, int], Agreement] = {}
+    for item in agreements:
+        key = (item.artifact, item.output, item.batch_size)
+        other = found.get(key, item)
+        found[key] = replace(
+            item,
+            max_absolute_difference=max(
+                item.max_absolute_difference, other.max_absolute_difference
+            ),
+            max_relative_difference=max(
+                item.max_relative_difference, other.max_relative_difference
+            ),
+        )
+    return tuple(found.values())
 
 
 def compare(
-    artifact: str, output: str, batch_size: int, expected: np.ndarray, received: np.ndarray
+    artifact: str,
+    output: str,
+    batch_size: int,
+    expected: np.ndarray,
+    received: np.ndarray,
+    has_classes: bool,
 ) -> Agreement:
     """Return how far `received` is from `expected`; NaN in either counts as infinitely far."""
-    top1 = top1_agreement(expected, received) if output == "probabilities" else None
-    return Agreement(artifact, output, batch_size, largest_difference(expected, received), top1)
+    difference = largest_difference(expected, received)
+    return Agreement(
+        artifact,
+        output,
+        batch_size,
+        difference,
+        difference / largest_magnitude(expected) if expected.dtype.kind == "f" else difference,
+        top1_agreement(expected, received) if has_classes else None,
+    )
 
 
 def _require(agreement: Agreement, allowed: float) -> None:

@@ -1,19 +1,31 @@
 """Puts a finished version in its place: written beside, then renamed, so never half of one."""
 
+import contextlib
 import hashlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock
+
 from serving.bundle import CHECKSUMS, read_manifest, version_numbers
-from serving.contract import describe_spec
 from serving.errors import ManifestError
-from serving.manifest import Manifest, TensorSpec
+from serving.manifest import Manifest, TensorSpec, describe_spec
 from serving.triton import CONFIG, LABELS, render_config, render_labels
 
 from .errors import ExportError
 
 # What all versions of a model have alike.
-_KEPT = ("inputs", "outputs", "kind_of_targets", "labels", "columns", "gaps", "text_columns")
+_KEPT = (
+    "inputs",
+    "outputs",
+    "kind_of_targets",
+    "answer",
+    "labels",
+    "columns",
+    "gaps",
+    "text_columns",
+)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -26,9 +38,33 @@ def check_name(name: str) -> None:
         )
 
 
-def next_version(model_folder: Path) -> int:
-    """Return the number after the latest version's, 1 for the first."""
-    return max(version_numbers(model_folder), default=0) + 1 if model_folder.is_dir() else 1
+def choose_version(model_folder: Path, asked: int | None) -> int:
+    """Return the number asked for, or the one after the latest version's, 1 for the first.
+
+    Raises:
+        ExportError: there is such a version.
+    """
+    versions = version_numbers(model_folder) if model_folder.is_dir() else []
+    if asked is None:
+        return max(versions, default=0) + 1
+    if asked in versions:
+        raise ExportError(
+            f"A version is never overwritten. Received: version={asked}, which is there. "
+            f"The next is {versions[-1] + 1}."
+        )
+    return asked
+
+
+@contextlib.contextmanager
+def alone(output: Path, name: str) -> Iterator[None]:
+    """Let one export at a time choose a version of `name` and put it in its place."""
+    lock = FileLock(output / f".{name}.lock")
+    with lock:
+        try:
+            yield
+        finally:
+            # While it is held: filelock looks whether the file is still there once it has it.
+            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def write_checksums(folder: Path) -> None:
@@ -64,13 +100,13 @@ def check_same_contract(manifest: Manifest, model_folder: Path) -> None:
             )
 
 
-def publish(staged_model: Path, manifest: Manifest, model_folder: Path) -> Path:
+def publish(staged: Path, manifest: Manifest, model_folder: Path) -> Path:
     """Rename a staged version to its place, and return that.
 
     A first version goes with the files beside it in one step; a later one finds them there.
 
     Args:
-        staged_model: folder that holds the version by its number.
+        staged: folder of the version, called by its number, alone in the folder above.
         manifest: of the version.
         model_folder: where versions of the model are.
 
@@ -81,11 +117,11 @@ def publish(staged_model: Path, manifest: Manifest, model_folder: Path) -> Path:
     is_first = not model_folder.exists() or not version_numbers(model_folder)
     try:
         if is_first:
-            (staged_model / CONFIG).write_text(render_config(manifest), "utf-8")
-            (staged_model / LABELS).write_text(render_labels(manifest), "utf-8")
-            staged_model.rename(model_folder)
+            (staged.parent / CONFIG).write_text(render_config(manifest), "utf-8")
+            (staged.parent / LABELS).write_text(render_labels(manifest), "utf-8")
+            staged.parent.rename(model_folder)
         else:
-            (staged_model / number).rename(model_folder / number)
+            staged.rename(model_folder / number)
     except OSError as error:
         raise ExportError(
             f"A version is never overwritten, and its place must be writable. "

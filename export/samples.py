@@ -20,12 +20,14 @@ class Samples:
         source: where those before the edge cases came from.
         edge_cases: names of the kinds of edge cases.
         num_edge_cases: how many lie at the end.
+        of_other_sizes: more inputs, of other sizes along the axes that are variable.
     """
 
     inputs: Inputs
     source: str
     edge_cases: tuple[str, ...]
     num_edge_cases: int
+    of_other_sizes: tuple[Inputs, ...] = ()
 
     def __len__(self) -> int:
         """Return how many samples there are, edge cases not counted."""
@@ -35,11 +37,11 @@ class Samples:
 def with_edge_cases(inputs: Inputs, source: str, gaps: Sequence[int] = ()) -> Samples:
     """Append all zeros, all at the maximum, random samples, and where they may be missing values.
 
-    The maximum is 255 for uint8 and the largest of each column for floats; random samples lie
+    The maximum is 255 for uint8 and the largest of each element elsewhere; random samples lie
     between the extremes. Texts are unknown in the first, and drawn from those at hand elsewhere.
 
     Args:
-        inputs: arrays `(samples, …)` of uint8, float32 or strings.
+        inputs: arrays `(samples, …)` of numbers or strings.
         source: what they are, in words.
         gaps: columns of float32 rows that may have no value.
     """
@@ -61,6 +63,10 @@ def _edge_cases(array: np.ndarray, random: np.random.Generator, gaps: Sequence[i
     if array.dtype == np.uint8:
         maximum = np.full_like(zeros, 255)
         return np.concatenate([zeros, maximum, random.integers(0, 256, shape, np.uint8)])
+    if array.dtype.kind != "f":
+        lowest, highest = array.min(axis=0, keepdims=True), array.max(axis=0, keepdims=True)
+        drawn = random.integers(lowest, highest, shape, endpoint=True)
+        return np.concatenate([zeros, highest, drawn.astype(array.dtype)])
     # A column may have no value at all in these samples.
     present = np.where(np.isnan(array), 0, array)
     lowest, maximum = present.min(axis=0, keepdims=True), present.max(axis=0, keepdims=True)

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-# Of probabilities, absolute: float32 sums in another order differ by about 1e-7 a layer, and the
-# nets here reach 1e-6; a wrong layer shows as 1e-3 and more.
-TOLERANCE = 1e-5
+# How far an output may be from Keras': of probabilities absolute, of other floats as a share of the
+# output's largest magnitude; whole numbers must be equal. float32 sums in another order differ by
+# about 1e-7 a layer; a wrong layer shows as 1e-2 and more.
+TOLERANCES = {"probabilities": 1e-5, "float32": 1e-4, "float64": 1e-4}
 
 Outputs = dict[str, np.ndarray]
 # What a model takes: one array, or for several inputs one for each name.
@@ -35,14 +36,26 @@ def run_in_batches(run: Callable[[Any], Outputs], inputs: Inputs, batch_size: in
 
 
 def largest_difference(expected: np.ndarray, received: np.ndarray) -> float:
-    """Return the largest absolute difference; infinity where one is NaN."""
+    """Return the largest absolute difference, infinity where one is NaN.
+
+    Of what is no float: 1 if an element differs, else 0.
+    """
+    if expected.dtype.kind != "f":
+        return float((received != expected).max())
     difference = float(np.abs(received - expected).max())
     return difference if np.isfinite(difference) else float("inf")
 
 
-def allowed_difference(expected: np.ndarray, tolerance: float = TOLERANCE) -> float:
-    """Return `tolerance` times the larger of 1 and the largest magnitude of `expected`."""
-    return tolerance * max(1.0, float(np.abs(expected).max()))
+def largest_magnitude(array: np.ndarray) -> float:
+    """Return the largest absolute value, at least that of the smallest normal float32."""
+    return max(float(np.abs(array).max()), float(np.finfo(np.float32).tiny))
+
+
+def allowed_difference(expected: np.ndarray, are_probabilities: bool) -> float:
+    """Return the largest absolute difference that counts as agreement: see `TOLERANCES`."""
+    if are_probabilities:
+        return TOLERANCES["probabilities"]
+    return TOLERANCES.get(expected.dtype.name, 0.0) * largest_magnitude(expected)
 
 
 def top1_agreement(expected: np.ndarray, received: np.ndarray) -> float:

@@ -14,6 +14,14 @@ def dtype_of(spec: TensorSpec) -> np.dtype:
     return np.dtype(object if spec.dtype == "string" else spec.dtype)
 
 
+def fits_shape(array: np.ndarray, spec: TensorSpec) -> bool:
+    """Tell whether an array has the axes of `spec`, those that are named of any size."""
+    return array.ndim == len(spec.shape) and all(
+        isinstance(size, str) or size == given
+        for given, size in zip(array.shape, spec.shape, strict=True)
+    )
+
+
 def check_inputs(arrays: dict[str, Any], specs: Sequence[TensorSpec]) -> None:
     """Require an array of the right type and shape for each input.
 
@@ -79,10 +87,9 @@ def _check_strings(array: np.ndarray, spec: TensorSpec) -> None:
 
 
 def _check_shape(array: np.ndarray, spec: TensorSpec) -> None:
-    if not array.ndim or array.shape[1:] != spec.shape[1:]:
-        mend = (
-            " Add the batch axis with array[np.newaxis]." if array.shape == spec.shape[1:] else ""
-        )
+    if not fits_shape(array, spec):
+        needs_batch = fits_shape(array[np.newaxis], spec)
+        mend = " Add the batch axis with array[np.newaxis]." if needs_batch else ""
         raise InputError(
             f"{spec.name} must have shape ({', '.join(map(str, spec.shape))}). "
             f"Received: shape={array.shape}.{mend}"

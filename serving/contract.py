@@ -2,10 +2,10 @@
 
 import onnxruntime
 
-from .agreement import TOLERANCE
+from .agreement import TOLERANCES
 from .bundle import MODEL
 from .errors import ManifestError
-from .manifest import Manifest, TensorSpec
+from .manifest import Manifest, TensorSpec, describe_spec
 from .session import session_signature
 
 
@@ -19,6 +19,8 @@ def check_contract(manifest: Manifest, session: onnxruntime.InferenceSession) ->
     _check_specs("inputs", manifest.inputs, inputs)
     _check_specs("outputs", manifest.outputs, outputs)
     sizes = [spec.shape[-1] for spec in outputs if spec.name == manifest.answer]
+    if manifest.answer is None and not manifest.labels:
+        return
     if sizes != [len(manifest.labels)]:
         raise ManifestError(
             f"{MODEL} must give {manifest.answer} with one element a label. "
@@ -30,30 +32,31 @@ def check_proof(manifest: Manifest) -> None:
     """Require evidence in the manifest, and that it was no more lenient than this release is.
 
     Raises:
-        ManifestError: the tolerance is larger, or there are no agreements, or a class differed.
+        ManifestError: a tolerance is larger, an output was not proven, or one differed.
     """
     proof = manifest.proof
-    if not 0 < proof.tolerance <= TOLERANCE:
-        raise ManifestError(
-            f"The proof's tolerance must be at most {TOLERANCE:g}. "
-            f"Received: tolerance={proof.tolerance}."
-        )
+    for name, tolerance in proof.tolerances.items():
+        if not 0 <= tolerance <= TOLERANCES.get(name, 0.0):
+            raise ManifestError(
+                f"The proof's tolerance of {name} must be at most {TOLERANCES.get(name, 0.0):g}. "
+                f"Received: {tolerance}."
+            )
     proven = {agreement.output for agreement in proof.agreements}
     missing = [spec.name for spec in manifest.outputs if spec.name not in proven]
     if missing:
         raise ManifestError(f"Every output must be proven. Received: no proof of {missing[0]!r}.")
+    dtypes = {spec.name: spec.dtype for spec in manifest.outputs}
     for agreement in proof.agreements:
-        is_too_far = (
-            agreement.output == "probabilities"
-            and not agreement.max_absolute_difference <= proof.tolerance
+        is_probability = agreement.output == manifest.probabilities
+        kind = "probabilities" if is_probability else dtypes.get(agreement.output, "")
+        difference = (
+            agreement.max_absolute_difference
+            if is_probability
+            else agreement.max_relative_difference
         )
-        if is_too_far or agreement.top1_agreement not in (None, 1.0):
+        is_near = difference <= proof.tolerances.get(kind, 0.0)
+        if not is_near or agreement.top1_agreement not in (None, 1.0):
             raise ManifestError(f"Every artifact must agree. Received: {agreement}.")
-
-
-def describe_spec(spec: TensorSpec) -> str:
-    """Return such as `image uint8 [batch, 28, 28]`."""
-    return f"{spec.name} {spec.dtype} [{', '.join(map(str, spec.shape))}]"
 
 
 def _check_specs(

@@ -10,7 +10,7 @@ from .agreement import Inputs
 from .csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
 from .errors import InputError
 from .images import read_image
-from .manifest import Manifest
+from .manifest import Manifest, describe_spec
 
 
 def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs, list[str]]:
@@ -32,10 +32,21 @@ def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs
     if manifest.columns or manifest.text_columns:
         rows = [row for path in paths for row in _read_rows(Path(path), manifest)]
         return _to_arrays([cells for _, cells in rows], manifest), [name for name, _ in rows]
-    (spec,) = manifest.inputs
-    height, width = (int(size) for size in spec.shape[1:])
-    images = [read_image(path, (height, width)) for path in paths]
+    images = [read_image(path, _image_size(manifest)) for path in paths]
     return np.stack(images), [str(path) for path in paths]
+
+
+def _image_size(manifest: Manifest) -> tuple[int, int]:
+    spec = manifest.inputs[0]
+    sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
+    is_image = spec.dtype == "uint8" and len(spec.shape) == 3 and len(sizes) == 2
+    if len(manifest.inputs) > 1 or not is_image or manifest.answer is None:
+        raise InputError(
+            "Files can be read for a model of columns, or of grey images, that has labels. "
+            f"Received: {manifest.name}, which takes {describe_spec(spec)}. "
+            "Call serving.Predictor with arrays."
+        )
+    return sizes[0], sizes[1]
 
 
 def _to_arrays(rows: Sequence[tuple[list[float], list[str]]], manifest: Manifest) -> Inputs:

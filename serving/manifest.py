@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from .errors import ManifestError
 from .schema import decode
 
-FORMAT_VERSION = 2
-DTYPES = ("float32", "float64", "uint8", "int32", "int64", "string")
-KINDS_OF_TARGETS = ("classes", "labels", "values")
+FORMAT_VERSION = 3
+DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64", "bool", "string")
+KINDS_OF_TARGETS = ("classes", "labels", "values", "none")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class TensorSpec:
     shape: tuple[int | str, ...]
 
 
+def describe_spec(spec: TensorSpec) -> str:
+    """Return such as `image uint8 [batch, 28, 28]`."""
+    return f"{spec.name} {spec.dtype} [{', '.join(map(str, spec.shape))}]"
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How far one artifact's output is from Keras' at one batch size.
@@ -38,6 +43,7 @@ class Agreement:
         output: name of the output.
         batch_size: samples in a call.
         max_absolute_difference: the largest over all samples.
+        max_relative_difference: the same, as a share of the output's largest magnitude.
         top1_agreement: share of the samples with the same most probable class, which must be
             1.0; None for outputs that are no probabilities.
     """
@@ -46,6 +52,7 @@ class Agreement:
     output: str
     batch_size: int
     max_absolute_difference: float
+    max_relative_difference: float
     top1_agreement: float | None
 
 
@@ -57,15 +64,15 @@ class Proof:
         source: where the samples came from.
         samples: how many there were, edge cases not counted.
         edge_cases: images or rows made to be hard.
-        tolerance: largest difference allowed, as a share of the larger of 1 and the output's
-            largest magnitude: absolute on probabilities.
+        tolerances: largest difference allowed: absolute of `probabilities`; of other outputs by
+            their dtype, as a share of the output's largest magnitude; none where it is not named.
         agreements: what was measured.
     """
 
     source: str
     samples: int
     edge_cases: tuple[str, ...]
-    tolerance: float
+    tolerances: dict[str, float]
     agreements: tuple[Agreement, ...]
 
 
@@ -77,22 +84,24 @@ class Manifest:
         format_version: of this schema.
         name: the model's name.
         version: the model's version, from 1.
-        family: the function that built the model.
+        family: the function that built the model; `keras` for one that was brought along.
         created: when, UTC, ISO 8601.
         inputs: the raw inputs; preprocessing is inside the graph.
-        outputs: the answers.
+        outputs: what the model gives.
         kind_of_targets: `classes`: a sample is of one class; `labels`: it has any number of
-            labels; `values`: numbers are predicted.
+            labels; `values`: numbers are predicted; `none`: nothing is known of the outputs.
+        answer: name of the output that predicts, one element a label; None if none is known to.
         labels: name of each class, label or value, in the order of the answer.
         columns: name of each column of `inputs`; empty for images.
         gaps: which of these may have no value, NaN.
         text_columns: name of each column of `texts`, where the model has this input.
         preprocessing: the layers that prepare the input inside the graph, in order.
         parameters: number of weights.
-        metrics: measured on the test split, such as `accuracy`.
-        config: the training configuration, keys as in `config.toml`.
-        data: the training data: source, SHA-256, number of samples in each split.
+        metrics: measured on the test split, such as `accuracy`; empty where none was.
+        config: the training configuration, keys as in `config.toml`; empty if not trained here.
+        data: the training data: source, SHA-256, number of samples in each split; or empty.
         opset: of the ONNX graph.
+        lowest_onnxruntime: the first release that knows this opset.
         environment: versions and machine that made the bundle.
         proof: that the artifacts agree.
     """
@@ -105,6 +114,7 @@ class Manifest:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     kind_of_targets: str
+    answer: str | None
     labels: tuple[str, ...]
     columns: tuple[str, ...]
     gaps: tuple[str, ...]
@@ -115,13 +125,14 @@ class Manifest:
     config: dict[str, object]
     data: dict[str, object]
     opset: int
+    lowest_onnxruntime: str
     environment: dict[str, str]
     proof: Proof
 
     @property
-    def answer(self) -> str:
-        """Name of the output that predicts: `probabilities` or `values`."""
-        return "values" if self.kind_of_targets == "values" else "probabilities"
+    def probabilities(self) -> str | None:
+        """Name of the output that holds probabilities; None if none is known to."""
+        return self.answer if self.kind_of_targets in ("classes", "labels") else None
 
     def to_json(self) -> str:
         """Return the manifest as the text of `manifest.json`."""
@@ -152,6 +163,11 @@ class Manifest:
                 f"kind_of_targets must be one of {', '.join(KINDS_OF_TARGETS)}. "
                 f"Received: kind_of_targets={manifest.kind_of_targets!r}."
             )
+        if (manifest.answer is None) != (manifest.kind_of_targets == "none"):
+            raise ManifestError(
+                "answer must be the name of an output, or null where kind_of_targets is none. "
+                f"Received: answer={manifest.answer!r} of {manifest.kind_of_targets}."
+            )
         return manifest
 
 
@@ -164,9 +180,9 @@ def _check_spec(spec: TensorSpec) -> None:
         raise ManifestError(
             f"A tensor must be of {', '.join(DTYPES)}. Received: {spec.name}, dtype={spec.dtype!r}."
         )
-    sizes = [size for size in spec.shape[1:] if isinstance(size, int) and size > 0]
-    if not spec.shape or not isinstance(spec.shape[0], str) or len(sizes) != len(spec.shape) - 1:
+    is_sound = all(size if isinstance(size, str) else size > 0 for size in spec.shape)
+    if not spec.shape or not isinstance(spec.shape[0], str) or not is_sound:
         raise ManifestError(
-            "A tensor must have a named first axis and fixed others. "
+            "A tensor must have a named first axis and named ones or sizes behind it. "
             f"Received: {spec.name}, shape={spec.shape}."
         )

@@ -45,18 +45,18 @@ class Prediction:
         """Probability of each class or label, float32 `(batch, labels)`.
 
         Raises:
-            ServingError: the model predicts values.
+            ServingError: the model predicts values, or nothing is known of its outputs.
         """
-        return self._answer("probabilities")
+        return self._answer(("classes", "labels"), "probabilities")
 
     @property
     def values(self) -> Array:
         """The predicted values, float32 `(batch, values)`.
 
         Raises:
-            ServingError: the model predicts classes or labels.
+            ServingError: the model predicts classes or labels, or nothing is known of its outputs.
         """
-        return self._answer("values")
+        return self._answer(("values",), "values")
 
     @property
     def features(self) -> Array | None:
@@ -68,7 +68,7 @@ class Prediction:
         """Name of the most probable class of each sample; or all labels with one half and more.
 
         Raises:
-            ServingError: the model predicts values.
+            ServingError: the model predicts values, or nothing is known of its outputs.
         """
         names = self.manifest.labels
         if self.manifest.kind_of_targets == "classes":
@@ -78,19 +78,17 @@ class Prediction:
             for row in self.probabilities >= 0.5
         ]
 
-    def _answer(self, name: str) -> Array:
-        try:
-            return self.outputs[name]
-        except KeyError:
-            raise ServingError(
-                f"A model of {self.manifest.kind_of_targets} must be asked for "
-                f"{self.manifest.answer}. Received: {name}."
-            ) from None
+    def _answer(self, kinds: tuple[str, ...], asked: str) -> Array:
+        kind = self.manifest.kind_of_targets
+        if kind not in kinds or self.manifest.answer is None:
+            known = {"values": "values", "none": "outputs"}.get(kind, "probabilities")
+            raise ServingError(f"A model of {kind} must be asked for {known}. Received: {asked}.")
+        return self.arrays[self.output_names.index(self.manifest.answer)]
 
     def __repr__(self) -> str:
         """Return labels and shapes, not the numbers."""
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.outputs.items())
-        if self.manifest.kind_of_targets == "values":
+        if self.manifest.kind_of_targets in ("values", "none"):
             return f"Prediction({shapes})"
         return f"Prediction(labels={self.labels}, {shapes})"
 

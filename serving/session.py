@@ -10,6 +10,8 @@ _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
     "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(bool)": "bool",
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
     "tensor(string)": "string",

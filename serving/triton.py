@@ -13,6 +13,8 @@ _TYPES = {
     "uint8": "TYPE_UINT8",
     "float32": "TYPE_FP32",
     "float64": "TYPE_FP64",
+    "int8": "TYPE_INT8",
+    "bool": "TYPE_BOOL",
     "int32": "TYPE_INT32",
     "int64": "TYPE_INT64",
     "string": "TYPE_STRING",
@@ -31,18 +33,16 @@ def render_config(manifest: Manifest) -> str:
         'backend: "onnxruntime"',
         f"max_batch_size: {MAX_BATCH_SIZE}",
         *(_tensor("input", spec) for spec in manifest.inputs),
-        *(_tensor("output", spec) for spec in manifest.outputs),
+        *(_tensor("output", spec, spec.name == manifest.answer) for spec in manifest.outputs),
         "dynamic_batching { }",
         "instance_group [ { kind: KIND_CPU count: 1 } ]",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _tensor(role: str, spec: TensorSpec) -> str:
+def _tensor(role: str, spec: TensorSpec, has_labels: bool = False) -> str:
     # max_batch_size says that the first axis is the batch; dims leave it out
-    dims = ", ".join(str(size) if isinstance(size, int) else "-1" for size in spec.shape[1:])
-    labels = f' label_filename: "{LABELS}"' if spec.name in ("probabilities", "values") else ""
-    return (
-        f'{role} [ {{ name: "{spec.name}" data_type: {_TYPES[spec.dtype]} '
-        f"dims: [ {dims} ]{labels} }} ]"
-    )
+    sizes = [str(size) if isinstance(size, int) else "-1" for size in spec.shape[1:]]
+    dims = f"dims: [ {', '.join(sizes)} ]" if sizes else "dims: [ 1 ] reshape { shape: [ ] }"
+    labels = f' label_filename: "{LABELS}"' if has_labels else ""
+    return f'{role} [ {{ name: "{spec.name}" data_type: {_TYPES[spec.dtype]} {dims}{labels} }} ]'

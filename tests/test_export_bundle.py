@@ -20,12 +20,13 @@ from app.exporting import export_run
 from app.training import train
 from export import ExportError, ModelFacts, ProofError, export_bundle, with_edge_cases
 from export.inference import trace_inference
+from export.meaning import Meaning
 from export.proof import compare, prove
 from export.samples import choose_golden
 from models.activations import ACTIVATIONS
 from models.blocks import NORMALIZATIONS
 from serving import Manifest, Predictor, verify_bundle
-from serving.agreement import TOLERANCE, run_in_batches
+from serving.agreement import TOLERANCES, run_in_batches
 from serving.errors import InputError, ServingError
 from serving.inputs import read_inputs
 
@@ -35,6 +36,7 @@ BATCH_SIZES = (1, 2, 7, 64)
 def facts(labels=("a", "b", "c"), columns=("one", "two", "three", "four")):
     return ModelFacts(
         family="own",
+        kind_of_targets="classes",
         labels=labels,
         columns=columns,
         metrics={"accuracy": 0.5},
@@ -92,7 +94,7 @@ def family_bundle(family_case, tmp_path_factory):
     labels = tuple(map(str, range(expected["probabilities"].shape[1])))
     columns = facts().columns if inputs.ndim == 2 else ()
     folder = tmp_path_factory.mktemp("dist")
-    return export_bundle(model, facts(labels, columns), samples, folder, "own"), samples, expected
+    return export_bundle(model, folder, "own", facts(labels, columns), samples), samples, expected
 
 
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
@@ -137,7 +139,7 @@ def test_every_knob_converts(knob, tmp_path):
     config = models.FeatureExtractorConfig(hidden=(16, 16), groups=2, num_outputs=3, **knob)
     keras.utils.set_random_seed(3)
     model = models.feature_extractor(config)
-    bundle = export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, "knob")
+    bundle = export_bundle(model, tmp_path, "knob", facts(), with_edge_cases(rows(), "drawn"))
     assert all(check.passed for check in verify_bundle(bundle))
 
 
@@ -153,7 +155,7 @@ def test_every_norm_of_convolutions_converts(normalization, images, tmp_path):
     keras.utils.set_random_seed(3)
     samples = with_edge_cases(images, "drawn")
     labels = tuple("0123456789")
-    bundle = export_bundle(models.digit_net(config), facts(labels, ()), samples, tmp_path, "norm")
+    bundle = export_bundle(models.digit_net(config), tmp_path, "norm", facts(labels, ()), samples)
     assert all(check.passed for check in verify_bundle(bundle))
 
 
@@ -234,7 +236,7 @@ def test_heads_of_labels_and_values_are_exported(head, tmp_path):
     kind = "labels" if head == "sigmoid" else "values"
     known = replace(facts(), kind_of_targets=kind)
     samples = with_edge_cases(rows(), "drawn")
-    bundle = export_bundle(models.feature_extractor(config), known, samples, tmp_path, "own")
+    bundle = export_bundle(models.feature_extractor(config), tmp_path, "own", known, samples)
     assert all(check.passed for check in verify_bundle(bundle))
     prediction = Predictor.load(bundle).predict(rows())
     if head == "linear":
@@ -369,11 +371,11 @@ def test_a_second_export_is_the_next_version(mlp_run, tmp_path):
 def test_a_version_with_other_labels_is_refused_and_the_earlier_one_kept(tmp_path):
     model = models.softmax_classifier(models.SoftmaxClassifierConfig())
     samples = with_edge_cases(rows(), "drawn")
-    export_bundle(model, facts(), samples, tmp_path, "own")
+    export_bundle(model, tmp_path, "own", facts(), samples)
     with pytest.raises(
         ExportError, match=r"must keep the labels of .*Received: \(a, x, c\) instead of \(a, b, c\)"
     ):
-        export_bundle(model, facts(labels=("a", "x", "c")), samples, tmp_path, "own")
+        export_bundle(model, tmp_path, "own", facts(labels=("a", "x", "c")), samples)
     assert [path.name for path in (tmp_path / "own").iterdir() if path.is_dir()] == ["1"]
     assert all(check.passed for check in verify_bundle(tmp_path / "own"))
 
@@ -381,19 +383,19 @@ def test_a_version_with_other_labels_is_refused_and_the_earlier_one_kept(tmp_pat
 def test_a_version_with_other_columns_is_refused(tmp_path):
     model = models.softmax_classifier(models.SoftmaxClassifierConfig())
     samples = with_edge_cases(rows(), "drawn")
-    export_bundle(model, facts(), samples, tmp_path, "own")
+    export_bundle(model, tmp_path, "own", facts(), samples)
     swapped = facts(columns=("two", "one", "three", "four"))
     with pytest.raises(ExportError, match=r"must keep the columns .*\(two, one, three, four\)"):
-        export_bundle(model, swapped, samples, tmp_path, "own")
+        export_bundle(model, tmp_path, "own", swapped, samples)
 
 
 def test_a_predecessor_that_cannot_be_read_stops_the_next_version(tmp_path):
     model = models.softmax_classifier(models.SoftmaxClassifierConfig())
     samples = with_edge_cases(rows(), "drawn")
-    first = export_bundle(model, facts(), samples, tmp_path, "own")
+    first = export_bundle(model, tmp_path, "own", facts(), samples)
     (first / "manifest.json").write_text("{}")
     with pytest.raises(ExportError, match="needs a sound one before it"):
-        export_bundle(model, facts(), samples, tmp_path, "own")
+        export_bundle(model, tmp_path, "own", facts(), samples)
     assert {path.name for path in tmp_path.iterdir()} == {"own"}
 
 
@@ -403,7 +405,7 @@ def test_a_place_that_is_taken_is_left_as_it_was(tmp_path):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "1").write_text("a file in the way")
     with pytest.raises(ExportError, match="A version is never overwritten"):
-        export_bundle(model, facts(), samples, tmp_path, "own")
+        export_bundle(model, tmp_path, "own", facts(), samples)
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["1"]
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
@@ -421,7 +423,7 @@ def test_a_failed_proof_publishes_nothing(tmp_path):
     logits = Chaos()(keras.layers.Dense(3)(keras.layers.Dense(64)(inputs)))
     model = keras.Model(inputs, {"probabilities": keras.layers.Softmax()(logits)})
     with pytest.raises(ProofError, match="probabilities of every artifact must be within 1.0e-05"):
-        export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, "chaos")
+        export_bundle(model, tmp_path, "chaos", facts(), with_edge_cases(rows(), "drawn"))
     assert not list(tmp_path.iterdir())
 
 
@@ -429,19 +431,20 @@ def test_the_proof_reads_the_artifacts_from_disk(bundle, mlp_run, images, tmp_pa
     """Artifacts of one model do not prove another."""
     keras.utils.set_random_seed(1)
     other = models.digit_net(models.DigitNetConfig(variant="mlp", hidden=(32,)))
+    meaning = Meaning("classes", "probabilities", tuple("0123456789"))
     with pytest.raises(ProofError, match="Nothing was published"):
-        prove(trace_inference(other), bundle, with_edge_cases(images, "drawn"))
-    prove(trace_inference(mlp_run.load_model()), bundle, with_edge_cases(images, "drawn"))
+        prove(trace_inference(other), bundle, with_edge_cases(images, "drawn"), meaning)
+    own = trace_inference(mlp_run.load_model())
+    prove(own, bundle, with_edge_cases(images, "drawn"), meaning)
 
 
 def test_nan_and_another_class_are_no_agreement():
     fine = np.array([[0.4, 0.6]], "float32")
-    assert compare("onnx", "probabilities", 1, fine, fine * np.nan).max_absolute_difference == (
-        float("inf")
-    )
-    swapped = compare("onnx", "probabilities", 1, fine, fine[:, ::-1])
+    nothing = compare("onnx", "probabilities", 1, fine, fine * np.nan, has_classes=True)
+    assert nothing.max_absolute_difference == nothing.max_relative_difference == float("inf")
+    swapped = compare("onnx", "probabilities", 1, fine, fine[:, ::-1], has_classes=True)
     assert swapped.top1_agreement == 0
-    assert swapped.max_absolute_difference > TOLERANCE
+    assert swapped.max_absolute_difference > TOLERANCES["probabilities"]
 
 
 def test_an_operation_that_onnx_lacks_is_an_error_that_names_it(tmp_path):
@@ -449,7 +452,7 @@ def test_an_operation_that_onnx_lacks_is_an_error_that_names_it(tmp_path):
     answers = keras.layers.Lambda(tf.math.special.bessel_i0)(inputs)
     model = keras.Model(inputs, {"probabilities": answers})
     with pytest.raises(ExportError, match="BesselI0"):
-        export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, "bessel")
+        export_bundle(model, tmp_path, "bessel", facts(), with_edge_cases(rows(), "drawn"))
     assert not list(tmp_path.iterdir())
 
 
@@ -457,15 +460,7 @@ def test_an_operation_that_onnx_lacks_is_an_error_that_names_it(tmp_path):
 def test_a_name_that_cannot_name_a_folder_is_refused(name, tmp_path):
     model = models.softmax_classifier(models.SoftmaxClassifierConfig())
     with pytest.raises(ExportError, match="A model's name must be letters"):
-        export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, name)
-
-
-def test_a_model_of_another_form_is_refused(tmp_path):
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    with pytest.raises(
-        ExportError, match="one input or a dict of them, and a dict of named outputs"
-    ):
-        export_bundle(model, facts(), with_edge_cases(rows(), "drawn"), tmp_path, "list")
+        export_bundle(model, tmp_path, name, facts(), with_edge_cases(rows(), "drawn"))
 
 
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
@@ -475,9 +470,9 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "dist" / "own").write_text("kept")
     samples = with_edge_cases(rows(), "drawn")
     with pytest.raises(ExportError, match="a folder that can be written"):
-        export_bundle(model, facts(), samples, tmp_path / "file", "own")
+        export_bundle(model, tmp_path / "file", "own", facts(), samples)
     with pytest.raises(ExportError, match="must be a folder. Received: .*own, a file"):
-        export_bundle(model, facts(), samples, tmp_path / "dist", "own")
+        export_bundle(model, tmp_path / "dist", "own", facts(), samples)
     assert (tmp_path / "dist" / "own").read_text() == "kept"
 
 

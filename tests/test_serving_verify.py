@@ -101,8 +101,11 @@ def test_other_weights_are_noticed_by_behaviour_even_with_new_checksums(copy):
         (lambda m: m["outputs"].pop(), "The outputs of model.onnx must be"),
         (lambda m: m.update(name="other"), "config.pbtxt must be what the manifest gives"),
         (lambda m: m["labels"].reverse(), "labels.txt must be what the manifest gives"),
-        (lambda m: m["proof"].update(tolerance=1.0), "tolerance must be at most 1e-05"),
-        (lambda m: m["proof"].update(tolerance=-1.0), "tolerance must be at most 1e-05"),
+        (
+            lambda m: m["proof"]["tolerances"].update(probabilities=1.0),
+            "probabilities must be at most 1e-05",
+        ),
+        (lambda m: m["proof"]["tolerances"].update(float32=-1.0), "float32 must be at most 0.0001"),
         (lambda m: m["proof"].update(agreements=[]), "no proof of 'probabilities'"),
         (
             lambda m: m["proof"]["agreements"][0].update(max_absolute_difference=9.0),
@@ -114,8 +117,10 @@ def test_other_weights_are_noticed_by_behaviour_even_with_new_checksums(copy):
         ),
         (lambda m: m.update(version=99), "in the folder of its number, 99"),
         (lambda m: m["inputs"][0].update(dtype="tensor(string)"), "dtype='tensor(string)'"),
-        (lambda m: m["outputs"][0].update(shape=[]), "a named first axis and fixed others"),
-        (lambda m: m["outputs"][0].update(shape=["batch", "wide"]), "a named first axis"),
+        (lambda m: m["outputs"][0].update(shape=[]), "a named first axis and named ones"),
+        (lambda m: m["outputs"][0].update(shape=["batch", 0]), "a named first axis"),
+        (lambda m: m["outputs"][0].update(shape=["batch", "wide"]), "The outputs of model.onnx"),
+        (lambda m: m.update(answer=None), "answer must be the name of an output"),
         (lambda m: m["metrics"].update(accuracy=float("nan")), "NaN, which is no JSON number"),
     ],
 )
@@ -153,9 +158,9 @@ def test_golden_answers_of_another_class_are_noticed(tmp_path):
     inputs = keras.Input((4,), name="inputs")
     dense = keras.layers.Dense(3, "softmax", kernel_initializer="zeros")
     model = keras.Model(inputs, {"probabilities": dense(inputs)})
-    facts = ModelFacts("own", ("a", "b", "c"), tuple("wxyz"), {}, {}, {"source": "", "sha256": ""})
+    facts = ModelFacts(kind_of_targets="classes", labels=("a", "b", "c"), columns=tuple("wxyz"))
     samples = with_edge_cases(np.ones((30, 4), "float32"), "drawn")
-    bundle = export_bundle(model, facts, samples, tmp_path, "own")
+    bundle = export_bundle(model, tmp_path, "own", facts, samples)
     assert all(results(bundle).values())
     golden = bundle / "test_data_set_0" / "output_0.pb"
     tensor = onnx.TensorProto.FromString(golden.read_bytes())

@@ -1,0 +1,132 @@
+"""Samples for a model that came without any: drawn to fit the dtype and the range of each input."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from serving.agreement import Inputs
+from serving.manifest import TensorSpec
+
+from .errors import ExportError
+from .inference import InferenceFunction
+from .samples import Samples
+
+_COUNT = 64
+_EDGE_CASES = ("lowest", "highest")
+# Of axes that are variable; the first that the model takes is used, and its double.
+_SIZES = (8, 16, 32, 64, 128, 256)
+# Whole numbers that nothing is known of: tokens and categories have at least two values.
+_FEWEST_VALUES = 2
+
+
+def draw_samples(inference: InferenceFunction) -> Samples:
+    """Draw samples, and two that lie at the ends of each input's range.
+
+    Whole numbers stay below the size of the embedding or encoding that reads them; floats are
+    normal around 0, around the mean of a `Normalization`, or from 0 to 255 before a `Rescaling`
+    that expects it, as with `uint8`.
+
+    Raises:
+        ExportError: the model takes none of the sizes that are tried for its variable axes.
+    """
+    ranges = [
+        _range_of(tensor, spec)
+        for tensor, spec in zip(inference.model.inputs, inference.inputs, strict=True)
+    ]
+    has_variable = any(isinstance(n, str) for spec in inference.inputs for n in spec.shape[1:])
+    if not has_variable:
+        return _samples(_draw(inference, ranges, 0), ())
+    for size in _SIZES:
+        drawn = [_draw(inference, ranges, side) for side in (size, 2 * size)]
+        try:
+            for inputs in drawn:
+                inference.predict(inputs)
+        except (ValueError, tf.errors.OpError):
+            continue
+        return _samples(drawn[0], (drawn[1],))
+    shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in inference.inputs)
+    raise ExportError(
+        f"The model must take variable axes of {_SIZES[0]} to {_SIZES[-1]}. Received: {shapes}, "
+        "which failed for each. Give samples with --samples."
+    )
+
+
+def _samples(inputs: Inputs, others: tuple[Inputs, ...]) -> Samples:
+    source = "samples drawn to fit the inputs"
+    return Samples(inputs, source, _EDGE_CASES, len(_EDGE_CASES), others)
+
+
+def _draw(inference: InferenceFunction, ranges: list[Any], size: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    drawn = {}
+    for spec, (low, high) in zip(inference.inputs, ranges, strict=True):
+        shape = [n if isinstance(n, int) else size for n in spec.shape[1:]]
+        if spec.dtype.startswith("float"):
+            # Normal, as far as the range goes.
+            middle, spread = (low + high) / 2, (high - low) / 6
+            body: Any = np.clip(random.normal(middle, spread, (_COUNT, *shape)), low, high)
+        else:
+            body = random.integers(low, high, (_COUNT, *shape), endpoint=True)
+        ends = [np.broadcast_to(end, (1, *shape)) for end in (low, high)]
+        drawn[spec.name] = np.concatenate([body, *ends]).astype(spec.dtype)
+    return drawn
+
+
+def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
+    """Return the lowest and the highest value to draw, inclusive; arrays where axes differ."""
+    if spec.dtype == "string":
+        raise ExportError(
+            "Samples of texts cannot be drawn. "
+            f"Received: {spec.name}, of strings. Give some with --samples."
+        )
+    if spec.dtype == "bool":
+        return 0, 1
+    readers = list(_readers(tensor))
+    if spec.dtype == "uint8" or any(map(_expects_pixels, readers)):
+        return 0, 255
+    if not spec.dtype.startswith("float"):
+        sizes = [size for layer in readers if (size := _number_of_values(layer)) is not None]
+        return 0, min(sizes, default=_FEWEST_VALUES) - 1
+    for layer in readers:
+        if isinstance(layer, keras.layers.Normalization) and layer.mean is not None:
+            mean = np.asarray(keras.ops.convert_to_numpy(layer.mean))[0]
+            deviation = np.sqrt(np.asarray(keras.ops.convert_to_numpy(layer.variance))[0])
+            return mean - 3 * deviation, mean + 3 * deviation
+    return -3.0, 3.0
+
+
+def _expects_pixels(layer: Any) -> bool:
+    if not isinstance(layer, keras.layers.Rescaling):
+        return False
+    largest = float(np.max(np.abs(np.asarray(layer.scale))))
+    return 1 / 300 < largest < 1 / 100  # 1/255 and 2/255
+
+
+def _number_of_values(layer: Any) -> int | None:
+    if isinstance(layer, keras.layers.Embedding):
+        return int(layer.input_dim)
+    if isinstance(layer, keras.layers.CategoryEncoding):
+        return int(layer.num_tokens)
+    return None
+
+
+def _readers(tensor: Any) -> Iterator[Any]:
+    """Yield the layers that read `tensor`, and those behind layers that change its shape alone."""
+    same_values = (
+        keras.layers.Reshape,
+        keras.layers.Flatten,
+        keras.layers.Permute,
+        keras.layers.Concatenate,
+    )
+    producer = getattr(tensor, "_keras_history", None)
+    if producer is None:
+        return
+    for node in producer.operation._outbound_nodes:
+        layer = node.operation
+        yield layer
+        if isinstance(layer, same_values):
+            for output in node.output_tensors:
+                yield from _readers(output)

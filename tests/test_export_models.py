@@ -1,0 +1,400 @@
+"""Export of Keras models that were not built here: what is taken, what is refused."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from keras import Input, layers
+
+from app.cli import main
+from benchmarks.zoo import randomise, zoo
+from export import ExportError, ExportOptions, ModelFacts, export_bundle
+from export.inference import trace_inference
+from export.onnx_graph import OPSETS, convert_to_onnx
+from serving import Predictor, verify_bundle
+from serving.errors import ServingError
+from serving.session import open_session
+
+# One of each kind of layer; `python -m benchmarks.conversion` has the whole zoo.
+KINDS = [
+    "activation_gelu", "activation_soft_shrink", "activation_celu", "conv1d_causal", "conv2d",
+    "conv2d_groups", "conv2d_transpose", "conv3d", "separable_conv2d", "batch_norm", "group_norm",
+    "layer_norm", "resizing", "average_pool2d", "adaptive_max_pool2d", "lstm", "gru",
+    "bidirectional_lstm", "masking", "transformer", "multi_head_attention", "embedding_masked",
+    "discretization", "category_encoding", "augmentation", "own_layer", "ops", "nested",
+    "shared_output", "mixed_float16", "zero_padding_max_pool",
+]  # fmt: skip
+
+
+def draw(inference, samples, size):
+    random = np.random.default_rng(samples)
+    inputs = {}
+    for spec in inference.inputs:
+        shape = [samples, *(n if isinstance(n, int) else size for n in spec.shape[1:])]
+        whole = "int" in spec.dtype
+        # Below 0 as a whole now and then, where a padding of zeros shows.
+        values = random.integers(0, 5, shape) if whole else random.normal(-1, size=shape)
+        inputs[spec.name] = values.astype(spec.dtype)
+    return inputs
+
+
+def require_agreement(inference, graph, inputs):
+    session = open_session(graph.SerializeToString())
+    names = [output.name for output in session.get_outputs()]
+    received = dict(zip(names, session.run(names, inputs), strict=True))
+    expected = inference.predict(inputs)
+    assert received.keys() == expected.keys()
+    for name, wanted in expected.items():
+        assert received[name].dtype == wanted.dtype
+        allowed = 1e-4 * np.abs(wanted).max() if wanted.dtype.kind == "f" else 0
+        np.testing.assert_allclose(received[name], wanted, atol=allowed, rtol=0)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_layer_converts(name):
+    inference = trace_inference(randomise(zoo()[name]()))
+    graph = convert_to_onnx(inference, {})
+    for samples in (1, 3):
+        require_agreement(inference, graph, draw(inference, samples, 13))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("name", zoo())
+def test_the_whole_zoo_converts_to_every_opset(name, opset):
+    inference = trace_inference(randomise(zoo()[name]()))
+    graph = convert_to_onnx(inference, {}, opset)
+    assert {o.domain: o.version for o in graph.opset_import}[""] == opset
+    require_agreement(inference, graph, draw(inference, 3, 13))
+
+
+@pytest.mark.parametrize("name", ["variable_image", "variable_tokens", "variable_recurrent"])
+def test_variable_axes_are_named_and_take_any_size(name):
+    inference = trace_inference(randomise(zoo()[name]()))
+    graph = convert_to_onnx(inference, {})
+    (spec,) = inference.inputs
+    dims = graph.graph.input[0].type.tensor_type.shape.dim
+    assert [d.dim_param or d.dim_value for d in dims] == list(spec.shape)
+    assert all(isinstance(size, str) for size in spec.shape[:2])
+    for size in (6, 11, 30):
+        require_agreement(inference, graph, draw(inference, 2, size))
+
+
+def test_batch_norms_and_transposes_are_gone_and_tensors_are_named_after_layers():
+    x = start = Input((12, 12, 3), name="image")
+    for number in range(3):
+        x = layers.Conv2D(4, 3, padding="same", use_bias=False, name=f"conv{number}")(x)
+        x = layers.BatchNormalization(name=f"norm{number}")(x)
+        x = layers.Activation("relu", name=f"act{number}")(x)
+    x = layers.Dense(5, name="last")(layers.Flatten(name="flat")(x))
+    model = randomise(keras.Model(start, layers.BatchNormalization(name="answer")(x)))
+    graph = convert_to_onnx(trace_inference(model), {})
+    assert [node.op_type for node in graph.graph.node] == [
+        "Transpose", *["Conv", "Relu"] * 3, "Reshape", "MatMul", "Add",
+    ]  # fmt: skip
+    assert [node.name.split("/")[0] for node in graph.graph.node] == [
+        "image", "conv0", "act0", "conv1", "act1", "conv2", "act2", "flat", "last", "answer",
+    ]  # fmt: skip
+    known = {node.name for node in graph.graph.node} | {"image", "answer"}
+    for node in graph.graph.node:
+        assert set(node.output) <= known
+    for constant in graph.graph.initializer:
+        assert constant.name.rpartition(".")[0] in known
+
+
+def test_a_model_gives_the_same_bytes_in_another_process(tmp_path):
+    randomise(zoo()["transformer"]()).save(tmp_path / "model.keras")
+    program = (
+        "import hashlib, sys, keras\n"
+        "from export.inference import trace_inference\n"
+        "from export.onnx_graph import convert_to_onnx\n"
+        "model = keras.saving.load_model(sys.argv[1])\n"
+        "graph = convert_to_onnx(trace_inference(model), {})\n"
+        "print(hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest())\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "model.keras")]
+    environment = {**os.environ, "PYTHONHASHSEED": "12"}
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    graph = convert_to_onnx(trace_inference(keras.saving.load_model(command[-1])), {})
+    content = graph.SerializeToString(deterministic=True)
+    assert finished.stdout.strip() == hashlib.sha256(content).hexdigest()
+
+
+def classifier(units=3, last="softmax"):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([Input((4,)), layers.Dense(8, "relu"), layers.Dense(units, last)])
+
+
+def test_a_sequential_model_with_labels_becomes_a_bundle(tmp_path):
+    model = classifier()
+    bundle = export_bundle(model, tmp_path, "own", ModelFacts(labels=("a", "b", "c")))
+    assert all(check.passed for check in verify_bundle(bundle.parent))
+    predictor = Predictor.load(bundle)
+    assert (predictor.manifest.kind_of_targets, predictor.manifest.answer) == ("classes", "dense")
+    rows = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    expected = model.predict(rows, verbose=0)
+    prediction = predictor.predict(rows)
+    np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
+    assert prediction.labels == ["abc"[n] for n in expected.argmax(axis=1)]
+    card = (bundle / "README.md").read_text()
+    assert "for 3 classes: a, b, c" in card
+    assert "model-index" not in card  # nothing was measured
+
+
+def test_sigmoid_outputs_are_labels_of_which_any_number_holds(tmp_path):
+    bundle = export_bundle(
+        classifier(last="sigmoid"), tmp_path, "own", ModelFacts(labels=("a", "b", "c"))
+    )
+    assert Predictor.load(bundle).manifest.kind_of_targets == "labels"
+
+
+def test_without_labels_nothing_is_claimed_of_the_outputs(tmp_path):
+    bundle = export_bundle(randomise(zoo()["dict_in_and_out"]()), tmp_path, "own")
+    assert all(check.passed for check in verify_bundle(bundle.parent))
+    predictor = Predictor.load(bundle)
+    assert [spec.name for spec in predictor.manifest.inputs] == ["sort", "years"]
+    inputs = {"years": np.ones((2, 1), "float32"), "sort": np.ones((2, 1), "int64")}
+    assert predictor.predict(inputs).outputs["class"].shape == (2, 4)
+    with pytest.raises(ServingError, match="A model of none must be asked for outputs"):
+        _ = predictor.predict(inputs).probabilities
+
+
+def test_a_bundle_of_variable_axes_verifies_and_predicts_any_size(tmp_path):
+    bundle = export_bundle(randomise(zoo()["variable_image"]()), tmp_path, "own")
+    assert all(check.passed for check in verify_bundle(bundle.parent))
+    predictor = Predictor.load(bundle)
+    for size in (9, 40):
+        assert predictor.predict(np.ones((1, size, 12, 3), "float32")).arrays[0].shape == (1, 4)
+    assert "dims: [ -1, -1, 3 ]" in (bundle.parent / "config.pbtxt").read_text()
+
+
+def test_input_dtype_moves_the_cast_into_the_graph(tmp_path):
+    start = Input((6, 6, 1), name="image")
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(start))
+    model = keras.Model(start, layers.Dense(3, activation="softmax")(x))
+    options = ExportOptions(input_dtype="uint8", opset=17)
+    bundle = export_bundle(model, tmp_path, "own", options=options)
+    manifest = Predictor.load(bundle).manifest
+    assert manifest.inputs[0].dtype == "uint8"
+    assert (manifest.opset, manifest.lowest_onnxruntime) == (17, "1.12")
+    image = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 1), np.uint8)
+    received = Predictor.load(bundle).predict(image).arrays[0]
+    np.testing.assert_allclose(received, model.predict(image, verbose=0), atol=1e-5)
+
+
+def test_samples_that_are_given_are_what_is_proven_on(tmp_path):
+    samples = np.random.default_rng(0).normal(size=(9, 4))  # numpy's own float64 is taken
+    bundle = export_bundle(classifier(), tmp_path, "own", samples=samples)
+    proof = Predictor.load(bundle).manifest.proof
+    assert (proof.source, proof.samples) == ("the samples given", 9)
+
+
+def test_drawn_tokens_stay_inside_the_vocabulary(tmp_path):
+    tokens = Input((5,), dtype="int32", name="tokens")
+    x = layers.Flatten()(layers.Embedding(7, 2)(tokens))
+    bundle = export_bundle(keras.Model(tokens, layers.Dense(2)(x)), tmp_path, "own")
+    golden = onnx.load_tensor(bundle / "test_data_set_0" / "input_0.pb")
+    values = onnx.numpy_helper.to_array(golden)
+    assert (values.min(), values.max()) == (0, 6)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def _fixed_batch():
+    start = Input(batch_shape=(2, 4), name="x")
+    return keras.Model(start, layers.Dense(3)(start))
+
+
+def _two_unnamed():
+    first, second = Input((4,)), Input((4,))
+    return keras.Model([first, second], layers.Add()([first, second]))
+
+
+def _with_dtype(dtype):
+    start = Input((4,), dtype=dtype, name="x")
+    return keras.Model(start, layers.Identity()(start))
+
+
+def _unmapped():
+    start = Input((4,), name="x")
+    return keras.Model(start, layers.Lambda(keras.ops.erfinv, name="inverse")(start))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: keras.Sequential([layers.Dense(3)]), "a Sequential that was never built. Begin"),
+        (Subclassed, "of the class Subclassed. Wrap it"),
+        (lambda: layers.Dense(3), "must be a keras.Model. Received: Dense"),
+        (_fixed_batch, "The first axis must be the batch"),
+        (_two_unnamed, "Each of several inputs must have a name. Received: keras_tensor"),
+        (lambda: _with_dtype("float64"), "Received: x of float64. Build the model with"),
+        (lambda: _with_dtype("complex64"), "Received: x of complex64"),
+        (lambda: _with_dtype("string"), "x, of strings. Give some with --samples"),
+        (_unmapped, "Received: Erfinv of layer 'inverse'"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_a_line(build, message, tmp_path):
+    with pytest.raises(ExportError) as error:
+        export_bundle(build(), tmp_path, "own")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros((5, 3), "float32"), "inputs must have shape (batch, 4). Received: shape=(5, 3)"),
+        (np.zeros((0, 4), "float32"), "at least one sample"),
+        (np.full((2, 4), np.nan, "float32"), "inputs must be finite"),
+        (np.full((2, 4), "text"), "inputs must be a numpy array of float32"),
+        ({"other": np.zeros((5, 4), "float32")}, "Inputs must be inputs. Received: other"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused(samples, message, tmp_path):
+    with pytest.raises(ExportError, match="Samples must fit the model") as error:
+        export_bundle(classifier(), tmp_path, "own", samples=samples)
+    assert message in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("labels", "last", "message"),
+    [
+        (("a", "b"), "softmax", "2 labels must name the elements of one output"),
+        (("a", "b", "a"), "softmax", "'a' twice"),
+        (("a", "", "c"), "softmax", "an empty one"),
+        (("a", "b", "c"), "linear", "End the model with softmax or sigmoid"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels, last, message, tmp_path):
+    with pytest.raises(ExportError) as error:
+        export_bundle(classifier(last=last), tmp_path, "own", ModelFacts(labels=labels))
+    assert message in str(error.value)
+
+
+def test_a_version_can_be_chosen_and_is_never_overwritten(tmp_path):
+    model = classifier()
+    assert export_bundle(model, tmp_path, "own", options=ExportOptions(version=4)).name == "4"
+    assert export_bundle(model, tmp_path, "own").name == "5"
+    assert export_bundle(model, tmp_path, "own", options=ExportOptions(version=2)).name == "2"
+    with pytest.raises(ExportError, match="version=4, which is there. The next is 6"):
+        export_bundle(model, tmp_path, "own", options=ExportOptions(version=4))
+    with pytest.raises(ExportError, match="version must be 1 or more"):
+        ExportOptions(version=0)
+    with pytest.raises(ExportError, match="opset must be one of 15, 16, 17, 18"):
+        ExportOptions(opset=12)
+    assert all(verify.passed for verify in verify_bundle(tmp_path / "own" / "5"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own"]
+
+
+@pytest.fixture
+def hornbill(capfd):
+    """Run a command in this process: status, standard output, standard error."""
+
+    def call(*arguments):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        output, error = capfd.readouterr()
+        return caught.value.code or 0, output, error
+
+    return call
+
+
+def test_a_keras_file_is_exported_by_the_command_line(hornbill, tmp_path):
+    classifier().save(tmp_path / "flowers.keras")
+    (tmp_path / "labels.txt").write_text("rose\ntulip\nlily\n")
+    np.savez(tmp_path / "rows.npz", inputs=np.ones((3, 4), "float32"))
+    status, output, error = hornbill(
+        "export", tmp_path / "flowers.keras", "--labels", tmp_path / "labels.txt",
+        "--samples", tmp_path / "rows.npz", "--output", tmp_path / "dist", "--json",
+    )  # fmt: skip
+    assert status == 0, error
+    answer = json.loads(output)
+    assert answer["samples"] == 3
+    assert answer["bundle"] == str(tmp_path / "dist" / "flowers" / "1")
+    assert (tmp_path / "dist" / "flowers" / "labels.txt").read_text() == "rose\ntulip\nlily\n"
+
+
+def test_code_in_a_keras_file_runs_only_if_allowed(hornbill, tmp_path):
+    start = Input((4,), name="x")
+    model = keras.Model(start, layers.Lambda(lambda x: x * 2, output_shape=(4,))(start))
+    model.save(tmp_path / "lambda.keras")
+    arguments = ["export", tmp_path / "lambda.keras", "--output", tmp_path / "dist"]
+    status, _, error = hornbill(*arguments)
+    assert status == 2
+    assert "Allow it with --unsafe" in error
+    status, _, error = hornbill(*arguments, "--unsafe")
+    assert status == 0, error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.keras"], "a .keras file. Received: gone.keras, not there"),
+        (["text.keras"], "as keras.Model.save writes it. Received: text.keras"),
+        (["own.keras"], "Name the module that registers them with --module"),
+        (["own.keras", "--module", "no_such"], "must be importable. Received: 'no_such'"),
+        (["fine.keras", "--labels", "gone.txt"], "Labels must be a text file"),
+        (["fine.keras", "--samples", "text.keras"], "Samples must be an .npz file"),
+        (["fine.keras", "--input-dtype", "uint9"], "input_dtype must be one of"),
+        (["fine.keras", "--name", "a b"], "A model's name must be letters"),
+    ],
+)
+def test_a_wrong_command_is_an_error_of_one_line(
+    arguments, message, hornbill, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    classifier().save("fine.keras")
+    (tmp_path / "text.keras").write_text("not a model")
+    start = Input((4, 4, 2), name="x")
+
+    @keras.saving.register_keras_serializable(package="passing")
+    class Passing(layers.Layer):
+        def call(self, x):
+            return x
+
+    keras.Model(start, Passing()(start)).save("own.keras")
+    keras.saving.get_custom_objects().pop("passing>Passing")
+    status, _, error = hornbill("export", *arguments)
+    assert status == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "dist").exists()
+
+
+def test_two_exports_at_once_to_one_name_both_end_well(tmp_path):
+    classifier().save(tmp_path / "own.keras")
+    program = "from app.cli import main; main()"
+    command = [sys.executable, "-c", program, "export", str(tmp_path / "own.keras"), "--output",
+               str(tmp_path / "dist")]  # fmt: skip
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    assert sorted(path.name for path in (tmp_path / "dist" / "own").iterdir()) == [
+        "1", "2", "config.pbtxt", "labels.txt",
+    ]  # fmt: skip
+    for number in "12":
+        checks = verify_bundle(tmp_path / "dist" / "own" / number)
+        assert all(check.passed for check in checks)
+    shutil.rmtree(tmp_path / "dist")
