@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import auc, confusion_matrix, roc_curve
 
+from .calibration import calibration_error, confidence_and_truth, reliability
 from .data.datasets import Dataset
 from .drawing import BLUE, GREY, LINES, distinct, save, short
 
@@ -64,34 +65,36 @@ def _name_classes(axes: Any, names: Sequence[str]) -> None:
     axes.set_ylabel("true class")
 
 
-def draw_reliability(targets: np.ndarray, probabilities: np.ndarray, path: Path) -> None:
+def draw_reliability(
+    targets: np.ndarray, probabilities: np.ndarray, path: Path, before: np.ndarray | None = None
+) -> None:
     """Write a PNG of how often answers of a given confidence are right.
 
     With the expected calibration error over bins of equal width (Guo et al., 2017).
 
     Args:
-        targets: int64 `(samples,)`.
-        probabilities: `(samples, classes)`.
+        targets: classes `(samples,)`, or 0 and 1 `(samples, labels)`.
+        probabilities: `(samples, classes)` or `(samples, labels)`.
         path: the file to write.
+        before: the same before they were calibrated, if they were.
     """
-    confidences = probabilities.max(axis=1).astype(np.float64)
-    is_right = probabilities.argmax(axis=1) == targets
-    bins = np.minimum((confidences * _BINS).astype(int), _BINS - 1)
-    counts = np.bincount(bins, minlength=_BINS)
-    filled = counts > 0
-    confidence, accuracy = (
-        np.bincount(bins, what, _BINS)[filled] / counts[filled] for what in (confidences, is_right)
-    )
-    error = np.abs(accuracy - confidence) @ counts[filled] / counts.sum()
     figure = Figure(figsize=(5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot((0, 1), (0, 1), color=GREY, linestyle="--", label="perfectly calibrated")
-    above.plot(confidence, accuracy, color=BLUE, marker="o", label="model")
+    if before is not None:
+        confidence, accuracy, _ = reliability(before, targets)
+        error = calibration_error(before, targets)
+        label = f"before calibration, ECE {error:.3f}"
+        above.plot(confidence, accuracy, color=GREY, marker="s", label=label)
+    confidence, accuracy, _ = reliability(probabilities, targets)
+    error = calibration_error(probabilities, targets)
+    above.plot(confidence, accuracy, color=BLUE, marker="o", label=f"model, ECE {error:.3f}")
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
     above.set_title(f"expected calibration error (ECE) {error:.3f}", fontsize=10)
     above.legend(loc="upper left")
-    below.bar((np.arange(_BINS) + 0.5) / _BINS, counts, 0.9 / _BINS, color=BLUE)
-    below.set(xlabel="confidence, the probability of the predicted class", ylabel="test samples")
+    confidences, _ = confidence_and_truth(probabilities, targets)
+    below.hist(confidences, bins=_BINS, range=(0, 1), color=BLUE, rwidth=0.9)
+    below.set(xlabel="confidence, the probability of what is predicted", ylabel="test answers")
     for axes in (above, below):
         axes.grid(alpha=0.3)
     save(figure, path)

@@ -136,6 +136,12 @@ def export(
     input_dtype: Annotated[
         str | None, typer.Option(help="What float inputs take instead, such as uint8.")
     ] = None,
+    accepted_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the answers to accept, such as 0.99: chosen on the validation split."
+        ),
+    ] = None,
     version: Annotated[
         int | None, typer.Option(help="A number that is free; the next one unless given.")
     ] = None,
@@ -152,6 +158,7 @@ def export(
 ) -> None:
     """Export a run or a Keras model as a version of a bundle, or nothing if the proof fails."""
     _load_tensorflow()
+    from app.errors import ConfigError
     from app.exporting import export_run, read_labels, read_model, read_samples
     from export import ExportOptions, ModelFacts, export_bundle
     from serving.bundle import read_manifest
@@ -159,6 +166,11 @@ def export(
     options = ExportOptions(version=version, opset=opset, input_dtype=input_dtype)
     with _status("exporting and proving", quiet or as_json):
         if source.suffix == ".keras":
+            if accepted_accuracy is not None:
+                raise ConfigError(
+                    "--accepted-accuracy needs the validation split of a run. "
+                    f"Received: {source}, a .keras file."
+                )
             facts = ModelFacts(labels=read_labels(labels) if labels else ())
             arrays = read_samples(samples) if samples else None
             model = read_model(source, module or (), unsafe)
@@ -171,7 +183,7 @@ def export(
                 module=module,
                 unsafe=unsafe,
             )
-            bundle = export_run(source, output, name, options)
+            bundle = export_run(source, output, name, options, accepted_accuracy)
     manifest = read_manifest(bundle)
     agreements = [a for a in manifest.proof.agreements if manifest.answer in (a.output, None)]
     largest = max(a.max_absolute_difference for a in agreements)
@@ -182,8 +194,25 @@ def export(
             f"proof:  SavedModel and ONNX within {largest:.1e} of Keras on "
             f"{manifest.proof.samples:,} samples, {manifest.proof.source}"
         )
+        _print_confidence(manifest)
         typer.echo(f"bundle: {bundle}")
         _suggest(f"hornbill verify {bundle.parent}")
+
+
+def _print_confidence(manifest: Any) -> None:
+    if manifest.calibration is not None:
+        found = manifest.calibration
+        typer.echo(
+            f"sure:   ECE {found.ece_after:.4f} on test, {found.ece_before:.4f} before a "
+            f"temperature of {found.temperature:.3f}"
+        )
+    if manifest.reject is not None:
+        reject = manifest.reject
+        right = "none" if reject.accuracy is None else f"{reject.accuracy:.2%}"
+        typer.echo(
+            f"accept: probability {reject.threshold:.4f} and more: {reject.coverage:.2%} of the "
+            f"test split, {right} of these right"
+        )
 
 
 def _refuse_for_a_run(**options: Any) -> None:
@@ -343,7 +372,10 @@ def _print_json(value: Any) -> None:
 
 def _decision(answer: dict[str, float], manifest: Any) -> dict[str, Any]:
     if manifest.kind_of_targets == "classes":
-        return {"label": max(answer, key=answer.__getitem__)}
+        label = max(answer, key=answer.__getitem__)
+        if manifest.reject is None:
+            return {"label": label}
+        return {"label": label, "accepted": answer[label] >= manifest.reject.threshold}
     if manifest.kind_of_targets == "labels":
         return {"labels": [label for label, value in answer.items() if value >= 0.5]}
     return {}
@@ -360,9 +392,14 @@ def _answer_table(names: list[str], answers: list[dict[str, float]], manifest: A
         lines += [", ".join(_decision(a, manifest)["labels"]) or "none" for a in answers]
     else:
         lines = ["label  probability"]
-        lines += [f"{_decision(a, manifest)['label']:5}  {max(a.values()):.4f}" for a in answers]
+        lines += [_class_line(_decision(a, manifest), max(a.values())) for a in answers]
     heads = ["file", *names]
     return [f"{head:{width}}  {line}" for head, line in zip(heads, lines, strict=True)]
+
+
+def _class_line(decision: dict[str, Any], probability: float) -> str:
+    doubt = "" if decision.get("accepted", True) else "  not accepted"
+    return f"{decision['label']:5}  {probability:.4f}{doubt}"
 
 
 def _print_run(run: Any) -> None:

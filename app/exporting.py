@@ -1,7 +1,9 @@
 """Exports a finished run, proven on its own test split, or a Keras model from a file."""
 
+import tempfile
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,21 @@ import keras
 import numpy as np
 
 from export import ExportError, ExportOptions, ModelFacts, export_bundle, with_edge_cases
+from models.heads import divide_logits
+from serving.manifest import Calibration, Reject
 
+from .calibration import (
+    calibration_error,
+    choose_threshold,
+    confidence_and_truth,
+    fit_temperature,
+)
+from .class_figures import draw_reliability
 from .config import flat_config
 from .data.datasets import Dataset
 from .data.sources import bare_source
+from .errors import ConfigError
+from .evaluation import measure, predict_answers
 from .families import FAMILIES, fit_to_data
 from .runs import Run, read_run
 from .training import load_run_data
@@ -26,20 +39,24 @@ def export_run(
     output: str | Path = "dist",
     name: str | None = None,
     options: ExportOptions = _DEFAULT_OPTIONS,
+    accepted_accuracy: float | None = None,
 ) -> Path:
-    """Export a run as a version of a bundle.
+    """Export a run as a version of a bundle, its probabilities calibrated.
 
     Args:
         folder: of the run.
         output: folder of bundles.
         name: of the model; the run's family if None.
         options: version and opset; a run's model says itself what it takes.
+        accepted_accuracy: of the answers that `Prediction.accepted` marks, by a threshold that is
+            chosen on the validation split; None to accept all.
 
     Returns:
         The version's folder. After an error nothing was published.
 
     Raises:
         RunError: the run is not finished, or its data has changed since.
+        ConfigError: `accepted_accuracy` is out of range or out of reach, or there are no classes.
         ExportError: the model cannot be exported.
         ProofError: the artifacts do not agree.
     """
@@ -49,14 +66,80 @@ def export_run(
     source = f"the test split of {bare_source(run.config.data)}"
     gaps = _gaps(run, dataset)
     samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, gaps)
-    return export_bundle(
-        run.load_model(),
-        output,
-        run.config.family if name is None else name,
-        _facts(run, dataset, gaps),
-        samples,
-        options,
+    model, facts = run.load_model(), _facts(run, dataset, gaps)
+    with tempfile.TemporaryDirectory() as figures:
+        facts = _calibrated(model, facts, run, dataset, Path(figures))
+        if accepted_accuracy is not None:
+            facts = _rejecting(model, facts, run, dataset, accepted_accuracy)
+        return export_bundle(
+            model,
+            output,
+            run.config.family if name is None else name,
+            facts,
+            samples,
+            options,
+        )
+
+
+def _calibrated(
+    model: keras.Model, facts: ModelFacts, run: Run, dataset: Dataset, folder: Path
+) -> ModelFacts:
+    """Divide the model's logits by a temperature; return the facts with what that changes."""
+    if dataset.kind_of_targets == "values":
+        return facts
+    splits = run.splits
+    temperature = fit_temperature(
+        predict_answers(model, dataset, splits.validation), dataset.targets[splits.validation]
     )
+    before = predict_answers(model, dataset, splits.test)
+    divide_logits(model, "probabilities", temperature)
+    after = predict_answers(model, dataset, splits.test)
+    targets = dataset.targets[splits.test]
+    path = folder / "reliability_diagram.png"
+    draw_reliability(targets, after, path, before)
+    figures = [figure for figure in facts.figures if figure.name != path.name]
+    return replace(
+        facts,
+        calibration=Calibration(
+            temperature,
+            f"the {len(splits.validation):,} samples of the validation split",
+            f"the {len(splits.test):,} samples of the test split",
+            calibration_error(before, targets),
+            calibration_error(after, targets),
+        ),
+        metrics=measure(dataset.kind_of_targets, targets, after),
+        figures=sorted([*figures, path], key=lambda figure: figure.name),
+    )
+
+
+def _rejecting(
+    model: keras.Model, facts: ModelFacts, run: Run, dataset: Dataset, accuracy: float
+) -> ModelFacts:
+    """Return the facts with the threshold that gives `accuracy` on the validation split."""
+    if dataset.kind_of_targets != "classes":
+        raise ConfigError(
+            "accepted_accuracy is for models of classes. "
+            f"Received: {accuracy} for a model of {dataset.kind_of_targets}."
+        )
+    splits = run.splits
+    threshold = choose_threshold(
+        predict_answers(model, dataset, splits.validation),
+        dataset.targets[splits.validation],
+        accuracy,
+    )
+    confidences, is_right = confidence_and_truth(
+        predict_answers(model, dataset, splits.test), dataset.targets[splits.test]
+    )
+    is_accepted = confidences >= threshold
+    reject = Reject(
+        threshold,
+        accuracy,
+        f"the {len(splits.validation):,} samples of the validation split",
+        f"the {len(splits.test):,} samples of the test split",
+        float(is_accepted.mean()),
+        float(is_right[is_accepted].mean()) if is_accepted.any() else None,
+    )
+    return replace(facts, reject=reject)
 
 
 def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) -> Any:

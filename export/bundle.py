@@ -17,7 +17,7 @@ from serving.agreement import Inputs
 from serving.bundle import MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.errors import InputError
-from serving.manifest import FORMAT_VERSION, Manifest, Proof
+from serving.manifest import FORMAT_VERSION, Calibration, Manifest, Proof, Reject
 from serving.verify import verify_bundle
 
 from .card import write_card
@@ -60,6 +60,8 @@ class ModelFacts:
         config: the training configuration, by flat key.
         data: the training data: source, SHA-256, samples of each split.
         figures: pictures for the model card.
+        calibration: of the probabilities, already in the model.
+        reject: which answers are sure enough.
     """
 
     family: str = "keras"
@@ -72,6 +74,8 @@ class ModelFacts:
     config: dict[str, object] = field(default_factory=dict)
     data: dict[str, object] = field(default_factory=dict)
     figures: Sequence[Path] = ()
+    calibration: Calibration | None = None
+    reject: Reject | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +258,8 @@ def _manifest(
         metrics=facts.metrics,
         config=facts.config,
         data=facts.data,
+        calibration=facts.calibration,
+        reject=facts.reject,
         opset=opset,
         lowest_onnxruntime=LOWEST_ONNXRUNTIME[opset],
         environment=environment | {"cpu": _cpu()},

@@ -24,6 +24,7 @@ def write_card(manifest: Manifest, figures: Sequence[str], folder: Path) -> None
         _signature(manifest),
         _usage(manifest),
         _evidence(manifest),
+        _confidence(manifest),
         _pictures(figures),
         _training(manifest),
         _listing(),
@@ -177,6 +178,27 @@ def _allowed(tolerances: dict[str, float]) -> str:
         for name, value in tolerances.items()
     ]
     return "; ".join([*spoken, "no difference in whole numbers"])
+
+
+def _confidence(manifest: Manifest) -> str:
+    text = ""
+    if manifest.calibration is not None:
+        found = manifest.calibration
+        text += (
+            f"Logits are divided by a temperature of {found.temperature:.3f}, fitted on "
+            f"{found.fitted_on}; it is inside the graph. The expected calibration error on "
+            f"{found.measured_on} is {found.ece_after:.4f}; it was {found.ece_before:.4f}.\n"
+        )
+    if manifest.reject is not None:
+        reject = manifest.reject
+        right = "none" if reject.accuracy is None else f"{reject.accuracy:.2%}"
+        text += (
+            f"\nAnswers of a probability of {reject.threshold:.4f} and more are accepted, chosen "
+            f"on {reject.chosen_on} for an accuracy of {reject.accuracy_asked:.2%}. On "
+            f"{reject.measured_on} that accepts {reject.coverage:.2%} of the answers, of which "
+            f"{right} are right.\n"
+        )
+    return f"## Confidence\n\n{text}" if text else ""
 
 
 def _pictures(figures: Sequence[str]) -> str:

@@ -69,6 +69,30 @@ def regress(features: Any, num_values: int, config: KernelConfig) -> Any:
     return keras.layers.Normalization(invert=True, name="values", dtype="float32")(standard)
 
 
+def divide_logits(model: keras.Model, output: str, temperature: float) -> None:
+    """Divide the logits behind an output of probabilities, by dividing the weights they come from.
+
+    The model changes in place. Guo et al., 2017: one temperature for all classes changes no order.
+
+    Args:
+        model: functional, with a dict of outputs.
+        output: name of the one that softmax or sigmoid gives from a `Dense` layer.
+        temperature: above 0; above 1 makes probabilities less extreme.
+
+    Raises:
+        ValueError: the output comes from other layers.
+    """
+    operation = model.output[output]._keras_history.operation
+    while isinstance(operation, keras.layers.Activation | keras.layers.Softmax | BothClasses):
+        operation = operation.input._keras_history.operation
+    if not isinstance(operation, keras.layers.Dense):
+        raise ValueError(
+            "Logits must come from a Dense layer. "
+            f"Received: {output} from {type(operation).__name__} {operation.name!r}."
+        )
+    operation.set_weights([weight / temperature for weight in operation.get_weights()])
+
+
 def _dense(units: int, config: KernelConfig, name: str, **arguments: Any) -> keras.layers.Dense:
     # float32 under mixed precision too: the losses need it.
     return keras.layers.Dense(

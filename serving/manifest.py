@@ -77,6 +77,46 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How far confidence is from accuracy, before and after logits were divided by a temperature.
+
+    Attributes:
+        temperature: fitted on validation samples; it is inside the graph.
+        fitted_on: what samples, in words.
+        measured_on: what other samples, in words.
+        ece_before: expected calibration error there, 15 bins of equal width, without it.
+        ece_after: the same, of the model as it is here.
+    """
+
+    temperature: float
+    fitted_on: str
+    measured_on: str
+    ece_before: float
+    ece_after: float
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Which answers are sure enough to be accepted.
+
+    Attributes:
+        threshold: least probability of the predicted class.
+        accuracy_asked: of accepted answers, for which it was chosen.
+        chosen_on: what samples, in words.
+        measured_on: what other samples, in words.
+        coverage: share of the answers that are accepted there.
+        accuracy: of these.
+    """
+
+    threshold: float
+    accuracy_asked: float
+    chosen_on: str
+    measured_on: str
+    coverage: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a bundle says of itself.
 
@@ -100,6 +140,8 @@ class Manifest:
         metrics: measured on the test split, such as `accuracy`; empty where none was.
         config: the training configuration, keys as in `config.toml`; empty if not trained here.
         data: the training data: source, SHA-256, number of samples in each split; or empty.
+        calibration: of the probabilities; None where none was fitted.
+        reject: which answers are sure enough; None where all are taken.
         opset: of the ONNX graph.
         lowest_onnxruntime: the first release that knows this opset.
         environment: versions and machine that made the bundle.
@@ -124,6 +166,8 @@ class Manifest:
     metrics: dict[str, float]
     config: dict[str, object]
     data: dict[str, object]
+    calibration: Calibration | None
+    reject: Reject | None
     opset: int
     lowest_onnxruntime: str
     environment: dict[str, str]
@@ -167,6 +211,11 @@ class Manifest:
             raise ManifestError(
                 "answer must be the name of an output, or null where kind_of_targets is none. "
                 f"Received: answer={manifest.answer!r} of {manifest.kind_of_targets}."
+            )
+        if manifest.reject is not None and manifest.kind_of_targets != "classes":
+            raise ManifestError(
+                "reject is for classes alone. "
+                f"Received: kind_of_targets={manifest.kind_of_targets!r}."
             )
         return manifest
 

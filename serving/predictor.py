@@ -78,6 +78,18 @@ class Prediction:
             for row in self.probabilities >= 0.5
         ]
 
+    @property
+    def accepted(self) -> Array:
+        """Whether each sample's class is sure enough, bool `(batch,)`; all are without a threshold.
+
+        Raises:
+            ServingError: the model predicts no classes.
+        """
+        reject = self.manifest.reject
+        confidences = self._answer(("classes",), "classes").max(axis=1)
+        is_sure: Array = confidences >= (0.0 if reject is None else reject.threshold)
+        return is_sure
+
     def _answer(self, kinds: tuple[str, ...], asked: str) -> Array:
         kind = self.manifest.kind_of_targets
         if kind not in kinds or self.manifest.answer is None:

@@ -40,6 +40,9 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
     if origin is dict and isinstance(value, dict):
         return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     kinds = arguments if origin is types.UnionType else (kind,)
+    for member in kinds:
+        if member is not kind and is_dataclass(member) and isinstance(value, dict):
+            return _decode_dataclass(member, value, where)
     if object in kinds or type(value) in kinds:
         return value
     if float in kinds and type(value) is int:

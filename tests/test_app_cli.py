@@ -156,8 +156,9 @@ def test_a_failed_proof_is_status_1_and_publishes_nothing(run, mlp_run, softmax_
     from app.runs import MODEL
 
     inputs = keras.Input((4,), name="inputs")
-    logits = keras.ops.sin(keras.layers.Dense(3)(inputs) * 1e8)
-    chaos = keras.Model(inputs, {"probabilities": keras.layers.Softmax()(logits)})
+    features = keras.ops.sin(keras.layers.Dense(3)(inputs) * 1e8)
+    probabilities = keras.layers.Dense(3, activation="softmax")(features)
+    chaos = keras.Model(inputs, {"probabilities": probabilities})
     folder = shutil.copytree(softmax_run.folder, tmp_path / "run")
     chaos.save(folder / MODEL)
     status, output, error = run("export", folder, "--output", tmp_path / "dist")

@@ -25,6 +25,7 @@ from export.proof import compare, prove
 from export.samples import choose_golden
 from models.activations import ACTIVATIONS
 from models.blocks import NORMALIZATIONS
+from models.heads import divide_logits
 from serving import Manifest, Predictor, verify_bundle
 from serving.agreement import TOLERANCES, run_in_batches
 from serving.errors import InputError, ServingError
@@ -330,7 +331,12 @@ def test_the_manifest_tells_the_proof(bundle, mlp_run):
         for batch_size in BATCH_SIZES
     }
     assert manifest.proof.samples == len(mlp_run.splits.test)
-    assert manifest.metrics == mlp_run.metrics["test"]
+    measured = mlp_run.metrics["test"]
+    assert manifest.metrics.keys() == measured.keys()
+    assert manifest.metrics["accuracy"] == measured["accuracy"]
+    # A temperature changes how sure the model is, not what it answers.
+    assert manifest.calibration.temperature != 1
+    assert manifest.metrics["cross_entropy"] < measured["cross_entropy"]
     assert manifest.config["variant"] == "mlp"
     assert manifest.preprocessing[0] == "InkLevel()"
 
@@ -434,7 +440,10 @@ def test_the_proof_reads_the_artifacts_from_disk(bundle, mlp_run, images, tmp_pa
     meaning = Meaning("classes", "probabilities", tuple("0123456789"))
     with pytest.raises(ProofError, match="Nothing was published"):
         prove(trace_inference(other), bundle, with_edge_cases(images, "drawn"), meaning)
-    own = trace_inference(mlp_run.load_model())
+    model = mlp_run.load_model()
+    manifest = Manifest.from_json((bundle / "manifest.json").read_bytes())
+    divide_logits(model, "probabilities", manifest.calibration.temperature)
+    own = trace_inference(model)
     prove(own, bundle, with_edge_cases(images, "drawn"), meaning)
 
 

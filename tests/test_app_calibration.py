@@ -1,0 +1,162 @@
+"""Temperatures, calibration errors and thresholds: what they are, and that they reach a bundle."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit, softmax
+
+import models
+from app.calibration import (
+    calibration_error,
+    choose_threshold,
+    confidence_and_truth,
+    fit_temperature,
+)
+from app.cli import main
+from app.errors import ConfigError
+from app.exporting import export_run
+from models.heads import divide_logits
+from serving import Predictor
+
+
+def drawn_classes(temperature, samples=4000, seed=0):
+    """Probabilities whose logits are `temperature` times too large, and true classes."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(samples, 4)) * 2
+    targets = np.array([random.choice(4, p=row) for row in softmax(logits, axis=1)])
+    return softmax(logits * temperature, axis=1).astype("float32"), targets
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_that_was_there_is_found(temperature):
+    probabilities, targets = drawn_classes(temperature)
+    assert fit_temperature(probabilities, targets) == pytest.approx(temperature, rel=0.08)
+
+
+def test_the_temperature_of_labels_is_found():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(4000, 3)) * 2
+    targets = (random.random(logits.shape) < expit(logits)).astype("float32")
+    probabilities = expit(logits * 2).astype("float32")
+    assert fit_temperature(probabilities, targets) == pytest.approx(2, rel=0.08)
+
+
+def test_certainty_has_bounds_where_all_are_right():
+    probabilities = softmax(np.eye(3)[np.arange(30) % 3] * 4, axis=1).astype("float32")
+    found = fit_temperature(probabilities, np.arange(30) % 3)
+    sure = softmax(np.log(probabilities) / found, axis=1).max()
+    assert 0.9 < sure < 0.99  # 30 of 30 right are no proof of 99 %
+
+
+def test_calibration_lowers_the_error_of_other_samples():
+    probabilities, targets = drawn_classes(3.0)
+    others, their_targets = drawn_classes(3.0, seed=1)
+    found = fit_temperature(probabilities, targets)
+    tempered = softmax(np.log(others) / found, axis=1)
+    assert calibration_error(others, their_targets) > 0.15
+    assert calibration_error(tempered, their_targets) < 0.03
+
+
+def test_the_calibration_error_is_the_mean_gap():
+    probabilities = np.array([[0.9, 0.1]] * 4 + [[0.6, 0.4]] * 6)
+    targets = np.array([0, 0, 0, 1, 0, 0, 0, 1, 1, 1])
+    # 4 samples of confidence 0.9 and accuracy 0.75, 6 of 0.6 and 0.5.
+    assert calibration_error(probabilities, targets) == pytest.approx(0.4 * 0.15 + 0.6 * 0.1)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_accepted_answers_are_as_accurate_as_asked_and_no_fewer_than_need_be(data):
+    levels = data.draw(st.lists(st.sampled_from([0.6, 0.7, 0.8, 0.9]), min_size=1, max_size=30))
+    targets = np.array([data.draw(st.integers(0, 1)) for _ in levels])
+    probabilities = np.array([[level, 1 - level] for level in levels])
+    asked = data.draw(st.sampled_from([0.5, 0.8, 1.0]))
+    confidences, is_right = confidence_and_truth(probabilities, targets)
+    reachable = [level for level in set(levels) if is_right[confidences >= level].mean() >= asked]
+    if not reachable:
+        with pytest.raises(ConfigError, match="must be in reach"):
+            choose_threshold(probabilities, targets, asked)
+        return
+    accepted = confidences >= choose_threshold(probabilities, targets, asked)
+    assert is_right[accepted].mean() >= asked
+    assert accepted.sum() == (confidences >= min(reachable)).sum()
+
+
+@pytest.mark.parametrize("accuracy", [0, -1, 1.01, float("nan")])
+def test_an_accuracy_out_of_range_is_refused(accuracy):
+    with pytest.raises(ConfigError, match="accepted_accuracy must be above 0, at most 1"):
+        choose_threshold(np.array([[0.9, 0.1]]), np.array([0]), accuracy)
+
+
+@pytest.mark.parametrize("head", ["classes", "two", "labels"])
+def test_logits_are_divided_whatever_the_head(head):
+    keras.utils.set_random_seed(0)
+    config = {
+        "classes": models.FeatureExtractorConfig(num_outputs=3),
+        "two": models.FeatureExtractorConfig(num_outputs=2, head="sigmoid"),
+        "labels": models.FeatureExtractorConfig(num_outputs=3, head="sigmoid", many_labels=True),
+    }[head]
+    model = models.feature_extractor(config)
+    rows = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    before = model.predict(rows, verbose=0)["probabilities"].astype("float64")
+    divide_logits(model, "probabilities", 2.0)
+    after = model.predict(rows, verbose=0)["probabilities"]
+    if head != "labels":
+        expected = softmax(np.log(before) / 2, axis=1)
+    else:
+        expected = expit((np.log(before) - np.log(1 - before)) / 2)
+    np.testing.assert_allclose(after, expected, atol=1e-6)
+
+
+def test_logits_from_elsewhere_are_refused():
+    start = keras.Input((4,))
+    model = keras.Model(start, {"probabilities": keras.layers.Softmax()(start)})
+    with pytest.raises(ValueError, match="must come from a Dense layer. Received: probabilities"):
+        divide_logits(model, "probabilities", 2.0)
+
+
+def test_a_bundle_is_calibrated_and_says_what_it_accepts(mlp_run, images, tmp_path):
+    bundle = export_run(mlp_run.folder, tmp_path, accepted_accuracy=0.99)
+    predictor = Predictor.load(bundle)
+    calibration, reject = predictor.manifest.calibration, predictor.manifest.reject
+    before = mlp_run.load_model().predict(images, verbose=0)["probabilities"]
+    expected = softmax(np.log(before.astype("float64")) / calibration.temperature, axis=1)
+    prediction = predictor.predict(images)
+    np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
+    is_sure = prediction.probabilities.max(axis=1) >= reject.threshold
+    np.testing.assert_array_equal(prediction.accepted, is_sure)
+    assert reject.accuracy_asked == 0.99
+    assert 0 < reject.coverage <= 1
+    card = (bundle / "README.md").read_text()
+    assert f"a temperature of {calibration.temperature:.3f}" in card
+    assert f"accepts {reject.coverage:.2%} of the answers" in card
+    assert (bundle / "figures" / "reliability_diagram.png").stat().st_size > 5000
+
+
+def test_without_a_threshold_every_answer_is_accepted(mlp_run, images, tmp_path):
+    bundle = export_run(mlp_run.folder, tmp_path)
+    predictor = Predictor.load(bundle)
+    assert predictor.manifest.reject is None
+    assert predictor.predict(images).accepted.all()
+
+
+def test_predict_marks_what_is_not_accepted(mlp_run, images, tmp_path, capfd):
+    from PIL import Image
+
+    bundle = export_run(mlp_run.folder, tmp_path / "dist", accepted_accuracy=0.99)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    blank = tmp_path / "blank.png"
+    Image.fromarray(np.full((28, 28), 255, np.uint8)).save(blank)
+    capfd.readouterr()
+    with pytest.raises(SystemExit):
+        main(["predict", str(bundle), str(blank), "--json"])
+    answer = json.loads(capfd.readouterr().out)
+    sure = max(answer["probabilities"].values()) >= manifest["reject"]["threshold"]
+    assert answer["accepted"] is sure
+    with pytest.raises(SystemExit):
+        main(["predict", str(bundle), str(blank)])
+    assert ("not accepted" in capfd.readouterr().out) is not sure
