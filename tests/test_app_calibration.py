@@ -45,11 +45,13 @@ def test_the_temperature_of_labels_is_found():
     assert fit_temperature(probabilities, targets) == pytest.approx(2, rel=0.08)
 
 
-def test_certainty_has_bounds_where_all_are_right():
-    probabilities = softmax(np.eye(3)[np.arange(30) % 3] * 4, axis=1).astype("float32")
-    found = fit_temperature(probabilities, np.arange(30) % 3)
-    sure = softmax(np.log(probabilities) / found, axis=1).max()
-    assert 0.9 < sure < 0.99  # 30 of 30 right are no proof of 99 %
+def test_few_samples_move_little_and_all_right_is_no_boundless_certainty():
+    probabilities = softmax(np.eye(3)[np.arange(3000) % 3] * 2, axis=1).astype("float32")
+    targets = np.arange(3000) % 3
+    found = [fit_temperature(probabilities[:n], targets[:n]) for n in (3, 30, 3000)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] == pytest.approx(1, abs=0.1)
+    assert 0.2 < found[2] < 0.5
 
 
 def test_calibration_lowers_the_error_of_other_samples():
