@@ -117,6 +117,7 @@ def train(
         "hornbill export runs/digits/20260101-120000",
         "hornbill export runs/digits/20260101-120000 --name postcodes --output bundles",
         "hornbill export flowers.keras --name flowers --labels flowers.txt --input-dtype uint8",
+        "hornbill export runs/digits/20260101-120000 --accepted-accuracy 0.99 --sign key.pem",
     )
 )
 def export(
@@ -142,6 +143,9 @@ def export(
             help="Of the answers to accept, such as 0.99: chosen on the validation split."
         ),
     ] = None,
+    sign: Annotated[
+        Path | None, typer.Option(metavar="KEY", help="Private key, PEM, to sign the version with.")
+    ] = None,
     version: Annotated[
         int | None, typer.Option(help="A number that is free; the next one unless given.")
     ] = None,
@@ -163,7 +167,8 @@ def export(
     from export import ExportOptions, ModelFacts, export_bundle
     from serving.bundle import read_manifest
 
-    options = ExportOptions(version=version, opset=opset, input_dtype=input_dtype)
+    signer = None if sign is None else _signing().read_signer(sign)
+    options = ExportOptions(version=version, opset=opset, input_dtype=input_dtype, sign=signer)
     with _status("exporting and proving", quiet or as_json):
         if source.suffix == ".keras":
             if accepted_accuracy is not None:
@@ -215,6 +220,20 @@ def _print_confidence(manifest: Any) -> None:
         )
 
 
+def _signing() -> Any:
+    """Return the module that signs, or end in a line if its packages are not installed."""
+    try:
+        from serving import signature
+    except ModuleNotFoundError as error:
+        typer.echo(
+            f"Signing needs the extra `sign`. Received: no module {error.name!r}. "
+            "Install it with: pip install 'hornbill[sign]'",
+            err=True,
+        )
+        raise typer.Exit(2) from None
+    return signature
+
+
 def _refuse_for_a_run(**options: Any) -> None:
     """Raise where an option was given that a run answers itself."""
     from export import ExportError
@@ -225,13 +244,24 @@ def _refuse_for_a_run(**options: Any) -> None:
 
 
 @app.command(
-    epilog=_examples("hornbill verify dist/digits", "hornbill verify dist/digits/1 --json")
+    epilog=_examples(
+        "hornbill verify dist/digits",
+        "hornbill verify dist/digits/1 --json",
+        "hornbill verify dist/digits --key pub.pem",
+    )
 )
-def verify(bundle: Bundle, as_json: Json = False, quiet: Quiet = False) -> None:
+def verify(
+    bundle: Bundle,
+    key: Annotated[
+        Path | None, typer.Option(metavar="PUB", help="Public key, PEM, it must be signed with.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Check a bundle's files, contract and behaviour; exit status 1 if one fails."""
     from serving.verify import verify_bundle
 
-    checks = verify_bundle(bundle)
+    checks = verify_bundle(bundle, None if key is None else _signing().read_verifier(key))
     passed = all(check.passed for check in checks)
     if as_json:
         _print_json(

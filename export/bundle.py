@@ -3,7 +3,7 @@
 import platform
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -86,6 +86,7 @@ class ExportOptions:
         version: its number; None for the one after the latest.
         opset: of the ONNX graph.
         input_dtype: what inputs of float32 take instead, cast inside the graph, such as `uint8`.
+        sign: signs the finished folder, as `serving.signature.read_signer` returns it.
 
     Raises:
         ExportError: a value is out of range.
@@ -94,6 +95,7 @@ class ExportOptions:
     version: int | None = None
     opset: int = OPSET
     input_dtype: str | None = None
+    sign: Callable[[Path], None] | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -164,6 +166,9 @@ def export_bundle(
             check_same_contract(manifest, model_folder)
             numbered = replace(manifest, version=number)
             _write_words(numbered, facts.figures, staged)
+            if options.sign is not None:
+                options.sign(staged)
+            write_checksums(staged)
             _verify(staged)
             return publish(staged.rename(staged.parent / str(number)), numbered, model_folder)
     except OSError as error:
@@ -283,7 +288,6 @@ def _write_words(manifest: Manifest, figures: Sequence[Path], folder: Path) -> N
     for figure in figures:
         shutil.copyfile(figure, folder / "figures" / figure.name)
     write_card(manifest, [figure.name for figure in figures], folder)
-    write_checksums(folder)
 
 
 def _verify(folder: Path) -> None:

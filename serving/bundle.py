@@ -11,6 +11,7 @@ CHECKSUMS = "SHA256SUMS"
 GOLDEN = "test_data_set_0"
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
+SIGNATURE = "model.sig"
 _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 

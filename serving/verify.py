@@ -43,7 +43,7 @@ class Check:
     """One check.
 
     Attributes:
-        name: `files`, `contract` or `behaviour`.
+        name: `files`, `contract`, `behaviour` or `signature`.
         passed: whether all of it held.
         detail: what held, or the first thing that did not.
     """
@@ -53,25 +53,30 @@ class Check:
     detail: str
 
 
-def verify_bundle(path: str | Path) -> list[Check]:
+def verify_bundle(
+    path: str | Path, check_signature: Callable[[Path], str] | None = None
+) -> list[Check]:
     """Check a bundle.
 
     Args:
         path: a version's folder, or a model's: then its latest version, and the files beside it.
+        check_signature: checks a version's folder too, as `signature.read_verifier` returns it.
 
     Returns:
-        The checks `files`, `contract` and `behaviour`, in this order.
+        The checks `files`, `contract` and `behaviour`, in this order, and `signature` if asked.
 
     Raises:
         ManifestError: there is no bundle at `path`.
     """
     folder = find_version(path)
     beside = folder.parent if folder != Path(path) else None
-    checks: tuple[tuple[str, Callable[[], str]], ...] = (
+    checks: list[tuple[str, Callable[[], str]]] = [
         ("files", lambda: _check_files(folder)),
         ("contract", lambda: _check_contract(folder, beside)),
         ("behaviour", lambda: _check_behaviour(folder)),
-    )
+    ]
+    if check_signature is not None:
+        checks.append(("signature", lambda: check_signature(folder)))
     return [_run_check(name, check) for name, check in checks]
 
 

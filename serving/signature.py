@@ -1,0 +1,92 @@
+"""Signs a version with a private key, and checks that by the public one.
+
+With OpenSSF's model-signing, which the extra `sign` installs. What is signed is every file of the
+version but SHA256SUMS, which lists the signature.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from model_signing import hashing, signing, verifying
+
+from .bundle import CHECKSUMS, SIGNATURE
+from .errors import InputError, ManifestError
+
+# The curves that model-signing knows.
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+
+
+def read_signer(key: Path) -> Callable[[Path], None]:
+    """Return a function that signs a version's folder.
+
+    Args:
+        key: private key of an elliptic curve, PEM without a password, as
+            `openssl ecparam -name prime256v1 -genkey -noout` writes it.
+
+    Raises:
+        InputError: the file is no such key.
+    """
+    try:
+        found = load_pem_private_key(key.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(_message("A private key", key, error)) from None
+    if not isinstance(found, EllipticCurvePrivateKey) or found.curve.name not in _CURVES:
+        raise InputError(_message("A private key", key, "a key of another kind"))
+
+    def sign(folder: Path) -> None:
+        path = folder / SIGNATURE
+        config = signing.Config().use_elliptic_key_signer(private_key=key)
+        config.set_hashing_config(_hashing(folder)).sign(folder, path)
+
+    return sign
+
+
+def read_verifier(key: Path) -> Callable[[Path], str]:
+    """Return a function that requires of a version's folder that it was signed, and says so.
+
+    The function raises ManifestError if there is no signature, or if it is of another key or of
+    other files.
+
+    Args:
+        key: public key, PEM.
+
+    Raises:
+        InputError: the file is no such key.
+    """
+    try:
+        found = load_pem_public_key(key.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(_message("A public key", key, error)) from None
+    if not isinstance(found, EllipticCurvePublicKey) or found.curve.name not in _CURVES:
+        raise InputError(_message("A public key", key, "a key of another kind"))
+
+    def check(folder: Path) -> str:
+        path = folder / SIGNATURE
+        if not path.is_file():
+            raise ManifestError(f"A version must be signed. Received: no {path}.")
+        try:
+            config = verifying.Config().use_elliptic_key_verifier(public_key=key)
+            config.set_hashing_config(_hashing(folder)).verify(folder, path)
+        except Exception as error:  # whatever model-signing and what it builds on raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ManifestError(
+                f"{SIGNATURE} must be made with the key of {key}, over these files. "
+                f"Received: {reason:.160}."
+            ) from None
+        return f"signed with the key of {key}"
+
+    return check
+
+
+def _hashing(folder: Path) -> hashing.Config:
+    ignored = [folder / name for name in (CHECKSUMS, SIGNATURE)]
+    return hashing.Config().set_ignored_paths(paths=ignored, ignore_git_paths=False)
+
+
+def _message(role: str, key: Path, reason: object) -> str:
+    return f"{role} must be PEM of an elliptic curve, such as P-256. Received: {key}: {reason}."

@@ -1,0 +1,114 @@
+"""A version is signed with a private key, and checked by the public one."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from app.cli import main
+from app.exporting import export_run
+from export import ExportOptions
+from serving import verify_bundle
+from serving.errors import InputError
+from serving.signature import read_signer, read_verifier
+
+
+def make_keys(folder, name="key"):
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    curve = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", private]
+    subprocess.run(curve, check=True, capture_output=True)
+    publish = ["openssl", "ec", "-in", private, "-pubout", "-out", public]
+    subprocess.run(publish, check=True, capture_output=True)
+    return private, public
+
+
+@pytest.fixture(scope="module")
+def signed(softmax_run, tmp_path_factory):
+    """A signed bundle, and the public key."""
+    folder = tmp_path_factory.mktemp("signed")
+    private, public = make_keys(folder)
+    options = ExportOptions(sign=read_signer(private))
+    return export_run(softmax_run.folder, folder / "dist", options=options).parent, public
+
+
+@pytest.fixture
+def copy(signed, tmp_path):
+    return shutil.copytree(signed[0], tmp_path / signed[0].name)
+
+
+def results(bundle, public):
+    return {check.name: check.passed for check in verify_bundle(bundle, read_verifier(public))}
+
+
+def test_a_signed_bundle_verifies_with_the_key_and_without(signed):
+    bundle, public = signed
+    assert results(bundle, public) == dict.fromkeys(
+        ("files", "contract", "behaviour", "signature"), True
+    )
+    assert all(check.passed for check in verify_bundle(bundle))
+    command = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+    assert subprocess.run(command, cwd=bundle / "1", check=False).returncode == 0
+
+
+def test_another_key_is_noticed(signed, tmp_path):
+    _, other = make_keys(tmp_path, "other")
+    assert not results(signed[0], other)["signature"]
+
+
+def test_a_change_with_new_checksums_is_noticed(signed, copy):
+    from export.publish import write_checksums
+
+    card = copy / "1" / "README.md"
+    card.write_text(card.read_text() + "more")
+    (copy / "1" / "SHA256SUMS").unlink()
+    write_checksums(copy / "1")
+    found = results(copy, signed[1])
+    assert found["files"]
+    assert not found["signature"]
+
+
+def test_a_changed_byte_of_the_signature_is_noticed(signed, copy):
+    signature = copy / "1" / "model.sig"
+    content = bytearray(signature.read_bytes())
+    content[len(content) // 2] ^= 1
+    signature.write_bytes(content)
+    assert not results(copy, signed[1])["files"]
+
+
+def test_a_bundle_without_a_signature_fails_where_one_is_asked(signed, softmax_run, tmp_path):
+    bundle = export_run(softmax_run.folder, tmp_path)
+    (check,) = [c for c in verify_bundle(bundle, read_verifier(signed[1])) if not c.passed]
+    assert check.name == "signature"
+    assert "A version must be signed. Received: no " in check.detail
+
+
+@pytest.mark.parametrize("role", [read_signer, read_verifier])
+def test_a_file_that_is_no_key_is_refused(role, tmp_path):
+    (tmp_path / "text.pem").write_text("not a key")
+    with pytest.raises(InputError, match="must be PEM of an elliptic curve"):
+        role(tmp_path / "text.pem")
+    with pytest.raises(InputError, match="must be PEM of an elliptic curve"):
+        role(tmp_path / "gone.pem")
+    private, public = make_keys(tmp_path)
+    with pytest.raises(InputError, match="must be PEM of an elliptic curve"):
+        role(public if role is read_signer else private)
+
+
+def test_the_command_line_signs_and_verifies(softmax_run, tmp_path, capfd):
+    private, public = make_keys(tmp_path)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        return caught.value.code or 0, *capfd.readouterr()
+
+    dist = tmp_path / "dist"
+    status, _, error = run("export", softmax_run.folder, "--output", dist, "--sign", private)
+    assert status == 0, error
+    (model,) = dist.iterdir()
+    status, output, _ = run("verify", model, "--key", public)
+    assert status == 0
+    assert "PASS  signature" in output
+    status, _, error = run("verify", model, "--key", tmp_path / "gone.pub")
+    assert status == 2
+    assert len(error.strip().splitlines()) == 1
