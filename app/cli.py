@@ -319,6 +319,40 @@ def predict(
     _suggest(f"hornbill predict {bundle} {files[0]} --json")
 
 
+@app.command(
+    epilog=_examples(
+        "hornbill bench dist/digits",
+        "hornbill bench dist/digits --keras runs/digits/20260101-120000/model.keras",
+        "hornbill bench dist/digits --picture bench.png --json",
+    )
+)
+def bench(
+    bundle: Bundle,
+    keras: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The .keras file it was made of.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A PNG of the latencies to write.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a bundle in every runtime at hand: size, agreement with Keras, latency."""
+    _load_tensorflow()
+    from app.benching import bench_bundle, bench_table, draw_bench, rows_to_json
+
+    with _status("measuring", quiet or as_json):
+        rows = bench_bundle(bundle, keras)
+    if picture is not None:
+        draw_bench(rows, picture)
+    if as_json:
+        typer.echo(rows_to_json(rows))
+    elif not quiet:
+        for line in bench_table(rows):
+            typer.echo(line)
+        _suggest(f"hornbill bench {bundle} --picture bench.png")
+
+
 @app.command(epilog=_examples("hornbill demo", "hornbill demo --output /tmp/demo"))
 def demo(output: Output = Path()) -> None:
     """Run the main job in about a minute: train, export, verify, predict, compare."""

@@ -8,11 +8,18 @@ from collections.abc import Callable, Mapping
 def median_ms(
     calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3
 ) -> dict[str, float]:
-    """Return the median wall time of each call in milliseconds.
+    """Return the median wall time of each call in milliseconds; arguments as in `quartiles_ms`."""
+    return {name: found[1] for name, found in quartiles_ms(calls, rounds, warm_up).items()}
+
+
+def quartiles_ms(
+    calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3
+) -> dict[str, tuple[float, float, float]]:
+    """Return the quartiles of the wall time of each call in milliseconds.
 
     Args:
         calls: what to time, by name.
-        rounds: how often each is called; every round calls each once.
+        rounds: how often each is called, at least twice; every round calls each once.
         warm_up: rounds that are not counted.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -22,4 +29,8 @@ def median_ms(
             call()
             if turn >= warm_up:
                 times[name].append(1000 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
+    found = {}
+    for name, values in times.items():
+        low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+        found[name] = (low, middle, high)
+    return found

@@ -22,6 +22,12 @@ def write_saved_model(inference: InferenceFunction, folder: Path) -> None:
     (folder / "assets").rmdir()  # always empty, and a checksum list cannot hold a folder
 
 
+def convert_to_litert(folder: Path) -> bytes:
+    """Return a LiteRT model (once TensorFlow Lite) of a SavedModel."""
+    content: bytes = tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert()
+    return content
+
+
 def load_saved_model(folder: Path) -> Any:
     """Return the signature of a SavedModel, called with keyword arguments, on the CPU."""
     with tf.device("/CPU:0"):

@@ -136,8 +136,8 @@ def _check_behaviour(folder: Path) -> str:
     """The golden samples give the golden answers, at several batch sizes."""
     predictor = Predictor.load(folder)
     manifest = predictor.manifest
-    inputs = _read_golden(folder, "input", manifest.inputs)
-    expected = _read_golden(folder, "output", manifest.outputs)
+    inputs = read_golden(folder, "input", manifest.inputs)
+    expected = read_golden(folder, "output", manifest.outputs)
     samples: Inputs = inputs if len(inputs) > 1 else next(iter(inputs.values()))
     count = count_samples(samples)
     for name, array in (*inputs.items(), *expected.items()):
@@ -185,7 +185,17 @@ def _require_same_classes(
         )
 
 
-def _read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
+def read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
+    """Return the golden samples of a version, or the golden answers, by name.
+
+    Args:
+        folder: of the version.
+        role: `input` or `output`.
+        specs: of the inputs, or of the outputs.
+
+    Raises:
+        ManifestError: a file is missing or changed, or does not hold what its spec says.
+    """
     checksums = read_checksums(folder)
     arrays = {}
     for number, spec in enumerate(specs):
