@@ -24,13 +24,13 @@ from serving.agreement import (
     take_samples,
     top1_agreement,
 )
-from serving.bundle import MODEL, find_version, read_checked, read_checksums, read_manifest
+from serving.bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
 from serving.manifest import Manifest
 from serving.session import open_session
+from serving.timing import quartiles_ms
 from serving.verify import read_golden
 
 from .drawing import COLOURS, save
-from .timing import quartiles_ms
 
 BATCH_SIZES = (1, 32, 256)
 ROUNDS = 20
@@ -101,7 +101,9 @@ def bench_bundle(path: str | Path, keras_file: Path | None = None) -> list[Row]:
 
 
 def _runtimes(folder: Path, manifest: Manifest, keras_file: Path | None) -> list[Runtime]:
-    found = [_saved_model(folder), _onnx(folder, manifest)]
+    found = [_saved_model(folder), _onnx(folder, manifest, "ONNX Runtime", MODEL)]
+    if manifest.int8 is not None and manifest.int8.kept:
+        found.append(_onnx(folder, manifest, "ONNX int8", INT8))
     if keras_file is not None:
         found.insert(0, _keras(keras_file, manifest))
     has_texts = any(spec.dtype == "string" for spec in manifest.inputs)
@@ -169,15 +171,15 @@ def _saved_model(folder: Path) -> Runtime:
     return Runtime("SavedModel", sum(file.stat().st_size for file in files), run)
 
 
-def _onnx(folder: Path, manifest: Manifest) -> Runtime:
-    content = read_checked(folder, MODEL, read_checksums(folder))
+def _onnx(folder: Path, manifest: Manifest, name: str, file: str) -> Runtime:
+    content = read_checked(folder, file, read_checksums(folder))
     session = open_session(content)
     names = [spec.name for spec in manifest.outputs]
 
     def run(batch: Inputs) -> Outputs:
         return dict(zip(names, session.run(names, batch), strict=True))
 
-    return Runtime("ONNX Runtime", len(content), run)
+    return Runtime(name, len(content), run)
 
 
 def _litert(folder: Path, manifest: Manifest) -> Runtime:

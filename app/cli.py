@@ -143,6 +143,9 @@ def export(
             help="Of the answers to accept, such as 0.99: chosen on the validation split."
         ),
     ] = None,
+    int8: Annotated[
+        str, typer.Option(metavar="always|auto|never", help="Whether to try a quantised model.")
+    ] = "auto",
     sign: Annotated[
         Path | None, typer.Option(metavar="KEY", help="Private key, PEM, to sign the version with.")
     ] = None,
@@ -168,7 +171,9 @@ def export(
     from serving.bundle import read_manifest
 
     signer = None if sign is None else _signing().read_signer(sign)
-    options = ExportOptions(version=version, opset=opset, input_dtype=input_dtype, sign=signer)
+    options = ExportOptions(
+        version=version, opset=opset, input_dtype=input_dtype, int8=int8, sign=signer
+    )
     with _status("exporting and proving", quiet or as_json):
         if source.suffix == ".keras":
             if accepted_accuracy is not None:
@@ -210,6 +215,14 @@ def _print_confidence(manifest: Any) -> None:
         typer.echo(
             f"sure:   ECE {found.ece_after:.4f} on test, {found.ece_before:.4f} before a "
             f"temperature of {found.temperature:.3f}"
+        )
+    if manifest.int8 is not None:
+        found = manifest.int8
+        lost = 100 * ((found.accuracy_float32 or 0) - (found.accuracy_int8 or 0))
+        typer.echo(
+            f"int8:   {'kept' if found.kept else 'not kept'}: {found.latency_ratio_1:.2f} and "
+            f"{found.latency_ratio_64:.2f} of float32's time at batch 1 and 64, {lost:.2f} points "
+            "of accuracy lost"
         )
     if manifest.reject is not None:
         reject = manifest.reject

@@ -13,6 +13,7 @@ from export import ProofError
 from export.saved_model import load_saved_model
 from serving import Check, Predictor, verify_bundle
 from serving.bundle import MODEL
+from serving.timing import median_ms
 
 from .config import make_config
 from .data.sources import load_dataset
@@ -20,7 +21,6 @@ from .exporting import export_run
 from .progress import TrainingProgress
 from .runs import MODEL as KERAS_MODEL
 from .runs import Run
-from .timing import median_ms
 from .training import train
 
 BATCH_SIZES = (1, 256)

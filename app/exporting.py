@@ -11,7 +11,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from export import ExportError, ExportOptions, ModelFacts, export_bundle, with_edge_cases
+from export import (
+    ExportError,
+    ExportOptions,
+    Int8Data,
+    ModelFacts,
+    export_bundle,
+    with_edge_cases,
+)
+from export.quantisation import spread
 from models.heads import divide_logits
 from serving.manifest import Calibration, Reject
 
@@ -31,6 +39,8 @@ from .families import FAMILIES, fit_to_data
 from .runs import Run, read_run
 from .training import load_run_data
 
+# Samples for int8: more say little more and take time.
+_MOST_CALIBRATION, _MOST_JUDGED = 512, 10_000
 _DEFAULT_OPTIONS = ExportOptions()
 
 
@@ -67,6 +77,7 @@ def export_run(
     gaps = _gaps(run, dataset)
     samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, gaps)
     model, facts = run.load_model(), _facts(run, dataset, gaps)
+    facts = replace(facts, int8_data=_int8_data(run, dataset))
     with tempfile.TemporaryDirectory() as figures:
         facts = _calibrated(model, facts, run, dataset, Path(figures))
         if accepted_accuracy is not None:
@@ -109,6 +120,24 @@ def _calibrated(
         ),
         metrics=measure(dataset.kind_of_targets, targets, after),
         figures=sorted([*figures, path], key=lambda figure: figure.name),
+    )
+
+
+def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
+    """Return training samples to calibrate on, and validation samples to judge by."""
+    train, validation = (
+        indices[spread(len(indices), most)]
+        for indices, most in (
+            (run.splits.train, _MOST_CALIBRATION),
+            (run.splits.validation, _MOST_JUDGED),
+        )
+    )
+    return Int8Data(
+        dataset.model_inputs(train),
+        f"{len(train):,} samples of the training split",
+        dataset.model_inputs(validation),
+        dataset.targets[validation],
+        f"{len(validation):,} samples of the validation split",
     )
 
 

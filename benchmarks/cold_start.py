@@ -11,10 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.timing import median_ms
 from benchmarks.results import write_results
 from serving import Predictor
 from serving.bundle import find_version
+from serving.timing import median_ms
 
 ROUNDS = 15
 SCRIPTS = {

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from app.timing import median_ms
 from benchmarks.results import write_results
 from serving import Predictor
+from serving.timing import median_ms
 
 ROUNDS = 5000
 REPEATS = 5

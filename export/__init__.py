@@ -2,11 +2,13 @@
 
 from .bundle import ExportOptions, ModelFacts, export_bundle
 from .errors import ExportError, ProofError
+from .quantisation import Int8Data
 from .samples import Samples, with_edge_cases
 
 __all__ = [
     "ExportError",
     "ExportOptions",
+    "Int8Data",
     "ModelFacts",
     "ProofError",
     "Samples",

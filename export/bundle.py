@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from serving.agreement import Inputs
+from serving.agreement import Inputs, take_samples
 from serving.bundle import MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.errors import InputError
@@ -37,9 +37,11 @@ from .publish import (
     publish,
     write_checksums,
 )
+from .quantisation import POLICIES, Int8Data, spread, weigh_int8
 from .samples import Samples, choose_golden, with_edge_cases
 from .saved_model import write_saved_model
 
+_MOST_CALIBRATION = 512
 _PACKAGES = ("hornbill", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
@@ -62,6 +64,7 @@ class ModelFacts:
         figures: pictures for the model card.
         calibration: of the probabilities, already in the model.
         reject: which answers are sure enough.
+        int8_data: what an int8 model is calibrated and judged on; None for the proof's samples.
     """
 
     family: str = "keras"
@@ -76,6 +79,7 @@ class ModelFacts:
     figures: Sequence[Path] = ()
     calibration: Calibration | None = None
     reject: Reject | None = None
+    int8_data: Int8Data | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,8 @@ class ExportOptions:
         version: its number; None for the one after the latest.
         opset: of the ONNX graph.
         input_dtype: what inputs of float32 take instead, cast inside the graph, such as `uint8`.
+        int8: whether a quantised model is tried: `auto` keeps it only if it is faster and as good,
+            `always` keeps it, `never` tries none.
         sign: signs the finished folder, as `serving.signature.read_signer` returns it.
 
     Raises:
@@ -95,6 +101,7 @@ class ExportOptions:
     version: int | None = None
     opset: int = OPSET
     input_dtype: str | None = None
+    int8: str = "auto"
     sign: Callable[[Path], None] | None = None
 
     def __post_init__(self) -> None:
@@ -102,6 +109,10 @@ class ExportOptions:
         check_opset(self.opset)
         if self.version is not None and self.version < 1:
             raise ExportError(f"version must be 1 or more. Received: version={self.version}.")
+        if self.int8 not in POLICIES:
+            raise ExportError(
+                f"int8 must be one of {', '.join(POLICIES)}. Received: {self.int8!r}."
+            )
         if self.input_dtype not in (None, *INPUT_DTYPES):
             raise ExportError(
                 f"input_dtype must be one of {', '.join(INPUT_DTYPES)}. "
@@ -160,7 +171,7 @@ def export_bundle(
         staged = workplace / name / "staged"
         staged.mkdir(parents=True)
         inference = trace_inference(model, options.input_dtype)
-        manifest = _write_evidence(inference, facts, samples, options.opset, staged)
+        manifest = _write_evidence(inference, facts, samples, options, staged)
         with alone(Path(output), name):
             number = choose_version(model_folder, options.version)
             check_same_contract(manifest, model_folder)
@@ -183,7 +194,7 @@ def _write_evidence(
     inference: InferenceFunction,
     facts: ModelFacts,
     samples: Samples | Inputs | None,
-    opset: int,
+    options: ExportOptions,
     folder: Path,
 ) -> Manifest:
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
@@ -197,12 +208,22 @@ def _write_evidence(
         "text_columns": facts.text_columns,
         "preprocessing": describe_preprocessing(inference.model),
     }
-    graph = convert_to_onnx(inference, metadata, opset)
+    graph = convert_to_onnx(inference, metadata, options.opset)
     (folder / MODEL).write_bytes(graph.SerializeToString(deterministic=True))
     del graph
     proof = prove(inference, folder, chosen, meaning)
     write_golden(inference, choose_golden(chosen), folder)
-    return _manifest(inference, facts, meaning, proof, folder.parent.name, opset)
+    data = facts.int8_data or _own_data(chosen)
+    int8 = weigh_int8(inference, folder, data, meaning, options.int8)
+    manifest = _manifest(inference, facts, meaning, proof, folder.parent.name, options.opset)
+    return replace(manifest, int8=int8)
+
+
+def _own_data(samples: Samples) -> Int8Data:
+    """Calibrate on the samples of the proof, where none of training are known."""
+    count = len(samples)
+    inputs = take_samples(samples.inputs, spread(count, _MOST_CALIBRATION))
+    return Int8Data(inputs, samples.source, inputs, None, f"{samples.source}, against float32")
 
 
 def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | None) -> Samples:
@@ -265,6 +286,7 @@ def _manifest(
         data=facts.data,
         calibration=facts.calibration,
         reject=facts.reject,
+        int8=None,  # known later
         opset=opset,
         lowest_onnxruntime=LOWEST_ONNXRUNTIME[opset],
         environment=environment | {"cpu": _cpu()},

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from serving.bundle import CHECKSUMS, GOLDEN, MANIFEST, MODEL
+from serving.bundle import CHECKSUMS, GOLDEN, INT8, MANIFEST, MODEL
 from serving.manifest import Manifest, TensorSpec
 
 _FILES = {
@@ -25,6 +25,7 @@ def write_card(manifest: Manifest, figures: Sequence[str], folder: Path) -> None
         _usage(manifest),
         _evidence(manifest),
         _confidence(manifest),
+        _int8(manifest),
         _pictures(figures),
         _training(manifest),
         _listing(),
@@ -199,6 +200,27 @@ def _confidence(manifest: Manifest) -> str:
             f"{right} are right.\n"
         )
     return f"## Confidence\n\n{text}" if text else ""
+
+
+def _int8(manifest: Manifest) -> str:
+    if manifest.int8 is None:
+        return ""
+    found = manifest.int8
+    rows = [
+        ("time at batch 1, over float32's", f"{found.latency_ratio_1:.2f}"),
+        ("time at batch 64, over float32's", f"{found.latency_ratio_64:.2f}"),
+        ("accuracy of float32", _share(found.accuracy_float32)),
+        ("accuracy of int8", _share(found.accuracy_int8)),
+    ]
+    is_kept = f"kept, as `{INT8}`" if found.kept else "not kept"
+    return (
+        f"## int8\n\nA quantised model was calibrated on {found.calibrated_on}, measured on "
+        f"{found.measured_on}, and {is_kept}.\n\n{_table(('measured', 'value'), rows)}"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.2%}"
 
 
 def _pictures(figures: Sequence[str]) -> str:

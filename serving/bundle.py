@@ -10,6 +10,7 @@ from .manifest import Manifest
 CHECKSUMS = "SHA256SUMS"
 GOLDEN = "test_data_set_0"
 MANIFEST = "manifest.json"
+INT8 = "model.int8.onnx"
 MODEL = "model.onnx"
 SIGNATURE = "model.sig"
 _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")

@@ -117,6 +117,34 @@ class Reject:
 
 
 @dataclass(frozen=True)
+class Int8:
+    """Whether the int8 model earned its place, and by what numbers.
+
+    Attributes:
+        kept: whether `model.int8.onnx` is in the bundle.
+        policy: `auto`: kept if faster at batch 1 or 64 on the exporting machine and at most 0.1
+            points of accuracy are lost; or `always`.
+        latency_ratio_1: its time over float32's at batch 1, on one thread.
+        latency_ratio_64: the same at batch 64.
+        accuracy_float32: share of right answers; of values R².
+        accuracy_int8: the same; None where nothing is known of the outputs.
+        calibrated_on: what samples, in words.
+        measured_on: what other samples, in words.
+        agreements: how far it is from Keras, if it is kept.
+    """
+
+    kept: bool
+    policy: str
+    latency_ratio_1: float
+    latency_ratio_64: float
+    accuracy_float32: float | None
+    accuracy_int8: float | None
+    calibrated_on: str
+    measured_on: str
+    agreements: tuple[Agreement, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a bundle says of itself.
 
@@ -142,6 +170,7 @@ class Manifest:
         data: the training data: source, SHA-256, number of samples in each split; or empty.
         calibration: of the probabilities; None where none was fitted.
         reject: which answers are sure enough; None where all are taken.
+        int8: whether a quantised model is here too; None where none was tried.
         opset: of the ONNX graph.
         lowest_onnxruntime: the first release that knows this opset.
         environment: versions and machine that made the bundle.
@@ -168,6 +197,7 @@ class Manifest:
     data: dict[str, object]
     calibration: Calibration | None
     reject: Reject | None
+    int8: Int8 | None
     opset: int
     lowest_onnxruntime: str
     environment: dict[str, str]

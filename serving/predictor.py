@@ -7,10 +7,10 @@ import numpy as np
 import onnxruntime
 
 from .agreement import Inputs
-from .bundle import MODEL, find_version, read_checked, read_checksums, read_manifest
+from .bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
 from .checking import check_finite, check_inputs, dtype_of
 from .contract import check_contract
-from .errors import ServingError
+from .errors import ManifestError, ServingError
 from .manifest import Manifest
 from .session import open_session
 
@@ -130,19 +130,26 @@ class Predictor:
         self._run = session.run
 
     @classmethod
-    def load(cls, path: str | Path, threads: int = 1) -> "Predictor":
+    def load(cls, path: str | Path, threads: int = 1, int8: bool = False) -> "Predictor":
         """Load a bundle.
 
         Args:
             path: a version's folder, or a model's, which stands for its latest version.
             threads: threads that one call may use.
+            int8: whether to run the quantised model, if the bundle kept one.
 
         Raises:
             ManifestError: the bundle is missing, broken, changed, or needs a newer onnxruntime.
         """
         folder = find_version(path)
         manifest = read_manifest(folder)
-        session = open_session(read_checked(folder, MODEL, read_checksums(folder)), threads)
+        if int8 and (manifest.int8 is None or not manifest.int8.kept):
+            raise ManifestError(
+                f"int8 needs a bundle that kept {INT8}. Received: {folder}. Export it with "
+                "--int8 always."
+            )
+        name = INT8 if int8 else MODEL
+        session = open_session(read_checked(folder, name, read_checksums(folder)), threads)
         check_contract(manifest, session)
         return cls(manifest, session)
 

@@ -20,6 +20,7 @@ from .agreement import (
 from .bundle import (
     CHECKSUMS,
     GOLDEN,
+    INT8,
     MODEL,
     find_version,
     read_checked,
@@ -36,6 +37,8 @@ from .tensor_proto import read_tensor
 from .triton import CONFIG, LABELS, render_config, render_labels
 
 BATCH_SIZES = (1, 2, 7)
+# Of int8: how much further than where it was made an answer may be from Keras.
+_INT8_FACTOR, _INT8_MARGIN = 2.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -154,11 +157,35 @@ def _check_behaviour(folder: Path) -> str:
             difference = _difference(name, wanted, received[name], batch_size, is_probability)
             largest[name] = max(largest[name], difference)
             _require_same_classes(manifest, name, wanted, received[name], batch_size)
+    if manifest.int8 is not None and manifest.int8.kept:
+        _check_int8(folder, manifest, samples, expected)
     differences = ", ".join(f"{name} {value:.1e}" for name, value in largest.items())
     return (
         f"{count} golden samples at batch sizes {', '.join(map(str, BATCH_SIZES))} "
         f"and {count}: largest difference {differences}"
     )
+
+
+def _check_int8(
+    folder: Path, manifest: Manifest, samples: Inputs, expected: dict[str, np.ndarray]
+) -> None:
+    """Require that the int8 model is about as far from Keras as where it was made.
+
+    Processors round and saturate differently, and the golden samples have edge cases.
+    """
+    predictor = Predictor.load(folder, int8=True)
+    received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, BATCH_SIZES[-1])
+    for agreement in manifest.int8.agreements if manifest.int8 is not None else ():
+        name = agreement.output
+        if name != manifest.answer or name not in expected:
+            continue
+        difference = largest_difference(expected[name], received[name])
+        allowed = _INT8_MARGIN + _INT8_FACTOR * agreement.max_absolute_difference
+        if difference > allowed:
+            raise ManifestError(
+                f"{name} of {INT8} must be within {allowed:.1e} of the golden answers. "
+                f"Received: {difference:.1e}."
+            )
 
 
 def _difference(

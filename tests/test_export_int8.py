@@ -1,0 +1,127 @@
+"""int8: kept only where it earns its place, and told of either way."""
+
+import keras
+import numpy as np
+import onnx
+import pytest
+
+from app.exporting import export_run
+from export import ExportError, ExportOptions, Int8Data, ModelFacts, export_bundle
+from export.meaning import Meaning
+from export.quantisation import weigh_int8
+from serving import ManifestError, Predictor, verify_bundle
+from serving.bundle import INT8
+from serving.contract import check_contract
+
+
+@pytest.fixture(scope="module")
+def kept(mlp_run, tmp_path_factory):
+    """A bundle that was made to keep int8."""
+    options = ExportOptions(int8="always")
+    return export_run(mlp_run.folder, tmp_path_factory.mktemp("dist"), options=options)
+
+
+def test_int8_is_weights_and_activations_of_8_bits_behind_the_preparation(kept):
+    graph = onnx.load(kept / INT8).graph
+    quantised = {node.name for node in graph.node if node.op_type == "DequantizeLinear"}
+    assert quantised
+    names = {tensor.name: tensor for tensor in graph.initializer}
+    kinds = {names[n.input[0]].data_type for n in graph.node
+             if n.op_type == "DequantizeLinear" and n.input[0] in names}  # fmt: skip
+    assert onnx.TensorProto.INT8 in kinds
+    by_output = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        if node.name.startswith(("ink_level", "fit_ink", "binarise")):
+            assert all(
+                by_output[name].op_type != "DequantizeLinear"
+                for name in node.input
+                if name in by_output
+            )
+
+
+def test_a_kept_int8_model_verifies_and_predicts(kept, images):
+    assert (kept / INT8).stat().st_size < (kept / "model.onnx").stat().st_size
+    assert all(check.passed for check in verify_bundle(kept.parent))
+    predictor = Predictor.load(kept, int8=True)
+    check_contract(predictor.manifest, predictor.session)
+    found = predictor.manifest.int8
+    assert (found.kept, found.policy) == (True, "always")
+    assert found.latency_ratio_1 > 0
+    assert found.accuracy_int8 > found.accuracy_float32 - 0.1
+    assert {a.batch_size for a in found.agreements} == {1, 2, 7, 64}
+    same = Predictor.load(kept).predict(images).probabilities.argmax(axis=1)
+    other = predictor.predict(images).probabilities.argmax(axis=1)
+    assert (same == other).mean() > 0.9
+
+
+def test_another_int8_model_in_its_place_is_noticed(kept, softmax_run, tmp_path):
+    import shutil
+
+    from export.publish import write_checksums
+
+    copy = shutil.copytree(kept.parent, tmp_path / kept.parent.name)
+    model = onnx.load(copy / "1" / INT8)
+    for tensor in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.dtype == np.int8 and array.ndim == 2:
+            changed = np.ascontiguousarray(array[:, ::-1])
+            tensor.CopyFrom(onnx.numpy_helper.from_array(changed, tensor.name))
+    onnx.save(model, copy / "1" / INT8)
+    (copy / "1" / "SHA256SUMS").unlink()
+    write_checksums(copy / "1")
+    failed = [check for check in verify_bundle(copy) if not check.passed]
+    assert [check.name for check in failed] == ["behaviour"]
+    assert INT8 in failed[0].detail
+
+
+def test_never_tries_none_and_a_bundle_without_says_so(mlp_run, tmp_path):
+    bundle = export_run(mlp_run.folder, tmp_path, options=ExportOptions(int8="never"))
+    assert not (bundle / INT8).exists()
+    assert Predictor.load(bundle).manifest.int8 is None
+    with pytest.raises(ManifestError, match="int8 needs a bundle that kept model.int8.onnx"):
+        Predictor.load(bundle, int8=True)
+
+
+def test_auto_keeps_what_is_faster_and_as_good_and_drops_the_rest(mlp_run, tmp_path):
+    bundle = export_run(mlp_run.folder, tmp_path)
+    found = Predictor.load(bundle).manifest.int8
+    is_faster = min(found.latency_ratio_1, found.latency_ratio_64) < 1
+    is_as_good = found.accuracy_float32 - found.accuracy_int8 <= 0.001
+    assert found.kept == (is_faster and is_as_good) == (bundle / INT8).exists()
+    assert "## int8" in (bundle / "README.md").read_text()
+
+
+def test_int8_that_loses_accuracy_is_dropped(tmp_path):
+    """A model whose answer hangs on less than 8 bits of its features."""
+    from export.inference import trace_inference
+    from export.onnx_graph import convert_to_onnx
+
+    start = keras.Input((64,), name="x")
+    dense = keras.layers.Dense(2, activation="softmax", name="probabilities")
+    model = keras.Model(start, {"probabilities": dense(start)})
+    random = np.random.default_rng(0)
+    weights = random.normal(size=(64, 1))
+    dense.set_weights([np.hstack([weights, -weights]) * 50, np.zeros(2)])
+    rows = random.normal(size=(400, 64)).astype("float32")
+    rows[0, 0] = 1e4  # an outlier, which takes all of the range
+    inference = trace_inference(model)
+    targets = inference.predict(rows)["probabilities"].argmax(axis=1)
+    (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
+    data = Int8Data(rows, "drawn", rows, targets, "drawn")
+    meaning = Meaning("classes", "probabilities", ("a", "b"))
+    found = weigh_int8(inference, tmp_path, data, meaning, "auto")
+    assert found.accuracy_int8 < found.accuracy_float32 - 0.001
+    assert not found.kept
+    assert not (tmp_path / INT8).exists()
+
+
+def test_a_model_without_weights_has_no_int8(tmp_path):
+    start = keras.Input((4,), name="x")
+    model = keras.Model(start, keras.layers.Softmax()(start))
+    facts = ModelFacts(labels=tuple("abcd"))
+    bundle = export_bundle(model, tmp_path, "own", facts)
+    assert Predictor.load(bundle).manifest.int8 is None
+    with pytest.raises(ExportError, match="can be quantised. Received: no layer of weights"):
+        export_bundle(model, tmp_path, "own", facts, options=ExportOptions(int8="always"))
+    with pytest.raises(ExportError, match="int8 must be one of always, auto, never"):
+        ExportOptions(int8="maybe")
