@@ -4,6 +4,7 @@ python -m benchmarks.figures
 """
 
 import json
+import statistics
 from typing import Any
 
 from benchmarks.results import FOLDER
@@ -17,6 +18,7 @@ def figures_table() -> str:
         *_time_rows(),
         *_pipeline_rows(),
         *_streaming_rows(),
+        *_conversion_rows(),
         *_overhead_rows(),
         *_cold_start_rows(),
     ]
@@ -106,6 +108,52 @@ def _streaming_rows() -> list[tuple[str, ...]]:
             f"+{large['peak_mb'] - small['peak_mb']:,} MB",
             "`python -m benchmarks.streaming`",
         )
+    ]
+
+
+def _conversion_rows() -> list[tuple[str, ...]]:
+    command = "`python -m benchmarks.conversion`"
+    found = _read("conversion")["results"]
+    rows: list[tuple[str, ...]] = []
+    for kind, name in (("zoo", "small models"), ("application", "`keras.applications`")):
+        chosen = [row for row in found if row["kind"] == kind]
+        if not chosen:
+            continue
+        ours, theirs = (sum(row[side]["agrees"] for row in chosen) for side in ("ours", "theirs"))
+        timed = [row["latency"] for row in chosen if "latency" in row]
+        mean = statistics.geometric_mean(item["ratio"] for item in timed)
+        noise = max(item["noise"] for item in timed)
+        slower = sum(item["interval"][0] > max(noise, 1 / noise) for item in timed)
+        rows += [
+            (
+                f"{name} to ONNX that load and agree within 1e-4; Keras' own road: {theirs}",
+                f"all {len(chosen)}",
+                str(ours),
+                command,
+            ),
+            (
+                f"latency over that of Keras' own ONNX, geometric mean of {len(timed)} {name}",
+                "< 1",
+                f"{mean:.3f}",
+                command,
+            ),
+            (
+                f"of these slower than the noise of the run ({noise:.3f})",
+                "none",
+                str(slower),
+                command,
+            ),
+        ]
+    many = [row for row in found if row["theirs"].get("transposes", 0) > 100 and "latency" in row]
+    return rows + [
+        (
+            f"the same of {row['what']}, {row['theirs']['transposes']} transposes in theirs, "
+            f"{row['ours']['transposes']} in ours",
+            "≤ 0.9",
+            f"{row['latency']['ratio']:.3f}",
+            command,
+        )
+        for row in many
     ]
 
 

@@ -11,6 +11,7 @@ from .folding import fold_into_weights
 from .fusing import fuse_operators
 from .guarding import guard_pools
 from .layout import remove_transposes
+from .looping import hoist_invariants
 from .naming import in_canonical_order, name_after_layers
 from .shapes import resolve_shapes
 
@@ -35,6 +36,7 @@ def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelPr
         optimize_ir(graph, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
         resolve_shapes(graph)
+    hoist_invariants(graph)
     remove_transposes(graph)
     fuse_operators(graph)
     fold_into_weights(graph)

@@ -123,6 +123,8 @@ class _Walk:
             return None
         if value in self.views:
             return self.views[value][0]
+        if (value, _inverse(order)) in self._transposed:  # for another reader
+            return self._transposed[value, _inverse(order)]
         array = None if value.const_value is None else value.const_value.numpy()
         if array is None or array.ndim > len(order):
             return None
