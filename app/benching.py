@@ -73,7 +73,9 @@ class Runtime:
     run: Run
 
 
-def bench_bundle(path: str | Path, keras_file: Path | None = None) -> list[Row]:
+def bench_bundle(
+    path: str | Path, keras_file: Path | None = None, rounds: int = ROUNDS
+) -> list[Row]:
     """Measure every runtime that is installed, on one thread where it can be told so.
 
     The runtimes take turns at each batch size; a batch repeats the golden samples.
@@ -81,6 +83,7 @@ def bench_bundle(path: str | Path, keras_file: Path | None = None) -> list[Row]:
     Args:
         path: of a bundle.
         keras_file: the `.keras` file that the bundle was made of, to measure Keras too.
+        rounds: how often each runtime is called at each batch size.
 
     Raises:
         ManifestError: there is no sound bundle.
@@ -92,7 +95,7 @@ def bench_bundle(path: str | Path, keras_file: Path | None = None) -> list[Row]:
     expected = read_golden(folder, "output", manifest.outputs)
     runtimes = _runtimes(folder, manifest, keras_file)
     latencies = {
-        size: quartiles_ms(_calls(runtimes, _repeated(inputs, size)), ROUNDS)
+        size: quartiles_ms(_calls(runtimes, _repeated(inputs, size)), rounds)
         for size in BATCH_SIZES
     }
     return [

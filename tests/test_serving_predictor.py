@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_dtypes, array_shapes, arrays
 
+from models.heads import divide_logits
 from serving import InputError, ManifestError, Predictor, ServingError
 from serving.bundle import find_version, read_checksums, version_numbers
 from serving.session import open_session
@@ -41,7 +42,9 @@ def test_a_prediction_has_probabilities_features_and_labels(predictor, images):
 
 
 def test_it_answers_as_keras_does(predictor, mlp_run, images):
-    expected = mlp_run.load_model().predict(images, verbose=0)
+    model = mlp_run.load_model()
+    divide_logits(model, "probabilities", predictor.manifest.calibration.temperature)
+    expected = model.predict(images, verbose=0)
     answers = predictor.predict(images).outputs
     np.testing.assert_allclose(answers["probabilities"], expected["probabilities"], atol=1e-5)
 

@@ -66,7 +66,8 @@ def test_a_changed_byte_in_any_file_is_noticed(copy):
     assert all(results(version).values())
 
 
-def test_a_changed_bit_at_any_place_is_noticed(copy):
+def test_a_changed_bit_at_any_place_is_noticed(row_bundle, tmp_path):
+    copy = shutil.copytree(row_bundle.parent, tmp_path / row_bundle.parent.name)
     random = np.random.default_rng(0)
     paths = sorted(path for path in copy.rglob("*") if path.is_file())
     for number in range(200):
