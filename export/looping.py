@@ -1,7 +1,7 @@
-"""Takes out of loops what is the same in each turn.
+"""Makes constants of what is the same in each turn of a loop.
 
-TensorFlow hands a loop its weights as variables, which come out as they went in. As values from
-outside the loop they are constants to ONNX Runtime, and not copied in each turn.
+TensorFlow hands a loop its weights as variables, which come out as they went in. As constants of
+the loop's body they are neither copied nor handed in, turn by turn.
 """
 
 import onnx_ir as ir
@@ -9,10 +9,13 @@ from onnx_ir.passes import common
 
 
 def hoist_invariants(model: ir.Model) -> None:
-    """Let bodies of loops read from outside what does not change. The graph changes in place."""
+    """Make constants in the bodies of loops of what does not change. The graph changes in place."""
     for node in list(model.graph):
         if node.op_type == "Loop" and node.domain == "":
             _hoist(model.graph, node)
+    for node in model.graph:
+        if node.op_type == "Loop" and node.domain == "":
+            _take_constants(node.attributes["body"].as_graph())
     common.RemoveUnusedNodesPass()(model)
 
 
@@ -49,6 +52,21 @@ def _hoist(graph: ir.Graph, loop: ir.Node) -> None:
         before.replace_all_uses_with(after, replace_graph_outputs=True)
     graph.insert_before(loop, hoisted)
     graph.remove(loop, safe=True)
+
+
+def _take_constants(body: ir.Graph) -> None:
+    """Give a body constants of its own for those of the graph outside that it reads."""
+    own: dict[ir.Value, ir.Value] = {}
+    for node in body:
+        for place, value in enumerate(node.inputs):
+            if value is None or not value.is_initializer() or value.graph is body:
+                continue
+            if value not in own:
+                copied = ir.Value(name=f"{value.name}/own", const_value=value.const_value)
+                copied.shape, copied.type = value.shape, value.type
+                body.register_initializer(copied)
+                own[value] = copied
+            node.replace_input_with(place, own[value])
 
 
 def _origin(value: ir.Value) -> ir.Value:
