@@ -99,10 +99,10 @@ def _calibrated(
     if dataset.kind_of_targets == "values":
         return facts
     splits = run.splits
-    temperature = fit_temperature(
-        predict_answers(model, dataset, splits.validation), dataset.targets[splits.validation]
-    )
-    before = predict_answers(model, dataset, splits.test)
+    both = np.concatenate([splits.validation, splits.test])
+    answers = predict_answers(model, dataset, both)
+    validation, before = np.split(answers, [len(splits.validation)])
+    temperature = fit_temperature(validation, dataset.targets[splits.validation])
     divide_logits(model, "probabilities", temperature)
     after = predict_answers(model, dataset, splits.test)
     targets = dataset.targets[splits.test]
