@@ -121,8 +121,14 @@ def test_logits_from_elsewhere_are_refused():
         divide_logits(model, "probabilities", 2.0)
 
 
-def test_a_bundle_is_calibrated_and_says_what_it_accepts(mlp_run, images, tmp_path):
-    bundle = export_run(mlp_run.folder, tmp_path, accepted_accuracy=0.99)
+@pytest.fixture(scope="module")
+def choosy(mlp_run, tmp_path_factory):
+    """A bundle that accepts some answers."""
+    return export_run(mlp_run.folder, tmp_path_factory.mktemp("dist"), accepted_accuracy=0.99)
+
+
+def test_a_bundle_is_calibrated_and_says_what_it_accepts(choosy, mlp_run, images):
+    bundle = choosy
     predictor = Predictor.load(bundle)
     calibration, reject = predictor.manifest.calibration, predictor.manifest.reject
     before = mlp_run.load_model().predict(images, verbose=0)["probabilities"]
@@ -139,17 +145,16 @@ def test_a_bundle_is_calibrated_and_says_what_it_accepts(mlp_run, images, tmp_pa
     assert (bundle / "figures" / "reliability_diagram.png").stat().st_size > 5000
 
 
-def test_without_a_threshold_every_answer_is_accepted(mlp_run, images, tmp_path):
-    bundle = export_run(mlp_run.folder, tmp_path)
+def test_without_a_threshold_every_answer_is_accepted(bundle, images):
     predictor = Predictor.load(bundle)
     assert predictor.manifest.reject is None
     assert predictor.predict(images).accepted.all()
 
 
-def test_predict_marks_what_is_not_accepted(mlp_run, images, tmp_path, capfd):
+def test_predict_marks_what_is_not_accepted(choosy, tmp_path, capfd):
     from PIL import Image
 
-    bundle = export_run(mlp_run.folder, tmp_path / "dist", accepted_accuracy=0.99)
+    bundle = choosy
     manifest = json.loads((bundle / "manifest.json").read_text())
     blank = tmp_path / "blank.png"
     Image.fromarray(np.full((28, 28), 255, np.uint8)).save(blank)

@@ -18,7 +18,14 @@ from app.config import make_config
 from app.errors import RunError
 from app.exporting import export_run
 from app.training import train
-from export import ExportError, ModelFacts, ProofError, export_bundle, with_edge_cases
+from export import (
+    ExportError,
+    ExportOptions,
+    ModelFacts,
+    ProofError,
+    export_bundle,
+    with_edge_cases,
+)
 from export.inference import trace_inference
 from export.meaning import Meaning
 from export.proof import compare, prove
@@ -32,6 +39,7 @@ from serving.errors import InputError, ServingError
 from serving.inputs import read_inputs
 
 BATCH_SIZES = (1, 2, 7, 64)
+WITHOUT_INT8 = ExportOptions(int8="never")
 
 
 def facts(labels=("a", "b", "c"), columns=("one", "two", "three", "four")):
@@ -140,7 +148,8 @@ def test_every_knob_converts(knob, tmp_path):
     config = models.FeatureExtractorConfig(hidden=(16, 16), groups=2, num_outputs=3, **knob)
     keras.utils.set_random_seed(3)
     model = models.feature_extractor(config)
-    bundle = export_bundle(model, tmp_path, "knob", facts(), with_edge_cases(rows(), "drawn"))
+    samples = with_edge_cases(rows(), "drawn")
+    bundle = export_bundle(model, tmp_path, "knob", facts(), samples, WITHOUT_INT8)
     assert all(check.passed for check in verify_bundle(bundle))
 
 

@@ -218,7 +218,7 @@ def run(model, x):
     return session.run(None, {"x": x})
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(models())
 def test_a_cleaned_graph_computes_what_it_did(model):
     if model is None:
