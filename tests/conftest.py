@@ -57,16 +57,18 @@ def softmax_run(workplace):
 def bundle(workplace, mlp_run):
     """The folder of version 1 of `digits`. Not to be changed: copy it first."""
     from app.exporting import export_run
+    from export import ExportOptions
 
-    return export_run(mlp_run.folder, workplace / "dist")
+    return export_run(mlp_run.folder, workplace / "dist", options=ExportOptions(int8="never"))
 
 
 @pytest.fixture(scope="session")
 def row_bundle(workplace, softmax_run):
     """The folder of version 1 of `softmax`. Not to be changed."""
     from app.exporting import export_run
+    from export import ExportOptions
 
-    return export_run(softmax_run.folder, workplace / "dist")
+    return export_run(softmax_run.folder, workplace / "dist", options=ExportOptions(int8="never"))
 
 
 @pytest.fixture(scope="session")
