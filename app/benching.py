@@ -168,7 +168,7 @@ def _saved_model(folder: Path) -> Runtime:
     function = load_saved_model(folder)
     files = [folder / "saved_model.pb", *(folder / "variables").iterdir()]
 
-    def run(batch: Inputs) -> Outputs:
+    def run(batch: Any) -> Outputs:
         return {name: value.numpy() for name, value in function(**to_tensors(batch)).items()}
 
     return Runtime("SavedModel", sum(file.stat().st_size for file in files), run)

@@ -19,7 +19,7 @@ from export import (
     export_bundle,
     with_edge_cases,
 )
-from export.quantisation import spread
+from export.samples import spread
 from models.heads import divide_logits
 from serving.manifest import Calibration, Reject
 

@@ -37,8 +37,8 @@ from .publish import (
     publish,
     write_checksums,
 )
-from .quantisation import POLICIES, Int8Data, spread, weigh_int8
-from .samples import Samples, choose_golden, with_edge_cases
+from .quantisation import POLICIES, Int8Data, weigh_int8
+from .samples import Samples, choose_golden, spread, with_edge_cases
 from .saved_model import write_saved_model
 
 _MOST_CALIBRATION = 512
@@ -231,21 +231,19 @@ def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | No
         return draw_samples(inference)
     if isinstance(samples, Samples):
         return samples
-    arrays = samples if isinstance(samples, dict) else {inference.inputs[0].name: samples}
-    fitting = {}
+    arrays = inference.by_name(samples)
     for spec in inference.inputs:
         array = np.asarray(arrays[spec.name]) if spec.name in arrays else None
         if array is not None and np.can_cast(array.dtype, dtype_of(spec), "same_kind"):
             arrays = {**arrays, spec.name: array.astype(dtype_of(spec))}
-    fitting = arrays
     try:
-        check_inputs(fitting, inference.inputs)
-        for name, array in fitting.items():
+        check_inputs(arrays, inference.inputs)
+        for name, array in arrays.items():
             if array.dtype.kind == "f":
                 check_finite(name, array, ())
     except InputError as error:
         raise ExportError(f"Samples must fit the model. {error}") from None
-    return with_edge_cases(fitting, "the samples given")
+    return with_edge_cases(arrays, "the samples given")
 
 
 def _meaning(inference: InferenceFunction, facts: ModelFacts, samples: Samples) -> Meaning:

@@ -39,6 +39,10 @@ class InferenceFunction:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    def by_name(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        """Return an array for each input's name; one alone belongs to the only input."""
+        return inputs if isinstance(inputs, dict) else {self.inputs[0].name: inputs}
+
     def predict(self, inputs: Inputs, batch_size: int = 32) -> Outputs:
         """Return what `keras.Model.predict` gives, by name.
 
@@ -46,7 +50,7 @@ class InferenceFunction:
             inputs: one array `(samples, …)`, or one for each input's name.
             batch_size: samples in a call.
         """
-        named = inputs if isinstance(inputs, dict) else {self.inputs[0].name: inputs}
+        named = self.by_name(inputs)
         leaves = [
             tf.cast(tf.constant(named[spec.name]), tensor.dtype)
             for spec, tensor in zip(self.inputs, self.model.inputs, strict=True)
@@ -100,11 +104,9 @@ def lookup_tables(model: keras.Model) -> list[keras.layers.StringLookup]:
     return [layer for layer in model.layers if isinstance(layer, keras.layers.StringLookup)]
 
 
-def to_tensors(inputs: Inputs) -> Any:
+def to_tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
     """Return `inputs` as tensors, since numpy has no strings that TensorFlow takes."""
-    if isinstance(inputs, dict):
-        return {name: tf.constant(array) for name, array in inputs.items()}
-    return tf.constant(inputs)
+    return {name: tf.constant(array) for name, array in inputs.items()}
 
 
 def _as_functional(model: Any) -> keras.Model:

@@ -190,35 +190,14 @@ def _follow_reduction(walk: _Walk, node: ir.Node, order: Order) -> bool:
     walk.set_inputs(node, order, [0])
     gone = [axis % len(order) for axis in axes]
     _set_axes(walk, node, 1, [order[axis] for axis in gone])
-    kept = _int(node, "keepdims", 1)
-    walk.set_outputs(node, order if kept else _without(order, gone))
-    return True
-
-
-def _follow_squeeze(walk: _Walk, node: ir.Node, order: Order) -> bool:
-    axes = _axes(node, 1)
-    if axes is None:
-        return False
-    walk.set_inputs(node, order, [0])
-    gone = [axis % len(order) for axis in axes]
-    _set_axes(walk, node, 1, [order[axis] for axis in gone])
-    walk.set_outputs(node, _without(order, gone))
+    are_kept = node.op_type != "Squeeze" and _int(node, "keepdims", 1)
+    walk.set_outputs(node, order if are_kept else _without(order, gone))
     return True
 
 
 def _follow_axis(walk: _Walk, node: ir.Node, order: Order) -> bool:
-    axis = _int(node, "axis", -1) % len(order)
     walk.set_inputs(node, order, [0])
-    node.attributes["axis"] = ir.AttrInt64("axis", order[axis])
-    walk.set_outputs(node, order)
-    return True
-
-
-def _follow_split(walk: _Walk, node: ir.Node, order: Order) -> bool:
-    axis = _int(node, "axis", 0) % len(order)
-    walk.set_inputs(node, order, [0])
-    node.attributes["axis"] = ir.AttrInt64("axis", order[axis])
-    walk.set_outputs(node, order)
+    _move_axis(walk, node, order)
     return True
 
 
@@ -226,10 +205,15 @@ def _follow_concat(walk: _Walk, node: ir.Node, order: Order) -> bool:
     ranks = {v.const_value.numpy().ndim for v in node.inputs if v.const_value is not None}
     if ranks - {len(order)} or not walk.set_inputs(node, order):
         return False
-    axis = _int(node, "axis", 0) % len(order)
+    _move_axis(walk, node, order)
+    return True
+
+
+def _move_axis(walk: _Walk, node: ir.Node, order: Order) -> None:
+    default = -1 if node.op_type in _ALONG_AN_AXIS else 0
+    axis = _int(node, "axis", default) % len(order)
     node.attributes["axis"] = ir.AttrInt64("axis", order[axis])
     walk.set_outputs(node, order)
-    return True
 
 
 def _follow_pad(walk: _Walk, node: ir.Node, order: Order) -> bool:
@@ -254,11 +238,9 @@ def _follow_slice(walk: _Walk, node: ir.Node, order: Order) -> bool:
     moved = add_initializer(
         walk.graph, np.array([order[axis % len(order)] for axis in axes], np.int64)
     )
-    if len(node.inputs) > 3:
-        node.replace_input_with(3, moved)
-    else:
+    if len(node.inputs) <= 3:
         node.resize_inputs(4)
-        node.replace_input_with(3, moved)
+    node.replace_input_with(3, moved)
     walk.set_outputs(node, order)
     return True
 
@@ -324,8 +306,8 @@ _FOLLOW: dict[str, Follow] = {
     "Reshape": _follow_reshape,
     "Resize": _follow_resize,
     "Slice": _follow_slice,
-    "Split": _follow_split,
-    "Squeeze": _follow_squeeze,
+    "Split": _follow_axis,
+    "Squeeze": _follow_reduction,
 }
 
 

@@ -47,7 +47,10 @@ def prove(inference: InferenceFunction, folder: Path, samples: Samples, meaning:
     Raises:
         ProofError: an output differs by more, or a sample has another most probable class.
     """
-    artifacts = {"saved_model": _saved_model(inference, folder), "onnx": _onnx(inference, folder)}
+    artifacts = {
+        "saved_model": _saved_model(inference, folder),
+        "onnx": onnx_runner(inference, folder / MODEL),
+    }
     agreements = []
     for batch_size in BATCH_SIZES:
         for inputs in (samples.inputs, *samples.of_other_sizes):
@@ -124,22 +127,19 @@ def _saved_model(inference: InferenceFunction, folder: Path) -> Run:
     function = load_saved_model(folder)
 
     def run(batch: Inputs) -> Outputs:
-        tensors = to_tensors(_by_name(inference, batch))
+        tensors = to_tensors(inference.by_name(batch))
         answers = function(**tensors)
         return {name: keras.ops.convert_to_numpy(value) for name, value in answers.items()}
 
     return run
 
 
-def _onnx(inference: InferenceFunction, folder: Path) -> Run:
-    session = open_session((folder / MODEL).read_bytes())
+def onnx_runner(inference: InferenceFunction, path: Path) -> Run:
+    """Return a function that runs the ONNX graph at `path`, from a batch to outputs by name."""
+    session = open_session(path.read_bytes())
     names = [output.name for output in inference.outputs]
 
     def run(batch: Inputs) -> Outputs:
-        return dict(zip(names, session.run(names, _by_name(inference, batch)), strict=True))
+        return dict(zip(names, session.run(names, inference.by_name(batch)), strict=True))
 
     return run
-
-
-def _by_name(inference: InferenceFunction, batch: Inputs) -> dict[str, np.ndarray]:
-    return batch if isinstance(batch, dict) else {inference.inputs[0].name: batch}

@@ -13,22 +13,20 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from serving.agreement import Inputs, Outputs, count_samples, run_in_batches, take_samples
+from serving.agreement import Inputs, count_samples, run_in_batches, take_samples
 from serving.bundle import INT8, MODEL
 from serving.manifest import Agreement, Int8
-from serving.session import open_session
 from serving.timing import median_ms
 
 from .errors import ExportError
 from .inference import InferenceFunction
 from .meaning import Meaning
-from .proof import compare
+from .proof import BATCH_SIZES, compare, onnx_runner
 
 POLICIES = ("always", "auto", "never")
 # Points of accuracy, of 100, that int8 may lose.
 _MOST_LOST = 0.1
 _TIMED_BATCHES = (1, 64)
-_PROVEN_BATCHES = (1, 2, 7, 64)
 _TRIES, _ROUNDS = 3, 15
 _BATCH = 32
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -82,13 +80,13 @@ def weigh_int8(
     """
     if policy == "never" or (policy == "auto" and meaning.answer is None):
         return None
-    refusal = _quantise(folder, data.calibration)
+    refusal = _quantise(inference, folder, data.calibration)
     if refusal:
         (folder / INT8).unlink(missing_ok=True)
         if policy == "always":
             raise ExportError(f"int8 needs a graph that can be quantised. Received: {refusal}.")
         return None
-    runs = {name: _runner(folder / name, inference) for name in (MODEL, INT8)}
+    runs = {name: onnx_runner(inference, folder / name) for name in (MODEL, INT8)}
     ratios = [_latency_ratio(runs, take_samples(data.evaluation, _picks(data, size)))
               for size in _TIMED_BATCHES]  # fmt: skip
     before, after = _accuracies(runs, data, meaning)
@@ -128,12 +126,8 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has 
         return next(self._left, None)
 
 
-def _quantise(folder: Path, calibration: Inputs) -> str:
+def _quantise(inference: InferenceFunction, folder: Path, calibration: Inputs) -> str:
     """Write `model.int8.onnx`; return why not, or the empty text."""
-    original = onnx.load(folder / MODEL)
-    inputs = calibration
-    if not isinstance(inputs, dict):
-        inputs = {original.graph.input[0].name: inputs}
     with tempfile.TemporaryDirectory() as workplace, _quiet():
         prepared = Path(workplace) / "prepared.onnx"
         try:
@@ -144,7 +138,7 @@ def _quantise(folder: Path, calibration: Inputs) -> str:
             quantize_static(
                 prepared,
                 folder / INT8,
-                _Batches(inputs),
+                _Batches(inference.by_name(calibration)),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 # Without these instructions sums of products overflow 16 bits.
@@ -171,7 +165,7 @@ def _quantisable(model: onnx.ModelProto) -> list[str]:
         if is_layer or is_passing:
             names.append(node.name)
             inside.update(node.output)
-    return names if any(n.op_type in _WEIGHTED for n in model.graph.node if n.name in names) else []
+    return names  # the first is a layer: nothing else begins what is inside
 
 
 def _has_vnni() -> bool:
@@ -179,17 +173,6 @@ def _has_vnni() -> bool:
         return "vnni" in Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:
         return False
-
-
-def _runner(path: Path, inference: InferenceFunction) -> Any:
-    session = open_session(path.read_bytes())
-    names = [spec.name for spec in inference.outputs]
-
-    def run(batch: Inputs) -> Outputs:
-        named = batch if isinstance(batch, dict) else {inference.inputs[0].name: batch}
-        return dict(zip(names, session.run(names, named), strict=True))
-
-    return run
 
 
 def _latency_ratio(runs: dict[str, Any], batch: Inputs) -> float:
@@ -241,17 +224,12 @@ def _agreements(
 ) -> tuple[Agreement, ...]:
     found = []
     expected = inference.predict(inputs, _BATCH)
-    for batch_size in _PROVEN_BATCHES:
+    for batch_size in BATCH_SIZES:
         received = run_in_batches(run, inputs, batch_size)
         for name, wanted in expected.items():
             has_classes = meaning.kind == "classes" and name == meaning.answer
             found.append(compare("int8", name, batch_size, wanted, received[name], has_classes))
     return tuple(found)
-
-
-def spread(count: int, most: int) -> np.ndarray:
-    """Return at most `most` of `count` places, spread evenly, int64."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 @contextmanager

@@ -80,6 +80,10 @@ def _edge_cases(array: np.ndarray, random: np.random.Generator, gaps: Sequence[i
 
 def choose_golden(samples: Samples, count: int = 22) -> Inputs:
     """Return `count` samples spread over the evaluation data, and every edge case."""
-    spread = np.unique(np.linspace(0, len(samples) - 1, count).round().astype(int))
     edge_cases = np.arange(len(samples), len(samples) + samples.num_edge_cases)
-    return take_samples(samples.inputs, np.concatenate([spread, edge_cases]))
+    return take_samples(samples.inputs, np.concatenate([spread(len(samples), count), edge_cases]))
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """Return at most `most` of `count` places, spread evenly, int64."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
