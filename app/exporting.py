@@ -73,15 +73,21 @@ def export_run(
     run = read_run(Path(folder))
     dataset = load_run_data(run.config)
     run.check_data(dataset)
+    if accepted_accuracy is not None and dataset.kind_of_targets != "classes":
+        raise ConfigError(
+            "accepted_accuracy is for models of classes. "
+            f"Received: {accepted_accuracy} for a model of {dataset.kind_of_targets}."
+        )
     source = f"the test split of {bare_source(run.config.data)}"
     gaps = _gaps(run, dataset)
     samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, gaps)
     model, facts = run.load_model(), _facts(run, dataset, gaps)
     facts = replace(facts, int8_data=_int8_data(run, dataset))
     with tempfile.TemporaryDirectory() as figures:
-        facts = _calibrated(model, facts, run, dataset, Path(figures))
+        if dataset.kind_of_targets != "values":
+            facts, answers = _calibrated(model, facts, run, dataset, Path(figures))
         if accepted_accuracy is not None:
-            facts = _rejecting(model, facts, run, dataset, accepted_accuracy)
+            facts = replace(facts, reject=_reject(answers, run, dataset, accepted_accuracy))
         return export_bundle(
             model,
             output,
@@ -94,22 +100,27 @@ def export_run(
 
 def _calibrated(
     model: keras.Model, facts: ModelFacts, run: Run, dataset: Dataset, folder: Path
-) -> ModelFacts:
-    """Divide the model's logits by a temperature; return the facts with what that changes."""
-    if dataset.kind_of_targets == "values":
-        return facts
+) -> tuple[ModelFacts, tuple[np.ndarray, np.ndarray]]:
+    """Divide the model's logits by a temperature.
+
+    Returns:
+        The facts with what that changes, and the new answers for the validation and test splits.
+    """
     splits = run.splits
     both = np.concatenate([splits.validation, splits.test])
-    answers = predict_answers(model, dataset, both)
-    validation, before = np.split(answers, [len(splits.validation)])
+
+    def answer() -> list[np.ndarray]:
+        return np.split(predict_answers(model, dataset, both), [len(splits.validation)])
+
+    validation, before = answer()
     temperature = fit_temperature(validation, dataset.targets[splits.validation])
     divide_logits(model, "probabilities", temperature)
-    after = predict_answers(model, dataset, splits.test)
+    validation, after = answer()
     targets = dataset.targets[splits.test]
     path = folder / "reliability_diagram.png"
     draw_reliability(targets, after, path, before)
     figures = [figure for figure in facts.figures if figure.name != path.name]
-    return replace(
+    changed = replace(
         facts,
         calibration=Calibration(
             temperature,
@@ -121,6 +132,7 @@ def _calibrated(
         metrics=measure(dataset.kind_of_targets, targets, after),
         figures=sorted([*figures, path], key=lambda figure: figure.name),
     )
+    return changed, (validation, after)
 
 
 def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
@@ -141,26 +153,16 @@ def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
     )
 
 
-def _rejecting(
-    model: keras.Model, facts: ModelFacts, run: Run, dataset: Dataset, accuracy: float
-) -> ModelFacts:
-    """Return the facts with the threshold that gives `accuracy` on the validation split."""
-    if dataset.kind_of_targets != "classes":
-        raise ConfigError(
-            "accepted_accuracy is for models of classes. "
-            f"Received: {accuracy} for a model of {dataset.kind_of_targets}."
-        )
+def _reject(
+    answers: tuple[np.ndarray, np.ndarray], run: Run, dataset: Dataset, accuracy: float
+) -> Reject:
+    """Return the threshold that gives `accuracy` on the validation split, and what it costs."""
     splits = run.splits
-    threshold = choose_threshold(
-        predict_answers(model, dataset, splits.validation),
-        dataset.targets[splits.validation],
-        accuracy,
-    )
-    confidences, is_right = confidence_and_truth(
-        predict_answers(model, dataset, splits.test), dataset.targets[splits.test]
-    )
+    validation, test = answers
+    threshold = choose_threshold(validation, dataset.targets[splits.validation], accuracy)
+    confidences, is_right = confidence_and_truth(test, dataset.targets[splits.test])
     is_accepted = confidences >= threshold
-    reject = Reject(
+    return Reject(
         threshold,
         accuracy,
         f"the {len(splits.validation):,} samples of the validation split",
@@ -168,7 +170,6 @@ def _rejecting(
         float(is_accepted.mean()),
         float(is_right[is_accepted].mean()) if is_accepted.any() else None,
     )
-    return replace(facts, reject=reject)
 
 
 def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) -> Any:

@@ -202,11 +202,16 @@ def _measure(
 ) -> tuple[dict[str, dict[str, float]], np.ndarray]:
     """Return the metrics of each split, and the answers for the test split."""
     measured = splits.train[some(len(splits.train), _MOST_MEASURED)]
-    metrics = {}
-    for name, indices in vars(replace(splits, train=measured)).items():  # the test split last
-        answers = predict_answers(model, dataset, indices)
-        metrics[name] = measure(dataset.kind_of_targets, dataset.targets[indices], answers)
-    return metrics, answers
+    parts = vars(replace(splits, train=measured))
+    ends = np.cumsum([len(indices) for indices in parts.values()])
+    # At once: Keras prepares anew for each size of batch.
+    together = predict_answers(model, dataset, np.concatenate(list(parts.values())))
+    answers = dict(zip(parts, np.split(together, ends[:-1]), strict=True))
+    metrics = {
+        name: measure(dataset.kind_of_targets, dataset.targets[indices], answers[name])
+        for name, indices in parts.items()
+    }
+    return metrics, answers["test"]
 
 
 def _draw_features(folder: Path, model: keras.Model, dataset: Dataset, test: np.ndarray) -> None:

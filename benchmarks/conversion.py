@@ -51,24 +51,51 @@ LONGEST = 900  # seconds that the other road may take
 
 
 def application(name: str) -> keras.Model:
-    """Build one of `keras.applications`: logits, random weights, random statistics."""
+    """Build one of `keras.applications`: logits, random weights, random statistics.
+
+    The statistics are those of a batch of noise, times what is random, as if they had been
+    learned. Others let signals die away or grow until no two runtimes can agree.
+    """
     build = getattr(keras.applications, name)
     model = build(weights=None, classifier_activation=None)
     random = np.random.default_rng(0)
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            for weight in layer.weights:
-                low = 0.5 if "variance" in weight.path or "gamma" in weight.path else -0.2
-                weight.assign(random.uniform(low, low + 1 if low > 0 else 0.2, weight.shape))
+    layers = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    for layer in layers:
+        layer.momentum = 0.0  # keeps what it meets
+        for weight in layer.trainable_weights:
+            middle = 1 if "gamma" in weight.path else 0
+            weight.assign(random.uniform(middle - 0.2, middle + 0.2, weight.shape))
+    model(_noise(model, 8, random), training=True)
+    for layer in layers:
+        for weight in (layer.moving_mean, layer.moving_variance):
+            weight.assign(weight * random.uniform(0.8, 1.2, weight.shape))
     return model
 
 
-def draw(inference: InferenceFunction, samples: int, size: int) -> dict[str, np.ndarray]:
-    """Draw inputs: small whole numbers, or what is normal around -1; open axes have `size`."""
+def _noise(model: keras.Model, samples: int, random: np.random.Generator) -> np.ndarray:
+    """Return images of coarse and fine noise, in the range of pixels that the model takes.
+
+    Coarse as well, since fine noise looks all alike to deep layers.
+    """
+    prepares = any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
+    low, high = (0, 255) if prepares else (-1, 1)
+    height, width, channels = (size or 224 for size in model.input_shape[1:])
+    coarse = random.uniform(low, high, (samples, 1 + height // 48, 1 + width // 48, channels))
+    enlarged = coarse.repeat(48, axis=1).repeat(48, axis=2)[:, :height, :width]
+    fine = random.uniform(low, high, enlarged.shape)
+    return (0.7 * enlarged + 0.3 * fine).astype("float32")
+
+
+def draw(inference: InferenceFunction, samples: int) -> dict[str, np.ndarray]:
+    """Draw inputs of a small model: whole numbers, or what is normal around -1."""
     random = np.random.default_rng(0)
     inputs = {}
     for spec in inference.inputs:
-        shape = [samples, *(n if isinstance(n, int) else size for n in spec.shape[1:])]
+        shape = [samples, *(n if isinstance(n, int) else 13 for n in spec.shape[1:])]
         values = (
             random.integers(0, 5, shape) if "int" in spec.dtype else random.normal(-1, 1, shape)
         )
@@ -82,7 +109,10 @@ def measure(name: str) -> dict[str, Any]:
     kind = "zoo" if is_small else "application"
     model = build(name)
     inference = trace_inference(model)
-    inputs = draw(inference, 2, 13 if is_small else 224)
+    if is_small:
+        inputs = draw(inference, 2)
+    else:
+        inputs = {inference.inputs[0].name: _noise(model, 2, np.random.default_rng(0))}
     expected = inference.predict(inputs)
     tensor_names = [tensor.name for tensor in inference.model.inputs]
     renamed = dict(zip(tensor_names, inputs.values(), strict=True))

@@ -19,6 +19,7 @@ def figures_table() -> str:
         *_pipeline_rows(),
         *_streaming_rows(),
         *_conversion_rows(),
+        *_export_rows(),
         *_overhead_rows(),
         *_cold_start_rows(),
     ]
@@ -155,6 +156,18 @@ def _conversion_rows() -> list[tuple[str, ...]]:
         )
         for row in many
     ]
+
+
+def _export_rows() -> list[tuple[str, ...]]:
+    command = "`python -m benchmarks.export_cost`"
+    rows: list[tuple[str, ...]] = []
+    for row in _read("export_cost")["results"]:
+        asked, measured = f"< {row['asked_seconds']} s", f"{row['seconds']} s"
+        if row["asked_mb"]:
+            asked += f", < {row['asked_mb']:,} MB"
+            measured += f", {row['peak_mb']:,} MB ({row['imported_mb']:,} of it imports)"
+        rows.append((f"whole export of {row['what']}", asked, measured, command))
+    return rows
 
 
 def _overhead_rows() -> list[tuple[str, ...]]:

@@ -2,10 +2,11 @@
 
 import json
 import os
-import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from export.environment import processor_name
 
 FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("keras", "tensorflow", "onnxruntime", "numpy")
@@ -25,10 +26,5 @@ def write_results(name: str, results: list[dict[str, Any]]) -> None:
 
 def describe_machine() -> dict[str, str]:
     """Return the processor, its count and the versions that matter."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
     versions = {package: version(package) for package in PACKAGES}
-    return {"processor": model, "cores": str(os.cpu_count()), **versions}
+    return {"processor": processor_name(), "cores": str(os.cpu_count()), **versions}

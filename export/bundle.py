@@ -1,19 +1,16 @@
 """From a trained Keras model to a published bundle: the steps, in their order."""
 
-import platform
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from serving.agreement import Inputs, take_samples
+from serving.agreement import Inputs, Outputs, take_samples
 from serving.bundle import MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.errors import InputError
@@ -22,10 +19,12 @@ from serving.verify import verify_bundle
 
 from .card import write_card
 from .drawing import draw_samples
+from .environment import describe_environment
 from .errors import ExportError, ProofError
 from .golden import write_golden
 from .inference import INPUT_DTYPES, InferenceFunction, trace_inference
 from .meaning import Meaning, find_meaning
+from .memory import return_memory
 from .onnx_graph import LOWEST_ONNXRUNTIME, OPSET, check_opset, convert_to_onnx
 from .preprocessing import describe_preprocessing
 from .proof import prove
@@ -34,6 +33,7 @@ from .publish import (
     check_name,
     check_same_contract,
     choose_version,
+    new_workplace,
     publish,
     write_checksums,
 )
@@ -42,7 +42,6 @@ from .samples import Samples, choose_golden, spread, with_edge_cases
 from .saved_model import write_saved_model
 
 _MOST_CALIBRATION = 512
-_PACKAGES = ("hornbill", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +160,8 @@ def export_bundle(
     choose_version(model_folder, options.version)  # before the work, whether it is taken
     try:
         Path(output).mkdir(parents=True, exist_ok=True)
-        workplace = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=output))
+        with alone(Path(output), name):
+            workplace, is_alive = new_workplace(Path(output), name)
     except OSError as error:
         raise ExportError(
             f"Bundles must go to a folder that can be written. Received: {output}: "
@@ -187,6 +187,7 @@ def export_bundle(
             f"A bundle must be written whole. Received: {output}: {error.strerror or error}."
         ) from None
     finally:
+        is_alive.release()
         shutil.rmtree(workplace)
 
 
@@ -199,7 +200,8 @@ def _write_evidence(
 ) -> Manifest:
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
     chosen = _choose_samples(inference, samples)
-    meaning = _meaning(inference, facts, chosen)
+    answers = inference.predict(chosen.inputs)
+    meaning = _meaning(answers, facts)
     write_saved_model(inference, folder)
     metadata = {
         "name": folder.parent.name,
@@ -211,8 +213,11 @@ def _write_evidence(
     graph = convert_to_onnx(inference, metadata, options.opset)
     (folder / MODEL).write_bytes(graph.SerializeToString(deterministic=True))
     del graph
-    proof = prove(inference, folder, chosen, meaning)
-    write_golden(inference, choose_golden(chosen), folder)
+    return_memory()
+    proof = prove(inference, folder, chosen, answers, meaning)
+    golden = choose_golden(chosen)
+    golden_answers = {name: array[golden] for name, array in answers.items()}
+    write_golden(inference, take_samples(chosen.inputs, golden), golden_answers, folder)
     data = facts.int8_data or _own_data(chosen)
     int8 = weigh_int8(inference, folder, data, meaning, options.int8)
     manifest = _manifest(inference, facts, meaning, proof, folder.parent.name, options.opset)
@@ -246,11 +251,11 @@ def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | No
     return with_edge_cases(arrays, "the samples given")
 
 
-def _meaning(inference: InferenceFunction, facts: ModelFacts, samples: Samples) -> Meaning:
+def _meaning(answers: Outputs, facts: ModelFacts) -> Meaning:
     if facts.kind_of_targets is not None:
         answer = "values" if facts.kind_of_targets == "values" else "probabilities"
         return Meaning(facts.kind_of_targets, answer, facts.labels)
-    return find_meaning(inference.predict(samples.inputs), facts.labels)
+    return find_meaning(answers, facts.labels)
 
 
 def _manifest(
@@ -261,8 +266,6 @@ def _manifest(
     name: str,
     opset: int,
 ) -> Manifest:
-    environment = {package: version(package) for package in _PACKAGES}
-    environment |= {"python": platform.python_version(), "machine": platform.machine()}
     return Manifest(
         format_version=FORMAT_VERSION,
         name=name,
@@ -287,19 +290,9 @@ def _manifest(
         int8=None,  # known later
         opset=opset,
         lowest_onnxruntime=LOWEST_ONNXRUNTIME[opset],
-        environment=environment | {"cpu": _cpu()},
+        environment=describe_environment(),
         proof=proof,
     )
-
-
-def _cpu() -> str:
-    """Return the name of the processor, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _write_words(manifest: Manifest, figures: Sequence[Path], folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Samples for a model that came without any: drawn to fit the dtype and the range of each input."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ from .errors import ExportError
 from .inference import InferenceFunction
 from .samples import Samples
 
-_COUNT = 64
+# How many are drawn, and beyond how many numbers fewer.
+_MOST, _FEWEST, _NUMBERS = 62, 14, 2_000_000
 _EDGE_CASES = ("lowest", "highest")
 # Of axes that are variable; the first that the model takes is used, and its double.
 _SIZES = (8, 16, 32, 64, 128, 256)
@@ -61,15 +63,19 @@ def _samples(inputs: Inputs, others: tuple[Inputs, ...]) -> Samples:
 
 def _draw(inference: InferenceFunction, ranges: list[Any], size: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
+    shapes = [
+        [n if isinstance(n, int) else size for n in spec.shape[1:]] for spec in inference.inputs
+    ]
+    numbers = sum(map(math.prod, shapes))
+    count = min(max(_NUMBERS // numbers, _FEWEST), _MOST)
     drawn = {}
-    for spec, (low, high) in zip(inference.inputs, ranges, strict=True):
-        shape = [n if isinstance(n, int) else size for n in spec.shape[1:]]
+    for spec, shape, (low, high) in zip(inference.inputs, shapes, ranges, strict=True):
         if spec.dtype.startswith("float"):
             # Normal, as far as the range goes.
             middle, spread = (low + high) / 2, (high - low) / 6
-            body: Any = np.clip(random.normal(middle, spread, (_COUNT, *shape)), low, high)
+            body: Any = np.clip(random.normal(middle, spread, (count, *shape)), low, high)
         else:
-            body = random.integers(low, high, (_COUNT, *shape), endpoint=True)
+            body = random.integers(low, high, (count, *shape), endpoint=True)
         ends = [np.broadcast_to(end, (1, *shape)) for end in (low, high)]
         drawn[spec.name] = np.concatenate([body, *ends]).astype(spec.dtype)
     return drawn

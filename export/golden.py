@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 from onnx import numpy_helper
 
-from serving.agreement import Inputs
+from serving.agreement import Inputs, Outputs
 from serving.bundle import GOLDEN
 
 from .inference import InferenceFunction
 
 
-def write_golden(inference: InferenceFunction, inputs: Inputs, folder: Path) -> None:
+def write_golden(
+    inference: InferenceFunction, inputs: Inputs, answers: Outputs, folder: Path
+) -> None:
     """Write `test_data_set_0/input_0.pb`, … and `output_0.pb`, … into `folder`.
 
     The answers are Keras', so that whoever runs the ONNX graph compares it with the original.
@@ -19,14 +21,14 @@ def write_golden(inference: InferenceFunction, inputs: Inputs, folder: Path) -> 
     Args:
         inference: the traced model.
         inputs: the golden samples.
+        answers: what Keras gives for them.
         folder: of the version being made.
     """
     golden = folder / GOLDEN
     golden.mkdir()
-    answers = inference.predict(inputs)
+    named = inference.by_name(inputs)
     for number, spec in enumerate(inference.inputs):
-        array = inputs[spec.name] if isinstance(inputs, dict) else inputs
-        (golden / f"input_{number}.pb").write_bytes(_tensor_proto(array, spec.name))
+        (golden / f"input_{number}.pb").write_bytes(_tensor_proto(named[spec.name], spec.name))
     for number, output in enumerate(inference.outputs):
         message = _tensor_proto(answers[output.name], output.name)
         (golden / f"output_{number}.pb").write_bytes(message)

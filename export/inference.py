@@ -43,7 +43,7 @@ class InferenceFunction:
         """Return an array for each input's name; one alone belongs to the only input."""
         return inputs if isinstance(inputs, dict) else {self.inputs[0].name: inputs}
 
-    def predict(self, inputs: Inputs, batch_size: int = 32) -> Outputs:
+    def predict(self, inputs: Inputs, batch_size: int = 64) -> Outputs:
         """Return what `keras.Model.predict` gives, by name.
 
         Args:

@@ -190,7 +190,7 @@ def _follow_reduction(walk: _Walk, node: ir.Node, order: Order) -> bool:
     walk.set_inputs(node, order, [0])
     gone = [axis % len(order) for axis in axes]
     _set_axes(walk, node, 1, [order[axis] for axis in gone])
-    are_kept = node.op_type != "Squeeze" and _int(node, "keepdims", 1)
+    are_kept = node.op_type != "Squeeze" and node.attributes.get_int("keepdims", 1)
     walk.set_outputs(node, order if are_kept else _without(order, gone))
     return True
 
@@ -211,7 +211,7 @@ def _follow_concat(walk: _Walk, node: ir.Node, order: Order) -> bool:
 
 def _move_axis(walk: _Walk, node: ir.Node, order: Order) -> None:
     default = -1 if node.op_type in _ALONG_AN_AXIS else 0
-    axis = _int(node, "axis", default) % len(order)
+    axis = node.attributes.get_int("axis", default) % len(order)
     node.attributes["axis"] = ir.AttrInt64("axis", order[axis])
     walk.set_outputs(node, order)
 
@@ -292,8 +292,8 @@ def _multiplies_by_constant(user: ir.Node, value: ir.Value) -> bool:
         and user.inputs[0] is value
         and user.inputs[1].const_value is not None
         and user.inputs[1].const_value.numpy().ndim == 2
-        and not _int(user, "transA", 0)
-        and not _int(user, "transB", 0)
+        and not user.attributes.get_int("transA", 0)
+        and not user.attributes.get_int("transB", 0)
     )
 
 
@@ -339,12 +339,8 @@ def _constant(node: ir.Node, place: int) -> np.ndarray | None:
     return array
 
 
-def _int(node: ir.Node, name: str, default: int) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else default
-
-
 def _ints(node: ir.Node, name: str) -> Order:
-    return tuple(node.attributes[name].as_ints()) if name in node.attributes else ()
+    return tuple(node.attributes.get_ints(name, ()))
 
 
 def _axes(node: ir.Node, place: int) -> Order | None:

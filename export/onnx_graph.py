@@ -22,6 +22,7 @@ from serving.manifest import TensorSpec
 from .cleaning import clean_graph
 from .errors import ExportError
 from .inference import InferenceFunction, lookup_tables
+from .memory import return_memory
 from .naming import layer_of
 from .operators import ML_DOMAIN, ML_OPSET, operator_handlers
 
@@ -52,6 +53,7 @@ def convert_to_onnx(
     check_opset(opset)
     layers = {layer.name for layer in inference.model._flatten_layers(include_self=False)}
     converted = _convert(inference, opset)
+    return_memory()
     _require_known_operators(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
     for spec, value in named:

@@ -12,6 +12,7 @@ from serving.agreement import (
     Inputs,
     Outputs,
     allowed_difference,
+    count_samples,
     largest_difference,
     largest_magnitude,
     run_in_batches,
@@ -24,38 +25,42 @@ from serving.session import open_session
 from .errors import ProofError
 from .inference import InferenceFunction, to_tensors
 from .meaning import Meaning
+from .memory import return_memory
 from .samples import Samples
 from .saved_model import load_saved_model
 
-BATCH_SIZES = (1, 2, 7, 64)
+_BATCH_SIZES = (1, 2, 7, 64)
 
 Run = Callable[[Inputs], Outputs]
 
 
-def prove(inference: InferenceFunction, folder: Path, samples: Samples, meaning: Meaning) -> Proof:
+def prove(
+    inference: InferenceFunction, folder: Path, samples: Samples, answers: Outputs, meaning: Meaning
+) -> Proof:
     """Run every sample through every artifact at several batch sizes, and compare.
 
-    Keras runs as `keras.Model.predict`; the SavedModel and the ONNX graph as read back from
-    `folder`, where they were written.
+    The SavedModel and the ONNX graph run as read back from `folder`, where they were written.
 
     Args:
         inference: the traced model.
         folder: of the version being made.
         samples: what to run.
+        answers: what `keras.Model.predict` gives for them.
         meaning: of the outputs: of classes the most probable one must agree.
 
     Raises:
         ProofError: an output differs by more, or a sample has another most probable class.
     """
-    artifacts = {
-        "saved_model": _saved_model(inference, folder),
-        "onnx": onnx_runner(inference, folder / MODEL),
+    artifacts: dict[str, Callable[[], Run]] = {
+        "saved_model": lambda: _saved_model(inference, folder),
+        "onnx": lambda: onnx_runner(inference, folder / MODEL),
     }
+    more = [(inputs, inference.predict(inputs)) for inputs in samples.of_other_sizes]
     agreements = []
-    for batch_size in BATCH_SIZES:
-        for inputs in (samples.inputs, *samples.of_other_sizes):
-            expected = inference.predict(inputs, batch_size)
-            for artifact, run in artifacts.items():
+    for artifact, load in artifacts.items():
+        run = load()
+        for batch_size in batch_sizes(samples.inputs):
+            for inputs, expected in ((samples.inputs, answers), *more):
                 received = run_in_batches(run, inputs, batch_size)
                 for name, wanted in expected.items():
                     has_classes = meaning.kind == "classes" and name == meaning.answer
@@ -65,9 +70,16 @@ def prove(inference: InferenceFunction, folder: Path, samples: Samples, meaning:
                     are_probabilities = name == meaning.answer and meaning.kind != "values"
                     _require(agreement, allowed_difference(wanted, are_probabilities))
                     agreements.append(agreement)
+        del run
+        return_memory()
     dtypes = {"probabilities", *(spec.dtype for spec in inference.outputs)}
     tolerances = {name: value for name, value in TOLERANCES.items() if name in dtypes}
     return Proof(samples.source, len(samples), samples.edge_cases, tolerances, _worst(agreements))
+
+
+def batch_sizes(inputs: Inputs) -> list[int]:
+    """Return the batch sizes to run `inputs` at: none is larger than their count."""
+    return sorted({min(size, count_samples(inputs)) for size in _BATCH_SIZES})
 
 
 def _worst(agreements: list[Agreement]) -> tuple[Agreement, ...]:

@@ -3,10 +3,12 @@
 import contextlib
 import hashlib
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from serving.bundle import CHECKSUMS, read_manifest, version_numbers
 from serving.errors import ManifestError
@@ -26,6 +28,7 @@ _KEPT = (
     "gaps",
     "text_columns",
 )
+_IN_USE = "in_use.lock"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -65,6 +68,24 @@ def alone(output: Path, name: str) -> Iterator[None]:
         finally:
             # While it is held: filelock looks whether the file is still there once it has it.
             Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def new_workplace(output: Path, name: str) -> tuple[Path, FileLock]:
+    """Make a hidden folder to write a version in; remove those of exports that were killed.
+
+    To be called alone.
+
+    Returns:
+        The folder, and the lock that says to other exports that it is in use.
+    """
+    for folder in output.glob(f".{name}-{'?' * 8}/"):  # not those of <name>-more
+        lock = FileLock(folder / _IN_USE, blocking=False)
+        with contextlib.suppress(Timeout), lock:
+            shutil.rmtree(folder)
+    workplace = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=output))
+    lock = FileLock(workplace / _IN_USE)
+    lock.acquire()
+    return workplace, lock
 
 
 def write_checksums(folder: Path) -> None:

@@ -21,7 +21,7 @@ from serving.timing import median_ms
 from .errors import ExportError
 from .inference import InferenceFunction
 from .meaning import Meaning
-from .proof import BATCH_SIZES, compare, onnx_runner
+from .proof import batch_sizes, compare, onnx_runner
 
 POLICIES = ("always", "auto", "never")
 # Points of accuracy, of 100, that int8 may lose.
@@ -223,8 +223,8 @@ def _agreements(
     inference: InferenceFunction, run: Any, inputs: Inputs, meaning: Meaning
 ) -> tuple[Agreement, ...]:
     found = []
-    expected = inference.predict(inputs, _BATCH)
-    for batch_size in BATCH_SIZES:
+    expected = inference.predict(inputs)
+    for batch_size in batch_sizes(inputs):
         received = run_in_batches(run, inputs, batch_size)
         for name, wanted in expected.items():
             has_classes = meaning.kind == "classes" and name == meaning.answer

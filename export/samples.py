@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.agreement import Inputs, count_samples, take_samples
+from serving.agreement import Inputs, count_samples
 
 EDGE_CASES = ("zeros", "maximum", "random")
 _RANDOM_SAMPLES = 8
@@ -78,10 +78,10 @@ def _edge_cases(array: np.ndarray, random: np.random.Generator, gaps: Sequence[i
     return np.concatenate(cases)
 
 
-def choose_golden(samples: Samples, count: int = 22) -> Inputs:
-    """Return `count` samples spread over the evaluation data, and every edge case."""
+def choose_golden(samples: Samples, count: int = 22) -> np.ndarray:
+    """Return the places of `count` samples spread over the data, and of every edge case."""
     edge_cases = np.arange(len(samples), len(samples) + samples.num_edge_cases)
-    return take_samples(samples.inputs, np.concatenate([spread(len(samples), count), edge_cases]))
+    return np.concatenate([spread(len(samples), count), edge_cases])
 
 
 def spread(count: int, most: int) -> np.ndarray:

@@ -14,11 +14,18 @@ def write_saved_model(inference: InferenceFunction, folder: Path) -> None:
     """Write `saved_model.pb`, `variables/` and `fingerprint.pb` into `folder`.
 
     The signature `serving_default` has the model's own names of inputs and outputs.
+
+    Raises:
+        OSError: a file cannot be written whole.
     """
     module = tf.Module()
     module.weights = [variable.value for variable in inference.model.variables]
     module.tables = [layer.lookup_table for layer in lookup_tables(inference.model)]
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: inference.function})
+    try:
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: inference.function})
+    except tf.errors.OpError as error:  # TensorFlow writes the weights by an operation
+        reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
+        raise OSError(reason) from None
     (folder / "assets").rmdir()  # always empty, and a checksum list cannot hold a folder
 
 

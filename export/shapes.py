@@ -146,7 +146,7 @@ def _follow_shape(node: ir.Node, _inputs: Any) -> list[Size] | None:
     if shape is None:
         return None
     found = [_plain(size) for size in shape]
-    return found[_int(node, "start", 0) : _int(node, "end", len(found))]
+    return found[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(found))]
 
 
 def _follow_size(node: ir.Node, _inputs: Any) -> list[Size] | None:
@@ -160,7 +160,7 @@ def _follow_same(_node: ir.Node, inputs: list[list[Size] | None]) -> list[Size] 
 
 def _follow_gather(node: ir.Node, inputs: list[list[Size] | None]) -> list[Size] | None:
     values, places = inputs[0], inputs[1]
-    if values is None or places is None or _int(node, "axis", 0) != 0:
+    if values is None or places is None or node.attributes.get_int("axis", 0) != 0:
         return None
     chosen = [values[place] for place in places if isinstance(place, int)]
     return chosen if len(chosen) == len(places) else None
@@ -231,7 +231,3 @@ _FOLLOW: dict[str, Callable[[ir.Node, list[list[Size] | None]], list[Size] | Non
     "Sub": _pairwise(lambda a, b: a - b),
     "Unsqueeze": _follow_same,
 }
-
-
-def _int(node: ir.Node, name: str, default: int) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else default

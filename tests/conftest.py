@@ -50,7 +50,7 @@ def mlp_run(workplace):
 
 @pytest.fixture(scope="session")
 def softmax_run(workplace):
-    return _train(workplace, "softmax", {"epochs": 30})
+    return _train(workplace, "softmax", {"epochs": 10, "optimizer.learning_rate": 0.1})
 
 
 @pytest.fixture(scope="session")

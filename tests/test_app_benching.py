@@ -7,18 +7,12 @@ import pytest
 
 from app.benching import BATCH_SIZES, bench_bundle
 from app.cli import main
-from app.exporting import export_run
 from app.runs import MODEL
 from export import ExportError
 
 
-@pytest.fixture(scope="module")
-def bundle(softmax_run, tmp_path_factory):
-    return export_run(softmax_run.folder, tmp_path_factory.mktemp("dist"))
-
-
-def test_every_runtime_gives_keras_answers(bundle, softmax_run):
-    rows = bench_bundle(bundle, softmax_run.folder / MODEL, rounds=3)
+def test_every_runtime_gives_keras_answers(row_bundle, softmax_run):
+    rows = bench_bundle(row_bundle, softmax_run.folder / MODEL, rounds=3)
     names = [row.runtime for row in rows]
     assert names[:3] == ["Keras", "SavedModel", "ONNX Runtime"]
     assert ("OpenVINO" in names) == (find_spec("openvino") is not None)
@@ -32,21 +26,21 @@ def test_every_runtime_gives_keras_answers(bundle, softmax_run):
             assert 0 < low <= middle <= high
 
 
-def test_another_keras_model_is_refused(bundle, mlp_run):
+def test_another_keras_model_is_refused(row_bundle, mlp_run):
     with pytest.raises(ExportError, match="must be the one that was exported"):
-        bench_bundle(bundle, mlp_run.folder / MODEL)
+        bench_bundle(row_bundle, mlp_run.folder / MODEL)
 
 
-def test_the_command_line_gives_table_json_and_picture(bundle, tmp_path, capfd):
+def test_the_command_line_gives_table_json_and_picture(row_bundle, tmp_path, capfd):
     def run(*arguments):
         with pytest.raises(SystemExit) as caught:
             main([str(argument) for argument in arguments])
         return caught.value.code or 0, capfd.readouterr().out
 
-    status, output = run("bench", bundle, "--picture", tmp_path / "bench.png")
+    status, output = run("bench", row_bundle, "--picture", tmp_path / "bench.png")
     assert status == 0
     assert "ONNX Runtime" in output
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
-    status, output = run("bench", bundle, "--json")
+    status, output = run("bench", row_bundle, "--json")
     assert status == 0
     assert [row["runtime"] for row in json.loads(output)][:2] == ["SavedModel", "ONNX Runtime"]

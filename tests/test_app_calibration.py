@@ -19,6 +19,7 @@ from app.calibration import (
 from app.cli import main
 from app.errors import ConfigError
 from app.exporting import export_run
+from export import ExportOptions
 from models.heads import divide_logits
 from serving import Predictor
 
@@ -124,7 +125,8 @@ def test_logits_from_elsewhere_are_refused():
 @pytest.fixture(scope="module")
 def choosy(mlp_run, tmp_path_factory):
     """A bundle that accepts some answers."""
-    return export_run(mlp_run.folder, tmp_path_factory.mktemp("dist"), accepted_accuracy=0.99)
+    folder = tmp_path_factory.mktemp("dist")
+    return export_run(mlp_run.folder, folder, None, ExportOptions(int8="never"), 0.99)
 
 
 def test_a_bundle_is_calibrated_and_says_what_it_accepts(choosy, mlp_run, images):

@@ -1,17 +1,22 @@
 """Export of Keras models that were not built here: what is taken, what is refused."""
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import unittest
+import warnings
 
 import keras
 import numpy as np
 import onnx
 import pytest
 from keras import Input, layers
+from onnx.backend.test import runner as onnx_tests
+from onnx.backend.test.case.test_case import TestCase
 
 from app.cli import main
 from benchmarks.zoo import randomise, zoo
@@ -162,6 +167,27 @@ def test_without_labels_nothing_is_claimed_of_the_outputs(tmp_path):
     assert predictor.predict(inputs).outputs["class"].shape == (2, 4)
     with pytest.raises(ServingError, match="A model of none must be asked for outputs"):
         _ = predictor.predict(inputs).probabilities
+
+
+def test_onnx_s_own_backend_tests_run_the_golden_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_tests, "load_model_tests", lambda **_: [])  # those it brings along
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        backend = importlib.import_module("onnxruntime.backend.backend").OnnxRuntimeBackend
+    runner = onnx_tests.Runner(backend)
+    names = ["dict_in_and_out", "variable_image", "lstm"]
+    for name in names:
+        options = ExportOptions(int8="never")
+        folder = export_bundle(randomise(zoo()[name]()), tmp_path, name, options=options)
+        case = TestCase(
+            f"test_{name}", name, None, str(folder), None, None, "real", rtol=1e-4, atol=1e-5
+        )
+        runner._add_model_test(case, "Own")
+    ours = runner.test_cases["OnnxBackendOwnModelTest"]
+    result = unittest.TestResult()
+    for name in names:
+        ours(f"test_{name}_cpu").run(result)
+    assert (result.testsRun, result.skipped, result.errors, result.failures) == (3, [], [], [])
 
 
 def test_a_bundle_of_variable_axes_verifies_and_predicts_any_size(tmp_path):

@@ -1,0 +1,62 @@
+"""Seconds and memory of whole exports, int8 and verification included.
+
+    python -m benchmarks.export_cost
+
+Each model is exported with random weights in a process of its own. The seconds begin after the
+imports; the memory is the largest that the process ever had, TensorFlow's own included.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmarks.results import write_results
+
+# Seconds and MB asked for; None where none are.
+ASKED = {"digit_net": (10, None), "ResNet50": (60, 2000)}
+
+
+def measure(name: str) -> dict[str, float]:
+    """Export one model in this process."""
+    import keras
+
+    from export import export_bundle
+    from models import DigitNetConfig, digit_net
+
+    imported_mb = _peak_mb()
+    keras.utils.set_random_seed(0)
+    model = (
+        digit_net(DigitNetConfig())
+        if name == "digit_net"
+        else getattr(keras.applications, name)(weights=None)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        export_bundle(model, folder, "measured")
+        seconds = time.perf_counter() - start
+    return {"seconds": round(seconds, 1), "peak_mb": _peak_mb(), "imported_mb": imported_mb}
+
+
+def _peak_mb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def main() -> None:
+    """Measure each model, or in a process of its own the one that the argument names."""
+    if sys.argv[1:]:
+        print(json.dumps(measure(sys.argv[1])))
+        return
+    for name, (seconds, megabytes) in ASKED.items():
+        command = [sys.executable, "-m", "benchmarks.export_cost", name]
+        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        row = json.loads(finished.stdout.splitlines()[-1])
+        print(f"{name}: {row['seconds']} s, at most {row['peak_mb']} MB", flush=True)
+        asked = {"asked_seconds": seconds, "asked_mb": megabytes}
+        write_results("export_cost", [{"what": name, **row, **asked}])
+
+
+if __name__ == "__main__":
+    main()
