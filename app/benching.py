@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -31,6 +30,7 @@ from serving.timing import quartiles_ms
 from serving.verify import read_golden
 
 from .drawing import COLOURS, save
+from .exporting import read_model
 
 BATCH_SIZES = (1, 32, 256)
 ROUNDS = 20
@@ -148,7 +148,7 @@ def _row(
 
 
 def _keras(path: Path, manifest: Manifest) -> Runtime:
-    model = keras.saving.load_model(path, compile=False)
+    model = read_model(path)
     if manifest.calibration is not None:
         divide_logits(model, str(manifest.answer), manifest.calibration.temperature)
     inference = trace_inference(model)

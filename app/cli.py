@@ -175,6 +175,11 @@ def export(
         version=version, opset=opset, input_dtype=input_dtype, int8=int8, sign=signer
     )
     with _status("exporting and proving", quiet or as_json):
+        if source.suffix in (".h5", ".hdf5"):
+            raise ConfigError(
+                f"A model must be a .keras file. Received: {source}. Load it with Keras, and save "
+                "it as one."
+            )
         if source.suffix == ".keras":
             if accepted_accuracy is not None:
                 raise ConfigError(
@@ -353,7 +358,10 @@ def bench(
     """Measure a bundle in every runtime at hand: size, agreement with Keras, latency."""
     _load_tensorflow()
     from app.benching import bench_bundle, bench_table, draw_bench, rows_to_json
+    from app.errors import ConfigError
 
+    if picture is not None and not picture.parent.is_dir():
+        raise ConfigError(f"A picture must go to a folder. Received: {picture.parent}, not there.")
     with _status("measuring", quiet or as_json):
         rows = bench_bundle(bundle, keras)
     if picture is not None:
@@ -364,6 +372,53 @@ def bench(
         for line in bench_table(rows):
             typer.echo(line)
         _suggest(f"hornbill bench {bundle} --picture bench.png")
+
+
+@app.command(
+    epilog=_examples(
+        "hornbill serve dist",
+        "hornbill serve dist --port 8080 --versions all",
+        "HORNBILL_TOKEN=… hornbill serve dist --host 0.0.0.0 --workers 2",
+    )
+)
+def serve(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of bundles, or of one model.")
+    ] = Path("dist"),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on.")] = 8000,
+    versions: Annotated[
+        str, typer.Option(metavar="latest|all", help="Which versions of each model.")
+    ] = "latest",
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="HORNBILL_TOKEN", help="That requests must bear.", show_envvar=True),
+    ] = None,
+    max_body_mb: Annotated[float, typer.Option(help="Largest body of a request.")] = 64.0,
+    max_requests: Annotated[
+        int, typer.Option(help="Under way at once; more are answered 503.")
+    ] = 1024,
+    max_delay_ms: Annotated[
+        float, typer.Option(help="How long a batch of several requests may take.")
+    ] = 5.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log each request.")] = False,
+) -> None:
+    """Serve bundles over the Open Inference Protocol v2 and TF Serving's REST interface."""
+    from serving.server import Settings
+    from serving.server.running import run_server
+
+    settings = Settings(
+        folder=folder,
+        versions=versions,
+        token=token,
+        max_body_mb=max_body_mb,
+        max_requests=max_requests,
+        max_delay_ms=max_delay_ms,
+        log_requests=not quiet,
+    )
+    typer.echo(f"serving {folder} on http://{host}:{port}, addresses at /docs", err=True)
+    run_server(settings, host, port, workers)
 
 
 @app.command(epilog=_examples("hornbill demo", "hornbill demo --output /tmp/demo"))
@@ -407,11 +462,15 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _fail(
             f"This command needs the package {error.name}. "
-            "Install it with: pip install 'hornbill[train]'.",
+            f"Install it with: pip install 'hornbill[{_extra_of(error.name or '')}]'.",
             2,
         )
     except (KeyboardInterrupt, typer.Abort):
         _fail("Interrupted.", 130)
+
+
+def _extra_of(package: str) -> str:
+    return "serve" if package in ("msgspec", "prometheus_client", "uvicorn") else "train"
 
 
 # Typer's copy of click, or click itself: which one depends on Typer's release.

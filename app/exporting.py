@@ -192,9 +192,10 @@ def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) ->
     for module in modules:
         try:
             import_module(module)
-        except ImportError as error:
+        except Exception as error:  # whatever the module raises
             raise ExportError(
-                f"A module must be importable. Received: {module!r}: {error}."
+                f"A module must be importable, such as package.layers. "
+                f"Received: {module!r}: {type(error).__name__}: {error}."
             ) from None
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=not unsafe)
@@ -223,13 +224,19 @@ def read_labels(path: Path) -> tuple[str, ...]:
         ExportError: the file cannot be read or is empty.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(
             f"Labels must be a text file, one a line. Received: {path}: {error}."
         ) from None
     if not lines:
         raise ExportError(f"Labels must be a text file, one a line. Received: {path}, empty.")
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or not line.isprintable():
+            raise ExportError(
+                "Each label must be a printable text. "
+                f"Received: {line!r} in line {number} of {path}."
+            )
     return tuple(lines)
 
 
@@ -242,7 +249,7 @@ def read_samples(path: Path) -> Any:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise ExportError(
             f"Samples must be an .npz file, as numpy.savez writes it. Received: {path}: {error}."
         ) from None

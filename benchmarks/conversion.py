@@ -69,7 +69,7 @@ def application(name: str) -> keras.Model:
         for weight in layer.trainable_weights:
             middle = 1 if "gamma" in weight.path else 0
             weight.assign(random.uniform(middle - 0.2, middle + 0.2, weight.shape))
-    model(_noise(model, 8, random), training=True)
+    model(_noise(model, 16, random), training=True)
     for layer in layers:
         for weight in (layer.moving_mean, layer.moving_variance):
             weight.assign(weight * random.uniform(0.8, 1.2, weight.shape))

@@ -123,8 +123,8 @@ def _conversion_rows() -> list[tuple[str, ...]]:
         ours, theirs = (sum(row[side]["agrees"] for row in chosen) for side in ("ours", "theirs"))
         timed = [row["latency"] for row in chosen if "latency" in row]
         mean = statistics.geometric_mean(item["ratio"] for item in timed)
-        noise = max(item["noise"] for item in timed)
-        slower = sum(item["interval"][0] > max(noise, 1 / noise) for item in timed)
+        noise = max(max(item["noise"], 1 / item["noise"]) for item in timed)
+        slower = sum(item["interval"][0] > noise for item in timed)
         rows += [
             (
                 f"{name} to ONNX that load and agree within 1e-4; Keras' own road: {theirs}",

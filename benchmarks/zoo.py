@@ -48,6 +48,33 @@ def _through(shape: tuple[int | None, ...], *stack: Any, dtype: str = "float32")
     return build
 
 
+def _function(call: Callable[[Any], Any]) -> Build:
+    def build() -> keras.Model:
+        start = Input((5, 6), name="x")
+        return keras.Model(start, call(start))
+
+    return build
+
+
+def _whole(x: Any) -> Any:
+    return keras.ops.cast(9 * x, "int32")
+
+
+def _lookup(output_mode: str) -> Build:
+    def build() -> keras.Model:
+        start = Input((4,), dtype="int64", name="x")
+        layer = layers.IntegerLookup(vocabulary=[1, 4, 2], output_mode=output_mode)
+        return keras.Model(start, layer(start))
+
+    return build
+
+
+def _states() -> keras.Model:
+    x, h, c = Input((6, 3), name="x"), Input((4,), name="h"), Input((4,), name="c")
+    _, last_h, last_c = layers.LSTM(4, return_state=True)(x, initial_state=[h, c])
+    return keras.Model([x, h, c], {"h": last_h, "c": last_c})
+
+
 def _row(layer: Any) -> Build:
     return _through((12,), layers.Dense(16), layer, layers.Dense(3))
 
@@ -241,6 +268,7 @@ def zoo() -> dict[str, Build]:
         "lstm_sequences": [layers.LSTM(5, return_sequences=True), layers.LSTM(4)],
         "lstm_backwards": [layers.LSTM(5, go_backwards=True)],
         "lstm_unrolled": [layers.LSTM(5, unroll=True)],
+        "lstm_dropout": [layers.LSTM(5, dropout=0.2, recurrent_dropout=0.2)],
         "gru": [layers.GRU(5)],
         "gru_reset_before": [layers.GRU(5, reset_after=False)],
         "gru_sequences": [layers.GRU(5, return_sequences=True)],
@@ -249,6 +277,11 @@ def zoo() -> dict[str, Build]:
         "stacked_rnn": [layers.RNN([layers.GRUCell(4), layers.LSTMCell(3)])],
         "time_distributed": [layers.TimeDistributed(layers.Dense(4, activation="relu"))],
         "masking": [layers.Masking(), layers.LSTM(4)],
+        "masked_sequences": [
+            layers.Masking(),
+            layers.LSTM(4, return_sequences=True),
+            layers.GRU(3, return_sequences=True),
+        ],
         "batch_norm_of_steps": [layers.Conv1D(5, 3), layers.BatchNormalization()],
         "einsum_dense": [layers.EinsumDense("abc,cd->abd", (None, 4), bias_axes="d")],
         "permute": [layers.Permute((2, 1)), layers.Dense(3)],
@@ -275,6 +308,10 @@ def zoo() -> dict[str, Build]:
         "up_sampling2d_bilinear": [layers.UpSampling2D(2, interpolation="bilinear")],
         "resizing": [layers.Resizing(7, 9)],
         "resizing_nearest": [layers.Resizing(24, 30, interpolation="nearest")],
+        "resizing_bicubic": [layers.Resizing(7, 19, interpolation="bicubic")],
+        "resizing_area": [layers.Resizing(7, 5, interpolation="area")],
+        "resizing_lanczos": [layers.Resizing(7, 19, interpolation="lanczos3")],
+        "resizing_antialias": [layers.Resizing(7, 5, antialias=True)],
         "center_crop": [layers.CenterCrop(6, 6)],
         "zero_padding2d": [layers.ZeroPadding2D(((1, 2), (3, 0))), layers.Conv2D(4, 3)],
         "zero_padding_max_pool": [layers.ZeroPadding2D(1), layers.MaxPooling2D(3, 2)],
@@ -308,8 +345,21 @@ def zoo() -> dict[str, Build]:
         "zero_padding3d": [layers.ZeroPadding3D(1)],
         "cropping3d": [layers.Cropping3D(1)],
         "conv_lstm2d": [layers.ConvLSTM2D(3, 3)],
+        "conv_lstm2d_sequences": [
+            layers.ConvLSTM2D(3, 3, return_sequences=True, padding="same"),
+            layers.ConvLSTM2D(2, 3),
+        ],
     }
     found |= {name: _cube(*stack) for name, stack in cubes.items()}
+    functions: dict[str, Callable[[Any], Any]] = {
+        "argmax": lambda x: keras.ops.argmax(x, axis=-1),
+        "one_hot_out_of_range": lambda x: keras.ops.one_hot(keras.ops.cast(x, "int32"), 2),
+        "floor_division": lambda x: keras.ops.floor_divide(_whole(x), 4),
+        "modulo": lambda x: keras.ops.mod(_whole(x), 4),
+        "log1p": lambda x: keras.ops.log1p(keras.ops.abs(x)),
+        "equal_clips": lambda x: [keras.ops.exp(keras.ops.clip(x, -2, 2)) for _ in range(2)],
+    }
+    found |= {name: _function(call) for name, call in functions.items()}
     found |= {
         "embedding": _tokens(layers.Flatten(), layers.Dense(3)),
         "embedding_masked": _masked_tokens,
@@ -323,6 +373,9 @@ def zoo() -> dict[str, Build]:
         "attention": _attention(layers.Attention, lambda a, q, v: a([q, v])),
         "additive_attention": _attention(layers.AdditiveAttention, lambda a, q, v: a([q, v])),
         "transformer": _transformer,
+        "integer_lookup": _lookup("int"),
+        "integer_lookup_multi_hot": _lookup("multi_hot"),
+        "same_names_in_and_out": _states,
         "spectral_norm": _spectral,
         "residual": _residual,
         "nested": _nested,

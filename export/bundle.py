@@ -27,7 +27,7 @@ from .meaning import Meaning, find_meaning
 from .memory import return_memory
 from .onnx_graph import LOWEST_ONNXRUNTIME, OPSET, check_opset, convert_to_onnx
 from .preprocessing import describe_preprocessing
-from .proof import prove
+from .proof import prove, require_same_as_original
 from .publish import (
     alone,
     check_name,
@@ -38,10 +38,11 @@ from .publish import (
     write_checksums,
 )
 from .quantisation import POLICIES, Int8Data, weigh_int8
-from .samples import Samples, choose_golden, spread, with_edge_cases
+from .samples import Samples, choose_golden, finite_samples, spread, with_edge_cases
 from .saved_model import write_saved_model
 
 _MOST_CALIBRATION = 512
+_MOST_VERSIONS = 2**63  # TF Serving and Triton number them so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,17 @@ class ModelFacts:
     reject: Reject | None = None
     int8_data: Int8Data | None = None
 
+    def __post_init__(self) -> None:
+        """Check the values."""
+        is_sequence = isinstance(self.labels, tuple | list)
+        if not is_sequence or not all(isinstance(label, str) for label in self.labels):
+            raise ExportError(f"labels must be a tuple of texts. Received: {self.labels!r:.80}.")
+        if self.kind_of_targets not in (None, "classes", "labels", "values"):
+            raise ExportError(
+                "kind_of_targets must be classes, labels, values or None. "
+                f"Received: {self.kind_of_targets!r}."
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
@@ -106,8 +118,10 @@ class ExportOptions:
     def __post_init__(self) -> None:
         """Check the values."""
         check_opset(self.opset)
-        if self.version is not None and self.version < 1:
-            raise ExportError(f"version must be 1 or more. Received: version={self.version}.")
+        if self.version is not None and type(self.version) is not int:
+            raise ExportError(f"version must be a whole number. Received: {self.version!r}.")
+        if self.version is not None and not 0 < self.version < _MOST_VERSIONS:
+            raise ExportError(f"version must be from 1 to 2^63 - 1. Received: {self.version}.")
         if self.int8 not in POLICIES:
             raise ExportError(
                 f"int8 must be one of {', '.join(POLICIES)}. Received: {self.int8!r}."
@@ -201,6 +215,8 @@ def _write_evidence(
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
     chosen = _choose_samples(inference, samples)
     answers = inference.predict(chosen.inputs)
+    chosen, answers = finite_samples(chosen, answers)
+    require_same_as_original(inference, chosen.inputs, answers)
     meaning = _meaning(answers, facts)
     write_saved_model(inference, folder)
     metadata = {
@@ -217,9 +233,10 @@ def _write_evidence(
     proof = prove(inference, folder, chosen, answers, meaning)
     golden = choose_golden(chosen)
     golden_answers = {name: array[golden] for name, array in answers.items()}
-    write_golden(inference, take_samples(chosen.inputs, golden), golden_answers, folder)
+    golden_inputs = take_samples(chosen.inputs, golden)
+    write_golden(inference, golden_inputs, golden_answers, folder)
     data = facts.int8_data or _own_data(chosen)
-    int8 = weigh_int8(inference, folder, data, meaning, options.int8)
+    int8 = weigh_int8(inference, folder, data, golden_inputs, meaning, options.int8)
     manifest = _manifest(inference, facts, meaning, proof, folder.parent.name, options.opset)
     return replace(manifest, int8=int8)
 
@@ -248,7 +265,7 @@ def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | No
                 check_finite(name, array, ())
     except InputError as error:
         raise ExportError(f"Samples must fit the model. {error}") from None
-    return with_edge_cases(arrays, "the samples given")
+    return with_edge_cases(arrays, "the samples given", has_unknown=False)
 
 
 def _meaning(answers: Outputs, facts: ModelFacts) -> Meaning:

@@ -10,6 +10,7 @@ from onnxscript.optimizer import optimize_ir
 from .folding import fold_into_weights
 from .fusing import fuse_operators
 from .guarding import guard_pools
+from .initializers import adopt_constants
 from .layout import remove_transposes
 from .looping import hoist_invariants
 from .naming import in_canonical_order, name_after_layers
@@ -34,6 +35,7 @@ def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelPr
     graph = ir.from_proto(model)
     for _ in range(2):  # what is known of shapes lets more be folded
         optimize_ir(graph, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
+        adopt_constants(graph.graph)
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
         resolve_shapes(graph)
     hoist_invariants(graph)

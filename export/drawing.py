@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from serving.agreement import Inputs
 from serving.manifest import TensorSpec
@@ -22,6 +21,7 @@ _EDGE_CASES = ("lowest", "highest")
 _SIZES = (8, 16, 32, 64, 128, 256)
 # Whole numbers that nothing is known of: tokens and categories have at least two values.
 _FEWEST_VALUES = 2
+_WIDE = (-9, 9)
 
 
 def draw_samples(inference: InferenceFunction) -> Samples:
@@ -38,6 +38,7 @@ def draw_samples(inference: InferenceFunction) -> Samples:
         _range_of(tensor, spec)
         for tensor, spec in zip(inference.model.inputs, inference.inputs, strict=True)
     ]
+    ranges = _widened(inference, ranges)
     has_variable = any(isinstance(n, str) for spec in inference.inputs for n in spec.shape[1:])
     if not has_variable:
         return _samples(_draw(inference, ranges, 0), ())
@@ -46,13 +47,14 @@ def draw_samples(inference: InferenceFunction) -> Samples:
         try:
             for inputs in drawn:
                 inference.predict(inputs)
-        except (ValueError, tf.errors.OpError):
+        except ExportError as error:
+            reason = error
             continue
         return _samples(drawn[0], (drawn[1],))
     shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in inference.inputs)
     raise ExportError(
         f"The model must take variable axes of {_SIZES[0]} to {_SIZES[-1]}. Received: {shapes}, "
-        "which failed for each. Give samples with --samples."
+        f"which failed for each. {reason} Give samples with --samples."
     )
 
 
@@ -102,6 +104,25 @@ def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
             deviation = np.sqrt(np.asarray(keras.ops.convert_to_numpy(layer.variance))[0])
             return mean - 3 * deviation, mean + 3 * deviation
     return -3.0, 3.0
+
+
+def _widened(inference: InferenceFunction, ranges: list[Any]) -> list[Any]:
+    """Return wider ranges of whole numbers of which nothing is known, if the model takes them.
+
+    Below 0 division and remainders differ between runtimes.
+    """
+    unknown = [
+        spec.dtype in ("int8", "int32", "int64") and bounds == (0, _FEWEST_VALUES - 1)
+        for bounds, spec in zip(ranges, inference.inputs, strict=True)
+    ]
+    if not any(unknown):
+        return ranges
+    wider = [_WIDE if is_unknown else r for r, is_unknown in zip(ranges, unknown, strict=True)]
+    try:
+        inference.predict(_draw(inference, wider, _SIZES[0]))
+    except ExportError:
+        return ranges
+    return wider
 
 
 def _expects_pixels(layer: Any) -> bool:

@@ -4,6 +4,14 @@ ExportError (also a ValueError)    nothing was published; earlier versions are u
 └── ProofError                     the artifacts do not compute one function
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# What Keras and TensorFlow put behind the reason.
+_NOTES = ("Arguments received by", "[[{{node", "Stack trace for op definition", "Call arguments")
+
 
 class ExportError(ValueError):
     """A model cannot be exported. Nothing was published; earlier versions are untouched."""
@@ -11,3 +19,30 @@ class ExportError(ValueError):
 
 class ProofError(ExportError):
     """The artifacts do not compute one function."""
+
+
+@contextmanager
+def explained(rule: str) -> Iterator[None]:
+    """Turn what Keras, TensorFlow, tf2onnx or ONNX Runtime raise into an `ExportError`.
+
+    Args:
+        rule: what must hold, one sentence.
+    """
+    try:
+        yield
+    except (ExportError, OSError):
+        raise
+    except Exception as error:  # of these, each raises whatever it likes
+        if isinstance(error.__context__, KeyboardInterrupt):  # TensorFlow makes it a TypeError
+            raise error.__context__ from None
+        reason = " ".join(_telling(str(error)).split())
+        raise ExportError(f"{rule} Received: {type(error).__name__}: {reason:.200}.") from error
+
+
+def _telling(message: str) -> str:
+    """Return a short message whole, of one with a traceback in it what it comes down to."""
+    lines = [line.strip() for line in _COLOURS.sub("", message).splitlines()]
+    ends = [n for n, line in enumerate(lines) if line.startswith(_NOTES)]
+    lines = [line for line in lines[: ends[0] if ends else None] if line]
+    has_trace = any(line.startswith("File ") for line in lines)
+    return lines[-1] if has_trace and lines else " ".join(lines)

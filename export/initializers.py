@@ -1,4 +1,4 @@
-"""Adds constants to a graph."""
+"""The constants of a graph."""
 
 import numpy as np
 import onnx_ir as ir
@@ -15,3 +15,19 @@ def add_initializer(graph: ir.Graph, array: np.ndarray) -> ir.Value:
     )
     graph.register_initializer(value)
     return value
+
+
+def adopt_constants(graph: ir.Graph) -> None:
+    """Take in the constants that nodes read and `graph` does not have.
+
+    onnxscript forgets them where it makes two of one name, as of two equal clips of one tensor.
+    """
+    for node in graph:
+        for value in node.inputs:
+            is_lost = value is not None and value.const_value is not None
+            if is_lost and value.producer() is None and not value.is_initializer():
+                number = 1
+                while f"{value.name}.{number}" in graph.initializers:
+                    number += 1
+                value.name = f"{value.name}.{number}"
+                graph.register_initializer(value)

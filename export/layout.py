@@ -155,7 +155,9 @@ class _Walk:
         else:
             node = ir.node("Transpose", [source], {"perm": order})
         (made,) = node.outputs
-        made.name, made.dtype = self._new_name(source.name), source.dtype
+        made.name = self._new_name(source.name)
+        if source.dtype is not None:  # a type without one cannot be written
+            made.dtype = source.dtype
         if sizes is not None:
             made.shape = ir.Shape(sizes)
         return made

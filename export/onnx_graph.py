@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import onnx
 import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import ConfigProto
@@ -19,12 +20,13 @@ from tf2onnx.tfonnx import process_tf_graph
 
 from serving.manifest import TensorSpec
 
+from .categories import ML_DOMAIN, ML_OPSET, Table
 from .cleaning import clean_graph
-from .errors import ExportError
+from .errors import ExportError, explained
 from .inference import InferenceFunction, lookup_tables
 from .memory import return_memory
 from .naming import layer_of
-from .operators import ML_DOMAIN, ML_OPSET, operator_handlers
+from .operators import operator_handlers
 
 OPSET = 18
 # By opset, the first release of ONNX Runtime that knows it.
@@ -52,13 +54,15 @@ def convert_to_onnx(
     """
     check_opset(opset)
     layers = {layer.name for layer in inference.model._flatten_layers(include_self=False)}
-    converted = _convert(inference, opset)
+    with explained("The model must convert to ONNX."):
+        converted = _convert(inference, opset)
     return_memory()
     _require_known_operators(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
     for spec, value in named:
         _set_shape(value, spec)
-    graph = clean_graph(converted, layers)
+    with explained("The ONNX graph must be valid."):
+        graph = clean_graph(converted, layers)
     del graph.metadata_props[:]  # the converter's own remarks
     for key, value in metadata.items():
         entry = graph.metadata_props.add()
@@ -82,7 +86,7 @@ def _convert(inference: InferenceFunction, opset: int) -> onnx.ModelProto:
     renamed |= {
         tensor: spec.name for tensor, spec in zip(input_names, inference.inputs, strict=False)
     }
-    tables = _vocabularies(inference, input_names)
+    tables = _tables(inference, input_names)
     model: onnx.ModelProto
     with _quiet(), tf.Graph().as_default() as graph:
         weights = compress_graph_def(frozen)  # TensorFlow copies what it imports
@@ -111,6 +115,12 @@ def _freeze(function: Any) -> tuple[Any, list[str], list[str]]:
     """
     # `convert_variables_to_constants_v2` does the same, and makes a function of the graph again,
     # which takes half of the time and six copies of the weights.
+    changing = [op for op in function.graph.get_operations() if op.type.startswith("Assign")]
+    if changing:
+        raise ExportError(
+            "A model must neither draw random numbers nor change its variables when it answers. "
+            f"Received: {changing[0].name}."
+        )
     data = _FunctionConverterDataInEager(
         func=function, lower_control_flow=False, aggressive_inlining=True
     )
@@ -146,16 +156,26 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _vocabularies(inference: InferenceFunction, input_names: list[str]) -> dict[str, list[str]]:
-    """Return the known texts behind each table of the frozen graph, by the name of its handle."""
+def _tables(inference: InferenceFunction, input_names: list[str]) -> dict[str, Table]:
+    """Return what each table of the frozen graph holds, by the name of its handle."""
     # The handles stay inputs of the frozen graph, after the model's own, in the order captured.
     handles = [t for t in inference.function.captured_inputs if t.dtype == tf.resource]
     of_handle = {
-        id(layer.lookup_table.resource_handle): layer.get_vocabulary()[1:]
-        for layer in lookup_tables(inference.model)
+        id(table.resource_handle): _read_table(table) for table in lookup_tables(inference.model)
     }
     tables = [of_handle[id(handle)] for handle in handles if id(handle) in of_handle]
     return dict(zip(input_names[len(inference.inputs) :], tables, strict=True))
+
+
+def _read_table(table: Any) -> Table:
+    keys, values = (tensor.numpy() for tensor in table.export())
+    order = np.argsort(values, kind="stable")  # a table has none of its own
+    default = np.asarray(table._default_value)
+    return Table(_plain(keys[order]), _plain(values[order]), _plain(default.reshape(1))[0])
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    return [v.decode() if isinstance(v, bytes) else v for v in values.tolist()]
 
 
 def _interface(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -175,7 +195,7 @@ def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
 def _require_known_operators(model: onnx.ModelProto, layers: Collection[str], opset: int) -> None:
     """Raise where a node is none of ONNX': tf2onnx leaves those as they are."""
     unknown = {
-        node.op_type: layer_of(node.name, layers) or node.name
+        node.op_type: layer_of(node.name, layers)
         for node in _all_nodes(model.graph)
         if not onnx.defs.has(
             node.op_type, *((ML_OPSET, ML_DOMAIN) if node.domain == ML_DOMAIN else (opset, ""))
@@ -183,7 +203,10 @@ def _require_known_operators(model: onnx.ModelProto, layers: Collection[str], op
         or node.domain not in _DOMAINS
     }
     if unknown:
-        where = ", ".join(f"{op} of layer {layer!r}" for op, layer in sorted(unknown.items()))
+        where = ", ".join(
+            f"{op} of layer {layer!r}" if layer else f"{op} of a function of keras.ops"
+            for op, layer in sorted(unknown.items())
+        )
         raise ExportError(
             "Every operation must have a counterpart in ONNX. "
             f"Received: {where}. Build the model without it."

@@ -5,100 +5,143 @@ Each function gets tf2onnx's graph and the node to replace, in the form that its
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
-ML_DOMAIN = "ai.onnx.ml"
-ML_OPSET = 3
+from .categories import (
+    Table,
+    convert_bincount,
+    convert_bucketize,
+    convert_equal,
+    convert_lookup,
+    convert_one_hot,
+)
+from .nodes import add_constant, add_step, as_tf2onnx_does, replace_node
+from .resampling import RESAMPLING, convert_resampling
+
+_SIGN_BIT = -(2**31)
 
 
-def operator_handlers(tables: Mapping[str, list[str]]) -> dict[str, Any]:
+def operator_handlers(tables: Mapping[str, Table]) -> dict[str, Any]:
     """Return what tf2onnx takes as `custom_op_handlers`.
 
     Args:
-        tables: the known texts of each lookup table, by the name of its handle.
+        tables: each lookup table, by the name of its handle.
     """
     handlers = {
-        "Bucketize": _convert_bucketize,
+        "Bitcast": _convert_bitcast,
+        "BitwiseAnd": _convert_bitwise_and,
+        "Bucketize": convert_bucketize,
+        "DenseBincount": convert_bincount,
+        "Equal": convert_equal,
         "Einsum": _convert_einsum,
         "Erfc": _convert_erfc,
         "Expm1": _convert_expm1,
-        "LookupTableFindV2": functools.partial(_convert_lookup, tables),
+        "FloorDiv": _convert_floor_division,
+        "FloorMod": _convert_floor_modulo,
+        "Log1p": _convert_log1p,
+        "OneHot": convert_one_hot,
+        "LookupTableFindV2": functools.partial(convert_lookup, tables),
         "SelectV2": _convert_select,
     }
+    handlers |= dict.fromkeys(RESAMPLING, convert_resampling)
     return {op: (handler, []) for op, handler in handlers.items()}
-
-
-def _replace(context: Any, node: Any, op: str, inputs: Sequence[str], **more: Any) -> None:
-    """Put a node of ONNX in the place of `node`, under its name and with its outputs."""
-    outputs, shapes, dtypes = node.output, node.output_shapes, node.output_dtypes
-    context.remove_node(node.name)
-    context.make_node(
-        op, list(inputs), name=node.name, outputs=outputs, shapes=shapes, dtypes=dtypes, **more
-    )
-
-
-def _step(context: Any, node: Any, op: str, inputs: Sequence[str], **attributes: Any) -> str:
-    """Add a node of its own before `node`; return its output."""
-    made = context.make_node(op, list(inputs), attr=attributes, op_name_scope=node.name)
-    return str(made.output[0])
-
-
-def _constant(context: Any, node: Any, name: str, values: Any) -> str:
-    return str(context.make_const(f"{node.name}/{name}", np.asarray(values)).output[0])
-
-
-def _convert_lookup(
-    tables: Mapping[str, list[str]], context: Any, node: Any, _name: str, _args: Any
-) -> None:
-    """Map a table of texts, which tf2onnx reads from files alone, to LabelEncoder of ONNX-ML."""
-    texts = tables[node.input[0]]
-    attributes = {
-        "keys_strings": texts,
-        "values_int64s": list(range(1, len(texts) + 1)),
-        "default_int64": 0,
-    }
-    _replace(context, node, "LabelEncoder", [node.input[1]], attr=attributes, domain=ML_DOMAIN)
 
 
 def _convert_erfc(context: Any, node: Any, _name: str, _args: Any) -> None:
     """Map Erfc, of Keras' GELU: erfc(x) = 1 - erf(x)."""
-    one = _constant(context, node, "one", np.ones((), np.float32))
-    _replace(context, node, "Sub", [one, _step(context, node, "Erf", node.input)])
+    one = add_constant(context, node, "one", np.ones((), np.float32))
+    replace_node(context, node, "Sub", [one, add_step(context, node, "Erf", node.input)])
 
 
 def _convert_expm1(context: Any, node: Any, _name: str, _args: Any) -> None:
     """Map Expm1, of CELU: exp(x) - 1."""
-    one = _constant(context, node, "one", np.ones((), np.float32))
-    _replace(context, node, "Sub", [_step(context, node, "Exp", node.input), one])
+    one = add_constant(context, node, "one", np.ones((), np.float32))
+    replace_node(context, node, "Sub", [add_step(context, node, "Exp", node.input), one])
+
+
+def _convert_log1p(context: Any, node: Any, _name: str, _args: Any) -> None:
+    """Map Log1p: log(1 + x)."""
+    one = add_constant(context, node, "one", np.ones((), np.float32))
+    replace_node(context, node, "Log", [add_step(context, node, "Add", [*node.input, one])])
+
+
+def _convert_floor_division(context: Any, node: Any, _name: str, _args: Any) -> None:
+    """Map FloorDiv of whole numbers, which ONNX' Div rounds towards zero."""
+    x, y = node.input
+    if not _is_whole(node):
+        as_tf2onnx_does(context, node)
+        return
+    rest = add_step(context, node, "Mod", [x, y])  # of the sign of y
+    replace_node(context, node, "Div", [add_step(context, node, "Sub", [x, rest]), y])
+
+
+def _convert_floor_modulo(context: Any, node: Any, _name: str, _args: Any) -> None:
+    """Map FloorMod of whole numbers, which is ONNX' Mod."""
+    if _is_whole(node):
+        replace_node(context, node, "Mod", node.input)
+    else:
+        as_tf2onnx_does(context, node)
+
+
+def _is_whole(node: Any) -> bool:
+    return node.output_dtypes[0] not in (TensorProto.FLOAT, TensorProto.DOUBLE)
+
+
+def _convert_bitcast(context: Any, node: Any, _name: str, _args: Any) -> None:
+    """Map the one use that Keras makes of Bitcast, in argmax: to keep the sign bit of a float.
+
+    What is given is the lowest number with it and 0 without. ONNX has no Bitcast before opset 26.
+    """
+    consumers = context.find_output_consumers(node.output[0])
+    if not all(_keeps_sign_bit(context, consumer) for consumer in consumers):
+        return  # it stays, and is refused as what ONNX lacks
+    zero = add_constant(context, node, "zero", np.zeros((), np.float32))
+    below = add_step(context, node, "Less", [*node.input, zero])
+    # Of negative zero the reciprocal is below, of negative infinity itself.
+    reciprocal = add_step(
+        context, node, "Less", [add_step(context, node, "Reciprocal", node.input), zero]
+    )
+    has_sign = add_step(context, node, "Or", [below, reciprocal])
+    whole = add_step(context, node, "Cast", [has_sign], to=TensorProto.INT32)
+    lowest = add_constant(context, node, "lowest", np.array(_SIGN_BIT, np.int32))
+    replace_node(context, node, "Mul", [whole, lowest])
+
+
+def _convert_bitwise_and(context: Any, node: Any, _name: str, _args: Any) -> None:
+    """Map the BitwiseAnd that keeps a sign bit; ONNX has none before opset 18."""
+    if not _keeps_sign_bit(context, node):
+        as_tf2onnx_does(context, node)
+        return
+    (x,) = [name for name in node.input if not context.get_node_by_output(name).is_const()]
+    zero = add_constant(context, node, "zero", np.zeros((), np.int32))
+    is_below = add_step(context, node, "Less", [x, zero])
+    whole = add_step(context, node, "Cast", [is_below], to=TensorProto.INT32)
+    lowest = add_constant(context, node, "lowest", np.array(_SIGN_BIT, np.int32))
+    replace_node(context, node, "Mul", [whole, lowest])
+
+
+def _keeps_sign_bit(context: Any, node: Any) -> bool:
+    masks = [context.get_node_by_output(name) for name in node.input]
+    return node.type == "BitwiseAnd" and any(
+        mask.is_const() and mask.get_tensor_value() == _SIGN_BIT for mask in masks
+    )
 
 
 def _convert_select(context: Any, node: Any, _name: str, _args: Any) -> None:
     """Map SelectV2, which tf2onnx makes a sum of products: NaN where the other side is infinite."""
     condition, first, second = node.input
     if node.output_dtypes != [TensorProto.BOOL]:
-        _replace(context, node, "Where", node.input)
+        replace_node(context, node, "Where", node.input)
         return
     # ONNX Runtime has no Where of booleans.
-    chosen = _step(context, node, "And", [condition, first])
-    otherwise = _step(context, node, "Not", [condition])
-    other = _step(context, node, "And", [otherwise, second])
-    _replace(context, node, "Or", [chosen, other])
-
-
-def _convert_bucketize(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map Bucketize, of Discretization: the number of boundaries that are not above x."""
-    boundaries = np.array(node.get_attr_value("boundaries"), np.float32)
-    last = _constant(context, node, "last", np.array([-1], np.int64))
-    x = _step(context, node, "Cast", node.input, to=TensorProto.FLOAT)
-    x = _step(context, node, "Unsqueeze", [x, last])
-    limits = _constant(context, node, "boundaries", boundaries)
-    reached = _step(context, node, "GreaterOrEqual", [x, limits])
-    reached = _step(context, node, "Cast", [reached], to=TensorProto.INT32)
-    _replace(context, node, "ReduceSum", [reached, last], attr={"keepdims": 0})
+    chosen = add_step(context, node, "And", [condition, first])
+    otherwise = add_step(context, node, "Not", [condition])
+    other = add_step(context, node, "And", [otherwise, second])
+    replace_node(context, node, "Or", [chosen, other])
 
 
 def _convert_einsum(context: Any, node: Any, _name: str, _args: Any) -> None:
@@ -109,22 +152,22 @@ def _convert_einsum(context: Any, node: Any, _name: str, _args: Any) -> None:
     equation = node.get_attr_value("equation").decode().replace(" ", "")
     plan = matrix_product(equation)
     if plan is None:
-        _replace(context, node, "Einsum", node.input, attr={"equation": equation})
+        replace_node(context, node, "Einsum", node.input, attr={"equation": equation})
         return
     left, right, result = plan
     first = _transposed(context, node, node.input[0], left)
     second = _transposed(context, node, node.input[1], right)
     if result == tuple(range(len(result))):
-        _replace(context, node, "MatMul", [first, second])
+        replace_node(context, node, "MatMul", [first, second])
         return
-    product = _step(context, node, "MatMul", [first, second])
-    _replace(context, node, "Transpose", [product], attr={"perm": result})
+    product = add_step(context, node, "MatMul", [first, second])
+    replace_node(context, node, "Transpose", [product], attr={"perm": result})
 
 
 def _transposed(context: Any, node: Any, value: str, order: tuple[int, ...]) -> str:
     if order == tuple(range(len(order))):
         return value
-    return _step(context, node, "Transpose", [value], perm=order)
+    return add_step(context, node, "Transpose", [value], perm=order)
 
 
 def matrix_product(

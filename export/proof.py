@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from serving.agreement import (
@@ -22,14 +21,16 @@ from serving.bundle import MODEL
 from serving.manifest import Agreement, Proof
 from serving.session import open_session
 
-from .errors import ProofError
-from .inference import InferenceFunction, to_tensors
+from .errors import ProofError, explained
+from .inference import InferenceFunction, plain_array, to_tensors
 from .meaning import Meaning
 from .memory import return_memory
 from .samples import Samples
 from .saved_model import load_saved_model
 
 _BATCH_SIZES = (1, 2, 7, 64)
+# bfloat16 rounds to one part in 256, and does so in every layer.
+_NARROW_TOLERANCE = 0.1
 
 Run = Callable[[Inputs], Outputs]
 
@@ -58,10 +59,12 @@ def prove(
     more = [(inputs, inference.predict(inputs)) for inputs in samples.of_other_sizes]
     agreements = []
     for artifact, load in artifacts.items():
-        run = load()
+        with explained(f"{artifact} must load."):
+            run = load()
         for batch_size in batch_sizes(samples.inputs):
             for inputs, expected in ((samples.inputs, answers), *more):
-                received = run_in_batches(run, inputs, batch_size)
+                with explained(f"{artifact} must run as Keras does."):
+                    received = run_in_batches(run, inputs, batch_size)
                 for name, wanted in expected.items():
                     has_classes = meaning.kind == "classes" and name == meaning.answer
                     agreement = compare(
@@ -77,13 +80,42 @@ def prove(
     return Proof(samples.source, len(samples), samples.edge_cases, tolerances, _worst(agreements))
 
 
+def require_same_as_original(
+    inference: InferenceFunction, inputs: Inputs, answers: Outputs
+) -> None:
+    """Require that a model that was rebuilt in float32 answers as it did before, but for rounding.
+
+    Args:
+        inference: the traced model.
+        inputs: samples.
+        answers: of the rebuilt model.
+
+    Raises:
+        ProofError: it answers otherwise.
+    """
+    if inference.original is inference.model:
+        return
+    before = replace(inference, model=inference.original).predict(inputs)
+    for name, wanted in before.items():
+        if wanted.dtype.kind not in "fV":  # bfloat16 is of the kind V
+            continue
+        wide = wanted.astype(np.float32)
+        difference = largest_difference(wide, answers[name].astype(np.float32))
+        allowed = _NARROW_TOLERANCE * largest_magnitude(wide)
+        if difference > allowed:
+            raise ProofError(
+                f"{name} in float32 must be within {allowed:.1e} of the model's own precision. "
+                f"Received: {difference:.1e}. Nothing was published."
+            )
+
+
 def batch_sizes(inputs: Inputs) -> list[int]:
     """Return the batch sizes to run `inputs` at: none is larger than their count."""
     return sorted({min(size, count_samples(inputs)) for size in _BATCH_SIZES})
 
 
 def _worst(agreements: list[Agreement]) -> tuple[Agreement, ...]:
-    """Return for each artifact, output and batch size the largest differences over all sizes."""
+    """Return for each artifact, output and batch size the largest differences."""
     found: dict[tuple[str, str, int], Agreement] = {}
     for item in agreements:
         key = (item.artifact, item.output, item.batch_size)
@@ -141,7 +173,7 @@ def _saved_model(inference: InferenceFunction, folder: Path) -> Run:
     def run(batch: Inputs) -> Outputs:
         tensors = to_tensors(inference.by_name(batch))
         answers = function(**tensors)
-        return {name: keras.ops.convert_to_numpy(value) for name, value in answers.items()}
+        return {name: plain_array(value.numpy()) for name, value in answers.items()}
 
     return run
 

@@ -37,7 +37,7 @@ def check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ExportError(
             "A model's name must be letters, digits, '_', '-' and '.', and not begin with '.' or "
-            f"'-'. Received: name={name!r}."
+            f"'-'. Received: name={name!r}. Choose one with --name."
         )
 
 

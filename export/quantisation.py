@@ -57,7 +57,12 @@ class Int8Data:
 
 
 def weigh_int8(
-    inference: InferenceFunction, folder: Path, data: Int8Data, meaning: Meaning, policy: str
+    inference: InferenceFunction,
+    folder: Path,
+    data: Int8Data,
+    golden: Inputs,
+    meaning: Meaning,
+    policy: str,
 ) -> Int8 | None:
     """Quantise `model.onnx`, measure both, and leave `model.int8.onnx` there if it is kept.
 
@@ -68,6 +73,7 @@ def weigh_int8(
         inference: the traced model, for what Keras answers.
         folder: of the version being made.
         data: what to calibrate and to judge on.
+        golden: what the receiver will check it on.
         meaning: of the outputs; of one of which nothing is known, accuracy cannot be told.
         policy: `always`; or `auto`: kept if faster at batch 1 or 64 and at most 0.1 points of
             accuracy are lost; or `never`.
@@ -106,8 +112,14 @@ def weigh_int8(
     if not decision.kept:
         (folder / INT8).unlink()
         return decision
-    agreements = _agreements(inference, runs[INT8], data.evaluation, meaning)
+    # What the receiver checks it on, edge cases among it, counts as well.
+    samples = _joined(inference.by_name(data.evaluation), inference.by_name(golden))
+    agreements = _agreements(inference, runs[INT8], samples, meaning)
     return replace(decision, agreements=agreements)
+
+
+def _joined(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> Inputs:
+    return {name: np.concatenate([first[name], second[name]]) for name in first}
 
 
 def _picks(data: Int8Data, size: int) -> np.ndarray:

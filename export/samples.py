@@ -1,11 +1,13 @@
 """The samples that a proof is made on: the evaluation data, and cases made to be hard."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from serving.agreement import Inputs, count_samples
+from serving.agreement import Inputs, Outputs, count_samples, take_samples
+
+from .errors import ExportError
 
 EDGE_CASES = ("zeros", "maximum", "random")
 _RANDOM_SAMPLES = 8
@@ -34,7 +36,9 @@ class Samples:
         return count_samples(self.inputs) - self.num_edge_cases
 
 
-def with_edge_cases(inputs: Inputs, source: str, gaps: Sequence[int] = ()) -> Samples:
+def with_edge_cases(
+    inputs: Inputs, source: str, gaps: Sequence[int] = (), has_unknown: bool = True
+) -> Samples:
     """Append all zeros, all at the maximum, random samples, and where they may be missing values.
 
     The maximum is 255 for uint8 and the largest of each element elsewhere; random samples lie
@@ -44,21 +48,27 @@ def with_edge_cases(inputs: Inputs, source: str, gaps: Sequence[int] = ()) -> Sa
         inputs: arrays `(samples, …)` of numbers or strings.
         source: what they are, in words.
         gaps: columns of float32 rows that may have no value.
+        has_unknown: whether the model takes texts that it does not know.
     """
     random = np.random.default_rng(0)
     arrays = inputs if isinstance(inputs, dict) else {"": inputs}
-    added = {name: _edge_cases(array, random, gaps) for name, array in arrays.items()}
+    unknown = "\x00 unknown" if has_unknown else None
+    added = {name: _edge_cases(array, random, gaps, unknown) for name, array in arrays.items()}
     joined = {name: np.concatenate([array, added[name]]) for name, array in arrays.items()}
     count = count_samples(joined) - count_samples(inputs)
     names = EDGE_CASES if not gaps else (*EDGE_CASES, "missing")
     return Samples(joined if isinstance(inputs, dict) else joined[""], source, names, count)
 
 
-def _edge_cases(array: np.ndarray, random: np.random.Generator, gaps: Sequence[int]) -> np.ndarray:
+def _edge_cases(
+    array: np.ndarray, random: np.random.Generator, gaps: Sequence[int], unknown: str | None
+) -> np.ndarray:
     shape = (_RANDOM_SAMPLES, *array.shape[1:])
     if array.dtype == object:
-        unknown = np.full((1, *array.shape[1:]), "\x00 unknown", object)
-        return np.concatenate([unknown, random.choice(array, _RANDOM_SAMPLES + 1 + bool(gaps))])
+        drawn = random.choice(array, _RANDOM_SAMPLES + 2 + bool(gaps))
+        if unknown is not None:
+            drawn[0] = unknown
+        return drawn
     zeros = np.zeros_like(array[:1])
     if array.dtype == np.uint8:
         maximum = np.full_like(zeros, 255)
@@ -76,6 +86,32 @@ def _edge_cases(array: np.ndarray, random: np.random.Generator, gaps: Sequence[i
         missing[:, gaps] = np.nan
         cases.append(missing)
     return np.concatenate(cases)
+
+
+def finite_samples(samples: Samples, answers: Outputs) -> tuple[Samples, Outputs]:
+    """Leave out edge cases whose answers are not finite: nothing can be compared with them.
+
+    A mean over no token, or the logarithm of 0, is none of the model's faults.
+
+    Raises:
+        ExportError: the answer to a sample is not finite.
+    """
+    is_fine = np.ones(count_samples(samples.inputs), bool)
+    for name, array in answers.items():
+        if array.dtype.kind == "f":
+            is_fine &= np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if not is_fine[: len(samples)].all():
+            place = int(np.argmin(is_fine))
+            raise ExportError(
+                f"Keras' answers must be finite. Received: {name} of sample {place} of "
+                f"{samples.source}, with NaN or infinity."
+            )
+    if is_fine.all():
+        return samples, answers
+    kept = int(is_fine.sum()) - len(samples)
+    chosen = take_samples(samples.inputs, is_fine)
+    left = {name: array[is_fine] for name, array in answers.items()}
+    return replace(samples, inputs=chosen, num_edge_cases=kept), left
 
 
 def choose_golden(samples: Samples, count: int = 22) -> np.ndarray:

@@ -20,7 +20,7 @@ def write_saved_model(inference: InferenceFunction, folder: Path) -> None:
     """
     module = tf.Module()
     module.weights = [variable.value for variable in inference.model.variables]
-    module.tables = [layer.lookup_table for layer in lookup_tables(inference.model)]
+    module.tables = lookup_tables(inference.model)
     try:
         tf.saved_model.save(module, str(folder), signatures={SIGNATURE: inference.function})
     except tf.errors.OpError as error:  # TensorFlow writes the weights by an operation

@@ -39,6 +39,7 @@ def read_signer(key: Path) -> Callable[[Path], None]:
         raise InputError(_message("A private key", key, "a key of another kind"))
 
     def sign(folder: Path) -> None:
+        folder = folder.resolve()
         path = folder / SIGNATURE
         config = signing.Config().use_elliptic_key_signer(private_key=key)
         config.set_hashing_config(_hashing(folder)).sign(folder, path)
@@ -66,6 +67,7 @@ def read_verifier(key: Path) -> Callable[[Path], str]:
         raise InputError(_message("A public key", key, "a key of another kind"))
 
     def check(folder: Path) -> str:
+        folder = folder.resolve()  # model-signing takes relative paths for parts of the model
         path = folder / SIGNATURE
         if not path.is_file():
             raise ManifestError(f"A version must be signed. Received: no {path}.")

@@ -3,6 +3,8 @@
 Source: Triton Inference Server, model configuration.
 """
 
+from typing import Any
+
 from .manifest import Manifest, TensorSpec
 
 CONFIG = "config.pbtxt"
@@ -38,6 +40,22 @@ def render_config(manifest: Manifest) -> str:
         "instance_group [ { kind: KIND_CPU count: 1 } ]",
     ]
     return "\n".join(lines) + "\n"
+
+
+def describe_config(manifest: Manifest) -> dict[str, Any]:
+    """Return what `config.pbtxt` says, as Triton answers it in JSON."""
+    return {
+        "name": manifest.name,
+        "backend": "onnxruntime",
+        "max_batch_size": MAX_BATCH_SIZE,
+        "input": [_described(spec) for spec in manifest.inputs],
+        "output": [_described(spec) for spec in manifest.outputs],
+    }
+
+
+def _described(spec: TensorSpec) -> dict[str, Any]:
+    dims = [size if isinstance(size, int) else -1 for size in spec.shape[1:]]
+    return {"name": spec.name, "data_type": _TYPES[spec.dtype], "dims": dims or [1]}
 
 
 def _tensor(role: str, spec: TensorSpec, has_labels: bool = False) -> str:

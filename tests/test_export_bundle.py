@@ -164,7 +164,9 @@ def test_every_norm_of_convolutions_converts(normalization, images, tmp_path):
     keras.utils.set_random_seed(3)
     samples = with_edge_cases(images, "drawn")
     labels = tuple("0123456789")
-    bundle = export_bundle(models.digit_net(config), tmp_path, "norm", facts(labels, ()), samples)
+    bundle = export_bundle(
+        models.digit_net(config), tmp_path, "norm", facts(labels, ()), samples, WITHOUT_INT8
+    )
     assert all(check.passed for check in verify_bundle(bundle))
 
 
@@ -182,7 +184,7 @@ def raw_bundle(tmp_path_factory):
     settings = {"target": "kind", "epochs": 3, "hidden": [8]}
     config = make_config("features", settings, data=str(folder / "raw.csv"))
     run = train(config, folder / "runs")
-    return export_run(run.folder, folder / "dist", "raw"), folder / "raw.csv"
+    return export_run(run.folder, folder / "dist", "raw", WITHOUT_INT8), folder / "raw.csv"
 
 
 def test_an_exported_model_takes_raw_rows(raw_bundle):
@@ -245,7 +247,9 @@ def test_heads_of_labels_and_values_are_exported(head, tmp_path):
     kind = "labels" if head == "sigmoid" else "values"
     known = replace(facts(), kind_of_targets=kind)
     samples = with_edge_cases(rows(), "drawn")
-    bundle = export_bundle(models.feature_extractor(config), tmp_path, "own", known, samples)
+    bundle = export_bundle(
+        models.feature_extractor(config), tmp_path, "own", known, samples, WITHOUT_INT8
+    )
     assert all(check.passed for check in verify_bundle(bundle))
     prediction = Predictor.load(bundle).predict(rows())
     if head == "linear":
@@ -385,7 +389,7 @@ def test_a_second_export_is_the_next_version(mlp_run, tmp_path):
 def test_a_version_with_other_labels_is_refused_and_the_earlier_one_kept(tmp_path):
     model = models.softmax_classifier(models.SoftmaxClassifierConfig())
     samples = with_edge_cases(rows(), "drawn")
-    export_bundle(model, tmp_path, "own", facts(), samples)
+    export_bundle(model, tmp_path, "own", facts(), samples, WITHOUT_INT8)
     with pytest.raises(
         ExportError, match=r"must keep the labels of .*Received: \(a, x, c\) instead of \(a, b, c\)"
     ):
@@ -397,7 +401,7 @@ def test_a_version_with_other_labels_is_refused_and_the_earlier_one_kept(tmp_pat
 def test_a_version_with_other_columns_is_refused(tmp_path):
     model = models.softmax_classifier(models.SoftmaxClassifierConfig())
     samples = with_edge_cases(rows(), "drawn")
-    export_bundle(model, tmp_path, "own", facts(), samples)
+    export_bundle(model, tmp_path, "own", facts(), samples, WITHOUT_INT8)
     swapped = facts(columns=("two", "one", "three", "four"))
     with pytest.raises(ExportError, match=r"must keep the columns .*\(two, one, three, four\)"):
         export_bundle(model, tmp_path, "own", swapped, samples)
@@ -406,10 +410,10 @@ def test_a_version_with_other_columns_is_refused(tmp_path):
 def test_a_predecessor_that_cannot_be_read_stops_the_next_version(tmp_path):
     model = models.softmax_classifier(models.SoftmaxClassifierConfig())
     samples = with_edge_cases(rows(), "drawn")
-    first = export_bundle(model, tmp_path, "own", facts(), samples)
+    first = export_bundle(model, tmp_path, "own", facts(), samples, WITHOUT_INT8)
     (first / "manifest.json").write_text("{}")
     with pytest.raises(ExportError, match="needs a sound one before it"):
-        export_bundle(model, tmp_path, "own", facts(), samples)
+        export_bundle(model, tmp_path, "own", facts(), samples, WITHOUT_INT8)
     assert {path.name for path in tmp_path.iterdir()} == {"own"}
 
 
@@ -419,7 +423,7 @@ def test_a_place_that_is_taken_is_left_as_it_was(tmp_path):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "1").write_text("a file in the way")
     with pytest.raises(ExportError, match="A version is never overwritten"):
-        export_bundle(model, tmp_path, "own", facts(), samples)
+        export_bundle(model, tmp_path, "own", facts(), samples, WITHOUT_INT8)
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["1"]
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
@@ -492,9 +496,9 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "dist" / "own").write_text("kept")
     samples = with_edge_cases(rows(), "drawn")
     with pytest.raises(ExportError, match="a folder that can be written"):
-        export_bundle(model, tmp_path / "file", "own", facts(), samples)
+        export_bundle(model, tmp_path / "file", "own", facts(), samples, WITHOUT_INT8)
     with pytest.raises(ExportError, match="must be a folder. Received: .*own, a file"):
-        export_bundle(model, tmp_path / "dist", "own", facts(), samples)
+        export_bundle(model, tmp_path / "dist", "own", facts(), samples, WITHOUT_INT8)
     assert (tmp_path / "dist" / "own").read_text() == "kept"
 
 

@@ -108,7 +108,7 @@ def test_int8_that_loses_accuracy_is_dropped(tmp_path):
     (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
     data = Int8Data(rows, "drawn", rows, targets, "drawn")
     meaning = Meaning("classes", "probabilities", ("a", "b"))
-    found = weigh_int8(inference, tmp_path, data, meaning, "auto")
+    found = weigh_int8(inference, tmp_path, data, rows, meaning, "auto")
     assert found.accuracy_int8 < found.accuracy_float32 - 0.001
     assert not found.kept
     assert not (tmp_path / INT8).exists()

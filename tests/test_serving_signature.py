@@ -67,6 +67,11 @@ def test_a_change_with_new_checksums_is_noticed(signed, copy):
     assert not found["signature"]
 
 
+def test_a_bundle_is_verified_by_a_relative_path_too(signed, copy, monkeypatch):
+    monkeypatch.chdir(copy.parent)
+    assert all(results(copy.name, signed[1]).values())
+
+
 def test_a_changed_byte_of_the_signature_is_noticed(signed, copy):
     signature = copy / "1" / "model.sig"
     content = bytearray(signature.read_bytes())

@@ -1,0 +1,155 @@
+"""Maps TensorFlow operations of categories: tables, one-hot and multi-hot encoding, bins.
+
+Each function gets tf2onnx's graph and the node to replace, in the form that its
+`custom_op_handlers` ask for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from .nodes import add_constant, add_step, as_tf2onnx_does, replace_node
+
+ML_DOMAIN = "ai.onnx.ml"
+ML_OPSET = 3
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a lookup table holds: texts or whole numbers on either side.
+
+    Attributes:
+        keys: what is looked up.
+        values: what is found, in the same order.
+        default: what is found for others.
+    """
+
+    keys: list[Any]
+    values: list[Any]
+    default: Any
+
+
+def convert_lookup(
+    tables: Mapping[str, Table], context: Any, node: Any, _name: str, _args: Any
+) -> None:
+    """Map a table, which tf2onnx reads from files alone, to LabelEncoder of ONNX-ML."""
+    table = tables[node.input[0]]
+    keys, values = ("string" if isinstance(side[0], str) else "int64" for side in
+                    (table.keys, table.values))  # fmt: skip
+    attributes = {
+        f"keys_{keys}s": table.keys,
+        f"values_{values}s": table.values,
+        f"default_{values}": table.default,
+    }
+    source, found = node.input[1], node.output[0]
+    replace_node(context, node, "LabelEncoder", [source], attr=attributes, domain=ML_DOMAIN)
+    if context.get_shape(source) is not None:
+        context.set_shape(found, context.get_shape(source))
+
+
+def convert_bucketize(context: Any, node: Any, _name: str, _args: Any) -> None:
+    """Map Bucketize, of Discretization: the number of boundaries that x is not below.
+
+    So it counts all of them for NaN, as TensorFlow does.
+    """
+    boundaries = np.array(node.get_attr_value("boundaries"), np.float32)
+    last = add_constant(context, node, "last", np.array([-1], np.int64))
+    x = add_step(context, node, "Cast", node.input, to=TensorProto.FLOAT)
+    x = add_step(context, node, "Unsqueeze", [x, last])
+    limits = add_constant(context, node, "boundaries", boundaries)
+    reached = add_step(context, node, "Not", [add_step(context, node, "Less", [x, limits])])
+    reached = add_step(context, node, "Cast", [reached], to=TensorProto.INT32)
+    replace_node(context, node, "ReduceSum", [reached, last], attr={"keepdims": 0})
+
+
+def convert_bincount(context: Any, node: Any, _name: str, _args: Any) -> None:
+    """Map DenseBincount of rows, of layers that encode categories; tf2onnx counts over all rows."""
+    source = node.input[0]
+    while context.get_node_by_output(source).type == "Identity":
+        source = context.get_node_by_output(source).input[0]
+    shape = context.get_shape(source) or []
+    depth = _fixed_size(context, node.input[1])
+    weights = context.get_node_by_output(node.input[2])
+    is_plain = weights.is_const() and weights.get_tensor_value(as_list=False).size == 0
+    if len(shape) != 2 or depth is None or not is_plain:
+        as_tf2onnx_does(context, node)
+        return
+    last = add_constant(context, node, "last", np.array([-1], np.int64))
+    first = add_constant(context, node, "first", np.array([1], np.int64))
+    places = add_step(context, node, "Unsqueeze", [node.input[0], last])
+    whole = add_step(context, node, "Cast", [places], to=TensorProto.INT64)
+    classes = add_constant(context, node, "classes", np.arange(depth, dtype=np.int64))
+    is_there = add_step(context, node, "Equal", [whole, classes])
+    ones = add_step(context, node, "Cast", [is_there], to=node.output_dtypes[0])
+    is_binary = bool(node.get_attr_value("binary_output", 0))
+    how = "ReduceMax" if is_binary else "ReduceSum"
+    if how == "ReduceMax" and context.opset < 18:  # its axes are an attribute there
+        replace_node(context, node, how, [ones], attr={"axes": [1], "keepdims": 0})
+    else:
+        replace_node(context, node, how, [ones, first], attr={"keepdims": 0})
+
+
+def convert_one_hot(context: Any, node: Any, _name: str, _args: Any) -> None:
+    """Map OneHot; ONNX counts indices below 0 from the end, where TensorFlow has no hot one."""
+    indices, depth, on, off = node.input
+    size = context.get_node_by_output(depth)
+    shape = context.get_shape(indices)
+    axis = node.get_attr_value("axis", -1)
+    if not size.is_const() or shape is None or axis not in (-1, len(shape)):
+        as_tf2onnx_does(context, node)
+        return
+    last = add_constant(context, node, "last", np.array([-1], np.int64))
+    places = add_step(context, node, "Unsqueeze", [indices, last])
+    whole = add_step(context, node, "Cast", [places], to=TensorProto.INT64)
+    classes = np.arange(int(size.get_tensor_value()), dtype=np.int64)
+    is_there = add_step(
+        context, node, "Equal", [whole, add_constant(context, node, "classes", classes)]
+    )
+    if node.output_dtypes[0] == TensorProto.BOOL:
+        replace_node(context, node, "Identity", [is_there])
+    else:
+        replace_node(context, node, "Where", [is_there, on, off])
+
+
+def _fixed_size(context: Any, name: str) -> int | None:
+    """Return a constant, or what lies between two bounds that are equal; None if neither."""
+    for _ in range(3):
+        node = context.get_node_by_output(name)
+        if node.is_const():
+            return int(node.get_tensor_value())
+        if node.type not in ("Max", "Maximum", "Min", "Minimum"):
+            return None
+        sides = [context.get_node_by_output(side) for side in node.input]
+        bounds = [int(side.get_tensor_value()) for side in sides if side.is_const()]
+        others = [place for place, side in enumerate(sides) if not side.is_const()]
+        if len(bounds) != 1 or len(others) != 1:
+            return None
+        inner = sides[others[0]]
+        same = [side for side in map(context.get_node_by_output, inner.input) if side.is_const()]
+        if any(int(side.get_tensor_value()) == bounds[0] for side in same):
+            return bounds[0]
+        name = node.input[others[0]]
+    return None
+
+
+def convert_equal(context: Any, node: Any, _name: str, _args: Any) -> None:
+    """Map Equal of texts and a constant one; ONNX compares no texts before opset 19."""
+    for text, other in (node.input, node.input[::-1]):
+        constant = context.get_node_by_output(text)
+        if context.get_dtype(text) == TensorProto.STRING and constant.is_const():
+            wanted = np.asarray(constant.get_tensor_value(as_list=False)).reshape(-1)
+            attributes = {"keys_strings": [_decoded(wanted[0])], "values_int64s": [1],
+                          "default_int64": 0}  # fmt: skip
+            made = context.make_node(
+                "LabelEncoder", [other], attr=attributes, domain=ML_DOMAIN, op_name_scope=node.name
+            )
+            replace_node(context, node, "Cast", [made.output[0]], attr={"to": TensorProto.BOOL})
+            return
+    replace_node(context, node, "Equal", node.input)
+
+
+def _decoded(text: Any) -> str:
+    return text.decode() if isinstance(text, bytes) else str(text)

@@ -1,0 +1,222 @@
+"""Runs requests for one model together where that raises throughput.
+
+What waits is run as one batch: on the event loop if that is over in a moment, else in a thread.
+While a thread runs, the next batch gathers. Nothing waits for a batch to fill, so that a request
+alone is answered at once and a batch grows with the load.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import RequestError
+
+Arrays = dict[str, np.ndarray]
+Run = Callable[[Arrays], list[np.ndarray]]
+# Longer than this, and other requests would notice that the event loop does not answer.
+_INLINE_MS = 3.0
+# Of the time a row takes alone: less, and batches raise throughput.
+_WORTH = 0.9
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What running rows takes on this machine.
+
+    Attributes:
+        alone_ms: of one row.
+        row_ms: of each further row.
+    """
+
+    alone_ms: float
+    row_ms: float
+
+    def of(self, rows: int) -> float:
+        """Return the milliseconds that `rows` take together."""
+        return self.alone_ms + self.row_ms * (rows - 1)
+
+    def most_rows(self, milliseconds: float) -> int:
+        """Return how many rows a batch may have; 1 where batches raise no throughput."""
+        if self.row_ms > _WORTH * self.alone_ms:
+            return 1
+        return 1 + int(max(0.0, milliseconds - self.alone_ms) / max(self.row_ms, 1e-6))
+
+
+@dataclass(eq=False)
+class _Waiting:
+    arrays: Arrays
+    rows: int
+    kind: tuple[tuple[int, ...], ...]
+    done: "asyncio.Future[list[np.ndarray]]"
+
+
+@dataclass
+class Counts:
+    """What a queue has done.
+
+    Attributes:
+        requests: answered.
+        rows: of these.
+        batches: run.
+        seconds: from arrival to answer, over all requests.
+        last_time: of an answer, seconds since 1970.
+    """
+
+    requests: int = 0
+    rows: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    last_time: float = 0.0
+
+
+class Batcher:
+    """The queue of one model. Used on one event loop.
+
+    Attributes:
+        counts: what it has done.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        cost: Cost,
+        executor: Executor,
+        max_rows: int,
+        threads: int,
+        observe: Callable[[int], None],
+    ) -> None:
+        """Make an empty queue.
+
+        Args:
+            run: the model.
+            cost: measured of it.
+            executor: where longer batches run.
+            max_rows: of a batch of several requests.
+            threads: batches that may run there at once.
+            observe: told the rows of each batch.
+        """
+        self._run = run
+        self._cost = cost
+        self._executor = executor
+        self._max_rows = max_rows
+        self._threads = threads
+        self._observe = observe
+        self._queue: deque[_Waiting] = deque()
+        self._running = 0
+        self._is_scheduled = False
+        self.counts = Counts()
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait."""
+        return len(self._queue)
+
+    async def infer(self, arrays: Arrays) -> list[np.ndarray]:
+        """Return the model's outputs for one request.
+
+        Args:
+            arrays: one for each input, checked, with the same number of rows.
+
+        Raises:
+            RequestError: the model cannot be run on them.
+        """
+        loop = asyncio.get_running_loop()
+        (first, *_) = arrays.values()
+        kind = tuple(array.shape[1:] for array in arrays.values())
+        start = time.perf_counter()
+        waiting = _Waiting(arrays, len(first), kind, loop.create_future())
+        self._queue.append(waiting)
+        self._schedule(loop)
+        outputs = await waiting.done
+        counts = self.counts
+        counts.requests += 1
+        counts.rows += waiting.rows
+        counts.seconds += time.perf_counter() - start
+        counts.last_time = time.time()
+        return outputs
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Once everything that has arrived by now is in the queue.
+        if self._queue and not self._is_scheduled and self._running < self._threads:
+            self._is_scheduled = True
+            loop.call_soon(self._start, loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_scheduled = False
+        batch = self._take()
+        if not batch:
+            return
+        rows = sum(waiting.rows for waiting in batch)
+        self._observe(rows)
+        self.counts.batches += 1
+        if self._cost.of(rows) <= _INLINE_MS:
+            _answer(batch, _outcome(self._run, batch))
+        else:
+            self._running += 1
+            running = loop.run_in_executor(self._executor, _outcome, self._run, batch)
+            running.add_done_callback(lambda done: self._finish(loop, batch, done.result()))
+        self._schedule(loop)
+
+    def _finish(
+        self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Waiting], outcome: "_Outcome"
+    ) -> None:
+        self._running -= 1
+        _answer(batch, outcome)
+        self._schedule(loop)
+
+    def _take(self) -> list[_Waiting]:
+        """Take the first request, and those of its kind behind it, as far as a batch goes."""
+        batch: list[_Waiting] = []
+        rows = 0
+        while self._queue:
+            first = self._queue[0]
+            if first.done.cancelled():
+                self._queue.popleft()
+                continue
+            is_other = batch and first.kind != batch[0].kind
+            if is_other or (batch and rows + first.rows > self._max_rows):
+                break
+            batch.append(self._queue.popleft())
+            rows += first.rows
+        return batch
+
+
+_Outcome = list[list[np.ndarray] | Exception]
+
+
+def _outcome(run: Run, batch: Sequence[_Waiting]) -> _Outcome:
+    """Return the outputs, or the error, of each request."""
+    if len(batch) == 1:
+        return [_attempt(run, batch[0].arrays)]
+    names = batch[0].arrays
+    joined = {name: np.concatenate([item.arrays[name] for item in batch]) for name in names}
+    outputs = _attempt(run, joined)
+    if isinstance(outputs, Exception):  # one of them spoils it for the others
+        return [_attempt(run, item.arrays) for item in batch]
+    ends = np.cumsum([item.rows for item in batch]).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        [array[start:end] for array in outputs] for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def _attempt(run: Run, arrays: Arrays) -> list[np.ndarray] | Exception:
+    try:
+        return run(arrays)
+    except Exception as error:  # handed to whoever asked
+        return error
+
+
+def _answer(batch: Sequence[_Waiting], outcome: _Outcome) -> None:
+    for waiting, result in zip(batch, outcome, strict=True):
+        if waiting.done.done():  # nobody waits any more
+            continue
+        if isinstance(result, Exception):
+            waiting.done.set_exception(RequestError(str(result)))
+        else:
+            waiting.done.set_result(result)

@@ -1,0 +1,151 @@
+"""Everything that is read and not run: health, metadata, metrics, documentation."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from ..manifest import Manifest
+from ..triton import describe_config
+from .errors import RequestError
+from .http import Answer, json_answer
+from .open_inference import EXTENSIONS, describe_model
+from .openapi import describe_api, render_docs
+from .repository import Failure, Repository, Served
+from .telemetry import Metrics
+from .tf_serving import describe_signature
+
+Document = Callable[[], Answer]
+_HTML = "text/html; charset=utf-8"
+_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|config|stats))?")
+_TF_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(/metadata)?")
+VERSION = "0.1.0"
+
+
+class Documents:
+    """Finds what an address shows."""
+
+    def __init__(self, repository: Repository, metrics: Metrics) -> None:
+        self._repository = repository
+        self._metrics = metrics
+        self._fixed: dict[str, Document] = {
+            "/": _docs,
+            "/docs": _docs,
+            "/openapi.json": lambda: json_answer(describe_api()),
+            "/metrics": self._show_metrics,
+            "/v2": _server,
+            "/v2/": _server,
+            "/v2/health/live": lambda: json_answer({"live": True}),
+            "/v2/health/ready": lambda: _ready(repository.is_ready),
+            "/v2/models/stats": self._all_stats,
+            "/v1/models": lambda: json_answer({"models": sorted(repository.models)}),
+        }
+
+    def find(self, path: str) -> Document | None:
+        """Return what answers a GET of `path`; None if nothing does."""
+        if path in self._fixed:
+            return self._fixed[path]
+        match = _MODEL.fullmatch(path)
+        if match is not None:
+            name, version, what = match.groups()
+            return lambda: self._open_inference(name, version, what)
+        match = _TF_MODEL.fullmatch(path)
+        if match is not None:
+            name, version, metadata = match.groups()
+            if metadata:
+                return lambda: json_answer(describe_signature(self._manifest(name, version)))
+            return lambda: self._tf_status(name, version)
+        return None
+
+    def note_versions(self) -> None:
+        """Bring the metric of versions up to date."""
+        self._metrics.versions.clear()
+        for name, versions in self._repository.models.items():
+            for number in versions:
+                self._metrics.versions.labels(name, str(number)).set(1)
+        for name, failed in self._repository.failures().items():
+            for number in failed:
+                self._metrics.versions.labels(name, str(number)).set(0)
+
+    def _manifest(self, name: str, version: str | None) -> Manifest:
+        return self._repository.find(name, version).model.manifest
+
+    def _open_inference(self, name: str, version: str | None, what: str | None) -> Answer:
+        served = self._repository.find(name, version)
+        manifest = served.model.manifest
+        if what == "ready":
+            return json_answer({"name": name, "ready": True})
+        if what == "config":
+            return json_answer(describe_config(manifest))
+        if what == "stats":
+            return json_answer({"model_stats": [_stats(served)]})
+        return json_answer(describe_model(manifest, list(self._repository.models[name])))
+
+    def _all_stats(self) -> Answer:
+        models = self._repository.models.values()
+        return json_answer({"model_stats": [_stats(s) for v in models for s in v.values()]})
+
+    def _tf_status(self, name: str, version: str | None) -> Answer:
+        """TF Serving's status of a model's versions, with what KServe's V1 asks of the address."""
+        served = self._repository.models.get(name, {})
+        failed = self._repository.failures().get(name, {})
+        if not served and not failed:
+            self._repository.find(name, version)
+        states = {
+            **{number: _status(number, failure) for number, failure in failed.items()},
+            **{number: _status(number, None) for number in served},
+        }
+        if version is not None:
+            states = {number: state for number, state in states.items() if str(number) == version}
+            if not states:
+                raise RequestError(
+                    f"{name} must have such a version. Received: {version:.40}.", 404
+                )
+        versions = [states[number] for number in sorted(states, reverse=True)]
+        return json_answer({"name": name, "ready": bool(served), "model_version_status": versions})
+
+    def _show_metrics(self) -> Answer:
+        self._metrics.waiting.clear()
+        for name, versions in self._repository.models.items():
+            waiting = sum(served.batcher.waiting for served in versions.values())
+            self._metrics.waiting.labels(name).set(waiting)
+        return Answer(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _docs() -> Answer:
+    return Answer(render_docs().encode(), media_type=_HTML)
+
+
+def _server() -> Answer:
+    return json_answer({"name": "hornbill", "version": VERSION, "extensions": EXTENSIONS})
+
+
+def _ready(is_ready: bool) -> Answer:
+    # The specification, KServe's client and Triton disagree on the keys.
+    return json_answer({"ready": is_ready, "live": True}, 200 if is_ready else 503)
+
+
+def _status(number: int, failure: Failure | None) -> dict[str, Any]:
+    state, code, message = "AVAILABLE", "OK", ""
+    if failure is not None:
+        state, code, message = "END", "FAILED_PRECONDITION", failure.reason
+    return {
+        "version": str(number),
+        "state": state,
+        "status": {"error_code": code, "error_message": message},
+    }
+
+
+def _stats(served: Served) -> dict[str, Any]:
+    """Triton's statistics of a version, as far as they are kept."""
+    manifest, counts = served.model.manifest, served.batcher.counts
+    success = {"count": counts.requests, "ns": int(counts.seconds * 1e9)}
+    return {
+        "name": manifest.name,
+        "version": str(manifest.version),
+        "last_inference": int(counts.last_time * 1000),
+        "inference_count": counts.rows,
+        "execution_count": counts.batches,
+        "inference_stats": {"success": success},
+    }

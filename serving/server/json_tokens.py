@@ -1,0 +1,30 @@
+"""Reads JSON in which NaN stands for a missing number, as many clients write it."""
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from .errors import RequestError
+
+Shape = TypeVar("Shape")
+_TEXT_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|\bNaN\b')
+
+
+def decode_json(decoder: msgspec.json.Decoder[Shape], body: bytes, what: str) -> Shape:
+    """Decode a body; NaN, which is no JSON, is read as null.
+
+    Raises:
+        RequestError: it is malformed, or not of the decoder's type.
+    """
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason = error
+    if b"NaN" in body:
+        replaced = _TEXT_OR_NAN.sub(lambda m: b"null" if m[0] == b"NaN" else m[0], body)
+        try:
+            return decoder.decode(replaced)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            reason = error
+    raise RequestError(f"The body must be {what}. Received: {reason}.")

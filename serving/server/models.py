@@ -1,0 +1,93 @@
+"""One version of a model, loaded, verified, measured and warm."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..agreement import Inputs, count_samples, take_samples
+from ..checking import check_finite
+from ..errors import ManifestError
+from ..manifest import Manifest
+from ..predictor import Predictor
+from ..verify import read_golden, verify_bundle
+from .batching import Arrays, Batcher, Cost
+from .open_inference import OpenInference
+
+_MEASURED_ROWS, _TRIES = 8, 5
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A version that answers.
+
+    Attributes:
+        manifest: of the version.
+        predictor: runs it.
+        protocol: reads and writes the Open Inference Protocol for it.
+        cost: of running rows.
+    """
+
+    manifest: Manifest
+    predictor: Predictor
+    protocol: OpenInference
+    cost: Cost
+
+    def check(self, arrays: Arrays) -> None:
+        """Raise `InputError` unless every number is finite, or missing where it may be."""
+        gaps = [self.manifest.columns.index(name) for name in self.manifest.gaps]
+        for name, array in arrays.items():
+            if array.dtype.kind == "f":
+                check_finite(name, array, gaps)
+
+    def run(self, arrays: Arrays) -> list[np.ndarray]:
+        """Return every output, in the manifest's order."""
+        (first, *others) = arrays.values()  # one alone has the faster way
+        return self.predictor.predict(arrays if others else first).arrays
+
+    def batcher(
+        self, executor: Executor, threads: int, max_delay_ms: float, observe: Callable[[int], None]
+    ) -> Batcher:
+        """Return a queue for this model."""
+        most = self.cost.most_rows(max_delay_ms)
+        return Batcher(self.run, self.cost, executor, most, threads, observe)
+
+
+def load_model(folder: Path) -> Model:
+    """Verify a version's folder, load it, and measure it on its golden samples.
+
+    Raises:
+        ManifestError: it does not verify.
+    """
+    failed = [check for check in verify_bundle(folder) if not check.passed]
+    if failed:
+        raise ManifestError(failed[0].detail)
+    predictor = Predictor.load(folder)
+    manifest = predictor.manifest
+    if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
+        raise ManifestError(
+            f"A version must lie in {manifest.name}/{manifest.version}. Received: {folder}."
+        )
+    samples = read_golden(folder, "input", manifest.inputs)
+    return Model(manifest, predictor, OpenInference(manifest), _measure(predictor, samples))
+
+
+def _measure(predictor: Predictor, samples: Arrays) -> Cost:
+    """Return the cost of rows; to run them also makes ONNX Runtime allocate what it needs."""
+    few, many = (
+        _milliseconds(predictor, take_samples(samples, np.arange(rows) % count_samples(samples)))
+        for rows in (1, _MEASURED_ROWS)
+    )
+    return Cost(few, max(0.0, many - few) / (_MEASURED_ROWS - 1))
+
+
+def _milliseconds(predictor: Predictor, inputs: Inputs) -> float:
+    times = []
+    for _ in range(_TRIES):
+        start = time.perf_counter()
+        predictor.predict(inputs)
+        times.append(time.perf_counter() - start)
+    return 1000 * min(times)

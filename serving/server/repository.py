@@ -1,0 +1,199 @@
+"""The models of a folder: found, loaded, swapped for new versions and dropped, while it serves."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..bundle import version_numbers
+from ..errors import ServingError
+from .batching import Batcher
+from .errors import RequestError
+from .models import Model, load_model
+from .telemetry import Answers
+
+_LOG = logging.getLogger("hornbill.server")
+# What a version's folder looks like: path, size and time of each file.
+_Look = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A version that answers, its queue, and what counts its answers."""
+
+    model: Model
+    batcher: Batcher
+    answers: Answers
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A version that does not answer, and why."""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class _Entry:
+    look: _Look
+    state: Served | Failure
+
+
+class Repository:
+    """What is served. Changed by `refresh` alone, on the event loop.
+
+    Attributes:
+        is_ready: whether the folder was looked at, and the server is not about to end.
+    """
+
+    def __init__(self, folder: Path, versions: str, serve: Callable[[Model], Served]) -> None:
+        """Make an empty repository.
+
+        Args:
+            folder: of bundles, or of one model.
+            versions: `latest` or `all`.
+            serve: makes a loaded version ready to answer.
+        """
+        is_one_model = bool(version_numbers(folder))
+        self._root = folder.resolve().parent if is_one_model else folder
+        self._only = folder.resolve().name if is_one_model else None
+        self._has_all = versions == "all"
+        self._make_served = serve
+        self.is_ready = False
+        self._entries: dict[str, dict[int, _Entry]] = {}
+        self._served: dict[str, dict[int, Served]] = {}
+
+    @property
+    def models(self) -> dict[str, dict[int, Served]]:
+        """Versions that answer, by name of the model and number, ascending."""
+        return self._served
+
+    def failures(self) -> dict[str, dict[int, Failure]]:
+        """Return the versions that do not answer."""
+        return {
+            name: {n: e.state for n, e in entries.items() if isinstance(e.state, Failure)}
+            for name, entries in self._entries.items()
+        }
+
+    def find(self, name: str, version: str | None) -> Served:
+        """Return the version asked for, the latest that answers if None.
+
+        Raises:
+            RequestError: there is none.
+        """
+        versions = self._served.get(name)
+        if not versions:
+            known = ", ".join(sorted(self._served)) or "none"
+            raise RequestError(f"A model must be one of: {known}. Received: {name:.80}.", 404)
+        if version is None:
+            return versions[max(versions)]
+        number = int(version) if version.isdecimal() and len(version) < 19 else -1
+        if number not in versions:
+            known = ", ".join(map(str, versions))
+            raise RequestError(
+                f"A version of {name} must be one of: {known}. Received: {version:.40}.", 404
+            )
+        return versions[number]
+
+    async def refresh(self, executor: Executor) -> None:
+        """Look at the folder: load what is new or changed, drop what is gone.
+
+        A version that does not verify is reported and those before it stay.
+        """
+        while await self._refresh(executor):
+            pass  # where the latest version failed, the one before it is next
+
+    async def _refresh(self, executor: Executor) -> bool:
+        """Do so once; return whether anything was loaded."""
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(executor, self._look)
+        has_loaded = False
+        for name, versions in found.items():
+            known = self._entries.setdefault(name, {})
+            for number, look in versions.items():
+                if number in known and known[number].look == look:
+                    continue
+                state = await loop.run_in_executor(executor, self._load, name, number)
+                known[number] = _Entry(look, self._serve(name, number, state))
+                has_loaded = True
+        for name in list(self._entries):
+            gone = self._entries[name].keys() - found.get(name, {}).keys()
+            for number in gone:
+                del self._entries[name][number]
+            if not self._entries[name]:
+                del self._entries[name]
+        self._publish()
+        return has_loaded
+
+    def _serve(self, name: str, number: int, state: Model | Failure) -> Served | Failure:
+        if isinstance(state, Failure):
+            _LOG.error("%s version %d is not served: %s", name, number, state.reason)
+            return state
+        cost = state.cost
+        _LOG.info(
+            "%s version %d is ready: %.3f ms alone, %.3f ms for each further row",
+            *(name, number, cost.alone_ms, cost.row_ms),
+        )
+        return self._make_served(state)
+
+    def _publish(self) -> None:
+        """Let requests find what answers: all of it, or the latest of each model."""
+        served = {}
+        for name, entries in self._entries.items():
+            good = {n: e.state for n, e in sorted(entries.items()) if isinstance(e.state, Served)}
+            if good:
+                served[name] = good if self._has_all else {max(good): good[max(good)]}
+        self._served = served
+
+    def _look(self) -> dict[str, dict[int, _Look]]:
+        """Return what lies in the folder: of each model the versions that are to be served."""
+        found: dict[str, dict[int, _Look]] = {}
+        try:
+            names = [self._only] if self._only else [p.name for p in self._root.iterdir()]
+        except OSError:
+            return found
+        for name in names:
+            folder = self._root / name
+            if name.startswith(".") or not folder.is_dir():
+                continue
+            numbers = self._wanted(name, folder)
+            looks = {number: _look_at(folder / str(number)) for number in numbers}
+            if looks:
+                found[name] = looks
+        return found
+
+    def _wanted(self, name: str, folder: Path) -> list[int]:
+        """Return the versions to load or to keep, ascending."""
+        try:
+            numbers = version_numbers(folder)
+        except OSError:
+            return []
+        if self._has_all:
+            return numbers
+        known = self._entries.get(name, {})
+        served = [n for n in numbers if n in known and isinstance(known[n].state, Served)]
+        unknown = [n for n in numbers if n not in known]
+        # The latest that answers stays until a later one does.
+        least = max(served or unknown or numbers, default=0)
+        return [number for number in numbers if number >= least]
+
+    def _load(self, name: str, number: int) -> Model | Failure:
+        try:
+            return load_model(self._root / name / str(number))
+        except ServingError as error:
+            return Failure(str(error))
+        except Exception as error:  # a broken bundle must not end the server
+            return Failure(f"{type(error).__name__}: {error}")
+
+
+def _look_at(folder: Path) -> _Look:
+    looks = []
+    for path in sorted(folder.rglob("*")):
+        try:
+            stat = path.stat()
+        except OSError:
+            continue
+        looks.append((path.name, stat.st_size, stat.st_mtime_ns))
+    return tuple(looks)

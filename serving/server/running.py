@@ -1,0 +1,50 @@
+"""Runs a server on uvicorn: in this process, or in several that share a port."""
+
+import json
+import logging
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from .app import Server
+from .settings import Settings
+
+# How the processes of a server learn its settings.
+_VARIABLE = "HORNBILL_SETTINGS"
+# For requests under way when the server is told to end.
+_DRAIN_S = 30
+
+
+def run_server(settings: Settings, host: str, port: int, workers: int = 1) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way are answered first.
+
+    Args:
+        settings: of the server.
+        host: address to listen on.
+        port: to listen on.
+        workers: processes. Each has its own models, and its own metrics.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    options: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "log_level": "warning",
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": _DRAIN_S,
+    }
+    if workers == 1:
+        uvicorn.run(Server(settings), **options)
+        return
+    os.environ[_VARIABLE] = json.dumps({**asdict(settings), "folder": str(settings.folder)})
+    uvicorn.run(f"{__name__}:make_server", factory=True, workers=workers, **options)
+
+
+def make_server() -> Server:
+    """Return a server with the settings that `run_server` left in the environment."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    settings = json.loads(os.environ[_VARIABLE])
+    return Server(Settings(**{**settings, "folder": Path(settings["folder"])}))

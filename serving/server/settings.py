@@ -1,0 +1,52 @@
+"""What an operator can choose."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+
+VERSIONS = ("latest", "all")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a server.
+
+    Attributes:
+        folder: of bundles, or of one model.
+        versions: of each model: `latest`, or `all`.
+        token: that requests must bear; None to take any.
+        max_body_mb: largest body, after decompression.
+        max_requests: how many may be under way at once; more are answered 503.
+        max_delay_ms: how long a batch may take because it waited to be filled.
+        poll_s: how often the folder is looked at for new versions.
+        log_requests: whether each request is a line of JSON on standard output.
+
+    Raises:
+        InputError: a value is out of range, or there is no such folder.
+    """
+
+    folder: Path
+    versions: str = "latest"
+    token: str | None = None
+    max_body_mb: float = 64.0
+    max_requests: int = 1024
+    max_delay_ms: float = 5.0
+    poll_s: float = 2.0
+    log_requests: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not self.folder.is_dir():
+            raise InputError(
+                f"Bundles must lie in a folder such as dist. Received: {self.folder}, not there."
+            )
+        if self.versions not in VERSIONS:
+            raise InputError(
+                f"versions must be one of {', '.join(VERSIONS)}. Received: {self.versions!r}."
+            )
+        if self.token is not None and not self.token.strip():
+            raise InputError("token must not be empty. Received: one of blanks.")
+        for name in ("max_body_mb", "max_requests", "max_delay_ms", "poll_s"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be above 0. Received: {getattr(self, name)}.")

@@ -1,0 +1,112 @@
+"""What a server counts, for Prometheus, and what it logs."""
+
+import sys
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+
+from ..manifest import Manifest
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
+_ENCODER = msgspec.json.Encoder()
+
+
+class Metrics:
+    """The metrics of one server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"hornbill_{name}", text, labels, registry=self.registry)
+
+        self.requests = counter("requests", "Requests answered.", "route", "status")
+        self.predictions = counter(
+            "predictions", "Samples predicted, by their class.", "model", "version", "label"
+        )
+        self.rejected = counter(
+            "rejected_predictions", "Samples whose class is not sure enough.", "model", "version"
+        )
+        self.seconds = Histogram(
+            "hornbill_request_seconds", "From the first byte to the last of an answer.", ["route"],
+            registry=self.registry, buckets=_SECONDS,
+        )  # fmt: skip
+        self.rows = Histogram(
+            "hornbill_batch_rows", "Samples run together.", ["model"],
+            registry=self.registry, buckets=_ROWS,
+        )  # fmt: skip
+        self.under_way = Gauge(
+            "hornbill_requests_under_way", "Requests not yet answered.", registry=self.registry
+        )
+        self.versions = Gauge(
+            "hornbill_model_version", "1 for a version that answers, 0 for one that failed.",
+            ["model", "version"], registry=self.registry,
+        )  # fmt: skip
+        self.waiting = Gauge(
+            "hornbill_requests_waiting", "Requests that wait for a batch.", ["model"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.baseline = Gauge(
+            "hornbill_baseline_share",
+            "Share of the samples of each class when the bundle was made; `rejected` for the rest.",
+            ["model", "version", "label"], registry=self.registry,
+        )  # fmt: skip
+
+
+class Answers:
+    """Counts what one version answers: classes and rejections."""
+
+    def __init__(self, metrics: Metrics, manifest: Manifest) -> None:
+        names = (manifest.name, str(manifest.version))
+        self._place = None
+        if manifest.kind_of_targets == "classes":
+            self._place = [spec.name for spec in manifest.outputs].index(str(manifest.answer))
+        self._labels = [metrics.predictions.labels(*names, label) for label in manifest.labels]
+        self._rejected = metrics.rejected.labels(*names)
+        self._threshold = manifest.reject.threshold if manifest.reject else None
+        if manifest.reject is not None:
+            share = 1 - manifest.reject.coverage
+            metrics.baseline.labels(*names, "rejected").set(share)
+
+    def count(self, outputs: Sequence[np.ndarray]) -> None:
+        """Count the samples of one answer."""
+        if self._place is None:
+            return
+        probabilities = outputs[self._place]
+        for index in probabilities.argmax(axis=1).tolist():
+            self._labels[index].inc()
+        if self._threshold is not None:
+            rejected = int((probabilities.max(axis=1) < self._threshold).sum())
+            if rejected:
+                self._rejected.inc(rejected)
+
+
+class AccessLog:
+    """Writes a line of JSON for each request; lines are kept back until `flush`."""
+
+    def __init__(self, stream: BinaryIO | None = None) -> None:
+        self._stream = sys.stdout.buffer if stream is None else stream
+        self._lines: list[bytes] = []
+
+    def write(self, entry: dict[str, object]) -> None:
+        """Keep a line."""
+        self._lines.append(_ENCODER.encode(entry))
+
+    def flush(self) -> None:
+        """Write what was kept."""
+        if self._lines:
+            self._lines.append(b"")
+            self._stream.write(b"\n".join(self._lines))
+            self._stream.flush()
+            self._lines = []

@@ -1,0 +1,148 @@
+"""Requests and responses of TF Serving's REST interface.
+
+Source: TensorFlow Serving, "RESTful API", Predict.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ..manifest import Manifest, TensorSpec
+from .errors import RequestError
+from .json_tokens import decode_json
+from .tensors import from_nested
+
+_SIGNATURE = "serving_default"
+_DTYPES = {
+    "float32": "DT_FLOAT",
+    "float64": "DT_DOUBLE",
+    "uint8": "DT_UINT8",
+    "int8": "DT_INT8",
+    "int32": "DT_INT32",
+    "int64": "DT_INT64",
+    "bool": "DT_BOOL",
+    "string": "DT_STRING",
+}
+
+
+class _Request(msgspec.Struct, gc=False):
+    instances: msgspec.Raw = msgspec.Raw()
+    inputs: msgspec.Raw = msgspec.Raw()
+    signature_name: str = _SIGNATURE
+
+
+_DECODER = msgspec.json.Decoder(_Request)
+_ROWS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_COLUMNS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True)
+class Call:
+    """A predict request, read and checked.
+
+    Attributes:
+        arrays: one for each input, by name, all with the same number of samples.
+        is_by_row: whether it came, and is answered, row by row.
+    """
+
+    arrays: dict[str, np.ndarray]
+    is_by_row: bool
+
+
+def read_call(manifest: Manifest, body: bytes) -> Call:
+    """Read a predict request.
+
+    Raises:
+        RequestError: it has neither or both of instances and inputs, or they do not fit the model.
+    """
+    request = decode_json(_DECODER, body, "a predict request")
+    if request.signature_name != _SIGNATURE:
+        raise RequestError(
+            f"signature_name must be {_SIGNATURE}. Received: {request.signature_name:.40}."
+        )
+    if bool(request.instances) == bool(request.inputs):
+        received = "both" if request.instances else "neither"
+        raise RequestError(
+            f"A predict request must have instances or inputs. Received: {received}."
+        )
+    given = request.instances or request.inputs
+    columns = _split_rows(given) if request.instances else _split_columns(given)
+    names = [spec.name for spec in manifest.inputs]
+    if None in columns and len(names) == 1:
+        columns = {names[0]: columns[None]}
+    if sorted(map(str, columns)) != sorted(names):
+        received = "no names" if None in columns else ", ".join(map(str, columns))
+        raise RequestError(f"Inputs must be {', '.join(names)}. Received: {received:.80}.")
+    arrays = {
+        spec.name: from_nested(spec.name, spec, columns[spec.name]) for spec in manifest.inputs
+    }
+    counts = {len(array) for array in arrays.values()}
+    if len(counts) > 1:
+        raise RequestError(f"Inputs must have one batch size. Received: {sorted(counts)}.")
+    return Call(arrays, bool(request.instances))
+
+
+def _split_rows(instances: bytes) -> Mapping[str | None, bytes]:
+    """Return the data of each input: of rows that name their inputs, or under None."""
+    try:
+        rows = _ROWS.decode(instances)
+    except msgspec.DecodeError:
+        return {None: instances}
+    if not rows or any(row.keys() != rows[0].keys() for row in rows):
+        raise RequestError(
+            "instances must hold at least one row, and all rows the same names. "
+            f"Received: {len(rows)} rows{' of different names' if rows else ''}."
+        )
+    if rows[0].keys() == {"b64"}:  # a single input of bytes
+        return {None: instances}
+    return {name: b"[%b]" % b",".join(row[name] for row in rows) for name in rows[0]}
+
+
+def _split_columns(inputs: bytes) -> Mapping[str | None, bytes]:
+    try:
+        columns = _COLUMNS.decode(inputs)
+    except msgspec.DecodeError:
+        return {None: inputs}
+    return {name: bytes(raw) for name, raw in columns.items()}
+
+
+def write_answer(manifest: Manifest, call: Call, arrays: Sequence[np.ndarray]) -> bytes:
+    """Write the response; a single output goes without its name."""
+    named = {
+        spec.name: array.tolist() for spec, array in zip(manifest.outputs, arrays, strict=True)
+    }
+    (first, *others) = named.values()
+    if not call.is_by_row:
+        return _ENCODER.encode({"outputs": named if others else first})
+    if not others:
+        return _ENCODER.encode({"predictions": first})
+    rows = [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
+    return _ENCODER.encode({"predictions": rows})
+
+
+def describe_signature(manifest: Manifest) -> dict[str, Any]:
+    """Return the metadata of one version."""
+    signature = {
+        "inputs": {spec.name: _describe(spec) for spec in manifest.inputs},
+        "outputs": {spec.name: _describe(spec) for spec in manifest.outputs},
+        "method_name": "tensorflow/serving/predict",
+    }
+    name = {"name": manifest.name, "signature_name": "", "version": str(manifest.version)}
+    return {
+        "model_spec": name,
+        "metadata": {"signature_def": {"signature_def": {_SIGNATURE: signature}}},
+    }
+
+
+def _describe(spec: TensorSpec) -> dict[str, Any]:
+    sizes = [size if isinstance(size, int) else -1 for size in spec.shape]
+    shape = {
+        "dim": [{"size": str(size), "name": ""} for size in sizes],
+        "unknown_rank": False,
+    }
+    dtype = _DTYPES[spec.dtype]
+    return {"dtype": dtype, "tensor_shape": shape, "name": f"{_SIGNATURE}_{spec.name}:0"}

@@ -1,0 +1,338 @@
+"""The server, over real sockets: what it answers, and what it refuses with a sentence."""
+
+import gzip
+import http.client
+import json
+import shutil
+import socket
+import threading
+import time
+import zlib
+
+import numpy as np
+import pytest
+import uvicorn
+
+from export.publish import write_checksums
+from serving import Predictor
+from serving.server import Server, Settings
+
+TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
+
+
+class Client:
+    """Requests to one server."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def __call__(self, method, path, body=None, headers=()):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, dict(headers))
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path):
+        status, _, body = self("GET", path)
+        return status, json.loads(body)
+
+    def post(self, path, value, **headers):
+        status, _, body = self("POST", path, json.dumps(value), headers)
+        return status, json.loads(body)
+
+
+def start(settings):
+    """Run a server in a thread; its client and what ends it."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(Server(settings), log_level="error", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    client = Client(listener.getsockname()[1])
+    for _ in range(200):
+        try:
+            if client.get("/v2/health/ready")[0] == 200:
+                break
+        except OSError:
+            pass
+        time.sleep(0.05)
+
+    def stop():
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+    return client, stop
+
+
+@pytest.fixture(scope="module")
+def client(bundle, row_bundle):
+    assert bundle.parent.parent == row_bundle.parent.parent
+    client, stop = start(Settings(bundle.parent.parent, log_requests=False, max_body_mb=1))
+    yield client
+    stop()
+
+
+def digits(images, **more):
+    tensor = {
+        "name": "image",
+        "shape": list(images.shape),
+        "datatype": "UINT8",
+        "data": images.ravel().tolist(),
+    }
+    return {"inputs": [tensor], **more}
+
+
+def test_health_and_metadata_are_what_the_protocol_says(client):
+    assert client.get("/v2/health/live") == (200, {"live": True})
+    assert client.get("/v2/health/ready") == (200, {"ready": True, "live": True})
+    assert client.get("/v2")[1]["name"] == "hornbill"
+    assert client.get("/v2/models/digits/ready") == (200, {"name": "digits", "ready": True})
+    status, model = client.get("/v2/models/digits/versions/1")
+    assert status == 200
+    assert model["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 28, 28]}]
+    assert [output["name"] for output in model["outputs"]] == ["probabilities", "features"]
+
+
+def test_an_answer_is_the_predictor_s(client, bundle, images):
+    status, answer = client.post("/v2/models/digits/infer", digits(images, id="seven"))
+    assert status == 200
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("digits", "1", "seven")
+    probabilities, features = answer["outputs"]
+    expected = Predictor.load(bundle).predict(images)
+    received = np.array(probabilities["data"], np.float32).reshape(probabilities["shape"])
+    np.testing.assert_array_equal(received, expected.probabilities)
+    assert features["shape"] == list(expected.features.shape)
+
+
+def test_nested_data_is_the_same_as_flat(client, images):
+    flat = digits(images)
+    nested = digits(images)
+    nested["inputs"][0]["data"] = images.tolist()
+    first, second = (client.post("/v2/models/digits/infer", body) for body in (flat, nested))
+    assert first == second
+
+
+def test_outputs_are_chosen_and_classified(client, images):
+    outputs = [{"name": "probabilities", "parameters": {"classification": 2}}]
+    _, answer = client.post("/v2/models/digits/infer", digits(images, outputs=outputs))
+    (output,) = answer["outputs"]
+    assert (output["datatype"], output["shape"]) == ("BYTES", [len(images), 2])
+    value, index, label = output["data"][0].split(":")
+    assert label == "0123456789"[int(index)]
+    assert 0.1 <= float(value) <= 1
+
+
+def test_binary_tensors_go_both_ways(client, bundle, images):
+    tensor = {"name": "image", "shape": list(images.shape), "datatype": "UINT8",
+              "parameters": {"binary_data_size": images.nbytes}}  # fmt: skip
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    status, headers, body = client(
+        "POST", "/v2/models/digits/infer", head + images.tobytes(), headers
+    )
+    assert status == 200
+    length = int(headers["inference-header-content-length"])
+    outputs = json.loads(body[:length])["outputs"]
+    sizes = [output["parameters"]["binary_data_size"] for output in outputs]
+    assert length + sum(sizes) == len(body)
+    received = np.frombuffer(body[length : length + sizes[0]], np.float32).reshape(-1, 10)
+    expected = Predictor.load(bundle).predict(images).probabilities
+    np.testing.assert_array_equal(received, expected)
+
+
+def test_a_raw_body_is_one_sample(client, images):
+    headers = {"Inference-Header-Content-Length": "0"}
+    status, headers, body = client("POST", "/v2/models/digits/infer", images[:1].tobytes(), headers)
+    assert status == 200
+    outputs = json.loads(body[: int(headers["inference-header-content-length"])])["outputs"]
+    assert outputs[0]["shape"] == [1, 10]
+
+
+def test_rows_and_columns_of_tf_serving(client, row_bundle):
+    rows = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
+    expected = Predictor.load(row_bundle).predict(np.array(rows, np.float32)).probabilities
+    status, by_row = client.post("/v1/models/softmax:predict", {"instances": rows})
+    assert status == 200
+    np.testing.assert_array_equal(np.array(by_row["predictions"], np.float32), expected)
+    named = {"instances": [{"inputs": row} for row in rows]}
+    assert client.post("/v1/models/softmax:predict", named)[1] == by_row
+    _, by_column = client.post("/v1/models/softmax/versions/1:predict", {"inputs": rows})
+    assert by_column == {"outputs": by_row["predictions"]}
+    state = client.get("/v1/models/softmax")[1]
+    assert state["model_version_status"][0]["state"] == "AVAILABLE"
+    assert state["ready"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+)
+def test_bodies_may_be_compressed_both_ways(encoding, compress, client, images):
+    body = compress(json.dumps(digits(images)).encode())
+    headers = {"Content-Encoding": encoding, "Accept-Encoding": encoding}
+    status, headers, answer = client("POST", "/v2/models/digits/infer", body, headers)
+    assert (status, headers["content-encoding"]) == (200, encoding)
+    unpack = gzip.decompress if encoding == "gzip" else zlib.decompress
+    assert json.loads(unpack(answer))["outputs"][0]["shape"] == [len(images), 10]
+
+
+def wrong(**changes):
+    tensor = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0] * 784}
+    return {"inputs": [tensor | changes]}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("{", "The body must be an inference request"),
+        ("[]", "The body must be an inference request"),
+        ({}, "missing required field `inputs`"),
+        (wrong(name="x"), "Inputs must be image, each once. Received: x"),
+        ({"inputs": []}, "Inputs must be image, each once. Received: none"),
+        (wrong(datatype="FP32"), "image must have datatype UINT8. Received: FP32"),
+        (wrong(shape=[1, 28]), "image must have shape [batch, 28, 28]. Received: [1, 28]"),
+        (wrong(shape=[0, 28, 28], data=[]), "image must have shape [batch, 28, 28]"),
+        (wrong(shape=[2, 28, 28]), "must have 1568 elements, as its shape [2, 28, 28] says"),
+        (wrong(data=[256] * 784), "Elements of image must fit UINT8. Received: 256 to 256"),
+        (wrong(data=["0"] * 784), "data of image must hold UINT8"),
+        (wrong(data=[True] * 784), "data of image must hold UINT8"),
+        (wrong(data=[[[0] * 28] * 27]), "a list of 27 where one of 28 belongs"),
+        (wrong(data=None), "data of image must hold UINT8"),
+        (wrong(parameters={"binary_data_size": 9}), "at most the 0 bytes that are left"),
+        ({**wrong(), "outputs": [{"name": "y"}]}, "Outputs must be among probabilities, features"),
+    ],
+)  # fmt: skip
+def test_a_wrong_request_is_400_and_says_what_is_wrong(body, message, client):
+    text = body if isinstance(body, str) else json.dumps(body)
+    status, _, answer = client("POST", "/v2/models/digits/infer", text)
+    assert status == 400
+    assert message in json.loads(answer)["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/v2/models/none", 404, "A model must be one of: digits, softmax. Received: none"),
+        ("GET", "/v2/models/digits/versions/9", 404, "must be one of: 1. Received: 9"),
+        ("GET", "/v2/models/digits/versions/x", 404, "Received: x"),
+        ("GET", "/v2/models/..%2f..%2fetc/ready", 404, "There must be such an address"),
+        ("GET", "/nowhere", 404, "There must be such an address"),
+        ("GET", "/v2/models/digits/infer", 405, "This address takes POST"),
+        ("POST", "/v2/models/digits", 405, "This address takes GET"),
+    ],
+)
+def test_an_unknown_address_says_what_is_known(method, path, status, message, client):
+    answer = client(method, path)
+    assert answer[0] == status
+    assert message in json.loads(answer[2])["error"]
+
+
+def test_bodies_are_bounded_also_once_decompressed(client):
+    status, _, body = client("POST", "/v2/models/digits/infer", b" " * 1_000_001)
+    assert status == 413
+    bomb = gzip.compress(b" " * 50_000_000)
+    status, _, body = client("POST", "/v2/models/digits/infer", bomb, {"Content-Encoding": "gzip"})
+    assert status == 413
+    assert "at most 1,000,000 bytes" in json.loads(body)["error"]
+
+
+def test_nan_is_refused_and_null_is_nan(client):
+    for value in ("NaN", "null"):
+        body = f'{{"instances": [[1, 2, 3, {value}]]}}'
+        status, _, answer = client("POST", "/v1/models/softmax:predict", body)
+        assert status == 400
+        assert "inputs must be finite. Received: nan at (0, 3)" in json.loads(answer)["error"]
+
+
+def test_requests_at_once_are_answered_as_each_alone(client, bundle, images):
+    predictor = Predictor.load(bundle)
+    answers = {}
+
+    def ask(number):
+        image = np.roll(images[number % len(images)], number, axis=0)[np.newaxis]
+        _, answer = client.post("/v2/models/digits/infer", digits(image))
+        answers[number] = (image, answer["outputs"][0]["data"])
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for image, data in answers.values():
+        alone = predictor.predict(image).probabilities[0]
+        np.testing.assert_allclose(np.array(data, np.float32), alone, atol=1e-6)
+    metrics = client("GET", "/metrics")[2].decode()
+    assert 'hornbill_predictions_total{label="0",model="digits",version="1"}' in metrics
+    assert 'hornbill_model_version{model="digits",version="1"} 1.0' in metrics
+
+
+def test_a_token_keeps_others_out(bundle):
+    client, stop = start(Settings(bundle.parent, token=TOKEN, log_requests=False))
+    try:
+        assert client.get("/v2/health/live")[0] == 200
+        assert client.get("/v2/models/digits")[0] == 401
+        status, _, _ = client(
+            "GET", "/v2/models/digits", None, {"Authorization": f"Bearer {TOKEN}"}
+        )
+        assert status == 200
+    finally:
+        stop()
+
+
+def as_version(version_folder, number):
+    """Copy a version beside itself under another number; return the copy."""
+    copy = shutil.copytree(version_folder, version_folder.parent / f".{number}")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"version": number}))
+    (copy / "SHA256SUMS").unlink()
+    write_checksums(copy)
+    return copy
+
+
+def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path):
+    shutil.copytree(row_bundle.parent, tmp_path / "softmax")
+    client, stop = start(Settings(tmp_path, poll_s=0.05, log_requests=False))
+    body = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
+    failed = []
+    is_over = threading.Event()
+
+    def keep_asking():
+        while not is_over.is_set():
+            status, answer = client.post("/v1/models/softmax:predict", body)
+            if status != 200:
+                failed.append(answer)
+
+    def states():
+        versions = client.get("/v1/models/softmax")[1]["model_version_status"]
+        return {version["version"]: version["state"] for version in versions}
+
+    def wait_for(wanted):
+        for _ in range(200):
+            if states() == wanted:
+                return
+            time.sleep(0.05)
+        raise AssertionError(states())
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        wait_for({"1": "AVAILABLE"})
+        second = as_version(tmp_path / "softmax" / "1", 2)
+        whole = (second / "model.onnx").read_bytes()
+        (second / "model.onnx").write_bytes(whole[:-1])
+        second = second.rename(second.parent / "2")
+        wait_for({"1": "AVAILABLE", "2": "END"})
+        (second / "model.onnx").write_bytes(whole)
+        wait_for({"2": "AVAILABLE"})
+        assert client.get("/v2/models/softmax")[1]["versions"] == ["2"]
+        shutil.rmtree(second)
+        wait_for({"1": "AVAILABLE"})
+    finally:
+        is_over.set()
+        asking.join()
+        stop()
+    assert not failed
