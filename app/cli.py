@@ -105,7 +105,7 @@ def train(
 
             run = train_run(run_config, output, callbacks)
     except KeyboardInterrupt as error:  # here, since typer would drop what it says
-        _fail(f"Interrupted. {error}".strip(), 130)
+        _fail(f"Interrupted. {error}".strip(), _INTERRUPTED)
     if as_json:
         _print_json({"run": str(run.folder), "metrics": run.metrics})
     elif not quiet:
@@ -440,6 +440,9 @@ def demo(output: Output = Path()) -> None:
         typer.echo(f"  {command}")
 
 
+_INTERRUPTED = 130
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: 0 done, 1 a check failed, 2 the input was wrong, 130 interrupted.
 
@@ -450,7 +453,10 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: always, with the status.
     """
     try:
-        sys.exit(app(arguments, prog_name="hornbill", standalone_mode=False))
+        status = app(arguments, prog_name="hornbill", standalone_mode=False)
+        if status == _INTERRUPTED:  # Typer says nothing
+            _fail("Interrupted.", _INTERRUPTED)
+        sys.exit(status)
     except _CLICK_ERROR as error:
         _fail(" ".join(error.format_message().split()), error.exit_code)
     except (ServingError, ValueError) as error:
@@ -466,7 +472,7 @@ def main(arguments: list[str] | None = None) -> None:
             2,
         )
     except (KeyboardInterrupt, typer.Abort):
-        _fail("Interrupted.", 130)
+        _fail("Interrupted.", _INTERRUPTED)
 
 
 def _extra_of(package: str) -> str:

@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -200,3 +204,14 @@ def test_no_command_prints_the_help_alone(run):
     _, output, error = run()
     assert "Usage: hornbill" in output
     assert error == ""
+
+
+def test_an_interrupted_command_says_so(tmp_path):
+    program = "import sys; from app.cli import main; print('begun', flush=True); main(sys.argv[1:])"
+    command = [sys.executable, "-c", program, "export", str(tmp_path / "own.keras")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        time.sleep(0.5)  # while TensorFlow is imported
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate()
+    assert (process.returncode, error.decode()) == (130, "hornbill: Interrupted.\n")

@@ -7,9 +7,11 @@ import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import numpy as np
 
 from ..cores import available_cores
 from ..errors import InputError
@@ -218,8 +220,8 @@ class Server:
         served.model.check(inference.arrays)
         outputs = await served.batcher.infer(inference.arrays)
         served.answers.count(outputs)
-        numbers = 50 * sum(array.size for array in outputs)
-        content, json_length = await self._maybe_aside(numbers, protocol.write, inference, outputs)
+        size = _written_size(outputs)
+        content, json_length = await self._maybe_aside(size, protocol.write, inference, outputs)
         if json_length is None:
             return Answer(content)
         return Answer(content, media_type=BINARY, headers={JSON_LENGTH: str(json_length)})
@@ -234,14 +236,19 @@ class Server:
         served.model.check(call.arrays)
         outputs = await served.batcher.infer(call.arrays)
         served.answers.count(outputs)
-        numbers = 50 * sum(array.size for array in outputs)
-        return Answer(await self._maybe_aside(numbers, write_answer, manifest, call, outputs))
+        size = _written_size(outputs)
+        return Answer(await self._maybe_aside(size, write_answer, manifest, call, outputs))
 
     async def _maybe_aside(self, size: int, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call in a thread what would keep the event loop for long."""
         if size < _LONG_BODY:
             return call(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+
+
+def _written_size(outputs: Sequence[np.ndarray]) -> int:
+    """Return about how many bytes outputs are in JSON."""
+    return 20 * sum(array.size for array in outputs)
 
 
 def _json_length(scope: Scope) -> int | None:

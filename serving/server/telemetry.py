@@ -84,8 +84,9 @@ class Answers:
         if self._place is None:
             return
         probabilities = outputs[self._place]
-        for index in probabilities.argmax(axis=1).tolist():
-            self._labels[index].inc()
+        counts = np.bincount(probabilities.argmax(axis=1))
+        for index in counts.nonzero()[0].tolist():
+            self._labels[index].inc(int(counts[index]))
         if self._threshold is not None:
             rejected = int((probabilities.max(axis=1) < self._threshold).sum())
             if rejected:
