@@ -106,9 +106,7 @@ def _convert_bitcast(context: Any, node: Any, _name: str, _args: Any) -> None:
         context, node, "Less", [add_step(context, node, "Reciprocal", node.input), zero]
     )
     has_sign = add_step(context, node, "Or", [below, reciprocal])
-    whole = add_step(context, node, "Cast", [has_sign], to=TensorProto.INT32)
-    lowest = add_constant(context, node, "lowest", np.array(_SIGN_BIT, np.int32))
-    replace_node(context, node, "Mul", [whole, lowest])
+    _replace_by_sign_bit(context, node, has_sign)
 
 
 def _convert_bitwise_and(context: Any, node: Any, _name: str, _args: Any) -> None:
@@ -119,7 +117,12 @@ def _convert_bitwise_and(context: Any, node: Any, _name: str, _args: Any) -> Non
     (x,) = [name for name in node.input if not context.get_node_by_output(name).is_const()]
     zero = add_constant(context, node, "zero", np.zeros((), np.int32))
     is_below = add_step(context, node, "Less", [x, zero])
-    whole = add_step(context, node, "Cast", [is_below], to=TensorProto.INT32)
+    _replace_by_sign_bit(context, node, is_below)
+
+
+def _replace_by_sign_bit(context: Any, node: Any, has_sign: str) -> None:
+    """Put the lowest whole number where `has_sign` is true, and 0 elsewhere."""
+    whole = add_step(context, node, "Cast", [has_sign], to=TensorProto.INT32)
     lowest = add_constant(context, node, "lowest", np.array(_SIGN_BIT, np.int32))
     replace_node(context, node, "Mul", [whole, lowest])
 

@@ -1,5 +1,6 @@
 """The server, over real sockets: what it answers, and what it refuses with a sentence."""
 
+import asyncio
 import gzip
 import http.client
 import json
@@ -8,6 +9,7 @@ import socket
 import threading
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import uvicorn
 from export.publish import write_checksums
 from serving import Predictor
 from serving.server import Server, Settings
+from serving.server.models import load_model
 
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 
@@ -336,3 +339,21 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
         asking.join()
         stop()
     assert not failed
+
+
+def test_a_request_that_cannot_be_run_does_not_spoil_its_batch(row_bundle):
+    model = load_model(row_bundle)
+    rows = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, np.nan], [6.7, 3.0, 5.2, 2.3]]
+    requests = [{"inputs": np.array([row], np.float32)} for row in rows]
+
+    async def ask(executor, batches):
+        batcher = model.batcher(executor, 1, 1000.0, batches.append)
+        return await asyncio.gather(*map(batcher.infer, requests), return_exceptions=True)
+
+    batches = []
+    with ThreadPoolExecutor(1) as executor:
+        first, error, last = asyncio.run(ask(executor, batches))
+    assert batches == [3]
+    assert "inputs must be finite. Received: nan at (0, 3)" in str(error)
+    for outputs, request in ((first, requests[0]), (last, requests[2])):
+        np.testing.assert_array_equal(outputs[0], model.run(request)[0])

@@ -217,9 +217,7 @@ class Server:
         protocol = served.model.protocol
         length = _json_length(scope)
         inference = await self._maybe_aside(len(body), protocol.read, body, length)
-        served.model.check(inference.arrays)
-        outputs = await served.batcher.infer(inference.arrays)
-        served.answers.count(outputs)
+        outputs = await served.infer(inference.arrays)
         size = _written_size(outputs)
         content, json_length = await self._maybe_aside(size, protocol.write, inference, outputs)
         if json_length is None:
@@ -233,9 +231,7 @@ class Server:
         body = await read_body(scope, receive, self._max_body)
         manifest = served.model.manifest
         call = await self._maybe_aside(len(body), read_call, manifest, body)
-        served.model.check(call.arrays)
-        outputs = await served.batcher.infer(call.arrays)
-        served.answers.count(outputs)
+        outputs = await served.infer(call.arrays)
         size = _written_size(outputs)
         return Answer(await self._maybe_aside(size, write_answer, manifest, call, outputs))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from ..agreement import Inputs, count_samples, take_samples
-from ..checking import check_finite
 from ..errors import ManifestError
 from ..manifest import Manifest
 from ..predictor import Predictor
@@ -35,13 +34,6 @@ class Model:
     predictor: Predictor
     protocol: OpenInference
     cost: Cost
-
-    def check(self, arrays: Arrays) -> None:
-        """Raise `InputError` unless every number is finite, or missing where it may be."""
-        gaps = [self.manifest.columns.index(name) for name in self.manifest.gaps]
-        for name, array in arrays.items():
-            if array.dtype.kind == "f":
-                check_finite(name, array, gaps)
 
     def run(self, arrays: Arrays) -> list[np.ndarray]:
         """Return every output, in the manifest's order."""

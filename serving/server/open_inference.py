@@ -16,6 +16,7 @@ from .errors import RequestError
 from .json_tokens import decode_json
 from .tensors import (
     BYTES,
+    check_batch_sizes,
     check_datatype,
     check_shape,
     classify,
@@ -154,9 +155,7 @@ class OpenInference:
             raise RequestError(
                 f"The body must end with its last tensor. Received: {len(tail) - place} bytes more."
             )
-        counts = {len(array) for array in arrays.values()}
-        if len(counts) > 1:
-            raise RequestError(f"Inputs must have one batch size. Received: {sorted(counts)}.")
+        check_batch_sizes(arrays)
         return arrays
 
     def _wrong_names(self, names: Sequence[str]) -> RequestError:

@@ -7,9 +7,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..bundle import version_numbers
 from ..errors import ServingError
-from .batching import Batcher
+from .batching import Arrays, Batcher
 from .errors import RequestError
 from .models import Model, load_model
 from .telemetry import Answers
@@ -26,6 +28,12 @@ class Served:
     model: Model
     batcher: Batcher
     answers: Answers
+
+    async def infer(self, arrays: Arrays) -> list[np.ndarray]:
+        """Return the outputs for one request, counted; arguments and errors as of `Batcher`."""
+        outputs = await self.batcher.infer(arrays)
+        self.answers.count(outputs)
+        return outputs
 
 
 @dataclass(frozen=True)

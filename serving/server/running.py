@@ -27,7 +27,7 @@ def run_server(settings: Settings, host: str, port: int, workers: int = 1) -> No
         port: to listen on.
         workers: processes. Each has its own models, and its own metrics.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    _log_to_stderr()
     options: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -45,6 +45,10 @@ def run_server(settings: Settings, host: str, port: int, workers: int = 1) -> No
 
 def make_server() -> Server:
     """Return a server with the settings that `run_server` left in the environment."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    _log_to_stderr()
     settings = json.loads(os.environ[_VARIABLE])
     return Server(Settings(**{**settings, "folder": Path(settings["folder"])}))
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")

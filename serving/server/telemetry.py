@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -96,8 +95,8 @@ class Answers:
 class AccessLog:
     """Writes a line of JSON for each request; lines are kept back until `flush`."""
 
-    def __init__(self, stream: BinaryIO | None = None) -> None:
-        self._stream = sys.stdout.buffer if stream is None else stream
+    def __init__(self) -> None:
+        self._stream = sys.stdout.buffer
         self._lines: list[bytes] = []
 
     def write(self, entry: dict[str, object]) -> None:

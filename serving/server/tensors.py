@@ -7,7 +7,7 @@ import math
 import re
 import struct
 from array import array as typed_array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -51,12 +51,15 @@ def check_datatype(name: str, datatype: str, wanted: str) -> None:
         raise RequestError(f"{name} must have datatype {wanted}. Received: {datatype:.40}.")
 
 
-def check_shape(name: str, shape: Sequence[int], wanted: Sequence[int | str]) -> int:
-    """Return the number of elements of a shape that fits `wanted`; -1 and names fit any size.
+def check_batch_sizes(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise `RequestError` unless all inputs have the same number of samples."""
+    counts = {len(array) for array in arrays.values()}
+    if len(counts) > 1:
+        raise RequestError(f"Inputs must have one batch size. Received: {sorted(counts)}.")
 
-    Raises:
-        RequestError: it does not fit.
-    """
+
+def check_shape(name: str, shape: Sequence[int], wanted: Sequence[int | str]) -> None:
+    """Raise `RequestError` unless a shape fits `wanted`, where names fit any size above 0."""
     fits = len(shape) == len(wanted) and all(
         given == size or (isinstance(size, str) and given > 0)
         for given, size in zip(shape, wanted, strict=True)
@@ -64,7 +67,6 @@ def check_shape(name: str, shape: Sequence[int], wanted: Sequence[int | str]) ->
     if not fits:
         spoken = ", ".join(map(str, wanted))
         raise RequestError(f"{name} must have shape [{spoken}]. Received: {list(shape)!r:.80}.")
-    return math.prod(shape)
 
 
 def from_json(name: str, datatype: str, shape: Sequence[int], data: bytes) -> np.ndarray:

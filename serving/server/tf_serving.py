@@ -13,7 +13,7 @@ import numpy as np
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
 from .json_tokens import decode_json
-from .tensors import from_nested
+from .tensors import check_batch_sizes, from_nested
 
 _SIGNATURE = "serving_default"
 _DTYPES = {
@@ -80,9 +80,7 @@ def read_call(manifest: Manifest, body: bytes) -> Call:
     arrays = {
         spec.name: from_nested(spec.name, spec, columns[spec.name]) for spec in manifest.inputs
     }
-    counts = {len(array) for array in arrays.values()}
-    if len(counts) > 1:
-        raise RequestError(f"Inputs must have one batch size. Received: {sorted(counts)}.")
+    check_batch_sizes(arrays)
     return Call(arrays, bool(request.instances))
 
 
