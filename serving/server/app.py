@@ -15,6 +15,7 @@ import numpy as np
 
 from ..cores import available_cores
 from ..errors import InputError
+from ..inputs import read_model_image
 from .batching import Batcher
 from .documents import Documents
 from .errors import RequestError
@@ -30,6 +31,7 @@ from .http import (
     read_body,
     send_answer,
 )
+from .image_requests import require_images, write_image_answer
 from .models import Model
 from .open_inference import JSON_LENGTH
 from .repository import Repository, Served
@@ -40,6 +42,7 @@ from .tf_serving import read_call, write_answer
 _LOG = logging.getLogger("hornbill.server")
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 _PREDICT = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?:predict")
+_IMAGE = re.compile(r"/images/([^/]+)(?:/versions/([^/]+))?")
 # Read and written in a thread where it takes long enough for other requests to notice.
 _LONG_BODY = 200_000
 _FLUSH_S = 0.5
@@ -186,6 +189,7 @@ class Server:
         for name, pattern, call in (
             ("infer", _INFER, self._infer),
             ("predict", _PREDICT, self._predict),
+            ("image", _IMAGE, self._image),
         ):
             match = pattern.fullmatch(path)
             if match is not None:
@@ -235,11 +239,27 @@ class Server:
         size = _written_size(outputs)
         return Answer(await self._maybe_aside(size, write_answer, manifest, call, outputs))
 
+    async def _image(
+        self, scope: Scope, receive: Receive, name: str, version: str | None
+    ) -> Answer:
+        served = self._find(name, version)
+        manifest = served.model.manifest
+        require_images(manifest)
+        body = await read_body(scope, receive, self._max_body)
+        start = time.perf_counter()
+        image = await self._aside(read_model_image, body, manifest)
+        arrays = await served.infer({manifest.inputs[0].name: image[np.newaxis]})
+        milliseconds = 1000 * (time.perf_counter() - start)
+        return write_image_answer(served.model.prediction(arrays), image, milliseconds)
+
+    async def _aside(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+
     async def _maybe_aside(self, size: int, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call in a thread what would keep the event loop for long."""
         if size < _LONG_BODY:
             return call(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+        return await self._aside(call, *arguments)
 
 
 def _written_size(outputs: Sequence[np.ndarray]) -> int:

@@ -10,6 +10,7 @@ from ..manifest import Manifest
 from ..triton import describe_config
 from .errors import RequestError
 from .http import Answer, json_answer
+from .image_requests import list_models
 from .open_inference import EXTENSIONS, describe_model
 from .openapi import describe_api, render_docs
 from .repository import Failure, Repository, Served
@@ -33,6 +34,7 @@ class Documents:
             "/": _docs,
             "/docs": _docs,
             "/openapi.json": lambda: json_answer(describe_api()),
+            "/models": lambda: list_models(repository),
             "/metrics": self._show_metrics,
             "/v2": _server,
             "/v2/": _server,

@@ -58,8 +58,13 @@ class Metrics:
         )  # fmt: skip
         self.baseline = Gauge(
             "hornbill_baseline_share",
-            "Share of the samples of each class when the bundle was made; `rejected` for the rest.",
+            "Share of the samples answered with a class, when the bundle was made.",
             ["model", "version", "label"], registry=self.registry,
+        )  # fmt: skip
+        self.baseline_rejected = Gauge(
+            "hornbill_baseline_rejected_share",
+            "Share of the samples whose class was not sure enough, when the bundle was made.",
+            ["model", "version"], registry=self.registry,
         )  # fmt: skip
 
 
@@ -75,8 +80,10 @@ class Answers:
         self._rejected = metrics.rejected.labels(*names)
         self._threshold = manifest.reject.threshold if manifest.reject else None
         if manifest.reject is not None:
-            share = 1 - manifest.reject.coverage
-            metrics.baseline.labels(*names, "rejected").set(share)
+            metrics.baseline_rejected.labels(*names).set(1 - manifest.reject.coverage)
+        if manifest.baseline is not None:
+            for label, share in zip(manifest.labels, manifest.baseline.shares, strict=True):
+                metrics.baseline.labels(*names, label).set(share)
 
     def count(self, outputs: Sequence[np.ndarray]) -> None:
         """Count the samples of one answer."""
