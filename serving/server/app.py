@@ -16,7 +16,6 @@ import numpy as np
 from ..cores import available_cores
 from ..errors import InputError
 from ..inputs import read_model_image
-from .batching import Batcher
 from .documents import Documents
 from .errors import RequestError
 from .http import (
@@ -74,11 +73,9 @@ class Server:
         self._requests: dict[tuple[str, int], Any] = {}
 
     def _serve(self, model: Model) -> Served:
-        rows = self._metrics.rows.labels(model.manifest.name)
-        batcher: Batcher = model.batcher(
-            self._executor, self._threads, self._settings.max_delay_ms, rows.observe
-        )
-        return Served(model, batcher, Answers(self._metrics, model.manifest))
+        answers = Answers(self._metrics, model.manifest)
+        delay = self._settings.max_delay_ms
+        return Served(model, model.batcher(answers.count, self._executor, self._threads, delay))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's request, or the server's start and end."""
@@ -102,7 +99,7 @@ class Server:
     async def _watch(self) -> None:
         while True:
             await self._repository.refresh(self._executor)
-            self._documents.note_versions()
+            self._note_present()
             self._repository.is_ready = True
             await asyncio.sleep(self._settings.poll_s)
 
@@ -110,6 +107,17 @@ class Server:
         while True:
             await asyncio.sleep(_FLUSH_S)
             self._log.flush()
+            self._note_present()
+
+    def _note_present(self) -> None:
+        models, failures = self._repository.models, self._repository.failures()
+        waiting = {
+            name: sum(served.batcher.waiting for served in versions.values())
+            for name, versions in models.items()
+        }
+        failed = {(name, number): False for name in failures for number in failures[name]}
+        answering = {(name, number): True for name in models for number in models[name]}
+        self._metrics.note(self._under_way, waiting, failed | answering)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = time.perf_counter()
@@ -221,7 +229,7 @@ class Server:
         protocol = served.model.protocol
         length = _json_length(scope)
         inference = await self._maybe_aside(len(body), protocol.read, body, length)
-        outputs = await served.infer(inference.arrays)
+        outputs = await served.batcher.infer(inference.arrays)
         size = _written_size(outputs)
         content, json_length = await self._maybe_aside(size, protocol.write, inference, outputs)
         if json_length is None:
@@ -235,7 +243,7 @@ class Server:
         body = await read_body(scope, receive, self._max_body)
         manifest = served.model.manifest
         call = await self._maybe_aside(len(body), read_call, manifest, body)
-        outputs = await served.infer(call.arrays)
+        outputs = await served.batcher.infer(call.arrays)
         size = _written_size(outputs)
         return Answer(await self._maybe_aside(size, write_answer, manifest, call, outputs))
 
@@ -248,7 +256,7 @@ class Server:
         body = await read_body(scope, receive, self._max_body)
         start = time.perf_counter()
         image = await self._aside(read_model_image, body, manifest)
-        arrays = await served.infer({manifest.inputs[0].name: image[np.newaxis]})
+        arrays = await served.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_answer(served.model.prediction(arrays), image, milliseconds)
 

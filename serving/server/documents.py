@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from ..manifest import Manifest
 from ..triton import describe_config
@@ -60,16 +60,6 @@ class Documents:
             return lambda: self._tf_status(name, version)
         return None
 
-    def note_versions(self) -> None:
-        """Bring the metric of versions up to date."""
-        self._metrics.versions.clear()
-        for name, versions in self._repository.models.items():
-            for number in versions:
-                self._metrics.versions.labels(name, str(number)).set(1)
-        for name, failed in self._repository.failures().items():
-            for number in failed:
-                self._metrics.versions.labels(name, str(number)).set(0)
-
     def _manifest(self, name: str, version: str | None) -> Manifest:
         return self._repository.find(name, version).model.manifest
 
@@ -108,11 +98,7 @@ class Documents:
         return json_answer({"name": name, "ready": bool(served), "model_version_status": versions})
 
     def _show_metrics(self) -> Answer:
-        self._metrics.waiting.clear()
-        for name, versions in self._repository.models.items():
-            waiting = sum(served.batcher.waiting for served in versions.values())
-            self._metrics.waiting.labels(name).set(waiting)
-        return Answer(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Answer(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _docs() -> Answer:

@@ -46,11 +46,21 @@ class Model:
         return Prediction([spec.name for spec in self.manifest.outputs], arrays, self.manifest)
 
     def batcher(
-        self, executor: Executor, threads: int, max_delay_ms: float, observe: Callable[[int], None]
+        self,
+        count: Callable[[list[np.ndarray]], None],
+        executor: Executor,
+        threads: int,
+        max_delay_ms: float,
     ) -> Batcher:
-        """Return a queue for this model."""
+        """Return a queue for this model, whose outputs are counted batch by batch."""
+
+        def run(arrays: Arrays) -> list[np.ndarray]:
+            outputs = self.run(arrays)
+            count(outputs)
+            return outputs
+
         most = self.cost.most_rows(max_delay_ms)
-        return Batcher(self.run, self.cost, executor, most, threads, observe)
+        return Batcher(run, self.cost, executor, most, threads)
 
 
 def load_model(folder: Path) -> Model:

@@ -7,14 +7,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..bundle import version_numbers
 from ..errors import ServingError
-from .batching import Arrays, Batcher
+from .batching import Batcher
 from .errors import RequestError
 from .models import Model, load_model
-from .telemetry import Answers
 
 _LOG = logging.getLogger("hornbill.server")
 # What a version's folder looks like: path, size and time of each file.
@@ -23,17 +20,10 @@ _Look = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A version that answers, its queue, and what counts its answers."""
+    """A version that answers, and its queue."""
 
     model: Model
     batcher: Batcher
-    answers: Answers
-
-    async def infer(self, arrays: Arrays) -> list[np.ndarray]:
-        """Return the outputs for one request, counted; arguments and errors as of `Batcher`."""
-        outputs = await self.batcher.infer(arrays)
-        self.answers.count(outputs)
-        return outputs
 
 
 @dataclass(frozen=True)
@@ -112,6 +102,8 @@ class Repository:
         """
         while await self._refresh(executor):
             pass  # where the latest version failed, the one before it is next
+        # Not before: what was served answers until there is what follows it.
+        self._publish()
 
     async def _refresh(self, executor: Executor) -> bool:
         """Do so once; return whether anything was loaded."""
@@ -132,7 +124,6 @@ class Repository:
                 del self._entries[name][number]
             if not self._entries[name]:
                 del self._entries[name]
-        self._publish()
         return has_loaded
 
     def _serve(self, name: str, number: int, state: Model | Failure) -> Served | Failure:
