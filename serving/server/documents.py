@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from ..manifest import Manifest
 from ..triton import describe_config
+from ..version import VERSION
 from .errors import RequestError
 from .http import Answer, json_answer
 from .image_requests import list_models
@@ -21,7 +22,6 @@ Document = Callable[[], Answer]
 _HTML = "text/html; charset=utf-8"
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|config|stats))?")
 _TF_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(/metadata)?")
-VERSION = "0.1.0"
 
 
 class Documents:
