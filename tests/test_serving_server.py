@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
+from granian.constants import Interfaces
+from granian.server.embed import Server as Granian
 from PIL import Image
 
 from export.publish import write_checksums
@@ -71,19 +72,30 @@ def free_port():
 
 def start(settings):
     """Run a server in a thread; its client and what ends it."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(Server(settings), log_level="error", access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    port = free_port()
+    ended = threading.Event()
+
+    async def serve():
+        server = Granian(
+            Server(settings),
+            port=port,
+            interface=Interfaces.ASGI,
+            websockets=False,
+            log_enabled=False,
+        )
+        serving = asyncio.create_task(server.serve())
+        await asyncio.get_running_loop().run_in_executor(None, ended.wait)
+        server.stop()
+        await serving
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    client = Client(listener.getsockname()[1])
+    client = Client(port)
     wait_until_ready(client)
 
     def stop():
-        server.should_exit = True
+        ended.set()
         thread.join()
-        listener.close()
 
     return client, stop
 

@@ -23,7 +23,6 @@ from .errors import RequestError
 from .http import (
     BINARY,
     Answer,
-    Gone,
     Headers,
     Receive,
     Scope,
@@ -47,6 +46,7 @@ _IMAGE = re.compile(r"/images/([^/]+)(?:/versions/([^/]+))?")
 # Read and written in a thread where it takes long enough for other requests to notice.
 _LONG_BODY = 200_000
 _FLUSH_S = 0.5
+_LOADING_S = 20.0
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
 _JSON_LENGTH = JSON_LENGTH.encode()
 _MOST_ROUTES = 1024  # kept: whoever asks can invent versions
@@ -57,7 +57,7 @@ class Server:
     """Serves the bundles of a folder.
 
     Example:
-        >>> uvicorn.run(Server(Settings(Path("dist"))))
+        >>> server = Server(Settings(Path("dist")))  # for `granian --interface asgi module:server`
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -70,6 +70,7 @@ class Server:
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
         self._repository = Repository(settings.folder, settings.versions, self._serve)
         self._documents = Documents(self._repository, self._metrics)
+        self._is_loaded = asyncio.Event()
         self._under_way = 0
         self._numbers = itertools.count()
         self._max_body = int(settings.max_body_mb * 1e6)
@@ -106,6 +107,7 @@ class Server:
             await self._repository.refresh(self._executor)
             self._note_present()
             self._repository.is_ready = True
+            self._is_loaded.set()
             await asyncio.sleep(self._settings.poll_s)
 
     async def _flush(self) -> None:
@@ -137,8 +139,6 @@ class Server:
                 answer = await handle(headers, receive)
             except ServingError as error:
                 answer = _refusal(error)
-            except Gone:
-                return
             except Exception:
                 _LOG.exception("%s %s", method, path)
                 answer = error_answer("The server failed. Its log says where.", 500, {})
@@ -213,15 +213,22 @@ class Server:
             return "document", partial(_refuse_method, "GET", method)
         return "document", partial(_show, document)
 
-    def _find(self, name: str, version: str | None) -> Served:
-        if not self._repository.is_ready:
-            raise RequestError("Models are still being loaded.", 503, {"retry-after": "1"})
+    async def _find(self, name: str, version: str | None) -> Served:
+        # Beside a process that answers already, another is started: what it is handed waits.
+        if not self._is_loaded.is_set():
+            try:
+                async with asyncio.timeout(_LOADING_S):
+                    await self._is_loaded.wait()
+            except TimeoutError:
+                raise RequestError(
+                    "Models are still being loaded.", 503, {"retry-after": "5"}
+                ) from None
         return self._repository.find(name, version)
 
     async def _infer(
         self, name: str, version: str | None, headers: Headers, receive: Receive
     ) -> Answer:
-        served = self._find(name, version)
+        served = await self._find(name, version)
         body = await read_body(headers, receive, self._max_body)
         protocol = served.model.protocol
         length = _json_length(headers)
@@ -241,7 +248,7 @@ class Server:
     async def _predict(
         self, name: str, version: str | None, headers: Headers, receive: Receive
     ) -> Answer:
-        served = self._find(name, version)
+        served = await self._find(name, version)
         body = await read_body(headers, receive, self._max_body)
         manifest = served.model.manifest
         if len(body) < _LONG_BODY:
@@ -256,7 +263,7 @@ class Server:
     async def _image(
         self, name: str, version: str | None, headers: Headers, receive: Receive
     ) -> Answer:
-        served = self._find(name, version)
+        served = await self._find(name, version)
         manifest = served.model.manifest
         require_images(manifest)
         body = await read_body(headers, receive, self._max_body)

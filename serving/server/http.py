@@ -18,16 +18,12 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
-# For the rest of a body whose first part is there.
-_BODY_S = 20.0
+# For a body to come.
+BODY_S = 20.0
 # By zlib: what its windows are called.
 _WINDOWS = {"gzip": 31, "deflate": 15}
 _WORTH_COMPRESSING = 1400  # bytes: less is one packet anyway
 _ENCODER = msgspec.json.Encoder()
-
-
-class Gone(Exception):  # noqa: N818  # no error: nobody is there to be answered
-    """The client has left."""
 
 
 class Answer(NamedTuple):
@@ -53,47 +49,37 @@ async def read_body(headers: Headers, receive: Receive, most: int) -> bytes:
     """Return the body of a request, decompressed.
 
     Raises:
-        RequestError: it is too long, too slow, or not compressed as it says.
-        Gone: the client has left before its end.
+        RequestError: it is too long, too slow, cut off, or not compressed as it says.
     """
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > most:
         raise _too_long(most)
-    message = await receive()
-    body = _part(message)
-    if message.get("more_body"):
-        body = await _read_rest(body, receive, most)
-    if len(body) > most:
-        raise _too_long(most)
+    try:
+        async with asyncio.timeout(BODY_S):
+            body = await _receive_body(receive, most)
+    except TimeoutError:
+        raise RequestError(
+            f"A body must come within {BODY_S:g} s. Received: not all of it.", 408
+        ) from None
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding == b"identity":
         return body
     return _decompress(body, encoding.decode("latin-1").strip().lower(), most)
 
 
-def _part(message: Message) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise Gone
-    part: bytes = message.get("body", b"")
-    return part
-
-
-async def _read_rest(first: bytes, receive: Receive, most: int) -> bytes:
-    parts, length = [first], len(first)
-    try:
-        async with asyncio.timeout(_BODY_S):
-            while True:
-                message = await receive()
-                parts.append(_part(message))
-                length += len(parts[-1])
-                if length > most:
-                    raise _too_long(most)
-                if not message.get("more_body"):
-                    return b"".join(parts)
-    except TimeoutError:
-        raise RequestError(
-            f"A body must come within {_BODY_S:.0f} s. Received: {length} bytes of it.", 408
-        ) from None
+async def _receive_body(receive: Receive, most: int) -> bytes:
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":  # or chunks that are none
+            raise RequestError("A body must come to its end. Received: a part of it.")
+        parts.append(message.get("body", b""))
+        length += len(parts[-1])
+        if length > most:
+            raise _too_long(most)
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
 def _too_long(most: int) -> RequestError:
