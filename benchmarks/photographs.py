@@ -21,7 +21,7 @@ from benchmarks.results import write_results
 from serving import Prediction, Predictor
 from serving.images import read_image
 
-COUNT = 1000
+COUNT = 300
 SHAPE = (28, 28)
 _KINDS = ("page", "chalk", "ruled", "table")
 

@@ -5,6 +5,8 @@ parts the largest is the digit, with what lies close. Otsu, "A Threshold Selecti
 Gray-Level Histograms" (1979), parts ink from paper.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
@@ -12,16 +14,19 @@ from .images import fit_and_pad, resize_grey
 
 # Up to here an image was cut out for a model already: it is left as it is.
 _SMALL_SIDE = 64
-_SIDE, _COARSE_SIDE = 384, 96
+_SIDE, _COARSE_SIDE = 384, 64
 # Of the coarse side: wider than two strokes of a marker, narrower than most shadows.
-_MEDIAN_SIZE = 31
+_MEDIAN_SIZE = 21
 _LEAST_CONTRAST = 0.08
 # Ink lighter than this share of the digit's belongs to ruled lines and to the page behind.
 _FAINT = 0.45
 # A part of the digit has this share of its ink, or more, and lies within this share of its size.
 _PART, _CLOSE = 0.02, 0.3
-# Of the digit's longer side: strokes of a fine pen are thickened to this.
-_LEAST_STROKE = 0.09
+# Of the ink of a digit that fills the frame, in the middle quarter of it.
+_FILLED = 0.15
+# Of the digit's longer side: what is wider than a stroke is a shadow, and strokes of a fine pen are
+# thickened.
+_MOST_STROKE, _LEAST_STROKE = 0.25, 0.09
 # As MNIST has it: the digit's longer side is 20 of 28.
 _FILL = 20 / 28
 
@@ -39,14 +44,46 @@ def find_digit(grey: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """
     if max(grey.shape) <= _SMALL_SIDE:
         return fit_and_pad(grey, shape)
-    ink = _ink(_shrink(grey, _SIDE))
+    shrunk = _shrink(grey, _SIDE)
+    best = _best(_contrast(shrunk, _paper(shrunk)))
+    if best is None or not _fills(best, shrunk.shape):
+        best = _best(_contrast(shrunk, _paper_around(shrunk)))
+    if best is None:
+        return fit_and_pad(grey, shape)
+    return _centred(_thicken(best.level, best.mask), shape)
+
+
+class _Digit(NamedTuple):
+    """What may be the digit, in its box: ink of 0 to 1, where it is, and how much speaks for it."""
+
+    level: np.ndarray
+    mask: np.ndarray
+    score: float
+
+
+def _best(contrast: np.ndarray) -> _Digit | None:
+    """Find the digit in dark ink, or in chalk: where there is more that looks like one."""
+    found = [digit for digit in map(_find, (contrast, -contrast)) if digit is not None]
+    return max(found, key=lambda digit: digit.score, default=None)
+
+
+def _fills(digit: _Digit, shape: tuple[int, ...]) -> bool:
+    """Tell whether a digit was cut out closely: paper is then not what lies around its pixels."""
+    coarse = _shrink(np.uint8(255) * digit.mask, _COARSE_SIDE) > 127  # a shadow's edge is ragged
+    is_thin = coarse.any() and _stroke_width(coarse) <= _MOST_STROKE * max(coarse.shape)
+    lengths = zip(digit.mask.shape, shape, strict=True)
+    return bool(is_thin) and all(length > 0.95 * side for length, side in lengths)
+
+
+def _find(ink: np.ndarray) -> _Digit | None:
     strength = _strength(ink)
     if strength < _LEAST_CONTRAST:
-        return fit_and_pad(grey, shape)
-    digit = _digit(ink > _FAINT * strength)
-    level = np.where(_widen(digit, 3), (ink / strength).clip(0, 1), 0)
-    top, left, bottom, right = _box(digit)
-    return _centred(_thicken(level[top:bottom, left:right], digit), shape)
+        return None
+    mask, score = _largest(ink, _FAINT * strength)
+    level = np.where(_widen(mask, 3), (ink / strength).clip(0, 1), 0)
+    top, left, bottom, right = _box(mask)
+    box = slice(top, bottom), slice(left, right)
+    return _Digit(level[box], mask[box], score)
 
 
 def _shrink(grey: np.ndarray, side: int) -> np.ndarray:
@@ -57,49 +94,71 @@ def _shrink(grey: np.ndarray, side: int) -> np.ndarray:
     return resize_grey(grey, (height, width))
 
 
-def _ink(grey: np.ndarray) -> np.ndarray:
-    """Return how much each pixel differs from the paper around it, as a share, in one direction."""
-    coarse = Image.fromarray(_shrink(grey, _COARSE_SIDE))
-    size = min(_MEDIAN_SIZE, (min(coarse.size) - 1) // 2 * 2 + 1)
-    smooth = coarse.filter(ImageFilter.MedianFilter(size)).filter(ImageFilter.GaussianBlur(2))
-    paper = resize_grey(np.asarray(smooth), grey.shape).astype(np.float32)
+def _contrast(grey: np.ndarray, paper: np.ndarray) -> np.ndarray:
+    """Return how much darker each pixel is than the paper, as a share; below 0 lighter."""
     darker: np.ndarray = paper - grey
-    # Noise lies on both sides of the paper, ink far out on one.
-    is_dark = (darker**3).sum() >= 0
-    ink: np.ndarray = np.where(
-        is_dark, darker / np.maximum(paper, 32), -darker / np.maximum(255 - paper, 32)
-    )
-    return ink
+    contrast: np.ndarray = darker / np.maximum(np.where(darker > 0, paper, 255 - paper), 32)
+    return contrast
 
 
-def _strength(ink: np.ndarray) -> float:
-    """Return the typical contrast of ink: the median of what Otsu's threshold parts off."""
-    counts, edges = np.histogram(ink.clip(0, 1), 128, (0, 1))
+def _paper_around(grey: np.ndarray) -> np.ndarray:
+    """Return the paper's grey around each pixel, float32 of that shape: light may be uneven."""
+    coarse = _shrink(grey, _COARSE_SIDE)
+    margin = min(_MEDIAN_SIZE // 2, min(coarse.shape) - 1)
+    # Mirrored at the frame: repeated, a table at the edge would pass for the paper beside it.
+    framed = Image.fromarray(np.pad(coarse, margin, mode="reflect"))
+    smooth = framed.filter(ImageFilter.MedianFilter(2 * margin + 1))
+    smooth = smooth.filter(ImageFilter.GaussianBlur(2))
+    inner = np.asarray(smooth)[margin : margin + len(coarse), margin : margin + coarse.shape[1]]
+    return resize_grey(np.ascontiguousarray(inner), grey.shape).astype(np.float32)
+
+
+def _paper(grey: np.ndarray) -> np.ndarray:
+    """Return the grey that most of a scan has, at each pixel: its ink may fill the frame."""
+    is_dark = grey <= 255 * _otsu(grey / np.float32(255))
+    most = grey[is_dark] if is_dark.mean() > 0.5 else grey[~is_dark]
+    return np.full(grey.shape, np.median(most), np.float32)
+
+
+def _otsu(values: np.ndarray) -> float:
+    """Return the threshold that parts values of 0 to 1 best."""
+    counts, edges = np.histogram(values, 128, (0, 1))
     levels = (edges[:-1] + edges[1:]) / 2
     below, sums = counts.cumsum(), (counts * levels).cumsum()
     above = below[-1] - below
     with np.errstate(invalid="ignore", divide="ignore"):
         apart = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    if np.isnan(apart).all():
-        return 0.0
-    dark = ink[ink > levels[np.nanargmax(apart)]]
+    return float(levels[np.nan_to_num(apart).argmax()])
+
+
+def _strength(ink: np.ndarray) -> float:
+    """Return the typical contrast of ink: the median of what is parted off; 0 without ink."""
+    dark = ink[ink > _otsu(ink.clip(0, 1))]
     return float(np.median(dark)) if len(dark) else 0.0
 
 
-def _digit(mask: np.ndarray) -> np.ndarray:
-    """Return the mask of the digit alone: the largest connected part, and others close to it."""
-    labels = _connected(mask)
-    count = labels.max()
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    boxes = np.array([_box(labels == label) for label in range(1, count + 1)])
-    # What is cut by the frame is rather the page's edge or a line.
+def _largest(ink: np.ndarray, least: float) -> tuple[np.ndarray, float]:
+    """Return where the connected part with the most ink is, and others close to it; its score."""
+    mask = ink > least
+    labels, boxes = _connected(mask)
+    # Cubed, since a shadow is wide and faint.
+    cubed = ink**3
+    amounts = np.bincount(labels.ravel(), weights=cubed.ravel())[1:]
+    # What is cut by the frame is rather the page's edge or a line; but a digit that was cut out
+    # closely touches it all around, and fills the middle.
     cuts = (boxes[:, :2] == 0).sum(axis=1) + (boxes[:, 2:] == mask.shape).sum(axis=1)
-    first = int((areas * 0.2**cuts).argmax())
+    middle = tuple(slice(side // 4, side - side // 4) for side in mask.shape)
+    inner = np.bincount(labels[middle].ravel(), cubed[middle].ravel(), len(amounts) + 1)[1:]
+    cuts[(cuts > 2) & (inner > _FILLED * amounts)] = 0
+    scores = amounts * 0.2**cuts
+    first = int(scores.argmax())
     gaps = np.maximum(boxes[:, :2] - boxes[first, 2:], boxes[first, :2] - boxes[:, 2:])
     reach = _CLOSE * (boxes[first, 2:] - boxes[first, :2]).max()
-    belongs = (areas >= _PART * areas[first]) & (gaps.max(axis=1) <= reach) & (cuts <= cuts[first])
+    belongs = (
+        (amounts >= _PART * amounts[first]) & (gaps.max(axis=1) <= reach) & (cuts <= cuts[first])
+    )
     kept: np.ndarray = np.concatenate([[False], belongs])[labels]
-    return kept
+    return kept, float(scores[first])
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
@@ -108,10 +167,13 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
 
 
-def _connected(mask: np.ndarray) -> np.ndarray:
+def _connected(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Number the connected parts of a mask, from 1; pixels touch by sides and by corners.
 
     By runs: those that overlap in neighbouring rows are one part.
+
+    Returns:
+        The number of each pixel, 0 where none is set; and the boxes, `(parts, 4)`, as of `_box`.
     """
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(edges == 1)
@@ -135,10 +197,15 @@ def _connected(mask: np.ndarray) -> np.ndarray:
                 parents[root(other)] = root(run)
                 other += 1
     roots = np.array([root(run) for run in range(len(rows))])
-    numbers = np.unique(roots, return_inverse=True)[1] + 1
+    names, numbers = np.unique(roots, return_inverse=True)
     labels = np.zeros(mask.shape, np.int32)
-    labels[mask] = np.repeat(numbers, ends - starts)
-    return labels
+    labels[mask] = np.repeat(numbers + 1, ends - starts)
+    boxes = np.tile([*mask.shape, 0, 0], (len(names), 1))
+    for side, values in enumerate((rows, starts)):
+        np.minimum.at(boxes[:, side], numbers, values)
+    for side, values in enumerate((rows + 1, ends), 2):
+        np.maximum.at(boxes[:, side], numbers, values)
+    return labels, boxes
 
 
 def _widen(mask: np.ndarray, size: int) -> np.ndarray:
@@ -148,11 +215,16 @@ def _widen(mask: np.ndarray, size: int) -> np.ndarray:
     )
 
 
+def _stroke_width(mask: np.ndarray) -> float:
+    """Return the width in pixels: twice the area by the length of the outline."""
+    framed = np.pad(mask, 1)
+    sides = sum(np.count_nonzero(np.diff(framed, axis=axis)) for axis in (0, 1))
+    return 2 * np.count_nonzero(mask) / sides
+
+
 def _thicken(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Widen thin strokes to the least width that survives shrinking to a few pixels."""
-    sides = sum(np.count_nonzero(np.diff(mask, axis=axis)) for axis in (0, 1))
-    width = 2 * np.count_nonzero(mask) / sides
-    wanted = round(_LEAST_STROKE * max(level.shape) - width)
+    wanted = round(_LEAST_STROKE * max(level.shape) - _stroke_width(mask))
     grey = Image.fromarray(np.rint(255 * level).astype(np.uint8))
     if wanted < 2:
         return np.asarray(grey)
