@@ -2,10 +2,8 @@
 
 import asyncio
 import gzip
-import http.client
 import json
 import shutil
-import socket
 import threading
 import time
 import zlib
@@ -13,63 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import uvicorn
+from live import start
 
 from export.publish import write_checksums
 from serving import Predictor
-from serving.server import Server, Settings
+from serving.server import Settings
 from serving.server.models import load_model
 
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
-
-
-class Client:
-    """Requests to one server."""
-
-    def __init__(self, port):
-        self.port = port
-
-    def __call__(self, method, path, body=None, headers=()):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            connection.request(method, path, body, dict(headers))
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
-        finally:
-            connection.close()
-
-    def get(self, path):
-        status, _, body = self("GET", path)
-        return status, json.loads(body)
-
-    def post(self, path, value, **headers):
-        status, _, body = self("POST", path, json.dumps(value), headers)
-        return status, json.loads(body)
-
-
-def start(settings):
-    """Run a server in a thread; its client and what ends it."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(Server(settings), log_level="error", access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    client = Client(listener.getsockname()[1])
-    for _ in range(200):
-        try:
-            if client.get("/v2/health/ready")[0] == 200:
-                break
-        except OSError:
-            pass
-        time.sleep(0.05)
-
-    def stop():
-        server.should_exit = True
-        thread.join()
-        listener.close()
-
-    return client, stop
 
 
 @pytest.fixture(scope="module")
@@ -332,6 +281,8 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
         (second / "model.onnx").write_bytes(whole)
         wait_for({"2": "AVAILABLE"})
         assert client.get("/v2/models/softmax")[1]["versions"] == ["2"]
+        (second / "README.md").unlink()  # as a removal begins
+        wait_for({"1": "AVAILABLE", "2": "END"})
         shutil.rmtree(second)
         wait_for({"1": "AVAILABLE"})
     finally:

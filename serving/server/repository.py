@@ -112,6 +112,8 @@ class Repository:
         """
         while await self._refresh(executor):
             pass  # where the latest version failed, the one before it is next
+        # Only now, so that one that no longer verifies answers until another does.
+        self._publish()
 
     async def _refresh(self, executor: Executor) -> bool:
         """Do so once; return whether anything was loaded."""
@@ -132,7 +134,6 @@ class Repository:
                 del self._entries[name][number]
             if not self._entries[name]:
                 del self._entries[name]
-        self._publish()
         return has_loaded
 
     def _serve(self, name: str, number: int, state: Model | Failure) -> Served | Failure:

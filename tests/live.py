@@ -1,0 +1,60 @@
+"""A server that runs in a thread of the test, and plain requests to it."""
+
+import http.client
+import json
+import socket
+import threading
+import time
+
+import uvicorn
+
+from serving.server import Server
+
+
+class Client:
+    """Requests to one server."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def __call__(self, method, path, body=None, headers=()):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, dict(headers))
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path):
+        status, _, body = self("GET", path)
+        return status, json.loads(body)
+
+    def post(self, path, value, **headers):
+        status, _, body = self("POST", path, json.dumps(value), headers)
+        return status, json.loads(body)
+
+
+def start(settings):
+    """Run a server in a thread; its client and what ends it."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(Server(settings), log_level="error", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    client = Client(listener.getsockname()[1])
+    for _ in range(200):
+        try:
+            if client.get("/v2/health/ready")[0] == 200:
+                break
+        except OSError:
+            pass
+        time.sleep(0.05)
+
+    def stop():
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+    return client, stop
