@@ -193,7 +193,7 @@ class Server:
                     return name, _only("POST", method)
                 model, version = match.groups()
                 return name, lambda receive: call(scope, receive, model, version)  # noqa: B023
-        document = self._documents.find(path)
+        document = self._documents.find(path, header(scope, b"accept") or "")
         if document is None:
             return "none", _nothing(path)
         if method not in ("GET", "HEAD"):

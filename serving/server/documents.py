@@ -42,8 +42,15 @@ class Documents:
             "/v1/models": lambda: json_answer({"models": sorted(repository.models)}),
         }
 
-    def find(self, path: str) -> Document | None:
-        """Return what answers a GET of `path`; None if nothing does."""
+    def find(self, path: str, accept: str) -> Document | None:
+        """Return what answers a GET of `path`; None if nothing does.
+
+        Args:
+            path: of the address.
+            accept: the header of that name; may be empty.
+        """
+        if path == "/" and "text/html" not in accept:
+            return _alive
         if path in self._fixed:
             return self._fixed[path]
         match = _MODEL.fullmatch(path)
@@ -115,6 +122,11 @@ class Documents:
 
 def _docs() -> Answer:
     return Answer(render_docs().encode(), media_type=_HTML)
+
+
+def _alive() -> Answer:
+    # What KServe's V1 asks of the address that browsers open.
+    return json_answer({"status": "alive"})
 
 
 def _server() -> Answer:
