@@ -9,6 +9,7 @@ import time
 import uvicorn
 
 from serving.server import Server
+from serving.server.running import OPTIONS
 
 
 class Client:
@@ -35,11 +36,11 @@ class Client:
         return status, json.loads(body)
 
 
-def start(settings):
-    """Run a server in a thread; its client and what ends it."""
+def start(settings, **options):
+    """Run a server in a thread, as `hornbill serve` does; its client and what ends it."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(Server(settings), log_level="error", access_log=False)
+    config = uvicorn.Config(Server(settings), **{**OPTIONS, **options})
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -64,6 +64,7 @@ class Server:
         self._repository = Repository(settings.folder, settings.versions, self._serve)
         self._documents = Documents(self._repository, self._metrics)
         self._under_way = 0
+        self._metrics.under_way.set_function(lambda: self._under_way)
         self._numbers = itertools.count()
         self._max_body = int(settings.max_body_mb * 1e6)
         self._tasks: list[asyncio.Task[None]] = []
@@ -153,6 +154,10 @@ class Server:
             return error_answer(str(error), error.status, error.headers)
         except InputError as error:
             return error_answer(str(error), 400, {})
+        except RecursionError:
+            return error_answer(
+                "JSON must be nested less than a thousand levels deep. Received: more.", 400, {}
+            )
         except Gone:
             raise
         except Exception:
@@ -161,6 +166,8 @@ class Server:
 
     def _admit(self, scope: Scope) -> None:
         """Raise `RequestError` where there is too much to do, or the token is missing."""
+        if scope["path"] in _OPEN:  # who watches a busy server must not take it for a dead one
+            return
         if self._under_way > self._settings.max_requests:
             raise RequestError(
                 f"At most {self._settings.max_requests} requests may be under way. "
@@ -169,7 +176,7 @@ class Server:
                 {"retry-after": "1"},
             )
         token = self._settings.token
-        if token is None or scope["path"] in _OPEN:
+        if token is None:
             return
         given = header(scope, b"authorization") or ""
         if not hmac.compare_digest(given.encode("latin-1"), f"Bearer {token}".encode()):
@@ -213,7 +220,7 @@ class Server:
         self, scope: Scope, receive: Receive, name: str, version: str | None
     ) -> Answer:
         served = self._find(name, version)
-        body = await read_body(scope, receive, self._max_body)
+        body = await self._read(scope, receive)
         protocol = served.model.protocol
         length = _json_length(scope)
         inference = await self._maybe_aside(len(body), protocol.read, body, length)
@@ -228,12 +235,15 @@ class Server:
         self, scope: Scope, receive: Receive, name: str, version: str | None
     ) -> Answer:
         served = self._find(name, version)
-        body = await read_body(scope, receive, self._max_body)
+        body = await self._read(scope, receive)
         manifest = served.model.manifest
         call = await self._maybe_aside(len(body), read_call, manifest, body)
         outputs = await served.infer(call.arrays)
         size = _written_size(outputs)
         return Answer(await self._maybe_aside(size, write_answer, manifest, call, outputs))
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        return await read_body(scope, receive, self._max_body, self._settings.body_s)
 
     async def _maybe_aside(self, size: int, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call in a thread what would keep the event loop for long."""

@@ -17,8 +17,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
-# For the rest of a body whose first part is there.
-_BODY_S = 20.0
 # By zlib: what its windows are called.
 _WINDOWS = {"gzip": 31, "deflate": 15}
 _WORTH_COMPRESSING = 1400  # bytes: less is one packet anyway
@@ -57,8 +55,14 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
+async def read_body(scope: Scope, receive: Receive, most: int, most_s: float) -> bytes:
     """Return the body of a request, decompressed.
+
+    Args:
+        scope: of the request.
+        receive: gives its parts.
+        most: bytes that it may have, before and after decompression.
+        most_s: seconds that it may take to come.
 
     Raises:
         RequestError: it is too long, too slow, or not compressed as it says.
@@ -67,12 +71,15 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
     length = header(scope, b"content-length")
     if length is not None and length.isdecimal() and int(length) > most:
         raise _too_long(most)
-    message = await receive()
-    body = _part(message)
-    if message.get("more_body"):
-        body = await _read_rest(body, receive, most)
-    if len(body) > most:
-        raise _too_long(most)
+    try:
+        async with asyncio.timeout(most_s):
+            body = await _read_parts(receive, most)
+    except TimeoutError:
+        raise RequestError(
+            f"A body must come within {most_s:g} s. Received: a part of it.",
+            408,
+            {"connection": "close"},
+        ) from None
     encoding = header(scope, b"content-encoding")
     if encoding is None or encoding == "identity":
         return body
@@ -86,22 +93,16 @@ def _part(message: Message) -> bytes:
     return part
 
 
-async def _read_rest(first: bytes, receive: Receive, most: int) -> bytes:
-    parts, length = [first], len(first)
-    try:
-        async with asyncio.timeout(_BODY_S):
-            while True:
-                message = await receive()
-                parts.append(_part(message))
-                length += len(parts[-1])
-                if length > most:
-                    raise _too_long(most)
-                if not message.get("more_body"):
-                    return b"".join(parts)
-    except TimeoutError:
-        raise RequestError(
-            f"A body must come within {_BODY_S:.0f} s. Received: {length} bytes of it.", 408
-        ) from None
+async def _read_parts(receive: Receive, most: int) -> bytes:
+    parts, length = [], 0
+    while True:
+        message = await receive()
+        parts.append(_part(message))
+        length += len(parts[-1])
+        if length > most:
+            raise _too_long(most)
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
 def _too_long(most: int) -> RequestError:

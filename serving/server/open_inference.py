@@ -6,7 +6,7 @@ REST, "Inference"; Triton, "Binary Tensor Data Extension" and "Classification Ex
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -37,9 +37,13 @@ EXTENSIONS = (
 )
 
 
+# Python refuses to write numbers of thousands of digits into an error.
+_Size = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class _Input(msgspec.Struct, gc=False):
     name: str
-    shape: list[int]
+    shape: list[_Size]
     datatype: str
     data: msgspec.Raw = msgspec.Raw()
     parameters: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -180,7 +184,10 @@ class OpenInference:
         are_binary = _flag(request.parameters, "binary_data_output")
         if not request.outputs:
             return self._all_binary if are_binary else self._all
-        return tuple(self._read_output(output, are_binary) for output in request.outputs)
+        asked = tuple(self._read_output(output, are_binary) for output in request.outputs)
+        if len({output.place for output in asked}) < len(asked):
+            raise RequestError("Each output must be asked for once. Received: one twice.")
+        return asked
 
     def _read_output(self, output: _Output, are_binary: bool) -> AskedOutput:
         place = self._places.get(output.name)

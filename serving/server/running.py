@@ -10,12 +10,20 @@ from typing import Any
 import uvicorn
 
 from .app import Server
+from .connections import Connection
 from .settings import Settings
 
 # How the processes of a server learn its settings.
 _VARIABLE = "HORNBILL_SETTINGS"
-# For requests under way when the server is told to end.
-_DRAIN_S = 30
+# Of uvicorn. There are no web sockets here; a drain is for requests under way at the end.
+OPTIONS: dict[str, Any] = {
+    "http": Connection,
+    "ws": "none",
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": 30,
+}
 
 
 def run_server(settings: Settings, host: str, port: int, workers: int = 1) -> None:
@@ -28,14 +36,7 @@ def run_server(settings: Settings, host: str, port: int, workers: int = 1) -> No
         workers: processes. Each has its own models, and its own metrics.
     """
     _log_to_stderr()
-    options: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "log_level": "warning",
-        "access_log": False,
-        "server_header": False,
-        "timeout_graceful_shutdown": _DRAIN_S,
-    }
+    options = {**OPTIONS, "host": host, "port": port}
     if workers == 1:
         uvicorn.run(Server(settings), **options)
         return

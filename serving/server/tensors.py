@@ -193,8 +193,9 @@ def from_binary(name: str, datatype: str, shape: Sequence[int], content: memoryv
     """
     count = math.prod(shape)
     if datatype == BYTES:
+        values = _read_texts(name, count, content)  # first: the count is only what the client says
         texts = np.empty(count, object)
-        texts[:] = _read_texts(name, count, content)
+        texts[:] = values
         return texts.reshape(shape)
     dtype = np.dtype(_DTYPES[datatype]).newbyteorder("<")
     if len(content) != count * dtype.itemsize:
@@ -205,8 +206,8 @@ def from_binary(name: str, datatype: str, shape: Sequence[int], content: memoryv
     if datatype == "BOOL":  # any other byte is no bool, and numpy would not say so
         bools: np.ndarray = np.frombuffer(content, np.uint8).reshape(shape) != 0
         return bools
-    values: np.ndarray = np.frombuffer(content, dtype).astype(_DTYPES[datatype], copy=False)
-    return values.reshape(shape)
+    numbers: np.ndarray = np.frombuffer(content, dtype).astype(_DTYPES[datatype], copy=False)
+    return numbers.reshape(shape)
 
 
 def _read_texts(name: str, count: int, content: memoryview) -> list[str]:
@@ -252,7 +253,7 @@ def classify(values: np.ndarray, count: int, labels: Sequence[str]) -> np.ndarra
         count: how many of each row; no more than there are.
         labels: name of each class; empty where none is known.
     """
-    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    order = np.argsort(-values.astype(np.float64), axis=1, kind="stable")[:, :count]
     texts = np.empty(order.shape, object)
     for row, indices in enumerate(order.tolist()):
         for place, index in enumerate(indices):
