@@ -98,13 +98,13 @@ class Repository:
             raise RequestError(f"A model must be one of: {known}. Received: {name:.80}.", 404)
         if version is None:
             return versions[max(versions)]
-        known = {str(number): served for number, served in versions.items()}
-        if version not in known:
+        found = {str(number): served for number, served in versions.items()}
+        if version not in found:
             raise RequestError(
-                f"A version of {name} must be one of: {', '.join(known)}. Received: {version:.40}.",
+                f"A version of {name} must be one of: {', '.join(found)}. Received: {version:.40}.",
                 404,
             )
-        return known[version]
+        return found[version]
 
     async def refresh(self, executor: Executor) -> None:
         """Look at the folder: load what is new or changed, drop what is gone.
