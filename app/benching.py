@@ -24,10 +24,10 @@ from serving.agreement import (
     top1_agreement,
 )
 from serving.bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
+from serving.golden import read_golden
 from serving.manifest import Manifest
 from serving.session import open_session
 from serving.timing import quartiles_ms
-from serving.verify import read_golden
 
 from .drawing import COLOURS, save
 from .exporting import read_model

@@ -316,14 +316,13 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict files with a bundle: a table, or with --json one object a line."""
-    from serving.agreement import run_in_batches
     from serving.inputs import read_inputs
     from serving.predictor import Predictor
 
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
     inputs, names = read_inputs(files, manifest)
-    outputs = run_in_batches(lambda batch: predictor.predict(batch).outputs, inputs, _BATCH_SIZE)
+    outputs = predictor.predict(inputs).outputs
     answer_name = str(manifest.answer)
     answers = [
         dict(zip(manifest.labels, row, strict=True)) for row in outputs[answer_name].tolist()
@@ -481,10 +480,6 @@ def _extra_of(package: str) -> str:
 
 # Typer's copy of click, or click itself: which one depends on Typer's release.
 _CLICK_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-
-
-# Bounds the memory of `predict`, whatever the number of files.
-_BATCH_SIZE = 256
 
 
 def _is_ours(error: Exception) -> bool:

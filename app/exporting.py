@@ -21,7 +21,7 @@ from export import (
 )
 from export.samples import spread
 from models.heads import divide_logits
-from serving.manifest import Calibration, Reject
+from serving.manifest import Baseline, Calibration, Reject
 
 from .calibration import (
     calibration_error,
@@ -86,6 +86,8 @@ def export_run(
     with tempfile.TemporaryDirectory() as figures:
         if dataset.kind_of_targets != "values":
             facts, answers = _calibrated(model, facts, run, dataset, Path(figures))
+        if dataset.kind_of_targets == "classes":
+            facts = replace(facts, baseline=_baseline(answers[1]))
         if accepted_accuracy is not None:
             facts = replace(facts, reject=_reject(answers, run, dataset, accepted_accuracy))
         return export_bundle(
@@ -151,6 +153,13 @@ def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
         dataset.targets[validation],
         f"{len(validation):,} samples of the validation split",
     )
+
+
+def _baseline(answers: np.ndarray) -> Baseline:
+    """Return how often each class is answered to the samples of the test split."""
+    counts = np.bincount(answers.argmax(axis=1), minlength=answers.shape[1])
+    shares = (counts / len(answers)).tolist()
+    return Baseline(f"the {len(answers):,} samples of the test split", tuple(shares))
 
 
 def _reject(

@@ -14,7 +14,7 @@ from serving.agreement import Inputs, Outputs, take_samples
 from serving.bundle import MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.errors import InputError
-from serving.manifest import FORMAT_VERSION, Calibration, Manifest, Proof, Reject
+from serving.manifest import FORMAT_VERSION, Baseline, Calibration, Manifest, Proof, Reject
 from serving.verify import verify_bundle
 
 from .card import write_card
@@ -64,6 +64,7 @@ class ModelFacts:
         figures: pictures for the model card.
         calibration: of the probabilities, already in the model.
         reject: which answers are sure enough.
+        baseline: how often each class is answered.
         int8_data: what an int8 model is calibrated and judged on; None for the proof's samples.
     """
 
@@ -79,6 +80,7 @@ class ModelFacts:
     figures: Sequence[Path] = ()
     calibration: Calibration | None = None
     reject: Reject | None = None
+    baseline: Baseline | None = None
     int8_data: Int8Data | None = None
 
     def __post_init__(self) -> None:
@@ -304,6 +306,7 @@ def _manifest(
         data=facts.data,
         calibration=facts.calibration,
         reject=facts.reject,
+        baseline=facts.baseline,
         int8=None,  # known later
         opset=opset,
         lowest_onnxruntime=LOWEST_ONNXRUNTIME[opset],

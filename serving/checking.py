@@ -44,8 +44,14 @@ def check_inputs(arrays: dict[str, Any], specs: Sequence[TensorSpec]) -> None:
         )
 
 
-def check_finite(name: str, array: np.ndarray, gaps: Sequence[int]) -> None:
+def check_finite(name: str, array: np.ndarray, gaps: Sequence[int], start: int = 0) -> None:
     """Require numbers that are finite; in the columns `gaps` NaN stands for a missing value.
+
+    Args:
+        name: of the input, for the error.
+        array: its numbers.
+        gaps: columns that may have NaN.
+        start: place of the first sample, for the error.
 
     Raises:
         InputError: an element is not; it says which.
@@ -55,9 +61,10 @@ def check_finite(name: str, array: np.ndarray, gaps: Sequence[int]) -> None:
         is_wrong[:, gaps] &= ~np.isnan(array[:, gaps])
     wrong = np.argwhere(is_wrong)
     if len(wrong):
-        index = tuple(wrong[0].tolist())
+        first, *others = wrong[0].tolist()
         raise InputError(
-            f"{name} must be finite. Received: {array[index]} at {index}, and "
+            f"{name} must be finite. Received: {array[first, *others]} at "
+            f"{(start + first, *others)}, and "
             f"{len(wrong) - 1} more."
         )
 

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,33 @@ MAX_PIXELS = 80_000_000
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
 
-def read_image(source: str | Path | bytes, shape: tuple[int, int]) -> np.ndarray:
-    """Read an image file: PNG, JPEG, BMP, GIF (its first frame), TIFF or WebP.
+ImageSource = str | Path | bytes | Image.Image
 
-    The orientation that a camera notes is applied, transparency becomes white paper, colour
-    becomes grey, and the image, its aspect kept, is padded with the grey of its border.
+
+def read_image(source: ImageSource, shape: tuple[int, int]) -> np.ndarray:
+    """Read an image and bring it to a size, its aspect kept, padded with the grey of its border.
 
     Args:
-        source: path of a file, or a file's bytes.
+        source: as of `read_grey`.
         shape: `(height, width)` wanted.
+
+    Returns:
+        uint8 `(height, width)`.
+
+    Raises:
+        InputError: as of `read_grey`.
+    """
+    return fit_and_pad(read_grey(source), shape)
+
+
+def read_grey(source: ImageSource) -> np.ndarray:
+    """Read an image: PNG, JPEG, BMP, GIF (its first frame), TIFF or WebP.
+
+    The orientation that a camera notes is applied, transparency becomes white paper, and colour
+    becomes grey.
+
+    Args:
+        source: path of a file, a file's bytes, or an image of Pillow.
 
     Returns:
         uint8 `(height, width)`.
@@ -32,10 +49,15 @@ def read_image(source: str | Path | bytes, shape: tuple[int, int]) -> np.ndarray
     Raises:
         InputError: the file is missing, no image, broken, or of over 80 million pixels.
     """
-    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+    name = _name(source)
     try:
-        grey = _read_grey(name, io.BytesIO(source) if isinstance(source, bytes) else source)
-    except Image.DecompressionBombError as error:
+        if isinstance(source, Image.Image):
+            return _to_grey(name, source)
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=_FORMATS) as image:  # the header alone was read
+            return _to_grey(name, image)
+    # Pillow only warns of what is a little too large, and a program may make errors of warnings.
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{_TOO_LARGE} Received: {name}: {error}") from None
     except InputError:
         raise
@@ -44,7 +66,26 @@ def read_image(source: str | Path | bytes, shape: tuple[int, int]) -> np.ndarray
         raise InputError(
             f"An image must be a readable file such as PNG or JPEG. Received: {name}: {reason}."
         ) from None
-    return _fit_and_pad(grey, shape)
+
+
+def fit_and_pad(grey: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bring a grey image to a size, its aspect kept, padded with the grey of its border.
+
+    Args:
+        grey: uint8 `(height, width)`.
+        shape: `(height, width)` wanted.
+
+    Returns:
+        uint8 of that shape.
+    """
+    # Shrunk first: padding a strip of 1 x 80 million pixels to a square would fill any memory.
+    scale = min(shape[0] / grey.shape[0], shape[1] / grey.shape[1])
+    height, width = (max(1, round(side * scale)) for side in grey.shape)
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    padded = np.full(shape, np.median(border), np.uint8)
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    padded[top : top + height, left : left + width] = resize_grey(grey, (height, width))
+    return padded
 
 
 def resize_grey(grey: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -65,19 +106,16 @@ def resize_grey(grey: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 _TOO_LARGE = f"An image must have at most {MAX_PIXELS:,} pixels."
 
 
-def _read_grey(name: str, source: str | Path | io.BytesIO) -> np.ndarray:
-    with warnings.catch_warnings():
-        # Our own limit is lower than the one that Pillow only warns at.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        opened = Image.open(source, formats=_FORMATS)
-    with opened as image:  # the header alone was read
-        pixels = image.width * image.height
-        if pixels > MAX_PIXELS:
-            raise InputError(f"{_TOO_LARGE} Received: {name}, {pixels:,} pixels.")
-        return _to_grey(image)
+def _name(source: ImageSource) -> str:
+    if isinstance(source, Image.Image):
+        return f"an image of {source.width} x {source.height}"
+    return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
-def _to_grey(image: Image.Image) -> np.ndarray:
+def _to_grey(name: str, image: Image.Image) -> np.ndarray:
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise InputError(f"{_TOO_LARGE} Received: {name}, {pixels:,} pixels.")
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
         return (np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8)
@@ -85,14 +123,3 @@ def _to_grey(image: Image.Image) -> np.ndarray:
         paper = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(paper, upright.convert("RGBA"))
     return np.asarray(upright.convert("L"))
-
-
-def _fit_and_pad(grey: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    # Shrunk first: padding a strip of 1 x 80 million pixels to a square would fill any memory.
-    scale = min(shape[0] / grey.shape[0], shape[1] / grey.shape[1])
-    height, width = (max(1, round(side * scale)) for side in grey.shape)
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    padded = np.full(shape, np.median(border), np.uint8)
-    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    padded[top : top + height, left : left + width] = resize_grey(grey, (height, width))
-    return padded

@@ -9,8 +9,9 @@ import numpy as np
 from .agreement import Inputs
 from .csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
 from .errors import InputError
-from .images import read_image
+from .images import ImageSource, fit_and_pad, read_grey
 from .manifest import Manifest, describe_spec
+from .photographs import find_digit
 
 
 def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs, list[str]]:
@@ -32,11 +33,33 @@ def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs
     if manifest.columns or manifest.text_columns:
         rows = [row for path in paths for row in _read_rows(Path(path), manifest)]
         return _to_arrays([cells for _, cells in rows], manifest), [name for name, _ in rows]
-    images = [read_image(path, _image_size(manifest)) for path in paths]
+    images = [read_model_image(path, manifest) for path in paths]
     return np.stack(images), [str(path) for path in paths]
 
 
-def _image_size(manifest: Manifest) -> tuple[int, int]:
+def read_model_image(source: ImageSource, manifest: Manifest) -> np.ndarray:
+    """Read an image and bring it to a model's input.
+
+    Of a photograph or a scan, a model of digits is given the digit alone; other models are given
+    the whole image.
+
+    Returns:
+        uint8 `(height, width)`.
+
+    Raises:
+        InputError: the image cannot be read, or the model takes none.
+    """
+    shape = image_size(manifest)
+    grey = read_grey(source)
+    return find_digit(grey, shape) if manifest.family == "digit_net" else fit_and_pad(grey, shape)
+
+
+def image_size(manifest: Manifest) -> tuple[int, int]:
+    """Return the height and the width of the images that a model takes.
+
+    Raises:
+        InputError: it does not take grey images, or nothing is known of its answers.
+    """
     spec = manifest.inputs[0]
     sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
     is_image = spec.dtype == "uint8" and len(spec.shape) == 3 and len(sizes) == 2

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from .errors import ManifestError
 from .schema import decode
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64", "bool", "string")
 KINDS_OF_TARGETS = ("classes", "labels", "values", "none")
 
@@ -117,6 +117,21 @@ class Reject:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """What the model answers to samples of the kind that it was made for.
+
+    In production, answers that are spread otherwise show that the inputs have changed.
+
+    Attributes:
+        measured_on: what samples, in words.
+        shares: of the samples whose most probable class is each label, in the order of the labels.
+    """
+
+    measured_on: str
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Int8:
     """Whether the int8 model earned its place, and by what numbers.
 
@@ -170,6 +185,7 @@ class Manifest:
         data: the training data: source, SHA-256, number of samples in each split; or empty.
         calibration: of the probabilities; None where none was fitted.
         reject: which answers are sure enough; None where all are taken.
+        baseline: how often each class is answered; None where no test samples were at hand.
         int8: whether a quantised model is here too; None where none was tried.
         opset: of the ONNX graph.
         lowest_onnxruntime: the first release that knows this opset.
@@ -197,6 +213,7 @@ class Manifest:
     data: dict[str, object]
     calibration: Calibration | None
     reject: Reject | None
+    baseline: Baseline | None
     int8: Int8 | None
     opset: int
     lowest_onnxruntime: str
@@ -246,6 +263,11 @@ class Manifest:
             raise ManifestError(
                 "reject is for classes alone. "
                 f"Received: kind_of_targets={manifest.kind_of_targets!r}."
+            )
+        if manifest.baseline is not None and len(manifest.baseline.shares) != len(manifest.labels):
+            raise ManifestError(
+                "baseline must have a share of each label. Received: "
+                f"{len(manifest.baseline.shares)} shares of {len(manifest.labels)} labels."
             )
         return manifest
 

@@ -1,20 +1,34 @@
 """The prediction module: a bundle in, answers out, with microseconds over ONNX Runtime."""
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnxruntime
 
-from .agreement import Inputs
+from .agreement import Inputs, count_samples, take_samples
 from .bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
 from .checking import check_finite, check_inputs, dtype_of
 from .contract import check_contract
-from .errors import ManifestError, ServingError
+from .cores import available_cores
+from .errors import InputError, ManifestError, ServingError
+from .golden import read_golden
 from .manifest import Manifest
 from .session import open_session
+from .spreading import spread
+
+if TYPE_CHECKING:
+    from .images import ImageSource
 
 Array = np.ndarray
+Int8Policy = Literal["auto", "always", "never"]
+# Of one part of a large input: 256 images of 28x28, and some of what they become on their way.
+_CACHED_NUMBERS = 2**18
+_LEAST_ROWS, _MOST_ROWS = 8, 256
+# From here on a single sample is worth several threads.
+_LARGE_BYTES = 8_000_000
 
 
 class Prediction:
@@ -113,12 +127,27 @@ class Predictor:
         >>> prediction = predictor.predict(np.zeros((2, 28, 28), np.uint8))
         >>> prediction.probabilities.shape
         (2, 10)
+
+    Attributes:
+        manifest: of the model.
+        session: of ONNX Runtime; None once closed.
     """
 
-    def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
-        """Use `load`; this takes a session that was checked to fit the manifest."""
+    def __init__(
+        self, folder: Path, manifest: Manifest, session: onnxruntime.InferenceSession, threads: int
+    ) -> None:
+        """Use `load`; this takes a session that was checked to fit the manifest.
+
+        Args:
+            folder: of the version.
+            manifest: of the version.
+            session: that runs one batch.
+            threads: over which a large input is spread.
+        """
         self.manifest = manifest
         self.session = session
+        self._folder = folder
+        self._threads = threads
         # One input of numbers has a way of its own, since it is the one that must be fast.
         spec = manifest.inputs[0]
         self._is_simple = len(manifest.inputs) == 1 and spec.dtype != "string"
@@ -127,49 +156,71 @@ class Predictor:
         self._must_be_finite = spec.dtype.startswith("float") and not manifest.gaps
         self._gaps = [manifest.columns.index(name) for name in manifest.gaps]
         self._output_names = [output.name for output in manifest.outputs]
+        numbers = math.prod(size for size in spec.shape[1:] if isinstance(size, int))
+        self._most_numbers = numbers * _rows_at_once(numbers)
         self._run = session.run
 
     @classmethod
-    def load(cls, path: str | Path, threads: int = 1, int8: bool = False) -> "Predictor":
+    def load(
+        cls, path: str | Path, threads: int | None = None, int8: Int8Policy = "auto"
+    ) -> "Predictor":
         """Load a bundle.
 
         Args:
             path: a version's folder, or a model's, which stands for its latest version.
-            threads: threads that one call may use.
-            int8: whether to run the quantised model, if the bundle kept one.
+            threads: processors that one call may use; None takes those that the process may, by
+                its affinity and its cgroup's quota. A small model uses more than one for large
+                inputs alone. Calls from several Python threads run in parallel whatever this says.
+            int8: `auto` runs the quantised model if the bundle has one and says that it is
+                faster; `always`, or `never`.
 
         Raises:
-            ManifestError: the bundle is missing, broken, changed, or needs a newer onnxruntime.
+            ManifestError: the bundle is missing, broken, changed, needs a newer onnxruntime, or
+                has no quantised model for `always`.
         """
         folder = find_version(path)
         manifest = read_manifest(folder)
-        if int8 and (manifest.int8 is None or not manifest.int8.kept):
+        is_kept = manifest.int8 is not None and manifest.int8.kept
+        if int8 == "always" and not is_kept:
             raise ManifestError(
                 f"int8 needs a bundle that kept {INT8}. Received: {folder}. Export it with "
                 "--int8 always."
             )
-        name = INT8 if int8 else MODEL
-        session = open_session(read_checked(folder, name, read_checksums(folder)), threads)
+        is_int8 = int8 == "always" or (int8 == "auto" and _is_int8_faster(manifest))
+        model = read_checked(folder, INT8 if is_int8 else MODEL, read_checksums(folder))
+        threads = available_cores() if threads is None else threads
+        # A small operation is over before a second thread is awake.
+        is_large = len(model) >= _LARGE_BYTES
+        session = open_session(model, threads if is_large else 1)
         check_contract(manifest, session)
-        return cls(manifest, session)
+        return cls(folder, manifest, session, 1 if is_large else threads)
 
-    def predict(self, inputs: Inputs) -> Prediction:
-        """Run the model on a batch.
+    def predict(self, inputs: Inputs | Sequence[Array]) -> Prediction:
+        """Run the model on a batch of any length.
+
+        A large batch is run in parts that fit the processor's cache, on several processors;
+        what is in memory at any time are the inputs, the answers, and these parts.
 
         Args:
             inputs: an array of the dtype and shape that `manifest.inputs` says, such as uint8
-                `(batch, 28, 28)`; for several inputs, an array for each name. At least one
-                sample, no infinity, NaN only in columns that `manifest.gaps` names.
+                `(batch, 28, 28)`; or a list of samples, such as uint8 `(28, 28)`; for several
+                inputs, an array for each name. At least one sample, no infinity, NaN only in
+                columns that `manifest.gaps` names.
 
         Raises:
             InputError: the array does not fit.
-            ServingError: ONNX Runtime fails for another reason, such as memory.
+            ServingError: ONNX Runtime fails for another reason, such as memory, or the predictor
+                is closed.
         """
         # The whole check costs as much as a small net. ONNX Runtime refuses wrong shapes itself,
         # so they are put into words only once it has; a dtype it could misread (another byte
         # order) is no singleton and goes the long way round.
-        if type(inputs) is not Array or inputs.dtype is not self._dtype or not inputs.size:
-            return self._predict_checked(inputs)
+        if (
+            type(inputs) is not Array
+            or inputs.dtype is not self._dtype
+            or not 0 < inputs.size <= self._most_numbers
+        ):
+            return self._predict_any(inputs)
         try:
             arrays = self._run(self._output_names, {self._input_name: inputs})
         except Exception as error:
@@ -183,23 +234,133 @@ class Predictor:
             check_finite(self._input_name, inputs, self._gaps)
         return Prediction(self._output_names, arrays, self.manifest)
 
-    def _predict_checked(self, inputs: Inputs) -> Prediction:
+    def predict_images(self, images: "Sequence[ImageSource]") -> Prediction:
+        """Read images and run the model on them; needs Pillow.
+
+        Args:
+            images: paths, bytes of image files, or images of Pillow, as `read_image` takes them.
+
+        Raises:
+            InputError: there is none, one cannot be read, or the model takes no images.
+            ServingError: as of `predict`.
+        """
+        from .inputs import image_size, read_model_image  # nothing else needs Pillow
+
+        size = math.prod(image_size(self.manifest))
+        if not len(images):
+            raise InputError("There must be at least one image. Received: none.")
+
+        def run(start: int, end: int) -> list[Array]:
+            arrays = [read_model_image(image, self.manifest) for image in images[start:end]]
+            return self._run_checked({self._input_name: np.stack(arrays)}, start)
+
+        return self._in_parts(len(images), size, run)
+
+    def features(self, inputs: Inputs | Sequence[Array]) -> Array:
+        """Return the learned representation, float32 `(batch, dimension)`.
+
+        Args:
+            inputs: as of `predict`.
+
+        Raises:
+            InputError: as of `predict`.
+            ServingError: the model has none; and as of `predict`.
+        """
+        if "features" not in self._output_names:
+            raise ServingError(
+                "A model must have an output called features. "
+                f"Received: {self.manifest.name}, with {', '.join(self._output_names)}."
+            )
+        return self.predict(inputs).outputs["features"]
+
+    def warm_up(self) -> None:
+        """Run the bundle's golden samples, so that the first call is as fast as the next.
+
+        Raises:
+            ManifestError: they are missing or changed.
+        """
+        samples = read_golden(self._folder, "input", self.manifest.inputs)
+        for count in (1, count_samples(samples)):
+            self.predict(take_samples(samples, slice(count)))
+
+    def close(self) -> None:
+        """Give back what the model takes; calls from now on raise `ServingError`."""
+        self._run = _refuse_closed
+        self.session = None
+
+    def _predict_any(self, inputs: Inputs | Sequence[Array]) -> Prediction:
+        if isinstance(inputs, list | tuple) and all(isinstance(one, Array) for one in inputs):
+            inputs = _stack(self._input_name, inputs)
         named = self._by_name(inputs)
         check_inputs(named, self.manifest.inputs)
-        for name, array in named.items():
-            if array.dtype.kind == "f":
-                check_finite(name, array, self._gaps)
-        try:
-            arrays = self._run(self._output_names, named)
-        except Exception as error:
-            raise _failure(error) from error
+        size = sum(array[0].size for array in named.values())
+
+        def run(start: int, end: int) -> list[Array]:
+            part = slice(start, end)
+            return self._run_checked({name: array[part] for name, array in named.items()}, start)
+
+        return self._in_parts(count_samples(named), size, run)
+
+    def _in_parts(
+        self, count: int, numbers: int, run: Callable[[int, int], list[Array]]
+    ) -> Prediction:
+        """Run `count` samples of so many `numbers` each, from `start` to `end` at a time."""
+        parts = math.ceil(count / _rows_at_once(numbers))
+        if parts == 1:
+            return Prediction(self._output_names, run(0, count), self.manifest)
+        # As many for each thread, so that none waits for the last.
+        parts = math.ceil(parts / self._threads) * self._threads
+        rows = math.ceil(count / parts)
+        starts = range(0, count, rows)
+        found = spread(
+            lambda number: run(starts[number], starts[number] + rows), len(starts), self._threads
+        )
+        arrays = [np.concatenate(column) for column in zip(*found, strict=True)]
         return Prediction(self._output_names, arrays, self.manifest)
 
-    def _by_name(self, inputs: Inputs) -> dict[str, Array]:
+    def _run_checked(self, named: dict[str, Array], start: int) -> list[Array]:
+        """Run arrays that fit but for their numbers; `start` is their place, for errors."""
+        for name, array in named.items():
+            if array.dtype.kind == "f":
+                check_finite(name, array, self._gaps, start)
+        try:
+            arrays: list[Array] = self._run(self._output_names, named)
+        except Exception as error:
+            raise _failure(error) from error
+        return arrays
+
+    def _by_name(self, inputs: Any) -> dict[str, Array]:
         return inputs if isinstance(inputs, dict) else {self._input_name: inputs}
 
 
+def _rows_at_once(numbers: int) -> int:
+    """Return how many samples of so many numbers are run together.
+
+    More no longer fit the cache; fewer, and a call's own time shows.
+    """
+    return min(max(_CACHED_NUMBERS // max(numbers, 1), _LEAST_ROWS), _MOST_ROWS)
+
+
+def _is_int8_faster(manifest: Manifest) -> bool:
+    int8 = manifest.int8
+    return int8 is not None and int8.kept and int8.latency_ratio_1 * int8.latency_ratio_64 < 1
+
+
+def _stack(name: str, samples: Sequence[Array]) -> Array:
+    shapes = sorted({sample.shape for sample in samples})
+    if len(shapes) != 1:
+        received = f"{shapes[0]} and {shapes[-1]}" if shapes else "none"
+        raise InputError(f"{name} must have samples of one shape. Received: {received}.")
+    return np.stack(samples)
+
+
+def _refuse_closed(*_: Any) -> list[Array]:
+    raise ServingError("A predictor must be open. Received: one that was closed.")
+
+
 def _failure(error: Exception) -> ServingError:
+    if isinstance(error, ServingError):
+        return error
     # ONNX Runtime's own errors share no public base class.
     reason = " ".join(str(error).split())
     return ServingError(f"ONNX Runtime must run the model. Received: {reason:.200}")

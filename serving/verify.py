@@ -27,13 +27,12 @@ from .bundle import (
     read_checksums,
     read_manifest,
 )
-from .checking import fits_shape
 from .contract import check_contract, check_proof
 from .errors import ManifestError, ServingError
-from .manifest import Manifest, TensorSpec, describe_spec
+from .golden import read_golden
+from .manifest import Manifest, describe_spec
 from .predictor import Predictor
 from .session import open_session
-from .tensor_proto import read_tensor
 from .triton import CONFIG, LABELS, render_config, render_labels
 
 BATCH_SIZES = (1, 2, 7)
@@ -137,7 +136,7 @@ def _check_text(path: Path, expected: str) -> None:
 
 def _check_behaviour(folder: Path) -> str:
     """The golden samples give the golden answers, at several batch sizes."""
-    predictor = Predictor.load(folder)
+    predictor = Predictor.load(folder, int8="never")
     manifest = predictor.manifest
     inputs = read_golden(folder, "input", manifest.inputs)
     expected = read_golden(folder, "output", manifest.outputs)
@@ -173,7 +172,7 @@ def _check_int8(
 
     Processors round and saturate differently, and the golden samples have edge cases.
     """
-    predictor = Predictor.load(folder, int8=True)
+    predictor = Predictor.load(folder, int8="always")
     received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, BATCH_SIZES[-1])
     for agreement in manifest.int8.agreements if manifest.int8 is not None else ():
         name = agreement.output
@@ -210,29 +209,3 @@ def _require_same_classes(
         raise ManifestError(
             f"{name} must name the golden classes. Received: others at batch size {batch_size}."
         )
-
-
-def read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
-    """Return the golden samples of a version, or the golden answers, by name.
-
-    Args:
-        folder: of the version.
-        role: `input` or `output`.
-        specs: of the inputs, or of the outputs.
-
-    Raises:
-        ManifestError: a file is missing or changed, or does not hold what its spec says.
-    """
-    checksums = read_checksums(folder)
-    arrays = {}
-    for number, spec in enumerate(specs):
-        name = f"{GOLDEN}/{role}_{number}.pb"
-        tensor_name, array = read_tensor(read_checked(folder, name, checksums))
-        dtype = "string" if array.dtype == object else array.dtype.name
-        if (tensor_name, dtype) != (spec.name, spec.dtype) or not fits_shape(array, spec):
-            raise ManifestError(
-                f"{name} must hold {describe_spec(spec)}. "
-                f"Received: {tensor_name} {array.dtype} {array.shape}."
-            )
-        arrays[spec.name] = array
-    return arrays

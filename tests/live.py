@@ -36,6 +36,23 @@ class Client:
         return status, json.loads(body)
 
 
+def wait_until_ready(client):
+    for _ in range(400):
+        try:
+            if client.get("/v2/health/ready")[0] == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("the server was not ready in time")
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
 def start(settings, **options):
     """Run a server in a thread, as `hornbill serve` does; its client and what ends it."""
     listener = socket.socket()
@@ -45,13 +62,7 @@ def start(settings, **options):
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     client = Client(listener.getsockname()[1])
-    for _ in range(200):
-        try:
-            if client.get("/v2/health/ready")[0] == 200:
-                break
-        except OSError:
-            pass
-        time.sleep(0.05)
+    wait_until_ready(client)
 
     def stop():
         server.should_exit = True

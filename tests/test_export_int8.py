@@ -42,7 +42,7 @@ def test_int8_is_weights_and_activations_of_8_bits_behind_the_preparation(kept):
 def test_a_kept_int8_model_verifies_and_predicts(kept, images):
     assert (kept / INT8).stat().st_size < (kept / "model.onnx").stat().st_size
     assert all(check.passed for check in verify_bundle(kept.parent))
-    predictor = Predictor.load(kept, int8=True)
+    predictor = Predictor.load(kept, int8="always")
     check_contract(predictor.manifest, predictor.session)
     found = predictor.manifest.int8
     assert (found.kept, found.policy) == (True, "always")
@@ -78,7 +78,7 @@ def test_never_tries_none_and_a_bundle_without_says_so(bundle):
     assert not (bundle / INT8).exists()
     assert Predictor.load(bundle).manifest.int8 is None
     with pytest.raises(ManifestError, match="int8 needs a bundle that kept model.int8.onnx"):
-        Predictor.load(bundle, int8=True)
+        Predictor.load(bundle, int8="always")
 
 
 def test_auto_keeps_what_is_faster_and_as_good_and_drops_the_rest(mlp_run, tmp_path):

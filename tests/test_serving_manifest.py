@@ -38,7 +38,7 @@ def test_a_later_release_may_add_a_key(text):
         ("metrics", {"accuracy": "high"}, "metrics.accuracy must be float. Received: 'high'"),
         ("inputs", [{}], r"inputs\[0\] must have the key 'name'"),
         ("proof", 3, "proof must be Proof. Received: 3"),
-        ("format_version", 2, "format_version 3. Received: format_version=2"),
+        ("format_version", 2, "format_version 4. Received: format_version=2"),
         ("kind_of_targets", "class", "kind_of_targets must be one of classes, labels, values"),
         ("opset", True, "opset must be int. Received: True"),
     ],

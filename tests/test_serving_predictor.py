@@ -1,8 +1,12 @@
 """The predictor: its answers, its errors, its loading."""
 
 import contextlib
+import io
 import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,3 +231,108 @@ def test_a_manifest_that_belongs_to_another_graph_is_refused(own_bundle, row_bun
     (own_bundle / "1" / "SHA256SUMS").write_text("".join(f"{v}  {k}\n" for k, v in sums.items()))
     with pytest.raises(ManifestError, match="The inputs of model.onnx must be image"):
         Predictor.load(own_bundle)
+
+
+def test_a_large_input_is_answered_as_its_parts_are(predictor, images):
+    many = np.concatenate([images] * 60)
+    prediction = predictor.predict(many)
+    apart = [predictor.predict(many[start : start + 90]) for start in range(0, len(many), 90)]
+    for place, array in enumerate(prediction.arrays):
+        parts = np.concatenate([part.arrays[place] for part in apart])
+        np.testing.assert_allclose(array, parts, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_any_number_of_threads_gives_the_same_answers(threads, bundle, images):
+    many = np.concatenate([images] * 60)
+    expected = Predictor.load(bundle, threads=1).predict(many)
+    received = Predictor.load(bundle, threads=threads).predict(many)
+    np.testing.assert_allclose(received.probabilities, expected.probabilities, atol=1e-6)
+
+
+def test_a_large_input_is_run_in_bounded_memory(bundle, tmp_path):
+    many = np.lib.format.open_memmap(tmp_path / "many.npy", "w+", np.uint8, (200_000, 28, 28))
+    many[:] = 3
+    del many
+    code = """
+import resource, sys
+import numpy as np
+from serving import Predictor
+predictor = Predictor.load(sys.argv[1])
+images = np.load(sys.argv[2], mmap_mode="r")
+predictor.predict(images[:2000])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+outputs = predictor.predict(images)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", code, str(bundle), str(tmp_path / "many.npy")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    # Besides the file's own pages, 157 MB, the answers, 34 MB, twice for a moment.
+    assert int(finished.stdout) < 260_000
+
+
+def test_a_number_that_is_not_finite_is_found_in_a_large_input(row_predictor):
+    rows = np.ones((3000, 4), np.float32)
+    rows[2001, 3] = np.nan
+    with pytest.raises(InputError, match=r"inputs must be finite. Received: nan at \(2001, 3\)"):
+        row_predictor.predict(rows)
+
+
+def test_a_list_of_samples_is_a_batch(predictor, images):
+    expected = predictor.predict(images).probabilities
+    np.testing.assert_array_equal(predictor.predict(list(images)).probabilities, expected)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([np.zeros((28, 28), "uint8"), np.zeros((27, 28), "uint8")], r"\(27, 28\) and \(28, 28\)"),
+        ([], "samples of one shape. Received: none"),
+        ([np.zeros((28, 28), "float32")], "of uint8. Received: float32"),
+    ],
+)
+def test_a_list_that_is_no_batch_is_refused(samples, message, predictor):
+    with pytest.raises(InputError, match=message):
+        predictor.predict(samples)
+
+
+def test_images_are_read_from_paths_bytes_and_pillow(predictor, images, tmp_path):
+    from PIL import Image
+
+    pictures = [Image.fromarray(image) for image in images[:3]]
+    file = io.BytesIO()
+    pictures[1].save(file, "PNG")
+    pictures[2].save(tmp_path / "digit.png")
+    sources = [pictures[0], file.getvalue(), tmp_path / "digit.png"]
+    expected = predictor.predict(images[:3]).probabilities
+    np.testing.assert_array_equal(predictor.predict_images(sources).probabilities, expected)
+
+
+def test_images_for_a_model_of_rows_are_refused(row_predictor):
+    with pytest.raises(InputError, match="of grey images"):
+        row_predictor.predict_images([b""])
+
+
+def test_no_image_is_refused(predictor):
+    with pytest.raises(InputError, match="at least one image. Received: none"):
+        predictor.predict_images([])
+
+
+def test_features_are_given_alone(predictor, row_predictor, images):
+    np.testing.assert_array_equal(predictor.features(images), predictor.predict(images).features)
+    with pytest.raises(ServingError, match="an output called features. Received: softmax"):
+        row_predictor.features(np.ones((1, 4), np.float32))
+
+
+def test_a_closed_predictor_says_so(bundle, images):
+    predictor = Predictor.load(bundle)
+    predictor.warm_up()
+    predictor.close()
+    for call in (predictor.predict, predictor.features):
+        with pytest.raises(ServingError, match=r"must be open. Received: one that was closed\.\Z"):
+            call(images)

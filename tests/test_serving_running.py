@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
-from live import Client
+from live import Client, free_port
 
 PREDICT = "/v1/models/softmax:predict"
 BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
@@ -22,9 +22,7 @@ TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 @contextmanager
 def serving(folder, *options, workers=1, **environment):
     """Run `hornbill serve`; requests to it once it is ready, and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [*COMMAND, str(folder), "--port", str(port), "--workers", str(workers), *options],
         stderr=subprocess.PIPE,
@@ -33,7 +31,7 @@ def serving(folder, *options, workers=1, **environment):
     )
     client = Client(port)
     try:
-        wait_until_ready(client, workers)
+        wait_for_all(client, workers)
         yield client, process
     finally:
         process.terminate()
@@ -44,7 +42,7 @@ def serving(folder, *options, workers=1, **environment):
             process.communicate()
 
 
-def wait_until_ready(client, workers):
+def wait_for_all(client, workers):
     """Wait for every process; the ids that they give to requests begin with their own."""
     ready = set()
     for _ in range(300):

@@ -2,16 +2,21 @@
 
 import asyncio
 import gzip
+import io
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
-from live import start
+from live import Client, free_port, start, wait_until_ready
+from PIL import Image
 
 from export.publish import write_checksums
 from serving import Predictor
@@ -297,14 +302,96 @@ def test_a_request_that_cannot_be_run_does_not_spoil_its_batch(row_bundle):
     rows = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, np.nan], [6.7, 3.0, 5.2, 2.3]]
     requests = [{"inputs": np.array([row], np.float32)} for row in rows]
 
-    async def ask(executor, batches):
-        batcher = model.batcher(executor, 1, 1000.0, batches.append)
-        return await asyncio.gather(*map(batcher.infer, requests), return_exceptions=True)
+    async def ask(executor):
+        batcher = model.batcher(lambda outputs: counted.append(len(outputs[0])), executor, 1, 1e3)
+        answers = await asyncio.gather(*map(batcher.infer, requests), return_exceptions=True)
+        return answers, batcher.counts.batches
 
-    batches = []
+    counted = []
     with ThreadPoolExecutor(1) as executor:
-        first, error, last = asyncio.run(ask(executor, batches))
-    assert batches == [3]
+        (first, error, last), batches = asyncio.run(ask(executor))
+    assert (batches, counted) == (1, [1, 1])
     assert "inputs must be finite. Received: nan at (0, 3)" in str(error)
     for outputs, request in ((first, requests[0]), (last, requests[2])):
         np.testing.assert_array_equal(outputs[0], model.run(request)[0])
+
+
+def as_png(image):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_an_image_file_is_answered_as_the_predictor_does(client, bundle, images):
+    status, _, body = client("POST", "/images/digits", as_png(images[0]))
+    assert status == 200
+    answer = json.loads(body)
+    expected = Predictor.load(bundle).predict(images[:1])
+    assert answer["label"] == expected.labels[0]
+    assert answer["accepted"] is bool(expected.accepted[0])
+    np.testing.assert_array_equal(
+        np.array(answer["probabilities"], np.float32), expected.probabilities[0]
+    )
+    np.testing.assert_array_equal(np.reshape(answer["image"]["data"], (28, 28)), images[0])
+    assert client("POST", "/images/digits/versions/1", as_png(images[0]))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("/images/digits", b"no image", 400, "must be a readable file such as PNG or JPEG"),
+        ("/images/digits", b"", 400, "must be a readable file such as PNG or JPEG"),
+        ("/images/softmax", b"", 400, "Images are for models of grey images that have classes"),
+        ("/images/none", b"", 404, "A model must be one of"),
+    ],
+)
+def test_what_is_no_image_for_a_model_is_refused(path, body, status, message, client):
+    received, _, answer = client("POST", path, body)
+    assert received == status
+    assert message in json.loads(answer)["error"]
+
+
+def test_models_are_listed_with_what_failed(bundle, tmp_path):
+    shutil.copytree(bundle.parent, tmp_path / "digits")
+    broken = shutil.copytree(tmp_path / "digits" / "1", tmp_path / "digits" / "2")
+    (broken / "model.onnx").write_bytes(b"")
+    client, stop = start(Settings(tmp_path, log_requests=False))
+    try:
+        first, second = client.get("/models")[1]["models"]
+    finally:
+        stop()
+    assert (first["version"], first["state"], first["takes_images"]) == (1, "ready", True)
+    assert first["labels"] == list("0123456789")
+    assert (second["version"], second["state"]) == (2, "failed")
+    assert "model.onnx" in second["reason"]
+
+
+def test_metrics_have_the_shares_that_the_bundle_was_made_with(client, bundle):
+    shares = Predictor.load(bundle).manifest.baseline.shares
+    text = client("GET", "/metrics")[2].decode()
+    for label, share in enumerate(shares):
+        series = f'hornbill_baseline_share{{label="{label}",model="digits",version="1"}}'
+        assert f"{series} {share}\n" in text
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_processes_share_their_metrics(row_bundle):
+    """Whichever answers, the requests that all of them have answered are told."""
+    port = free_port()
+    code = "from app.cli import main; main()"
+    options = ["--port", str(port), "--workers", "2", "--quiet"]
+    command = [sys.executable, "-c", code, "serve", str(row_bundle.parent.parent), *options]
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=root) as process:
+        try:
+            client = Client(port)
+            wait_until_ready(client)
+            body = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
+            for _ in range(30):
+                assert client.post("/v1/models/softmax:predict", body)[0] == 200
+            time.sleep(0.2)  # a request is counted once it is answered
+            texts = [client("GET", "/metrics")[2].decode() for _ in range(8)]
+            line = 'hornbill_requests_total{route="predict",status="200"} 30.0'
+            assert all(line in text for text in texts)
+        finally:
+            process.terminate()

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..cores import available_cores
 from ..errors import InputError
-from .batching import Batcher
+from ..inputs import read_model_image
 from .documents import Documents
 from .errors import RequestError
 from .http import (
@@ -30,6 +30,7 @@ from .http import (
     read_body,
     send_answer,
 )
+from .image_requests import require_images, write_image_answer
 from .models import Model
 from .open_inference import JSON_LENGTH
 from .repository import Repository, Served
@@ -40,6 +41,7 @@ from .tf_serving import read_call, write_answer
 _LOG = logging.getLogger("hornbill.server")
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 _PREDICT = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?:predict")
+_IMAGE = re.compile(r"/images/([^/]+)(?:/versions/([^/]+))?")
 # Read and written in a thread where it takes long enough for other requests to notice.
 _LONG_BODY = 200_000
 _FLUSH_S = 0.5
@@ -64,7 +66,6 @@ class Server:
         self._repository = Repository(settings.folder, settings.versions, self._serve)
         self._documents = Documents(self._repository, self._metrics)
         self._under_way = 0
-        self._metrics.under_way.set_function(lambda: self._under_way)
         self._numbers = itertools.count()
         self._max_body = int(settings.max_body_mb * 1e6)
         self._tasks: list[asyncio.Task[None]] = []
@@ -72,11 +73,9 @@ class Server:
         self._requests: dict[tuple[str, int], Any] = {}
 
     def _serve(self, model: Model) -> Served:
-        rows = self._metrics.rows.labels(model.manifest.name)
-        batcher: Batcher = model.batcher(
-            self._executor, self._threads, self._settings.max_delay_ms, rows.observe
-        )
-        return Served(model, batcher, Answers(self._metrics, model.manifest))
+        answers = Answers(self._metrics, model.manifest)
+        delay = self._settings.max_delay_ms
+        return Served(model, model.batcher(answers.count, self._executor, self._threads, delay))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's request, or the server's start and end."""
@@ -100,7 +99,7 @@ class Server:
     async def _watch(self) -> None:
         while True:
             await self._repository.refresh(self._executor)
-            self._documents.note_versions()
+            self._note_present()
             self._repository.is_ready = True
             await asyncio.sleep(self._settings.poll_s)
 
@@ -108,6 +107,17 @@ class Server:
         while True:
             await asyncio.sleep(_FLUSH_S)
             self._log.flush()
+            self._note_present()
+
+    def _note_present(self) -> None:
+        models, failures = self._repository.models, self._repository.failures()
+        waiting = {
+            name: sum(served.batcher.waiting for served in versions.values())
+            for name, versions in models.items()
+        }
+        failed = {(name, number): False for name in failures for number in failures[name]}
+        answering = {(name, number): True for name in models for number in models[name]}
+        self._metrics.note(self._under_way, waiting, failed | answering)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = time.perf_counter()
@@ -193,6 +203,7 @@ class Server:
         for name, pattern, call in (
             ("infer", _INFER, self._infer),
             ("predict", _PREDICT, self._predict),
+            ("image", _IMAGE, self._image),
         ):
             match = pattern.fullmatch(path)
             if match is not None:
@@ -224,7 +235,7 @@ class Server:
         protocol = served.model.protocol
         length = _json_length(scope)
         inference = await self._maybe_aside(len(body), protocol.read, body, length)
-        outputs = await served.infer(inference.arrays)
+        outputs = await served.batcher.infer(inference.arrays)
         size = _written_size(outputs)
         content, json_length = await self._maybe_aside(size, protocol.write, inference, outputs)
         if json_length is None:
@@ -238,18 +249,34 @@ class Server:
         body = await self._read(scope, receive)
         manifest = served.model.manifest
         call = await self._maybe_aside(len(body), read_call, manifest, body)
-        outputs = await served.infer(call.arrays)
+        outputs = await served.batcher.infer(call.arrays)
         size = _written_size(outputs)
         return Answer(await self._maybe_aside(size, write_answer, manifest, call, outputs))
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         return await read_body(scope, receive, self._max_body, self._settings.body_s)
 
+    async def _image(
+        self, scope: Scope, receive: Receive, name: str, version: str | None
+    ) -> Answer:
+        served = self._find(name, version)
+        manifest = served.model.manifest
+        require_images(manifest)
+        body = await self._read(scope, receive)
+        start = time.perf_counter()
+        image = await self._aside(read_model_image, body, manifest)
+        arrays = await served.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
+        milliseconds = 1000 * (time.perf_counter() - start)
+        return write_image_answer(served.model.prediction(arrays), image, milliseconds)
+
+    async def _aside(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+
     async def _maybe_aside(self, size: int, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call in a thread what would keep the event loop for long."""
         if size < _LONG_BODY:
             return call(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+        return await self._aside(call, *arguments)
 
 
 def _written_size(outputs: Sequence[np.ndarray]) -> int:

@@ -88,7 +88,6 @@ class Batcher:
         executor: Executor,
         max_rows: int,
         threads: int,
-        observe: Callable[[int], None],
     ) -> None:
         """Make an empty queue.
 
@@ -98,14 +97,12 @@ class Batcher:
             executor: where longer batches run.
             max_rows: of a batch of several requests.
             threads: batches that may run there at once.
-            observe: told the rows of each batch.
         """
         self._run = run
         self._cost = cost
         self._executor = executor
         self._max_rows = max_rows
         self._threads = threads
-        self._observe = observe
         self._queue: deque[_Waiting] = deque()
         self._running = 0
         self._is_scheduled = False
@@ -152,7 +149,6 @@ class Batcher:
         if not batch:
             return
         rows = sum(waiting.rows for waiting in batch)
-        self._observe(rows)
         self.counts.batches += 1
         if self._cost.of(rows) <= _INLINE_MS:
             _answer(batch, _outcome(self._run, batch))

@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from ..manifest import Manifest
 from ..triton import describe_config
+from ..version import VERSION
 from .errors import RequestError
 from .http import Answer, json_answer
+from .image_requests import list_models
 from .open_inference import EXTENSIONS, describe_model
 from .openapi import describe_api, render_docs
 from .repository import Failure, Repository, Served
@@ -20,7 +22,6 @@ Document = Callable[[], Answer]
 _HTML = "text/html; charset=utf-8"
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|config|stats))?")
 _TF_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(/metadata)?")
-VERSION = "0.1.0"
 
 
 class Documents:
@@ -33,6 +34,7 @@ class Documents:
             "/": _docs,
             "/docs": _docs,
             "/openapi.json": lambda: json_answer(describe_api()),
+            "/models": lambda: list_models(repository),
             "/metrics": self._show_metrics,
             "/v2": _server,
             "/v2/": _server,
@@ -64,16 +66,6 @@ class Documents:
                 return lambda: json_answer(describe_signature(self._manifest(name, version)))
             return lambda: self._tf_status(name, version)
         return None
-
-    def note_versions(self) -> None:
-        """Bring the metric of versions up to date."""
-        self._metrics.versions.clear()
-        for name, versions in self._repository.models.items():
-            for number in versions:
-                self._metrics.versions.labels(name, str(number)).set(1)
-        for name, failed in self._repository.failures().items():
-            for number in failed:
-                self._metrics.versions.labels(name, str(number)).set(0)
 
     def _manifest(self, name: str, version: str | None) -> Manifest:
         return self._repository.find(name, version).model.manifest
@@ -113,11 +105,7 @@ class Documents:
         return json_answer({"name": name, "ready": bool(served), "model_version_status": versions})
 
     def _show_metrics(self) -> Answer:
-        self._metrics.waiting.clear()
-        for name, versions in self._repository.models.items():
-            waiting = sum(served.batcher.waiting for served in versions.values())
-            self._metrics.waiting.labels(name).set(waiting)
-        return Answer(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Answer(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _docs() -> Answer:

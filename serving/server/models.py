@@ -10,9 +10,10 @@ import numpy as np
 
 from ..agreement import Inputs, count_samples, take_samples
 from ..errors import ManifestError
+from ..golden import read_golden
 from ..manifest import Manifest
-from ..predictor import Predictor
-from ..verify import read_golden, verify_bundle
+from ..predictor import Prediction, Predictor
+from ..verify import verify_bundle
 from .batching import Arrays, Batcher, Cost
 from .open_inference import OpenInference
 
@@ -40,12 +41,26 @@ class Model:
         (first, *others) = arrays.values()  # one alone has the faster way
         return self.predictor.predict(arrays if others else first).arrays
 
+    def prediction(self, arrays: list[np.ndarray]) -> Prediction:
+        """Return the meaning of every output, in the manifest's order."""
+        return Prediction([spec.name for spec in self.manifest.outputs], arrays, self.manifest)
+
     def batcher(
-        self, executor: Executor, threads: int, max_delay_ms: float, observe: Callable[[int], None]
+        self,
+        count: Callable[[list[np.ndarray]], None],
+        executor: Executor,
+        threads: int,
+        max_delay_ms: float,
     ) -> Batcher:
-        """Return a queue for this model."""
+        """Return a queue for this model, whose outputs are counted batch by batch."""
+
+        def run(arrays: Arrays) -> list[np.ndarray]:
+            outputs = self.run(arrays)
+            count(outputs)
+            return outputs
+
         most = self.cost.most_rows(max_delay_ms)
-        return Batcher(self.run, self.cost, executor, most, threads, observe)
+        return Batcher(run, self.cost, executor, most, threads)
 
 
 def load_model(folder: Path) -> Model:

@@ -64,6 +64,26 @@ _SCHEMAS: dict[str, Any] = {
         "type": "object",
         "properties": {"predictions": {"type": "array", "items": {}}, "outputs": {}},
     },
+    "ImageResponse": {
+        "type": "object",
+        "required": ["model_name", "model_version", "label", "accepted", "probabilities"],
+        "properties": {
+            "model_name": {"type": "string"},
+            "model_version": {"type": "string"},
+            "label": {"type": "string"},
+            "accepted": {"type": "boolean"},
+            "probabilities": {"type": "array", "items": {"type": "number"}},
+            "image": {
+                "type": "object",
+                "description": "as it was brought to the model's input",
+                "properties": {
+                    "shape": {"type": "array", "items": {"type": "integer"}},
+                    "data": {"type": "array", "items": {"type": "integer"}},
+                },
+            },
+            "milliseconds": {"type": "number"},
+        },
+    },
     "Any": {"type": "object"},
 }
 _MODEL = "/v2/models/{model}"
@@ -79,6 +99,7 @@ _SHOWN = {
     f"{_MODEL}/versions/{{version}}/ready": "whether a version answers",
     f"{_MODEL}/config": "the configuration, as Triton shows it",
     f"{_MODEL}/stats": "what was answered, as Triton counts it",
+    "/models": "every version that answers, or failed to be loaded",
     "/v1/models": "the names of the models",
     _TF: "the state of a model's versions, as TF Serving shows it",
     f"{_TF}/versions/{{version}}": "the state of a version",
@@ -101,6 +122,7 @@ def describe_api() -> dict[str, Any]:
             (f"{_TF}{version}:predict", "run a model, as TF Serving does", "Predict"),
         ):
             paths[path] = {"post": _posted(path, text, kind)}
+        paths[f"/images/{{model}}{version}"] = {"post": _posted_image(version)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Hornbill", "version": "2", "description": "Models exported as bundles."},
@@ -133,6 +155,13 @@ def _posted(path: str, text: str, kind: str) -> dict[str, Any]:
     body = _content("the request", f"{kind}Request")
     operation = _operation(path, text, f"{kind}Response")
     return operation | {"requestBody": {"required": True, "content": body["content"]}}
+
+
+def _posted_image(version: str) -> dict[str, Any]:
+    text = "run a model of images on an image file: PNG, JPEG, BMP, GIF, TIFF or WebP"
+    operation = _operation(f"/images/{{model}}{version}", text, "ImageResponse")
+    content = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+    return operation | {"requestBody": {"required": True, "content": content}}
 
 
 def _content(text: str, schema: str) -> dict[str, Any]:

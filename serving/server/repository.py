@@ -8,14 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..bundle import version_numbers
 from ..errors import ServingError
-from .batching import Arrays, Batcher
+from .batching import Batcher
 from .errors import RequestError
 from .models import Model, load_model
-from .telemetry import Answers
 
 _LOG = logging.getLogger("hornbill.server")
 # What a version's folder looks like: path, size and time of each file.
@@ -24,17 +21,10 @@ _Look = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A version that answers, its queue, and what counts its answers."""
+    """A version that answers, and its queue."""
 
     model: Model
     batcher: Batcher
-    answers: Answers
-
-    async def infer(self, arrays: Arrays) -> list[np.ndarray]:
-        """Return the outputs for one request, counted; arguments and errors as of `Batcher`."""
-        outputs = await self.batcher.infer(arrays)
-        self.answers.count(outputs)
-        return outputs
 
 
 @dataclass(frozen=True)
@@ -113,7 +103,7 @@ class Repository:
         """
         while await self._refresh(executor):
             pass  # where the latest version failed, the one before it is next
-        # Only now, so that one that no longer verifies answers until another does.
+        # Not before: what was served answers until there is what follows it.
         self._publish()
 
     async def _refresh(self, executor: Executor) -> bool:

@@ -12,6 +12,7 @@ import uvicorn
 from .app import Server
 from .connections import Connection
 from .settings import Settings
+from .telemetry import forget_ended_processes, shared_metrics
 
 # How the processes of a server learn its settings.
 _VARIABLE = "HORNBILL_SETTINGS"
@@ -33,7 +34,7 @@ def run_server(settings: Settings, host: str, port: int, workers: int = 1) -> No
         settings: of the server.
         host: address to listen on.
         port: to listen on.
-        workers: processes. Each has its own models, and its own metrics.
+        workers: processes. Each has its own models.
     """
     _log_to_stderr()
     options = {**OPTIONS, "host": host, "port": port}
@@ -41,12 +42,14 @@ def run_server(settings: Settings, host: str, port: int, workers: int = 1) -> No
         uvicorn.run(Server(settings), **options)
         return
     os.environ[_VARIABLE] = json.dumps({**asdict(settings), "folder": str(settings.folder)})
-    uvicorn.run(f"{__name__}:make_server", factory=True, workers=workers, **options)
+    with shared_metrics():
+        uvicorn.run(f"{__name__}:make_server", factory=True, workers=workers, **options)
 
 
 def make_server() -> Server:
     """Return a server with the settings that `run_server` left in the environment."""
     _log_to_stderr()
+    forget_ended_processes()
     settings = json.loads(os.environ[_VARIABLE])
     return Server(Settings(**{**settings, "folder": Path(settings["folder"])}))
 

@@ -1,7 +1,11 @@
 """What a server counts, for Prometheus, and what it logs."""
 
+import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -11,21 +15,30 @@ from prometheus_client import (
     Gauge,
     Histogram,
     disable_created_metrics,
+    generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from ..manifest import Manifest
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
+# Where prometheus_client looks for it.
+_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _ENCODER = msgspec.json.Encoder()
 
 
 class Metrics:
-    """The metrics of one server."""
+    """The metrics of one server, whose processes share them where it has several.
+
+    They do so through files in a folder, as prometheus_client has it: "Multiprocess Mode".
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._waiting: dict[str, int] = {}
+        self._versions: dict[tuple[str, int], bool] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"hornbill_{name}", text, labels, registry=self.registry)
@@ -46,28 +59,83 @@ class Metrics:
             registry=self.registry, buckets=_ROWS,
         )  # fmt: skip
         self.under_way = Gauge(
-            "hornbill_requests_under_way", "Requests not yet answered.", registry=self.registry
-        )
-        self.versions = Gauge(
-            "hornbill_model_version", "1 for a version that answers, 0 for one that failed.",
-            ["model", "version"], registry=self.registry,
+            "hornbill_requests_under_way", "Requests not yet answered.",
+            registry=self.registry, multiprocess_mode="livesum",
         )  # fmt: skip
         self.waiting = Gauge(
             "hornbill_requests_waiting", "Requests that wait for a batch.", ["model"],
-            registry=self.registry,
+            registry=self.registry, multiprocess_mode="livesum",
+        )  # fmt: skip
+        self.versions = Gauge(
+            "hornbill_model_version", "1 for a version that answers, 0 for one that does not.",
+            ["model", "version"], registry=self.registry, multiprocess_mode="livemin",
         )  # fmt: skip
         self.baseline = Gauge(
             "hornbill_baseline_share",
-            "Share of the samples of each class when the bundle was made; `rejected` for the rest.",
-            ["model", "version", "label"], registry=self.registry,
+            "Share of the samples answered with a class, when the bundle was made.",
+            ["model", "version", "label"], registry=self.registry, multiprocess_mode="livemax",
         )  # fmt: skip
+        self.baseline_rejected = Gauge(
+            "hornbill_baseline_rejected_share",
+            "Share of the samples whose class was not sure enough, when the bundle was made.",
+            ["model", "version"], registry=self.registry, multiprocess_mode="livemax",
+        )  # fmt: skip
+
+    def note(
+        self, under_way: int, waiting: Mapping[str, int], versions: Mapping[tuple[str, int], bool]
+    ) -> None:
+        """Set what holds at present.
+
+        Args:
+            under_way: requests.
+            waiting: requests for each model.
+            versions: whether each version of a model answers.
+        """
+        self.under_way.set(under_way)
+        # What was dropped is set to 0: files that are shared forget nothing.
+        self._waiting = dict.fromkeys(self._waiting, 0) | dict(waiting)
+        for model, count in self._waiting.items():
+            self.waiting.labels(model).set(count)
+        self._versions = dict.fromkeys(self._versions, False) | dict(versions)
+        for (model, number), answers in self._versions.items():
+            self.versions.labels(model, str(number)).set(answers)
+
+    def render(self) -> bytes:
+        """Return all of them as Prometheus reads them."""
+        if _FOLDER_VARIABLE not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+@contextmanager
+def shared_metrics() -> Iterator[None]:
+    """Let the processes that are started meanwhile share their metrics."""
+    with tempfile.TemporaryDirectory(prefix="hornbill-metrics-") as folder:
+        os.environ[_FOLDER_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            del os.environ[_FOLDER_VARIABLE]
+
+
+def forget_ended_processes() -> None:
+    """Drop what processes that have ended left of the present: what they had under way."""
+    for path in Path(os.environ[_FOLDER_VARIABLE]).glob("*_live*_*.db"):
+        process = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            mark_process_dead(process)  # type: ignore[no-untyped-call]
 
 
 class Answers:
-    """Counts what one version answers: classes and rejections."""
+    """Counts what one version answers: samples, classes and rejections."""
 
     def __init__(self, metrics: Metrics, manifest: Manifest) -> None:
         names = (manifest.name, str(manifest.version))
+        self._rows = metrics.rows.labels(manifest.name)
         self._place = None
         if manifest.kind_of_targets == "classes":
             self._place = [spec.name for spec in manifest.outputs].index(str(manifest.answer))
@@ -75,11 +143,14 @@ class Answers:
         self._rejected = metrics.rejected.labels(*names)
         self._threshold = manifest.reject.threshold if manifest.reject else None
         if manifest.reject is not None:
-            share = 1 - manifest.reject.coverage
-            metrics.baseline.labels(*names, "rejected").set(share)
+            metrics.baseline_rejected.labels(*names).set(1 - manifest.reject.coverage)
+        if manifest.baseline is not None:
+            for label, share in zip(manifest.labels, manifest.baseline.shares, strict=True):
+                metrics.baseline.labels(*names, label).set(share)
 
     def count(self, outputs: Sequence[np.ndarray]) -> None:
-        """Count the samples of one answer."""
+        """Count the samples that were run together."""
+        self._rows.observe(len(outputs[0]))
         if self._place is None:
             return
         probabilities = outputs[self._place]

@@ -1,0 +1,20 @@
+# The server without TensorFlow:
+#   docker build -t hornbill .
+#   docker run --rm -p 8000:8000 -v "$PWD/dist:/models:ro" hornbill
+FROM python:3.12-slim
+
+WORKDIR /hornbill
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY app app
+COPY export export
+COPY models models
+COPY serving serving
+RUN pip install --no-cache-dir --constraint constraints.txt '.[serve]' \
+    && useradd --create-home hornbill
+
+USER hornbill
+EXPOSE 8000
+HEALTHCHECK --interval=10s --start-period=60s CMD \
+    ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/v2/health/ready')"]
+# Exec form, so that SIGTERM reaches the server, which then answers what is under way.
+ENTRYPOINT ["hornbill", "serve", "/models", "--host", "0.0.0.0"]

@@ -1,0 +1,110 @@
+"""Digits in photographs: what a net of digits reads of them, against the digits themselves.
+
+    HORNBILL_DATA=… python -m benchmarks.photographs dist/digits
+
+Each photograph is made from a digit of MNIST's test set: written larger, with a marker or a pen,
+in dark ink on light paper or in chalk, somewhere on a page with a shadow, grain, sometimes ruled
+lines or a table behind, turned by the note of a camera, and compressed as JPEG. What is read of it
+by `Predictor.predict_images` is set against the same digit as MNIST has it, and against shrinking
+the whole photograph.
+"""
+
+import argparse
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from benchmarks.results import write_results
+from serving import Prediction, Predictor
+from serving.images import read_image
+
+COUNT = 1000
+SHAPE = (28, 28)
+_KINDS = ("page", "chalk", "ruled", "table")
+
+
+def photograph(digit: np.ndarray, kind: str, rng: np.random.Generator) -> bytes:
+    """Return the JPEG of a digit, uint8 `(28, 28)` with bright ink, on a page of the kind."""
+    height, width = rng.integers(700, 1300, 2)
+    ink = _written(digit, int(rng.integers(150, min(height, width) // 2)), kind, rng)
+    layer = np.zeros((height, width), np.float32)
+    top, left = (rng.integers(0.1 * side, 0.9 * side - len(ink)) for side in (height, width))
+    layer[top : top + len(ink), left : left + len(ink)] = ink * rng.uniform(0.5, 0.9)
+    if kind == "ruled":
+        for row in range(int(rng.integers(20, 60)), height, int(rng.integers(50, 90))):
+            layer[row : row + 2] = np.maximum(layer[row : row + 2], 0.15)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    slope = (np.cos(angle) * x + np.sin(angle) * y) / max(height, width)
+    light = 1 - rng.uniform(0, 0.5) / (1 + np.exp(-rng.uniform(3, 15) * (slope - np.median(slope))))
+    paper = np.full_like(layer, rng.uniform(0.75, 0.95))
+    if kind == "table":
+        edge = int(0.05 * width)
+        paper[:, :edge] = paper[: int(0.04 * height)] = rng.uniform(0.2, 0.4)
+    grey = paper * (1 - layer)
+    if kind == "chalk":
+        grey = 0.25 + 0.7 * layer
+    noisy = grey * light + rng.normal(0, rng.uniform(0.005, 0.03), layer.shape)
+    image = Image.fromarray(np.rint(255 * noisy.clip(0, 1)).astype(np.uint8))
+    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 2)))
+    # As a camera that was held sideways: the pixels lie, and a note says so.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    turned = image.transpose(Image.Transpose.ROTATE_90)
+    turned.save(file, "JPEG", quality=int(rng.integers(40, 95)), exif=exif)
+    return file.getvalue()
+
+
+def _written(digit: np.ndarray, side: int, kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Return smooth ink of 0 to 1, `(side, side)`."""
+    large = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
+    # A higher threshold is a finer pen.
+    threshold = rng.uniform(90, 200)
+    ink = np.asarray(large, np.float32)
+    sharp = 1 / (1 + np.exp(-(ink - threshold) / 12))
+    grain = rng.uniform(0.6, 1, sharp.shape) if kind == "chalk" else 1.0
+    written: np.ndarray = sharp * grain
+    return written
+
+
+def main() -> None:
+    """Compare the three ways for every kind of page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", metavar="BUNDLE")
+    parser.add_argument("--pictures", type=Path, help="folder for some of the photographs")
+    arguments = parser.parse_args()
+    with np.load(Path(os.environ["HORNBILL_DATA"]) / "mnist.npz") as arrays:
+        digits, targets = arrays["x_test"][:COUNT], arrays["y_test"][:COUNT]
+    predictor = Predictor.load(arguments.bundle)
+
+    def accuracy(prediction: Prediction) -> float:
+        return float((prediction.probabilities.argmax(axis=1) == targets).mean())
+
+    straight = accuracy(predictor.predict(digits))
+    rows = []
+    for kind in _KINDS:
+        rng = np.random.default_rng(0)
+        files = [photograph(digit, kind, rng) for digit in digits]
+        read = accuracy(predictor.predict_images(files))
+        shrunk = accuracy(predictor.predict([read_image(file, SHAPE) for file in files]))
+        print(f"{kind:6} {read:.1%}, shrunk whole {shrunk:.1%}, MNIST's own {straight:.1%}")
+        row = {"what": kind, "accuracy": read, "shrunk_whole": shrunk, "mnist_itself": straight}
+        rows.append(row)
+        _keep(arguments.pictures, kind, files)
+    write_results("photographs", rows)
+
+
+def _keep(folder: Path | None, kind: str, files: list[bytes]) -> None:
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, file in enumerate(files[:8]):
+        (folder / f"{kind}-{number}.jpg").write_bytes(file)
+
+
+if __name__ == "__main__":
+    main()

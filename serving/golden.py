@@ -1,0 +1,37 @@
+"""Reads a bundle's golden samples and answers."""
+
+from pathlib import Path
+
+import numpy as np
+
+from .bundle import GOLDEN, read_checked, read_checksums
+from .checking import fits_shape
+from .errors import ManifestError
+from .manifest import TensorSpec, describe_spec
+from .tensor_proto import read_tensor
+
+
+def read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
+    """Return the golden samples of a version, or the golden answers, by name.
+
+    Args:
+        folder: of the version.
+        role: `input` or `output`.
+        specs: of the inputs, or of the outputs.
+
+    Raises:
+        ManifestError: a file is missing or changed, or does not hold what its spec says.
+    """
+    checksums = read_checksums(folder)
+    arrays = {}
+    for number, spec in enumerate(specs):
+        name = f"{GOLDEN}/{role}_{number}.pb"
+        tensor_name, array = read_tensor(read_checked(folder, name, checksums))
+        dtype = "string" if array.dtype == object else array.dtype.name
+        if (tensor_name, dtype) != (spec.name, spec.dtype) or not fits_shape(array, spec):
+            raise ManifestError(
+                f"{name} must hold {describe_spec(spec)}. "
+                f"Received: {tensor_name} {array.dtype} {array.shape}."
+            )
+        arrays[spec.name] = array
+    return arrays
