@@ -33,7 +33,7 @@ class Documents:
         self._fixed: dict[str, Document] = {
             "/": _docs,
             "/docs": _docs,
-            "/openapi.json": lambda: json_answer(describe_api()),
+            "/openapi.json": self._describe_api,
             "/models": lambda: list_models(repository),
             "/metrics": self._show_metrics,
             "/v2": _server,
@@ -103,6 +103,10 @@ class Documents:
                 )
         versions = [states[number] for number in sorted(states, reverse=True)]
         return json_answer({"name": name, "ready": bool(served), "model_version_status": versions})
+
+    def _describe_api(self) -> Answer:
+        models = self._repository.models
+        return json_answer(describe_api({name: max(models[name]) for name in sorted(models)}))
 
     def _show_metrics(self) -> Answer:
         return Answer(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
