@@ -85,8 +85,9 @@ def client(served):
 
 @pytest.fixture(autouse=True)
 def the_server_stays_well(served):
-    yield
     client, errors = served
+    errors.records.clear()
+    yield
     assert errors.records == []
     status, answer = client.post(PREDICT, {"instances": [[5.1, 3.5, 1.4, 0.2]]})
     assert (status, len(answer["predictions"])) == (200, 1)
@@ -175,7 +176,7 @@ TEXT = {"name": "texts", "shape": [1, 1], "datatype": "BYTES", "data": ["red"]}
 CLASSES = {"name": "probabilities", "parameters": {"classification": 2, "binary_data": False}}
 GOOD = [
     (INFER, {"id": "1", "inputs": [PIXELS], "outputs": [CLASSES], "parameters": {"a": 1}}),
-    (TEXTS, {"inputs": [NUMBER, TEXT]}),
+    (TEXTS, {"inputs": [NUMBER, {**TEXT, "parameters": {}}], "parameters": {}, "outputs": []}),
     (PREDICT, {"signature_name": "serving_default", "instances": [[1, 2, 3, 4.5]]}),
     (RAW_PREDICT, {"instances": [{"inputs": [1, 2], "texts": ["red"]}]}),
     (RAW_PREDICT, {"inputs": {"inputs": [[1, 2]], "texts": [[{"b64": "cmVk"}]]}}),

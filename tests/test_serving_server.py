@@ -161,6 +161,8 @@ def wrong(**changes):
         (wrong(data=None), "data of image must hold UINT8"),
         (wrong(parameters={"binary_data_size": 9}), "at most the 0 bytes that are left"),
         ({**wrong(), "outputs": [{"name": "y"}]}, "Outputs must be among probabilities, features"),
+        ({**wrong(), "outputs": 1}, "The body must be an inference request"),
+        ({**wrong(), "parameters": []}, "The body must be an inference request"),
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_400_and_says_what_is_wrong(body, message, client):

@@ -9,24 +9,26 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
+from prometheus_client import Counter, Histogram
 
 from ..cores import available_cores
-from ..errors import InputError
+from ..errors import ServingError
 from ..inputs import read_model_image
-from .documents import Documents
+from .documents import Document, Documents
 from .errors import RequestError
 from .http import (
     BINARY,
     Answer,
     Gone,
+    Headers,
     Receive,
     Scope,
     Send,
     error_answer,
-    header,
     read_body,
     send_answer,
 )
@@ -35,7 +37,7 @@ from .models import Model
 from .open_inference import JSON_LENGTH
 from .repository import Repository, Served
 from .settings import Settings
-from .telemetry import AccessLog, Answers, Metrics
+from .telemetry import AccessLog, Answers, LogLine, Metrics
 from .tf_serving import read_call, write_answer
 
 _LOG = logging.getLogger("hornbill.server")
@@ -45,7 +47,11 @@ _IMAGE = re.compile(r"/images/([^/]+)(?:/versions/([^/]+))?")
 # Read and written in a thread where it takes long enough for other requests to notice.
 _LONG_BODY = 200_000
 _FLUSH_S = 0.5
+_TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
+_JSON_LENGTH = JSON_LENGTH.encode()
+_MOST_ROUTES = 1024  # kept: whoever asks can invent versions
+Route = tuple[str, Callable[[Headers, Receive], Awaitable[Answer]]]
 
 
 class Server:
@@ -69,8 +75,8 @@ class Server:
         self._numbers = itertools.count()
         self._max_body = int(settings.max_body_mb * 1e6)
         self._tasks: list[asyncio.Task[None]] = []
-        self._seconds: dict[str, Any] = {}
-        self._requests: dict[tuple[str, int], Any] = {}
+        self._series: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
+        self._routes: dict[tuple[str, str], Route] = {}
 
     def _serve(self, model: Model) -> Served:
         answers = Answers(self._metrics, model.manifest)
@@ -79,10 +85,10 @@ class Server:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's request, or the server's start and end."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        elif scope["type"] == "http":
+        if scope["type"] == "http":
             await self._respond(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -121,62 +127,54 @@ class Server:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = time.perf_counter()
-        request_id = header(scope, b"x-request-id") or f"{os.getpid():x}-{next(self._numbers):x}"
-        route, handle = self._route(scope)
+        method, path = scope["method"], scope["path"]
+        headers: Headers = dict(scope["headers"])
+        request_id = headers.get(b"x-request-id") or b"%x-%x" % (os.getpid(), next(self._numbers))
+        route, handle = self._routes.get((method, path)) or self._route(method, path, headers)
         self._under_way += 1
         try:
-            answer = await self._answer(scope, receive, handle)
-            await send_answer(scope, send, answer, {"x-request-id": request_id})
-        except Gone:
-            return
+            try:
+                self._admit(path, headers)
+                answer = await handle(headers, receive)
+            except ServingError as error:
+                answer = _refusal(error)
+            except RecursionError:
+                answer = error_answer(_TOO_DEEP, 400, {})
+            except Gone:
+                return
+            except Exception:
+                _LOG.exception("%s %s", method, path)
+                answer = error_answer("The server failed. Its log says where.", 500, {})
+            await send_answer(scope, headers, send, answer, request_id)
         finally:
             self._under_way -= 1
         seconds = time.perf_counter() - start
         self._count(route, answer.status, seconds)
         if self._settings.log_requests:
             self._log.write(
-                {
-                    "time": round(time.time(), 3),
-                    "id": request_id,
-                    "method": scope["method"],
-                    "path": scope["path"],
-                    "status": answer.status,
-                    "ms": round(1000 * seconds, 3),
-                    "bytes": len(answer.body),
-                }
+                LogLine(
+                    round(time.time(), 3),
+                    request_id.decode("latin-1"),
+                    method,
+                    path,
+                    answer.status,
+                    round(1000 * seconds, 3),
+                    len(answer.body),
+                )
             )
 
     def _count(self, route: str, status: int, seconds: float) -> None:
-        if route not in self._seconds:
-            self._seconds[route] = self._metrics.seconds.labels(route)
-        if (route, status) not in self._requests:
-            self._requests[route, status] = self._metrics.requests.labels(route, str(status))
-        self._seconds[route].observe(seconds)
-        self._requests[route, status].inc()
+        series = self._series.get((route, status))
+        if series is None:
+            metrics = self._metrics
+            series = metrics.seconds.labels(route), metrics.requests.labels(route, str(status))
+            self._series[route, status] = series
+        series[0].observe(seconds)
+        series[1].inc()
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, handle: Callable[[Receive], Awaitable[Answer]]
-    ) -> Answer:
-        try:
-            self._admit(scope)
-            return await handle(receive)
-        except RequestError as error:
-            return error_answer(str(error), error.status, error.headers)
-        except InputError as error:
-            return error_answer(str(error), 400, {})
-        except RecursionError:
-            return error_answer(
-                "JSON must be nested less than a thousand levels deep. Received: more.", 400, {}
-            )
-        except Gone:
-            raise
-        except Exception:
-            _LOG.exception("%s %s", scope["method"], scope["path"])
-            return error_answer("The server failed. Its log says where.", 500, {})
-
-    def _admit(self, scope: Scope) -> None:
+    def _admit(self, path: str, headers: Headers) -> None:
         """Raise `RequestError` where there is too much to do, or the token is missing."""
-        if scope["path"] in _OPEN:  # who watches a busy server must not take it for a dead one
+        if path in _OPEN:  # who watches a busy server must not take it for a dead one
             return
         if self._under_way > self._settings.max_requests:
             raise RequestError(
@@ -188,8 +186,8 @@ class Server:
         token = self._settings.token
         if token is None:
             return
-        given = header(scope, b"authorization") or ""
-        if not hmac.compare_digest(given.encode("latin-1"), f"Bearer {token}".encode()):
+        given = headers.get(b"authorization", b"")
+        if not hmac.compare_digest(given, f"Bearer {token}".encode()):
             raise RequestError(
                 "Requests must bear the token: Authorization: Bearer …. Received: "
                 f"{'another one' if given else 'none'}.",
@@ -197,9 +195,8 @@ class Server:
                 {"www-authenticate": "Bearer"},
             )
 
-    def _route(self, scope: Scope) -> tuple[str, Callable[[Receive], Awaitable[Answer]]]:
+    def _route(self, method: str, path: str, headers: Headers) -> Route:
         """Return the name of a route, for metrics, and what answers it."""
-        path, method = scope["path"], scope["method"]
         for name, pattern, call in (
             ("infer", _INFER, self._infer),
             ("predict", _PREDICT, self._predict),
@@ -208,19 +205,18 @@ class Server:
             match = pattern.fullmatch(path)
             if match is not None:
                 if method != "POST":
-                    return name, _only("POST", method)
+                    return name, partial(_refuse_method, "POST", method)
                 model, version = match.groups()
-                return name, lambda receive: call(scope, receive, model, version)  # noqa: B023
-        document = self._documents.find(path, header(scope, b"accept") or "")
+                route: Route = name, partial(call, model, version)
+                if len(self._routes) < _MOST_ROUTES:
+                    self._routes[method, path] = route
+                return route
+        document = self._documents.find(path, headers.get(b"accept", b""))
         if document is None:
-            return "none", _nothing(path)
+            return "none", partial(_refuse_path, path)
         if method not in ("GET", "HEAD"):
-            return "document", _only("GET", method)
-
-        async def give(_: Receive) -> Answer:
-            return document()
-
-        return "document", give
+            return "document", partial(_refuse_method, "GET", method)
+        return "document", partial(_show, document)
 
     def _find(self, name: str, version: str | None) -> Served:
         if not self._repository.is_ready:
@@ -228,82 +224,92 @@ class Server:
         return self._repository.find(name, version)
 
     async def _infer(
-        self, scope: Scope, receive: Receive, name: str, version: str | None
+        self, name: str, version: str | None, headers: Headers, receive: Receive
     ) -> Answer:
         served = self._find(name, version)
-        body = await self._read(scope, receive)
+        body = await self._read(headers, receive)
         protocol = served.model.protocol
-        length = _json_length(scope)
-        inference = await self._maybe_aside(len(body), protocol.read, body, length)
+        length = _json_length(headers)
+        if len(body) < _LONG_BODY:
+            inference = protocol.read(body, length)
+        else:
+            inference = await self._aside(protocol.read, body, length)
         outputs = await served.batcher.infer(inference.arrays)
-        size = _written_size(outputs)
-        content, json_length = await self._maybe_aside(size, protocol.write, inference, outputs)
+        if _is_short(outputs):
+            content, json_length = protocol.write(inference, outputs)
+        else:
+            content, json_length = await self._aside(protocol.write, inference, outputs)
         if json_length is None:
             return Answer(content)
-        return Answer(content, media_type=BINARY, headers={JSON_LENGTH: str(json_length)})
+        return Answer(content, media_type=BINARY, headers=[(JSON_LENGTH, str(json_length))])
 
     async def _predict(
-        self, scope: Scope, receive: Receive, name: str, version: str | None
+        self, name: str, version: str | None, headers: Headers, receive: Receive
     ) -> Answer:
         served = self._find(name, version)
-        body = await self._read(scope, receive)
+        body = await self._read(headers, receive)
         manifest = served.model.manifest
-        call = await self._maybe_aside(len(body), read_call, manifest, body)
+        if len(body) < _LONG_BODY:
+            call = read_call(manifest, body)
+        else:
+            call = await self._aside(read_call, manifest, body)
         outputs = await served.batcher.infer(call.arrays)
-        size = _written_size(outputs)
-        return Answer(await self._maybe_aside(size, write_answer, manifest, call, outputs))
-
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        return await read_body(scope, receive, self._max_body, self._settings.body_s)
+        if _is_short(outputs):
+            return Answer(write_answer(manifest, call, outputs))
+        return Answer(await self._aside(write_answer, manifest, call, outputs))
 
     async def _image(
-        self, scope: Scope, receive: Receive, name: str, version: str | None
+        self, name: str, version: str | None, headers: Headers, receive: Receive
     ) -> Answer:
         served = self._find(name, version)
         manifest = served.model.manifest
         require_images(manifest)
-        body = await self._read(scope, receive)
+        body = await self._read(headers, receive)
         start = time.perf_counter()
         image = await self._aside(read_model_image, body, manifest)
         arrays = await served.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_answer(served.model.prediction(arrays), image, milliseconds)
 
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        return await read_body(headers, receive, self._max_body, self._settings.body_s)
+
     async def _aside(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Call in a thread what would keep the event loop for long."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
 
-    async def _maybe_aside(self, size: int, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Call in a thread what would keep the event loop for long."""
-        if size < _LONG_BODY:
-            return call(*arguments)
-        return await self._aside(call, *arguments)
+
+def _is_short(outputs: Sequence[np.ndarray]) -> bool:
+    """Tell whether outputs are written in a moment: a number is some 20 bytes of JSON."""
+    return sum([array.size for array in outputs]) < _LONG_BODY // 20
 
 
-def _written_size(outputs: Sequence[np.ndarray]) -> int:
-    """Return about how many bytes outputs are in JSON."""
-    return 20 * sum(array.size for array in outputs)
-
-
-def _json_length(scope: Scope) -> int | None:
-    length = header(scope, JSON_LENGTH.encode())
+def _json_length(headers: Headers) -> int | None:
+    length = headers.get(_JSON_LENGTH)
     if length is None:
         return None
-    if not (length.isdecimal() and len(length) < 19):
-        raise RequestError(f"{JSON_LENGTH} must be a number of bytes. Received: {length:.40}.")
+    if not (length.isdigit() and len(length) < 19):
+        raise RequestError(f"{JSON_LENGTH} must be a number of bytes. Received: {length!r:.40}.")
     return int(length)
 
 
-def _only(method: str, received: str) -> Callable[[Receive], Awaitable[Answer]]:
-    async def refuse(_: Receive) -> Answer:
-        raise RequestError(
-            f"This address takes {method}. Received: {received:.20}.", 405, {"allow": method}
-        )
-
-    return refuse
+def _refusal(error: ServingError) -> Answer:
+    if isinstance(error, RequestError):
+        return error_answer(str(error), error.status, error.headers)
+    return error_answer(str(error), 400, {})
 
 
-def _nothing(path: str) -> Callable[[Receive], Awaitable[Answer]]:
-    async def refuse(_: Receive) -> Answer:
-        raise RequestError(f"There must be such an address. Received: {path:.80}. See /docs.", 404)
+async def _show(document: Document, _headers: Headers, _receive: Receive) -> Answer:
+    return document()
 
-    return refuse
+
+async def _refuse_method(
+    method: str, received: str, _headers: Headers, _receive: Receive
+) -> Answer:
+    raise RequestError(
+        f"This address takes {method}. Received: {received:.20}.", 405, {"allow": method}
+    )
+
+
+async def _refuse_path(path: str, _headers: Headers, _receive: Receive) -> Answer:
+    raise RequestError(f"There must be such an address. Received: {path:.80}. See /docs.", 404)

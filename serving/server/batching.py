@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,12 +48,12 @@ class Cost:
         return 1 + int(max(0.0, milliseconds - self.alone_ms) / max(self.row_ms, 1e-6))
 
 
-@dataclass(eq=False)
-class _Waiting:
+class _Waiting(NamedTuple):
     arrays: Arrays
     rows: int
-    kind: tuple[tuple[int, ...], ...]
+    kind: list[tuple[int, ...]]
     done: "asyncio.Future[list[np.ndarray]]"
+    start: float
 
 
 @dataclass
@@ -123,18 +124,12 @@ class Batcher:
             RequestError: the model cannot be run on them.
         """
         loop = asyncio.get_running_loop()
-        (first, *_) = arrays.values()
-        kind = tuple(array.shape[1:] for array in arrays.values())
-        start = time.perf_counter()
-        waiting = _Waiting(arrays, len(first), kind, loop.create_future())
-        self._queue.append(waiting)
+        shapes = [array.shape for array in arrays.values()]
+        kind = [shape[1:] for shape in shapes]
+        done = loop.create_future()
+        self._queue.append(_Waiting(arrays, shapes[0][0], kind, done, time.perf_counter()))
         self._schedule(loop)
-        outputs = await waiting.done
-        counts = self.counts
-        counts.requests += 1
-        counts.rows += waiting.rows
-        counts.seconds += time.perf_counter() - start
-        counts.last_time = time.time()
+        outputs: list[np.ndarray] = await done
         return outputs
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -151,7 +146,7 @@ class Batcher:
         rows = sum(waiting.rows for waiting in batch)
         self.counts.batches += 1
         if self._cost.of(rows) <= _INLINE_MS:
-            _answer(batch, _outcome(self._run, batch))
+            self._answer(batch, _outcome(self._run, batch))
         else:
             self._running += 1
             running = loop.run_in_executor(self._executor, _outcome, self._run, batch)
@@ -162,8 +157,22 @@ class Batcher:
         self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Waiting], outcome: "_Outcome"
     ) -> None:
         self._running -= 1
-        _answer(batch, outcome)
+        self._answer(batch, outcome)
         self._schedule(loop)
+
+    def _answer(self, batch: Sequence[_Waiting], outcome: "_Outcome") -> None:
+        counts, now = self.counts, time.perf_counter()
+        counts.last_time = time.time()
+        for waiting, result in zip(batch, outcome, strict=True):
+            if waiting.done.done():  # nobody waits any more
+                continue
+            if isinstance(result, Exception):
+                waiting.done.set_exception(RequestError(str(result)))
+                continue
+            waiting.done.set_result(result)
+            counts.requests += 1
+            counts.rows += waiting.rows
+            counts.seconds += now - waiting.start
 
     def _take(self) -> list[_Waiting]:
         """Take the first request, and those of its kind behind it, as far as a batch goes."""
@@ -206,13 +215,3 @@ def _attempt(run: Run, arrays: Arrays) -> list[np.ndarray] | Exception:
         return run(arrays)
     except Exception as error:  # handed to whoever asked
         return error
-
-
-def _answer(batch: Sequence[_Waiting], outcome: _Outcome) -> None:
-    for waiting, result in zip(batch, outcome, strict=True):
-        if waiting.done.done():  # nobody waits any more
-            continue
-        if isinstance(result, Exception):
-            waiting.done.set_exception(RequestError(str(result)))
-        else:
-            waiting.done.set_result(result)

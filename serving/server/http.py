@@ -2,15 +2,16 @@
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from .errors import RequestError
 
 Scope = MutableMapping[str, Any]
+# By name in lower case; of one that comes twice the last.
+Headers = Mapping[bytes, bytes]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -27,14 +28,13 @@ class Gone(Exception):  # noqa: N818  # no error: nobody is there to be answered
     """The client has left."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What is sent back."""
 
     body: bytes
     status: int = 200
     media_type: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Sequence[tuple[str, str]] = ()
 
 
 def json_answer(value: Any, status: int = 200) -> Answer:
@@ -44,22 +44,14 @@ def json_answer(value: Any, status: int = 200) -> Answer:
 
 def error_answer(message: str, status: int, headers: Mapping[str, str]) -> Answer:
     """Return an error as both protocols write it."""
-    return Answer(_ENCODER.encode({"error": message}), status, headers=headers)
+    return Answer(_ENCODER.encode({"error": message}), status, headers=tuple(headers.items()))
 
 
-def header(scope: Scope, name: bytes) -> str | None:
-    """Return the value of a header, its name in lower case; None if it is not there."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value.decode("latin-1"))
-    return None
-
-
-async def read_body(scope: Scope, receive: Receive, most: int, most_s: float) -> bytes:
+async def read_body(headers: Headers, receive: Receive, most: int, most_s: float) -> bytes:
     """Return the body of a request, decompressed.
 
     Args:
-        scope: of the request.
+        headers: of the request.
         receive: gives its parts.
         most: bytes that it may have, before and after decompression.
         most_s: seconds that it may take to come.
@@ -68,8 +60,8 @@ async def read_body(scope: Scope, receive: Receive, most: int, most_s: float) ->
         RequestError: it is too long, too slow, or not compressed as it says.
         Gone: the client has left before its end.
     """
-    length = header(scope, b"content-length")
-    if length is not None and length.isdecimal() and int(length) > most:
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > most:
         raise _too_long(most)
     try:
         async with asyncio.timeout(most_s):
@@ -80,10 +72,10 @@ async def read_body(scope: Scope, receive: Receive, most: int, most_s: float) ->
             408,
             {"connection": "close"},
         ) from None
-    encoding = header(scope, b"content-encoding")
-    if encoding is None or encoding == "identity":
+    encoding = headers.get(b"content-encoding", b"identity")
+    if encoding == b"identity":
         return body
-    return _decompress(body, encoding.strip().lower(), most)
+    return _decompress(body, encoding.decode("latin-1").strip().lower(), most)
 
 
 def _part(message: Message) -> bytes:
@@ -126,26 +118,31 @@ def _decompress(body: bytes, encoding: str, most: int) -> bytes:
     return content
 
 
-async def send_answer(scope: Scope, send: Send, answer: Answer, extra: Mapping[str, str]) -> None:
+async def send_answer(
+    scope: Scope, headers: Headers, send: Send, answer: Answer, request_id: bytes
+) -> None:
     """Send an answer, compressed where the client asks for it and it is worth it."""
     body = answer.body
-    headers = {"content-type": answer.media_type, **extra, **answer.headers}
-    if len(body) >= _WORTH_COMPRESSING:
-        accepted = header(scope, b"accept-encoding")
-        encoding = _accepted(accepted) if accepted else None
+    sent = [
+        (b"content-type", answer.media_type.encode()),
+        (b"x-request-id", request_id),
+        *[(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers],
+    ]
+    if len(body) >= _WORTH_COMPRESSING and b"accept-encoding" in headers:
+        encoding = _accepted(headers[b"accept-encoding"])
         if encoding is not None:
             stream = zlib.compressobj(1, wbits=_WINDOWS[encoding])
             body = stream.compress(body) + stream.flush()
-            headers |= {"content-encoding": encoding, "vary": "accept-encoding"}
-    headers["content-length"] = str(len(body))
-    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+            sent += [(b"content-encoding", encoding.encode()), (b"vary", b"accept-encoding")]
+    sent.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": sent})
     is_wanted = scope["method"] != "HEAD"
     await send({"type": "http.response.body", "body": body if is_wanted else b""})
 
 
-def _accepted(header_value: str) -> str | None:
-    offers = [offer.strip().lower().partition(";") for offer in header_value.split(",")]
+def _accepted(value: bytes) -> str | None:
+    texts = value.decode("latin-1").split(",")
+    offers = [offer.strip().lower().partition(";") for offer in texts]
     accepted = {
         name.strip() for name, _, weight in offers if weight.strip() not in ("q=0", "q=0.0")
     }

@@ -5,8 +5,7 @@ REST, "Inference"; Triton, "Binary Tensor Data Extension" and "Classification Ex
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -46,7 +45,7 @@ class _Input(msgspec.Struct, gc=False):
     shape: list[_Size]
     datatype: str
     data: msgspec.Raw = msgspec.Raw()
-    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    parameters: dict[str, Any] | None = None
 
 
 class _Output(msgspec.Struct, gc=False):
@@ -57,16 +56,35 @@ class _Output(msgspec.Struct, gc=False):
 class _Request(msgspec.Struct, gc=False):
     inputs: list[_Input]
     id: str = ""
-    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
-    outputs: list[_Output] = msgspec.field(default_factory=list)
+    parameters: msgspec.Raw = msgspec.Raw(b"{}")
+    outputs: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _Tensor(msgspec.Struct, gc=False, omit_defaults=True):
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    parameters: dict[str, int] | None = None
+    data: list[Any] | None = None
+
+
+class _Response(msgspec.Struct, gc=False, omit_defaults=True):
+    model_name: str
+    model_version: str
+    outputs: list[_Tensor]
+    id: str = ""
 
 
 _DECODER = msgspec.json.Decoder(_Request)
+_PARAMETERS = msgspec.json.Decoder(dict[str, Any])
+_OUTPUTS = msgspec.json.Decoder(list[_Output])
 _ENCODER = msgspec.json.Encoder()
+# Clients ask for the same again and again: what was found to be right is kept, so much of it, and
+# of texts up to this length.
+_MOST_KEPT, _LONGEST_KEPT = 1024, 1024
 
 
-@dataclass(frozen=True)
-class AskedOutput:
+class AskedOutput(NamedTuple):
     """How one output is wanted.
 
     Attributes:
@@ -80,8 +98,7 @@ class AskedOutput:
     classes: int = 0
 
 
-@dataclass(frozen=True)
-class Inference:
+class Inference(NamedTuple):
     """An inference request, read and checked.
 
     Attributes:
@@ -100,10 +117,14 @@ class OpenInference:
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
+        self._version = str(manifest.version)
         self._inputs = {spec.name: spec for spec in manifest.inputs}
+        self._outputs = [(spec.name, datatype_of(spec.dtype)) for spec in manifest.outputs]
         self._places = {spec.name: place for place, spec in enumerate(manifest.outputs)}
         self._all = tuple(AskedOutput(place) for place in self._places.values())
         self._all_binary = tuple(AskedOutput(place, True) for place in self._places.values())
+        self._fitting: set[tuple[str | int, ...]] = set()
+        self._asked: dict[tuple[bytes, bytes], tuple[AskedOutput, ...]] = {}
 
     def read(self, body: bytes, json_length: int | None = None) -> Inference:
         """Read a request.
@@ -116,56 +137,65 @@ class OpenInference:
         Raises:
             RequestError: the body is not as the protocol says, or not what the model takes.
         """
-        if json_length == 0:
+        if json_length is None:
+            text, tail = body, memoryview(b"")
+        elif json_length == 0:
             return self._read_raw(body)
-        if json_length is not None and not 0 < json_length <= len(body):
+        elif json_length <= len(body):
+            text, tail = body[:json_length], memoryview(body)[json_length:]
+        else:
             raise RequestError(
                 f"{JSON_LENGTH} must be at most the length of the body, {len(body)}. "
                 f"Received: {json_length}."
             )
-        text = body if json_length is None else body[:json_length]
         request = decode_json(_DECODER, text, "an inference request")
-        tail = memoryview(body)[json_length if json_length is not None else len(body) :]
+        arrays = self._read_inputs(request.inputs, tail)
         return Inference(
-            self._read_inputs(request.inputs, tail), self._read_outputs(request), request.id
+            arrays, self._read_outputs(request.outputs, request.parameters), request.id
         )
 
     def _read_inputs(self, given: Sequence[_Input], tail: memoryview) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {}
         place = 0
         for tensor in given:
-            if tensor.name not in self._inputs or tensor.name in arrays:
-                raise self._wrong_names([tensor.name for tensor in given])
-            spec = self._inputs[tensor.name]
-            check_datatype(tensor.name, tensor.datatype, datatype_of(spec.dtype))
-            check_shape(tensor.name, tensor.shape, spec.shape)
-            size = tensor.parameters.get("binary_data_size")
+            name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
+            if (name, datatype, *shape) not in self._fitting:
+                self._check_input(tensor, given)
+            size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
             if size is None:
-                arrays[tensor.name] = from_json(
-                    tensor.name, tensor.datatype, tensor.shape, tensor.data
-                )
+                arrays[name] = from_json(name, datatype, shape, tensor.data)
                 continue
             if type(size) is not int or not 0 <= size <= len(tail) - place:
                 raise RequestError(
-                    f"binary_data_size of {tensor.name} must be at most the {len(tail) - place} "
+                    f"binary_data_size of {name} must be at most the {len(tail) - place} "
                     f"bytes that are left of the body. Received: {size!r:.40}."
                 )
-            content = tail[place : place + size]
-            arrays[tensor.name] = from_binary(tensor.name, tensor.datatype, tensor.shape, content)
+            arrays[name] = from_binary(name, datatype, shape, tail[place : place + size])
             place += size
-        if len(arrays) != len(self._inputs):
-            raise self._wrong_names(list(arrays))
+        if not len(arrays) == len(given) == len(self._inputs):
+            raise self._wrong_names(given)
         if place != len(tail):
             raise RequestError(
                 f"The body must end with its last tensor. Received: {len(tail) - place} bytes more."
             )
-        check_batch_sizes(arrays)
+        if len(arrays) > 1:
+            check_batch_sizes(arrays)
         return arrays
 
-    def _wrong_names(self, names: Sequence[str]) -> RequestError:
+    def _check_input(self, tensor: _Input, given: Sequence[_Input]) -> None:
+        """Raise `RequestError` unless name, type and shape are what the model takes."""
+        if tensor.name not in self._inputs:
+            raise self._wrong_names(given)
+        spec = self._inputs[tensor.name]
+        check_datatype(tensor.name, tensor.datatype, datatype_of(spec.dtype))
+        check_shape(tensor.name, tensor.shape, spec.shape)
+        if len(self._fitting) < _MOST_KEPT:
+            self._fitting.add((tensor.name, tensor.datatype, *tensor.shape))
+
+    def _wrong_names(self, given: Sequence[_Input]) -> RequestError:
+        names = ", ".join(tensor.name for tensor in given) or "none"
         return RequestError(
-            f"Inputs must be {', '.join(self._inputs)}, each once. "
-            f"Received: {', '.join(names) or 'none'!s:.80}."
+            f"Inputs must be {', '.join(self._inputs)}, each once. Received: {names:.80}."
         )
 
     def _read_raw(self, body: bytes) -> Inference:
@@ -180,13 +210,20 @@ class OpenInference:
             {name: from_binary(name, datatype, shape, memoryview(body))}, self._all_binary
         )
 
-    def _read_outputs(self, request: _Request) -> tuple[AskedOutput, ...]:
-        are_binary = _flag(request.parameters, "binary_data_output")
-        if not request.outputs:
-            return self._all_binary if are_binary else self._all
-        asked = tuple(self._read_output(output, are_binary) for output in request.outputs)
+    def _read_outputs(self, outputs: bytes, parameters: bytes) -> tuple[AskedOutput, ...]:
+        key = (bytes(outputs), bytes(parameters))
+        asked = self._asked.get(key)
+        if asked is not None:
+            return asked
+        wanted = decode_json(_PARAMETERS, key[1], "an inference request")
+        are_binary = _flag(wanted, "binary_data_output")
+        given = decode_json(_OUTPUTS, key[0], "an inference request")
+        asked = tuple(self._read_output(output, are_binary) for output in given)
         if len({output.place for output in asked}) < len(asked):
             raise RequestError("Each output must be asked for once. Received: one twice.")
+        asked = asked or (self._all_binary if are_binary else self._all)
+        if len(self._asked) < _MOST_KEPT and sum(map(len, key)) <= _LONGEST_KEPT:
+            self._asked[key] = asked
         return asked
 
     def _read_output(self, output: _Output, are_binary: bool) -> AskedOutput:
@@ -214,38 +251,25 @@ class OpenInference:
         Returns:
             The body, and the length of its JSON if binary tensors follow.
         """
-        manifest = self._manifest
         tails: list[bytes] = []
         outputs = [self._write_output(asked, arrays, tails) for asked in inference.outputs]
-        response: dict[str, Any] = {
-            "model_name": manifest.name,
-            "model_version": str(manifest.version),
-        }
-        if inference.id:
-            response["id"] = inference.id
-        response["outputs"] = outputs
+        response = _Response(self._manifest.name, self._version, outputs, inference.id)
         body = _ENCODER.encode(response)
         return (b"".join([body, *tails]), len(body)) if tails else (body, None)
 
     def _write_output(
         self, asked: AskedOutput, arrays: Sequence[np.ndarray], tails: list[bytes]
-    ) -> dict[str, Any]:
-        spec, values = self._manifest.outputs[asked.place], arrays[asked.place]
-        datatype = datatype_of(spec.dtype)
+    ) -> _Tensor:
+        values = arrays[asked.place]
+        name, datatype = self._outputs[asked.place]
         if asked.classes:
-            labels = self._manifest.labels if spec.name == self._manifest.answer else ()
+            labels = self._manifest.labels if name == self._manifest.answer else ()
             values, datatype = classify(values, asked.classes, labels), BYTES
-        output: dict[str, Any] = {
-            "name": spec.name,
-            "datatype": datatype,
-            "shape": list(values.shape),
-        }
         if asked.is_binary:
             tails.append(to_binary(values))
-            output["parameters"] = {"binary_data_size": len(tails[-1])}
-        else:
-            output["data"] = to_json(values)
-        return output
+            size = {"binary_data_size": len(tails[-1])}
+            return _Tensor(name, datatype, values.shape, parameters=size)
+        return _Tensor(name, datatype, values.shape, data=to_json(values))
 
 
 def describe_model(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any]:

@@ -163,6 +163,28 @@ class Answers:
                 self._rejected.inc(rejected)
 
 
+class LogLine(msgspec.Struct, gc=False):
+    """What is logged of one request.
+
+    Attributes:
+        time: when it was answered, seconds since 1970.
+        id: of the request.
+        method: of HTTP.
+        path: asked for.
+        status: of the answer.
+        ms: milliseconds that it took.
+        bytes: of the answer, before compression.
+    """
+
+    time: float
+    id: str
+    method: str
+    path: str
+    status: int
+    ms: float
+    bytes: int
+
+
 class AccessLog:
     """Writes a line of JSON for each request; lines are kept back until `flush`."""
 
@@ -170,9 +192,9 @@ class AccessLog:
         self._stream = sys.stdout.buffer
         self._lines: list[bytes] = []
 
-    def write(self, entry: dict[str, object]) -> None:
+    def write(self, line: LogLine) -> None:
         """Keep a line."""
-        self._lines.append(_ENCODER.encode(entry))
+        self._lines.append(_ENCODER.encode(line))
 
     def flush(self) -> None:
         """Write what was kept."""
