@@ -322,7 +322,7 @@ def test_a_body_that_does_not_come_is_given_up(client):
     for answer in answers:
         assert answer.startswith(b"HTTP/1.1 408")
         error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
-        assert error == "A body must come within 1 s. Received: a part of it."
+        assert error.startswith("A body must come")
 
 
 def test_a_body_that_drips_is_given_up(client):

@@ -11,8 +11,8 @@ class Connection(HttpToolsProtocol):
 
     Attributes:
         silence_s: how long a connection may stay without a new head of a request while none is
-            being answered; twice that at most. uvicorn itself waits for ever for the first head,
-            for the rest of one, and for the rest of a body that was refused.
+            being answered, or without the body of one; twice that at most. uvicorn itself waits
+            for ever for a head, for a body, and for the rest of a body that was refused.
     """
 
     silence_s = 20.0
@@ -30,20 +30,26 @@ class Connection(HttpToolsProtocol):
 
     def _look(self) -> None:
         is_idle = self.cycle is None or self.cycle.response_complete
-        if is_idle and self.cycle is self._seen:
+        lacks_body = not is_idle and self.cycle.more_body and not self.cycle.body
+        if (is_idle or lacks_body) and self.cycle is self._seen:
+            if lacks_body:
+                self._refuse(b"408 Request Timeout", "A body must come soon. Received: none of it.")
             self.transport.close()
             return
-        self._seen = self.cycle if is_idle else self
+        self._seen = self.cycle if is_idle or lacks_body else self
         self._watch = self.loop.call_later(self.silence_s, self._look)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, as everything else is refused."""
-        body = msgspec.json.encode({"error": f"A request must be HTTP. Received: {msg}"})
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(body), body)
-        )
+        self._refuse(b"400 Bad Request", f"A request must be HTTP. Received: {msg}")
         self.transport.close()
+
+    def _refuse(self, status: bytes, message: str) -> None:
+        body = msgspec.json.encode({"error": message})
+        self.transport.write(
+            b"HTTP/1.1 %b\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (status, len(body), body)
+        )
 
     def _unsupported_upgrade_warning(self) -> None:
         """Take a request for another protocol as one of HTTP, without a line in the log."""
