@@ -475,7 +475,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _extra_of(package: str) -> str:
-    return "serve" if package in ("msgspec", "prometheus_client", "uvicorn") else "train"
+    return "serve" if package in ("granian", "msgspec", "prometheus_client") else "train"
 
 
 # Typer's copy of click, or click itself: which one depends on Typer's release.

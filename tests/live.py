@@ -1,15 +1,16 @@
 """A server that runs in a thread of the test, and plain requests to it."""
 
+import asyncio
 import http.client
 import json
 import socket
 import threading
 import time
 
-import uvicorn
+from granian.constants import Interfaces
+from granian.server.embed import Server as Granian
 
 from serving.server import Server
-from serving.server.running import OPTIONS
 
 
 class Client:
@@ -54,19 +55,31 @@ def free_port():
 
 
 def start(settings, **options):
-    """Run a server in a thread, as `hornbill serve` does; its client and what ends it."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(Server(settings), **{**OPTIONS, **options})
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    """Run a server in a thread; its client and what ends it. Options are Granian's."""
+    port = free_port()
+    ended = threading.Event()
+
+    async def serve():
+        server = Granian(
+            Server(settings),
+            port=port,
+            interface=Interfaces.ASGI,
+            websockets=False,
+            log_enabled=False,
+            **options,
+        )
+        serving = asyncio.create_task(server.serve())
+        await asyncio.get_running_loop().run_in_executor(None, ended.wait)
+        server.stop()
+        await serving
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    client = Client(listener.getsockname()[1])
+    client = Client(port)
     wait_until_ready(client)
 
     def stop():
-        server.should_exit = True
+        ended.set()
         thread.join()
-        listener.close()
 
     return client, stop

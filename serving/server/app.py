@@ -23,7 +23,6 @@ from .errors import RequestError
 from .http import (
     BINARY,
     Answer,
-    Gone,
     Headers,
     Receive,
     Scope,
@@ -48,6 +47,7 @@ _IMAGE = re.compile(r"/images/([^/]+)(?:/versions/([^/]+))?")
 _LONG_BODY = 200_000
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
+_LOADING_S = 20.0
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
 _JSON_LENGTH = JSON_LENGTH.encode()
 _MOST_ROUTES = 1024  # kept: whoever asks can invent versions
@@ -58,7 +58,7 @@ class Server:
     """Serves the bundles of a folder.
 
     Example:
-        >>> uvicorn.run(Server(Settings(Path("dist"))))
+        >>> server = Server(Settings(Path("dist")))  # for `granian --interface asgi module:server`
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -71,6 +71,7 @@ class Server:
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
         self._repository = Repository(settings.folder, settings.versions, self._serve)
         self._documents = Documents(self._repository, self._metrics)
+        self._is_loaded = asyncio.Event()
         self._under_way = 0
         self._numbers = itertools.count()
         self._max_body = int(settings.max_body_mb * 1e6)
@@ -107,6 +108,7 @@ class Server:
             await self._repository.refresh(self._executor)
             self._note_present()
             self._repository.is_ready = True
+            self._is_loaded.set()
             await asyncio.sleep(self._settings.poll_s)
 
     async def _flush(self) -> None:
@@ -140,8 +142,6 @@ class Server:
                 answer = _refusal(error)
             except RecursionError:
                 answer = error_answer(_TOO_DEEP, 400, {})
-            except Gone:
-                return
             except Exception:
                 _LOG.exception("%s %s", method, path)
                 answer = error_answer("The server failed. Its log says where.", 500, {})
@@ -218,15 +218,22 @@ class Server:
             return "document", partial(_refuse_method, "GET", method)
         return "document", partial(_show, document)
 
-    def _find(self, name: str, version: str | None) -> Served:
-        if not self._repository.is_ready:
-            raise RequestError("Models are still being loaded.", 503, {"retry-after": "1"})
+    async def _find(self, name: str, version: str | None) -> Served:
+        # Beside a process that answers already, another is started: what it is handed waits.
+        if not self._is_loaded.is_set():
+            try:
+                async with asyncio.timeout(_LOADING_S):
+                    await self._is_loaded.wait()
+            except TimeoutError:
+                raise RequestError(
+                    "Models are still being loaded.", 503, {"retry-after": "5"}
+                ) from None
         return self._repository.find(name, version)
 
     async def _infer(
         self, name: str, version: str | None, headers: Headers, receive: Receive
     ) -> Answer:
-        served = self._find(name, version)
+        served = await self._find(name, version)
         body = await self._read(headers, receive)
         protocol = served.model.protocol
         length = _json_length(headers)
@@ -246,7 +253,7 @@ class Server:
     async def _predict(
         self, name: str, version: str | None, headers: Headers, receive: Receive
     ) -> Answer:
-        served = self._find(name, version)
+        served = await self._find(name, version)
         body = await self._read(headers, receive)
         manifest = served.model.manifest
         if len(body) < _LONG_BODY:
@@ -261,7 +268,7 @@ class Server:
     async def _image(
         self, name: str, version: str | None, headers: Headers, receive: Receive
     ) -> Answer:
-        served = self._find(name, version)
+        served = await self._find(name, version)
         manifest = served.model.manifest
         require_images(manifest)
         body = await self._read(headers, receive)

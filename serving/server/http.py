@@ -24,10 +24,6 @@ _WORTH_COMPRESSING = 1400  # bytes: less is one packet anyway
 _ENCODER = msgspec.json.Encoder()
 
 
-class Gone(Exception):  # noqa: N818  # no error: nobody is there to be answered
-    """The client has left."""
-
-
 class Answer(NamedTuple):
     """What is sent back."""
 
@@ -54,53 +50,42 @@ async def read_body(headers: Headers, receive: Receive, most: int, most_s: float
         headers: of the request.
         receive: gives its parts.
         most: bytes that it may have, before and after decompression.
-        most_s: seconds that it may take to come after its first part. For that one the connection
-            waits: a time-out costs more than all else that is done here.
+        most_s: seconds that it may take to come.
 
     Raises:
-        RequestError: it is too long, too slow, or not compressed as it says.
-        Gone: the client has left before its end.
+        RequestError: it is too long, too slow, cut off, or not compressed as it says.
     """
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > most:
         raise _too_long(most)
-    message = await receive()
-    body = _part(message)
-    if message.get("more_body"):
-        body = await _read_rest(body, receive, most, most_s)
-    if len(body) > most:
-        raise _too_long(most)
+    try:
+        async with asyncio.timeout(most_s):
+            body = await _receive_body(receive, most)
+    except TimeoutError:
+        raise RequestError(
+            f"A body must come within {most_s:g} s. Received: not all of it.",
+            408,
+            {"connection": "close"},
+        ) from None
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding == b"identity":
         return body
     return _decompress(body, encoding.decode("latin-1").strip().lower(), most)
 
 
-def _part(message: Message) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise Gone
-    part: bytes = message.get("body", b"")
-    return part
-
-
-async def _read_rest(first: bytes, receive: Receive, most: int, most_s: float) -> bytes:
-    parts, length = [first], len(first)
-    try:
-        async with asyncio.timeout(most_s):
-            while True:
-                message = await receive()
-                parts.append(_part(message))
-                length += len(parts[-1])
-                if length > most:
-                    raise _too_long(most)
-                if not message.get("more_body"):
-                    return b"".join(parts)
-    except TimeoutError:
-        raise RequestError(
-            f"A body must come within {most_s:g} s. Received: {length} bytes of it.",
-            408,
-            {"connection": "close"},
-        ) from None
+async def _receive_body(receive: Receive, most: int) -> bytes:
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":  # or chunks that are none
+            raise RequestError("A body must come to its end. Received: a part of it.")
+        parts.append(message.get("body", b""))
+        length += len(parts[-1])
+        if length > most:
+            raise _too_long(most)
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
 def _too_long(most: int) -> RequestError:

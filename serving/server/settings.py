@@ -20,7 +20,7 @@ class Settings:
         max_body_mb: largest body, after decompression.
         max_requests: how many may be under way at once; more are answered 503.
         max_delay_ms: how long a batch may take because it waited to be filled.
-        body_s: how long the rest of a body may take to come after its first part.
+        body_s: how long the body of a request may take to come.
         poll_s: how often the folder is looked at for new versions.
         log_requests: whether each request is a line of JSON on standard output.
 

@@ -122,6 +122,8 @@ def shared_metrics() -> Iterator[None]:
 
 def forget_ended_processes() -> None:
     """Drop what processes that have ended left of the present: what they had under way."""
+    if _FOLDER_VARIABLE not in os.environ:
+        return
     for path in Path(os.environ[_FOLDER_VARIABLE]).glob("*_live*_*.db"):
         process = int(path.stem.rpartition("_")[2])
         try:

@@ -1,0 +1,160 @@
+"""The servers that are measured against each other, how each is started and what it is asked."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+RIVALS = Path(__file__).parent / "rivals"
+_JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to ask for the probabilities of one image.
+
+    Attributes:
+        kind: `JSON` or `binary`: what it is compared with.
+        path: of the address.
+        headers: of the request.
+        body: of the request.
+        read: returns the probabilities that an answer's body holds, float `(10,)`.
+    """
+
+    kind: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    read: Callable[[bytes], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server.
+
+    Attributes:
+        name: in reports.
+        packages: of PyPI that it needs, as pip takes them; their versions are reported.
+        command: that starts it. `{bin}` is its environment's, `{port}` where it shall listen,
+            `{second}` and `{third}` are ports for what else it has to say; the variable MODEL
+            names the ONNX file.
+        forms: what it is asked, by the names of `make_forms`.
+        folder: where it is started.
+        is_ours: whether it runs in this environment.
+        is_checked: whether it runs the model, so that its answers can be wrong.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    command: tuple[str, ...]
+    forms: tuple[str, ...] = ("open",)
+    folder: Path = RIVALS
+    is_ours: bool = False
+    is_checked: bool = True
+
+
+_UVICORN = ("uvicorn", "uvloop", "httptools")
+_HORNBILL = "from app.cli import main; raise SystemExit(main())"
+_MLSERVER = (
+    "MLSERVER_HOST=127.0.0.1",
+    "MLSERVER_HTTP_PORT={port}",
+    "MLSERVER_GRPC_PORT={second}",
+    "MLSERVER_METRICS_PORT={third}",
+)
+OURS = Contender(
+    "Hornbill",
+    (*_UVICORN, "msgspec", "onnxruntime"),
+    ("{bin}/python", "-c", _HORNBILL, "serve", "{bundle}", "--port", "{port}"),
+    ("open", "binary"),
+    folder=ROOT,
+    is_ours=True,
+)
+CONTENDERS = (
+    OURS,
+    Contender(
+        "constant",
+        _UVICORN,
+        ("{bin}/uvicorn", "constant_app:app", "--port", "{port}", "--no-access-log"),
+        ("open", "binary"),
+        is_checked=False,
+    ),
+    Contender(
+        "FastAPI",
+        ("fastapi", *_UVICORN, "onnxruntime"),
+        ("{bin}/uvicorn", "fastapi_app:app", "--port", "{port}"),
+        ("plain",),
+    ),
+    Contender(
+        "Triton",
+        ("nvidia-pytriton", "onnxruntime"),
+        ("{bin}/python", "triton_server.py", "{port}", "{second}"),
+    ),
+    Contender(
+        "MLServer",
+        # MLServer 1.7 asks uvloop for the event loop, as newer ones do not give it.
+        ("mlserver", "uvloop<0.22", "onnxruntime"),
+        ("env", *_MLSERVER, "{bin}/mlserver", "start", "mlserver"),
+    ),
+    Contender(
+        "KServe",
+        ("kserve", "onnxruntime"),
+        ("{bin}/python", "kserve_app.py", "--http_port", "{port}", "--enable_grpc", "false"),
+    ),
+    Contender(
+        "LitServe",
+        ("litserve", "onnxruntime"),
+        ("{bin}/python", "litserve_app.py", "{port}"),
+        ("plain",),
+    ),
+    Contender(
+        "BentoML",
+        ("bentoml", "onnxruntime"),
+        ("{bin}/bentoml", "serve", "bentoml_app:Digits", "--port", "{port}"),
+        ("plain",),
+    ),
+)
+
+
+def make_forms(model: str, image: np.ndarray) -> dict[str, Form]:
+    """Return every way to ask about an image.
+
+    Args:
+        model: its name.
+        image: uint8 `(1, 28, 28)`.
+    """
+    path = f"/v2/models/{model}/infer"
+    tensor = {"name": "image", "shape": list(image.shape), "datatype": "UINT8"}
+    pixels: list[int] = image.ravel().tolist()
+    request = {"inputs": [{**tensor, "data": pixels}], "outputs": [{"name": "probabilities"}]}
+    is_binary = {"parameters": {"binary_data": True}}
+    head = {
+        "inputs": [{**tensor, "parameters": {"binary_data_size": image.nbytes}}],
+        "outputs": [{"name": "probabilities", **is_binary}],
+    }
+    text = json.dumps(head).encode()
+    binary = {
+        "Content-Type": "application/octet-stream",
+        "Inference-Header-Content-Length": str(len(text)),
+    }
+    plain = json.dumps({"image": pixels}).encode()
+    return {
+        "open": Form("JSON", path, _JSON, json.dumps(request).encode(), _read_open),
+        "binary": Form("binary", path, binary, text + image.tobytes(), _read_binary),
+        "plain": Form("JSON", "/predict", _JSON, plain, _read_plain),
+    }
+
+
+def _read_open(body: bytes) -> np.ndarray:
+    outputs = {output["name"]: output for output in json.loads(body)["outputs"]}
+    return np.ravel(outputs["probabilities"]["data"])
+
+
+def _read_binary(body: bytes) -> np.ndarray:
+    return np.frombuffer(body[-40:], "<f4")  # (10,), behind the JSON
+
+
+def _read_plain(body: bytes) -> np.ndarray:
+    return np.array(json.loads(body)["probabilities"])

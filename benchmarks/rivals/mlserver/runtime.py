@@ -1,0 +1,31 @@
+"""A custom runtime of MLServer as its documentation shows it, around a session.
+
+MODEL=model.onnx mlserver start .
+
+`settings.json` asks for no pool of workers, which on one processor halves its requests/s.
+"""
+
+import os
+
+import onnxruntime
+from mlserver import MLModel
+from mlserver.codecs import NumpyCodec
+from mlserver.types import InferenceRequest, InferenceResponse
+
+
+class Digits(MLModel):
+    """Recognises digits."""
+
+    async def load(self) -> bool:
+        """Load the model."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(os.environ["MODEL"], options)
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Return the probability of each class."""
+        image = NumpyCodec.decode_input(payload.inputs[0])
+        (probabilities,) = self.session.run(["probabilities"], {"image": image})
+        output = NumpyCodec.encode_output("probabilities", probabilities)
+        return InferenceResponse(model_name=self.name, outputs=[output])
