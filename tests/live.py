@@ -7,10 +7,10 @@ import socket
 import threading
 import time
 
-from granian.constants import Interfaces
 from granian.server.embed import Server as Granian
 
 from serving.server import Server
+from serving.server.running import OPTIONS
 
 
 class Client:
@@ -63,10 +63,8 @@ def start(settings, **options):
         server = Granian(
             Server(settings),
             port=port,
-            interface=Interfaces.ASGI,
-            websockets=False,
             log_enabled=False,
-            **options,
+            **{**OPTIONS, **options},
         )
         serving = asyncio.create_task(server.serve())
         await asyncio.get_running_loop().run_in_executor(None, ended.wait)
