@@ -57,6 +57,7 @@ class Contender:
 
 
 _UVICORN = ("uvicorn", "uvloop", "httptools")
+_GRANIAN = ("granian", "uvloop")
 _HORNBILL = "from app.cli import main; raise SystemExit(main())"
 _MLSERVER = (
     "MLSERVER_HOST=127.0.0.1",
@@ -66,7 +67,7 @@ _MLSERVER = (
 )
 OURS = Contender(
     "Hornbill",
-    (*_UVICORN, "msgspec", "onnxruntime"),
+    (*_GRANIAN, "msgspec", "onnxruntime"),
     ("{bin}/python", "-c", _HORNBILL, "serve", "{bundle}", "--port", "{port}"),
     ("open", "binary"),
     folder=ROOT,
@@ -78,6 +79,14 @@ CONTENDERS = (
         "constant",
         _UVICORN,
         ("{bin}/uvicorn", "constant_app:app", "--port", "{port}", "--no-access-log"),
+        ("open", "binary"),
+        is_checked=False,
+    ),
+    # What Hornbill's own HTTP server leaves to do.
+    Contender(
+        "Granian",
+        _GRANIAN,
+        ("{bin}/granian", "--interface", "asgi", "--port", "{port}", "constant_app:app"),
         ("open", "binary"),
         is_checked=False,
     ),

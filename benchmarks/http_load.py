@@ -27,7 +27,7 @@ from benchmarks.results import write_results
 from benchmarks.servers import CONNECTIONS, running
 from serving import Predictor
 from serving.bundle import find_version
-from serving.verify import read_golden
+from serving.golden import read_golden
 
 ROUNDS, WARM_UP_S, LOAD_S = 3, 2, 6
 TOLERANCE = 1e-5
