@@ -72,6 +72,28 @@ def row_bundle(workplace, softmax_run):
 
 
 @pytest.fixture(scope="session")
+def raw_bundle(tmp_path_factory):
+    """The folder of a model that takes raw rows, with gaps and texts, and its table."""
+    from app.config import make_config
+    from app.exporting import export_run
+    from app.training import train
+    from export import ExportOptions
+
+    random = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("raw")
+    lines = [
+        f"{'' if random.random() < 0.2 else round(x, 3)},{random.choice(['red', 'blue', ''])},"
+        f"{round(y, 3)},{'yes' if x + y > 0 else 'no'}"
+        for x, y in random.normal(size=(200, 2)).tolist()
+    ]
+    (folder / "raw.csv").write_text("size,colour,weight,kind\n" + "\n".join(lines) + "\n")
+    settings = {"target": "kind", "epochs": 3, "hidden": [8]}
+    run = train(make_config("features", settings, data=str(folder / "raw.csv")), folder / "runs")
+    options = ExportOptions(int8="never")
+    return export_run(run.folder, folder / "dist", "raw", options), folder / "raw.csv"
+
+
+@pytest.fixture(scope="session")
 def images():
     """Twelve images of digits, uint8 (12, 28, 28)."""
     from app.data.sources import load_dataset

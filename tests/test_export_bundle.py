@@ -14,10 +14,8 @@ import tensorflow as tf
 from onnx import numpy_helper
 
 import models
-from app.config import make_config
 from app.errors import RunError
 from app.exporting import export_run
-from app.training import train
 from export import (
     ExportError,
     ExportOptions,
@@ -168,23 +166,6 @@ def test_every_norm_of_convolutions_converts(normalization, images, tmp_path):
         models.digit_net(config), tmp_path, "norm", facts(labels, ()), samples, WITHOUT_INT8
     )
     assert all(check.passed for check in verify_bundle(bundle))
-
-
-@pytest.fixture(scope="module")
-def raw_bundle(tmp_path_factory):
-    """A bundle of a model that takes raw rows, with gaps and texts, and its run."""
-    random = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("raw")
-    lines = [
-        f"{'' if random.random() < 0.2 else round(x, 3)},{random.choice(['red', 'blue', ''])},"
-        f"{round(y, 3)},{'yes' if x + y > 0 else 'no'}"
-        for x, y in random.normal(size=(200, 2)).tolist()
-    ]
-    (folder / "raw.csv").write_text("size,colour,weight,kind\n" + "\n".join(lines) + "\n")
-    settings = {"target": "kind", "epochs": 3, "hidden": [8]}
-    config = make_config("features", settings, data=str(folder / "raw.csv"))
-    run = train(config, folder / "runs")
-    return export_run(run.folder, folder / "dist", "raw", WITHOUT_INT8), folder / "raw.csv"
 
 
 def test_an_exported_model_takes_raw_rows(raw_bundle):

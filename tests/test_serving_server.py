@@ -2,11 +2,9 @@
 
 import asyncio
 import gzip
-import http.client
 import io
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -17,87 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from granian.constants import Interfaces
-from granian.server.embed import Server as Granian
+from live import Client, free_port, start, wait_until_ready
 from PIL import Image
 
 from export.publish import write_checksums
 from serving import Predictor
-from serving.server import Server, Settings
+from serving.server import Settings
 from serving.server.models import load_model
 
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
-
-
-class Client:
-    """Requests to one server."""
-
-    def __init__(self, port):
-        self.port = port
-
-    def __call__(self, method, path, body=None, headers=()):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            connection.request(method, path, body, dict(headers))
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
-        finally:
-            connection.close()
-
-    def get(self, path):
-        status, _, body = self("GET", path)
-        return status, json.loads(body)
-
-    def post(self, path, value, **headers):
-        status, _, body = self("POST", path, json.dumps(value), headers)
-        return status, json.loads(body)
-
-
-def wait_until_ready(client):
-    for _ in range(400):
-        try:
-            if client.get("/v2/health/ready")[0] == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("the server was not ready in time")
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def start(settings):
-    """Run a server in a thread; its client and what ends it."""
-    port = free_port()
-    ended = threading.Event()
-
-    async def serve():
-        server = Granian(
-            Server(settings),
-            port=port,
-            interface=Interfaces.ASGI,
-            websockets=False,
-            log_enabled=False,
-        )
-        serving = asyncio.create_task(server.serve())
-        await asyncio.get_running_loop().run_in_executor(None, ended.wait)
-        server.stop()
-        await serving
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    client = Client(port)
-    wait_until_ready(client)
-
-    def stop():
-        ended.set()
-        thread.join()
-
-    return client, stop
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +161,8 @@ def wrong(**changes):
         (wrong(data=None), "data of image must hold UINT8"),
         (wrong(parameters={"binary_data_size": 9}), "at most the 0 bytes that are left"),
         ({**wrong(), "outputs": [{"name": "y"}]}, "Outputs must be among probabilities, features"),
+        ({**wrong(), "outputs": 1}, "The body must be an inference request"),
+        ({**wrong(), "parameters": []}, "The body must be an inference request"),
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_400_and_says_what_is_wrong(body, message, client):
@@ -360,6 +288,8 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
         (second / "model.onnx").write_bytes(whole)
         wait_for({"2": "AVAILABLE"})
         assert client.get("/v2/models/softmax")[1]["versions"] == ["2"]
+        (second / "README.md").unlink()  # as a removal begins
+        wait_for({"1": "AVAILABLE", "2": "END"})
         shutil.rmtree(second)
         wait_for({"1": "AVAILABLE"})
     finally:

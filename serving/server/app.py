@@ -46,6 +46,7 @@ _IMAGE = re.compile(r"/images/([^/]+)(?:/versions/([^/]+))?")
 # Read and written in a thread where it takes long enough for other requests to notice.
 _LONG_BODY = 200_000
 _FLUSH_S = 0.5
+_TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
 _JSON_LENGTH = JSON_LENGTH.encode()
@@ -131,7 +132,7 @@ class Server:
         method, path = scope["method"], scope["path"]
         headers: Headers = dict(scope["headers"])
         request_id = headers.get(b"x-request-id") or b"%x-%x" % (os.getpid(), next(self._numbers))
-        route, handle = self._routes.get((method, path)) or self._route(method, path)
+        route, handle = self._routes.get((method, path)) or self._route(method, path, headers)
         self._under_way += 1
         try:
             try:
@@ -139,6 +140,8 @@ class Server:
                 answer = await handle(headers, receive)
             except ServingError as error:
                 answer = _refusal(error)
+            except RecursionError:
+                answer = error_answer(_TOO_DEEP, 400, {})
             except Exception:
                 _LOG.exception("%s %s", method, path)
                 answer = error_answer("The server failed. Its log says where.", 500, {})
@@ -171,6 +174,8 @@ class Server:
 
     def _admit(self, path: str, headers: Headers) -> None:
         """Raise `RequestError` where there is too much to do, or the token is missing."""
+        if path in _OPEN:  # who watches a busy server must not take it for a dead one
+            return
         if self._under_way > self._settings.max_requests:
             raise RequestError(
                 f"At most {self._settings.max_requests} requests may be under way. "
@@ -179,7 +184,7 @@ class Server:
                 {"retry-after": "1"},
             )
         token = self._settings.token
-        if token is None or path in _OPEN:
+        if token is None:
             return
         given = headers.get(b"authorization", b"")
         if not hmac.compare_digest(given, f"Bearer {token}".encode()):
@@ -190,7 +195,7 @@ class Server:
                 {"www-authenticate": "Bearer"},
             )
 
-    def _route(self, method: str, path: str) -> Route:
+    def _route(self, method: str, path: str, headers: Headers) -> Route:
         """Return the name of a route, for metrics, and what answers it."""
         for name, pattern, call in (
             ("infer", _INFER, self._infer),
@@ -206,7 +211,7 @@ class Server:
                 if len(self._routes) < _MOST_ROUTES:
                     self._routes[method, path] = route
                 return route
-        document = self._documents.find(path)
+        document = self._documents.find(path, headers.get(b"accept", b""))
         if document is None:
             return "none", partial(_refuse_path, path)
         if method not in ("GET", "HEAD"):
@@ -229,7 +234,7 @@ class Server:
         self, name: str, version: str | None, headers: Headers, receive: Receive
     ) -> Answer:
         served = await self._find(name, version)
-        body = await read_body(headers, receive, self._max_body)
+        body = await self._read(headers, receive)
         protocol = served.model.protocol
         length = _json_length(headers)
         if len(body) < _LONG_BODY:
@@ -249,7 +254,7 @@ class Server:
         self, name: str, version: str | None, headers: Headers, receive: Receive
     ) -> Answer:
         served = await self._find(name, version)
-        body = await read_body(headers, receive, self._max_body)
+        body = await self._read(headers, receive)
         manifest = served.model.manifest
         if len(body) < _LONG_BODY:
             call = read_call(manifest, body)
@@ -266,12 +271,15 @@ class Server:
         served = await self._find(name, version)
         manifest = served.model.manifest
         require_images(manifest)
-        body = await read_body(headers, receive, self._max_body)
+        body = await self._read(headers, receive)
         start = time.perf_counter()
         image = await self._aside(read_model_image, body, manifest)
         arrays = await served.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_answer(served.model.prediction(arrays), image, milliseconds)
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        return await read_body(headers, receive, self._max_body, self._settings.body_s)
 
     async def _aside(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call in a thread what would keep the event loop for long."""

@@ -33,7 +33,7 @@ class Documents:
         self._fixed: dict[str, Document] = {
             "/": _docs,
             "/docs": _docs,
-            "/openapi.json": lambda: json_answer(describe_api()),
+            "/openapi.json": self._describe_api,
             "/models": lambda: list_models(repository),
             "/metrics": self._show_metrics,
             "/v2": _server,
@@ -44,8 +44,15 @@ class Documents:
             "/v1/models": lambda: json_answer({"models": sorted(repository.models)}),
         }
 
-    def find(self, path: str) -> Document | None:
-        """Return what answers a GET of `path`; None if nothing does."""
+    def find(self, path: str, accept: bytes) -> Document | None:
+        """Return what answers a GET of `path`; None if nothing does.
+
+        Args:
+            path: of the address.
+            accept: the header of that name; may be empty.
+        """
+        if path == "/" and b"text/html" not in accept:
+            return _alive
         if path in self._fixed:
             return self._fixed[path]
         match = _MODEL.fullmatch(path)
@@ -97,12 +104,21 @@ class Documents:
         versions = [states[number] for number in sorted(states, reverse=True)]
         return json_answer({"name": name, "ready": bool(served), "model_version_status": versions})
 
+    def _describe_api(self) -> Answer:
+        models = self._repository.models
+        return json_answer(describe_api({name: max(models[name]) for name in sorted(models)}))
+
     def _show_metrics(self) -> Answer:
         return Answer(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _docs() -> Answer:
     return Answer(render_docs().encode(), media_type=_HTML)
+
+
+def _alive() -> Answer:
+    # What KServe's V1 asks of the address that browsers open.
+    return json_answer({"status": "alive"})
 
 
 def _server() -> Answer:

@@ -18,8 +18,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
-# For a body to come.
-BODY_S = 20.0
 # By zlib: what its windows are called.
 _WINDOWS = {"gzip": 31, "deflate": 15}
 _WORTH_COMPRESSING = 1400  # bytes: less is one packet anyway
@@ -45,8 +43,14 @@ def error_answer(message: str, status: int, headers: Mapping[str, str]) -> Answe
     return Answer(_ENCODER.encode({"error": message}), status, headers=tuple(headers.items()))
 
 
-async def read_body(headers: Headers, receive: Receive, most: int) -> bytes:
+async def read_body(headers: Headers, receive: Receive, most: int, most_s: float) -> bytes:
     """Return the body of a request, decompressed.
+
+    Args:
+        headers: of the request.
+        receive: gives its parts.
+        most: bytes that it may have, before and after decompression.
+        most_s: seconds that it may take to come.
 
     Raises:
         RequestError: it is too long, too slow, cut off, or not compressed as it says.
@@ -55,11 +59,13 @@ async def read_body(headers: Headers, receive: Receive, most: int) -> bytes:
     if length.isdigit() and int(length) > most:
         raise _too_long(most)
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(most_s):
             body = await _receive_body(receive, most)
     except TimeoutError:
         raise RequestError(
-            f"A body must come within {BODY_S:g} s. Received: not all of it.", 408
+            f"A body must come within {most_s:g} s. Received: not all of it.",
+            408,
+            {"connection": "close"},
         ) from None
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding == b"identity":

@@ -8,7 +8,8 @@ import msgspec
 from .errors import RequestError
 
 Shape = TypeVar("Shape")
-_TEXT_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|\bNaN\b')
+# Possessive, and a text may lack its end, so that no body takes more than one pass.
+_TEXT_OR_NAN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|\bNaN\b', re.DOTALL)
 
 
 def decode_json(decoder: msgspec.json.Decoder[Shape], body: bytes, what: str) -> Shape:

@@ -5,7 +5,7 @@ REST, "Inference"; Triton, "Binary Tensor Data Extension" and "Classification Ex
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -36,9 +36,13 @@ EXTENSIONS = (
 )
 
 
+# Python refuses to write numbers of thousands of digits into an error.
+_Size = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class _Input(msgspec.Struct, gc=False):
     name: str
-    shape: list[int]
+    shape: list[_Size]
     datatype: str
     data: msgspec.Raw = msgspec.Raw()
     parameters: dict[str, Any] | None = None
@@ -157,7 +161,7 @@ class OpenInference:
             name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
             if (name, datatype, *shape) not in self._fitting:
                 self._check_input(tensor, given)
-            size = tensor.parameters and tensor.parameters.get("binary_data_size")
+            size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
             if size is None:
                 arrays[name] = from_json(name, datatype, shape, tensor.data)
                 continue
@@ -211,10 +215,12 @@ class OpenInference:
         asked = self._asked.get(key)
         if asked is not None:
             return asked
-        wanted = decode_json(_PARAMETERS, parameters, "an inference request")
+        wanted = decode_json(_PARAMETERS, key[1], "an inference request")
         are_binary = _flag(wanted, "binary_data_output")
-        given = decode_json(_OUTPUTS, outputs, "an inference request")
+        given = decode_json(_OUTPUTS, key[0], "an inference request")
         asked = tuple(self._read_output(output, are_binary) for output in given)
+        if len({output.place for output in asked}) < len(asked):
+            raise RequestError("Each output must be asked for once. Received: one twice.")
         asked = asked or (self._all_binary if are_binary else self._all)
         if len(self._asked) < _MOST_KEPT and sum(map(len, key)) <= _LONGEST_KEPT:
             self._asked[key] = asked

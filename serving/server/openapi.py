@@ -1,5 +1,6 @@
 """The OpenAPI document of the server, and its rendering as a page."""
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -98,17 +99,44 @@ _SHOWN = {
     f"{_MODEL}/ready": "whether a model answers",
     f"{_MODEL}/versions/{{version}}/ready": "whether a version answers",
     f"{_MODEL}/config": "the configuration, as Triton shows it",
+    f"{_MODEL}/versions/{{version}}/config": "the configuration of a version",
     f"{_MODEL}/stats": "what was answered, as Triton counts it",
+    f"{_MODEL}/versions/{{version}}/stats": "what a version answered",
+    "/v2/models/stats": "what every model answered",
     "/models": "every version that answers, or failed to be loaded",
     "/v1/models": "the names of the models",
     _TF: "the state of a model's versions, as TF Serving shows it",
     f"{_TF}/versions/{{version}}": "the state of a version",
     f"{_TF}/metadata": "the signature, as TF Serving shows it",
+    f"{_TF}/versions/{{version}}/metadata": "the signature of a version",
+}
+# What is refused: of any request, of those that name a model, of those that have a body.
+_REFUSED = {
+    "400": "not what the model takes, or no HTTP",
+    "401": "the token is missing",
+    "503": "too much to do, or not ready",
+}
+_UNKNOWN = {"404": "no such model or version"}
+_UNREADABLE = {
+    "408": "the body came too slowly",
+    "413": "the body is too long",
+    "415": "of an unknown encoding",
+}
+_BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_JSON_LENGTH = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "description": "bytes of the JSON that binary tensors follow; 0 for a body of one raw sample",
+    "schema": {"type": "integer", "minimum": 0},
 }
 
 
-def describe_api() -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document."""
+def describe_api(examples: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document.
+
+    Args:
+        examples: models that are served, by name, and a version of each.
+    """
     paths: dict[str, Any] = {
         path: {"get": _operation(path, text, "Any")} for path, text in _SHOWN.items()
     }
@@ -122,29 +150,35 @@ def describe_api() -> dict[str, Any]:
             (f"{_TF}{version}:predict", "run a model, as TF Serving does", "Predict"),
         ):
             paths[path] = {"post": _posted(path, text, kind)}
+        _allow_binary(paths[f"{_MODEL}{version}/infer"]["post"])
         paths[f"/images/{{model}}{version}"] = {"post": _posted_image(version)}
+    known = examples or {}
+    parameters = {
+        "model": _parameter("model", list(known)),
+        "version": _parameter("version", [str(version) for version in known.values()]),
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "Hornbill", "version": "2", "description": "Models exported as bundles."},
         "paths": paths,
         "components": {
             "schemas": _SCHEMAS,
+            "parameters": parameters,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
+def _parameter(name: str, examples: list[str]) -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1, "examples": examples}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
 def _operation(path: str, text: str, answer: str) -> dict[str, Any]:
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in names
-    ]
-    statuses = {"400": "not what the model takes", "401": "the token is missing",
-                "404": "no such model or version", "408": "the body came too slowly",
-                "413": "the body is too long", "415": "of an unknown encoding",
-                "503": "too much to do, or not ready"}  # fmt: skip
+    parameters = [{"$ref": f"#/components/parameters/{name}"} for name in names]
     responses: dict[str, Any] = {"200": _content("the answer", answer)}
+    statuses = _REFUSED | _UNKNOWN if names else _REFUSED
     responses |= {status: _content(reason, "Error") for status, reason in statuses.items()}
     if path == "/v2/health/ready":
         responses["503"] = _content("not ready", "Any")
@@ -153,15 +187,27 @@ def _operation(path: str, text: str, answer: str) -> dict[str, Any]:
 
 def _posted(path: str, text: str, kind: str) -> dict[str, Any]:
     body = _content("the request", f"{kind}Request")
-    operation = _operation(path, text, f"{kind}Response")
-    return operation | {"requestBody": {"required": True, "content": body["content"]}}
+    return _with_body(_operation(path, text, f"{kind}Response"), body["content"])
+
+
+def _with_body(operation: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    for status, reason in _UNREADABLE.items():
+        operation["responses"][status] = _content(reason, "Error")
+    return operation | {"requestBody": {"required": True, "content": content}}
+
+
+def _allow_binary(operation: dict[str, Any]) -> None:
+    """Say that tensors may follow the JSON as bytes, both ways."""
+    operation["parameters"].append(_JSON_LENGTH)
+    for place in (operation["requestBody"], operation["responses"]["200"]):
+        place["content"] |= _BINARY
 
 
 def _posted_image(version: str) -> dict[str, Any]:
     text = "run a model of images on an image file: PNG, JPEG, BMP, GIF, TIFF or WebP"
     operation = _operation(f"/images/{{model}}{version}", text, "ImageResponse")
     content = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
-    return operation | {"requestBody": {"required": True, "content": content}}
+    return _with_body(operation, content)
 
 
 def _content(text: str, schema: str) -> dict[str, Any]:

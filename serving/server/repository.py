@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,13 +88,13 @@ class Repository:
             raise RequestError(f"A model must be one of: {known}. Received: {name:.80}.", 404)
         if version is None:
             return versions[max(versions)]
-        number = int(version) if version.isdecimal() and len(version) < 19 else -1
-        if number not in versions:
-            known = ", ".join(map(str, versions))
+        found = {str(number): served for number, served in versions.items()}
+        if version not in found:
             raise RequestError(
-                f"A version of {name} must be one of: {known}. Received: {version:.40}.", 404
+                f"A version of {name} must be one of: {', '.join(found)}. Received: {version:.40}.",
+                404,
             )
-        return versions[number]
+        return found[version]
 
     async def refresh(self, executor: Executor) -> None:
         """Look at the folder: load what is new or changed, drop what is gone.
@@ -189,10 +190,8 @@ class Repository:
 
 def _look_at(folder: Path) -> _Look:
     looks = []
-    for path in sorted(folder.rglob("*")):
-        try:
+    with suppress(OSError):  # somebody is removing it
+        for path in sorted(folder.rglob("*")):
             stat = path.stat()
-        except OSError:
-            continue
-        looks.append((path.name, stat.st_size, stat.st_mtime_ns))
+            looks.append((path.name, stat.st_size, stat.st_mtime_ns))
     return tuple(looks)

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from granian import Granian
-from granian.constants import Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.log import LogLevels
 
 from ..errors import InputError
@@ -27,6 +28,12 @@ from .telemetry import forget_ended_processes, shared_metrics
 _VARIABLE = "HORNBILL_SETTINGS"
 # For requests under way when the server is told to end.
 _DRAIN_S = 30
+# Of Granian. A connection of HTTP/2 that asks nothing would stay for ever, and hold up the end.
+OPTIONS: dict[str, Any] = {
+    "interface": Interfaces.ASGI,
+    "http": HTTPModes.http1,
+    "websockets": False,
+}
 
 
 def run_server(settings: Settings, host: str, port: int, workers: int = 1) -> None:
@@ -49,11 +56,10 @@ def run_server(settings: Settings, host: str, port: int, workers: int = 1) -> No
         f"{__name__}:make_server",
         address=host,
         port=port,
-        interface=Interfaces.ASGI,
+        **OPTIONS,
         factory=True,
         workers=workers,
         loop=Loops.auto,
-        websockets=False,
         # The server itself refuses what is too much, with an answer.
         backpressure=2 * settings.max_requests,
         respawn_failed_workers=True,

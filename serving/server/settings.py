@@ -1,5 +1,6 @@
 """What an operator can choose."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ class Settings:
         max_body_mb: largest body, after decompression.
         max_requests: how many may be under way at once; more are answered 503.
         max_delay_ms: how long a batch may take because it waited to be filled.
+        body_s: how long the body of a request may take to come.
         poll_s: how often the folder is looked at for new versions.
         log_requests: whether each request is a line of JSON on standard output.
 
@@ -32,6 +34,7 @@ class Settings:
     max_body_mb: float = 64.0
     max_requests: int = 1024
     max_delay_ms: float = 5.0
+    body_s: float = 20.0
     poll_s: float = 2.0
     log_requests: bool = True
 
@@ -47,6 +50,6 @@ class Settings:
             )
         if self.token is not None and not self.token.strip():
             raise InputError("token must not be empty. Received: one of blanks.")
-        for name in ("max_body_mb", "max_requests", "max_delay_ms", "poll_s"):
-            if not getattr(self, name) > 0:
+        for name in ("max_body_mb", "max_requests", "max_delay_ms", "body_s", "poll_s"):
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be above 0. Received: {getattr(self, name)}.")

@@ -203,8 +203,9 @@ def from_binary(name: str, datatype: str, shape: Sequence[int], content: memoryv
     """
     count = math.prod(shape)
     if datatype == BYTES:
+        values = _read_texts(name, count, content)  # first: the count is only what the client says
         texts = np.empty(count, object)
-        texts[:] = _read_texts(name, count, content)
+        texts[:] = values
         return texts.reshape(shape)
     # Any byte but 0 and 1 is no bool, and numpy would not say so.
     dtype = _RAW["UINT8" if datatype == "BOOL" else datatype]
@@ -213,10 +214,10 @@ def from_binary(name: str, datatype: str, shape: Sequence[int], content: memoryv
             f"{name} must have {count * dtype.itemsize} bytes, as its shape {list(shape)} and "
             f"{datatype} say. Received: {len(content)}."
         )
-    values: np.ndarray = np.frombuffer(content, dtype).reshape(shape)
+    numbers: np.ndarray = np.frombuffer(content, dtype).reshape(shape)
     if datatype == "BOOL":
-        values = values != 0
-    return values.astype(_DTYPES[datatype], copy=False)
+        numbers = numbers != 0
+    return numbers.astype(_DTYPES[datatype], copy=False)
 
 
 def _read_texts(name: str, count: int, content: memoryview) -> list[str]:
@@ -262,7 +263,7 @@ def classify(values: np.ndarray, count: int, labels: Sequence[str]) -> np.ndarra
         count: how many of each row; no more than there are.
         labels: name of each class; empty where none is known.
     """
-    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    order = np.argsort(-values.astype(np.float64), axis=1, kind="stable")[:, :count]
     texts = np.empty(order.shape, object)
     for row, indices in enumerate(order.tolist()):
         for place, index in enumerate(indices):

@@ -1,0 +1,83 @@
+"""A server that runs in a thread of the test, and plain requests to it."""
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+
+from granian.server.embed import Server as Granian
+
+from serving.server import Server
+from serving.server.running import OPTIONS
+
+
+class Client:
+    """Requests to one server."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def __call__(self, method, path, body=None, headers=()):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, dict(headers))
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path):
+        status, _, body = self("GET", path)
+        return status, json.loads(body)
+
+    def post(self, path, value, **headers):
+        status, _, body = self("POST", path, json.dumps(value), headers)
+        return status, json.loads(body)
+
+
+def wait_until_ready(client):
+    for _ in range(400):
+        try:
+            if client.get("/v2/health/ready")[0] == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("the server was not ready in time")
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start(settings, **options):
+    """Run a server in a thread; its client and what ends it. Options are Granian's."""
+    port = free_port()
+    ended = threading.Event()
+
+    async def serve():
+        server = Granian(
+            Server(settings),
+            port=port,
+            log_enabled=False,
+            **{**OPTIONS, **options},
+        )
+        serving = asyncio.create_task(server.serve())
+        await asyncio.get_running_loop().run_in_executor(None, ended.wait)
+        server.stop()
+        await serving
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    client = Client(port)
+    wait_until_ready(client)
+
+    def stop():
+        ended.set()
+        thread.join()
+
+    return client, stop

@@ -1,0 +1,119 @@
+"""`hornbill serve` as processes: it drains, bounds what is under way, and asks for its token."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+from live import Client, free_port
+
+PREDICT = "/v1/models/softmax:predict"
+BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
+COMMAND = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--quiet"]
+TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
+
+
+@contextmanager
+def serving(folder, *options, workers=1, **environment):
+    """Run `hornbill serve`; requests to it once it is ready, and its process."""
+    port = free_port()
+    process = subprocess.Popen(
+        [*COMMAND, str(folder), "--port", str(port), "--workers", str(workers), *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    client = Client(port)
+    try:
+        wait_for_all(client, workers)
+        yield client, process
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def wait_for_all(client, workers):
+    """Wait for every process; the ids that they give to requests begin with their own."""
+    ready = set()
+    for _ in range(300):
+        with suppress(OSError):
+            status, headers, _ = client("GET", "/v2/health/ready")
+            if status == 200:
+                ready.add(headers["x-request-id"].partition("-")[0])
+            if len(ready) == workers:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"{len(ready)} of {workers} processes are ready after 15 s.")
+
+
+@contextmanager
+def half_sent(port, *lines):
+    """Send a request up to the middle of its body; what sends the rest and returns the answer."""
+    head = [f"POST {PREDICT} HTTP/1.1", "Host: h", f"Content-Length: {len(BODY)}", *lines]
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall("\r\n".join([*head, "", ""]).encode() + BODY[:9])
+
+        def finish():
+            connection.sendall(BODY[9:])
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            return answer.status, json.loads(answer.read())
+
+        yield finish
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_request_under_way_at_sigterm_is_answered_and_then_the_processes_end(workers, row_bundle):
+    with serving(row_bundle.parent, workers=workers) as (client, process):
+        with half_sent(client.port) as finish:
+            time.sleep(0.1)  # until its head is read
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            assert process.poll() is None
+            status, answer = finish()
+        assert (status, len(answer["predictions"])) == (200, 1)
+        _, errors = process.communicate(timeout=10)
+        assert process.returncode in (0, -signal.SIGTERM)
+        assert "Traceback" not in errors
+        with pytest.raises(ConnectionRefusedError):
+            client.get("/v2/health/live")
+
+
+def test_more_than_may_be_under_way_is_503_and_what_was_taken_on_is_answered(row_bundle):
+    with (
+        serving(row_bundle.parent, "--max-requests", "3", HORNBILL_TOKEN=TOKEN) as (client, _),
+        ExitStack() as stack,
+    ):
+        bearer = f"Authorization: Bearer {TOKEN}"
+        taken_on = [stack.enter_context(half_sent(client.port, bearer)) for _ in range(3)]
+        time.sleep(0.1)  # until their heads are read
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        for _ in range(5):
+            status, answered, body = client("POST", PREDICT, BODY, headers)
+            assert (status, answered["retry-after"]) == (503, "1")
+            assert "At most 3 requests may be under way" in json.loads(body)["error"]
+        assert client.get("/v2/health/live")[0] == 200
+        assert client.get("/v2/health/ready")[0] == 200
+        assert [finish()[0] for finish in taken_on] == [200] * 3
+        assert client("POST", PREDICT, BODY, headers)[0] == 200
+
+
+def test_who_does_not_bear_the_token_is_refused_whatever_is_asked(row_bundle):
+    with serving(row_bundle.parent, "--token", TOKEN) as (client, _):
+        for given in ("", TOKEN, "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "é"):
+            headers = {"Authorization": given.encode("latin-1")} if given else {}
+            for method, path in (("POST", PREDICT), ("GET", "/metrics"), ("GET", "/nowhere")):
+                status, answered, body = client(method, path, None, headers)
+                assert (status, answered["www-authenticate"]) == (401, "Bearer")
+                assert "Requests must bear the token" in json.loads(body)["error"]
+        assert client.get("/v2/health/ready")[0] == 200
