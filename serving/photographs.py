@@ -24,9 +24,9 @@ _FAINT = 0.45
 _PART, _CLOSE = 0.02, 0.3
 # Of the ink of a digit that fills the frame, in the middle quarter of it.
 _FILLED = 0.15
-# Of the digit's longer side: what is wider than a stroke is a shadow, and strokes of a fine pen are
-# thickened.
-_MOST_STROKE, _LEAST_STROKE = 0.25, 0.09
+# Of the longer side, measured along the axes: what is wider than a stroke is a shadow, and strokes
+# of a fine pen are thickened.
+_MOST_STROKE, _LEAST_STROKE = 0.2, 0.09
 # As MNIST has it: the digit's longer side is 20 of 28.
 _FILL = 20 / 28
 
