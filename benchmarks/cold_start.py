@@ -79,7 +79,7 @@ def main() -> None:
     ours = found["serving"]["whole_ms"]
     for name, medians in found.items():
         steps = "  ".join(f"{step} {value:7.1f}" for step, value in medians.items())
-        print(f"{name:16} {steps}   serving is {ours / medians["whole_ms"]:.3f} of it")
+        print(f"{name:16} {steps}   serving is {ours / medians['whole_ms']:.3f} of it")
     row = {
         "what": "cold start",
         "found": {

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -22,6 +23,17 @@ Document = Callable[[], Answer]
 _HTML = "text/html; charset=utf-8"
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|config|stats))?")
 _TF_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(/metadata)?")
+# The page asks this server and nobody else, whatever a label may say.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src blob: data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'"
+)
+_PAGE = Answer(
+    Path(__file__).with_name("page.html").read_bytes(),
+    media_type=_HTML,
+    headers=[("content-security-policy", _POLICY), ("cache-control", "no-cache")],
+)
 
 
 class Documents:
@@ -31,7 +43,7 @@ class Documents:
         self._repository = repository
         self._metrics = metrics
         self._fixed: dict[str, Document] = {
-            "/": _docs,
+            "/": lambda: _PAGE,
             "/docs": _docs,
             "/openapi.json": self._describe_api,
             "/models": lambda: list_models(repository),

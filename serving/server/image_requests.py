@@ -52,7 +52,7 @@ def list_models(repository: Repository) -> Answer:
         for served in versions.values()
     ]
     bad = [
-        {"name": name, "version": number, "state": "failed", "reason": failure.reason}
+        _row(name, number, "failed", reason=failure.reason)
         for name, failures in repository.failures().items()
         for number, failure in failures.items()
     ]
@@ -64,15 +64,20 @@ def _place(row: dict[str, Any]) -> tuple[str, int]:
 
 
 def _describe(manifest: Manifest) -> dict[str, Any]:
-    return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "state": "ready",
-        "inputs": _describe_inputs(manifest),
-        "labels": manifest.labels,
-        "takes_images": _takes_images(manifest),
-        "threshold": manifest.reject.threshold if manifest.reject else None,
-    }
+    return _row(
+        manifest.name,
+        manifest.version,
+        "ready",
+        inputs=_describe_inputs(manifest),
+        labels=manifest.labels,
+        takes_images=_takes_images(manifest),
+        threshold=manifest.reject.threshold if manifest.reject else None,
+    )
+
+
+def _row(name: str, version: int, state: str, **more: Any) -> dict[str, Any]:
+    row = {"name": name, "version": version, "state": state, "reason": ""}
+    return row | {"inputs": [], "labels": [], "takes_images": False, "threshold": None} | more
 
 
 def _describe_inputs(manifest: Manifest) -> list[str]:
