@@ -3,11 +3,10 @@
 python -m benchmarks.figures
 """
 
-import json
 import statistics
-from typing import Any
 
-from benchmarks.results import FOLDER
+from benchmarks.results import read_results
+from benchmarks.serving_figures import serving_rows
 
 
 def figures_table() -> str:
@@ -20,8 +19,7 @@ def figures_table() -> str:
         *_streaming_rows(),
         *_conversion_rows(),
         *_export_rows(),
-        *_overhead_rows(),
-        *_cold_start_rows(),
+        *serving_rows(),
     ]
     lines = ["| what | asked for | measured | command |", "|---|---|---|---|"]
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows]) + "\n"
@@ -29,14 +27,9 @@ def figures_table() -> str:
 
 def machine_line() -> str:
     """Return the machine on which the accuracies were measured."""
-    machine = _read("accuracy")["machine"]
+    machine = read_results("accuracy")["machine"]
     packages = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("processor", "cores"))
     return f"Machine: {machine['processor']}, {machine['cores']} cores; {packages}.\n"
-
-
-def _read(name: str) -> Any:
-    path = FOLDER / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {"results": []}
 
 
 def _accuracy_rows() -> list[tuple[str, ...]]:
@@ -48,7 +41,7 @@ def _accuracy_rows() -> list[tuple[str, ...]]:
             f"{row['mean_accuracy']:.2%}",
             command,
         )
-        for row in _read("accuracy")["results"]
+        for row in read_results("accuracy")["results"]
     ]
 
 
@@ -61,13 +54,13 @@ def _elsewhere_rows() -> list[tuple[str, ...]]:
             f"{row['mean_accuracy']:.2%}",
             "`python -m benchmarks.elsewhere`",
         )
-        for row in _read("elsewhere")["results"]
+        for row in read_results("elsewhere")["results"]
     ]
 
 
 def _time_rows() -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for row in _read("time_to_accuracy")["results"]:
+    for row in read_results("time_to_accuracy")["results"]:
         reached = sum(row["they_reached_it"])
         more = "" if reached == len(row["they_reached_it"]) else "more than "
         rows.append(
@@ -83,7 +76,7 @@ def _time_rows() -> list[tuple[str, ...]]:
 
 
 def _pipeline_rows() -> list[tuple[str, ...]]:
-    (row,) = _read("pipeline")["results"]
+    (row,) = read_results("pipeline")["results"]
     command = "`python -m benchmarks.pipeline`"
     return [
         ("examples/s of the pipeline over those of `cnn`", "≥ 5", f"{row['times']:.1f}", command),
@@ -97,7 +90,7 @@ def _pipeline_rows() -> list[tuple[str, ...]]:
 
 
 def _streaming_rows() -> list[tuple[str, ...]]:
-    rows = {row["what"]: row for row in _read("streaming")["results"]}
+    rows = {row["what"]: row for row in read_results("streaming")["results"]}
     if not rows:
         return []
     small, large = rows["small"], rows["large"]
@@ -114,7 +107,7 @@ def _streaming_rows() -> list[tuple[str, ...]]:
 
 def _conversion_rows() -> list[tuple[str, ...]]:
     command = "`python -m benchmarks.conversion`"
-    found = _read("conversion")["results"]
+    found = read_results("conversion")["results"]
     rows: list[tuple[str, ...]] = []
     for kind, name in (("zoo", "small models"), ("application", "`keras.applications`")):
         chosen = [row for row in found if row["kind"] == kind]
@@ -161,35 +154,13 @@ def _conversion_rows() -> list[tuple[str, ...]]:
 def _export_rows() -> list[tuple[str, ...]]:
     command = "`python -m benchmarks.export_cost`"
     rows: list[tuple[str, ...]] = []
-    for row in _read("export_cost")["results"]:
+    for row in read_results("export_cost")["results"]:
         asked, measured = f"< {row['asked_seconds']} s", f"{row['seconds']} s"
         if row["asked_mb"]:
             asked += f", < {row['asked_mb']:,} MB"
             measured += f", {row['peak_mb']:,} MB ({row['imported_mb']:,} of it imports)"
         rows.append((f"whole export of {row['what']}", asked, measured, command))
     return rows
-
-
-def _overhead_rows() -> list[tuple[str, ...]]:
-    return [
-        (
-            f"one row, `Predictor.predict` over `session.run`, {row['what']}",
-            "≤ 5 µs",
-            f"{row['added_us']:.1f} µs",
-            "`python -m benchmarks.overhead BUNDLE…`",
-        )
-        for row in _read("overhead")["results"]
-    ]
-
-
-def _cold_start_rows() -> list[tuple[str, ...]]:
-    (row,) = _read("cold_start")["results"]
-    command = "`python -m benchmarks.cold_start BUNDLE`"
-    what = "fresh interpreter to first prediction, serving over "
-    return [
-        (what + "bare onnxruntime", "≤ 1.5", f"{row['serving_to_bare']:.2f}", command),
-        (what + "TensorFlow", "≤ 0.05", f"{row['serving_to_tensorflow']:.3f}", command),
-    ]
 
 
 if __name__ == "__main__":

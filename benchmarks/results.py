@@ -24,6 +24,12 @@ def write_results(name: str, results: list[dict[str, Any]]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def read_results(name: str) -> Any:
+    """Return the content of `results/<name>.json`; without results if there is none."""
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {"results": []}
+
+
 def describe_machine() -> dict[str, str]:
     """Return the processor, its count and the versions that matter."""
     versions = {package: version(package) for package in PACKAGES}

@@ -1,0 +1,239 @@
+"""The page, in headless Chromium: drawn on, dropped on, used by keyboard and at a phone's size."""
+
+import base64
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from live import start
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from export.publish import write_checksums
+from serving.server import Settings
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
+LABEL = "<img src=x onerror=alert(1)>"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def client(bundle, row_bundle):
+    client, stop = start(Settings(bundle.parent.parent, log_requests=False))
+    yield client
+    stop()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open the page of a server; what it asks of other hosts and what it complains of fails."""
+    contexts, wrong = [], []
+
+    def open_page(client, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        home = f"http://127.0.0.1:{client.port}/"
+        page.on(
+            "request", lambda r: r.url.startswith((home, "data:", "blob:")) or wrong.append(r.url)
+        )
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: wrong.append(dialog.message))
+        page.goto(home)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def draw(page, press, move, lift):
+    """Draw a stroke from the top to the bottom of the drawing area."""
+    box = page.locator("#drawing").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"]
+    press(x, y + 0.2 * box["height"])
+    for share in (0.4, 0.6, 0.8):
+        move(x, y + share * box["height"])
+    lift()
+
+
+def draw_with_mouse(page):
+    def press(x, y):
+        page.mouse.move(x, y)
+        page.mouse.down()
+
+    draw(page, press, page.mouse.move, page.mouse.up)
+
+
+def expect_answer(page):
+    """An answer is shown: a label, ten bars that sum to 1, the image, and how long it took."""
+    expect(page.locator("#latency")).to_contain_text("ms on the server")
+    label = page.locator("#label").inner_text()
+    rows = page.locator("#bars tr")
+    texts = [row.split("\t") for row in rows.all_inner_texts()]
+    shares = {name.strip(): float(text[-1].strip("% ")) for name, *text in texts}
+    assert sum(shares.values()) == pytest.approx(100, abs=1)
+    assert max(shares, key=shares.__getitem__) == label
+    assert page.locator("#badge").inner_text() in ("accepted", "not sure enough")
+    assert page.locator("#size").inner_text().split()[::2] == ["28", "28"]
+    return label, shares
+
+
+def seen_image(page):
+    """The image as the page shows that the model sees it, uint8 (28, 28)."""
+    text = page.evaluate("document.getElementById('picture').toDataURL()")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text.split(",")[1]))).convert("L"))
+
+
+def file_of(image):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def hand_over(page, event, target, file):
+    """Drop or paste a file."""
+    page.evaluate(
+        """([event, target, text]) => {
+          const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0))
+          const data = new DataTransfer()
+          data.items.add(new File([bytes], "digit.png", { type: "image/png" }))
+          const options = { bubbles: true, cancelable: true }
+          const init = { ...options, dataTransfer: data, clipboardData: data }
+          const Made = event === "drop" ? DragEvent : ClipboardEvent
+          document.querySelector(target).dispatchEvent(new Made(event, init))
+        }""",
+        [event, target, base64.b64encode(file).decode()],
+    )
+
+
+def test_what_is_drawn_is_answered_while_it_is_drawn(client, open_page):
+    page = open_page(client)
+    expect(page.locator("#rows")).to_contain_text("digits")
+    answers = []
+    page.on("response", lambda r: "/images/" in r.url and answers.append(r))
+    draw_with_mouse(page)
+    expect_answer(page)
+    seen = seen_image(page)
+    assert seen[:, 13:15].max() > 200
+    assert seen[:, :6].max() == 0
+    draw_with_mouse(page)
+    page.locator("#clear").click()
+    expect(page.locator("#label")).to_be_empty()
+    assert len(answers) >= 2
+    assert all(answer.status == 200 for answer in answers)
+
+
+@pytest.mark.parametrize(("event", "target"), [("drop", "body"), ("paste", "body")])
+def test_an_image_is_dropped_or_pasted(event, target, client, open_page, images):
+    page = open_page(client)
+    expect(page.locator("#bars tr")).to_have_count(10)
+    file = file_of(images[0])
+    hand_over(page, event, target, file)
+    label, shares = expect_answer(page)
+    answer = json.loads(client("POST", "/images/digits", file)[2])
+    assert label == answer["label"]
+    assert list(shares.values()) == pytest.approx(
+        [100 * share for share in answer["probabilities"]], abs=0.06
+    )
+    np.testing.assert_array_equal(seen_image(page), images[0])
+
+
+def test_what_is_no_image_is_said_to_be_none(client, open_page):
+    page = open_page(client)
+    expect(page.locator("#bars tr")).to_have_count(10)
+    hand_over(page, "drop", "body", b"no image")
+    expect(page.locator("#error")).to_contain_text("must be a readable file such as PNG")
+
+
+def test_a_finger_draws_at_the_size_of_a_phone(client, open_page):
+    page = open_page(client, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    expect(page.locator("#bars tr")).to_have_count(10)
+    devtools = page.context.new_cdp_session(page)
+
+    def touch(kind, *points):
+        places = [{"x": x, "y": y} for x, y in points]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    draw(
+        page,
+        lambda x, y: touch("touchStart", (x, y)),
+        lambda x, y: touch("touchMove", (x, y)),
+        lambda: touch("touchEnd"),
+    )
+    expect_answer(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_keyboard_alone_draws(client, open_page):
+    page = open_page(client)
+    expect(page.locator("#bars tr")).to_have_count(10)
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "drawing":
+            break
+    page.keyboard.press("Space")
+    for _ in range(4):
+        page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Space")
+    label, _ = expect_answer(page)
+    expect(page.get_by_role("status")).to_contain_text(label)
+    page.keyboard.press("Escape")
+    expect(page.locator("#label")).to_be_empty()
+
+
+def test_a_token_is_asked_for_and_kept(bundle, open_page):
+    client, stop = start(Settings(bundle.parent, token=TOKEN, log_requests=False))
+    try:
+        page = open_page(client)
+        page.locator("#token").fill("another")
+        page.keyboard.press("Enter")
+        expect(page.locator("#trouble")).to_contain_text("not the token")
+        page.locator("#token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.locator("#bars tr")).to_have_count(10)
+        draw_with_mouse(page)
+        expect_answer(page)
+    finally:
+        stop()
+
+
+def test_a_label_is_text_whatever_it_says(bundle, tmp_path, open_page):
+    folder = shutil.copytree(bundle.parent, tmp_path / "digits")
+    manifest = json.loads((folder / "1" / "manifest.json").read_text())
+    manifest["labels"] = [f"{LABEL}{number}" for number in range(10)]
+    (folder / "1" / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "1" / "SHA256SUMS").unlink()
+    write_checksums(folder / "1")
+    client, stop = start(Settings(tmp_path, log_requests=False))
+    try:
+        page = open_page(client)
+        expect(page.locator("#bars tr")).to_have_count(10)
+        draw_with_mouse(page)
+        expect(page.locator("#label")).to_contain_text(LABEL)
+        assert page.locator("main img").count() == 0
+    finally:
+        stop()
+
+
+def test_without_a_model_of_images_the_page_says_how_to_get_one(row_bundle, open_page):
+    client, stop = start(Settings(row_bundle.parent, log_requests=False))
+    try:
+        page = open_page(client)
+        expect(page.locator("#empty")).to_contain_text("hornbill train digits")
+        expect(page.locator("#rows")).to_contain_text("softmax")
+    finally:
+        stop()
