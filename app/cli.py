@@ -395,6 +395,7 @@ def serve(
         typer.Option(envvar="HORNBILL_TOKEN", help="That requests must bear.", show_envvar=True),
     ] = None,
     max_body_mb: Annotated[float, typer.Option(help="Largest body of a request.")] = 64.0,
+    max_rows: Annotated[int, typer.Option(help="Most samples in a request.")] = 16384,
     max_requests: Annotated[
         int, typer.Option(help="Under way at once; more are answered 503.")
     ] = 1024,
@@ -412,6 +413,7 @@ def serve(
         versions=versions,
         token=token,
         max_body_mb=max_body_mb,
+        max_rows=max_rows,
         max_requests=max_requests,
         max_delay_ms=max_delay_ms,
         log_requests=not quiet,

@@ -12,6 +12,7 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from export.publish import write_checksums
 from serving import Predictor
 from serving.server import Settings
 from serving.server.models import load_model
+from serving.server.telemetry import AccessLog, LogLine
 
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 
@@ -199,6 +201,30 @@ def test_bodies_are_bounded_also_once_decompressed(client):
     assert "at most 1,000,000 bytes" in json.loads(body)["error"]
 
 
+def test_samples_are_bounded(row_bundle):
+    client, stop = start(Settings(row_bundle.parent, max_rows=2, log_requests=False))
+    try:
+        row = [5.1, 3.5, 1.4, 0.2]
+        assert client.post("/v1/models/softmax:predict", {"instances": [row] * 2})[0] == 200
+        status, answer = client.post("/v1/models/softmax:predict", {"instances": [row] * 3})
+        assert (status, answer["error"]) == (
+            413,
+            "A request must have at most 2 samples. Received: 3.",
+        )
+    finally:
+        stop()
+
+
+def test_a_log_that_cannot_be_written_is_dropped(monkeypatch, caplog):
+    with Path("/dev/full").open("wb", buffering=0) as stream:
+        monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=stream))
+        log = AccessLog()
+        for _ in range(2):
+            log.write(LogLine(0.0, "1", "GET", "/", 200, 0.1, 2))
+            log.flush()
+    assert caplog.text.count("1 requests could not be logged: [Errno 28] No space left") == 2
+
+
 def test_nan_is_refused_and_null_is_nan(client):
     for value in ("NaN", "null"):
         body = f'{{"instances": [[1, 2, 3, {value}]]}}'
@@ -304,8 +330,12 @@ def test_a_request_that_cannot_be_run_does_not_spoil_its_batch(row_bundle):
     rows = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, np.nan], [6.7, 3.0, 5.2, 2.3]]
     requests = [{"inputs": np.array([row], np.float32)} for row in rows]
 
+    settings = Settings(row_bundle.parent, max_delay_ms=1000.0)
+
     async def ask(executor):
-        batcher = model.batcher(lambda outputs: counted.append(len(outputs[0])), executor, 1, 1e3)
+        batcher = model.batcher(
+            lambda outputs: counted.append(len(outputs[0])), executor, 1, settings
+        )
         answers = await asyncio.gather(*map(batcher.infer, requests), return_exceptions=True)
         return answers, batcher.counts.batches
 

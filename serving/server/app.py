@@ -81,8 +81,8 @@ class Server:
 
     def _serve(self, model: Model) -> Served:
         answers = Answers(self._metrics, model.manifest)
-        delay = self._settings.max_delay_ms
-        return Served(model, model.batcher(answers.count, self._executor, self._threads, delay))
+        batcher = model.batcher(answers.count, self._executor, self._threads, self._settings)
+        return Served(model, batcher)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's request, or the server's start and end."""

@@ -48,6 +48,21 @@ class Cost:
         return 1 + int(max(0.0, milliseconds - self.alone_ms) / max(self.row_ms, 1e-6))
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a queue may do.
+
+    Attributes:
+        request_rows: most rows of a request.
+        batch_rows: most of a batch of several requests.
+        threads: batches that may run in threads at once.
+    """
+
+    request_rows: int
+    batch_rows: int
+    threads: int
+
+
 class _Waiting(NamedTuple):
     arrays: Arrays
     rows: int
@@ -87,8 +102,7 @@ class Batcher:
         run: Run,
         cost: Cost,
         executor: Executor,
-        max_rows: int,
-        threads: int,
+        limits: Limits,
     ) -> None:
         """Make an empty queue.
 
@@ -96,14 +110,12 @@ class Batcher:
             run: the model.
             cost: measured of it.
             executor: where longer batches run.
-            max_rows: of a batch of several requests.
-            threads: batches that may run there at once.
+            limits: of what it does.
         """
         self._run = run
         self._cost = cost
         self._executor = executor
-        self._max_rows = max_rows
-        self._threads = threads
+        self._limits = limits
         self._queue: deque[_Waiting] = deque()
         self._running = 0
         self._is_scheduled = False
@@ -121,10 +133,16 @@ class Batcher:
             arrays: one for each input, checked, with the same number of rows.
 
         Raises:
-            RequestError: the model cannot be run on them.
+            RequestError: they are too many, or the model cannot be run on them.
         """
         loop = asyncio.get_running_loop()
         shapes = [array.shape for array in arrays.values()]
+        if shapes[0][0] > self._limits.request_rows:
+            raise RequestError(
+                f"A request must have at most {self._limits.request_rows:,} samples. "
+                f"Received: {shapes[0][0]:,}.",
+                413,
+            )
         kind = [shape[1:] for shape in shapes]
         done = loop.create_future()
         self._queue.append(_Waiting(arrays, shapes[0][0], kind, done, time.perf_counter()))
@@ -134,7 +152,7 @@ class Batcher:
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         # Once everything that has arrived by now is in the queue.
-        if self._queue and not self._is_scheduled and self._running < self._threads:
+        if self._queue and not self._is_scheduled and self._running < self._limits.threads:
             self._is_scheduled = True
             loop.call_soon(self._start, loop)
 
@@ -184,7 +202,7 @@ class Batcher:
                 self._queue.popleft()
                 continue
             is_other = batch and first.kind != batch[0].kind
-            if is_other or (batch and rows + first.rows > self._max_rows):
+            if is_other or (batch and rows + first.rows > self._limits.batch_rows):
                 break
             batch.append(self._queue.popleft())
             rows += first.rows

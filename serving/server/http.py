@@ -70,7 +70,9 @@ async def read_body(headers: Headers, receive: Receive, most: int, most_s: float
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding == b"identity":
         return body
-    return _decompress(body, encoding.decode("latin-1").strip().lower(), most)
+    # Aside: a few kilobytes can be a bomb that takes long to find out.
+    name = encoding.decode("latin-1").strip().lower()
+    return await asyncio.to_thread(_decompress, body, name, most)
 
 
 async def _receive_body(receive: Receive, most: int) -> bytes:

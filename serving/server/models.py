@@ -14,8 +14,9 @@ from ..golden import read_golden
 from ..manifest import Manifest
 from ..predictor import Prediction, Predictor
 from ..verify import verify_bundle
-from .batching import Arrays, Batcher, Cost
+from .batching import Arrays, Batcher, Cost, Limits
 from .open_inference import OpenInference
+from .settings import Settings
 
 _MEASURED_ROWS, _TRIES = 8, 5
 
@@ -50,7 +51,7 @@ class Model:
         count: Callable[[list[np.ndarray]], None],
         executor: Executor,
         threads: int,
-        max_delay_ms: float,
+        settings: Settings,
     ) -> Batcher:
         """Return a queue for this model, whose outputs are counted batch by batch."""
 
@@ -59,8 +60,12 @@ class Model:
             count(outputs)
             return outputs
 
-        most = self.cost.most_rows(max_delay_ms)
-        return Batcher(run, self.cost, executor, most, threads)
+        limits = Limits(
+            request_rows=settings.max_rows,
+            batch_rows=self.cost.most_rows(settings.max_delay_ms),
+            threads=threads,
+        )
+        return Batcher(run, self.cost, executor, limits)
 
 
 def load_model(folder: Path) -> Model:

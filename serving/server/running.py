@@ -17,6 +17,7 @@ from typing import Any
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from ..errors import InputError
@@ -29,10 +30,12 @@ _VARIABLE = "HORNBILL_SETTINGS"
 # For requests under way when the server is told to end.
 _DRAIN_S = 30
 # Of Granian. A connection of HTTP/2 that asks nothing would stay for ever, and hold up the end.
+_HEAD_S = 10  # for the head of a request to come; a body has its own time
 OPTIONS: dict[str, Any] = {
     "interface": Interfaces.ASGI,
     "http": HTTPModes.http1,
     "websockets": False,
+    "http1_settings": HTTP1Settings(header_read_timeout=1000 * _HEAD_S),
 }
 
 

@@ -18,6 +18,7 @@ class Settings:
         versions: of each model: `latest`, or `all`.
         token: that requests must bear; None to take any.
         max_body_mb: largest body, after decompression.
+        max_rows: most samples in a request.
         max_requests: how many may be under way at once; more are answered 503.
         max_delay_ms: how long a batch may take because it waited to be filled.
         body_s: how long the body of a request may take to come.
@@ -32,6 +33,7 @@ class Settings:
     versions: str = "latest"
     token: str | None = None
     max_body_mb: float = 64.0
+    max_rows: int = 16384
     max_requests: int = 1024
     max_delay_ms: float = 5.0
     body_s: float = 20.0
@@ -50,6 +52,6 @@ class Settings:
             )
         if self.token is not None and not self.token.strip():
             raise InputError("token must not be empty. Received: one of blanks.")
-        for name in ("max_body_mb", "max_requests", "max_delay_ms", "body_s", "poll_s"):
+        for name in ("max_body_mb", "max_rows", "max_requests", "max_delay_ms", "body_s", "poll_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be above 0. Received: {getattr(self, name)}.")

@@ -1,5 +1,6 @@
 """What a server counts, for Prometheus, and what it logs."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -26,6 +27,7 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
 # Where prometheus_client looks for it.
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_LOG = logging.getLogger("hornbill.server")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -188,7 +190,10 @@ class LogLine(msgspec.Struct, gc=False):
 
 
 class AccessLog:
-    """Writes a line of JSON for each request; lines are kept back until `flush`."""
+    """Writes a line of JSON for each request; lines are kept back until `flush`.
+
+    Those that cannot be written, to a full disk or a pipe whose reader has gone, are dropped.
+    """
 
     def __init__(self) -> None:
         self._stream = sys.stdout.buffer
@@ -201,7 +206,9 @@ class AccessLog:
     def flush(self) -> None:
         """Write what was kept."""
         if self._lines:
-            self._lines.append(b"")
-            self._stream.write(b"\n".join(self._lines))
-            self._stream.flush()
-            self._lines = []
+            lines, self._lines = [*self._lines, b""], []
+            try:
+                self._stream.write(b"\n".join(lines))
+                self._stream.flush()
+            except OSError as error:
+                _LOG.warning("%d requests could not be logged: %s", len(lines) - 1, error)
