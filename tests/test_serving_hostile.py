@@ -63,7 +63,13 @@ def served(bundle, row_bundle, raw_bundle, tmp_path_factory):
     for logger in loggers:
         logger.addHandler(errors)
     client, stop = start(
-        Settings(folder, max_body_mb=MOST_BYTES / 1e6, body_s=BODY_S, log_requests=False),
+        Settings(
+            folder,
+            max_body_mb=MOST_BYTES / 1e6,
+            max_rows=MOST_BYTES,  # so that the body is what is bounded
+            body_s=BODY_S,
+            log_requests=False,
+        ),
         http1_settings=HTTP1Settings(header_read_timeout=int(1000 * SILENCE_S)),
     )
     yield client, errors

@@ -92,6 +92,15 @@ def expect_answer(page):
     return label, shares
 
 
+# The brightest value of each column of the image that the page shows.
+COLUMNS = """() => {
+  const canvas = document.getElementById("picture")
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+  return Array.from({ length: canvas.width }, (_, column) =>
+    Math.max(...data.filter((_, place) => place % 4 === 0 && (place / 4) % canvas.width === column)))
+}"""
+
+
 def seen_image(page):
     """The image as the page shows that the model sees it, uint8 (28, 28)."""
     text = page.evaluate("document.getElementById('picture').toDataURL()")
@@ -127,9 +136,9 @@ def test_what_is_drawn_is_answered_while_it_is_drawn(client, open_page):
     page.on("response", lambda r: "/images/" in r.url and answers.append(r))
     draw_with_mouse(page)
     expect_answer(page)
-    seen = seen_image(page)
-    assert seen[:, 13:15].max() > 200
-    assert seen[:, :6].max() == 0
+    # Until the stroke is whole, what there is of it fills the image.
+    page.wait_for_function(f"({COLUMNS})().slice(0, 6).every(value => value === 0)")
+    assert seen_image(page)[:, 13:15].max() > 200
     draw_with_mouse(page)
     page.locator("#clear").click()
     expect(page.locator("#label")).to_be_empty()

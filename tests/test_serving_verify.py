@@ -113,7 +113,11 @@ def test_other_weights_are_noticed_by_behaviour_even_with_new_checksums(copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m["labels"].pop(), "one element a label. Received: [10] elements for 9 labels"),
+        (
+            lambda m: (m["labels"].pop(), m["baseline"]["shares"].pop()),
+            "one element a label. Received: [10] elements for 9 labels",
+        ),
+        (lambda m: m["labels"].pop(), "a share of each label. Received: 10 shares of 9 labels"),
         (lambda m: m["inputs"][0].update(dtype="float32"), "The inputs of model.onnx must be"),
         (lambda m: m["outputs"].pop(), "The outputs of model.onnx must be"),
         (lambda m: m.update(name="other"), "config.pbtxt must be what the manifest gives"),
