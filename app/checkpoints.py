@@ -56,7 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.path = path
         self.keep = keep
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
         self.has_ended = False
         self.compilation: Compilation | None = None
         self.weights: list[np.ndarray] = []
@@ -87,9 +87,10 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Add to the history, keep the weights if they are worth it, and write."""
-        values = {name: float(value) for name, value in (logs or {}).items()}
+        # Numbers, or of nets side by side a list.
+        values = {name: np.asarray(value, float).tolist() for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch + 1, **values})
-        loss = values["val_loss"]
+        loss = values.get("val_loss", math.inf)
         if self.keep == "last" or loss < self._best or not self.weights:
             self.weights = self.model.get_weights()
         self._best = min(self._best, loss)

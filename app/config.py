@@ -23,6 +23,8 @@ from .settings import TrainingConfig
 
 # The data decides these; a setting that contradicted it could only be wrong.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
+# For whoever trains nets side by side from Python: a run's folder holds one.
+FOR_SEVERAL_NETS = ("nets", "optimizer.learning_rates")
 RUN_KEYS = ("family", "data", "seed")
 # What pydantic's kinds of errors are about, in our words.
 _WANTED = {"int": "a whole number", "float": "a number", "string": "text"}
@@ -211,7 +213,8 @@ def _flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _settable(config: Any) -> dict[str, Any]:
     values = {key: value for key, value in asdict(config).items() if key not in DECIDED_BY_DATA}
-    return _flatten(values)
+    flat = _flatten(values)
+    return {key: value for key, value in flat.items() if key not in FOR_SEVERAL_NETS}
 
 
 def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:

@@ -3,7 +3,8 @@
 AppError (also a ValueError)
 ├── ConfigError    a setting is unknown or out of range
 ├── DataError      a data source cannot be used
-└── RunError       a run's folder is missing, unfinished or changed
+├── RunError       a run's folder is missing, unfinished or changed
+└── StudyError     a study is unknown, or its results cannot be written
 """
 
 
@@ -21,3 +22,7 @@ class DataError(AppError):
 
 class RunError(AppError):
     """A run's folder is missing, unfinished, or its data has changed."""
+
+
+class StudyError(AppError):
+    """A study is unknown, or its results cannot be written."""

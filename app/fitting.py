@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from .checkpoints import Checkpoint
 from .compiling import Compilation, choose_compilation
@@ -29,7 +30,9 @@ class Fitted:
 
     Attributes:
         model: from the raw input to the dict of outputs.
-        history: one row an epoch: epoch, loss, a metric, and both on the validation split.
+        history: one row an epoch: epoch, loss, a metric, and both on the validation split. Of nets
+            side by side the loss is their sum, and in place of the metric `net_losses` is the
+            loss of each.
         seconds: wall time of the epochs, validation included.
         examples_per_s: samples trained on in a second of training steps.
         wait_share: share of the time of the steps in which they waited for data.
@@ -37,7 +40,7 @@ class Fitted:
     """
 
     model: keras.Model
-    history: list[dict[str, float]]
+    history: list[dict[str, Any]]
     seconds: float
     examples_per_s: float
     wait_share: float
@@ -65,6 +68,11 @@ class _Job:
     kind_of_targets: str
 
     @property
+    def nets(self) -> int:
+        """Nets that stand side by side."""
+        return int(self.model_config.nets)
+
+    @property
     def batch_size(self) -> int:
         """Samples in a step."""
         training, count = self.config.training, len(self.splits.train)
@@ -74,7 +82,8 @@ class _Job:
     @property
     def steps_per_epoch(self) -> int:
         """Steps in an epoch; the last may be on fewer samples."""
-        return -(-len(self.splits.train) // self.batch_size)
+        passes = self.config.training.passes
+        return -(-len(self.splits.train) // self.batch_size) * passes
 
 
 def fit(
@@ -89,7 +98,9 @@ def fit(
     Args:
         config: the run's configuration.
         dataset: the samples.
-        splits: which of them are for what.
+        splits: which of them are for what; of nets side by side `train` and `validation` may have
+            a column for each, `(samples, nets)`, and those with one column share its samples, but
+            not their order. Without samples for validation there is none.
         callbacks: passed to `keras.Model.fit`.
         checkpoint: file that is written after each epoch; if it is there, training goes on from
             it. None keeps none.
@@ -109,19 +120,23 @@ def fit(
 
     done = len(saver.history)
     epochs = range(done, 0 if saver.has_ended else config.training.epochs)
-    pipeline = TrainingPipeline(job.arrays, splits.train, job.batch_size, config.seed)
+    train, validation = _for_nets(splits.train, job.nets), _for_nets(splits.validation, job.nets)
+    passes = config.training.passes
+    pipeline = TrainingPipeline(job.arrays, train, job.batch_size, config.seed, passes)
     step_time = StepTime()
     start = time.perf_counter()
     if epochs:
         trained.fit(
             pipeline.batches,
-            validation_data=evaluation_pipeline(job.arrays[:2], splits.validation),
+            validation_data=(
+                evaluation_pipeline(job.arrays[:2], validation) if len(validation) else None
+            ),
             initial_epoch=epochs.start,
             epochs=epochs.stop,
             shuffle=False,  # the pipeline shuffles
             verbose=0,
             callbacks=[
-                FiniteLoss(),
+                *([FiniteLoss()] if job.nets == 1 else []),  # one net must not stop the others
                 NextEpoch(pipeline),
                 step_time,
                 *saver.remember(_changing(config.training)),
@@ -133,7 +148,7 @@ def fit(
     trained.set_weights(saver.weights)
     if full is not job.model:
         job.model.set_weights(full.get_weights())
-    examples = len(splits.train) * (len(saver.history) - done)
+    examples = len(splits.train) * passes * (len(saver.history) - done)
     spent = max(step_time.seconds, 1e-9)
     return Fitted(
         model=job.model,
@@ -148,9 +163,10 @@ def fit(
 def _prepare_job(config: RunConfig, dataset: Dataset, splits: Splits) -> _Job:
     seed_everything(config.seed)
     family = FAMILIES[config.family]
-    model_config = fit_to_data(family, config.model, dataset, splits)
+    seen = replace(splits, train=np.unique(splits.train))  # by any of several nets
+    model_config = fit_to_data(family, config.model, dataset, seen)
     model = family.build(model_config)
-    adapt(model, dataset, splits.train)
+    adapt(model, dataset, seen.train)
     arrays: list[Array] = [
         prepare(model, model_config.prepared_layer, dataset),
         numeric_targets(dataset, model),
@@ -162,7 +178,8 @@ def _prepare_job(config: RunConfig, dataset: Dataset, splits: Splits) -> _Job:
 
 
 def _choose(job: _Job) -> Compilation:
-    batch = [array[job.splits.train[: job.batch_size]] for array in job.arrays]
+    train = _for_nets(job.splits.train, job.nets)
+    batch = [array[train[: job.batch_size]] for array in job.arrays]
 
     def build(candidate: Compilation) -> keras.Model:
         with candidate.policy():  # a model of its own, for its steps must not count
@@ -170,6 +187,12 @@ def _choose(job: _Job) -> Compilation:
         return _trained_part(job, model, candidate)
 
     return choose_compilation(job.config.training, build, batch)
+
+
+def _for_nets(indices: np.ndarray, nets: int) -> np.ndarray:
+    if nets == 1 or indices.ndim == 2:
+        return indices
+    return np.repeat(indices[:, np.newaxis], nets, axis=1)
 
 
 def _in_precision(job: _Job, compilation: Compilation) -> keras.Model:
@@ -185,14 +208,17 @@ def _in_precision(job: _Job, compilation: Compilation) -> keras.Model:
 def _trained_part(job: _Job, model: keras.Model, compilation: Compilation) -> keras.Model:
     """Return the layers that learn, behind the augmentation, compiled; they share their weights."""
     training = job.config.training
-    prepared = model.get_layer(job.model_config.prepared_layer).output
+    begin = job.model_config.prepared_layer if job.nets == 1 else "nets"
+    prepared = model.get_layer(begin).output
     learning = keras.Model(prepared, model.get_layer(job.model_config.trained_layer).output)
     inputs = keras.Input(prepared.shape[1:], dtype="float32")
     trained = keras.Model(inputs, learning(training.augment(inputs)))
+    loss = make_loss(training, job.kind_of_targets)
     trained.compile(
         optimizer=make_optimizer(training.optimizer, job.steps_per_epoch, training.epochs),
-        loss=make_loss(training, job.kind_of_targets),
-        metrics=make_metrics(job.kind_of_targets),
+        loss=loss,
+        loss_weights=[float(job.nets)],  # the sum over nets, so that each learns as if alone
+        metrics=make_metrics(job.kind_of_targets, loss, job.nets),
         jit_compile=compilation.xla,
         steps_per_execution=training.steps_per_execution,
     )

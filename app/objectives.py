@@ -51,8 +51,46 @@ def metric_name(kind_of_targets: str) -> str:
     return _METRICS[kind_of_targets]
 
 
-def make_metrics(kind_of_targets: str) -> list[Any]:
-    """Return Keras' metrics under the name of `metric_name`."""
+class NetLosses(keras.metrics.Metric):
+    """The mean loss of each of several nets, `(nets,)`.
+
+    Args:
+        loss: of a sample.
+        nets: how many.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, nets: int) -> None:
+        super().__init__(name="net_losses")
+        self._loss = loss
+        self._sums = self.add_weight(shape=(nets,), initializer="zeros", name="sums")
+        self._count = self.add_weight(shape=(), initializer="zeros", name="count")
+
+    def update_state(self, targets: Any, answers: Any, sample_weight: Any = None) -> None:
+        """Add the losses of a batch, both `(batch, nets, …)`; samples count alike."""
+        losses = self._loss.call(targets, answers)  # (batch, nets)
+        self._sums.assign_add(keras.ops.sum(losses, axis=0))
+        self._count.assign_add(keras.ops.cast(keras.ops.shape(losses)[0], "float32"))
+
+    def result(self) -> Any:
+        """Return the means."""
+        return self._sums / keras.ops.maximum(self._count, 1.0)
+
+
+def make_metrics(
+    kind_of_targets: str, loss: keras.losses.Loss, nets: int = 1
+) -> list[keras.metrics.Metric]:
+    """Return what is shown beside the loss.
+
+    Args:
+        kind_of_targets: `classes`, `labels` or `values`.
+        loss: what is lowered.
+        nets: above 1, the loss of each net is shown.
+
+    Returns:
+        Keras' metric under the name of `metric_name`, or `NetLosses`.
+    """
+    if nets > 1:
+        return [NetLosses(loss, nets)]
     name = metric_name(kind_of_targets)
     if kind_of_targets == "classes":
         return [keras.metrics.CategoricalAccuracy(name=name)]

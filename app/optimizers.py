@@ -1,8 +1,10 @@
 """From the settings of an optimizer to Keras' own."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 
 from .settings import OptimizerConfig
 
@@ -31,7 +33,28 @@ def make_optimizer(
         arguments["global_clipnorm"] = config.clip_norm
     if config.averaging:
         arguments |= {"use_ema": True, "ema_momentum": config.averaging}
-    return _OPTIMIZERS[config.name](_learning_rate(config, steps_per_epoch, epochs), **arguments)
+    optimizer = _OPTIMIZERS[config.name]
+    if config.learning_rates:
+        optimizer = _with_rates(optimizer, config.learning_rates)
+        config = replace(config, learning_rate=1.0)
+    return optimizer(_learning_rate(config, steps_per_epoch, epochs), **arguments)
+
+
+def _with_rates(optimizer: Any, rates: tuple[float, ...]) -> Any:
+    """Return a kind of `optimizer` that takes the steps of each net at a rate of its own.
+
+    The first axis of each weight is that of the nets, or of all their units side by side.
+    """
+
+    class WithRates(optimizer):  # type: ignore[misc]
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            first, *others = variable.shape
+            each = np.repeat(np.float32(rates), first // len(rates))
+            super().update_step(
+                gradient, variable, learning_rate * each.reshape(-1, *[1] * len(others))
+            )
+
+    return WithRates
 
 
 def optimizer_callbacks(config: OptimizerConfig) -> list[keras.callbacks.Callback]:

@@ -34,7 +34,7 @@ class OptimizerConfig:
     """How weights follow gradients.
 
     Attributes:
-        name: one of `OPTIMIZERS`: `gradient_descent` takes one step an epoch, over the whole
+        name: one of `OPTIMIZERS`: `gradient_descent` takes one step a pass, over the whole
             training split; `momentum` and `nesterov` are SGD with `momentum`.
         learning_rate: size of a step, at its largest.
         momentum: share of the last step that the next one keeps (`momentum`, `nesterov`).
@@ -50,6 +50,8 @@ class OptimizerConfig:
         warmup: share of the run in which the learning rate first rises from 0 (`cosine`).
         factor: see `schedule`.
         every: see `schedule`, in epochs.
+        learning_rates: of nets side by side, one for each, in place of `learning_rate`; empty if
+            all have that.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -65,6 +67,7 @@ class OptimizerConfig:
     warmup: float = 0.0
     factor: float = 0.5
     every: int = 10
+    learning_rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -85,7 +88,9 @@ class TrainingConfig:
     """How a model is trained.
 
     Attributes:
-        epochs: passes over the training split.
+        epochs: passes over the training split, times `passes`.
+        passes: passes over the training split that make an epoch: where it is tiny, more of them
+            spare the time of evaluation and callbacks.
         batch_size: samples in a step.
         loss: `auto`: cross entropy, or for a linear head `mse`; else one of `LOSSES`, where
             `cross_entropy` is the categorical one.
@@ -110,6 +115,7 @@ class TrainingConfig:
     """
 
     epochs: int = 20
+    passes: int = 1
     batch_size: int = 64
     loss: str = "auto"
     label_smoothing: float = 0.0
@@ -126,6 +132,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         check_range("epochs", self.epochs, 1, 1_000_000)
+        check_range("passes", self.passes, 1, 1_000_000)
         check_at_least("batch_size", self.batch_size, 1)
         check_choice("loss", self.loss, LOSSES)
         check_fraction("label_smoothing", self.label_smoothing)

@@ -9,6 +9,7 @@ from keras import ops
 RRELU_SLOPES = (1 / 8, 1 / 3)
 
 ACTIVATIONS = (
+    "linear",
     "step",
     "sigmoid",
     "tanh",
@@ -68,8 +69,10 @@ def activate(x: Any, activation: str, name: str) -> Any:
     """Apply one of `ACTIVATIONS` as the layer `name`.
 
     Args:
-        x: float `(batch, columns)` or `(batch, height, width, channels)`.
-        activation: which; `prelu` (He et al., 2015) learns one slope for each channel.
+        x: float `(batch, columns)`, `(batch, nets, columns)` or
+            `(batch, height, width, channels)`.
+        activation: which; `linear` is none; `prelu` (He et al., 2015) learns one slope for each
+            channel.
         name: of the layer.
     """
     if activation == "step":
@@ -77,7 +80,7 @@ def activate(x: Any, activation: str, name: str) -> Any:
     elif activation == "rrelu":
         layer = RandomizedReLU(name=name)
     elif activation == "prelu":
-        shared_axes = list(range(1, len(x.shape) - 1)) or None
+        shared_axes = [1, 2] if len(x.shape) == 4 else None
         layer = keras.layers.PReLU(
             alpha_initializer=keras.initializers.Constant(0.25), shared_axes=shared_axes, name=name
         )

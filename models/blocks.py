@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+from keras import ops
 
 from .activations import ACTIVATIONS, activate
 from .checks import check_above, check_at_least, check_choice, check_fraction, check_sizes
@@ -31,6 +32,9 @@ class KernelConfig:
         initializer_stddev: standard deviation of the initializer `normal`.
         l1: weight of the sum of absolute weights in the loss.
         l2: weight of the sum of squared weights in the loss.
+        nets: how many nets of this architecture stand side by side in one model, each with
+            weights of its own, so that one step trains all; above 1, what is behind the layer
+            `nets` has an axis for them after that of the batch.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -40,6 +44,7 @@ class KernelConfig:
     initializer_stddev: float = 0.01
     l1: float = 0.0
     l2: float = 0.0
+    nets: int = 1
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -47,16 +52,77 @@ class KernelConfig:
         check_above("initializer_stddev", self.initializer_stddev, 0)
         check_at_least("l1", self.l1, 0)
         check_at_least("l2", self.l2, 0)
+        check_at_least("nets", self.nets, 1)
 
     def kernel_arguments(self) -> dict[str, Any]:
         """Return the Keras arguments of a layer's kernel."""
         initializer: Any = INITIALIZERS[self.initializer]
         if self.initializer == "normal":
             initializer = keras.initializers.RandomNormal(stddev=self.initializer_stddev)
+        if self.nets > 1:
+            initializer = EachNet(initializer)
         return {
             "kernel_initializer": initializer,
             "kernel_regularizer": keras.regularizers.L1L2(l1=self.l1, l2=self.l2),
         }
+
+
+@keras.saving.register_keras_serializable(package="hornbill")
+class EachNet(keras.initializers.Initializer):
+    """Draws the kernels of several nets, each as if it were alone.
+
+    Args:
+        initializer: of the kernel of one.
+    """
+
+    def __init__(self, initializer: Any) -> None:
+        self.initializer = keras.initializers.get(initializer)
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """Return kernels `(nets, columns, units)`."""
+        nets, *kernel = shape
+        return ops.stack([self.initializer.clone()(kernel, dtype) for _ in range(nets)])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that rebuild the initializer."""
+        return {"initializer": keras.initializers.serialize(self.initializer)}
+
+
+def for_each_net(x: Any, config: KernelConfig) -> Any:
+    """Hand the same columns to each net.
+
+    Args:
+        x: float `(batch, columns)`.
+        config: says how many nets there are.
+
+    Returns:
+        float `(batch, nets, columns)`, the layer `nets`; for one net `x` itself.
+    """
+    return x if config.nets == 1 else keras.layers.RepeatVector(config.nets, name="nets")(x)
+
+
+def dense(x: Any, units: int, config: KernelConfig, name: str, **arguments: Any) -> Any:
+    """Apply a fully connected layer, of each net its own.
+
+    Args:
+        x: float `(batch, columns)`, or `(batch, nets, columns)`.
+        units: width of the result.
+        config: how the weights start and are kept small, and how many nets there are.
+        name: of the layer.
+        arguments: of `keras.layers.Dense`.
+
+    Returns:
+        float `(batch, units)`, or `(batch, nets, units)`.
+    """
+    arguments |= config.kernel_arguments()
+    if config.nets == 1:
+        return keras.layers.Dense(units, name=name, **arguments)(x)
+    bias_axes = "no" if arguments.pop("use_bias", True) else None
+    shape = (config.nets, units)
+    layer = keras.layers.EinsumDense(
+        "bni,nio->bno", shape, bias_axes=bias_axes, name=name, **arguments
+    )
+    return layer(x)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +169,8 @@ class HiddenConfig(KernelConfig):
 
 def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
     """Apply the normalisation of `config`, of the same shape, as the layer `name`."""
+    if config.nets > 1:
+        return _normalize_nets(x, config, name)
     is_dense = len(x.shape) == 2
     if config.normalization == "batch":
         return keras.layers.BatchNormalization(name=name)(x)
@@ -114,25 +182,35 @@ def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
     return x
 
 
+def _normalize_nets(x: Any, config: HiddenConfig, name: str) -> Any:
+    """Normalise `(batch, nets, units)`: side by side, each unit of each net is a channel."""
+    if config.normalization == "none":
+        return x
+    shape = x.shape[1:]
+    channels = keras.layers.Flatten(name=f"{name}_channels")(x)
+    if config.normalization == "batch":
+        channels = keras.layers.BatchNormalization(name=name)(channels)
+    else:
+        groups = config.groups if config.normalization == "group" else 1
+        channels = keras.layers.GroupNormalization(config.nets * groups, name=name)(channels)
+    return keras.layers.Reshape(shape, name=f"{name}_nets")(channels)
+
+
 def dense_block(x: Any, units: int, config: HiddenConfig, name: str) -> Any:
     """Apply a fully connected layer, its normalisation and its activation.
 
     Args:
-        x: float32 `(batch, columns)`.
+        x: float32 `(batch, columns)`, or `(batch, nets, columns)`.
         units: width of the result.
         config: the knobs.
         name: name of the activation, the block's output.
 
     Returns:
-        float32 `(batch, units)`.
+        float32 `(batch, units)`, or `(batch, nets, units)`.
     """
-    dense = keras.layers.Dense(
-        units,
-        use_bias=config.normalization == "none",  # a normalisation brings its own
-        name=f"{name}_dense",
-        **config.kernel_arguments(),
-    )
-    return activate(normalize(dense(x), config, f"{name}_norm"), config.activation, name)
+    has_bias = config.normalization == "none"  # a normalisation brings its own
+    x = dense(x, units, config, f"{name}_dense", use_bias=has_bias)
+    return activate(normalize(x, config, f"{name}_norm"), config.activation, name)
 
 
 def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments: Any) -> Any:
@@ -173,17 +251,24 @@ def conv_block(x: Any, filters: int, config: HiddenConfig, name: str, **argument
     return activate(x, config.activation, name)
 
 
-def feature_stack(x: Any, hidden: tuple[int, ...], config: HiddenConfig) -> Any:
+def feature_stack(
+    x: Any, hidden: tuple[int, ...], config: HiddenConfig, residual: bool = False
+) -> Any:
     """Apply one dense block for each of `hidden`; the last is named `features`.
 
     Args:
-        x: float32 `(batch, columns)`.
-        hidden: units of each layer.
+        x: float32 `(batch, columns)`, or `(batch, nets, columns)`.
+        hidden: units of each layer; none gives `x` itself.
         config: the knobs.
+        residual: whether a block adds to what it takes, where the width stays (He et al., 2016).
 
     Returns:
-        float32 `(batch, hidden[-1])`.
+        float32 `(batch, hidden[-1])`, or `(batch, nets, hidden[-1])`.
     """
-    for number, units in enumerate(hidden[:-1], start=1):
-        x = dense_block(x, units, config, f"hidden{number}")
-    return dense_block(x, hidden[-1], config, "features")
+    for number, units in enumerate(hidden, start=1):
+        name = "features" if number == len(hidden) else f"hidden{number}"
+        if residual and x.shape[-1] == units:
+            x = keras.layers.Add(name=name)([x, dense_block(x, units, config, f"{name}_residual")])
+        else:
+            x = dense_block(x, units, config, name)
+    return x

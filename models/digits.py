@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from .activations import activate
-from .blocks import HiddenConfig, conv_block, convolve, feature_stack, normalize
+from .blocks import HiddenConfig, conv_block, convolve, feature_stack, for_each_net, normalize
 from .checks import check_at_least, check_choice, check_sizes
 from .heads import classify
 from .ink import Binarise, Denoise, FitInk, InkLevel
@@ -75,6 +75,11 @@ class DigitNetConfig(HiddenConfig):
                 f"Received: depth={self.depth}. Use {self.depth - 1} or {self.depth + 1}."
             )
         self.check_widths("hidden", self.hidden)
+        if self.nets > 1 and self.variant != "mlp":
+            raise ValueError(
+                "Several nets side by side must be of the variant 'mlp'. "
+                f"Received: nets={self.nets}, variant={self.variant!r}."
+            )
         check_at_least("num_classes", self.num_classes, 2)
 
     @property
@@ -82,8 +87,10 @@ class DigitNetConfig(HiddenConfig):
         """Name of the layer up to which an image is prepared alike in each epoch.
 
         Augmentation acts on what it gives: for `mlp` before the ink is fitted into its box, since
-        a box that is filled otherwise is never met again.
+        a box that is filled otherwise is never met again. (Nets side by side take no augmentation.)
         """
+        if self.nets > 1:
+            return "pixels"
         return "denoise" if self.variant == "mlp" else "fit_ink"
 
     @property
@@ -177,7 +184,7 @@ def digit_net(config: DigitNetConfig) -> keras.Model:
     image = keras.Input((IMAGE_SIDE, IMAGE_SIDE), dtype="uint8", name="image")
     ink = InkLevel(name="ink_level")(image)
     maps = _MAPS[config.variant](ink, config)
-    features = feature_stack(maps, config.hidden, config)
+    features = feature_stack(for_each_net(maps, config), config.hidden, config)
     x = features
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)

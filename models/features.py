@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from .blocks import HiddenConfig, feature_stack
+from .blocks import HiddenConfig, feature_stack, for_each_net
 from .checks import check_at_least, check_choice, check_sizes
 from .heads import HEADS, classify, regress, tell_labels, tell_two_classes
 from .rows import RowsConfig, prepare_rows
@@ -22,7 +22,10 @@ class FeatureExtractorConfig(HiddenConfig):
             `many_labels` for each label alone; `linear` for values (regression).
         num_outputs: classes, labels or values.
         many_labels: whether a sample may have several labels, or none.
-        hidden: units of the hidden layers; the last is the dimension of the features.
+        hidden: units of the hidden layers; the last is the dimension of the features. None makes a
+            linear model, whose features are the columns as they are prepared.
+        residual: `on` lets a hidden layer add to what it takes, where the width stays (He et al.,
+            2016); `off`.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -34,6 +37,7 @@ class FeatureExtractorConfig(HiddenConfig):
     num_outputs: int = 2
     many_labels: bool = False
     hidden: tuple[int, ...] = (64, 32)
+    residual: str = "off"
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -57,7 +61,9 @@ class FeatureExtractorConfig(HiddenConfig):
             raise ValueError(
                 f"Several labels a sample need head=sigmoid. Received: head={self.head!r}."
             )
-        self.check_widths("hidden", self.hidden)
+        if self.hidden:
+            self.check_widths("hidden", self.hidden)
+        check_choice("residual", self.residual, ("on", "off"))
 
     @property
     def prepared_layer(self) -> str:
@@ -96,7 +102,8 @@ def feature_extractor(config: FeatureExtractorConfig) -> keras.Model:
         x = keras.layers.Flatten(name="pixels")(x)
     else:
         inputs, x = prepare_rows(config.rows)
-    features = feature_stack(x, config.hidden, config)
+    x = for_each_net(x, config)
+    features = feature_stack(x, config.hidden, config, config.residual == "on")
     x = features
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)

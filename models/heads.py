@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from .blocks import KernelConfig
+from .blocks import KernelConfig, dense
 
 HEADS = ("softmax", "sigmoid", "linear")
 
@@ -14,36 +14,36 @@ HEADS = ("softmax", "sigmoid", "linear")
 class BothClasses(keras.layers.Layer):
     """Completes the probability of the second of two classes with that of the first.
 
-    Input shape: float `(batch, 1)`.
-    Output shape: float `(batch, 2)`, each row summing to 1.
+    Input shape: float `(…, 1)`.
+    Output shape: float `(…, 2)`, each row summing to 1.
     """
 
     def call(self, probability: Any) -> Any:
         """Return `[1 - probability, probability]`."""
-        return ops.concatenate([1.0 - probability, probability], axis=1)
+        return ops.concatenate([1.0 - probability, probability], axis=-1)
 
 
 def classify(features: Any, num_classes: int, config: KernelConfig) -> Any:
     """Apply a softmax layer.
 
     Args:
-        features: float `(batch, dimension)`.
+        features: float `(batch, dimension)`, or `(batch, nets, dimension)`.
         num_classes: classes.
         config: how the weights start and are kept small.
 
     Returns:
-        float32 `(batch, num_classes)`, named `probabilities`, each row summing to 1.
+        float32 `(…, num_classes)`, named `probabilities`, each row summing to 1.
     """
-    return _dense(num_classes, config, "probabilities", activation="softmax")(features)
+    return _head(features, num_classes, config, "probabilities", activation="softmax")
 
 
 def tell_two_classes(features: Any, config: KernelConfig) -> Any:
     """Apply one sigmoid unit, the probability of the second of two classes.
 
     Returns:
-        float32 `(batch, 2)`, named `probabilities`, each row summing to 1.
+        float32 `(…, 2)`, named `probabilities`, each row summing to 1.
     """
-    second = _dense(1, config, "second_class", activation="sigmoid")(features)
+    second = _head(features, 1, config, "second_class", activation="sigmoid")
     return BothClasses(name="probabilities", dtype="float32")(second)
 
 
@@ -51,9 +51,9 @@ def tell_labels(features: Any, num_labels: int, config: KernelConfig) -> Any:
     """Apply a sigmoid unit for each label; a sample may have none, one or many.
 
     Returns:
-        float32 `(batch, num_labels)`, named `probabilities`, each element a probability.
+        float32 `(…, num_labels)`, named `probabilities`, each element a probability.
     """
-    return _dense(num_labels, config, "probabilities", activation="sigmoid")(features)
+    return _head(features, num_labels, config, "probabilities", activation="sigmoid")
 
 
 def regress(features: Any, num_values: int, config: KernelConfig) -> Any:
@@ -63,9 +63,9 @@ def regress(features: Any, num_values: int, config: KernelConfig) -> Any:
     Unadapted it passes the standardised values through.
 
     Returns:
-        float32 `(batch, num_values)`, named `values`; the layer before is `standard_values`.
+        float32 `(…, num_values)`, named `values`; the layer before is `standard_values`.
     """
-    standard = _dense(num_values, config, "standard_values")(features)
+    standard = _head(features, num_values, config, "standard_values")
     return keras.layers.Normalization(invert=True, name="values", dtype="float32")(standard)
 
 
@@ -93,8 +93,6 @@ def divide_logits(model: keras.Model, output: str, temperature: float) -> None:
     operation.set_weights([weight / temperature for weight in operation.get_weights()])
 
 
-def _dense(units: int, config: KernelConfig, name: str, **arguments: Any) -> keras.layers.Dense:
+def _head(features: Any, units: int, config: KernelConfig, name: str, **arguments: Any) -> Any:
     # float32 under mixed precision too: the losses need it.
-    return keras.layers.Dense(
-        units, name=name, dtype="float32", **config.kernel_arguments(), **arguments
-    )
+    return dense(features, units, config, name, dtype="float32", **arguments)

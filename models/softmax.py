@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import keras
 
-from .blocks import KernelConfig
+from .blocks import KernelConfig, for_each_net
 from .checks import check_at_least
 from .heads import classify
 from .rows import RowsConfig, prepare_rows
@@ -60,5 +60,5 @@ def softmax_classifier(config: SoftmaxClassifierConfig) -> keras.Model:
         {'probabilities': (None, 3)}
     """
     inputs, columns = prepare_rows(config.rows)
-    probabilities = classify(columns, config.num_classes, config)
+    probabilities = classify(for_each_net(columns, config), config.num_classes, config)
     return keras.Model(inputs, {"probabilities": probabilities}, name="softmax_classifier")

@@ -51,13 +51,16 @@ _ZERO = np.zeros((), np.uint8)
 
 
 class TrainingPipeline:
-    """Batches for training: another order each epoch, the same orders for the same seed.
+    """Batches for training: another order each pass, the same orders for the same seed.
 
     Args:
         arrays: `(samples, …)` each; a batch holds their rows as a tuple.
-        indices: int64, which samples to draw from.
+        indices: int64, which samples to draw from: `(samples,)`, or `(samples, nets)`, a column
+            for each of several nets, which is ordered on its own; rows are then
+            `(batch, nets, …)`.
         batch_size: samples in a batch; the last of an epoch may be smaller.
         seed: of the orders.
+        passes: passes over the samples that make an epoch.
 
     Attributes:
         batches: a `tf.data.Dataset`; to iterate over it gives the batches of one epoch.
@@ -66,22 +69,30 @@ class TrainingPipeline:
     """
 
     def __init__(
-        self, arrays: Sequence[Array], indices: np.ndarray, batch_size: int, seed: int
+        self,
+        arrays: Sequence[Array],
+        indices: np.ndarray,
+        batch_size: int,
+        seed: int,
+        passes: int = 1,
     ) -> None:
         self.epoch = 0
         self.wait = Wait()
         count = len(indices)
-        steps = -(-count // batch_size)
+        steps = -(-count // batch_size) * passes
 
-        def shuffle() -> np.ndarray:
-            return np.random.default_rng((seed, self.epoch)).permutation(indices)
+        def shuffle(number: int) -> np.ndarray:
+            # Of one-dimensional indices the same as `permutation`.
+            generator = np.random.default_rng((seed, self.epoch * passes + int(number)))
+            return generator.permuted(indices, axis=0)
 
-        def epoch(_: tf.Tensor) -> tf.data.Dataset:
+        def one_pass(number: tf.Tensor) -> tf.data.Dataset:
             # Not a tf.constant, of which a graph keeps many copies.
-            return _in_batches(tf.numpy_function(shuffle, [], indices.dtype), count, batch_size)
+            order = tf.numpy_function(shuffle, [number], indices.dtype)
+            return _in_batches(order, count, batch_size)
 
-        chosen = tf.data.Dataset.range(1).flat_map(epoch)
-        batches = chosen.map(_reader(arrays), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+        chosen = tf.data.Dataset.range(passes).flat_map(one_pass)
+        batches = chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
         timed = _timed(batches, self.wait)
         self.batches = timed.apply(tf.data.experimental.assert_cardinality(steps))
 
@@ -92,7 +103,7 @@ def evaluation_pipeline(
     """Return batches of the samples at `indices`, in their order."""
     given = tf.numpy_function(lambda: indices, [], indices.dtype)
     chosen = _in_batches(given, len(indices), batch_size)
-    return chosen.map(_reader(arrays), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+    return chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
 
 
 def _in_batches(indices: tf.Tensor, count: int, batch_size: int) -> tf.data.Dataset:
@@ -100,7 +111,8 @@ def _in_batches(indices: tf.Tensor, count: int, batch_size: int) -> tf.data.Data
     return starts.map(lambda start: indices[start : start + batch_size])
 
 
-def _reader(arrays: Sequence[Array]) -> Any:
+def _reader(arrays: Sequence[Array], nets: tuple[int, ...]) -> Any:
+    """Return what reads rows; `nets` are the axes of the indices behind the first."""
     dtypes = [tf.as_dtype(array.dtype) for array in arrays]
 
     @tf.autograph.experimental.do_not_convert
@@ -109,7 +121,7 @@ def _reader(arrays: Sequence[Array]) -> Any:
             lambda chosen: [array[chosen] for array in arrays], [indices], dtypes, stateful=False
         )
         for array, tensor in zip(arrays, rows, strict=True):
-            tensor.set_shape((None, *array.shape[1:]))
+            tensor.set_shape((None, *nets, *array.shape[1:]))
         return tuple(rows)
 
     return read

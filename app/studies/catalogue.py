@@ -1,0 +1,93 @@
+"""The studies by name, and their texts. Nothing here loads Keras before a study is asked for."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from app.errors import StudyError
+from models.checks import check_choice
+
+from .study import Study
+
+_TEXTS = Path(__file__).parent / "texts"
+LANGUAGES = ("en", "zh")
+# In the order in which a student meets them.
+NAMES = (
+    "trapezoid",
+    "softmax",
+    "linear-stack",
+    "depth-or-width",
+    "worked-example",
+    "xor-limit",
+    "gates",
+    "eight-states",
+    "no-structure",
+    "vanishing",
+    "dead-relu",
+    "initialisation",
+    "losses",
+    "regularisation",
+    "optimisers",
+    "very-deep",
+    "abstraction",
+    "ink",
+)
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a study says, in one language.
+
+    Attributes:
+        title: a few words.
+        claim: a sentence.
+        method: what was done.
+        reading: what a student takes from it, whatever the verdict.
+        caption: of the figure.
+        checks: for each check a sentence with places for its figures.
+    """
+
+    title: str
+    claim: str
+    method: str
+    reading: str
+    caption: str
+    checks: Mapping[str, str]
+
+
+def check_name(name: str) -> None:
+    """Raise `StudyError` with a suggestion unless `name` is a study."""
+    try:
+        check_choice("study", name, NAMES)
+    except ValueError as error:
+        raise StudyError(str(error)) from None
+
+
+def read_texts(name: str) -> dict[str, Text]:
+    """Return the text of a study by language."""
+    tables = tomllib.loads((_TEXTS / f"{name}.toml").read_text("utf-8"))
+    return {
+        language: Text(
+            **{key: " ".join(value.split()) for key, value in tables[language].items()},
+            checks={check: tables["checks"][check][language] for check in tables["checks"]},
+        )
+        for language in LANGUAGES
+    }
+
+
+def module_name(name: str) -> str:
+    """Return the name of the module that holds a study."""
+    return f"{__package__}.{name.replace('-', '_')}"
+
+
+def load_study(name: str) -> Study:
+    """Return a study.
+
+    Raises:
+        StudyError: there is none of that name.
+    """
+    check_name(name)
+    study: Study = import_module(module_name(name)).STUDY
+    return study

@@ -1,0 +1,132 @@
+"""ReLU units that never fire again, and what leaky and parametric ones do instead."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from .estimates import difference, mean_estimate
+from .nets import (
+    AfterEachEpoch,
+    StartFrom,
+    accuracies,
+    build_nets,
+    configure,
+    digit_rows,
+    learning_weights,
+    train_nets,
+)
+from .panels import curve, panels
+from .study import Check, Effort, Parts, Study
+
+ACTIVATIONS = ("relu", "leaky_relu", "prelu")
+SUITABLE, LARGE = 0.05, 1.5  # learning rates of SGD
+# Of the bad start: the most that any sample makes enter a unit of the first layer.
+MOST = -1.0
+# Of accuracy: less is no recovery.
+RECOVERED = 0.1
+CASES = ("suitable", "large", "bad start")
+TRAIN, WATCHED = 1000, 300
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the training of each activation, all cases side by side."""
+    return {activation: partial(_train, activation, effort) for activation in ACTIVATIONS}
+
+
+def _train(activation: str, effort: Effort) -> dict[str, Any]:
+    digits, seeds = digit_rows(), effort.seeds
+    order = np.random.default_rng(0).permutation(len(digits.targets))
+    train, test, watched = order[:TRAIN], order[TRAIN:], order[:WATCHED]
+    settings = {
+        "hidden": [32, 32],
+        "activation": activation,
+        "batch_size": 50,
+        "epochs": effort.of(12, 5),
+        "passes": 2,
+        "optimizer.name": "sgd",
+    }
+    rates = np.repeat([SUITABLE, LARGE, SUITABLE], seeds)
+    config = configure(settings, 3 * seeds, rates.tolist())
+    nets = build_nets(config, digits, train)
+    layers = [nets.get_layer(name).output for name in ("hidden1_dense", "features_dense")]
+    entering = keras.Model(nets.inputs, layers)
+    most = keras.ops.max(entering(keras.ops.convert_to_tensor(digits.inputs))[0], axis=0)
+    weights = _starts(learning_weights(nets), keras.ops.convert_to_numpy(most), seeds)
+    inputs = keras.ops.convert_to_tensor(digits.inputs[watched])
+    silent = AfterEachEpoch(nets, lambda: _silent(entering(inputs)))
+    fitted = train_nets(config, digits, train, callbacks=[StartFrom(weights), silent])
+    shares = np.array(silent.found).reshape(-1, 3, seeds)
+    right = accuracies(fitted, digits, test).reshape(3, seeds)
+    return {
+        case: {"silent": shares[:, number], "accuracies": right[number]}
+        for number, case in enumerate(CASES)
+    }
+
+
+def _starts(weights: list[np.ndarray], most: np.ndarray, seeds: int) -> list[np.ndarray]:
+    """Return the same start for each case, the last with biases that silence the first layer.
+
+    Args:
+        weights: of the nets as they were built, biases 0.
+        most: that any sample makes enter each unit of the first layer, `(nets, units)`.
+        seeds: nets in each case.
+    """
+    same = [np.concatenate([weight[:seeds]] * 3) for weight in weights]
+    same[1][2 * seeds :] = MOST - most[:seeds]
+    return same
+
+
+def _silent(entering: Sequence[Any]) -> np.ndarray:
+    """Return the share of each net's hidden units that nothing above 0 enters, `(nets,)`.
+
+    Args:
+        entering: of each layer, what enters its units, `(samples, nets, units)`.
+    """
+    is_silent = [keras.ops.convert_to_numpy(values).max(axis=0) <= 0 for values in entering]
+    shares: np.ndarray = np.concatenate(is_silent, axis=1).mean(axis=1)
+    return shares
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return what follows from the shares of silent units and the accuracies."""
+    relu = found["relu"]
+    killed = difference(relu["large"]["silent"][-1], relu["suitable"]["silent"][-1])
+    bad = np.array(relu["bad start"]["silent"], float)
+    stuck = bool((bad[-1] >= bad[0]).all())
+    accuracy = mean_estimate(relu["bad start"]["accuracies"])
+    checks = [
+        Check("large", killed.low > 0, {"killed": f"{100 * killed.value:.0f} [{100 * killed.low:.0f}, {100 * killed.high:.0f}]"}),
+        Check("stuck", stuck, {"share": f"{bad[-1].mean():.0%}", "accuracy": f"{accuracy:.1%}"}),
+    ]
+    for name in ACTIVATIONS[1:]:
+        case = found[name]["bad start"]
+        woken = difference(np.array(case["silent"])[0], np.array(case["silent"])[-1])
+        gained = difference(case["accuracies"], relu["bad start"]["accuracies"])
+        figures = {"woken": f"{100 * woken.value:.0f}", "gained": f"{100 * gained.value:.0f}"}
+        checks.append(Check(name, woken.low > 0 and gained.low > RECOVERED, figures))
+    return checks
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw the share of silent units through training, a panel for each case."""
+    titles = {
+        "suitable": f"learning rate {SUITABLE}",
+        "large": f"learning rate {LARGE}",
+        "bad start": "first layer silenced by its biases",
+    }
+    with panels(path, 3, width=3.8) as axes:
+        for panel, case in zip(axes, CASES, strict=True):
+            for number, activation in enumerate(ACTIVATIONS):
+                shares = found[activation][case]["silent"]
+                curve(panel, np.arange(len(shares)), shares, activation.replace("_", " "), number)
+            panel.set(xlabel="epoch (two passes)", ylim=(-0.03, 1.03))
+            panel.set_title(titles[case], fontsize=10)
+        axes[0].set_ylabel("units that are silent on all samples (share)")
+        axes[0].legend()
+
+
+STUDY = Study(10, parts, judge, draw)

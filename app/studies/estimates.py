@@ -1,0 +1,60 @@
+"""Numbers with their uncertainty: means and shares, each with a 95 % interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number that was measured several times.
+
+    Attributes:
+        value: the mean, or a share.
+        low: lower end of its 95 % interval; minus infinity where one measurement tells none.
+        high: upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        """Return the value and the interval, each in the format `spec`."""
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+def mean_estimate(values: Any) -> Estimate:
+    """Return the mean of independent measurements with Student's interval.
+
+    Args:
+        values: `(measurements,)`, one at least; one that is not finite leaves nothing known.
+    """
+    values = np.asarray(values, float)
+    mean = float(values.mean())
+    if len(values) < 2 or not np.isfinite(values).all():
+        return Estimate(mean, -np.inf, np.inf)
+    error = float(values.std(ddof=1)) / np.sqrt(len(values))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
+    return Estimate(mean, mean - reach, mean + reach)
+
+
+def difference(first: Any, second: Any) -> Estimate:
+    """Return the mean of `first - second`, measured in pairs, such as of the same seed."""
+    return mean_estimate(np.asarray(first, float) - np.asarray(second, float))
+
+
+def share_estimate(found: int, count: int) -> Estimate:
+    """Return `found` of `count` with the exact interval of Clopper & Pearson (1934)."""
+    interval = stats.binomtest(found, count).proportion_ci(CONFIDENCE, method="exact")
+    return Estimate(found / count, float(interval.low), float(interval.high))
+
+
+def count_text(solved: Sequence[Any] | np.ndarray) -> str:
+    """Return how many are true, such as `17/20`."""
+    return f"{int(np.sum(np.asarray(solved, bool)))}/{len(solved)}"

@@ -1,0 +1,141 @@
+"""Cross entropy: its figures, its parts, and how it trains a softmax against MSE."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from .estimates import difference, mean_estimate
+from .nets import (
+    AfterEachEpoch,
+    StartFrom,
+    build_nets,
+    configure,
+    digit_rows,
+    learning_weights,
+    train_nets,
+)
+from .panels import curve, panels
+from .study import Check, Effort, Parts, Study
+
+LOSSES = ("cross_entropy", "mse")
+RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+LOGITS, SOFTMAX = (3.0, 1.0, -3.0), (0.879, 0.119, 0.002)
+OUTPUT, CLASS = (0.2, 0.7, 0.1), 1
+FIGURES = {"nats": 0.357, "bits": 0.515, "log10": 0.155}
+REACHED = 0.9  # validation accuracy
+TRAIN, VALIDATION = 1000, 300
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the figures, and the training with each loss at all learning rates side by side."""
+    return {"figures": _figures, **{loss: partial(_train, loss, effort) for loss in LOSSES}}
+
+
+def _figures() -> dict[str, Any]:
+    softmax = keras.ops.convert_to_numpy(keras.ops.softmax(np.array([LOGITS], "float32")))[0]
+    target = np.eye(3, dtype="float32")[[CLASS]]
+    nats = float(keras.losses.categorical_crossentropy(target, np.array([OUTPUT], "float32"))[0])
+    random = np.random.default_rng(0)
+    true, given = random.dirichlet(np.ones(5), (2, 1000))
+    cross = keras.ops.convert_to_numpy(keras.losses.categorical_crossentropy(true, given))
+    divergence = keras.ops.convert_to_numpy(keras.losses.kl_divergence(true, given))
+    entropy = -(true * np.log(true)).sum(axis=1)
+    return {
+        "softmax": softmax,
+        "nats": nats,
+        "bits": nats / np.log(2),
+        "log10": nats / np.log(10),
+        "apart": float(np.abs(cross - entropy - divergence).max()),
+    }
+
+
+def _train(loss: str, effort: Effort) -> dict[str, Any]:
+    digits, seeds = digit_rows(), effort.seeds
+    order = np.random.default_rng(0).permutation(len(digits.targets))
+    train, validation = order[:TRAIN], order[TRAIN : TRAIN + VALIDATION]
+    settings = {
+        "hidden": [],
+        "loss": loss,
+        "batch_size": 50,
+        "epochs": effort.of(20, 10),
+        "optimizer.name": "sgd",
+    }
+    config = configure(settings, seeds * len(RATES), np.repeat(RATES, seeds).tolist())
+    nets = build_nets(config, digits, train)
+    weights = [np.concatenate([w[:seeds]] * len(RATES)) for w in learning_weights(nets)]
+    inputs = keras.ops.convert_to_tensor(digits.inputs[validation])
+    targets = digits.targets[validation, np.newaxis]
+
+    def accuracy() -> np.ndarray:
+        found = keras.ops.convert_to_numpy(nets(inputs)["probabilities"]).argmax(axis=2)
+        shares: np.ndarray = (found == targets).mean(axis=0)
+        return shares
+
+    watch = AfterEachEpoch(nets, accuracy)
+    train_nets(config, digits, train, callbacks=[StartFrom(weights), watch])
+    # epochs, rates, seeds
+    return {"accuracies": np.array(watch.found).reshape(-1, len(RATES), seeds)}
+
+
+def _at_best_rate(numbers: Mapping[str, Any]) -> tuple[float, np.ndarray]:
+    """Return the learning rate whose validation accuracy is best over all epochs, and its curves."""
+    accuracies = np.array(numbers["accuracies"], float)
+    best = int(accuracies.mean(axis=(0, 2)).argmax())
+    return RATES[best], accuracies[:, best]
+
+
+def _epochs_to(accuracies: np.ndarray) -> np.ndarray:
+    """Return the first epoch with `REACHED`, or one more than there are, `(seeds,)`."""
+    is_there = accuracies >= REACHED
+    first: np.ndarray = np.where(is_there.any(axis=0), is_there.argmax(axis=0), len(accuracies))
+    return first
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return what follows from the figures, and from the epochs that each loss needs."""
+    figures = found["figures"]
+    given = ", ".join(f"{value:.3f}" for value in figures["softmax"])
+    is_right = all(abs(figures[name] - value) < 5e-4 for name, value in FIGURES.items())
+    needed = {loss: _epochs_to(_at_best_rate(found[loss])[1]) for loss in LOSSES}
+    sooner = difference(needed["mse"], needed["cross_entropy"])
+    return [
+        Check(
+            "softmax",
+            bool(np.allclose(figures["softmax"], SOFTMAX, rtol=0, atol=5e-4)),
+            {"given": given},
+        ),
+        Check("figures", is_right, {name: f"{figures[name]:.3f}" for name in FIGURES}),
+        Check("parts", figures["apart"] < 1e-5, {"apart": f"{figures['apart']:.0e}"}),
+        Check(
+            "sooner",
+            sooner.low > 0,
+            {
+                "cross_entropy": f"{mean_estimate(needed['cross_entropy']).value:.1f}",
+                "mse": f"{mean_estimate(needed['mse']).value:.1f}",
+                "sooner": f"{sooner:.1f}",
+            },
+        ),
+    ]
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw validation accuracy with each loss, at its best learning rate and at all."""
+    with panels(path, 2) as (left, right):
+        for number, loss in enumerate(LOSSES):
+            rate, curves = _at_best_rate(found[loss])
+            name = {"cross_entropy": "cross entropy", "mse": "MSE"}[loss]
+            curve(left, np.arange(len(curves)), curves, f"{name}, learning rate {rate:g}", number)
+            means = np.array(found[loss]["accuracies"], float).mean(axis=0)
+            curve(right, RATES, means, name, number)
+        left.axhline(REACHED, color="#999999", linestyle=":")
+        left.set(xlabel="epoch", ylabel="validation accuracy (share)")
+        right.set(xlabel="learning rate", ylabel="mean over all epochs (share)", xscale="log")
+        left.legend()
+        right.legend()
+
+
+STUDY = Study(10, parts, judge, draw)

@@ -1,0 +1,211 @@
+"""What studies train: many small nets of one architecture side by side, by the project's `fit`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.config import RunConfig, make_config
+from app.data.datasets import Dataset
+from app.data.sources import load_dataset
+from app.data.splits import Splits
+from app.evaluation import predict_answers
+from app.families import FAMILIES, fit_to_data
+from app.fitting import Fitted, fit
+from app.preparing import adapt
+
+# Plain nets, unless a study is about what makes them less plain.
+_PLAIN = {"normalization": "none", "dropout": 0.0, "optimizer.schedule": "constant"}
+# Steps that the device takes before Python is asked again: tiny ones take less time than asking.
+_STEPS = 500
+NONE = np.arange(0)
+Callbacks = Sequence[keras.callbacks.Callback]
+
+
+def rows(
+    name: str, inputs: Any, targets: Any, kind: str = "classes", labels: Sequence[str] = ()
+) -> Dataset:
+    """Return a data set that a study makes up.
+
+    Args:
+        name: of it.
+        inputs: `(samples, columns)`.
+        targets: of the kind `classes` `(samples,)`, else `(samples, targets)`.
+        kind: as of `Dataset.kind_of_targets`.
+        labels: names of the targets; numbers unless given.
+    """
+    inputs, targets = np.asarray(inputs, np.float32), np.asarray(targets)
+    count = int(targets.max()) + 1 if kind == "classes" else targets.shape[1]
+    return Dataset(
+        source=name,
+        inputs=inputs,
+        targets=targets.astype(np.int64 if kind == "classes" else np.float32),
+        kind_of_targets=kind,
+        labels=tuple(labels) or tuple(map(str, range(count))),
+        columns=tuple(f"column{number}" for number in range(inputs.shape[1])),
+    )
+
+
+def digit_rows() -> Dataset:
+    """Return scikit-learn's digits as rows: 64 pixels each, 1,797 samples of 10 classes."""
+    digits = load_dataset("digits8x8")
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return rows("digits8x8", bunch.data, digits.targets)
+
+
+def split_for_nets(
+    dataset: Dataset, nets: int, train: int, test: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return samples to train and to test each net on, drawn anew for each.
+
+    Returns:
+        int64 `(train, nets)` and `(test, nets)`; no sample of a net is in both.
+    """
+    orders = [
+        np.random.default_rng(net).permutation(len(dataset.targets))[: train + test]
+        for net in range(nets)
+    ]
+    order = np.stack(orders, axis=1)
+    return order[:train], order[train:]
+
+
+def configure(settings: Mapping[str, Any], nets: int, rates: Sequence[float] = ()) -> RunConfig:
+    """Return the configuration of nets of the family `features`, or of another that is named.
+
+    Args:
+        settings: by flat key, as of `make_config`; `family` too.
+        nets: how many stand side by side.
+        rates: the learning rate of each; empty if all have that of the settings.
+    """
+    given = dict(settings)
+    family = given.pop("family", "features")
+    plain = _PLAIN if family != "softmax" else {"optimizer.schedule": "constant"}
+    config = make_config(family, {**plain, "steps_per_execution": _STEPS, **given}, data="study")
+    optimizer = replace(config.training.optimizer, learning_rates=tuple(rates))
+    return replace(
+        config,
+        model=replace(config.model, nets=nets),
+        training=replace(config.training, optimizer=optimizer),
+    )
+
+
+def train_nets(
+    config: RunConfig,
+    dataset: Dataset,
+    train: np.ndarray,
+    validation: np.ndarray = NONE,
+    callbacks: Callbacks = (),
+) -> Fitted:
+    """Train the nets of `config`.
+
+    Args:
+        config: see `configure`.
+        dataset: the samples.
+        train: which to train on: `(samples,)` for all alike, or `(samples, nets)`.
+        validation: of which the loss is told after each epoch; of the same kind.
+        callbacks: passed to `keras.Model.fit`.
+    """
+    return fit(config, dataset, Splits(train, validation, NONE), callbacks)
+
+
+def build_nets(config: RunConfig, dataset: Dataset, train: np.ndarray) -> keras.Model:
+    """Return the nets of `config` as training begins with them."""
+    keras.utils.set_random_seed(config.seed)
+    family = FAMILIES[config.family]
+    seen = np.unique(train)
+    model = family.build(fit_to_data(family, config.model, dataset, Splits(seen, NONE, NONE)))
+    adapt(model, dataset, seen)
+    return model
+
+
+def prepared(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> Any:
+    """Return what the layers of nets that learn take, float32 `(samples, nets, columns)`.
+
+    Args:
+        model: of `build_nets`.
+        dataset: the samples.
+        indices: which of them, `(samples,)`.
+    """
+    preparation = keras.Model(model.inputs, model.get_layer("nets").output)
+    return preparation(keras.ops.convert_to_tensor(dataset.model_inputs(indices)))
+
+
+def losses(fitted: Fitted, split: str = "") -> np.ndarray:
+    """Return the loss of each net after each epoch, `(epochs, nets)`; `split` may be `val_`."""
+    return np.array([row[f"{split}net_losses"] for row in fitted.history], float)
+
+
+def answers(fitted: Fitted, dataset: Dataset) -> np.ndarray:
+    """Return what each net answers to every sample, `(samples, nets, outputs)`."""
+    return predict_answers(fitted.model, dataset, np.arange(len(dataset.targets)))
+
+
+def accuracies(fitted: Fitted, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
+    """Return the share of samples that each net gets right, `(nets,)`.
+
+    Args:
+        fitted: the nets.
+        dataset: the samples.
+        indices: which of them: `(samples,)`, or `(samples, nets)`.
+    """
+    is_right = answers(fitted, dataset).argmax(axis=2) == dataset.targets[:, np.newaxis]
+    if indices.ndim == 1:
+        return is_right[indices].mean(axis=0)
+    return np.take_along_axis(is_right, indices, axis=0).mean(axis=0)
+
+
+class AfterEachEpoch(keras.callbacks.Callback):
+    """Measures something of nets before their training, and after each epoch.
+
+    Args:
+        nets: of `build_nets`; they are given the weights of those that are trained.
+        measure: called then.
+
+    Attributes:
+        found: what was measured.
+    """
+
+    def __init__(self, nets: keras.Model, measure: Callable[[], Any]) -> None:
+        super().__init__()
+        self.nets = nets
+        self.measure = measure
+        self.found: list[Any] = []
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Measure what training begins with."""
+        self._measure()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Measure."""
+        self._measure()
+
+    def _measure(self) -> None:
+        pairs = zip(self.nets.trainable_variables, self.model.trainable_variables, strict=True)
+        for own, trained in pairs:
+            own.assign(trained)
+        self.found.append(self.measure())
+
+
+class StartFrom(keras.callbacks.Callback):
+    """Begins training with weights of one's choice.
+
+    Args:
+        weights: of the layers that learn, in their order.
+    """
+
+    def __init__(self, weights: Sequence[np.ndarray]) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Set the weights."""
+        self.model.set_weights(self.weights)
+
+
+def learning_weights(model: keras.Model) -> list[np.ndarray]:
+    """Return the weights that training changes, in the order of `StartFrom`."""
+    return [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]

@@ -1,0 +1,102 @@
+"""Without structure: random labels, and an input with two targets."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .estimates import difference, mean_estimate
+from .nets import answers, configure, losses, rows, train_nets
+from .panels import arms, curve, panels
+from .states import HIDDEN, STATES, accuracy_elsewhere, subsets, train_on_states
+from .study import Check, Effort, Parts, Study
+
+SIZES = (4, 6)
+LABELLINGS = 8  # of each seed
+EQUAL = 0.03  # accuracy
+# One input with two targets: one of the first, three of the second.
+TARGETS = np.array([0, 1, 1, 1])
+FLOOR = float(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))  # nats
+REACHED = 0.005
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the training of each architecture on random labels, and on a non-function."""
+    return {
+        **{f"random, {name}": partial(_random, h, effort) for name, h in HIDDEN.items()},
+        **{f"two targets, {name}": partial(_two_targets, h, effort) for name, h in HIDDEN.items()},
+    }
+
+
+def _random(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    count = effort.seeds * LABELLINGS
+    labels = np.stack([random.permutation(np.repeat((0, 1), 4)) for _ in range(count)])
+    starts, sets = [], []
+    for labelling in range(count):
+        for size in SIZES:
+            options = subsets([size])
+            sets.append(options[random.integers(len(options))])
+            starts.append(labelling)
+    chosen = [np.add(states, 8 * start) for states, start in zip(sets, starts, strict=True)]
+    fitted, samples = train_on_states(hidden, chosen, labels.ravel(), effort)
+    # The states of every labelling are the same eight rows.
+    answered = answers(fitted, samples)[:8].argmax(axis=2)
+    shares = accuracy_elsewhere(answered, labels[starts].T, sets)
+    by_size = shares.reshape(effort.seeds, LABELLINGS, len(SIZES))
+    return {"accuracies": by_size.mean(axis=(1, 2))}
+
+
+def _two_targets(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
+    samples = rows("two targets", np.ones((4, 1)), TARGETS)
+    settings = {
+        "hidden": list(hidden),
+        "activation": "tanh",
+        "initializer": "xavier_uniform",
+        "batch_size": 4,
+        "epochs": 10,
+        "passes": effort.of(100, 50),
+        "optimizer.learning_rate": 0.01,
+    }
+    fitted = train_nets(configure(settings, effort.seeds), samples, np.arange(4), np.arange(4))
+    return {"losses": losses(fitted, "val_")}
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return what follows from accuracies on unseen states, and from the losses."""
+    shallow, deep = (found[f"random, {name}"]["accuracies"] for name in HIDDEN)
+    apart = difference(deep, shallow)
+    guess = mean_estimate(np.concatenate([shallow, deep]))
+    curves = [np.array(found[f"two targets, {name}"]["losses"], float) for name in HIDDEN]
+    least = min(values.min() for values in curves)
+    last = mean_estimate(np.concatenate([values[-1] for values in curves]))
+    return [
+        Check(
+            "apart",
+            -EQUAL < apart.low and apart.high < EQUAL,
+            {"apart": f"{100 * apart.value:+.1f} [{100 * apart.low:+.1f}, {100 * apart.high:+.1f}]"},
+        ),
+        Check("guess", guess.high < 0.5 + EQUAL, {"accuracy": f"{guess:.1%}"}),
+        # Rounding of float32 may leave a loss below its floor by some 1e-7.
+        Check("floor", least >= FLOOR - 1e-6, {"least": f"{least:.6f}", "floor": f"{FLOOR:.6f}"}),
+        Check("reached", last.high < FLOOR + REACHED, {"last": f"{last:.4f}"}),
+    ]
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw accuracy on unseen states, and the loss of the non-function above its floor."""
+    with panels(path, 2) as (left, right):
+        accuracies = {f"hidden {n}": found[f"random, {n}"]["accuracies"] for n in HIDDEN}
+        arms(left, accuracies, "accuracy on states left out,\nrandom labels (share)")
+        left.axvline(0.5, color="#999999", linestyle=":")
+        for number, name in enumerate(HIDDEN):
+            values = found[f"two targets, {name}"]["losses"]
+            curve(right, np.arange(1, len(values) + 1), values, f"hidden {name}", number)
+        right.axhline(FLOOR, color="#000000", linestyle=":", label="conditional entropy")
+        right.set(xlabel="epoch (hundreds of steps)", ylabel="loss, one input with two targets (nats)")
+        right.legend()
+
+
+STUDY = Study(20, parts, judge, draw)

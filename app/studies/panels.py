@@ -1,0 +1,90 @@
+"""What the figures of studies share: panels, curves with bands, arms with intervals."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from app.drawing import COLOURS, GREY, LINES, MARKERS, save, style
+
+from .estimates import mean_estimate
+
+_WIDTH, _HEIGHT = 4.6, 3.7
+
+
+@contextmanager
+def panels(path: Path, count: int = 1, rows: int = 1, width: float = _WIDTH) -> Iterator[Any]:
+    """Give the axes of `count` panels in `rows` rows, and write the PNG once they are drawn."""
+    with style():
+        columns = -(-count // rows)
+        figure = Figure(figsize=(width * columns, _HEIGHT * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for spare in axes[count:]:
+            spare.remove()
+        yield axes[:count]
+        save(figure, path)
+
+
+def curve(axes: Any, places: Any, values: Any, label: str, number: int = 0) -> None:
+    """Draw the mean over seeds with its 95 % interval.
+
+    Args:
+        axes: to draw on.
+        places: on the horizontal axis, `(places,)`.
+        values: `(places, seeds)`; what is missing is left out.
+        label: of the curve.
+        number: of its colour, line and marker.
+    """
+    values = np.array(values, float)
+    is_there = np.isfinite(values).all(axis=1)
+    places, values = np.asarray(places)[is_there], values[is_there]
+    found = [mean_estimate(row) for row in values]
+    colour = COLOURS[number % len(COLOURS)]
+    line = {"linestyle": LINES[number % len(LINES)], "color": colour, "label": label}
+    marker = MARKERS[number % len(MARKERS)] if len(places) <= 12 else None
+    axes.plot(places, [e.value for e in found], marker=marker, markersize=4, **line)
+    if values.shape[1] > 1:
+        low, high = [e.low for e in found], [e.high for e in found]
+        axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.grid(alpha=0.3)
+
+
+def arms(axes: Any, found: Mapping[str, Any], axis: str) -> None:
+    """Draw for each arm its seeds as dots, and their mean with its 95 % interval.
+
+    Args:
+        axes: to draw on.
+        found: by the arm's name, `(seeds,)`.
+        axis: what is measured, with its unit.
+    """
+    for place, values in enumerate(found.values()):
+        numbers = np.array(values, float)
+        numbers = numbers[np.isfinite(numbers)]
+        if not len(numbers):
+            continue
+        axes.scatter(numbers, np.full(len(numbers), place), s=12, color=GREY, alpha=0.6)
+        estimate = mean_estimate(numbers)
+        reach = estimate.high - estimate.value if len(numbers) > 1 else 0.0
+        colour = COLOURS[place % len(COLOURS)]
+        axes.errorbar(estimate.value, place, xerr=reach, fmt="o", color=colour, capsize=4)
+    axes.set_yticks(range(len(found)), list(found))
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_xlabel(axis)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def bars(axes: Any, names: Sequence[str], shares: Sequence[tuple[int, int]], axis: str) -> None:
+    """Draw counts `(found, of)` as bars of their shares, the counts written beside them."""
+    values = [found / count for found, count in shares]
+    colours = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
+    axes.barh(range(len(names)), values, color=colours, alpha=0.85)
+    for place, (found, count) in enumerate(shares):
+        axes.text(min(values[place] + 0.02, 1.02), place, f"{found}/{count}", va="center")
+    axes.set_yticks(range(len(names)), list(names))
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 1.2)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.set_xlabel(axis)

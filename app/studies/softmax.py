@@ -1,0 +1,93 @@
+"""A softmax layer alone on iris: 4 inputs, 3 classes, 5-fold cross validation."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+from sklearn.model_selection import StratifiedKFold
+
+from app.data.sources import load_dataset
+
+from .estimates import mean_estimate
+from .nets import answers, configure, rows, train_nets
+from .panels import arms, panels
+from .study import Check, Effort, Parts, Study
+
+FOLDS = 5
+ASKED, GUESS = 0.95, 1 / 3
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the one training: a net for each fold of each seed's partition."""
+    return {"cross validation": partial(_train, effort)}
+
+
+def _train(effort: Effort) -> dict[str, Any]:
+    iris = load_dataset("iris")
+    samples, targets = np.asarray(iris.inputs[:], float), iris.targets
+    folds = [
+        fold
+        for seed in range(effort.seeds)
+        for fold in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(samples, targets)
+    ]
+    # A copy of the samples for each net, standardised by what that net is trained on alone.
+    copies = [(samples - samples[a].mean(0)) / samples[a].std(0) for a, _ in folds]
+    dataset = rows("iris", np.concatenate(copies), np.tile(targets, len(folds)), labels=iris.labels)
+    starts = len(samples) * np.arange(len(folds))
+    train = np.stack([start + a for start, (a, _) in zip(starts, folds, strict=True)], axis=1)
+    config = configure(
+        {
+            "family": "softmax",
+            "batch_size": 24,
+            "epochs": 4,
+            "passes": effort.of(50, 25),
+            "optimizer.learning_rate": 0.05,
+            "optimizer.schedule": "cosine",
+        },
+        len(folds),
+    )
+    found = answers(train_nets(config, dataset, train), dataset).argmax(axis=2)  # (rows, nets)
+    predicted = np.empty((effort.seeds, len(samples)), int)
+    for net, (start, (_, test)) in enumerate(zip(starts, folds, strict=True)):
+        predicted[net // FOLDS, test] = found[start + test, net]
+    return {
+        "accuracies": (predicted == targets).mean(axis=1),
+        "confusion": sum(confusion_matrix(targets, row) for row in predicted),
+        "labels": iris.labels,
+    }
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return what follows from the accuracies of the left-out folds."""
+    accuracy = mean_estimate(found["cross validation"]["accuracies"])
+    figures = {"accuracy": f"{accuracy:.1%}"}
+    return [
+        Check("guess", accuracy.low > GUESS, figures),
+        Check("accuracy", accuracy.low >= ASKED, figures),
+    ]
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw the accuracies, and which classes are mistaken for which."""
+    numbers = found["cross validation"]
+    with panels(path, 2) as (left, right):
+        arms(left, {"softmax layer": numbers["accuracies"]}, "accuracy of left-out folds (share)")
+        left.axvline(ASKED, color="#D55E00", linestyle="--", label="asked for")
+        left.legend()
+        shares = np.array(numbers["confusion"]) / np.sum(numbers["confusion"], axis=1)[:, None]
+        right.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), share in np.ndenumerate(shares):
+            right.text(
+                column, row, f"{share:.1%}", ha="center", va="center",
+                color="white" if share > 0.5 else "black",
+            )  # fmt: skip
+        names = numbers["labels"]
+        right.set_xticks(range(len(names)), names)
+        right.set_yticks(range(len(names)), names, rotation=90, va="center")
+        right.set(xlabel="predicted class", ylabel="true class (shares of it)")
+
+
+STUDY = Study(20, parts, judge, draw)

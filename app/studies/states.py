@@ -1,0 +1,73 @@
+"""Mappings of eight states, three bits, to two classes: what two studies train on them."""
+
+from collections.abc import Sequence
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+
+from app.fitting import Fitted
+
+from .nets import configure, rows, train_nets
+from .study import Effort
+
+STATES = np.array(list(product((0.0, 1.0), repeat=3)))
+HIDDEN = {"8": [8], "2+3": [2, 3]}
+# Divisible by every number of states from 1 to 7: each net meets its states equally often.
+_DRAWS, _BATCH = 420, 12
+
+
+def compositional(states: np.ndarray) -> np.ndarray:
+    """Return (first AND second) XOR third, `(states,)`."""
+    first, second, third = states.astype(int).T
+    return (first & second) ^ third
+
+
+def subsets(sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return every set of so many of the eight states."""
+    return [chosen for size in sizes for chosen in combinations(range(len(STATES)), size)]
+
+
+def train_on_states(
+    hidden: Sequence[int], chosen: Sequence[Sequence[int]], targets: np.ndarray, effort: Effort
+) -> tuple[Fitted, Any]:
+    """Train a net for each set of states.
+
+    Args:
+        hidden: units of each hidden layer.
+        chosen: the samples that each net is trained on, by number in `targets`.
+        targets: class of each sample, whose states repeat every eight.
+        effort: how much may be spent.
+
+    Returns:
+        The nets, and the data set.
+    """
+    samples = rows("states", np.tile(STATES, (len(targets) // len(STATES), 1)), targets)
+    draws = [np.resize(np.asarray(states), _DRAWS) for states in chosen]
+    settings = {
+        "hidden": list(hidden),
+        "activation": "tanh",
+        "initializer": "xavier_uniform",
+        "batch_size": _BATCH,
+        "epochs": 2,
+        "passes": effort.of(18, 9),
+        "optimizer.learning_rate": 0.02,
+    }
+    return train_nets(configure(settings, len(chosen)), samples, np.stack(draws, axis=1)), samples
+
+
+def accuracy_elsewhere(
+    answered: np.ndarray, targets: np.ndarray, chosen: Sequence[Sequence[int]]
+) -> np.ndarray:
+    """Return the share of states right among those that each net was not trained on, `(nets,)`.
+
+    Args:
+        answered: class that each net gives each of the eight states, `(8, nets)`.
+        targets: the right ones, `(8, nets)`.
+        chosen: the states that each was trained on.
+    """
+    is_left = np.ones(answered.shape, bool)
+    for net, states in enumerate(chosen):
+        is_left[np.asarray(states), net] = False
+    shares: np.ndarray = ((answered == targets) & is_left).sum(axis=0) / is_left.sum(axis=0)
+    return shares

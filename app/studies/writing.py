@@ -1,0 +1,80 @@
+"""A study's README.md, and the page of all studies: what a student reads."""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from .catalogue import LANGUAGES, read_texts
+from .study import FAILS, HOLDS, IN_PART, Check, Result
+
+PAGE, README, FIGURE = "index.html", "README.md", "figure.png"
+# By language, then by verdict.
+_VERDICTS = {
+    "en": {HOLDS: HOLDS, IN_PART: IN_PART, FAILS: FAILS},
+    "zh": {HOLDS: "成立", IN_PART: "部分成立", FAILS: "不成立"},
+}
+
+
+def write_readme(result: Result) -> None:
+    """Write `README.md` into a study's folder."""
+    text = _templates().get_template("study.md.j2").render(study=_described(result))
+    beside = result.folder / "README.new"
+    beside.write_text(text, "utf-8")
+    beside.replace(result.folder / README)
+
+
+def write_page(results: Sequence[Result], output: Path) -> Path:
+    """Write one page of all results, in English and in Chinese, with the figures inside.
+
+    Args:
+        results: in the order of the page.
+        output: folder of studies.
+
+    Returns:
+        The page, which opens from disk.
+    """
+    studies = [
+        {**_described(result), "figure": _data_uri(result.folder / FIGURE)} for result in results
+    ]
+    counts = {kind: sum(r.verdict == kind for r in results) for kind in _VERDICTS["en"]}
+    page = _templates().get_template("studies.html.j2").render(
+        studies=studies, counts=counts, verdicts=_VERDICTS
+    )
+    beside = output / "index.new"
+    beside.write_text(page, "utf-8")
+    return beside.replace(output / PAGE)
+
+
+def sentences(name: str, checks: Sequence[Check]) -> list[dict[str, str]]:
+    """Return what each check says, by language, its figures in their places."""
+    texts = read_texts(name)
+    return [
+        {language: texts[language].checks[check.name].format(**check.figures) for language in texts}
+        for check in checks
+    ]
+
+
+def _described(result: Result) -> dict[str, object]:
+    found = sentences(result.name, result.checks)
+    return {
+        "result": result,
+        "texts": read_texts(result.name),
+        "verdict": {language: _VERDICTS[language][result.verdict] for language in LANGUAGES},
+        "checks": list(zip(result.checks, found, strict=True)),
+    }
+
+
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("app"),
+        autoescape=lambda name: name is not None and ".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _data_uri(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
