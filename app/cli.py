@@ -1,13 +1,27 @@
 """The command line. Each command imports what it needs, so that `--help` loads nothing heavy."""
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from serving.errors import ServingError
+
+from .study_commands import study
+from .terminal import (
+    INTERRUPTED,
+    Json,
+    Output,
+    Quiet,
+    examples,
+    fail,
+    load_tensorflow,
+    print_json,
+    printable,
+    status,
+    suggest,
+)
 
 app = typer.Typer(
     name="hornbill",
@@ -19,20 +33,15 @@ app = typer.Typer(
     help="Train Keras models, export them as proven bundles, predict without TensorFlow.",
 )
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+app.add_typer(study)
+
 Bundle = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="dist/NAME (its latest version) or dist/NAME/1.")
 ]
 
 
-def _examples(*lines: str) -> str:
-    return "Examples:\n\n" + "\n\n".join(f"    {line}" for line in lines)
-
-
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "hornbill train digits",
         "hornbill train digits --data mnist.npz --set variant=mlp --set epochs=5",
         "hornbill train features --data wine --set hidden=64,32 --set optimizer.learning_rate=1e-3",
@@ -89,7 +98,7 @@ def train(
         raise typer.BadParameter("--resume takes its settings from the run, and no others.")
     if resume is None and family is None and config is None:
         raise typer.BadParameter("A family must be given: digits, softmax or features.")
-    _load_tensorflow()
+    load_tensorflow()
     from app.config import combine_settings, parse_settings
 
     callbacks = [] if quiet or as_json else [_training_progress()]
@@ -105,15 +114,15 @@ def train(
 
             run = train_run(run_config, output, callbacks)
     except KeyboardInterrupt as error:  # here, since typer would drop what it says
-        _fail(f"Interrupted. {error}".strip(), _INTERRUPTED)
+        fail(f"Interrupted. {error}".strip(), INTERRUPTED)
     if as_json:
-        _print_json({"run": str(run.folder), "metrics": run.metrics})
+        print_json({"run": str(run.folder), "metrics": run.metrics})
     elif not quiet:
         _print_run(run)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "hornbill export runs/digits/20260101-120000",
         "hornbill export runs/digits/20260101-120000 --name postcodes --output bundles",
         "hornbill export flowers.keras --name flowers --labels flowers.txt --input-dtype uint8",
@@ -164,7 +173,7 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Export a run or a Keras model as a version of a bundle, or nothing if the proof fails."""
-    _load_tensorflow()
+    load_tensorflow()
     from app.errors import ConfigError
     from app.exporting import export_run, read_labels, read_model, read_samples
     from export import ExportOptions, ModelFacts, export_bundle
@@ -174,7 +183,7 @@ def export(
     options = ExportOptions(
         version=version, opset=opset, input_dtype=input_dtype, int8=int8, sign=signer
     )
-    with _status("exporting and proving", quiet or as_json):
+    with status("exporting and proving", quiet or as_json):
         if source.suffix in (".h5", ".hdf5"):
             raise ConfigError(
                 f"A model must be a .keras file. Received: {source}. Load it with Keras, and save "
@@ -203,7 +212,7 @@ def export(
     agreements = [a for a in manifest.proof.agreements if manifest.answer in (a.output, None)]
     largest = max(a.max_absolute_difference for a in agreements)
     if as_json:
-        _print_json({"bundle": str(bundle), "samples": manifest.proof.samples, "parity": largest})
+        print_json({"bundle": str(bundle), "samples": manifest.proof.samples, "parity": largest})
     elif not quiet:
         typer.echo(
             f"proof:  SavedModel and ONNX within {largest:.1e} of Keras on "
@@ -211,7 +220,7 @@ def export(
         )
         _print_confidence(manifest)
         typer.echo(f"bundle: {bundle}")
-        _suggest(f"hornbill verify {bundle.parent}")
+        suggest(f"hornbill verify {bundle.parent}")
 
 
 def _print_confidence(manifest: Any) -> None:
@@ -262,7 +271,7 @@ def _refuse_for_a_run(**options: Any) -> None:
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "hornbill verify dist/digits",
         "hornbill verify dist/digits/1 --json",
         "hornbill verify dist/digits --key pub.pem",
@@ -282,7 +291,7 @@ def verify(
     checks = verify_bundle(bundle, None if key is None else _signing().read_verifier(key))
     passed = all(check.passed for check in checks)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "passed": passed,
                 "checks": [
@@ -293,16 +302,16 @@ def verify(
     elif not quiet:
         for check in checks:
             typer.echo(
-                f"{'PASS' if check.passed else 'FAIL'}  {check.name:9}  {_printable(check.detail)}"
+                f"{'PASS' if check.passed else 'FAIL'}  {check.name:9}  {printable(check.detail)}"
             )
         if passed:
-            _suggest(f"hornbill predict {bundle} FILE…")
+            suggest(f"hornbill predict {bundle} FILE…")
     if not passed:
         raise typer.Exit(1)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "hornbill predict dist/digits three.png seven.jpg",
         "hornbill predict dist/digits scans/*.png --json",
         "hornbill predict dist/softmax flowers.csv",
@@ -329,15 +338,15 @@ def predict(
     ]
     if as_json:
         for name, answer in zip(names, answers, strict=True):
-            _print_json({"file": name, **_decision(answer, manifest), answer_name: answer})
+            print_json({"file": name, **_decision(answer, manifest), answer_name: answer})
         return
     for line in _answer_table(names, answers, manifest):
-        typer.echo(_printable(line))
-    _suggest(f"hornbill predict {bundle} {files[0]} --json")
+        typer.echo(printable(line))
+    suggest(f"hornbill predict {bundle} {files[0]} --json")
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "hornbill bench dist/digits",
         "hornbill bench dist/digits --keras runs/digits/20260101-120000/model.keras",
         "hornbill bench dist/digits --picture bench.png --json",
@@ -355,13 +364,13 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Measure a bundle in every runtime at hand: size, agreement with Keras, latency."""
-    _load_tensorflow()
+    load_tensorflow()
     from app.benching import bench_bundle, bench_table, draw_bench, rows_to_json
     from app.errors import ConfigError
 
     if picture is not None and not picture.parent.is_dir():
         raise ConfigError(f"A picture must go to a folder. Received: {picture.parent}, not there.")
-    with _status("measuring", quiet or as_json):
+    with status("measuring", quiet or as_json):
         rows = bench_bundle(bundle, keras)
     if picture is not None:
         draw_bench(rows, picture)
@@ -370,11 +379,11 @@ def bench(
     elif not quiet:
         for line in bench_table(rows):
             typer.echo(line)
-        _suggest(f"hornbill bench {bundle} --picture bench.png")
+        suggest(f"hornbill bench {bundle} --picture bench.png")
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "hornbill serve dist",
         "hornbill serve dist --port 8080 --versions all",
         "HORNBILL_TOKEN=… hornbill serve dist --host 0.0.0.0 --workers 2",
@@ -422,10 +431,10 @@ def serve(
     run_server(settings, host, port, workers)
 
 
-@app.command(epilog=_examples("hornbill demo", "hornbill demo --output /tmp/demo"))
+@app.command(epilog=examples("hornbill demo", "hornbill demo --output /tmp/demo"))
 def demo(output: Output = Path()) -> None:
     """Run the main job in about a minute: train, export, verify, predict, compare."""
-    _load_tensorflow()
+    load_tensorflow()
     from rich.console import Console
 
     from app.demo import run_demo
@@ -441,9 +450,6 @@ def demo(output: Output = Path()) -> None:
         typer.echo(f"  {command}")
 
 
-_INTERRUPTED = 130
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: 0 done, 1 a check failed, 2 the input was wrong, 130 interrupted.
 
@@ -454,26 +460,26 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: always, with the status.
     """
     try:
-        status = app(arguments, prog_name="hornbill", standalone_mode=False)
-        if status == _INTERRUPTED:  # Typer says nothing
-            _fail("Interrupted.", _INTERRUPTED)
-        sys.exit(status)
+        code = app(arguments, prog_name="hornbill", standalone_mode=False)
+        if code == INTERRUPTED:  # Typer says nothing
+            fail("Interrupted.", INTERRUPTED)
+        sys.exit(code)
     except _CLICK_ERROR as error:
-        _fail(" ".join(error.format_message().split()), error.exit_code)
+        fail(" ".join(error.format_message().split()), error.exit_code)
     except (ServingError, ValueError) as error:
         if not _is_ours(error):
             raise
-        _fail(str(error), 1 if type(error).__name__ == "ProofError" else 2)
+        fail(str(error), 1 if type(error).__name__ == "ProofError" else 2)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("app", "export", "models", "serving"):
             raise
-        _fail(
+        fail(
             f"This command needs the package {error.name}. "
             f"Install it with: pip install 'hornbill[{_extra_of(error.name or '')}]'.",
             2,
         )
     except (KeyboardInterrupt, typer.Abort):
-        _fail("Interrupted.", _INTERRUPTED)
+        fail("Interrupted.", INTERRUPTED)
 
 
 def _extra_of(package: str) -> str:
@@ -486,27 +492,6 @@ _CLICK_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == 
 
 def _is_ours(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] in ("app", "export", "serving")
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    if message:  # none when the help was shown
-        typer.echo(f"hornbill: {_printable(message)}", err=True)
-    sys.exit(status)
-
-
-def _load_tensorflow() -> None:
-    from app.quiet import import_tensorflow_quietly
-
-    import_tensorflow_quietly()
-
-
-def _printable(text: str) -> str:
-    """Spell out control characters: a file's name must not move the cursor or add lines."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False))
 
 
 def _decision(answer: dict[str, float], manifest: Any) -> dict[str, Any]:
@@ -546,29 +531,17 @@ def _print_run(run: Any) -> None:
     from app.runs import describe_data, read_environment
 
     test = run.metrics["test"]
-    typer.echo(f"data:   {_printable(describe_data(run.data))}")
+    typer.echo(f"data:   {printable(describe_data(run.data))}")
     environment = read_environment(run.folder)
     place = f"{environment['precision']} on {environment['device']}"
     typer.echo(f"speed:  {describe_speed(environment)}, {place}")
     typer.echo(f"test:   {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
     typer.echo(f"report: {run.folder / 'report.html'}")
     typer.echo(f"run:    {run.folder}")
-    _suggest(f"hornbill export {run.folder}")
-
-
-def _suggest(command: str) -> None:
-    typer.echo(f"next: {command}")
+    suggest(f"hornbill export {run.folder}")
 
 
 def _training_progress() -> Any:
     from app.progress import TrainingProgress
 
     return TrainingProgress()
-
-
-def _status(text: str, hidden: bool) -> Any:
-    from contextlib import nullcontext
-
-    from rich.console import Console
-
-    return nullcontext() if hidden else Console(stderr=True).status(text)

@@ -65,7 +65,7 @@ class NetLosses(keras.metrics.Metric):
         self._sums = self.add_weight(shape=(nets,), initializer="zeros", name="sums")
         self._count = self.add_weight(shape=(), initializer="zeros", name="count")
 
-    def update_state(self, targets: Any, answers: Any, sample_weight: Any = None) -> None:
+    def update_state(self, targets: Any, answers: Any, sample_weight: Any = None) -> None:  # noqa: ARG002
         """Add the losses of a batch, both `(batch, nets, …)`; samples count alike."""
         losses = self._loss.call(targets, answers)  # (batch, nets)
         self._sums.assign_add(keras.ops.sum(losses, axis=0))

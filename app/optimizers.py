@@ -46,10 +46,10 @@ def _with_rates(optimizer: Any, rates: tuple[float, ...]) -> Any:
     The first axis of each weight is that of the nets, or of all their units side by side.
     """
 
-    class WithRates(optimizer):  # type: ignore[misc]
+    class WithRates(optimizer):
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
             first, *others = variable.shape
-            each = np.repeat(np.float32(rates), first // len(rates))
+            each = np.repeat(np.array(rates, np.float32), first // len(rates))
             super().update_step(
                 gradient, variable, learning_rate * each.reshape(-1, *[1] * len(others))
             )

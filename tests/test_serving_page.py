@@ -96,8 +96,10 @@ def expect_answer(page):
 COLUMNS = """() => {
   const canvas = document.getElementById("picture")
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
-  return Array.from({ length: canvas.width }, (_, column) =>
-    Math.max(...data.filter((_, place) => place % 4 === 0 && (place / 4) % canvas.width === column)))
+  const red = (value, place) => place % 4 === 0
+  const pixels = Array.from(data.filter(red))
+  const inColumn = column => pixels.filter((value, place) => place % canvas.width === column)
+  return Array.from({ length: canvas.width }, (_, column) => Math.max(...inColumn(column)))
 }"""
 
 

@@ -92,7 +92,9 @@ class TrainingPipeline:
             return _in_batches(order, count, batch_size)
 
         chosen = tf.data.Dataset.range(passes).flat_map(one_pass)
-        batches = chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+        batches = chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(
+            tf.data.AUTOTUNE
+        )
         timed = _timed(batches, self.wait)
         self.batches = timed.apply(tf.data.experimental.assert_cardinality(steps))
 
@@ -103,7 +105,9 @@ def evaluation_pipeline(
     """Return batches of the samples at `indices`, in their order."""
     given = tf.numpy_function(lambda: indices, [], indices.dtype)
     chosen = _in_batches(given, len(indices), batch_size)
-    return chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+    return chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(
+        tf.data.AUTOTUNE
+    )
 
 
 def _in_batches(indices: tf.Tensor, count: int, batch_size: int) -> tf.data.Dataset:

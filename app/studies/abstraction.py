@@ -40,7 +40,7 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 
 def _train(seed: int, effort: Effort) -> dict[str, Any]:
     digits = load_dataset("digits8x8")
-    config = make_config("digits", {"epochs": effort.of(10, 3)}, seed=seed)
+    config = make_config("digits", {"epochs": effort.of(10, 2)}, seed=seed)
     splits = split_dataset(digits, seed, config.training.validation)
     model = fit(config, digits, splits).model
     # What enters the first block, as the net itself prepares it.
@@ -68,7 +68,10 @@ def judge(found: Parts) -> Sequence[Check]:
     """Return what follows from the accuracy of linear probes, layer by layer."""
     accuracies = np.array([numbers["accuracies"] for numbers in found.values()])  # seeds, layers
     gained = difference(accuracies[:, -1], accuracies[:, 0])
-    steps = [difference(after, before) for before, after in zip(accuracies.T, accuracies.T[1:], strict=False)]
+    steps = [
+        difference(after, before)
+        for before, after in zip(accuracies.T, accuracies.T[1:], strict=False)
+    ]
     rising = sum(step.low > 0 for step in steps)
     ends = [mean_estimate(accuracies[:, place]) for place in (0, -1)]
     return [
@@ -88,7 +91,9 @@ def draw(found: Parts, path: Path) -> None:
     with panels(path, 6, rows=2, width=4.2) as axes:
         accuracies = np.array([numbers["accuracies"] for numbers in found.values()]).T
         names = list(LAYERS.values())
-        arms(axes[0], dict(zip(names, accuracies, strict=True)), "accuracy of a linear probe (share)")
+        arms(
+            axes[0], dict(zip(names, accuracies, strict=True)), "accuracy of a linear probe (share)"
+        )
         for panel, name, points in zip(axes[1:], names, first["points"], strict=True):
             for label in range(10):
                 colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS)]

@@ -1,5 +1,6 @@
 """The studies by name, and their texts. Nothing here loads Keras before a study is asked for."""
 
+import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +8,6 @@ from importlib import import_module
 from pathlib import Path
 
 from app.errors import StudyError
-from models.checks import check_choice
 
 from .study import Study
 
@@ -59,10 +59,11 @@ class Text:
 
 def check_name(name: str) -> None:
     """Raise `StudyError` with a suggestion unless `name` is a study."""
-    try:
-        check_choice("study", name, NAMES)
-    except ValueError as error:
-        raise StudyError(str(error)) from None
+    if name not in NAMES:
+        # Not by models.checks, which would load Keras.
+        close = difflib.get_close_matches(name, NAMES, n=1)
+        mend = f" Did you mean {close[0]!r}?" if close else ""
+        raise StudyError(f"A study must be one of {', '.join(NAMES)}. Received: {name!r}.{mend}")
 
 
 def read_texts(name: str) -> dict[str, Text]:

@@ -23,9 +23,10 @@ from .panels import curve, panels
 from .study import Check, Effort, Parts, Study
 
 ACTIVATIONS = ("relu", "leaky_relu", "prelu")
-SUITABLE, LARGE = 0.05, 1.5  # learning rates of SGD
-# Of the bad start: the most that any sample makes enter a unit of the first layer.
-MOST = -1.0
+SUITABLE, LARGE = 0.01, 0.3  # learning rates of Adam
+# Of the bad start: how small the first layer's weights are, and the most that any sample makes
+# enter one of its units.
+SMALL, MOST = 0.1, -1.0
 # Of accuracy: less is no recovery.
 RECOVERED = 0.1
 CASES = ("suitable", "large", "bad start")
@@ -46,8 +47,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
         "activation": activation,
         "batch_size": 50,
         "epochs": effort.of(12, 5),
-        "passes": 2,
-        "optimizer.name": "sgd",
+        "passes": 3,
     }
     rates = np.repeat([SUITABLE, LARGE, SUITABLE], seeds)
     config = configure(settings, 3 * seeds, rates.tolist())
@@ -68,7 +68,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
 
 
 def _starts(weights: list[np.ndarray], most: np.ndarray, seeds: int) -> list[np.ndarray]:
-    """Return the same start for each case, the last with biases that silence the first layer.
+    """Return the same start for each case, the last with a first layer that is silent.
 
     Args:
         weights: of the nets as they were built, biases 0.
@@ -76,7 +76,8 @@ def _starts(weights: list[np.ndarray], most: np.ndarray, seeds: int) -> list[np.
         seeds: nets in each case.
     """
     same = [np.concatenate([weight[:seeds]] * 3) for weight in weights]
-    same[1][2 * seeds :] = MOST - most[:seeds]
+    same[0][2 * seeds :] *= SMALL
+    same[1][2 * seeds :] = MOST - SMALL * most[:seeds]
     return same
 
 
@@ -86,7 +87,8 @@ def _silent(entering: Sequence[Any]) -> np.ndarray:
     Args:
         entering: of each layer, what enters its units, `(samples, nets, units)`.
     """
-    is_silent = [keras.ops.convert_to_numpy(values).max(axis=0) <= 0 for values in entering]
+    # What is no number fires no more either.
+    is_silent = [~(keras.ops.convert_to_numpy(values).max(axis=0) > 0) for values in entering]
     shares: np.ndarray = np.concatenate(is_silent, axis=1).mean(axis=1)
     return shares
 
@@ -99,7 +101,11 @@ def judge(found: Parts) -> Sequence[Check]:
     stuck = bool((bad[-1] >= bad[0]).all())
     accuracy = mean_estimate(relu["bad start"]["accuracies"])
     checks = [
-        Check("large", killed.low > 0, {"killed": f"{100 * killed.value:.0f} [{100 * killed.low:.0f}, {100 * killed.high:.0f}]"}),
+        Check(
+            "large",
+            killed.low > 0,
+            {"killed": killed.points(".0f")},
+        ),
         Check("stuck", stuck, {"share": f"{bad[-1].mean():.0%}", "accuracy": f"{accuracy:.1%}"}),
     ]
     for name in ACTIVATIONS[1:]:
@@ -116,14 +122,14 @@ def draw(found: Parts, path: Path) -> None:
     titles = {
         "suitable": f"learning rate {SUITABLE}",
         "large": f"learning rate {LARGE}",
-        "bad start": "first layer silenced by its biases",
+        "bad start": "first layer silent at the start",
     }
     with panels(path, 3, width=3.8) as axes:
         for panel, case in zip(axes, CASES, strict=True):
             for number, activation in enumerate(ACTIVATIONS):
                 shares = found[activation][case]["silent"]
                 curve(panel, np.arange(len(shares)), shares, activation.replace("_", " "), number)
-            panel.set(xlabel="epoch (two passes)", ylim=(-0.03, 1.03))
+            panel.set(xlabel="epoch (three passes)", ylim=(-0.03, 1.03))
             panel.set_title(titles[case], fontsize=10)
         axes[0].set_ylabel("units that are silent on all samples (share)")
         axes[0].legend()

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from .estimates import difference
 from .nets import accuracies, configure, digit_rows, split_for_nets, train_nets
@@ -22,7 +20,7 @@ TRAIN, TEST = 1200, 500
 def count_weights(hidden: Sequence[int]) -> int:
     """Return the weights of a fully connected net with these hidden layers."""
     sizes = [INPUTS, *hidden, CLASSES]
-    return sum((before + 1) * after for before, after in zip(sizes, sizes[1:], strict=False))
+    return sum((before + 1) * after for before, after in pairwise(sizes))
 
 
 def shape_for(budget: int, depth: int) -> list[int]:
@@ -31,12 +29,16 @@ def shape_for(budget: int, depth: int) -> list[int]:
     Later layers have half the units of the first at least; of equals the most even.
     """
     most = max(WIDTHS) + 1
-    shapes = [
+    shapes: list[tuple[int, ...]] = [
         shape
         for shape in product(range(2, most), repeat=depth)
-        if all(a >= b for a, b in zip(shape, shape[1:], strict=False)) and 2 * shape[-1] >= shape[0]
+        if all(a >= b for a, b in pairwise(shape)) and 2 * shape[-1] >= shape[0]
     ]
-    return list(min(shapes, key=lambda s: (abs(count_weights(s) - budget), s[0] - s[-1])))
+    return list(min(shapes, key=lambda shape: _miss(shape, budget)))
+
+
+def _miss(shape: Sequence[int], budget: int) -> tuple[int, int]:
+    return abs(count_weights(shape) - budget), shape[0] - shape[-1]
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
@@ -84,8 +86,7 @@ def judge(found: Parts) -> Sequence[Check]:
             "shape": "-".join(map(str, deep["hidden"])),
             "wide_weights": f"{wide['weights']:,}",
             "deep_weights": f"{deep['weights']:,}",
-            "gained": f"{100 * gained.value:+.1f} [{100 * gained.low:+.1f}, "
-            f"{100 * gained.high:+.1f}]",
+            "gained": gained.points(),
         }
         checks.append(Check("deeper", gained.low > 0, figures))
     return checks

@@ -50,12 +50,11 @@ def judge(found: Parts) -> Sequence[Check]:
         for size, row in zip(ENOUGH, rows_, strict=True)
         if difference(deep[row], shallow[row]).low > 0
     ]
-    sizes = ", ".join(map(str, ahead)) or "–"
+    sizes = ", ".join(map(str, ahead)) or "none"
     return [
-        Check("gained", gained.low > 0, {"gained": f"{100 * gained.value:+.1f} "
-              f"[{100 * gained.low:+.1f}, {100 * gained.high:+.1f}]"}),
+        Check("gained", gained.low > 0, {"gained": gained.points()}),
         Check("sizes", len(ahead) > len(ENOUGH) / 2, {"ahead": sizes, "count": f"{len(ahead)}/5"}),
-    ]  # fmt: skip
+    ]
 
 
 def draw(found: Parts, path: Path) -> None:
@@ -64,7 +63,9 @@ def draw(found: Parts, path: Path) -> None:
         for number, name in enumerate(HIDDEN):
             curve(axes, SIZES, found[name]["accuracies"], f"hidden {name}", number)
         axes.axhline(0.5, color="#999999", linestyle=":", label="guessing")
-        axes.set(xlabel="states trained on (of 8)", ylabel="accuracy on the states left out (share)")
+        axes.set(
+            xlabel="states trained on (of 8)", ylabel="accuracy on the states left out (share)"
+        )
         axes.legend()
 
 

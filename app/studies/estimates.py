@@ -28,6 +28,10 @@ class Estimate:
         """Return the value and the interval, each in the format `spec`."""
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
+    def points(self, spec: str = "+.1f") -> str:
+        """Return a difference of shares in percentage points."""
+        return format(Estimate(100 * self.value, 100 * self.low, 100 * self.high), spec)
+
 
 def mean_estimate(values: Any) -> Estimate:
     """Return the mean of independent measurements with Student's interval.

@@ -46,10 +46,14 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 
 def _train(arm: Arm, effort: Effort) -> dict[str, Any]:
     # The first four samples are OR, the others XOR; half of the nets are trained on each.
-    samples = rows("gates", np.concatenate([arm.inputs, arm.inputs]), np.concatenate([*GATES.values()]))
+    samples = rows(
+        "gates", np.concatenate([arm.inputs, arm.inputs]), np.concatenate([*GATES.values()])
+    )
     seeds = effort.seeds
     of_gate = {gate: np.arange(4) + 4 * place for place, gate in enumerate(GATES)}
-    train = np.concatenate([np.repeat(i[:, np.newaxis], seeds, 1) for i in of_gate.values()], axis=1)
+    train = np.concatenate(
+        [np.repeat(i[:, np.newaxis], seeds, 1) for i in of_gate.values()], axis=1
+    )
     settings = {
         "head": "sigmoid",
         "hidden": list(arm.hidden),
@@ -64,7 +68,8 @@ def _train(arm: Arm, effort: Effort) -> dict[str, Any]:
     fitted = train_nets(configure(settings, 2 * seeds), samples, train)
     predicted = answers(fitted, samples).argmax(axis=2)
     right = np.take_along_axis(predicted == samples.targets[:, np.newaxis], train, axis=0)
-    numbers: dict[str, Any] = {"OR": right.all(axis=0)[:seeds], "XOR": right.all(axis=0)[seeds:]}
+    solved = np.asarray(right.all(axis=0))
+    numbers: dict[str, Any] = {"OR": solved[:seeds], "XOR": solved[seeds:]}
     if arm.hidden:
         numbers |= _units(fitted, samples, seeds)
     return numbers

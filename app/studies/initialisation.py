@@ -92,7 +92,7 @@ def _variances(nets: keras.Model, digits: Any, depth: int) -> dict[str, np.ndarr
 def _kept(numbers: Mapping[str, Any]) -> np.ndarray:
     """Return the activations' mean square in the last hidden layer over that in the first."""
     squares = np.array(numbers["activations"], float)
-    ratio: np.ndarray = squares[-1] / squares[0]
+    ratio: np.ndarray = np.divide(squares[-1], squares[0])
     return ratio
 
 
@@ -114,7 +114,10 @@ def judge(found: Parts) -> Sequence[Check]:
              "relu_loss": f"{stuck[1].value:.2f}"},
         ),
     ]  # fmt: skip
-    pairs = (("tanh", "xavier_normal", "kaiming_normal"), ("relu", "kaiming_normal", "xavier_normal"))
+    pairs = (
+        ("tanh", "xavier_normal", "kaiming_normal"),
+        ("relu", "kaiming_normal", "xavier_normal"),
+    )
     for activation, own, other in pairs:
         kept = mean_estimate(np.log10(_kept(found[activation][own])))
         gained = difference(last(activation, other), last(activation, own))
@@ -140,8 +143,16 @@ def draw(found: Parts, path: Path) -> None:
                 if name != "zeros":  # whose logarithm there is not
                     curve(left, layers, np.log10(squares), label, number)
                     curve(middle, layers, np.log10(numbers["gradients"]), label, number)
-                curve(right, np.arange(1, len(numbers["losses"]) + 1), numbers["losses"], label, number)
-            left.set(xlabel="hidden layer", ylabel=f"{activation}: mean square of\nactivations (log₁₀)")
+                curve(
+                    right,
+                    np.arange(1, len(numbers["losses"]) + 1),
+                    numbers["losses"],
+                    label,
+                    number,
+                )
+            left.set(
+                xlabel="hidden layer", ylabel=f"{activation}: mean square of\nactivations (log₁₀)"
+            )
             middle.set(xlabel="hidden layer", ylabel="mean square of weights'\ngradients (log₁₀)")
             right.set(xlabel="epoch (three passes)", ylabel="training loss (nats)")
             right.legend()

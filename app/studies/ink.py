@@ -68,12 +68,11 @@ def judge(found: Parts) -> Sequence[Check]:
     """Return what follows from the accuracies of unseen digits."""
     accuracy = mean_estimate(found[LARGE]["accuracies"])
     gained = difference(found[LARGE]["accuracies"], found[SMALL]["accuracies"])
-    pairs = ", ".join(f"{a}–{b} ({n})" for a, b, n in _most_confused(found[LARGE]["confusion"]))
+    pairs = ", ".join(f"{a}/{b} ({n})" for a, b, n in _most_confused(found[LARGE]["confusion"]))
     return [
         Check("reads", accuracy.low > READS, {"accuracy": f"{accuracy:.1%}", "pairs": pairs}),
-        Check("units", gained.low > 0, {"gained": f"{100 * gained.value:.1f} "
-              f"[{100 * gained.low:.1f}, {100 * gained.high:.1f}]"}),
-    ]  # fmt: skip
+        Check("units", gained.low > 0, {"gained": gained.points()}),
+    ]
 
 
 def draw(found: Parts, path: Path) -> None:
@@ -86,15 +85,21 @@ def draw(found: Parts, path: Path) -> None:
         for (row, column), count in np.ndenumerate(confusion):
             if count:
                 dark = row != column and count > wrong.max() / 2
-                left.text(column, row, str(count), ha="center", va="center", fontsize=7,
-                          color="white" if dark else "black")
+                left.text(
+                    column,
+                    row,
+                    str(count),
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color="white" if dark else "black",
+                )
         left.set(xlabel="predicted digit", ylabel="true digit")
         left.set_xticks(range(10))
         left.set_yticks(range(10))
         named = {name: numbers["accuracies"] for name, numbers in found.items()}
         arms(right, named, "test accuracy (share)")
         right.set_ylabel("units of the hidden layers")
-    # fmt: skip
 
 
 STUDY = Study(5, parts, judge, draw)

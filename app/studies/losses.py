@@ -82,7 +82,7 @@ def _train(loss: str, effort: Effort) -> dict[str, Any]:
 
 
 def _at_best_rate(numbers: Mapping[str, Any]) -> tuple[float, np.ndarray]:
-    """Return the learning rate whose validation accuracy is best over all epochs, and its curves."""
+    """Return the learning rate of the best mean validation accuracy, and its curves."""
     accuracies = np.array(numbers["accuracies"], float)
     best = int(accuracies.mean(axis=(0, 2)).argmax())
     return RATES[best], accuracies[:, best]

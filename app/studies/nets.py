@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from sklearn.datasets import load_digits
 
 from app.config import RunConfig, make_config
 from app.data.datasets import Dataset
-from app.data.sources import load_dataset
 from app.data.splits import Splits
 from app.evaluation import predict_answers
 from app.families import FAMILIES, fit_to_data
@@ -50,11 +50,8 @@ def rows(
 
 def digit_rows() -> Dataset:
     """Return scikit-learn's digits as rows: 64 pixels each, 1,797 samples of 10 classes."""
-    digits = load_dataset("digits8x8")
-    from sklearn.datasets import load_digits
-
     bunch = load_digits()
-    return rows("digits8x8", bunch.data, digits.targets)
+    return rows("digits8x8", bunch.data, bunch.target)
 
 
 def split_for_nets(
@@ -153,9 +150,11 @@ def accuracies(fitted: Fitted, dataset: Dataset, indices: np.ndarray) -> np.ndar
         indices: which of them: `(samples,)`, or `(samples, nets)`.
     """
     is_right = answers(fitted, dataset).argmax(axis=2) == dataset.targets[:, np.newaxis]
-    if indices.ndim == 1:
-        return is_right[indices].mean(axis=0)
-    return np.take_along_axis(is_right, indices, axis=0).mean(axis=0)
+    chosen = (
+        is_right[indices] if indices.ndim == 1 else np.take_along_axis(is_right, indices, axis=0)
+    )
+    shares: np.ndarray = chosen.mean(axis=0)
+    return shares
 
 
 class AfterEachEpoch(keras.callbacks.Callback):

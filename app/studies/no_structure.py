@@ -10,7 +10,7 @@ import numpy as np
 from .estimates import difference, mean_estimate
 from .nets import answers, configure, losses, rows, train_nets
 from .panels import arms, curve, panels
-from .states import HIDDEN, STATES, accuracy_elsewhere, subsets, train_on_states
+from .states import HIDDEN, accuracy_elsewhere, subsets, train_on_states
 from .study import Check, Effort, Parts, Study
 
 SIZES = (4, 6)
@@ -75,8 +75,8 @@ def judge(found: Parts) -> Sequence[Check]:
     return [
         Check(
             "apart",
-            -EQUAL < apart.low and apart.high < EQUAL,
-            {"apart": f"{100 * apart.value:+.1f} [{100 * apart.low:+.1f}, {100 * apart.high:+.1f}]"},
+            max(-apart.low, apart.high) < EQUAL,
+            {"apart": apart.points()},
         ),
         Check("guess", guess.high < 0.5 + EQUAL, {"accuracy": f"{guess:.1%}"}),
         # Rounding of float32 may leave a loss below its floor by some 1e-7.
@@ -95,7 +95,9 @@ def draw(found: Parts, path: Path) -> None:
             values = found[f"two targets, {name}"]["losses"]
             curve(right, np.arange(1, len(values) + 1), values, f"hidden {name}", number)
         right.axhline(FLOOR, color="#000000", linestyle=":", label="conditional entropy")
-        right.set(xlabel="epoch (hundreds of steps)", ylabel="loss, one input with two targets (nats)")
+        right.set(
+            xlabel="epoch (hundreds of steps)", ylabel="loss, one input with two targets (nats)"
+        )
         right.legend()
 
 

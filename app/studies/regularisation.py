@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from app.data.sources import load_dataset
+from app.data.splits import Splits
 from app.evaluation import predict_answers
 from app.fitting import fit
-from app.data.splits import Splits
 
 from .estimates import difference, mean_estimate
 from .nets import (
@@ -96,7 +96,7 @@ def _train_images(normalization: str, effort: Effort) -> dict[str, Any]:
         "normalization": normalization,
         "batch_size": 50,
         "epochs": 5,
-        "passes": effort.of(20, 8),
+        "passes": effort.of(20, 4),
         "optimizer.learning_rate": 3e-3,
     }
     config = configure(settings, 1)
@@ -131,26 +131,36 @@ def judge(found: Parts) -> Sequence[Check]:
         Check(
             "l2",
             size.low > 0,
-            {"size": f"{np.mean(found['L2']['size']):.3f}", "without": f"{np.mean(none['size']):.3f}"},
+            {
+                "size": f"{np.mean(found['L2']['size']):.3f}",
+                "without": f"{np.mean(none['size']):.3f}",
+            },
         ),
     ]  # fmt: skip
     for arm, other in (("dropout", "none"), *NORMALISATIONS):
         smaller = difference(_gap(found[other]), _gap(found[arm]))
         figures = {"arm": arm.removesuffix(", images"), "smaller": f"{smaller:.3f}"}
-        checks.append(Check("dropout" if arm == "dropout" else "normalisation", smaller.low > 0, figures))
+        checks.append(
+            Check("dropout" if arm == "dropout" else "normalisation", smaller.low > 0, figures)
+        )
     return checks
 
 
 def draw(found: Parts, path: Path) -> None:
     """Draw the gaps, test losses, and the share of weights that are zero."""
     with panels(path, 3) as (left, middle, right):
-        arms(left, {arm: _gap(numbers) for arm, numbers in found.items()},
-             "cross entropy, test − training (nats)")
+        arms(
+            left,
+            {arm: _gap(numbers) for arm, numbers in found.items()},
+            "cross entropy, test less training (nats)",
+        )
         arms(middle, {arm: n["test"] for arm, n in found.items()}, "cross entropy on test (nats)")
         weighed = {arm: n for arm, n in found.items() if "zeros" in n}
-        arms(right, {arm: n["zeros"] for arm, n in weighed.items()},
-             f"weights below {ZERO} in magnitude (share)")
-    # fmt: skip
+        arms(
+            right,
+            {arm: n["zeros"] for arm, n in weighed.items()},
+            f"weights below {ZERO} in magnitude (share)",
+        )
 
 
 STUDY = Study(10, parts, judge, draw)

@@ -18,6 +18,7 @@ from .study import Check, Effort, Result, Study, verdict
 from .writing import FIGURE, write_readme
 
 RESULT, UNFINISHED = "result.json", "unfinished.json"
+_QUICK_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,15 @@ class Progress:
 
     Attributes:
         begin: called with a study's name and the number of its parts that are left.
-        advance: called with a part's name before it is run.
+        begin_part: called with a study's and a part's name.
+        end_part: called once the part is kept.
+        end: called once the study is written, or was there.
     """
 
-    begin: Callable[[str, int], None] = lambda name, parts: None
-    advance: Callable[[str], None] = lambda part: None
+    begin: Callable[[str, int], None] = lambda _name, _parts: None
+    begin_part: Callable[[str, str], None] = lambda _name, _part: None
+    end_part: Callable[[], None] = lambda: None
+    end: Callable[[], None] = lambda: None
 
 
 def run_study(
@@ -59,6 +64,7 @@ def run_study(
         StudyError: the study is unknown, `seeds` is below 1, or the folder cannot be written.
     """
     check_name(name)
+    progress = progress or Progress()
     if seeds is not None and seeds < 1:
         raise StudyError(f"seeds must be at least 1. Received: seeds={seeds}.")
     study = load_study(name)
@@ -67,15 +73,17 @@ def run_study(
     folder = output / name
     found = _read(folder / RESULT)
     if found.get("key") == key and (folder / FIGURE).exists():
+        progress.end()
         return _result(name, found, folder, is_kept=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        content = _run_parts(study, key, effort, folder, progress or Progress(), name)
+        content = _run_parts(study, key, effort, folder, progress, name)
         checks = study.judge(content["parts"])
         judged = [asdict(check) for check in checks]
         content |= plain({"verdict": verdict(checks), "checks": judged})
         result = _result(name, content, folder, note=_why_anew(found, effort))
         _write_all(study, result, content)
+        progress.end()
     except OSError as error:
         raise StudyError(
             f"A study's folder must be writable. Received: {folder}: {error.strerror}. What was "
@@ -91,7 +99,7 @@ def read_result(name: str, output: Path) -> Result | None:
 
 
 def _seeds(study: Study, quick: bool) -> int:
-    return min(study.seeds, 5) if quick else study.seeds
+    return min(study.seeds, _QUICK_SEEDS) if quick else study.seeds
 
 
 def _key(name: str, effort: Effort) -> str:
@@ -114,11 +122,12 @@ def _run_parts(
     left = [part for part in parts if part not in content["parts"]]
     progress.begin(name, len(left))
     for part in left:
-        progress.advance(part)
+        progress.begin_part(name, part)
         start = time.perf_counter()
         content["parts"][part] = plain(parts[part]())
         content["seconds"] += time.perf_counter() - start
         _write(folder / UNFINISHED, content)
+        progress.end_part()
     return content
 
 

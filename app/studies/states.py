@@ -20,7 +20,8 @@ _DRAWS, _BATCH = 420, 12
 def compositional(states: np.ndarray) -> np.ndarray:
     """Return (first AND second) XOR third, `(states,)`."""
     first, second, third = states.astype(int).T
-    return (first & second) ^ third
+    mapped: np.ndarray = (first & second) ^ third
+    return mapped
 
 
 def subsets(sizes: Sequence[int]) -> list[tuple[int, ...]]:
@@ -29,7 +30,7 @@ def subsets(sizes: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def train_on_states(
-    hidden: Sequence[int], chosen: Sequence[Sequence[int]], targets: np.ndarray, effort: Effort
+    hidden: Sequence[int], chosen: Sequence[Any], targets: np.ndarray, effort: Effort
 ) -> tuple[Fitted, Any]:
     """Train a net for each set of states.
 

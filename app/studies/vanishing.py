@@ -77,7 +77,7 @@ def _per_layer(numbers: Mapping[str, Any]) -> np.ndarray:
 def judge(found: Parts) -> Sequence[Check]:
     """Return what follows from the norms of gradients of every layer and seed."""
     sigmoid = [n for n in found.values() if n["activation"] == "sigmoid"]
-    exceeding = [sum(pair) for pair in zip(*map(_exceeding, sigmoid), strict=True)]
+    above, counted = (sum(pair) for pair in zip(*map(_exceeding, sigmoid), strict=True))
     deepest = max(n["depth"] for n in found.values())
     factors = {
         n["activation"]: mean_estimate(_per_layer(n))
@@ -88,17 +88,21 @@ def judge(found: Parts) -> Sequence[Check]:
     largest = float(np.max(np.array(ten["shrunk"])[0]))
     depth = str(deepest)
     return [
-        Check("bound", exceeding[0] == 0, {"held": f"{exceeding[1] - exceeding[0]:,}/{exceeding[1]:,}"}),
+        Check("bound", above == 0, {"held": f"{counted - above:,}/{counted:,}"}),
         Check(
             "ten",
             largest <= SLOPE**10 * (1 + ROUNDING),
             {"largest": f"{largest:.2g}", "bound": f"{SLOPE**10:.2g}"},
         ),
-        Check("sigmoid", factors["sigmoid"].high < 0.5,
-              {"factor": f"{factors['sigmoid']:.3f}", "depth": depth}),
-        Check("relu", factors["relu"].low > 0.8,
-              {"factor": f"{factors['relu']:.3f}", "depth": depth}),
-    ]  # fmt: skip
+        Check(
+            "sigmoid",
+            factors["sigmoid"].high < 0.5,
+            {"factor": f"{factors['sigmoid']:.3f}", "depth": depth},
+        ),
+        Check(
+            "relu", factors["relu"].low > 0.8, {"factor": f"{factors['relu']:.3f}", "depth": depth}
+        ),
+    ]
 
 
 def draw(found: Parts, path: Path) -> None:
@@ -117,7 +121,9 @@ def draw(found: Parts, path: Path) -> None:
         depths = sorted({n["depth"] for n in found.values()})
         right.plot(depths, np.log10(SLOPE) * np.array(depths), **bound)
         left.set(xlabel=f"layer of {deepest}", ylabel="gradient over that of the output\n(log₁₀)")
-        right.set(xlabel="layers", ylabel="gradient at the first layer\nover that of the output (log₁₀)")
+        right.set(
+            xlabel="layers", ylabel="gradient at the first layer\nover that of the output (log₁₀)"
+        )
         left.legend()
 
 

@@ -80,7 +80,9 @@ def judge(found: Parts) -> Sequence[Check]:
     """Return for each runtime whether every neuron has its number to two decimals."""
     checks = []
     for runtime in RUNTIMES:
-        values = np.array(found["values"][runtime], float).transpose(1, 0, 2)  # input, layer, neuron
+        values = np.array(found["values"][runtime], float).transpose(
+            1, 0, 2
+        )  # input, layer, neuron
         apart = float(np.abs(values - np.array(EXPECTED)).max())
         is_same = bool((values.round(2) == np.array(EXPECTED)).all())
         figures = {"runtime": runtime, "apart": f"{apart:.4f}"}

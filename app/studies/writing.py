@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from .catalogue import LANGUAGES, read_texts
 from .study import FAILS, HOLDS, IN_PART, Check, Result
@@ -39,8 +39,10 @@ def write_page(results: Sequence[Result], output: Path) -> Path:
         {**_described(result), "figure": _data_uri(result.folder / FIGURE)} for result in results
     ]
     counts = {kind: sum(r.verdict == kind for r in results) for kind in _VERDICTS["en"]}
-    page = _templates().get_template("studies.html.j2").render(
-        studies=studies, counts=counts, verdicts=_VERDICTS
+    page = (
+        _templates()
+        .get_template("studies.html.j2")
+        .render(studies=studies, counts=counts, verdicts=_VERDICTS)
     )
     beside = output / "index.new"
     beside.write_text(page, "utf-8")
@@ -69,7 +71,7 @@ def _described(result: Result) -> dict[str, object]:
 def _templates() -> Environment:
     return Environment(
         loader=PackageLoader("app"),
-        autoescape=lambda name: name is not None and ".html" in name,
+        autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,0 +1,146 @@
+"""`hornbill study`: the claims about neural networks, listed and tested."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .terminal import (
+    INTERRUPTED,
+    Json,
+    Quiet,
+    examples,
+    fail,
+    load_tensorflow,
+    print_json,
+    suggest,
+)
+
+study = typer.Typer(
+    name="study",
+    no_args_is_help=True,
+    help="Test claims about neural networks, with figures and a verdict for each.",
+    epilog=examples("hornbill study list", "hornbill study run --all --quick"),
+)
+_PAGE = "index.html"
+
+
+@study.command("list", epilog=examples("hornbill study list", "hornbill study list --json"))
+def list_studies(as_json: Json = False) -> None:
+    """List the studies and the claim that each tests."""
+    from .studies.catalogue import NAMES, read_texts
+
+    claims = {name: read_texts(name)["en"].claim for name in NAMES}
+    if as_json:
+        print_json([{"name": name, "claim": claim} for name, claim in claims.items()])
+        return
+    width = max(map(len, claims))
+    for name, claim in claims.items():
+        typer.echo(f"{name:{width}}  {claim}")
+    suggest("hornbill study run worked-example")
+
+
+@study.command(
+    epilog=examples(
+        "hornbill study run xor-limit",
+        "hornbill study run vanishing dead-relu --seeds 40",
+        "hornbill study run --all",
+        "hornbill study run --all --quick",
+    )
+)
+def run(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME…", help="See `hornbill study list`.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All studies, and a page.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Under two minutes for all; coarser numbers.")
+    ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Repeats of each training; the study's own unless given."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder to write into: studies, or quickly studies-quick."
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run studies, or what is left of them: what has been finished is kept."""
+    from .errors import StudyError
+    from .studies.catalogue import NAMES, check_name
+
+    if bool(names) == everything:
+        raise StudyError(
+            "Studies must be named, or --all given. "
+            f"Received: {'both' if names else 'neither'}. See: hornbill study list."
+        )
+    chosen = list(dict.fromkeys(names or NAMES))
+    for name in chosen:
+        check_name(name)
+    folder = output or Path("studies-quick" if quick else "studies")
+    load_tensorflow()
+    try:
+        results = _run_all(chosen, folder, seeds, quick, quiet or as_json)
+    except KeyboardInterrupt:
+        fail("Interrupted. What is finished is kept; go on with the same command.", INTERRUPTED)
+    if as_json:
+        print_json([_summary(result) for result in results])
+    elif not quiet:
+        _print_results(results)
+        _suggest_next(results, folder)
+
+
+def _run_all(
+    names: Sequence[str], folder: Path, seeds: int | None, quick: bool, hidden: bool
+) -> list[Any]:
+    """Run studies one after the other, and write the page of all that are in the folder."""
+    from .studies.catalogue import NAMES
+    from .studies.progress import showing_progress
+    from .studies.running import read_result, run_study
+    from .studies.writing import write_page
+
+    with showing_progress(len(names), hidden) as progress:
+        results = [run_study(name, folder, seeds, quick, progress) for name in names]
+    there = [read_result(name, folder) for name in NAMES]
+    write_page([result for result in there if result is not None], folder)
+    return results
+
+
+def _summary(result: Any) -> dict[str, Any]:
+    checks = [{"name": c.name, "holds": c.holds, **c.figures} for c in result.checks]
+    return {
+        "study": result.name,
+        "verdict": result.verdict,
+        "checks": checks,
+        "folder": str(result.folder),
+    }
+
+
+def _print_results(results: Sequence[Any]) -> None:
+    from .studies.writing import sentences
+
+    for result in results:
+        typer.echo(f"{result.name}: {result.verdict}{_remark(result)}")
+        for check, sentence in zip(
+            result.checks, sentences(result.name, result.checks), strict=True
+        ):
+            typer.echo(f"  {'✓' if check.holds else '✗'} {sentence['en']}")
+
+
+def _remark(result: Any) -> str:
+    if result.is_kept:
+        return " (kept: same settings and version)"
+    return f" (run anew: {result.note})" if result.note else ""
+
+
+def _suggest_next(results: Sequence[Any], folder: Path) -> None:
+    typer.echo(f"page: {folder / _PAGE}")
+    if len(results) == 1:
+        suggest(f"open {results[0].folder / 'README.md'}")
+    else:
+        suggest("hornbill train digits")

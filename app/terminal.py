@@ -1,0 +1,57 @@
+"""What every command of the command line shares: options, what it prints, how it ends."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+INTERRUPTED = 130
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help."""
+    return "Examples:\n\n" + "\n\n".join(f"    {line}" for line in lines)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """End with a line on standard error, and an exit status."""
+    if message:  # none when the help was shown
+        typer.echo(f"hornbill: {printable(message)}", err=True)
+    sys.exit(status)
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow without its start-up lines."""
+    from app.quiet import import_tensorflow_quietly
+
+    import_tensorflow_quietly()
+
+
+def printable(text: str) -> str:
+    """Spell out control characters: a file's name must not move the cursor or add lines."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_json(value: Any) -> None:
+    """Print one object on a line."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def suggest(command: str) -> None:
+    """Print the command that is worth running next."""
+    typer.echo(f"next: {command}")
+
+
+def status(text: str, hidden: bool) -> Any:
+    """Return a context that shows a spinner, unless it is hidden."""
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
+    return nullcontext() if hidden else Console(stderr=True).status(text)
