@@ -9,8 +9,9 @@ import logging
 import multiprocessing
 import os
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,19 @@ def _told(settings: Settings) -> Iterator[None]:
 
 def make_server() -> Server:
     """Return a server with the settings that `run_server` left in the environment."""
+    _schedule_in_batches()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     forget_ended_processes()
     settings = json.loads(os.environ[_VARIABLE])
     return Server(Settings(**{**settings, "folder": Path(settings["folder"])}))
+
+
+def _schedule_in_batches() -> None:
+    """Let no thread of this process, when it is woken, interrupt another.
+
+    On one processor a thread of Granian's would take it from the one that holds Python's lock, only
+    to wait for that lock: a third of the throughput. Threads inherit this.
+    """
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        with suppress(OSError):  # in a sandbox that does not know it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
