@@ -357,6 +357,24 @@ def test_a_refused_body_is_not_read_for_ever(client):
             send_on()
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/v2/models/none/infer", "/images/softmax", "/v2"])
+def test_a_connection_outlives_an_answer_that_came_before_the_body(path, client):
+    body = json.dumps(GOOD[2][1]).encode()
+    good = head(PREDICT, f"Content-Length: {len(body)}") + body
+    with socket.create_connection(("127.0.0.1", client.port), timeout=10) as connection:
+        for said, status in (
+            ([head(path, "Content-Length: 2"), b"{}"], (404, 400, 405)),
+            ([head(path, "Transfer-Encoding: chunked"), b"1\r\n{\r\n0\r\n\r\n"], (404, 400, 405)),
+            ([good, b""], (200,)),
+        ):
+            connection.sendall(said[0])
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert answer.status in status
+            answer.read()
+            connection.sendall(said[1])
+
+
 def test_bodies_that_are_broken_off_are_forgotten(client):
     for number in range(40):
         with socket.create_connection(("127.0.0.1", client.port), timeout=10) as connection:

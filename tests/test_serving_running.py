@@ -13,6 +13,9 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 from live import Client, free_port
 
+from serving.errors import InputError
+from serving.server import Settings
+
 PREDICT = "/v1/models/softmax:predict"
 BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
 COMMAND = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--quiet"]
@@ -117,3 +120,19 @@ def test_who_does_not_bear_the_token_is_refused_whatever_is_asked(row_bundle):
                 assert (status, answered["www-authenticate"]) == (401, "Bearer")
                 assert "Requests must bear the token" in json.loads(body)["error"]
         assert client.get("/v2/health/ready")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("token", "message"), [(" ", "token must not be empty"), ("é", "token must be of ASCII")]
+)
+def test_a_token_that_no_request_could_bear_is_refused(token, message, row_bundle):
+    with pytest.raises(InputError, match=message):
+        Settings(row_bundle.parent, token=token)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such policy")
+def test_threads_that_wake_do_not_interrupt_each_other(row_bundle):
+    with serving(row_bundle.parent) as (client, _):
+        _, headers, _ = client("GET", "/v2/health/ready")
+        process = int(headers["x-request-id"].partition("-")[0], 16)
+        assert os.sched_getscheduler(process) == os.SCHED_BATCH

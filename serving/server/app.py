@@ -1,4 +1,4 @@
-"""The server as an ASGI application: which address is answered by what."""
+"""The server as an RSGI application: which address is answered by what."""
 
 import asyncio
 import hmac
@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from granian.rsgi import Headers, HTTPProtocol, Scope
 from prometheus_client import Counter, Histogram
 
 from ..cores import available_cores
@@ -20,17 +21,7 @@ from ..errors import ServingError
 from ..inputs import read_model_image
 from .documents import Document, Documents
 from .errors import RequestError
-from .http import (
-    BINARY,
-    Answer,
-    Headers,
-    Receive,
-    Scope,
-    Send,
-    error_answer,
-    read_body,
-    send_answer,
-)
+from .http import BINARY, Answer, Bodies, error_answer, send_answer
 from .image_requests import require_images, write_image_answer
 from .models import Model
 from .open_inference import JSON_LENGTH
@@ -49,16 +40,16 @@ _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
-_JSON_LENGTH = JSON_LENGTH.encode()
 _MOST_ROUTES = 1024  # kept: whoever asks can invent versions
-Route = tuple[str, Callable[[Headers, Receive], Awaitable[Answer]]]
+Handle = Callable[[Headers, HTTPProtocol], Awaitable[Answer]]
+Route = tuple[str, Handle]
 
 
 class Server:
     """Serves the bundles of a folder.
 
     Example:
-        >>> server = Server(Settings(Path("dist")))  # for `granian --interface asgi module:server`
+        >>> server = Server(Settings(Path("dist")))  # for `granian module:server`
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,7 +65,7 @@ class Server:
         self._is_loaded = asyncio.Event()
         self._under_way = 0
         self._numbers = itertools.count()
-        self._max_body = int(settings.max_body_mb * 1e6)
+        self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
         self._tasks: list[asyncio.Task[None]] = []
         self._series: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
         self._routes: dict[tuple[str, str], Route] = {}
@@ -84,24 +75,18 @@ class Server:
         batcher = model.batcher(answers.count, self._executor, self._threads, self._settings)
         return Served(model, batcher)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one connection's request, or the server's start and end."""
-        if scope["type"] == "http":
-            await self._respond(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start to load models, before the first request."""
+        works = self._watch(), self._flush(), self._bodies.watch()
+        self._tasks = [loop.create_task(work) for work in works]
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._flush())]
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End, after the last request."""
         self._repository.is_ready = False
         for task in self._tasks:
             task.cancel()
         self._log.flush()
         self._executor.shutdown(cancel_futures=True)
-        await send({"type": "lifespan.shutdown.complete"})
 
     async def _watch(self) -> None:
         while True:
@@ -127,25 +112,16 @@ class Server:
         answering = {(name, number): True for name in models for number in models[name]}
         self._metrics.note(self._under_way, waiting, failed | answering)
 
-    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __rsgi__(self, scope: Scope, exchange: HTTPProtocol) -> None:
+        """Answer a request."""
         start = time.perf_counter()
-        method, path = scope["method"], scope["path"]
-        headers: Headers = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id") or b"%x-%x" % (os.getpid(), next(self._numbers))
+        method, path, headers = scope.method, scope.path, scope.headers
+        request_id = headers.get("x-request-id") or f"{os.getpid():x}-{next(self._numbers):x}"
         route, handle = self._routes.get((method, path)) or self._route(method, path, headers)
         self._under_way += 1
         try:
-            try:
-                self._admit(path, headers)
-                answer = await handle(headers, receive)
-            except ServingError as error:
-                answer = _refusal(error)
-            except RecursionError:
-                answer = error_answer(_TOO_DEEP, 400, {})
-            except Exception:
-                _LOG.exception("%s %s", method, path)
-                answer = error_answer("The server failed. Its log says where.", 500, {})
-            await send_answer(scope, headers, send, answer, request_id)
+            answer = await self._answer(method, path, headers, exchange, handle)
+            send_answer(method, headers, exchange, answer, request_id)
         finally:
             self._under_way -= 1
         seconds = time.perf_counter() - start
@@ -154,7 +130,7 @@ class Server:
             self._log.write(
                 LogLine(
                     round(time.time(), 3),
-                    request_id.decode("latin-1"),
+                    request_id,
                     method,
                     path,
                     answer.status,
@@ -162,6 +138,22 @@ class Server:
                     len(answer.body),
                 )
             )
+        if answer.status != 200 or method != "POST":
+            await self._bodies.drain(exchange)
+
+    async def _answer(
+        self, method: str, path: str, headers: Headers, exchange: HTTPProtocol, handle: Handle
+    ) -> Answer:
+        try:
+            self._admit(path, headers)
+            return await handle(headers, exchange)
+        except ServingError as error:
+            return _refusal(error)
+        except RecursionError:
+            return error_answer(_TOO_DEEP, 400, {})
+        except Exception:
+            _LOG.exception("%s %s", method, path)
+            return error_answer("The server failed. Its log says where.", 500, {})
 
     def _count(self, route: str, status: int, seconds: float) -> None:
         series = self._series.get((route, status))
@@ -186,8 +178,8 @@ class Server:
         token = self._settings.token
         if token is None:
             return
-        given = headers.get(b"authorization", b"")
-        if not hmac.compare_digest(given, f"Bearer {token}".encode()):
+        given = headers.get("authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
             raise RequestError(
                 "Requests must bear the token: Authorization: Bearer …. Received: "
                 f"{'another one' if given else 'none'}.",
@@ -211,7 +203,7 @@ class Server:
                 if len(self._routes) < _MOST_ROUTES:
                     self._routes[method, path] = route
                 return route
-        document = self._documents.find(path, headers.get(b"accept", b""))
+        document = self._documents.find(path, headers.get("accept", ""))
         if document is None:
             return "none", partial(_refuse_path, path)
         if method not in ("GET", "HEAD"):
@@ -231,10 +223,10 @@ class Server:
         return self._repository.find(name, version)
 
     async def _infer(
-        self, name: str, version: str | None, headers: Headers, receive: Receive
+        self, name: str, version: str | None, headers: Headers, exchange: HTTPProtocol
     ) -> Answer:
         served = await self._find(name, version)
-        body = await self._read(headers, receive)
+        body = await self._bodies.read(headers, exchange)
         protocol = served.model.protocol
         length = _json_length(headers)
         if len(body) < _LONG_BODY:
@@ -251,10 +243,10 @@ class Server:
         return Answer(content, media_type=BINARY, headers=[(JSON_LENGTH, str(json_length))])
 
     async def _predict(
-        self, name: str, version: str | None, headers: Headers, receive: Receive
+        self, name: str, version: str | None, headers: Headers, exchange: HTTPProtocol
     ) -> Answer:
         served = await self._find(name, version)
-        body = await self._read(headers, receive)
+        body = await self._bodies.read(headers, exchange)
         manifest = served.model.manifest
         if len(body) < _LONG_BODY:
             call = read_call(manifest, body)
@@ -266,20 +258,17 @@ class Server:
         return Answer(await self._aside(write_answer, manifest, call, outputs))
 
     async def _image(
-        self, name: str, version: str | None, headers: Headers, receive: Receive
+        self, name: str, version: str | None, headers: Headers, exchange: HTTPProtocol
     ) -> Answer:
         served = await self._find(name, version)
         manifest = served.model.manifest
         require_images(manifest)
-        body = await self._read(headers, receive)
+        body = await self._bodies.read(headers, exchange)
         start = time.perf_counter()
         image = await self._aside(read_model_image, body, manifest)
         arrays = await served.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_answer(served.model.prediction(arrays), image, milliseconds)
-
-    async def _read(self, headers: Headers, receive: Receive) -> bytes:
-        return await read_body(headers, receive, self._max_body, self._settings.body_s)
 
     async def _aside(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call in a thread what would keep the event loop for long."""
@@ -292,7 +281,7 @@ def _is_short(outputs: Sequence[np.ndarray]) -> bool:
 
 
 def _json_length(headers: Headers) -> int | None:
-    length = headers.get(_JSON_LENGTH)
+    length = headers.get(JSON_LENGTH)
     if length is None:
         return None
     if not (length.isdigit() and len(length) < 19):
@@ -306,17 +295,17 @@ def _refusal(error: ServingError) -> Answer:
     return error_answer(str(error), 400, {})
 
 
-async def _show(document: Document, _headers: Headers, _receive: Receive) -> Answer:
+async def _show(document: Document, _headers: Headers, _exchange: HTTPProtocol) -> Answer:
     return document()
 
 
 async def _refuse_method(
-    method: str, received: str, _headers: Headers, _receive: Receive
+    method: str, received: str, _headers: Headers, _exchange: HTTPProtocol
 ) -> Answer:
     raise RequestError(
         f"This address takes {method}. Received: {received:.20}.", 405, {"allow": method}
     )
 
 
-async def _refuse_path(path: str, _headers: Headers, _receive: Receive) -> Answer:
+async def _refuse_path(path: str, _headers: Headers, _exchange: HTTPProtocol) -> Answer:
     raise RequestError(f"There must be such an address. Received: {path:.80}. See /docs.", 404)

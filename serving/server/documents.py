@@ -56,14 +56,14 @@ class Documents:
             "/v1/models": lambda: json_answer({"models": sorted(repository.models)}),
         }
 
-    def find(self, path: str, accept: bytes) -> Document | None:
+    def find(self, path: str, accept: str) -> Document | None:
         """Return what answers a GET of `path`; None if nothing does.
 
         Args:
             path: of the address.
             accept: the header of that name; may be empty.
         """
-        if path == "/" and b"text/html" not in accept:
+        if path == "/" and "text/html" not in accept:
             return _alive
         if path in self._fixed:
             return self._fixed[path]

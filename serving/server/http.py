@@ -1,20 +1,16 @@
-"""Bodies and answers of HTTP, by ASGI: limits, compression, time-outs."""
+"""Bodies and answers of HTTP, by RSGI: limits, compression, time-outs."""
 
 import asyncio
+import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
+from granian.rsgi import Headers, HTTPProtocol, ProtocolClosed, ProtocolError
 
 from .errors import RequestError
-
-Scope = MutableMapping[str, Any]
-# By name in lower case; of one that comes twice the last.
-Headers = Mapping[bytes, bytes]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -22,6 +18,7 @@ BINARY = "application/octet-stream"
 _WINDOWS = {"gzip": 31, "deflate": 15}
 _WORTH_COMPRESSING = 1400  # bytes: less is one packet anyway
 _ENCODER = msgspec.json.Encoder()
+Read = TypeVar("Read")
 
 
 class Answer(NamedTuple):
@@ -39,55 +36,99 @@ def json_answer(value: Any, status: int = 200) -> Answer:
 
 
 def error_answer(message: str, status: int, headers: Mapping[str, str]) -> Answer:
-    """Return an error as both protocols write it."""
+    """Return an error as both exchanges write it."""
     return Answer(_ENCODER.encode({"error": message}), status, headers=tuple(headers.items()))
 
 
-async def read_body(headers: Headers, receive: Receive, most: int, most_s: float) -> bytes:
-    """Return the body of a request, decompressed.
+class Bodies:
+    """Reads the bodies of requests.
 
-    Args:
-        headers: of the request.
-        receive: gives its parts.
-        most: bytes that it may have, before and after decompression.
-        most_s: seconds that it may take to come.
-
-    Raises:
-        RequestError: it is too long, too slow, cut off, or not compressed as it says.
+    One timer watches all of them: one for each would take longer than most bodies do.
     """
-    length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > most:
-        raise _too_long(most)
-    try:
-        async with asyncio.timeout(most_s):
-            body = await _receive_body(receive, most)
-    except TimeoutError:
-        raise RequestError(
-            f"A body must come within {most_s:g} s. Received: not all of it.",
-            408,
-            {"connection": "close"},
-        ) from None
-    encoding = headers.get(b"content-encoding", b"identity")
-    if encoding == b"identity":
-        return body
-    # Aside: a few kilobytes can be a bomb that takes long to find out.
-    name = encoding.decode("latin-1").strip().lower()
-    return await asyncio.to_thread(_decompress, body, name, most)
+
+    def __init__(self, most: int, most_s: float) -> None:
+        """Read bodies, once `watch` runs.
+
+        Args:
+            most: bytes that one may have, before and after decompression.
+            most_s: seconds that one may take to come.
+        """
+        self._most = most
+        self._most_s = most_s
+        # Who reads, and since when; the oldest first.
+        self._reading: dict[asyncio.Task[None], float] = {}
+
+    async def watch(self) -> None:
+        """Give up those that take too long."""
+        while True:
+            await asyncio.sleep(self._most_s / 20)
+            latest = time.monotonic() - self._most_s
+            for task in [task for task, start in self._reading.items() if start < latest]:
+                del self._reading[task]
+                task.cancel()
+
+    async def read(self, headers: Headers, exchange: HTTPProtocol) -> bytes:
+        """Return the body of a request, decompressed.
+
+        Args:
+            headers: of the request.
+            exchange: gives its parts.
+
+        Raises:
+            RequestError: it is too long, too slow, cut off, or not compressed as it says.
+        """
+        body = await self._in_time(self._receive(headers.get("content-length"), exchange))
+        encoding = headers.get("content-encoding")
+        if encoding is None or encoding == "identity":
+            return body
+        # Aside: a few kilobytes can be a bomb that takes long to find out.
+        return await asyncio.to_thread(_decompress, body, encoding.strip().lower(), self._most)
+
+    async def drain(self, exchange: HTTPProtocol) -> None:
+        """Take what is left of the body of a request that was answered without it.
+
+        Else its connection would be closed, in the middle of what the client says.
+        """
+        with suppress(RequestError):
+            await self._in_time(_discard(exchange))
+
+    async def _in_time(self, reading: Coroutine[Any, Any, Read]) -> Read:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._reading[task] = time.monotonic()
+        try:
+            return await reading
+        except (ProtocolClosed, ProtocolError):  # or chunks that are none
+            raise RequestError("A body must come to its end. Received: a part of it.") from None
+        except asyncio.CancelledError:
+            if task in self._reading:  # not by `watch`
+                raise
+            task.uncancel()
+            raise RequestError(
+                f"A body must come within {self._most_s:g} s. Received: not all of it.",
+                408,
+                {"connection": "close"},
+            ) from None
+        finally:
+            self._reading.pop(task, None)
+
+    async def _receive(self, length: str | None, exchange: HTTPProtocol) -> bytes:
+        if length is not None:  # faster than part by part, and no longer than it says
+            if int(length) > self._most:
+                raise _too_long(self._most)
+            return await exchange()
+        parts: list[bytes] = []
+        received = 0
+        async for part in exchange:
+            parts.append(part)
+            received += len(part)
+            if received > self._most:
+                raise _too_long(self._most)
+        return b"".join(parts)
 
 
-async def _receive_body(receive: Receive, most: int) -> bytes:
-    parts: list[bytes] = []
-    length = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":  # or chunks that are none
-            raise RequestError("A body must come to its end. Received: a part of it.")
-        parts.append(message.get("body", b""))
-        length += len(parts[-1])
-        if length > most:
-            raise _too_long(most)
-        if not message.get("more_body"):
-            return b"".join(parts)
+async def _discard(exchange: HTTPProtocol) -> None:
+    async for _ in exchange:
+        pass
 
 
 def _too_long(most: int) -> RequestError:
@@ -111,31 +152,26 @@ def _decompress(body: bytes, encoding: str, most: int) -> bytes:
     return content
 
 
-async def send_answer(
-    scope: Scope, headers: Headers, send: Send, answer: Answer, request_id: bytes
+def send_answer(
+    method: str, headers: Headers, exchange: HTTPProtocol, answer: Answer, request_id: str
 ) -> None:
     """Send an answer, compressed where the client asks for it and it is worth it."""
     body = answer.body
-    sent = [
-        (b"content-type", answer.media_type.encode()),
-        (b"x-request-id", request_id),
-        *[(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers],
-    ]
-    if len(body) >= _WORTH_COMPRESSING and b"accept-encoding" in headers:
-        encoding = _accepted(headers[b"accept-encoding"])
+    sent = [("content-type", answer.media_type), ("x-request-id", request_id), *answer.headers]
+    if len(body) >= _WORTH_COMPRESSING:
+        encoding = _accepted(headers.get("accept-encoding", ""))
         if encoding is not None:
             stream = zlib.compressobj(1, wbits=_WINDOWS[encoding])
             body = stream.compress(body) + stream.flush()
-            sent += [(b"content-encoding", encoding.encode()), (b"vary", b"accept-encoding")]
-    sent.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": answer.status, "headers": sent})
-    is_wanted = scope["method"] != "HEAD"
-    await send({"type": "http.response.body", "body": body if is_wanted else b""})
+            sent += [("content-encoding", encoding), ("vary", "accept-encoding")]
+    if method == "HEAD":
+        exchange.response_empty(answer.status, [*sent, ("content-length", str(len(body)))])
+    else:
+        exchange.response_bytes(answer.status, sent, body)
 
 
-def _accepted(value: bytes) -> str | None:
-    texts = value.decode("latin-1").split(",")
-    offers = [offer.strip().lower().partition(";") for offer in texts]
+def _accepted(value: str) -> str | None:
+    offers = [offer.strip().lower().partition(";") for offer in value.split(",")]
     accepted = {
         name.strip() for name, _, weight in offers if weight.strip() not in ("q=0", "q=0.0")
     }

@@ -5,7 +5,7 @@ REST, "Inference"; Triton, "Binary Tensor Data Extension" and "Classification Ex
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -20,7 +20,9 @@ from .tensors import (
     check_shape,
     classify,
     datatype_of,
+    element_type,
     from_binary,
+    from_flat,
     from_json,
     to_binary,
     to_json,
@@ -40,11 +42,14 @@ EXTENSIONS = (
 _Size = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class _Input(msgspec.Struct, gc=False):
+Data = TypeVar("Data")
+
+
+class _Input(msgspec.Struct, Generic[Data], gc=False):
     name: str
     shape: list[_Size]
     datatype: str
-    data: msgspec.Raw = msgspec.Raw()
+    data: Data | msgspec.UnsetType = msgspec.UNSET
     parameters: dict[str, Any] | None = None
 
 
@@ -53,8 +58,8 @@ class _Output(msgspec.Struct, gc=False):
     parameters: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class _Request(msgspec.Struct, gc=False):
-    inputs: list[_Input]
+class _Request(msgspec.Struct, Generic[Data], gc=False):
+    inputs: list[_Input[Data]]
     id: str = ""
     parameters: msgspec.Raw = msgspec.Raw(b"{}")
     outputs: msgspec.Raw = msgspec.Raw(b"[]")
@@ -75,7 +80,7 @@ class _Response(msgspec.Struct, gc=False, omit_defaults=True):
     id: str = ""
 
 
-_DECODER = msgspec.json.Decoder(_Request)
+_DECODER = msgspec.json.Decoder(_Request[msgspec.Raw])
 _PARAMETERS = msgspec.json.Decoder(dict[str, Any])
 _OUTPUTS = msgspec.json.Decoder(list[_Output])
 _ENCODER = msgspec.json.Encoder()
@@ -123,6 +128,7 @@ class OpenInference:
         self._places = {spec.name: place for place, spec in enumerate(manifest.outputs)}
         self._all = tuple(AskedOutput(place) for place in self._places.values())
         self._all_binary = tuple(AskedOutput(place, True) for place in self._places.values())
+        self._decoder = _decoder([spec.dtype for spec in manifest.inputs])
         self._fitting: set[tuple[str | int, ...]] = set()
         self._asked: dict[tuple[bytes, bytes], tuple[AskedOutput, ...]] = {}
 
@@ -148,13 +154,20 @@ class OpenInference:
                 f"{JSON_LENGTH} must be at most the length of the body, {len(body)}. "
                 f"Received: {json_length}."
             )
-        request = decode_json(_DECODER, text, "an inference request")
+        request = self._decode(text)
         arrays = self._read_inputs(request.inputs, tail)
         return Inference(
             arrays, self._read_outputs(request.outputs, request.parameters), request.id
         )
 
-    def _read_inputs(self, given: Sequence[_Input], tail: memoryview) -> dict[str, np.ndarray]:
+    def _decode(self, text: bytes) -> Any:
+        """Read flat data at once, which most send; else leave data as they are for `from_json`."""
+        try:
+            return self._decoder.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # or a mistake, which this puts in words
+            return decode_json(_DECODER, text, "an inference request")
+
+    def _read_inputs(self, given: Sequence[_Input[Any]], tail: memoryview) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {}
         place = 0
         for tensor in given:
@@ -163,7 +176,9 @@ class OpenInference:
                 self._check_input(tensor, given)
             size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
             if size is None:
-                arrays[name] = from_json(name, datatype, shape, tensor.data)
+                data: Any = tensor.data
+                read = from_flat if type(data) is list else from_json
+                arrays[name] = read(name, datatype, shape, data)
                 continue
             if type(size) is not int or not 0 <= size <= len(tail) - place:
                 raise RequestError(
@@ -182,7 +197,7 @@ class OpenInference:
             check_batch_sizes(arrays)
         return arrays
 
-    def _check_input(self, tensor: _Input, given: Sequence[_Input]) -> None:
+    def _check_input(self, tensor: _Input[Any], given: Sequence[_Input[Any]]) -> None:
         """Raise `RequestError` unless name, type and shape are what the model takes."""
         if tensor.name not in self._inputs:
             raise self._wrong_names(given)
@@ -192,7 +207,7 @@ class OpenInference:
         if len(self._fitting) < _MOST_KEPT:
             self._fitting.add((tensor.name, tensor.datatype, *tensor.shape))
 
-    def _wrong_names(self, given: Sequence[_Input]) -> RequestError:
+    def _wrong_names(self, given: Sequence[_Input[Any]]) -> RequestError:
         names = ", ".join(tensor.name for tensor in given) or "none"
         return RequestError(
             f"Inputs must be {', '.join(self._inputs)}, each once. Received: {names:.80}."
@@ -270,6 +285,14 @@ class OpenInference:
             size = {"binary_data_size": len(tails[-1])}
             return _Tensor(name, datatype, values.shape, parameters=size)
         return _Tensor(name, datatype, values.shape, data=to_json(values))
+
+
+def _decoder(dtypes: Sequence[str]) -> msgspec.json.Decoder[Any]:
+    """Return what reads requests whose data are flat; of any if elements are of several types."""
+    types = [element_type(datatype_of(dtype)) for dtype in dtypes]
+    if any(one != types[0] for one in types):
+        return _DECODER
+    return msgspec.json.Decoder(_Request[list[types[0]]])  # type: ignore[valid-type]
 
 
 def describe_model(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Settings:
             )
         if self.token is not None and not self.token.strip():
             raise InputError("token must not be empty. Received: one of blanks.")
+        if self.token is not None and not self.token.isascii():  # no header has others
+            raise InputError("token must be of ASCII characters. Received: one with others.")
         for name in ("max_body_mb", "max_rows", "max_requests", "max_delay_ms", "body_s", "poll_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be above 0. Received: {getattr(self, name)}.")

@@ -97,6 +97,15 @@ def from_json(name: str, datatype: str, shape: Sequence[int], data: bytes) -> np
     values = _decode(name, datatype, len(shape) if is_nested else 1, data)
     if is_nested:
         values = _flatten(name, values, shape)
+    return from_flat(name, datatype, shape, values)
+
+
+def from_flat(name: str, datatype: str, shape: Sequence[int], values: list[Any]) -> np.ndarray:
+    """Return the array of row-major elements that have the type; its shape was checked.
+
+    Raises:
+        RequestError: they are more or fewer, or one is out of the type's range.
+    """
     if len(values) != math.prod(shape):
         raise RequestError(
             f"data of {name} must have {math.prod(shape)} elements, as its shape {list(shape)} "
@@ -129,15 +138,20 @@ def _decode(name: str, datatype: str, depth: int, data: bytes) -> list[Any]:
         raise RequestError(f"data of {name} must hold {datatype}. Received: {error}.") from None
 
 
-@lru_cache(maxsize=64)
-def _decoder(datatype: str, depth: int) -> msgspec.json.Decoder[list[Any]]:
+def element_type(datatype: str) -> Any:
+    """Return what an element is in JSON, as msgspec takes types."""
     # No value, null, is a number that is missing.
-    element: Any = {
+    return {
         BYTES: str | _Base64,
         "BOOL": bool,
         "FP32": float | None,
         "FP64": float | None,
     }.get(datatype, int)
+
+
+@lru_cache(maxsize=64)
+def _decoder(datatype: str, depth: int) -> msgspec.json.Decoder[list[Any]]:
+    element: Any = element_type(datatype)
     for _ in range(depth):
         element = list[element]
     return msgspec.json.Decoder(element)
