@@ -20,6 +20,7 @@ def figures_table() -> str:
         *_conversion_rows(),
         *_export_rows(),
         *serving_rows(),
+        *_studies_rows(),
     ]
     lines = ["| what | asked for | measured | command |", "|---|---|---|---|"]
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows]) + "\n"
@@ -161,6 +162,24 @@ def _export_rows() -> list[tuple[str, ...]]:
             measured += f", {row['peak_mb']:,} MB ({row['imported_mb']:,} of it imports)"
         rows.append((f"whole export of {row['what']}", asked, measured, command))
     return rows
+
+
+def _studies_rows() -> list[tuple[str, ...]]:
+    return [
+        (
+            f"all {len(row['verdicts'])} studies, {row['what']}; claims that hold, in part, not",
+            f"< {row['asked_seconds'] // 60} min",
+            f"{row['seconds'] / 60:.1f} min; {_verdicts(row['verdicts'])}",
+            "`python -m benchmarks.studies`",
+        )
+        for row in read_results("studies")["results"]
+    ]
+
+
+def _verdicts(verdicts: dict[str, str]) -> str:
+    found = list(verdicts.values())
+    counts = [found.count(verdict) for verdict in ("holds", "holds in part", "does not hold")]
+    return ", ".join(map(str, counts))
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ def shape_for(budget: int, depth: int) -> list[int]:
     Later layers have half the units of the first at least; of equals the most even.
     """
     most = max(WIDTHS) + 1
-    shapes: list[tuple[int, ...]] = [
-        shape
+    shapes = [
+        list(shape)
         for shape in product(range(2, most), repeat=depth)
         if all(a >= b for a, b in pairwise(shape)) and 2 * shape[-1] >= shape[0]
     ]
-    return list(min(shapes, key=lambda shape: _miss(shape, budget)))
+    return min(shapes, key=lambda shape: _miss(shape, budget))
 
 
 def _miss(shape: Sequence[int], budget: int) -> tuple[int, int]:

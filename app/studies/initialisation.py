@@ -100,7 +100,8 @@ def judge(found: Parts) -> Sequence[Check]:
     """Return what follows from symmetry, from variances at the start, and from losses."""
 
     def last(activation: str, name: str) -> np.ndarray:
-        return np.array(found[activation][name]["losses"], float)[-1]
+        curves = np.array(found[activation][name]["losses"], float)
+        return np.asarray(curves[-1])
 
     apart = max(max(found[activation]["zeros"]["apart"]) for activation in ACTIVATIONS)
     starved = [mean_estimate(_kept(found[activation]["normal"])) for activation in ACTIVATIONS]

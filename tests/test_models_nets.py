@@ -1,0 +1,166 @@
+"""Several nets side by side in one model: each is the net that it would be alone."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+import models
+from app.config import make_config
+from app.data.sources import load_dataset
+from app.data.splits import Splits
+from app.errors import ConfigError
+from app.fitting import fit
+from app.studies.nets import (
+    NONE,
+    StartFrom,
+    answers,
+    build_nets,
+    configure,
+    learning_weights,
+    losses,
+    train_nets,
+)
+
+NETS = 3
+EVERYTHING = np.arange(150)
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return load_dataset("iris")
+
+
+def of_net(weights, net):
+    """The weights of one net; those of normalisations lie side by side."""
+    return [weight.reshape(NETS, -1)[net].reshape(alone(weight)) for weight in weights]
+
+
+def alone(weight):
+    return weight.shape[1:] if weight.shape[0] == NETS else (weight.shape[0] // NETS,)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden": []},
+        {"hidden": [4], "activation": "linear"},
+        {"hidden": [4, 4], "residual": "on", "activation": "prelu"},
+        {"hidden": [4], "normalization": "batch"},
+        {"hidden": [4], "normalization": "layer"},
+        {"hidden": [4], "normalization": "instance"},
+        {"hidden": [4], "normalization": "group", "groups": 2},
+        {"family": "softmax"},
+    ],
+    ids=str,
+)
+def test_each_net_answers_as_it_would_alone(settings, iris):
+    many = build_nets(configure(settings, NETS), iris, EVERYTHING)
+    together = many.predict(iris.inputs, verbose=0)["probabilities"]
+    assert together.shape == (150, NETS, 3)
+    for net in range(NETS):
+        single = build_nets(configure(settings, 1), iris, EVERYTHING)
+        for variable, weight in zip(
+            single.trainable_variables, of_net(learning_weights(many), net), strict=True
+        ):
+            variable.assign(weight)
+        own = single.predict(iris.inputs, verbose=0)["probabilities"]
+        np.testing.assert_allclose(together[:, net], own, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "output"),
+    [
+        ("breast_cancer", {"head": "sigmoid", "hidden": [3]}, "probabilities"),
+        ("diabetes", {"head": "linear", "hidden": [3]}, "values"),
+    ],
+)
+def test_every_head_answers_for_each_net(data, settings, output):
+    dataset = load_dataset(
+        data, targets={"sigmoid": "labels", "linear": "values"}[settings["head"]]
+    )
+    nets = build_nets(configure(settings, NETS), dataset, np.arange(100))
+    found = nets.predict(dataset.inputs[:5], verbose=0)[output]
+    assert found.shape == (5, NETS, len(dataset.labels))
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("optimizer", ["gradient_descent", "momentum", "adam"])
+def test_nets_trained_side_by_side_are_those_trained_alone(optimizer, iris):
+    settings = {
+        "hidden": [5],
+        "activation": "tanh",
+        "l2": 1e-2,
+        "batch_size": 150,
+        "epochs": 2,
+        "passes": 5,
+        "optimizer.name": optimizer,
+    }
+    rates = [0.01, 0.05, 0.1]
+    config = configure(settings, NETS, rates)
+    start = learning_weights(build_nets(config, iris, EVERYTHING))
+    together = train_nets(config, iris, EVERYTHING, callbacks=[StartFrom(start)])
+    assert losses(together).shape == (2, NETS)
+    for net, rate in enumerate(rates):
+        own_config = configure({**settings, "optimizer.learning_rate": rate}, 1)
+        begin = StartFrom(of_net(start, net))
+        own = train_nets(own_config, iris, EVERYTHING, callbacks=[begin])
+        expected = own.model.predict(iris.inputs, verbose=0)["probabilities"]
+        np.testing.assert_allclose(answers(together, iris)[:, net], expected, atol=1e-4)
+
+
+def test_each_net_learns_from_its_own_samples_alone(iris):
+    """The second net sees only the first class, and answers nothing else."""
+    train = np.stack([np.arange(0, 150, 3), np.arange(50)], axis=1)
+    settings = {"hidden": [], "epochs": 1, "passes": 60, "optimizer.learning_rate": 0.1}
+    predicted = answers(train_nets(configure(settings, 2), iris, train), iris).argmax(axis=2)
+    assert (predicted[:, 1] == 0).all()
+    assert (predicted[:, 0] == iris.targets).mean() > 0.9
+
+
+def test_a_net_that_diverges_leaves_the_others_alone(iris):
+    settings = {"hidden": [8], "epochs": 1, "passes": 20, "optimizer.name": "sgd"}
+    fitted = train_nets(configure(settings, 2, [0.05, 1e30]), iris, EVERYTHING)
+    first, second = losses(fitted)[-1]
+    assert first < 0.6
+    assert not np.isfinite(second)
+
+
+def test_initial_weights_differ_between_nets_and_have_the_spread_of_one(iris):
+    nets = build_nets(configure({"hidden": [200]}, NETS), iris, EVERYTHING)
+    kernels = learning_weights(nets)[0]
+    assert len({kernel.tobytes() for kernel in kernels}) == NETS
+    assert kernels.std() == pytest.approx(np.sqrt(2 / 4), rel=0.1)  # Kaiming, of 4 inputs
+
+
+def test_passes_make_longer_epochs_of_the_same_training(iris):
+    def train(epochs, passes):
+        settings = {"epochs": epochs, "passes": passes, "optimizer.schedule": "constant"}
+        config = make_config("features", settings)
+        return fit(config, iris, Splits(EVERYTHING[::2], EVERYTHING[1::2], NONE))
+
+    short, long = train(4, 1), train(2, 2)
+    assert [len(fitted.history) for fitted in (short, long)] == [4, 2]
+    for one, other in zip(short.model.get_weights(), long.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_linear_model_is_one_without_hidden_layers(iris):
+    config = make_config("features", {"hidden": [], "epochs": 2})
+    model = fit(config, iris, Splits(EVERYTHING[::2], EVERYTHING[1::2], NONE)).model
+    found = model.predict(iris.inputs, verbose=0)
+    normalize = keras.ops.convert_to_numpy(model.get_layer("normalize")(iris.inputs[:]))
+    np.testing.assert_allclose(found["features"], normalize, atol=1e-6)
+    assert len(model.trainable_variables) == 2
+
+
+def test_convolutions_do_not_stand_side_by_side():
+    with pytest.raises(ValueError, match="must be of the variant 'mlp'. Received: nets=2"):
+        replace(models.DigitNetConfig(), nets=2)
+
+
+@pytest.mark.parametrize("key", ["nets", "optimizer.learning_rates"])
+def test_a_run_trains_one_net(key):
+    with pytest.raises(ConfigError, match="is no setting of features"):
+        make_config("features", {key: 2})
