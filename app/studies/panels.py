@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from app.drawing import COLOURS, GREY, LINES, MARKERS, save, style
 
@@ -18,7 +20,8 @@ _WIDTH, _HEIGHT = 4.6, 3.7
 @contextmanager
 def panels(path: Path, count: int = 1, rows: int = 1, width: float = _WIDTH) -> Iterator[Any]:
     """Give the axes of `count` panels in `rows` rows, and write the PNG once they are drawn."""
-    with style():
+    # Here no name comes from data, and axes of logarithms have formulas.
+    with style(), mpl.rc_context({"text.parse_math": True}):
         columns = -(-count // rows)
         figure = Figure(figsize=(width * columns, _HEIGHT * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -72,6 +75,7 @@ def arms(axes: Any, found: Mapping[str, Any], axis: str) -> None:
         axes.errorbar(estimate.value, place, xerr=reach, fmt="o", color=colour, capsize=4)
     axes.set_yticks(range(len(found)), list(found))
     axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel(axis)
     axes.grid(axis="x", alpha=0.3)
 

@@ -1,6 +1,6 @@
 """Mappings of eight states, three bits, to two classes: what two studies train on them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, product
 from typing import Any
 
@@ -11,17 +11,21 @@ from app.fitting import Fitted
 from .nets import configure, rows, train_nets
 from .study import Effort
 
+Gate = Callable[[np.ndarray, np.ndarray], np.ndarray]
 STATES = np.array(list(product((0.0, 1.0), repeat=3)))
 HIDDEN = {"8": [8], "2+3": [2, 3]}
 # Divisible by every number of states from 1 to 7: each net meets its states equally often.
 _DRAWS, _BATCH = 420, 12
 
 
-def compositional(states: np.ndarray) -> np.ndarray:
-    """Return (first AND second) XOR third, `(states,)`."""
-    first, second, third = states.astype(int).T
-    mapped: np.ndarray = (first & second) ^ third
-    return mapped
+def compositions() -> np.ndarray:
+    """Return what each composition of two gates makes of the states, `(9, 8)`.
+
+    It is outer(inner(first, second), third), both gates AND, OR or XOR.
+    """
+    first, second, third = STATES.astype(int).T
+    gates: tuple[Gate, ...] = (np.bitwise_and, np.bitwise_or, np.bitwise_xor)
+    return np.stack([outer(inner(first, second), third) for outer in gates for inner in gates])
 
 
 def subsets(sizes: Sequence[int]) -> list[tuple[int, ...]]:

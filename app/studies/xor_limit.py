@@ -105,7 +105,7 @@ def _draw_points(axes: Any, places: np.ndarray) -> None:
         marker, colour = ("o", "#0072B2") if target else ("s", "#D55E00")
         axes.scatter(*place, s=160 - 30 * number, marker=marker, color=colour, edgecolors="white")
         name = f"({POINTS[number, 0]:.0f}, {POINTS[number, 1]:.0f})"
-        axes.annotate(name, place, xytext=(8, 4 - 12 * (number == 2)), textcoords="offset points")
+        axes.annotate(name, place, xytext=(8, 5 if number < 2 else -11), textcoords="offset points")
     axes.margins(0.25)
     axes.grid(alpha=0.3)
 
