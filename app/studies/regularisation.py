@@ -95,8 +95,8 @@ def _train_images(normalization: str, effort: Effort) -> dict[str, Any]:
         "hidden": [32],
         "normalization": normalization,
         "batch_size": 50,
-        "epochs": 5,
-        "passes": effort.of(20, 4),
+        "epochs": 1,
+        "passes": effort.of(100, 20),
         "optimizer.learning_rate": 3e-3,
     }
     config = configure(settings, 1)

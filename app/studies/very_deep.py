@@ -11,7 +11,7 @@ from .panels import curve, panels
 from .study import Check, Effort, Parts, Study
 
 WIDTH = 32
-DEPTHS, QUICK_DEPTHS = (10, 30, 100), (5, 12)
+DEPTHS, QUICK_DEPTHS = (10, 30, 100), (4, 8)
 ARMS = {
     "plain": ("off", "none"),
     "plain, normalised": ("off", "layer"),
@@ -42,8 +42,8 @@ def _train(arm: str, depth: int, effort: Effort) -> dict[str, Any]:
         "residual": residual,
         "normalization": normalization,
         "batch_size": 60,
-        "epochs": 2,
-        "passes": effort.of(5, 3),
+        "epochs": 1,
+        "passes": effort.of(10, 6),
         "optimizer.learning_rate": 3e-3,
     }
     fitted = train_nets(configure(settings, seeds), digits, train)
