@@ -111,11 +111,11 @@ def test_nets_trained_side_by_side_are_those_trained_alone(optimizer, iris):
 
 
 def test_each_net_learns_from_its_own_samples_alone(iris):
-    """The second net sees only the first class, and answers nothing else."""
-    train = np.stack([np.arange(0, 150, 3), np.arange(50)], axis=1)
+    """The second net sees two of the classes, and never answers the third."""
+    train = np.stack([np.arange(0, 150, 3), np.arange(0, 100, 2)], axis=1)
     settings = {"hidden": [], "epochs": 1, "passes": 60, "optimizer.learning_rate": 0.1}
     predicted = answers(train_nets(configure(settings, 2), iris, train), iris).argmax(axis=2)
-    assert (predicted[:, 1] == 0).all()
+    assert (predicted[:, 1] != 2).all()
     assert (predicted[:, 0] == iris.targets).mean() > 0.9
 
 
