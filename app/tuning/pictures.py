@@ -102,14 +102,15 @@ def _draw_coordinates(
     losses = [row.loss or 0.0 for row in done]
     scale = LogNorm if min(losses) > 0 else Normalize
     colours = ScalarMappable(scale(min(losses), max(losses)), _COLOURS + "_r")
+    shades = colours.to_rgba(np.array(losses))
     figure = Figure(figsize=(2.2 + 1.8 * len(space), 4.2), layout="constrained")
     axes = figure.subplots()
-    for row, value in zip(done, losses, strict=True):  # the best are drawn last, on top
+    for row, shade in zip(done, shades, strict=True):  # the best are drawn last, on top
         places = [place(drawn[row.number][name], each) for name, each in space.items()]
         is_alone = len(places) == 1
         axes.plot(
             places,
-            color=colours.cmap(colours.norm(value)),
+            color=shade,
             marker="o" if is_alone else None,
             alpha=0.8,
         )

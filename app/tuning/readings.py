@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Of a curve that has not moved: what two runs of other seeds may differ by anyway.
-_LEAST_NOISE = 0.005
 # Of epochs: what a loss must still fall, or have risen, to be worth a remark.
 _FALLING, _RISEN = 0.01, 0.05
 _LAST = 0.1
@@ -38,8 +36,9 @@ def read_sizes(sizes: Sequence[dict[str, float]], score: str, validated: int) ->
     """
     last, before = sizes[-1], sizes[-2]
     gap, gain = last["train"] - last["validation"], last["validation"] - before["validation"]
-    share = min(max(last["validation"], 0.0), 1.0)
-    noise = max(math.sqrt(share * (1 - share) / validated), _LEAST_NOISE)
+    # Laplace's share: that all of a few were right must not look certain.
+    share = (min(max(last["validation"], 0.0), 1.0) * validated + 1) / (validated + 2)
+    noise = math.sqrt(share * (1 - share) / validated)
     seen = (
         f"{score} {last['train']:.4f} in training and {last['validation']:.4f} in validation; "
         f"from {before['samples']:,.0f} to {last['samples']:,.0f} samples validation gained "

@@ -97,7 +97,7 @@ def write_table(rows: tuple[Row, ...], loss: str, score: str, path: Path) -> Non
         writer.writerow(["trial", "state", loss, score, "seconds", *keys, "reason"])
         for row in sorted_rows(rows):
             found = (row.number, row.state, row.loss, row.score, row.seconds)
-            writer.writerow([*found, *(row.settings[key] for key in keys), row.reason])
+            writer.writerow([*found, *(_cell(row.settings[key]) for key in keys), row.reason])
 
 
 def shown(value: Any) -> str:
@@ -110,6 +110,10 @@ def shown(value: Any) -> str:
 def sorted_rows(rows: tuple[Row, ...]) -> list[Row]:
     """Return the trials, the best first and those without a loss last."""
     return sorted(rows, key=lambda row: (row.loss is None, row.loss or 0.0, row.number))
+
+
+def _cell(value: Any) -> Any:
+    return shown(value) if isinstance(value, list) else value
 
 
 def _row(trial: FrozenTrial, definition: Definition) -> Row:

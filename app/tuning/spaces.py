@@ -133,7 +133,10 @@ def _choices(key: str, text: str, values: str, default: Any) -> Field:  # noqa: 
 
 
 def _parse_choice(key: str, name: str) -> Any:
-    return parse_settings([f"{key}={name}"])[key]
+    value = parse_settings([f"{key}={name}"])[key]
+    if isinstance(value, list):  # 64,32 is text on the command line
+        return [int(each) if str(each).isdigit() else each for each in value]
+    return value
 
 
 def _numbers(key: str, text: str, values: str, default: Any) -> Field:
