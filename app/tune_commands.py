@@ -132,8 +132,9 @@ def _answer(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> None:
         if as_json:
             print_json({"joined": join, "finished_here": False})
         elif not quiet:
-            typer.echo("The study has its trials; who began it writes the results.")
-            suggest(f"hornbill tune --join {join}")
+            typer.echo("The study has its trials; its results are with the one that began it.")
+            has_folder = join is not None and Path(join).is_dir()
+            suggest(f"hornbill train --config {join}/best.toml" if has_folder else "hornbill train")
     elif as_json:
         print_json(_summary(tuned))
     elif not quiet:

@@ -56,25 +56,28 @@ class _Member:
             self.process.wait()
 
 
-def run_workers(place: Place, count: int, watch: Watch) -> None:
+def run_workers(place: Place, count: int, watch: Watch, first: int = 0) -> None:
     """Let workers run trials until the budget is spent; one alone works in this process.
 
     Args:
         place: of the study.
         count: workers; each gets an equal share of the cores.
         watch: whom to tell.
+        first: index of the first, see `app.tuning.workers.open_study`.
 
     Raises:
         AppError: a worker cannot go on, with its reason.
         TuningError: workers were killed again and again.
     """
     if count == 1:
-        work(place, watch=watch)
+        work(place, first, watch=watch)
         return
     study, definition = open_study(place)
-    crew = [_start(place, index, count) for index in range(count)]
+    crew = [_start(place, first + index, count) for index in range(count)]
     try:
-        _watch_over(crew, study, definition, watch, lambda index: _start(place, index, count))
+        _watch_over(
+            crew, study, definition, watch, lambda index: _start(place, first + index, count)
+        )
     finally:
         for member in crew:
             member.stop()

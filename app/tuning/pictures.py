@@ -82,7 +82,7 @@ def _draw_curves(found: Found, path: Path) -> None:
 
 def _draw_importance(importance: Mapping[str, float], path: Path) -> None:
     names = list(importance)[::-1]
-    figure = Figure(figsize=(6, 1.2 + 0.4 * len(names)), layout="constrained")
+    figure = Figure(figsize=(6, 1.6 + 0.4 * len(names)), layout="constrained")
     axes = figure.subplots()
     axes.barh(range(len(names)), [importance[name] for name in names], color=BLUE)
     axes.set_yticks(range(len(names)), [short(name, 32) for name in names])
@@ -103,7 +103,7 @@ def _draw_coordinates(
     scale = LogNorm if min(losses) > 0 else Normalize
     colours = ScalarMappable(scale(min(losses), max(losses)), _COLOURS + "_r")
     shades = colours.to_rgba(np.array(losses))
-    figure = Figure(figsize=(2.2 + 1.8 * len(space), 4.2), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 2.2 + 1.8 * len(space)), 4.2), layout="constrained")
     axes = figure.subplots()
     for row, shade in zip(done, shades, strict=True):  # the best are drawn last, on top
         places = [place(drawn[row.number][name], each) for name, each in space.items()]
@@ -130,4 +130,7 @@ def _draw_axis(axes: Any, number: int, each: Any) -> None:
     else:
         texts = {0.0: f"{each.low:g}", 1.0: f"{each.high:g}"}
     for height, text in texts.items():
-        axes.annotate(text, (number, height), (4, 0), textcoords="offset points", fontsize=8)
+        label = axes.annotate(
+            text, (number, height), (4, 0), textcoords="offset points", fontsize=8
+        )
+        label.set_in_layout(False)  # else axes shrink until it fits beside them

@@ -1,6 +1,7 @@
 """From a definition to a finished study: its folder, its workers, its results and the refit."""
 
 import contextlib
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
-from app.config import config_toml, read_config_file
+from app.config import config_toml
 from app.data.datasets import Dataset
 from app.data.sources import absolute_source
 from app.data.splits import split_dataset
@@ -22,16 +23,17 @@ from app.training import Interrupted, check_run, load_run_data, train
 
 from .crew import run_workers
 from .definition import Definition, definition_toml
-from .reporting import write_results
+from .reporting import REPORT, write_results
 from .results import Found, read_found
 from .samplers import grid, make_sampler
 from .storages import JOURNAL, Place, create_study
 from .trials import make_material
 from .workers import BEGUN, DATA, DEFINITION, Watch, may_begin, open_study, revive
 
-SPACE, BEST, REFIT, REPORT = "space.toml", "best.toml", "refit", "report.html"
+SPACE, BEST, REFIT = "space.toml", "best.toml", "refit"
+# Of a search that lies in a database: what `--join` takes, without a password.
+STUDY = "study.txt"
 _LOCK, _JOURNAL_NAME = ".lock", "study"
-_PLACE = "tuning.storage"
 # Of the refit: enough points to see whether its score still rises.
 _SHARES = (0.1, 0.25, 0.5)
 _POLL_S = 1.0
@@ -112,12 +114,12 @@ def tune(
     place = Place(storage or str(folder / JOURNAL), name)
     try:
         study = _begin(place, definition, dataset)
-        (folder / SPACE).write_text(_space_toml(definition, place), "utf-8")
+        _write_begun(folder, definition, place)
     except BaseException:
         shutil.rmtree(folder)
         raise
     with _alone(folder), _interruptible(str(folder)):
-        _search(place, study, definition, workers, show)
+        _search(place, workers, show)
         return _finish(folder, study, definition, show)
 
 
@@ -150,7 +152,7 @@ def join(
     study, definition = open_study(place)
     _check_space(definition, declared or {})
     with _interruptible(where):
-        _search(place, study, definition, workers, show)
+        _search(place, workers, show, first=secrets.randbelow(2**32))
         if folder is None or (folder / REPORT).exists():
             return None
         try:
@@ -176,10 +178,9 @@ def find_study(where: str, storage: str | None = None) -> tuple[Place, Path | No
         raise TuningError(
             f"A study must be a folder that hornbill tune made, or ADDRESS#NAME. Received: {where}."
         )
-    kept = str(read_config_file(folder / SPACE).get(_PLACE, ""))
-    address, _, name = kept.rpartition("#")
-    if not address:
+    if not (folder / STUDY).is_file():
         return Place(str(folder / JOURNAL), _JOURNAL_NAME), folder
+    address, _, name = (folder / STUDY).read_text("utf-8").strip().rpartition("#")
     return Place(storage or address, name), folder
 
 
@@ -208,12 +209,10 @@ def _begin(place: Place, definition: Definition, dataset: Dataset) -> optuna.Stu
     return study
 
 
-def _space_toml(definition: Definition, place: Place) -> str:
-    text = definition_toml(definition)
-    if not place.is_database:
-        return text
-    kept = str(replace(place, address=place.shown))
-    return text.replace("[tuning]\n", f'[tuning]\nstorage = "{kept}"\n')
+def _write_begun(folder: Path, definition: Definition, place: Place) -> None:
+    (folder / SPACE).write_text(definition_toml(definition), "utf-8")
+    if place.is_database:
+        (folder / STUDY).write_text(f"{replace(place, address=place.shown)}\n", "utf-8")
 
 
 def _check_space(definition: Definition, declared: Mapping[str, str]) -> None:
@@ -229,16 +228,15 @@ def _spelled(declared: Mapping[str, str]) -> str:
     return " ".join(f"{key}={text}" for key, text in declared.items())
 
 
-def _search(
-    place: Place, study: optuna.Study, definition: Definition, workers: int, show: Show
-) -> None:
+def _search(place: Place, workers: int, show: Show, first: int = 0) -> None:
+    study, definition = open_study(place)
     with show.search(study, definition) as watch:
-        run_workers(place, workers, watch)
+        run_workers(place, workers, watch, first)
         while _somebody_works(study):  # elsewhere; or died, which its heartbeat will tell
             time.sleep(_POLL_S)
             watch.after_epoch()
             if may_begin(study, definition):
-                run_workers(place, workers, watch)
+                run_workers(place, workers, watch, first)
 
 
 def _somebody_works(study: optuna.Study) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from app.data.datasets import Dataset
@@ -58,7 +59,8 @@ def open_study(place: Place, index: int = 0) -> tuple[optuna.Study, Definition]:
 
     Args:
         place: of the study.
-        index: of the worker on its machine; the first of a new study repeats for the same seed.
+        index: tells workers of a study apart, for two of one seed would propose the same; with 0
+            a new study repeats.
 
     Raises:
         TuningError: there is no such study, it is of another program, or its storage is down.
@@ -71,7 +73,7 @@ def open_study(place: Place, index: int = 0) -> tuple[optuna.Study, Definition]:
         )
     definition = read_definition(text)
     begun = len(study.get_trials(deepcopy=False))
-    entropy = [definition.base.seed, index, begun]  # two that share a seed propose the same
+    entropy = [definition.base.seed, index, begun]
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     study.sampler = make_sampler(definition, seed)
     study.pruner = optuna.pruners.MedianPruner(
@@ -100,6 +102,7 @@ def work(place: Place, index: int = 0, name: str = "", watch: Watch | None = Non
     """
     study, definition = open_study(place, index)
     material = _load_material(study, definition)
+    watch = watch or Watch()
     while may_begin(study, definition):
         revive(study)
         trial = study.ask(dimensions(definition.space))
@@ -108,8 +111,8 @@ def work(place: Place, index: int = 0, name: str = "", watch: Watch | None = Non
             study.tell(trial, state=TrialState.FAIL)
             return
         with _kept(study, trial, name or worker_name()):
-            _run_trial(study, trial, definition, material, watch or Watch())
-        (watch or Watch()).after_trial()
+            _run_trial(study, trial, definition, material, watch)
+        watch.after_trial()
 
 
 def may_begin(study: optuna.Study, definition: Definition) -> bool:
@@ -139,7 +142,7 @@ def _give_back(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
     tries = int(trial.user_attrs.get("tries", 1))
     try:
         study.tell(trial.number, state=TrialState.FAIL)
-    except (ValueError, optuna.exceptions.UpdateFinishedTrialError) as error:
+    except (ValueError, UpdateFinishedTrialError) as error:
         if isinstance(error, TuningError):
             raise
         return  # another worker was first
@@ -182,7 +185,10 @@ def _is_surplus(study: optuna.Study, trial: optuna.Trial, limit: int | None) -> 
 
 @contextlib.contextmanager
 def _kept(study: optuna.Study, trial: optuna.Trial, worker: str) -> Iterator[None]:
-    """Let a trial's heart beat; give the trial back if its worker is stopped in it."""
+    """Let a trial's heart beat; give the trial back if its worker is stopped in it.
+
+    A machine that slept finds its trial given to another worker, and takes the next one.
+    """
     trial.set_user_attr("worker", worker)
     trial.set_user_attr("heartbeat", time.time())
     is_over = threading.Event()
@@ -190,6 +196,8 @@ def _kept(study: optuna.Study, trial: optuna.Trial, worker: str) -> Iterator[Non
     heart.start()
     try:
         yield
+    except UpdateFinishedTrialError:
+        pass
     except BaseException:
         with contextlib.suppress(TuningError):  # a storage that is down: the heartbeat tells
             _give_back(study, _frozen(study, trial), "its worker was stopped")
@@ -200,7 +208,8 @@ def _kept(study: optuna.Study, trial: optuna.Trial, worker: str) -> Iterator[Non
 
 
 def _beat(trial: optuna.Trial, is_over: threading.Event) -> None:
-    with contextlib.suppress(TuningError):  # the trial itself meets the same storage
+    # The trial itself meets the same storage.
+    with contextlib.suppress(TuningError, UpdateFinishedTrialError):
         while not is_over.wait(_BEAT_S):
             trial.set_user_attr("heartbeat", time.time())
 
@@ -230,4 +239,4 @@ def _run_trial(
         end = {"values": outcome.loss}
         trial.set_user_attr("score", outcome.score)
     trial.set_user_attr("seconds", round(time.perf_counter() - start, 3))
-    study.tell(trial, **end)
+    study.tell(trial, skip_if_finished=True, **end)
