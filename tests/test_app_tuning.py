@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -9,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -20,6 +21,7 @@ from app.cli import _extra_of, main
 from app.config import combine_settings
 from app.data.sources import load_dataset
 from app.errors import DataError, TuningError
+from app.runs import read_run
 from app.tuning import running
 from app.tuning.definition import make_definition
 from app.tuning.running import Show, join, tune
@@ -37,10 +39,25 @@ def definition_of(budget=None, declared=RATE, family="softmax", **settings):
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
-    """A finished search of four trials. Not to be changed."""
+    """A search that was interrupted in its second trial, and what finished it answered."""
     declared = {"optimizer.learning_rate": "log:1e-3..1", "hidden": "layers:1..2x2..8"}
     definition = definition_of({"trials": 4}, declared, "features", epochs=1)
-    return tune(definition, tmp_path_factory.mktemp("tunes"))
+    epochs = iter([None, KeyboardInterrupt])
+
+    def interrupt():
+        error = next(epochs)
+        if error:
+            raise error
+
+    show = Show(lambda *_: contextlib.nullcontext(Watch(after_epoch=interrupt)))
+    with pytest.raises(KeyboardInterrupt, match="Go on with: hornbill tune --join") as caught:
+        tune(definition, tmp_path_factory.mktemp("tunes"), show=show)
+    folder = Path(str(caught.value).rpartition(" ")[2])
+    before = load_study(running.find_study(str(folder))[0]).trials
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
+        main(["tune", "--join", str(folder), "--json"])
+    return folder, before, json.loads(output.getvalue())
 
 
 @pytest.fixture
@@ -77,33 +94,52 @@ def run(capfd):
 
 
 def test_a_search_leaves_everything_about_itself(tuned):
-    names = {path.name for path in tuned.folder.iterdir()}
+    folder, _, answer = tuned
+    names = {path.name for path in folder.iterdir()}
     wanted = {"space.toml", "journal.log", "best.toml", "trials.csv", "report.html", "figures"}
     assert wanted | {"refit"} <= names
-    figures = {path.stem for path in (tuned.folder / "figures").iterdir()}
-    assert {"history", "parallel_coordinates", "trial_curves"} <= figures
-    page = (tuned.folder / "report.html").read_text()
-    assert page.count("data:image/png") >= 5
-    assert "hidden" in page
-    assert all(reading in page for reading in tuned.readings)
+    figures = {path.stem for path in (folder / "figures").iterdir()}
+    assert figures == {"history", "importance", "parallel_coordinates", "trial_curves"}
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png") == 6
+    assert all(reading in page for reading in answer["readings"])
 
 
 def test_the_table_has_every_trial_and_the_best_comes_first(tuned):
-    with (tuned.folder / "trials.csv").open(newline="") as file:
+    folder, _, answer = tuned
+    with (folder / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4
-    assert int(rows[0]["trial"]) == tuned.found.best.number
+    assert len(rows) == 5
+    assert int(rows[0]["trial"]) == answer["best"]["trial"]
     losses = [float(row["cross_entropy"]) for row in rows if row["cross_entropy"]]
     assert losses == sorted(losses)
 
 
 def test_the_best_is_a_config_that_train_takes_and_the_refit_was_trained_on(tuned):
-    config = combine_settings(None, tuned.folder / "best.toml")
-    assert list(config.model.hidden) == tuned.found.best.settings["hidden"]
-    shares = tuned.refit.config.training.training_shares
-    training = replace(config.training, training_shares=shares)
-    assert replace(config, training=training) == tuned.refit.config
-    assert tuned.refit.metrics["test"]["accuracy"] > 0
+    folder, _, answer = tuned
+    config = combine_settings(None, folder / "best.toml")
+    refit = read_run(Path(answer["refit"]))
+    assert list(config.model.hidden) == answer["best"]["settings"]["hidden"]
+    shares = refit.config.training.training_shares
+    assert (
+        replace(config, training=replace(config.training, training_shares=shares)) == refit.config
+    )
+    assert answer["test"] == refit.metrics["test"]
+
+
+def test_an_interrupted_search_gives_its_trial_back_and_join_finishes_it(tuned):
+    folder, before, answer = tuned
+    assert [trial.state.name for trial in before] == ["COMPLETE", "FAIL", "WAITING"]
+    assert answer["trials"] == {"finished": 4, "pruned": 0, "lost": 1}
+    lost, again = load_study(running.find_study(str(folder))[0]).trials[1:3]
+    assert again.params == lost.params
+
+
+def test_a_finished_search_is_joined_to_no_effect(tuned, run):
+    folder, _, _ = tuned
+    status, output, _ = run("tune", "--join", folder)
+    assert status == 0
+    assert f"next: hornbill train --config {folder}/best.toml" in output
 
 
 def test_no_trial_sees_the_test_split():
@@ -208,28 +244,6 @@ def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun
     assert again.user_attrs["retry_of"] == 0
 
 
-def test_an_interrupted_search_gives_its_trial_back_and_join_finishes_it(tmp_path):
-    class Interrupting:
-        def __init__(self):
-            self.epochs = 0
-
-        def __call__(self):
-            self.epochs += 1
-            if self.epochs == 2:  # in the second trial
-                raise KeyboardInterrupt
-
-    watch = Watch(after_epoch=Interrupting())
-    show = Show(lambda *_: contextlib.nullcontext(watch))
-    with pytest.raises(KeyboardInterrupt, match="Go on with: hornbill tune --join") as caught:
-        tune(definition_of(epochs=1), tmp_path, show=show)
-    folder = str(caught.value).rpartition(" ")[2]
-    before = load_study(running.find_study(folder)[0]).trials
-    assert [trial.state.name for trial in before] == ["COMPLETE", "FAIL", "WAITING"]
-    found = join(folder).found
-    assert [row.state for row in found.rows] == ["finished", "lost", "finished"]
-    assert found.rows[1].settings == found.rows[2].settings
-
-
 def test_a_study_in_a_database_is_joined_by_its_address(tmp_path):
     address = f"sqlite:///{tmp_path / 'studies.db'}"
     with pytest.raises(_StopError):
@@ -323,19 +337,6 @@ def test_a_search_in_which_no_trial_ends_says_why(tmp_path):
     message = "A search needs one trial that ends. Received: none; The loss must stay finite"
     with pytest.raises(TuningError, match=message):
         tune(definition, tmp_path)
-
-
-def test_the_command_answers_machines_with_one_object(run, tmp_path):
-    options = ["--set", "epochs=1", "--search", "l2=log:1e-5..1e-2", "--trials", "1"]
-    status, output, error = run("tune", "softmax", *options, "--output", tmp_path, "--json")
-    assert (status, error) == (0, "")
-    found = json.loads(output)
-    assert found["trials"] == {"finished": 1, "pruned": 0, "lost": 0}
-    assert found["test"].keys() >= {"accuracy", "cross_entropy"}
-    assert tomllib.loads((tmp_path / "softmax").glob("*/best.toml").__next__().read_text())
-    status, output, _ = run("tune", "--join", found["folder"])
-    assert status == 0
-    assert f"next: hornbill train --config {found['folder']}/best.toml" in output
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_the_gaussian_process_beats_chance():
         "random": optuna.samplers.RandomSampler(0),
     }.items():
         study = optuna.create_study(sampler=sampler)
-        study.optimize(lambda trial: bowl(trial, space), n_trials=25)
+        study.optimize(lambda trial: bowl(trial, space), n_trials=20)
         best[name] = study.best_value
     assert best["gp"] < best["random"]
     assert best["gp"] < 0.2

@@ -77,7 +77,7 @@ def open_study(place: Place, index: int = 0) -> tuple[optuna.Study, Definition]:
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     study.sampler = make_sampler(definition, seed)
     study.pruner = optuna.pruners.MedianPruner(
-        n_startup_trials=_UNPRUNED_TRIALS, n_warmup_steps=_UNPRUNED_EPOCHS
+        n_startup_trials=_UNPRUNED_TRIALS, n_warmup_steps=_UNPRUNED_EPOCHS + 1
     )
     return study, definition
 
