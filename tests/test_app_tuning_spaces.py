@@ -116,6 +116,8 @@ def test_a_field_is_set_or_searched():
     ("budget", "message"),
     [
         ({"method": "tpee"}, "method must be one of grid, .*Did you mean 'tpe'?"),
+        ({"trials": 2.5}, "trials must be a whole number. Received: trials=2.5."),
+        ({"pruning": "no"}, "pruning must be true or false. Received: pruning='no'."),
         ({"trials": 0}, "trials must be from 1 to 1e.06. Received: trials=0."),
         ({"minutes": 0.0}, "minutes must be above 0 and finite. Received: minutes=0.0."),
         ({"folds": 0}, "folds must be from 1 to 100. Received: folds=0."),

@@ -26,6 +26,12 @@ METHODS = ("grid", "random", "tpe", "gp", "cmaes", "genetic")
 # Enough for the Bayesian methods to leave their random beginning well behind.
 TRIALS = 40
 _SEARCH, _BUDGET = "search", "tuning"
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "trials": ((int,), "a whole number"),
+    "minutes": ((int, float), "a number"),
+    "folds": ((int,), "a whole number"),
+    "pruning": ((bool,), "true or false"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        self._check_kinds()
         if self.trials is None and self.minutes is None:
             object.__setattr__(self, "trials", TRIALS)
         try:
@@ -60,8 +67,14 @@ class Budget:
             if self.minutes is not None:
                 check_above("minutes", self.minutes, 0)
             check_range("folds", self.folds, 1, 100)
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise TuningError(str(error)) from None
+
+    def _check_kinds(self) -> None:
+        for key, (kinds, wanted) in _KINDS.items():
+            value = getattr(self, key)
+            if value is not None and type(value) not in kinds:  # True would count as 1
+                raise TuningError(f"{key} must be {wanted}. Received: {key}={value!r}.")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from app.drawing import BLUE, GREY, ORANGE, save, short, style
@@ -17,6 +17,8 @@ from .results import Found, Row
 from .spaces import place
 
 _COLOURS = "viridis"
+# A loss of 0 has no logarithm.
+_LEAST = 1e-9
 
 
 def draw_search(
@@ -55,6 +57,7 @@ def _draw_history(rows: Sequence[Row], loss: str, path: Path) -> None:
         numbers, np.minimum.accumulate(losses), where="post", color=ORANGE, label="the best so far"
     )
     axes.set(xlabel="trial", ylabel=f"{loss}, validation", yscale="log")
+    _spell_plainly(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
@@ -74,9 +77,10 @@ def _draw_curves(found: Found, path: Path) -> None:
     for colour, label in ((ORANGE, "the best"), (BLUE, "finished"), (GREY, "pruned or lost")):
         axes.plot([], [], color=colour, label=label)
     axes.set(xlabel="epoch", ylabel="validation loss", yscale="log")
+    _spell_plainly(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper right")
     save(figure, path)
 
 
@@ -99,9 +103,8 @@ def _draw_coordinates(
     path: Path,
 ) -> None:
     done = sorted((r for r in rows if r.loss is not None), key=lambda r: -(r.loss or 0.0))
-    losses = [row.loss or 0.0 for row in done]
-    scale = LogNorm if min(losses) > 0 else Normalize
-    colours = ScalarMappable(scale(min(losses), max(losses)), _COLOURS + "_r")
+    losses = [max(row.loss or 0.0, _LEAST) for row in done]
+    colours = ScalarMappable(LogNorm(min(losses), max(losses)), _COLOURS)
     shades = colours.to_rgba(np.array(losses))
     figure = Figure(figsize=(max(6.0, 2.2 + 1.8 * len(space)), 4.2), layout="constrained")
     axes = figure.subplots()
@@ -119,8 +122,16 @@ def _draw_coordinates(
     axes.set_xticks(range(len(space)), [short(name, 28) for name in space])
     axes.set(xlim=(-0.3, len(space) - 0.5), ylim=(-0.03, 1.03))
     axes.set_yticks([])
-    figure.colorbar(colours, ax=axes, label=f"{loss}, validation")
+    bar = figure.colorbar(colours, ax=axes, label=f"{loss}, validation")
+    _spell_plainly(bar.ax.yaxis)
     save(figure, path)
+
+
+def _spell_plainly(axis: Any) -> None:
+    """Write 0.5 beside a logarithmic axis: powers of ten are formulas, which `style` leaves out."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_axis(axes: Any, number: int, each: Any) -> None:
