@@ -19,7 +19,7 @@ from .spaces import place
 
 # As of Optuna's sampler: so many trials at random before the process knows anything.
 _STARTUP_TRIALS = 10
-_CANDIDATES = 2000
+_CANDIDATES = 1000
 # Of the candidates near the best, in shares of a range: where an improvement is likeliest.
 _NEAR = 0.1
 # Below any loss that is measured; keeps its logarithm finite.
@@ -113,7 +113,7 @@ def _fit(points: np.ndarray, losses: np.ndarray, seed: int) -> GaussianProcessRe
     lengths = np.ones(points.shape[1])
     kernel = ConstantKernel() * Matern(lengths, nu=2.5) + WhiteKernel(0.01, (1e-6, 1.0))
     process = GaussianProcessRegressor(
-        kernel, normalize_y=True, n_restarts_optimizer=2, random_state=seed
+        kernel, normalize_y=True, n_restarts_optimizer=1, random_state=seed
     )
     with warnings.catch_warnings():  # a length at its bound: a dimension that does not matter
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -67,7 +67,10 @@ def read_epochs(losses: Sequence[float]) -> Reading:
     fall, rise = 1 - losses[-1] / recent, losses[-1] / max(losses[lowest], 1e-12) - 1
     seen = f"validation loss was lowest in epoch {lowest + 1} of {count}"
     if rise > _RISEN:
-        return Reading("fewer epochs", f"Fewer epochs: {seen}, and is {rise:.0%} higher now.")
+        return Reading(
+            "fewer epochs",
+            f"Fewer epochs: {seen}, and rose from {losses[lowest]:.4f} to {losses[-1]:.4f}.",
+        )
     if fall > _FALLING:
         return Reading(
             "more epochs", f"More epochs: {seen}, and fell by {fall:.1%} in the last of them."
