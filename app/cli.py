@@ -22,6 +22,7 @@ from .terminal import (
     status,
     suggest,
 )
+from .tune_commands import TUNE_EXAMPLES, tune
 
 app = typer.Typer(
     name="hornbill",
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(study)
+app.command(epilog=TUNE_EXAMPLES)(tune)
 
 Bundle = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="dist/NAME (its latest version) or dist/NAME/1.")
@@ -483,7 +485,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _extra_of(package: str) -> str:
-    return "serve" if package in ("granian", "msgspec", "prometheus_client") else "train"
+    extras = {
+        "serve": ("granian", "msgspec", "prometheus_client"),
+        "tune": ("cmaes", "optuna", "sqlalchemy"),
+    }
+    return next((extra for extra, names in extras.items() if package in names), "train")
 
 
 # Typer's copy of click, or click itself: which one depends on Typer's release.

@@ -139,7 +139,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} must be readable. Received: {error.strerror}.") from None
     except ValueError as error:
         raise ConfigError(f"{path} must be TOML. Received: {error}.") from None
-    return _flatten(tables)
+    return flatten(tables)
 
 
 def combine_settings(
@@ -194,6 +194,17 @@ def config_toml(config: RunConfig) -> str:
     return tomli_w.dumps(tables)
 
 
+def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested tables by flat key, such as `optimizer.learning_rate`."""
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
@@ -201,19 +212,9 @@ def _parse_value(text: str) -> Any:
         return [item.strip() for item in text.split(",")] if "," in text else text
 
 
-def _flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tables.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def _settable(config: Any) -> dict[str, Any]:
     values = {key: value for key, value in asdict(config).items() if key not in DECIDED_BY_DATA}
-    flat = _flatten(values)
+    flat = flatten(values)
     return {key: value for key, value in flat.items() if key not in FOR_SEVERAL_NETS}
 
 

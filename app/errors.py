@@ -4,7 +4,8 @@ AppError (also a ValueError)
 ├── ConfigError    a setting is unknown or out of range
 ├── DataError      a data source cannot be used
 ├── RunError       a run's folder is missing, unfinished or changed
-└── StudyError     a study is unknown, or its results cannot be written
+├── StudyError     a study is unknown, or its results cannot be written
+└── TuningError    a search is impossible, or its storage does not answer
 """
 
 
@@ -26,3 +27,7 @@ class RunError(AppError):
 
 class StudyError(AppError):
     """A study is unknown, or its results cannot be written."""
+
+
+class TuningError(AppError):
+    """A search is impossible, its study is another's, or its storage does not answer."""

@@ -76,14 +76,15 @@ def write_report(
     (folder / REPORT).write_text(page, "utf-8")
 
 
+def data_uri(path: Path) -> str:
+    """Return a PNG as an address, so that a page needs no file beside it."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
 def _pictures(folder: Path) -> list[dict[str, str]]:
     """Return title, caption and address of each picture that there is."""
     return [
-        {"title": stem.replace("_", " "), "caption": caption, "address": _data_uri(path)}
+        {"title": stem.replace("_", " "), "caption": caption, "address": data_uri(path)}
         for stem, caption in _CAPTIONS.items()
         if (path := folder / f"{stem}.png").is_file()
     ]
-
-
-def _data_uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

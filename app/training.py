@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from .config import RunConfig
 from .data.datasets import Dataset
 from .data.sources import absolute_source, load_dataset
-from .data.splits import split_dataset
+from .data.splits import Splits, split_dataset
 from .errors import RunError
 from .families import FAMILIES, fit_to_data, targets_of
 from .fitting import fit
@@ -62,11 +62,7 @@ def train(config: RunConfig, output: str | Path = "runs", callbacks: Callbacks =
     dataset = load_run_data(config)
     config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation)
-    # Whatever contradicts itself is refused before anything is written.
-    family = FAMILIES[config.family]
-    model = family.build(fit_to_data(family, config.model, dataset, splits))
-    make_loss(config.training, dataset.kind_of_targets)
-    sample_weights(config.training, dataset, splits)
+    model = check_run(config, dataset, splits)
     folder = new_run_folder(Path(output), config.family)
     try:
         check_room(folder, model.count_params())
@@ -114,6 +110,23 @@ def load_run_data(config: RunConfig) -> Dataset:
         DataError: the source cannot be used.
     """
     return load_dataset(config.data, config.reading, targets_of(config.model))
+
+
+def check_run(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.Model:
+    """Refuse whatever contradicts itself, before anything is written.
+
+    Returns:
+        The model, not trained.
+
+    Raises:
+        DataError: the family cannot take such data.
+        ConfigError: head, loss and targets contradict each other.
+    """
+    family = FAMILIES[config.family]
+    model = family.build(fit_to_data(family, config.model, dataset, splits))
+    make_loss(config.training, dataset.kind_of_targets)
+    sample_weights(config.training, dataset, splits)
+    return model
 
 
 def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks) -> Run:

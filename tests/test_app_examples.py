@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "docs" / "examples").glob("*.py"))
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.DOTALL)
+PAGES = ("training.md", "tuning.md")
+TEXT = "".join((ROOT / "docs" / page).read_text() for page in PAGES)
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 def run(arguments, folder):
@@ -32,7 +34,7 @@ def test_an_example_script_runs(script, tmp_path):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_the_python_of_the_training_page_runs(block, tmp_path):
+def test_the_python_of_a_page_runs(block, tmp_path):
     finished = run(["-c", block], tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "report.html" in finished.stdout

@@ -1,0 +1,1 @@
+"""Searches settings: spaces, trials, workers that share a study, and what came out."""

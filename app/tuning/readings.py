@@ -1,0 +1,78 @@
+"""Reads learning curves: whether more data, a larger model or more epochs would help."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Of epochs: what a loss must still fall, or have risen, to be worth a remark.
+_FALLING, _RISEN = 0.01, 0.05
+_LAST = 0.1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a curve says.
+
+    Attributes:
+        what: `more data`, `larger model`, `regularise`, `more epochs`, `fewer epochs` or `enough`.
+        text: the sentence, with its numbers.
+    """
+
+    what: str
+    text: str
+
+
+def read_sizes(sizes: Sequence[dict[str, float]], score: str, validated: int) -> Reading:
+    """Return what score against training-set size says.
+
+    The gap between training and validation at the full size tells variance, what the last step
+    up in size gained tells whether data still close it. Both are held against the standard error
+    of a share measured on the validation samples.
+
+    Args:
+        sizes: rows of `samples`, `train` and `validation`, by rising `samples`.
+        score: its name.
+        validated: samples of the validation split.
+    """
+    last, before = sizes[-1], sizes[-2]
+    gap, gain = last["train"] - last["validation"], last["validation"] - before["validation"]
+    # Laplace's share: that all of a few were right must not look certain.
+    share = (min(max(last["validation"], 0.0), 1.0) * validated + 1) / (validated + 2)
+    noise = math.sqrt(share * (1 - share) / validated)
+    seen = (
+        f"{score} {last['train']:.4f} in training and {last['validation']:.4f} in validation; "
+        f"from {before['samples']:,.0f} to {last['samples']:,.0f} samples validation gained "
+        f"{gain:+.4f} (standard error {noise:.4f})"
+    )
+    if gain > noise:
+        return Reading("more data", f"More data would help: {seen}.")
+    if gap <= 2 * noise:
+        return Reading("larger model", f"A larger model may help, more data would not: {seen}.")
+    return Reading(
+        "regularise",
+        f"The model learns its samples by heart, and more data of the kind add little: {seen}. "
+        "Augment, regularise, or take a smaller model.",
+    )
+
+
+def read_epochs(losses: Sequence[float]) -> Reading:
+    """Return what the validation loss by epoch says.
+
+    Args:
+        losses: of validation, an epoch each.
+    """
+    count = len(losses)
+    lowest = min(range(count), key=losses.__getitem__)
+    recent = losses[max(0, count - 1 - max(1, round(_LAST * count)))]
+    fall, rise = 1 - losses[-1] / recent, losses[-1] / max(losses[lowest], 1e-12) - 1
+    seen = f"validation loss was lowest in epoch {lowest + 1} of {count}"
+    if rise > _RISEN:
+        return Reading(
+            "fewer epochs",
+            f"Fewer epochs: {seen}, and rose from {losses[lowest]:.4f} to {losses[-1]:.4f}.",
+        )
+    if fall > _FALLING:
+        return Reading(
+            "more epochs", f"More epochs: {seen}, and fell by {fall:.1%} in the last of them."
+        )
+    return Reading("enough", f"Epochs enough: {seen}, and no longer falls.")

@@ -1,0 +1,106 @@
+"""Writes what a search found: the table, the pictures, and one page that opens from disk."""
+
+import csv
+import json
+from pathlib import Path
+
+import optuna
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from app.data.sources import bare_source
+from app.evaluation import SCORES
+from app.reporting import data_uri
+from app.runs import Run
+
+from .definition import Definition
+from .pictures import draw_search
+from .readings import Reading, read_epochs, read_sizes
+from .results import Found, shown, sorted_rows, write_table
+from .spaces import dimensions
+from .trials import LOSSES
+
+REPORT, TABLE, FIGURES = "report.html", "trials.csv", "figures"
+_CAPTIONS = {
+    "history": "Validation loss of each trial that finished, and the best up to it.",
+    "importance": "How much of the variance of the validation loss each field explains (fANOVA). "
+    "Fields near 0 may stay as they are.",
+    "parallel_coordinates": "A line for each trial that finished, through its value of each field; "
+    "the darker, the lower its loss. Where dark lines meet, the value matters.",
+    "trial_curves": "Validation loss by epoch of every trial; grey ones were ended early.",
+    "learning_curves": "The refit: loss and score by epoch.",
+    "training_sizes": "The refit: score against the number of training samples.",
+}
+
+
+def write_results(
+    folder: Path, study: optuna.Study, definition: Definition, found: Found, refit: Run
+) -> tuple[str, ...]:
+    """Write `trials.csv`, `figures/` and last `report.html`.
+
+    Args:
+        folder: of the search.
+        study: what Optuna knows.
+        definition: of the study.
+        found: its trials and the best.
+        refit: the run of the best settings.
+
+    Returns:
+        What the learning curves say, a sentence each.
+    """
+    kind = refit.data["targets"]
+    loss, score = LOSSES[kind], SCORES[kind]
+    write_table(found.rows, loss, score, folder / TABLE)
+    drawn = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
+    draw_search(found, drawn, dimensions(definition.space), loss, folder / FIGURES)
+    readings = read_curves(refit)
+    _write_page(folder, definition, found, refit, (loss, score), readings)
+    return tuple(reading.text for reading in readings)
+
+
+def read_curves(refit: Run) -> tuple[Reading, ...]:
+    """Return what the curves of the refit say: by training-set size, and by epoch."""
+    sizes = json.loads((refit.folder / "training_sizes.json").read_text("utf-8"))
+    with (refit.folder / "history.csv").open(newline="") as file:
+        losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
+    validated = len(refit.splits.validation)
+    return read_sizes(sizes["sizes"], sizes["score"], validated), read_epochs(losses)
+
+
+def _write_page(
+    folder: Path,
+    definition: Definition,
+    found: Found,
+    refit: Run,
+    names: tuple[str, str],
+    readings: tuple[Reading, ...],
+) -> None:
+    templates = Environment(
+        loader=PackageLoader("app"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    page = templates.get_template("tune.html.j2").render(
+        folder=folder,
+        family=definition.base.family,
+        source=bare_source(definition.base.data),
+        definition=definition,
+        found=found,
+        rows=sorted_rows(found.rows),
+        refit=refit,
+        loss=names[0],
+        score=names[1],
+        shown=shown,
+        readings=readings,
+        pictures=_pictures([folder / FIGURES, refit.folder / FIGURES]),
+    )
+    beside = folder / "report.new"
+    beside.write_text(page, "utf-8")
+    beside.replace(folder / REPORT)
+
+
+def _pictures(folders: list[Path]) -> list[dict[str, str]]:
+    """Return title, caption and address of each picture that there is."""
+    there = {path.stem: path for folder in folders for path in folder.glob("*.png")}
+    return [
+        {"title": stem.replace("_", " "), "caption": caption, "address": data_uri(there[stem])}
+        for stem, caption in _CAPTIONS.items()
+        if stem in there
+    ]

@@ -1,0 +1,84 @@
+"""From the name of a method to Optuna's sampler, and the points of a grid."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+
+from app.errors import TuningError
+
+from .definition import TRIALS, Definition
+from .gaussian import GaussianProcessSampler
+from .spaces import dimensions
+
+# A generation must pass several times within the usual budget.
+_POPULATION = 10
+
+
+def make_sampler(definition: Definition, seed: int) -> BaseSampler:
+    """Return what proposes the next trial.
+
+    Args:
+        definition: of the study.
+        seed: of this worker, for two that share one would propose the same.
+
+    Raises:
+        TuningError: the method cannot search such a space.
+    """
+    method = definition.budget.method
+    if method == "tpe":
+        # Trials that run count as poor, so that workers keep out of each other's way.
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    if method == "gp":
+        return GaussianProcessSampler(dimensions(definition.space), seed)
+    if method == "cmaes":
+        return _cmaes(definition, seed)
+    if method == "genetic":
+        return optuna.samplers.NSGAIISampler(population_size=_POPULATION, seed=seed)
+    return optuna.samplers.RandomSampler(seed)  # of a grid: once it is through
+
+
+def grid(definition: Definition) -> list[dict[str, Any]]:
+    """Return the points of the grid in a random order, as many as the budget has trials.
+
+    Ranges get as many points as fit into the budget, two at the least.
+    """
+    space = dimensions(definition.space)
+    limit = definition.budget.trials or TRIALS
+    count = 2
+    while _size(space, count + 1) <= limit and _size(space, count) < _size(space, count + 1):
+        count += 1
+    names = list(space)
+    points = list(itertools.product(*(_points(each, count) for each in space.values())))
+    order = np.random.default_rng(definition.base.seed).permutation(len(points))[:limit]
+    return [dict(zip(names, points[index], strict=True)) for index in order]
+
+
+def _cmaes(definition: Definition, seed: int) -> BaseSampler:
+    searched = dimensions(definition.space)
+    choices = [key for key, d in searched.items() if isinstance(d, CategoricalDistribution)]
+    if choices or len(searched) < 2:
+        received = f"the choice {choices[0]}" if choices else f"{next(iter(searched))} alone"
+        raise TuningError(
+            f"cmaes needs two ranges or more, and no choice. Received: {received}. "
+            "Use --method genetic."
+        )
+    return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+
+
+def _size(space: Mapping[str, BaseDistribution], count: int) -> int:
+    return math.prod(len(_points(each, count)) for each in space.values())
+
+
+def _points(each: Any, count: int) -> list[Any]:
+    if isinstance(each, CategoricalDistribution):
+        return list(each.choices)
+    spaced = np.geomspace if each.log else np.linspace
+    points = spaced(each.low, each.high, count).clip(each.low, each.high).tolist()
+    is_whole = isinstance(each, IntDistribution)
+    return list(dict.fromkeys(round(point) for point in points)) if is_whole else points

@@ -1,0 +1,159 @@
+"""Where a study lies: Optuna's journal file, or a database by its address. Asked patiently."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from app.errors import TuningError
+
+JOURNAL = "journal.log"
+# Seconds between attempts: long enough for a database that restarts.
+WAITS_S = (1.0, 3.0, 10.0)
+_PASSING = (SQLAlchemyError, StorageInternalError, OSError)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study is found.
+
+    Attributes:
+        address: of a database, such as `postgresql://host/name`, or the path of a journal file.
+        name: of the study.
+    """
+
+    address: str
+    name: str
+
+    @property
+    def is_database(self) -> bool:
+        """Whether it is more than a file of ours."""
+        return "://" in self.address
+
+    @property
+    def shown(self) -> str:
+        """The address without a password."""
+        if not self.is_database:
+            return self.address
+        try:
+            return make_url(self.address).render_as_string(hide_password=True)
+        except ArgumentError:
+            return self.address.partition("://")[0] + "://…"
+
+    def __str__(self) -> str:
+        """Return what `--join` takes."""
+        return f"{self.address}#{self.name}" if self.is_database else self.address
+
+
+def open_storage(place: Place, waits_s: Sequence[float] = WAITS_S) -> BaseStorage:
+    """Return the storage, whose every answer is waited for.
+
+    Args:
+        place: where it is.
+        waits_s: seconds between attempts.
+
+    Raises:
+        TuningError: the address is none, its driver is missing, or it does not answer.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return _patient(_retrying(lambda: _open(place), place, waits_s)(), place, waits_s)
+
+
+def _open(place: Place) -> BaseStorage:
+    if not place.is_database:
+        return JournalStorage(JournalFileBackend(place.address))
+    try:
+        return RDBStorage(place.address)
+    except (ArgumentError, ImportError, ModuleNotFoundError, ValueError) as error:
+        raise TuningError(
+            "A storage must be the address of a database whose driver is installed, such as "
+            f"sqlite:///study.db. Received: {place.shown}: {_one_line(error)}."
+        ) from None
+
+
+def _patient(storage: BaseStorage, place: Place, waits_s: Sequence[float]) -> BaseStorage:
+    """Let every question that Optuna asks a storage be asked again."""
+    for name in vars(BaseStorage):
+        if not name.startswith("_") and callable(getattr(storage, name)):
+            setattr(storage, name, _retrying(getattr(storage, name), place, waits_s))
+    return storage
+
+
+def _retrying(
+    ask: Callable[..., Any], place: Place, waits_s: Sequence[float]
+) -> Callable[..., Any]:
+    @wraps(ask)
+    def asked(*arguments: Any, **named: Any) -> Any:
+        for wait_s in waits_s:
+            try:
+                return ask(*arguments, **named)
+            except _PASSING:
+                time.sleep(wait_s)
+        try:
+            return ask(*arguments, **named)
+        except _PASSING as error:
+            raise TuningError(
+                f"The storage of a study must answer. Received: {place.shown}: "
+                f"{_one_line(error)}, in {len(waits_s) + 1} attempts. What was finished is kept: "
+                "go on with hornbill tune --join."
+            ) from None
+
+    return asked
+
+
+def create_study(
+    place: Place, notes: dict[str, Any], waits_s: Sequence[float] = WAITS_S
+) -> optuna.Study:
+    """Make a study with notes about itself.
+
+    Raises:
+        TuningError: the storage does not answer, or has a study of that name.
+    """
+    storage = open_storage(place, waits_s)
+    try:
+        study = optuna.create_study(storage=storage, study_name=place.name, direction="minimize")
+    except optuna.exceptions.DuplicatedStudyError:
+        raise TuningError(
+            f"A study's name must be free. Received: {place.name} in {place.shown}. "
+            "Join it with hornbill tune --join."
+        ) from None
+    for key, value in notes.items():
+        study.set_user_attr(key, value)
+    return study
+
+
+def load_study(
+    place: Place,
+    sampler: optuna.samplers.BaseSampler | None = None,
+    waits_s: Sequence[float] = WAITS_S,
+) -> optuna.Study:
+    """Return a study that is there.
+
+    Raises:
+        TuningError: it is not there, or its storage does not answer.
+    """
+    if not place.is_database and not Path(place.address).is_file():
+        raise TuningError(f"A study must have a journal. Received: {place.address}, not there.")
+    storage = open_storage(place, waits_s)
+    try:
+        return optuna.load_study(study_name=place.name, storage=storage, sampler=sampler)
+    except (KeyError, ValueError):
+        there = ", ".join(optuna.get_all_study_names(storage)) or "none"
+        raise TuningError(
+            f"A study must be in its storage. Received: {place.name!r}; {place.shown} has {there}."
+        ) from None
+
+
+def _one_line(error: Exception) -> str:
+    cause = error.__cause__ or error.__context__ or error
+    reason = getattr(cause, "orig", None) or cause
+    return " ".join(str(reason).split())[:200].rstrip(".") or type(reason).__name__
