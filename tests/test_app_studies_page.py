@@ -19,7 +19,7 @@ def studies(tmp_path_factory):
     """The folder of all studies, run quickly by the command. Not to be changed."""
     folder = tmp_path_factory.mktemp("studies")
     with pytest.raises(SystemExit) as ended:
-        main(["study", "run", "--all", "--quick", "--quiet", "--output", str(folder)])
+        main(["study", "run", "--all", "--quick", "--seeds", "2", "--quiet", "-o", str(folder)])
     assert not ended.value.code
     return folder
 
