@@ -6,8 +6,8 @@ A million images of 28x28, in 16 .npy files, are predicted three ways in turn: b
 Predictor.predict on one thread, which writes nothing; by the job on Ray Data with one actor; and
 with two. What a job of a single image takes, which is Ray's start, is measured apart and
 subtracted; of two actors that is the start of the first alone, so their rate is too low by what the
-second takes to start. The nets are untrained, since weights cost no time. The bars: one actor within 15 % of
-the loop, two actors at least 1.6 times one.
+second takes to start. The nets are untrained, since weights cost no time. The bars: one actor
+within 15 % of the loop, two actors at least 1.6 times one.
 """
 
 import shutil
