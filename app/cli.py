@@ -317,16 +317,50 @@ def verify(
         "hornbill predict dist/digits three.png seven.jpg",
         "hornbill predict dist/digits scans/*.png --json",
         "hornbill predict dist/softmax flowers.csv",
+        "hornbill predict dist/digits --input 'scans/**/*.png' --output answers",
+        "hornbill predict dist/softmax --input 'rows/*.parquet' --key id --output answers",
+        "hornbill predict dist/digits --input '/shared/*.npy' --output /shared/answers "
+        "--ray-address 10.0.0.1:6379",
     )
 )
 def predict(
     bundle: Bundle,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="Images; CSV for a model of rows.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE…", help="Images; CSV for a model of rows.", show_default=False
+        ),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--input", metavar="GLOB", help="A batch job: .parquet, .npy or images, in quotes."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of a batch job's answers; it goes on there."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of parquet files, to name rows by.")
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster; this machine unless given."),
+    ] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Predict files with a bundle: a table, or with --json one object a line."""
+    """Predict files with a bundle: a table, or with --json one object a line; or a batch job."""
+    if pattern is not None and output is not None and not files:
+        from .batch_commands import predict_batch
+
+        predict_batch(bundle, pattern, output, key, ray_address, as_json, quiet)
+        return
+    if not files or (pattern, output, key, ray_address) != (None, None, None, None):
+        raise typer.BadParameter(
+            "Missing argument 'FILE…', or --input and --output for a batch job: one of the two."
+        )
     from serving.inputs import read_inputs
     from serving.predictor import Predictor
 
@@ -486,6 +520,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _extra_of(package: str) -> str:
     extras = {
+        "ray": ("pyarrow", "ray"),
         "serve": ("granian", "msgspec", "prometheus_client"),
         "tune": ("cmaes", "optuna", "sqlalchemy"),
     }

@@ -1,6 +1,7 @@
 """The errors of `app`, each one line: the rule, the value received, the mend.
 
 AppError (also a ValueError)
+├── BatchError     a batch job cannot start or go on
 ├── ConfigError    a setting is unknown or out of range
 ├── DataError      a data source cannot be used
 ├── RunError       a run's folder is missing, unfinished or changed
@@ -11,6 +12,10 @@ AppError (also a ValueError)
 
 class AppError(ValueError):
     """Anything that this package reports. What was on disk before is untouched."""
+
+
+class BatchError(AppError):
+    """A batch job cannot start or go on. Parts that were finished are kept."""
 
 
 class ConfigError(AppError):

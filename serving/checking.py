@@ -56,10 +56,7 @@ def check_finite(name: str, array: np.ndarray, gaps: Sequence[int], start: int =
     Raises:
         InputError: an element is not; it says which.
     """
-    is_wrong = ~np.isfinite(array)
-    if len(gaps):
-        is_wrong[:, gaps] &= ~np.isnan(array[:, gaps])
-    wrong = np.argwhere(is_wrong)
+    wrong = np.argwhere(is_not_finite(array, gaps))
     if len(wrong):
         first, *others = wrong[0].tolist()
         raise InputError(
@@ -67,6 +64,14 @@ def check_finite(name: str, array: np.ndarray, gaps: Sequence[int], start: int =
             f"{(start + first, *others)}, and "
             f"{len(wrong) - 1} more."
         )
+
+
+def is_not_finite(array: np.ndarray, gaps: Sequence[int]) -> np.ndarray:
+    """Return which numbers are not finite, bool of the same shape; NaN is let pass in `gaps`."""
+    is_wrong: np.ndarray = ~np.isfinite(array)
+    if len(gaps):
+        is_wrong[:, gaps] &= ~np.isnan(array[:, gaps])
+    return is_wrong
 
 
 def _check_dtype(array: Any, spec: TensorSpec) -> None:

@@ -1,0 +1,60 @@
+"""Reads .npy files and image files as rows."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from serving.checking import check_inputs
+from serving.errors import InputError
+from serving.inputs import read_model_image
+from serving.manifest import Manifest
+
+from .rows import Rows, find_not_finite, row_ids, rows_at_once, set_aside
+
+
+def read_array(path: str, manifest: Manifest) -> Iterator[Rows]:
+    """Yield the rows of a .npy file, whose first axis is `batch`; it is not read as a whole.
+
+    Raises:
+        InputError: it is none, is cut off, or is not of the model's type and shape.
+    """
+    array = _open_array(path)
+    (spec,) = manifest.inputs
+    if array.size or array.ndim == 0:  # of no rows there is nothing to check
+        check_inputs({spec.name: array}, manifest.inputs)
+    step = rows_at_once(manifest)
+    for start in range(0, len(array), step):
+        inputs = {spec.name: np.array(array[start : start + step])}
+        ids = row_ids(path, range(start, min(start + step, len(array))))
+        yield set_aside(Rows(ids, inputs), find_not_finite(inputs, manifest, start))
+
+
+def read_images(paths: Sequence[str], manifest: Manifest) -> Iterator[Rows]:
+    """Yield images, each a row of a file of its own."""
+    step = rows_at_once(manifest)
+    for start in range(0, len(paths), step):
+        yield _read_together(paths[start : start + step], manifest)
+
+
+def _open_array(path: str) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(
+            f"An array must be a readable .npy file. Received: {path}: {reason:.200}."
+        ) from None
+    return array
+
+
+def _read_together(paths: Sequence[str], manifest: Manifest) -> Rows:
+    ids, images, bad = [], [], []
+    for path in paths:
+        (row_id,) = row_ids(path, [0])
+        try:
+            images.append(read_model_image(path, manifest))
+            ids.append(row_id)
+        except InputError as error:
+            bad.append((row_id, str(error)))
+    inputs = {manifest.inputs[0].name: np.stack(images)} if images else {}
+    return Rows(ids, inputs, bad)

@@ -1,0 +1,70 @@
+"""Which files a job reads: those that its pattern matches, of the kinds that its model takes."""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.errors import BatchError
+from serving.inputs import image_size
+from serving.manifest import Manifest, describe_spec
+
+ARRAY, TABLE = ".npy", ".parquet"
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+def find_files(pattern: str) -> list[str]:
+    """Return the files that a pattern matches, sorted; `**` stands for folders of any depth.
+
+    Raises:
+        BatchError: it matches none.
+    """
+    files = sorted(name for name in glob.iglob(pattern, recursive=True) if Path(name).is_file())
+    if not files:
+        raise BatchError(
+            f"--input must match at least one file. Received: {pattern!r}, which matches none."
+        )
+    return files
+
+
+def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> None:
+    """Require files that the model can be given.
+
+    Raises:
+        BatchError: one is of another kind, or has no columns for `key`; or nothing is known of
+            the model's answers.
+        InputError: they are images, which the model does not take.
+    """
+    if manifest.answer is None:
+        raise BatchError(
+            "A batch job needs a model whose answers have names. "
+            f"Received: {manifest.name}, of which nothing is known. Export it with --labels."
+        )
+    taken = _kinds_taken(manifest)
+    wrong = [name for name in files if kind_of(name) not in taken]
+    if wrong:
+        raise BatchError(
+            f"Files for {manifest.name} must end in {', '.join(taken)}. Received: {wrong[0]}."
+        )
+    if any(kind_of(name) in IMAGES for name in files):
+        image_size(manifest)
+    without = [name for name in files if kind_of(name) != TABLE]
+    if key is not None and without:
+        raise BatchError(f"--key is for files of columns, {TABLE}. Received: {without[0]}.")
+
+
+def kind_of(name: str) -> str:
+    """Return the ending of a file's name in lower case, such as `.png`."""
+    return Path(name).suffix.lower()
+
+
+def _kinds_taken(manifest: Manifest) -> tuple[str, ...]:
+    has_one_array = len(manifest.inputs) == 1 and manifest.inputs[0].dtype != "string"
+    arrays = (ARRAY,) if has_one_array else ()
+    if manifest.columns or manifest.text_columns:
+        return (TABLE, *arrays)
+    if not arrays:
+        raise BatchError(
+            "A batch job needs a model of columns, or of one array. Received: "
+            f"{manifest.name}, which takes {', '.join(map(describe_spec, manifest.inputs))}."
+        )
+    return (*IMAGES, *arrays)

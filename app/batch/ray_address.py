@@ -1,0 +1,60 @@
+"""Whether a Ray cluster answers at an address."""
+
+import socket
+import subprocess
+import sys
+
+from app.errors import BatchError
+
+_CONNECT_S, _JOIN_S = 5, 30
+# In a process of its own: left alone, ray.init tries for minutes, and cannot be interrupted.
+_JOIN = """
+import sys, ray
+try:
+    ray.init(sys.argv[1], log_to_driver=False, logging_level="error")
+except Exception as error:
+    lines = str(error).strip().splitlines()
+    sys.exit(f"{type(error).__name__}: {lines[0] if lines else ''}")
+"""
+
+
+def check_address(address: str) -> None:
+    """Require a cluster that can be joined.
+
+    Args:
+        address: `HOST:PORT` of the head of a cluster that this machine is part of. `ray://` is
+            refused, since Ray Data does not run over Ray's client (2.60).
+
+    Raises:
+        BatchError: the address is none, nothing listens there, or it is no Ray of this version.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise BatchError(
+            "--ray-address must be HOST:PORT of a cluster that this machine is part of. "
+            f"Received: {address!r}."
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise _unreachable(address, error.strerror or str(error)) from None
+    _join(address)
+
+
+def _join(address: str) -> None:
+    command = [sys.executable, "-c", _JOIN, address]
+    try:
+        finished = subprocess.run(
+            command, capture_output=True, text=True, timeout=_JOIN_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise _unreachable(address, f"no answer of Ray in {_JOIN_S} s") from None
+    if finished.returncode:
+        lines = finished.stderr.strip().splitlines() or [f"exit status {finished.returncode}"]
+        raise _unreachable(address, f"{lines[-1]:.200}")
+
+
+def _unreachable(address: str, reason: str) -> BatchError:
+    return BatchError(
+        f"--ray-address must be of a Ray cluster that answers. Received: {address}: {reason}."
+    )

@@ -1,0 +1,119 @@
+"""Predicts parts with Ray Data, in a pool of actors that each hold a Predictor. It needs Ray."""
+
+import json
+import logging
+import os
+from collections.abc import Generator, Sequence
+from dataclasses import asdict
+
+from serving.cores import available_cores
+
+# Read when Ray is imported. Nobody asked the user whether to report what they run; and of Ray's
+# own lines those worth reading reach the user as errors.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from app.errors import BatchError
+from app.silence import standard_error_dropped
+
+from .parts import Finished, Part
+from .predicting import PartPredictor, Work
+from .ray_address import check_address
+
+# What passes between processes are names and counts: Ray's least will do.
+_OBJECT_STORE_BYTES = 100_000_000
+# More blocks cost the scheduler more than they spread the work.
+_MOST_BLOCKS = 4096
+
+
+class RayPool:
+    """A pool of one actor a processor, of this machine or of a cluster."""
+
+    def __init__(self, address: str | None = None, actors: int | None = None) -> None:
+        """Start Ray here, or join a cluster.
+
+        Args:
+            address: of a cluster; None starts Ray for this job alone.
+            actors: how many; None takes one for each processor.
+
+        Raises:
+            BatchError: no cluster answers at the address.
+        """
+        if address is not None:
+            check_address(address)
+        self._address = address
+        self._actors = actors
+
+    def __call__(self, work: Work, parts: Sequence[Part]) -> Generator[Finished]:
+        """Yield parts as actors finish them.
+
+        Raises:
+            BatchError: Ray gives up, such as after an actor has died several times.
+            OSError: an actor cannot write.
+        """
+        try:
+            self._connect()
+            actors = self._actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
+            yield from _predict(work, parts, min(actors, len(parts)))
+        except ray.exceptions.RayError as error:
+            raise _reason(error) from None
+        finally:
+            ray.shutdown()
+
+    def _connect(self) -> None:
+        common = {"log_to_driver": False, "logging_level": "error"}
+        with standard_error_dropped():
+            if self._address is not None:
+                ray.init(self._address, **common)
+                return
+            ray.init(
+                "local",
+                num_cpus=max(available_cores(), self._actors or 1),
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                **common,
+            )
+
+
+class _Actor:
+    """A PartPredictor as Ray Data calls it: a row in, a row out, both JSON."""
+
+    def __init__(self, work: Work) -> None:
+        self._predict = PartPredictor(work, threads=1)
+
+    def __call__(self, row: dict[str, str]) -> dict[str, str]:
+        finished = self._predict(Part(tuple(json.loads(row["files"]))))
+        return {"finished": json.dumps(asdict(finished))}
+
+
+def _predict(work: Work, parts: Sequence[Part], actors: int) -> Generator[Finished]:
+    DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    rows = [{"files": json.dumps(part.files)} for part in parts]
+    data = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
+    answers = data.map(
+        _Actor,
+        fn_constructor_args=(work,),
+        num_cpus=1,
+        compute=ActorPoolStrategy(size=actors),
+    )
+    for row in answers.iter_rows():
+        value = json.loads(row["finished"])
+        yield Finished(**{**value, "files": tuple(value["files"])})
+
+
+def _reason(error: BaseException) -> Exception:
+    """Return what an actor met, or else what Ray says of it in a line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return OSError(cause.errno, cause.strerror)
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return BatchError(
+        f"Ray must run the job to its end. Received: {type(error).__name__}: {lines[-1]:.200}. "
+        "What is finished is kept; go on with the same command."
+    )

@@ -1,0 +1,90 @@
+"""Rows as they were read: those that can be predicted, and those that cannot, with the reason."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.checking import check_finite, is_not_finite
+from serving.errors import InputError
+from serving.manifest import Manifest
+
+# Of the input that is in memory at a time.
+_MOST_BYTES, _MOST_ROWS = 16_000_000, 4096
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of the input, read together.
+
+    Attributes:
+        ids: who each row is, members of a JSON object: `"file": "a.npy", "row": 7`.
+        inputs: of the model by name, each with a row for each of `ids`.
+        bad: id and reason of rows, or of a file, that cannot be predicted.
+    """
+
+    ids: Sequence[str]
+    inputs: dict[str, np.ndarray]
+    bad: Sequence[tuple[str, str]] = ()
+
+
+def file_id(path: str) -> str:
+    """Return the members that name a file."""
+    return f'"file": {json.dumps(path)}'
+
+
+def row_ids(path: str, numbers: Iterable[int]) -> list[str]:
+    """Return the members that name rows of a file, counted from 0."""
+    start = f'{file_id(path)}, "row": '
+    return [f"{start}{number}" for number in numbers]
+
+
+def rows_at_once(manifest: Manifest) -> int:
+    """Return how many rows of a model's input are read together."""
+    sizes = [
+        int(np.prod([size for size in spec.shape[1:] if isinstance(size, int)])) * 8
+        for spec in manifest.inputs
+    ]
+    return max(1, min(_MOST_ROWS, _MOST_BYTES // max(1, sum(sizes))))
+
+
+def find_not_finite(
+    inputs: dict[str, np.ndarray], manifest: Manifest, start: int
+) -> dict[int, str]:
+    """Return the reason of each row that has infinity, or NaN where the model takes none.
+
+    Args:
+        inputs: of the model by name, the rows of a file from `start` on.
+        manifest: of the model.
+        start: number of the first row, for the reasons.
+    """
+    gaps = [manifest.columns.index(name) for name in manifest.gaps]
+    reasons: dict[int, str] = {}
+    for name, array in inputs.items():
+        if array.dtype.kind == "f":
+            is_wrong = is_not_finite(array, gaps).reshape(len(array), -1).any(axis=1)
+            for index in np.flatnonzero(is_wrong).tolist():
+                row = array[index : index + 1]
+                reasons.setdefault(index, _why_not_finite(name, row, gaps, start + index))
+    return reasons
+
+
+def set_aside(rows: Rows, reasons: dict[int, str]) -> Rows:
+    """Move rows to the bad ones, by their place among `rows` and the reason."""
+    if not reasons:
+        return rows
+    kept = [index for index in range(len(rows.ids)) if index not in reasons]
+    return Rows(
+        [rows.ids[index] for index in kept],
+        {name: array[kept] for name, array in rows.inputs.items()},
+        [*rows.bad, *((rows.ids[index], reason) for index, reason in sorted(reasons.items()))],
+    )
+
+
+def _why_not_finite(name: str, row: np.ndarray, gaps: Sequence[int], number: int) -> str:
+    try:
+        check_finite(name, row, gaps, number)
+    except InputError as error:
+        return str(error)
+    return ""

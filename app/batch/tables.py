@@ -1,0 +1,126 @@
+"""Reads parquet files as rows. It alone needs pyarrow."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from serving.checking import dtype_of
+from serving.csv_lines import MISSING
+from serving.errors import InputError
+from serving.manifest import Manifest
+
+from .rows import Rows, find_not_finite, row_ids, rows_at_once, set_aside
+
+
+def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]:
+    """Yield the rows of a parquet file, the model's columns by name, in any order and among others.
+
+    Args:
+        path: of the file; a row group is in memory at a time.
+        manifest: of the model.
+        key: a column of whole numbers or texts that names each row besides.
+
+    Raises:
+        InputError: it is no parquet file, is broken from some row on, or lacks or mistypes a
+            column.
+    """
+    start = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_schema(path, file.schema_arrow, manifest, key)
+            names = list(dict.fromkeys((*_columns(manifest), *([key] if key else []))))
+            for batch in file.iter_batches(rows_at_once(manifest), columns=names):
+                yield _to_rows(path, start, batch, manifest, key)
+                start += len(batch)
+    except (pa.ArrowException, OSError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(
+            "A table must be a readable parquet file. "
+            f"Received: {path}, from row {start} on: {reason:.200}."
+        ) from None
+
+
+def _columns(manifest: Manifest) -> tuple[str, ...]:
+    return (*manifest.columns, *manifest.text_columns)
+
+
+def _check_schema(path: str, schema: pa.Schema, manifest: Manifest, key: str | None) -> None:
+    for name in _columns(manifest):
+        is_text = name in manifest.text_columns
+        _check_column(path, schema, name, "texts" if is_text else "numbers")
+    if key is not None:
+        _check_column(path, schema, key, "whole numbers or texts")
+
+
+def _check_column(path: str, schema: pa.Schema, name: str, wanted: str) -> None:
+    if schema.names.count(name) != 1:
+        received = "no such column" if name not in schema.names else "several"
+        raise InputError(f"{path} must have one column {name!r}. Received: {received}.")
+    found = schema.field(name).type
+    if not _HOLDS[wanted](found):
+        raise InputError(f"Column {name!r} of {path} must hold {wanted}. Received: {found}.")
+
+
+def _holds_numbers(found: pa.DataType) -> bool:
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return pa.types.is_null(found) or any(is_kind(found) for is_kind in kinds)
+
+
+def _holds_texts(found: pa.DataType) -> bool:
+    if pa.types.is_dictionary(found):
+        return _holds_texts(found.value_type)
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return pa.types.is_null(found) or any(is_kind(found) for is_kind in kinds)
+
+
+def _holds_keys(found: pa.DataType) -> bool:
+    return pa.types.is_integer(found) or _holds_texts(found)
+
+
+_HOLDS: dict[str, Callable[[pa.DataType], bool]] = {
+    "numbers": _holds_numbers,
+    "texts": _holds_texts,
+    "whole numbers or texts": _holds_keys,
+}
+
+
+def _to_rows(
+    path: str, start: int, batch: pa.RecordBatch, manifest: Manifest, key: str | None
+) -> Rows:
+    ids = row_ids(path, range(start, start + len(batch)))
+    arrays = {
+        "inputs": _numbers(batch, manifest),
+        "texts": _texts(batch, manifest),
+    }
+    inputs = {
+        spec.name: arrays[spec.name].astype(dtype_of(spec), copy=False) for spec in manifest.inputs
+    }
+    reasons = find_not_finite(inputs, manifest, start)
+    if key is not None:
+        keys = batch.column(key).to_pylist()
+        ids = [f'{one}, "key": {json.dumps(name)}' for one, name in zip(ids, keys, strict=True)]
+        missing = f"A key must not be missing. Received: null in column {key!r}."
+        reasons |= {index: missing for index, name in enumerate(keys) if name is None}
+    return set_aside(Rows(ids, inputs), reasons)
+
+
+def _numbers(batch: pa.RecordBatch, manifest: Manifest) -> np.ndarray:
+    """Return float32 `(rows, columns)`, NaN for what is missing, infinity for what is too large."""
+    columns = [
+        batch.column(name).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        for name in manifest.columns
+    ]
+    with np.errstate(over="ignore"):
+        return np.array(columns, np.float64).T.astype(np.float32)
+
+
+def _texts(batch: pa.RecordBatch, manifest: Manifest) -> np.ndarray:
+    """Return object `(rows, columns)` of strings, the empty one for what is missing."""
+    texts = [
+        ["" if text is None or text.strip().lower() in MISSING else text.strip() for text in column]
+        for column in (batch.column(name).to_pylist() for name in manifest.text_columns)
+    ]
+    return np.array(texts, object).T

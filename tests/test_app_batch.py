@@ -1,0 +1,409 @@
+"""Batch jobs: each row once, bad rows aside with their reason, and a killed job goes on."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from app.batch import Job, Summary, run_job
+from app.batch.ledger import open_ledger
+from app.batch.parts import Part, plan_parts
+from app.batch.pools import predict_here
+from app.batch.ray_address import check_address
+from app.cli import main
+from app.errors import BatchError
+from serving import Predictor
+
+ROOT = Path(__file__).parent.parent
+WITHOUT_RAY = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Missing())
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name in {blocked!r} else find(name, *a)
+from app.cli import main
+main(sys.argv[1:])
+"""
+
+
+def start(*arguments, blocked=("ray", "pyarrow", "tensorflow", "keras")):
+    code = WITHOUT_RAY.format(blocked=blocked)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def finish(process):
+    output, error = process.communicate(timeout=120)
+    return process.returncode, output, error
+
+
+def predict(bundle, pattern, output, key=None, pool=predict_here):
+    return run_job(Job(bundle, str(pattern), output, key), pool, lambda _, __: None)
+
+
+def lines(output, kind="part"):
+    paths = sorted(output.glob(f"{kind}-*.jsonl"))
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+
+def ids(found):
+    return sorted((one["file"], one.get("row")) for one in found)
+
+
+@pytest.fixture
+def command(capfd):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        output, error = capfd.readouterr()
+        return caught.value.code or 0, output, error
+
+    return call
+
+
+@pytest.fixture
+def arrays(tmp_path, images):
+    """A folder of three files of images, 12 in each."""
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    for number in range(3):
+        np.save(folder / f"{number}.npy", np.roll(images, number, axis=0))
+    return folder
+
+
+def write_table(path, columns, **more):
+    pq.write_table(pa.table({**columns, **more}), path)
+
+
+def flowers(row_bundle, rows):
+    names = json.loads((row_bundle / "manifest.json").read_text())["columns"]
+    random = np.random.default_rng(0)
+    return {name: random.uniform(1, 5, rows) for name in names}
+
+
+def test_each_row_of_arrays_is_answered_once_as_the_predictor_does(
+    bundle, arrays, images, tmp_path
+):
+    summary = predict(bundle, arrays / "*.npy", tmp_path / "out")
+    assert summary == Summary(parts=3, rows=36, bad=0)
+    found = lines(tmp_path / "out")
+    assert ids(found) == [(str(arrays / f"{n}.npy"), row) for n in range(3) for row in range(12)]
+    first = [one for one in found if one["file"].endswith("/0.npy")]
+    expected = Predictor.load(bundle).predict(images)
+    assert [one["label"] for one in first] == expected.labels
+    received = [list(one["probabilities"].values()) for one in first]
+    np.testing.assert_allclose(received, expected.probabilities, atol=1e-6)
+    assert not list((tmp_path / "out").glob("errors-*"))
+
+
+def test_images_share_a_part_and_a_broken_one_costs_only_itself(bundle, images, tmp_path):
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number:02}.png")
+    (tmp_path / "07.png").write_bytes(b"no image")
+    summary = predict(bundle, tmp_path / "*.png", tmp_path / "out")
+    assert summary == Summary(parts=1, rows=11, bad=1)
+    (bad,) = lines(tmp_path / "out", "errors")
+    assert bad == {
+        "file": str(tmp_path / "07.png"),
+        "row": 0,
+        "reason": "An image must be a readable file such as PNG or JPEG. Received: "
+        f"{tmp_path / '07.png'}: it cannot be read as an image.",
+    }
+
+
+def test_rows_of_parquet_are_found_by_name_and_bear_their_key(row_bundle, tmp_path):
+    columns = flowers(row_bundle, 5)
+    name = next(iter(columns))
+    columns[name][2] = np.nan
+    shuffled = dict(reversed(columns.items()))
+    write_table(tmp_path / "a.parquet", shuffled, id=["a", "b", "c", "d", None], other=[0] * 5)
+    summary = predict(row_bundle, tmp_path / "*.parquet", tmp_path / "out", "id")
+    assert summary == Summary(parts=1, rows=3, bad=2)
+    assert [(one["row"], one["key"]) for one in lines(tmp_path / "out")] == [
+        (0, "a"), (1, "b"), (3, "d"),
+    ]  # fmt: skip
+    gap, keyless = lines(tmp_path / "out", "errors")
+    assert (gap["row"], gap["key"]) == (2, "c")
+    assert gap["reason"] == "inputs must be finite. Received: nan at (2, 0), and 0 more."
+    assert keyless["reason"] == "A key must not be missing. Received: null in column 'id'."
+
+
+def test_gaps_and_texts_of_parquet_are_those_of_a_csv(raw_bundle, tmp_path):
+    bundle, _ = raw_bundle
+    table = {"size": [0.5, None, 1], "colour": ["red", None, "?"], "weight": [1.0, 2.0, None]}
+    write_table(tmp_path / "a.parquet", table)
+    summary = predict(bundle, tmp_path / "a.parquet", tmp_path / "out")
+    assert summary.rows + summary.bad == 3
+    expected = Predictor.load(bundle).predict(
+        {
+            "inputs": np.array([[0.5, 1], [np.nan, 2]], np.float32),
+            "texts": np.array([["red"], [""]], object),
+        }
+    )
+    assert [one["label"] for one in lines(tmp_path / "out")][:2] == expected.labels
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.npy", b"", "An array must be a readable .npy file. Received: "),
+        ("a.npy", b"\x93NUMPY\x01\x00", "An array must be a readable .npy file. Received: "),
+        ("a.npy", np.zeros((3, 9, 9), np.uint8), "image must have shape (batch, 28, 28)."),
+        ("a.npy", np.zeros((3, 28, 28)), "image must be a numpy array of uint8. Received: float64"),
+        ("a.npy", np.zeros((28, 28), np.uint8), "Add the batch axis with array[np.newaxis]."),
+        ("a.npy", np.zeros((), np.uint8), "image must have shape (batch, 28, 28)."),
+        (
+            "a.npy",
+            np.array(["x", None], object),
+            "An array must be a readable .npy file. Received: ",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_and_the_job_goes_on(
+    name, content, reason, bundle, arrays, tmp_path
+):
+    if isinstance(content, bytes):
+        (arrays / name).write_bytes(content)
+    else:
+        np.save(arrays / name, content)
+    assert predict(bundle, arrays / "*.npy", tmp_path / "out") == Summary(4, 36, 1)
+    (bad,) = lines(tmp_path / "out", "errors")
+    assert bad["file"] == str(arrays / name)
+    assert reason in bad["reason"]
+
+
+def test_an_array_that_is_cut_off_is_a_bad_file_and_an_empty_one_has_no_rows(
+    bundle, arrays, tmp_path
+):
+    content = (arrays / "0.npy").read_bytes()
+    (arrays / "0.npy").write_bytes(content[:-100])
+    np.save(arrays / "1.npy", np.zeros((0, 28, 28), np.uint8))
+    assert predict(bundle, arrays / "*.npy", tmp_path / "out") == Summary(3, 12, 1)
+
+
+def test_tables_that_cannot_be_used_are_named(row_bundle, tmp_path):
+    columns = flowers(row_bundle, 4)
+    name = next(iter(columns))
+    write_table(tmp_path / "good.parquet", columns)
+    write_table(tmp_path / "less.parquet", {k: v for k, v in columns.items() if k != name})
+    write_table(tmp_path / "text.parquet", {**columns, name: ["1"] * 4})
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "good.parquet").read_bytes()[:-9])
+    assert predict(row_bundle, tmp_path / "*.parquet", tmp_path / "out") == Summary(4, 4, 3)
+    reasons = {Path(one["file"]).name: one["reason"] for one in lines(tmp_path / "out", "errors")}
+    less = f"must have one column {name!r}. Received: no such column."
+    assert less in reasons["less.parquet"]
+    assert "must hold numbers. Received: string." in reasons["text.parquet"]
+    assert "A table must be a readable parquet file." in reasons["cut.parquet"]
+    assert "from row 0 on" in reasons["cut.parquet"]
+
+
+@given(st.lists(st.lists(st.floats(width=32), min_size=4, max_size=4), min_size=1, max_size=20))
+def test_whatever_the_numbers_each_row_is_answered_or_named(row_bundle, tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("wild")
+    array = np.array(rows, np.float32)
+    np.save(folder / "a.npy", array)
+    predict(row_bundle, folder / "a.npy", folder / "out")
+    good, bad = lines(folder / "out"), lines(folder / "out", "errors")
+    assert sorted(one["row"] for one in [*good, *bad]) == list(range(len(rows)))
+    assert {one["row"] for one in good} <= set(np.flatnonzero(np.isfinite(array).all(axis=1)))
+
+
+@given(st.lists(st.sampled_from(["a.npy", "b.PNG", "c.jpg", "d.parquet"]), max_size=9))
+def test_every_file_is_in_one_part(names):
+    files = [f"{number}-{name}" for number, name in enumerate(names)]
+    parts = plan_parts(files)
+    assert sorted(name for part in parts for name in part.files) == sorted(files)
+    assert len({part.name for part in parts}) == len(parts)
+
+
+def test_a_job_goes_on_with_what_is_not_done_and_with_new_files(bundle, arrays, tmp_path):
+    output, seen = tmp_path / "out", []
+
+    def breaks(work, parts):
+        yield from list(predict_here(work, parts[:1]))
+        raise KeyboardInterrupt
+
+    def watched(work, parts):
+        seen.extend(part.files for part in parts)
+        yield from predict_here(work, parts)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(bundle, arrays / "*.npy", output, pool=breaks)
+    assert len(lines(output)) == 12
+    shutil.copy(arrays / "0.npy", arrays / "3.npy")
+    assert predict(bundle, arrays / "*.npy", output, pool=watched) == Summary(4, 48, 0)
+    assert len(seen) == 3
+    assert len(set(ids(lines(output)))) == 48
+    assert not (output / "_unfinished").exists()
+
+
+def test_what_a_kill_leaves_at_any_moment_is_swept(bundle, arrays, tmp_path):
+    output = tmp_path / "out"
+    predict(bundle, arrays / "*.npy", output)
+    whole = sorted(ids(lines(output)))
+    noted = (output / "_done.jsonl").read_bytes()
+    (output / "_done.jsonl").write_bytes(noted[:-20])  # killed while it was noted
+    (output / "_unfinished" / "x").mkdir(parents=True)
+    (output / "errors-0123456789abcdef.jsonl").write_text("{}\n")  # moved, and not noted
+    assert predict(bundle, arrays / "*.npy", output) == Summary(3, 36, 0)
+    assert sorted(ids(lines(output))) == whole
+    assert not lines(output, "errors")
+    next(output.glob("part-*")).unlink()  # so that it is predicted again
+    assert predict(bundle, arrays / "*.npy", output) == Summary(3, 36, 0)
+    assert sorted(ids(lines(output))) == whole
+
+
+def test_a_job_that_is_killed_is_finished_by_the_same_command(bundle, images, tmp_path):
+    folder, output = tmp_path / "many", tmp_path / "out"
+    folder.mkdir()
+    for number in range(60):
+        np.save(folder / f"{number:02}.npy", np.tile(images, (60, 1, 1)))
+    arguments = ["predict", bundle, "--input", folder / "*.npy", "-o", output, "--json"]
+    process = start(*arguments)
+    until = time.monotonic() + 60
+    while len(list(output.glob("part-*"))) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    finish(process)
+    assert 3 <= len(list(output.glob("part-*"))) < 60
+    status, printed, error = finish(start(*arguments))
+    assert (status, error) == (0, "")
+    assert json.loads(printed) == {"output": str(output), "parts": 60, "rows": 43200, "bad": 0}
+    found = ids(lines(output))
+    assert len(set(found)) == len(found) == 43200
+
+
+def test_ray_and_one_process_give_the_same(bundle, arrays, tmp_path):
+    (arrays / "bad.npy").write_bytes(b"")
+    both = {}
+    for name, blocked in {"ray": (), "alone": ("ray", "pyarrow")}.items():
+        output = tmp_path / name
+        process = start("predict", bundle, "--input", arrays / "*.npy", "-o", output, "--json",
+                        blocked=blocked)  # fmt: skip
+        status, printed, error = finish(process)
+        assert (status, error) == (1, "")
+        assert json.loads(printed) == {"output": str(output), "parts": 4, "rows": 36, "bad": 1}
+        both[name] = {path.name for path in output.glob("*-*.jsonl")}
+    assert both["ray"] == both["alone"]
+    answers = [sorted(lines(tmp_path / n), key=lambda o: (o["file"], o["row"])) for n in both]
+    for ray, alone in zip(*answers, strict=True):
+        assert ray.pop("probabilities") == pytest.approx(alone.pop("probabilities"), abs=1e-6)
+        assert ray == alone
+
+
+def test_parquet_and_a_cluster_say_what_to_install(row_bundle, tmp_path):
+    write_table(tmp_path / "a.parquet", flowers(row_bundle, 1))
+    arguments = ["predict", row_bundle, "--input", tmp_path / "*.parquet", "-o", tmp_path / "out"]
+    for more, package in ((["--ray-address", "127.0.0.1:1"], "ray"), ([], "pyarrow")):
+        status, _, error = finish(start(*arguments, "--quiet", *more))
+        assert status == 2
+        assert error == (
+            f"hornbill: This command needs the package {package}. "
+            "Install it with: pip install 'hornbill[ray]'.\n"
+        )
+
+
+def test_a_cluster_that_is_not_there_is_named_at_once():
+    with pytest.raises(BatchError, match="Ray cluster that answers. Received: 127.0.0.1:1: Connec"):
+        check_address("127.0.0.1:1")
+
+
+@pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:10001", "host:", "host:99999"])
+def test_an_address_is_a_host_and_a_port(address):
+    with pytest.raises(BatchError, match="must be HOST:PORT of a cluster that this machine is"):
+        check_address(address)
+
+
+def test_what_listens_and_is_no_ray_is_given_up(monkeypatch):
+    import socket
+
+    monkeypatch.setattr("app.batch.ray_address._JOIN_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(BatchError, match=f"Received: {address}: no answer of Ray in 1 s"):
+            check_address(address)
+
+
+def test_the_command_counts_and_points_at_what_was_bad(command, bundle, arrays, tmp_path):
+    (arrays / "bad.npy").write_bytes(b"")
+    status, output, error = finish(
+        start("predict", bundle, "--input", arrays / "*.npy", "-o", tmp_path / "out")
+    )
+    assert status == 1
+    assert f"rows: 36 predicted, in 4 files of {tmp_path / 'out'}" in output
+    assert f"bad:  1 rows or files: {tmp_path / 'out'}/errors-*.jsonl" in output
+    assert "predicting" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input", "none/*.npy", "-o", "out"], "must match at least one file. Received: 'none/*"),
+        (["--input", "*.csv", "-o", "out"], "Files for digits must end in .png, .jpg, .jpeg, .bmp"),
+        (["--input", "*.npy", "-o", "out", "--key", "id"], "--key is for files of columns"),
+        (["--input", "*.npy", "-o", "a.csv"], "a.csv must be a folder that can be written."),
+        (["--input", "*.npy", "-o", "strange"], "--output must be an empty folder, or of the same"),
+        (["--input", "*.npy", "-o", "other"], "of model 'other', not 'digits'. Choose another"),
+        (["--input", "*.npy", "-o", "torn"], "_job.json must be JSON. Received: "),
+        (["--input", "*.npy"], "Missing argument 'FILE…', or --input and --output"),
+        (["a.png", "-o", "out"], "Missing argument 'FILE…', or --input and --output"),
+    ],
+)
+def test_a_job_that_cannot_start_is_one_line_and_changes_nothing(
+    arguments, message, command, bundle, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    np.save(tmp_path / "a.npy", np.zeros((1, 28, 28), np.uint8))
+    for name, content in (("other", '{"model": "other"}'), ("torn", "{")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "_job.json").write_text(content)
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "report.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    status, output, error = command("predict", bundle, "--quiet", *arguments)
+    assert (status, output) == (2, "")
+    assert error.count("\n") == 1
+    assert message in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_one_job_at_a_time_writes_into_a_folder(tmp_path):
+    with (
+        open_ledger(tmp_path / "out", {"model": "a"}),
+        pytest.raises(BatchError, match="One job at a time writes into a folder."),
+        open_ledger(tmp_path / "out", {"model": "a"}),
+    ):
+        pass
+
+
+def test_a_note_that_was_changed_is_refused(bundle, arrays, tmp_path):
+    predict(bundle, arrays / "*.npy", tmp_path / "out")
+    (tmp_path / "out" / "_done.jsonl").write_text('{"part": "x"}\n')
+    with pytest.raises(BatchError, match="_done.jsonl must say what is done, as it was written."):
+        predict(bundle, arrays / "*.npy", tmp_path / "out")
+
+
+def test_a_part_is_named_for_its_files_whatever_bytes_they_have():
+    assert Part(("a\udcff.png",)).name != Part(("a.png",)).name
