@@ -1,10 +1,11 @@
 """Where things are in a bundle on disk, and reading them against their checksums."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
-from .errors import ManifestError
+from .errors import InputError, ManifestError
 from .manifest import Manifest
 
 CHECKSUMS = "SHA256SUMS"
@@ -24,8 +25,11 @@ def find_version(path: str | Path) -> Path:
             its latest version.
 
     Raises:
+        InputError: it is no path.
         ManifestError: there is no such folder, or it holds no bundle.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"A bundle must be the path of a folder. Received: {path!r:.80}.")
     folder = Path(path)
     if not folder.exists():
         raise ManifestError(f"A bundle must be an existing folder. Received: {folder}, not there.")

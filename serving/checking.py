@@ -29,9 +29,10 @@ def check_inputs(arrays: dict[str, Any], specs: Sequence[TensorSpec]) -> None:
         InputError: one is missing, unknown or of another type, shape or length.
     """
     names = [spec.name for spec in specs]
-    if sorted(arrays) != sorted(names):
+    if set(arrays) != set(names):
+        received = ", ".join(map(_printable, arrays)) or "none"
         raise InputError(
-            f"Inputs must be {', '.join(names)}. Received: {', '.join(arrays) or 'none'}. "
+            f"Inputs must be {', '.join(names)}. Received: {received}. "
             "Pass a dict with an array for each name."
         )
     for spec in specs:
@@ -74,7 +75,40 @@ def is_not_finite(array: np.ndarray, gaps: Sequence[int]) -> np.ndarray:
     return is_wrong
 
 
+def refuse_masked(name: str, array: Any) -> None:
+    """Refuse an array with a mask: ONNX Runtime would take what is masked for numbers.
+
+    Raises:
+        InputError: it is one.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(
+            f"{name} must be an array without a mask. Received: one of numpy.ma. "
+            "Put values in its gaps with filled(…)."
+        )
+
+
+def check_options(threads: Any, int8: Any, policies: Sequence[str]) -> None:
+    """Require what a predictor is loaded with to be of use.
+
+    Raises:
+        InputError: threads are no whole number from 1 up and not None, or int8 is no policy.
+    """
+    is_whole = isinstance(threads, int) and not isinstance(threads, bool)
+    if threads is not None and not (is_whole and threads >= 1):
+        raise InputError(
+            f"threads must be a whole number from 1 up, or None. Received: {threads!r:.80}."
+        )
+    if not isinstance(int8, str) or int8 not in policies:
+        raise InputError(f"int8 must be one of {', '.join(policies)}. Received: {int8!r:.80}.")
+
+
+def _printable(name: Any) -> str:
+    return name if isinstance(name, str) and name.isprintable() else repr(name)
+
+
 def _check_dtype(array: Any, spec: TensorSpec) -> None:
+    refuse_masked(spec.name, array)
     if isinstance(array, np.ndarray):
         if spec.dtype == "string" and array.dtype.kind in "OU":
             _check_strings(array, spec)
@@ -90,12 +124,19 @@ def _check_dtype(array: Any, spec: TensorSpec) -> None:
 
 
 def _check_strings(array: np.ndarray, spec: TensorSpec) -> None:
-    for value in array.flat if array.dtype == object else ():
+    for value in array.flat:
         if not isinstance(value, str):
             raise InputError(
                 f"{spec.name} must hold strings, the empty one where a text is missing. "
                 f"Received: {value!r:.80}."
             )
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{spec.name} must hold text that UTF-8 can write, without lone surrogates. "
+                f"Received: {str(value)!r:.80}."
+            ) from None
 
 
 def _check_shape(array: np.ndarray, spec: TensorSpec) -> None:

@@ -1,16 +1,26 @@
 """Reads image files as the grey images that a model takes."""
 
 import io
+import math
 import struct
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from .errors import InputError
 
-# A little below what Pillow warns at; an image of the size takes 320 MB decoded in colour.
-MAX_PIXELS = 80_000_000
+# What telephones make at most; an image of the size takes 200 MB decoded in colour.
+MAX_PIXELS = 50_000_000
+# A larger one is reduced to this, far more than a model takes, and is decoded alone: a small file
+# may hold a large image, and many may come at once.
+_LARGE_PIXELS = 4_000_000
+_one_large = threading.Lock()
+# Of one band, which is converted while the others wait as they were decoded.
+_BAND_PIXELS = 1_000_000
 # Not all that Pillow knows: its reader of EPS runs another program on the bytes.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
@@ -38,7 +48,8 @@ def read_grey(source: ImageSource) -> np.ndarray:
     """Read an image: PNG, JPEG, BMP, GIF (its first frame), TIFF or WebP.
 
     The orientation that a camera notes is applied, transparency becomes white paper, and colour
-    becomes grey.
+    becomes grey. 16 bits become 8; floats and whole numbers of 32 bits are scaled from their least
+    to their largest. An image of over 4 million pixels is reduced to fewer, by a whole factor.
 
     Args:
         source: path of a file, a file's bytes, or an image of Pillow.
@@ -47,15 +58,16 @@ def read_grey(source: ImageSource) -> np.ndarray:
         uint8 `(height, width)`.
 
     Raises:
-        InputError: the file is missing, no image, broken, or of over 80 million pixels.
+        InputError: the file is missing, no image, broken, empty, of numbers that are not finite, or
+            of over 50 million pixels.
     """
     name = _name(source)
     try:
         if isinstance(source, Image.Image):
-            return _to_grey(name, source)
+            return _read_bounded(name, source)
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(file, formats=_FORMATS) as image:  # the header alone was read
-            return _to_grey(name, image)
+            return _read_bounded(name, image, is_own=True)
     # Pillow only warns of what is a little too large, and a program may make errors of warnings.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{_TOO_LARGE} Received: {name}: {error}") from None
@@ -78,7 +90,7 @@ def fit_and_pad(grey: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     Returns:
         uint8 of that shape.
     """
-    # Shrunk first: padding a strip of 1 x 80 million pixels to a square would fill any memory.
+    # Shrunk first: padding a strip of 1 x 50 million pixels to a square would fill any memory.
     scale = min(shape[0] / grey.shape[0], shape[1] / grey.shape[1])
     height, width = (max(1, round(side * scale)) for side in grey.shape)
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
@@ -109,17 +121,84 @@ _TOO_LARGE = f"An image must have at most {MAX_PIXELS:,} pixels."
 def _name(source: ImageSource) -> str:
     if isinstance(source, Image.Image):
         return f"an image of {source.width} x {source.height}"
+    if not isinstance(source, str | Path | bytes):
+        raise InputError(
+            "An image must be a path, the bytes of a file, or an image of Pillow. "
+            f"Received: {type(source).__name__}."
+        )
     return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
-def _to_grey(name: str, image: Image.Image) -> np.ndarray:
+def _read_bounded(name: str, image: Image.Image, is_own: bool = False) -> np.ndarray:
+    """Decode and convert an image, if it is large while no other large one is."""
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
         raise InputError(f"{_TOO_LARGE} Received: {name}, {pixels:,} pixels.")
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
-        return (np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8)
-    if upright.has_transparency_data:
-        paper = Image.new("RGBA", upright.size, "white")
-        upright = Image.alpha_composite(paper, upright.convert("RGBA"))
-    return np.asarray(upright.convert("L"))
+    if not pixels:
+        raise InputError(f"An image must have at least one pixel. Received: {name}.")
+    if pixels <= _LARGE_PIXELS:
+        return _to_grey(name, image)
+    # In a thread of its own, since glibc keeps what was freed for the thread that had it: each of a
+    # server's threads would hold an image's memory.
+    with _one_large, ThreadPoolExecutor(1) as pool:
+        return pool.submit(_read_large, name, image, is_own).result()
+
+
+def _read_large(name: str, image: Image.Image, is_own: bool) -> np.ndarray:
+    if not is_own:
+        return _to_grey(name, image)
+    factor = _factor(image)
+    # JPEG alone: decodes at a half, a quarter or an eighth, and the brightness alone.
+    image.draft("L", (image.width // factor, image.height // factor))
+    try:
+        return _to_grey(name, image)
+    finally:
+        image.close()  # gives the pixels back before the next one is let in
+
+
+def _factor(image: Image.Image) -> int:
+    return math.ceil(math.sqrt(image.width * image.height / _LARGE_PIXELS))
+
+
+def _to_grey(name: str, image: Image.Image) -> np.ndarray:
+    """Convert band by band, so that beside what was decoded there is never a second whole one."""
+    low, high = _extrema(name, image) if image.mode in ("I", "F") else (0.0, 0.0)
+    across, down = (min(_factor(image), side) for side in image.size)
+    bands = [
+        Image.fromarray(_band_to_grey(band, low, high)).reduce((across, down))
+        for band in _bands(image, down)
+    ]
+    grey = Image.fromarray(np.concatenate([np.asarray(band) for band in bands]))
+    # Turned last, when it is small.
+    grey.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return np.asarray(ImageOps.exif_transpose(grey))
+
+
+def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
+    """Cut an image into rows of a multiple, but for the last ones."""
+    rows = max(1, _BAND_PIXELS // (image.width * multiple)) * multiple
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _extrema(name: str, image: Image.Image) -> tuple[float, float]:
+    """Return the least and the largest number; what they mean nobody wrote into the file."""
+    found = [(array.min(), array.max()) for array in map(np.asarray, _bands(image, 1))]
+    low, high = (float(value) for value in (np.min(found), np.max(found)))
+    if not math.isfinite(high - low):
+        raise InputError(
+            f"An image must have finite numbers. Received: {name}, from {low} to {high}."
+        )
+    return low, high
+
+
+def _band_to_grey(band: Image.Image, low: float, high: float) -> np.ndarray:
+    if band.mode in ("I", "F"):
+        values = (np.asarray(band, np.float64) - low) * (255 / ((high - low) or 1))
+        return np.rint(values).astype(np.uint8)
+    if band.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
+        return (np.asarray(band) // 257).astype(np.uint8)
+    if band.has_transparency_data:
+        paper = Image.new("RGBA", band.size, "white")
+        band = Image.alpha_composite(paper, band.convert("RGBA"))
+    return np.asarray(band.convert("L"))

@@ -54,6 +54,21 @@ def read_model_image(source: ImageSource, manifest: Manifest) -> np.ndarray:
     return find_digit(grey, shape) if manifest.family == "digit_net" else fit_and_pad(grey, shape)
 
 
+def check_images(images: Sequence[ImageSource]) -> None:
+    """Require a list of at least one image; a path alone would be taken letter by letter.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(images, Sequence) or isinstance(images, str | bytes | bytearray):
+        raise InputError(
+            f"Images must be in a list. Received: {type(images).__name__}. "
+            "Put a single one in brackets."
+        )
+    if not images:
+        raise InputError("There must be at least one image. Received: none.")
+
+
 def image_size(manifest: Manifest) -> tuple[int, int]:
     """Return the height and the width of the images that a model takes.
 

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import onnxruntime
 
 from .agreement import Inputs, count_samples, take_samples
 from .bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
-from .checking import check_finite, check_inputs, dtype_of
+from .checking import check_finite, check_inputs, check_options, dtype_of, refuse_masked
 from .contract import check_contract
 from .cores import available_cores
 from .errors import InputError, ManifestError, ServingError
@@ -128,6 +128,8 @@ class Predictor:
         >>> prediction.probabilities.shape
         (2, 10)
 
+    It may be used in a `with` statement, which closes it.
+
     Attributes:
         manifest: of the model.
         session: of ONNX Runtime; None once closed.
@@ -175,9 +177,11 @@ class Predictor:
                 faster; `always`, or `never`.
 
         Raises:
+            InputError: an argument is none of these.
             ManifestError: the bundle is missing, broken, changed, needs a newer onnxruntime, or
                 has no quantised model for `always`.
         """
+        check_options(threads, int8, get_args(Int8Policy))
         folder = find_version(path)
         manifest = read_manifest(folder)
         is_kept = manifest.int8 is not None and manifest.int8.kept
@@ -238,17 +242,18 @@ class Predictor:
         """Read images and run the model on them; needs Pillow.
 
         Args:
-            images: paths, bytes of image files, or images of Pillow, as `read_image` takes them.
+            images: a list of paths, bytes of image files, or images of Pillow, as `read_image`
+                takes them.
 
         Raises:
-            InputError: there is none, one cannot be read, or the model takes no images.
+            InputError: it is no list, there is none, one cannot be read, or the model takes no
+                images.
             ServingError: as of `predict`.
         """
-        from .inputs import image_size, read_model_image  # nothing else needs Pillow
+        from .inputs import check_images, image_size, read_model_image  # nothing else needs Pillow
 
         size = math.prod(image_size(self.manifest))
-        if not len(images):
-            raise InputError("There must be at least one image. Received: none.")
+        check_images(images)
 
         def run(start: int, end: int) -> list[Array]:
             arrays = [read_model_image(image, self.manifest) for image in images[start:end]]
@@ -287,6 +292,14 @@ class Predictor:
         """Give back what the model takes; calls from now on raise `ServingError`."""
         self._run = _refuse_closed
         self.session = None
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
 
     def _predict_any(self, inputs: Inputs | Sequence[Array]) -> Prediction:
         if isinstance(inputs, list | tuple) and all(isinstance(one, Array) for one in inputs):
@@ -347,6 +360,8 @@ def _is_int8_faster(manifest: Manifest) -> bool:
 
 
 def _stack(name: str, samples: Sequence[Array]) -> Array:
+    for sample in samples:
+        refuse_masked(name, sample)
     shapes = sorted({sample.shape for sample in samples})
     if len(shapes) != 1:
         received = f"{shapes[0]} and {shapes[-1]}" if shapes else "none"

@@ -17,6 +17,8 @@ from hypothesis.extra.numpy import array_dtypes, array_shapes, arrays
 from models.heads import divide_logits
 from serving import InputError, ManifestError, Predictor, ServingError
 from serving.bundle import find_version, read_checksums, version_numbers
+from serving.checking import check_inputs
+from serving.manifest import TensorSpec
 from serving.session import open_session
 
 
@@ -111,6 +113,27 @@ def test_an_array_that_does_not_fit_is_refused(change, message, predictor, image
     assert isinstance(caught.value, ServingError)
     assert isinstance(caught.value, ValueError)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [(1,), (1, "image"), (None, "a\nb"), ((1, 2),)])
+def test_names_that_are_no_inputs_are_refused(names, predictor, images):
+    with pytest.raises(InputError, match=r"Inputs must be image. Received: [^\n]*\Z"):
+        predictor.predict(dict.fromkeys(names, images))
+
+
+def test_a_masked_array_is_refused_not_read_behind_its_mask(predictor, images):
+    masked = np.ma.masked_array(images, mask=True)
+    for inputs in (masked, list(masked), {"image": masked}):
+        with pytest.raises(InputError, match="without a mask. Received: .*filled"):
+            predictor.predict(inputs)
+
+
+def test_a_text_that_utf_8_cannot_write_is_refused():
+    spec = TensorSpec("texts", "string", ("batch", 1))
+    for dtype in (object, None):
+        texts = np.array([["é"], ["a\ud800"]], dtype)
+        with pytest.raises(InputError, match=r"without lone surrogates. Received: 'a\\ud800'"):
+            check_inputs({"texts": texts}, [spec])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -242,6 +265,31 @@ def test_a_large_input_is_answered_as_its_parts_are(predictor, images):
         np.testing.assert_allclose(array, parts, atol=1e-6)
 
 
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_threads_that_are_no_count_are_refused(threads, bundle):
+    with pytest.raises(InputError, match=f"whole number from 1 up, or None. Received: {threads!r}"):
+        Predictor.load(bundle, threads=threads)
+
+
+@pytest.mark.parametrize("int8", ["bogus", True, None, ["auto"]])
+def test_a_policy_of_int8_that_is_none_is_refused(int8, bundle):
+    with pytest.raises(InputError, match="int8 must be one of auto, always, never. Received: "):
+        Predictor.load(bundle, int8=int8)
+
+
+@pytest.mark.parametrize("path", [None, b"x", 3])
+def test_what_is_no_path_of_a_bundle_is_refused(path):
+    with pytest.raises(InputError, match=f"must be the path of a folder. Received: {path!r}"):
+        Predictor.load(path)
+
+
+def test_a_predictor_is_closed_at_the_end_of_with(bundle, images):
+    with Predictor.load(bundle) as predictor:
+        predictor.predict(images)
+    with pytest.raises(ServingError, match="must be open"):
+        predictor.predict(images)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_any_number_of_threads_gives_the_same_answers(threads, bundle, images):
     many = np.concatenate([images] * 60)
@@ -321,6 +369,20 @@ def test_images_for_a_model_of_rows_are_refused(row_predictor):
 def test_no_image_is_refused(predictor):
     with pytest.raises(InputError, match="at least one image. Received: none"):
         predictor.predict_images([])
+
+
+@pytest.mark.parametrize("images", ["three.png", b"png", None, iter([]), Path("three.png")])
+def test_what_is_no_list_of_images_is_refused(images, predictor):
+    with pytest.raises(InputError, match=rf"in a list. Received: {type(images).__name__}\. Put a"):
+        predictor.predict_images(images)
+
+
+@pytest.mark.parametrize("image", [None, np.zeros((28, 28), np.uint8), bytearray(b"png")])
+def test_a_list_of_what_are_no_images_is_refused(image, predictor):
+    with pytest.raises(
+        InputError, match=r"must be a path, the bytes of a file, .*Received: \w+\.\Z"
+    ):
+        predictor.predict_images([image])
 
 
 def test_features_are_given_alone(predictor, row_predictor, images):
