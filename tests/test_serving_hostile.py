@@ -178,6 +178,27 @@ def test_any_json_is_refused(client, route, value):
     assert_refused(client("POST", route, json.dumps(value)), 400)
 
 
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        (PREDICT, b'{"instances": [{"\xff": 1}]}'),
+        (PREDICT, b'{"inputs": {"\xff": 1}}'),
+        (PREDICT, b'{"\xff": 1}'),
+        (RAW_PREDICT, b'{"instances": [{"inputs": [1, 2], "texts": ["\xff"]}]}'),
+        (RAW_PREDICT, b'{"inputs": {"inputs": [[1, 2]], "texts": [["\xff"]]}}'),
+        (
+            TEXTS,
+            b'{"inputs": [{"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]},'
+            b' {"name": "texts", "shape": [1, 1], "datatype": "BYTES", "data": ["\xff"]}]}',
+        ),
+        (TEXTS, b'{"inputs": [], "outputs": [{"name": "\xff"}]}'),
+        (TEXTS, b'{"inputs": [], "parameters": {"\xff": 1}}'),
+    ],
+)
+def test_json_that_is_no_utf8_is_refused(route, body, client):
+    assert_refused(client("POST", route, body), 400)
+
+
 PIXELS = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": [7] * 784}
 NUMBER = {"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": [[1.5, -2]]}
 TEXT = {"name": "texts", "shape": [1, 1], "datatype": "BYTES", "data": ["red"]}

@@ -18,16 +18,17 @@ from serving.server import Settings
 
 PREDICT = "/v1/models/softmax:predict"
 BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
-COMMAND = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--quiet"]
+COMMAND = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 
 
 @contextmanager
-def serving(folder, *options, workers=1, **environment):
+def serving(folder, *options, workers=1, stdout=subprocess.DEVNULL, **environment):
     """Run `hornbill serve`; requests to it once it is ready, and its process."""
     port = free_port()
     process = subprocess.Popen(
         [*COMMAND, str(folder), "--port", str(port), "--workers", str(workers), *options],
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environment},
@@ -90,6 +91,26 @@ def test_a_request_under_way_at_sigterm_is_answered_and_then_the_processes_end(w
         assert "Traceback" not in errors
         with pytest.raises(ConnectionRefusedError):
             client.get("/v2/health/live")
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up(row_bundle):
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write, bytes(4096))
+    os.set_blocking(write, True)
+    try:
+        with serving(row_bundle.parent, stdout=write) as (client, process):
+            for _ in range(3):
+                assert client("POST", PREDICT, BODY)[0] == 200
+                time.sleep(0.6)  # what was asked is logged twice a second
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=10)
+            assert "Fatal" not in errors
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def test_more_than_may_be_under_way_is_503_and_what_was_taken_on_is_answered(row_bundle):

@@ -4,6 +4,8 @@ import asyncio
 import gzip
 import io
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from PIL import Image
 
 from export.publish import write_checksums
 from serving import Predictor
+from serving.errors import InputError
 from serving.server import Settings
 from serving.server.models import load_model
 from serving.server.telemetry import AccessLog, LogLine
@@ -222,7 +225,25 @@ def test_a_log_that_cannot_be_written_is_dropped(monkeypatch, caplog):
         for _ in range(2):
             log.write(LogLine(0.0, "1", "GET", "/", 200, 0.1, 2))
             log.flush()
+        log.close()
     assert caplog.text.count("1 requests could not be logged: [Errno 28] No space left") == 2
+
+
+def test_what_nobody_reads_is_dropped_and_counted(monkeypatch, caplog):
+    read, write = os.pipe()
+    with os.fdopen(write, "wb", buffering=0) as stream:
+        monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=stream))
+        log = AccessLog()
+        start_s = time.perf_counter()
+        for _ in range(12):
+            log.write(LogLine(0.0, "1", "GET", "/" * 1_000_000, 200, 0.1, 2))
+            log.flush()
+        log.close()
+        assert time.perf_counter() - start_s < 5
+        os.close(read)
+        log.close()  # the thread ends with the pipe
+    counts = re.findall(r"(\d+) requests were not logged: who reads", caplog.text)
+    assert sum(map(int, counts)) == 5
 
 
 def test_nan_is_refused_and_null_is_nan(client):
@@ -323,6 +344,78 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
         asking.join()
         stop()
     assert not failed
+
+
+@pytest.mark.parametrize("is_one_model", [False, True])
+def test_what_is_served_stays_while_its_folder_cannot_be_read(
+    is_one_model, row_bundle, tmp_path, caplog
+):
+    caplog.set_level("INFO", "hornbill.server")
+    root = tmp_path / "dist"
+    model = shutil.copytree(row_bundle.parent, root / "softmax")
+    client, stop = start(Settings(model if is_one_model else root, poll_s=0.02, log_requests=False))
+    try:
+        for folder in (root, model):
+            aside = folder.rename(tmp_path / "aside")
+            # Gone; or a loop of links, for which an error stands that is none of absence.
+            if folder == model:
+                folder.symlink_to(folder)
+            time.sleep(0.3)
+            assert list(client.get("/v1/models")[1]["models"]) == ["softmax"]
+            folder.unlink(missing_ok=True)
+            aside.rename(folder)
+            time.sleep(0.3)
+        assert caplog.text.count("cannot be read") == 2
+        as_version(model / "1", 2).rename(model / "2")
+        for _ in range(100):
+            if client.get("/v2/models/softmax")[1]["versions"] == ["2"]:
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError("version 2 was not found")
+        assert "softmax version 1 is no longer served" in caplog.text
+    finally:
+        stop()
+
+
+def test_a_folder_whose_name_is_no_text_is_passed_over(row_bundle, tmp_path, caplog):
+    shutil.copytree(row_bundle.parent, tmp_path / "softmax")
+    shutil.copytree(row_bundle.parent, tmp_path / os.fsdecode(b"\xff"))
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    try:
+        for path in ("/metrics", "/models", "/v1/models"):
+            assert client("GET", path)[0] == 200
+        assert client.get("/v1/models")[1] == {"models": ["softmax"]}
+    finally:
+        stop()
+    assert caplog.text.count("is passed over: its name must be UTF-8") == 1
+
+
+def test_a_folder_without_models_is_warned_of_once(tmp_path, caplog):
+    _, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    time.sleep(0.2)
+    stop()
+    assert caplog.text.count(f"No model lies in {tmp_path}") == 1
+
+
+def test_a_folder_that_cannot_be_served_is_refused(row_bundle, tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for folder, message in (
+        (loop, "Too many levels"),
+        (tmp_path / "none", "No such file"),
+        (row_bundle / "manifest.json", "Not a directory"),
+        (row_bundle, "one version. Serve the folder around it"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Settings(folder)
+
+
+@pytest.mark.parametrize("name", ["max_requests", "max_rows", "max_body_mb", "max_delay_ms"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 10**20])
+def test_a_bound_out_of_range_is_refused(name, value, tmp_path):
+    with pytest.raises(InputError, match=f"{name} must be above 0 and at most"):
+        Settings(tmp_path, **{name: value})
 
 
 def test_a_request_that_cannot_be_run_does_not_spoil_its_batch(row_bundle):

@@ -85,15 +85,18 @@ class Server:
         self._repository.is_ready = False
         for task in self._tasks:
             task.cancel()
-        self._log.flush()
+        self._log.close()
         self._executor.shutdown(cancel_futures=True)
 
     async def _watch(self) -> None:
         while True:
-            await self._repository.refresh(self._executor)
-            self._note_present()
-            self._repository.is_ready = True
-            self._is_loaded.set()
+            try:
+                if await self._repository.refresh(self._executor):
+                    self._repository.is_ready = True
+                    self._is_loaded.set()
+                self._note_present()
+            except Exception:  # what is served must not stay so for ever because of it
+                _LOG.exception("the folder of models could not be looked at")
             await asyncio.sleep(self._settings.poll_s)
 
     async def _flush(self) -> None:

@@ -25,6 +25,7 @@ from ..errors import InputError
 from .app import Server
 from .settings import Settings
 from .telemetry import forget_ended_processes, shared_metrics
+from .writing import AsideHandler
 
 # How the processes of a server learn its settings.
 _VARIABLE = "HORNBILL_SETTINGS"
@@ -97,7 +98,11 @@ def _told(settings: Settings) -> Iterator[None]:
 def make_server() -> Server:
     """Return a server with the settings that `run_server` left in the environment."""
     _schedule_in_batches()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(levelname)s %(name)s: %(message)s",
+        handlers=[AsideHandler()],
+    )
     forget_ended_processes()
     settings = json.loads(os.environ[_VARIABLE])
     return Server(Settings(**{**settings, "folder": Path(settings["folder"])}))

@@ -134,7 +134,7 @@ def from_nested(name: str, spec: TensorSpec, data: bytes) -> np.ndarray:
 def _decode(name: str, datatype: str, depth: int, data: bytes) -> list[Any]:
     try:
         return _decoder(datatype, depth).decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"data of {name} must hold {datatype}. Received: {error}.") from None
 
 
