@@ -275,6 +275,13 @@ def test_a_shape_costs_nothing_before_its_data_are_there(shape, client):
     assert f"texts must have {shape[0]} texts. Received: 1, cut off" in assert_refused(answer, 400)
 
 
+def test_null_for_a_text_is_told_what_a_missing_one_is(client):
+    for data in ([None], [[None]]):
+        value = {"inputs": [NUMBER, {**TEXT, "data": data}]}
+        answer = client("POST", TEXTS, json.dumps(value))
+        assert 'A text that is missing is "".' in assert_refused(answer, 400)
+
+
 def test_a_size_of_thousands_of_digits_is_refused(client):
     text = json.dumps({"inputs": [PIXELS]}).replace("[1, 28, 28]", f"[{'9' * 4300}, 28, 28]")
     assert "shape[0]" in assert_refused(client("POST", INFER, text), 400)

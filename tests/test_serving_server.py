@@ -142,6 +142,39 @@ def test_bodies_may_be_compressed_both_ways(encoding, compress, client, images):
     assert json.loads(unpack(answer))["outputs"][0]["shape"] == [len(images), 10]
 
 
+@pytest.mark.parametrize("name", ["Identity", "", " IDENTITY "])
+def test_a_body_may_be_said_to_be_as_it_is(name, client, images):
+    headers = {"Content-Encoding": name}
+    body = json.dumps(digits(images))
+    assert client("POST", "/v2/models/digits/infer", body, headers)[0] == 200
+
+
+def test_a_gzip_body_may_have_several_members(client, images):
+    body = json.dumps(digits(images)).encode()
+    several = gzip.compress(body[:50]) + gzip.compress(b"") + gzip.compress(body[50:])
+    headers = {"Content-Encoding": "gzip"}
+    assert client("POST", "/v2/models/digits/infer", several, headers)[0] == 200
+    refused = client("POST", "/v2/models/digits/infer", gzip.compress(b"") * 10_000, headers)
+    assert refused[0] == 400
+    assert "at most 100 members" in json.loads(refused[2])["error"]
+    bomb = gzip.compress(b" " * 600_000) * 2
+    assert client("POST", "/v2/models/digits/infer", bomb, headers)[0] == 413
+
+
+def test_what_is_null_is_as_if_left_out(client, images):
+    answer = client.post("/v2/models/digits/infer", digits(images))
+    nothing = digits(images, parameters=None, outputs=None)
+    nothing["inputs"][0]["parameters"] = None
+    assert client.post("/v2/models/digits/infer", nothing) == answer
+    outputs = [{"name": name, "parameters": None} for name in ("probabilities", "features")]
+    assert client.post("/v2/models/digits/infer", digits(images, outputs=outputs)) == answer
+
+
+def test_a_refused_method_is_told_what_is_allowed(client):
+    assert client("DELETE", "/models")[1]["allow"] == "GET, HEAD"
+    assert client("GET", "/v2/models/digits/infer")[1]["allow"] == "POST"
+
+
 def wrong(**changes):
     tensor = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0] * 784}
     return {"inputs": [tensor | changes]}
@@ -186,7 +219,7 @@ def test_a_wrong_request_is_400_and_says_what_is_wrong(body, message, client):
         ("GET", "/v2/models/..%2f..%2fetc/ready", 404, "There must be such an address"),
         ("GET", "/nowhere", 404, "There must be such an address"),
         ("GET", "/v2/models/digits/infer", 405, "This address takes POST"),
-        ("POST", "/v2/models/digits", 405, "This address takes GET"),
+        ("POST", "/v2/models/digits", 405, "This address takes GET, HEAD"),
     ],
 )
 def test_an_unknown_address_says_what_is_known(method, path, status, message, client):
@@ -281,10 +314,9 @@ def test_a_token_keeps_others_out(bundle):
     try:
         assert client.get("/v2/health/live")[0] == 200
         assert client.get("/v2/models/digits")[0] == 401
-        status, _, _ = client(
-            "GET", "/v2/models/digits", None, {"Authorization": f"Bearer {TOKEN}"}
-        )
-        assert status == 200
+        for scheme in ("Bearer", "bearer", "BEARER "):
+            headers = {"Authorization": f"{scheme} {TOKEN}"}
+            assert client("GET", "/v2/models/digits", None, headers)[0] == 200
     finally:
         stop()
 

@@ -95,6 +95,7 @@ class Server:
         for task in self._tasks:
             task.cancel()
         self._log.close()
+        self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
 
     async def _watch(self) -> None:
@@ -200,7 +201,9 @@ class Server:
         if token is None:
             return
         given = headers.get("authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        scheme, _, borne = given.partition(" ")
+        is_right = hmac.compare_digest(borne.strip().encode(), token.strip().encode())
+        if scheme.lower() != "bearer" or not is_right:  # RFC 9110: schemes have no case
             raise RequestError(
                 "Requests must bear the token: Authorization: Bearer …. Received: "
                 f"{'another one' if given else 'none'}.",
@@ -228,7 +231,7 @@ class Server:
         if document is None:
             return "none", partial(_refuse_path, path)
         if method not in ("GET", "HEAD"):
-            return "document", partial(_refuse_method, "GET", method)
+            return "document", partial(_refuse_method, "GET, HEAD", method)
         return "document", partial(_show, document)
 
     async def _find(self, name: str, version: str | None) -> Served:
