@@ -430,7 +430,7 @@ def serve(
         Path, typer.Argument(metavar="DIR", help="Folder of bundles, or of one model.")
     ] = Path("dist"),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on; 0: any.")] = 8000,
     versions: Annotated[
         str, typer.Option(metavar="latest|all", help="Which versions of each model.")
     ] = "latest",
@@ -451,7 +451,7 @@ def serve(
 ) -> None:
     """Serve bundles over the Open Inference Protocol v2 and TF Serving's REST interface."""
     from serving.server import Settings
-    from serving.server.running import run_server
+    from serving.server.running import find_address, run_server
 
     settings = Settings(
         folder=folder,
@@ -463,8 +463,9 @@ def serve(
         max_delay_ms=max_delay_ms,
         log_requests=not quiet,
     )
-    typer.echo(f"serving {folder} on http://{host}:{port}, addresses at /docs", err=True)
-    run_server(settings, host, port, workers)
+    address = find_address(host, port)
+    typer.echo(f"serving {folder} on {address.url}, addresses at /docs", err=True)
+    run_server(settings, address, workers)
 
 
 @app.command(epilog=examples("hornbill demo", "hornbill demo --output /tmp/demo"))

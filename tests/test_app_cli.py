@@ -136,6 +136,11 @@ def test_verify_fails_with_1_and_says_what(run, bundle, tmp_path):
         (["predict", "BUNDLE", "none.png"], "none.png: No such file"),
         (["predict", "BUNDLE", "noise.png"], "cannot be read as an image"),
         (["predict", "BUNDLE"], "Missing argument"),
+        (["serve", "none"], "Received: none, No such file"),
+        (["serve", "noise.png"], "Received: noise.png, Not a directory"),
+        (["serve", "BUNDLE"], "one version. Serve the folder around it"),
+        (["serve", ".", "--host", ""], "an empty host"),
+        (["serve", ".", "--max-requests", "9" * 20], "at most 1,000,000"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(

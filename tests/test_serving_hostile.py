@@ -178,6 +178,27 @@ def test_any_json_is_refused(client, route, value):
     assert_refused(client("POST", route, json.dumps(value)), 400)
 
 
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        (PREDICT, b'{"instances": [{"\xff": 1}]}'),
+        (PREDICT, b'{"inputs": {"\xff": 1}}'),
+        (PREDICT, b'{"\xff": 1}'),
+        (RAW_PREDICT, b'{"instances": [{"inputs": [1, 2], "texts": ["\xff"]}]}'),
+        (RAW_PREDICT, b'{"inputs": {"inputs": [[1, 2]], "texts": [["\xff"]]}}'),
+        (
+            TEXTS,
+            b'{"inputs": [{"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]},'
+            b' {"name": "texts", "shape": [1, 1], "datatype": "BYTES", "data": ["\xff"]}]}',
+        ),
+        (TEXTS, b'{"inputs": [], "outputs": [{"name": "\xff"}]}'),
+        (TEXTS, b'{"inputs": [], "parameters": {"\xff": 1}}'),
+    ],
+)
+def test_json_that_is_no_utf8_is_refused(route, body, client):
+    assert_refused(client("POST", route, body), 400)
+
+
 PIXELS = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": [7] * 784}
 NUMBER = {"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": [[1.5, -2]]}
 TEXT = {"name": "texts", "shape": [1, 1], "datatype": "BYTES", "data": ["red"]}
@@ -252,6 +273,13 @@ def test_a_shape_costs_nothing_before_its_data_are_there(shape, client):
     headers = {"Inference-Header-Content-Length": str(len(text))}
     answer = client("POST", TEXTS, text + b"\1\0\0\0r", headers)
     assert f"texts must have {shape[0]} texts. Received: 1, cut off" in assert_refused(answer, 400)
+
+
+def test_null_for_a_text_is_told_what_a_missing_one_is(client):
+    for data in ([None], [[None]]):
+        value = {"inputs": [NUMBER, {**TEXT, "data": data}]}
+        answer = client("POST", TEXTS, json.dumps(value))
+        assert 'A text that is missing is "".' in assert_refused(answer, 400)
 
 
 def test_a_size_of_thousands_of_digits_is_refused(client):

@@ -177,6 +177,7 @@ def test_what_is_no_image_is_said_to_be_none(client, open_page):
 def test_a_finger_draws_at_the_size_of_a_phone(client, open_page):
     page = open_page(client, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     expect(page.locator("#bars tr")).to_have_count(10)
+    expect(page.locator("#seen")).to_be_hidden()
     devtools = page.context.new_cdp_session(page)
 
     def touch(kind, *points):
@@ -190,7 +191,12 @@ def test_a_finger_draws_at_the_size_of_a_phone(client, open_page):
         lambda: touch("touchEnd"),
     )
     expect_answer(page)
+    expect(page.locator("#seen")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    lines = page.evaluate(
+        "[...document.querySelectorAll('.ready')].map(state => state.getClientRects().length)"
+    )
+    assert set(lines) == {1}, "a word is broken"
 
 
 def test_the_keyboard_alone_draws(client, open_page):

@@ -15,19 +15,27 @@ from live import Client, free_port
 
 from serving.errors import InputError
 from serving.server import Settings
+from serving.server.running import find_address
 
 PREDICT = "/v1/models/softmax:predict"
 BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
-COMMAND = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--quiet"]
+COMMAND = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 
 
+def has_ipv6():
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
 @contextmanager
-def serving(folder, *options, workers=1, **environment):
+def serving(folder, *options, workers=1, stdout=subprocess.DEVNULL, **environment):
     """Run `hornbill serve`; requests to it once it is ready, and its process."""
     port = free_port()
     process = subprocess.Popen(
         [*COMMAND, str(folder), "--port", str(port), "--workers", str(workers), *options],
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environment},
@@ -90,6 +98,97 @@ def test_a_request_under_way_at_sigterm_is_answered_and_then_the_processes_end(w
         assert "Traceback" not in errors
         with pytest.raises(ConnectionRefusedError):
             client.get("/v2/health/live")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1"),
+        ("localhost", "http://127.0.0.1"),
+        ("0.0.0.0", "http://0.0.0.0"),  # noqa: S104  # listened on for a moment
+        pytest.param(
+            "::1",
+            "http://[::1]",
+            marks=pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6"),
+        ),
+    ],
+)
+def test_a_name_or_an_ip_address_is_found_with_a_free_port(host, url):
+    address = find_address(host, 0)
+    assert address.port > 0
+    assert address.url == f"{url}:{address.port}"
+
+
+@pytest.mark.parametrize(
+    "host", ["", " ", "no.such.name.invalid", "203.0.113.1", "é" * 70, "a..b", "1.2.3.4.5"]
+)
+def test_a_host_where_nobody_can_listen_is_refused(host):
+    with pytest.raises(InputError, match="The address must be one of this machine"):
+        find_address(host, 0)
+
+
+def test_a_port_that_is_taken_is_refused():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(InputError, match="Address already in use"),
+    ):
+        find_address("127.0.0.1", listener.getsockname()[1])
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_ipv6_is_served_and_the_banner_has_the_port(row_bundle):
+    with subprocess.Popen(
+        [*COMMAND, str(row_bundle.parent), "--host", "::1", "--port", "0"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            url = process.stderr.readline().split()[3].rstrip(",")
+            for line in process.stderr:
+                if "is ready" in line:
+                    break
+            host, _, port = url.removeprefix("http://").rpartition(":")
+            assert host == "[::1]"
+            connection = http.client.HTTPConnection("::1", int(port), timeout=10)
+            connection.request("GET", "/v2/health/live")
+            assert connection.getresponse().status == 200
+            connection.close()
+        finally:
+            process.terminate()
+
+
+def test_processes_end_with_the_one_that_started_them(row_bundle):
+    with serving(row_bundle.parent, workers=2) as (client, process):
+        process.kill()
+        for _ in range(100):
+            try:
+                client.get("/v2/health/live")
+            except OSError:
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError("the server still answers")
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up(row_bundle):
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write, bytes(4096))
+    os.set_blocking(write, True)
+    try:
+        with serving(row_bundle.parent, stdout=write) as (client, process):
+            for _ in range(3):
+                assert client("POST", PREDICT, BODY)[0] == 200
+                time.sleep(0.6)  # what was asked is logged twice a second
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=10)
+            assert "Fatal" not in errors
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def test_more_than_may_be_under_way_is_503_and_what_was_taken_on_is_answered(row_bundle):

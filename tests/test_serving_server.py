@@ -4,6 +4,8 @@ import asyncio
 import gzip
 import io
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from PIL import Image
 
 from export.publish import write_checksums
 from serving import Predictor
+from serving.errors import InputError
 from serving.server import Settings
 from serving.server.models import load_model
 from serving.server.telemetry import AccessLog, LogLine
@@ -139,6 +142,39 @@ def test_bodies_may_be_compressed_both_ways(encoding, compress, client, images):
     assert json.loads(unpack(answer))["outputs"][0]["shape"] == [len(images), 10]
 
 
+@pytest.mark.parametrize("name", ["Identity", "", " IDENTITY "])
+def test_a_body_may_be_said_to_be_as_it_is(name, client, images):
+    headers = {"Content-Encoding": name}
+    body = json.dumps(digits(images))
+    assert client("POST", "/v2/models/digits/infer", body, headers)[0] == 200
+
+
+def test_a_gzip_body_may_have_several_members(client, images):
+    body = json.dumps(digits(images)).encode()
+    several = gzip.compress(body[:50]) + gzip.compress(b"") + gzip.compress(body[50:])
+    headers = {"Content-Encoding": "gzip"}
+    assert client("POST", "/v2/models/digits/infer", several, headers)[0] == 200
+    refused = client("POST", "/v2/models/digits/infer", gzip.compress(b"") * 10_000, headers)
+    assert refused[0] == 400
+    assert "at most 100 members" in json.loads(refused[2])["error"]
+    bomb = gzip.compress(b" " * 600_000) * 2
+    assert client("POST", "/v2/models/digits/infer", bomb, headers)[0] == 413
+
+
+def test_what_is_null_is_as_if_left_out(client, images):
+    answer = client.post("/v2/models/digits/infer", digits(images))
+    nothing = digits(images, parameters=None, outputs=None)
+    nothing["inputs"][0]["parameters"] = None
+    assert client.post("/v2/models/digits/infer", nothing) == answer
+    outputs = [{"name": name, "parameters": None} for name in ("probabilities", "features")]
+    assert client.post("/v2/models/digits/infer", digits(images, outputs=outputs)) == answer
+
+
+def test_a_refused_method_is_told_what_is_allowed(client):
+    assert client("DELETE", "/models")[1]["allow"] == "GET, HEAD"
+    assert client("GET", "/v2/models/digits/infer")[1]["allow"] == "POST"
+
+
 def wrong(**changes):
     tensor = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0] * 784}
     return {"inputs": [tensor | changes]}
@@ -183,7 +219,7 @@ def test_a_wrong_request_is_400_and_says_what_is_wrong(body, message, client):
         ("GET", "/v2/models/..%2f..%2fetc/ready", 404, "There must be such an address"),
         ("GET", "/nowhere", 404, "There must be such an address"),
         ("GET", "/v2/models/digits/infer", 405, "This address takes POST"),
-        ("POST", "/v2/models/digits", 405, "This address takes GET"),
+        ("POST", "/v2/models/digits", 405, "This address takes GET, HEAD"),
     ],
 )
 def test_an_unknown_address_says_what_is_known(method, path, status, message, client):
@@ -222,7 +258,25 @@ def test_a_log_that_cannot_be_written_is_dropped(monkeypatch, caplog):
         for _ in range(2):
             log.write(LogLine(0.0, "1", "GET", "/", 200, 0.1, 2))
             log.flush()
+        log.close()
     assert caplog.text.count("1 requests could not be logged: [Errno 28] No space left") == 2
+
+
+def test_what_nobody_reads_is_dropped_and_counted(monkeypatch, caplog):
+    read, write = os.pipe()
+    with os.fdopen(write, "wb", buffering=0) as stream:
+        monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=stream))
+        log = AccessLog()
+        start_s = time.perf_counter()
+        for _ in range(12):
+            log.write(LogLine(0.0, "1", "GET", "/" * 1_000_000, 200, 0.1, 2))
+            log.flush()
+        log.close()
+        assert time.perf_counter() - start_s < 5
+        os.close(read)
+        log.close()  # the thread ends with the pipe
+    counts = re.findall(r"(\d+) requests were not logged: who reads", caplog.text)
+    assert sum(map(int, counts)) == 5
 
 
 def test_nan_is_refused_and_null_is_nan(client):
@@ -260,10 +314,9 @@ def test_a_token_keeps_others_out(bundle):
     try:
         assert client.get("/v2/health/live")[0] == 200
         assert client.get("/v2/models/digits")[0] == 401
-        status, _, _ = client(
-            "GET", "/v2/models/digits", None, {"Authorization": f"Bearer {TOKEN}"}
-        )
-        assert status == 200
+        for scheme in ("Bearer", "bearer", "BEARER "):
+            headers = {"Authorization": f"{scheme} {TOKEN}"}
+            assert client("GET", "/v2/models/digits", None, headers)[0] == 200
     finally:
         stop()
 
@@ -323,6 +376,78 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
         asking.join()
         stop()
     assert not failed
+
+
+@pytest.mark.parametrize("is_one_model", [False, True])
+def test_what_is_served_stays_while_its_folder_cannot_be_read(
+    is_one_model, row_bundle, tmp_path, caplog
+):
+    caplog.set_level("INFO", "hornbill.server")
+    root = tmp_path / "dist"
+    model = shutil.copytree(row_bundle.parent, root / "softmax")
+    client, stop = start(Settings(model if is_one_model else root, poll_s=0.02, log_requests=False))
+    try:
+        for folder in (root, model):
+            aside = folder.rename(tmp_path / "aside")
+            # Gone; or a loop of links, for which an error stands that is none of absence.
+            if folder == model:
+                folder.symlink_to(folder)
+            time.sleep(0.3)
+            assert list(client.get("/v1/models")[1]["models"]) == ["softmax"]
+            folder.unlink(missing_ok=True)
+            aside.rename(folder)
+            time.sleep(0.3)
+        assert caplog.text.count("cannot be read") == 2
+        as_version(model / "1", 2).rename(model / "2")
+        for _ in range(100):
+            if client.get("/v2/models/softmax")[1]["versions"] == ["2"]:
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError("version 2 was not found")
+        assert "softmax version 1 is no longer served" in caplog.text
+    finally:
+        stop()
+
+
+def test_a_folder_whose_name_is_no_text_is_passed_over(row_bundle, tmp_path, caplog):
+    shutil.copytree(row_bundle.parent, tmp_path / "softmax")
+    shutil.copytree(row_bundle.parent, tmp_path / os.fsdecode(b"\xff"))
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    try:
+        for path in ("/metrics", "/models", "/v1/models"):
+            assert client("GET", path)[0] == 200
+        assert client.get("/v1/models")[1] == {"models": ["softmax"]}
+    finally:
+        stop()
+    assert caplog.text.count("is passed over: its name must be UTF-8") == 1
+
+
+def test_a_folder_without_models_is_warned_of_once(tmp_path, caplog):
+    _, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    time.sleep(0.2)
+    stop()
+    assert caplog.text.count(f"No model lies in {tmp_path}") == 1
+
+
+def test_a_folder_that_cannot_be_served_is_refused(row_bundle, tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for folder, message in (
+        (loop, "Too many levels"),
+        (tmp_path / "none", "No such file"),
+        (row_bundle / "manifest.json", "Not a directory"),
+        (row_bundle, "one version. Serve the folder around it"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Settings(folder)
+
+
+@pytest.mark.parametrize("name", ["max_requests", "max_rows", "max_body_mb", "max_delay_ms"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 10**20])
+def test_a_bound_out_of_range_is_refused(name, value, tmp_path):
+    with pytest.raises(InputError, match=f"{name} must be above 0 and at most"):
+        Settings(tmp_path, **{name: value})
 
 
 def test_a_request_that_cannot_be_run_does_not_spoil_its_batch(row_bundle):

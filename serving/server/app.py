@@ -6,6 +6,8 @@ import itertools
 import logging
 import os
 import re
+import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +41,7 @@ _LONG_BODY = 200_000
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
+_ORPHAN_S = 30.0  # for requests under way when the main process is gone
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
 _MOST_ROUTES = 1024  # kept: whoever asks can invent versions
 Handle = Callable[[Headers, HTTPProtocol], Awaitable[Answer]]
@@ -52,9 +55,15 @@ class Server:
         >>> server = Server(Settings(Path("dist")))  # for `granian module:server`
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Make a server; it loads its models once it is started."""
+    def __init__(self, settings: Settings, parent: int | None = None) -> None:
+        """Make a server; it loads its models once it is started.
+
+        Args:
+            settings: of the server.
+            parent: the process without which this one is to end; None if it is its own.
+        """
         self._settings = settings
+        self._parent = parent
         self._metrics = Metrics()
         self._log = AccessLog()
         self._threads = available_cores()
@@ -85,15 +94,19 @@ class Server:
         self._repository.is_ready = False
         for task in self._tasks:
             task.cancel()
-        self._log.flush()
+        self._log.close()
+        self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
 
     async def _watch(self) -> None:
         while True:
-            await self._repository.refresh(self._executor)
-            self._note_present()
-            self._repository.is_ready = True
-            self._is_loaded.set()
+            try:
+                if await self._repository.refresh(self._executor):
+                    self._repository.is_ready = True
+                    self._is_loaded.set()
+                self._note_present()
+            except Exception:  # what is served must not stay so for ever because of it
+                _LOG.exception("the folder of models could not be looked at")
             await asyncio.sleep(self._settings.poll_s)
 
     async def _flush(self) -> None:
@@ -101,6 +114,15 @@ class Server:
             await asyncio.sleep(_FLUSH_S)
             self._log.flush()
             self._note_present()
+            self._end_with_parent()
+
+    def _end_with_parent(self) -> None:
+        """End if the process is gone that would start another, and hold the port no longer."""
+        if self._parent is not None and os.getppid() != self._parent:
+            _LOG.error("the main process is gone; this one ends")
+            self._parent = None
+            threading.Timer(_ORPHAN_S, os._exit, [1]).start()
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _note_present(self) -> None:
         models, failures = self._repository.models, self._repository.failures()
@@ -179,7 +201,9 @@ class Server:
         if token is None:
             return
         given = headers.get("authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        scheme, _, borne = given.partition(" ")
+        is_right = hmac.compare_digest(borne.strip().encode(), token.strip().encode())
+        if scheme.lower() != "bearer" or not is_right:  # RFC 9110: schemes have no case
             raise RequestError(
                 "Requests must bear the token: Authorization: Bearer …. Received: "
                 f"{'another one' if given else 'none'}.",
@@ -207,7 +231,7 @@ class Server:
         if document is None:
             return "none", partial(_refuse_path, path)
         if method not in ("GET", "HEAD"):
-            return "document", partial(_refuse_method, "GET", method)
+            return "document", partial(_refuse_method, "GET, HEAD", method)
         return "document", partial(_show, document)
 
     async def _find(self, name: str, version: str | None) -> Served:

@@ -4,12 +4,14 @@ import asyncio
 import time
 import zlib
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 from granian.rsgi import Headers, HTTPProtocol, ProtocolClosed, ProtocolError
 
+from ..cores import available_cores
 from .errors import RequestError
 
 JSON = "application/json"
@@ -17,6 +19,7 @@ BINARY = "application/octet-stream"
 # By zlib: what its windows are called.
 _WINDOWS = {"gzip": 31, "deflate": 15}
 _WORTH_COMPRESSING = 1400  # bytes: less is one packet anyway
+_MOST_MEMBERS = 100
 _ENCODER = msgspec.json.Encoder()
 Read = TypeVar("Read")
 
@@ -55,6 +58,8 @@ class Bodies:
         """
         self._most = most
         self._most_s = most_s
+        # No more: each may take the memory of the longest body.
+        self._threads = ThreadPoolExecutor(available_cores(), "hornbill-bodies")
         # Who reads, and since when; the oldest first.
         self._reading: dict[asyncio.Task[None], float] = {}
 
@@ -79,10 +84,18 @@ class Bodies:
         """
         body = await self._in_time(self._receive(headers.get("content-length"), exchange))
         encoding = headers.get("content-encoding")
-        if encoding is None or encoding == "identity":
+        if encoding is None:
+            return body
+        encoding = encoding.strip().lower()
+        if encoding in ("", "identity"):
             return body
         # Aside: a few kilobytes can be a bomb that takes long to find out.
-        return await asyncio.to_thread(_decompress, body, encoding.strip().lower(), self._most)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, _decompress, body, encoding, self._most)
+
+    def close(self) -> None:
+        """End the threads that decompress."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def drain(self, exchange: HTTPProtocol) -> None:
         """Take what is left of the body of a request that was answered without it.
@@ -140,16 +153,31 @@ def _decompress(body: bytes, encoding: str, most: int) -> bytes:
         raise RequestError(
             f"A body must be encoded by gzip, deflate or not at all. Received: {encoding:.40}.", 415
         )
+    parts: list[bytes] = []
+    left = most
+    while body or not parts:
+        if len(parts) == _MOST_MEMBERS:  # the rest of the body is copied for each
+            raise RequestError(f"gzip must have at most {_MOST_MEMBERS} members. Received: more.")
+        part, body = _decompress_member(body, encoding, left)
+        parts.append(part)
+        left -= len(part)
+        if left < 0:
+            raise _too_long(most)
+    return b"".join(parts)
+
+
+def _decompress_member(body: bytes, encoding: str, most: int) -> tuple[bytes, bytes]:
+    """Return all of the first member, or more than `most` bytes of it, and what follows it."""
     stream = zlib.decompressobj(_WINDOWS[encoding])
     try:
         content = stream.decompress(body, most + 1)
     except zlib.error as error:
         raise RequestError(f"The body must be {encoding}, as it says. Received: {error}.") from None
     if len(content) > most:
-        raise _too_long(most)
-    if not stream.eof or stream.unused_data:
+        return content, b""
+    if not stream.eof or (stream.unused_data and encoding != "gzip"):
         raise RequestError(f"The body must be whole {encoding}. Received: a part, or more.")
-    return content
+    return content, stream.unused_data
 
 
 def send_answer(

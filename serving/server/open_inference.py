@@ -55,7 +55,7 @@ class _Input(msgspec.Struct, Generic[Data], gc=False):
 
 class _Output(msgspec.Struct, gc=False):
     name: str
-    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    parameters: dict[str, Any] | None = None
 
 
 class _Request(msgspec.Struct, Generic[Data], gc=False):
@@ -81,8 +81,9 @@ class _Response(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 _DECODER = msgspec.json.Decoder(_Request[msgspec.Raw])
-_PARAMETERS = msgspec.json.Decoder(dict[str, Any])
-_OUTPUTS = msgspec.json.Decoder(list[_Output])
+# Null, as some clients write what they leave out, is nothing.
+_PARAMETERS = msgspec.json.Decoder(dict[str, Any] | None)
+_OUTPUTS = msgspec.json.Decoder(list[_Output] | None)
 _ENCODER = msgspec.json.Encoder()
 # Clients ask for the same again and again: what was found to be right is kept, so much of it, and
 # of texts up to this length.
@@ -230,9 +231,9 @@ class OpenInference:
         asked = self._asked.get(key)
         if asked is not None:
             return asked
-        wanted = decode_json(_PARAMETERS, key[1], "an inference request")
+        wanted = decode_json(_PARAMETERS, key[1], "an inference request") or {}
         are_binary = _flag(wanted, "binary_data_output")
-        given = decode_json(_OUTPUTS, key[0], "an inference request")
+        given = decode_json(_OUTPUTS, key[0], "an inference request") or []
         asked = tuple(self._read_output(output, are_binary) for output in given)
         if len({output.place for output in asked}) < len(asked):
             raise RequestError("Each output must be asked for once. Received: one twice.")
@@ -247,14 +248,15 @@ class OpenInference:
             raise RequestError(
                 f"Outputs must be among {', '.join(self._places)}. Received: {output.name:.40}."
             )
-        classes = output.parameters.get("classification", 0)
+        parameters = output.parameters or {}
+        classes = parameters.get("classification", 0)
         spec = self._manifest.outputs[place]
         if type(classes) is not int or classes < 0 or (classes and not _has_classes(spec)):
             raise RequestError(
                 "classification must be a number of classes, of an output of [batch, classes]. "
                 f"Received: {classes!r:.40} of {output.name}."
             )
-        return AskedOutput(place, _flag(output.parameters, "binary_data", are_binary), classes)
+        return AskedOutput(place, _flag(parameters, "binary_data", are_binary), classes)
 
     def write(self, inference: Inference, arrays: Sequence[np.ndarray]) -> tuple[bytes, int | None]:
         """Write a response.

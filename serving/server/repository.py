@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -58,11 +59,14 @@ class Repository:
         is_one_model = bool(version_numbers(folder))
         self._root = folder.resolve().parent if is_one_model else folder
         self._only = folder.resolve().name if is_one_model else None
+        self._path = folder.resolve() if is_one_model else folder
         self._has_all = versions == "all"
         self._make_served = serve
         self.is_ready = False
         self._entries: dict[str, dict[int, _Entry]] = {}
         self._served: dict[str, dict[int, Served]] = {}
+        # What was complained of, by what it was about: once, and not at every look.
+        self._complaints: dict[str, str] = {}
 
     @property
     def models(self) -> dict[str, dict[int, Served]]:
@@ -96,15 +100,25 @@ class Repository:
             )
         return found[version]
 
-    async def refresh(self, executor: Executor) -> None:
+    async def refresh(self, executor: Executor) -> bool:
         """Look at the folder: load what is new or changed, drop what is gone.
 
-        A version that does not verify is reported and those before it stay.
+        A version that does not verify is reported and those before it stay. So does all that is
+        served while the folder cannot be read, or is gone.
+
+        Returns:
+            Whether the folder could be read.
         """
-        while await self._refresh(executor):
-            pass  # where the latest version failed, the one before it is next
+        try:
+            while await self._refresh(executor):
+                pass  # where the latest version failed, the one before it is next
+        except OSError as error:
+            self._complain("", f"{self._path} cannot be read: {error.strerror}.")
+            return False
+        self._complain("", "" if self._entries else f"No model lies in {self._path}: none answers.")
         # Not before: what was served answers until there is what follows it.
         self._publish()
+        return True
 
     async def _refresh(self, executor: Executor) -> bool:
         """Do so once; return whether anything was loaded."""
@@ -122,7 +136,9 @@ class Repository:
         for name in list(self._entries):
             gone = self._entries[name].keys() - found.get(name, {}).keys()
             for number in gone:
-                del self._entries[name][number]
+                entry = self._entries[name].pop(number)
+                if isinstance(entry.state, Served):
+                    _LOG.info("%s version %d is no longer served.", name, number)
             if not self._entries[name]:
                 del self._entries[name]
         return has_loaded
@@ -148,28 +164,52 @@ class Repository:
         self._served = served
 
     def _look(self) -> dict[str, dict[int, _Look]]:
-        """Return what lies in the folder: of each model the versions that are to be served."""
-        found: dict[str, dict[int, _Look]] = {}
+        """Return what lies in the folder: of each model the versions that are to be served.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        looks = {name: self._look_at_model(name) for name in self._names()}
+        return {name: look for name, look in looks.items() if look}
+
+    def _names(self) -> list[str]:
+        names = [path.name for path in self._path.iterdir()]
+        if self._only:
+            return [self._only]
+        return [name for name in names if not name.startswith(".") and self._is_text(name)]
+
+    def _is_text(self, name: str) -> bool:
+        """Tell whether a name can be asked for, and written into metrics."""
         try:
-            names = [self._only] if self._only else [p.name for p in self._root.iterdir()]
-        except OSError:
-            return found
-        for name in names:
-            folder = self._root / name
-            if name.startswith(".") or not folder.is_dir():
-                continue
-            numbers = self._wanted(name, folder)
-            looks = {number: _look_at(folder / str(number)) for number in numbers}
-            if looks:
-                found[name] = looks
-        return found
+            name.encode()
+        except UnicodeEncodeError:
+            self._complain(name, f"{name!r} is passed over: its name must be UTF-8.")
+            return False
+        return True
+
+    def _look_at_model(self, name: str) -> dict[int, _Look]:
+        """Return how its versions look; as they did, if they cannot be read for now."""
+        folder = self._root / name
+        known = {number: entry.look for number, entry in self._entries.get(name, {}).items()}
+        try:
+            looks = {n: _look_at(folder / str(n)) for n in self._wanted(name, folder)}
+        except (FileNotFoundError, NotADirectoryError):  # gone, or never a model
+            return {}
+        except OSError as error:
+            self._complain(name, f"{folder} cannot be read: {error.strerror}.")
+            return known
+        self._complain(name, "")
+        return looks
+
+    def _complain(self, about: str, what: str) -> None:
+        """Warn of what is wrong, unless that was said before; empty if nothing is."""
+        if what and self._complaints.get(about) != what:
+            _LOG.warning("%s", what)
+        self._complaints[about] = what
 
     def _wanted(self, name: str, folder: Path) -> list[int]:
         """Return the versions to load or to keep, ascending."""
-        try:
-            numbers = version_numbers(folder)
-        except OSError:
-            return []
+        numbers = version_numbers(folder)
         if self._has_all:
             return numbers
         known = self._entries.get(name, {})
@@ -183,15 +223,26 @@ class Repository:
         try:
             return load_model(self._root / name / str(number))
         except ServingError as error:
-            return Failure(str(error))
+            return _failure(str(error))
         except Exception as error:  # a broken bundle must not end the server
-            return Failure(f"{type(error).__name__}: {error}")
+            return _failure(f"{type(error).__name__}: {error}")
+
+
+def _failure(reason: str) -> Failure:
+    # A file's name that is no UTF-8 could not be answered.
+    return Failure(reason.encode("utf-8", "backslashreplace").decode())
 
 
 def _look_at(folder: Path) -> _Look:
     looks = []
-    with suppress(OSError):  # somebody is removing it
-        for path in sorted(folder.rglob("*")):
-            stat = path.stat()
-            looks.append((path.name, stat.st_size, stat.st_mtime_ns))
-    return tuple(looks)
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        for name in (*folders, *names):
+            with suppress(FileNotFoundError):  # somebody is removing it
+                stat = Path(place, name).stat()
+                looks.append((name, stat.st_size, stat.st_mtime_ns))
+    return tuple(sorted(looks))
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -1,12 +1,21 @@
 """What an operator can choose."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..bundle import CHECKSUMS, MANIFEST
 from ..errors import InputError
 
 VERSIONS = ("latest", "all")
+# What Granian, zlib and timers can take.
+_MOST = {
+    "max_body_mb": 1_000_000,
+    "max_rows": 1_000_000_000,
+    "max_requests": 1_000_000,
+    "max_delay_ms": 1_000_000,
+    "body_s": 1_000_000,
+    "poll_s": 1_000_000,
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class Settings:
         log_requests: whether each request is a line of JSON on standard output.
 
     Raises:
-        InputError: a value is out of range, or there is no such folder.
+        InputError: a value is out of range, or there is no such folder, or it cannot be read.
     """
 
     folder: Path
@@ -42,10 +51,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if not self.folder.is_dir():
-            raise InputError(
-                f"Bundles must lie in a folder such as dist. Received: {self.folder}, not there."
-            )
+        _check_folder(self.folder)
         if self.versions not in VERSIONS:
             raise InputError(
                 f"versions must be one of {', '.join(VERSIONS)}. Received: {self.versions!r}."
@@ -54,6 +60,25 @@ class Settings:
             raise InputError("token must not be empty. Received: one of blanks.")
         if self.token is not None and not self.token.isascii():  # no header has others
             raise InputError("token must be of ASCII characters. Received: one with others.")
-        for name in ("max_body_mb", "max_rows", "max_requests", "max_delay_ms", "body_s", "poll_s"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be above 0. Received: {getattr(self, name)}.")
+        for name, most in _MOST.items():
+            if not 0 < getattr(self, name) <= most:
+                raise InputError(
+                    f"{name} must be above 0 and at most {most:,}. Received: {getattr(self, name)}."
+                )
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise `InputError` unless bundles can be looked for in it."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"Bundles must lie in a folder that can be read, such as dist. "
+            f"Received: {folder}, {reason}."
+        ) from None
+    if CHECKSUMS in names and MANIFEST in names:
+        raise InputError(
+            "Bundles must lie in a folder such as dist, or dist/digits. "
+            f"Received: {folder}, one version. Serve the folder around it."
+        )

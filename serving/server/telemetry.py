@@ -1,9 +1,11 @@
 """What a server counts, for Prometheus, and what it logs."""
 
 import logging
+import math
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from ..manifest import Manifest
+from .writing import Writer
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -29,6 +32,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series fo
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _LOG = logging.getLogger("hornbill.server")
 _ENCODER = msgspec.json.Encoder()
+_WARNING_S = 60.0  # between two warnings of what was not logged
+_CLOSING_S = 1.0  # for what is still to be logged when the server ends
 
 
 class Metrics:
@@ -192,23 +197,43 @@ class LogLine(msgspec.Struct, gc=False):
 class AccessLog:
     """Writes a line of JSON for each request; lines are kept back until `flush`.
 
-    Those that cannot be written, to a full disk or a pipe whose reader has gone, are dropped.
+    Those that cannot be written, to a full disk or a pipe whose reader has gone or stopped, are
+    dropped.
     """
 
     def __init__(self) -> None:
-        self._stream = sys.stdout.buffer
+        self._writer = Writer(sys.stdout.buffer, _say_unlogged)
         self._lines: list[bytes] = []
+        self._dropped = 0
+        self._warned_s = -math.inf
 
     def write(self, line: LogLine) -> None:
         """Keep a line."""
         self._lines.append(_ENCODER.encode(line))
 
     def flush(self) -> None:
-        """Write what was kept."""
+        """Let be written what was kept, without waiting for it."""
         if self._lines:
             lines, self._lines = [*self._lines, b""], []
-            try:
-                self._stream.write(b"\n".join(lines))
-                self._stream.flush()
-            except OSError as error:
-                _LOG.warning("%d requests could not be logged: %s", len(lines) - 1, error)
+            if not self._writer.write(b"\n".join(lines), len(lines) - 1):
+                self._dropped += len(lines) - 1
+        if self._dropped and time.monotonic() - self._warned_s > _WARNING_S:
+            self._warn()
+
+    def close(self) -> None:
+        """Write what was kept, and end."""
+        self.flush()
+        self._writer.close(_CLOSING_S)
+        if self._dropped:
+            self._warn()
+
+    def _warn(self) -> None:
+        _LOG.warning(
+            "%d requests were not logged: who reads standard output does not keep up.",
+            self._dropped,
+        )
+        self._dropped, self._warned_s = 0, time.monotonic()
+
+
+def _say_unlogged(lines: int, error: OSError) -> None:
+    _LOG.warning("%d requests could not be logged: %s", lines, error)

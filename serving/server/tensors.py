@@ -134,8 +134,13 @@ def from_nested(name: str, spec: TensorSpec, data: bytes) -> np.ndarray:
 def _decode(name: str, datatype: str, depth: int, data: bytes) -> list[Any]:
     try:
         return _decoder(datatype, depth).decode(data)
-    except msgspec.DecodeError as error:
-        raise RequestError(f"data of {name} must hold {datatype}. Received: {error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        mend = (
+            ' A text that is missing is "".' if datatype == BYTES and "`null`" in str(error) else ""
+        )
+        raise RequestError(
+            f"data of {name} must hold {datatype}. Received: {error}.{mend}"
+        ) from None
 
 
 def element_type(datatype: str) -> Any:

@@ -88,6 +88,8 @@ def _split_rows(instances: bytes) -> Mapping[str | None, bytes]:
     """Return the data of each input: of rows that name their inputs, or under None."""
     try:
         rows = _ROWS.decode(instances)
+    except UnicodeDecodeError as error:
+        raise _no_text(error) from None
     except msgspec.DecodeError:
         return {None: instances}
     if not rows or any(row.keys() != rows[0].keys() for row in rows):
@@ -103,9 +105,15 @@ def _split_rows(instances: bytes) -> Mapping[str | None, bytes]:
 def _split_columns(inputs: bytes) -> Mapping[str | None, bytes]:
     try:
         columns = _COLUMNS.decode(inputs)
+    except UnicodeDecodeError as error:
+        raise _no_text(error) from None
     except msgspec.DecodeError:
         return {None: inputs}
     return {name: bytes(raw) for name, raw in columns.items()}
+
+
+def _no_text(error: UnicodeDecodeError) -> RequestError:
+    return RequestError(f"The body must be a predict request in UTF-8. Received: {error}.")
 
 
 def write_answer(manifest: Manifest, call: Call, arrays: Sequence[np.ndarray]) -> bytes:
