@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = sorted((ROOT / "docs" / "examples").glob("*.py"))
+SCRIPTS = sorted((ROOT / "docs" / "examples").glob("train_*.py"))
 PAGES = ("training.md", "tuning.md")
 TEXT = "".join((ROOT / "docs" / page).read_text() for page in PAGES)
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

@@ -1,4 +1,4 @@
-"""All studies, quickly, and their page in headless Chromium."""
+"""Studies, quickly, and their page in headless Chromium."""
 
 import json
 import re
@@ -12,14 +12,17 @@ from app.studies.catalogue import NAMES, read_texts
 from app.studies.study import VERDICTS
 
 CHROMIUM = shutil.which("chromium")
+# These take half the time of all, and are run by `pytest -m slow`.
+DEAR = ("abstraction", "gates", "optimisers", "regularisation", "very-deep")
+CHEAP = [name for name in NAMES if name not in DEAR]
 
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
-    """The folder of all studies, run quickly by the command. Not to be changed."""
+    """The folder of the cheaper studies, run quickly by the command. Not to be changed."""
     folder = tmp_path_factory.mktemp("studies")
     with pytest.raises(SystemExit) as ended:
-        main(["study", "run", "--all", "--quick", "--seeds", "2", "--quiet", "-o", str(folder)])
+        main(["study", "run", *CHEAP, "--quick", "--seeds", "2", "--quiet", "-o", str(folder)])
     assert not ended.value.code
     return folder
 
@@ -28,7 +31,7 @@ def result(studies, name):
     return json.loads((studies / name / "result.json").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHEAP)
 def test_every_study_comes_to_a_verdict(name, studies):
     found = result(studies, name)
     assert found["verdict"] in VERDICTS
@@ -53,6 +56,17 @@ def test_every_study_comes_to_a_verdict(name, studies):
 def test_exact_facts_are_exact(name, checks, studies):
     found = {check["name"]: check["holds"] for check in result(studies, name)["checks"]}
     assert all(found[check] for check in checks)
+
+
+@pytest.mark.slow
+def test_all_studies_come_to_a_verdict_and_onto_the_page(tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        main(["study", "run", "--all", "--quick", "--quiet", "-o", str(tmp_path)])
+    assert not ended.value.code
+    page = (tmp_path / "index.html").read_text("utf-8")
+    for name in NAMES:
+        assert result(tmp_path, name)["verdict"] in VERDICTS
+        assert f'<article id="{name}">' in page
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +100,8 @@ def open_page(browser, studies):
 
 def test_the_page_shows_every_claim_verdict_and_figure(open_page, studies):
     page = open_page()
-    expect(page.locator("article")).to_have_count(len(NAMES))
-    for name in NAMES:
+    expect(page.locator("article")).to_have_count(len(CHEAP))
+    for name in CHEAP:
         article = page.locator(f"article#{name}")
         expect(article).to_contain_text(read_texts(name)["en"].claim)
         expect(article.locator(".verdict")).to_have_text(
