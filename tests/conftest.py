@@ -99,3 +99,17 @@ def images():
     from app.data.sources import load_dataset
 
     return np.ascontiguousarray(load_dataset("digits8x8").inputs[:12])
+
+
+@pytest.fixture
+def run(capfd):
+    """Run a command in this process: status, standard output, standard error."""
+    from app.cli import main
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        output, error = capfd.readouterr()
+        return caught.value.code or 0, output, error
+
+    return call

@@ -21,7 +21,6 @@ from app.batch.ledger import open_ledger
 from app.batch.parts import Part, plan_parts
 from app.batch.pools import predict_here
 from app.batch.ray_address import check_address
-from app.cli import main
 from app.errors import BatchError
 from serving import Predictor
 
@@ -68,17 +67,6 @@ def lines(output, kind="part"):
 
 def ids(found):
     return sorted((one["file"], one.get("row")) for one in found)
-
-
-@pytest.fixture
-def command(capfd):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        output, error = capfd.readouterr()
-        return caught.value.code or 0, output, error
-
-    return call
 
 
 @pytest.fixture
@@ -344,7 +332,7 @@ def test_what_listens_and_is_no_ray_is_given_up(monkeypatch):
             check_address(address)
 
 
-def test_the_command_counts_and_points_at_what_was_bad(command, bundle, arrays, tmp_path):
+def test_the_command_counts_and_points_at_what_was_bad(run, bundle, arrays, tmp_path):
     (arrays / "bad.npy").write_bytes(b"")
     status, output, error = finish(
         start("predict", bundle, "--input", arrays / "*.npy", "-o", tmp_path / "out")
@@ -370,7 +358,7 @@ def test_the_command_counts_and_points_at_what_was_bad(command, bundle, arrays, 
     ],
 )
 def test_a_job_that_cannot_start_is_one_line_and_changes_nothing(
-    arguments, message, command, bundle, tmp_path, monkeypatch
+    arguments, message, run, bundle, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
@@ -382,7 +370,7 @@ def test_a_job_that_cannot_start_is_one_line_and_changes_nothing(
     (tmp_path / "strange").mkdir()
     (tmp_path / "strange" / "report.txt").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
-    status, output, error = command("predict", bundle, "--quiet", *arguments)
+    status, output, error = run("predict", bundle, "--quiet", *arguments)
     assert (status, output) == (2, "")
     assert error.count("\n") == 1
     assert message in error

@@ -11,21 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.cli import main
-
-
-@pytest.fixture
-def run(capfd):
-    """Run a command in this process: status, standard output, standard error."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        output, error = capfd.readouterr()
-        return caught.value.code or 0, output, error
-
-    return call
-
 
 @pytest.fixture
 def digit_file(images, tmp_path):

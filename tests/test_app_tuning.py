@@ -82,17 +82,6 @@ def _stop(*_):
     raise _StopError
 
 
-@pytest.fixture
-def run(capfd):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        output, error = capfd.readouterr()
-        return caught.value.code or 0, output, error
-
-    return call
-
-
 def test_a_search_leaves_everything_about_itself(tuned):
     folder, _, answer = tuned
     names = {path.name for path in folder.iterdir()}
