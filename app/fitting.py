@@ -69,7 +69,7 @@ class _Job:
 
     @property
     def nets(self) -> int:
-        """Nets that stand side by side."""
+        """Nets that stand side by side; 0 is one without an axis of nets."""
         return int(self.model_config.nets)
 
     @property
@@ -136,7 +136,7 @@ def fit(
             shuffle=False,  # the pipeline shuffles
             verbose=0,
             callbacks=[
-                *([FiniteLoss()] if job.nets == 1 else []),  # one net must not stop the others
+                *([FiniteLoss()] if not job.nets else []),  # one net must not stop the others
                 NextEpoch(pipeline),
                 step_time,
                 *saver.remember(_changing(config.training)),
@@ -190,7 +190,7 @@ def _choose(job: _Job) -> Compilation:
 
 
 def _for_nets(indices: np.ndarray, nets: int) -> np.ndarray:
-    if nets == 1 or indices.ndim == 2:
+    if not nets or indices.ndim == 2:
         return indices
     return np.repeat(indices[:, np.newaxis], nets, axis=1)
 
@@ -208,7 +208,7 @@ def _in_precision(job: _Job, compilation: Compilation) -> keras.Model:
 def _trained_part(job: _Job, model: keras.Model, compilation: Compilation) -> keras.Model:
     """Return the layers that learn, behind the augmentation, compiled; they share their weights."""
     training = job.config.training
-    begin = job.model_config.prepared_layer if job.nets == 1 else "nets"
+    begin = "nets" if job.nets else job.model_config.prepared_layer
     prepared = model.get_layer(begin).output
     learning = keras.Model(prepared, model.get_layer(job.model_config.trained_layer).output)
     inputs = keras.Input(prepared.shape[1:], dtype="float32")
@@ -217,7 +217,7 @@ def _trained_part(job: _Job, model: keras.Model, compilation: Compilation) -> ke
     trained.compile(
         optimizer=make_optimizer(training.optimizer, job.steps_per_epoch, training.epochs),
         loss=loss,
-        loss_weights=[float(job.nets)],  # the sum over nets, so that each learns as if alone
+        loss_weights=[float(job.nets or 1)],  # the sum over nets, so that each learns as if alone
         metrics=make_metrics(job.kind_of_targets, loss, job.nets),
         jit_compile=compilation.xla,
         steps_per_execution=training.steps_per_execution,

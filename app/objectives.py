@@ -77,19 +77,19 @@ class NetLosses(keras.metrics.Metric):
 
 
 def make_metrics(
-    kind_of_targets: str, loss: keras.losses.Loss, nets: int = 1
+    kind_of_targets: str, loss: keras.losses.Loss, nets: int = 0
 ) -> list[keras.metrics.Metric]:
     """Return what is shown beside the loss.
 
     Args:
         kind_of_targets: `classes`, `labels` or `values`.
         loss: what is lowered.
-        nets: above 1, the loss of each net is shown.
+        nets: that stand side by side, the loss of each of which is shown; 0 is one alone.
 
     Returns:
         Keras' metric under the name of `metric_name`, or `NetLosses`.
     """
-    if nets > 1:
+    if nets:
         return [NetLosses(loss, nets)]
     name = metric_name(kind_of_targets)
     if kind_of_targets == "classes":

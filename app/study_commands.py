@@ -23,7 +23,6 @@ study = typer.Typer(
     help="Test claims about neural networks, with figures and a verdict for each.",
     epilog=examples("hornbill study list", "hornbill study run --all --quick"),
 )
-_PAGE = "index.html"
 
 
 @study.command("list", epilog=examples("hornbill study list", "hornbill study list --json"))
@@ -59,7 +58,7 @@ def run(
     ] = False,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Repeats of each training; the study's own unless given."),
+        typer.Option(help="Repeats of each training, 1 to 200; the study's own unless given."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -92,27 +91,45 @@ def run(
         print_json([_summary(result) for result in results])
     elif not quiet:
         _print_results(results)
-        _suggest_next(results, folder)
+    page, left_out = _write_page(folder)
+    if not (as_json or quiet):
+        if left_out:
+            typer.echo(
+                f"not on the page, damaged or of another version: {', '.join(left_out)}. "
+                "Run them again."
+            )
+        typer.echo(f"page: {page}")
+        is_one = len(results) == 1
+        suggest(f"open {results[0].folder / 'README.md'}" if is_one else "hornbill train digits")
 
 
 def _run_all(
     names: Sequence[str], folder: Path, seeds: int | None, quick: bool, hidden: bool
 ) -> list[Any]:
-    """Run studies one after the other, and write the page of all that are in the folder."""
-    from .studies.catalogue import NAMES
+    """Run studies one after the other."""
     from .studies.progress import showing_progress
-    from .studies.running import read_result, run_study
-    from .studies.writing import write_page
+    from .studies.running import run_study
 
     with showing_progress(len(names), hidden) as progress:
-        results = [run_study(name, folder, seeds, quick, progress) for name in names]
-    there = [read_result(name, folder) for name in NAMES]
-    write_page([result for result in there if result is not None], folder)
-    return results
+        return [run_study(name, folder, seeds, quick, progress) for name in names]
+
+
+def _write_page(folder: Path) -> tuple[Path, list[str]]:
+    """Write the page of all studies in the folder; return it, and those that cannot be on it."""
+    from .studies.catalogue import NAMES
+    from .studies.running import RESULT, read_result
+    from .studies.writing import write_page
+
+    there = {name: read_result(name, folder) for name in NAMES}
+    page = write_page([result for result in there.values() if result is not None], folder)
+    is_damaged = [n for n, result in there.items() if result is None]
+    return page, [name for name in is_damaged if (folder / name / RESULT).exists()]
 
 
 def _summary(result: Any) -> dict[str, Any]:
-    checks = [{"name": c.name, "holds": c.holds, **c.figures} for c in result.checks]
+    checks = [
+        {"name": c.name, "holds": c.holds, "is_fact": c.is_fact, **c.figures} for c in result.checks
+    ]
     return {
         "study": result.name,
         "verdict": result.verdict,
@@ -129,18 +146,11 @@ def _print_results(results: Sequence[Any]) -> None:
         for check, sentence in zip(
             result.checks, sentences(result.name, result.checks), strict=True
         ):
-            typer.echo(f"  {'✓' if check.holds else '✗'} {sentence['en']}")
+            fact = " (mathematics)" if check.is_fact else ""
+            typer.echo(f"  {'✓' if check.holds else '✗'} {sentence['en']}{fact}")
 
 
 def _remark(result: Any) -> str:
     if result.is_kept:
         return " (kept: same settings and version)"
     return f" (run anew: {result.note})" if result.note else ""
-
-
-def _suggest_next(results: Sequence[Any], folder: Path) -> None:
-    typer.echo(f"page: {folder / _PAGE}")
-    if len(results) == 1:
-        suggest(f"open {results[0].folder / 'README.md'}")
-    else:
-        suggest("hornbill train digits")

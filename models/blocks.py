@@ -33,8 +33,8 @@ class KernelConfig:
         l1: weight of the sum of absolute weights in the loss.
         l2: weight of the sum of squared weights in the loss.
         nets: how many nets of this architecture stand side by side in one model, each with
-            weights of its own, so that one step trains all; above 1, what is behind the layer
-            `nets` has an axis for them after that of the batch.
+            weights of its own, so that one step trains all; what is behind the layer `nets` then
+            has an axis for them after that of the batch. 0 is one net without that axis.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -44,7 +44,7 @@ class KernelConfig:
     initializer_stddev: float = 0.01
     l1: float = 0.0
     l2: float = 0.0
-    nets: int = 1
+    nets: int = 0
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -52,14 +52,14 @@ class KernelConfig:
         check_above("initializer_stddev", self.initializer_stddev, 0)
         check_at_least("l1", self.l1, 0)
         check_at_least("l2", self.l2, 0)
-        check_at_least("nets", self.nets, 1)
+        check_at_least("nets", self.nets, 0)
 
     def kernel_arguments(self) -> dict[str, Any]:
         """Return the Keras arguments of a layer's kernel."""
         initializer: Any = INITIALIZERS[self.initializer]
         if self.initializer == "normal":
             initializer = keras.initializers.RandomNormal(stddev=self.initializer_stddev)
-        if self.nets > 1:
+        if self.nets:
             initializer = EachNet(initializer)
         return {
             "kernel_initializer": initializer,
@@ -96,9 +96,9 @@ def for_each_net(x: Any, config: KernelConfig) -> Any:
         config: says how many nets there are.
 
     Returns:
-        float `(batch, nets, columns)`, the layer `nets`; for one net `x` itself.
+        float `(batch, nets, columns)`, the layer `nets`; `x` itself without that axis.
     """
-    return x if config.nets == 1 else keras.layers.RepeatVector(config.nets, name="nets")(x)
+    return keras.layers.RepeatVector(config.nets, name="nets")(x) if config.nets else x
 
 
 def dense(x: Any, units: int, config: KernelConfig, name: str, **arguments: Any) -> Any:
@@ -115,7 +115,7 @@ def dense(x: Any, units: int, config: KernelConfig, name: str, **arguments: Any)
         float `(batch, units)`, or `(batch, nets, units)`.
     """
     arguments |= config.kernel_arguments()
-    if config.nets == 1:
+    if not config.nets:
         return keras.layers.Dense(units, name=name, **arguments)(x)
     bias_axes = "no" if arguments.pop("use_bias", True) else None
     shape = (config.nets, units)
@@ -169,7 +169,7 @@ class HiddenConfig(KernelConfig):
 
 def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
     """Apply the normalisation of `config`, of the same shape, as the layer `name`."""
-    if config.nets > 1:
+    if config.nets:
         return _normalize_nets(x, config, name)
     is_dense = len(x.shape) == 2
     if config.normalization == "batch":

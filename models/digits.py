@@ -75,7 +75,7 @@ class DigitNetConfig(HiddenConfig):
                 f"Received: depth={self.depth}. Use {self.depth - 1} or {self.depth + 1}."
             )
         self.check_widths("hidden", self.hidden)
-        if self.nets > 1 and self.variant != "mlp":
+        if self.nets and self.variant != "mlp":
             raise ValueError(
                 "Several nets side by side must be of the variant 'mlp'. "
                 f"Received: nets={self.nets}, variant={self.variant!r}."
@@ -89,7 +89,7 @@ class DigitNetConfig(HiddenConfig):
         Augmentation acts on what it gives: for `mlp` before the ink is fitted into its box, since
         a box that is filled otherwise is never met again. (Nets side by side take no augmentation.)
         """
-        if self.nets > 1:
+        if self.nets:
             return "pixels"
         return "denoise" if self.variant == "mlp" else "fit_ink"
 

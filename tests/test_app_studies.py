@@ -1,6 +1,7 @@
 """Studies: a verdict follows from the numbers, whatever they are; what is finished is kept."""
 
 import copy
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from app.cli import main
 from app.errors import StudyError
 from app.studies.catalogue import LANGUAGES, NAMES, load_study, module_name, read_texts
-from app.studies.estimates import difference, mean_estimate, share_estimate
+from app.studies.estimates import difference, is_more_often, mean_estimate, share_estimate
+from app.studies.rates import best_rate, epochs_to
 from app.studies.running import Progress, read_result, run_study
 from app.studies.study import VERDICTS, Check, Effort, verdict
 from app.studies.writing import sentences
@@ -36,6 +38,16 @@ def trapezoid(raw, products, hidden):
         "raw": {"r2": around(raw)},
         "products": {"r2": around(products, 1e-6)},
         "hidden": {"r2": around(hidden)},
+    }
+
+
+def softmax(*right):
+    return {
+        "cross validation": {
+            "right": [flower < count for count in right for flower in range(50)],
+            "classes": np.repeat(range(3), 50),
+            "labels": ["setosa", "versicolor", "virginica"],
+        }
     }
 
 
@@ -96,7 +108,11 @@ def gates(or_, xor, two, four, at_work, size):
 
 def eight_states(few, many):
     deep = [around(few)] * 5 + [around(many)] * 2
-    return {"8": {"accuracies": [around(0.6)] * 7}, "2+3": {"accuracies": deep}}
+    trained = {"trained": around(0.9)}
+    return {
+        "8": {"accuracies": [around(0.6)] * 7, **trained},
+        "2+3": {"accuracies": deep, **trained},
+    }
 
 
 def no_structure(deep, least, last):
@@ -132,7 +148,7 @@ def dead_relu(large, first, last, woken):
 
     relu = {
         "suitable": case(0.0, 0.1, 0.9),
-        "large": case(0.0, large, 0.5),
+        "large": {**case(0.0, large, 0.5), "woken": around(0.0 if large > 0.5 else 0.5)},
         "bad start": {"silent": [[first] * SEEDS, [last] * SEEDS], "accuracies": around(0.1)},
     }
     other = {"bad start": case(1.0, woken, 0.1 + (1 - woken))}
@@ -158,12 +174,19 @@ def initialisation(apart, starved, stuck, own, kept):
     }
 
 
+def by_rate(values, rates):
+    """Losses of all seeds, twice as large at every rate but one, inside the grid."""
+    factors = np.full(len(rates), 2.0)
+    factors[1] = 1.0
+    return (values[:, np.newaxis] * factors)[..., np.newaxis].repeat(SEEDS, 2)
+
+
 def losses(softmax, nats, apart, slow):
     from app.studies.losses import RATES
 
     def accuracies(epochs):
-        reached = np.arange(40)[:, np.newaxis, np.newaxis] >= epochs
-        return np.where(reached, 0.95, 0.5).repeat(len(RATES), 1).repeat(SEEDS, 2).tolist()
+        errors = np.where(np.arange(40) >= epochs, 0.05, 0.4)
+        return (1 - by_rate(errors, RATES)).tolist()
 
     figures = {"nats": nats, "bits": nats / np.log(2), "log10": nats / np.log(10)}
     return {
@@ -187,12 +210,11 @@ def regularisation(zeros, size, gap):
 def optimisers(**epochs):
     from app.studies.optimisers import OPTIMISERS, REACHED
 
-    def numbers(needed):
-        reached = np.arange(1, 41)[:, np.newaxis, np.newaxis] >= needed
-        values = np.where(reached, REACHED / 2, 1.0)
-        return {"losses": values.repeat(5, 1).repeat(SEEDS, 2).tolist()}
+    def numbers(name, needed):
+        values = np.where(np.arange(1, 41) >= needed, REACHED / 2, 1.0)
+        return {"losses": by_rate(values, OPTIMISERS[name]).tolist()}
 
-    return {name: numbers(epochs.get(name, 10)) for name in OPTIMISERS}
+    return {name: numbers(name, epochs.get(name, 10)) for name in OPTIMISERS}
 
 
 def very_deep(shallow, deep, both, alone):
@@ -225,9 +247,7 @@ CASES = {
     "trapezoid": (
         trapezoid(0.9, 1.0, 0.999), trapezoid(0.9, 1.0, 0.9), trapezoid(0.995, 0.9, 0.9)
     ),
-    "softmax": tuple(
-        {"cross validation": {"accuracies": around(accuracy)}} for accuracy in (0.97, 0.9, 0.3)
-    ),
+    "softmax": (softmax(50, 48, 47), softmax(50, 50, 44), softmax(50, 40, 20)),
     "linear-stack": (
         linear_stack(1e-7, 0.05, 0.5, 0.01),
         linear_stack(1e-7, 0.05, 0.0, 0.05),
@@ -246,7 +266,7 @@ CASES = {
     "eight-states": (eight_states(0.9, 0.9), eight_states(0.5, 0.95), eight_states(0.5, 0.6)),
     "no-structure": (
         no_structure(0.48, FLOOR, FLOOR + 0.001),
-        no_structure(0.9, FLOOR, FLOOR + 0.1),
+        no_structure(0.48, FLOOR, FLOOR + 0.1),
         no_structure(0.9, 0.1, FLOOR + 0.1),
     ),
     "vanishing": (vanishing(0.25, 0.2, 0.95), vanishing(0.25, 0.2, 0.5), vanishing(0.3, 0.9, 0.5)),
@@ -260,7 +280,7 @@ CASES = {
     ),
     "losses": (
         losses(SOFTMAX, 0.35667, 1e-7, 20),
-        losses(SOFTMAX, 0.35667, 1e-7, 5),
+        losses([0.9, 0.1, 0.0], 0.35667, 1e-7, 20),
         losses([0.9, 0.1, 0.0], 0.4, 1.0, 3),
     ),
     "regularisation": (
@@ -388,17 +408,68 @@ def test_a_result_of_the_same_settings_is_kept(again):
 )
 def test_another_result_is_run_anew_and_it_is_said(change, options, note, again):
     path = again / "vanishing" / "result.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    write_as_ours(path, change)
     parts, result = parts_run(again, quick=True, **options)
     assert len(parts) == 6
     assert note in result.note
     assert json.loads(path.read_text())["seeds"] == options["seeds"]
 
 
-def test_a_damaged_result_is_none(again):
-    (again / "vanishing" / "result.json").write_text('{"key": 1')
+def write_as_ours(path, change):
+    content = {**json.loads(path.read_text()), **change}
+    content.pop("sha256")
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**content, "sha256": digest}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:100],
+        lambda text: text.replace('"holds": true', '"holds": "maybe"', 1),
+        lambda text: text.replace('"norms": [', '"norms": 5, "other": [', 1),
+        lambda _: "[1]",
+        lambda _: "",
+    ],
+)
+def test_a_damaged_result_is_run_anew(damage, again):
+    path = again / "vanishing" / "result.json"
+    path.write_text(damage(path.read_text()))
     assert read_result("vanishing", again) is None
-    assert parts_run(again, seeds=2, quick=True)[0]
+    parts, result = parts_run(again, seeds=2, quick=True)
+    assert len(parts) == 6
+    assert result.note == "its result was damaged"
+
+
+def test_damaged_parts_of_an_interrupted_study_are_run_anew(tmp_path):
+    def stop(_, part):
+        if part == "tanh, 2 layers":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study("vanishing", tmp_path, 2, True, Progress(begin_part=stop))
+    path = tmp_path / "vanishing" / "unfinished.json"
+    path.write_text(path.read_text().replace('"depth": 2', '"depth": "two"'))
+    parts, result = parts_run(tmp_path, seeds=2, quick=True)
+    assert len(parts) == 6
+    assert result.verdict in VERDICTS
+
+
+def test_one_process_at_a_time_runs_a_study(again):
+    from filelock import FileLock
+
+    with (
+        FileLock(again / "vanishing" / ".lock"),
+        pytest.raises(StudyError, match="by one process at a time. Received: .*vanishing"),
+    ):
+        run_study("vanishing", again, 3, True)
+
+
+def test_one_seed_is_enough_for_numbers_but_for_no_interval(tmp_path):
+    result = run_study("trapezoid", tmp_path, 1, True)
+    raw = result.checks[0]
+    assert not raw.holds
+    assert raw.figures["r2"].endswith("[no interval]")
 
 
 def test_an_interrupted_study_goes_on_where_it_was(tmp_path):
@@ -433,9 +504,10 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path):
         run_study("vanishing", tmp_path / "studies", 2, True)
 
 
-def test_seeds_below_one_are_refused(tmp_path):
-    with pytest.raises(StudyError, match="seeds must be at least 1. Received: seeds=0."):
-        run_study("ink", tmp_path, 0)
+@pytest.mark.parametrize("seeds", [0, -3, 100_000_000])
+def test_seeds_that_cannot_be_are_refused(seeds, tmp_path):
+    with pytest.raises(StudyError, match=f"seeds must be from 1 to 200. Received: seeds={seeds}."):
+        run_study("ink", tmp_path, seeds)
     assert not list(tmp_path.iterdir())
 
 
@@ -449,7 +521,8 @@ def status_of(arguments, capsys):
     ("arguments", "message"),
     [
         (["run", "xorlimit"], "Received: 'xorlimit'. Did you mean 'xor-limit'?"),
-        (["run", "vanishing", "--seeds", "0"], "--seeds"),
+        (["run", "vanishing", "--seeds", "0"], "Received: seeds=0."),
+        (["run", "xor"], "Did you mean 'xor-limit'?"),
         (["run"], "Received: neither."),
         (["run", "ink", "--all"], "Received: both."),
     ],
@@ -478,6 +551,55 @@ def test_the_command_prints_verdict_checks_and_page(again, capsys):
     (row,) = json.loads(out)
     assert row["verdict"] in VERDICTS
     assert row["checks"][0]["held"] == "24/24"
+
+
+def test_a_study_that_cannot_be_on_the_page_is_named(again, capsys):
+    (again / "ink").mkdir()
+    (again / "ink" / "result.json").write_text("{}")
+    arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
+    code, out, _ = status_of(arguments, capsys)
+    assert not code
+    assert "not on the page, damaged or of another version: ink." in out
+    assert 'id="ink"' not in (again / "index.html").read_text("utf-8")
+
+
+def test_a_page_that_cannot_be_written_is_a_line_after_the_results(again, capsys):
+    (again / "index.html").mkdir()
+    arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
+    code, out, err = status_of(arguments, capsys)
+    assert code == 2
+    assert out.startswith("vanishing: ")
+    assert "The page of studies must be writable. Received: " in err
+    assert err.count("\n") == 1
+    assert {path.name for path in again.iterdir()} == {"vanishing", "index.html"}
+
+
+def test_what_mathematics_decides_leaves_the_verdict_to_the_rest():
+    fact, broken = Check("x", True, {}, is_fact=True), Check("x", False, {}, is_fact=True)
+    yes, no = Check("y", True, {}), Check("y", False, {})
+    assert verdict([fact, yes]) == HOLDS
+    assert verdict([fact, no]) == FAILS
+    assert verdict([broken, yes]) == IN_PART
+    assert verdict([fact, fact]) == HOLDS
+    assert verdict([fact, broken]) == IN_PART
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [(6, 0, True), (5, 0, False), (20, 12, True), (20, 16, False), (4, 4, False)],
+)
+def test_pairs_are_compared_by_the_exact_test(first, second, expected):
+    found = [[seed < count for seed in range(20)] for count in (first, second)]
+    assert is_more_often(*found) == expected
+
+
+def test_a_method_is_judged_at_its_best_rate_and_between_epochs():
+    losses = np.array([[[1.0], [4.0], [9.0]], [[0.5], [0.1], [9.0]], [[0.5], [0.1], [np.nan]]])
+    best = best_rate((0.1, 1.0, 10.0), losses)
+    assert (best.rate, best.is_inside) == (0.1, False)
+    np.testing.assert_allclose(epochs_to(best.curves, 0.75, 1), [1.5])
+    np.testing.assert_allclose(epochs_to(best.curves, 0.2, 1), [4.0])
+    np.testing.assert_allclose(epochs_to(best.curves, 2.0, 1), [1.0])
 
 
 def test_checks_without_one_that_holds_do_not_hold():

@@ -60,7 +60,7 @@ def test_each_net_answers_as_it_would_alone(settings, iris):
     together = many.predict(iris.inputs, verbose=0)["probabilities"]
     assert together.shape == (150, NETS, 3)
     for net in range(NETS):
-        single = build_nets(configure(settings, 1), iris, EVERYTHING)
+        single = build_nets(configure(settings, 0), iris, EVERYTHING)
         for variable, weight in zip(
             single.trainable_variables, of_net(learning_weights(many), net), strict=True
         ):
@@ -103,7 +103,7 @@ def test_nets_trained_side_by_side_are_those_trained_alone(optimizer, iris):
     together = train_nets(config, iris, EVERYTHING, callbacks=[StartFrom(start)])
     assert losses(together).shape == (2, NETS)
     for net, rate in enumerate(rates):
-        own_config = configure({**settings, "optimizer.learning_rate": rate}, 1)
+        own_config = configure({**settings, "optimizer.learning_rate": rate}, 0)
         begin = StartFrom(of_net(start, net))
         own = train_nets(own_config, iris, EVERYTHING, callbacks=[begin])
         expected = own.model.predict(iris.inputs, verbose=0)["probabilities"]
@@ -117,6 +117,12 @@ def test_each_net_learns_from_its_own_samples_alone(iris):
     predicted = answers(train_nets(configure(settings, 2), iris, train), iris).argmax(axis=2)
     assert (predicted[:, 1] != 2).all()
     assert (predicted[:, 0] == iris.targets).mean() > 0.9
+
+
+def test_one_net_has_an_axis_of_nets_too(iris):
+    fitted = train_nets(configure({"hidden": [4], "epochs": 2}, 1), iris, EVERYTHING)
+    assert losses(fitted).shape == (2, 1)
+    assert answers(fitted, iris).shape == (150, 1, 3)
 
 
 def test_a_net_that_diverges_leaves_the_others_alone(iris):

@@ -29,6 +29,8 @@ SUITABLE, LARGE = 0.01, 0.3  # learning rates of Adam
 SMALL, MOST = 0.1, -1.0
 # Of accuracy: less is no recovery.
 RECOVERED = 0.1
+# Of the units that are silent half-way: more of them that fire at the end are not dead for good.
+WOKEN = 0.05
 CASES = ("suitable", "large", "bad start")
 TRAIN, WATCHED = 1000, 300
 
@@ -59,11 +61,15 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
     inputs = keras.ops.convert_to_tensor(digits.inputs[watched])
     silent = AfterEachEpoch(nets, lambda: _silent(entering(inputs)))
     fitted = train_nets(config, digits, train, callbacks=[StartFrom(weights), silent])
-    shares = np.array(silent.found).reshape(-1, 3, seeds)
-    right = accuracies(fitted, digits, test).reshape(3, seeds)
+    is_silent = np.array(silent.found)  # epochs, nets, units
+    shares = is_silent.mean(axis=2).reshape(-1, 3, seeds)
+    half = is_silent[len(is_silent) // 2]
+    woken = (half & ~is_silent[-1]).sum(axis=1) / np.maximum(half.sum(axis=1), 1)
+    right = accuracies(fitted, digits, test)
     return {
-        case: {"silent": shares[:, number], "accuracies": right[number]}
+        case: {"silent": shares[:, number], "woken": woken[own], "accuracies": right[own]}
         for number, case in enumerate(CASES)
+        for own in [slice(number * seeds, (number + 1) * seeds)]
     }
 
 
@@ -82,21 +88,21 @@ def _starts(weights: list[np.ndarray], most: np.ndarray, seeds: int) -> list[np.
 
 
 def _silent(entering: Sequence[Any]) -> np.ndarray:
-    """Return the share of each net's hidden units that nothing above 0 enters, `(nets,)`.
+    """Return of each net's hidden units whether nothing above 0 enters them, `(nets, units)`.
 
     Args:
         entering: of each layer, what enters its units, `(samples, nets, units)`.
     """
     # What is no number fires no more either.
     is_silent = [~(keras.ops.convert_to_numpy(values).max(axis=0) > 0) for values in entering]
-    shares: np.ndarray = np.concatenate(is_silent, axis=1).mean(axis=1)
-    return shares
+    return np.concatenate(is_silent, axis=1)
 
 
 def judge(found: Parts) -> Sequence[Check]:
     """Return what follows from the shares of silent units and the accuracies."""
     relu = found["relu"]
     killed = difference(relu["large"]["silent"][-1], relu["suitable"]["silent"][-1])
+    woken = mean_estimate(relu["large"]["woken"])
     bad = np.array(relu["bad start"]["silent"], float)
     stuck = bool((bad[-1] >= bad[0]).all())
     accuracy = mean_estimate(relu["bad start"]["accuracies"])
@@ -106,13 +112,18 @@ def judge(found: Parts) -> Sequence[Check]:
             killed.low > 0,
             {"killed": killed.points(".0f")},
         ),
+        Check(
+            "for good",
+            woken.high < WOKEN,
+            {"woken": f"{woken:.1%}"},
+        ),
         Check("stuck", stuck, {"share": f"{bad[-1].mean():.0%}", "accuracy": f"{accuracy:.1%}"}),
     ]
     for name in ACTIVATIONS[1:]:
         case = found[name]["bad start"]
         woken = difference(np.array(case["silent"])[0], np.array(case["silent"])[-1])
         gained = difference(case["accuracies"], relu["bad start"]["accuracies"])
-        figures = {"woken": f"{100 * woken.value:.0f}", "gained": f"{100 * gained.value:.0f}"}
+        figures = {"woken": woken.points(".0f"), "gained": gained.points(".0f")}
         checks.append(Check(name, woken.low > 0 and gained.low > RECOVERED, figures))
     return checks
 

@@ -73,22 +73,23 @@ def _train(width: int, depth: int, effort: Effort) -> dict[str, Any]:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return for each budget whether the deepest net does better than the wide one."""
+    """Return for each budget and depth whether the deep net does better than the wide one."""
     by_width: dict[int, dict[int, Any]] = {}
     for numbers in found.values():
         by_width.setdefault(numbers["width"], {})[numbers["depth"]] = numbers
     checks = []
     for width, depths in by_width.items():
-        wide, deep = depths[1], depths[max(depths)]
-        gained = difference(deep["accuracies"], wide["accuracies"])
-        figures = {
-            "width": str(width),
-            "shape": "-".join(map(str, deep["hidden"])),
-            "wide_weights": f"{wide['weights']:,}",
-            "deep_weights": f"{deep['weights']:,}",
-            "gained": gained.points(),
-        }
-        checks.append(Check("deeper", gained.low > 0, figures))
+        wide = depths[1]
+        for deep in (depths[depth] for depth in sorted(depths) if depth > 1):
+            gained = difference(deep["accuracies"], wide["accuracies"])
+            figures = {
+                "width": str(width),
+                "shape": "-".join(map(str, deep["hidden"])),
+                "wide_weights": f"{wide['weights']:,}",
+                "deep_weights": f"{deep['weights']:,}",
+                "gained": gained.points(),
+            }
+            checks.append(Check("deeper", gained.low > 0, figures))
     return checks
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from .estimates import difference
 from .nets import answers
 from .panels import curve, panels
-from .states import HIDDEN, accuracy_elsewhere, compositions, subsets, train_on_states
+from .states import HIDDEN, accuracies_of_states, compositions, subsets, train_on_states
 from .study import Check, Effort, Parts, Study
 
 SIZES = (1, 2, 3, 4, 5, 6, 7)
@@ -33,10 +33,13 @@ def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     fitted, samples = train_on_states(hidden, chosen, mappings.ravel(), effort)
     # The states are the same for each mapping: the first eight rows are all.
     answered = answers(fitted, samples)[:8].argmax(axis=2)
-    shares = accuracy_elsewhere(answered, mappings[mapped].T, sets)
-    by_seed = shares.reshape(effort.seeds, len(one_seed))
+    trained, left = accuracies_of_states(answered, mappings[mapped].T, sets)
+    by_seed = left.reshape(effort.seeds, len(one_seed))
     sizes = np.array([len(states) for states in one_seed])
-    return {"accuracies": [by_seed[:, sizes == size].mean(axis=1) for size in SIZES]}
+    return {
+        "accuracies": [by_seed[:, sizes == size].mean(axis=1) for size in SIZES],
+        "trained": trained.reshape(effort.seeds, len(one_seed)).mean(axis=1),
+    }
 
 
 def judge(found: Parts) -> Sequence[Check]:
@@ -50,8 +53,12 @@ def judge(found: Parts) -> Sequence[Check]:
         if difference(deep[row], shallow[row]).low > 0
     ]
     sizes = ", ".join(map(str, ahead)) or "-"
+    trained = {
+        name: f"{np.mean(found[layers]['trained']):.0%}"
+        for name, layers in zip(("shallow", "deep"), HIDDEN, strict=True)
+    }
     return [
-        Check("gained", gained.low > 0, {"gained": gained.points()}),
+        Check("gained", gained.low > 0, {"gained": gained.points(), **trained}),
         Check("sizes", len(ahead) > len(ENOUGH) / 2, {"ahead": sizes, "count": f"{len(ahead)}/5"}),
     ]
 

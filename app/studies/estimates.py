@@ -26,6 +26,10 @@ class Estimate:
 
     def __format__(self, spec: str) -> str:
         """Return the value and the interval, each in the format `spec`."""
+        sign = spec[:1] if spec[:1] in ("+", "-") else ""
+        spec = f"{sign}z{spec.removeprefix(sign)}"  # what is rounded to 0 has no minus
+        if not np.isfinite([self.low, self.high]).all():
+            return f"{self.value:{spec}} [no interval]"
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
     def points(self, spec: str = "+.1f") -> str:
@@ -57,6 +61,21 @@ def share_estimate(found: int, count: int) -> Estimate:
     """Return `found` of `count` with the exact interval of Clopper & Pearson (1934)."""
     interval = stats.binomtest(found, count).proportion_ci(CONFIDENCE, method="exact")
     return Estimate(found / count, float(interval.low), float(interval.high))
+
+
+def is_more_often(first: Any, second: Any) -> bool:
+    """Return whether `first` is surely true more often than `second`.
+
+    The exact test of McNemar (1947): of the pairs of which one alone is true, a share above one
+    half has it in `first`.
+
+    Args:
+        first: `(measurements,)`, true or false.
+        second: the same, measured in pairs, such as of the same seed.
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    unequal = int((first != second).sum())
+    return unequal > 0 and share_estimate(int((first & ~second).sum()), unequal).low > 0.5
 
 
 def count_text(solved: Sequence[Any] | np.ndarray) -> str:

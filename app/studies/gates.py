@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .estimates import count_text, difference, mean_estimate
+from .estimates import count_text, difference, is_more_often, mean_estimate
 from .nets import answers, configure, learning_weights, rows, train_nets
 from .panels import arms, bars, panels
 from .study import Check, Effort, Parts, Study
@@ -94,7 +94,6 @@ def judge(found: Parts) -> Sequence[Check]:
     def solved(arm: str, gate: str) -> np.ndarray:
         return np.array(found[arm][gate], bool)
 
-    more = difference(solved("hidden 4", "XOR"), solved("hidden 2", "XOR"))
     fewer = difference(found["hidden 4"]["at work"], found["hidden 4, L2"]["at work"])
     weights = difference(found["hidden 4"]["weights"], found["hidden 4, L2"]["weights"])
     ors = [solved("number", "OR"), solved("bits", "OR")]
@@ -102,11 +101,14 @@ def judge(found: Parts) -> Sequence[Check]:
     return [
         Check("or", bool(np.all(ors)), {"number": count_text(ors[0]), "bits": count_text(ors[1])}),
         Check(
-            "xor", not np.any(xors), {"number": count_text(xors[0]), "bits": count_text(xors[1])}
+            "xor",
+            not np.any(xors),
+            {"number": count_text(xors[0]), "bits": count_text(xors[1])},
+            is_fact=True,
         ),
         Check(
             "hidden",
-            more.low > 0,
+            is_more_often(solved("hidden 4", "XOR"), solved("hidden 2", "XOR")),
             {
                 "two": count_text(solved("hidden 2", "XOR")),
                 "four": count_text(solved("hidden 4", "XOR")),

@@ -71,7 +71,7 @@ def judge(found: Parts) -> Sequence[Check]:
     gained = difference(single, tanh)
     largest, bent = max(found["stack"]["collapsed"]), mean_estimate(found["tanh"]["collapsed"])
     return [
-        Check("product", largest <= EXACT, {"largest": f"{largest:.1e}"}),
+        Check("product", largest <= EXACT, {"largest": f"{largest:.1e}"}, is_fact=True),
         Check(
             "loss",
             max(-apart.low, apart.high) < SAME_LOSS,

@@ -75,7 +75,7 @@ def configure(settings: Mapping[str, Any], nets: int, rates: Sequence[float] = (
 
     Args:
         settings: by flat key, as of `make_config`; `family` too.
-        nets: how many stand side by side.
+        nets: how many stand side by side; 0 is one alone, without an axis of nets.
         rates: the learning rate of each; empty if all have that of the settings.
     """
     given = dict(settings)

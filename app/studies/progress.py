@@ -18,13 +18,14 @@ def showing_progress(studies: int, hidden: bool) -> Iterator[Progress]:
         studies: how many.
         hidden: whether nothing is shown.
     """
+    console = Console(stderr=True)
     bars = Bars(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=hidden,
+        console=console,
+        disable=hidden or not console.is_terminal,
         transient=True,
     )
     with bars:

@@ -1,14 +1,16 @@
 """Runs studies part by part, keeps what is done, and writes what came out."""
 
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from app.errors import StudyError
 from serving.version import VERSION
@@ -18,7 +20,9 @@ from .study import Check, Effort, Result, Study, verdict
 from .writing import FIGURE, write_readme
 
 RESULT, UNFINISHED = "result.json", "unfinished.json"
-_QUICK_SEEDS = 3
+_LOCK, _CHECKSUM = ".lock", "sha256"
+# More nets than `MOST_SEEDS` make do not fit into the memory of a small machine.
+_QUICK_SEEDS, MOST_SEEDS = 3, 200
 
 
 @dataclass(frozen=True)
@@ -61,41 +65,71 @@ def run_study(
         What came out.
 
     Raises:
-        StudyError: the study is unknown, `seeds` is below 1, or the folder cannot be written.
+        StudyError: the study is unknown, `seeds` is not from 1 to `MOST_SEEDS`, another process
+            is running the study there, or the folder cannot be written.
     """
     check_name(name)
     progress = progress or Progress()
-    if seeds is not None and seeds < 1:
-        raise StudyError(f"seeds must be at least 1. Received: seeds={seeds}.")
+    if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
+        raise StudyError(f"seeds must be from 1 to {MOST_SEEDS}. Received: seeds={seeds}.")
     study = load_study(name)
     effort = Effort(_seeds(study, quick) if seeds is None else seeds, quick)
-    key = _key(name, effort)
-    folder = output / name
-    found = _read(folder / RESULT)
-    if found.get("key") == key and (folder / FIGURE).exists():
+    kept = read_result(name, output)
+    if kept is not None and Effort(kept.seeds, kept.quick) == effort:
         progress.end()
-        return _result(name, found, folder, is_kept=True)
+        return kept
+    folder = output / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        content = _run_parts(study, key, effort, folder, progress, name)
-        checks = study.judge(content["parts"])
-        judged = [asdict(check) for check in checks]
-        content |= plain({"verdict": verdict(checks), "checks": judged})
-        result = _result(name, content, folder, note=_why_anew(found, effort))
-        _write_all(study, result, content)
+        with _alone(folder):
+            content = _run_parts(study, effort, folder, progress, name)
+            checks = study.judge(content["parts"])
+            judged = [asdict(check) for check in checks]
+            content |= plain({"verdict": verdict(checks), "checks": judged})
+            result = _result(name, content, folder, note=_why_anew(folder / RESULT, effort))
+            _write_all(study, result, content)
         progress.end()
     except OSError as error:
         raise StudyError(
             f"A study's folder must be writable. Received: {folder}: {error.strerror}. What was "
-            "finished is kept."
+            "finished before is kept."
         ) from None
     return result
 
 
 def read_result(name: str, output: Path) -> Result | None:
-    """Return the result of a study that is in `output`, of any version; None if there is none."""
-    found = _read(output / name / RESULT)
-    return _result(name, found, output / name, is_kept=True) if found else None
+    """Return the result of a study that is in `output`.
+
+    Returns:
+        What came out; None where there is none, or none that is whole and of this version and
+        state of the study.
+    """
+    folder = output / name
+    found = _read(folder / RESULT)
+    if not found or found["key"] != _key(name, Effort(found["seeds"], found["quick"])):
+        return None
+    if not (folder / FIGURE).is_file():
+        return None
+    return _result(name, found, folder, is_kept=True)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from running the study; the lock ends with this one."""
+    lock = FileLock(folder / _LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise StudyError(
+            f"A study must be run by one process at a time. Received: {folder}, "
+            "in which another is running it."
+        ) from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open
+            (folder / _LOCK).unlink()
+        lock.release()
 
 
 def _seeds(study: Study, quick: bool) -> int:
@@ -112,9 +146,9 @@ def _key(name: str, effort: Effort) -> str:
 
 
 def _run_parts(
-    study: Study, key: str, effort: Effort, folder: Path, progress: Progress, name: str
+    study: Study, effort: Effort, folder: Path, progress: Progress, name: str
 ) -> dict[str, Any]:
-    content = _read(folder / UNFINISHED)
+    key, content = _key(name, effort), _read(folder / UNFINISHED)
     if content.get("key") != key:
         content = {"key": key, "version": VERSION, **asdict(effort), "seconds": 0.0}
         content["parts"] = {}
@@ -150,33 +184,38 @@ def _result(
     return Result(name, checks=checks, folder=folder, is_kept=is_kept, note=note, **facts)
 
 
-def _why_anew(found: dict[str, Any], effort: Effort) -> str:
-    if not found:
+def _why_anew(path: Path, effort: Effort) -> str:
+    if not path.exists():
         return ""
+    found = _read(path)
+    if not found:
+        return "its result was damaged"
     if found["version"] != VERSION:
         return f"its result was of version {found['version']}, this is {VERSION}"
     if {"seeds": found["seeds"], "quick": found["quick"]} != asdict(effort):
         return "its result was of other settings"
-    return "its result was of an earlier state of the study"
+    return "its result was of an earlier state of the study, or without its figure"
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a file of ours; empty if it is not there or damaged."""
+    """Return the content of a file of ours; empty if it is not there or not as it was written."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    wanted = {"key", "version", "seeds", "quick", "seconds", "parts"}
-    if path.name == RESULT:
-        wanted |= {"verdict", "checks"}
-    is_ours = isinstance(content, dict) and wanted <= set(content)
+    is_ours = isinstance(content, dict) and content.pop(_CHECKSUM, "") == _digest(content)
     return content if is_ours else {}
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def _write(path: Path, content: Mapping[str, Any]) -> None:
     beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+    whole = {**content, _CHECKSUM: _digest(content)}
+    beside.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", "utf-8")
     beside.replace(path)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:

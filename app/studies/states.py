@@ -61,18 +61,26 @@ def train_on_states(
     return train_nets(configure(settings, len(chosen)), samples, np.stack(draws, axis=1)), samples
 
 
-def accuracy_elsewhere(
+def accuracies_of_states(
     answered: np.ndarray, targets: np.ndarray, chosen: Sequence[Sequence[int]]
-) -> np.ndarray:
-    """Return the share of states right among those that each net was not trained on, `(nets,)`.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of states right among those that each net was trained on, and of the rest.
 
     Args:
         answered: class that each net gives each of the eight states, `(8, nets)`.
         targets: the right ones, `(8, nets)`.
         chosen: the states that each was trained on.
+
+    Returns:
+        Both `(nets,)`.
     """
-    is_left = np.ones(answered.shape, bool)
+    is_chosen = np.zeros(answered.shape, bool)
     for net, states in enumerate(chosen):
-        is_left[np.asarray(states), net] = False
-    shares: np.ndarray = ((answered == targets) & is_left).sum(axis=0) / is_left.sum(axis=0)
-    return shares
+        is_chosen[np.asarray(states), net] = True
+    is_right = answered == targets
+
+    def share(among: np.ndarray) -> np.ndarray:
+        shares: np.ndarray = (is_right & among).sum(axis=0) / among.sum(axis=0)
+        return shares
+
+    return share(is_chosen), share(~is_chosen)

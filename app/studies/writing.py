@@ -1,10 +1,13 @@
 """A study's README.md, and the page of all studies: what a student reads."""
 
 import base64
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from app.errors import StudyError
 
 from .catalogue import LANGUAGES, read_texts
 from .study import FAILS, HOLDS, IN_PART, Check, Result
@@ -34,6 +37,9 @@ def write_page(results: Sequence[Result], output: Path) -> Path:
 
     Returns:
         The page, which opens from disk.
+
+    Raises:
+        StudyError: it cannot be written.
     """
     studies = [
         {**_described(result), "figure": _data_uri(result.folder / FIGURE)} for result in results
@@ -44,9 +50,16 @@ def write_page(results: Sequence[Result], output: Path) -> Path:
         .get_template("studies.html.j2")
         .render(studies=studies, counts=counts, verdicts=_VERDICTS)
     )
-    beside = output / "index.new"
-    beside.write_text(page, "utf-8")
-    return beside.replace(output / PAGE)
+    # Two commands may write it at once; the last one's stays.
+    beside = output / f"{PAGE}.{os.getpid()}"
+    try:
+        beside.write_text(page, "utf-8")
+        return beside.replace(output / PAGE)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise StudyError(
+            f"The page of studies must be writable. Received: {output / PAGE}: {error.strerror}."
+        ) from None
 
 
 def sentences(name: str, checks: Sequence[Check]) -> list[dict[str, str]]:
@@ -65,7 +78,14 @@ def _described(result: Result) -> dict[str, object]:
         "texts": read_texts(result.name),
         "verdict": {language: _VERDICTS[language][result.verdict] for language in LANGUAGES},
         "checks": list(zip(result.checks, found, strict=True)),
+        "command": _command(result),
     }
+
+
+def _command(result: Result) -> str:
+    """Return what gives the same result again, in whatever folder."""
+    quick = " --quick" if result.quick else ""
+    return f"hornbill study run {result.name}{quick} --seeds {result.seeds}"
 
 
 def _templates() -> Environment:
