@@ -6,6 +6,7 @@ python -m benchmarks.figures
 import statistics
 
 from benchmarks.results import read_results
+from benchmarks.scale_figures import scale_rows
 from benchmarks.serving_figures import serving_rows
 
 
@@ -21,6 +22,7 @@ def figures_table() -> str:
         *_export_rows(),
         *serving_rows(),
         *_studies_rows(),
+        *scale_rows(),
     ]
     lines = ["| what | asked for | measured | command |", "|---|---|---|---|"]
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows]) + "\n"

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold
 
 from app.data.sources import load_dataset
+from app.drawing import COLOURS, GREY
 
-from .estimates import count_text, share_estimate
+from .estimates import Estimate, count_text, share_estimate
 from .nets import answers, configure, rows, train_nets
-from .panels import arms, panels
+from .panels import panels
 from .study import Check, Effort, Parts, Study
 
 FOLDS = 5
@@ -65,14 +67,18 @@ def _train(effort: Effort) -> dict[str, Any]:
     }
 
 
+def _of_flowers(right: np.ndarray) -> Estimate:
+    return share_estimate(int(right.sum()), len(right))
+
+
 def judge(found: Parts) -> Sequence[Check]:
     """Return what follows from the flowers that most partitions get right."""
     numbers = found["cross validation"]
     right, classes = np.array(numbers["right"], bool), np.array(numbers["classes"])
-    accuracy = share_estimate(int(right.sum()), len(right))
+    accuracy = _of_flowers(right)
     of_species = [right[classes == label] for label in range(len(numbers["labels"]))]
     worst = min(range(len(of_species)), key=lambda label: of_species[label].mean())
-    least = share_estimate(int(of_species[worst].sum()), len(of_species[worst]))
+    least = _of_flowers(of_species[worst])
     return [
         Check(
             "accuracy",
@@ -91,7 +97,13 @@ def draw(found: Parts, path: Path) -> None:
     """Draw the accuracies, and which classes are mistaken for which."""
     numbers = found["cross validation"]
     with panels(path, 2) as (left, right):
-        arms(left, {"softmax layer": numbers["accuracies"]}, "accuracy of left-out folds (share)")
+        accuracy = _of_flowers(np.array(numbers["right"], bool))
+        places = range(1, 1 + len(numbers["accuracies"]))
+        left.axvspan(accuracy.low, accuracy.high, color=COLOURS[0], alpha=0.15, linewidth=0)
+        left.axvline(accuracy.value, color=COLOURS[0])
+        left.scatter(numbers["accuracies"], places, s=16, color=GREY)
+        left.set(xlabel="accuracy of left-out folds (share)", ylabel="partition of the flowers")
+        left.yaxis.set_major_locator(MaxNLocator(integer=True))
         shares = np.array(numbers["confusion"]) / np.sum(numbers["confusion"], axis=1)[:, None]
         right.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), share in np.ndenumerate(shares):
