@@ -5,10 +5,12 @@ import re
 import shutil
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import expect, sync_playwright
 
 from app.cli import main
 from app.studies.catalogue import NAMES, read_texts
+from app.studies.running import run_study
 from app.studies.study import VERDICTS
 
 CHROMIUM = shutil.which("chromium")
@@ -18,9 +20,14 @@ CHEAP = [name for name in NAMES if name not in DEAR]
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory):
+def studies(tmp_path_factory, worker_id):
     """The folder of the cheaper studies, run quickly by the command. Not to be changed."""
     folder = tmp_path_factory.mktemp("studies")
+    if worker_id != "master":  # the processes of pytest-xdist share the work, from both ends
+        folder = tmp_path_factory.getbasetemp().parent / "studies"
+        for name in CHEAP if worker_id == "gw0" else reversed(CHEAP):
+            with FileLock(folder.with_name(f"{name}.lock")):
+                run_study(name, folder, seeds=2, quick=True)
     with pytest.raises(SystemExit) as ended:
         main(["study", "run", *CHEAP, "--quick", "--seeds", "2", "--quiet", "-o", str(folder)])
     assert not ended.value.code
