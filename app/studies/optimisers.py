@@ -100,7 +100,8 @@ def draw(found: Parts, path: Path) -> None:
             label = name.replace("_", " ")
             places = np.arange(1, len(best.curves) + 1)
             curve(left, places, np.log10(best.curves), f"{label}, {best.rate:g}", number)
-            last = np.log10(np.array(found[name]["losses"], float)[-1])
+            last = np.array(found[name]["losses"], float)[-1]
+            last = np.log10(np.where(last > 0, last, np.nan))  # a loss of 0 has no logarithm
             curve(right, rates, last, label, number)
         left.axhline(np.log10(REACHED), color="#999999", linestyle=":")
         left.set(xlabel="epoch", ylabel="training loss (log₁₀ nats)")
