@@ -166,20 +166,27 @@ def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path):
         f"Go on with: hornbill train --resume {folder}\n"
     )
     assert not any(map(is_alive, started))
-
-    process, _ = begin_run("--resume", folder, folder=tmp_path)
-    started = children(process)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert error == f"hornbill: Interrupted. Go on with: hornbill train --resume {folder}\n"
-    assert not any(map(is_alive, started))
-
     epochs = len(Checkpoint(folder / CHECKPOINT, "best").history) + 2
     config = folder / "config.toml"
     config.write_text(config.read_text().replace("epochs = 100000", f"epochs = {epochs}"))
     run = resume(folder)  # by one process, under TensorFlow
     assert len((run.folder / "history.csv").read_text().splitlines()) == epochs + 1
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_ends_all_processes_and_goes_on(tmp_path):
+    settings = [*WINE, "--output", tmp_path, "--set"]
+    process, folder = begin_run(*settings, "epochs=100000", folder=tmp_path)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        started = children(process)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert error == f"hornbill: Interrupted. Go on with: hornbill train --resume {folder}\n"
+        assert not any(map(is_alive, started))
+        process, _ = begin_run("--resume", folder, folder=tmp_path)
+    process.kill()
+    process.communicate()
 
 
 @pytest.mark.slow

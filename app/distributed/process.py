@@ -1,5 +1,6 @@
 """The program of one process of a run: `python -m app.distributed.process`, by `launch`."""
 
+import contextlib
 import json
 import os
 import sys
@@ -25,7 +26,6 @@ def main() -> int:
     sys.stderr = os.fdopen(told["error"], "w", encoding="utf-8")
     if told["cores"]:
         os.sched_setaffinity(0, told["cores"])  # which every library takes for its threads
-    import_tensorflow_quietly()
     try:
         _train(told)
     except AppError as error:
@@ -37,13 +37,14 @@ def main() -> int:
         traceback.print_exception(error, file=log)
         return LOST if _is_of_another(error) else 1
     finally:
-        for stream in (log, sys.stdout, sys.stderr):
-            stream.flush()
+        with contextlib.suppress(OSError):  # nobody may read any more
+            for stream in (log, sys.stdout, sys.stderr):
+                stream.flush()
     return 0
 
 
 def _train(told: dict[str, Any]) -> None:
-    from app.train_commands import Request, run_training  # noqa: PLC0415 - Keras, after TensorFlow
+    from app.train_commands import Request, run_training  # noqa: PLC0415 - after the cores are set
 
     from .team import join  # noqa: PLC0415
 
@@ -55,6 +56,7 @@ def _train(told: dict[str, Any]) -> None:
     team = join(Cluster(**told["cluster"]), told["number"])
     _write(note, {"joined": True})
     team.announce = announce
+    import_tensorflow_quietly()
     run_training(Request(**told["request"]), team)
     team.leave()
 
