@@ -32,5 +32,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Hornbill needs Python 3.11, 3.12 or 3.13 on the PATH."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[train,tune,serve,sign,ray,dev]'
+		--constraint constraints.txt --editable '.[train,tune,serve,sign,ray,jax,dev]'
 	touch $@

@@ -41,6 +41,7 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         path: of the file; if it is there, training goes on from it. None writes none.
         keep: which weights: of the `last` epoch, or of the `best` validation loss.
+        writes: whether this process writes the file; of several that train together one does.
 
     Attributes:
         history: one row an epoch.
@@ -52,8 +53,9 @@ class Checkpoint(keras.callbacks.Callback):
         RunError: the file cannot be read.
     """
 
-    def __init__(self, path: Path | None, keep: str) -> None:
+    def __init__(self, path: Path | None, keep: str, writes: bool = True) -> None:
         super().__init__()
+        self.writes = writes
         self.path = path
         self.keep = keep
         self.history: list[dict[str, Any]] = []
@@ -97,7 +99,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.has_ended = bool(self.model.stop_training)
         is_last = self.has_ended or epoch + 1 == self.params["epochs"]
         is_due = time.monotonic() - self._written > _SECONDS_BETWEEN
-        if self.path is not None and (is_due or is_last):
+        if self.writes and self.path is not None and (is_due or is_last):
             _write_checkpoint(self.path, self._arrays(), self._state())
             self._written = time.monotonic()
 

@@ -22,6 +22,7 @@ from .terminal import (
     status,
     suggest,
 )
+from .train_commands import TRAIN_EXAMPLES, train
 from .tune_commands import TUNE_EXAMPLES, tune
 
 app = typer.Typer(
@@ -35,92 +36,12 @@ app = typer.Typer(
 )
 
 app.add_typer(study)
+app.command(epilog=TRAIN_EXAMPLES)(train)
 app.command(epilog=TUNE_EXAMPLES)(tune)
 
 Bundle = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="dist/NAME (its latest version) or dist/NAME/1.")
 ]
-
-
-@app.command(
-    epilog=examples(
-        "hornbill train digits",
-        "hornbill train digits --data mnist.npz --set variant=mlp --set epochs=5",
-        "hornbill train features --data wine --set hidden=64,32 --set optimizer.learning_rate=1e-3",
-        "hornbill train features --data flowers.csv --target kind",
-        "hornbill train features --data diabetes --set head=linear",
-        "hornbill train digits --config runs/digits/20260101-120000/config.toml",
-        "hornbill train --resume runs/digits/20260101-120000",
-    )
-)
-def train(
-    family: Annotated[
-        str | None, typer.Argument(help="digits, softmax or features.", show_default=False)
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="digits8x8, mnist, iris, wine, breast_cancer, diabetes, linnerud, or a path: .csv "
-            "with --target; folder of images with a sub-folder a class; .npz in the layout of "
-            "keras.datasets.mnist; .data of Semeion. Several joined by + are used as one."
-        ),
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Column of a CSV to predict; several with commas.")
-    ] = None,
-    categorical: Annotated[
-        str | None, typer.Option(help="Columns of a CSV whose numbers are names, with commas.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML of settings, such as a run's config.toml.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting; may be given many times."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="0 unless given.")] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Go on with an interrupted run; takes no other setting."),
-    ] = None,
-    output: Output = Path("runs"),
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train a model and write its run folder, or go on with an interrupted run."""
-    columns = {"target": target, "categorical": categorical}
-    given = {
-        name: [column.strip() for column in value.split(",")]
-        for name, value in columns.items()
-        if value is not None
-    }
-    if resume is not None and (family, data, config, settings, seed, given) != (
-        (None, None, None, None, None, {})
-    ):
-        raise typer.BadParameter("--resume takes its settings from the run, and no others.")
-    if resume is None and family is None and config is None:
-        raise typer.BadParameter("A family must be given: digits, softmax or features.")
-    load_tensorflow()
-    from app.config import combine_settings, parse_settings
-
-    callbacks = [] if quiet or as_json else [_training_progress()]
-    try:
-        if resume is not None:
-            from app.training import resume as resume_run
-
-            run = resume_run(resume, callbacks)
-        else:
-            merged = {**parse_settings(settings or []), **given}
-            run_config = combine_settings(family, config, merged, data, seed)
-            from app.training import train as train_run
-
-            run = train_run(run_config, output, callbacks)
-    except KeyboardInterrupt as error:  # here, since typer would drop what it says
-        fail(f"Interrupted. {error}".strip(), INTERRUPTED)
-    if as_json:
-        print_json({"run": str(run.folder), "metrics": run.metrics})
-    elif not quiet:
-        _print_run(run)
 
 
 @app.command(
@@ -521,6 +442,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _extra_of(package: str) -> str:
     extras = {
+        "jax": ("jax", "jaxlib"),
         "ray": ("pyarrow", "ray"),
         "serve": ("granian", "msgspec", "prometheus_client"),
         "tune": ("cmaes", "optuna", "sqlalchemy"),
@@ -566,24 +488,3 @@ def _answer_table(names: list[str], answers: list[dict[str, float]], manifest: A
 def _class_line(decision: dict[str, Any], probability: float) -> str:
     doubt = "" if decision.get("accepted", True) else "  not accepted"
     return f"{decision['label']:5}  {probability:.4f}{doubt}"
-
-
-def _print_run(run: Any) -> None:
-    from app.reporting import describe_speed
-    from app.runs import describe_data, read_environment
-
-    test = run.metrics["test"]
-    typer.echo(f"data:   {printable(describe_data(run.data))}")
-    environment = read_environment(run.folder)
-    place = f"{environment['precision']} on {environment['device']}"
-    typer.echo(f"speed:  {describe_speed(environment)}, {place}")
-    typer.echo(f"test:   {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
-    typer.echo(f"report: {run.folder / 'report.html'}")
-    typer.echo(f"run:    {run.folder}")
-    suggest(f"hornbill export {run.folder}")
-
-
-def _training_progress() -> Any:
-    from app.progress import TrainingProgress
-
-    return TrainingProgress()

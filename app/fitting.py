@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,15 @@ from .compiling import Compilation, choose_compilation
 from .config import RunConfig
 from .data.arrays import Array
 from .data.datasets import Dataset
-from .data.pipelines import TrainingPipeline, evaluation_pipeline, seed_everything
+from .data.pipelines import (
+    EVALUATION_BATCH_SIZE,
+    TrainingPipeline,
+    evaluation_pipeline,
+    seed_everything,
+)
 from .data.splits import Splits
+from .distributed.steps import SharedModel
+from .distributed.team import Team
 from .families import FAMILIES, fit_to_data
 from .objectives import make_loss, make_metrics, numeric_targets, sample_weights
 from .optimizers import make_optimizer, optimizer_callbacks
@@ -37,6 +44,7 @@ class Fitted:
         examples_per_s: samples trained on in a second of training steps.
         wait_share: share of the time of the steps in which they waited for data.
         compilation: the precision and the compiler that were chosen.
+        processes: that trained together.
     """
 
     model: keras.Model
@@ -45,6 +53,7 @@ class Fitted:
     examples_per_s: float
     wait_share: float
     compilation: Compilation
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class _Job:
         arrays: prepared inputs, targets, and weights of samples if they differ.
         splits: which samples are for what.
         kind_of_targets: `classes`, `labels` or `values`.
+        team: who trains.
     """
 
     config: RunConfig
@@ -66,6 +76,7 @@ class _Job:
     arrays: list[Array]
     splits: Splits
     kind_of_targets: str
+    team: Team
 
     @property
     def nets(self) -> int:
@@ -80,6 +91,11 @@ class _Job:
         return count if is_full else min(training.batch_size, count)
 
     @property
+    def evaluation_batch_size(self) -> int:
+        """Samples in a step of evaluation."""
+        return self.team.shard.batch_size(EVALUATION_BATCH_SIZE)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps in an epoch; the last may be on fewer samples."""
         passes = self.config.training.passes
@@ -92,6 +108,7 @@ def fit(
     splits: Splits,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint: Path | None = None,
+    team: Team | None = None,
 ) -> Fitted:
     """Build the model of `config` and train it; the same seed gives the same weights.
 
@@ -104,32 +121,49 @@ def fit(
         callbacks: passed to `keras.Model.fit`.
         checkpoint: file that is written after each epoch; if it is there, training goes on from
             it. None keeps none.
+        team: the processes that train together, each of which calls this; None is one, on one
+            device.
 
     Raises:
         DataError: the family cannot take such data.
         ConfigError: the loss or the class weights do not suit the targets.
         RunError: the loss is no longer finite, or the checkpoint cannot be written or read.
     """
-    job = _prepare_job(config, dataset, splits)
-    saver = Checkpoint(checkpoint, config.training.keep)
-    compilation = saver.compilation or _choose(job)
+    job = _prepare_job(config, dataset, splits, team or Team())
+    saver = Checkpoint(checkpoint, config.training.keep, job.team.is_writer)
+    chosen = saver.compilation or _choose(job)
+    # Each process measured; and none may begin a step before all are ready for it.
+    compilation = Compilation(**job.team.from_writer(asdict(chosen)))
     saver.compilation = compilation
+    with job.team.scope():
+        return _fit(job, saver, compilation, callbacks)
+
+
+def _fit(
+    job: _Job,
+    saver: Checkpoint,
+    compilation: Compilation,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> Fitted:
+    config, splits, shard = job.config, job.splits, job.team.shard
+    full = _to_train(job, compilation)
     seed_everything(config.seed, compilation.xla)  # whatever the choice took
-    full = _in_precision(job, compilation)
     trained = _trained_part(job, full, compilation)
 
     done = len(saver.history)
     epochs = range(done, 0 if saver.has_ended else config.training.epochs)
     train, validation = _for_nets(splits.train, job.nets), _for_nets(splits.validation, job.nets)
     passes = config.training.passes
-    pipeline = TrainingPipeline(job.arrays, train, job.batch_size, config.seed, passes)
+    pipeline = TrainingPipeline(job.arrays, train, job.batch_size, config.seed, passes, shard)
     step_time = StepTime()
     start = time.perf_counter()
     if epochs:
         trained.fit(
             pipeline.batches,
             validation_data=(
-                evaluation_pipeline(job.arrays[:2], validation) if len(validation) else None
+                evaluation_pipeline(job.arrays[:2], validation, job.evaluation_batch_size, shard)
+                if len(validation)
+                else None
             ),
             initial_epoch=epochs.start,
             epochs=epochs.stop,
@@ -157,10 +191,11 @@ def fit(
         examples_per_s=examples / spent,
         wait_share=min(pipeline.wait.seconds / spent, 1.0),
         compilation=compilation,
+        processes=shard.processes,
     )
 
 
-def _prepare_job(config: RunConfig, dataset: Dataset, splits: Splits) -> _Job:
+def _prepare_job(config: RunConfig, dataset: Dataset, splits: Splits, team: Team) -> _Job:
     seed_everything(config.seed)
     family = FAMILIES[config.family]
     seen = replace(splits, train=np.unique(splits.train))  # by any of several nets
@@ -174,7 +209,7 @@ def _prepare_job(config: RunConfig, dataset: Dataset, splits: Splits) -> _Job:
     weights = sample_weights(config.training, dataset, splits)
     if weights is not None:
         arrays.append(weights)
-    return _Job(config, model_config, model, arrays, splits, dataset.kind_of_targets)
+    return _Job(config, model_config, model, arrays, splits, dataset.kind_of_targets, team)
 
 
 def _choose(job: _Job) -> Compilation:
@@ -195,13 +230,14 @@ def _for_nets(indices: np.ndarray, nets: int) -> np.ndarray:
     return np.repeat(indices[:, np.newaxis], nets, axis=1)
 
 
-def _in_precision(job: _Job, compilation: Compilation) -> keras.Model:
-    """Return the model, or one of the same weights whose layers compute in another precision."""
-    if compilation.precision == "float32":
+def _to_train(job: _Job, compilation: Compilation) -> keras.Model:
+    """Return the model, or its equal that computes in another precision or on all devices."""
+    if compilation.precision == "float32" and job.team.shard.is_whole:
         return job.model
     with compilation.policy():
         model = FAMILIES[job.config.family].build(job.model_config)
-    model.set_weights(job.model.get_weights())
+    for variable, value in zip(model.variables, job.model.variables, strict=True):
+        variable.assign(keras.ops.convert_to_numpy(value))
     return model
 
 
@@ -212,7 +248,7 @@ def _trained_part(job: _Job, model: keras.Model, compilation: Compilation) -> ke
     prepared = model.get_layer(begin).output
     learning = keras.Model(prepared, model.get_layer(job.model_config.trained_layer).output)
     inputs = keras.Input(prepared.shape[1:], dtype="float32")
-    trained = keras.Model(inputs, learning(training.augment(inputs)))
+    trained = _model_of_steps(job, inputs, learning(training.augment(inputs)))
     loss = make_loss(training, job.kind_of_targets)
     trained.compile(
         optimizer=make_optimizer(training.optimizer, job.steps_per_epoch, training.epochs),
@@ -223,6 +259,18 @@ def _trained_part(job: _Job, model: keras.Model, compilation: Compilation) -> ke
         steps_per_execution=training.steps_per_execution,
     )
     return trained
+
+
+def _model_of_steps(job: _Job, inputs: Any, outputs: Any) -> keras.Model:
+    shard = job.team.shard
+    if shard.is_whole:
+        return keras.Model(inputs, outputs)
+    model = SharedModel(inputs, outputs)
+    model.training_sizes = shard.filled_sizes(len(job.splits.train), job.batch_size)
+    model.evaluation_sizes = shard.filled_sizes(
+        len(job.splits.validation), job.evaluation_batch_size
+    )
+    return model
 
 
 def _changing(config: TrainingConfig) -> list[keras.callbacks.Callback]:

@@ -135,20 +135,25 @@ def check_room(folder: Path, parameters: int) -> None:
         )
 
 
-def begin_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits) -> Run:
+def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits) -> Run:
+    """Return a run that is about to begin. Nothing is written."""
+    return Run(folder, config, splits, report_data(dataset, splits), {})
+
+
+def begin_run(run: Run) -> Run:
     """Write what is known before training, from which it can go on after any interruption.
 
     Raises:
         RunError: the folder cannot be written.
     """
-    data = report_data(dataset, splits)
+    folder = run.folder
     try:
-        np.savez_compressed(folder / SPLITS, **vars(splits))
-        _write_json(folder / DATA, data)
-        (folder / CONFIG).write_text(config_toml(config), "utf-8")
+        np.savez_compressed(folder / SPLITS, **vars(run.splits))
+        _write_json(folder / DATA, run.data)
+        (folder / CONFIG).write_text(config_toml(run.config), "utf-8")
     except OSError as error:
         raise unwritable(folder, error) from None
-    return Run(folder, config, splits, data, {})
+    return run
 
 
 def finish_run(
@@ -317,6 +322,7 @@ def _environment(fitted: Fitted) -> dict[str, Any]:
         "precision": fitted.compilation.precision,
         "xla": fitted.compilation.xla,
         "versions": {package: version(package) for package in packages},
+        "processes": fitted.processes,
         "parameters": fitted.model.count_params(),
         "epochs": len(fitted.history),
         "seconds": round(fitted.seconds, 3),

@@ -8,17 +8,21 @@ import numpy as np
 from .config import RunConfig
 from .data.datasets import Dataset
 from .data.splits import Splits
+from .distributed.team import Team
 from .evaluation import SCORES, measure, predict_answers
 from .fitting import fit
 
 
-def scores_by_size(config: RunConfig, dataset: Dataset, splits: Splits) -> list[dict[str, float]]:
+def scores_by_size(
+    config: RunConfig, dataset: Dataset, splits: Splits, team: Team | None = None
+) -> list[dict[str, float]]:
     """Train on each share of the training split that the settings name.
 
     Args:
         config: of the run; `training.training_shares` are the shares.
         dataset: the samples.
         splits: which of them are for what; validation stays whole.
+        team: see `app.fitting.fit`.
 
     Returns:
         For each share `samples`, and the scores `train` and `validation`.
@@ -32,7 +36,7 @@ def scores_by_size(config: RunConfig, dataset: Dataset, splits: Splits) -> list[
     for share in config.training.training_shares:
         chosen = np.sort(order[: max(1, round(share * len(order)))])
         part = replace(splits, train=chosen)
-        model = fit(config, dataset, part).model
+        model = fit(config, dataset, part, team=team).model
         rows.append({"samples": len(chosen), **_scores(model, dataset, part)})
     return rows
 

@@ -1,21 +1,20 @@
 """Training from data source to run folder."""
 
 import contextlib
+import hashlib
 import shutil
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 from filelock import FileLock, Timeout
 
-from .config import RunConfig
+from .config import RunConfig, config_toml
 from .data.datasets import Dataset
 from .data.sources import absolute_source, load_dataset
 from .data.splits import Splits, split_dataset
+from .distributed.team import Team, alone
 from .errors import RunError
 from .families import FAMILIES, fit_to_data, targets_of
 from .fitting import fit
@@ -28,22 +27,30 @@ from .runs import (
     finish_run,
     new_run_folder,
     read_begun_run,
+    report_run,
     unwritable,
 )
 from .sizes import scores_by_size
+from .stopping import Interrupted, sigterm_as_sigint
 
 _LOCK = ".lock"
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
 
-def train(config: RunConfig, output: str | Path = "runs", callbacks: Callbacks = ()) -> Run:
+def train(
+    config: RunConfig,
+    output: str | Path = "runs",
+    callbacks: Callbacks = (),
+    team: Team | None = None,
+) -> Run:
     """Train the model of `config` and write its run folder.
 
     Args:
         config: see `app.config.make_config`.
         output: folder of runs; the new one is `<output>/<family>/<time>`.
         callbacks: passed to `keras.Model.fit`.
+        team: the processes that train together, each of which calls this; None is this one alone.
 
     Returns:
         The finished run. After an error no run folder is left behind, unless an epoch was
@@ -51,56 +58,69 @@ def train(config: RunConfig, output: str | Path = "runs", callbacks: Callbacks =
 
     Raises:
         DataError: the data source cannot be used, or does not fit the family.
-        ConfigError: head, loss and targets contradict each other.
-        RunError: the folder cannot be written, or the loss is no longer finite.
+        ConfigError: head, loss and targets contradict each other, or devices cannot share a batch.
+        RunError: the folder cannot be written, the loss is no longer finite, or processes would
+            train different things.
         Interrupted: SIGINT or SIGTERM stopped it after a finished epoch.
 
     Example:
         >>> run = train(make_config("digits", {"variant": "mlp"}))
         >>> run.metrics["test"]["accuracy"]
     """
+    team = team or alone()
+    team.check_batch_size(config.training)
     dataset = load_run_data(config)
     config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation)
     model = check_run(config, dataset, splits)
+    if not team.is_writer:
+        folder = Path(team.from_writer(None))
+        return _fit_and_finish(
+            report_run(folder, config, dataset, splits), dataset, callbacks, team
+        )
     folder = new_run_folder(Path(output), config.family)
     try:
         check_room(folder, model.count_params())
         with _alone(folder):
-            run = begin_run(folder, config, dataset, splits)
-            return _fit_and_finish(run, dataset, callbacks)
+            run = begin_run(report_run(folder, config, dataset, splits))
+            team.from_writer(str(folder))
+            return _fit_and_finish(run, dataset, callbacks, team)
     except BaseException:
         if not (folder / CHECKPOINT).exists():
             shutil.rmtree(folder)
         raise
 
 
-def resume(folder: str | Path, callbacks: Callbacks = ()) -> Run:
+def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = None) -> Run:
     """Go on with a run that was interrupted, to the metrics of the uninterrupted one.
 
     Args:
-        folder: of the run.
+        folder: of the run, which every process must be able to read.
         callbacks: passed to `keras.Model.fit`.
+        team: the processes that train together, as many as before or not; None is this one alone.
 
     Returns:
         The finished run; one that was finished before as it is.
 
     Raises:
         DataError: the data source cannot be used.
+        ConfigError: devices cannot share a batch.
         RunError: the folder is no run, its data has changed since, its checkpoint is damaged, or
             another process is training it.
         Interrupted: SIGINT or SIGTERM stopped it again.
     """
+    team = team or alone()
     run = read_begun_run(Path(folder))
     if run.is_finished:
         return run
-    with _alone(run.folder):
+    with _alone(run.folder) if team.is_writer else contextlib.nullcontext():
         run = read_begun_run(run.folder)  # which another process may have finished meanwhile
-        if run.is_finished:
+        if team.from_writer(run.is_finished):
             return run
+        team.check_batch_size(run.config.training)
         dataset = load_run_data(run.config)
         run.check_data(dataset)
-        return _fit_and_finish(run, dataset, callbacks)
+        return _fit_and_finish(run, dataset, callbacks, team)
 
 
 def load_run_data(config: RunConfig) -> Dataset:
@@ -129,12 +149,30 @@ def check_run(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.Mode
     return model
 
 
-def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks) -> Run:
+def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team) -> Run:
+    team.announce(run.folder)
     checkpoint = run.folder / CHECKPOINT
-    with _interruptible(run.folder):
-        log = keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False)
-        fitted = fit(run.config, dataset, run.splits, [*callbacks, log], checkpoint)
-        return finish_run(run, dataset, fitted, scores_by_size(run.config, dataset, run.splits))
+    team.agree(_facts(run, checkpoint))
+    # Whoever writes nothing needs no order to end.
+    with _interruptible(run.folder) if team.is_writer else contextlib.nullcontext():
+        if team.is_writer:
+            log = keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False)
+            callbacks = [*callbacks, log]
+        fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
+        sizes = scores_by_size(run.config, dataset, run.splits, team)
+        if team.is_writer:
+            run = finish_run(run, dataset, fitted, sizes)
+        return replace(run, metrics=team.from_writer(run.metrics))
+
+
+def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
+    """Return what must be the same wherever a run is trained; its data may lie elsewhere."""
+    content = checkpoint.read_bytes() if checkpoint.exists() else b""
+    return {
+        "settings": config_toml(replace(run.config, data="")),
+        "data": run.data["sha256"],
+        "checkpoint": hashlib.sha256(content).hexdigest(),
+    }
 
 
 @contextlib.contextmanager
@@ -158,25 +196,13 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-class Interrupted(KeyboardInterrupt):
-    """A run was stopped by a signal and can go on."""
-
-
 @contextlib.contextmanager
 def _interruptible(folder: Path) -> Iterator[None]:
     """Treat SIGTERM as SIGINT, and say how to go on."""
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    is_main = threading.current_thread() is threading.main_thread()  # others cannot handle signals
-    before = signal.signal(signal.SIGTERM, stop) if is_main else None
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not (folder / CHECKPOINT).exists():
-            raise
-        raise Interrupted(f"Go on with: hornbill train --resume {folder}") from None
-    finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before)
+    with sigterm_as_sigint():
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not (folder / CHECKPOINT).exists():
+                raise
+            raise Interrupted(f"Go on with: hornbill train --resume {folder}") from None

@@ -18,6 +18,7 @@ def figures_table() -> str:
         *_time_rows(),
         *_pipeline_rows(),
         *_streaming_rows(),
+        *_distributed_rows(),
         *_conversion_rows(),
         *_export_rows(),
         *serving_rows(),
@@ -105,6 +106,19 @@ def _streaming_rows() -> list[tuple[str, ...]]:
             f"+{large['peak_mb'] - small['peak_mb']:,} MB",
             "`python -m benchmarks.streaming`",
         )
+    ]
+
+
+def _distributed_rows() -> list[tuple[str, ...]]:
+    return [
+        (
+            f"examples/s that two processes lose against one with two threads, `{row['what']}`, "
+            f"global batch {row['batch_size']:,}",
+            f"≤ {row['asked_cost']:.0%}",
+            f"{row['cost']:.0%}",
+            "`python -m benchmarks.distributed`",
+        )
+        for row in read_results("distributed")["results"]
     ]
 
 

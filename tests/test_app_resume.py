@@ -15,7 +15,8 @@ import pytest
 from app.config import make_config
 from app.errors import RunError
 from app.runs import CHECKPOINT, check_room, read_run
-from app.training import Interrupted, resume, train
+from app.stopping import Interrupted
+from app.training import resume, train
 
 CLI = "import sys; from app.cli import main; main(sys.argv[1:])"
 # Everything that remembers something from one epoch to the next.

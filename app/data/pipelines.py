@@ -14,6 +14,9 @@ import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
 from .arrays import Array
+from .shards import Shard
+
+EVALUATION_BATCH_SIZE = 256
 
 
 def seed_everything(seed: int, xla: bool = False) -> None:
@@ -61,6 +64,7 @@ class TrainingPipeline:
         batch_size: samples in a batch; the last of an epoch may be smaller.
         seed: of the orders.
         passes: passes over the samples that make an epoch.
+        shard: which rows of each batch to give; None is all of them.
 
     Attributes:
         batches: a `tf.data.Dataset`; to iterate over it gives the batches of one epoch.
@@ -75,6 +79,7 @@ class TrainingPipeline:
         batch_size: int,
         seed: int,
         passes: int = 1,
+        shard: Shard | None = None,
     ) -> None:
         self.epoch = 0
         self.wait = Wait()
@@ -89,7 +94,7 @@ class TrainingPipeline:
         def one_pass(number: tf.Tensor) -> tf.data.Dataset:
             # Not a tf.constant, of which a graph keeps many copies.
             order = tf.numpy_function(shuffle, [number], indices.dtype)
-            return _in_batches(order, count, batch_size)
+            return _in_batches(order, count, batch_size, shard or Shard())
 
         chosen = tf.data.Dataset.range(passes).flat_map(one_pass)
         batches = chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(
@@ -100,19 +105,30 @@ class TrainingPipeline:
 
 
 def evaluation_pipeline(
-    arrays: Sequence[Array], indices: np.ndarray, batch_size: int = 256
+    arrays: Sequence[Array],
+    indices: np.ndarray,
+    batch_size: int = EVALUATION_BATCH_SIZE,
+    shard: Shard | None = None,
 ) -> tf.data.Dataset:
-    """Return batches of the samples at `indices`, in their order."""
+    """Return batches of the samples at `indices`, in their order; of each the rows of `shard`."""
     given = tf.numpy_function(lambda: indices, [], indices.dtype)
-    chosen = _in_batches(given, len(indices), batch_size)
+    chosen = _in_batches(given, len(indices), batch_size, shard or Shard())
     return chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(
         tf.data.AUTOTUNE
     )
 
 
-def _in_batches(indices: tf.Tensor, count: int, batch_size: int) -> tf.data.Dataset:
+def _in_batches(indices: tf.Tensor, count: int, batch_size: int, shard: Shard) -> tf.data.Dataset:
     starts = tf.data.Dataset.range(0, count, batch_size)
-    return starts.map(lambda start: indices[start : start + batch_size])
+    batches = starts.map(lambda start: indices[start : start + batch_size])
+    if shard.is_whole:
+        return batches
+
+    def fed_from_here(batch: np.ndarray) -> np.ndarray:
+        rows: np.ndarray = batch[shard.positions(len(batch), batch_size)]
+        return rows
+
+    return batches.map(lambda batch: tf.numpy_function(fed_from_here, [batch], indices.dtype))
 
 
 def _reader(arrays: Sequence[Array], nets: tuple[int, ...]) -> Any:

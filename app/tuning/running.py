@@ -19,7 +19,8 @@ from app.data.sources import absolute_source
 from app.data.splits import split_dataset
 from app.errors import TuningError
 from app.runs import Run, new_run_folder
-from app.training import Interrupted, check_run, load_run_data, train
+from app.stopping import Interrupted
+from app.training import check_run, load_run_data, train
 
 from .crew import run_workers
 from .definition import Definition, definition_toml

@@ -1,0 +1,335 @@
+"""Several processes train one model: as one would, and to a clear end if one of them is lost."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from app.checkpoints import Checkpoint
+from app.config import make_config
+from app.data.shards import Shard
+from app.distributed.cluster import Cluster
+from app.distributed.launching import launch
+from app.distributed.team import Team
+from app.errors import ConfigError, RunError
+from app.runs import CHECKPOINT, read_run
+from app.training import resume, train
+
+ROOT = Path(__file__).parent.parent
+CLI = "import sys; from app.cli import main; main(sys.argv[1:])"
+# 127 samples to train on: the last batch of 31 is shared by two, filled up beside one of 32.
+# Dropout and statistics of batches show whether the two compute as one.
+SETTINGS = {
+    "hidden": "16",
+    "normalization": "batch",
+    "dropout": "0.2",
+    "epochs": "4",
+    "batch_size": "32",
+    "keep": "best",
+    "class_weights": "balanced",
+}
+WINE = ["features", "--data", "wine", *(f"--set={k}={v}" for k, v in SETTINGS.items())]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo and pass_fds are POSIX'")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def start(*arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", CLI, "train", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answer(process):
+    output, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    assert error == ""
+    return json.loads(output)
+
+
+def weights(answered):
+    return keras.saving.load_model(
+        Path(answered["run"]) / "model.keras", compile=False
+    ).get_weights()
+
+
+def metrics(answered):
+    return [value for split in answered["metrics"].values() for value in split.values()]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What two processes answer that meet as on two machines, and their folder of runs."""
+    folder = tmp_path_factory.mktemp("two")
+    address = f"127.0.0.1:{free_port()}"
+    processes = [
+        start(
+            *[*WINE, "--processes", 2, "--coordinator", address, "--process-id", index],
+            *["--output", folder / str(index), "--json"],
+        )
+        for index in (0, 1)
+    ]
+    return [answer(process) for process in processes], folder
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """What one process answers, under JAX too."""
+    output = tmp_path_factory.mktemp("one")
+    return answer(start(*WINE, "--output", output, "--json", KERAS_BACKEND="jax"))
+
+
+def test_two_processes_train_what_one_does(one, two):
+    (first, _), _ = two
+    for ours, theirs in zip(weights(first), weights(one), strict=True):
+        # float32, its sums in another order.
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    np.testing.assert_allclose(metrics(first), metrics(one), atol=1e-5)
+    histories = [
+        np.genfromtxt(Path(answered["run"]) / "history.csv", delimiter=",", skip_header=1)
+        for answered in (first, one)
+    ]
+    np.testing.assert_allclose(*histories, atol=1e-5)
+
+
+def test_both_hold_equal_metrics_and_one_writes(two):
+    (first, second), folder = two
+    assert second == first
+    assert read_run(Path(first["run"])).is_finished
+    assert [path.name for path in folder.iterdir()] == ["0"]
+    environment = json.loads((Path(first["run"]) / "environment.json").read_text())
+    assert (environment["backend"], environment["processes"]) == ("jax", 2)
+
+
+def test_what_two_processes_trained_is_exported_under_tensorflow(two, tmp_path):
+    from app.exporting import export_run
+    from export import ExportOptions
+    from serving.verify import verify_bundle
+
+    (first, _), _ = two
+    bundle = export_run(first["run"], tmp_path, options=ExportOptions(int8="never"))
+    assert all(check.passed for check in verify_bundle(bundle))
+
+
+def begin_run(*arguments, folder):
+    """Start two processes, and wait for a checkpoint that they write."""
+    before = time.time()
+    process = start(*arguments, "--processes", 2, "--quiet")
+    for _ in range(1200):
+        checkpoints = list(folder.rglob(CHECKPOINT))
+        if checkpoints and checkpoints[0].stat().st_mtime > before:
+            return process, checkpoints[0].parent
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    raise AssertionError("no checkpoint was written")
+
+
+def children(process):
+    """Return the ids of the processes that the command started."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(number) for number in listed.split()]
+
+
+def is_alive(number):
+    try:
+        return Path(f"/proc/{number}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
+def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path):
+    settings = [*WINE, "--set", "epochs=100000"]
+    process, folder = begin_run(*settings, "--output", tmp_path, folder=tmp_path)
+    started = children(process)
+    os.kill(started[1], signal.SIGKILL)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert error == (
+        "hornbill: The 2 processes of a run must all live. Received: process 1, ended by SIGKILL. "
+        f"Go on with: hornbill train --resume {folder}\n"
+    )
+    assert not any(map(is_alive, started))
+    epochs = len(Checkpoint(folder / CHECKPOINT, "best").history) + 2
+    config = folder / "config.toml"
+    config.write_text(config.read_text().replace("epochs = 100000", f"epochs = {epochs}"))
+    run = resume(folder)  # by one process, under TensorFlow
+    assert len((run.folder / "history.csv").read_text().splitlines()) == epochs + 1
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_ends_all_processes_and_goes_on(tmp_path):
+    settings = [*WINE, "--output", tmp_path, "--set"]
+    process, folder = begin_run(*settings, "epochs=100000", folder=tmp_path)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        started = children(process)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert error == f"hornbill: Interrupted. Go on with: hornbill train --resume {folder}\n"
+        assert not any(map(is_alive, started))
+        process, _ = begin_run("--resume", folder, folder=tmp_path)
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_command_that_started_them(tmp_path):
+    settings = [*WINE, "--set", "epochs=100000"]
+    process, _ = begin_run(*settings, "--output", tmp_path, folder=tmp_path)
+    started = children(process)
+    process.kill()
+    process.communicate()
+    for _ in range(100):
+        if not any(map(is_alive, started)):
+            return
+        time.sleep(0.1)
+    raise AssertionError("processes go on")
+
+
+@pytest.mark.slow
+def test_processes_that_would_train_different_things_are_refused(tmp_path):
+    address = f"127.0.0.1:{free_port()}"
+    processes = [
+        start(
+            *["softmax", "--seed", index, "--processes", 2, "--coordinator", address],
+            *["--process-id", index, "--output", tmp_path],
+        )
+        for index in (0, 1)
+    ]
+    for process in processes:
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert error == (
+            "hornbill: Processes must train with the same settings. "
+            "Received: process 1, which has others than process 0.\n"
+        )
+    assert not list((tmp_path / "softmax").iterdir())
+
+
+@pytest.mark.slow
+def test_one_process_uses_all_its_devices(one, tmp_path):
+    devices = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    answered = answer(start(*WINE, "--output", tmp_path, "--json", **devices))
+    np.testing.assert_allclose(metrics(answered), metrics(one), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("process_id", "message"),
+    [
+        (1, "The coordinator must answer within 3 s. Received: nothing from {address}."),
+        pytest.param(
+            0,
+            "All 2 processes must join within 3 s. Received: fewer, at {address}.",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_processes_that_do_not_meet_name_the_address(process_id, message):
+    cluster = Cluster(2, "127.0.0.1", free_port(), process_id, join_s=3)
+    with pytest.raises(RunError, match=message.format(address=cluster.address)):
+        launch(cluster, {"family": "softmax"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--process-id 1", "--process-id needs --coordinator. Received: --process-id 1."),
+        ("--process-id 1 --processes 2", "--process-id needs --coordinator."),
+        ("--coordinator h:1", "--coordinator needs --processes and --process-id, from 0."),
+        ("--coordinator h:1 --processes 2", "--coordinator needs --processes and --process-id"),
+        (
+            "--coordinator localhost:7000 --processes 2 --process-id 2",
+            "--process-id must be from 0 to 1 with --processes 2. Received: --process-id 2.",
+        ),
+        (
+            "--coordinator localhost:7000 --processes 2 --process-id -1",
+            "--process-id must be from 0 to 1 with --processes 2. Received: --process-id -1.",
+        ),
+        ("--coordinator localhost --processes 2 --process-id 1", "must be HOST:PORT"),
+        ("--coordinator localhost:0 --processes 2 --process-id 1", "a port from 1 to 65535"),
+        (
+            "--coordinator no.such.host.invalid:7000 --processes 2 --process-id 1",
+            "--coordinator must name a host that is known here. Received: --coordinator no.such",
+        ),
+        ("--processes 0", "'--processes': Input should be greater than or equal to 1"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options, message, run):
+    status, output, error = run("train", "softmax", *options.split())
+    assert (status, output, error.count("\n")) == (2, "", 1)
+    assert message in error
+
+
+def test_a_port_in_use_is_refused(run):
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        address = f"127.0.0.1:{port}"
+        options = ["--coordinator", address, "--processes", 2, "--process-id", 0]
+        status, _, error = run("train", "softmax", *options)
+    assert status == 2
+    assert f"must be free where process 0 runs. Received: port {port}: Address" in error
+
+
+def test_processes_need_the_backend_jax(run, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    status, _, error = run("train", "softmax", "--processes", 2)
+    assert status == 2
+    assert "train on Keras' backend jax. Received: KERAS_BACKEND=tensorflow." in error
+
+
+def test_without_jax_the_extra_is_named():
+    missing = """
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "jax" else find(name, *rest)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", missing + CLI, "train", "softmax", "--processes", "2"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert process.stderr.endswith("Install it with: pip install 'hornbill[jax]'.\n")
+    assert process.stderr.count("\n") == 1
+
+
+def test_a_batch_must_be_shared_evenly(tmp_path):
+    team = Team(Shard(index=0, processes=2, devices=2))
+    with pytest.raises(
+        ConfigError, match="must be a multiple of the 2 processes .* Received: batch_size=33."
+    ):
+        train(make_config("softmax", {"batch_size": 33}), tmp_path, team=team)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize(("count", "batch_size"), [(127, 32), (13, 64), (128, 32), (125, 8)])
+def test_the_shares_of_a_batch_are_its_rows_in_their_order(devices, count, batch_size):
+    shards = [Shard(index, 2, devices) for index in range(2)]
+    filled = shards[0].filled_sizes(count, batch_size)
+    for size in {min(batch_size, count), count % batch_size} - {0}:
+        parts = [shard.positions(size, batch_size) for shard in shards]
+        rows = np.concatenate(parts)
+        assert len(rows) % devices == 0
+        assert len({len(part) for part in parts}) == 1
+        assert filled.get(len(rows), len(rows)) == size
+        np.testing.assert_array_equal(rows[:size], np.arange(size))
