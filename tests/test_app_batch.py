@@ -1,8 +1,10 @@
 """Batch jobs: each row once, bad rows aside with their reason, and a killed job goes on."""
 
+import io
 import json
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -67,6 +69,14 @@ def lines(output, kind="part"):
 
 def ids(found):
     return sorted((one["file"], one.get("row")) for one in found)
+
+
+def lying_array(rows):
+    """Return the bytes of an array of two images whose header says `rows`."""
+    file = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (rows, 28, 28)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + bytes(2 * 28 * 28)
 
 
 @pytest.fixture
@@ -160,6 +170,8 @@ def test_gaps_and_texts_of_parquet_are_those_of_a_csv(raw_bundle, tmp_path):
         ("a.npy", np.zeros((3, 28, 28)), "image must be a numpy array of uint8. Received: float64"),
         ("a.npy", np.zeros((28, 28), np.uint8), "Add the batch axis with array[np.newaxis]."),
         ("a.npy", np.zeros((), np.uint8), "image must have shape (batch, 28, 28)."),
+        ("a.npy", lying_array(-1), "An array must be a readable .npy file. Received: "),
+        ("a.npy", b"PK\x05\x06" + bytes(18), "An array must be a readable .npy file. Received: "),
         (
             "a.npy",
             np.array(["x", None], object),
@@ -196,13 +208,20 @@ def test_tables_that_cannot_be_used_are_named(row_bundle, tmp_path):
     write_table(tmp_path / "less.parquet", {k: v for k, v in columns.items() if k != name})
     write_table(tmp_path / "text.parquet", {**columns, name: ["1"] * 4})
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "good.parquet").read_bytes()[:-9])
-    assert predict(row_bundle, tmp_path / "*.parquet", tmp_path / "out") == Summary(4, 4, 3)
+    plain = {"write_page_checksum": True, "compression": "none", "use_dictionary": False}
+    plain["write_statistics"] = False  # else they hold the same bytes
+    pq.write_table(pa.table(columns), tmp_path / "rot.parquet", **plain)
+    content = bytearray((tmp_path / "rot.parquet").read_bytes())
+    content[content.index(struct.pack("<d", columns[name][0]))] ^= 1  # still a number
+    (tmp_path / "rot.parquet").write_bytes(content)
+    assert predict(row_bundle, tmp_path / "*.parquet", tmp_path / "out") == Summary(5, 4, 4)
     reasons = {Path(one["file"]).name: one["reason"] for one in lines(tmp_path / "out", "errors")}
     less = f"must have one column {name!r}. Received: no such column."
     assert less in reasons["less.parquet"]
     assert "must hold numbers. Received: string." in reasons["text.parquet"]
     assert "A table must be a readable parquet file." in reasons["cut.parquet"]
     assert "from row 0 on" in reasons["cut.parquet"]
+    assert "CRC checksum verification failed" in reasons["rot.parquet"]
 
 
 @given(st.lists(st.lists(st.floats(width=32), min_size=4, max_size=4), min_size=1, max_size=20))

@@ -19,13 +19,15 @@ import pytest
 
 from app.cli import _extra_of, main
 from app.config import combine_settings
+from app.data.arrays import DiskArray
 from app.data.sources import load_dataset
 from app.errors import DataError, TuningError
 from app.runs import read_run
+from app.training import load_run_data
 from app.tuning import running
 from app.tuning.definition import make_definition
 from app.tuning.running import Show, join, tune
-from app.tuning.storages import Place, create_study, load_study, open_storage
+from app.tuning.storages import Journal, Place, create_study, load_study, open_storage
 from app.tuning.trials import Report, evaluate, make_material
 from app.tuning.workers import Watch, revive, work
 
@@ -149,6 +151,20 @@ def _rows_in(dataset, part):
     return np.flatnonzero([row.tobytes() in kept for row in dataset.inputs])
 
 
+def test_what_is_streamed_from_disk_stays_there_without_the_test_split(tmp_path):
+    lines = [f"{n},{'abc'[n % 3]},{'xy'[n % 2]}" for n in range(5000)]
+    (tmp_path / "rows.csv").write_text("\n".join(["number,text,kind", *lines]) + "\n")
+    config = definition_of(family="features", data=str(tmp_path / "rows.csv"), target=["kind"]).base
+    dataset = load_run_data(config)
+    rest = make_material(config, dataset, folds=1).dataset
+    assert isinstance(rest.inputs, DiskArray)
+    assert isinstance(rest.codes, DiskArray)
+    kept = rest.inputs[:][:, 0].astype(int)
+    assert len(set(kept)) == 4000
+    np.testing.assert_array_equal(rest.codes[:], dataset.codes[kept])
+    np.testing.assert_array_equal(rest.targets, kept % 2)
+
+
 def test_folds_measure_each_sample_outside_the_test_split_once():
     material = make_material(definition_of().base, load_dataset("iris"), folds=2)
     measured = np.concatenate([part.validation for part in material.parts])
@@ -197,6 +213,19 @@ def test_values_that_cannot_be_trained_are_pruned_with_the_reason(begun):
     (trial,) = load_study(place).trials
     assert trial.state.name == "PRUNED"
     assert trial.user_attrs["reason"].startswith("label_smoothing needs a loss of cross entropy")
+
+
+def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
+    """Here one that is too deep, for one too wide would take the memory of whoever else tests."""
+    declared = {"hidden": "layers:1..1000x2..8"}
+    _, place = begun(definition_of({"trials": 1}, declared, "features"))
+    load_study(place).enqueue_trial({"hidden.layers": 1000, "hidden.units": 2})
+    work(place)
+    (trial,) = load_study(place).trials
+    assert trial.state.name == "PRUNED"
+    assert trial.user_attrs["reason"].startswith(
+        "A model must be small enough for this machine. Received: RecursionError: maximum"
+    )
 
 
 def test_penalties_do_not_count_and_a_searched_loss_is_told_by_its_metric():
@@ -310,6 +339,47 @@ def test_a_storage_that_goes_down_later_is_an_error_and_nothing_is_lost(tmp_path
     assert load_study(again).best_value == 1.0
 
 
+def _journal(folder):
+    place = Place(str(folder / "journal.log"), "study")
+    study = create_study(place, {}, waits_s=(0.0,))
+    study.tell(study.ask(), 1.0)
+    return place, folder / "journal.log"
+
+
+def test_a_journal_whose_last_line_was_cut_off_goes_on_without_it(tmp_path):
+    """By a kill or a full disk; what the next worker writes must not be glued to it."""
+    place, path = _journal(tmp_path)
+    path.write_bytes(path.read_bytes()[:-9])
+    study = load_study(place)
+    study.tell(study.ask(), 2.0)
+    assert [trial.value for trial in load_study(place).trials] == [None, 2.0]
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(TuningError, match="A study must be in its storage."):
+        load_study(place)
+
+
+def test_a_journal_that_is_damaged_is_an_error_of_one_line(tmp_path):
+    place, path = _journal(tmp_path)
+    for damage in (b'{"a\n', b"\xd2\n"):
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join([lines[0], damage, *lines[1:]]))
+        with pytest.raises(TuningError, match="as it was written. Received: .*journal.log, dama"):
+            load_study(place)
+
+
+def test_a_lock_that_a_killed_worker_left_does_not_hold_a_study_up(tmp_path, monkeypatch):
+    """Of a relative path, whose link by Optuna led nowhere."""
+    monkeypatch.chdir(tmp_path)
+    Path("tunes").mkdir()
+    place, path = _journal(Path("tunes"))
+    monkeypatch.setattr("app.tuning.storages._LOCKED_S", 3)
+    killed = Journal(str(path))
+    killed._lock.acquire()
+    study = load_study(place)
+    study.tell(study.ask(), 2.0)
+    assert len(load_study(place).trials) == 2
+
+
 def test_a_database_tells_which_studies_it_has(tmp_path):
     address = f"sqlite:///{tmp_path / 'x.db'}"
     create_study(Place(address, "mine"), {})
@@ -340,6 +410,8 @@ def test_a_search_in_which_no_trial_ends_says_why(tmp_path):
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--data", "digits8x8"], "takes rows"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--method", "cmaes"], "two ranges"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x://y"], "must be the ad"),
+        (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x"], "Received: 'x'."),
+        (["tune", "--join", "x", "--storage", ""], "such as sqlite:///study.db. Received: ''"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(arguments, message, run, tmp_path, monkeypatch):

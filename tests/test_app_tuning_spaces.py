@@ -82,6 +82,7 @@ def test_the_budget_is_forty_trials_unless_minutes_are_given():
         ({"epochs": "uniform:1..3"}, "epochs takes whole numbers. .* Use int:1..3, or log:1..3."),
         ({"hidden": "choice:"}, "Choices must be named, no two alike. Received: hidden=choice:."),
         ({"hidden": "choice:8|8"}, "Choices must be named, no two alike. Received: hidden="),
+        ({"dropout": "choice:0.5|0.50"}, "no two alike. Received: dropout=choice:0.5|0.50."),
         ({"epochs": "layers:1..2x3..4"}, "layers is for a list of layers. Received: epochs="),
         ({"seed": "int:1..3"}, "leave alone what it is measured on. Received: seed. Use --set."),
         ({"validation": "uniform:0.1..0.2"}, "measured on. Received: validation."),
@@ -210,6 +211,8 @@ def sizes(*scores):
         ([(1.0, 0.70), (1.0, 0.80)], "more data"),
         ([(0.80, 0.79), (0.80, 0.79)], "larger model"),
         ([(1.0, 0.80), (1.0, 0.80)], "regularise"),
+        ([(1.0, 0.95), (1.0, 0.998)], "perfect"),
+        ([(1.0, 0.90), (1.0, 0.99)], "more data"),
     ],
 )
 def test_sizes_are_read_as_more_data_or_a_larger_model(scores, what):
@@ -224,6 +227,7 @@ def test_sizes_are_read_as_more_data_or_a_larger_model(scores, what):
         ([0.9, 0.7, 0.5, 0.4], "more epochs"),
         ([0.9, 0.4, 0.401, 0.402], "enough"),
         ([0.9, 0.4, 0.5, 0.6], "fewer epochs"),
+        ([0.9], "unknown"),
     ],
 )
 def test_epochs_are_read_as_too_few_enough_or_too_many(losses, what):

@@ -38,8 +38,8 @@ def read_images(paths: Sequence[str], manifest: Manifest) -> Iterator[Rows]:
 
 def _open_array(path: str) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a header is text of any kind, which numpy evaluates unchecked
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError(
             f"An array must be a readable .npy file. Received: {path}: {reason:.200}."

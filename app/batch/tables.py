@@ -29,7 +29,7 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
     """
     start = 0
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check_schema(path, file.schema_arrow, manifest, key)
             names = list(dict.fromkeys((*_columns(manifest), *([key] if key else []))))
             for batch in file.iter_batches(rows_at_once(manifest), columns=names):

@@ -90,3 +90,14 @@ def chunks(array: Array, indices: np.ndarray | None = None) -> Iterator[np.ndarr
     for start in range(0, count, CHUNK):
         end = min(start + CHUNK, count)
         yield array[start:end] if indices is None else array[indices[start:end]]
+
+
+def rows_at(array: Array, indices: np.ndarray) -> Array:
+    """Return a copy of the rows at `indices`, on disk if `array` is."""
+    if not isinstance(array, DiskArray):
+        rows_in_memory: np.ndarray = array[indices]
+        return rows_in_memory
+    copy = DiskArray(array.shape[1:], array.dtype)
+    for rows in chunks(array, indices):
+        copy.append(rows)
+    return copy

@@ -41,13 +41,15 @@ class _Member:
     said: IO[bytes]
 
     def last_words(self) -> str:
-        """Return the last line that it wrote."""
-        self.said.seek(0)
-        lines = self.said.read().decode("utf-8", "replace").strip().splitlines()
+        """Return the last line that it wrote, once it has ended."""
+        with self.said as said:
+            said.seek(0)
+            lines = said.read().decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
     def stop(self) -> None:
-        """End the process, by force if it must be."""
+        """End the process if it still runs, by force if it must be."""
+        self.said.close()
         self.process.terminate()
         try:
             self.process.wait(_PATIENCE_S)
@@ -121,14 +123,15 @@ def _watch_over(
         for member in [member for member in crew if member.process.poll() is not None]:
             crew.remove(member)
             _revive_trials_of(study, [member])
+            words = member.last_words()
             if member.process.returncode == _WRONG_INPUT:
-                raise TuningError(member.last_words())
+                raise TuningError(words)
             if not may_begin(study, definition):
                 continue
             if replaced == _REPLACEMENTS:
                 raise TuningError(
                     f"Workers must live through their trials. Received: {replaced} that ended, "
-                    f"this one with status {member.process.returncode}: {member.last_words()}. "
+                    f"this one with status {member.process.returncode}: {words}. "
                     "Use fewer --workers if they lack memory. What was finished is kept."
                 )
             replaced += 1

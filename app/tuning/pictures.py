@@ -19,6 +19,8 @@ from .spaces import place
 _COLOURS = "viridis"
 # A loss of 0 has no logarithm.
 _LEAST = 1e-9
+# Behind a label, so that the lines that run there leave it legible.
+_PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
 
 
 def draw_search(
@@ -80,7 +82,7 @@ def _draw_curves(found: Found, path: Path) -> None:
     _spell_plainly(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper right")
+    figure.legend(loc="outside upper center", ncols=3)  # inside, it would hide lines
     save(figure, path)
 
 
@@ -142,6 +144,6 @@ def _draw_axis(axes: Any, number: int, each: Any) -> None:
         texts = {0.0: f"{each.low:g}", 1.0: f"{each.high:g}"}
     for height, text in texts.items():
         label = axes.annotate(
-            text, (number, height), (4, 0), textcoords="offset points", fontsize=8
+            text, (number, height), (4, 0), textcoords="offset points", fontsize=8, bbox=_PAPER
         )
         label.set_in_layout(False)  # else axes shrink until it fits beside them

@@ -14,7 +14,8 @@ class Reading:
     """What a curve says.
 
     Attributes:
-        what: `more data`, `larger model`, `regularise`, `more epochs`, `fewer epochs` or `enough`.
+        what: `more data`, `larger model`, `regularise`, `perfect`, `more epochs`, `fewer epochs`,
+            `enough` or `unknown`.
         text: the sentence, with its numbers.
     """
 
@@ -27,7 +28,8 @@ def read_sizes(sizes: Sequence[dict[str, float]], score: str, validated: int) ->
 
     The gap between training and validation at the full size tells variance, what the last step
     up in size gained tells whether data still close it. Both are held against the standard error
-    of a share measured on the validation samples.
+    of a share measured on the validation samples; of a score that is within it of 1, nothing more
+    can be seen.
 
     Args:
         sizes: rows of `samples`, `train` and `validation`, by rising `samples`.
@@ -44,6 +46,12 @@ def read_sizes(sizes: Sequence[dict[str, float]], score: str, validated: int) ->
         f"from {before['samples']:,.0f} to {last['samples']:,.0f} samples validation gained "
         f"{gain:+.4f} (standard error {noise:.4f})"
     )
+    if 1 - last["validation"] <= noise:
+        return Reading(
+            "perfect",
+            f"Neither more data nor a larger model would show: {seen}. Validation is as near to 1 "
+            f"as {validated:,} samples can tell.",
+        )
     if gain > noise:
         return Reading("more data", f"More data would help: {seen}.")
     if gap <= 2 * noise:
@@ -62,6 +70,8 @@ def read_epochs(losses: Sequence[float]) -> Reading:
         losses: of validation, an epoch each.
     """
     count = len(losses)
+    if count == 1:
+        return Reading("unknown", "Of one epoch nothing can be read: train for several.")
     lowest = min(range(count), key=losses.__getitem__)
     recent = losses[max(0, count - 1 - max(1, round(_LAST * count)))]
     fall, rise = 1 - losses[-1] / recent, losses[-1] / max(losses[lowest], 1e-12) - 1

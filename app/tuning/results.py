@@ -103,7 +103,7 @@ def write_table(rows: tuple[Row, ...], loss: str, score: str, path: Path) -> Non
 def shown(value: Any) -> str:
     """Return a setting as people read it, and as `--set` takes it."""
     if isinstance(value, list):
-        return ",".join(str(each) for each in value)
+        return ",".join(str(each) for each in value) or "[]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

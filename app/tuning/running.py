@@ -27,7 +27,7 @@ from .definition import Definition, definition_toml
 from .reporting import REPORT, write_results
 from .results import Found, read_found
 from .samplers import grid, make_sampler
-from .storages import JOURNAL, Place, create_study
+from .storages import JOURNAL, Place, check_address, create_study
 from .trials import make_material
 from .workers import BEGUN, DATA, DEFINITION, Watch, may_begin, open_study, revive
 
@@ -108,6 +108,8 @@ def tune(
         >>> space = {"optimizer.learning_rate": "log:1e-4..1e-1", "hidden": "choice:64|64,64"}
         >>> tune(make_definition("features", space, {"trials": 20})).found.best.settings
     """
+    if storage is not None:
+        check_address(storage)
     dataset = load_run_data(definition.base)
     definition = _settle(definition, dataset)
     folder = new_run_folder(Path(output), definition.base.family)
@@ -167,8 +169,11 @@ def find_study(where: str, storage: str | None = None) -> tuple[Place, Path | No
     """Return where a study lies, and its folder if it was named by that.
 
     Raises:
-        TuningError: it is neither a folder of `hornbill tune` nor `ADDRESS#NAME`.
+        TuningError: it is neither a folder of `hornbill tune` nor `ADDRESS#NAME`, or `storage` is
+            no address.
     """
+    if storage is not None:
+        check_address(storage)
     if "://" in where:
         address, _, name = where.rpartition("#")
         if not address or not name:

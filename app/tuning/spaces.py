@@ -124,9 +124,10 @@ def _parse_field(key: str, text: str, default: Any) -> Field:
 
 def _choices(key: str, text: str, values: str, default: Any) -> Field:  # noqa: ARG001
     names = [name.strip() for name in values.split("|")]
-    if not all(names) or len(set(names)) < len(names):
+    corners = tuple(_parse_choice(key, name) for name in names if name)
+    is_repeated = any(corner in corners[:number] for number, corner in enumerate(corners))
+    if len(corners) < len(names) or is_repeated:
         raise TuningError(f"Choices must be named, no two alike. Received: {key}={text}.")
-    corners = tuple(_parse_choice(key, name) for name in names)
     return Field(
         key, text, {key: CategoricalDistribution(names)}, lambda n: _parse_choice(key, n), corners
     )

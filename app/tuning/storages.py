@@ -1,16 +1,18 @@
 """Where a study lies: Optuna's journal file, or a database by its address. Asked patiently."""
 
+import json
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -19,6 +21,8 @@ from app.errors import TuningError
 JOURNAL = "journal.log"
 # Seconds between attempts: long enough for a database that restarts.
 WAITS_S = (1.0, 3.0, 10.0)
+# After which whoever holds the lock of a journal was killed: an entry is written in far less.
+_LOCKED_S = 30
 _PASSING = (SQLAlchemyError, StorageInternalError, OSError)
 
 
@@ -54,6 +58,67 @@ class Place:
         return f"{self.address}#{self.name}" if self.is_database else self.address
 
 
+class Journal(JournalFileBackend):
+    """Optuna's journal, which a writer that was killed or had no room leaves fit for others.
+
+    Its lock is a file: Optuna's usual one is a link to the journal, and where that leads nowhere,
+    as that of a relative path does, one that a killed process left is waited for without end.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, JournalFileOpenLock(path, _LOCKED_S))
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        """Yield entries. A last line that is cut off is none.
+
+        Raises:
+            TuningError: another line is damaged.
+        """
+        try:
+            yield from super().read_logs(log_number_from)
+        except ValueError as error:
+            raise TuningError(
+                f"A journal must be as it was written. Received: {self._file_path}, damaged: "
+                f"{error}. Remove the lines that are no JSON, or begin a study of its own."
+            ) from None
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write entries, in place of a last line that is cut off."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        self._lock.acquire()
+        try:
+            with Path(self._file_path).open("r+b") as file:
+                _seek_end_of_lines(file)
+                file.truncate()
+                file.write(lines.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            self._lock.release()
+
+
+def _seek_end_of_lines(file: IO[bytes]) -> None:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 1))
+    if file.read() not in (b"", b"\n"):
+        file.seek(0)
+        end = file.read().rfind(b"\n") + 1
+        file.seek(end)
+
+
+def check_address(address: str) -> None:
+    """Require what can be the address of a database.
+
+    Raises:
+        TuningError: it is something else, such as the path of a file.
+    """
+    if "://" not in address:
+        raise TuningError(
+            "A storage must be the address of a database, such as sqlite:///study.db. "
+            f"Received: {address!r}."
+        )
+
+
 def open_storage(place: Place, waits_s: Sequence[float] = WAITS_S) -> BaseStorage:
     """Return the storage, whose every answer is waited for.
 
@@ -70,7 +135,7 @@ def open_storage(place: Place, waits_s: Sequence[float] = WAITS_S) -> BaseStorag
 
 def _open(place: Place) -> BaseStorage:
     if not place.is_database:
-        return JournalStorage(JournalFileBackend(place.address))
+        return JournalStorage(Journal(place.address))
     try:
         return RDBStorage(place.address)
     except (ArgumentError, ImportError, ModuleNotFoundError, ValueError) as error:

@@ -10,6 +10,7 @@ import optuna
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from app.config import RunConfig
+from app.data.arrays import rows_at
 from app.data.datasets import Dataset
 from app.data.splits import Splits, split_dataset
 from app.errors import DataError, RunError
@@ -20,6 +21,7 @@ from app.objectives import metric_name
 # What a search lowers: a mean over samples without penalties, comparable whatever was trained on.
 LOSSES = {"classes": "cross_entropy", "labels": "binary_cross_entropy", "values": "rmse"}
 _DECIDE_THE_LOSS = ("loss", "label_smoothing")
+_TOO_LARGE = ("MemoryError", "RecursionError", "ResourceExhaustedError")
 _NONE = np.array([], np.int64)
 
 
@@ -28,7 +30,7 @@ class Material:
     """What trials train and are measured on. No sample of the test split is in it.
 
     Attributes:
-        dataset: the samples outside the test split.
+        dataset: the samples outside the test split; on disk if the source's are.
         parts: training and validation splits; one, or one for each fold.
     """
 
@@ -70,10 +72,10 @@ def make_material(config: RunConfig, dataset: Dataset, folds: int) -> Material:
 
 
 def _only(dataset: Dataset, kept: np.ndarray) -> Dataset:
-    codes = None if dataset.codes is None else dataset.codes[kept]
+    codes = None if dataset.codes is None else rows_at(dataset.codes, kept)
     return replace(
         dataset,
-        inputs=dataset.inputs[kept],
+        inputs=rows_at(dataset.inputs, kept),
         targets=dataset.targets[kept],
         codes=codes,
         test_start=None,
@@ -105,12 +107,20 @@ def evaluate(
 
     Raises:
         ConfigError: the values contradict each other or the data.
-        RunError: the loss is no longer finite.
+        RunError: the loss is no longer finite, or the model too large for this machine.
     """
-    found = [
-        _train_and_measure(config, material.dataset, part, callbacks if number == 0 else ())
-        for number, part in enumerate(material.parts)
-    ]
+    try:
+        found = [
+            _train_and_measure(config, material.dataset, part, callbacks if number == 0 else ())
+            for number, part in enumerate(material.parts)
+        ]
+    except Exception as error:  # each backend of Keras has its own for a lack of memory
+        if type(error).__name__ not in _TOO_LARGE:
+            raise
+        raise RunError(
+            "A model must be small enough for this machine. "
+            f"Received: {type(error).__name__}: {' '.join(str(error).split()):.200}."
+        ) from None
     return Outcome(*np.mean(found, axis=0).tolist())
 
 
