@@ -133,6 +133,9 @@ def _summary(result: Any) -> dict[str, Any]:
     return {
         "study": result.name,
         "verdict": result.verdict,
+        "seeds": result.seeds,
+        "quick": result.quick,
+        "kept": result.is_kept,
         "checks": checks,
         "folder": str(result.folder),
     }

@@ -13,7 +13,7 @@ from app.cli import main
 from app.errors import StudyError
 from app.studies.catalogue import LANGUAGES, NAMES, load_study, module_name, read_texts
 from app.studies.estimates import difference, is_more_often, mean_estimate, share_estimate
-from app.studies.rates import best_rate, epochs_to
+from app.studies.rates import best_pace, epochs_to, saved
 from app.studies.running import Progress, read_result, run_study
 from app.studies.study import VERDICTS, Check, Effort, verdict
 from app.studies.writing import sentences
@@ -44,7 +44,7 @@ def trapezoid(raw, products, hidden):
 def softmax(*right):
     return {
         "cross validation": {
-            "right": [flower < count for count in right for flower in range(50)],
+            "right": [float(flower < count) for count in right for flower in range(50)],
             "classes": np.repeat(range(3), 50),
             "labels": ["setosa", "versicolor", "virginica"],
         }
@@ -106,11 +106,11 @@ def gates(or_, xor, two, four, at_work, size):
     }
 
 
-def eight_states(few, many):
+def eight_states(few, many, shallow=0.6):
     deep = [around(few)] * 5 + [around(many)] * 2
     trained = {"trained": around(0.9)}
     return {
-        "8": {"accuracies": [around(0.6)] * 7, **trained},
+        "8": {"accuracies": [around(shallow)] * 7, **trained},
         "2+3": {"accuracies": deep, **trained},
     }
 
@@ -151,7 +151,10 @@ def dead_relu(large, first, last, woken):
         "large": {**case(0.0, large, 0.5), "woken": around(0.0 if large > 0.5 else 0.5)},
         "bad start": {"silent": [[first] * SEEDS, [last] * SEEDS], "accuracies": around(0.1)},
     }
-    other = {"bad start": case(1.0, woken, 0.1 + (1 - woken))}
+    other = {
+        "bad start": case(1.0, woken, 0.1 + (1 - woken)),
+        "large": case(0.0, 0.05, 0.9),
+    }
     return {"relu": relu, "leaky_relu": other, "prelu": other}
 
 
@@ -263,7 +266,7 @@ CASES = {
     "gates": (
         gates(6, 0, 0, 6, 2, 3.0), gates(6, 0, 6, 6, 4, 3.0), gates(5, 1, 6, 6, 4, 5.0)
     ),
-    "eight-states": (eight_states(0.9, 0.9), eight_states(0.5, 0.95), eight_states(0.5, 0.6)),
+    "eight-states": (eight_states(0.9, 0.9), eight_states(0.5, 0.95), eight_states(0.4, 0.45, 0.5)),
     "no-structure": (
         no_structure(0.48, FLOOR, FLOOR + 0.001),
         no_structure(0.48, FLOOR, FLOOR + 0.1),
@@ -363,7 +366,7 @@ def test_a_study_writes_numbers_a_figure_and_a_text(tmp_path):
     assert "Verdict: holds" in text
     assert "成立。**" in text
     assert sorted(path.name for path in result.folder.iterdir()) == [
-        "README.md", "figure.png", "result.json"
+        ".parts", "README.md", "figure.png", "result.json"
     ]  # fmt: skip
 
 
@@ -407,12 +410,24 @@ def test_a_result_of_the_same_settings_is_kept(again):
     ],
 )
 def test_another_result_is_run_anew_and_it_is_said(change, options, note, again):
-    path = again / "vanishing" / "result.json"
-    write_as_ours(path, change)
+    folder = again / "vanishing"
+    for path in (folder / "result.json", *(folder / ".parts").iterdir()):
+        write_as_ours(path, change)
     parts, result = parts_run(again, quick=True, **options)
     assert len(parts) == 6
     assert note in result.note
-    assert json.loads(path.read_text())["seeds"] == options["seeds"]
+    assert json.loads((folder / "result.json").read_text())["seeds"] == options["seeds"]
+
+
+def test_a_result_with_other_fields_is_none(again):
+    write_as_ours(again / "vanishing" / "result.json", {"checks": [{"name": "of another version"}]})
+    assert read_result("vanishing", again) is None
+
+
+def test_a_study_without_chance_has_one_seed(tmp_path):
+    result = run_study("worked-example", tmp_path, 40)
+    assert result.seeds == 1
+    assert "repeated" not in (result.folder / "README.md").read_text()
 
 
 def write_as_ours(path, change):
@@ -432,13 +447,37 @@ def write_as_ours(path, change):
         lambda _: "",
     ],
 )
-def test_a_damaged_result_is_run_anew(damage, again):
+def test_a_damaged_result_is_written_anew(damage, again):
     path = again / "vanishing" / "result.json"
+    before = path.read_bytes()
     path.write_text(damage(path.read_text()))
     assert read_result("vanishing", again) is None
-    parts, result = parts_run(again, seeds=2, quick=True)
-    assert len(parts) == 6
-    assert result.note == "its result was damaged"
+    parts, _ = parts_run(again, seeds=2, quick=True)
+    assert not parts  # they are kept apart
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["figure.png", "README.md"])
+def test_a_damaged_figure_or_text_is_made_anew_from_the_numbers(name, again):
+    path = again / "vanishing" / name
+    before = path.read_bytes()
+    for damage in (lambda: path.write_bytes(before[:100]), path.unlink):
+        damage()
+        parts, result = parts_run(again, seeds=2, quick=True)
+        assert (parts, result.is_kept) == ([], True)
+        assert path.read_bytes() == before
+
+
+def test_other_settings_leave_what_was_run_and_what_was_begun(again):
+    def stop(_, part):
+        if part == "tanh, 2 layers":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study("vanishing", again, 3, True, Progress(begin_part=stop))
+    assert len(parts_run(again, seeds=4, quick=True)[0]) == 6
+    assert not parts_run(again, seeds=2, quick=True)[0]
+    assert parts_run(again, seeds=3, quick=True)[0][0] == "tanh, 2 layers"
 
 
 def test_damaged_parts_of_an_interrupted_study_are_run_anew(tmp_path):
@@ -448,7 +487,7 @@ def test_damaged_parts_of_an_interrupted_study_are_run_anew(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_study("vanishing", tmp_path, 2, True, Progress(begin_part=stop))
-    path = tmp_path / "vanishing" / "unfinished.json"
+    (path,) = (tmp_path / "vanishing" / ".parts").iterdir()
     path.write_text(path.read_text().replace('"depth": 2', '"depth": "two"'))
     parts, result = parts_run(tmp_path, seeds=2, quick=True)
     assert len(parts) == 6
@@ -484,7 +523,6 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path):
     assert parts[0] == "tanh, 2 layers"
     assert len(parts) == 4
     assert result.verdict in VERDICTS
-    assert not (tmp_path / "vanishing" / "unfinished.json").exists()
 
 
 def test_an_interrupted_rerun_leaves_the_result_that_was_there(again):
@@ -593,13 +631,41 @@ def test_pairs_are_compared_by_the_exact_test(first, second, expected):
     assert is_more_often(*found) == expected
 
 
-def test_a_method_is_judged_at_its_best_rate_and_between_epochs():
-    losses = np.array([[[1.0], [4.0], [9.0]], [[0.5], [0.1], [9.0]], [[0.5], [0.1], [np.nan]]])
-    best = best_rate((0.1, 1.0, 10.0), losses)
-    assert (best.rate, best.is_inside) == (0.1, False)
-    np.testing.assert_allclose(epochs_to(best.curves, 0.75, 1), [1.5])
-    np.testing.assert_allclose(epochs_to(best.curves, 0.2, 1), [4.0])
-    np.testing.assert_allclose(epochs_to(best.curves, 2.0, 1), [1.0])
+RATES = (0.1, 1.0, 10.0)
+# Of two seeds after each epoch: at the second rate the goal is reached first.
+PACES = np.array([
+    [[1.0, 1.0], [4.0, 4.0], [9.0, 9.0]],
+    [[0.5, 0.5], [0.2, 0.4], [9.0, 9.0]],
+    [[0.4, 0.5], [0.1, 0.1], [np.nan, 9.0]],
+])  # fmt: skip
+
+
+def test_a_method_is_judged_at_the_rate_that_reaches_the_goal_soonest():
+    pace = best_pace(RATES, PACES, goal=0.25, first=1)
+    assert (pace.rate, pace.is_inside, pace.missed) == (1.0, True, 0)
+    np.testing.assert_allclose(pace.needed, [2 - 0.05 / 3.8, 2.5])
+    assert str(pace) == "2.2"
+    assert best_pace(RATES, PACES, goal=2.0, first=1).rate == 0.1
+
+
+def test_of_a_goal_that_was_missed_no_more_is_said_than_is_known():
+    paces = np.concatenate([PACES] * 5, axis=2)
+    slow = best_pace(RATES, paces + (np.arange(10) < 6), goal=0.25)
+    assert str(slow) == "> 3 (6/10)"
+    fast = best_pace(RATES, paces, goal=0.25)
+    is_sure, text = saved(fast, slow)
+    assert is_sure
+    assert text.startswith("≥ 1.1 [0.4, 1.7]")
+    assert not saved(slow, fast)[0]
+    edge = best_pace(RATES[:2], paces[:, :2], goal=0.25)
+    assert not edge.is_inside
+    assert not saved(edge, slow)[0]
+
+
+def test_between_epochs_a_loss_falls_along_a_straight_line():
+    curves = np.array([[1.0], [0.5], [0.5]])
+    for goal, expected in ((0.75, 1.5), (0.2, 4.0), (2.0, 1.0)):
+        np.testing.assert_allclose(epochs_to(curves, goal, 1), [expected])
 
 
 def test_checks_without_one_that_holds_do_not_hold():

@@ -61,8 +61,8 @@ def check_name(name: str) -> None:
     """Raise `StudyError` with a suggestion unless `name` is a study."""
     if name not in NAMES:
         # Not by models.checks, which would load Keras.
-        begun = [known for known in NAMES if name and known.startswith(name)]
-        close = begun or difflib.get_close_matches(name, NAMES, n=1)
+        begun = [known for known in NAMES if name and known.startswith(name.lower())]
+        close = begun or difflib.get_close_matches(name.lower(), NAMES, n=1)
         mend = f" Did you mean {close[0]!r}?" if close else ""
         raise StudyError(f"A study must be one of {', '.join(NAMES)}. Received: {name!r}.{mend}")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .estimates import difference
+from .estimates import difference, mean_estimate
 from .nets import answers
 from .panels import curve, panels
 from .states import HIDDEN, accuracies_of_states, compositions, subsets, train_on_states
@@ -16,6 +16,7 @@ from .study import Check, Effort, Parts, Study
 SIZES = (1, 2, 3, 4, 5, 6, 7)
 # Sizes at which something can be learned and something is left to tell.
 ENOUGH = (3, 4, 5, 6, 7)
+GUESS = 0.5
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
@@ -26,7 +27,7 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     one_seed, mappings = subsets(SIZES), compositions()
     sets = one_seed * effort.seeds
-    # Another mapping for each subset in each seed, all equally often.
+    # Another mapping for each subset in each seed, all about equally often.
     seeds, places = np.divmod(np.arange(len(sets)), len(one_seed))
     mapped = (places + seeds) % len(mappings)
     chosen = [np.add(states, 8 * number) for states, number in zip(sets, mapped, strict=True)]
@@ -57,7 +58,16 @@ def judge(found: Parts) -> Sequence[Check]:
         name: f"{np.mean(found[layers]['trained']):.0%}"
         for name, layers in zip(("shallow", "deep"), HIDDEN, strict=True)
     }
+    unseen = {
+        f"unseen_{name}": mean_estimate(values[rows_].mean(axis=0))
+        for name, values in (("shallow", shallow), ("deep", deep))
+    }
     return [
+        Check(
+            "carried",
+            max(estimate.low for estimate in unseen.values()) > GUESS,
+            {name: f"{estimate:.1%}" for name, estimate in unseen.items()},
+        ),
         Check("gained", gained.low > 0, {"gained": gained.points(), **trained}),
         Check("sizes", len(ahead) > len(ENOUGH) / 2, {"ahead": sizes, "count": f"{len(ahead)}/5"}),
     ]
@@ -68,7 +78,7 @@ def draw(found: Parts, path: Path) -> None:
     with panels(path, 1, width=6) as (axes,):
         for number, name in enumerate(HIDDEN):
             curve(axes, SIZES, found[name]["accuracies"], f"hidden {name}", number)
-        axes.axhline(0.5, color="#999999", linestyle=":", label="guessing")
+        axes.axhline(GUESS, color="#999999", linestyle=":", label="guessing")
         axes.set(
             xlabel="states trained on (of 8)", ylabel="accuracy on the states left out (share)"
         )

@@ -52,6 +52,12 @@ def mean_estimate(values: Any) -> Estimate:
     return Estimate(mean, mean - reach, mean + reach)
 
 
+def power_estimate(logarithms: Any) -> Estimate:
+    """Return the geometric mean of measurements given by their logarithms to the base of ten."""
+    estimate = mean_estimate(logarithms)
+    return Estimate(*(10.0**end for end in (estimate.value, estimate.low, estimate.high)))
+
+
 def difference(first: Any, second: Any) -> Estimate:
     """Return the mean of `first - second`, measured in pairs, such as of the same seed."""
     return mean_estimate(np.asarray(first, float) - np.asarray(second, float))

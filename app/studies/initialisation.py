@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .estimates import Estimate, difference, mean_estimate
+from .estimates import difference, mean_estimate, power_estimate
 from .gradients import gradients
 from .nets import (
     StartFrom,
@@ -114,7 +114,7 @@ def judge(found: Parts) -> Sequence[Check]:
         Check(
             "normal",
             kept < STARVED and all(estimate.low > STUCK for estimate in stuck),
-            {"kept": f"{kept:.0e}", "loss": f"{stuck[0]:.2f}", "relu_loss": f"{stuck[1]:.2f}"},
+            {"kept": f"{kept:.1e}", "loss": f"{stuck[0]:.2f}", "relu_loss": f"{stuck[1]:.2f}"},
         ),
     ]  # fmt: skip
     pairs = (
@@ -122,14 +122,13 @@ def judge(found: Parts) -> Sequence[Check]:
         ("relu", "kaiming_normal", "xavier_normal"),
     )
     for activation, own, other in pairs:
-        ratio = mean_estimate(np.log10(_kept(found[activation][own])))
-        powers = Estimate(*(10.0**end for end in (ratio.value, ratio.low, ratio.high)))
+        ratio = power_estimate(np.log10(_kept(found[activation][own])))
         gained = difference(last(activation, other), last(activation, own))
         checks.append(
             Check(
                 activation,
-                -1 < ratio.low <= ratio.high < 1 and gained.low > 0,
-                {"kept": f"{powers:.2f}", "gained": f"{gained:.3f}"},
+                0.1 < ratio.low <= ratio.high < 10 and gained.low > 0,
+                {"kept": f"{ratio:.2f}", "gained": f"{gained:.3f}"},
             )
         )
     return checks

@@ -89,7 +89,7 @@ def draw(found: Parts, path: Path) -> None:
         for number, (arm, name) in enumerate(names.items()):
             values = np.array(found[arm]["losses"], float)
             curve(left, np.arange(1, len(values) + 1), values, name, number)
-        left.set(xlabel="epoch (many passes)", ylabel="training loss (nats)", yscale="log")
+        left.set(xlabel="eighth of the training", ylabel="training loss (nats)", yscale="log")
         left.legend()
         apart = {names[arm]: found[arm]["collapsed"] for arm in ("stack", "tanh")}
         arms(right, apart, "largest difference of probabilities\nfrom the product of the layers")

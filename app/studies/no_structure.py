@@ -68,10 +68,10 @@ def judge(found: Parts) -> Sequence[Check]:
     """Return what follows from accuracies on unseen states, and from the losses."""
     shallow, deep = (found[f"random, {name}"]["accuracies"] for name in HIDDEN)
     apart = difference(deep, shallow)
-    guess = mean_estimate(np.mean([shallow, deep], axis=0))  # of a seed the labels are the same
+    guess = max(map(mean_estimate, (shallow, deep)), key=lambda estimate: estimate.high)
     curves = [np.array(found[f"two targets, {name}"]["losses"], float) for name in HIDDEN]
     least = min(values.min() for values in curves)
-    last = mean_estimate(np.mean([values[-1] for values in curves], axis=0))
+    last = max((mean_estimate(values[-1]) for values in curves), key=lambda e: e.high)
     return [
         Check(
             "apart",

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from .estimates import difference, mean_estimate
 from .nets import (
     StartFrom,
     build_nets,
@@ -19,12 +18,12 @@ from .nets import (
     train_nets,
 )
 from .panels import curve, panels
-from .rates import BestRate, best_rate, epochs_to
+from .rates import Pace, best_pace, saved
 from .study import Check, Effort, Parts, Study
 
 # Each with the grid of its learning rates.
 OPTIMISERS: dict[str, tuple[float, ...]] = {
-    "gradient_descent": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+    "gradient_descent": (0.3, 1.0, 3.0, 5.0, 10.0, 30.0),
     "sgd": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
     "momentum": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
     "adagrad": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
@@ -57,33 +56,24 @@ def _train(name: str, effort: Effort) -> dict[str, Any]:
     return {"losses": losses(fitted, "val_").reshape(-1, len(rates), seeds)}
 
 
-def _best(name: str, numbers: Mapping[str, Any]) -> BestRate:
-    return best_rate(OPTIMISERS[name], numbers["losses"])
+def _pace(name: str, numbers: Mapping[str, Any]) -> Pace:
+    return best_pace(OPTIMISERS[name], numbers["losses"], REACHED, first=1)
 
 
 def judge(found: Parts) -> Sequence[Check]:
     """Return what follows from the epochs that each optimiser needs to the same loss."""
-    best = {name: _best(name, found[name]) for name in OPTIMISERS}
-    needed = {name: epochs_to(best[name].curves, REACHED, 1) for name in OPTIMISERS}
-    means = {name: mean_estimate(epochs).value for name, epochs in needed.items()}
-    order = sorted(means, key=means.__getitem__)
-    pairs = list(combinations(OPTIMISERS, 2))
-
-    def are_at_best(*names: str) -> bool:
-        # At the end of its grid an optimiser may be better than it was seen to be.
-        return all(best[name].is_inside for name in names)
-
-    def fewer(check: str, name: str, than: str) -> Check:
-        saved = difference(needed[than], needed[name])
-        return Check(check, saved.low > 0 and are_at_best(name, than), {"fewer": f"{saved:.1f}"})
-
-    apart = 0
-    for pair in pairs:
-        gap = difference(*(needed[name] for name in pair))
-        apart += are_at_best(*pair) and not gap.low <= 0 <= gap.high
+    paces = {name: _pace(name, found[name]) for name in OPTIMISERS}
+    order = sorted(paces, key=lambda name: paces[name].needed.mean())
+    pairs = list(combinations(paces.values(), 2))
+    apart = sum(saved(one, other)[0] or saved(other, one)[0] for one, other in pairs)
     figures = {"apart": f"{apart}/{len(pairs)}"}
     for which, name in (("fast", order[0]), ("slow", order[-1])):
-        figures |= {f"{which}est": name.replace("_", " "), which: f"{means[name]:.1f}"}
+        figures |= {f"{which}est": name.replace("_", " "), which: str(paces[name])}
+
+    def fewer(check: str, name: str, than: str) -> Check:
+        is_sooner, epochs = saved(paces[name], paces[than])
+        return Check(check, is_sooner, {"fewer": epochs})
+
     return [
         Check("differ", apart > len(pairs) / 2, figures),
         fewer("batch", "sgd", "gradient_descent"),
@@ -96,7 +86,7 @@ def draw(found: Parts, path: Path) -> None:
     """Draw the losses at each optimiser's best learning rate, and by learning rate."""
     with panels(path, 2, width=5.2) as (left, right):
         for number, (name, rates) in enumerate(OPTIMISERS.items()):
-            best = _best(name, found[name])
+            best = _pace(name, found[name])
             label = name.replace("_", " ")
             places = np.arange(1, len(best.curves) + 1)
             curve(left, places, np.log10(best.curves), f"{label}, {best.rate:g}", number)

@@ -2,27 +2,27 @@
 
 import contextlib
 import hashlib
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from app.errors import StudyError
 from serving.version import VERSION
 
-from .catalogue import NAMES, check_name, load_study, module_name
+from .catalogue import check_name, load_study
+from .keeping import key_of, plain, read_sealed, write_sealed
 from .study import Check, Effort, Result, Study, verdict
-from .writing import FIGURE, write_readme
+from .writing import FIGURE, sentences, write_readme
 
-RESULT, UNFINISHED = "result.json", "unfinished.json"
-_LOCK, _CHECKSUM = ".lock", "sha256"
+RESULT = "result.json"
+# Of a study's folder: the parts that were run, a file for each setting.
+_PARTS, _LOCK = ".parts", ".lock"
 # More nets than `MOST_SEEDS` make do not fit into the memory of a small machine.
-_QUICK_SEEDS, MOST_SEEDS = 3, 200
+MOST_SEEDS = 200
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ def run_study(
 ) -> Result:
     """Run a study, or what is left of it, and write `output/<name>/`.
 
-    A result of the same study, version and settings is kept as it is; parts that an interrupted
-    run had finished are not run again.
+    Parts that were run before, with the same settings, code and versions, are not run again.
 
     Args:
         name: one of `catalogue.NAMES`.
         output: folder of studies.
-        seeds: how often each training is repeated; None takes the study's own number.
+        seeds: how often each training is repeated; None takes the study's own number. A study
+            without chance has one whatever is asked for.
         quick: whether seconds must do.
         progress: whom to tell.
 
@@ -73,26 +73,23 @@ def run_study(
     if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
         raise StudyError(f"seeds must be from 1 to {MOST_SEEDS}. Received: seeds={seeds}.")
     study = load_study(name)
-    effort = Effort(_seeds(study, quick) if seeds is None else seeds, quick)
-    kept = read_result(name, output)
-    if kept is not None and Effort(kept.seeds, kept.quick) == effort:
-        progress.end()
-        return kept
+    effort = _effort(study, seeds, quick)
     folder = output / name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _PARTS).mkdir(parents=True, exist_ok=True)
         with _alone(folder):
-            content = _run_parts(study, effort, folder, progress, name)
+            note = _why_anew(folder / RESULT, effort)
+            kept = _read_parts(name, folder, effort)
+            is_kept = set(study.parts(effort)) <= set(kept["parts"])
+            content = kept if is_kept else _run_parts(study, kept, folder, progress, name)
             checks = study.judge(content["parts"])
-            judged = [asdict(check) for check in checks]
-            content |= plain({"verdict": verdict(checks), "checks": judged})
-            result = _result(name, content, folder, note=_why_anew(folder / RESULT, effort))
-            _write_all(study, result, content)
+            found = {"verdict": verdict(checks), "checks": [asdict(check) for check in checks]}
+            result = _write_all(study, name, folder, {**content, **plain(found)}, is_kept, note)
         progress.end()
     except OSError as error:
         raise StudyError(
-            f"A study's folder must be writable. Received: {folder}: {error.strerror}. What was "
-            "finished before is kept."
+            f"A study's folder must be writable. Received: {error.filename or folder}: "
+            f"{error.strerror}. What was finished before is kept."
         ) from None
     return result
 
@@ -105,12 +102,15 @@ def read_result(name: str, output: Path) -> Result | None:
         state of the study.
     """
     folder = output / name
-    found = _read(folder / RESULT)
-    if not found or found["key"] != _key(name, Effort(found["seeds"], found["quick"])):
+    found = read_sealed(folder / RESULT)
+    if not _is_current(name, found):
         return None
-    if not (folder / FIGURE).is_file():
+    try:
+        result = _result(name, found, folder, is_kept=True)
+        sentences(name, result.checks)
+    except (KeyError, IndexError, TypeError):  # of a version that wrote something else
         return None
-    return _result(name, found, folder, is_kept=True)
+    return result if found["figure"] == _checksum(folder / FIGURE) else None
 
 
 @contextlib.contextmanager
@@ -132,27 +132,44 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _seeds(study: Study, quick: bool) -> int:
-    return min(study.seeds, _QUICK_SEEDS) if quick else study.seeds
+def _effort(study: Study, seeds: int | None, quick: bool) -> Effort:
+    if study.seeds == 1:
+        return Effort(1, quick)
+    return Effort(seeds or (_quick_seeds(study) if quick else study.seeds), quick)
 
 
-def _key(name: str, effort: Effort) -> str:
-    """Return what tells results of other settings, code or version apart."""
-    others = {module_name(other) for other in NAMES} - {module_name(name)}
-    paths = sorted(Path(__file__).parent.glob("*.py"))
-    sources = [p.read_text("utf-8") for p in paths if f"{__package__}.{p.stem}" not in others]
-    said = json.dumps([name, VERSION, asdict(effort), sources])
-    return hashlib.sha256(said.encode()).hexdigest()
+def _quick_seeds(study: Study) -> int:
+    # Tiny nets cost little, and fewer than six pairs show nothing by an exact test.
+    return 6 if study.seeds >= 20 else 3
+
+
+def _read_parts(name: str, folder: Path, effort: Effort) -> dict[str, Any]:
+    """Return what has been run with these settings, and drop what no settings of now need."""
+    for path in (folder / _PARTS).glob("*.json"):
+        if not _is_current(name, read_sealed(path)):
+            path.unlink()
+    key = key_of(name, effort)
+    new = {"key": key, "version": VERSION, **asdict(effort), "seconds": 0.0, "parts": {}}
+    return read_sealed(_parts_path(folder, key)) or new
+
+
+def _is_current(name: str, content: dict[str, Any]) -> bool:
+    try:
+        effort = Effort(content["seeds"], content["quick"])
+    except KeyError:  # damaged, or of a version that wrote something else
+        return False
+    return bool(content.get("key") == key_of(name, effort))
+
+
+def _parts_path(folder: Path, key: str) -> Path:
+    return folder / _PARTS / f"{key[:16]}.json"
 
 
 def _run_parts(
-    study: Study, effort: Effort, folder: Path, progress: Progress, name: str
+    study: Study, content: dict[str, Any], folder: Path, progress: Progress, name: str
 ) -> dict[str, Any]:
-    key, content = _key(name, effort), _read(folder / UNFINISHED)
-    if content.get("key") != key:
-        content = {"key": key, "version": VERSION, **asdict(effort), "seconds": 0.0}
-        content["parts"] = {}
-    parts = study.parts(effort)
+    """Run the parts that are left, and keep each as soon as it is there."""
+    parts = study.parts(Effort(content["seeds"], content["quick"]))
     left = [part for part in parts if part not in content["parts"]]
     progress.begin(name, len(left))
     for part in left:
@@ -160,24 +177,31 @@ def _run_parts(
         start = time.perf_counter()
         content["parts"][part] = plain(parts[part]())
         content["seconds"] += time.perf_counter() - start
-        _write(folder / UNFINISHED, content)
+        write_sealed(_parts_path(folder, content["key"]), content)
         progress.end_part()
     return content
 
 
-def _write_all(study: Study, result: Result, content: dict[str, Any]) -> None:
+def _write_all(
+    study: Study, name: str, folder: Path, content: dict[str, Any], is_kept: bool, note: str
+) -> Result:
     """Write the figure and the text, and last the result, which says that they are there."""
-    folder = result.folder
-    beside = folder / f"new-{FIGURE}"
-    study.draw(content["parts"], beside)
-    beside.replace(folder / FIGURE)
+    before = read_sealed(folder / RESULT)
+    figure = _checksum(folder / FIGURE)
+    if not is_kept or before.get("key") != content["key"] or before.get("figure") != figure:
+        beside = folder / f"new-{FIGURE}"
+        study.draw(content["parts"], beside)
+        beside.replace(folder / FIGURE)
+        figure = _checksum(folder / FIGURE)
+    result = _result(name, content, folder, is_kept, "" if is_kept else note)
     write_readme(result)
-    _write(folder / RESULT, content)
-    (folder / UNFINISHED).unlink(missing_ok=True)
+    if before != (content := {**content, "figure": figure}):
+        write_sealed(folder / RESULT, content)
+    return result
 
 
 def _result(
-    name: str, content: dict[str, Any], folder: Path, is_kept: bool = False, note: str = ""
+    name: str, content: dict[str, Any], folder: Path, is_kept: bool, note: str = ""
 ) -> Result:
     checks = tuple(Check(**check) for check in content["checks"])
     facts = {key: content[key] for key in ("verdict", "seeds", "quick", "seconds")}
@@ -187,43 +211,19 @@ def _result(
 def _why_anew(path: Path, effort: Effort) -> str:
     if not path.exists():
         return ""
-    found = _read(path)
-    if not found:
+    found = read_sealed(path)
+    if not {"version", "seeds", "quick"} <= set(found):
         return "its result was damaged"
     if found["version"] != VERSION:
         return f"its result was of version {found['version']}, this is {VERSION}"
     if {"seeds": found["seeds"], "quick": found["quick"]} != asdict(effort):
         return "its result was of other settings"
-    return "its result was of an earlier state of the study, or without its figure"
+    return "its result was of an earlier state of the study"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a file of ours; empty if it is not there or not as it was written."""
+def _checksum(path: Path) -> str:
+    """Return the SHA-256 of a file; empty where it is not there."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    is_ours = isinstance(content, dict) and content.pop(_CHECKSUM, "") == _digest(content)
-    return content if is_ours else {}
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    beside = path.with_suffix(".new")
-    whole = {**content, _CHECKSUM: _digest(content)}
-    beside.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", "utf-8")
-    beside.replace(path)
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def plain(value: Any) -> Any:
-    """Return numbers as JSON holds them; what is not finite becomes None."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 from app.data.sources import load_dataset
 from app.drawing import COLOURS, GREY
 
-from .estimates import Estimate, count_text, share_estimate
+from .estimates import mean_estimate
 from .nets import answers, configure, rows, train_nets
 from .panels import panels
 from .study import Check, Effort, Parts, Study
@@ -59,36 +59,27 @@ def _train(effort: Effort) -> dict[str, Any]:
         predicted[net // FOLDS, test] = found[start + test, net]
     return {
         "accuracies": (predicted == targets).mean(axis=1),
-        # The flowers are the same in each partition: it is they who are counted.
-        "right": (predicted == targets).mean(axis=0) > 0.5,
+        # The flowers are the same in each partition: it is over them that an interval is.
+        "right": (predicted == targets).mean(axis=0),
         "classes": targets,
         "confusion": sum(confusion_matrix(targets, row) for row in predicted),
         "labels": iris.labels,
     }
 
 
-def _of_flowers(right: np.ndarray) -> Estimate:
-    return share_estimate(int(right.sum()), len(right))
-
-
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from the flowers that most partitions get right."""
+    """Return what follows from how often each flower is right."""
     numbers = found["cross validation"]
-    right, classes = np.array(numbers["right"], bool), np.array(numbers["classes"])
-    accuracy = _of_flowers(right)
-    of_species = [right[classes == label] for label in range(len(numbers["labels"]))]
-    worst = min(range(len(of_species)), key=lambda label: of_species[label].mean())
-    least = _of_flowers(of_species[worst])
+    right, classes = np.array(numbers["right"], float), np.array(numbers["classes"])
+    accuracy = mean_estimate(right)
+    of_species = [mean_estimate(right[classes == n]) for n in range(len(numbers["labels"]))]
+    worst = min(range(len(of_species)), key=lambda number: of_species[number].value)
     return [
-        Check(
-            "accuracy",
-            accuracy.low > ALL_RIGHT,
-            {"right": count_text(right), "accuracy": f"{accuracy:.1%}"},
-        ),
+        Check("accuracy", accuracy.low > ALL_RIGHT, {"accuracy": f"{accuracy:.1%}"}),
         Check(
             "species",
-            least.low > SPECIES_RIGHT,
-            {"species": numbers["labels"][worst], "accuracy": f"{least:.1%}"},
+            all(estimate.low > SPECIES_RIGHT for estimate in of_species),
+            {"species": numbers["labels"][worst], "accuracy": f"{of_species[worst]:.1%}"},
         ),
     ]
 
@@ -97,7 +88,7 @@ def draw(found: Parts, path: Path) -> None:
     """Draw the accuracies, and which classes are mistaken for which."""
     numbers = found["cross validation"]
     with panels(path, 2) as (left, right):
-        accuracy = _of_flowers(np.array(numbers["right"], bool))
+        accuracy = mean_estimate(numbers["right"])
         places = range(1, 1 + len(numbers["accuracies"]))
         left.axvspan(accuracy.low, accuracy.high, color=COLOURS[0], alpha=0.15, linewidth=0)
         left.axvline(accuracy.value, color=COLOURS[0])

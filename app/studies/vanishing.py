@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .estimates import mean_estimate
+from .estimates import mean_estimate, power_estimate
 from .gradients import gradients
 from .nets import build_nets, configure, prepared, rows
 from .panels import curve, panels
@@ -19,6 +19,7 @@ DEPTHS = (2, 5, 10, 20, 30)
 # Each with the initialiser that suits it.
 ARMS = {"sigmoid": "xavier_normal", "tanh": "xavier_normal", "relu": "kaiming_normal"}
 SLOPE = 0.25
+KEPT = 0.1  # of a gradient, by ReLU, through all layers
 # float32 rounds each of up to 30 products by 6e-8.
 ROUNDING = 1e-4
 
@@ -87,6 +88,8 @@ def judge(found: Parts) -> Sequence[Check]:
     ten = next(n for n in sigmoid if n["depth"] == 10)
     largest = float(np.max(np.array(ten["shrunk"])[0]))
     depth = str(deepest)
+    relu = next(n for n in found.values() if (n["activation"], n["depth"]) == ("relu", deepest))
+    kept = power_estimate(np.log10(np.array(relu["norms"], float)[0]))
     return [
         Check("bound", above == 0, {"held": f"{counted - above:,}/{counted:,}"}, is_fact=True),
         Check(
@@ -100,9 +103,7 @@ def judge(found: Parts) -> Sequence[Check]:
             factors["sigmoid"].high < 0.5,
             {"factor": f"{factors['sigmoid']:.3f}", "depth": depth},
         ),
-        Check(
-            "relu", factors["relu"].low > 0.8, {"factor": f"{factors['relu']:.3f}", "depth": depth}
-        ),
+        Check("relu", kept.low > KEPT, {"kept": f"{kept:.2f}", "depth": depth}),
     ]
 
 

@@ -1,6 +1,7 @@
 """A study's README.md, and the page of all studies: what a student reads."""
 
 import base64
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +57,8 @@ def write_page(results: Sequence[Result], output: Path) -> Path:
         beside.write_text(page, "utf-8")
         return beside.replace(output / PAGE)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that is read-only
+            beside.unlink()
         raise StudyError(
             f"The page of studies must be writable. Received: {output / PAGE}: {error.strerror}."
         ) from None
