@@ -96,6 +96,7 @@ def draw(found: Parts, path: Path) -> None:
         left.axhline(np.log10(REACHED), color="#999999", linestyle=":")
         left.set(xlabel="epoch", ylabel="training loss (log₁₀ nats)")
         right.set(xlabel="learning rate", ylabel="last training loss (log₁₀ nats)", xscale="log")
+        right.set_ylim(top=1)  # above is what diverged
         left.legend(fontsize=8)
 
 
