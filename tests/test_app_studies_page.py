@@ -14,8 +14,11 @@ from app.studies.running import run_study
 from app.studies.study import VERDICTS
 
 CHROMIUM = shutil.which("chromium")
-# These take half the time of all, and are run by `pytest -m slow`.
-DEAR = ("abstraction", "gates", "optimisers", "regularisation", "very-deep")
+# These take four fifths of the time of all, and are run by `pytest -m slow`.
+DEAR = (
+    "abstraction", "depth-or-width", "eight-states", "gates", "initialisation", "optimisers",
+    "regularisation", "trapezoid", "very-deep", "xor-limit",
+)  # fmt: skip
 CHEAP = [name for name in NAMES if name not in DEAR]
 
 

@@ -354,11 +354,16 @@ def test_labels_that_do_not_fit_are_refused(labels, last, message, tmp_path):
 
 def test_a_version_can_be_chosen_and_is_never_overwritten(tmp_path):
     model = classifier()
-    assert export_bundle(model, tmp_path, "own", options=ExportOptions(version=4)).name == "4"
-    assert export_bundle(model, tmp_path, "own").name == "5"
-    assert export_bundle(model, tmp_path, "own", options=ExportOptions(version=2)).name == "2"
+
+    def export(version=None):
+        options = ExportOptions(version=version, int8="never")
+        return export_bundle(model, tmp_path, "own", options=options).name
+
+    assert export(4) == "4"
+    assert export() == "5"
+    assert export(2) == "2"
     with pytest.raises(ExportError, match="version=4, which is there. The next is 6"):
-        export_bundle(model, tmp_path, "own", options=ExportOptions(version=4))
+        export(4)
     with pytest.raises(ExportError, match="version must be from 1 to 2"):
         ExportOptions(version=0)
     with pytest.raises(ExportError, match="opset must be one of 15, 16, 17, 18"):

@@ -169,6 +169,7 @@ def test_processes_end_with_the_one_that_started_them(row_bundle):
             time.sleep(0.05)
         else:
             raise AssertionError("the server still answers")
+        process.communicate(timeout=10)  # until none of them holds standard error any more
 
 
 def test_a_log_that_nobody_reads_holds_nothing_up(row_bundle):

@@ -121,7 +121,9 @@ class Server:
         if self._parent is not None and os.getppid() != self._parent:
             _LOG.error("the main process is gone; this one ends")
             self._parent = None
-            threading.Timer(_ORPHAN_S, os._exit, [1]).start()
+            force = threading.Timer(_ORPHAN_S, os._exit, [1])
+            force.daemon = True  # else the process would wait for it
+            force.start()
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _note_present(self) -> None:
