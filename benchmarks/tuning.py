@@ -106,7 +106,7 @@ def method_against_method(folder: Path) -> dict[str, Any]:
 
 
 def two_workers_against_one(folder: Path) -> dict[str, Any]:
-    """Return the seconds from the study's beginning until the last of 12 trials ended.
+    """Return the seconds from the study's beginning until the last of 24 trials ended.
 
     The processes of two workers start within them; one works in the command's own.
     """
@@ -114,7 +114,7 @@ def two_workers_against_one(folder: Path) -> dict[str, Any]:
     seconds = {}
     for workers in (1, 2):
         options = ["--data", data, "--set", "variant=mlp", "--set", "epochs=8", "--no-pruning"]
-        budget = ["--trials", "12", "--method", "random", "--workers", str(workers)]
+        budget = ["--trials", "24", "--method", "random", "--workers", str(workers)]
         output = ["--search", _DIGITS[0], "--output", str(folder / str(workers))]
         tuned = _run("tune", "digits", *options, *budget, *output)
         seconds[workers] = _seconds_of_trials(tuned["folder"])
