@@ -54,7 +54,7 @@ def run(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All studies, and a page.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Under two minutes for all; coarser numbers.")
+        bool, typer.Option("--quick", help="Some three minutes for all; coarser numbers.")
     ] = False,
     seeds: Annotated[
         int | None,
