@@ -12,6 +12,18 @@ INTERRUPTED = 130
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+# Of what is trained, once or many times.
+Family = Annotated[
+    str | None, typer.Argument(help="digits, softmax or features.", show_default=False)
+]
+Target = Annotated[
+    str | None, typer.Option(help="Column of a CSV to predict; several with commas.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting; may be given many times."),
+]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="0 unless given.")]
 
 
 def examples(*lines: str) -> str:
@@ -24,6 +36,11 @@ def fail(message: str, status: int) -> NoReturn:
     if message:  # none when the help was shown
         typer.echo(f"hornbill: {printable(message)}", err=True)
     sys.exit(status)
+
+
+def column_names(text: str) -> list[str]:
+    """Return the names of an option that takes several with commas."""
+    return [name.strip() for name in text.split(",")]
 
 
 def load_tensorflow() -> None:

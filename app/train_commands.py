@@ -8,9 +8,14 @@ import typer
 
 from .terminal import (
     INTERRUPTED,
+    Family,
     Json,
     Output,
     Quiet,
+    Seed,
+    Settings,
+    Target,
+    column_names,
     examples,
     fail,
     load_tensorflow,
@@ -62,9 +67,7 @@ class Request:
 
 
 def train(
-    family: Annotated[
-        str | None, typer.Argument(help="digits, softmax or features.", show_default=False)
-    ] = None,
+    family: Family = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -73,20 +76,15 @@ def train(
             "keras.datasets.mnist; .data of Semeion. Several joined by + are used as one."
         ),
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Column of a CSV to predict; several with commas.")
-    ] = None,
+    target: Target = None,
     categorical: Annotated[
         str | None, typer.Option(help="Columns of a CSV whose numbers are names, with commas.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML of settings, such as a run's config.toml.")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting; may be given many times."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="0 unless given.")] = None,
+    settings: Settings = None,
+    seed: Seed = None,
     resume: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Go on with an interrupted run; takes no other setting."),
@@ -112,11 +110,7 @@ def train(
 ) -> None:
     """Train a model and write its run folder, or go on with an interrupted run."""
     columns = {"target": target, "categorical": categorical}
-    given = {
-        name: [column.strip() for column in value.split(",")]
-        for name, value in columns.items()
-        if value is not None
-    }
+    given = {name: column_names(value) for name, value in columns.items() if value is not None}
     if resume is not None and (family, data, config, settings, seed, given) != (
         (None, None, None, None, None, {})
     ):

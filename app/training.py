@@ -4,11 +4,11 @@ import contextlib
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import keras
-from filelock import FileLock, Timeout
 
 from .config import RunConfig, config_toml
 from .data.datasets import Dataset
@@ -18,6 +18,7 @@ from .distributed.team import Team, alone
 from .errors import RunError
 from .families import FAMILIES, fit_to_data, targets_of
 from .fitting import fit
+from .locking import alone_in
 from .objectives import make_loss, sample_weights
 from .runs import (
     CHECKPOINT,
@@ -32,8 +33,6 @@ from .runs import (
 )
 from .sizes import scores_by_size
 from .stopping import Interrupted, sigterm_as_sigint
-
-_LOCK = ".lock"
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
@@ -175,25 +174,13 @@ def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from training the run; the lock ends with this one, however it ends."""
-    lock = FileLock(folder / _LOCK, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunError(
-            f"A run must be trained by one process at a time. Received: {folder}, "
-            "which another is training."
-        ) from None
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # Windows keeps a file that is open
-            (folder / _LOCK).unlink()
-        lock.release()
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes from training the run."""
+    taken = RunError(
+        f"A run must be trained by one process at a time. Received: {folder}, "
+        "which another is training."
+    )
+    return alone_in(folder, taken, lambda error: unwritable(folder, error))
 
 
 @contextlib.contextmanager

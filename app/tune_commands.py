@@ -7,9 +7,14 @@ import typer
 
 from .terminal import (
     INTERRUPTED,
+    Family,
     Json,
     Output,
     Quiet,
+    Seed,
+    Settings,
+    Target,
+    column_names,
     examples,
     fail,
     load_tensorflow,
@@ -30,9 +35,7 @@ _METHODS = "grid|random|tpe|gp|cmaes|genetic"
 
 
 def tune(
-    family: Annotated[
-        str | None, typer.Argument(help="digits, softmax or features.", show_default=False)
-    ] = None,
+    family: Family = None,
     searches: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,18 +76,13 @@ def tune(
         ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="See hornbill train --help.")] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Column of a CSV to predict; several with commas.")
-    ] = None,
+    target: Target = None,
     config: Annotated[
         Path | None,
         typer.Option(help="TOML of settings, with tables [search] and [tuning]."),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting; may be given many times."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="0 unless given.")] = None,
+    settings: Settings = None,
+    seed: Seed = None,
     output: Output = Path("tunes"),
     as_json: Json = False,
     quiet: Quiet = False,
@@ -118,7 +116,7 @@ def tune(
         else:
             fixed = parse_settings(settings or [])
             if target is not None:
-                fixed["target"] = [column.strip() for column in target.split(",")]
+                fixed["target"] = column_names(target)
             fixed |= {k: v for k, v in {"data": data, "seed": seed}.items() if v is not None}
             definition = make_definition(family, declared, given, file=config, settings=fixed)
             tuned = running.tune(definition, output, workers, storage, show)

@@ -393,6 +393,17 @@ def parts_run(folder, **options):
     return parts, result
 
 
+def interrupt(folder, seeds):
+    """Stop the study in its third part."""
+
+    def stop(_, part):
+        if part == "tanh, 2 layers":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study("vanishing", folder, seeds, True, Progress(begin_part=stop))
+
+
 def test_a_result_of_the_same_settings_is_kept(again):
     before = (again / "vanishing" / "result.json").read_bytes()
     parts, result = parts_run(again, seeds=2, quick=True)
@@ -469,24 +480,14 @@ def test_a_damaged_figure_or_text_is_made_anew_from_the_numbers(name, again):
 
 
 def test_other_settings_leave_what_was_run_and_what_was_begun(again):
-    def stop(_, part):
-        if part == "tanh, 2 layers":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_study("vanishing", again, 3, True, Progress(begin_part=stop))
+    interrupt(again, seeds=3)
     assert len(parts_run(again, seeds=4, quick=True)[0]) == 6
     assert not parts_run(again, seeds=2, quick=True)[0]
     assert parts_run(again, seeds=3, quick=True)[0][0] == "tanh, 2 layers"
 
 
 def test_damaged_parts_of_an_interrupted_study_are_run_anew(tmp_path):
-    def stop(_, part):
-        if part == "tanh, 2 layers":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_study("vanishing", tmp_path, 2, True, Progress(begin_part=stop))
+    interrupt(tmp_path, seeds=2)
     (path,) = (tmp_path / "vanishing" / ".parts").iterdir()
     path.write_text(path.read_text().replace('"depth": 2', '"depth": "two"'))
     parts, result = parts_run(tmp_path, seeds=2, quick=True)
@@ -512,12 +513,7 @@ def test_one_seed_is_enough_for_numbers_but_for_no_interval(tmp_path):
 
 
 def test_an_interrupted_study_goes_on_where_it_was(tmp_path):
-    def stop(_, part):
-        if part == "tanh, 2 layers":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_study("vanishing", tmp_path, 2, True, Progress(begin_part=stop))
+    interrupt(tmp_path, seeds=2)
     assert not (tmp_path / "vanishing" / "result.json").exists()
     parts, result = parts_run(tmp_path, seeds=2, quick=True)
     assert parts[0] == "tanh, 2 layers"

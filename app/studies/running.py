@@ -1,16 +1,15 @@
 """Runs studies part by part, keeps what is done, and writes what came out."""
 
-import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from app.errors import StudyError
+from app.locking import alone_in
 from serving.version import VERSION
 
 from .catalogue import check_name, load_study
@@ -20,7 +19,7 @@ from .writing import FIGURE, sentences, write_readme
 
 RESULT = "result.json"
 # Of a study's folder: the parts that were run, a file for each setting.
-_PARTS, _LOCK = ".parts", ".lock"
+_PARTS = ".parts"
 # More nets than `MOST_SEEDS` make do not fit into the memory of a small machine.
 MOST_SEEDS = 200
 
@@ -87,10 +86,7 @@ def run_study(
             result = _write_all(study, name, folder, {**content, **plain(found)}, is_kept, note)
         progress.end()
     except OSError as error:
-        raise StudyError(
-            f"A study's folder must be writable. Received: {error.filename or folder}: "
-            f"{error.strerror}. What was finished before is kept."
-        ) from None
+        raise _unwritable(folder)(error) from None
     return result
 
 
@@ -113,23 +109,20 @@ def read_result(name: str, output: Path) -> Result | None:
     return result if found["figure"] == _checksum(folder / FIGURE) else None
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from running the study; the lock ends with this one."""
-    lock = FileLock(folder / _LOCK, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise StudyError(
-            f"A study must be run by one process at a time. Received: {folder}, "
-            "in which another is running it."
-        ) from None
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # Windows keeps a file that is open
-            (folder / _LOCK).unlink()
-        lock.release()
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes from running the study."""
+    taken = StudyError(
+        f"A study must be run by one process at a time. Received: {folder}, "
+        "in which another is running it."
+    )
+    return alone_in(folder, taken, _unwritable(folder))
+
+
+def _unwritable(folder: Path) -> Callable[[OSError], StudyError]:
+    return lambda error: StudyError(
+        f"A study's folder must be writable. Received: {error.filename or folder}: "
+        f"{error.strerror}. What was finished before is kept."
+    )
 
 
 def _effort(study: Study, seeds: int | None, quick: bool) -> Effort:
@@ -145,12 +138,15 @@ def _quick_seeds(study: Study) -> int:
 
 def _read_parts(name: str, folder: Path, effort: Effort) -> dict[str, Any]:
     """Return what has been run with these settings, and drop what no settings of now need."""
-    for path in (folder / _PARTS).glob("*.json"):
-        if not _is_current(name, read_sealed(path)):
-            path.unlink()
     key = key_of(name, effort)
-    new = {"key": key, "version": VERSION, **asdict(effort), "seconds": 0.0, "parts": {}}
-    return read_sealed(_parts_path(folder, key)) or new
+    content = {"key": key, "version": VERSION, **asdict(effort), "seconds": 0.0, "parts": {}}
+    for path in (folder / _PARTS).glob("*.json"):
+        found = read_sealed(path)
+        if not _is_current(name, found):
+            path.unlink()
+        elif found["key"] == key:
+            content = found
+    return content
 
 
 def _is_current(name: str, content: dict[str, Any]) -> bool:

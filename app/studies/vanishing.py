@@ -80,16 +80,12 @@ def judge(found: Parts) -> Sequence[Check]:
     sigmoid = [n for n in found.values() if n["activation"] == "sigmoid"]
     above, counted = (sum(pair) for pair in zip(*map(_exceeding, sigmoid), strict=True))
     deepest = max(n["depth"] for n in found.values())
-    factors = {
-        n["activation"]: mean_estimate(_per_layer(n))
-        for n in found.values()
-        if n["depth"] == deepest
-    }
     ten = next(n for n in sigmoid if n["depth"] == 10)
     largest = float(np.max(np.array(ten["shrunk"])[0]))
     depth = str(deepest)
-    relu = next(n for n in found.values() if (n["activation"], n["depth"]) == ("relu", deepest))
-    kept = power_estimate(np.log10(np.array(relu["norms"], float)[0]))
+    at_most = {n["activation"]: n for n in found.values() if n["depth"] == deepest}
+    factor = mean_estimate(_per_layer(at_most["sigmoid"]))
+    kept = power_estimate(np.log10(np.array(at_most["relu"]["norms"], float)[0]))
     return [
         Check("bound", above == 0, {"held": f"{counted - above:,}/{counted:,}"}, is_fact=True),
         Check(
@@ -100,8 +96,8 @@ def judge(found: Parts) -> Sequence[Check]:
         ),
         Check(
             "sigmoid",
-            factors["sigmoid"].high < 0.5,
-            {"factor": f"{factors['sigmoid']:.3f}", "depth": depth},
+            factor.high < 0.5,
+            {"factor": f"{factor:.3f}", "depth": depth},
         ),
         Check("relu", kept.low > KEPT, {"kept": f"{kept:.2f}", "depth": depth}),
     ]
