@@ -2,7 +2,9 @@
 
     python -m benchmarks.accuracy                 everything that the data at hand allows
     python -m benchmarks.accuracy digits8x8-cnn   one of them
+    python -m benchmarks.accuracy --resume        only the seeds and folds that are not kept yet
 
+Each seed or fold is kept as soon as it is measured.
 MNIST and Semeion are read from the folder that HORNBILL_DATA names (mnist.npz, semeion.data).
 Nothing is chosen on test data: settings are the defaults, or were chosen on validation splits.
 """
@@ -11,7 +13,8 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,43 +27,29 @@ from app.data.splits import Splits, split_dataset
 from app.evaluation import classification_metrics, predict_outputs
 from app.fitting import fit
 from benchmarks.recipes import RECIPES
-from benchmarks.results import write_results
+from benchmarks.results import read_results, write_results
 
-Scores = list[float]
+# The training and scoring of each seed or fold.
+Runs = Sequence[Callable[[], float]]
 # What 101 layers need: that they train is what is measured.
 DEEP = {"variant": "resnet", "depth": 101, "epochs": 20}
 # Measured by cross validation; the others over seeds.
 FOLDED = ("iris-softmax", "semeion-mlp", "semeion-cnn")
 
 
-def over_seeds(
-    family: str, source: str, settings: dict[str, Any] | str, seeds: int = 3
-) -> Callable[[], Scores]:
-    """Return a job: test accuracy of `seeds` runs, split, weights and order drawn anew in each."""
-
-    def job() -> Scores:
-        return [_score(family, source, settings, seed, None) for seed in range(seeds)]
-
-    return job
+def over_seeds(family: str, source: str, settings: dict[str, Any] | str, seeds: int = 3) -> Runs:
+    """Return runs over seeds: split, weights and order are drawn anew in each."""
+    return [partial(_score, family, source, settings, seed) for seed in range(seeds)]
 
 
-def cross_validated(
-    family: str, source: str, settings: dict[str, Any] | str
-) -> Callable[[], Scores]:
-    """Return a job: accuracy of each fold of a stratified 5-fold cross validation."""
-
-    def job() -> Scores:
-        targets = load_dataset(source).targets
-        folds = StratifiedKFold(5, shuffle=True, random_state=0).split(targets, targets)
-        return [
-            _score(family, source, settings, 0, _with_validation(rest, test, targets))
-            for rest, test in folds
-        ]
-
-    return job
+def cross_validated(family: str, source: str, settings: dict[str, Any] | str) -> Runs:
+    """Return runs over the folds of a stratified 5-fold cross validation."""
+    return [partial(_score, family, source, settings, 0, fold) for fold in range(5)]
 
 
-def _with_validation(rest: np.ndarray, test: np.ndarray, targets: np.ndarray) -> Splits:
+def _fold_splits(fold: int, targets: np.ndarray) -> Splits:
+    folds = StratifiedKFold(5, shuffle=True, random_state=0).split(targets, targets)
+    rest, test = list(folds)[fold]
     train, validation = train_test_split(
         rest, test_size=0.1, stratify=targets[rest], random_state=0
     )
@@ -68,24 +57,33 @@ def _with_validation(rest: np.ndarray, test: np.ndarray, targets: np.ndarray) ->
 
 
 def _score(
-    family: str, source: str, settings: dict[str, Any] | str, seed: int, splits: Splits | None
+    family: str,
+    source: str,
+    settings: dict[str, Any] | str,
+    seed: int,
+    fold: int | None = None,
 ) -> float:
     file = RECIPES / f"{settings}.toml" if isinstance(settings, str) else None
     given = settings if isinstance(settings, dict) else None
     config = combine_settings(family, file, given, source, seed)
     dataset = load_dataset(source)
-    parts = splits or split_dataset(dataset, seed, config.training.validation)
+    parts = (
+        split_dataset(dataset, seed, config.training.validation)
+        if fold is None
+        else _fold_splits(fold, dataset.targets)
+    )
     start = time.perf_counter()
     model = fit(config, dataset, parts).model
     probabilities = predict_outputs(model, dataset, parts.test)["probabilities"]
     accuracy = classification_metrics(dataset.targets[parts.test], probabilities)["accuracy"]
-    print(f"    seed {seed}: {accuracy:.2%} in {time.perf_counter() - start:.0f} s", flush=True)
+    run = f"seed {seed}" if fold is None else f"fold {fold}"
+    print(f"    {run}: {accuracy:.2%} in {time.perf_counter() - start:.0f} s", flush=True)
     return accuracy
 
 
-def jobs(data: Path | None) -> dict[str, tuple[float, Callable[[], Scores]]]:
-    """Return each measurement: its name, the accuracy asked for, and the job."""
-    found: dict[str, tuple[float, Callable[[], Scores]]] = {
+def measurements(data: Path | None) -> dict[str, tuple[float, Runs]]:
+    """Return each measurement: its name, the accuracy asked for, and its runs."""
+    found: dict[str, tuple[float, Runs]] = {
         "digits8x8-cnn": (0.99, over_seeds("digits", "digits8x8", {})),
         "digits8x8-mlp": (0.965, over_seeds("digits", "digits8x8", {"variant": "mlp"})),
         "digits8x8-resnet101": (0.97, over_seeds("digits", "digits8x8", DEEP)),
@@ -103,24 +101,28 @@ def jobs(data: Path | None) -> dict[str, tuple[float, Callable[[], Scores]]]:
 def main() -> None:
     """Run the measurements that were asked for and keep their results."""
     folder = os.environ.get("HORNBILL_DATA")
-    available = jobs(Path(folder) if folder else None)
+    available = measurements(Path(folder) if folder else None)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(available))
-    names = parser.parse_args().names or list(available)
-    for name in names:
-        asked, job = available[name]
+    parser.add_argument("--resume", action="store_true", help="go on after the runs that are kept")
+    given = parser.parse_args()
+    kept = {row["what"]: row["accuracies"] for row in read_results("accuracy")["results"]}
+    for name in given.names or list(available):
         print(name, flush=True)
-        scores = job()
-        mean = statistics.mean(scores)
-        print(f"  {name}: {mean:.2%} (asked for {asked:.2%}), {len(scores)} runs", flush=True)
-        row = {
-            "what": name,
-            "mean_accuracy": mean,
-            "asked": asked,
-            "accuracies": scores,
-            "repeated": "folds" if name in FOLDED else "seeds",
-        }
-        write_results("accuracy", [row])
+        asked, runs = available[name]
+        accuracies: list[float] = list(kept.get(name, ())) if given.resume else []
+        for run in runs[len(accuracies) :]:
+            accuracies.append(run())
+            row = {
+                "what": name,
+                "mean_accuracy": statistics.mean(accuracies),
+                "asked": asked,
+                "accuracies": accuracies,
+                "repeated": "folds" if name in FOLDED else "seeds",
+            }
+            write_results("accuracy", [row])
+        mean = statistics.mean(accuracies)
+        print(f"  {name}: {mean:.2%} (asked for {asked:.2%}), {len(accuracies)} runs", flush=True)
 
 
 if __name__ == "__main__":
