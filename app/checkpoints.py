@@ -80,7 +80,6 @@ class Checkpoint(keras.callbacks.Callback):
         """Set variables and callbacks as they were, after these have set themselves back."""
         if self._read is None:
             return
-        self.model.optimizer.build(self.model.trainable_variables)  # else the first step would
         _assign("model", self.model.variables, self._read["model"])
         _assign("optimizer", self.model.optimizer.variables, self._read["optimizer"])
         for callback, memory in zip(self._others, self._read["state"]["callbacks"], strict=True):

@@ -258,6 +258,8 @@ def _trained_part(job: _Job, model: keras.Model, compilation: Compilation) -> ke
         jit_compile=compilation.xla,
         steps_per_execution=training.steps_per_execution,
     )
+    # A step that made the optimizer's state itself would be traced twice.
+    trained.optimizer.build(trained.trainable_variables)
     return trained
 
 
