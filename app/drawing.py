@@ -16,7 +16,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # A colour that comes round again comes with another of these.
 MARKERS, LINES = ("o", "^", "s"), ("-", "--", ":")
-DPI = 120
+DPI = 150
 NAME_LENGTH = 20
 # Of systems that can show Chinese, Japanese and Korean, which matplotlib's own font cannot.
 _EASTERN_FONTS = (

@@ -12,7 +12,6 @@ from .terminal import (
     Quiet,
     examples,
     fail,
-    load_tensorflow,
     print_json,
     suggest,
 )
@@ -54,7 +53,7 @@ def run(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All studies, and a page.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Some three minutes for all; coarser numbers.")
+        bool, typer.Option("--quick", help="Some two minutes for all; coarser numbers.")
     ] = False,
     seeds: Annotated[
         int | None,
@@ -72,6 +71,8 @@ def run(
     """Run studies, or what is left of them: what has been finished is kept."""
     from .errors import StudyError
     from .studies.catalogue import NAMES, check_name
+    from .studies.progress import showing_progress
+    from .studies.side_by_side import run_studies
 
     if bool(names) == everything:
         raise StudyError(
@@ -82,9 +83,9 @@ def run(
     for name in chosen:
         check_name(name)
     folder = output or Path("studies-quick" if quick else "studies")
-    load_tensorflow()
     try:
-        results = _run_all(chosen, folder, seeds, quick, quiet or as_json)
+        with showing_progress(len(chosen), quiet or as_json) as progress:
+            results = run_studies(chosen, folder, seeds, quick, progress)
     except KeyboardInterrupt:
         fail("Interrupted. What is finished is kept; go on with the same command.", INTERRUPTED)
     if as_json:
@@ -101,17 +102,6 @@ def run(
         typer.echo(f"page: {page}")
         is_one = len(results) == 1
         suggest(f"open {results[0].folder / 'README.md'}" if is_one else "hornbill train digits")
-
-
-def _run_all(
-    names: Sequence[str], folder: Path, seeds: int | None, quick: bool, hidden: bool
-) -> list[Any]:
-    """Run studies one after the other."""
-    from .studies.progress import showing_progress
-    from .studies.running import run_study
-
-    with showing_progress(len(names), hidden) as progress:
-        return [run_study(name, folder, seeds, quick, progress) for name in names]
 
 
 def _write_page(folder: Path) -> tuple[Path, list[str]]:

@@ -19,7 +19,8 @@ from app.drawing import COLOURS, MARKERS
 from app.fitting import fit
 
 from .estimates import difference, mean_estimate
-from .panels import arms, panels
+from .nets import outputs
+from .panels import arms, legend_beside, panels
 from .study import Check, Effort, Parts, Study
 
 LAYERS = {
@@ -48,7 +49,7 @@ def _train(seed: int, effort: Effort) -> dict[str, Any]:
     layers = keras.Model(model.input, [model.get_layer(name).output for name in names])
 
     def values(indices: np.ndarray) -> list[np.ndarray]:
-        found = layers.predict(digits.inputs[indices], verbose=0)
+        found = outputs(layers, digits.inputs[indices])
         return [layer.reshape(len(indices), -1) for layer in found]
 
     chosen = np.random.default_rng(seed).permutation(splits.train)[:PROBED]
@@ -88,7 +89,7 @@ def draw(found: Parts, path: Path) -> None:
     """Draw the probes' accuracies, and each layer along its first two principal components."""
     first = next(iter(found.values()))
     classes = np.array(first["classes"])
-    with panels(path, 6, rows=2, width=4.2) as axes:
+    with panels(path, 6) as axes:
         accuracies = np.array([numbers["accuracies"] for numbers in found.values()]).T
         names = list(LAYERS.values())
         arms(
@@ -101,7 +102,7 @@ def draw(found: Parts, path: Path) -> None:
                 panel.scatter(*own.T, s=10, color=colour, marker=marker, label=str(label))
             panel.set(xlabel="first component", ylabel="second component", xticks=[], yticks=[])
             panel.set_title(name, fontsize=10)
-        axes[-1].legend(fontsize=7, ncols=2, title="digit", title_fontsize=7)
+        legend_beside(axes[-1], title="digit")
 
 
 STUDY = Study(5, parts, judge, draw)

@@ -144,7 +144,7 @@ def draw(found: Parts, path: Path) -> None:
         "large": f"learning rate {LARGE}",
         "bad start": "first layer alone, silent at the start",
     }
-    with panels(path, 3, width=3.8) as axes:
+    with panels(path, 3) as axes:
         for panel, case in zip(axes, CASES, strict=True):
             for number, activation in enumerate(ACTIVATIONS):
                 shares = found[activation][case]["silent"]

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from .estimates import count_text, difference, is_more_often, mean_estimate
-from .nets import answers, configure, learning_weights, rows, train_nets
+from .nets import answers, configure, learning_weights, outputs, rows, train_nets
 from .panels import arms, bars, panels
 from .study import Check, Effort, Parts, Study
 
@@ -62,7 +62,7 @@ def _train(arm: Arm, effort: Effort) -> dict[str, Any]:
         "l2": arm.l2,
         "batch_size": 4,
         "epochs": 2,
-        "passes": effort.of(1500, 400),
+        "passes": effort.of(1500, 200),
         "optimizer.learning_rate": 0.02,
     }
     fitted = train_nets(configure(settings, 2 * seeds), samples, train)
@@ -78,7 +78,7 @@ def _train(arm: Arm, effort: Effort) -> dict[str, Any]:
 def _units(fitted: Any, samples: Any, seeds: int) -> dict[str, Any]:
     """Return of the nets of XOR how many units are at work, and how large the weights are."""
     model = keras.Model(fitted.model.input, fitted.model.output["features"])
-    features = model.predict(samples.inputs[:4], verbose=0)[:, seeds:]  # (4, nets, units)
+    features = outputs(model, samples.inputs[:4])[:, seeds:]  # (4, nets, units)
     weights = [weight[seeds:] for weight in learning_weights(fitted.model)]
     contributions = np.ptp(features, axis=0) * np.abs(weights[2][..., 0])
     largest = contributions.max(axis=1, keepdims=True)

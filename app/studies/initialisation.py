@@ -136,29 +136,29 @@ def judge(found: Parts) -> Sequence[Check]:
 
 def draw(found: Parts, path: Path) -> None:
     """Draw variances of activations and gradients by layer, and training losses."""
-    with panels(path, 6, rows=2, width=4.2) as axes:
-        for row, activation in enumerate(ACTIVATIONS):
-            left, middle, right = axes[3 * row : 3 * row + 3]
+    with panels(path, 6) as axes:
+        for column, activation in enumerate(ACTIVATIONS):
+            forward, backward, learning = axes[column::2]
             for number, name in enumerate(INITIALISERS):
                 numbers, label = found[activation][name], name.replace("_normal", "")
                 squares = np.array(numbers["activations"], float)
                 layers = np.arange(1, len(squares) + 1)
                 if name != "zeros":  # whose logarithm there is not
-                    curve(left, layers, np.log10(squares), label, number)
-                    curve(middle, layers, np.log10(numbers["gradients"]), label, number)
+                    curve(forward, layers, np.log10(squares), label, number)
+                    curve(backward, layers, np.log10(numbers["gradients"]), label, number)
                 curve(
-                    right,
+                    learning,
                     np.arange(1, len(numbers["losses"]) + 1),
                     numbers["losses"],
                     label,
                     number,
                 )
-            left.set(
+            forward.set(
                 xlabel="hidden layer", ylabel=f"{activation}: mean square of\nactivations (log₁₀)"
             )
-            middle.set(xlabel="hidden layer", ylabel="mean square of weights'\ngradients (log₁₀)")
-            right.set(xlabel="epoch (three passes)", ylabel="training loss (nats)")
-            right.legend()
+            backward.set(xlabel="hidden layer", ylabel="mean square of weights'\ngradients (log₁₀)")
+            learning.set(xlabel="epoch (three passes)", ylabel="training loss (nats)")
+            learning.legend()
 
 
 STUDY = Study(10, parts, judge, draw)

@@ -11,7 +11,7 @@ from app.data.datasets import Dataset
 from app.data.sources import load_dataset
 
 from .estimates import difference, mean_estimate
-from .nets import answers, build_nets, configure, learning_weights, losses, train_nets
+from .nets import answers, build_nets, configure, learning_weights, losses, outputs, train_nets
 from .panels import arms, curve, panels
 from .study import Check, Effort, Parts, Study
 
@@ -33,7 +33,7 @@ def _config(arm: str, effort: Effort) -> Any:
         "initializer": "xavier_uniform",
         "batch_size": 150,
         "epochs": 8,
-        "passes": effort.of(500, 150),
+        "passes": effort.of(500, 70),
         "optimizer.learning_rate": 0.03,
         "optimizer.schedule": "cosine",
     }
@@ -59,7 +59,7 @@ def _collapsed(fitted: Any, iris: Dataset, everything: np.ndarray, effort: Effor
     for variable, value in zip(single.trainable_variables, (product, bias), strict=True):
         variable.assign(value.astype(np.float32))
     inputs = iris.model_inputs(everything)
-    one = single.predict(inputs, verbose=0)["probabilities"]
+    one = outputs(single, inputs)["probabilities"]
     apart: np.ndarray = np.abs(one - answers(fitted, iris)).max(axis=(0, 2))
     return apart
 

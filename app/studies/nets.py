@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from app.config import RunConfig, make_config
 from app.data.datasets import Dataset
 from app.data.splits import Splits
-from app.evaluation import predict_answers
+from app.evaluation import ANSWERS
 from app.families import FAMILIES, fit_to_data
 from app.fitting import Fitted, fit
 from app.preparing import adapt
@@ -137,8 +137,22 @@ def losses(fitted: Fitted, split: str = "") -> np.ndarray:
 
 
 def answers(fitted: Fitted, dataset: Dataset) -> np.ndarray:
-    """Return what each net answers to every sample, `(samples, nets, outputs)`."""
-    return predict_answers(fitted.model, dataset, np.arange(len(dataset.targets)))
+    """Return what each net answers to every sample, `(samples, nets, outputs)`.
+
+    Of a net alone `(samples, outputs)`.
+    """
+    inputs = dataset.model_inputs(np.arange(len(dataset.targets)))
+    answered: np.ndarray = outputs(fitted.model, inputs)[ANSWERS[dataset.kind_of_targets]]
+    return answered
+
+
+def outputs(model: keras.Model, inputs: Any) -> Any:
+    """Return what a model gives for a few samples, NumPy arrays in the structure of its outputs.
+
+    Sooner than by `keras.Model.predict`, which traces it first.
+    """
+    given = model(keras.ops.convert_to_tensor(inputs), training=False)
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, given)
 
 
 def accuracies(fitted: Fitted, dataset: Dataset, indices: np.ndarray) -> np.ndarray:

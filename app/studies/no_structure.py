@@ -14,7 +14,7 @@ from .states import HIDDEN, accuracies_of_states, subsets, train_on_states
 from .study import Check, Effort, Parts, Study
 
 SIZES = (4, 6)
-LABELLINGS = 32  # of each seed
+LABELLINGS, QUICK_LABELLINGS = 32, 12  # of each seed
 EQUAL = 0.03  # accuracy
 # One input with two targets: one of the first, three of the second.
 TARGETS = np.array([0, 1, 1, 1])
@@ -32,7 +32,8 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 
 def _random(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     random = np.random.default_rng(0)
-    count = effort.seeds * LABELLINGS
+    each = effort.of(LABELLINGS, QUICK_LABELLINGS)
+    count = effort.seeds * each
     labels = random.integers(0, 2, (count, 8))
     starts, sets = [], []
     for labelling in range(count):
@@ -45,7 +46,7 @@ def _random(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     # The states of every labelling are the same eight rows.
     answered = answers(fitted, samples)[:8].argmax(axis=2)
     _, shares = accuracies_of_states(answered, labels[starts].T, sets)
-    by_size = shares.reshape(effort.seeds, LABELLINGS, len(SIZES))
+    by_size = shares.reshape(effort.seeds, each, len(SIZES))
     return {"accuracies": by_size.mean(axis=(1, 2))}
 
 

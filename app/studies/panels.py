@@ -15,14 +15,17 @@ from app.drawing import COLOURS, GREY, LINES, MARKERS, save, style
 from .estimates import mean_estimate
 
 _WIDTH, _HEIGHT = 4.6, 3.7
+# More in a row would be too small to read where the figure fills a printed page.
+_IN_A_ROW = 2
 
 
 @contextmanager
-def panels(path: Path, count: int = 1, rows: int = 1, width: float = _WIDTH) -> Iterator[Any]:
-    """Give the axes of `count` panels in `rows` rows, and write the PNG once they are drawn."""
+def panels(path: Path, count: int = 1, width: float = _WIDTH) -> Iterator[Any]:
+    """Give the axes of `count` panels, two in a row, and write the PNG once they are drawn."""
     # Here no name comes from data, and axes of logarithms have formulas.
     with style(), mpl.rc_context({"text.parse_math": True}):
-        columns = -(-count // rows)
+        columns = min(count, _IN_A_ROW)
+        rows = -(-count // columns)
         figure = Figure(figsize=(width * columns, _HEIGHT * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for spare in axes[count:]:
@@ -71,13 +74,19 @@ def arms(axes: Any, found: Mapping[str, Any], axis: str) -> None:
         axes.scatter(numbers, np.full(len(numbers), place), s=12, color=GREY, alpha=0.6)
         estimate = mean_estimate(numbers)
         reach = estimate.high - estimate.value if len(numbers) > 1 else 0.0
-        colour = COLOURS[place % len(COLOURS)]
-        axes.errorbar(estimate.value, place, xerr=reach, fmt="o", color=colour, capsize=4)
+        again, number = divmod(place, len(COLOURS))
+        look = {"fmt": MARKERS[again % len(MARKERS)], "color": COLOURS[number]}
+        axes.errorbar(estimate.value, place, xerr=reach, capsize=4, **look)
     axes.set_yticks(range(len(found)), list(found))
     axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_xlabel(axis)
     axes.grid(axis="x", alpha=0.3)
+
+
+def legend_beside(axes: Any, **options: Any) -> None:
+    """Put the legend to the right of the axes, where it hides nothing."""
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
 
 
 def bars(axes: Any, names: Sequence[str], shares: Sequence[tuple[int, int]], axis: str) -> None:

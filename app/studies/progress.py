@@ -1,10 +1,10 @@
-"""Shows on the terminal which study, and which part of it, is being run."""
+"""Shows on the terminal which studies, and which parts of them, are being run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from .running import Progress
@@ -30,14 +30,16 @@ def showing_progress(studies: int, hidden: bool) -> Iterator[Progress]:
     )
     with bars:
         all_studies = bars.add_task("studies", total=studies)
-        parts = bars.add_task("", total=None, visible=False)
+        begun: dict[str, TaskID] = {}
 
-        def begin(name: str, left: int) -> None:
-            bars.reset(parts, total=left, description=name, visible=True)
+        def end(name: str) -> None:
+            bars.advance(all_studies)
+            if name in begun:
+                bars.remove_task(begun.pop(name))
 
         yield Progress(
-            begin=begin,
-            begin_part=lambda name, part: bars.update(parts, description=f"{name}: {part}"),
-            end_part=lambda: bars.advance(parts),
-            end=lambda: bars.advance(all_studies),
+            begin=lambda name, left: begun.update({name: bars.add_task(name, total=left)}),
+            begin_part=lambda name, part: bars.update(begun[name], description=f"{name}: {part}"),
+            end_part=lambda name: bars.advance(begun[name]),
+            end=end,
         )

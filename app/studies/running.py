@@ -31,14 +31,14 @@ class Progress:
     Attributes:
         begin: called with a study's name and the number of its parts that are left.
         begin_part: called with a study's and a part's name.
-        end_part: called once the part is kept.
-        end: called once the study is written, or was there.
+        end_part: called with a study's name once the part is kept.
+        end: called with a study's name once it is written, or was there.
     """
 
     begin: Callable[[str, int], None] = lambda _name, _parts: None
     begin_part: Callable[[str, str], None] = lambda _name, _part: None
-    end_part: Callable[[], None] = lambda: None
-    end: Callable[[], None] = lambda: None
+    end_part: Callable[[str], None] = lambda _name: None
+    end: Callable[[str], None] = lambda _name: None
 
 
 def run_study(
@@ -84,7 +84,7 @@ def run_study(
             checks = study.judge(content["parts"])
             found = {"verdict": verdict(checks), "checks": [asdict(check) for check in checks]}
             result = _write_all(study, name, folder, {**content, **plain(found)}, is_kept, note)
-        progress.end()
+        progress.end(name)
     except OSError as error:
         raise _unwritable(folder)(error) from None
     return result
@@ -174,7 +174,7 @@ def _run_parts(
         content["parts"][part] = plain(parts[part]())
         content["seconds"] += time.perf_counter() - start
         write_sealed(_parts_path(folder, content["key"]), content)
-        progress.end_part()
+        progress.end_part(name)
     return content
 
 

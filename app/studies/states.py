@@ -55,7 +55,7 @@ def train_on_states(
         "initializer": "xavier_uniform",
         "batch_size": _BATCH,
         "epochs": 2,
-        "passes": effort.of(18, 9),
+        "passes": effort.of(18, 6),
         "optimizer.learning_rate": 0.02,
     }
     return train_nets(configure(settings, len(chosen)), samples, np.stack(draws, axis=1)), samples

@@ -82,7 +82,7 @@ def judge(found: Parts) -> Sequence[Check]:
 def draw(found: Parts, path: Path) -> None:
     """Draw predicted against true areas of one net an arm."""
     names = {"raw": "raw inputs", "products": "with products", "hidden": "hidden layer"}
-    with panels(path, 3, width=3.6) as axes:
+    with panels(path, 3) as axes:
         for panel, (arm, name) in zip(axes, names.items(), strict=True):
             area = found[arm]["area"]
             panel.plot([0, 4], [0, 4], color="#999999", linestyle="--")

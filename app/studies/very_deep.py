@@ -7,11 +7,11 @@ from typing import Any
 
 from .estimates import difference, mean_estimate
 from .nets import accuracies, configure, digit_rows, split_for_nets, train_nets
-from .panels import curve, panels
+from .panels import curve, legend_beside, panels
 from .study import Check, Effort, Parts, Study
 
 WIDTH = 32
-DEPTHS, QUICK_DEPTHS = (10, 30, 100), (5, 30)
+DEPTHS, QUICK_DEPTHS = (10, 30, 100), (5, 20)
 ARMS = {
     "plain": ("off", "none"),
     "plain, normalised": ("off", "layer"),
@@ -43,7 +43,7 @@ def _train(arm: str, depth: int, effort: Effort) -> dict[str, Any]:
         "normalization": normalization,
         "batch_size": 60,
         "epochs": 1,
-        "passes": effort.of(10, 6),
+        "passes": effort.of(10, 5),
         "optimizer.learning_rate": 3e-3,
     }
     fitted = train_nets(configure(settings, effort.seeds), digits, train)
@@ -98,7 +98,7 @@ def draw(found: Parts, path: Path) -> None:
         axes.set_xticks(depths, [str(depth) for depth in depths])
         axes.minorticks_off()
         axes.set(xlabel="hidden layers (logarithmic)", ylabel="test accuracy (share)")
-        axes.legend()
+        legend_beside(axes)
 
 
 STUDY = Study(5, parts, judge, draw)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from .estimates import count_text, is_more_often, share_estimate
-from .nets import accuracies, configure, losses, rows, train_nets
+from .nets import accuracies, configure, losses, outputs, rows, train_nets
 from .panels import bars, panels
 from .study import Check, Effort, Parts, Study
 
@@ -38,7 +38,7 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
         "initializer": "xavier_uniform",
         "batch_size": 4,
         "epochs": 3,
-        "passes": effort.of(1000, 500),
+        "passes": effort.of(1000, 250),
         "optimizer.learning_rate": 0.03,
     }
     everything = np.arange(len(points.targets))
@@ -53,7 +53,7 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
 
 def _features(fitted: Any, points: Any, net: int) -> np.ndarray:
     model = keras.Model(fitted.model.input, fitted.model.output["features"])
-    features: np.ndarray = model.predict(points.inputs, verbose=0)[:, net]
+    features: np.ndarray = outputs(model, points.inputs)[:, net]
     return features
 
 

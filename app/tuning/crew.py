@@ -13,6 +13,7 @@ from typing import IO
 import optuna
 
 from app.errors import TuningError
+from app.threads import share_of_threads
 
 from .definition import Definition
 from .storages import Place
@@ -86,17 +87,10 @@ def run_workers(place: Place, count: int, watch: Watch, first: int = 0) -> None:
         _revive_trials_of(study, crew)
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _start(place: Place, index: int, count: int) -> _Member:
     name = worker_name()
     told = {"address": place.address, "study": place.name, "index": index, "name": name}
-    threads = str(max(1, cores() // count))
-    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-    environment = {**os.environ, **dict.fromkeys(names, threads), STUDY: json.dumps(told)}
+    environment = {**os.environ, **share_of_threads(count), STUDY: json.dumps(told)}
     said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
     process = subprocess.Popen(
         [sys.executable, "-m", "app.tuning.worker"],
