@@ -151,7 +151,8 @@ def draw(found: Parts, path: Path) -> None:
                 curve(panel, np.arange(len(shares)), shares, activation.replace("_", " "), number)
             panel.set(xlabel="epoch (three passes)", ylim=(-0.03, 1.03))
             panel.set_title(titles[case], fontsize=10)
-        axes[0].set_ylabel("units that are silent on all samples (share)")
+        for panel in axes[::2]:
+            panel.set_ylabel("units that are silent on all samples (share)")
         axes[0].legend()
 
 
