@@ -1,9 +1,11 @@
 """Writes rows as lines of JSON, the objects that `hornbill predict --json` prints."""
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import orjson
 
 from serving.manifest import Manifest
 
@@ -11,13 +13,12 @@ from serving.manifest import Manifest
 class AnswerLines:
     """Writes the answers of one model.
 
-    A template that is filled takes a third of the time of `json.dumps`, which would be as long as
-    a small net itself.
+    A template that is filled takes a fifth of the time of `json.dumps`, which would be longer than
+    a small net's.
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        # nine digits are what a float32 has
-        members = ", ".join(f"{_quoted(label)}: %.9g" for label in manifest.labels)
+        members = ", ".join(f"{_quoted(label)}: %s" for label in manifest.labels)
         self._template = f"{{%s%s, {_quoted(str(manifest.answer))}: {{{members}}}}}\n"
         self._names = [json.dumps(label) for label in manifest.labels]
         self._kind = manifest.kind_of_targets
@@ -27,34 +28,40 @@ class AnswerLines:
         """Return a line for each row.
 
         Args:
-            ids: members that say who each row is.
+            ids: members that say who each row is, at least one.
             answers: of the model, finite, `(rows, labels)`.
         """
-        decide = {"classes": self._class, "labels": self._labels}.get(self._kind, _nothing)
-        return "".join(
-            self._template % (row_id, decide(answer), *answer)
-            for row_id, answer in zip(ids, answers.tolist(), strict=True)
-        )
+        numbers = orjson.dumps(answers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
+        # The same iterator for each label: every row takes the next number for each.
+        columns = [iter(numbers.decode()[1:-1].split(","))] * answers.shape[1]
+        rows = zip(ids, self._decisions(answers), *columns, strict=True)
+        return "".join([self._template % row for row in rows])
 
-    def _class(self, answer: list[float]) -> str:
-        most = max(answer)
-        label = f', "label": {self._names[answer.index(most)]}'
+    def _decisions(self, answers: np.ndarray) -> Iterable[str]:
+        """Return for each row the members that say what its answer means."""
+        if self._kind == "classes":
+            return self._classes(answers)
+        if self._kind == "labels":
+            return (self._labels(answer) for answer in answers >= 0.5)
+        return [""] * len(answers)
+
+    def _classes(self, answers: np.ndarray) -> list[str]:
+        members = [f', "label": {name}' for name in self._names]
+        found = [members[label] for label in answers.argmax(axis=1).tolist()]
         if self._threshold is None:
-            return label
-        return f'{label}, "accepted": {json.dumps(most >= self._threshold)}'
+            return found
+        sure = (answers.max(axis=1) >= self._threshold).tolist()
+        return [
+            f'{label}, "accepted": {json.dumps(s)}' for label, s in zip(found, sure, strict=True)
+        ]
 
-    def _labels(self, answer: list[float]) -> str:
-        chosen = [n for n, value in zip(self._names, answer, strict=True) if value >= 0.5]
-        return f', "labels": [{", ".join(chosen)}]'
+    def _labels(self, is_chosen: np.ndarray) -> str:
+        return f', "labels": [{", ".join(itertools.compress(self._names, is_chosen))}]'
 
 
 def error_lines(bad: Sequence[tuple[str, str]]) -> str:
     """Return a line for each id and reason."""
     return "".join(f'{{{row_id}, "reason": {json.dumps(reason)}}}\n' for row_id, reason in bad)
-
-
-def _nothing(_: list[float]) -> str:
-    return ""
 
 
 def _quoted(name: str) -> str:
