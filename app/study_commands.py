@@ -70,6 +70,7 @@ def run(
 ) -> None:
     """Run studies, or what is left of them: what has been finished is kept."""
     from .errors import StudyError
+    from .stopping import sigterm_as_sigint
     from .studies.catalogue import NAMES, check_name
     from .studies.progress import showing_progress
     from .studies.side_by_side import run_studies
@@ -84,7 +85,7 @@ def run(
         check_name(name)
     folder = output or Path("studies-quick" if quick else "studies")
     try:
-        with showing_progress(len(chosen), quiet or as_json) as progress:
+        with sigterm_as_sigint(), showing_progress(len(chosen), quiet or as_json) as progress:
             results = run_studies(chosen, folder, seeds, quick, progress)
     except KeyboardInterrupt:
         fail("Interrupted. What is finished is kept; go on with the same command.", INTERRUPTED)
@@ -145,5 +146,5 @@ def _print_results(results: Sequence[Any]) -> None:
 
 def _remark(result: Any) -> str:
     if result.is_kept:
-        return " (kept: same settings and version)"
+        return f" (kept: same settings and version{'; ' + result.note if result.note else ''})"
     return f" (run anew: {result.note})" if result.note else ""

@@ -1,15 +1,18 @@
 """What training by two processes costs: its examples/s against those of one process, two threads.
 
-    python -m benchmarks.distributed
+    python -m benchmarks.distributed [mlp] [cnn]
 
 Both are `hornbill train digits` under JAX on the same two cores, at a global batch of 2,048. Each
 is run for few and for more epochs, in turn; the difference of their times holds no compilation.
-The bar: at most 25 % fewer examples/s.
+The bar: at most 25 % fewer examples/s. How long two
+processes take for an all-reduce of a kilobyte is measured beside: a step waits for several.
 """
 
+import argparse
 import json
 import math
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -25,6 +28,27 @@ BATCH_SIZE, STEPS, REPEATS, ASKED = 2048, 4, 3, 0.25
 # Of each variant so many that the longer run takes half a minute or so.
 EPOCHS = {"mlp": (3, 43), "cnn": (1, 5)}
 _HORNBILL = "from app.cli import main; raise SystemExit(main())"
+_ALL_REDUCE = """
+import os, sys, time
+number = int(sys.argv[2])
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, [sorted(os.sched_getaffinity(0))[number]])
+import jax, numpy
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"127.0.0.1:{sys.argv[1]}", 2, number)
+mesh = Mesh(jax.devices(), ("rows",))
+rows, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("rows",), ()))
+own = numpy.ones((1, 256), numpy.float32)
+array = jax.make_array_from_process_local_data(rows, own)
+add = jax.jit(lambda rows: rows.sum(axis=0), out_shardings=whole)
+add(array).block_until_ready()
+start = time.perf_counter()
+for _ in range(200):
+    add(array).block_until_ready()
+print((time.perf_counter() - start) / 200)
+jax.distributed.shutdown()
+"""
 
 
 def write_images(path: Path) -> None:
@@ -81,13 +105,30 @@ def compare(data: Path, variant: str) -> dict[str, Any]:
     }
 
 
+def all_reduce_ms() -> float:
+    """Return the milliseconds that two processes, a core each, take to add up a kilobyte."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", _ALL_REDUCE, str(port), str(number)], stdout=subprocess.PIPE
+        )
+        for number in (0, 1)
+    ]
+    said = [process.communicate()[0] for process in pair]
+    return round(1e3 * float(said[0].splitlines()[-1]), 2)
+
+
 def main() -> None:
-    """Measure each variant."""
+    """Measure each variant that is named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("variants", nargs="*", metavar="VARIANT", help=", ".join(EPOCHS))
+    variants = parser.parse_args().variants or list(EPOCHS)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "noise.npz"
         write_images(data)
-        for variant in EPOCHS:
-            row = compare(data, variant)
+        for variant in variants:
+            row = {**compare(data, variant), "all_reduce_ms": all_reduce_ms()}
             print(row, flush=True)
             write_results("distributed", [row])
 

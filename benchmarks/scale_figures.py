@@ -58,4 +58,10 @@ def _batch(row: dict[str, Any]) -> list[Row]:
             command,
         ),
         (f"{what} two actors over one", "≥ 1.6", f"{row['two_actors_to_one']:.2f}", command),
+        (
+            f"{what.removesuffix(', Ray:')}, two such loops at once over one",
+            "no goal",
+            f"{row['two_loops_to_one']:.2f}",
+            command,
+        ),
     ]

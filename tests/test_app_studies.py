@@ -463,8 +463,9 @@ def test_a_damaged_result_is_written_anew(damage, again):
     before = path.read_bytes()
     path.write_text(damage(path.read_text()))
     assert read_result("vanishing", again) is None
-    parts, _ = parts_run(again, seeds=2, quick=True)
+    parts, result = parts_run(again, seeds=2, quick=True)
     assert not parts  # they are kept apart
+    assert result.note == "its result was damaged"
     assert path.read_bytes() == before
 
 
@@ -534,7 +535,7 @@ def test_an_interrupted_rerun_leaves_the_result_that_was_there(again):
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "studies").write_text("a file")
-    with pytest.raises(StudyError, match="A study's folder must be writable. Received: .*studies"):
+    with pytest.raises(StudyError, match="must be a folder. Received: .*studies, a file."):
         run_study("vanishing", tmp_path / "studies", 2, True)
 
 
@@ -642,6 +643,10 @@ def test_a_method_is_judged_at_the_rate_that_reaches_the_goal_soonest():
     np.testing.assert_allclose(pace.needed, [2 - 0.05 / 3.8, 2.5])
     assert str(pace) == "2.2"
     assert best_pace(RATES, PACES, goal=2.0, first=1).rate == 0.1
+
+
+def test_where_no_rate_reaches_the_goal_the_one_of_least_loss_stands_for_the_method():
+    assert best_pace(RATES, PACES, goal=0.01).rate == 1.0
 
 
 def test_of_a_goal_that_was_missed_no_more_is_said_than_is_known():

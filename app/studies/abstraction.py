@@ -31,7 +31,7 @@ LAYERS = {
     "features": "features",
 }
 # Few, so that a probe shows how little it needs.
-PROBED, SHOWN = 100, 400
+PROBED = 100
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
@@ -58,10 +58,10 @@ def _train(seed: int, effort: Effort) -> dict[str, Any]:
     for seen, unseen in zip(values(chosen), values(splits.test), strict=True):
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         accuracies.append(probe.fit(seen, labels).score(unseen, tests))
-        points.append(PCA(2, random_state=0).fit_transform(unseen[:SHOWN]))
+        points.append(PCA(2, random_state=0).fit_transform(unseen))
     numbers: dict[str, Any] = {"accuracies": accuracies}
     if seed == 0:
-        numbers |= {"points": points, "classes": tests[:SHOWN]}
+        numbers |= {"points": points, "classes": tests}
     return numbers
 
 

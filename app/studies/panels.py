@@ -52,9 +52,12 @@ def curve(axes: Any, places: Any, values: Any, label: str, number: int = 0) -> N
     line = {"linestyle": LINES[number % len(LINES)], "color": colour, "label": label}
     marker = MARKERS[number % len(MARKERS)] if len(places) <= 12 else None
     axes.plot(places, [e.value for e in found], marker=marker, markersize=4, **line)
-    if values.shape[1] > 1:
+    if values.shape[1] > 1 and len(places) > 1:
         low, high = [e.low for e in found], [e.high for e in found]
         axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+    elif values.shape[1] > 1 and found:  # a band has no width there
+        (only,) = found
+        axes.errorbar(places, only.value, yerr=only.high - only.value, color=colour, capsize=4)
     axes.grid(alpha=0.3)
 
 

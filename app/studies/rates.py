@@ -37,6 +37,8 @@ class Pace:
 def best_pace(rates: Sequence[float], losses: Any, goal: float, first: int = 0) -> Pace:
     """Return what happened at the rate at which most seeds reach the goal, and soonest.
 
+    Where none gets there at any rate it is that of the least loss at the end.
+
     Args:
         rates: the grid, rising.
         losses: `(epochs, rates, seeds)`, lower is better; what is not finite is worst.
@@ -47,7 +49,8 @@ def best_pace(rates: Sequence[float], losses: Any, goal: float, first: int = 0) 
     losses = np.where(np.isfinite(losses), losses, np.inf)
     needed = np.stack([epochs_to(each, goal, first) for each in losses.transpose(1, 0, 2)])
     missed = (needed >= first + len(losses)).sum(axis=1)
-    best = min(range(len(rates)), key=lambda number: (missed[number], needed[number].mean()))
+    last = losses[-1].mean(axis=1)
+    best = min(range(len(rates)), key=lambda n: (missed[n], needed[n].mean(), last[n]))
     return Pace(
         rates[best],
         0 < best < len(rates) - 1,

@@ -74,11 +74,13 @@ def run_study(
     study = load_study(name)
     effort = _effort(study, seeds, quick)
     folder = output / name
+    if output.exists() and not output.is_dir():
+        raise StudyError(f"The folder of studies must be a folder. Received: {output}, a file.")
     try:
         (folder / _PARTS).mkdir(parents=True, exist_ok=True)
         with _alone(folder):
-            note = _why_anew(folder / RESULT, effort)
             kept = _read_parts(name, folder, effort)
+            note = _why_anew(folder / RESULT, kept["key"], effort)
             is_kept = set(study.parts(effort)) <= set(kept["parts"])
             content = kept if is_kept else _run_parts(study, kept, folder, progress, name)
             checks = study.judge(content["parts"])
@@ -189,7 +191,7 @@ def _write_all(
         study.draw(content["parts"], beside)
         beside.replace(folder / FIGURE)
         figure = _checksum(folder / FIGURE)
-    result = _result(name, content, folder, is_kept, "" if is_kept else note)
+    result = _result(name, content, folder, is_kept, note)
     write_readme(result)
     if before != (content := {**content, "figure": figure}):
         write_sealed(folder / RESULT, content)
@@ -204,10 +206,11 @@ def _result(
     return Result(name, checks=checks, folder=folder, is_kept=is_kept, note=note, **facts)
 
 
-def _why_anew(path: Path, effort: Effort) -> str:
-    if not path.exists():
-        return ""
+def _why_anew(path: Path, key: str, effort: Effort) -> str:
+    """Return why a result that is there is no more that of these settings; empty if it is."""
     found = read_sealed(path)
+    if not path.exists() or found.get("key") == key:
+        return ""
     if not {"version", "seeds", "quick"} <= set(found):
         return "its result was damaged"
     if found["version"] != VERSION:

@@ -38,6 +38,9 @@ def run_studies(
 ) -> list[Result]:
     """Run studies as `run_study` does, as many at once as there are cores, at most four.
 
+    A script calls it below `if __name__ == "__main__":`, since processes are started that import
+    the script (Python's "Safe importing of main module").
+
     Args:
         names: of `catalogue.NAMES`, each once.
         output: folder of studies.
@@ -88,7 +91,8 @@ def _pool(count: int, progress: Progress) -> Iterator[ProcessPoolExecutor]:
         if isinstance(error, BrokenProcessPool):
             raise StudyError(
                 f"The processes of studies must live until they end. Received: one of {count} that "
-                "was killed, perhaps for want of memory. What was finished before is kept."
+                "was killed, perhaps for want of memory, or did not start, as in a script without "
+                '`if __name__ == "__main__":`. What was finished before is kept.'
             ) from None
         raise
     pool.shutdown()

@@ -78,7 +78,7 @@ class Result:
         seconds: that the parts took.
         folder: with `result.json`, `figure.png` and `README.md`.
         is_kept: whether it had been there before.
-        note: why it was run anew though there had been a result; empty if there was none.
+        note: why the result that had been there no longer counts; empty if there was none.
     """
 
     name: str
