@@ -423,7 +423,7 @@ def main(arguments: list[str] | None = None) -> None:
             fail("Interrupted.", INTERRUPTED)
         sys.exit(code)
     except _CLICK_ERROR as error:
-        fail(" ".join(error.format_message().split()), error.exit_code)
+        fail(" ".join(error.format_message().split()) + _received(error), error.exit_code)
     except (ServingError, ValueError) as error:
         if not _is_ours(error):
             raise
@@ -452,6 +452,12 @@ def _extra_of(package: str) -> str:
 
 # Typer's copy of click, or click itself: which one depends on Typer's release.
 _CLICK_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def _received(error: Exception) -> str:
+    """Return the value that Typer could not read and does not name; it lets pydantic read it."""
+    read = getattr(error.__cause__, "errors", None)
+    return f". Received: {read()[0]['input']!r}." if read else ""
 
 
 def _is_ours(error: Exception) -> bool:

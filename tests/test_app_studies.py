@@ -557,6 +557,10 @@ def status_of(arguments, capsys):
     [
         (["run", "xorlimit"], "Received: 'xorlimit'. Did you mean 'xor-limit'?"),
         (["run", "vanishing", "--seeds", "0"], "Received: seeds=0."),
+        (
+            ["run", "vanishing", "--seeds", "few"],
+            "unable to parse string as an integer. Received: 'few'.",
+        ),
         (["run", "xor"], "Did you mean 'xor-limit'?"),
         (["run"], "Received: neither."),
         (["run", "ink", "--all"], "Received: both."),
