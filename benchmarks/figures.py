@@ -5,7 +5,7 @@ python -m benchmarks.figures
 
 import statistics
 
-from benchmarks.results import read_results
+from benchmarks.results import FOLDER, read_results
 from benchmarks.scale_figures import scale_rows
 from benchmarks.serving_figures import serving_rows
 
@@ -30,10 +30,20 @@ def figures_table() -> str:
 
 
 def machine_line() -> str:
-    """Return the machine on which the accuracies were measured."""
+    """Return the machine on which the accuracies were measured, and what was measured on others."""
     machine = read_results("accuracy")["machine"]
     packages = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("processor", "cores"))
-    return f"Machine: {machine['processor']}, {machine['cores']} cores; {packages}.\n"
+    others: dict[str, list[str]] = {}
+    for path in sorted(FOLDER.glob("*.json")):
+        own = read_results(path.stem)["machine"]
+        if own != machine:
+            others.setdefault(_named(own), []).append(f"`benchmarks.{path.stem}`")
+    elsewhere = "".join(f" {', '.join(names)}: {name}." for name, names in others.items())
+    return f"Machine: {_named(machine)}; {packages}.{elsewhere}\n"
+
+
+def _named(machine: dict[str, str]) -> str:
+    return f"{machine['processor']}, {machine['cores']} cores"
 
 
 def _accuracy_rows() -> list[tuple[str, ...]]:
