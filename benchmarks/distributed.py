@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from app.distributed.cluster import free_port
 from benchmarks.results import write_results
 
 BATCH_SIZE, STEPS, REPEATS, ASKED = 2048, 4, 3, 0.25
@@ -107,8 +107,7 @@ def compare(data: Path, variant: str) -> dict[str, Any]:
 
 def all_reduce_ms() -> float:
     """Return the milliseconds that two processes, a core each, take to add up a kilobyte."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     pair = [
         subprocess.Popen(
             [sys.executable, "-c", _ALL_REDUCE, str(port), str(number)], stdout=subprocess.PIPE

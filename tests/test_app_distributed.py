@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from processes import children, is_alive
 
 from app.checkpoints import Checkpoint
 from app.config import make_config
@@ -138,19 +139,6 @@ def begin_run(*arguments, folder):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     raise AssertionError("no checkpoint was written")
-
-
-def children(process):
-    """Return the ids of the processes that the command started."""
-    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-    return [int(number) for number in listed.split()]
-
-
-def is_alive(number):
-    try:
-        return Path(f"/proc/{number}/stat").read_text().split()[2] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")

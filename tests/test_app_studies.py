@@ -513,6 +513,24 @@ def test_one_seed_is_enough_for_numbers_but_for_no_interval():
     assert raw.figures["r2"].endswith("[no interval]")
 
 
+def test_a_study_of_one_seed_is_written_whole(tmp_path):
+    result = run_study("vanishing", tmp_path, 1, True)
+    kept = result.checks[-1]
+    assert not kept.holds
+    assert kept.figures["kept"].endswith("[no interval]")
+    assert (result.folder / "figure.png").exists()
+
+
+def test_no_loss_on_two_targets_is_below_their_entropy():
+    study = load_study("no-structure")
+    parts = study.parts(Effort(2, True))
+    trained = {name: part() for name, part in parts.items() if name.startswith("two targets")}
+    assert len(trained) == 2
+    checks = study.judge({**CASES["no-structure"][0], **trained})
+    (floor,) = [check for check in checks if check.name == "floor"]
+    assert floor.holds
+
+
 def test_an_interrupted_study_goes_on_where_it_was(tmp_path):
     interrupt(tmp_path, seeds=2)
     assert not (tmp_path / "vanishing" / "result.json").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from processes import children, is_alive
 
 from app.errors import StudyError
 from app.studies import side_by_side
@@ -85,8 +86,8 @@ def test_processes_end_with_the_command(ending, status, tmp_path):
         stderr=subprocess.PIPE,
     )
     try:
-        wait_until(lambda: len(children(run.pid)) >= 2)
-        begun = children(run.pid)
+        wait_until(lambda: len(children(run)) >= 2)
+        begun = children(run)
         run.send_signal(ending)
         _, said = run.communicate(timeout=PATIENCE_S)
     finally:
@@ -95,18 +96,7 @@ def test_processes_end_with_the_command(ending, status, tmp_path):
     if status == 130:
         assert b"go on with the same command" in said
         assert said.count(b"\n") == 1
-    wait_until(lambda: not any(map(is_running, begun)))
-
-
-def children(pid):
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def is_running(pid):
-    try:
-        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    wait_until(lambda: not any(map(is_alive, begun)))
 
 
 def wait_until(is_so):

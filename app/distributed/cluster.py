@@ -76,7 +76,7 @@ def make_cluster(
         )
     _check_backend()
     if coordinator is None:
-        return Cluster(processes, "127.0.0.1", _free_port())
+        return Cluster(processes, "127.0.0.1", free_port())
     if process_id is not None and not 0 <= process_id < processes:
         raise ConfigError(
             f"--process-id must be from 0 to {processes - 1} with --processes {processes}. "
@@ -117,7 +117,8 @@ def _parse_address(coordinator: str) -> tuple[str, int]:
     return host, int(digits)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 

@@ -80,12 +80,14 @@ def run_study(
         (folder / _PARTS).mkdir(parents=True, exist_ok=True)
         with _alone(folder):
             kept = _read_parts(name, folder, effort)
-            note = _why_anew(folder / RESULT, kept["key"], effort)
+            is_there, before = (folder / RESULT).exists(), read_sealed(folder / RESULT)
+            note = _why_anew(before, kept["key"], effort) if is_there else ""
             is_kept = set(study.parts(effort)) <= set(kept["parts"])
             content = kept if is_kept else _run_parts(study, kept, folder, progress, name)
             checks = study.judge(content["parts"])
             found = {"verdict": verdict(checks), "checks": [asdict(check) for check in checks]}
-            result = _write_all(study, name, folder, {**content, **plain(found)}, is_kept, note)
+            content = {**content, **plain(found)}
+            result = _write_all(study, folder, content, before, is_kept, note)
         progress.end(name)
     except OSError as error:
         raise _unwritable(folder)(error) from None
@@ -181,17 +183,21 @@ def _run_parts(
 
 
 def _write_all(
-    study: Study, name: str, folder: Path, content: dict[str, Any], is_kept: bool, note: str
+    study: Study,
+    folder: Path,
+    content: dict[str, Any],
+    before: dict[str, Any],
+    is_kept: bool,
+    note: str,
 ) -> Result:
     """Write the figure and the text, and last the result, which says that they are there."""
-    before = read_sealed(folder / RESULT)
     figure = _checksum(folder / FIGURE)
     if not is_kept or before.get("key") != content["key"] or before.get("figure") != figure:
         beside = folder / f"new-{FIGURE}"
         study.draw(content["parts"], beside)
         beside.replace(folder / FIGURE)
         figure = _checksum(folder / FIGURE)
-    result = _result(name, content, folder, is_kept, note)
+    result = _result(folder.name, content, folder, is_kept, note)
     write_readme(result)
     if before != (content := {**content, "figure": figure}):
         write_sealed(folder / RESULT, content)
@@ -206,10 +212,9 @@ def _result(
     return Result(name, checks=checks, folder=folder, is_kept=is_kept, note=note, **facts)
 
 
-def _why_anew(path: Path, key: str, effort: Effort) -> str:
+def _why_anew(found: dict[str, Any], key: str, effort: Effort) -> str:
     """Return why a result that is there is no more that of these settings; empty if it is."""
-    found = read_sealed(path)
-    if not path.exists() or found.get("key") == key:
+    if found.get("key") == key:
         return ""
     if not {"version", "seeds", "quick"} <= set(found):
         return "its result was damaged"
