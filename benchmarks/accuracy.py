@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(available))
     parser.add_argument("--resume", action="store_true", help="go on after the runs that are kept")
     given = parser.parse_args()
-    kept = {row["what"]: row["accuracies"] for row in read_results("accuracy")["results"]}
+    kept = {row["what"]: row["accuracies"] for row in read_results("accuracy")}
     for name in given.names or list(available):
         print(name, flush=True)
         asked, runs = available[name]

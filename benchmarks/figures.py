@@ -29,21 +29,18 @@ def figures_table() -> str:
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows]) + "\n"
 
 
-def machine_line() -> str:
-    """Return the machine on which the accuracies were measured, and what was measured on others."""
-    machine = read_results("accuracy")["machine"]
-    packages = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("processor", "cores"))
-    others: dict[str, list[str]] = {}
+def machine_list() -> str:
+    """Return a Markdown list of the machines, each with the benchmarks that were run on it."""
+    benchmarks: dict[str, list[str]] = {}
     for path in sorted(FOLDER.glob("*.json")):
-        own = read_results(path.stem)["machine"]
-        if own != machine:
-            others.setdefault(_named(own), []).append(f"`benchmarks.{path.stem}`")
-    elsewhere = "".join(f" {', '.join(names)}: {name}." for name, names in others.items())
-    return f"Machine: {_named(machine)}; {packages}.{elsewhere}\n"
+        for machine in dict.fromkeys(_named(row["machine"]) for row in read_results(path.stem)):
+            benchmarks.setdefault(machine, []).append(f"`benchmarks.{path.stem}`")
+    return "".join(f"- {name}: {', '.join(run)}.\n" for name, run in benchmarks.items())
 
 
 def _named(machine: dict[str, str]) -> str:
-    return f"{machine['processor']}, {machine['cores']} cores"
+    packages = ", ".join(f"{k} {v}" for k, v in machine.items() if k not in ("processor", "cores"))
+    return f"{machine['processor']}, {machine['cores']} cores; {packages}"
 
 
 def _accuracy_rows() -> list[tuple[str, ...]]:
@@ -55,7 +52,7 @@ def _accuracy_rows() -> list[tuple[str, ...]]:
             f"{row['mean_accuracy']:.2%}",
             command,
         )
-        for row in read_results("accuracy")["results"]
+        for row in read_results("accuracy")
     ]
 
 
@@ -68,13 +65,13 @@ def _elsewhere_rows() -> list[tuple[str, ...]]:
             f"{row['mean_accuracy']:.2%}",
             "`python -m benchmarks.elsewhere`",
         )
-        for row in read_results("elsewhere")["results"]
+        for row in read_results("elsewhere")
     ]
 
 
 def _time_rows() -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for row in read_results("time_to_accuracy")["results"]:
+    for row in read_results("time_to_accuracy"):
         reached = sum(row["they_reached_it"])
         more = "" if reached == len(row["they_reached_it"]) else "more than "
         rows.append(
@@ -90,7 +87,7 @@ def _time_rows() -> list[tuple[str, ...]]:
 
 
 def _pipeline_rows() -> list[tuple[str, ...]]:
-    (row,) = read_results("pipeline")["results"]
+    (row,) = read_results("pipeline")
     command = "`python -m benchmarks.pipeline`"
     return [
         ("examples/s of the pipeline over those of `cnn`", "≥ 5", f"{row['times']:.1f}", command),
@@ -104,7 +101,7 @@ def _pipeline_rows() -> list[tuple[str, ...]]:
 
 
 def _streaming_rows() -> list[tuple[str, ...]]:
-    rows = {row["what"]: row for row in read_results("streaming")["results"]}
+    rows = {row["what"]: row for row in read_results("streaming")}
     if not rows:
         return []
     small, large = rows["small"], rows["large"]
@@ -128,13 +125,13 @@ def _distributed_rows() -> list[tuple[str, ...]]:
             f"{row['cost']:.0%}",
             "`python -m benchmarks.distributed`",
         )
-        for row in read_results("distributed")["results"]
+        for row in read_results("distributed")
     ]
 
 
 def _conversion_rows() -> list[tuple[str, ...]]:
     command = "`python -m benchmarks.conversion`"
-    found = read_results("conversion")["results"]
+    found = read_results("conversion")
     rows: list[tuple[str, ...]] = []
     for kind, name in (("zoo", "small models"), ("application", "`keras.applications`")):
         chosen = [row for row in found if row["kind"] == kind]
@@ -181,7 +178,7 @@ def _conversion_rows() -> list[tuple[str, ...]]:
 def _export_rows() -> list[tuple[str, ...]]:
     command = "`python -m benchmarks.export_cost`"
     rows: list[tuple[str, ...]] = []
-    for row in read_results("export_cost")["results"]:
+    for row in read_results("export_cost"):
         asked, measured = f"< {row['asked_seconds']} s", f"{row['seconds']} s"
         if row["asked_mb"]:
             asked += f", < {row['asked_mb']:,} MB"
@@ -198,7 +195,7 @@ def _studies_rows() -> list[tuple[str, ...]]:
             f"{row['seconds'] / 60:.1f} min; {_verdicts(row['verdicts'])}",
             "`python -m benchmarks.studies`",
         )
-        for row in read_results("studies")["results"]
+        for row in read_results("studies")
     ]
 
 
@@ -210,4 +207,4 @@ def _verdicts(verdicts: dict[str, str]) -> str:
 
 if __name__ == "__main__":
     print(figures_table())
-    print(machine_line())
+    print(machine_list())

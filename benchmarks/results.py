@@ -13,21 +13,19 @@ PACKAGES = ("keras", "tensorflow", "onnxruntime", "numpy")
 
 
 def write_results(name: str, results: list[dict[str, Any]]) -> None:
-    """Merge rows into `results/<name>.json`, by their key `what`; another machine's are dropped."""
+    """Merge rows into `results/<name>.json`, by their key `what`; each names its machine."""
     FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{name}.json"
     machine = describe_machine()
-    before: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    kept = before["results"] if before.get("machine") == machine else []
-    rows = {row["what"]: row for row in (*kept, *results)}
-    content = {"machine": machine, "results": list(rows.values())}
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    new = [{**row, "machine": machine} for row in results]
+    rows = {row["what"]: row for row in (*read_results(name), *new)}
+    text = json.dumps(list(rows.values()), indent=2) + "\n"
+    (FOLDER / f"{name}.json").write_text(text)
 
 
-def read_results(name: str) -> Any:
-    """Return the content of `results/<name>.json`; without results if there is none."""
+def read_results(name: str) -> list[dict[str, Any]]:
+    """Return the rows of `results/<name>.json`; none if there is no such file."""
     path = FOLDER / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {"results": []}
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 def describe_machine() -> dict[str, str]:

@@ -10,10 +10,10 @@ _METHODS = {"tpe": "TPE", "gp": "Gaussian process", "random": "random", "grid": 
 
 def scale_rows() -> list[Row]:
     """Return what was asked of searches and batch jobs, and what was measured."""
-    tuning = {row["what"]: row for row in read_results("tuning")["results"]}
+    tuning = {row["what"]: row for row in read_results("tuning")}
     makers = {"defaults": _defaults, "methods": _methods, "workers": _workers}
     rows = [make(tuning[what]) for what, make in makers.items() if what in tuning]
-    for row in read_results("batch")["results"]:
+    for row in read_results("batch"):
         rows += _batch(row)
     return rows
 

@@ -24,7 +24,7 @@ def _overhead_rows() -> list[Row]:
     command = "`python -m benchmarks.overhead`"
     to_keras_asked = {"mlp": "≥ 1000", "cnn": "≥ 300"}
     rows: list[Row] = []
-    for row in read_results("overhead")["results"]:
+    for row in read_results("overhead"):
         name = row["what"]
         added, large = f"{row['added_us']:.1f} µs", f"{row['ratio_1024']:.3f}"
         spread = f"{row['ratio_1024_all_threads']:.3f}"
@@ -44,7 +44,7 @@ def _overhead_rows() -> list[Row]:
 def _cold_start_rows() -> list[Row]:
     command = "`python -m benchmarks.cold_start BUNDLE`"
     rows: list[Row] = []
-    for row in read_results("cold_start")["results"]:
+    for row in read_results("cold_start"):
         what = "fresh interpreter to first prediction, serving over "
         found = row["found"]["serving"]
         steps = ", ".join(f"{step} {found[step + '_ms']:.0f}" for step in ("import", "load", "run"))
@@ -65,13 +65,13 @@ def _photograph_rows() -> list[Row]:
             f"{row['accuracy']:.1%}",
             "`python -m benchmarks.photographs BUNDLE`",
         )
-        for row in read_results("photographs")["results"]
+        for row in read_results("photographs")
     ]
 
 
 def _load_rows() -> list[Row]:
     rows: list[Row] = []
-    for row in read_results("http_load")["results"]:
+    for row in read_results("http_load"):
         name, kind = row["what"].split(", ")
         if "requests_per_s" not in row:
             rows.append(_load_row(f"{name} under load", "a figure", f"none: {row['reason']}"))
@@ -109,7 +109,7 @@ def _ratio(row: dict[str, Any]) -> str:
 
 def _soak_rows() -> list[Row]:
     rows: list[Row] = []
-    for row in read_results("soak")["results"]:
+    for row in read_results("soak"):
         wrong = {"right", "sent", "503"}
         others = sum(n for kind, n in row["outcomes"].items() if kind.split(": ")[1] not in wrong)
         command = "`python -m benchmarks.soak DIR`"

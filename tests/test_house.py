@@ -148,8 +148,8 @@ def test_the_files_that_the_readme_names_exist():
 
 
 def test_the_figures_of_the_readme_are_those_that_were_measured():
-    from benchmarks.figures import figures_table, machine_line
+    from benchmarks.figures import figures_table, machine_list
 
     readme = (ROOT / "README.md").read_text()
     assert figures_table() in readme
-    assert machine_line() in readme
+    assert machine_list() in readme
