@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.errors import ServingError
+from serving.version import VERSION
 
 from .study_commands import study
 from .terminal import (
@@ -34,6 +35,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train Keras models, export them as proven bundles, predict without TensorFlow.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hornbill {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Options of the program itself, which end it."""
+
 
 app.add_typer(study)
 app.command(epilog=TRAIN_EXAMPLES)(train)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -194,6 +195,11 @@ def test_no_command_prints_the_help_alone(run):
     _, output, error = run()
     assert "Usage: hornbill" in output
     assert error == ""
+
+
+def test_the_version_is_that_of_the_package(run):
+    code, output, error = run("--version")
+    assert (code, output, error) == (0, f"hornbill {version('hornbill')}\n", "")
 
 
 def test_an_interrupted_command_says_so(tmp_path):
