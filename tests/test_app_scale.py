@@ -1,7 +1,6 @@
 """docs/scale.md: its figures are those that were measured, and KServe takes its manifest."""
 
 import ast
-import json
 import subprocess
 import sys
 import zipfile
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from benchmarks.results import read_results
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "scale.md").read_text()
@@ -90,8 +91,7 @@ def test_a_folder_of_bundles_is_a_repository_as_triton_reads_it(bundle):
 
 
 def test_the_figures_are_those_that_were_measured():
-    content = json.loads((ROOT / "benchmarks" / "results" / "http_load.json").read_text())
-    rates = {row["what"]: row["requests_per_s"] for row in content["results"]}
+    rates = {row["what"]: row["requests_per_s"] for row in read_results("http_load")}
     for what, cores in (("Hornbill, JSON", 97), ("Hornbill, binary", 79)):
         assert f"{rates[what]:,}" in TEXT
         assert -(-1_000_000 // int(0.7 * rates[what])) == cores
