@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	$(BIN)/hornbill demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

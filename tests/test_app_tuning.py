@@ -217,9 +217,9 @@ def test_values_that_cannot_be_trained_are_pruned_with_the_reason(begun):
 
 def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
     """Here one that is too deep, for one too wide would take the memory of whoever else tests."""
-    declared = {"hidden": "layers:1..1000x2..8"}
+    declared = {"hidden": "layers:1..500x2..8"}
     _, place = begun(definition_of({"trials": 1}, declared, "features"))
-    load_study(place).enqueue_trial({"hidden.layers": 1000, "hidden.units": 2})
+    load_study(place).enqueue_trial({"hidden.layers": 500, "hidden.units": 2})
     work(place)
     (trial,) = load_study(place).trials
     assert trial.state.name == "PRUNED"
