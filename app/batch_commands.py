@@ -1,12 +1,15 @@
 """`hornbill predict --input`: a batch job, its progress, and what it prints."""
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
+from io import StringIO
 from pathlib import Path
 
 import typer
 
+from .stopping import sigterm_as_sigint
 from .terminal import INTERRUPTED, fail, print_json, suggest
 
 
@@ -25,7 +28,11 @@ def predict_batch(
     job = Job(bundle, pattern, output, key)
     try:
         pool = choose_pool(ray_address)
-        with _showing_progress(quiet or as_json) as report:
+        with (
+            sigterm_as_sigint(),
+            redirect_stdout(StringIO()),  # Ray prints there that it was interrupted
+            _showing_progress(quiet or as_json) as report,
+        ):
             summary = run_job(job, pool, report)
     except KeyboardInterrupt:
         fail("Interrupted. What is finished is kept; go on with the same command.", INTERRUPTED)
@@ -43,12 +50,11 @@ def predict_batch(
 @contextmanager
 def _showing_progress(hidden: bool) -> Iterator[Callable[[int, int], None]]:
     """Yield what is told how many parts are done, of how many."""
-    if hidden:
+    if hidden or not sys.stderr.isatty():  # where nothing can be drawn over, it would be a line
         yield lambda _, __: None
         return
-    from sys import stderr
 
-    with typer.progressbar(length=1, label="predicting", show_pos=True, file=stderr) as bar:
+    with typer.progressbar(length=1, label="predicting", show_pos=True, file=sys.stderr) as bar:
 
         def report(done: int, parts: int) -> None:
             bar.length = max(parts, 1)

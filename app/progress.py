@@ -22,7 +22,7 @@ class TrainingProgress(keras.callbacks.Callback):
             console=Console(stderr=True),
         )
         self._task: Any = None
-        self._validation = ""
+        self._training = self._validation = ""
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Show the bar."""
@@ -42,16 +42,19 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count the step."""
-        scores = "  ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
+        self._training = "  ".join(
+            f"{name} {float(value):.4f}" for name, value in (logs or {}).items()
+        )
         self._progress.update(
             self._task,
             completed=self._epoch * self.params["steps"] + batch + 1,
-            scores=scores + self._validation,
+            scores=self._training + self._validation,
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keep the validation loss in sight."""
+        """Show the validation loss, and keep it in sight during the next epoch."""
         self._validation = f"  val_loss {float((logs or {}).get('val_loss', 0)):.4f}"
+        self._progress.update(self._task, scores=self._training + self._validation)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Leave the finished bar on the screen."""

@@ -313,12 +313,17 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
+def _described_devices() -> str:
+    names = keras.distribution.list_devices()
+    return names[0] if len(names) == 1 else f"{len(names)} x {names[0].partition(':')[0]}"
+
+
 def _environment(fitted: Fitted) -> dict[str, Any]:
     packages = ("hornbill", "keras", "tensorflow", "numpy", "scikit-learn")
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "backend": keras.backend.backend(),
-        "device": ", ".join(keras.distribution.list_devices()),
+        "device": _described_devices(),
         "precision": fitted.compilation.precision,
         "xla": fitted.compilation.xla,
         "versions": {package: version(package) for package in packages},

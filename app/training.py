@@ -10,12 +10,12 @@ from pathlib import Path
 
 import keras
 
-from .config import RunConfig, config_toml
+from .config import RunConfig, flat_config
 from .data.datasets import Dataset
 from .data.sources import absolute_source, load_dataset
 from .data.splits import Splits, split_dataset
 from .distributed.team import Team, alone
-from .errors import RunError
+from .errors import DataError, RunError
 from .families import FAMILIES, fit_to_data, targets_of
 from .fitting import fit
 from .locking import alone_in
@@ -126,9 +126,17 @@ def load_run_data(config: RunConfig) -> Dataset:
     """Read the data of a run as its head wants it.
 
     Raises:
-        DataError: the source cannot be used.
+        DataError: the source cannot be used, or has columns of text, which TensorFlow alone reads.
     """
-    return load_dataset(config.data, config.reading, targets_of(config.model))
+    dataset = load_dataset(config.data, config.reading, targets_of(config.model))
+    backend = keras.backend.backend()
+    if dataset.text_columns and backend != "tensorflow":
+        raise DataError(
+            "Columns of text need Keras' backend tensorflow, and one process. "
+            f"Received: {backend}, and {', '.join(dataset.text_columns)} of {dataset.source}. "
+            "Leave out --processes and KERAS_BACKEND, or give the words as columns of numbers."
+        )
+    return dataset
 
 
 def check_run(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.Model:
@@ -167,10 +175,11 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
 def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
     """Return what must be the same wherever a run is trained; its data may lie elsewhere."""
     content = checkpoint.read_bytes() if checkpoint.exists() else b""
+    settings = flat_config(replace(run.config, data=""))
     return {
-        "settings": config_toml(replace(run.config, data="")),
-        "data": run.data["sha256"],
-        "checkpoint": hashlib.sha256(content).hexdigest(),
+        **{name: str(value) for name, value in settings.items()},
+        "data (SHA-256)": run.data["sha256"],
+        "checkpoint (SHA-256)": hashlib.sha256(content).hexdigest(),
     }
 
 

@@ -79,7 +79,7 @@ def tune(
     target: Target = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML of settings, with tables [search] and [tuning]."),
+        typer.Option(help="TOML of settings, with tables \\[search] and \\[tuning]."),
     ] = None,
     settings: Settings = None,
     seed: Seed = None,

@@ -60,10 +60,10 @@ def check_finite(name: str, array: np.ndarray, gaps: Sequence[int], start: int =
     wrong = np.argwhere(is_not_finite(array, gaps))
     if len(wrong):
         first, *others = wrong[0].tolist()
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise InputError(
             f"{name} must be finite. Received: {array[first, *others]} at "
-            f"{(start + first, *others)}, and "
-            f"{len(wrong) - 1} more."
+            f"{(start + first, *others)}{more}."
         )
 
 

@@ -142,7 +142,7 @@ def test_rows_of_parquet_are_found_by_name_and_bear_their_key(row_bundle, tmp_pa
     ]  # fmt: skip
     gap, keyless = lines(tmp_path / "out", "errors")
     assert (gap["row"], gap["key"]) == (2, "c")
-    assert gap["reason"] == "inputs must be finite. Received: nan at (2, 0), and 0 more."
+    assert gap["reason"] == "inputs must be finite. Received: nan at (2, 0)."
     assert keyless["reason"] == "A key must not be missing. Received: null in column 'id'."
 
 
@@ -300,6 +300,45 @@ def test_a_job_that_is_killed_is_finished_by_the_same_command(bundle, images, tm
     assert len(set(found)) == len(found) == 43200
 
 
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_job_says_how_to_go_on(ending, bundle, images, tmp_path):
+    folder, output = tmp_path / "many", tmp_path / "out"
+    folder.mkdir()
+    for number in range(60):
+        np.save(folder / f"{number:02}.npy", np.tile(images, (60, 1, 1)))
+    process = start("predict", bundle, "--input", folder / "*.npy", "-o", output, "--json")
+    until = time.monotonic() + 60
+    while len(list(output.glob("part-*"))) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(ending)
+    assert finish(process) == (
+        130,
+        "",
+        "hornbill: Interrupted. What is finished is kept; go on with the same command.\n",
+    )
+    assert 3 <= len(list(output.glob("part-*"))) < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_job_on_ray_says_nothing_else(ending, bundle, images, tmp_path):
+    folder, output = tmp_path / "many", tmp_path / "out"
+    folder.mkdir()
+    for number in range(300):
+        np.save(folder / f"{number:03}.npy", np.tile(images, (200, 1, 1)))
+    process = start("predict", bundle, "--input", folder / "*.npy", "-o", output, "--json",
+                    blocked=())  # fmt: skip
+    until = time.monotonic() + 60
+    while len(list(output.glob("part-*"))) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(ending)
+    assert finish(process) == (
+        130,
+        "",
+        "hornbill: Interrupted. What is finished is kept; go on with the same command.\n",
+    )
+
+
 def test_ray_and_one_process_give_the_same(bundle, arrays, tmp_path):
     (arrays / "bad.npy").write_bytes(b"")
     both = {}
@@ -359,7 +398,7 @@ def test_the_command_counts_and_points_at_what_was_bad(run, bundle, arrays, tmp_
     assert status == 1
     assert f"rows: 36 predicted, in 4 files of {tmp_path / 'out'}" in output
     assert f"bad:  1 rows or files: {tmp_path / 'out'}/errors-*.jsonl" in output
-    assert "predicting" in error
+    assert error == ""
 
 
 @pytest.mark.parametrize(

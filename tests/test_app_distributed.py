@@ -161,6 +161,22 @@ def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path):
     assert len((run.folder / "history.csv").read_text().splitlines()) == epochs + 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_process_that_is_lost_before_it_joins_ends_the_run(lost, tmp_path):
+    process = start(*WINE, "--output", tmp_path, "--processes", 2)
+    while len(started := children(process)) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    os.kill(started[lost], signal.SIGKILL)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert error == (
+        "hornbill: The 2 processes of a run must all live. "
+        f"Received: process {lost}, ended by SIGKILL.\n"
+    )
+
+
 @pytest.mark.slow
 def test_a_run_that_is_interrupted_ends_all_processes_and_goes_on(tmp_path):
     settings = [*WINE, "--output", tmp_path, "--set"]
@@ -192,23 +208,27 @@ def test_processes_end_with_the_command_that_started_them(tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_that_would_train_different_things_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("seeds", "told", "message"),
+    [
+        ((0, 1), (2, 2), "the same seed. Received: 1 of process 1, 0 of process 0."),
+        ((0, 0), (2, 4), "the same --processes. Received: 4 of process 1, 2 of process 0."),
+    ],
+)
+def test_processes_that_would_train_different_things_are_refused(seeds, told, message, tmp_path):
     address = f"127.0.0.1:{free_port()}"
     processes = [
         start(
-            *["softmax", "--seed", index, "--processes", 2, "--coordinator", address],
-            *["--process-id", index, "--output", tmp_path],
+            *["softmax", "--seed", seeds[index], "--processes", told[index]],
+            *["--coordinator", address, "--process-id", index, "--output", tmp_path],
         )
         for index in (0, 1)
     ]
     for process in processes:
         _, error = process.communicate(timeout=120)
         assert process.returncode == 2
-        assert error == (
-            "hornbill: Processes must train with the same settings. "
-            "Received: process 1, which has others than process 0.\n"
-        )
-    assert not list((tmp_path / "softmax").iterdir())
+        assert error == f"hornbill: Processes must train with {message}\n"
+    assert not list(tmp_path.rglob("config.toml"))
 
 
 @pytest.mark.slow
@@ -298,6 +318,21 @@ importlib.util.find_spec = lambda name, *rest: None if name == "jax" else find(n
     assert process.returncode == 2
     assert process.stderr.endswith("Install it with: pip install 'hornbill[jax]'.\n")
     assert process.stderr.count("\n") == 1
+
+
+def test_columns_of_text_are_refused_under_jax(tmp_path):
+    (tmp_path / "a.csv").write_text("word,kind\n" + "x,p\ny,n\n" * 20)
+    process = start(
+        *["softmax", "--data", tmp_path / "a.csv", "--target", "kind", "--output", tmp_path / "r"],
+        KERAS_BACKEND="jax",
+    )
+    _, error = process.communicate()
+    assert process.returncode == 2
+    assert error.startswith(
+        "hornbill: Columns of text need Keras' backend tensorflow, and one process. "
+        f"Received: jax, and word of {tmp_path / 'a.csv'}."
+    )
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_batch_must_be_shared_evenly(tmp_path):

@@ -205,6 +205,21 @@ def test_a_trial_poorer_than_the_others_were_is_pruned(begun):
     assert last.user_attrs["reason"] == "poorer than others after epoch 3"
 
 
+def test_a_trial_that_has_come_to_its_end_is_not_pruned(begun):
+    _, place = begun(definition_of({"trials": 6}, epochs=3))
+    study = load_study(place)
+    for _ in range(5):
+        study.add_trial(
+            optuna.trial.create_trial(
+                value=1e-6, intermediate_values=dict.fromkeys((1, 2, 3), 1e-6)
+            )
+        )
+    work(place)
+    last = study.trials[-1]
+    assert last.state.name == "COMPLETE"
+    assert list(last.intermediate_values) == [1, 2, 3]
+
+
 def test_values_that_cannot_be_trained_are_pruned_with_the_reason(begun):
     declared = {"loss": "choice:mse|cross_entropy", "label_smoothing": "choice:0.0|0.1"}
     _, place = begun(definition_of({"trials": 1}, declared))

@@ -40,7 +40,7 @@ def _open_array(path: str) -> np.ndarray:
     try:
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # a header is text of any kind, which numpy evaluates unchecked
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
         raise InputError(
             f"An array must be a readable .npy file. Received: {path}: {reason:.200}."
         ) from None

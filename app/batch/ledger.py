@@ -87,6 +87,8 @@ def open_ledger(folder: Path, identity: Identity) -> Iterator[Ledger]:
 def _check_owner(folder: Path, identity: Identity) -> None:
     if not folder.exists():
         return
+    if not folder.is_dir():
+        raise BatchError(f"--output must be a folder. Received: {folder}, a file.")
     path = folder / _JOB
     if not path.exists():
         strange = next((p.name for p in folder.iterdir() if not p.name.startswith("_")), None)

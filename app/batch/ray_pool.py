@@ -18,6 +18,7 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from app.errors import BatchError
 from app.silence import standard_error_dropped
+from app.stopping import sigterm_as_sigint
 
 from .parts import Finished, Part
 from .predicting import PartPredictor, Work
@@ -57,7 +58,8 @@ class RayPool:
         try:
             self._connect()
             actors = self._actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
-            yield from _predict(work, parts, min(actors, len(parts)))
+            with sigterm_as_sigint():  # Ray has a handler of its own, which dumps its stack
+                yield from _predict(work, parts, min(actors, len(parts)))
         except ray.exceptions.RayError as error:
             raise _reason(error) from None
         finally:
@@ -85,8 +87,11 @@ class _Actor:
         self._predict = PartPredictor(work, threads=1)
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
-        finished = self._predict(Part(tuple(json.loads(row["files"]))))
-        return {"finished": json.dumps(asdict(finished))}
+        try:
+            finished = self._predict(Part(tuple(json.loads(row["files"]))))
+        except OSError as error:  # which Ray would try again, and then wrap in others
+            return {"failed": json.dumps([error.errno, error.strerror]), "finished": ""}
+        return {"failed": "", "finished": json.dumps(asdict(finished))}
 
 
 def _predict(work: Work, parts: Sequence[Part], actors: int) -> Generator[Finished]:
@@ -101,17 +106,14 @@ def _predict(work: Work, parts: Sequence[Part], actors: int) -> Generator[Finish
         compute=ActorPoolStrategy(size=actors),
     )
     for row in answers.iter_rows():
+        if row["failed"]:
+            raise OSError(*json.loads(row["failed"]))
         value = json.loads(row["finished"])
         yield Finished(**{**value, "files": tuple(value["files"])})
 
 
-def _reason(error: BaseException) -> Exception:
-    """Return what an actor met, or else what Ray says of it in a line."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return OSError(cause.errno, cause.strerror)
-        cause = getattr(cause, "cause", None) or cause.__cause__
+def _reason(error: BaseException) -> BatchError:
+    """Return what Ray says of it in a line."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return BatchError(
         f"Ray must run the job to its end. Received: {type(error).__name__}: {lines[-1]:.200}. "

@@ -36,7 +36,7 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
                 yield _to_rows(path, start, batch, manifest, key)
                 start += len(batch)
     except (pa.ArrowException, OSError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
         raise InputError(
             "A table must be a readable parquet file. "
             f"Received: {path}, from row {start} on: {reason:.200}."

@@ -88,14 +88,14 @@ def launch(cluster: Cluster, request: dict[str, Any]) -> None:
         try:
             for number in cluster.here:
                 members.append(_start(cluster, number, request, Path(folder)))
-            _wait(members)
+            failed = _wait(members)
         except KeyboardInterrupt:
             _stop(members)
             raise Interrupted(_how_to_go_on(members)) from None
         finally:
             _stop(members)
-        if any(member.process.returncode for member in members):
-            raise RunError(_explain(cluster, members))
+        if failed:
+            raise RunError(_explain(cluster, members, failed))
 
 
 def _start(cluster: Cluster, number: int, request: dict[str, Any], folder: Path) -> _Member:
@@ -156,15 +156,20 @@ def _share_of_cores(number: int, processes: int) -> list[int]:
     return cores[number * len(cores) // processes : (number + 1) * len(cores) // processes]
 
 
-def _wait(members: Sequence[_Member]) -> None:
-    """Wait until all have ended well, or one has not and the others had time to end too."""
-    while any(member.process.poll() is None for member in members):
-        if any(member.process.returncode for member in members):
+def _wait(members: Sequence[_Member]) -> list[_Member]:
+    """Wait until all have ended well, or one has not and the others had time to end too.
+
+    Returns:
+        Those that ended badly, by themselves.
+    """
+    while None in (statuses := [member.process.poll() for member in members]):
+        if any(statuses):
             break
         time.sleep(_POLL_S)
     deadline = time.monotonic() + _SETTLE_S
     while time.monotonic() < deadline and any(m.process.poll() is None for m in members):
         time.sleep(_POLL_S)
+    return [member for member in members if member.process.returncode]
 
 
 def _stop(members: Sequence[_Member]) -> None:
@@ -184,9 +189,8 @@ def _stop(members: Sequence[_Member]) -> None:
                 member.process.stdin.close()
 
 
-def _explain(cluster: Cluster, members: Sequence[_Member]) -> str:
-    """Return why the run ended, by whoever of its processes was first."""
-    ended = [member for member in members if member.process.returncode]
+def _explain(cluster: Cluster, members: Sequence[_Member], ended: Sequence[_Member]) -> str:
+    """Return why the run ended, by whoever of its processes was first to end badly."""
     for member in ended:
         if member.process.returncode == WRONG_INPUT:
             return member.last_words()
@@ -195,27 +199,29 @@ def _explain(cluster: Cluster, members: Sequence[_Member]) -> str:
     first = [member for member in ended if member.process.returncode not in misses]
     if not first and not any(member.noted() for member in ended):
         return _explain_no_join(cluster)
-    what = "one on another machine that was lost"
+    what = "one that was started elsewhere and was lost, or whose --process-id is another's"
     if first:
         what = f"process {first[0].number}, {first[0].how_it_ended()}"
     elif cluster.is_local:
         what = f"process {ended[0].number}, {ended[0].how_it_ended()}"
     return (
-        f"The {cluster.processes} processes of a run must all live. Received: {what}. "
-        f"{_how_to_go_on(members)}"
-    )
+        f"The {cluster.processes} processes of a run must all live. "
+        f"Received: {what.removesuffix('.')}. {_how_to_go_on(members)}"
+    ).rstrip()
 
 
 def _explain_no_join(cluster: Cluster) -> str:
     if cluster.process_id:
         return (
             f"The coordinator must answer within {cluster.join_s:.0f} s. Received: nothing from "
-            f"{cluster.address}. Start process 0 there, and let the port through."
+            f"{cluster.address}. Start process 0 there, let the port through, and give each "
+            "process another --process-id."
         )
+    others = "1" if cluster.processes == 2 else f"1 to {cluster.processes - 1}, one each"
     return (
         f"All {cluster.processes} processes must join within {cluster.join_s:.0f} s. "
         f"Received: fewer, at {cluster.address}. Start the others with the same --coordinator and "
-        f"--process-id 1 to {cluster.processes - 1}."
+        f"--process-id {others}."
     )
 
 

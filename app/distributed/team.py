@@ -95,16 +95,17 @@ class Team:
             facts: by what they are called.
 
         Raises:
-            RunError: one holds another fact.
+            RunError: one holds another fact, or one that others do not.
         """
         everyone = self.gather(facts)
         for index, others in enumerate(everyone):
-            different = [name for name, fact in everyone[0].items() if others[name] != fact]
-            if different:
-                raise RunError(
-                    f"Processes must train with the same {different[0]}. "
-                    f"Received: process {index}, which has others than process 0."
-                )
+            for name in {**everyone[0], **others}:
+                own, theirs = everyone[0].get(name, "none"), others.get(name, "none")
+                if own != theirs:
+                    raise RunError(
+                        f"Processes must train with the same {name}. "
+                        f"Received: {theirs:.60} of process {index}, {own:.60} of process 0."
+                    )
 
     def leave(self) -> None:
         """End together with the others."""
@@ -124,7 +125,8 @@ def join(cluster: Cluster, process_id: int) -> Team:
         process_id: the number of this one.
 
     Raises:
-        RunError: machines have different numbers of devices.
+        RunError: machines have different numbers of devices, or were told different numbers of
+            processes.
     """
     import jax
 
@@ -143,9 +145,12 @@ def join(cluster: Cluster, process_id: int) -> Team:
         coordinator_bind_address=cluster.address if cluster.is_local else None,
     )
     team = alone()
-    counts = team.gather(jax.local_device_count())
-    if len(set(counts)) > 1:
-        raise RunError(f"Processes must have the same number of devices. Received: {counts}.")
+    team.agree(
+        {
+            "number of devices": str(jax.local_device_count()),
+            "--processes": str(cluster.processes),
+        }
+    )
     return team
 
 

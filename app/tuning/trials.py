@@ -176,7 +176,8 @@ class Report(keras.callbacks.Callback):
         """
         self._trial.report(self._comparable(logs or {}), epoch + 1)
         self._after_epoch()
-        if self._prunes and self._trial.should_prune():
+        is_last = epoch + 1 == self.params["epochs"]  # then nothing is left to spare
+        if self._prunes and not is_last and self._trial.should_prune():
             raise optuna.TrialPruned(f"poorer than others after epoch {epoch + 1}")
 
     def _comparable(self, logs: dict[str, Any]) -> float:
