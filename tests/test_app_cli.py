@@ -202,6 +202,24 @@ def test_the_version_is_that_of_the_package(run):
     assert (code, output, error) == (0, f"hornbill {version('hornbill')}\n", "")
 
 
+def test_a_command_that_is_interrupted_while_it_is_imported_says_so():
+    program = """
+import sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            raise KeyboardInterrupt
+from app.entry import main
+sys.meta_path.insert(0, Interrupts())
+main()
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=False
+    )
+    assert (finished.returncode, finished.stdout) == (130, "")
+    assert finished.stderr == "hornbill: Interrupted.\n"
+
+
 def test_an_interrupted_command_says_so(tmp_path):
     program = "import sys; from app.cli import main; print('begun', flush=True); main(sys.argv[1:])"
     command = [sys.executable, "-c", program, "export", str(tmp_path / "own.keras")]
