@@ -1,6 +1,9 @@
 """Where the command `hornbill` begins: Ctrl-C is one line even while the rest is imported."""
 
+import os
+import signal
 import sys
+from types import FrameType
 
 
 def main() -> None:
@@ -9,10 +12,18 @@ def main() -> None:
     Raises:
         SystemExit: always, with the status of `app.cli.main`.
     """
-    try:
-        from .cli import main as run
+    # Raised inside an import, KeyboardInterrupt can come out of C as an ImportError.
+    is_heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_heeded:
+        signal.signal(signal.SIGINT, _end)
+    from .cli import main as run
 
-        run()
-    except KeyboardInterrupt:
-        sys.stderr.write("hornbill: Interrupted.\n")
-        sys.exit(130)
+    if is_heeded:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.stderr.write("hornbill: Interrupted.\n")
+    sys.stderr.flush()
+    os._exit(130)

@@ -204,11 +204,11 @@ def test_the_version_is_that_of_the_package(run):
 
 def test_a_command_that_is_interrupted_while_it_is_imported_says_so():
     program = """
-import sys
+import signal, sys
 class Interrupts:
     def find_spec(self, name, path=None, target=None):
         if name == "numpy":
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 from app.entry import main
 sys.meta_path.insert(0, Interrupts())
 main()
