@@ -407,7 +407,10 @@ def test_the_command_counts_and_points_at_what_was_bad(run, bundle, arrays, tmp_
         (["--input", "none/*.npy", "-o", "out"], "must match at least one file. Received: 'none/*"),
         (["--input", "*.csv", "-o", "out"], "Files for digits must end in .png, .jpg, .jpeg, .bmp"),
         (["--input", "*.npy", "-o", "out", "--key", "id"], "--key is for files of columns"),
-        (["--input", "*.npy", "-o", "a.csv"], "a.csv must be a folder that can be written."),
+        (
+            ["--input", "*.npy", "-o", "a.csv"],
+            "--output must be a folder. Received: a.csv, a file.",
+        ),
         (["--input", "*.npy", "-o", "strange"], "--output must be an empty folder, or of the same"),
         (["--input", "*.npy", "-o", "other"], "of model 'other', not 'digits'. Choose another"),
         (["--input", "*.npy", "-o", "torn"], "_job.json must be JSON. Received: "),
