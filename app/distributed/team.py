@@ -24,6 +24,8 @@ from .cluster import Cluster
 # one whose machine lives is noticed at once, by its connections.
 _HEARTBEAT_S = 30
 _POLL_S = 0.05
+# In which all read what was gathered, on a machine that is busy.
+_LEAVE_S = 2.0
 
 
 @dataclass
@@ -102,6 +104,8 @@ class Team:
             for name in {**everyone[0], **others}:
                 own, theirs = everyone[0].get(name, "none"), others.get(name, "none")
                 if own != theirs:
+                    if self.is_writer:  # its process holds what the others are still reading
+                        time.sleep(_LEAVE_S)
                     raise RunError(
                         f"Processes must train with the same {name}. "
                         f"Received: {theirs:.60} of process {index}, {own:.60} of process 0."
