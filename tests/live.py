@@ -3,12 +3,12 @@
 import asyncio
 import http.client
 import json
-import socket
 import threading
 import time
 
 from granian.server.embed import Server as Granian
 
+from app.distributed.cluster import free_port
 from serving.server import Server
 from serving.server.running import OPTIONS
 
@@ -46,12 +46,6 @@ def wait_until_ready(client):
             pass
         time.sleep(0.05)
     raise AssertionError("the server was not ready in time")
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def start(settings, **options):

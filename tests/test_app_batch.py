@@ -280,18 +280,26 @@ def test_what_a_kill_leaves_at_any_moment_is_swept(bundle, arrays, tmp_path):
     assert sorted(ids(lines(output))) == whole
 
 
-def test_a_job_that_is_killed_is_finished_by_the_same_command(bundle, images, tmp_path):
-    folder, output = tmp_path / "many", tmp_path / "out"
+def write_arrays(folder, images, files, copies):
     folder.mkdir()
-    for number in range(60):
-        np.save(folder / f"{number:02}.npy", np.tile(images, (60, 1, 1)))
-    arguments = ["predict", bundle, "--input", folder / "*.npy", "-o", output, "--json"]
-    process = start(*arguments)
+    for number in range(files):
+        np.save(folder / f"{number:03}.npy", np.tile(images, (copies, 1, 1)))
+
+
+def send_amid(process, output, ending):
+    """Send a signal once three parts are published, and return how the process finished."""
     until = time.monotonic() + 60
     while len(list(output.glob("part-*"))) < 3 and time.monotonic() < until:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    finish(process)
+    process.send_signal(ending)
+    return finish(process)
+
+
+def test_a_job_that_is_killed_is_finished_by_the_same_command(bundle, images, tmp_path):
+    folder, output = tmp_path / "many", tmp_path / "out"
+    write_arrays(folder, images, files=60, copies=60)
+    arguments = ["predict", bundle, "--input", folder / "*.npy", "-o", output, "--json"]
+    send_amid(start(*arguments), output, signal.SIGKILL)
     assert 3 <= len(list(output.glob("part-*"))) < 60
     status, printed, error = finish(start(*arguments))
     assert (status, error) == (0, "")
@@ -301,42 +309,25 @@ def test_a_job_that_is_killed_is_finished_by_the_same_command(bundle, images, tm
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_job_says_how_to_go_on(ending, bundle, images, tmp_path):
+@pytest.mark.parametrize(
+    ("blocked", "size"),
+    [
+        (("ray", "pyarrow", "tensorflow", "keras"), {"files": 60, "copies": 60}),
+        pytest.param((), {"files": 300, "copies": 200}, marks=pytest.mark.slow, id="ray"),
+    ],
+)
+def test_an_interrupted_job_says_how_to_go_on_and_nothing_else(
+    ending, blocked, size, bundle, images, tmp_path
+):
     folder, output = tmp_path / "many", tmp_path / "out"
-    folder.mkdir()
-    for number in range(60):
-        np.save(folder / f"{number:02}.npy", np.tile(images, (60, 1, 1)))
-    process = start("predict", bundle, "--input", folder / "*.npy", "-o", output, "--json")
-    until = time.monotonic() + 60
-    while len(list(output.glob("part-*"))) < 3 and time.monotonic() < until:
-        time.sleep(0.01)
-    process.send_signal(ending)
-    assert finish(process) == (
+    write_arrays(folder, images, **size)
+    arguments = ["predict", bundle, "--input", folder / "*.npy", "-o", output, "--json"]
+    assert send_amid(start(*arguments, blocked=blocked), output, ending) == (
         130,
         "",
         "hornbill: Interrupted. What is finished is kept; go on with the same command.\n",
     )
-    assert 3 <= len(list(output.glob("part-*"))) < 60
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_job_on_ray_says_nothing_else(ending, bundle, images, tmp_path):
-    folder, output = tmp_path / "many", tmp_path / "out"
-    folder.mkdir()
-    for number in range(300):
-        np.save(folder / f"{number:03}.npy", np.tile(images, (200, 1, 1)))
-    process = start("predict", bundle, "--input", folder / "*.npy", "-o", output, "--json",
-                    blocked=())  # fmt: skip
-    until = time.monotonic() + 60
-    while len(list(output.glob("part-*"))) < 3 and time.monotonic() < until:
-        time.sleep(0.01)
-    process.send_signal(ending)
-    assert finish(process) == (
-        130,
-        "",
-        "hornbill: Interrupted. What is finished is kept; go on with the same command.\n",
-    )
+    assert 3 <= len(list(output.glob("part-*"))) < size["files"]
 
 
 def test_ray_and_one_process_give_the_same(bundle, arrays, tmp_path):

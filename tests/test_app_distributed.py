@@ -17,7 +17,7 @@ from processes import children, is_alive
 from app.checkpoints import Checkpoint
 from app.config import make_config
 from app.data.shards import Shard
-from app.distributed.cluster import Cluster
+from app.distributed.cluster import Cluster, free_port
 from app.distributed.launching import launch
 from app.distributed.team import Team
 from app.errors import ConfigError, RunError
@@ -39,11 +39,6 @@ SETTINGS = {
 }
 WINE = ["features", "--data", "wine", *(f"--set={k}={v}" for k, v in SETTINGS.items())]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo and pass_fds are POSIX'")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def start(*arguments, **environment):

@@ -9,7 +9,7 @@ from serving.errors import InputError
 from serving.inputs import read_model_image
 from serving.manifest import Manifest
 
-from .rows import Rows, find_not_finite, row_ids, rows_at_once, set_aside
+from .rows import Rows, find_not_finite, reason_of, row_ids, rows_at_once, set_aside
 
 
 def read_array(path: str, manifest: Manifest) -> Iterator[Rows]:
@@ -40,9 +40,8 @@ def _open_array(path: str) -> np.ndarray:
     try:
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # a header is text of any kind, which numpy evaluates unchecked
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
         raise InputError(
-            f"An array must be a readable .npy file. Received: {path}: {reason:.200}."
+            f"An array must be a readable .npy file. Received: {path}: {reason_of(error):.200}."
         ) from None
     return array
 

@@ -29,6 +29,11 @@ class Rows:
     bad: Sequence[tuple[str, str]] = ()
 
 
+def reason_of(error: Exception) -> str:
+    """Return in one line, without a full stop, why a file could not be read."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
+
+
 def file_id(path: str) -> str:
     """Return the members that name a file."""
     return f'"file": {json.dumps(path)}'

@@ -12,7 +12,7 @@ from serving.csv_lines import MISSING
 from serving.errors import InputError
 from serving.manifest import Manifest
 
-from .rows import Rows, find_not_finite, row_ids, rows_at_once, set_aside
+from .rows import Rows, find_not_finite, reason_of, row_ids, rows_at_once, set_aside
 
 
 def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]:
@@ -36,10 +36,9 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
                 yield _to_rows(path, start, batch, manifest, key)
                 start += len(batch)
     except (pa.ArrowException, OSError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
         raise InputError(
             "A table must be a readable parquet file. "
-            f"Received: {path}, from row {start} on: {reason:.200}."
+            f"Received: {path}, from row {start} on: {reason_of(error):.200}."
         ) from None
 
 
