@@ -1,6 +1,7 @@
 """Spreads calls over threads, for work that releases the interpreter's lock."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +13,14 @@ def spread(call: Callable[[int], Any], count: int, threads: int) -> list[Any]:
     microseconds, and nothing has to be closed or to survive a fork.
 
     Raises:
-        Exception: the first that a call raised; calls not yet begun are left out.
+        BaseException: the first that a call raised, or an interruption of the caller's thread;
+            calls not yet begun are left out, and none is under way any more.
     """
     results: list[Any] = [None] * count
     numbers = iter(range(count))  # shared: each thread takes the next
     errors: list[BaseException] = []
+    begun: list[None] = []
+    ended: list[None] = []
 
     def work() -> None:
         for number in numbers:
@@ -27,12 +31,25 @@ def spread(call: Callable[[int], Any], count: int, threads: int) -> list[Any]:
             except BaseException as error:  # an interruption too must stop the others
                 errors.append(error)
 
-    helpers = [threading.Thread(target=work) for _ in range(min(threads, count) - 1)]
-    for helper in helpers:
-        helper.start()
-    work()
-    for helper in helpers:
-        helper.join()
+    def help_out() -> None:
+        begun.append(None)
+        work()
+        ended.append(None)
+
+    helpers = [threading.Thread(target=help_out) for _ in range(min(threads, count) - 1)]
+    try:
+        for helper in helpers:
+            helper.start()
+        work()
+        for helper in helpers:
+            helper.join()
+    except BaseException as error:
+        # Python takes a thread for ended whose `join` was interrupted, and does not know one yet
+        # whose `start` was: it would end beneath a call into ONNX Runtime, which aborts.
+        errors.append(error)
+        while len(ended) < len(begun):
+            time.sleep(0.001)
+        raise
     if errors:
         raise errors[0]
     return results
