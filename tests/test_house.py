@@ -58,6 +58,19 @@ def test_the_command_line_runs_without_tensorflow(arguments, bundle, images, tmp
     assert finished.returncode == 0, finished.stderr
 
 
+def test_a_command_starts_without_what_tensorflow_would_bring_along():
+    code = """
+from app.quiet import import_tensorflow_quietly
+import_tensorflow_quietly()
+print([name for name in ("jax", "matplotlib", "pandas", "sklearn") if name in sys.modules])
+import matplotlib, sklearn.metrics
+import keras
+print(keras.backend.backend())
+"""
+    finished = run_python(code, blocked=())
+    assert (finished.stdout, finished.stderr) == ("[]\ntensorflow\n", "")
+
+
 def test_a_command_that_needs_tensorflow_says_what_to_install():
     code = "from app.cli import main; main(['train', 'digits'])"
     missing = """
