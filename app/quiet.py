@@ -1,6 +1,7 @@
 """Imports TensorFlow without its remarks, which would bury the one line that matters."""
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -22,12 +23,17 @@ def import_tensorflow_quietly() -> None:
         ModuleNotFoundError: it is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    is_first = "tensorflow" not in sys.modules
     unneeded = set(_UNNEEDED) - {_keras_backend()}
     # Some lines are written before any level is read.
     with standard_error_dropped(), _hidden(unneeded):
         import tensorflow  # noqa: F401, PLC0415
     for name in ("tensorflow", "tf2onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    if is_first:
+        # Half a million objects that live as long as the process: an export looks for garbage four
+        # times, and would look through them each time.
+        gc.freeze()
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """What tests share: versions in the header, real data, one trained and exported model."""
 
+import gc
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 def pytest_report_header():
     packages = ("tensorflow", "keras", "onnx", "tf2onnx", "onnxruntime")
     return ", ".join(f"{package} {version(package)}" for package in packages)
+
+
+def pytest_collection_finish():
+    gc.freeze()  # as commands do: each export would look through all of TensorFlow for garbage
 
 
 @pytest.fixture(scope="session")

@@ -315,14 +315,14 @@ importlib.util.find_spec = lambda name, *rest: None if name == "jax" else find(n
     assert process.stderr.count("\n") == 1
 
 
-def test_columns_of_text_are_refused_under_jax(tmp_path):
+def test_columns_of_text_are_refused_under_jax(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     (tmp_path / "a.csv").write_text("word,kind\n" + "x,p\ny,n\n" * 20)
-    process = start(
-        *["softmax", "--data", tmp_path / "a.csv", "--target", "kind", "--output", tmp_path / "r"],
-        KERAS_BACKEND="jax",
+    status, _, error = run(
+        *["train", "softmax", "--data", tmp_path / "a.csv", "--target", "kind"],
+        *["--output", tmp_path / "r"],
     )
-    _, error = process.communicate()
-    assert process.returncode == 2
+    assert status == 2
     assert error.startswith(
         "hornbill: Columns of text need Keras' backend tensorflow, and one process. "
         f"Received: jax, and word of {tmp_path / 'a.csv'}."
