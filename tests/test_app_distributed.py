@@ -136,6 +136,7 @@ def begin_run(*arguments, folder):
     raise AssertionError("no checkpoint was written")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
 def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path):
     settings = [*WINE, "--set", "epochs=100000"]

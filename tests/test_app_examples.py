@@ -9,9 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "docs" / "examples").glob("train_*.py"))
-PAGES = ("training.md", "tuning.md")
-TEXT = "".join((ROOT / "docs" / page).read_text() for page in PAGES)
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+PAGES = {"training.md": (), "tuning.md": (pytest.mark.slow,)}
+BLOCKS = [
+    pytest.param(block, marks=marks, id=page)
+    for page, marks in PAGES.items()
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+]
 
 
 def run(arguments, folder):

@@ -137,7 +137,9 @@ def test_a_run_trains_in_a_thread_of_its_own(tmp_path):
     assert runs[0].is_finished
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_process_that_was_stopped_can_be_resumed(number, tmp_path):
     options = ["--quiet", "--output", str(tmp_path), "--set", "epochs=3000"]
     command = [sys.executable, "-c", CLI, "train", "softmax", *options]

@@ -9,15 +9,17 @@ import pytest
 from serving import verify_bundle
 
 PRELUDE = """
-import json, os, resource, signal, sys
+import gc, json, os, resource, signal, sys
 from pathlib import Path
 import keras
 from export import ExportError, ExportOptions, export_bundle
 
 output = Path(sys.argv[1])
+gc.freeze()  # as the command does
 
 def export():
     keras.utils.set_random_seed(0)
+    keras.backend.clear_session()  # names of the same length each time, so files too
     layers = [keras.Input((40,)), keras.layers.Dense(300), keras.layers.Dense(3, "softmax")]
     model = keras.Sequential(layers)
     return export_bundle(model, output, "own", options=ExportOptions(int8="never"))
@@ -27,7 +29,7 @@ def export():
 FULL = """
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 sizes = {path.stat().st_size for path in export().rglob("*") if path.is_file()}
-for limit in sorted({0, *(size - 1 for size in sizes)})[::3] + [max(sizes) - 1]:
+for limit in sorted({0, *(size - 1 for size in sizes)})[::5] + [max(sizes) - 1]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
         answer = str(export())
@@ -65,7 +67,7 @@ def fork(last):
 
 fork(None)
 total = int((output.parent / "changes").read_text())
-for last in sorted({2, total // 2, total - 6, total - 1}):
+for last in sorted({total // 2, total - 6, total - 1}):
     print(json.dumps([last, total, fork(last), sorted(p.name for p in (output / "own").iterdir())]))
 export()
 """
@@ -99,7 +101,7 @@ def test_a_disk_that_fills_is_an_error_and_leaves_what_was_there(program):
 
 def test_an_export_that_is_killed_publishes_whole_versions_or_none(program):
     output, kills = program(KILLED)
-    assert len(kills) == 4
+    assert len(kills) == 3
     for _, _, signal, names in kills:
         assert signal == 9
         assert {"1", "config.pbtxt", "labels.txt"} <= set(names)

@@ -44,6 +44,7 @@ def main() -> int:
 
 
 def _train(told: dict[str, Any]) -> None:
+    import_tensorflow_quietly()
     from app.train_commands import Request, run_training  # noqa: PLC0415 - after the cores are set
 
     from .team import join  # noqa: PLC0415
@@ -56,7 +57,6 @@ def _train(told: dict[str, Any]) -> None:
     team = join(Cluster(**told["cluster"]), told["number"])
     _write(note, {"joined": True})
     team.announce = announce
-    import_tensorflow_quietly()
     run_training(Request(**told["request"]), team)
     team.leave()
 
