@@ -62,7 +62,8 @@ def their_seconds(
     one_hot = np.eye(10, dtype="float32")[dataset.targets]
     split = dataset.test_start
     model = keras_example()
-    seconds, found = 0.0, {}
+    seconds = 0.0
+    found: dict[float, tuple[float, bool]] = {}
     while len(found) < len(goals) and seconds < patience:
         start = time.perf_counter()
         model.fit(images[:split], one_hot[:split], 128, epochs=1, validation_split=0.1, verbose=0)

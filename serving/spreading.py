@@ -19,8 +19,6 @@ def spread(call: Callable[[int], Any], count: int, threads: int) -> list[Any]:
     results: list[Any] = [None] * count
     numbers = iter(range(count))  # shared: each thread takes the next
     errors: list[BaseException] = []
-    begun: list[None] = []
-    ended: list[None] = []
 
     def work() -> None:
         for number in numbers:
@@ -31,25 +29,35 @@ def spread(call: Callable[[int], Any], count: int, threads: int) -> list[Any]:
             except BaseException as error:  # an interruption too must stop the others
                 errors.append(error)
 
+    _run_with_helpers(work, min(threads, count) - 1, errors)
+    if errors:
+        raise errors[0]
+    return results
+
+
+def _run_with_helpers(work: Callable[[], None], helpers: int, errors: list[BaseException]) -> None:
+    """Run `work`, also in so many threads besides; return once no thread is in it any more.
+
+    An interruption joins `errors`, which is what `work` stops at.
+    """
+    begun: list[None] = []
+    ended: list[None] = []
+
     def help_out() -> None:
         begun.append(None)
         work()
         ended.append(None)
 
-    helpers = [threading.Thread(target=help_out) for _ in range(min(threads, count) - 1)]
+    threads = [threading.Thread(target=help_out) for _ in range(helpers)]
     try:
-        for helper in helpers:
-            helper.start()
+        for thread in threads:
+            thread.start()
         work()
-        for helper in helpers:
-            helper.join()
+        for thread in threads:
+            thread.join()
     except BaseException as error:
         # Python takes a thread for ended whose `join` was interrupted, and does not know one yet
         # whose `start` was: it would end beneath a call into ONNX Runtime, which aborts.
         errors.append(error)
         while len(ended) < len(begun):
             time.sleep(0.001)
-        raise
-    if errors:
-        raise errors[0]
-    return results
