@@ -25,3 +25,26 @@ def sigterm_as_sigint() -> Iterator[None]:
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def interruption_held() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the end; outside the main thread they stay as they are.
+
+    For what must not be left half done, such as the start of a process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])

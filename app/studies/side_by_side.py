@@ -16,6 +16,7 @@ from typing import Any
 
 from app.errors import StudyError
 from app.quiet import import_tensorflow_quietly
+from app.stopping import interruption_held
 from app.threads import share_of_threads
 from serving.cores import available_cores
 
@@ -61,11 +62,12 @@ def run_studies(
         import_tensorflow_quietly()
         return [run_study(name, output, seeds, quick, progress) for name in names]
     with _pool(count, progress) as pool:
-        # Later studies take longer: last come those that no process waits for.
-        runs = {
-            name: pool.submit(_run, name, output, seeds, quick)
-            for name in sorted(names, key=NAMES.index, reverse=True)
-        }
+        with interruption_held():  # a process whose start is cut off dies with a traceback
+            # Later studies take longer: last come those that no process waits for.
+            runs = {
+                name: pool.submit(_run, name, output, seeds, quick)
+                for name in sorted(names, key=NAMES.index, reverse=True)
+            }
         for run in as_completed(runs.values()):
             run.result()
     return [runs[name].result() for name in names]
