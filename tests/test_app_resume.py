@@ -15,7 +15,7 @@ import pytest
 from app.config import make_config
 from app.errors import RunError
 from app.runs import CHECKPOINT, check_room, read_run
-from app.stopping import Interrupted
+from app.stopping import Interrupted, interruption_held, sigterm_as_sigint
 from app.training import resume, train
 
 CLI = "import sys; from app.cli import main; main(sys.argv[1:])"
@@ -126,6 +126,15 @@ def test_sigterm_stops_a_run_as_sigint_does(tmp_path):
     with pytest.raises(Interrupted):
         train(make_config("softmax"), tmp_path, [StopAt(2, terminate)])
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_must_not_be_left_half_done_is_interrupted_afterwards(number):
+    done = []
+    with pytest.raises(KeyboardInterrupt), sigterm_as_sigint(), interruption_held():
+        signal.raise_signal(number)
+        done.append("the rest")
+    assert done
 
 
 def test_a_run_trains_in_a_thread_of_its_own(tmp_path):
