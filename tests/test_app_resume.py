@@ -131,9 +131,14 @@ def test_sigterm_stops_a_run_as_sigint_does(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_must_not_be_left_half_done_is_interrupted_afterwards(number):
     done = []
-    with pytest.raises(KeyboardInterrupt), sigterm_as_sigint(), interruption_held():
-        signal.raise_signal(number)
-        done.append("the rest")
+
+    def work():
+        with sigterm_as_sigint(), interruption_held():
+            signal.raise_signal(number)
+            done.append("the rest")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert done
 
 
