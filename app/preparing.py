@@ -27,22 +27,27 @@ def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
     """Give the layers of statistics the mean and the variance of the training split.
 
     Raises:
-        DataError: a column varies, but by less than can be standardised in float32.
+        DataError: a column varies, but by less than can be standardised in float32, or a target
+            does not vary at all.
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization):
             is_target = layer.name == "values"
             array = dataset.targets if is_target else dataset.inputs
             mean, variance, count = _statistics(chunks(array, train))
-            _check_spread(dataset.labels if is_target else dataset.columns, mean, variance)
+            names = dataset.labels if is_target else dataset.columns
+            _check_spread(names, mean, variance, may_be_constant=not is_target)
             _set_statistics(layer, mean, variance, count)
 
 
-def _check_spread(columns: Sequence[str], mean: np.ndarray, variance: np.ndarray) -> None:
+def _check_spread(
+    columns: Sequence[str], mean: np.ndarray, variance: np.ndarray, may_be_constant: bool
+) -> None:
     deviation = np.sqrt(variance)
     least = np.maximum(_LEAST_DEVIATION, _LEAST_SHARE * np.abs(mean))
     is_constant = deviation <= _ROUNDING * np.abs(mean)
-    wrong = np.flatnonzero(~is_constant & (deviation < least))
+    is_accepted = is_constant & may_be_constant
+    wrong = np.flatnonzero(~is_accepted & (deviation < least))
     if len(wrong):
         first = int(wrong[0])
         raise DataError(

@@ -19,6 +19,7 @@ from .errors import DataError, RunError
 from .families import FAMILIES, fit_to_data, targets_of
 from .fitting import fit
 from .locking import alone_in
+from .memory import lack_of_memory_told
 from .objectives import make_loss, sample_weights
 from .runs import (
     CHECKPOINT,
@@ -148,9 +149,11 @@ def check_run(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.Mode
     Raises:
         DataError: the family cannot take such data.
         ConfigError: head, loss and targets contradict each other.
+        RunError: the model is too large for this machine.
     """
     family = FAMILIES[config.family]
-    model = family.build(fit_to_data(family, config.model, dataset, splits))
+    with lack_of_memory_told():
+        model = family.build(fit_to_data(family, config.model, dataset, splits))
     make_loss(config.training, dataset.kind_of_targets)
     sample_weights(config.training, dataset, splits)
     return model
@@ -165,7 +168,8 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
         if team.is_writer:
             log = keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False)
             callbacks = [*callbacks, log]
-        fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
+        with lack_of_memory_told():
+            fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
         sizes = scores_by_size(run.config, dataset, run.splits, team)
         if team.is_writer:
             run = finish_run(run, dataset, fitted, sizes)

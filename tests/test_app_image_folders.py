@@ -1,5 +1,7 @@
 """Folders of images, and data sources that are joined."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,6 +43,12 @@ def test_unreadable_images_are_named_and_counted(folder):
     with pytest.raises(DataError, match=r"Received: 5 that are not: .*broken0.*; and 2 more"):
         load_dataset(str(folder))
     with pytest.raises(DataError, match="unreadable=skip"):
+        load_dataset(str(folder))
+
+
+def test_a_pipe_is_no_image_and_is_not_waited_for(folder):
+    os.mkfifo(folder / "many" / "pipe.png")
+    with pytest.raises(DataError, match=r"Received: 1 that are not: .*pipe.png, a pipe"):
         load_dataset(str(folder))
 
 

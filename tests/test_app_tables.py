@@ -68,6 +68,25 @@ def test_numbers_that_vary_by_less_than_float32_keeps_are_refused(values, tmp_pa
     assert not list((tmp_path / "runs").rglob("config.toml"))
 
 
+@pytest.mark.parametrize("values", [(7, 7), (1.7e9, 1.7e9 + 59)])
+def test_a_target_that_does_not_vary_is_refused(values, tmp_path):
+    path = tmp_path / "table.csv"
+    rows = [f"{i},{values[i % 2]:.20g}" for i in range(40)]
+    path.write_text("\n".join(["x,y", *rows]) + "\n")
+    config = make_config("features", {"target": "y", "head": "linear"}, data=str(path))
+    with pytest.raises(DataError, match="must vary by more.*Received: y, "):
+        train(config, tmp_path / "runs")
+    assert not list((tmp_path / "runs").rglob("config.toml"))
+
+
+def test_values_of_too_few_samples_to_measure_on_are_refused(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("x,y\n1,2\n2,4\n3,5\n")
+    config = make_config("features", {"target": "y", "head": "linear"}, data=str(path))
+    with pytest.raises(DataError, match="two of values, .*Received: 3 samples, of which a share"):
+        train(config, tmp_path / "runs")
+
+
 def test_numbers_that_are_names_become_text(tmp_path):
     dataset = read(tmp_path, FLOWERS, categorical=("weight",))
     assert dataset.text_columns == ("colour", "weight")

@@ -348,3 +348,11 @@ def test_the_fastest_way_to_run_steps_is_measured_where_it_is_not_given():
     assert choose_compilation(given, build, batch) == Compilation("mixed_bfloat16", True)
     assert step_seconds(build(Compilation("float32", False)), batch) > 0
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_model_too_large_for_the_machine_is_a_line(run, tmp_path):
+    command = ["train", "features", "--data", "iris", "--set", "hidden=1000000000000"]
+    status, _, error = run(*command, "--output", tmp_path)
+    assert (status, error.count("\n")) == (2, 1)
+    assert "A model must be small enough for this machine. Received: ResourceExh" in error
+    assert not list(tmp_path.iterdir())

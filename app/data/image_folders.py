@@ -72,6 +72,8 @@ def _visible(folder: Path) -> Iterator[Path]:
 def _read_class(label: Path, problems: list[InputError]) -> Iterator[np.ndarray]:
     for path in sorted(_visible(label)):
         try:
+            if path.is_fifo():
+                raise InputError(f"An image must be a file. Received: {path}, a pipe.")
             yield read_image(path, (IMAGE_SIDE, IMAGE_SIDE))
         except InputError as error:
             problems.append(error)

@@ -11,6 +11,8 @@ from .datasets import Dataset
 
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1
+# Of one there is no R².
+_LEAST_VALUES = 2
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_SH
         validation: share of the rest that is kept for validation.
 
     Raises:
-        DataError: a class has no sample or too few to be in every part, or the test split has a
-            class that training never sees.
+        DataError: a class has no sample or too few to be in every part, a part is too small to
+            measure on, or the test split has a class that training never sees.
     """
     everything = np.arange(len(dataset.targets))
     if dataset.kind_of_targets == "classes":
@@ -69,20 +71,27 @@ def _rarest(dataset: Dataset) -> str:
         return total
     counts = np.bincount(dataset.targets, minlength=len(dataset.labels))
     rarest = int(counts.argmin())
-    return f"{total}, {counts[rarest]:,} of them of the class {dataset.labels[rarest]!r}"
+    return (
+        f"{total} of {len(counts):,} classes, "
+        f"{counts[rarest]:,} of them of the class {dataset.labels[rarest]!r}"
+    )
 
 
 def _split(
     dataset: Dataset, indices: np.ndarray, share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     classes = dataset.targets[indices] if dataset.kind_of_targets == "classes" else None
+    too_few = DataError(
+        f"{dataset.source} must have a sample of each class, or two of values, for the training, "
+        f"the validation and the test split each. Received: {_rarest(dataset)}, of which a share "
+        f"of {share:g} is split off."
+    )
     try:
         first, second = train_test_split(
             indices, test_size=share, stratify=classes, random_state=seed
         )
     except ValueError:  # whose message speaks of arrays that nobody here knows
-        raise DataError(
-            f"{dataset.source} must have enough samples of each class for a training, a "
-            f"validation and a test split, three at the least. Received: {_rarest(dataset)}."
-        ) from None
+        raise too_few from None
+    if dataset.kind_of_targets == "values" and min(len(first), len(second)) < _LEAST_VALUES:
+        raise too_few
     return np.sort(first), np.sort(second)

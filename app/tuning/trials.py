@@ -16,12 +16,12 @@ from app.data.splits import Splits, split_dataset
 from app.errors import DataError, RunError
 from app.evaluation import SCORES, measure, predict_answers
 from app.fitting import fit
+from app.memory import lack_of_memory_told
 from app.objectives import metric_name
 
 # What a search lowers: a mean over samples without penalties, comparable whatever was trained on.
 LOSSES = {"classes": "cross_entropy", "labels": "binary_cross_entropy", "values": "rmse"}
 _DECIDE_THE_LOSS = ("loss", "label_smoothing")
-_TOO_LARGE = ("MemoryError", "RecursionError", "ResourceExhaustedError")
 _NONE = np.array([], np.int64)
 
 
@@ -109,18 +109,11 @@ def evaluate(
         ConfigError: the values contradict each other or the data.
         RunError: the loss is no longer finite, or the model too large for this machine.
     """
-    try:
+    with lack_of_memory_told():
         found = [
             _train_and_measure(config, material.dataset, part, callbacks if number == 0 else ())
             for number, part in enumerate(material.parts)
         ]
-    except Exception as error:  # each backend of Keras has its own for a lack of memory
-        if type(error).__name__ not in _TOO_LARGE:
-            raise
-        raise RunError(
-            "A model must be small enough for this machine. "
-            f"Received: {type(error).__name__}: {' '.join(str(error).split()):.200}."
-        ) from None
     return Outcome(*np.mean(found, axis=0).tolist())
 
 

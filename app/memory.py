@@ -1,0 +1,22 @@
+"""Says in one line that a model is too large for the machine."""
+
+import contextlib
+from collections.abc import Iterator
+
+from .errors import RunError
+
+_TOO_LARGE = ("MemoryError", "RecursionError", "ResourceExhaustedError")
+
+
+@contextlib.contextmanager
+def lack_of_memory_told() -> Iterator[None]:
+    """Raise `RunError` for what the backends of Keras raise where memory, or the stack, ends."""
+    try:
+        yield
+    except Exception as error:  # each backend has a class of its own
+        if type(error).__name__ not in _TOO_LARGE:
+            raise
+        raise RunError(
+            "A model must be small enough for this machine. "
+            f"Received: {type(error).__name__}: {' '.join(str(error).split()):.200}."
+        ) from None
