@@ -165,6 +165,12 @@ class HiddenConfig(KernelConfig):
                 f"{name} must be multiples of groups={self.groups}, which normalization=group "
                 f"divides them into. Received: {name}={widths!r}."
             )
+        least = 2 * {"group": self.groups, "layer": 1, "instance": 1}.get(self.normalization, 0)
+        if name == "hidden" and any(width < least for width in widths):
+            raise ValueError(
+                f"{name} must be at least {least} with normalization={self.normalization}, which "
+                f"makes a constant of a single value. Received: {name}={widths!r}."
+            )
 
 
 def normalize(x: Any, config: HiddenConfig, name: str) -> Any:

@@ -189,6 +189,12 @@ def test_rows_with_gaps_and_texts_become_columns():
             {"normalization": "group", "groups": 3},
             r"filters must be multiples of groups=3.*\(16, 32, 64\)",
         ),
+        (
+            models.FeatureExtractorConfig,
+            {"normalization": "group", "groups": 8, "hidden": (8,)},
+            r"hidden must be at least 16 with normalization=group.*\(8,\)",
+        ),
+        (models.FeatureExtractorConfig, {"normalization": "layer", "hidden": (1,)}, "at least 2"),
         (models.FeatureExtractorConfig, {"head": "linea"}, "head must be one of .*'linear'"),
         (
             models.FeatureExtractorConfig,
