@@ -1,3 +1,5 @@
+"""Calls over threads: how an interruption ends them."""
+
 import signal
 import threading
 import time

@@ -81,17 +81,20 @@ def _split(
     dataset: Dataset, indices: np.ndarray, share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     classes = dataset.targets[indices] if dataset.kind_of_targets == "classes" else None
-    too_few = DataError(
-        f"{dataset.source} must have a sample of each class, or two of values, for the training, "
-        f"the validation and the test split each. Received: {_rarest(dataset)}, of which a share "
-        f"of {share:g} is split off."
-    )
     try:
         first, second = train_test_split(
             indices, test_size=share, stratify=classes, random_state=seed
         )
     except ValueError:  # whose message speaks of arrays that nobody here knows
-        raise too_few from None
+        raise _too_few(dataset, share) from None
     if dataset.kind_of_targets == "values" and min(len(first), len(second)) < _LEAST_VALUES:
-        raise too_few
+        raise _too_few(dataset, share)
     return np.sort(first), np.sort(second)
+
+
+def _too_few(dataset: Dataset, share: float) -> DataError:
+    return DataError(
+        f"{dataset.source} must have a sample of each class, or two of values, for the training, "
+        f"the validation and the test split each. Received: {_rarest(dataset)}, of which a share "
+        f"of {share:g} is split off."
+    )
