@@ -19,8 +19,11 @@ import keras
 import numpy as np
 
 from .compiling import Compilation
+from .config import RunConfig, flat_config
 from .errors import RunError
+from .watching import Seconds
 
+_STATE = {"settings", "history", "has_ended", "compilation", "best", "seconds", "callbacks"}
 # Epochs of tiny nets take less time than a checkpoint.
 _SECONDS_BETWEEN = 1.0
 # What Keras' callbacks remember between epochs, and set back when training begins.
@@ -40,7 +43,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         path: of the file; if it is there, training goes on from it. None writes none.
-        keep: which weights: of the `last` epoch, or of the `best` validation loss.
+        config: of the run; but for the epochs it must be what it was when the file was written.
         writes: whether this process writes the file; of several that train together one does.
 
     Attributes:
@@ -48,20 +51,23 @@ class Checkpoint(keras.callbacks.Callback):
         has_ended: whether training stopped early.
         compilation: how steps run, to be the same when training goes on; None if not chosen yet.
         weights: those to keep.
+        seconds: what the epochs of the history took.
 
     Raises:
-        RunError: the file cannot be read.
+        RunError: the file cannot be read, or is of other settings.
     """
 
-    def __init__(self, path: Path | None, keep: str, writes: bool = True) -> None:
+    def __init__(self, path: Path | None, config: RunConfig, writes: bool = True) -> None:
         super().__init__()
         self.writes = writes
         self.path = path
-        self.keep = keep
+        self.keep = config.training.keep
         self.history: list[dict[str, Any]] = []
         self.has_ended = False
         self.compilation: Compilation | None = None
         self.weights: list[np.ndarray] = []
+        self.seconds = Seconds()
+        self._settings = _lasting_settings(config)
         self._best = math.inf
         self._written = -math.inf
         self._others: list[keras.callbacks.Callback] = []
@@ -105,9 +111,17 @@ class Checkpoint(keras.callbacks.Callback):
     def _take_up(self, read: dict[str, Any]) -> None:
         self._read = read
         state = read["state"]
+        for name, value in self._settings.items():
+            if value != state["settings"].get(name):
+                raise RunError(
+                    "A run must go on with the settings that it began with. "
+                    f"Received: {name}={value!r} instead of {state['settings'].get(name)!r}. "
+                    "Set the run's config.toml back, or train anew."
+                )
         self.history, self.has_ended = state["history"], state["has_ended"]
         self.compilation = Compilation(**state["compilation"])
         self.weights, self._best = read["kept"], state["best"]
+        self.seconds = Seconds(**state["seconds"])
 
     def _arrays(self) -> dict[str, list[np.ndarray]]:
         variables = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
@@ -123,20 +137,28 @@ class Checkpoint(keras.callbacks.Callback):
             for callback in self._others
         ]
         return {
+            "settings": self._settings,
             "history": self.history,
             "has_ended": self.has_ended,
             "compilation": asdict(self.compilation) if self.compilation else None,
             "best": self._best,
+            "seconds": asdict(self.seconds),
             "callbacks": callbacks,
         }
+
+
+def _lasting_settings(config: RunConfig) -> dict[str, Any]:
+    """Return what must stay, as JSON gives it back. Epochs may be added; the data are compared."""
+    settings = {k: v for k, v in flat_config(config).items() if k not in ("data", "epochs")}
+    lasting: dict[str, Any] = json.loads(json.dumps(settings))
+    return lasting
 
 
 def _assign(what: str, variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
     if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
         raise RunError(
             f"The checkpoint must be of the same {what}. "
-            f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes. "
-            "Set the run's config.toml back to what it was."
+            f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes."
         )
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
@@ -170,6 +192,8 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         with path.open("rb") as file, np.load(file) as archive:
             arrays = {name: archive[name] for name in archive.files}
         state = json.loads(arrays.pop("state").tobytes())
+        if missing := _STATE - state.keys():
+            raise ValueError(f"one of another version, without {', '.join(sorted(missing))}")
         groups: dict[str, Any] = {"model": [], "optimizer": [], "kept": []}
         for name, array in arrays.items():  # in the order in which they were written
             groups[name.rpartition("_")[0]].append(array)

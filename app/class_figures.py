@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from sklearn.metrics import auc, confusion_matrix, roc_curve
 
 from .calibration import calibration_error, confidence_and_truth, reliability
@@ -17,6 +18,8 @@ _COUNTED_CLASSES = 30
 _BINS = 15
 _CURVES = 10
 _MISTAKES, _MISTAKES_IN_ROW = 36, 6
+# Inches of a mistake on its sheet: its room, caption included, and the longer side of its image.
+_CELL_WIDTH, _CELL_HEIGHT, _IMAGE_SIDE = 1.5, 1.75, 1.3
 # Longer captions of a mistake take two lines.
 _CAPTION_LENGTH = 16
 
@@ -148,21 +151,32 @@ def draw_mistakes(
     worst = wrong[np.argsort(-confidences[wrong], kind="stable")][:_MISTAKES]
     if not worst.size:
         return
-    rows = -(-len(worst) // _MISTAKES_IN_ROW)
-    figure = Figure(figsize=(1.5 * _MISTAKES_IN_ROW, 1.75 * rows + 0.4), layout="constrained")
-    panels = figure.subplots(rows, _MISTAKES_IN_ROW, squeeze=False).ravel()
+    width = _MISTAKES_IN_ROW * _CELL_WIDTH
+    height = -(-len(worst) // _MISTAKES_IN_ROW) * _CELL_HEIGHT
+    figure = Figure(figsize=(width, height + 0.4), layout="constrained")
+    axes = figure.subplots()  # one for all: to lay out one for each takes most of a second
     images = dataset.inputs[test[worst]]
-    for axes, sample, image in zip(panels[: len(worst)], worst, images, strict=True):
-        axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+    for place, (sample, image) in enumerate(zip(worst, images, strict=True)):
+        row, column = divmod(place, _MISTAKES_IN_ROW)
         true, taken = (
             dataset.labels[k] for k in (dataset.targets[test[sample]], predicted[sample])
         )
-        axes.set_xlabel(_caption(true, taken, confidences[sample]), fontsize=8)
-        axes.set(xticks=(), yticks=())
-    for axes in panels[len(worst) :]:
-        axes.set_axis_off()
+        caption = _caption(true, taken, confidences[sample])
+        _show_image(axes, image, (column + 0.5) * _CELL_WIDTH, row * _CELL_HEIGHT, caption)
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+    axes.set_axis_off()
     figure.suptitle(f"true → predicted, confidence: {len(worst)} of {len(wrong):,} mistakes")
     save(figure, path)
+
+
+def _show_image(axes: Any, image: np.ndarray, middle: float, top: float, caption: str) -> None:
+    """Show an image in its frame with a caption below; places are in inches, downward."""
+    rows, columns = image.shape[:2]
+    height, width = (_IMAGE_SIDE * side / max(rows, columns) for side in (rows, columns))
+    left, right, bottom = middle - width / 2, middle + width / 2, top + height
+    axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, extent=(left, right, bottom, top))
+    axes.add_patch(Rectangle((left, top), width, height, fill=False, linewidth=0.8))
+    axes.text(middle, bottom + 0.05, caption, ha="center", va="top", fontsize=8)
 
 
 def _caption(true: str, predicted: str, confidence: float) -> str:

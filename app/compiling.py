@@ -44,7 +44,7 @@ def choose_compilation(
 ) -> Compilation:
     """Return what the settings say, or where they say `auto` what is fastest on this device.
 
-    On a GPU every precision takes some steps; a CPU takes float32, which
+    On a GPU float32 and mixed_bfloat16 take some steps; a CPU takes float32, which
     `benchmarks/compilation.py` shows to be fastest there.
 
     Args:

@@ -27,7 +27,7 @@ DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_s
 FOR_SEVERAL_NETS = ("nets", "optimizer.learning_rates")
 RUN_KEYS = ("family", "data", "seed")
 # What pydantic's kinds of errors are about, in our words.
-_WANTED = {"int": "a whole number", "float": "a number", "string": "text"}
+_WANTED = {"int": "a whole number", "float": "a number", "string": "text", "finite": "finite"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def make_config(
         ConfigError: the family or a key is unknown, or a value is mistyped or out of range.
     """
     try:
-        check_choice("family", family, FAMILIES)
+        check_choice("family", str(family), FAMILIES)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if type(seed) is not int or not 0 <= seed < 2**32:
@@ -251,5 +251,6 @@ def _first_problem(error: ValidationError, prefix: str) -> str:
     if "error" in problem.get("ctx", {}):  # raised by the dataclass itself, already a sentence
         return str(problem["ctx"]["error"])
     key = prefix + ".".join(part for part in problem["loc"] if isinstance(part, str))
-    wanted = _WANTED.get(problem["type"].partition("_")[0], problem["msg"])
+    kind, message = problem["type"].partition("_")[0], problem["msg"]
+    wanted = _WANTED.get(kind, message.removeprefix("Input should be "))
     return f"{key} must be {wanted}. Received: {key}={problem['input']!r}."

@@ -64,7 +64,8 @@ def run_demo(
         ProofError: the bundle does not verify.
     """
     console.print("[bold]1/4[/] training the digit net on scikit-learn's handwritten digits")
-    run = train(make_config("digits", settings), runs, [TrainingProgress()])
+    with TrainingProgress() as progress:
+        run = train(make_config("digits", settings), runs, [progress])
     console.print("[bold]2/4[/] exporting to SavedModel and ONNX, and proving that they agree")
     bundle = export_run(run.folder, bundles)
     console.print(f"[bold]3/4[/] verifying {bundle}")

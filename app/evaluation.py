@@ -8,33 +8,35 @@ from sklearn import metrics
 
 from .data.arrays import CHUNK
 from .data.datasets import Dataset
+from .errors import RunError
 
 # The name of the output that a model's targets are compared with.
 ANSWERS = {"classes": "probabilities", "labels": "probabilities", "values": "values"}
 # Of each kind of targets: the score that is read first.
 SCORES = {"classes": "accuracy", "labels": "f1_macro", "values": "r2"}
 TOP_K = 3
+_DRAWS = 200
 
 
 def predict_answers(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     """Return the probabilities or values for the samples at `indices`, `(samples, outputs)`."""
-    name = ANSWERS[dataset.kind_of_targets]
-    answering = keras.Model(model.input, {name: model.output[name]})
-    answers: np.ndarray = predict_outputs(answering, dataset, indices)[name]
-    return answers
+    return predict_output(model, ANSWERS[dataset.kind_of_targets], dataset, indices)
 
 
-def predict_outputs(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> dict[str, Any]:
-    """Return every output of the model for the samples at `indices`, float32 `(samples, …)`."""
+def predict_output(
+    model: keras.Model, name: str, dataset: Dataset, indices: np.ndarray
+) -> np.ndarray:
+    """Return the output `name` for the samples at `indices`, float32 `(samples, …)`."""
+    # By the whole model: a part of it would be traced anew for each output.
     parts = [
         model.predict(
             _tensors(dataset.model_inputs(indices[start : start + CHUNK])),
             batch_size=256,
             verbose=0,
-        )
+        )[name]
         for start in range(0, len(indices), CHUNK)
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return np.concatenate(parts)
 
 
 def _tensors(inputs: Any) -> Any:
@@ -51,7 +53,15 @@ def measure(kind_of_targets: str, targets: np.ndarray, answers: np.ndarray) -> d
         kind_of_targets: `classes`, `labels` or `values`.
         targets: as in `Dataset`.
         answers: the model's probabilities or values, `(samples, outputs)`.
+
+    Raises:
+        RunError: an answer is not finite.
     """
+    if not np.isfinite(answers).all():  # the last step of all can do it
+        raise RunError(
+            "A model must give finite answers. Received: NaN or infinity. "
+            "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
+        )
     return {
         "classes": classification_metrics,
         "labels": label_metrics,
@@ -129,6 +139,28 @@ def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, flo
             "r2": metrics.r2_score(targets, values),
         }
     )
+
+
+def standard_error(kind_of_targets: str, targets: np.ndarray, answers: np.ndarray) -> float:
+    """Return how far the score of `SCORES` may be off because so few samples were measured.
+
+    Of accuracy, a share, that of Laplace's estimate: that all of a few were right must not look
+    certain. Of others the standard deviation over samples drawn anew (Efron, 1979).
+
+    Args:
+        kind_of_targets: `classes`, `labels` or `values`.
+        targets: as in `Dataset`.
+        answers: the model's probabilities or values, `(samples, outputs)`.
+    """
+    count = len(targets)
+    if kind_of_targets == "classes":
+        share = ((answers.argmax(axis=1) == targets).sum() + 1) / (count + 2)
+        return float(np.sqrt(share * (1 - share) / count))
+    random = np.random.default_rng(0)
+    drawn = (random.integers(count, size=count) for _ in range(_DRAWS))
+    score = SCORES[kind_of_targets]
+    scores = [measure(kind_of_targets, targets[i], answers[i])[score] for i in drawn]
+    return float(np.std(scores, ddof=1))
 
 
 def _floats(found: dict[str, Any]) -> dict[str, float]:

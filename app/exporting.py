@@ -21,6 +21,7 @@ from export import (
 )
 from export.samples import spread
 from models.heads import divide_logits
+from serving.errors import one_line
 from serving.manifest import Baseline, Calibration, Reject
 
 from .calibration import (
@@ -209,7 +210,7 @@ def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) ->
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=not unsafe)
     except Exception as error:  # Keras raises whatever a layer's constructor does
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         if "lambda" in reason.lower() and not unsafe:
             raise ExportError(
                 f"Loading a Lambda layer runs code from the file. Received: {path}, which has "
@@ -258,7 +259,7 @@ def read_samples(path: Path) -> Any:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of zip, of its compressions, or of a header that numpy evaluates
         raise ExportError(
             f"Samples must be an .npz file, as numpy.savez writes it. Received: {path}: {error}."
         ) from None

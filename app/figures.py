@@ -46,11 +46,14 @@ def draw_figures(
         draw[dataset.kind_of_targets](folder, dataset, test, answers)
 
 
-def draw_training_sizes(sizes: Sequence[dict[str, float]], metric: str, path: Path) -> None:
+def draw_training_sizes(
+    sizes: Sequence[dict[str, Any]], left_out: Sequence[dict[str, Any]], metric: str, path: Path
+) -> None:
     """Write a PNG of how a score grows with the number of samples trained on.
 
     Args:
         sizes: rows of `samples`, and the scores `train` and `validation`.
+        left_out: rows of `samples`, so few that they could not be trained on.
         metric: name of the score.
         path: the file to write.
     """
@@ -63,6 +66,9 @@ def draw_training_sizes(sizes: Sequence[dict[str, float]], metric: str, path: Pa
         axes.set_xticks(samples, [f"{count:,.0f}" for count in samples], rotation=45)
         axes.minorticks_off()
         axes.set_xlabel("training samples (logarithmic)")
+        if left_out:
+            counts = ", ".join(f"{row['samples']:,}" for row in left_out)
+            axes.set_title(f"without {counts}, on which it cannot be trained", fontsize=10)
         axes.set_ylabel(_spelled(metric))
         save(figure, path)
 
@@ -76,7 +82,7 @@ def _draw_learning_curves(history: Sequence[dict[str, float]], path: Path) -> No
         _plot_pair(axes, epochs, *([row[k] for row in history] for k in (metric, f"val_{metric}")))
         axes.set_xlabel("epoch")
         axes.set_ylabel(_spelled(metric))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     save(figure, path)
 
 

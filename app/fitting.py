@@ -1,6 +1,5 @@
 """Fits a model to the training split: the one training step and loop of the project."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from .objectives import make_loss, make_metrics, numeric_targets, sample_weights
 from .optimizers import make_optimizer, optimizer_callbacks
 from .preparing import adapt, prepare
 from .settings import TrainingConfig
-from .watching import FiniteLoss, NextEpoch, StepTime
+from .watching import Clock, FiniteLoss, NextEpoch
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,10 @@ class Fitted:
         history: one row an epoch: epoch, loss, a metric, and both on the validation split. Of nets
             side by side the loss is their sum, and in place of the metric `net_losses` is the
             loss of each.
-        seconds: wall time of the epochs, validation included.
-        examples_per_s: samples trained on in a second of training steps.
-        wait_share: share of the time of the steps in which they waited for data.
+        seconds: wall time of the epochs, validation included, and those before an interruption.
+        examples_per_s: samples trained on in a second of training steps, the first step, which is
+            compiled, left out; 0 if there was no other.
+        wait_share: share of the time of these steps in which they waited for data.
         compilation: the precision and the compiler that were chosen.
         processes: that trained together.
     """
@@ -130,7 +130,7 @@ def fit(
         RunError: the loss is no longer finite, or the checkpoint cannot be written or read.
     """
     job = _prepare_job(config, dataset, splits, team or Team())
-    saver = Checkpoint(checkpoint, config.training.keep, job.team.is_writer)
+    saver = Checkpoint(checkpoint, config, job.team.is_writer)
     chosen = saver.compilation or _choose(job)
     # Each process measured; and none may begin a step before all are ready for it.
     compilation = Compilation(**job.team.from_writer(asdict(chosen)))
@@ -150,13 +150,10 @@ def _fit(
     seed_everything(config.seed, compilation.xla)  # whatever the choice took
     trained = _trained_part(job, full, compilation)
 
-    done = len(saver.history)
-    epochs = range(done, 0 if saver.has_ended else config.training.epochs)
+    epochs = range(len(saver.history), 0 if saver.has_ended else config.training.epochs)
     train, validation = _for_nets(splits.train, job.nets), _for_nets(splits.validation, job.nets)
     passes = config.training.passes
     pipeline = TrainingPipeline(job.arrays, train, job.batch_size, config.seed, passes, shard)
-    step_time = StepTime()
-    start = time.perf_counter()
     if epochs:
         trained.fit(
             pipeline.batches,
@@ -172,24 +169,23 @@ def _fit(
             callbacks=[
                 *([FiniteLoss()] if not job.nets else []),  # one net must not stop the others
                 NextEpoch(pipeline),
-                step_time,
+                Clock(saver.seconds, pipeline.wait),
                 *saver.remember(_changing(config.training)),
                 *callbacks,
                 saver,
             ],
         )
-    seconds = time.perf_counter() - start
     trained.set_weights(saver.weights)
     if full is not job.model:
         job.model.set_weights(full.get_weights())
-    examples = len(splits.train) * passes * (len(saver.history) - done)
-    spent = max(step_time.seconds, 1e-9)
+    seconds = saver.seconds
+    spent = max(seconds.steps, 1e-9)  # none, of a single step
     return Fitted(
         model=job.model,
         history=saver.history,
-        seconds=seconds,
-        examples_per_s=examples / spent,
-        wait_share=min(pipeline.wait.seconds / spent, 1.0),
+        seconds=seconds.epochs,
+        examples_per_s=len(splits.train) * passes * seconds.passes / spent,
+        wait_share=min(seconds.waiting / spent, 1.0),
         compilation=compilation,
         processes=shard.processes,
     )
@@ -251,7 +247,7 @@ def _trained_part(job: _Job, model: keras.Model, compilation: Compilation) -> ke
     trained = _model_of_steps(job, inputs, learning(training.augment(inputs)))
     loss = make_loss(training, job.kind_of_targets)
     trained.compile(
-        optimizer=make_optimizer(training.optimizer, job.steps_per_epoch, training.epochs),
+        optimizer=_make_optimizer(job, compilation),
         loss=loss,
         loss_weights=[float(job.nets or 1)],  # the sum over nets, so that each learns as if alone
         metrics=make_metrics(job.kind_of_targets, loss, job.nets),
@@ -261,6 +257,15 @@ def _trained_part(job: _Job, model: keras.Model, compilation: Compilation) -> ke
     # A step that made the optimizer's state itself would be traced twice.
     trained.optimizer.build(trained.trainable_variables)
     return trained
+
+
+def _make_optimizer(job: _Job, compilation: Compilation) -> keras.optimizers.Optimizer:
+    training = job.config.training
+    optimizer = make_optimizer(training.optimizer, job.steps_per_epoch, training.epochs)
+    if compilation.precision != "mixed_float16":
+        return optimizer
+    # Keras does this of its own accord only where the whole model has that precision.
+    return keras.optimizers.LossScaleOptimizer(optimizer)
 
 
 def _model_of_steps(job: _Job, inputs: Any, outputs: Any) -> keras.Model:

@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
+from serving.errors import one_line
+
 from .errors import RunError
 
 _TOO_LARGE = ("MemoryError", "RecursionError", "ResourceExhaustedError")
@@ -14,9 +16,12 @@ def lack_of_memory_told() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each backend has a class of its own
-        if type(error).__name__ not in _TOO_LARGE:
+        is_of_jax = type(error).__name__ == "JaxRuntimeError"  # for whatever goes wrong
+        if type(error).__name__ not in _TOO_LARGE and not (
+            is_of_jax and "RESOURCE_EXHAUSTED" in str(error)
+        ):
             raise
         raise RunError(
             "A model must be small enough for this machine. "
-            f"Received: {type(error).__name__}: {' '.join(str(error).split()):.200}."
+            f"Received: {type(error).__name__}: {one_line(error):.200}."
         ) from None

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from .data.arrays import Array, OneHot
 from .data.datasets import Dataset
 from .data.splits import Splits
 from .errors import ConfigError
@@ -99,14 +100,13 @@ def make_metrics(
     return [keras.metrics.R2Score(name=name)]
 
 
-def numeric_targets(dataset: Dataset, model: keras.Model) -> np.ndarray:
+def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:
     """Return what the trained layer is compared with, float32 `(samples, outputs)`.
 
     Classes become one-hot; values are standardised as the layer `values` of `model` was adapted.
     """
     if dataset.kind_of_targets == "classes":
-        one_hot: np.ndarray = np.eye(len(dataset.labels), dtype=np.float32)[dataset.targets]
-        return one_hot
+        return OneHot(dataset.targets, len(dataset.labels))
     if dataset.kind_of_targets == "labels":
         return dataset.targets
     mean, variance, _ = (np.asarray(w, np.float32) for w in model.get_layer("values").get_weights())

@@ -63,7 +63,7 @@ def optimizer_callbacks(config: OptimizerConfig) -> list[keras.callbacks.Callbac
     if config.schedule == "plateau":
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
-                monitor="val_loss", factor=config.factor, patience=config.every
+                monitor="val_loss", factor=config.factor, patience=config.every, min_delta=0.0
             )
         )
     if config.averaging:

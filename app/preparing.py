@@ -26,6 +26,8 @@ _ROUNDING = 1e-9
 def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
     """Give the layers of statistics the mean and the variance of the training split.
 
+    A column that is the same in all of it is only brought to 0, as scikit-learn does it.
+
     Raises:
         DataError: a column varies, but by less than can be standardised in float32, or a target
             does not vary at all.
@@ -36,17 +38,17 @@ def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
             array = dataset.targets if is_target else dataset.inputs
             mean, variance, count = _statistics(chunks(array, train))
             names = dataset.labels if is_target else dataset.columns
-            _check_spread(names, mean, variance, may_be_constant=not is_target)
-            _set_statistics(layer, mean, variance, count)
+            is_constant = np.sqrt(variance) <= _ROUNDING * np.abs(mean)
+            _check_spread(names, mean, variance, is_constant & (not is_target))
+            # Else one that varies later would be multiplied by ten million.
+            _set_statistics(layer, mean, np.where(is_constant, 1.0, variance), count)
 
 
 def _check_spread(
-    columns: Sequence[str], mean: np.ndarray, variance: np.ndarray, may_be_constant: bool
+    columns: Sequence[str], mean: np.ndarray, variance: np.ndarray, is_accepted: np.ndarray
 ) -> None:
     deviation = np.sqrt(variance)
     least = np.maximum(_LEAST_DEVIATION, _LEAST_SHARE * np.abs(mean))
-    is_constant = deviation <= _ROUNDING * np.abs(mean)
-    is_accepted = is_constant & may_be_constant
     wrong = np.flatnonzero(~is_accepted & (deviation < least))
     if len(wrong):
         first = int(wrong[0])

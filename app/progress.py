@@ -1,6 +1,6 @@
 """A progress bar for training, on standard error: standard output stays fit for machines."""
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 from rich.console import Console
@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class TrainingProgress(keras.callbacks.Callback):
-    """Shows the epoch, its steps, and the loss and its companion so far."""
+    """Shows the epoch, its steps, and the loss and its companion so far; to be used in `with`."""
 
     def __init__(self) -> None:
         """Prepare a bar; it appears when training begins."""
@@ -59,3 +59,12 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Leave the finished bar on the screen."""
         self._progress.stop()
+
+    def __enter__(self) -> Self:
+        """Show the bar where training begins."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the terminal back, however training ended: Keras says nothing after an error."""
+        if self._progress.live.is_started:
+            self._progress.stop()

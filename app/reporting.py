@@ -34,7 +34,7 @@ _CAPTIONS = {
 def describe_speed(environment: dict[str, Any]) -> str:
     """Return how fast a run took its steps, from its `environment.json`."""
     if not environment["examples_per_s"]:
-        return "no step was left to take"
+        return "a single step, which is not timed"
     return (
         f"{environment['examples_per_s']:,.0f} examples/s, "
         f"{environment['wait_share']:.1%} of the steps' time waiting for data"

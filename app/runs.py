@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -15,19 +16,21 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
+from serving.errors import one_line
+
 from .config import RunConfig, combine_settings, config_toml
 from .data.datasets import Dataset
 from .data.reports import report_data
 from .data.splits import Splits
 from .drawing import some
 from .errors import RunError
-from .evaluation import SCORES, measure, predict_answers, predict_outputs
+from .evaluation import SCORES, measure, predict_answers, predict_output, standard_error
 from .figures import draw_figures, draw_training_sizes
 from .fitting import Fitted
 from .projections import MOST_SAMPLES, draw_projection
 from .reporting import write_report
 
-CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES = (
+CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES, TRAINING_SIZES = (
     "config.toml",
     "metrics.json",
     "model.keras",
@@ -36,6 +39,7 @@ CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES = (
     "checkpoint.npz",
     "environment.json",
     "figures",
+    "training_sizes.json",
 )
 # What is there from the beginning; the rest comes when training has ended.
 _BEGUN = (CONFIG, SPLITS, DATA)
@@ -91,9 +95,8 @@ class Run:
         try:
             return keras.saving.load_model(self.folder / MODEL, compile=False)
         except Exception as error:  # Keras, zipfile and h5py each raise their own
-            reason = " ".join(str(error).split())
             raise RunError(
-                f"{self.folder / MODEL} must be a Keras model. Received: {reason:.200}"
+                f"{self.folder / MODEL} must be a Keras model. Received: {one_line(error):.200}"
             ) from None
 
 
@@ -157,7 +160,7 @@ def begin_run(run: Run) -> Run:
 
 
 def finish_run(
-    run: Run, dataset: Dataset, fitted: Fitted, sizes: Sequence[dict[str, float]] = ()
+    run: Run, dataset: Dataset, fitted: Fitted, sizes: Sequence[dict[str, Any]] = ()
 ) -> Run:
     """Write everything about a trained model; the metrics come last and mark the run finished.
 
@@ -173,39 +176,50 @@ def finish_run(
     folder = run.folder
     try:
         fitted.model.save(folder / MODEL)
+        _sync(folder / MODEL)
         _write_history(folder / "history.csv", fitted.history)
         metrics, answers = _measure(fitted.model, dataset, run.splits)
-        draw_figures(folder / FIGURES, fitted.history, dataset, run.splits.test, answers)
-        _draw_features(folder / FIGURES, fitted.model, dataset, run.splits.test)
+        test = run.splits.test
+        draw_figures(folder / FIGURES, fitted.history, dataset, test, answers["test"])
+        _draw_features(folder / FIGURES, fitted.model, dataset, test)
         if sizes:
-            _write_sizes(folder, sizes, dataset, run.splits, metrics)
+            _write_sizes(folder, sizes, dataset, run.splits, metrics, answers["validation"])
         _write_json(folder / ENVIRONMENT, _environment(fitted))
         write_report(folder, run.config, run.data, metrics, _environment(fitted))
         _write_json(folder / METRICS, metrics)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     except OSError as error:
-        raise unwritable(folder, error) from None
+        mend = f"Go on with hornbill train --resume {folder}."
+        raise RunError(f"{unwritable(folder, error)} {mend}") from None
     return replace(run, metrics=metrics)
 
 
 def _write_sizes(
     folder: Path,
-    sizes: Sequence[dict[str, float]],
+    sizes: Sequence[dict[str, Any]],
     dataset: Dataset,
     splits: Splits,
     metrics: dict[str, dict[str, float]],
+    validated: np.ndarray,
 ) -> None:
-    score = SCORES[dataset.kind_of_targets]
+    kind = dataset.kind_of_targets
+    score = SCORES[kind]
     whole = {name: metrics[name][score] for name in ("train", "validation")}
-    rows = sorted([*sizes, {"samples": len(splits.train), **whole}], key=lambda r: r["samples"])
-    _write_json(folder / "training_sizes.json", {"score": score, "sizes": rows})
-    draw_training_sizes(rows, score, folder / FIGURES / "training_sizes.png")
+    rows = [*sizes, {"samples": len(splits.train), **whole}]
+    measured = sorted((r for r in rows if "reason" not in r), key=lambda r: r["samples"])
+    left_out = [row for row in rows if "reason" in row]
+    error = standard_error(kind, dataset.targets[splits.validation], validated)
+    _write_json(
+        folder / TRAINING_SIZES,
+        {"score": score, "standard_error": error, "sizes": measured, "left_out": left_out},
+    )
+    draw_training_sizes(measured, left_out, score, folder / FIGURES / "training_sizes.png")
 
 
 def _measure(
     model: keras.Model, dataset: Dataset, splits: Splits
-) -> tuple[dict[str, dict[str, float]], np.ndarray]:
-    """Return the metrics of each split, and the answers for the test split."""
+) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
+    """Return the metrics of each split, and the answers for it."""
     measured = splits.train[some(len(splits.train), _MOST_MEASURED)]
     parts = vars(replace(splits, train=measured))
     ends = np.cumsum([len(indices) for indices in parts.values()])
@@ -216,13 +230,13 @@ def _measure(
         name: measure(dataset.kind_of_targets, dataset.targets[indices], answers[name])
         for name, indices in parts.items()
     }
-    return metrics, answers["test"]
+    return metrics, answers
 
 
 def _draw_features(folder: Path, model: keras.Model, dataset: Dataset, test: np.ndarray) -> None:
     if "features" in model.output:
         shown = test[some(len(test), MOST_SAMPLES)]
-        features = predict_outputs(model, dataset, shown)["features"]
+        features = predict_output(model, "features", dataset, shown)
         draw_projection(dataset, shown, features, folder / "features_projection.png")
 
 
@@ -310,7 +324,17 @@ def _write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    """Write beside and rename, so that a file that is there is whole."""
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    _sync(beside)
+    beside.replace(path)
+
+
+def _sync(path: Path) -> None:
+    """Have a file on the disk, whatever becomes of the power."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _described_devices() -> str:

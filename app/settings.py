@@ -150,6 +150,11 @@ class TrainingConfig:
         check_share("validation", self.validation)
         for share in self.training_shares:
             check_share("training_shares", share)
+        if len(set(self.training_shares)) < len(self.training_shares):
+            raise ValueError(
+                "training_shares must name each share once. "
+                f"Received: training_shares={self.training_shares!r}."
+            )
 
     def augment(self, inputs: Any) -> Any:
         """Return what a training step sees of prepared inputs: here, the inputs themselves."""

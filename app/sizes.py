@@ -1,6 +1,7 @@
 """How the score grows with the number of training samples."""
 
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,13 +10,14 @@ from .config import RunConfig
 from .data.datasets import Dataset
 from .data.splits import Splits
 from .distributed.team import Team
+from .errors import DataError, RunError
 from .evaluation import SCORES, measure, predict_answers
 from .fitting import fit
 
 
 def scores_by_size(
     config: RunConfig, dataset: Dataset, splits: Splits, team: Team | None = None
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Train on each share of the training split that the settings name.
 
     Args:
@@ -25,19 +27,21 @@ def scores_by_size(
         team: see `app.fitting.fit`.
 
     Returns:
-        For each share `samples`, and the scores `train` and `validation`.
-
-    Raises:
-        RunError: a loss is no longer finite.
+        For each share `samples`, and the scores `train` and `validation`; or `reason`, why so few
+        samples cannot be trained on, such as a column without a value among them.
     """
     # The first samples of one random order: a larger share holds the smaller ones.
     order = np.random.default_rng(config.seed).permutation(splits.train)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for share in config.training.training_shares:
         chosen = np.sort(order[: max(1, round(share * len(order)))])
         part = replace(splits, train=chosen)
-        model = fit(config, dataset, part, team=team).model
-        rows.append({"samples": len(chosen), **_scores(model, dataset, part)})
+        try:
+            scores = _scores(fit(config, dataset, part, team=team).model, dataset, part)
+        except (DataError, RunError) as error:  # the run itself is none the worse
+            rows.append({"samples": len(chosen), "reason": str(error)})
+        else:
+            rows.append({"samples": len(chosen), **scores})
     return rows
 
 

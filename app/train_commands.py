@@ -1,5 +1,6 @@
 """`hornbill train`: one process, or several that train together."""
 
+import contextlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -159,14 +160,17 @@ def run_training(request: Request, team: Any) -> None:
     from .config import combine_settings, parse_settings
     from .training import resume, train
 
-    callbacks = [] if request.quiet or request.as_json else [_training_progress()]
-    if request.resume is not None:
-        run = resume(request.resume, callbacks, team)
-    else:
-        merged = {**parse_settings(request.settings), **request.given}
-        file = None if request.config is None else Path(request.config)
-        config = combine_settings(request.family, file, merged, request.data, request.seed)
-        run = train(config, request.output, callbacks, team)
+    with contextlib.ExitStack() as stack:
+        callbacks = []
+        if not (request.quiet or request.as_json):
+            callbacks.append(stack.enter_context(_training_progress()))
+        if request.resume is not None:
+            run = resume(request.resume, callbacks, team)
+        else:
+            merged = {**parse_settings(request.settings), **request.given}
+            file = None if request.config is None else Path(request.config)
+            config = combine_settings(request.family, file, merged, request.data, request.seed)
+            run = train(config, request.output, callbacks, team)
     if request.as_json:
         print_json({"run": str(run.folder), "metrics": run.metrics})
     elif not request.quiet:

@@ -23,6 +23,7 @@ from .memory import lack_of_memory_told
 from .objectives import make_loss, sample_weights
 from .runs import (
     CHECKPOINT,
+    METRICS,
     Run,
     begin_run,
     check_room,
@@ -86,7 +87,7 @@ def train(
             team.from_writer(str(folder))
             return _fit_and_finish(run, dataset, callbacks, team)
     except BaseException:
-        if not (folder / CHECKPOINT).exists():
+        if not ((folder / CHECKPOINT).exists() or (folder / METRICS).exists()):
             shutil.rmtree(folder)
         raise
 
@@ -170,7 +171,7 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
             callbacks = [*callbacks, log]
         with lack_of_memory_told():
             fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
-        sizes = scores_by_size(run.config, dataset, run.splits, team)
+            sizes = scores_by_size(run.config, dataset, run.splits, team)
         if team.is_writer:
             run = finish_run(run, dataset, fitted, sizes)
         return replace(run, metrics=team.from_writer(run.metrics))

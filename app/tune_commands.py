@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .stopping import sigterm_as_sigint
 from .terminal import (
     INTERRUPTED,
     Family,
@@ -111,15 +112,16 @@ def tune(
     declared = parse_searches(searches or [])
     show = running.SILENT if quiet or as_json else make_show()
     try:
-        if join is not None:
-            tuned = running.join(join, workers, storage, declared, show)
-        else:
-            fixed = parse_settings(settings or [])
-            if target is not None:
-                fixed["target"] = column_names(target)
-            fixed |= {k: v for k, v in {"data": data, "seed": seed}.items() if v is not None}
-            definition = make_definition(family, declared, given, file=config, settings=fixed)
-            tuned = running.tune(definition, output, workers, storage, show)
+        with sigterm_as_sigint():
+            if join is not None:
+                tuned = running.join(join, workers, storage, declared, show)
+            else:
+                fixed = parse_settings(settings or [])
+                if target is not None:
+                    fixed["target"] = column_names(target)
+                fixed |= {k: v for k, v in {"data": data, "seed": seed}.items() if v is not None}
+                definition = make_definition(family, declared, given, file=config, settings=fixed)
+                tuned = running.tune(definition, output, workers, storage, show)
     except KeyboardInterrupt as error:
         fail(f"Interrupted. {error}".strip(), INTERRUPTED)
     _answer(tuned, join, as_json, quiet)

@@ -24,7 +24,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from app.config import combine_settings
 from app.data.sources import load_dataset
 from app.data.splits import Splits, split_dataset
-from app.evaluation import classification_metrics, predict_outputs
+from app.evaluation import classification_metrics, predict_answers
 from app.fitting import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import read_results, write_results
@@ -74,7 +74,7 @@ def _score(
     )
     start = time.perf_counter()
     model = fit(config, dataset, parts).model
-    probabilities = predict_outputs(model, dataset, parts.test)["probabilities"]
+    probabilities = predict_answers(model, dataset, parts.test)
     accuracy = classification_metrics(dataset.targets[parts.test], probabilities)["accuracy"]
     run = f"seed {seed}" if fold is None else f"fold {fold}"
     print(f"    {run}: {accuracy:.2%} in {time.perf_counter() - start:.0f} s", flush=True)

@@ -93,6 +93,8 @@ class ModelFacts:
                 "kind_of_targets must be classes, labels, values or None. "
                 f"Received: {self.kind_of_targets!r}."
             )
+        if (self.metrics or self.config) and not self.data:
+            raise ExportError("metrics and config are of some data. Received: no data.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +206,7 @@ def export_bundle(
         ) from None
     finally:
         is_alive.release()
-        shutil.rmtree(workplace)
+        shutil.rmtree(workplace, ignore_errors=True)  # another export may be clearing up too
 
 
 def _write_evidence(
@@ -273,6 +275,13 @@ def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | No
 def _meaning(answers: Outputs, facts: ModelFacts) -> Meaning:
     if facts.kind_of_targets is not None:
         answer = "values" if facts.kind_of_targets == "values" else "probabilities"
+        if answer not in answers or answers[answer].shape[1:] != (len(facts.labels),):
+            shapes = ", ".join(f"{name} {array.shape[1:]}" for name, array in answers.items())
+            raise ExportError(
+                f"A model of kind_of_targets={facts.kind_of_targets} must have the output "
+                f"{answer!r}, one element a label. "
+                f"Received: {shapes} for {len(facts.labels)} labels."
+            )
         return Meaning(facts.kind_of_targets, answer, facts.labels)
     return find_meaning(answers, facts.labels)
 

@@ -18,6 +18,7 @@ from tensorflow.python.grappler.tf_optimizer import OptimizeGraph
 from tf2onnx.tf_utils import compress_graph_def
 from tf2onnx.tfonnx import process_tf_graph
 
+from serving.errors import one_line
 from serving.manifest import TensorSpec
 
 from .categories import ML_DOMAIN, ML_OPSET, Table
@@ -225,5 +226,6 @@ def _check(model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = " ".join(str(error).split())
-        raise ExportError(f"The ONNX graph must be valid. Received: {reason:.300}.") from None
+        raise ExportError(
+            f"The ONNX graph must be valid. Received: {one_line(error):.300}."
+        ) from None

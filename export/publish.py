@@ -29,15 +29,16 @@ _KEPT = (
     "text_columns",
 )
 _IN_USE = "in_use.lock"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# A number would be taken for a version of its folder.
+_NAME = re.compile(r"(?![0-9]+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 def check_name(name: str) -> None:
     """Raise `ExportError` unless `name` fits a folder, a Triton model and an address."""
     if not _NAME.fullmatch(name):
         raise ExportError(
-            "A model's name must be letters, digits, '_', '-' and '.', and not begin with '.' or "
-            f"'-'. Received: name={name!r}. Choose one with --name."
+            "A model's name must be at most 100 letters, digits, '_', '-' and '.', not begin with "
+            f"'.' or '-', and be no number. Received: name={name!r:.120}. Choose one with --name."
         )
 
 
@@ -81,7 +82,7 @@ def new_workplace(output: Path, name: str) -> tuple[Path, FileLock]:
     for folder in output.glob(f".{name}-{'?' * 8}/"):  # not those of <name>-more
         lock = FileLock(folder / _IN_USE, blocking=False)
         with contextlib.suppress(Timeout), lock:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
     workplace = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=output))
     lock = FileLock(workplace / _IN_USE)
     lock.acquire()

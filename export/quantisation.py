@@ -15,6 +15,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from serving.agreement import Inputs, count_samples, run_in_batches, take_samples
 from serving.bundle import INT8, MODEL
+from serving.errors import one_line
 from serving.manifest import Agreement, Int8
 from serving.timing import median_ms
 
@@ -160,7 +161,7 @@ def _quantise(inference: InferenceFunction, folder: Path, calibration: Inputs) -
                 nodes_to_quantize=nodes,
             )
         except Exception as error:  # whatever onnxruntime raises on a graph it does not know
-            return " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            return f"{type(error).__name__}: {one_line(error)}"[:160]
     return ""
 
 

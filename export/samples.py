@@ -96,22 +96,36 @@ def finite_samples(samples: Samples, answers: Outputs) -> tuple[Samples, Outputs
     Raises:
         ExportError: the answer to a sample is not finite.
     """
-    is_fine = np.ones(count_samples(samples.inputs), bool)
     for name, array in answers.items():
-        if array.dtype.kind == "f":
-            is_fine &= np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        is_fine = _are_finite({name: array})
         if not is_fine[: len(samples)].all():
             place = int(np.argmin(is_fine))
             raise ExportError(
                 f"Keras' answers must be finite. Received: {name} of sample {place} of "
                 f"{samples.source}, with NaN or infinity."
             )
-    if is_fine.all():
-        return samples, answers
-    kept = int(is_fine.sum()) - len(samples)
-    chosen = take_samples(samples.inputs, is_fine)
-    left = {name: array[is_fine] for name, array in answers.items()}
+    chosen, left = finite_part(samples.inputs, answers)
+    kept = count_samples(chosen) - len(samples)
     return replace(samples, inputs=chosen, num_edge_cases=kept), left
+
+
+def finite_part(inputs: Inputs, answers: Outputs) -> tuple[Inputs, Outputs]:
+    """Return the inputs, and their answers, whose answers are finite."""
+    is_fine = _are_finite(answers)
+    if is_fine.all():
+        return inputs, answers
+    return take_samples(inputs, is_fine), {name: a[is_fine] for name, a in answers.items()}
+
+
+def _are_finite(answers: Outputs) -> np.ndarray:
+    found = [
+        np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if array.dtype.kind == "f"
+        else np.ones(len(array), bool)
+        for array in answers.values()
+    ]
+    are_finite: np.ndarray = np.logical_and.reduce(found)
+    return are_finite
 
 
 def choose_golden(samples: Samples, count: int = 22) -> np.ndarray:

@@ -22,7 +22,8 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> None:
 def check_at_least(name: str, value: float, minimum: float) -> None:
     """Raise `ValueError` unless `value` is finite and at least `minimum`."""
     if not minimum <= value < float("inf"):
-        raise ValueError(f"{name} must be at least {minimum:g}. Received: {name}={value!r}.")
+        wanted = "finite" if value == float("inf") else f"at least {minimum:g}"
+        raise ValueError(f"{name} must be {wanted}. Received: {name}={value!r}.")
 
 
 def check_above(name: str, value: float, bound: float) -> None:
@@ -47,7 +48,7 @@ def check_range(name: str, value: float, minimum: float, maximum: float) -> None
     """Raise `ValueError` unless `value` lies in [`minimum`, `maximum`]."""
     if not minimum <= value <= maximum:
         raise ValueError(
-            f"{name} must be from {minimum:,g} to {maximum:,g}. Received: {name}={value!r}."
+            f"{name} must be from {minimum:,.9g} to {maximum:,.9g}. Received: {name}={value!r}."
         )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InputError
+
 # How far an output may be from Keras': of probabilities absolute, of other floats as a share of the
 # output's largest magnitude; whole numbers must be equal. float32 sums in another order differ by
 # about 1e-7 a layer; a wrong layer shows as 1e-2 and more.
@@ -29,21 +31,40 @@ def take_samples(inputs: Inputs, index: Any) -> Inputs:
 
 
 def run_in_batches(run: Callable[[Any], Outputs], inputs: Inputs, batch_size: int) -> Outputs:
-    """Return the outputs for all inputs, run `batch_size` at a time; at least one input."""
-    starts = range(0, count_samples(inputs), batch_size)
-    batches = [run(take_samples(inputs, slice(start, start + batch_size))) for start in starts]
+    """Return the outputs for all inputs, run `batch_size` at a time; at least one input.
+
+    Raises:
+        InputError: an output has not one answer of the same shape for each sample.
+    """
+    batches = []
+    for start in range(0, count_samples(inputs), batch_size):
+        batch = take_samples(inputs, slice(start, start + batch_size))
+        batches.append(run(batch))
+        for name, array in batches[-1].items():
+            if array.shape != (count_samples(batch), *batches[0][name].shape[1:]):
+                raise InputError(
+                    "A model must give an answer of one shape for each sample. "
+                    f"Received: {name} {array.shape} for {count_samples(batch)} samples."
+                )
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def largest_difference(expected: np.ndarray, received: np.ndarray) -> float:
-    """Return the largest absolute difference, infinity where one is NaN.
+    """Return the largest absolute difference, infinity where one is NaN or shapes differ.
 
     Of what is no float: 1 if an element differs, else 0.
     """
+    if expected.shape != received.shape:
+        return float("inf")
     if expected.dtype.kind != "f":
         return float((received != expected).max())
     difference = float(np.abs(received - expected).max())
     return difference if np.isfinite(difference) else float("inf")
+
+
+def is_within(difference: float, allowed: float) -> bool:
+    """Return whether a difference is finite and allowed, which nothing is where that is NaN."""
+    return bool(np.isfinite(difference) and difference <= allowed)
 
 
 def largest_magnitude(array: np.ndarray) -> float:

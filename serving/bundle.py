@@ -1,8 +1,10 @@
 """Where things are in a bundle on disk, and reading them against their checksums."""
 
+import errno
 import hashlib
 import os
 import re
+import stat
 from pathlib import Path
 
 from .errors import InputError, ManifestError
@@ -30,7 +32,16 @@ def find_version(path: str | Path) -> Path:
     """
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"A bundle must be the path of a folder. Received: {path!r:.80}.")
-    folder = Path(path)
+    try:
+        return _find_version(Path(path))
+    except (OSError, ValueError) as error:  # such as a name too long, or with a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise ManifestError(
+            f"A bundle must be a folder that can be read. Received: {str(path)!r:.120}: {reason}."
+        ) from None
+
+
+def _find_version(folder: Path) -> Path:
     if not folder.exists():
         raise ManifestError(f"A bundle must be an existing folder. Received: {folder}, not there.")
     if not folder.is_dir():
@@ -63,13 +74,20 @@ def read_checksums(version_folder: Path) -> dict[str, str]:
     """
     path = version_folder / CHECKSUMS
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = _read_file(path).decode("utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ManifestError(f"{path} must be readable. Received: {reason}.") from None
     if not text.endswith("\n"):
         raise ManifestError(f"{path} must end with a line break. Received: a file cut off.")
     return dict(_parse_line(number, line) for number, line in enumerate(text.split("\n")[:-1], 1))
+
+
+def _read_file(path: Path) -> bytes:
+    """Return a file's bytes; a pipe or a device might never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.read_bytes()
 
 
 def _parse_line(number: int, line: str) -> tuple[str, str]:
@@ -93,7 +111,7 @@ def read_checked(version_folder: Path, name: str, checksums: dict[str, str]) -> 
         ManifestError: the file is missing, unlisted, or not as listed.
     """
     try:
-        content = (version_folder / name).read_bytes()
+        content = _read_file(version_folder / name)
     except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise ManifestError(

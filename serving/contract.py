@@ -18,13 +18,22 @@ def check_contract(manifest: Manifest, session: onnxruntime.InferenceSession) ->
     inputs, outputs = session_signature(session)
     _check_specs("inputs", manifest.inputs, inputs)
     _check_specs("outputs", manifest.outputs, outputs)
-    sizes = [spec.shape[-1] for spec in outputs if spec.name == manifest.answer]
+    for name, columns in (("inputs", manifest.columns), ("texts", manifest.text_columns)):
+        shapes = [spec.shape[1:] for spec in inputs if spec.name == name]
+        if columns and shapes != [(len(columns),)]:
+            raise ManifestError(
+                f"{MODEL} must take its {len(columns)} columns as the input {name}. "
+                f"Received: {', '.join(map(describe_spec, inputs))}."
+            )
     if manifest.answer is None and not manifest.labels:
         return
-    if sizes != [len(manifest.labels)]:
+    answers = [spec for spec in outputs if spec.name == manifest.answer]
+    shapes = [spec.shape[1:] for spec in answers if spec.dtype.startswith("float")]
+    if shapes != [(len(manifest.labels),)]:
         raise ManifestError(
-            f"{MODEL} must give {manifest.answer} with one element a label. "
-            f"Received: {sizes} elements for {len(manifest.labels)} labels."
+            f"{MODEL} must give {manifest.answer} of floats, one element a label. "
+            f"Received: {', '.join(map(describe_spec, answers)) or 'none'} for "
+            f"{len(manifest.labels)} labels."
         )
 
 

@@ -16,3 +16,8 @@ class InputError(ServingError, ValueError):
 
 class ManifestError(InputError):
     """A bundle is missing, unreadable, changed or contradicts itself."""
+
+
+def one_line(error: object) -> str:
+    """Return what an error of another library says, on one line; its type if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -2,7 +2,6 @@
 
 import io
 import math
-import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -73,7 +72,7 @@ def read_grey(source: ImageSource) -> np.ndarray:
         raise InputError(f"{_TOO_LARGE} Received: {name}: {error}") from None
     except InputError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
         reason = getattr(error, "strerror", None) or "it cannot be read as an image"
         raise InputError(
             f"An image must be a readable file such as PNG or JPEG. Received: {name}: {reason}."

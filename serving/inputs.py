@@ -31,6 +31,11 @@ def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs
         InputError: a file is missing, unreadable, or does not hold what the model takes.
     """
     if manifest.columns or manifest.text_columns:
+        if manifest.answer is None:
+            raise InputError(
+                "Files can be read for a model that has labels. "
+                f"Received: {manifest.name}, without. Call serving.Predictor with arrays."
+            )
         rows = [row for path in paths for row in _read_rows(Path(path), manifest)]
         return _to_arrays([cells for _, cells in rows], manifest), [name for name, _ in rows]
     images = [read_model_image(path, manifest) for path in paths]
@@ -124,9 +129,11 @@ def _numbers(path: Path, line: int, row: dict[str, str], manifest: Manifest) -> 
             continue
         value = parse_number(row[name])
         if value is None or not abs(value) <= LARGEST:
+            is_gap = row[name].lower() in MISSING
+            why = " The data that it learned from had no gap there." if is_gap else ""
             raise InputError(
                 f"Each cell must be a number from -1e18 to 1e18. "
-                f"Received: {name}={row[name]!r} in line {line} of {path}."
+                f"Received: {name}={row[name]!r} in line {line} of {path}.{why}"
             )
         values.append(value)
     return values

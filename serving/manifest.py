@@ -259,6 +259,9 @@ class Manifest:
                 "answer must be the name of an output, or null where kind_of_targets is none. "
                 f"Received: answer={manifest.answer!r} of {manifest.kind_of_targets}."
             )
+        strange = [name for name in manifest.gaps if name not in manifest.columns]
+        if strange:
+            raise ManifestError(f"gaps must name columns. Received: {strange[0]!r:.80}.")
         if manifest.reject is not None and manifest.kind_of_targets != "classes":
             raise ManifestError(
                 "reject is for classes alone. "

@@ -13,7 +13,7 @@ from .bundle import INT8, MODEL, find_version, read_checked, read_checksums, rea
 from .checking import check_finite, check_inputs, check_options, dtype_of, refuse_masked
 from .contract import check_contract
 from .cores import available_cores
-from .errors import InputError, ManifestError, ServingError
+from .errors import InputError, ManifestError, ServingError, one_line
 from .golden import read_golden
 from .manifest import Manifest
 from .session import open_session
@@ -377,5 +377,4 @@ def _failure(error: Exception) -> ServingError:
     if isinstance(error, ServingError):
         return error
     # ONNX Runtime's own errors share no public base class.
-    reason = " ".join(str(error).split())
-    return ServingError(f"ONNX Runtime must run the model. Received: {reason:.200}")
+    return ServingError(f"ONNX Runtime must run the model. Received: {one_line(error):.200}")

@@ -45,7 +45,7 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
             return _decode_dataclass(member, value, where)
     if object in kinds or type(value) in kinds:
         return value
-    if float in kinds and type(value) is int:
+    if float in kinds and type(value) is int and abs(value) < 2**1023:
         return float(value)
     name = str(kind) if origin else kind.__name__
     raise ManifestError(f"{where} must be {name}. Received: {value!r:.80}.")

@@ -2,7 +2,7 @@
 
 import onnxruntime
 
-from .errors import ManifestError
+from .errors import ManifestError, one_line
 from .external_data import refuse_external_data
 from .manifest import TensorSpec
 
@@ -37,10 +37,9 @@ def open_session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own errors share no public base class
-        reason = " ".join(str(error).split())
         raise ManifestError(
             f"The ONNX model must load in onnxruntime {onnxruntime.__version__}. "
-            f"Received: {reason:.200}."
+            f"Received: {one_line(error):.200}."
         ) from None
 
 

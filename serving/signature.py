@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from model_signing import hashing, signing, verifying
 
 from .bundle import CHECKSUMS, SIGNATURE
-from .errors import InputError, ManifestError
+from .errors import InputError, ManifestError, one_line
 
 # The curves that model-signing knows.
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
@@ -75,10 +75,9 @@ def read_verifier(key: Path) -> Callable[[Path], str]:
             config = verifying.Config().use_elliptic_key_verifier(public_key=key)
             config.set_hashing_config(_hashing(folder)).verify(folder, path)
         except Exception as error:  # whatever model-signing and what it builds on raise
-            reason = " ".join(str(error).split()) or type(error).__name__
             raise ManifestError(
                 f"{SIGNATURE} must be made with the key of {key}, over these files. "
-                f"Received: {reason:.160}."
+                f"Received: {one_line(error):.160}."
             ) from None
         return f"signed with the key of {key}"
 

@@ -25,7 +25,7 @@ _TYPES = {
 
 def render_labels(manifest: Manifest) -> str:
     """Return `labels.txt`: one label a line, in the order of the classes."""
-    return "".join(f"{label}\n" for label in manifest.labels)
+    return "".join(f"{' '.join(label.splitlines())}\n" for label in manifest.labels)
 
 
 def render_config(manifest: Manifest) -> str:

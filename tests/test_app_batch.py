@@ -224,6 +224,16 @@ def test_tables_that_cannot_be_used_are_named(row_bundle, tmp_path):
     assert "CRC checksum verification failed" in reasons["rot.parquet"]
 
 
+def test_texts_that_are_none_are_a_bad_file(raw_bundle, tmp_path):
+    bundle, _ = raw_bundle
+    letters = pa.array([b"\xff"] * 2, pa.binary())
+    columns = {"size": [1.0, 2.0], "weight": [1.0, 2.0], "colour": letters.view(pa.string())}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert predict(bundle, tmp_path / "*.parquet", tmp_path / "out") == Summary(1, 0, 1)
+    (error,) = lines(tmp_path / "out", "errors")
+    assert "must be a readable parquet file" in error["reason"]
+
+
 @given(st.lists(st.lists(st.floats(width=32), min_size=4, max_size=4), min_size=1, max_size=20))
 def test_whatever_the_numbers_each_row_is_answered_or_named(row_bundle, tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("wild")

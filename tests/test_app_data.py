@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.data.datasets import Dataset
 from app.data.pipelines import TrainingPipeline, evaluation_pipeline
-from app.data.sources import load_dataset
+from app.data.sources import absolute_source, load_dataset
 from app.data.splits import split_dataset
 from app.errors import DataError
 
@@ -99,7 +99,7 @@ def test_images_of_another_size_are_brought_to_28x28(mnist_arrays, tmp_path):
         ({"x_test": np.zeros((0, 28, 28), "uint8")}, "x_test .* at least one image"),
         (
             {"y_train": np.array([0] * 199 + [1]), "y_test": np.arange(20) % 2},
-            "a sample of each class.*220 samples of 2 classes, 11 of .*0.1 is split",
+            "each class in training.*220 samples of 2 classes, 11 of .*0.1 is split",
         ),
         ({"y_train": np.array([{}] * 200)}, "must be an .npz of plain arrays"),
     ],
@@ -119,7 +119,8 @@ def test_an_npz_without_the_expected_arrays_is_refused(change, message, mnist_ar
         ("text.npz", b"hello", "must be an .npz of plain arrays"),
         ("words.data", b"a b c\n", "must be a table of numbers"),
         ("narrow.data", b"1 0 1\n", "256 pixels and 10 labels a line.*Received: 3 columns"),
-        ("empty.data", b"", "must be a table of numbers"),
+        ("empty.data", b"", "must be a table of numbers. Received: an empty file"),
+        ("blank.data", b" \n\n", "must be a table of numbers. Received: an empty file"),
         ("two.data", b"0 " * 256 + b"1 1 0 0 0 0 0 0 0 0\n", "one label 1. Received: line 1"),
         ("grey.data", b"7 " * 256 + b"1 0 0 0 0 0 0 0 0 0\n", "pixels 0 or 1.*line 1"),
         ("rows.txt", b"a,b\n1,2\n", "one of digits8x8, .* ends in .csv, .npz or .data"),
@@ -140,6 +141,24 @@ def test_an_unknown_source_is_named_with_a_suggestion():
 def test_a_source_without_a_name_is_refused(source):
     with pytest.raises(DataError, match="must have a name. Received: "):
         load_dataset(source)
+
+
+@pytest.mark.parametrize("source", ["x" * 300, "+".join(["part-0000000001.csv"] * 40)])
+def test_names_too_long_for_a_file_are_refused(source):
+    with pytest.raises(DataError, match="Received: .*(no file|'xxx)"):
+        load_dataset(source)
+
+
+def test_names_that_are_no_text_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"Names must be UTF-8. Received: 'caf\\udce9.csv'"):
+        load_dataset("caf\udce9.csv")
+
+
+def test_joined_sources_lie_in_folders_whose_names_do_not_join(tmp_path, monkeypatch):
+    (tmp_path / "c++").mkdir()
+    monkeypatch.chdir(tmp_path / "c++")
+    with pytest.raises(DataError, match="must lie in folders without '\\+'"):
+        absolute_source("digits8x8+more.csv")
 
 
 def test_a_missing_file_is_named(tmp_path):

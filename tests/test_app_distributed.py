@@ -21,7 +21,7 @@ from app.distributed.cluster import Cluster, free_port
 from app.distributed.launching import launch
 from app.distributed.team import Team
 from app.errors import ConfigError, RunError
-from app.runs import CHECKPOINT, read_run
+from app.runs import CHECKPOINT, read_begun_run, read_run
 from app.training import resume, train
 
 ROOT = Path(__file__).parent.parent
@@ -150,7 +150,7 @@ def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path):
         f"Go on with: hornbill train --resume {folder}\n"
     )
     assert not any(map(is_alive, started))
-    epochs = len(Checkpoint(folder / CHECKPOINT, "best").history) + 2
+    epochs = len(Checkpoint(folder / CHECKPOINT, read_begun_run(folder).config).history) + 2
     config = folder / "config.toml"
     config.write_text(config.read_text().replace("epochs = 100000", f"epochs = {epochs}"))
     run = resume(folder)  # by one process, under TensorFlow

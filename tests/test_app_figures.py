@@ -104,7 +104,8 @@ def test_a_class_may_be_absent_from_the_test_split(tmp_path):
 
 def test_scores_by_size_are_drawn(tmp_path):
     rows = [{"samples": 10 * n, "train": 1.0, "validation": n / 4} for n in (1, 2, 3)]
-    draw_training_sizes(rows, "accuracy", tmp_path / "sizes.png")
+    left_out = [{"samples": 3, "reason": "too few"}]
+    draw_training_sizes(rows, left_out, "accuracy", tmp_path / "sizes.png")
     assert (tmp_path / "sizes.png").stat().st_size > 1000
 
 

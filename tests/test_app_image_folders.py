@@ -1,6 +1,7 @@
 """Folders of images, and data sources that are joined."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,3 +126,9 @@ def test_a_class_that_training_never_sees_is_refused(tmp_path):
     np.savez(tmp_path / "own.npz", **arrays)
     with pytest.raises(DataError, match="must have training samples. Received: none of '4'"):
         split_dataset(load_dataset(str(tmp_path / "own.npz")), 0)
+
+
+def test_a_class_whose_name_is_no_text_is_refused(folder):
+    Path(os.fsdecode(bytes(folder) + b"/caf\xe9")).mkdir()
+    with pytest.raises(DataError, match=r"Names must be UTF-8. Received: 'caf\\udce9'"):
+        load_dataset(str(folder))

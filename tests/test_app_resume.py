@@ -14,7 +14,7 @@ import pytest
 
 from app.config import make_config
 from app.errors import RunError
-from app.runs import CHECKPOINT, check_room, read_run
+from app.runs import CHECKPOINT, CONFIG, check_room, read_environment, read_run
 from app.stopping import Interrupted, interruption_held, sigterm_as_sigint
 from app.training import resume, train
 
@@ -109,7 +109,23 @@ def test_a_run_that_stopped_early_does_not_go_on(tmp_path):
     run = resume(folder)
     assert history(run) == history(whole)
     assert run.metrics == whole.metrics
-    assert "no step was left to take" in (run.folder / "report.html").read_text("utf-8")
+    environment = read_environment(run.folder)  # of the epochs before the interruption
+    assert environment["seconds"] > 0
+    assert environment["examples_per_s"] > 0
+
+
+def test_a_run_whose_end_cannot_be_written_goes_on_from_there(tmp_path):
+    class InTheWay(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            (folder,) = (tmp_path / "softmax").iterdir()
+            (folder / "history.csv").mkdir()
+
+    message = "writable. Received: .*: Is a directory. Go on with hornbill train --resume "
+    with pytest.raises(RunError, match=message):
+        train(make_config("softmax", {"epochs": 2}), tmp_path, [InTheWay()])
+    (folder,) = (tmp_path / "softmax").iterdir()
+    (folder / "history.csv").rmdir()
+    assert resume(folder).is_finished
 
 
 def test_a_run_without_a_finished_epoch_leaves_nothing(tmp_path):
@@ -205,6 +221,18 @@ def test_a_run_whose_data_changed_is_refused(tmp_path):
     table.write_text(f"y,kind\n{rows}\n")
     with pytest.raises(RunError, match="must hold the data"):
         resume(folder)
+
+
+def test_a_run_whose_settings_changed_is_refused(tmp_path):
+    with pytest.raises(Interrupted):
+        train(make_config("softmax", {"epochs": 3}), tmp_path, [StopAt(1, interrupt)])
+    (folder,) = (tmp_path / "softmax").iterdir()
+    settings = (folder / CONFIG).read_text()
+    (folder / CONFIG).write_text(settings.replace("patience = 0", "patience = 2"))
+    with pytest.raises(RunError, match="Received: patience=2 instead of 0. Set the run's config"):
+        resume(folder)
+    (folder / CONFIG).write_text(settings.replace("epochs = 3", "epochs = 5"))
+    assert len(history(resume(folder)).splitlines()) == 6
 
 
 def test_a_disk_without_room_is_an_error_before_training(tmp_path):

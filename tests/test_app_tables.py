@@ -2,6 +2,7 @@
 
 import contextlib
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -246,3 +247,29 @@ def test_an_array_on_disk_may_be_empty():
     no_columns = DiskArray((0,), np.float32)
     no_columns.append(np.zeros((5, 0), "float32"))
     assert no_columns[np.array([1, 3])].shape == (2, 0)
+
+
+def test_a_column_that_is_constant_in_training_does_not_blow_up_when_it_varies(tmp_path):
+    path = tmp_path / "table.csv"
+    rows = [f"{i % 7},3,{'ab'[i % 2]}" for i in range(60)]
+    path.write_text("\n".join(["x,flag,kind", *rows]) + "\n")
+    config = make_config("softmax", {"target": "kind", "epochs": 1}, data=str(path))
+    model = train(config, tmp_path / "runs").load_model()
+    standard = keras.Model(model.input, model.get_layer("normalize").output)
+    given = np.array([[3, 3], [3, 4]], "float32")
+    np.testing.assert_allclose(standard.predict(given, verbose=0)[:, 1], [0, 1], atol=1e-6)
+
+
+def test_a_class_without_a_sample_in_training_is_refused(tmp_path):
+    path = tmp_path / "table.csv"
+    rows = [f"{i},{'common' if i > 2 else 'rare'}" for i in range(200)]
+    path.write_text("\n".join(["x,kind", *rows]) + "\n")
+    settings = {"target": "kind", "validation": 0.8}
+    with pytest.raises(DataError, match="each class in training. Received: .*class 'rare'"):
+        train(make_config("softmax", settings, data=str(path)), tmp_path / "runs")
+
+
+def test_a_target_of_too_many_texts_is_pointed_to_a_linear_head(tmp_path):
+    rows = "".join(f"{i},{i}.5\n" for i in range(1002))
+    with pytest.raises(DataError, match="in 'kind' of .*Numbers are predicted with head=linear"):
+        read(tmp_path, f"x,kind\n{rows}")

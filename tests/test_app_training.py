@@ -1,8 +1,11 @@
 """Training: what a run's folder holds, that it repeats, that errors leave nothing behind."""
 
+import contextlib
 import csv
 import json
 import shutil
+import threading
+import time
 from itertools import cycle
 
 import keras
@@ -10,15 +13,19 @@ import numpy as np
 import pytest
 
 from app.config import combine_settings, make_config
+from app.data.sources import load_dataset
+from app.data.splits import split_dataset
 from app.errors import ConfigError, DataError, RunError
 from app.evaluation import (
     classification_metrics,
     label_metrics,
-    predict_outputs,
+    measure,
+    predict_answers,
     regression_metrics,
 )
 from app.families import FAMILIES, fit_to_data
 from app.fitting import fit
+from app.progress import TrainingProgress
 from app.runs import new_run_folder, read_run
 from app.settings import LOSSES, OPTIMIZERS, SCHEDULES
 from app.training import train
@@ -80,7 +87,7 @@ def test_a_trained_net_knows_more_than_chance(mlp_run, softmax_run):
 
 def test_the_features_family_takes_images_too():
     dataset, splits, result = fitted("digits8x8", hidden=[16], epochs=1)
-    answers = predict_outputs(result.model, dataset, splits.test)["probabilities"]
+    answers = predict_answers(result.model, dataset, splits.test)
     assert classification_metrics(dataset.targets[splits.test], answers)["accuracy"] > 0.2
 
 
@@ -100,9 +107,6 @@ def test_the_features_family_takes_images_too():
     ids=lambda settings: ",".join(f"{key}={value}" for key, value in settings.items()),
 )
 def test_every_training_knob_lowers_the_loss(settings):
-    from app.data.sources import load_dataset
-    from app.data.splits import split_dataset
-
     config = make_config("softmax", {"epochs": 3, "optimizer.learning_rate": 0.02, **settings})
     dataset = load_dataset("iris")
     fitted = fit(config, dataset, split_dataset(dataset, 0))
@@ -128,6 +132,60 @@ def test_a_loss_that_is_no_longer_finite_is_an_error_and_leaves_no_run(tmp_path)
     with pytest.raises(RunError, match=message):
         train(make_config("features", settings), tmp_path)
     assert not list(tmp_path.rglob("config.toml"))
+
+
+def test_a_loss_that_begins_infinite_is_not_blamed_on_the_learning_rate(tmp_path):
+    message = "inf in step 1 of epoch 1, .* No step was taken before: lower initializer_stddev, l1"
+    with pytest.raises(RunError, match=message):
+        train(make_config("softmax", {"l2": 1e38}), tmp_path)
+
+
+def test_a_model_that_diverges_in_the_last_step_is_an_error(tmp_path):
+    settings = {"optimizer.name": "gradient_descent", "optimizer.learning_rate": 1e30, "epochs": 1}
+    config = make_config("features", {**settings, "normalization": "none"}, data="iris")
+    with pytest.raises(RunError, match="loss must stay finite. Received: nan after epoch 1. Lower"):
+        train(config, tmp_path)
+    with pytest.raises(RunError, match="must give finite answers. Received: NaN or infinity"):
+        measure("classes", np.array([0]), np.array([[np.nan, 0.0]]))
+
+
+def test_shares_that_cannot_be_trained_on_are_left_out_with_the_reason(tmp_path):
+    settings = {"head": "linear", "epochs": 2, "training_shares": [0.1, 0.5]}  # 0.1 is 1 sample
+    run = train(make_config("features", settings, data="linnerud"), tmp_path)
+    found = json.loads((run.folder / "training_sizes.json").read_text())
+    assert [row["samples"] for row in found["sizes"]] == [7, 14]
+    (left_out,) = found["left_out"]
+    assert left_out["samples"] == 1
+    assert "must vary" in left_out["reason"]
+    assert found["standard_error"] > 0
+
+
+def test_float16_is_trained_with_its_loss_scaled():
+    class Kept(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            kept.append(self.model.optimizer)
+
+    kept = []
+    config = make_config("softmax", {"precision": "mixed_float16", "epochs": 1})
+    dataset = load_dataset("iris")
+    fit(config, dataset, split_dataset(dataset, 0), [Kept()])
+    assert isinstance(kept[0], keras.optimizers.LossScaleOptimizer)
+
+
+def test_the_bar_gives_the_terminal_back_after_an_error():
+    def is_shown():
+        return "_RefreshThread" in {type(thread).__name__ for thread in threading.enumerate()}
+
+    progress = TrainingProgress()
+    with contextlib.suppress(RunError), progress:
+        progress.on_train_begin()
+        assert is_shown()
+        raise RunError("stopped")
+    for _ in range(100):
+        if not is_shown():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the bar is still refreshed")
 
 
 def test_runs_at_the_same_moment_get_folders_of_their_own(tmp_path):
@@ -205,9 +263,6 @@ def test_metrics_are_those_of_a_worked_example():
 
 
 def test_the_data_decides_the_sizes_of_the_model():
-    from app.data.sources import load_dataset
-    from app.data.splits import split_dataset
-
     family, dataset = FAMILIES["features"], load_dataset("breast_cancer")
     config = fit_to_data(family, family.model, dataset, split_dataset(dataset, 0))
     assert (config.rows.num_columns, config.num_outputs) == (30, 2)
@@ -254,15 +309,15 @@ def fitted(data, **settings):
 
 def test_a_regression_explains_more_than_the_mean_does():
     dataset, splits, result = fitted("diabetes", head="linear")
-    values = predict_outputs(result.model, dataset, splits.test)["values"]
+    values = predict_answers(result.model, dataset, splits.test)
     assert regression_metrics(dataset.targets[splits.test], values)["r2"] > 0.2
 
 
 def test_one_sigmoid_unit_tells_two_classes():
     dataset, splits, result = fitted("breast_cancer", head="sigmoid")
-    outputs = predict_outputs(result.model, dataset, splits.test)
-    assert outputs["probabilities"].shape == (114, 2)
-    metrics = classification_metrics(dataset.targets[splits.test], outputs["probabilities"])
+    probabilities = predict_answers(result.model, dataset, splits.test)
+    assert probabilities.shape == (114, 2)
+    metrics = classification_metrics(dataset.targets[splits.test], probabilities)
     assert metrics["accuracy"] > 0.9
     assert metrics["roc_auc"] > 0.95
 
@@ -274,7 +329,7 @@ def test_a_sigmoid_unit_for_each_label_learns_all_of_them(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("a,b,c,first,second\n" + "\n".join(",".join(map(str, r)) for r in rows))
     dataset, splits, result = fitted(str(path), head="sigmoid", target=["first", "second"])
-    answers = predict_outputs(result.model, dataset, splits.test)["probabilities"]
+    answers = predict_answers(result.model, dataset, splits.test)
     metrics = label_metrics(dataset.targets[splits.test], answers)
     assert metrics["exact_match"] > 0.85
     assert metrics["roc_auc"] > 0.97
@@ -300,7 +355,7 @@ def test_balanced_classes_count_alike():
 def test_the_best_epoch_is_kept_on_request():
     settings = {"optimizer.learning_rate": 0.5, "optimizer.schedule": "constant", "hidden": [8]}
     dataset, splits, result = fitted("wine", keep="best", **settings)
-    answers = predict_outputs(result.model, dataset, splits.validation)["probabilities"]
+    answers = predict_answers(result.model, dataset, splits.validation)
     kept = classification_metrics(dataset.targets[splits.validation], answers)["cross_entropy"]
     losses = [row["val_loss"] for row in result.history]
     assert losses[-1] > min(losses)
@@ -310,9 +365,6 @@ def test_the_best_epoch_is_kept_on_request():
 def test_full_batch_gradient_descent_takes_one_step_an_epoch():
     settings = {"optimizer.name": "gradient_descent", "optimizer.learning_rate": 0.1, "epochs": 3}
     config = make_config("softmax", settings)
-    from app.data.sources import load_dataset
-    from app.data.splits import split_dataset
-
     dataset = load_dataset("iris")
     steps = []
 

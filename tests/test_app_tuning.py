@@ -27,9 +27,10 @@ from app.training import load_run_data
 from app.tuning import running
 from app.tuning.definition import make_definition
 from app.tuning.running import Show, join, tune
+from app.tuning.spaces import dimensions
 from app.tuning.storages import Journal, Place, create_study, load_study, open_storage
 from app.tuning.trials import Report, evaluate, make_material
-from app.tuning.workers import Watch, revive, work
+from app.tuning.workers import Watch, open_study, revive, work
 
 RATE = {"optimizer.learning_rate": "log:1e-2..1"}
 FAST = {"epochs": 2, "batch_size": 64}
@@ -277,6 +278,46 @@ def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun
     assert again.user_attrs["retry_of"] == 0
 
 
+def test_what_dead_workers_left_is_tried_again_by_who_joins(begun):
+    declared = {**RATE, "l2": "log:1e-5..1e-2"}
+    folder, place = begun(definition_of({"trials": 1}, declared, epochs=1))
+    study, definition = open_study(place)
+    partial = study.ask()  # its worker died while it drew
+    partial.suggest_float("l2", 1e-5, 1e-2, log=True)
+    study.tell(partial, state=optuna.trial.TrialState.FAIL)
+    study.ask(dimensions(definition.space)).set_user_attr("heartbeat", 0.0)
+    found = join(str(folder)).found
+    assert [row.state for row in found.rows] == ["lost", "finished"]
+    assert found.rows[1].settings == found.rows[0].settings
+
+
+def test_sigterm_ends_a_search_that_can_go_on(tmp_path):
+    command = ["tune", "softmax", "--search", "l2=log:1e-5..1", "--trials", "99", "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from app.cli import main; main()", *command, "-o", tmp_path],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not any("heartbeat" in path.read_text() for path in tmp_path.rglob("journal.log")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    (folder,) = tmp_path.glob("softmax/*")
+    assert error == f"hornbill: Interrupted. Go on with: hornbill tune --join {folder}\n"
+    assert process.returncode == 130
+
+
+def test_a_fold_without_a_value_of_a_column_is_refused_before_the_search(tmp_path):
+    path = tmp_path / "table.csv"
+    rows = [f"{i},{'1' if i == 8 else ''},{'ab'[i % 2]}" for i in range(60)]
+    path.write_text("x,rare,kind\n" + "\n".join(rows) + "\n")
+    definition = definition_of({"trials": 1, "folds": 3}, data=str(path), target=["kind"])
+    with pytest.raises(DataError, match="must have a value in the training split.*'rare'"):
+        tune(definition, tmp_path / "tunes")
+    assert not (tmp_path / "tunes").exists()
+
+
 def test_a_study_in_a_database_is_joined_by_its_address(tmp_path):
     address = f"sqlite:///{tmp_path / 'studies.db'}"
     with pytest.raises(_StopError):
@@ -426,6 +467,8 @@ def test_a_search_in_which_no_trial_ends_says_why(tmp_path):
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--method", "cmaes"], "two ranges"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x://y"], "must be the ad"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x"], "Received: 'x'."),
+        (["tune", "--join", "x://y#z", "--storage", "x://y"], "--storage goes with the folder"),
+        (["tune", "features", "--search", "hidden=layers:-2..2x8..16"], "0 layers or more"),
         (["tune", "--join", "x", "--storage", ""], "such as sqlite:///study.db. Received: ''"),
     ],
 )

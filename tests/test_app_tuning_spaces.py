@@ -119,7 +119,7 @@ def test_a_field_is_set_or_searched():
         ({"method": "tpee"}, "method must be one of grid, .*Did you mean 'tpe'?"),
         ({"trials": 2.5}, "trials must be a whole number. Received: trials=2.5."),
         ({"pruning": "no"}, "pruning must be true or false. Received: pruning='no'."),
-        ({"trials": 0}, "trials must be from 1 to 1e.06. Received: trials=0."),
+        ({"trials": 0}, "trials must be from 1 to 1,000,000. Received: trials=0."),
         ({"minutes": 0.0}, "minutes must be above 0 and finite. Received: minutes=0.0."),
         ({"folds": 0}, "folds must be from 1 to 100. Received: folds=0."),
         ({"trails": 3}, r"\[tuning\] takes method, .*. Received: trails."),
@@ -216,7 +216,8 @@ def sizes(*scores):
     ],
 )
 def test_sizes_are_read_as_more_data_or_a_larger_model(scores, what):
-    reading = read_sizes(sizes(*scores), "accuracy", 500)
+    share = (500 * scores[-1][1] + 1) / 502
+    reading = read_sizes(sizes(*scores), "accuracy", 500, (share * (1 - share) / 500) ** 0.5)
     assert reading.what == what
     assert "from 100 to 200 samples" in reading.text
 
@@ -228,7 +229,12 @@ def test_sizes_are_read_as_more_data_or_a_larger_model(scores, what):
         ([0.9, 0.4, 0.401, 0.402], "enough"),
         ([0.9, 0.4, 0.5, 0.6], "fewer epochs"),
         ([0.9], "unknown"),
+        ([0.9, 0.0, 0.0], "enough"),
     ],
 )
 def test_epochs_are_read_as_too_few_enough_or_too_many(losses, what):
     assert read_epochs(losses).what == what
+
+
+def test_of_one_number_of_samples_nothing_is_read():
+    assert read_sizes(sizes((1.0, 0.9)), "accuracy", 500, 0.01).what == "unknown"

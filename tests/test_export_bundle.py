@@ -456,7 +456,7 @@ def test_nan_and_another_class_are_no_agreement():
 
 def test_an_operation_that_onnx_lacks_is_an_error_that_names_it(tmp_path):
     inputs = keras.Input((4,), name="inputs")
-    answers = keras.layers.Lambda(tf.math.special.bessel_i0)(inputs)
+    answers = keras.layers.Lambda(tf.math.special.bessel_i0)(inputs)[:, :3]
     model = keras.Model(inputs, {"probabilities": answers})
     with pytest.raises(ExportError, match="BesselI0"):
         export_bundle(model, tmp_path, "bessel", facts(), with_edge_cases(rows(), "drawn"))
@@ -466,7 +466,7 @@ def test_an_operation_that_onnx_lacks_is_an_error_that_names_it(tmp_path):
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "-x", "a b"])
 def test_a_name_that_cannot_name_a_folder_is_refused(name, tmp_path):
     model = models.softmax_classifier(models.SoftmaxClassifierConfig())
-    with pytest.raises(ExportError, match="A model's name must be letters"):
+    with pytest.raises(ExportError, match="A model's name must be at most 100 letters"):
         export_bundle(model, tmp_path, name, facts(), with_edge_cases(rows(), "drawn"))
 
 

@@ -244,6 +244,15 @@ def test_edge_cases_without_a_finite_answer_are_left_out(tmp_path):
         export_bundle(model, tmp_path, "own", samples=-samples + 2)
 
 
+def test_tokens_of_any_count_may_have_no_answer_where_there_are_none(tmp_path):
+    tokens = Input((None,), dtype="int32", name="tokens")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(9, 4, mask_zero=True)(tokens))
+    model = keras.Model(tokens, layers.Dense(2, activation="softmax")(x))
+    facts = ModelFacts(labels=("a", "b"))
+    bundle = export_bundle(model, tmp_path, "own", facts, options=WITHOUT_INT8)
+    assert all(check.passed for check in verify_bundle(bundle))
+
+
 def test_a_lookup_inside_a_nested_model_is_exported(tmp_path):
     inner = Input((1,), dtype="string")
     lookup = layers.StringLookup(vocabulary=["a", "b"], mask_token="")
@@ -352,6 +361,31 @@ def test_labels_that_do_not_fit_are_refused(labels, last, message, tmp_path):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"kind_of_targets": "values", "labels": ("a", "b", "c")}, "the output 'values', one elem"),
+        ({"columns": ("a", "b")}, "must take its 2 columns as the input inputs"),
+    ],
+)
+def test_facts_that_do_not_fit_are_refused(facts, message, tmp_path):
+    with pytest.raises(ExportError) as error:
+        export_bundle(classifier(), tmp_path, "own", ModelFacts(**facts), options=WITHOUT_INT8)
+    assert message in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_metrics_without_data_are_refused():
+    with pytest.raises(ExportError, match="metrics and config are of some data"):
+        ModelFacts(metrics={"accuracy": 0.5})
+
+
+@pytest.mark.parametrize("name", ["2024", "x" * 101])
+def test_a_name_must_fit_a_folder_and_be_no_version(name, tmp_path):
+    with pytest.raises(ExportError, match="at most 100 letters, .* and be no number"):
+        export_bundle(classifier(), tmp_path, name)
+
+
 def test_a_version_can_be_chosen_and_is_never_overwritten(tmp_path):
     model = classifier()
 
@@ -423,7 +457,7 @@ def test_code_in_a_keras_file_runs_only_if_allowed(hornbill, tmp_path):
         (["fine.keras", "--labels", "gone.txt"], "Labels must be a text file"),
         (["fine.keras", "--samples", "text.keras"], "Samples must be an .npz file"),
         (["fine.keras", "--input-dtype", "uint9"], "input_dtype must be one of"),
-        (["fine.keras", "--name", "a b"], "A model's name must be letters"),
+        (["fine.keras", "--name", "a b"], "A model's name must be at most 100 letters"),
     ],
 )
 def test_a_wrong_command_is_an_error_of_one_line(

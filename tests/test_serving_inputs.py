@@ -192,6 +192,15 @@ def test_a_file_that_is_no_image_is_refused(content, tmp_path):
         read_image(path, SHAPE)
 
 
+def test_an_image_whose_end_is_damaged_is_refused(tmp_path):
+    content = encoded(Image.new("L", (30, 20), 9))
+    profile = b"iCCP"  # without a byte, behind the pixels
+    chunk = struct.pack(">I", 0) + profile + struct.pack(">I", zlib.crc32(profile))
+    end = content.rindex(b"IEND") - 4
+    with pytest.raises(InputError, match="it cannot be read as an image"):
+        read_image(content[:end] + chunk + content[end:], SHAPE)
+
+
 def test_a_missing_image_and_a_folder_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.png: No such file"):
         read_image(tmp_path / "none.png", SHAPE)
@@ -241,7 +250,7 @@ def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):
         ("HEADER\n1,2,3,4\n1,2,3,4,5\n", "Received: 5 in line 3"),
         ("HEADER,HEADER\n1,2,3,4,1,2,3,4\n", "each once. Received: 'petal length (cm)' twice"),
         ("a;b\n1;2\n", "must be separated by commas. Received: a;b"),
-        ("HEADER\n1,2,3,4\n\n1,,3,4\n", "sepal width (cm)='' in line 4"),
+        ("HEADER\n1,2,3,4\n\n1,,3,4\n", "sepal width (cm)='' in line 4.*had no gap there"),
         ("HEADER\n1,1e30,3,4\n", "from -1e18 to 1e18. Received: sepal width (cm)='1e30'"),
         ("HEADER\n1,1_0,3,4\n", "sepal width (cm)='1_0'"),
         ('HEADER\n1,"2,3,4\n', "must be a CSV file. Received: .*in line 2"),

@@ -41,6 +41,8 @@ def test_a_later_release_may_add_a_key(text):
         ("format_version", 2, "format_version 4. Received: format_version=2"),
         ("kind_of_targets", "class", "kind_of_targets must be one of classes, labels, values"),
         ("opset", True, "opset must be int. Received: True"),
+        ("metrics", {"accuracy": 10**400}, "metrics.accuracy must be float. Received: 1000"),
+        ("gaps", ["x"], "gaps must name columns. Received: 'x'"),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_the_place(key, value, message, text):

@@ -378,6 +378,23 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
     assert not failed
 
 
+def test_versions_that_all_fail_are_tried_once_each(row_bundle, tmp_path, caplog):
+    for number in (1, 2):
+        version = shutil.copytree(row_bundle, tmp_path / "softmax" / str(number))
+        (version / "model.onnx").write_bytes(b"")
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    try:
+        time.sleep(0.5)
+        versions = client.get("/v1/models/softmax")[1]["model_version_status"]
+        assert {version["version"]: version["state"] for version in versions} == {
+            "1": "END",
+            "2": "END",
+        }
+    finally:
+        stop()
+    assert caplog.text.count("is not served") == 2
+
+
 @pytest.mark.parametrize("is_one_model", [False, True])
 def test_what_is_served_stays_while_its_folder_cannot_be_read(
     is_one_model, row_bundle, tmp_path, caplog

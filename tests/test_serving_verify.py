@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from onnx import numpy_helper
 
 from serving import ManifestError, Predictor, verify_bundle
-from serving.bundle import read_checksums
+from serving.agreement import largest_difference, run_in_batches
+from serving.bundle import GOLDEN, read_checksums
+from serving.errors import InputError
 
 
 @pytest.fixture
@@ -115,7 +118,7 @@ def test_other_weights_are_noticed_by_behaviour_even_with_new_checksums(copy):
     [
         (
             lambda m: (m["labels"].pop(), m["baseline"]["shares"].pop()),
-            "one element a label. Received: [10] elements for 9 labels",
+            "probabilities float32 [batch, 10] for 9 labels",
         ),
         (lambda m: m["labels"].pop(), "a share of each label. Received: 10 shares of 9 labels"),
         (lambda m: m["inputs"][0].update(dtype="float32"), "The inputs of model.onnx must be"),
@@ -141,6 +144,7 @@ def test_other_weights_are_noticed_by_behaviour_even_with_new_checksums(copy):
         (lambda m: m["outputs"][0].update(shape=[]), "a named first axis and named ones"),
         (lambda m: m["outputs"][0].update(shape=["batch", 0]), "a named first axis"),
         (lambda m: m["outputs"][0].update(shape=["batch", "wide"]), "The outputs of model.onnx"),
+        (lambda m: m.update(columns=["a", "b"]), "must take its 2 columns as the input inputs"),
         (lambda m: m.update(answer=None), "answer must be the name of an output"),
         (lambda m: m["metrics"].update(accuracy=float("nan")), "NaN, which is no JSON number"),
     ],
@@ -266,3 +270,35 @@ def test_a_version_is_complete_without_what_lies_beside_it(bundle, tmp_path):
     shutil.copytree(bundle, tmp_path / "anywhere")
     assert all(results(tmp_path / "anywhere").values())
     assert len(read_checksums(tmp_path / "anywhere")) == 15
+
+
+def test_a_golden_answer_that_is_not_finite_is_noticed(copy):
+    path = copy / "1" / GOLDEN / "output_0.pb"
+    tensor = onnx.TensorProto.FromString(path.read_bytes())
+    spoiled = numpy_helper.to_array(tensor).copy()
+    spoiled.flat[0] = np.inf
+    path.write_bytes(numpy_helper.from_array(spoiled, tensor.name).SerializeToString())
+    sign(copy / "1")
+    assert "must be within" in detail(copy, "behaviour")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_is_no_part_of_a_bundle_and_is_not_waited_for(copy):
+    (copy / "1" / "model.onnx").unlink()
+    os.mkfifo(copy / "1" / "model.onnx")
+    assert not any(results(copy).values())
+    assert "not a regular file" in detail(copy, "contract")
+
+
+def test_answers_of_another_count_or_shape_are_refused():
+    inputs = np.zeros((4, 2))
+    for answer in (lambda x: x[:1], lambda x: np.zeros((len(x), len(x)))):
+        with pytest.raises(InputError, match="an answer of one shape for each sample"):
+            run_in_batches(lambda x, answer=answer: {"y": answer(x)}, inputs, 3)
+    assert largest_difference(np.zeros((4, 1)), np.zeros((4, 3))) == np.inf
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_what_can_be_no_path_is_an_error_of_ours(name):
+    with pytest.raises(ManifestError, match="A bundle must be a folder that can be read"):
+        verify_bundle(name)

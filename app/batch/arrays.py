@@ -20,7 +20,7 @@ def read_array(path: str, manifest: Manifest) -> Iterator[Rows]:
     """
     array = _open_array(path)
     (spec,) = manifest.inputs
-    if array.size or array.ndim == 0:  # of no rows there is nothing to check
+    if array.ndim == 0 or len(array):  # of no rows there is nothing to check
         check_inputs({spec.name: array}, manifest.inputs)
     step = rows_at_once(manifest)
     for start in range(0, len(array), step):

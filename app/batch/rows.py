@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.checking import check_finite, is_not_finite
-from serving.errors import InputError
+from serving.errors import InputError, one_line
 from serving.manifest import Manifest
 
 # Of the input that is in memory at a time.
@@ -31,7 +31,7 @@ class Rows:
 
 def reason_of(error: Exception) -> str:
     """Return in one line, without a full stop, why a file could not be read."""
-    return getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
+    return getattr(error, "strerror", None) or one_line(error).rstrip(".")
 
 
 def file_id(path: str) -> str:

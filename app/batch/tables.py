@@ -35,7 +35,7 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
             for batch in file.iter_batches(rows_at_once(manifest), columns=names):
                 yield _to_rows(path, start, batch, manifest, key)
                 start += len(batch)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
             "A table must be a readable parquet file. "
             f"Received: {path}, from row {start} on: {reason_of(error):.200}."

@@ -81,7 +81,33 @@ class DiskArray:
         return rows
 
 
-Array = np.ndarray | DiskArray
+class OneHot:
+    """Classes as rows of 0 and a 1, made as they are read: all at once may not fit into memory.
+
+    Args:
+        classes: int64 `(samples,)`.
+        count: how many classes there are.
+    """
+
+    dtype = np.dtype(np.float32)
+    ndim = 2
+
+    def __init__(self, classes: np.ndarray, count: int) -> None:
+        self.shape = (len(classes), count)
+        self._classes = classes
+        self._rows = np.eye(count, dtype=self.dtype)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Return the rows that a slice or an array of indices names."""
+        rows: np.ndarray = self._rows[self._classes[index]]
+        return rows
+
+
+Array = np.ndarray | DiskArray | OneHot
 
 
 def chunks(array: Array, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:

@@ -1,10 +1,13 @@
 """What a data source gives: samples with their targets and their names."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from app.errors import DataError
 
 from .arrays import Array, chunks
 
@@ -75,3 +78,16 @@ class Dataset:
             for rows in chunks(array):
                 digest.update(np.ascontiguousarray(rows).data)
         return digest.hexdigest()
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Require names that can be written down, which those of files need not be.
+
+    Raises:
+        DataError: one is no UTF-8.
+    """
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"Names must be UTF-8. Received: {name!a}.") from None

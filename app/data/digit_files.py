@@ -83,7 +83,9 @@ def read_semeion(path: Path) -> Dataset:
     """
     pixels = SEMEION_SIDE * SEMEION_SIDE
     try:
-        lines = path.read_text("utf-8").splitlines() or ["empty"]
+        lines = path.read_text("utf-8").splitlines()
+        if not any(line.strip() for line in lines):
+            raise ValueError("an empty file")
         table = np.loadtxt(lines, dtype=np.float32, ndmin=2)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} must be a table of numbers. Received: {error}.") from None

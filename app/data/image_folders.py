@@ -11,7 +11,7 @@ from serving.errors import InputError
 from serving.images import read_image
 
 from .arrays import CHUNK, DiskArray
-from .datasets import Dataset
+from .datasets import Dataset, check_names
 from .reading import ReadingConfig
 
 # Named in an error; the rest is counted.
@@ -31,6 +31,7 @@ def read_image_folder(folder: Path, reading: ReadingConfig) -> Dataset:
         DataError: there are not two classes, a class is empty, or an image cannot be read.
     """
     classes = sorted(p for p in _visible(folder) if p.is_dir())
+    check_names(path.name for path in classes)
     if len(classes) < 2:
         raise DataError(
             f"{folder} must have a sub-folder of images for each of two or more classes. "
@@ -61,12 +62,18 @@ def read_image_folder(folder: Path, reading: ReadingConfig) -> Dataset:
         inputs=images,
         targets=np.array(targets, np.int64),
         labels=tuple(path.name for path in classes),
-        skipped=tuple(str(problem) for problem in problems),
+        # Names of files may be any bytes.
+        skipped=tuple(str(p).encode("utf-8", "backslashreplace").decode() for p in problems),
     )
 
 
-def _visible(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if not path.name.startswith("."))
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise DataError(
+            f"A folder of images must be readable. Received: {folder}: {error.strerror}."
+        ) from None
 
 
 def _read_class(label: Path, problems: list[InputError]) -> Iterator[np.ndarray]:

@@ -1,6 +1,7 @@
 """Reads a data source, named or by path, into a `Dataset`."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import sklearn.datasets
 from app.errors import DataError
 from models.checks import suggest
 
-from .datasets import Dataset
+from .datasets import Dataset, check_names
 from .digit_files import digit_images, joined_arrays, read_npz, read_semeion
 from .image_folders import read_image_folder
 from .joining import join_datasets
@@ -43,6 +44,7 @@ def load_dataset(
     parts = _parts(source)
     if not all(parts):
         raise DataError(f"A data source must have a name. Received: {source!r}.")
+    check_names([source])
     if len(parts) > 1:
         return join_datasets(source, [load_dataset(part, reading, targets) for part in parts])
     path = Path(source)
@@ -54,7 +56,7 @@ def load_dataset(
         )
     if source in NAMED:
         return NAMED[source](source)
-    if path.is_dir():
+    if os.path.isdir(source):  # noqa: PTH112 - pathlib raises where a name is too long for a file
         return read_image_folder(path, reading)
     reader = _READERS.get(path.suffix.lower())
     if reader is None and path.suffix.lower() != ".csv":
@@ -62,7 +64,7 @@ def load_dataset(
             f"A data source must be one of {', '.join(NAMED)}, a folder of images, or a file that "
             f"ends in .csv, {' or '.join(_READERS)}. Received: {source!r}.{suggest(source, NAMED)}"
         )
-    if not path.is_file():
+    if not os.path.isfile(source):  # noqa: PTH113
         raise DataError(f"A data source given by path must be a file. Received: {path}, no file.")
     return reader(path) if reader else read_csv(path, reading, targets)
 
@@ -70,6 +72,10 @@ def load_dataset(
 def absolute_source(source: str) -> str:
     """Return `source` with its paths absolute, so that it is found from any folder."""
     parts = [part if part in NAMED else str(Path(part).resolve()) for part in _parts(source)]
+    if len(parts) > 1 and any(JOIN in part for part in parts):
+        raise DataError(
+            f"Sources that are joined must lie in folders without {JOIN!r}. Received: {parts}."
+        )
     return JOIN.join(parts)
 
 
@@ -79,7 +85,7 @@ def bare_source(source: str) -> str:
 
 
 def _parts(source: str) -> list[str]:
-    return [source] if source and Path(source).exists() else source.split(JOIN)
+    return [source] if source and os.path.exists(source) else source.split(JOIN)  # noqa: PTH110
 
 
 def _rows(load: Callable[[], Any], kind_of_targets: str = "classes") -> Callable[[str], Dataset]:

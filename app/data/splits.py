@@ -41,7 +41,7 @@ def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_SH
         validation: share of the rest that is kept for validation.
 
     Raises:
-        DataError: a class has no sample or too few to be in every part, a part is too small to
+        DataError: a class has no sample, or none in the training split, a part is too small to
             measure on, or the test split has a class that training never sees.
     """
     everything = np.arange(len(dataset.targets))
@@ -52,6 +52,10 @@ def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_SH
     else:
         rest, test = everything[: dataset.test_start], everything[dataset.test_start :]
     train, validating = _split(dataset, rest, validation, seed)
+    if dataset.kind_of_targets == "classes":
+        count = np.bincount(dataset.targets[train], minlength=len(dataset.labels))
+        if not count.all():
+            raise _too_few(dataset, validation)
     return Splits(train, validating, test)
 
 
@@ -94,7 +98,7 @@ def _split(
 
 def _too_few(dataset: Dataset, share: float) -> DataError:
     return DataError(
-        f"{dataset.source} must have a sample of each class, or two of values, for the training, "
-        f"the validation and the test split each. Received: {_rarest(dataset)}, of which a share "
-        f"of {share:g} is split off."
+        f"{dataset.source} must have samples for the training, the validation and the test split, "
+        "each as many as classes, or two of values, and each class in training. "
+        f"Received: {_rarest(dataset)}, of which a share of {share:g} is split off."
     )

@@ -115,7 +115,7 @@ def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> No
                         f"line {line} of {path}, which stands for a missing value."
                     )
                 continue
-            _learn_cell(path, line, column, cell)
+            _learn_cell(path, line, column, cell, column.name in reading.target)
     if not count:
         raise DataError(f"{path} must have lines below its header. Received: none.")
     for column in columns:
@@ -125,7 +125,7 @@ def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> No
             )
 
 
-def _learn_cell(path: Path, line: int, column: _Column, cell: str) -> None:
+def _learn_cell(path: Path, line: int, column: _Column, cell: str, is_target: bool) -> None:
     number = parse_number(cell)
     if column.is_text is None:
         column.is_text, column.first_line = number is None, line
@@ -149,9 +149,12 @@ def _learn_cell(path: Path, line: int, column: _Column, cell: str) -> None:
             )
         column.texts.setdefault(cell, len(column.texts))
         if len(column.texts) > MOST_TEXTS:
+            mend = "Take the column out."
+            if is_target:
+                mend = "Numbers are predicted with head=linear, which the family features has."
             raise DataError(
                 f"A column of text must have at most {MOST_TEXTS:,} different texts. "
-                f"Received: more in {column.name!r} of {path}. Take the column out."
+                f"Received: more in {column.name!r} of {path}. {mend}"
             )
 
 

@@ -10,13 +10,19 @@ import numpy as np
 from .estimates import difference, mean_estimate
 from .nets import answers
 from .panels import curve, panels
-from .states import HIDDEN, accuracies_of_states, compositions, subsets, train_on_states
+from .states import (
+    HIDDEN,
+    accuracies_of_states,
+    compositions,
+    guessed_accuracies,
+    subsets,
+    train_on_states,
+)
 from .study import Check, Effort, Parts, Study
 
 SIZES = (1, 2, 3, 4, 5, 6, 7)
 # Sizes at which something can be learned and something is left to tell.
 ENOUGH = (3, 4, 5, 6, 7)
-GUESS = 0.5
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
@@ -34,11 +40,17 @@ def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     fitted, samples = train_on_states(hidden, chosen, mappings.ravel(), effort)
     # The states are the same for each mapping: the first eight rows are all.
     answered = answers(fitted, samples)[:8].argmax(axis=2)
-    trained, left = accuracies_of_states(answered, mappings[mapped].T, sets)
-    by_seed = left.reshape(effort.seeds, len(one_seed))
+    targets = mappings[mapped].T
+    trained, left = accuracies_of_states(answered, targets, sets)
     sizes = np.array([len(states) for states in one_seed])
+
+    def by_size(accuracies: np.ndarray) -> list[np.ndarray]:
+        by_seed = accuracies.reshape(effort.seeds, len(one_seed))
+        return [by_seed[:, sizes == size].mean(axis=1) for size in SIZES]
+
     return {
-        "accuracies": [by_seed[:, sizes == size].mean(axis=1) for size in SIZES],
+        "accuracies": by_size(left),
+        "guessed": by_size(guessed_accuracies(targets, sets)),
         "trained": trained.reshape(effort.seeds, len(one_seed)).mean(axis=1),
     }
 
@@ -58,15 +70,14 @@ def judge(found: Parts) -> Sequence[Check]:
         name: f"{np.mean(found[layers]['trained']):.0%}"
         for name, layers in zip(("shallow", "deep"), HIDDEN, strict=True)
     }
-    unseen = {
-        f"unseen_{name}": mean_estimate(values[rows_].mean(axis=0))
-        for name, values in (("shallow", shallow), ("deep", deep))
-    }
+    guessed = np.array(found[next(iter(HIDDEN))]["guessed"], float)[rows_].mean(axis=0)
+    unseen = {"shallow": shallow[rows_].mean(axis=0), "deep": deep[rows_].mean(axis=0)}
+    said = {f"unseen_{name}": f"{mean_estimate(each):.1%}" for name, each in unseen.items()}
     return [
         Check(
             "carried",
-            max(estimate.low for estimate in unseen.values()) > GUESS,
-            {name: f"{estimate:.1%}" for name, estimate in unseen.items()},
+            max(difference(each, guessed).low for each in unseen.values()) > 0,
+            {**said, "guessed": f"{guessed.mean():.1%}"},
         ),
         Check("gained", gained.low > 0, {"gained": gained.points(), **trained}),
         Check("sizes", len(ahead) > len(ENOUGH) / 2, {"ahead": sizes, "count": f"{len(ahead)}/5"}),
@@ -78,7 +89,8 @@ def draw(found: Parts, path: Path) -> None:
     with panels(path, 1, width=6) as (axes,):
         for number, name in enumerate(HIDDEN):
             curve(axes, SIZES, found[name]["accuracies"], f"hidden {name}", number)
-        axes.axhline(GUESS, color="#999999", linestyle=":", label="guessing")
+        guessed = np.mean(found[next(iter(HIDDEN))]["guessed"], axis=1)
+        axes.plot(SIZES, guessed, color="#999999", linestyle=":", label="guessing by frequency")
         axes.set(
             xlabel="states trained on (of 8)", ylabel="accuracy on the states left out (share)"
         )

@@ -17,20 +17,18 @@ from .study import Effort
 
 _CHECKSUM = "sha256"
 _APP = Path(__file__).parents[1]
-# What decides the numbers of a part beside the study itself; what judges and draws does not.
-_TRAINERS = (
-    *(_APP / f"{name}.py" for name in ("evaluation", "fitting", "objectives", "optimizers")),
-    *(_APP / name for name in ("preparing.py", "data/pipelines.py")),
-    *(Path(__file__).with_name(f"{name}.py") for name in ("gradients", "nets", "states")),
-)
-_LIBRARIES = ("keras", "numpy", "scikit-learn", "tensorflow")
+# What may decide the numbers of a part beside the study itself; what judges and draws does not.
+_TRAINERS = ("*.py", "data/*.py", "studies/gradients.py", "studies/nets.py", "studies/states.py")
+_PACKAGES = ("export/*.py", "models/*.py", "serving/*.py")
+_LIBRARIES = ("keras", "numpy", "onnxruntime", "scikit-learn", "tensorflow", "tf2onnx")
 
 
 def key_of(name: str, effort: Effort) -> str:
     """Return what tells numbers of other settings, code or versions apart."""
     own = Path(__file__).with_name(module_name(name).rpartition(".")[2] + ".py")
-    models = sorted((_APP.parent / "models").glob("*.py"))
-    sources = [path.read_text("utf-8") for path in (own, *_TRAINERS, *models)]
+    others = [*map(_APP.glob, _TRAINERS), *map(_APP.parent.glob, _PACKAGES)]
+    paths = (own, *(path for found in others for path in sorted(found)))
+    sources = [path.read_text("utf-8") for path in paths]
     versions = [VERSION, *(version(library) for library in _LIBRARIES)]
     return digest([name, asdict(effort), versions, sources])
 

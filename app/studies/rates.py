@@ -17,8 +17,9 @@ class Pace:
         rate: the learning rate.
         is_inside: whether its grid goes on to both sides; else a better one may lie beyond.
         curves: the losses through training, `(epochs, seeds)`.
-        needed: epochs to the goal, float `(seeds,)`; one more than there are where it was missed.
+        needed: epochs to the goal, float `(seeds,)`; all that were tried where it was missed.
         missed: how many seeds missed it.
+        tried: number of the last epoch.
     """
 
     rate: float
@@ -26,11 +27,12 @@ class Pace:
     curves: np.ndarray
     needed: np.ndarray
     missed: int
+    tried: int
 
     def __str__(self) -> str:
         """Return the mean of the epochs, or in how many seeds they were too few."""
         if self.missed:
-            return f"> {len(self.curves)} ({self.missed}/{len(self.needed)})"
+            return f"> {self.tried} ({self.missed}/{len(self.needed)})"
         return f"{self.needed.mean():.1f}"
 
 
@@ -48,7 +50,7 @@ def best_pace(rates: Sequence[float], losses: Any, goal: float, first: int = 0) 
     losses = np.array(losses, float)
     losses = np.where(np.isfinite(losses), losses, np.inf)
     needed = np.stack([epochs_to(each, goal, first) for each in losses.transpose(1, 0, 2)])
-    missed = (needed >= first + len(losses)).sum(axis=1)
+    missed = (~(losses <= goal).any(axis=0)).sum(axis=1)
     last = losses[-1].mean(axis=1)
     best = min(range(len(rates)), key=lambda n: (missed[n], needed[n].mean(), last[n]))
     return Pace(
@@ -57,6 +59,7 @@ def best_pace(rates: Sequence[float], losses: Any, goal: float, first: int = 0) 
         losses[:, best],
         needed[best],
         int(missed[best]),
+        first + len(losses) - 1,
     )
 
 
@@ -80,10 +83,10 @@ def epochs_to(losses: np.ndarray, goal: float, first: int = 0) -> np.ndarray:
         first: the epoch of the first row, in which a curve that starts below is there.
 
     Returns:
-        float `(seeds,)`, in epochs; one more than the last where a curve never gets there.
+        float `(seeds,)`, in epochs; the last where a curve does not get there by then.
     """
     is_there = losses <= goal
-    needed = np.full(losses.shape[1], float(first + len(losses)))
+    needed = np.full(losses.shape[1], float(first + len(losses) - 1))
     for seed in np.flatnonzero(is_there.any(axis=0)):
         after = int(is_there[:, seed].argmax())
         needed[seed] = first + after

@@ -84,3 +84,23 @@ def accuracies_of_states(
         return shares
 
     return share(is_chosen), share(~is_chosen)
+
+
+def guessed_accuracies(targets: np.ndarray, chosen: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return what the more frequent class of the chosen states gets right among the others.
+
+    Where both are as frequent that is one half.
+
+    Args:
+        targets: class of each of the eight states, `(8, nets)`.
+        chosen: the states that each net was trained on.
+
+    Returns:
+        float `(nets,)`.
+    """
+    found = np.empty(len(chosen))
+    for net, states in enumerate(chosen):
+        among, rest = targets[list(states), net], np.delete(targets[:, net], list(states))
+        excess = among.mean() - 0.5
+        found[net] = 0.5 if not excess else (rest == (excess > 0)).mean()
+    return found

@@ -13,6 +13,7 @@ from typing import IO
 import optuna
 
 from app.errors import TuningError
+from app.stopping import interruption_held
 from app.threads import share_of_threads
 
 from .definition import Definition
@@ -76,8 +77,11 @@ def run_workers(place: Place, count: int, watch: Watch, first: int = 0) -> None:
         work(place, first, watch=watch)
         return
     study, definition = open_study(place)
-    crew = [_start(place, first + index, count) for index in range(count)]
+    crew: list[_Member] = []
     try:
+        for index in range(count):
+            with interruption_held():  # else one that was started might not be known
+                crew.append(_start(place, first + index, count))
         _watch_over(
             crew, study, definition, watch, lambda index: _start(place, first + index, count)
         )
@@ -129,7 +133,8 @@ def _watch_over(
                     "Use fewer --workers if they lack memory. What was finished is kept."
                 )
             replaced += 1
-            crew.append(start(len(crew) + replaced))
+            with interruption_held():
+                crew.append(start(len(crew) + replaced))
 
 
 def _revive_trials_of(study: optuna.Study, members: list[_Member]) -> None:

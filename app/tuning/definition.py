@@ -158,7 +158,7 @@ def read_definition(text: str) -> Definition:
     found = flatten(tomllib.loads(text))
     searched, budget = _take(found, _SEARCH), _take(found, _BUDGET)
     base = combine_settings(None, None, found)
-    return Definition(base, parse_space(searched, base), Budget(**budget))
+    return Definition(base, parse_space(searched, base), _budget(budget))
 
 
 def _take(found: dict[str, Any], table: str) -> dict[str, Any]:

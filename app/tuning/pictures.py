@@ -28,6 +28,7 @@ def draw_search(
     drawn: Mapping[int, dict[str, Any]],
     space: Mapping[str, BaseDistribution],
     loss: str,
+    reported: str,
     folder: Path,
 ) -> None:
     """Write the pictures of a search as PNGs.
@@ -37,13 +38,14 @@ def draw_search(
         drawn: by number of a trial, what was drawn for each dimension.
         space: the dimensions.
         loss: its name.
+        reported: what the trials reported of each epoch.
         folder: where they go; made if it is missing.
     """
     folder.mkdir(exist_ok=True)
     name = loss.replace("_", " ")
     with style():
         _draw_history(found.rows, name, folder / "history.png")
-        _draw_curves(found, folder / "trial_curves.png")
+        _draw_curves(found, reported, folder / "trial_curves.png")
         if found.importance:
             _draw_importance(found.importance, folder / "importance.png")
         _draw_coordinates(found.rows, drawn, space, name, folder / "parallel_coordinates.png")
@@ -66,7 +68,7 @@ def _draw_history(rows: Sequence[Row], loss: str, path: Path) -> None:
     save(figure, path)
 
 
-def _draw_curves(found: Found, path: Path) -> None:
+def _draw_curves(found: Found, reported: str, path: Path) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for row in found.rows:
@@ -78,7 +80,7 @@ def _draw_curves(found: Found, path: Path) -> None:
         )
     for colour, label in ((ORANGE, "the best"), (BLUE, "finished"), (GREY, "pruned or lost")):
         axes.plot([], [], color=colour, label=label)
-    axes.set(xlabel="epoch", ylabel="validation loss", yscale="log")
+    axes.set(xlabel="epoch", ylabel=reported, yscale="log")
     _spell_plainly(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
@@ -92,7 +94,7 @@ def _draw_importance(importance: Mapping[str, float], path: Path) -> None:
     axes = figure.subplots()
     axes.barh(range(len(names)), [importance[name] for name in names], color=BLUE)
     axes.set_yticks(range(len(names)), [short(name, 32) for name in names])
-    axes.set(xlabel="share of the variance of the loss", xlim=(0, 1))
+    axes.set(xlabel="share of what the fields explain one by one", xlim=(0, 1))
     axes.grid(axis="x", alpha=0.3)
     save(figure, path)
 

@@ -1,6 +1,6 @@
 """Shows on the terminal how far a search is, and the best loss so far."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import optuna
@@ -19,7 +19,13 @@ _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 def make_show() -> Show:
     """Return what shows a search and its refit on standard error."""
-    return Show(_showing_search, (TrainingProgress(),))
+    return Show(_showing_search, _showing_refit)
+
+
+@contextmanager
+def _showing_refit() -> Iterator[Sequence[TrainingProgress]]:
+    with TrainingProgress() as progress:
+        yield (progress,)
 
 
 @contextmanager

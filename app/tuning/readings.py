@@ -1,12 +1,12 @@
 """Reads learning curves: whether more data, a larger model or more epochs would help."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Of epochs: what a loss must still fall, or have risen, to be worth a remark.
 _FALLING, _RISEN = 0.01, 0.05
 _LAST = 0.1
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,25 @@ class Reading:
     text: str
 
 
-def read_sizes(sizes: Sequence[dict[str, float]], score: str, validated: int) -> Reading:
+def read_sizes(
+    sizes: Sequence[dict[str, float]], score: str, validated: int, noise: float
+) -> Reading:
     """Return what score against training-set size says.
 
     The gap between training and validation at the full size tells variance, what the last step
     up in size gained tells whether data still close it. Both are held against the standard error
-    of a share measured on the validation samples; of a score that is within it of 1, nothing more
-    can be seen.
+    of the score; of one that is within it of 1, nothing more can be seen.
 
     Args:
         sizes: rows of `samples`, `train` and `validation`, by rising `samples`.
         score: its name.
         validated: samples of the validation split.
+        noise: standard error of the score on them.
     """
+    if len(sizes) == 1:
+        return Reading("unknown", "Of one number of samples nothing can be read: take more data.")
     last, before = sizes[-1], sizes[-2]
     gap, gain = last["train"] - last["validation"], last["validation"] - before["validation"]
-    # Laplace's share: that all of a few were right must not look certain.
-    share = (min(max(last["validation"], 0.0), 1.0) * validated + 1) / (validated + 2)
-    noise = math.sqrt(share * (1 - share) / validated)
     seen = (
         f"{score} {last['train']:.4f} in training and {last['validation']:.4f} in validation; "
         f"from {before['samples']:,.0f} to {last['samples']:,.0f} samples validation gained "
@@ -74,7 +75,9 @@ def read_epochs(losses: Sequence[float]) -> Reading:
         return Reading("unknown", "Of one epoch nothing can be read: train for several.")
     lowest = min(range(count), key=losses.__getitem__)
     recent = losses[max(0, count - 1 - max(1, round(_LAST * count)))]
-    fall, rise = 1 - losses[-1] / recent, losses[-1] / max(losses[lowest], 1e-12) - 1
+    # A loss in float32 may come to 0.
+    fall = (recent - losses[-1]) / max(recent, _LEAST)
+    rise = losses[-1] / max(losses[lowest], _LEAST) - 1
     seen = f"validation loss was lowest in epoch {lowest + 1} of {count}"
     if rise > _RISEN:
         return Reading(

@@ -10,23 +10,24 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from app.data.sources import bare_source
 from app.evaluation import SCORES
 from app.reporting import data_uri
-from app.runs import Run
+from app.runs import TRAINING_SIZES, Run
 
 from .definition import Definition
 from .pictures import draw_search
 from .readings import Reading, read_epochs, read_sizes
 from .results import Found, shown, sorted_rows, write_table
 from .spaces import dimensions
-from .trials import LOSSES
+from .trials import LOSSES, metric_in_place_of_loss
 
 REPORT, TABLE, FIGURES = "report.html", "trials.csv", "figures"
 _CAPTIONS = {
     "history": "Validation loss of each trial that finished, and the best up to it.",
-    "importance": "How much of the variance of the validation loss each field explains (fANOVA). "
-    "Fields near 0 may stay as they are.",
+    "importance": "The share of each field in what the fields explain, one by one, of the variance "
+    "of the validation loss (fANOVA). Fields near 0 may stay as they are.",
     "parallel_coordinates": "A line for each trial that finished, through its value of each field; "
     "the darker, the lower its loss. Where dark lines meet, the value matters.",
-    "trial_curves": "Validation loss by epoch of every trial; grey ones were ended early.",
+    "trial_curves": "Every trial by epoch: its validation loss, or where the loss is searched its "
+    "metric. Grey ones were ended early.",
     "learning_curves": "The refit: loss and score by epoch.",
     "training_sizes": "The refit: score against the number of training samples.",
 }
@@ -51,7 +52,9 @@ def write_results(
     loss, score = LOSSES[kind], SCORES[kind]
     write_table(found.rows, loss, score, folder / TABLE)
     drawn = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
-    draw_search(found, drawn, dimensions(definition.space), loss, folder / FIGURES)
+    metric = metric_in_place_of_loss([field.key for field in definition.space], kind)
+    reported = f"one minus validation {metric.replace('_', ' ')}" if metric else "validation loss"
+    draw_search(found, drawn, dimensions(definition.space), loss, reported, folder / FIGURES)
     readings = read_curves(refit)
     _write_page(folder, definition, found, refit, (loss, score), readings)
     return tuple(reading.text for reading in readings)
@@ -59,11 +62,12 @@ def write_results(
 
 def read_curves(refit: Run) -> tuple[Reading, ...]:
     """Return what the curves of the refit say: by training-set size, and by epoch."""
-    sizes = json.loads((refit.folder / "training_sizes.json").read_text("utf-8"))
+    sizes = json.loads((refit.folder / TRAINING_SIZES).read_text("utf-8"))
     with (refit.folder / "history.csv").open(newline="") as file:
         losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
     validated = len(refit.splits.validation)
-    return read_sizes(sizes["sizes"], sizes["score"], validated), read_epochs(losses)
+    noise = sizes["standard_error"]
+    return read_sizes(sizes["sizes"], sizes["score"], validated, noise), read_epochs(losses)
 
 
 def _write_page(

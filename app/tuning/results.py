@@ -12,7 +12,7 @@ from app.config import RunConfig
 from app.errors import TuningError
 
 from .definition import Definition
-from .spaces import read_settings
+from .spaces import dimensions, read_settings
 from .workers import SURPLUS
 
 _STATES = {
@@ -58,8 +58,8 @@ class Found:
         rows: trials in their order.
         best: the row of the lowest loss.
         config: of the best.
-        importance: share of the losses' variance that each dimension explains, largest first
-            (fANOVA: Hutter et al., 2014); empty where there are too few trials.
+        importance: share of each dimension in what they explain of the losses' variance one by
+            one, largest first (fANOVA: Hutter et al., 2014); empty where there are too few trials.
     """
 
     rows: tuple[Row, ...]
@@ -79,7 +79,12 @@ def read_found(study: optuna.Study, definition: Definition) -> Found:
         TuningError: no trial came to its end.
     """
     trials = [t for t in study.get_trials(deepcopy=False) if t.state in _STATES]
-    rows = tuple(_row(t, definition) for t in trials if t.params and SURPLUS not in t.user_attrs)
+    drawn = set(dimensions(definition.space))  # a worker may have died while it drew
+    rows = tuple(
+        _row(t, definition)
+        for t in trials
+        if drawn <= t.params.keys() and SURPLUS not in t.user_attrs
+    )
     done = [row for row in rows if row.loss is not None]
     if not done:
         reasons = [row.reason for row in rows if row.reason] or ["none was begun"]

@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import keras
 import optuna
-from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
 from app.config import config_toml
 from app.data.datasets import Dataset
 from app.data.sources import absolute_source
 from app.data.splits import split_dataset
-from app.errors import TuningError
-from app.runs import Run, new_run_folder
+from app.distributed.team import Team
+from app.errors import RunError, TuningError
+from app.locking import alone_in
+from app.runs import Run, new_run_folder, unwritable
 from app.stopping import Interrupted
-from app.training import check_run, load_run_data, train
+from app.training import Callbacks, check_run, load_run_data, train
 
 from .crew import run_workers
 from .definition import Definition, definition_toml
@@ -34,10 +34,14 @@ from .workers import BEGUN, DATA, DEFINITION, Watch, may_begin, open_study, revi
 SPACE, BEST, REFIT = "space.toml", "best.toml", "refit"
 # Of a search that lies in a database: what `--join` takes, without a password.
 STUDY = "study.txt"
-_LOCK, _JOURNAL_NAME = ".lock", "study"
+_JOURNAL_NAME = "study"
 # Of the refit: enough points to see whether its score still rises.
 _SHARES = (0.1, 0.25, 0.5)
 _POLL_S = 1.0
+
+
+def _no_callbacks() -> contextlib.nullcontext[Callbacks]:
+    return contextlib.nullcontext(())
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,11 @@ class Show:
 
     Attributes:
         search: gives what is told of a study's trials.
-        refit: passed to `keras.Model.fit` of the refit.
+        refit: gives what is passed to `keras.Model.fit` of the refit.
     """
 
     search: Callable[[optuna.Study, Definition], contextlib.AbstractContextManager[Watch]]
-    refit: tuple[keras.callbacks.Callback, ...] = ()
+    refit: Callable[[], contextlib.AbstractContextManager[Callbacks]] = _no_callbacks
 
 
 def _silent(study: optuna.Study, definition: Definition) -> contextlib.nullcontext[Watch]:  # noqa: ARG001
@@ -118,6 +122,9 @@ def tune(
     try:
         study = _begin(place, definition, dataset)
         _write_begun(folder, definition, place)
+    except OSError as error:
+        shutil.rmtree(folder)
+        raise unwritable(folder, error) from None
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -160,8 +167,10 @@ def join(
             return None
         try:
             with _alone(folder):
+                if (folder / REPORT).exists():  # another process was faster
+                    return None
                 return _finish(folder, study, definition, show)
-        except Timeout:
+        except _TakenError:
             return None
 
 
@@ -175,6 +184,8 @@ def find_study(where: str, storage: str | None = None) -> tuple[Place, Path | No
     if storage is not None:
         check_address(storage)
     if "://" in where:
+        if storage is not None:
+            raise TuningError(f"--storage goes with the folder of a search. Received: {where!r}.")
         address, _, name = where.rpartition("#")
         if not address or not name:
             raise TuningError(f"A study in a database is ADDRESS#NAME. Received: {where!r}.")
@@ -193,8 +204,10 @@ def find_study(where: str, storage: str | None = None) -> tuple[Place, Path | No
 def _settle(definition: Definition, dataset: Dataset) -> Definition:
     """Refuse what cannot be searched, and return the definition that every worker can read."""
     base = replace(definition.base, data=absolute_source(definition.base.data))
-    make_material(base, dataset, definition.budget.folds)
-    check_run(base, dataset, split_dataset(dataset, base.seed, base.training.validation))
+    material = make_material(base, dataset, definition.budget.folds)
+    refit = split_dataset(dataset, base.seed, base.training.validation)
+    for part in (*material.parts, *([refit] if definition.budget.folds > 1 else ())):
+        check_run(base, dataset, part)
     make_sampler(definition, base.seed)
     budget = definition.budget
     if budget.method == "grid":
@@ -238,11 +251,13 @@ def _search(place: Place, workers: int, show: Show, first: int = 0) -> None:
     study, definition = open_study(place)
     with show.search(study, definition) as watch:
         run_workers(place, workers, watch, first)
-        while _somebody_works(study):  # elsewhere; or died, which its heartbeat will tell
-            time.sleep(_POLL_S)
-            watch.after_epoch()
+        # Somebody works elsewhere, or died, which the heartbeat will tell: then values wait again.
+        while _somebody_works(study) or may_begin(study, definition):
             if may_begin(study, definition):
                 run_workers(place, workers, watch, first)
+            else:
+                time.sleep(_POLL_S)
+                watch.after_epoch()
 
 
 def _somebody_works(study: optuna.Study) -> bool:
@@ -251,12 +266,28 @@ def _somebody_works(study: optuna.Study) -> bool:
 
 
 def _finish(folder: Path, study: optuna.Study, definition: Definition, show: Show) -> Tuned:
-    """Write the best settings, refit them, and write the report, which says that all is there."""
+    """Write the best settings, refit them, and write the report, which says that all is there.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    try:
+        return _write_finished(folder, study, definition, show)
+    except OSError as error:
+        mend = f"Go on with: hornbill tune --join {folder}"
+        raise RunError(f"{unwritable(folder, error)} {mend}") from None
+
+
+def _write_finished(folder: Path, study: optuna.Study, definition: Definition, show: Show) -> Tuned:
     found = read_found(study, definition)
     (folder / BEST).write_text(config_toml(found.config), "utf-8")
     shutil.rmtree(folder / REFIT, ignore_errors=True)  # of a process that was stopped in it
-    training = replace(found.config.training, training_shares=_SHARES)
-    refit = train(replace(found.config, training=training), folder / REFIT, show.refit)
+    shares = found.config.training.training_shares or _SHARES
+    training = replace(found.config.training, training_shares=shares)
+    config = replace(found.config, training=training)
+    with show.refit() as callbacks:
+        # On one device, as the trials were.
+        refit = train(config, folder / REFIT, callbacks, Team())
     readings = write_results(folder, study, definition, found, refit)
     return Tuned(folder, found, refit, readings)
 
@@ -269,8 +300,11 @@ def _interruptible(where: str) -> Iterator[None]:
         raise Interrupted(f"Go on with: hornbill tune --join {where}") from None
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from finishing the search; the lock ends with this one."""
-    with FileLock(folder / _LOCK, blocking=False):
-        yield
+class _TakenError(TuningError):
+    """Another process finishes the search."""
+
+
+def _alone(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Keep other processes from finishing the search."""
+    taken = _TakenError(f"A search must be finished by one process. Received: {folder}, in use.")
+    return alone_in(folder, taken, lambda error: unwritable(folder, error))

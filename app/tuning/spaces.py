@@ -156,6 +156,8 @@ def _layers(key: str, text: str, values: str, default: Any) -> Field:
         raise TuningError(f"layers is for a list of layers. Received: {key}={text}. Use int.")
     count, _, units = values.partition("x")
     depth = _range(key, text, count, is_whole=True)
+    if depth.low < 0:
+        raise TuningError(f"There must be 0 layers or more. Received: {key}={text}.")
     # Twice the units matter alike at 16 and at 160.
     width = _range(key, text, units, is_whole=True, is_log=True)
     parts = {f"{key}.layers": depth, f"{key}.units": width}

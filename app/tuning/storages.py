@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from app.errors import TuningError
+from serving.errors import one_line
 
 JOURNAL = "journal.log"
 # Seconds between attempts: long enough for a database that restarts.
@@ -138,10 +139,11 @@ def _open(place: Place) -> BaseStorage:
         return JournalStorage(Journal(place.address))
     try:
         return RDBStorage(place.address)
-    except (ArgumentError, ImportError, ModuleNotFoundError, ValueError) as error:
+    except (ArgumentError, ImportError, RuntimeError, ValueError) as error:
         raise TuningError(
-            "A storage must be the address of a database whose driver is installed, such as "
-            f"sqlite:///study.db. Received: {place.shown}: {_one_line(error)}."
+            "A storage must be the address of a database of this Optuna, whose driver is "
+            "installed, such as "
+            f"sqlite:///study.db. Received: {place.shown}: {_reason_of(error)}."
         ) from None
 
 
@@ -168,7 +170,7 @@ def _retrying(
         except _PASSING as error:
             raise TuningError(
                 f"The storage of a study must answer. Received: {place.shown}: "
-                f"{_one_line(error)}, in {len(waits_s) + 1} attempts. What was finished is kept: "
+                f"{_reason_of(error)}, in {len(waits_s) + 1} attempts. What was finished is kept: "
                 "go on with hornbill tune --join."
             ) from None
 
@@ -218,7 +220,7 @@ def load_study(
         ) from None
 
 
-def _one_line(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     cause = error.__cause__ or error.__context__ or error
     reason = getattr(cause, "orig", None) or cause
-    return " ".join(str(reason).split())[:200].rstrip(".") or type(reason).__name__
+    return one_line(reason)[:200].rstrip(".")

@@ -1,6 +1,6 @@
 """One trial: a configuration is trained by the project's own `fit`, and measured on validation."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from app.config import RunConfig
 from app.data.arrays import rows_at
 from app.data.datasets import Dataset
 from app.data.splits import Splits, split_dataset
-from app.errors import DataError, RunError
+from app.errors import DataError
 from app.evaluation import SCORES, measure, predict_answers
 from app.fitting import fit
 from app.memory import lack_of_memory_told
@@ -127,10 +127,16 @@ def _train_and_measure(
     model = fit(config, dataset, part, callbacks).model
     kind = dataset.kind_of_targets
     answers = predict_answers(model, dataset, part.validation)
-    if not np.isfinite(answers).all():  # the last step of all can do it
-        raise RunError("A model must give finite answers. Received: NaN or infinity.")
     measured = measure(kind, dataset.targets[part.validation], answers)
     return measured[LOSSES[kind]], measured[SCORES[kind]]
+
+
+def metric_in_place_of_loss(keys: Iterable[str], kind_of_targets: str) -> str:
+    """Return the metric whose distance from 1 trials are compared by in each epoch.
+
+    It is empty where that is the loss: unless the loss itself is among the `keys` searched.
+    """
+    return metric_name(kind_of_targets) if set(keys) & set(_DECIDE_THE_LOSS) else ""
 
 
 class Report(keras.callbacks.Callback):
@@ -155,9 +161,7 @@ class Report(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._trial = trial
-        self._metric = ""
-        if set(keys) & set(_DECIDE_THE_LOSS):
-            self._metric = f"val_{metric_name(kind_of_targets)}"
+        self._metric = metric_in_place_of_loss(keys, kind_of_targets)
         self._prunes = prunes
         self._after_epoch = after_epoch
 
@@ -169,13 +173,14 @@ class Report(keras.callbacks.Callback):
         """
         self._trial.report(self._comparable(logs or {}), epoch + 1)
         self._after_epoch()
-        is_last = epoch + 1 == self.params["epochs"]  # then nothing is left to spare
+        # Then nothing is left to spare.
+        is_last = epoch + 1 == self.params["epochs"] or self.model.stop_training
         if self._prunes and not is_last and self._trial.should_prune():
             raise optuna.TrialPruned(f"poorer than others after epoch {epoch + 1}")
 
     def _comparable(self, logs: dict[str, Any]) -> float:
         if self._metric:
-            return 1.0 - float(logs[self._metric])
+            return 1.0 - float(logs[f"val_{self._metric}"])
         # L1 and L2 are part of Keras' loss, and no part of how well a model predicts.
         penalties = sum(float(keras.ops.convert_to_numpy(each)) for each in self.model.losses)
         return float(logs["val_loss"]) - penalties

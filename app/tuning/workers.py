@@ -20,7 +20,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from app.data.datasets import Dataset
-from app.errors import ConfigError, RunError, TuningError
+from app.errors import ConfigError, DataError, RunError, TuningError
 from app.training import load_run_data
 
 from .definition import Definition, read_definition
@@ -208,10 +208,10 @@ def _kept(study: optuna.Study, trial: optuna.Trial, worker: str) -> Iterator[Non
 
 
 def _beat(trial: optuna.Trial, is_over: threading.Event) -> None:
-    # The trial itself meets the same storage.
-    with contextlib.suppress(TuningError, UpdateFinishedTrialError):
+    with contextlib.suppress(UpdateFinishedTrialError):
         while not is_over.wait(_BEAT_S):
-            trial.set_user_attr("heartbeat", time.time())
+            with contextlib.suppress(TuningError):  # a storage that is down may come back
+                trial.set_user_attr("heartbeat", time.time())
 
 
 def _frozen(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:
@@ -231,7 +231,7 @@ def _run_trial(
     start = time.perf_counter()
     try:
         outcome = evaluate(definition.configure(trial.params), material, [report])
-    except (optuna.TrialPruned, ConfigError, RunError) as error:
+    except (optuna.TrialPruned, ConfigError, DataError, RunError) as error:
         # Values that cannot be trained are as poor as any; the search learns to avoid them.
         end: dict[str, Any] = {"state": TrialState.PRUNED}
         trial.set_user_attr("reason", str(error))

@@ -69,6 +69,8 @@ class Server:
         self._threads = available_cores()
         # One more, so that new versions are loaded while all others run batches.
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
+        # Of their own: large ones wait for each other, and must not hold up anything else.
+        self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
         self._repository = Repository(settings.folder, settings.versions, self._serve)
         self._documents = Documents(self._repository, self._metrics)
         self._is_loaded = asyncio.Event()
@@ -97,6 +99,7 @@ class Server:
         self._log.close()
         self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
+        self._image_threads.shutdown(cancel_futures=True)
 
     async def _watch(self) -> None:
         while True:
@@ -291,7 +294,8 @@ class Server:
         require_images(manifest)
         body = await self._bodies.read(headers, exchange)
         start = time.perf_counter()
-        image = await self._aside(read_model_image, body, manifest)
+        loop = asyncio.get_running_loop()
+        image = await loop.run_in_executor(self._image_threads, read_model_image, body, manifest)
         arrays = await served.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_answer(served.model.prediction(arrays), image, milliseconds)

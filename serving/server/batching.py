@@ -6,6 +6,7 @@ alone is answered at once and a batch grows with the load.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import ServingError
 from .errors import RequestError
 
 Arrays = dict[str, np.ndarray]
@@ -32,13 +34,20 @@ class Cost:
     Attributes:
         alone_ms: of one row.
         row_ms: of each further row.
+        row_size: numbers in a row that was measured; where axes are variable, others have more.
     """
 
     alone_ms: float
     row_ms: float
+    row_size: int
 
-    def of(self, rows: int) -> float:
-        """Return the milliseconds that `rows` take together."""
+    def of(self, rows: int, size: int) -> float:
+        """Return the milliseconds that `rows` of `size` numbers take together.
+
+        They are infinite where rows are larger than what was measured: nobody knows.
+        """
+        if size > rows * self.row_size:
+            return math.inf
         return self.alone_ms + self.row_ms * (rows - 1)
 
     def most_rows(self, milliseconds: float) -> int:
@@ -163,7 +172,8 @@ class Batcher:
             return
         rows = sum(waiting.rows for waiting in batch)
         self.counts.batches += 1
-        if self._cost.of(rows) <= _INLINE_MS:
+        size = sum(array.size for waiting in batch for array in waiting.arrays.values())
+        if self._cost.of(rows, size) <= _INLINE_MS:
             self._answer(batch, _outcome(self._run, batch))
         else:
             self._running += 1
@@ -185,7 +195,9 @@ class Batcher:
             if waiting.done.done():  # nobody waits any more
                 continue
             if isinstance(result, Exception):
-                waiting.done.set_exception(RequestError(str(result)))
+                # What the model says is the request's; anything else is a fault of the server.
+                is_request = isinstance(result, ServingError)
+                waiting.done.set_exception(RequestError(str(result)) if is_request else result)
                 continue
             waiting.done.set_result(result)
             counts.requests += 1

@@ -82,7 +82,9 @@ class Bodies:
         Raises:
             RequestError: it is too long, too slow, cut off, or not compressed as it says.
         """
-        body = await self._in_time(self._receive(headers.get("content-length"), exchange))
+        # Of a body in chunks a length says nothing.
+        length = None if "transfer-encoding" in headers else headers.get("content-length")
+        body = await self._in_time(self._receive(length, exchange))
         encoding = headers.get("content-encoding")
         if encoding is None:
             return body

@@ -93,7 +93,8 @@ def _measure(predictor: Predictor, samples: Arrays) -> Cost:
         _milliseconds(predictor, take_samples(samples, np.arange(rows) % count_samples(samples)))
         for rows in (1, _MEASURED_ROWS)
     )
-    return Cost(few, max(0.0, many - few) / (_MEASURED_ROWS - 1))
+    size = sum(array.size for array in samples.values()) // count_samples(samples)
+    return Cost(few, max(0.0, many - few) / (_MEASURED_ROWS - 1), size)
 
 
 def _milliseconds(predictor: Predictor, inputs: Inputs) -> float:

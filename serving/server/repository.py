@@ -121,7 +121,7 @@ class Repository:
         return True
 
     async def _refresh(self, executor: Executor) -> bool:
-        """Do so once; return whether anything was loaded."""
+        """Do so once; return whether to look again, since a version is new or has changed."""
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(executor, self._look)
         has_loaded = False
@@ -130,9 +130,10 @@ class Repository:
             for number, look in versions.items():
                 if number in known and known[number].look == look:
                     continue
+                # Not what failed before: it may be half copied, and look otherwise each time.
+                has_loaded |= number not in known or isinstance(known[number].state, Served)
                 state = await loop.run_in_executor(executor, self._load, name, number)
                 known[number] = _Entry(look, self._serve(name, number, state))
-                has_loaded = True
         for name in list(self._entries):
             gone = self._entries[name].keys() - found.get(name, {}).keys()
             for number in gone:
@@ -216,7 +217,7 @@ class Repository:
         served = [n for n in numbers if n in known and isinstance(known[n].state, Served)]
         unknown = [n for n in numbers if n not in known]
         # The latest that answers stays until a later one does.
-        least = max(served or unknown or numbers, default=0)
+        least = max(served or unknown, default=0)
         return [number for number in numbers if number >= least]
 
     def _load(self, name: str, number: int) -> Model | Failure:
