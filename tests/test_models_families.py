@@ -205,7 +205,7 @@ def test_rows_with_gaps_and_texts_become_columns():
         (models.RowsConfig, {"gaps": (4,)}, "gaps must be below num_columns=4"),
         (models.RowsConfig, {"indicators": (1,)}, "indicators must be among gaps"),
         (models.RowsConfig, {"vocabularies": ((),)}, "must hold a text each"),
-        (models.DigitNetConfig, {"l1": float("inf")}, "l1 must be at least 0"),
+        (models.DigitNetConfig, {"l1": float("inf")}, "l1 must be finite"),
         (models.DigitNetConfig, {"activation": "relo"}, "Did you mean 'relu'"),
         (models.DigitNetConfig, {"hidden": ()}, r"hidden must be one or more .*hidden=\(\)"),
         (models.DigitNetConfig, {"filters": (8,) * 5}, "at most 4 stages"),
