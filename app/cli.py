@@ -309,6 +309,8 @@ def predict(
     manifest = predictor.manifest
     inputs, names = read_inputs(files, manifest)
     outputs = predictor.predict(inputs).outputs
+    if quiet:
+        return
     answer_name = str(manifest.answer)
     answers = [
         dict(zip(manifest.labels, row, strict=True)) for row in outputs[answer_name].tolist()

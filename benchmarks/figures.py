@@ -60,7 +60,8 @@ def _elsewhere_rows() -> list[tuple[str, ...]]:
     return [
         (
             f"trained on {row['what'].replace(' to ', ', tested on all of ')}, accuracy, "
-            f"mean of {len(row['accuracies'])} seeds",
+            f"mean of {len(row['accuracies'])} seeds"
+            + (", settings chosen by these" if row["settings_saw_it"] else ""),
             f"≥ {row['asked']:.1%}" if row["asked"] else "no goal",
             f"{row['mean_accuracy']:.2%}",
             "`python -m benchmarks.elsewhere`",

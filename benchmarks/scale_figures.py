@@ -34,7 +34,7 @@ def _methods(row: dict[str, Any]) -> Row:
         "best validation loss of 20 trials, mean of 5 searches: "
         + ", ".join(_METHODS[method] for method in losses),
         "Bayesian ≤ random ≤ grid",
-        ", ".join(f"{loss:.3f}" for loss in losses.values()),
+        ", ".join(f"{loss:.4f}" for loss in losses.values()),
         "`python -m benchmarks.tuning`",
     )
 

@@ -22,7 +22,9 @@ def in_float32(model: keras.Model) -> keras.Model:
         is_known = policy in ("float32", *_NARROW) or policy.startswith(("int", "uint"))
         if not is_known or "_from_" in policy:
             mend = (
-                " Export it as it was before quantize(), with --int8." if "_from_" in policy else ""
+                " Export it as it was before quantize(), with --int8 always."
+                if "_from_" in policy
+                else ""
             )
             raise ExportError(
                 "Layers must compute in float32 or in a mixed precision. "
