@@ -308,18 +308,21 @@ def predict(
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
     inputs, names = read_inputs(files, manifest)
-    outputs = predictor.predict(inputs).outputs
-    if quiet:
-        return
+    prediction = predictor.predict(inputs)
     answer_name = str(manifest.answer)
     answers = [
-        dict(zip(manifest.labels, row, strict=True)) for row in outputs[answer_name].tolist()
+        dict(zip(manifest.labels, row, strict=True))
+        for row in prediction.outputs[answer_name].tolist()
     ]
+    accepted = prediction.accepted.tolist() if manifest.reject else [None] * len(answers)
+    decisions = [_decision(*each, manifest) for each in zip(answers, accepted, strict=True)]
     if as_json:
-        for name, answer in zip(names, answers, strict=True):
-            print_json({"file": name, **_decision(answer, manifest), answer_name: answer})
+        for name, decision, answer in zip(names, decisions, answers, strict=True):
+            print_json({"file": name, **decision, answer_name: answer})
         return
-    for line in _answer_table(names, answers, manifest):
+    if quiet:
+        return
+    for line in _answer_table(names, decisions, answers, manifest):
         typer.echo(printable(line))
     suggest(f"hornbill predict {bundle} {files[0]} --json")
 
@@ -486,18 +489,21 @@ def _is_ours(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] in ("app", "export", "serving")
 
 
-def _decision(answer: dict[str, float], manifest: Any) -> dict[str, Any]:
+def _decision(answer: dict[str, float], accepted: bool | None, manifest: Any) -> dict[str, Any]:
     if manifest.kind_of_targets == "classes":
         label = max(answer, key=answer.__getitem__)
-        if manifest.reject is None:
-            return {"label": label}
-        return {"label": label, "accepted": answer[label] >= manifest.reject.threshold}
+        return {"label": label} if accepted is None else {"label": label, "accepted": accepted}
     if manifest.kind_of_targets == "labels":
         return {"labels": [label for label, value in answer.items() if value >= 0.5]}
     return {}
 
 
-def _answer_table(names: list[str], answers: list[dict[str, float]], manifest: Any) -> list[str]:
+def _answer_table(
+    names: list[str],
+    decisions: list[dict[str, Any]],
+    answers: list[dict[str, float]],
+    manifest: Any,
+) -> list[str]:
     """Return a line for each sample below a header: the class, the labels or the values."""
     width = max(map(len, names))
     if manifest.kind_of_targets == "values":
@@ -505,10 +511,13 @@ def _answer_table(names: list[str], answers: list[dict[str, float]], manifest: A
         lines += ["  ".join(f"{value:12.6g}" for value in a.values()) for a in answers]
     elif manifest.kind_of_targets == "labels":
         lines = ["labels"]
-        lines += [", ".join(_decision(a, manifest)["labels"]) or "none" for a in answers]
+        lines += [", ".join(decision["labels"]) or "none" for decision in decisions]
     else:
         lines = ["label  probability"]
-        lines += [_class_line(_decision(a, manifest), max(a.values())) for a in answers]
+        lines += [
+            _class_line(decision, max(answer.values()))
+            for decision, answer in zip(decisions, answers, strict=True)
+        ]
     heads = ["file", *names]
     return [f"{head:{width}}  {line}" for head, line in zip(heads, lines, strict=True)]
 

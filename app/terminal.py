@@ -57,12 +57,14 @@ def printable(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print one object on a line."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    # Names of files may be any bytes; what is no UTF-8 becomes an escape that JSON knows.
+    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    typer.echo(text)
 
 
 def suggest(command: str) -> None:
     """Print the command that is worth running next."""
-    typer.echo(f"next: {command}")
+    typer.echo(f"next: {printable(command)}")
 
 
 def status(text: str, hidden: bool) -> Any:

@@ -240,6 +240,12 @@ class Manifest:
             value = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"manifest.json must be JSON. Received: {error}.") from None
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ManifestError(
+                "manifest.json must be text of UTF-8. Received: half of a surrogate pair."
+            ) from None
         received = value.get("format_version") if isinstance(value, dict) else None
         if received != FORMAT_VERSION:
             raise ManifestError(

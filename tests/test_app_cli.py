@@ -69,6 +69,21 @@ def test_predict_prints_an_object_a_line(run, bundle, digit_file):
     assert lines[0]["label"] == max(lines[0]["probabilities"], key=lines[0]["probabilities"].get)
 
 
+def test_names_of_files_may_be_any_bytes_and_json_comes_before_quiet(run, bundle, digit_file):
+    odd = digit_file.with_name(os.fsdecode(b"caf\xe9.png"))
+    odd.write_bytes(digit_file.read_bytes())
+    status, output, error = run("predict", bundle, odd, "--json", "--quiet")
+    assert (status, error) == (0, "")
+    assert json.loads(output)["file"].endswith("caf\udce9.png")
+    status, output, _ = run("predict", bundle, odd)
+    assert status == 0
+    assert (
+        output.splitlines()[-1]
+        == f"next: hornbill predict {bundle} {odd.parent}/caf\\udce9.png --json"
+    )
+    assert run("predict", bundle, odd, "--quiet") == (0, "", "")
+
+
 def test_predict_takes_rows(run, row_bundle, tmp_path):
     path = tmp_path / "flowers.csv"
     columns = json.loads((row_bundle / "manifest.json").read_text())["columns"]

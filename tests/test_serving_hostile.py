@@ -59,7 +59,7 @@ def served(bundle, row_bundle, raw_bundle, tmp_path_factory):
     for version in (bundle, row_bundle, raw_bundle[0]):
         shutil.copytree(version.parent, folder / version.parent.name)
     errors = Errors()
-    loggers = [logging.getLogger(name) for name in ("hornbill.server", "uvicorn.error")]
+    loggers = [logging.getLogger(name) for name in ("hornbill.server", "_granian", "asyncio")]
     for logger in loggers:
         logger.addHandler(errors)
     client, stop = start(

@@ -42,6 +42,7 @@ def test_a_later_release_may_add_a_key(text):
         ("kind_of_targets", "class", "kind_of_targets must be one of classes, labels, values"),
         ("opset", True, "opset must be int. Received: True"),
         ("metrics", {"accuracy": 10**400}, "metrics.accuracy must be float. Received: 1000"),
+        ("labels", ["\ud800"], "must be text of UTF-8. Received: half of a surrogate pair"),
         ("gaps", ["x"], "gaps must name columns. Received: 'x'"),
     ],
 )

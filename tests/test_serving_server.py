@@ -13,6 +13,7 @@ import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +26,10 @@ from export.publish import write_checksums
 from serving import Predictor
 from serving.errors import InputError
 from serving.server import Settings
+from serving.server.batching import Batcher, Cost, Limits
+from serving.server.errors import RequestError
 from serving.server.models import load_model
+from serving.server.open_inference import OpenInference
 from serving.server.telemetry import AccessLog, LogLine
 
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
@@ -378,10 +382,44 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
     assert not failed
 
 
+def test_requests_that_give_their_inputs_in_another_order_share_a_batch_by_name():
+    def run(arrays):
+        return [np.stack([a.sum(axis=1) for a in arrays.values()], axis=1)]
+
+    async def ask():
+        with ThreadPoolExecutor(1) as executor:
+            batcher = Batcher(run, Cost(9.0, 0.1, 100), executor, Limits(100, 64, 1))
+            first = {"a": np.ones((1, 2)), "b": np.ones((1, 3))}
+            second = {"b": np.ones((1, 2)), "a": np.ones((1, 3))}
+            asked = [batcher.infer(arrays) for arrays in (first, second, first)]
+            return await asyncio.wait_for(asyncio.gather(*asked), 30)
+
+    answers = [answer[0].tolist() for answer in asyncio.run(ask())]
+    assert answers == [[[2, 3]], [[2, 3]], [[2, 3]]]
+
+
+def test_rows_larger_than_those_that_were_measured_are_run_aside():
+    cost = Cost(0.1, 0.01, 10)
+    assert cost.of(2, 20) == pytest.approx(0.11)
+    assert cost.of(2, 21) == np.inf
+
+
+def test_the_bytes_of_a_raw_request_say_how_long_its_variable_axis_is(row_bundle):
+    manifest = Predictor.load(row_bundle).manifest
+    spec = replace(manifest.inputs[0], shape=("batch", "length", 2))
+    protocol = OpenInference(replace(manifest, inputs=(spec,)))
+    numbers = np.arange(6, dtype=np.float32)
+    (array,) = protocol.read(numbers.tobytes(), 0).arrays.values()
+    np.testing.assert_array_equal(array, numbers.reshape(1, 3, 2))
+    with pytest.raises(RequestError, match="must have 16 bytes"):
+        protocol.read(numbers[:5].tobytes(), 0)
+
+
 def test_versions_that_all_fail_are_tried_once_each(row_bundle, tmp_path, caplog):
     for number in (1, 2):
         version = shutil.copytree(row_bundle, tmp_path / "softmax" / str(number))
         (version / "model.onnx").write_bytes(b"")
+        (version / "a\x1b[2J").write_bytes(b"")  # its name must not reach a terminal as it is
     client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
     try:
         time.sleep(0.5)
@@ -390,9 +428,11 @@ def test_versions_that_all_fail_are_tried_once_each(row_bundle, tmp_path, caplog
             "1": "END",
             "2": "END",
         }
+        assert not client.get("/v1/models/softmax/versions/2")[1]["ready"]
     finally:
         stop()
     assert caplog.text.count("is not served") == 2
+    assert "\x1b" not in caplog.text
 
 
 @pytest.mark.parametrize("is_one_model", [False, True])

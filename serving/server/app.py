@@ -19,11 +19,11 @@ from granian.rsgi import Headers, HTTPProtocol, Scope
 from prometheus_client import Counter, Histogram
 
 from ..cores import available_cores
-from ..errors import ServingError
+from ..errors import ServingError, printable
 from ..inputs import read_model_image
 from .documents import Document, Documents
 from .errors import RequestError
-from .http import BINARY, Answer, Bodies, error_answer, send_answer
+from .http import BINARY, Answer, Bodies, compressed, error_answer, send_answer
 from .image_requests import require_images, write_image_answer
 from .models import Model
 from .open_inference import JSON_LENGTH
@@ -43,7 +43,8 @@ _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: mor
 _LOADING_S = 20.0
 _ORPHAN_S = 30.0  # for requests under way when the main process is gone
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
-_MOST_ROUTES = 1024  # kept: whoever asks can invent versions
+# Of those that are kept: whoever asks can invent versions.
+_MOST_ROUTES, _LONGEST_ROUTE = 1024, 256
 Handle = Callable[[Headers, HTTPProtocol], Awaitable[Answer]]
 Route = tuple[str, Handle]
 
@@ -115,9 +116,12 @@ class Server:
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_S)
-            self._log.flush()
-            self._note_present()
-            self._end_with_parent()
+            try:
+                self._log.flush()
+                self._note_present()
+                self._end_with_parent()
+            except Exception:  # else nothing would be logged or noted from here on
+                _LOG.exception("the log could not be flushed")
 
     def _end_with_parent(self) -> None:
         """End if the process is gone that would start another, and hold the port no longer."""
@@ -148,7 +152,12 @@ class Server:
         self._under_way += 1
         try:
             answer = await self._answer(method, path, headers, exchange, handle)
-            send_answer(method, headers, exchange, answer, request_id)
+            size = len(answer.body)
+            if size < _LONG_BODY:
+                answer = compressed(answer, headers)
+            else:
+                answer = await self._aside(compressed, answer, headers)
+            send_answer(method, exchange, answer, request_id)
         finally:
             self._under_way -= 1
         seconds = time.perf_counter() - start
@@ -162,7 +171,7 @@ class Server:
                     path,
                     answer.status,
                     round(1000 * seconds, 3),
-                    len(answer.body),
+                    size,
                 )
             )
         if answer.status != 200 or method != "POST":
@@ -179,7 +188,7 @@ class Server:
         except RecursionError:
             return error_answer(_TOO_DEEP, 400, {})
         except Exception:
-            _LOG.exception("%s %s", method, path)
+            _LOG.exception("%s %s", method, printable(path))
             return error_answer("The server failed. Its log says where.", 500, {})
 
     def _count(self, route: str, status: int, seconds: float) -> None:
@@ -229,7 +238,8 @@ class Server:
                     return name, partial(_refuse_method, "POST", method)
                 model, version = match.groups()
                 route: Route = name, partial(call, model, version)
-                if len(self._routes) < _MOST_ROUTES:
+                is_known = model in self._repository.models and len(path) <= _LONGEST_ROUTE
+                if is_known and len(self._routes) < _MOST_ROUTES:
                     self._routes[method, path] = route
                 return route
         document = self._documents.find(path, headers.get("accept", ""))
@@ -237,7 +247,8 @@ class Server:
             return "none", partial(_refuse_path, path)
         if method not in ("GET", "HEAD"):
             return "document", partial(_refuse_method, "GET, HEAD", method)
-        return "document", partial(_show, document)
+        show = self._show_aside if path == "/metrics" else _show
+        return "document", partial(show, document)
 
     async def _find(self, name: str, version: str | None) -> Served:
         # Beside a process that answers already, another is started: what it is handed waits.
@@ -299,6 +310,12 @@ class Server:
         arrays = await served.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_answer(served.model.prediction(arrays), image, milliseconds)
+
+    async def _show_aside(
+        self, document: Document, _headers: Headers, _exchange: HTTPProtocol
+    ) -> Answer:
+        answer: Answer = await self._aside(document)  # metrics of all processes lie in files
+        return answer
 
     async def _aside(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call in a thread what would keep the event loop for long."""

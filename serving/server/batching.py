@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ class Limits:
 class _Waiting(NamedTuple):
     arrays: Arrays
     rows: int
-    kind: list[tuple[int, ...]]
+    kind: dict[str, tuple[int, ...]]
     done: "asyncio.Future[list[np.ndarray]]"
     start: float
 
@@ -145,16 +146,17 @@ class Batcher:
             RequestError: they are too many, or the model cannot be run on them.
         """
         loop = asyncio.get_running_loop()
-        shapes = [array.shape for array in arrays.values()]
-        if shapes[0][0] > self._limits.request_rows:
+        rows = len(next(iter(arrays.values())))
+        if rows > self._limits.request_rows:
             raise RequestError(
                 f"A request must have at most {self._limits.request_rows:,} samples. "
-                f"Received: {shapes[0][0]:,}.",
+                f"Received: {rows:,}.",
                 413,
             )
-        kind = [shape[1:] for shape in shapes]
+        # By name: a request may give its inputs in any order.
+        kind = {name: array.shape[1:] for name, array in arrays.items()}
         done = loop.create_future()
-        self._queue.append(_Waiting(arrays, shapes[0][0], kind, done, time.perf_counter()))
+        self._queue.append(_Waiting(arrays, rows, kind, done, time.perf_counter()))
         self._schedule(loop)
         outputs: list[np.ndarray] = await done
         return outputs
@@ -227,12 +229,10 @@ _Outcome = list[list[np.ndarray] | Exception]
 def _outcome(run: Run, batch: Sequence[_Waiting]) -> _Outcome:
     """Return the outputs, or the error, of each request."""
     if len(batch) == 1:
-        return [_attempt(run, batch[0].arrays)]
-    names = batch[0].arrays
-    joined = {name: np.concatenate([item.arrays[name] for item in batch]) for name in names}
-    outputs = _attempt(run, joined)
+        return [_attempt(lambda: run(batch[0].arrays))]
+    outputs = _attempt(lambda: run(_joined(batch)))
     if isinstance(outputs, Exception):  # one of them spoils it for the others
-        return [_attempt(run, item.arrays) for item in batch]
+        return [_attempt(partial(run, item.arrays)) for item in batch]
     ends = np.cumsum([item.rows for item in batch]).tolist()
     starts = [0, *ends[:-1]]
     return [
@@ -240,8 +240,13 @@ def _outcome(run: Run, batch: Sequence[_Waiting]) -> _Outcome:
     ]
 
 
-def _attempt(run: Run, arrays: Arrays) -> list[np.ndarray] | Exception:
+def _joined(batch: Sequence[_Waiting]) -> Arrays:
+    names = batch[0].arrays
+    return {name: np.concatenate([item.arrays[name] for item in batch]) for name in names}
+
+
+def _attempt(call: Callable[[], list[np.ndarray]]) -> list[np.ndarray] | Exception:
     try:
-        return run(arrays)
+        return call()
     except Exception as error:  # handed to whoever asked
         return error

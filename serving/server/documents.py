@@ -113,8 +113,9 @@ class Documents:
                 raise RequestError(
                     f"{name} must have such a version. Received: {version:.40}.", 404
                 )
+        is_ready = any(number in served for number in states)
         versions = [states[number] for number in sorted(states, reverse=True)]
-        return json_answer({"name": name, "ready": bool(served), "model_version_status": versions})
+        return json_answer({"name": name, "ready": is_ready, "model_version_status": versions})
 
     def _describe_api(self) -> Answer:
         models = self._repository.models

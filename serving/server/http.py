@@ -182,27 +182,30 @@ def _decompress_member(body: bytes, encoding: str, most: int) -> tuple[bytes, by
     return content, stream.unused_data
 
 
-def send_answer(
-    method: str, headers: Headers, exchange: HTTPProtocol, answer: Answer, request_id: str
-) -> None:
-    """Send an answer, compressed where the client asks for it and it is worth it."""
-    body = answer.body
+def compressed(answer: Answer, headers: Headers) -> Answer:
+    """Return the answer, compressed where the client asks for it and it is worth it."""
+    if len(answer.body) < _WORTH_COMPRESSING:
+        return answer
+    encoding = _accepted(headers.get("accept-encoding", ""))
+    if encoding is None:
+        return answer
+    stream = zlib.compressobj(1, wbits=_WINDOWS[encoding])
+    body = stream.compress(answer.body) + stream.flush()
+    added = ("content-encoding", encoding), ("vary", "accept-encoding")
+    return answer._replace(body=body, headers=(*answer.headers, *added))
+
+
+def send_answer(method: str, exchange: HTTPProtocol, answer: Answer, request_id: str) -> None:
+    """Send an answer."""
     sent = [("content-type", answer.media_type), ("x-request-id", request_id), *answer.headers]
-    if len(body) >= _WORTH_COMPRESSING:
-        encoding = _accepted(headers.get("accept-encoding", ""))
-        if encoding is not None:
-            stream = zlib.compressobj(1, wbits=_WINDOWS[encoding])
-            body = stream.compress(body) + stream.flush()
-            sent += [("content-encoding", encoding), ("vary", "accept-encoding")]
     if method == "HEAD":
-        exchange.response_empty(answer.status, [*sent, ("content-length", str(len(body)))])
+        length = ("content-length", str(len(answer.body)))
+        exchange.response_empty(answer.status, [*sent, length])
     else:
-        exchange.response_bytes(answer.status, sent, body)
+        exchange.response_bytes(answer.status, sent, answer.body)
 
 
 def _accepted(value: str) -> str | None:
     offers = [offer.strip().lower().partition(";") for offer in value.split(",")]
-    accepted = {
-        name.strip() for name, _, weight in offers if weight.strip() not in ("q=0", "q=0.0")
-    }
+    accepted = {name.strip() for name, _, weight in offers if weight.strip().rstrip("0.") != "q="}
     return next((name for name in _WINDOWS if name in accepted), None)

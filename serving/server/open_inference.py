@@ -15,6 +15,7 @@ from .errors import RequestError
 from .json_tokens import decode_json
 from .tensors import (
     BYTES,
+    byte_size,
     check_batch_sizes,
     check_datatype,
     check_shape,
@@ -220,8 +221,12 @@ class OpenInference:
                 f"A raw body is for models of one input. Received: one for {len(self._inputs)}."
             )
         ((name, spec),) = self._inputs.items()
-        shape = [size if isinstance(size, int) else 1 for size in spec.shape]
         datatype = datatype_of(spec.dtype)
+        # As Triton has it: one sample, whose one variable axis follows from the bytes.
+        shape = [1, *(size if isinstance(size, int) else 1 for size in spec.shape[1:])]
+        variable = [n for n, size in enumerate(spec.shape) if n and isinstance(size, str)]
+        if len(variable) == 1 and datatype != BYTES:
+            shape[variable[0]] = len(body) // byte_size(datatype, shape)
         return Inference(
             {name: from_binary(name, datatype, shape, memoryview(body))}, self._all_binary
         )

@@ -164,6 +164,7 @@ def describe_api(examples: Mapping[str, int] | None = None) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Hornbill", "version": "2", "description": "Models exported as bundles."},
         "paths": paths,
+        "security": [{}, {"token": []}],  # a server may ask for a token, or not
         "components": {
             "schemas": _SCHEMAS,
             "parameters": parameters,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundle import version_numbers
-from ..errors import ServingError
+from ..errors import ServingError, printable
 from .batching import Batcher
 from .errors import RequestError
 from .models import Model, load_model
@@ -87,6 +87,8 @@ class Repository:
             RequestError: there is none.
         """
         versions = self._served.get(name)
+        if not versions and not self.is_ready:
+            raise RequestError("Models are still being loaded.", 503, {"retry-after": "5"})
         if not versions:
             known = ", ".join(sorted(self._served)) or "none"
             raise RequestError(f"A model must be one of: {known}. Received: {name:.80}.", 404)
@@ -230,8 +232,7 @@ class Repository:
 
 
 def _failure(reason: str) -> Failure:
-    # A file's name that is no UTF-8 could not be answered.
-    return Failure(reason.encode("utf-8", "backslashreplace").decode())
+    return Failure(printable(reason))  # names of files may be any bytes
 
 
 def _look_at(folder: Path) -> _Look:

@@ -111,6 +111,7 @@ class Metrics:
         """Return all of them as Prometheus reads them."""
         if _FOLDER_VARIABLE not in os.environ:
             return generate_latest(self.registry)
+        forget_ended_processes()
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)

@@ -214,6 +214,11 @@ def _text(name: str, value: Any) -> str:
         raise RequestError(f"Texts of {name} must be UTF-8. Received: other bytes.") from None
 
 
+def byte_size(datatype: str, shape: Sequence[int]) -> int:
+    """Return how many bytes a raw tensor of numbers has."""
+    return math.prod(shape) * _RAW["UINT8" if datatype == "BOOL" else datatype].itemsize
+
+
 def from_binary(name: str, datatype: str, shape: Sequence[int], content: memoryview) -> np.ndarray:
     """Return the array of raw little-endian elements; its shape was checked.
 
@@ -228,12 +233,14 @@ def from_binary(name: str, datatype: str, shape: Sequence[int], content: memoryv
         return texts.reshape(shape)
     # Any byte but 0 and 1 is no bool, and numpy would not say so.
     dtype = _RAW["UINT8" if datatype == "BOOL" else datatype]
-    if len(content) != count * dtype.itemsize:
+    if len(content) != byte_size(datatype, shape):
         raise RequestError(
-            f"{name} must have {count * dtype.itemsize} bytes, as its shape {list(shape)} and "
+            f"{name} must have {byte_size(datatype, shape)} bytes, as its shape {list(shape)} and "
             f"{datatype} say. Received: {len(content)}."
         )
     numbers: np.ndarray = np.frombuffer(content, dtype).reshape(shape)
+    if not numbers.flags.aligned:  # behind JSON of any length
+        numbers = numbers.copy()
     if datatype == "BOOL":
         numbers = numbers != 0
     return numbers.astype(_DTYPES[datatype], copy=False)

@@ -31,7 +31,7 @@ _DTYPES = {
 class _Request(msgspec.Struct, gc=False):
     instances: msgspec.Raw = msgspec.Raw()
     inputs: msgspec.Raw = msgspec.Raw()
-    signature_name: str = _SIGNATURE
+    signature_name: str | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Request)
@@ -60,7 +60,7 @@ def read_call(manifest: Manifest, body: bytes) -> Call:
         RequestError: it has neither or both of instances and inputs, or they do not fit the model.
     """
     request = decode_json(_DECODER, body, "a predict request")
-    if request.signature_name != _SIGNATURE:
+    if request.signature_name not in (None, "", _SIGNATURE):
         raise RequestError(
             f"signature_name must be {_SIGNATURE}. Received: {request.signature_name:.40}."
         )
