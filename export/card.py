@@ -130,8 +130,8 @@ import onnxruntime
 
 session = onnxruntime.InferenceSession("{MODEL}")
 {arrays}
-({answer},) = session.run(["{answer}"], {{{feed}}})
-print({answer}{show})
+(answer,) = session.run(["{answer}"], {{{feed}}})
+print(answer{show})
 ```
 
 Checked on your machine, from the folder above this one: `hornbill verify {manifest.version}`.

@@ -136,17 +136,21 @@ def _fixed_size(context: Any, name: str) -> int | None:
 
 
 def convert_equal(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map Equal of texts and a constant one; ONNX compares no texts before opset 19."""
+    """Map Equal of texts and constant ones; ONNX compares no texts before opset 19."""
     for text, other in (node.input, node.input[::-1]):
         constant = context.get_node_by_output(text)
         if context.get_dtype(text) == TensorProto.STRING and constant.is_const():
-            wanted = np.asarray(constant.get_tensor_value(as_list=False)).reshape(-1)
-            attributes = {"keys_strings": [_decoded(wanted[0])], "values_int64s": [1],
-                          "default_int64": 0}  # fmt: skip
+            wanted = np.asarray(constant.get_tensor_value(as_list=False))
+            words = [_decoded(word) for word in wanted.reshape(-1)]
+            known = list(dict.fromkeys(words))
+            attributes = {"keys_strings": known, "values_int64s": list(range(len(known))),
+                          "default_int64": -1}  # fmt: skip
             made = context.make_node(
                 "LabelEncoder", [other], attr=attributes, domain=ML_DOMAIN, op_name_scope=node.name
             )
-            replace_node(context, node, "Cast", [made.output[0]], attr={"to": TensorProto.BOOL})
+            numbers = np.array([known.index(word) for word in words], np.int64)
+            codes = add_constant(context, node, "codes", numbers.reshape(wanted.shape))
+            replace_node(context, node, "Equal", [made.output[0], codes])
             return
     replace_node(context, node, "Equal", node.input)
 

@@ -1,7 +1,7 @@
 """Samples for a model that came without any: drawn to fit the dtype and the range of each input."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -102,8 +102,15 @@ def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
         if isinstance(layer, keras.layers.Normalization) and layer.mean is not None:
             mean = np.asarray(keras.ops.convert_to_numpy(layer.mean))[0]
             deviation = np.sqrt(np.asarray(keras.ops.convert_to_numpy(layer.variance))[0])
-            return mean - 3 * deviation, mean + 3 * deviation
+            low, high = mean - 3 * deviation, mean + 3 * deviation
+            return (low, high) if _fits(low.shape, spec.shape[1:]) else (low.min(), high.max())
     return -3.0, 3.0
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int | str]) -> bool:
+    """Tell whether an array can be broadcast; it cannot behind a layer that joins or reshapes."""
+    pairs = zip(reversed(shape), reversed(wanted), strict=False)
+    return len(shape) <= len(wanted) and all(own in (1, other) for own, other in pairs)
 
 
 def _widened(inference: InferenceFunction, ranges: list[Any]) -> list[Any]:

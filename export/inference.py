@@ -1,5 +1,6 @@
 """From a Keras model to the one TensorFlow function that both artifacts are made of."""
 
+import itertools
 import keyword
 import re
 from collections.abc import Iterator, Sequence
@@ -232,8 +233,7 @@ def _output_names(model: keras.Model, taken: Sequence[str]) -> list[str]:
         kind = _snake_case(type(layer).__name__)
         is_made_up = re.fullmatch(rf"{kind}(_\d+)?", layer.name) is not None
         names.append(_UNFIT.sub("_", key or (kind if is_made_up else layer.name)))
-    unique = _made_unique(names)
-    return [f"{name}_out" if name in taken else name for name in unique]
+    return _made_unique([f"{name}_out" if name in taken else name for name in names], taken)
 
 
 def _keys(structure: Any) -> list[str | None]:
@@ -244,11 +244,14 @@ def _keys(structure: Any) -> list[str | None]:
     return found
 
 
-def _made_unique(names: Sequence[str]) -> list[str]:
-    return [
-        name if name not in names[:place] else f"{name}_{names[:place].count(name) + 1}"
-        for place, name in enumerate(names)
-    ]
+def _made_unique(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """Return the names, those that come again or are taken with the next number that is free."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        free = (each for each in itertools.chain([name], numbered) if each not in (*found, *taken))
+        found.append(next(free))
+    return found
 
 
 def _snake_case(name: str) -> str:

@@ -60,6 +60,8 @@ class _Walk:
     def visit(self, node: ir.Node) -> None:
         """Run `node` on values as they lie, if it can; else transpose them for it."""
         if node.op_type == "Transpose":
+            if _is_read_inside(node) and node.inputs[0] in self.views:  # it stays, for the body
+                node.replace_input_with(0, self._made(node.inputs[0], node))
             source, order = self._read(node.inputs[0])
             taken = _ints(node, "perm")  # the optimiser writes out what is the default
             order = taken if order is None else tuple(order[axis] for axis in taken)

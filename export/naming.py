@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-# TensorFlow numbers the scopes of a function that is traced inside another one.
+# TensorFlow numbers scopes of one name; Keras opens that of a layer twice, the second to compute.
 _NUMBERED = re.compile(r"(.+)_\d+")
 
 
@@ -18,7 +18,7 @@ def layer_of(name: str, layers: Collection[str]) -> str | None:
     """
     for part in reversed(name.split("/")):
         numbered = _NUMBERED.fullmatch(part)
-        for candidate in (part, numbered.group(1) if numbered else part):
+        for candidate in (numbered.group(1) if numbered else part, part):
             if candidate in layers:
                 return candidate
     return None

@@ -64,6 +64,9 @@ def convert_to_onnx(
         _set_shape(value, spec)
     with explained("The ONNX graph must be valid."):
         graph = clean_graph(converted, layers)
+    # Some value inside may have become the output, with names of axes of its own.
+    for spec, value in zip(inference.outputs, graph.graph.output, strict=True):
+        _set_shape(value, spec)
     del graph.metadata_props[:]  # the converter's own remarks
     for key, value in metadata.items():
         entry = graph.metadata_props.add()

@@ -58,15 +58,39 @@ def _convert_erfc(context: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def _convert_expm1(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map Expm1, of CELU: exp(x) - 1."""
+    """Map Expm1, of CELU: exp(x) - 1, near 0 as Kahan has it."""
+    step = functools.partial(add_step, context, node)
+    (x,) = node.input
     one = add_constant(context, node, "one", np.ones((), np.float32))
-    replace_node(context, node, "Sub", [add_step(context, node, "Exp", node.input), one])
+    u = step("Exp", [x])
+    plain = step("Sub", [u, one])
+    exact = step("Div", [step("Mul", [plain, x]), step("Log", [u])])
+    _replace_near_zero(context, node, u, exact, plain)
 
 
 def _convert_log1p(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map Log1p: log(1 + x)."""
+    """Map Log1p: log(1 + x), near 0 as Kahan has it."""
+    step = functools.partial(add_step, context, node)
+    (x,) = node.input
     one = add_constant(context, node, "one", np.ones((), np.float32))
-    replace_node(context, node, "Log", [add_step(context, node, "Add", [*node.input, one])])
+    u = step("Add", [x, one])
+    plain = step("Log", [u])
+    exact = step("Div", [step("Mul", [plain, x]), step("Sub", [u, one])])
+    _replace_near_zero(context, node, u, exact, plain)
+
+
+def _replace_near_zero(context: Any, node: Any, u: str, exact: str, plain: str) -> None:
+    """Give x where u = exp(x) or 1 + x rounds to 1, `exact` where |x| < 1, `plain` beyond.
+
+    The rounding of u then cancels, where exp(x) - 1 and log(1 + x) lose all digits (W. Kahan; in
+    Higham, Accuracy and Stability of Numerical Algorithms, 2002, 1.14.1).
+    """
+    step = functools.partial(add_step, context, node)
+    (x,) = node.input
+    one = add_constant(context, node, "unit", np.ones((), np.float32))
+    is_small = step("Less", [step("Abs", [x]), one])
+    inside = step("Where", [step("Equal", [u, one]), x, exact])
+    replace_node(context, node, "Where", [is_small, inside, plain])
 
 
 def _convert_floor_division(context: Any, node: Any, _name: str, _args: Any) -> None:

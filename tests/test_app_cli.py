@@ -1,6 +1,7 @@
 """The command line: what it prints, its exit status, its one-line errors."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess

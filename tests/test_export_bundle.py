@@ -354,7 +354,7 @@ def test_the_model_card_has_front_matter_and_an_example_that_runs(bundle):
     example = card.split("```python\n")[1].split("```")[0]
     namespace = {}
     exec(example.replace('"model.onnx"', repr(str(bundle / "model.onnx"))), namespace)  # noqa: S102
-    assert namespace["probabilities"].shape == (1, 10)
+    assert namespace["answer"].shape == (1, 10)
 
 
 def test_a_second_export_is_the_next_version(mlp_run, tmp_path):

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
+import tensorflow as tf
 from keras import Input, layers
 from onnx.backend.test import runner as onnx_tests
 from onnx.backend.test.case.test_case import TestCase
@@ -91,6 +92,91 @@ def test_variable_axes_are_named_and_take_any_size(name):
     assert all(isinstance(size, str) for size in spec.shape[:2])
     for size in (6, 11, 30):
         require_agreement(inference, graph, draw(inference, 2, size))
+
+
+def _between_loops():
+    start = Input((6, 7, 8, 4), name="x")
+    x = layers.ConvLSTM2D(3, 3, return_sequences=True, padding="same")(start)
+    return keras.Model(start, layers.ConvLSTM2D(2, 3)(layers.BatchNormalization()(x)))
+
+
+def _before_a_loop():
+    start = Input((10, 6), name="x")
+    return keras.Model(start, layers.SimpleRNN(4)(layers.Conv1D(5, 3, activation="relu")(start)))
+
+
+def _variable_output():
+    start = Input((None, 6), name="x")
+    return keras.Model(start, layers.LSTM(5, return_sequences=True)(start))
+
+
+def _scaled_output():
+    start = Input((4, 4), name="x")
+    return keras.Model(start, layers.Dense(3, use_bias=False)(layers.Flatten()(start)) * 10.0)
+
+
+def _joined_and_normalised():
+    age, income = Input((1,), name="age"), Input((1,), name="income")
+    normalise = layers.Normalization(mean=[40, 3e4], variance=[9, 4])
+    return keras.Model(
+        [age, income], layers.Dense(1)(normalise(layers.Concatenate()([age, income])))
+    )
+
+
+def _names_that_collide():
+    start, other = Input((4,), name="a"), Input((4,), name="b")
+    head = layers.Dense(3, name="head")
+    answers = [head(start), layers.Dense(2, name="head_2")(start), head(other)]
+    return keras.Model([start, other], answers)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        _between_loops,
+        _before_a_loop,
+        _variable_output,
+        _scaled_output,
+        _joined_and_normalised,
+        _names_that_collide,
+    ],
+)
+def test_what_people_build_is_exported_and_verifies(build, tmp_path):
+    bundle = export_bundle(randomise(build()), tmp_path, "own", options=WITHOUT_INT8)
+    assert all(check.passed for check in verify_bundle(bundle))
+
+
+@pytest.mark.parametrize("operation", [keras.ops.expm1, keras.ops.log1p])
+def test_digits_near_zero_are_kept(operation, tmp_path):
+    start = Input((4,), name="x")
+    model = keras.Model(start, operation(start))
+    samples = np.array(
+        [[1e-5, -3e-6, 1e-8, 0], [0.5, 2, 30, -0.9], [1e-4, 1, -1e-7, 80]], "float32"
+    )
+    bundle = export_bundle(model, tmp_path, "own", samples=samples, options=WITHOUT_INT8)
+    received = Predictor.load(bundle).predict(samples).arrays[0]
+    expected = getattr(np, operation.__name__)(samples.astype(np.float64))
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
+
+
+def test_texts_are_compared_with_several_words(tmp_path):
+    start = Input((1,), dtype="string", name="text")
+    words = layers.Lambda(lambda x: tf.cast(tf.equal(x, ["red", "green", "red"]), "float32"))
+    model = keras.Model(start, words(start))
+    samples = np.array([["red"], ["green"], ["blue"]])
+    bundle = export_bundle(model, tmp_path, "own", samples=samples, options=WITHOUT_INT8)
+    received = Predictor.load(bundle).predict(samples.astype(object)).arrays[0]
+    np.testing.assert_array_equal(received, [[1, 0, 1], [0, 1, 0], [0, 0, 0]])
+
+
+def test_nodes_are_named_after_their_own_layer_where_numbers_tell_layers_apart():
+    start = Input((4,), name="x")
+    model = keras.Model(
+        start, layers.Dense(3, name="dense_1")(layers.Dense(8, name="dense")(start))
+    )
+    graph = convert_to_onnx(trace_inference(model), {}).graph
+    names = [node.name.split("/")[0] for node in graph.node if node.op_type in ("MatMul", "Gemm")]
+    assert names == ["dense", "dense_1"]
 
 
 def test_batch_norms_and_transposes_are_gone_and_tensors_are_named_after_layers():
