@@ -34,7 +34,8 @@ from benchmarks.results import read_results, write_results
 
 GOALS = {0.990: "mnist_990", 0.995: "mnist_995"}
 SEEDS = 3
-PATIENCE = 5
+# Of 99.5 %, which theirs did not reach in an hour, no more than shows what is asked for.
+PATIENCE = {0.990: 15, 0.995: 5}
 
 
 def keras_example() -> keras.Model:
@@ -96,7 +97,7 @@ def main() -> None:
         row = kept.get(goal, _begun(goal))
         for seed in range(len(row["our_seconds"]), SEEDS):
             ours, accuracy = our_seconds(dataset, GOALS[goal], seed)
-            theirs, reached = their_seconds(dataset, seed, goal, PATIENCE * ours)
+            theirs, reached = their_seconds(dataset, seed, goal, PATIENCE[goal] * ours)
             row["our_seconds"].append(round(ours, 1))
             row["our_accuracies"].append(accuracy)
             row["we_reached_it"].append(accuracy >= goal)

@@ -97,7 +97,8 @@ def _settle_resize(graph: ir.Graph, node: ir.Node) -> None:
     for place, size in enumerate(shape):
         if isinstance(size, int):
             meant = round(size * float(settled[place]))
-            while math.floor(np.float32(size) * settled[place]) < meant:
+            # Whether a runtime multiplies in float32 or, as shape inference does, in float64.
+            while math.floor(size * float(settled[place])) < meant:
                 settled[place] = np.nextafter(settled[place], np.float32(np.inf))
     node.replace_input_with(2, add_initializer(graph, settled))
 

@@ -161,8 +161,11 @@ def test_digits_near_zero_are_kept(operation, tmp_path):
 
 def test_texts_are_compared_with_several_words(tmp_path):
     start = Input((1,), dtype="string", name="text")
-    words = layers.Lambda(lambda x: tf.cast(tf.equal(x, ["red", "green", "red"]), "float32"))
-    model = keras.Model(start, words(start))
+
+    def compare(x):
+        return tf.cast(tf.equal(x, ["red", "green", "red"]), "float32")
+
+    model = keras.Model(start, layers.Lambda(compare, output_shape=(3,))(start))
     samples = np.array([["red"], ["green"], ["blue"]])
     bundle = export_bundle(model, tmp_path, "own", samples=samples, options=WITHOUT_INT8)
     received = Predictor.load(bundle).predict(samples.astype(object)).arrays[0]
