@@ -163,7 +163,7 @@ def draw_mistakes(
         )
         caption = _caption(true, taken, confidences[sample])
         _show_image(axes, image, (column + 0.5) * _CELL_WIDTH, row * _CELL_HEIGHT, caption)
-    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+    axes.set(xlim=(0, width), ylim=(height, -0.05), aspect="equal")  # the frame of the first row
     axes.set_axis_off()
     figure.suptitle(f"true → predicted, confidence: {len(worst)} of {len(wrong):,} mistakes")
     save(figure, path)
