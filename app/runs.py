@@ -184,8 +184,9 @@ def finish_run(
         _draw_features(folder / FIGURES, fitted.model, dataset, test)
         if sizes:
             _write_sizes(folder, sizes, dataset, run.splits, metrics, answers["validation"])
-        _write_json(folder / ENVIRONMENT, _environment(fitted))
-        write_report(folder, run.config, run.data, metrics, _environment(fitted))
+        environment = _environment(fitted)
+        _write_json(folder / ENVIRONMENT, environment)
+        write_report(folder, run.config, run.data, metrics, environment)
         _write_json(folder / METRICS, metrics)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     except OSError as error:

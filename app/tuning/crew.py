@@ -78,13 +78,15 @@ def run_workers(place: Place, count: int, watch: Watch, first: int = 0) -> None:
         return
     study, definition = open_study(place)
     crew: list[_Member] = []
+
+    def start(index: int) -> None:
+        with interruption_held():  # else one that was started might not be known
+            crew.append(_start(place, first + index, count))
+
     try:
         for index in range(count):
-            with interruption_held():  # else one that was started might not be known
-                crew.append(_start(place, first + index, count))
-        _watch_over(
-            crew, study, definition, watch, lambda index: _start(place, first + index, count)
-        )
+            start(index)
+        _watch_over(crew, study, definition, watch, start)
     finally:
         for member in crew:
             member.stop()
@@ -111,7 +113,7 @@ def _watch_over(
     study: optuna.Study,
     definition: Definition,
     watch: Watch,
-    start: Callable[[int], _Member],
+    start: Callable[[int], None],
 ) -> None:
     """Wait until nobody works and nothing is left, and replace who ended too soon."""
     replaced = 0
@@ -133,8 +135,7 @@ def _watch_over(
                     "Use fewer --workers if they lack memory. What was finished is kept."
                 )
             replaced += 1
-            with interruption_held():
-                crew.append(start(len(crew) + replaced))
+            start(len(crew) + replaced)
 
 
 def _revive_trials_of(study: optuna.Study, members: list[_Member]) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -253,13 +254,9 @@ class Server:
     async def _find(self, name: str, version: str | None) -> Served:
         # Beside a process that answers already, another is started: what it is handed waits.
         if not self._is_loaded.is_set():
-            try:
+            with suppress(TimeoutError):  # then the repository says that it is not ready
                 async with asyncio.timeout(_LOADING_S):
                     await self._is_loaded.wait()
-            except TimeoutError:
-                raise RequestError(
-                    "Models are still being loaded.", 503, {"retry-after": "5"}
-                ) from None
         return self._repository.find(name, version)
 
     async def _infer(

@@ -87,9 +87,9 @@ class Repository:
             RequestError: there is none.
         """
         versions = self._served.get(name)
-        if not versions and not self.is_ready:
-            raise RequestError("Models are still being loaded.", 503, {"retry-after": "5"})
         if not versions:
+            if not self.is_ready:
+                raise RequestError("Models are still being loaded.", 503, {"retry-after": "5"})
             known = ", ".join(sorted(self._served)) or "none"
             raise RequestError(f"A model must be one of: {known}. Received: {name:.80}.", 404)
         if version is None:

@@ -216,7 +216,12 @@ def _text(name: str, value: Any) -> str:
 
 def byte_size(datatype: str, shape: Sequence[int]) -> int:
     """Return how many bytes a raw tensor of numbers has."""
-    return math.prod(shape) * _RAW["UINT8" if datatype == "BOOL" else datatype].itemsize
+    return math.prod(shape) * _raw_dtype(datatype).itemsize
+
+
+def _raw_dtype(datatype: str) -> np.dtype[Any]:
+    # Any byte but 0 and 1 is no bool, and numpy would not say so.
+    return _RAW["UINT8" if datatype == "BOOL" else datatype]
 
 
 def from_binary(name: str, datatype: str, shape: Sequence[int], content: memoryview) -> np.ndarray:
@@ -225,20 +230,19 @@ def from_binary(name: str, datatype: str, shape: Sequence[int], content: memoryv
     Raises:
         RequestError: the size is another, or texts are not as their lengths say.
     """
-    count = math.prod(shape)
     if datatype == BYTES:
+        count = math.prod(shape)
         values = _read_texts(name, count, content)  # first: the count is only what the client says
         texts = np.empty(count, object)
         texts[:] = values
         return texts.reshape(shape)
-    # Any byte but 0 and 1 is no bool, and numpy would not say so.
-    dtype = _RAW["UINT8" if datatype == "BOOL" else datatype]
-    if len(content) != byte_size(datatype, shape):
+    size = byte_size(datatype, shape)
+    if len(content) != size:
         raise RequestError(
-            f"{name} must have {byte_size(datatype, shape)} bytes, as its shape {list(shape)} and "
-            f"{datatype} say. Received: {len(content)}."
+            f"{name} must have {size} bytes, as its shape {list(shape)} and {datatype} say. "
+            f"Received: {len(content)}."
         )
-    numbers: np.ndarray = np.frombuffer(content, dtype).reshape(shape)
+    numbers: np.ndarray = np.frombuffer(content, _raw_dtype(datatype)).reshape(shape)
     if not numbers.flags.aligned:  # behind JSON of any length
         numbers = numbers.copy()
     if datatype == "BOOL":
