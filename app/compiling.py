@@ -12,6 +12,11 @@ from .settings import TrainingConfig
 
 # Enough to tell candidates apart that are worth telling apart; the first compiles.
 _STEPS = 10
+# Of float32's time: what is saved must show above the noise, and pay for the digits that are lost.
+_LEAST_GAIN = 0.2
+# A choice takes some seconds itself, most of them to compile two models.
+_LEAST_STEPS = 1000
+_LEAST_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -41,29 +46,32 @@ def choose_compilation(
     config: TrainingConfig,
     build: Callable[[Compilation], keras.Model],
     batch: Sequence[Any],
+    steps: int,
 ) -> Compilation:
-    """Return what the settings say, or where they say `auto` what is fastest on this device.
+    """Return what the settings say, or where they say `auto` what this device gains from.
 
-    On a GPU float32 and mixed_bfloat16 take some steps; a CPU takes float32, which
-    `benchmarks/compilation.py` shows to be fastest there.
+    mixed_bfloat16 takes some steps beside float32 and must save `_LEAST_GAIN` of their time, which
+    GPUs and CPUs with units for it (AMX) do and others do not. Training that is over soon anyway
+    is done in float32.
 
     Args:
         config: the settings.
         build: makes a compiled model of its own for a candidate.
         batch: inputs and targets of one step.
+        steps: that the training takes.
     """
     # JAX knows no other compiler; TensorFlow with XLA gives up on repeating a run exactly.
     xla = config.xla == "on" or keras.backend.backend() == "jax"
-    precisions = [config.precision]
-    if config.precision == "auto":
-        # Asked for GPUs by name, JAX raises where there is none.
-        has_gpu = any(name.startswith("gpu") for name in keras.distribution.list_devices())
-        precisions = ["float32", "mixed_bfloat16"] if has_gpu else ["float32"]
-    candidates = [Compilation(precision, xla) for precision in precisions]
-    if len(candidates) == 1:
-        return candidates[0]
-    seconds = {candidate: step_seconds(build(candidate), batch) for candidate in candidates}
-    return min(candidates, key=seconds.__getitem__)
+    if config.precision != "auto":
+        return Compilation(config.precision, xla)
+    plain, mixed = (Compilation(precision, xla) for precision in ("float32", "mixed_bfloat16"))
+    if steps < _LEAST_STEPS:
+        return plain
+    seconds = step_seconds(build(plain), batch)
+    if seconds * steps < _LEAST_SECONDS:
+        return plain
+    gain = 1 - step_seconds(build(mixed), batch) / seconds
+    return mixed if gain > _LEAST_GAIN else plain
 
 
 def step_seconds(model: keras.Model, batch: Sequence[Any]) -> float:

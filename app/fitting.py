@@ -23,6 +23,7 @@ from .data.splits import Splits
 from .distributed.steps import SharedModel
 from .distributed.team import Team
 from .families import FAMILIES, fit_to_data
+from .fused import with_fused_normalization
 from .objectives import make_loss, make_metrics, numeric_targets, sample_weights
 from .optimizers import make_optimizer, optimizer_callbacks
 from .preparing import adapt, prepare
@@ -217,7 +218,8 @@ def _choose(job: _Job) -> Compilation:
             model = FAMILIES[job.config.family].build(job.model_config)
         return _trained_part(job, model, candidate)
 
-    return choose_compilation(job.config.training, build, batch)
+    steps = job.steps_per_epoch * job.config.training.epochs
+    return choose_compilation(job.config.training, build, batch, steps)
 
 
 def _for_nets(indices: np.ndarray, nets: int) -> np.ndarray:
@@ -243,6 +245,8 @@ def _trained_part(job: _Job, model: keras.Model, compilation: Compilation) -> ke
     begin = "nets" if job.nets else job.model_config.prepared_layer
     prepared = model.get_layer(begin).output
     learning = keras.Model(prepared, model.get_layer(job.model_config.trained_layer).output)
+    if keras.backend.backend() == "tensorflow" and not compilation.xla:  # XLA fuses it itself
+        learning = with_fused_normalization(learning)
     inputs = keras.Input(prepared.shape[1:], dtype="float32")
     trained = _model_of_steps(job, inputs, learning(training.augment(inputs)))
     loss = make_loss(training, job.kind_of_targets)

@@ -100,8 +100,8 @@ class TrainingConfig:
             its class is.
         patience: epochs without a better validation loss after which training stops; 0 is never.
         keep: which weights are kept: those of the `last` epoch, or of the `best` validation loss.
-        precision: of the layers between input and head: `auto` measures what is fastest on a
-            GPU, and is `float32` on a CPU.
+        precision: of the layers between input and head: `auto` is `float32`, or where training
+            takes longer than a minute `mixed_bfloat16` if that is measured to save a fifth.
         xla: whether steps are compiled by XLA: `auto` is `off` under TensorFlow, which then
             repeats a run to the last bit; JAX always compiles so.
         steps_per_execution: steps that the device takes before Python is asked again.

@@ -384,11 +384,17 @@ def test_augmentation_never_reaches_the_saved_model(tmp_path):
     assert not {"RandomWarp", "RandomThickness"} & layers
 
 
-def test_the_fastest_way_to_run_steps_is_measured_where_it_is_not_given():
-    from app.compiling import Compilation, choose_compilation, step_seconds
+@pytest.mark.parametrize(
+    ("steps", "measured"), [(100, []), (1000, ["float32"]), (10**9, ["float32", "mixed_bfloat16"])]
+)
+def test_precision_is_measured_where_training_takes_long(steps, measured):
+    from app.compiling import Compilation, choose_compilation
     from app.settings import TrainingConfig
 
+    built = []
+
     def build(candidate):
+        built.append(candidate.precision)
         with candidate.policy():
             layers = [keras.Input((4,)), keras.layers.Dense(3, dtype="float32")]
             model = keras.Sequential(layers)
@@ -397,8 +403,11 @@ def test_the_fastest_way_to_run_steps_is_measured_where_it_is_not_given():
 
     batch = [np.zeros((8, 4), "float32"), np.zeros((8, 3), "float32")]
     given = TrainingConfig(precision="mixed_bfloat16", xla="on")
-    assert choose_compilation(given, build, batch) == Compilation("mixed_bfloat16", True)
-    assert step_seconds(build(Compilation("float32", False)), batch) > 0
+    assert choose_compilation(given, build, batch, steps) == Compilation("mixed_bfloat16", True)
+    assert not built
+    chosen = choose_compilation(TrainingConfig(), build, batch, steps)
+    assert built == measured
+    assert chosen.precision in (measured or ["float32"])
     assert keras.config.dtype_policy().name == "float32"
 
 
