@@ -227,6 +227,7 @@ def _write_evidence(
         "name": folder.parent.name,
         "labels": meaning.labels,
         "columns": facts.columns,
+        "gaps": facts.gaps,
         "text_columns": facts.text_columns,
         "preprocessing": describe_preprocessing(inference.model),
     }

@@ -80,7 +80,13 @@ def read_checksums(version_folder: Path) -> dict[str, str]:
         raise ManifestError(f"{path} must be readable. Received: {reason}.") from None
     if not text.endswith("\n"):
         raise ManifestError(f"{path} must end with a line break. Received: a file cut off.")
-    return dict(_parse_line(number, line) for number, line in enumerate(text.split("\n")[:-1], 1))
+    checksums: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        name, digest = _parse_line(number, line)
+        if name in checksums:
+            raise ManifestError(f"{CHECKSUMS} must list each file once. Received: {name!r} twice.")
+        checksums[name] = digest
+    return checksums
 
 
 def _read_file(path: Path) -> bytes:
@@ -99,7 +105,7 @@ def _parse_line(number: int, line: str) -> tuple[str, str]:
         )
     digest, name = match.groups()
     parts = name.split("/")
-    if name.startswith("/") or ".." in parts or "\\" in name:
+    if {"", ".", ".."} & set(parts) or "\\" in name:
         raise ManifestError(f"A listed file must lie inside the bundle. Received: {name!r}.")
     return name, digest
 

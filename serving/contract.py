@@ -1,5 +1,8 @@
 """Whether a graph and its manifest speak of the same model."""
 
+import itertools
+import json
+
 import onnxruntime
 
 from .agreement import TOLERANCES
@@ -7,6 +10,9 @@ from .bundle import MODEL
 from .errors import ManifestError
 from .manifest import Manifest, TensorSpec, describe_spec
 from .session import session_signature
+
+# What is proven against Keras, whatever else is.
+ARTIFACTS = ("saved_model", "onnx")
 
 
 def check_contract(manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
@@ -25,16 +31,13 @@ def check_contract(manifest: Manifest, session: onnxruntime.InferenceSession) ->
                 f"{MODEL} must take its {len(columns)} columns as the input {name}. "
                 f"Received: {', '.join(map(describe_spec, inputs))}."
             )
-    if manifest.answer is None and not manifest.labels:
-        return
-    answers = [spec for spec in outputs if spec.name == manifest.answer]
-    shapes = [spec.shape[1:] for spec in answers if spec.dtype.startswith("float")]
-    if shapes != [(len(manifest.labels),)]:
+    strange = [spec.name for spec in inputs if spec.name not in ("inputs", "texts")]
+    if strange and (manifest.columns or manifest.text_columns):
         raise ManifestError(
-            f"{MODEL} must give {manifest.answer} of floats, one element a label. "
-            f"Received: {', '.join(map(describe_spec, answers)) or 'none'} for "
-            f"{len(manifest.labels)} labels."
+            f"{MODEL} of columns must take inputs and texts alone. Received: {strange[0]!r:.80}."
         )
+    _check_answer(manifest, outputs)
+    _check_metadata(manifest, session.get_modelmeta().custom_metadata_map)
 
 
 def check_proof(manifest: Manifest) -> None:
@@ -50,10 +53,14 @@ def check_proof(manifest: Manifest) -> None:
                 f"The proof's tolerance of {name} must be at most {TOLERANCES.get(name, 0.0):g}. "
                 f"Received: {tolerance}."
             )
-    proven = {agreement.output for agreement in proof.agreements}
-    missing = [spec.name for spec in manifest.outputs if spec.name not in proven]
-    if missing:
-        raise ManifestError(f"Every output must be proven. Received: no proof of {missing[0]!r}.")
+    if proof.samples < 1:
+        raise ManifestError(f"A proof must have samples. Received: {proof.samples}.")
+    proven = {(agreement.artifact, agreement.output) for agreement in proof.agreements}
+    for artifact, spec in itertools.product(ARTIFACTS, manifest.outputs):
+        if (artifact, spec.name) not in proven:
+            raise ManifestError(
+                f"Every output must be proven. Received: no proof of {spec.name!r} of {artifact}."
+            )
     dtypes = {spec.name: spec.dtype for spec in manifest.outputs}
     for agreement in proof.agreements:
         is_probability = agreement.output == manifest.probabilities
@@ -63,9 +70,39 @@ def check_proof(manifest: Manifest) -> None:
             if is_probability
             else agreement.max_relative_difference
         )
-        is_near = difference <= proof.tolerances.get(kind, 0.0)
-        if not is_near or agreement.top1_agreement not in (None, 1.0):
-            raise ManifestError(f"Every artifact must agree. Received: {agreement}.")
+        is_near = 0 <= difference <= proof.tolerances.get(kind, 0.0)
+        has_classes = is_probability and manifest.kind_of_targets == "classes"
+        is_same = agreement.top1_agreement == (1.0 if has_classes else None)
+        if not is_near or not is_same:
+            raise ManifestError(
+                f"Every artifact must agree. Received: {agreement.output} of "
+                f"{agreement.artifact} at batch size {agreement.batch_size}, difference "
+                f"{difference:.1e}, same classes {agreement.top1_agreement}."
+            )
+
+
+def _check_answer(manifest: Manifest, outputs: tuple[TensorSpec, ...]) -> None:
+    if manifest.answer is None and not manifest.labels:
+        return
+    answers = [spec for spec in outputs if spec.name == manifest.answer]
+    shapes = [spec.shape[1:] for spec in answers if spec.dtype.startswith("float")]
+    if shapes != [(len(manifest.labels),)]:
+        raise ManifestError(
+            f"{MODEL} must give {manifest.answer} of floats, one element a label. "
+            f"Received: {', '.join(map(describe_spec, answers)) or 'none'} for "
+            f"{len(manifest.labels)} labels."
+        )
+
+
+def _check_metadata(manifest: Manifest, found: dict[str, str]) -> None:
+    """Require that the graph was exported under the manifest's names, in their order."""
+    for key in ("name", "labels", "columns", "gaps", "text_columns"):
+        expected = json.dumps(getattr(manifest, key), ensure_ascii=False)
+        if key in found and json.loads(found[key]) != json.loads(expected):
+            raise ManifestError(
+                f"{MODEL} must be of the manifest's {key}, {expected:.80}. "
+                f"Received: {found[key]:.80}."
+            )
 
 
 def _check_specs(

@@ -19,8 +19,8 @@ def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs
 
     Args:
         paths: image files for a model of images; for a model of rows CSV files whose header has
-            the model's columns, in any order and among others. Empty cells, NA, NaN, null, none
-            and ? are missing values.
+            the model's columns, in any order and among others. Empty cells, NA, n/a, NaN, null,
+            none and ? are missing values.
         manifest: of the model.
 
     Returns:

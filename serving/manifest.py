@@ -4,6 +4,7 @@ The schema lives with the reader; `export/` writes what is defined here.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 
 from .errors import ManifestError
@@ -237,7 +238,7 @@ class Manifest:
             ManifestError: it is no JSON, of another format version, or lacks or mistypes a key.
         """
         try:
-            value = json.loads(text, parse_constant=_refuse_constant)
+            value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"manifest.json must be JSON. Received: {error}.") from None
         try:
@@ -253,32 +254,52 @@ class Manifest:
                 f"Received: format_version={received!r}."
             )
         manifest = decode(cls, value, "manifest.json")
-        for spec in (*manifest.inputs, *manifest.outputs):
-            _check_spec(spec)
-        if manifest.kind_of_targets not in KINDS_OF_TARGETS:
-            raise ManifestError(
-                f"kind_of_targets must be one of {', '.join(KINDS_OF_TARGETS)}. "
-                f"Received: kind_of_targets={manifest.kind_of_targets!r}."
-            )
-        if (manifest.answer is None) != (manifest.kind_of_targets == "none"):
-            raise ManifestError(
-                "answer must be the name of an output, or null where kind_of_targets is none. "
-                f"Received: answer={manifest.answer!r} of {manifest.kind_of_targets}."
-            )
-        strange = [name for name in manifest.gaps if name not in manifest.columns]
-        if strange:
-            raise ManifestError(f"gaps must name columns. Received: {strange[0]!r:.80}.")
-        if manifest.reject is not None and manifest.kind_of_targets != "classes":
-            raise ManifestError(
-                "reject is for classes alone. "
-                f"Received: kind_of_targets={manifest.kind_of_targets!r}."
-            )
-        if manifest.baseline is not None and len(manifest.baseline.shares) != len(manifest.labels):
-            raise ManifestError(
-                "baseline must have a share of each label. Received: "
-                f"{len(manifest.baseline.shares)} shares of {len(manifest.labels)} labels."
-            )
+        _check_meaning(manifest)
         return manifest
+
+
+def _check_meaning(manifest: Manifest) -> None:
+    """Require members that fit each other."""
+    for spec in (*manifest.inputs, *manifest.outputs):
+        _check_spec(spec)
+    if manifest.kind_of_targets not in KINDS_OF_TARGETS:
+        raise ManifestError(
+            f"kind_of_targets must be one of {', '.join(KINDS_OF_TARGETS)}. "
+            f"Received: kind_of_targets={manifest.kind_of_targets!r}."
+        )
+    if (manifest.answer is None) != (manifest.kind_of_targets == "none"):
+        raise ManifestError(
+            "answer must be the name of an output, or null where kind_of_targets is none. "
+            f"Received: answer={manifest.answer!r} of {manifest.kind_of_targets}."
+        )
+    strange = [name for name in manifest.gaps if name not in manifest.columns]
+    if strange:
+        raise ManifestError(f"gaps must name columns. Received: {strange[0]!r:.80}.")
+    if manifest.calibration is not None and not manifest.calibration.temperature > 0:
+        raise ManifestError(
+            "calibration must have a temperature above 0. "
+            f"Received: {manifest.calibration.temperature}."
+        )
+    if manifest.reject is not None and not 0 <= manifest.reject.threshold <= 1:
+        raise ManifestError(
+            f"reject must have a threshold from 0 to 1. Received: {manifest.reject.threshold}."
+        )
+    if manifest.reject is not None and manifest.kind_of_targets != "classes":
+        raise ManifestError(
+            f"reject is for classes alone. Received: kind_of_targets={manifest.kind_of_targets!r}."
+        )
+    if manifest.baseline is not None and len(manifest.baseline.shares) != len(manifest.labels):
+        raise ManifestError(
+            "baseline must have a share of each label. Received: "
+            f"{len(manifest.baseline.shares)} shares of {len(manifest.labels)} labels."
+        )
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number:.40}, which no float can hold")
+    return value
 
 
 def _refuse_constant(name: str) -> None:

@@ -335,7 +335,7 @@ class Predictor:
         """Run arrays that fit but for their numbers; `start` is their place, for errors."""
         for name, array in named.items():
             if array.dtype.kind == "f":
-                check_finite(name, array, self._gaps, start)
+                check_finite(name, array, self._gaps if name == "inputs" else (), start)
         try:
             arrays: list[Array] = self._run(self._output_names, named)
         except Exception as error:

@@ -35,6 +35,18 @@ def spread(call: Callable[[int], Any], count: int, threads: int) -> list[Any]:
     return results
 
 
+def _start(threads: list[threading.Thread]) -> list[threading.Thread]:
+    """Start threads, and return those that the machine had room for; the caller's does the rest."""
+    started = []
+    for thread in threads:
+        try:
+            thread.start()
+        except RuntimeError:
+            break
+        started.append(thread)
+    return started
+
+
 def _run_with_helpers(work: Callable[[], None], helpers: int, errors: list[BaseException]) -> None:
     """Run `work`, also in so many threads besides; return once no thread is in it any more.
 
@@ -50,10 +62,9 @@ def _run_with_helpers(work: Callable[[], None], helpers: int, errors: list[BaseE
 
     threads = [threading.Thread(target=help_out) for _ in range(helpers)]
     try:
-        for thread in threads:
-            thread.start()
+        started = _start(threads)
         work()
-        for thread in threads:
+        for thread in started:
             thread.join()
     except BaseException as error:
         # Python takes a thread for ended whose `join` was interrupted, and does not know one yet

@@ -86,6 +86,9 @@ def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     while position < len(message):
         key, position = _varint(message, position)
         field, wire_type = key >> 3, key & 7
+        # What reads 32 bits of a key would take it for another field.
+        if not 0 < field < 2**29:
+            raise ManifestError(f"The bytes must be a protobuf message. Received: field {field}.")
         if wire_type == _VARINT:
             value, position = _varint(message, position)
             yield field, value

@@ -55,7 +55,8 @@ def describe_config(manifest: Manifest) -> dict[str, Any]:
 
 def _described(spec: TensorSpec) -> dict[str, Any]:
     dims = [size if isinstance(size, int) else -1 for size in spec.shape[1:]]
-    return {"name": spec.name, "data_type": _TYPES[spec.dtype], "dims": dims or [1]}
+    described = {"name": spec.name, "data_type": _TYPES[spec.dtype], "dims": dims or [1]}
+    return described if dims else {**described, "reshape": {"shape": []}}
 
 
 def _tensor(role: str, spec: TensorSpec, has_labels: bool = False) -> str:

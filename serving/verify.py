@@ -39,6 +39,7 @@ from .triton import CONFIG, LABELS, render_config, render_labels
 BATCH_SIZES = (1, 2, 7)
 # Of int8: how much further than where it was made an answer may be from Keras.
 _INT8_FACTOR, _INT8_MARGIN = 2.0, 0.1
+_INT8_LEAST_AGREEMENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,12 @@ def _check_contract(folder: Path, beside: Path | None) -> str:
     model = read_checked(folder, MODEL, read_checksums(folder))
     check_contract(manifest, open_session(model))
     check_proof(manifest)
+    is_kept = manifest.int8 is not None and manifest.int8.kept
+    if (folder / INT8).exists() != is_kept:
+        raise ManifestError(
+            f"{INT8} must be there where the manifest says that it was kept, and only there. "
+            f"Received: {'kept, but no' if is_kept else 'not kept, but a'} file."
+        )
     if beside is not None:
         if str(manifest.version) != folder.name:
             raise ManifestError(
@@ -185,12 +192,21 @@ def _check_int8(
                 f"Every output of {INT8} must be proven. Received: no proof of {name!r}."
             )
         difference = largest_difference(wanted, received[name])
-        allowed = _INT8_MARGIN + _INT8_FACTOR * max(known)
+        largest = float(np.abs(wanted).max(initial=0))
+        allowed = min(_INT8_MARGIN + _INT8_FACTOR * max(known), max(largest, 1.0))
         if not is_within(difference, allowed):
             raise ManifestError(
                 f"{name} of {INT8} must be within {allowed:.1e} of the golden answers. "
                 f"Received: {difference:.1e}."
             )
+        # Whatever the manifest allows: an answer that is wholly another one is none.
+        if manifest.kind_of_targets == "classes" and name == manifest.answer:
+            agreement = top1_agreement(wanted, received[name])
+            if agreement < _INT8_LEAST_AGREEMENT:
+                raise ManifestError(
+                    f"{name} of {INT8} must name {_INT8_LEAST_AGREEMENT:.0%} of the golden "
+                    f"classes. Received: {agreement:.0%}."
+                )
 
 
 def _difference(

@@ -65,13 +65,16 @@ def start(settings, **options):
         server.stop()
         await serving
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    client = Client(port)
-    wait_until_ready(client)
-
     def stop():
         ended.set()
         thread.join()
 
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    client = Client(port)
+    try:
+        wait_until_ready(client)
+    except BaseException:
+        stop()
+        raise
     return client, stop

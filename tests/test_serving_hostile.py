@@ -21,7 +21,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from granian.http import HTTP1Settings
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from live import start
 from PIL import Image
@@ -494,6 +494,7 @@ def test_a_path_that_names_no_model_is_refused(path, client):
 
 @given(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), max_size=30))
 def test_any_model_name_is_refused(client, name):
+    assume(name not in ("digits", "softmax", "raw"))  # hypothesis knows the words of the code
     for method, path in (("POST", f"/v2/models/{name}/infer"), ("GET", f"/v1/models/{name}")):
         lines = "Connection: close", "Content-Length: 0"
         assert_refused_or_no_http(speak(client.port, head(path, *lines, method=method)))

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 from live import start
 from PIL import Image
@@ -237,6 +238,10 @@ def test_a_label_is_text_whatever_it_says(bundle, tmp_path, open_page):
     manifest = json.loads((folder / "1" / "manifest.json").read_text())
     manifest["labels"] = [f"{LABEL}{number}" for number in range(10)]
     (folder / "1" / "manifest.json").write_text(json.dumps(manifest))
+    model = onnx.load(folder / "1" / "model.onnx")
+    labels = next(entry for entry in model.metadata_props if entry.key == "labels")
+    labels.value = json.dumps(manifest["labels"])
+    onnx.save(model, folder / "1" / "model.onnx")
     (folder / "1" / "SHA256SUMS").unlink()
     write_checksums(folder / "1")
     client, stop = start(Settings(tmp_path, log_requests=False))

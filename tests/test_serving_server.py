@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import http.client
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from live import Client, free_port, start, wait_until_ready
 from PIL import Image
@@ -167,11 +169,14 @@ def test_a_gzip_body_may_have_several_members(client, images):
 
 def test_what_is_null_is_as_if_left_out(client, images):
     answer = client.post("/v2/models/digits/infer", digits(images))
-    nothing = digits(images, parameters=None, outputs=None)
+    nothing = digits(images, parameters=None, outputs=None, id=None)
     nothing["inputs"][0]["parameters"] = None
     assert client.post("/v2/models/digits/infer", nothing) == answer
     outputs = [{"name": name, "parameters": None} for name in ("probabilities", "features")]
     assert client.post("/v2/models/digits/infer", digits(images, outputs=outputs)) == answer
+    row = [[5.1, 3.5, 1.4, 0.2]]
+    by_row = client.post("/v1/models/softmax:predict", {"instances": row, "inputs": None})
+    assert by_row == client.post("/v1/models/softmax:predict", {"instances": row})
 
 
 def test_a_refused_method_is_told_what_is_allowed(client):
@@ -251,6 +256,48 @@ def test_samples_are_bounded(row_bundle):
             413,
             "A request must have at most 2 samples. Received: 3.",
         )
+    finally:
+        stop()
+
+
+def test_a_long_request_of_too_many_numbers_is_refused_before_they_are_read(row_bundle):
+    client, stop = start(Settings(row_bundle.parent, max_rows=2, log_requests=False))
+    zeros = "0," * 600_000 + "0"
+    try:
+        for shape, status in (([600_000, 4], 413), ([2, 4], 400)):
+            tensor = (
+                f'{{"name": "inputs", "datatype": "FP32", "shape": {shape}, "data": [{zeros}]}}'
+            )
+            answer = client("POST", "/v2/models/softmax/infer", f'{{"inputs": [{tensor}]}}')
+            assert answer[0] == status
+        assert b"must have at most 8 elements. Received: more." in answer[2]
+        answer = client("POST", "/v1/models/softmax:predict", f'{{"inputs": [[{zeros}]]}}')
+        assert (answer[0], b"at most 8 elements" in answer[2]) == (400, True)
+    finally:
+        stop()
+
+
+def test_a_body_in_chunks_that_is_too_long_is_told_so(client):
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=20)
+    chunks = iter([b" " * 100_000] * 30)
+    connection.request("POST", "/v2/models/digits/infer", chunks, encode_chunked=True,
+                       headers={"Transfer-Encoding": "chunked"})  # fmt: skip
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_a_model_called_as_an_address_is_found(row_bundle, tmp_path):
+    copy = shutil.copytree(row_bundle, tmp_path / "stats" / "1")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"name": "stats"}))
+    model = onnx.load(copy / "model.onnx")
+    next(p for p in model.metadata_props if p.key == "name").value = '"stats"'
+    onnx.save(model, copy / "model.onnx")
+    (copy / "SHA256SUMS").unlink()
+    write_checksums(copy)
+    client, stop = start(Settings(tmp_path, log_requests=False))
+    try:
+        assert client.get("/v2/models/stats")[1]["inputs"][0]["name"] == "inputs"
     finally:
         stop()
 
@@ -382,6 +429,89 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
     assert not failed
 
 
+def test_a_stray_file_does_not_take_down_what_is_served(row_bundle, tmp_path, caplog):
+    model = shutil.copytree(row_bundle.parent, tmp_path / "softmax")
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    body = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
+
+    def wait_for(is_so):
+        for _ in range(400):
+            if is_so():
+                return
+            time.sleep(0.05)
+        raise AssertionError
+
+    try:
+        (model / "1" / ".DS_Store").write_bytes(b"")
+        wait_for(lambda: "is not served: Every file must be listed" in caplog.text)
+        assert client.post("/v1/models/softmax:predict", body)[0] == 200
+        (model / "1" / ".DS_Store").unlink()
+        caplog.set_level("INFO", "hornbill.server")
+        wait_for(lambda: "is ready" in caplog.text)
+        assert client.post("/v1/models/softmax:predict", body)[0] == 200
+        caplog.clear()
+        (model / "1" / "model.onnx").chmod(0o600)  # other rights are a change too
+        wait_for(lambda: "is ready" in caplog.text)
+    finally:
+        stop()
+
+
+def test_what_failed_is_tried_again_after_a_growing_while(row_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.server.repository._RETRY_S", 0.0)
+    shutil.copytree(row_bundle.parent, tmp_path / "softmax")
+    failing, tried = [True, True], []
+
+    def load(folder):
+        tried.append(folder.name)
+        if failing and failing.pop():
+            raise OSError("too many open files")
+        return load_model(folder)
+
+    monkeypatch.setattr("serving.server.repository.load_model", load)
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    try:
+        for _ in range(400):
+            if client.get("/v1/models")[1]["models"]:
+                break
+            time.sleep(0.05)
+        assert tried == ["1", "1", "1"]
+    finally:
+        stop()
+
+
+def test_all_versions_answer_where_they_are_asked_for(row_bundle, tmp_path):
+    model = shutil.copytree(row_bundle.parent, tmp_path / "softmax")
+    as_version(model / "1", 2).rename(model / "2")
+    client, stop = start(Settings(tmp_path, versions="all", log_requests=False))
+    try:
+        assert client.get("/v2/models/softmax")[1]["versions"] == ["1", "2"]
+        row = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
+        for number in (1, 2):
+            assert client.post(f"/v1/models/softmax/versions/{number}:predict", row)[0] == 200
+    finally:
+        stop()
+
+
+def test_the_first_address_is_a_page_to_people_and_a_word_to_programs(client):
+    assert client.get("/")[1] == {"status": "alive"}
+    status, headers, page = client("GET", "/", headers={"Accept": "text/html,*/*"})
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"<canvas" in page
+    assert b"/v2/models/{model}/infer" in client("GET", "/docs")[2]
+
+
+def test_a_request_is_logged_under_the_name_that_it_brought(row_bundle, capfd):
+    client, stop = start(Settings(row_bundle.parent))
+    try:
+        _, headers, _ = client("GET", "/v2", headers={"X-Request-Id": "mine-7"})
+        assert headers["x-request-id"] == "mine-7"
+    finally:
+        stop()
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    (line,) = [line for line in lines if line["id"] == "mine-7"]
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/v2", 200)
+
+
 def test_requests_that_give_their_inputs_in_another_order_share_a_batch_by_name():
     def run(arrays):
         return [np.stack([a.sum(axis=1) for a in arrays.values()], axis=1)]
@@ -411,6 +541,8 @@ def test_the_bytes_of_a_raw_request_say_how_long_its_variable_axis_is(row_bundle
     numbers = np.arange(6, dtype=np.float32)
     (array,) = protocol.read(numbers.tobytes(), 0).arrays.values()
     np.testing.assert_array_equal(array, numbers.reshape(1, 3, 2))
+    with pytest.raises(RequestError, match="must have shape"):
+        protocol.read(b"", 0)
     with pytest.raises(RequestError, match="must have 16 bytes"):
         protocol.read(numbers[:5].tobytes(), 0)
 

@@ -29,6 +29,14 @@ def test_an_interruption_is_told_only_once_no_call_is_under_way():
     assert sorted(ended) == [0, 1]
 
 
+def test_a_machine_without_room_for_threads_gives_the_same(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert spread(lambda number: number**2, 5, 4) == [0, 1, 4, 9, 16]
+
+
 def test_after_an_interruption_no_further_call_begins():
     begun = []
 

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from onnx import numpy_helper
 
 from serving.errors import ManifestError
-from serving.tensor_proto import read_tensor
+from serving.tensor_proto import read_fields, read_tensor
 
 DTYPES = [
     "float32",
@@ -50,6 +50,14 @@ def test_a_tensor_cut_off_or_changed_is_read_or_refused(data):
     cut = bytes(content[: data.draw(st.integers(0, len(content)))])
     with contextlib.suppress(ManifestError):
         assert isinstance(read_tensor(cut)[1], np.ndarray)
+
+
+def test_a_key_that_others_would_take_for_another_field_is_refused():
+    """The tag 0x2A, of a graph's initializers, with a bit that 32 bits have no room for."""
+    with pytest.raises(ManifestError, match="a protobuf message. Received: field 536870917"):
+        list(read_fields(b"\xaa\x80\x80\x80\x10\x00"))
+    with pytest.raises(ManifestError, match="Received: field 0"):
+        list(read_fields(b"\x02\x00"))
 
 
 def test_fields_that_matter_to_others_are_passed_over():

@@ -102,6 +102,41 @@ def test_a_listed_path_outside_the_bundle_is_refused(copy):
     assert "must lie inside" in detail(copy, "files")
 
 
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (lambda m: m["columns"].reverse(), "columns"),
+        (lambda m: m["gaps"].append(m["columns"][0]), "gaps"),
+    ],
+)
+def test_columns_in_another_order_and_gaps_are_noticed(change, key, row_bundle, tmp_path):
+    copy = shutil.copytree(row_bundle.parent, tmp_path / row_bundle.parent.name)
+    manifest = json.loads((copy / "1" / "manifest.json").read_text())
+    change(manifest)
+    (copy / "1" / "manifest.json").write_text(json.dumps(manifest))
+    sign(copy / "1")
+    assert f"must be of the manifest's {key}" in detail(copy, "contract")
+
+
+def test_an_int8_file_that_was_not_kept_is_noticed(copy):
+    (copy / "1" / "model.int8.onnx").write_bytes(b"junk")
+    sign(copy / "1")
+    assert "Received: not kept, but a file" in detail(copy, "contract")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"{'0' * 64}  model.onnx\n", "must list each file once. Received: 'model.onnx' twice"),
+        (f"{'0' * 64}  ./model.onnx\n", "must lie inside the bundle. Received: './model.onnx'"),
+    ],
+)
+def test_checksums_that_contradict_themselves_are_refused(line, message, copy):
+    sums = copy / "1" / "SHA256SUMS"
+    sums.write_text(line + sums.read_text())
+    assert message in detail(copy, "files")
+
+
 def test_other_weights_are_noticed_by_behaviour_even_with_new_checksums(copy):
     model = onnx.load(copy / "1" / "model.onnx")
     weights = next(t for t in model.graph.initializer if len(t.dims) == 2 and t.dims[1] == 10)
@@ -123,8 +158,21 @@ def test_other_weights_are_noticed_by_behaviour_even_with_new_checksums(copy):
         (lambda m: m["labels"].pop(), "a share of each label. Received: 10 shares of 9 labels"),
         (lambda m: m["inputs"][0].update(dtype="float32"), "The inputs of model.onnx must be"),
         (lambda m: m["outputs"].pop(), "The outputs of model.onnx must be"),
-        (lambda m: m.update(name="other"), "config.pbtxt must be what the manifest gives"),
-        (lambda m: m["labels"].reverse(), "labels.txt must be what the manifest gives"),
+        (lambda m: m.update(name="other"), 'must be of the manifest\'s name, "other". Received:'),
+        (lambda m: m["labels"].reverse(), 'must be of the manifest\'s labels, ["9", "8",'),
+        (lambda m: m["proof"].update(samples=0), "A proof must have samples. Received: 0."),
+        (
+            lambda m: [a.update(artifact="other") for a in m["proof"]["agreements"]],
+            "no proof of 'probabilities' of saved_model",
+        ),
+        (
+            lambda m: m["proof"]["agreements"][0].update(max_absolute_difference=-1.0),
+            "Every artifact must agree",
+        ),
+        (
+            lambda m: m["proof"]["agreements"][0].update(top1_agreement=None),
+            "Every artifact must agree",
+        ),
         (
             lambda m: m["proof"]["tolerances"].update(probabilities=1.0),
             "probabilities must be at most 1e-05",

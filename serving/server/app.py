@@ -269,7 +269,7 @@ class Server:
         if len(body) < _LONG_BODY:
             inference = protocol.read(body, length)
         else:
-            inference = await self._aside(protocol.read, body, length)
+            inference = await self._aside(protocol.read, body, length, self._settings.max_rows)
         outputs = await served.batcher.infer(inference.arrays)
         if _is_short(outputs):
             content, json_length = protocol.write(inference, outputs)
@@ -288,7 +288,7 @@ class Server:
         if len(body) < _LONG_BODY:
             call = read_call(manifest, body)
         else:
-            call = await self._aside(read_call, manifest, body)
+            call = await self._aside(read_call, manifest, body, self._settings.max_rows)
         outputs = await served.batcher.infer(call.arrays)
         if _is_short(outputs):
             return Answer(write_answer(manifest, call, outputs))

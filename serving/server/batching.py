@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import ServingError
 from .errors import RequestError
+from .tensors import check_rows
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays], list[np.ndarray]]
@@ -147,12 +148,7 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         rows = len(next(iter(arrays.values())))
-        if rows > self._limits.request_rows:
-            raise RequestError(
-                f"A request must have at most {self._limits.request_rows:,} samples. "
-                f"Received: {rows:,}.",
-                413,
-            )
+        check_rows(rows, self._limits.request_rows)
         # By name: a request may give its inputs in any order.
         kind = {name: array.shape[1:] for name, array in arrays.items()}
         done = loop.create_future()

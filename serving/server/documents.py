@@ -22,6 +22,8 @@ from .tf_serving import describe_signature
 Document = Callable[[], Answer]
 _HTML = "text/html; charset=utf-8"
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|config|stats))?")
+# Of all models, unless one is called so.
+_ALL_STATS = "/v2/models/stats"
 _TF_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(/metadata)?")
 # The page asks this server and nobody else, whatever a label may say.
 _POLICY = (
@@ -52,7 +54,7 @@ class Documents:
             "/v2/": _server,
             "/v2/health/live": lambda: json_answer({"live": True}),
             "/v2/health/ready": lambda: _ready(repository.is_ready),
-            "/v2/models/stats": self._all_stats,
+            _ALL_STATS: self._all_stats,
             "/v1/models": lambda: json_answer({"models": sorted(repository.models)}),
         }
 
@@ -65,7 +67,8 @@ class Documents:
         """
         if path == "/" and "text/html" not in accept:
             return _alive
-        if path in self._fixed:
+        is_model = path == _ALL_STATS and "stats" in self._repository.models
+        if path in self._fixed and not is_model:
             return self._fixed[path]
         match = _MODEL.fullmatch(path)
         if match is not None:

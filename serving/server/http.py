@@ -134,10 +134,13 @@ class Bodies:
         parts: list[bytes] = []
         received = 0
         async for part in exchange:
-            parts.append(part)
             received += len(part)
-            if received > self._most:
-                raise _too_long(self._most)
+            if received <= self._most:
+                parts.append(part)
+            else:  # taken to its end, or the answer would be lost with the connection
+                parts.clear()
+        if received > self._most:
+            raise _too_long(self._most)
         return b"".join(parts)
 
 

@@ -18,6 +18,7 @@ from .tensors import (
     byte_size,
     check_batch_sizes,
     check_datatype,
+    check_rows,
     check_shape,
     classify,
     datatype_of,
@@ -61,7 +62,7 @@ class _Output(msgspec.Struct, gc=False):
 
 class _Request(msgspec.Struct, Generic[Data], gc=False):
     inputs: list[_Input[Data]]
-    id: str = ""
+    id: str | None = None
     parameters: msgspec.Raw = msgspec.Raw(b"{}")
     outputs: msgspec.Raw = msgspec.Raw(b"[]")
 
@@ -134,13 +135,17 @@ class OpenInference:
         self._fitting: set[tuple[str | int, ...]] = set()
         self._asked: dict[tuple[bytes, bytes], tuple[AskedOutput, ...]] = {}
 
-    def read(self, body: bytes, json_length: int | None = None) -> Inference:
+    def read(
+        self, body: bytes, json_length: int | None = None, most_rows: int | None = None
+    ) -> Inference:
         """Read a request.
 
         Args:
             body: JSON, and behind it the binary tensors.
             json_length: of the JSON; None if there is nothing else; 0 if there is none and the
                 body is the one input of one sample.
+            most_rows: samples that it may have, where it is so long that numbers beyond them must
+                not be read into memory; None if it is not.
 
         Raises:
             RequestError: the body is not as the protocol says, or not what the model takes.
@@ -156,10 +161,10 @@ class OpenInference:
                 f"{JSON_LENGTH} must be at most the length of the body, {len(body)}. "
                 f"Received: {json_length}."
             )
-        request = self._decode(text)
-        arrays = self._read_inputs(request.inputs, tail)
+        request = self._decode(text) if most_rows is None else _decode_outside(text)
+        arrays = self._read_inputs(request.inputs, tail, most_rows)
         return Inference(
-            arrays, self._read_outputs(request.outputs, request.parameters), request.id
+            arrays, self._read_outputs(request.outputs, request.parameters), request.id or ""
         )
 
     def _decode(self, text: bytes) -> Any:
@@ -167,15 +172,19 @@ class OpenInference:
         try:
             return self._decoder.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError):  # or a mistake, which this puts in words
-            return decode_json(_DECODER, text, "an inference request")
+            return _decode_outside(text)
 
-    def _read_inputs(self, given: Sequence[_Input[Any]], tail: memoryview) -> dict[str, np.ndarray]:
+    def _read_inputs(
+        self, given: Sequence[_Input[Any]], tail: memoryview, most_rows: int | None
+    ) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {}
         place = 0
         for tensor in given:
             name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
             if (name, datatype, *shape) not in self._fitting:
                 self._check_input(tensor, given)
+            if most_rows is not None:
+                check_rows(shape[0], most_rows)
             size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
             if size is None:
                 data: Any = tensor.data
@@ -227,6 +236,7 @@ class OpenInference:
         variable = [n for n, size in enumerate(spec.shape) if n and isinstance(size, str)]
         if len(variable) == 1 and datatype != BYTES:
             shape[variable[0]] = len(body) // byte_size(datatype, shape)
+        check_shape(name, shape, spec.shape)
         return Inference(
             {name: from_binary(name, datatype, shape, memoryview(body))}, self._all_binary
         )
@@ -292,6 +302,11 @@ class OpenInference:
             size = {"binary_data_size": len(tails[-1])}
             return _Tensor(name, datatype, values.shape, parameters=size)
         return _Tensor(name, datatype, values.shape, data=to_json(values))
+
+
+def _decode_outside(text: bytes) -> Any:
+    """Read a request but for its data, which stay text for `from_json`."""
+    return decode_json(_DECODER, text, "an inference request")
 
 
 def _decoder(dtypes: Sequence[str]) -> msgspec.json.Decoder[Any]:

@@ -3,21 +3,24 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..bundle import version_numbers
+from ..bundle import CHECKSUMS, version_numbers
 from ..errors import ServingError, printable
 from .batching import Batcher
 from .errors import RequestError
 from .models import Model, load_model
 
 _LOG = logging.getLogger("hornbill.server")
-# What a version's folder looks like: path, size and time of each file.
-_Look = tuple[tuple[str, int, int], ...]
+# What a version's folder looks like: path, size, and times of each file, of its content and rights.
+_Look = tuple[tuple[str, int, int, int], ...]
+# After which what failed is tried again, for the cause may not have been the files; then twice it.
+_RETRY_S, _LONGEST_RETRY_S = 60.0, 3600.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +40,25 @@ class Failure:
 
 @dataclass(eq=False)
 class _Entry:
+    """A version that was loaded, or failed.
+
+    Attributes:
+        look: of its folder then.
+        state: what came of it.
+        was: what it was loaded as before it changed into one that fails.
+        pause_s: after which a failure is tried again.
+    """
+
     look: _Look
     state: Served | Failure
+    was: Served | None = None
+    pause_s: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+
+    def is_settled(self, look: _Look) -> bool:
+        """Tell whether nothing has changed, and there is nothing to try again."""
+        is_due = isinstance(self.state, Failure) and time.monotonic() > self.since + self.pause_s
+        return self.look == look and not is_due
 
 
 class Repository:
@@ -130,12 +150,13 @@ class Repository:
         for name, versions in found.items():
             known = self._entries.setdefault(name, {})
             for number, look in versions.items():
-                if number in known and known[number].look == look:
+                before = known.get(number)
+                if before is not None and before.is_settled(look):
                     continue
                 # Not what failed before: it may be half copied, and look otherwise each time.
-                has_loaded |= number not in known or isinstance(known[number].state, Served)
+                has_loaded |= before is None or isinstance(before.state, Served)
                 state = await loop.run_in_executor(executor, self._load, name, number)
-                known[number] = _Entry(look, self._serve(name, number, state))
+                known[number] = self._entry(name, number, look, state, before)
         for name in list(self._entries):
             gone = self._entries[name].keys() - found.get(name, {}).keys()
             for number in gone:
@@ -146,10 +167,24 @@ class Repository:
                 del self._entries[name]
         return has_loaded
 
-    def _serve(self, name: str, number: int, state: Model | Failure) -> Served | Failure:
-        if isinstance(state, Failure):
-            _LOG.error("%s version %d is not served: %s", name, number, state.reason)
-            return state
+    def _entry(
+        self, name: str, number: int, look: _Look, state: Model | Failure, before: _Entry | None
+    ) -> _Entry:
+        if not isinstance(state, Failure):
+            return _Entry(look, self._serve(name, number, state))
+        # A version that is being copied in has no checksums yet.
+        is_whole = (self._root / name / str(number) / CHECKSUMS).exists()
+        level = logging.ERROR if is_whole else logging.INFO
+        has_changed = before is not None and isinstance(before.state, Served)
+        what = "has changed, and " if has_changed else ""
+        _LOG.log(level, "%s version %d %sis not served: %s", name, number, what, state.reason)
+        if before is None:
+            return _Entry(look, state, None, _RETRY_S)
+        pause_s = min(2 * before.pause_s, _LONGEST_RETRY_S) if before.look == look else _RETRY_S
+        was = before.state if isinstance(before.state, Served) else before.was
+        return _Entry(look, state, was, pause_s)
+
+    def _serve(self, name: str, number: int, state: Model) -> Served:
         cost = state.cost
         _LOG.info(
             "%s version %d is ready: %.3f ms alone, %.3f ms for each further row",
@@ -162,6 +197,8 @@ class Repository:
         served = {}
         for name, entries in self._entries.items():
             good = {n: e.state for n, e in sorted(entries.items()) if isinstance(e.state, Served)}
+            if not good:  # a stray file must not take down what was verified and is in memory
+                good = {n: e.was for n, e in sorted(entries.items()) if e.was is not None}
             if good:
                 served[name] = good if self._has_all else {max(good): good[max(good)]}
         self._served = served
@@ -241,7 +278,7 @@ def _look_at(folder: Path) -> _Look:
         for name in (*folders, *names):
             with suppress(FileNotFoundError):  # somebody is removing it
                 stat = Path(place, name).stat()
-                looks.append((name, stat.st_size, stat.st_mtime_ns))
+                looks.append((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     return tuple(sorted(looks))
 
 

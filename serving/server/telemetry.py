@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -136,8 +136,9 @@ def forget_ended_processes() -> None:
         process = int(path.stem.rpartition("_")[2])
         try:
             os.kill(process, 0)
-        except ProcessLookupError:
-            mark_process_dead(process)  # type: ignore[no-untyped-call]
+        except (ProcessLookupError, PermissionError):  # gone, or its number is another user's
+            with suppress(FileNotFoundError):  # another process does the same
+                mark_process_dead(process)  # type: ignore[no-untyped-call]
 
 
 class Answers:

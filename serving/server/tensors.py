@@ -42,6 +42,8 @@ _RAW: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
 }
 _NESTED = re.compile(rb"\s*\[\s*\[")
+# Bytes of data: what is shorter needs little memory whatever it holds.
+_LONG = 1_000_000
 
 
 class _Base64(msgspec.Struct):
@@ -79,6 +81,14 @@ def check_shape(name: str, shape: Sequence[int], wanted: Sequence[int | str]) ->
         raise RequestError(f"{name} must have shape [{spoken}]. Received: {list(shape)!r:.80}.")
 
 
+def check_rows(rows: int, most: int) -> None:
+    """Raise `RequestError` if a request has more samples than `most`."""
+    if rows > most:
+        raise RequestError(
+            f"A request must have at most {most:,} samples. Received: {rows:,}.", 413
+        )
+
+
 def from_json(name: str, datatype: str, shape: Sequence[int], data: bytes) -> np.ndarray:
     """Return the array of nested or flat row-major data; its shape was checked.
 
@@ -94,6 +104,7 @@ def from_json(name: str, datatype: str, shape: Sequence[int], data: bytes) -> np
     if not data:
         raise RequestError(f"{name} must have data, or binary_data_size. Received: neither.")
     is_nested = _NESTED.match(data) is not None
+    _check_count(name, datatype, data, math.prod(shape))
     values = _decode(name, datatype, len(shape) if is_nested else 1, data)
     if is_nested:
         values = _flatten(name, values, shape)
@@ -114,13 +125,24 @@ def from_flat(name: str, datatype: str, shape: Sequence[int], values: list[Any])
     return to_array(name, datatype, values).reshape(shape)
 
 
-def from_nested(name: str, spec: TensorSpec, data: bytes) -> np.ndarray:
+def from_nested(
+    name: str, spec: TensorSpec, data: bytes, most_rows: int | None = None
+) -> np.ndarray:
     """Return the array of data that is nested as deep as `spec` says, its lengths the shape.
+
+    Args:
+        name: of the tensor, for errors.
+        spec: of the input.
+        data: JSON text.
+        most_rows: samples that it may have, if not as many as there are.
 
     Raises:
         RequestError: it is not, or an element is of another type.
     """
     datatype = datatype_of(spec.dtype)
+    sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
+    if most_rows is not None and len(sizes) == len(spec.shape) - 1:
+        _check_count(name, datatype, data, most_rows * math.prod(sizes))
     values = _decode(name, datatype, len(spec.shape), data)
     shape: list[int] = []
     level: Any = values
@@ -129,6 +151,15 @@ def from_nested(name: str, spec: TensorSpec, data: bytes) -> np.ndarray:
         level = level[0] if level else []
     check_shape(name, shape, spec.shape)
     return to_array(name, datatype, _flatten(name, values, shape)).reshape(shape)
+
+
+def _check_count(name: str, datatype: str, data: bytes, most: int) -> None:
+    """Refuse long data of too many elements before they are read, which takes ten times its size.
+
+    Of texts, which may hold commas, it says nothing.
+    """
+    if len(data) > _LONG and datatype != BYTES and bytes(data).count(b",") >= most:
+        raise RequestError(f"data of {name} must have at most {most:,} elements. Received: more.")
 
 
 def _decode(name: str, datatype: str, depth: int, data: bytes) -> list[Any]:

@@ -53,8 +53,14 @@ class Call:
     is_by_row: bool
 
 
-def read_call(manifest: Manifest, body: bytes) -> Call:
+def read_call(manifest: Manifest, body: bytes, most_rows: int | None = None) -> Call:
     """Read a predict request.
+
+    Args:
+        manifest: of the model.
+        body: JSON.
+        most_rows: samples that it may have, where it is so long that numbers beyond them must not
+            be read into memory; None if it is not.
 
     Raises:
         RequestError: it has neither or both of instances and inputs, or they do not fit the model.
@@ -64,13 +70,13 @@ def read_call(manifest: Manifest, body: bytes) -> Call:
         raise RequestError(
             f"signature_name must be {_SIGNATURE}. Received: {request.signature_name:.40}."
         )
-    if bool(request.instances) == bool(request.inputs):
-        received = "both" if request.instances else "neither"
+    instances, inputs = map(_given, (request.instances, request.inputs))
+    if bool(instances) == bool(inputs):
+        received = "both" if instances else "neither"
         raise RequestError(
             f"A predict request must have instances or inputs. Received: {received}."
         )
-    given = request.instances or request.inputs
-    columns = _split_rows(given) if request.instances else _split_columns(given)
+    columns = _split_rows(instances) if instances else _split_columns(inputs)
     names = [spec.name for spec in manifest.inputs]
     if None in columns and len(names) == 1:
         columns = {names[0]: columns[None]}
@@ -78,10 +84,16 @@ def read_call(manifest: Manifest, body: bytes) -> Call:
         received = "no names" if None in columns else ", ".join(map(str, columns))
         raise RequestError(f"Inputs must be {', '.join(names)}. Received: {received:.80}.")
     arrays = {
-        spec.name: from_nested(spec.name, spec, columns[spec.name]) for spec in manifest.inputs
+        spec.name: from_nested(spec.name, spec, columns[spec.name], most_rows)
+        for spec in manifest.inputs
     }
     check_batch_sizes(arrays)
-    return Call(arrays, bool(request.instances))
+    return Call(arrays, bool(instances))
+
+
+def _given(data: msgspec.Raw) -> bytes:
+    """Return what stands there; null, as some clients write what they leave out, is nothing."""
+    return b"" if bytes(data) == b"null" else bytes(data)
 
 
 def _split_rows(instances: bytes) -> Mapping[str | None, bytes]:
