@@ -1,15 +1,17 @@
 """What a batch job costs over a bare loop, and what a second actor brings.
 
-    python -m benchmarks.batch
+    python -m benchmarks.batch          mlp and cnn
+    python -m benchmarks.batch mlp      one of them
 
-A million images of 28x28, in 16 .npy files, are predicted three ways in turn: by a loop over
-Predictor.predict on one thread, which writes nothing; by the job on Ray Data with one actor; and
-with two. Two such loops at once, in two processes, show what a second core brings without Ray. What
-a job of two files with an image each takes, which is Ray's start and that of every actor, is
-measured apart and subtracted. The nets are untrained, since weights cost no time. The bars: one
-actor within 15 % of the loop, two actors at least 1.6 times one.
+A million images of 28x28, in 16 .npy files, are predicted in turn by a loop over Predictor.predict
+on one thread, which writes nothing, in a process of its own; by two such loops at once, which show
+what a second core brings without Ray; and by the job on Ray Data with one actor and with two. What
+each takes for two files with an image each, which is the start of its processes, is measured apart
+and subtracted. The nets are untrained, since weights cost no time. The bars: one actor within 15 %
+of the loop, two actors at least 1.6 times one.
 """
 
+import argparse
 import multiprocessing
 import shutil
 import statistics
@@ -32,12 +34,16 @@ ROUNDS = {"mlp": 3, "cnn": 1}
 
 
 def main() -> None:
-    """Measure both nets."""
+    """Measure the nets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ROUNDS))
+    names = parser.parse_args().names or list(ROUNDS)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         _write_images(folder)
-        for variant, rounds in ROUNDS.items():
-            row = {"what": variant, **_measure(_export(variant, folder), folder, rounds)}
+        for variant in names:
+            measured = _measure(_export(variant, folder), folder, ROUNDS[variant])
+            row = {"what": variant, **measured}
             print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
             write_results("batch", [row])
 
@@ -66,9 +72,10 @@ def _export(variant: str, folder: Path) -> Path:
 def _measure(bundle: Path, folder: Path, rounds: int) -> dict[str, object]:
     files, few = (sorted((folder / name).glob("*.npy")) for name in ("all", "start"))
     ways: dict[str, Callable[[], None]] = {
-        "loop": lambda: _loop(bundle, files),
-        "two_loops": lambda: _two_loops(bundle, files),
-        "start_two_loops": lambda: _two_loops(bundle, few),
+        "loop": lambda: _loops(bundle, files, 1),
+        "two_loops": lambda: _loops(bundle, files, 2),
+        "start_loop": lambda: _loops(bundle, few, 1),
+        "start_two_loops": lambda: _loops(bundle, few, 2),
         "one": lambda: _job(bundle, folder, "all/*.npy", 1),
         "two": lambda: _job(bundle, folder, "all/*.npy", 2),
         "start_one": lambda: _job(bundle, folder, "start/*.npy", 1),
@@ -83,16 +90,16 @@ def _measure(bundle: Path, folder: Path, rounds: int) -> dict[str, object]:
 
 def _compare(times: dict[str, list[float]]) -> dict[str, object]:
     """Return medians over rounds; a ratio is of the times of one round."""
-    two_loops, one, two = (
+    loop, two_loops, one, two = (
         [whole - start for whole, start in zip(times[n], times[f"start_{n}"], strict=True)]
-        for n in ("two_loops", "one", "two")
+        for n in ("loop", "two_loops", "one", "two")
     )
-    rate = {"loop": times["loop"], "one_actor": one, "two_actors": two}
+    rate = {"loop": loop, "one_actor": one, "two_actors": two}
     images = FILES * ROWS
     return {
         **{f"{n}_rows_per_s": round(images / statistics.median(t)) for n, t in rate.items()},
-        "two_loops_to_one": _ratio(times["loop"], two_loops),
-        "one_actor_to_loop": _ratio(times["loop"], one),
+        "two_loops_to_one": _ratio(loop, two_loops),
+        "one_actor_to_loop": _ratio(loop, one),
         "two_actors_to_one": _ratio(one, two),
         "two_actors_to_one_with_start": _ratio(times["one"], times["two"]),
         "start_s": round(statistics.median(times["start_one"]), 1),
@@ -118,14 +125,17 @@ def _loop(bundle: Path, files: Sequence[Path]) -> None:
             predictor.predict(np.array(images[start : start + STEP]))
 
 
-def _two_loops(bundle: Path, files: Sequence[Path]) -> None:
-    """Share the files out among two processes that know nothing of each other."""
+def _loops(bundle: Path, files: Sequence[Path], count: int) -> None:
+    """Share the files out among processes that know nothing of each other."""
     context = multiprocessing.get_context("spawn")
-    halves = [context.Process(target=_loop, args=(bundle, files[half::2])) for half in (0, 1)]
-    for half in halves:
-        half.start()
-    for half in halves:
-        half.join()
+    loops = [
+        context.Process(target=_loop, args=(bundle, files[number::count]))
+        for number in range(count)
+    ]
+    for loop in loops:
+        loop.start()
+    for loop in loops:
+        loop.join()
 
 
 def _job(bundle: Path, folder: Path, pattern: str, actors: int) -> None:

@@ -38,7 +38,9 @@ SCRIPTS = {
     ),
     "bare onnxruntime": (
         "import numpy as np; import onnxruntime",
-        "session = onnxruntime.InferenceSession({folder!r} + '/model.onnx')",
+        # With the options of serving's own session: a small model wants one thread.
+        "options = onnxruntime.SessionOptions(); options.intra_op_num_threads = 1; "
+        "session = onnxruntime.InferenceSession({folder!r} + '/model.onnx', options)",
         "session.run(['probabilities'], {{{name!r}: np.ones({shape}, np.{dtype})}})",
     ),
     "TensorFlow": (

@@ -1,6 +1,6 @@
 """Servers of one model under load, in turn: Hornbill's, the constant application's, the rivals'.
 
-    python -m benchmarks.http_load dist/digits
+    python -m benchmarks.http_load dist/mlp
 
 Each server has one processor, the load another: 32 connections, each of which asks about one image
 as soon as its last answer is there. The rivals are in `rivals/`, each in an environment of its own,
@@ -66,7 +66,9 @@ class Found:
 def main() -> None:
     """Load every server in turn, and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", metavar="BUNDLE", help="of a digit net")
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help="of a digit net called mlp, as rivals call it"
+    )
     parser.add_argument("--environments", metavar="DIR", type=Path, default=Path(".bench"))
     arguments = parser.parse_args()
     missing = [name for name in ("wrk", "taskset") if shutil.which(name) is None]
@@ -91,6 +93,8 @@ def main() -> None:
 def _make_question(bundle: Path) -> Question:
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
+    if manifest.name != "mlp":
+        raise SystemExit(f"The bundle must be called mlp. Received: {manifest.name}.")
     image = read_golden(bundle, "input", manifest.inputs)["image"][:1]
     answer = predictor.predict(image).probabilities[0]
     return Question(bundle, make_forms(manifest.name, image), answer)

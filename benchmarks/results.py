@@ -28,6 +28,11 @@ def read_results(name: str) -> list[dict[str, Any]]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
+def kept_here(name: str) -> list[dict[str, Any]]:
+    """Return the rows that were measured on such a machine, which further runs may join."""
+    return [row for row in read_results(name) if row["machine"] == describe_machine()]
+
+
 def describe_machine() -> dict[str, str]:
     """Return the processor, its count and the versions that matter."""
     versions = {package: version(package) for package in PACKAGES}

@@ -81,7 +81,7 @@ def _load_rows() -> list[Row]:
         if "requests_per_s" not in row:
             rows.append(_load_row(f"{name} under load", "a figure", f"none: {row['reason']}"))
         elif name == "Hornbill":
-            what = f"requests/s, 32 connections, {kind}, one image each; p99 of their time"
+            what = f"requests/s, 32 connections, {kind}, one image each, `mlp`; p99 of their time"
             measured = f"{row['requests_per_s']:,}; {row['p99_ms']:.1f} ms"
             rows.append(_load_row(what, "p99 ≤ 5 ms", measured))
         else:
