@@ -106,8 +106,8 @@ class RandomThickness(keras.layers.Layer):
             shape, -self.thickness, self.thickness, seed=self.seed_generator
         )
         maps = ops.expand_dims(ink, 3)
-        dilated = ops.squeeze(ops.max_pool(maps, 3, 1, "same"), 3)
-        eroded = -ops.squeeze(ops.max_pool(-maps, 3, 1, "same"), 3)
+        dilated = ops.squeeze(ops.max_pool(maps, 3, 1, "same", "channels_last"), 3)
+        eroded = -ops.squeeze(ops.max_pool(-maps, 3, 1, "same", "channels_last"), 3)
         return ink + ops.abs(share) * (ops.where(share > 0, dilated, eroded) - ink)
 
 

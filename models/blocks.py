@@ -165,8 +165,11 @@ class HiddenConfig(KernelConfig):
                 f"{name} must be multiples of groups={self.groups}, which normalization=group "
                 f"divides them into. Received: {name}={widths!r}."
             )
-        least = 2 * {"group": self.groups, "layer": 1, "instance": 1}.get(self.normalization, 0)
-        if name == "hidden" and any(width < least for width in widths):
+        # An image has many values of a channel; a fully connected layer has one.
+        of_one = {"layer": 1, "instance": 1, "group": self.groups}
+        of_many = {"layer": 1}
+        least = 2 * (of_one if name == "hidden" else of_many).get(self.normalization, 0)
+        if any(width < least for width in widths):
             raise ValueError(
                 f"{name} must be at least {least} with normalization={self.normalization}, which "
                 f"makes a constant of a single value. Received: {name}={widths!r}."
@@ -233,6 +236,7 @@ def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments:
         filters,
         padding="same",
         use_bias=config.normalization == "none",
+        data_format="channels_last",
         name=name,
         **{"kernel_size": 3, **config.kernel_arguments(), **arguments},
     )

@@ -52,28 +52,8 @@ class DigitNetConfig(HiddenConfig):
         """Check the values."""
         super().__post_init__()
         check_choice("variant", self.variant, VARIANTS)
-        check_at_least("stem", self.stem, 0)
-        self.check_widths("filters", self.filters)
-        if self.stem:
-            self.check_widths("stem", (self.stem,))
-        if len(self.filters) + bool(self.stem) > MOST_STAGES:
-            raise ValueError(
-                f"filters must name at most {MOST_STAGES} stages, or {MOST_STAGES - 1} behind a "
-                f"stem, since each halves the {IMAGE_SIDE} pixels of a side. "
-                f"Received: filters={self.filters!r}, stem={self.stem}."
-            )
-        check_sizes("convolutions", self.convolutions)
-        if len(self.convolutions) not in (1, len(self.filters)):
-            raise ValueError(
-                f"convolutions must be one number, or one for each of the {len(self.filters)} "
-                f"stages. Received: convolutions={self.convolutions!r}."
-            )
-        check_at_least("depth", self.depth, 1 + 2 * len(self.filters))
-        if self.depth % 2 == 0:
-            raise ValueError(
-                "depth must be odd: one convolution, then two a block. "
-                f"Received: depth={self.depth}. Use {self.depth - 1} or {self.depth + 1}."
-            )
+        if self.variant != "mlp":
+            self._check_stages()
         self.check_widths("hidden", self.hidden)
         if self.nets and self.variant != "mlp":
             raise ValueError(
@@ -81,6 +61,33 @@ class DigitNetConfig(HiddenConfig):
                 f"Received: nets={self.nets}, variant={self.variant!r}."
             )
         check_at_least("num_classes", self.num_classes, 2)
+
+    def _check_stages(self) -> None:
+        self.check_widths("filters", self.filters)
+        stem = self.stem if self.variant == "cnn" else 0
+        check_at_least("stem", stem, 0)
+        if stem:
+            self.check_widths("stem", (stem,))
+        if len(self.filters) + bool(stem) > MOST_STAGES:
+            raise ValueError(
+                f"filters must name at most {MOST_STAGES} stages, or {MOST_STAGES - 1} behind a "
+                f"stem, since each halves the {IMAGE_SIDE} pixels of a side. "
+                f"Received: filters={self.filters!r}, stem={stem}."
+            )
+        if self.variant == "cnn":
+            check_sizes("convolutions", self.convolutions)
+            if len(self.convolutions) not in (1, len(self.filters)):
+                raise ValueError(
+                    f"convolutions must be one number, or one for each of the {len(self.filters)} "
+                    f"stages. Received: convolutions={self.convolutions!r}."
+                )
+            return
+        check_at_least("depth", self.depth, 1 + 2 * len(self.filters))
+        if self.depth % 2 == 0:
+            raise ValueError(
+                "depth must be odd: one convolution, then two a block. "
+                f"Received: depth={self.depth}. Use {self.depth - 1} or {self.depth + 1}."
+            )
 
     @property
     def prepared_layer(self) -> str:
@@ -121,7 +128,7 @@ def _cnn_maps(ink: Any, config: DigitNetConfig) -> Any:
         for number in range(1, count + 1):
             name = f"block{stage}" if count == 1 else f"block{stage}_{number}"
             x = conv_block(x, filters, config, name)
-        x = keras.layers.MaxPooling2D(name=f"block{stage}_pool")(x)
+        x = keras.layers.MaxPooling2D(data_format="channels_last", name=f"block{stage}_pool")(x)
     return keras.layers.Flatten(name="maps")(x)
 
 
@@ -138,7 +145,7 @@ def _resnet_maps(ink: Any, config: DigitNetConfig) -> Any:
             is_smaller = stage > 0 and number == 1
             x = _residual_block(x, filters, config, f"block{stage + 1}_{number}", is_smaller)
     x = activate(normalize(x, config, "maps_norm"), config.activation, "maps")
-    return keras.layers.GlobalAveragePooling2D(name="pooled_maps")(x)
+    return keras.layers.GlobalAveragePooling2D("channels_last", name="pooled_maps")(x)
 
 
 def _residual_block(
@@ -148,7 +155,15 @@ def _residual_block(
     strides = 2 if is_smaller else 1
     residual = activate(normalize(x, config, f"{name}_norm1"), config.activation, f"{name}_act1")
     if is_smaller or x.shape[-1] != filters:
-        x = convolve(residual, filters, config, f"{name}_skip", kernel_size=1, strides=strides)
+        x = residual
+        if is_smaller:
+            # Before the convolution and not by its strides: the gradient of such kernels, of few
+            # channels, writes past its memory in oneDNN as TensorFlow 2.21 has it.
+            pool = keras.layers.MaxPooling2D(
+                1, strides=2, data_format="channels_last", name=f"{name}_smaller"
+            )
+            x = pool(x)
+        x = convolve(x, filters, config, f"{name}_skip", kernel_size=1)
     residual = convolve(residual, filters, config, f"{name}_conv1", strides=strides)
     residual = normalize(residual, config, f"{name}_norm2")
     residual = activate(residual, config.activation, f"{name}_act2")
