@@ -6,6 +6,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
+from shlex import quote
 
 import typer
 
@@ -38,11 +39,14 @@ def predict_batch(
         fail("Interrupted. What is finished is kept; go on with the same command.", INTERRUPTED)
     if as_json:
         print_json({"output": str(output), **asdict(summary)})
-    elif not quiet:
-        typer.echo(f"rows: {summary.rows:,} predicted, in {summary.parts:,} files of {output}")
+    else:
+        if not quiet:
+            typer.echo(f"rows: {summary.rows:,} predicted, in {summary.parts:,} files of {output}")
         if summary.bad:
-            typer.echo(f"bad:  {summary.bad:,} rows or files: {output}/errors-*.jsonl")
-        suggest(f"cat {output}/{'errors' if summary.bad else 'part'}-*.jsonl | head -n 3")
+            typer.echo(f"bad:  {summary.bad:,} rows or files: {output}/errors-*.jsonl", err=quiet)
+    if not (as_json or quiet):
+        written = "errors" if summary.bad else "part"
+        suggest(f"cat {quote(str(output))}/{written}-*.jsonl | head -n 3")
     if summary.bad:
         raise typer.Exit(1)
 

@@ -30,7 +30,7 @@ from serving.session import open_session
 from serving.timing import quartiles_ms
 
 from .drawing import COLOURS, save
-from .exporting import read_model
+from .keras_files import read_model
 
 BATCH_SIZES = (1, 32, 256)
 ROUNDS = 20

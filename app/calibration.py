@@ -8,7 +8,8 @@ from scipy.special import log_expit, log_softmax
 
 from .errors import ConfigError
 
-_BINS = 15
+# Of equal width, in which confidences are compared with how often they are right.
+BINS = 15
 # Of a temperature's logarithm: few models need more than 1.6 or less than 0.6.
 _PRIOR_DEVIATION = 0.25
 _FARTHEST = 3.0
@@ -70,11 +71,11 @@ def reliability(
     The bins of confidence have equal width (Guo et al., 2017).
     """
     confidences, is_right = confidence_and_truth(probabilities, targets)
-    bins = np.minimum((confidences * _BINS).astype(int), _BINS - 1)
-    counts = np.bincount(bins, minlength=_BINS)
+    bins = np.minimum((confidences * BINS).astype(int), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
     filled = counts > 0
     confidence, accuracy = (
-        np.bincount(bins, what, _BINS)[filled] / counts[filled] for what in (confidences, is_right)
+        np.bincount(bins, what, BINS)[filled] / counts[filled] for what in (confidences, is_right)
     )
     return confidence, accuracy, counts[filled]
 

@@ -9,13 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from sklearn.metrics import auc, confusion_matrix, roc_curve
 
-from .calibration import calibration_error, confidence_and_truth, reliability
+from .calibration import BINS, calibration_error, confidence_and_truth, reliability
 from .data.datasets import Dataset
 from .drawing import BLUE, GREY, LINES, distinct, save, short
 
 # Larger matrices have no room for a number in each cell or a name at each row.
 _COUNTED_CLASSES = 30
-_BINS = 15
 _CURVES = 10
 _MISTAKES, _MISTAKES_IN_ROW = 36, 6
 # Inches of a mistake on its sheet: its room, caption included, and the longer side of its image.
@@ -96,7 +95,7 @@ def draw_reliability(
     above.set_title(f"expected calibration error (ECE) {error:.3f}", fontsize=10)
     above.legend(loc="upper left")
     confidences, _ = confidence_and_truth(probabilities, targets)
-    below.hist(confidences, bins=_BINS, range=(0, 1), color=BLUE, rwidth=0.9)
+    below.hist(confidences, bins=BINS, range=(0, 1), color=BLUE, rwidth=0.9)
     below.set(xlabel="confidence, the probability of what is predicted", ylabel="test answers")
     for axes in (above, below):
         axes.grid(alpha=0.3)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -9,14 +10,18 @@ import typer
 from serving.errors import ServingError
 from serving.version import VERSION
 
+from .export_commands import EXPORT_EXAMPLES, export
+from .predict_commands import PREDICT_EXAMPLES, predict
 from .study_commands import study
 from .terminal import (
     INTERRUPTED,
+    Bundle,
     Json,
     Output,
     Quiet,
     examples,
     fail,
+    import_signature,
     load_tensorflow,
     print_json,
     printable,
@@ -58,159 +63,7 @@ def options(
 app.add_typer(study)
 app.command(epilog=TRAIN_EXAMPLES)(train)
 app.command(epilog=TUNE_EXAMPLES)(tune)
-
-Bundle = Annotated[
-    Path, typer.Argument(metavar="BUNDLE", help="dist/NAME (its latest version) or dist/NAME/1.")
-]
-
-
-@app.command(
-    epilog=examples(
-        "hornbill export runs/digits/20260101-120000",
-        "hornbill export runs/digits/20260101-120000 --name postcodes --output bundles",
-        "hornbill export flowers.keras --name flowers --labels flowers.txt --input-dtype uint8",
-        "hornbill export runs/digits/20260101-120000 --accepted-accuracy 0.99 --sign key.pem",
-    )
-)
-def export(
-    source: Annotated[
-        Path, typer.Argument(metavar="RUN|MODEL", help="The folder of a run, or a .keras file.")
-    ],
-    name: Annotated[
-        str | None, typer.Option(help="Of the model; the run's family or the file's name.")
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A label a line, of a .keras file.")
-    ] = None,
-    samples: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help=".npz of inputs to prove a .keras file on."),
-    ] = None,
-    input_dtype: Annotated[
-        str | None, typer.Option(help="What float inputs take instead, such as uint8.")
-    ] = None,
-    accepted_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            help="Of the answers to accept, such as 0.99: chosen on the validation split."
-        ),
-    ] = None,
-    int8: Annotated[
-        str, typer.Option(metavar="always|auto|never", help="Whether to try a quantised model.")
-    ] = "auto",
-    sign: Annotated[
-        Path | None, typer.Option(metavar="KEY", help="Private key, PEM, to sign the version with.")
-    ] = None,
-    version: Annotated[
-        int | None, typer.Option(help="A number that is free; the next one unless given.")
-    ] = None,
-    opset: Annotated[int, typer.Option(help="Of the ONNX graph, 15 to 18.")] = 18,
-    module: Annotated[
-        list[str] | None, typer.Option(help="To import first: it registers layers of your own.")
-    ] = None,
-    unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="Run code that a .keras file brings along.")
-    ] = False,
-    output: Output = Path("dist"),
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Export a run or a Keras model as a version of a bundle, or nothing if the proof fails."""
-    load_tensorflow()
-    from app.errors import ConfigError
-    from app.exporting import export_run, read_labels, read_model, read_samples
-    from export import ExportOptions, ModelFacts, export_bundle
-    from serving.bundle import read_manifest
-
-    signer = None if sign is None else _signing().read_signer(sign)
-    options = ExportOptions(
-        version=version, opset=opset, input_dtype=input_dtype, int8=int8, sign=signer
-    )
-    with status("exporting and proving", quiet or as_json):
-        if source.suffix in (".h5", ".hdf5"):
-            raise ConfigError(
-                f"A model must be a .keras file. Received: {source}. Load it with Keras, and save "
-                "it as one."
-            )
-        if source.suffix == ".keras":
-            if accepted_accuracy is not None:
-                raise ConfigError(
-                    "--accepted-accuracy needs the validation split of a run. "
-                    f"Received: {source}, a .keras file."
-                )
-            facts = ModelFacts(labels=read_labels(labels) if labels else ())
-            arrays = read_samples(samples) if samples else None
-            model = read_model(source, module or (), unsafe)
-            bundle = export_bundle(model, output, name or source.stem, facts, arrays, options)
-        else:
-            _refuse_for_a_run(
-                labels=labels,
-                samples=samples,
-                input_dtype=input_dtype,
-                module=module,
-                unsafe=unsafe,
-            )
-            bundle = export_run(source, output, name, options, accepted_accuracy)
-    manifest = read_manifest(bundle)
-    agreements = [a for a in manifest.proof.agreements if manifest.answer in (a.output, None)]
-    largest = max(a.max_absolute_difference for a in agreements)
-    if as_json:
-        print_json({"bundle": str(bundle), "samples": manifest.proof.samples, "parity": largest})
-    elif not quiet:
-        typer.echo(
-            f"proof:  SavedModel and ONNX within {largest:.1e} of Keras on "
-            f"{manifest.proof.samples:,} samples, {manifest.proof.source}"
-        )
-        _print_confidence(manifest)
-        typer.echo(f"bundle: {bundle}")
-        suggest(f"hornbill verify {bundle.parent}")
-
-
-def _print_confidence(manifest: Any) -> None:
-    if manifest.calibration is not None:
-        found = manifest.calibration
-        typer.echo(
-            f"sure:   ECE {found.ece_after:.4f} on test, {found.ece_before:.4f} before a "
-            f"temperature of {found.temperature:.3f}"
-        )
-    if manifest.int8 is not None:
-        found = manifest.int8
-        lost = 100 * ((found.accuracy_float32 or 0) - (found.accuracy_int8 or 0))
-        typer.echo(
-            f"int8:   {'kept' if found.kept else 'not kept'}: {found.latency_ratio_1:.2f} and "
-            f"{found.latency_ratio_64:.2f} of float32's time at batch 1 and 64, {lost:.2f} points "
-            "of accuracy lost"
-        )
-    if manifest.reject is not None:
-        reject = manifest.reject
-        right = "none" if reject.accuracy is None else f"{reject.accuracy:.2%}"
-        typer.echo(
-            f"accept: probability {reject.threshold:.4f} and more: {reject.coverage:.2%} of the "
-            f"test split, {right} of these right"
-        )
-
-
-def _signing() -> Any:
-    """Return the module that signs, or end in a line if its packages are not installed."""
-    try:
-        from serving import signature
-    except ModuleNotFoundError as error:
-        typer.echo(
-            f"Signing needs the extra `sign`. Received: no module {error.name!r}. "
-            "Install it with: pip install 'hornbill[sign]'",
-            err=True,
-        )
-        raise typer.Exit(2) from None
-    return signature
-
-
-def _refuse_for_a_run(**options: Any) -> None:
-    """Raise where an option was given that a run answers itself."""
-    from export import ExportError
-
-    given = [name.replace("_", "-") for name, value in options.items() if value]
-    if given:
-        raise ExportError(f"--{given[0]} is for a .keras file; a run has its own. Received: a run.")
+app.command(epilog=EXPORT_EXAMPLES)(export)
 
 
 @app.command(
@@ -231,7 +84,7 @@ def verify(
     """Check a bundle's files, contract and behaviour; exit status 1 if one fails."""
     from serving.verify import verify_bundle
 
-    checks = verify_bundle(bundle, None if key is None else _signing().read_verifier(key))
+    checks = verify_bundle(bundle, None if key is None else import_signature().read_verifier(key))
     passed = all(check.passed for check in checks)
     if as_json:
         print_json(
@@ -242,89 +95,18 @@ def verify(
                 ],
             }
         )
-    elif not quiet:
+    else:
         for check in checks:
-            typer.echo(
-                f"{'PASS' if check.passed else 'FAIL'}  {check.name:9}  {printable(check.detail)}"
-            )
-        if passed:
-            suggest(f"hornbill predict {bundle} FILE…")
+            word = "PASS" if check.passed else "FAIL"
+            if not (quiet and check.passed):
+                typer.echo(f"{word}  {check.name:9}  {printable(check.detail)}", err=quiet)
+        if passed and not quiet:
+            suggest(f"hornbill predict {quote(str(bundle))} FILE…")
     if not passed:
         raise typer.Exit(1)
 
 
-@app.command(
-    epilog=examples(
-        "hornbill predict dist/digits three.png seven.jpg",
-        "hornbill predict dist/digits scans/*.png --json",
-        "hornbill predict dist/softmax flowers.csv",
-        "hornbill predict dist/digits --input 'scans/**/*.png' --output answers",
-        "hornbill predict dist/softmax --input 'rows/*.parquet' --key id --output answers",
-        "hornbill predict dist/digits --input '/shared/*.npy' --output /shared/answers "
-        "--ray-address 10.0.0.1:6379",
-    )
-)
-def predict(
-    bundle: Bundle,
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="FILE…", help="Images; CSV for a model of rows.", show_default=False
-        ),
-    ] = None,
-    pattern: Annotated[
-        str | None,
-        typer.Option(
-            "--input", metavar="GLOB", help="A batch job: .parquet, .npy or images, in quotes."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder of a batch job's answers; it goes on there."),
-    ] = None,
-    key: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Of parquet files, to name rows by.")
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster; this machine unless given."),
-    ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Predict files with a bundle: a table, or with --json one object a line; or a batch job."""
-    if pattern is not None and output is not None and not files:
-        from .batch_commands import predict_batch
-
-        predict_batch(bundle, pattern, output, key, ray_address, as_json, quiet)
-        return
-    if not files or (pattern, output, key, ray_address) != (None, None, None, None):
-        raise typer.BadParameter(
-            "Missing argument 'FILE…', or --input and --output for a batch job: one of the two."
-        )
-    from serving.inputs import read_inputs
-    from serving.predictor import Predictor
-
-    predictor = Predictor.load(bundle)
-    manifest = predictor.manifest
-    inputs, names = read_inputs(files, manifest)
-    prediction = predictor.predict(inputs)
-    answer_name = str(manifest.answer)
-    answers = [
-        dict(zip(manifest.labels, row, strict=True))
-        for row in prediction.outputs[answer_name].tolist()
-    ]
-    accepted = prediction.accepted.tolist() if manifest.reject else [None] * len(answers)
-    decisions = [_decision(*each, manifest) for each in zip(answers, accepted, strict=True)]
-    if as_json:
-        for name, decision, answer in zip(names, decisions, answers, strict=True):
-            print_json({"file": name, **decision, answer_name: answer})
-        return
-    if quiet:
-        return
-    for line in _answer_table(names, decisions, answers, manifest):
-        typer.echo(printable(line))
-    suggest(f"hornbill predict {bundle} {files[0]} --json")
+app.command(epilog=PREDICT_EXAMPLES)(predict)
 
 
 @app.command(
@@ -350,18 +132,27 @@ def bench(
     from app.benching import bench_bundle, bench_table, draw_bench, rows_to_json
     from app.errors import ConfigError
 
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise ConfigError(f"A picture must be a file that ends in .png. Received: {picture}.")
     if picture is not None and not picture.parent.is_dir():
         raise ConfigError(f"A picture must go to a folder. Received: {picture.parent}, not there.")
     with status("measuring", quiet or as_json):
         rows = bench_bundle(bundle, keras)
-    if picture is not None:
-        draw_bench(rows, picture)
     if as_json:
         typer.echo(rows_to_json(rows))
     elif not quiet:
         for line in bench_table(rows):
             typer.echo(line)
-        suggest(f"hornbill bench {bundle} --picture bench.png")
+    if picture is not None:
+        try:
+            draw_bench(rows, picture)
+        except OSError as error:
+            raise ConfigError(
+                f"A picture must be a file that can be written. Received: {picture}: "
+                f"{error.strerror or error}."
+            ) from None
+    elif not (as_json or quiet):
+        suggest(f"hornbill bench {quote(str(bundle))} --picture bench.png")
 
 
 @app.command(
@@ -423,7 +214,7 @@ def demo(output: Output = Path()) -> None:
     from app.demo import run_demo
 
     result = run_demo(output / "runs", output / "dist", Console())
-    model_folder = result.bundle.parent
+    model_folder = quote(str(result.bundle.parent))
     typer.echo("Next:")
     for command in (
         f"hornbill verify {model_folder}",
@@ -487,41 +278,3 @@ def _received(error: Exception) -> str:
 
 def _is_ours(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] in ("app", "export", "serving")
-
-
-def _decision(answer: dict[str, float], accepted: bool | None, manifest: Any) -> dict[str, Any]:
-    if manifest.kind_of_targets == "classes":
-        label = max(answer, key=answer.__getitem__)
-        return {"label": label} if accepted is None else {"label": label, "accepted": accepted}
-    if manifest.kind_of_targets == "labels":
-        return {"labels": [label for label, value in answer.items() if value >= 0.5]}
-    return {}
-
-
-def _answer_table(
-    names: list[str],
-    decisions: list[dict[str, Any]],
-    answers: list[dict[str, float]],
-    manifest: Any,
-) -> list[str]:
-    """Return a line for each sample below a header: the class, the labels or the values."""
-    width = max(map(len, names))
-    if manifest.kind_of_targets == "values":
-        lines = ["  ".join(f"{label:>12}" for label in manifest.labels)]
-        lines += ["  ".join(f"{value:12.6g}" for value in a.values()) for a in answers]
-    elif manifest.kind_of_targets == "labels":
-        lines = ["labels"]
-        lines += [", ".join(decision["labels"]) or "none" for decision in decisions]
-    else:
-        lines = ["label  probability"]
-        lines += [
-            _class_line(decision, max(answer.values()))
-            for decision, answer in zip(decisions, answers, strict=True)
-        ]
-    heads = ["file", *names]
-    return [f"{head:{width}}  {line}" for head, line in zip(heads, lines, strict=True)]
-
-
-def _class_line(decision: dict[str, Any], probability: float) -> str:
-    doubt = "" if decision.get("accepted", True) else "  not accepted"
-    return f"{decision['label']:5}  {probability:.4f}{doubt}"

@@ -64,4 +64,4 @@ def some(count: int, limit: int) -> np.ndarray:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG."""
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path, dpi=DPI, format="png")

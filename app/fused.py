@@ -29,6 +29,8 @@ def _can_be_fused(layer: keras.Layer) -> bool:
         and layer.center
         and layer.scale
         and not layer.renorm
+        and not layer.synchronized
+        and layer.compute_dtype != "float64"
         and layer.axis in (-1, layer.input.ndim - 1)
         and layer.input.ndim in (2, 4)
     )

@@ -55,7 +55,7 @@ def _check_spread(
         raise DataError(
             f"Numbers must vary by more than float32 can lose. Received: {columns[first]}, "
             f"{mean[first]:.6g} with a standard deviation of {deviation[first]:.2g}. "
-            "Subtract their mean, or give them in a smaller unit."
+            "Subtract their mean."
         )
 
 

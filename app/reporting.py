@@ -1,13 +1,11 @@
 """Writes a run's `report.html`: one file with everything in it, that opens from disk."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from .config import RunConfig, flat_config
 from .data.sources import bare_source
+from .pages import captioned_pictures, render
 
 REPORT = "report.html"
 # By the name of the picture's file, in the order of the page.
@@ -57,11 +55,9 @@ def write_report(
         metrics: by split, then by metric.
         environment: see `environment.json`.
     """
-    templates = Environment(
-        loader=PackageLoader("app"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     source = bare_source(config.data)
-    page = templates.get_template(f"{REPORT}.j2").render(
+    page = render(
+        f"{REPORT}.j2",
         folder=folder,
         family=config.family,
         source=source,
@@ -69,22 +65,8 @@ def write_report(
         metrics=metrics,
         speed=describe_speed(environment),
         names=list(next(iter(metrics.values()))),
-        pictures=_pictures(folder / "figures"),
+        pictures=captioned_pictures([folder / "figures"], _CAPTIONS),
         settings={**flat_config(config), "data": source},
         environment=environment,
     )
     (folder / REPORT).write_text(page, "utf-8")
-
-
-def data_uri(path: Path) -> str:
-    """Return a PNG as an address, so that a page needs no file beside it."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
-def _pictures(folder: Path) -> list[dict[str, str]]:
-    """Return title, caption and address of each picture that there is."""
-    return [
-        {"title": stem.replace("_", " "), "caption": caption, "address": data_uri(path)}
-        for stem, caption in _CAPTIONS.items()
-        if (path := folder / f"{stem}.png").is_file()
-    ]

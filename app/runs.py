@@ -1,15 +1,12 @@
-"""A run's folder: what is in it, how it is begun, finished and read back."""
+"""A run's folder: what is in it, how it is begun and read back."""
 
-import csv
 import json
-import os
 import shutil
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from zipfile import BadZipFile
 
@@ -22,13 +19,8 @@ from .config import RunConfig, combine_settings, config_toml
 from .data.datasets import Dataset
 from .data.reports import report_data
 from .data.splits import Splits
-from .drawing import some
 from .errors import RunError
-from .evaluation import SCORES, measure, predict_answers, predict_output, standard_error
-from .figures import draw_figures, draw_training_sizes
-from .fitting import Fitted
-from .projections import MOST_SAMPLES, draw_projection
-from .reporting import write_report
+from .whole_files import write_json, write_whole
 
 CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES, TRAINING_SIZES = (
     "config.toml",
@@ -43,9 +35,6 @@ CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES, TRAINING
 )
 # What is there from the beginning; the rest comes when training has ended.
 _BEGUN = (CONFIG, SPLITS, DATA)
-# Samples of the training split that its metrics are taken of: they only show how far it is from
-# the others, and the answers for each sample would be kept in memory.
-_MOST_MEASURED = 100_000
 # Room that a run needs beside its weights: pictures, logs and tables.
 _SPARE_BYTES = 20_000_000
 
@@ -143,7 +132,7 @@ def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits
     return Run(folder, config, splits, report_data(dataset, splits), {})
 
 
-def begin_run(run: Run) -> Run:
+def begin_run(run: Run) -> None:
     """Write what is known before training, from which it can go on after any interruption.
 
     Raises:
@@ -152,93 +141,10 @@ def begin_run(run: Run) -> Run:
     folder = run.folder
     try:
         np.savez_compressed(folder / SPLITS, **vars(run.splits))
-        _write_json(folder / DATA, run.data)
-        (folder / CONFIG).write_text(config_toml(run.config), "utf-8")
+        write_json(folder / DATA, run.data)
+        write_whole(folder / CONFIG, config_toml(run.config))
     except OSError as error:
         raise unwritable(folder, error) from None
-    return run
-
-
-def finish_run(
-    run: Run, dataset: Dataset, fitted: Fitted, sizes: Sequence[dict[str, Any]] = ()
-) -> Run:
-    """Write everything about a trained model; the metrics come last and mark the run finished.
-
-    Args:
-        run: as it was begun.
-        dataset: what it was trained on.
-        fitted: the result.
-        sizes: see `app.sizes.scores_by_size`.
-
-    Raises:
-        RunError: the folder cannot be written. The checkpoint is still there.
-    """
-    folder = run.folder
-    try:
-        fitted.model.save(folder / MODEL)
-        _sync(folder / MODEL)
-        _write_history(folder / "history.csv", fitted.history)
-        metrics, answers = _measure(fitted.model, dataset, run.splits)
-        test = run.splits.test
-        draw_figures(folder / FIGURES, fitted.history, dataset, test, answers["test"])
-        _draw_features(folder / FIGURES, fitted.model, dataset, test)
-        if sizes:
-            _write_sizes(folder, sizes, dataset, run.splits, metrics, answers["validation"])
-        environment = _environment(fitted)
-        _write_json(folder / ENVIRONMENT, environment)
-        write_report(folder, run.config, run.data, metrics, environment)
-        _write_json(folder / METRICS, metrics)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    except OSError as error:
-        mend = f"Go on with hornbill train --resume {folder}."
-        raise RunError(f"{unwritable(folder, error)} {mend}") from None
-    return replace(run, metrics=metrics)
-
-
-def _write_sizes(
-    folder: Path,
-    sizes: Sequence[dict[str, Any]],
-    dataset: Dataset,
-    splits: Splits,
-    metrics: dict[str, dict[str, float]],
-    validated: np.ndarray,
-) -> None:
-    kind = dataset.kind_of_targets
-    score = SCORES[kind]
-    whole = {name: metrics[name][score] for name in ("train", "validation")}
-    rows = [*sizes, {"samples": len(splits.train), **whole}]
-    measured = sorted((r for r in rows if "reason" not in r), key=lambda r: r["samples"])
-    left_out = [row for row in rows if "reason" in row]
-    error = standard_error(kind, dataset.targets[splits.validation], validated)
-    _write_json(
-        folder / TRAINING_SIZES,
-        {"score": score, "standard_error": error, "sizes": measured, "left_out": left_out},
-    )
-    draw_training_sizes(measured, left_out, score, folder / FIGURES / "training_sizes.png")
-
-
-def _measure(
-    model: keras.Model, dataset: Dataset, splits: Splits
-) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
-    """Return the metrics of each split, and the answers for it."""
-    measured = splits.train[some(len(splits.train), _MOST_MEASURED)]
-    parts = vars(replace(splits, train=measured))
-    ends = np.cumsum([len(indices) for indices in parts.values()])
-    # At once: Keras prepares anew for each size of batch.
-    together = predict_answers(model, dataset, np.concatenate(list(parts.values())))
-    answers = dict(zip(parts, np.split(together, ends[:-1]), strict=True))
-    metrics = {
-        name: measure(dataset.kind_of_targets, dataset.targets[indices], answers[name])
-        for name, indices in parts.items()
-    }
-    return metrics, answers
-
-
-def _draw_features(folder: Path, model: keras.Model, dataset: Dataset, test: np.ndarray) -> None:
-    if "features" in model.output:
-        shown = test[some(len(test), MOST_SAMPLES)]
-        features = predict_output(model, "features", dataset, shown)
-        draw_projection(dataset, shown, features, folder / "features_projection.png")
 
 
 def describe_data(data: dict[str, Any]) -> str:
@@ -283,7 +189,7 @@ def read_run(folder: Path) -> Run:
         missing = METRICS if (folder / MODEL).is_file() else MODEL
         mend = "Train it anew with hornbill train."
         if (folder / CHECKPOINT).is_file():
-            mend = f"Go on with hornbill train --resume {folder}."
+            mend = f"Go on with hornbill train --resume {quote(str(folder))}."
         raise RunError(
             f"A run must be finished. Received: {folder}, which has no {missing}. {mend}"
         )
@@ -315,47 +221,3 @@ def read_begun_run(folder: Path) -> Run:
     if not is_whole:
         raise RunError(f"A run must be whole. Received: {folder}, its {METRICS} or {DATA} is not.")
     return Run(folder, combine_settings(None, folder / CONFIG), splits, data, metrics)
-
-
-def _write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    """Write beside and rename, so that a file that is there is whole."""
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    _sync(beside)
-    beside.replace(path)
-
-
-def _sync(path: Path) -> None:
-    """Have a file on the disk, whatever becomes of the power."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _described_devices() -> str:
-    names = keras.distribution.list_devices()
-    return names[0] if len(names) == 1 else f"{len(names)} x {names[0].partition(':')[0]}"
-
-
-def _environment(fitted: Fitted) -> dict[str, Any]:
-    packages = ("hornbill", "keras", "tensorflow", "numpy", "scikit-learn")
-    return {
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "backend": keras.backend.backend(),
-        "device": _described_devices(),
-        "precision": fitted.compilation.precision,
-        "xla": fitted.compilation.xla,
-        "versions": {package: version(package) for package in packages},
-        "processes": fitted.processes,
-        "parameters": fitted.model.count_params(),
-        "epochs": len(fitted.history),
-        "seconds": round(fitted.seconds, 3),
-        "examples_per_s": round(fitted.examples_per_s, 1),
-        "wait_share": round(fitted.wait_share, 5),
-    }

@@ -26,7 +26,7 @@ OPTIMIZERS = (
 )
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-SWITCH = ("auto", "on", "off")
+SWITCH = ("off", "on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +102,8 @@ class TrainingConfig:
         keep: which weights are kept: those of the `last` epoch, or of the `best` validation loss.
         precision: of the layers between input and head: `auto` is `float32`, or where training
             takes longer than a minute `mixed_bfloat16` if that is measured to save a fifth.
-        xla: whether steps are compiled by XLA: `auto` is `off` under TensorFlow, which then
-            repeats a run to the last bit; JAX always compiles so.
+        xla: whether TensorFlow's steps are compiled by XLA: `off`, which repeats a run to the last
+            bit, or `on`. JAX's always are.
         steps_per_execution: steps that the device takes before Python is asked again.
         validation: share of the samples outside the test split that is kept for validation.
         training_shares: shares of the training split to train on besides, each from the start,
@@ -123,7 +123,7 @@ class TrainingConfig:
     patience: int = 0
     keep: str = "last"
     precision: str = "auto"
-    xla: str = "auto"
+    xla: str = "off"
     steps_per_execution: int = 1
     validation: float = 0.1
     training_shares: tuple[float, ...] = ()

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def standard_error_dropped() -> Iterator[None]:
     """Drop what is written to standard error meanwhile, also by C++ code to the descriptor."""
+    if sys.stderr is None:  # it was closed before this process began
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -101,8 +102,8 @@ def run(
                 "Run them again."
             )
         typer.echo(f"page: {page}")
-        is_one = len(results) == 1
-        suggest(f"open {results[0].folder / 'README.md'}" if is_one else "hornbill train digits")
+        readme = quote(str(results[0].folder / "README.md"))
+        suggest(f"open {readme}" if len(results) == 1 else "hornbill train digits")
 
 
 def _write_page(folder: Path) -> tuple[Path, list[str]]:

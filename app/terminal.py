@@ -9,6 +9,9 @@ import typer
 
 INTERRUPTED = 130
 
+Bundle = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="dist/NAME (its latest version) or dist/NAME/1.")
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
@@ -18,6 +21,9 @@ Family = Annotated[
 ]
 Target = Annotated[
     str | None, typer.Option(help="Column of a CSV to predict; several with commas.")
+]
+Categorical = Annotated[
+    str | None, typer.Option(help="Columns of a CSV whose numbers are names, with commas.")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -38,9 +44,14 @@ def fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def column_names(text: str) -> list[str]:
-    """Return the names of an option that takes several with commas."""
-    return [name.strip() for name in text.split(",")]
+def named_columns(target: str | None, categorical: str | None) -> dict[str, list[str]]:
+    """Return the settings that name columns of a CSV, of options that take several with commas."""
+    given = {"target": target, "categorical": categorical}
+    return {
+        key: [name.strip() for name in text.split(",")]
+        for key, text in given.items()
+        if text is not None
+    }
 
 
 def load_tensorflow() -> None:
@@ -74,3 +85,17 @@ def status(text: str, hidden: bool) -> Any:
     from rich.console import Console
 
     return nullcontext() if hidden else Console(stderr=True).status(text)
+
+
+def import_signature() -> Any:
+    """Return the module that signs, or end in a line if its packages are not installed."""
+    try:
+        from serving import signature
+    except ModuleNotFoundError as error:
+        typer.echo(
+            f"Signing needs the extra `sign`. Received: no module {error.name!r}. "
+            "Install it with: pip install 'hornbill[sign]'",
+            err=True,
+        )
+        raise typer.Exit(2) from None
+    return signature

@@ -3,23 +3,24 @@
 import contextlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
 
 from .terminal import (
     INTERRUPTED,
+    Categorical,
     Family,
     Json,
-    Output,
     Quiet,
     Seed,
     Settings,
     Target,
-    column_names,
     examples,
     fail,
     load_tensorflow,
+    named_columns,
     print_json,
     printable,
     suggest,
@@ -78,9 +79,7 @@ def train(
         ),
     ] = None,
     target: Target = None,
-    categorical: Annotated[
-        str | None, typer.Option(help="Columns of a CSV whose numbers are names, with commas.")
-    ] = None,
+    categorical: Categorical = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML of settings, such as a run's config.toml.")
     ] = None,
@@ -105,16 +104,16 @@ def train(
     process_id: Annotated[
         int | None, typer.Option(help="Of this machine's process, from 0; 0 writes the run.")
     ] = None,
-    output: Output = Path("runs"),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write into.", show_default="runs"),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model and write its run folder, or go on with an interrupted run."""
-    columns = {"target": target, "categorical": categorical}
-    given = {name: column_names(value) for name, value in columns.items() if value is not None}
-    if resume is not None and (family, data, config, settings, seed, given) != (
-        (None, None, None, None, None, {})
-    ):
+    others = (family, data, target, categorical, config, settings, seed, output)
+    if resume is not None and any(value is not None for value in others):
         raise typer.BadParameter("--resume takes its settings from the run, and no others.")
     if resume is None and family is None and config is None:
         raise typer.BadParameter("A family must be given: digits, softmax or features.")
@@ -125,11 +124,11 @@ def train(
         family=family,
         config=None if config is None else str(config),
         settings=settings or [],
-        given=given,
+        given=named_columns(target, categorical),
         data=data,
         seed=seed,
         resume=None if resume is None else str(resume),
-        output=str(output),
+        output="runs" if output is None else str(output),
         as_json=as_json,
         quiet=quiet,
     )
@@ -192,7 +191,7 @@ def _print_run(run: Any, is_written: bool) -> None:
     if is_written:
         typer.echo(f"report: {run.folder / 'report.html'}")
         typer.echo(f"run:    {run.folder}")
-        suggest(f"hornbill export {run.folder}")
+        suggest(f"hornbill export {quote(str(run.folder))}")
     else:
         typer.echo(f"run:    {run.folder}, where process 0 runs")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import keras
 
@@ -17,6 +18,7 @@ from .data.splits import Splits, split_dataset
 from .distributed.team import Team, alone
 from .errors import DataError, RunError
 from .families import FAMILIES, fit_to_data, targets_of
+from .finishing import finish_run
 from .fitting import fit
 from .locking import alone_in
 from .memory import lack_of_memory_told
@@ -27,7 +29,6 @@ from .runs import (
     Run,
     begin_run,
     check_room,
-    finish_run,
     new_run_folder,
     read_begun_run,
     report_run,
@@ -73,7 +74,7 @@ def train(
     dataset = load_run_data(config)
     config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation)
-    model = check_run(config, dataset, splits)
+    model = checked_model(config, dataset, splits)
     if not team.is_writer:
         folder = Path(team.from_writer(None))
         return _fit_and_finish(
@@ -83,7 +84,8 @@ def train(
     try:
         check_room(folder, model.count_params())
         with _alone(folder):
-            run = begin_run(report_run(folder, config, dataset, splits))
+            run = report_run(folder, config, dataset, splits)
+            begin_run(run)
             team.from_writer(str(folder))
             return _fit_and_finish(run, dataset, callbacks, team)
     except BaseException:
@@ -130,7 +132,8 @@ def load_run_data(config: RunConfig) -> Dataset:
     Raises:
         DataError: the source cannot be used, or has columns of text, which TensorFlow alone reads.
     """
-    dataset = load_dataset(config.data, config.reading, targets_of(config.model))
+    targets, of_digits = targets_of(config.model), config.family == "digits"
+    dataset = load_dataset(config.data, config.reading, targets, of_digits)
     backend = keras.backend.backend()
     if dataset.text_columns and backend != "tensorflow":
         raise DataError(
@@ -141,11 +144,8 @@ def load_run_data(config: RunConfig) -> Dataset:
     return dataset
 
 
-def check_run(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.Model:
-    """Refuse whatever contradicts itself, before anything is written.
-
-    Returns:
-        The model, not trained.
+def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.Model:
+    """Return the model, not trained; refuse whatever contradicts itself.
 
     Raises:
         DataError: the family cannot take such data.
@@ -171,6 +171,9 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
             callbacks = [*callbacks, log]
         with lack_of_memory_told():
             fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
+            # What was measured once is neither measured again nor chosen otherwise.
+            training = replace(run.config.training, precision=fitted.compilation.precision)
+            run = replace(run, config=replace(run.config, training=training))
             sizes = scores_by_size(run.config, dataset, run.splits, team)
         if team.is_writer:
             run = finish_run(run, dataset, fitted, sizes)
@@ -206,4 +209,4 @@ def _interruptible(folder: Path) -> Iterator[None]:
         except KeyboardInterrupt:
             if not (folder / CHECKPOINT).exists():
                 raise
-            raise Interrupted(f"Go on with: hornbill train --resume {folder}") from None
+            raise Interrupted(f"Go on with: hornbill train --resume {quote(str(folder))}") from None

@@ -1,6 +1,7 @@
 """`hornbill tune`: settings searched, the best of them refitted."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -8,17 +9,17 @@ import typer
 from .stopping import sigterm_as_sigint
 from .terminal import (
     INTERRUPTED,
+    Categorical,
     Family,
     Json,
-    Output,
     Quiet,
     Seed,
     Settings,
     Target,
-    column_names,
     examples,
     fail,
     load_tensorflow,
+    named_columns,
     print_json,
     suggest,
 )
@@ -78,13 +79,17 @@ def tune(
     ] = None,
     data: Annotated[str | None, typer.Option(help="See hornbill train --help.")] = None,
     target: Target = None,
+    categorical: Categorical = None,
     config: Annotated[
         Path | None,
         typer.Option(help="TOML of settings, with tables \\[search] and \\[tuning]."),
     ] = None,
     settings: Settings = None,
     seed: Seed = None,
-    output: Output = Path("tunes"),
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write into.", show_default="tunes"),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -97,7 +102,7 @@ def tune(
         "pruning": pruning,
     }
     given = {name: value for name, value in budget.items() if value is not None}
-    others = (family, data, target, config, settings, seed)
+    others = (family, data, target, categorical, config, settings, seed, output)
     if join is not None and (given or any(value is not None for value in others)):
         raise typer.BadParameter("--join takes its settings from the study, and no others.")
     if join is None and family is None and config is None:
@@ -117,11 +122,10 @@ def tune(
                 tuned = running.join(join, workers, storage, declared, show)
             else:
                 fixed = parse_settings(settings or [])
-                if target is not None:
-                    fixed["target"] = column_names(target)
+                fixed |= named_columns(target, categorical)
                 fixed |= {k: v for k, v in {"data": data, "seed": seed}.items() if v is not None}
                 definition = make_definition(family, declared, given, file=config, settings=fixed)
-                tuned = running.tune(definition, output, workers, storage, show)
+                tuned = running.tune(definition, output or "tunes", workers, storage, show)
     except KeyboardInterrupt as error:
         fail(f"Interrupted. {error}".strip(), INTERRUPTED)
     _answer(tuned, join, as_json, quiet)
@@ -133,8 +137,8 @@ def _answer(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> None:
             print_json({"joined": join, "finished_here": False})
         elif not quiet:
             typer.echo("The study has its trials; its results are with the one that began it.")
-            has_folder = join is not None and Path(join).is_dir()
-            suggest(f"hornbill train --config {join}/best.toml" if has_folder else "hornbill train")
+            if join is not None and Path(join).is_dir():
+                suggest(f"hornbill train --config {quote(join)}/best.toml")
     elif as_json:
         print_json(_summary(tuned))
     elif not quiet:
@@ -178,4 +182,4 @@ def _print_tuned(tuned: Any) -> None:
     typer.echo(f"test:   {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
     typer.echo(f"report: {tuned.folder / 'report.html'}")
     typer.echo(f"config: {tuned.folder / 'best.toml'}")
-    suggest(f"hornbill export {tuned.refit.folder}")
+    suggest(f"hornbill export {quote(str(tuned.refit.folder))}")

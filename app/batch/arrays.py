@@ -1,5 +1,6 @@
 """Reads .npy files and image files as rows."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from serving.errors import InputError
 from serving.inputs import read_model_image
 from serving.manifest import Manifest
 
-from .rows import Rows, find_not_finite, reason_of, row_ids, rows_at_once, set_aside
+from .rows import Rows, find_not_finite, reason_of, row_ids, rows_at_once, rows_of, set_aside
 
 
 def read_array(path: str, manifest: Manifest) -> Iterator[Rows]:
@@ -22,7 +23,7 @@ def read_array(path: str, manifest: Manifest) -> Iterator[Rows]:
     (spec,) = manifest.inputs
     if array.ndim == 0 or len(array):  # of no rows there is nothing to check
         check_inputs({spec.name: array}, manifest.inputs)
-    step = rows_at_once(manifest)
+    step = rows_of(math.prod(array.shape[1:]))  # the model's axes may be variable
     for start in range(0, len(array), step):
         inputs = {spec.name: np.array(array[start : start + step])}
         ids = row_ids(path, range(start, min(start + step, len(array))))

@@ -18,7 +18,8 @@ def find_files(pattern: str) -> list[str]:
     Raises:
         BatchError: it matches none.
     """
-    files = sorted(name for name in glob.iglob(pattern, recursive=True) if Path(name).is_file())
+    # A pattern with `**` twice finds a file by each way to it.
+    files = sorted({name for name in glob.iglob(pattern, recursive=True) if Path(name).is_file()})
     if not files:
         raise BatchError(
             f"--input must match at least one file. Received: {pattern!r}, which matches none."

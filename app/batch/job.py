@@ -97,7 +97,9 @@ def _identity(job: Job, folder: Path, manifest: Manifest) -> Identity:
     return {
         "model": manifest.name,
         "bundle": hashlib.sha256((folder / CHECKSUMS).read_bytes()).hexdigest(),
+        # A relative pattern, and the names that it finds, mean other files in another folder.
         "input": job.pattern,
+        "folder": None if Path(job.pattern).is_absolute() else str(Path.cwd()),
         "key": job.key,
     }
 

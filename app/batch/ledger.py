@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import BatchError
+from app.whole_files import write_whole
 
 from .parts import Finished
 
@@ -76,7 +77,7 @@ def open_ledger(folder: Path, identity: Identity) -> Iterator[Ledger]:
             raise BatchError(
                 f"One job at a time writes into a folder. Received: {folder}, in use."
             ) from None
-        _write_whole(folder / _JOB, json.dumps(identity, indent=2) + "\n")
+        write_whole(folder / _JOB, json.dumps(identity, indent=2) + "\n")
         ledger = Ledger(folder)
         ledger.finished = _read_done(folder)
         _sweep(folder, ledger.finished)
@@ -138,7 +139,7 @@ def _sweep(folder: Path, noted: dict[str, Finished]) -> None:
         for path in folder.glob(f"{kind}-*.jsonl"):
             if path.stem.removeprefix(f"{kind}-") not in noted:
                 path.unlink()
-    _write_whole(folder / _DONE, "".join(map(_line, noted.values())))
+    write_whole(folder / _DONE, "".join(map(_line, noted.values())))
 
 
 def _line(finished: Finished) -> str:
@@ -150,9 +151,3 @@ def _parse(path: Path, text: bytes) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise BatchError(f"{path} must be JSON. Received: {error}.") from None
-
-
-def _write_whole(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text(text, "ascii")
-    beside.replace(path)

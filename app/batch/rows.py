@@ -1,6 +1,7 @@
 """Rows as they were read: those that can be predicted, and those that cannot, with the reason."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -46,12 +47,17 @@ def row_ids(path: str, numbers: Iterable[int]) -> list[str]:
 
 
 def rows_at_once(manifest: Manifest) -> int:
-    """Return how many rows of a model's input are read together."""
+    """Return how many rows of a model's input, of fixed size, are read together."""
     sizes = [
-        int(np.prod([size for size in spec.shape[1:] if isinstance(size, int)])) * 8
+        math.prod(size for size in spec.shape[1:] if isinstance(size, int))
         for spec in manifest.inputs
     ]
-    return max(1, min(_MOST_ROWS, _MOST_BYTES // max(1, sum(sizes))))
+    return rows_of(sum(sizes))
+
+
+def rows_of(values: int) -> int:
+    """Return how many rows of so many values are read together."""
+    return max(1, min(_MOST_ROWS, _MOST_BYTES // max(1, 8 * values)))
 
 
 def find_not_finite(

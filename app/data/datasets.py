@@ -58,14 +58,10 @@ class Dataset:
         """
         if self.codes is None:
             return self.inputs[indices]
-        texts = self.texts(indices)
-        return {"inputs": self.inputs[indices], "texts": texts} if self.columns else texts
-
-    def texts(self, indices: Any) -> np.ndarray:
-        """Return the columns of text, strings `(samples, text columns)`."""
-        codes = self.codes[indices] if self.codes is not None else np.zeros((0, 0), int)
+        codes = self.codes[indices]
         columns = [np.array(w, object)[codes[:, n]] for n, w in enumerate(self.words)]
-        return np.stack(columns, axis=1)
+        texts = np.stack(columns, axis=1)
+        return {"inputs": self.inputs[indices], "texts": texts} if self.columns else texts
 
     def sha256(self) -> str:
         """Return a fingerprint of samples and names, which tells whether a source changed."""

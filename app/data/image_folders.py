@@ -8,7 +8,8 @@ import numpy as np
 from app.errors import DataError
 from models.digits import IMAGE_SIDE
 from serving.errors import InputError
-from serving.images import read_image
+from serving.images import read_grey, read_image
+from serving.photographs import find_digit
 
 from .arrays import CHUNK, DiskArray
 from .datasets import Dataset, check_names
@@ -18,7 +19,7 @@ from .reading import ReadingConfig
 _NAMED_IN_ERRORS = 3
 
 
-def read_image_folder(folder: Path, reading: ReadingConfig) -> Dataset:
+def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = False) -> Dataset:
     """Read `<folder>/<class>/<image>` as grey 28x28 images, each decoded once.
 
     Files and folders whose names begin with a dot are left out.
@@ -26,6 +27,7 @@ def read_image_folder(folder: Path, reading: ReadingConfig) -> Dataset:
     Args:
         folder: the folder of the classes.
         reading: whether images that cannot be read are refused or skipped.
+        of_digits: whether large images are photographs of a digit, see `load_dataset`.
 
     Raises:
         DataError: there are not two classes, a class is empty, or an image cannot be read.
@@ -42,7 +44,7 @@ def read_image_folder(folder: Path, reading: ReadingConfig) -> Dataset:
     problems: list[InputError] = []
     batch: list[np.ndarray] = []
     for number, label in enumerate(classes):
-        for image in _read_class(label, problems):
+        for image in _read_class(label, problems, of_digits):
             targets.append(number)
             batch.append(image)
             if len(batch) == CHUNK:
@@ -76,14 +78,19 @@ def _visible(folder: Path) -> list[Path]:
         ) from None
 
 
-def _read_class(label: Path, problems: list[InputError]) -> Iterator[np.ndarray]:
+def _read_class(label: Path, problems: list[InputError], of_digits: bool) -> Iterator[np.ndarray]:
+    read = _read_digit if of_digits else read_image
     for path in sorted(_visible(label)):
         try:
             if path.is_fifo():
                 raise InputError(f"An image must be a file. Received: {path}, a pipe.")
-            yield read_image(path, (IMAGE_SIDE, IMAGE_SIDE))
+            yield read(path, (IMAGE_SIDE, IMAGE_SIDE))
         except InputError as error:
             problems.append(error)
+
+
+def _read_digit(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    return find_digit(read_grey(path), shape)
 
 
 def _refuse(folder: Path, problems: list[InputError]) -> None:

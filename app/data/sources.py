@@ -26,7 +26,10 @@ JOIN = "+"
 
 
 def load_dataset(
-    source: str, reading: ReadingConfig | None = None, targets: str = "classes"
+    source: str,
+    reading: ReadingConfig | None = None,
+    targets: str = "classes",
+    of_digits: bool = False,
 ) -> Dataset:
     """Read a data source.
 
@@ -36,6 +39,8 @@ def load_dataset(
             folder of images with a sub-folder a class. Several, joined by `+`, are used as one.
         reading: what the source does not say itself.
         targets: what the model is trained on: `classes`, `labels` or `values`.
+        of_digits: whether a folder has images of digits, of which large ones are read as
+            `serving.inputs.read_model_image` reads them: as photographs, the digit alone.
 
     Raises:
         DataError: the source is unknown, unreadable, or lacks what it must hold.
@@ -46,7 +51,9 @@ def load_dataset(
         raise DataError(f"A data source must have a name. Received: {source!r}.")
     check_names([source])
     if len(parts) > 1:
-        return join_datasets(source, [load_dataset(part, reading, targets) for part in parts])
+        return join_datasets(
+            source, [load_dataset(part, reading, targets, of_digits) for part in parts]
+        )
     path = Path(source)
     if path.suffix.lower() != ".csv" and (reading.target or reading.categorical):
         given = "target" if reading.target else "categorical"
@@ -57,7 +64,7 @@ def load_dataset(
     if source in NAMED:
         return NAMED[source](source)
     if os.path.isdir(source):  # noqa: PTH112 - pathlib raises where a name is too long for a file
-        return read_image_folder(path, reading)
+        return read_image_folder(path, reading, of_digits)
     reader = _READERS.get(path.suffix.lower())
     if reader is None and path.suffix.lower() != ".csv":
         raise DataError(
@@ -70,8 +77,11 @@ def load_dataset(
 
 
 def absolute_source(source: str) -> str:
-    """Return `source` with its paths absolute, so that it is found from any folder."""
-    parts = [part if part in NAMED else str(Path(part).resolve()) for part in _parts(source)]
+    """Return `source` with its paths absolute, so that it is found from any folder.
+
+    Links stay, for what they lead to may have a name that says nothing of the kind of file.
+    """
+    parts = [part if part in NAMED else str(Path(part).absolute()) for part in _parts(source)]
     if len(parts) > 1 and any(JOIN in part for part in parts):
         raise DataError(
             f"Sources that are joined must lie in folders without {JOIN!r}. Received: {parts}."

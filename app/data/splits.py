@@ -12,7 +12,7 @@ from .datasets import Dataset
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1
 # Of one there is no R².
-_LEAST_VALUES = 2
+LEAST_VALUES = 2
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _split(
         )
     except ValueError:  # whose message speaks of arrays that nobody here knows
         raise _too_few(dataset, share) from None
-    if dataset.kind_of_targets == "values" and min(len(first), len(second)) < _LEAST_VALUES:
+    if dataset.kind_of_targets == "values" and min(len(first), len(second)) < LEAST_VALUES:
         raise _too_few(dataset, share)
     return np.sort(first), np.sort(second)
 

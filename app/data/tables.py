@@ -34,13 +34,15 @@ class _Column:
     is_text: bool | None = None  # None until a value is met
     first_line: int = 0
     texts: dict[str, int] = field(default_factory=dict)
+    least: float = math.inf
+    largest: float = -math.inf
 
 
 def read_csv(path: Path, reading: ReadingConfig, targets: str) -> Dataset:
     """Read a CSV with a header.
 
     A column is of numbers or of text, as its first value is; `reading.categorical` makes text of
-    numbers. Empty cells, NA, NaN, null, none and ? are missing.
+    numbers. Empty cells, NA, n/a, NaN, null, none and ? are missing.
 
     Args:
         path: of the file, UTF-8.
@@ -123,6 +125,12 @@ def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> No
             raise DataError(
                 f"Each column of {path} must have a value. Received: {column.name!r}, without any."
             )
+        least, largest = column.least, column.largest
+        if least < largest and np.float32(least) == np.float32(largest):
+            raise DataError(
+                f"Numbers must vary by more than float32 can lose. Received: {column.name}, from "
+                f"{least!r} to {largest!r} in {path}. Subtract their mean."
+            )
 
 
 def _learn_cell(path: Path, line: int, column: _Column, cell: str, is_target: bool) -> None:
@@ -140,6 +148,8 @@ def _learn_cell(path: Path, line: int, column: _Column, cell: str, is_target: bo
             f"Numbers must be from -1e18 to 1e18. Received: {column.name}={cell!r} in line {line} "
             f"of {path}."
         )
+    if number is not None and not column.is_text:
+        column.least, column.largest = min(column.least, number), max(column.largest, number)
     if column.is_text:
         if column.first_line and number is not None:
             raise DataError(

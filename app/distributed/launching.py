@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from shlex import quote
+from typing import Any, TextIO
 
 from app.errors import RunError
 from app.stopping import Interrupted, sigterm_as_sigint
@@ -128,22 +129,25 @@ def _start(cluster: Cluster, number: int, request: dict[str, Any], folder: Path)
 
 
 @contextlib.contextmanager
-def _console(speaks: bool) -> Iterator[tuple[int, int]]:
+def _console(speaks: bool) -> Iterator[list[int]]:
     """Give copies of this process' standard output and error, or of nowhere.
 
     What libraries write by themselves goes elsewhere, to be looked at if the process fails.
     """
-    if speaks:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        copies = os.dup(1), os.dup(2)
-    else:
-        copies = os.open(os.devnull, os.O_WRONLY), os.open(os.devnull, os.O_WRONLY)
+    streams = (sys.stdout, sys.stderr) if speaks else (None, None)
+    copies = [_copy(stream, number) for number, stream in enumerate(streams, 1)]
     try:
         yield copies
     finally:
         for copy in copies:
             os.close(copy)
+
+
+def _copy(stream: TextIO | None, descriptor: int) -> int:
+    if stream is None:  # not wanted, or closed before this process began
+        return os.open(os.devnull, os.O_WRONLY)
+    stream.flush()
+    return os.dup(descriptor)
 
 
 def _share_of_cores(number: int, processes: int) -> list[int]:
@@ -230,4 +234,4 @@ def _how_to_go_on(members: Sequence[_Member]) -> str:
     kept = [run for run in runs if Path(run).is_dir()]
     if not kept:
         return "No epoch had ended, so that nothing was kept." if runs else ""
-    return f"Go on with: hornbill train --resume {kept[0]}"
+    return f"Go on with: hornbill train --resume {quote(str(kept[0]))}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from app.whole_files import write_whole
 from serving.version import VERSION
 
 from .catalogue import module_name
@@ -49,10 +50,8 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    beside = path.with_suffix(".new")
     whole = {**content, _CHECKSUM: digest(content)}
-    beside.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", "utf-8")
-    beside.replace(path)
+    write_whole(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
 
 
 def digest(content: Any) -> str:

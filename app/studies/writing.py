@@ -1,14 +1,13 @@
 """A study's README.md, and the page of all studies: what a student reads."""
 
-import base64
 import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
 from app.errors import StudyError
+from app.pages import data_uri, render
+from app.whole_files import write_whole
 
 from .catalogue import LANGUAGES, read_texts
 from .study import FAILS, HOLDS, IN_PART, Check, Result
@@ -23,10 +22,8 @@ _VERDICTS = {
 
 def write_readme(result: Result) -> None:
     """Write `README.md` into a study's folder."""
-    text = _templates().get_template("study.md.j2").render(study=_described(result))
-    beside = result.folder / "README.new"
-    beside.write_text(text, "utf-8")
-    beside.replace(result.folder / README)
+    text = render("study.md.j2", study=_described(result))
+    write_whole(result.folder / README, text)
 
 
 def write_page(results: Sequence[Result], output: Path) -> Path:
@@ -43,14 +40,10 @@ def write_page(results: Sequence[Result], output: Path) -> Path:
         StudyError: it cannot be written.
     """
     studies = [
-        {**_described(result), "figure": _data_uri(result.folder / FIGURE)} for result in results
+        {**_described(result), "figure": data_uri(result.folder / FIGURE)} for result in results
     ]
     counts = {kind: sum(r.verdict == kind for r in results) for kind in _VERDICTS["en"]}
-    page = (
-        _templates()
-        .get_template("studies.html.j2")
-        .render(studies=studies, counts=counts, verdicts=_VERDICTS)
-    )
+    page = render("studies.html.j2", studies=studies, counts=counts, verdicts=_VERDICTS)
     # Two commands may write it at once; the last one's stays.
     beside = output / f"{PAGE}.{os.getpid()}"
     try:
@@ -88,17 +81,3 @@ def _command(result: Result) -> str:
     """Return what gives the same result again, in whatever folder."""
     quick = " --quick" if result.quick else ""
     return f"hornbill study run {result.name}{quick} --seeds {result.seeds}"
-
-
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("app"),
-        autoescape=select_autoescape(("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _data_uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -133,7 +133,10 @@ def _draw_coordinates(
 
 def _spell_plainly(axis: Any) -> None:
     """Write 0.5 beside a logarithmic axis: powers of ten are formulas, which `style` leaves out."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    low, high = axis.get_view_interval()
+    # Of many powers of ten there is room for themselves alone.
+    are_few = low > 0 and high / low < 1000
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if are_few else (1,)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import optuna
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.data.sources import bare_source
 from app.evaluation import SCORES
-from app.reporting import data_uri
+from app.pages import captioned_pictures, render
 from app.runs import TRAINING_SIZES, Run
+from app.whole_files import write_whole
 
 from .definition import Definition
 from .pictures import draw_search
@@ -78,10 +78,8 @@ def _write_page(
     names: tuple[str, str],
     readings: tuple[Reading, ...],
 ) -> None:
-    templates = Environment(
-        loader=PackageLoader("app"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = templates.get_template("tune.html.j2").render(
+    page = render(
+        "tune.html.j2",
         folder=folder,
         family=definition.base.family,
         source=bare_source(definition.base.data),
@@ -93,18 +91,6 @@ def _write_page(
         score=names[1],
         shown=shown,
         readings=readings,
-        pictures=_pictures([folder / FIGURES, refit.folder / FIGURES]),
+        pictures=captioned_pictures([folder / FIGURES, refit.folder / FIGURES], _CAPTIONS),
     )
-    beside = folder / "report.new"
-    beside.write_text(page, "utf-8")
-    beside.replace(folder / REPORT)
-
-
-def _pictures(folders: list[Path]) -> list[dict[str, str]]:
-    """Return title, caption and address of each picture that there is."""
-    there = {path.stem: path for folder in folders for path in folder.glob("*.png")}
-    return [
-        {"title": stem.replace("_", " "), "caption": caption, "address": data_uri(there[stem])}
-        for stem, caption in _CAPTIONS.items()
-        if stem in there
-    ]
+    write_whole(folder / REPORT, page)

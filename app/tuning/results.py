@@ -96,7 +96,7 @@ def read_found(study: optuna.Study, definition: Definition) -> Found:
 
 def write_table(rows: tuple[Row, ...], loss: str, score: str, path: Path) -> None:
     """Write the trials as CSV, the best first and those without a loss last."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         keys = list(rows[0].settings)
         writer.writerow(["trial", "state", loss, score, "seconds", *keys, "reason"])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import optuna
 from optuna.trial import TrialState
@@ -18,16 +19,17 @@ from app.data.splits import split_dataset
 from app.distributed.team import Team
 from app.errors import RunError, TuningError
 from app.locking import alone_in
+from app.preparing import adapt
 from app.runs import Run, new_run_folder, unwritable
 from app.stopping import Interrupted
-from app.training import Callbacks, check_run, load_run_data, train
+from app.training import Callbacks, checked_model, load_run_data, train
 
 from .crew import run_workers
 from .definition import Definition, definition_toml
 from .reporting import REPORT, write_results
 from .results import Found, read_found
 from .samplers import grid, make_sampler
-from .storages import JOURNAL, Place, check_address, create_study
+from .storages import JOURNAL, Place, absolute_address, check_address, create_study, require_file
 from .trials import make_material
 from .workers import BEGUN, DATA, DEFINITION, Watch, may_begin, open_study, revive
 
@@ -114,6 +116,7 @@ def tune(
     """
     if storage is not None:
         check_address(storage)
+        storage = absolute_address(storage)
     dataset = load_run_data(definition.base)
     definition = _settle(definition, dataset)
     folder = new_run_folder(Path(output), definition.base.family)
@@ -189,6 +192,7 @@ def find_study(where: str, storage: str | None = None) -> tuple[Place, Path | No
         address, _, name = where.rpartition("#")
         if not address or not name:
             raise TuningError(f"A study in a database is ADDRESS#NAME. Received: {where!r}.")
+        require_file(address)
         return Place(address, name), None
     folder = Path(where)
     if not (folder / SPACE).is_file():
@@ -203,11 +207,15 @@ def find_study(where: str, storage: str | None = None) -> tuple[Place, Path | No
 
 def _settle(definition: Definition, dataset: Dataset) -> Definition:
     """Refuse what cannot be searched, and return the definition that every worker can read."""
-    base = replace(definition.base, data=absolute_source(definition.base.data))
+    training = definition.base.training
+    if training.precision == "auto":  # trials side by side cannot be timed, and must be alike
+        training = replace(training, precision="float32")
+    data = absolute_source(definition.base.data)
+    base = replace(definition.base, data=data, training=training)
     material = make_material(base, dataset, definition.budget.folds)
     refit = split_dataset(dataset, base.seed, base.training.validation)
     for part in (*material.parts, *([refit] if definition.budget.folds > 1 else ())):
-        check_run(base, dataset, part)
+        adapt(checked_model(base, dataset, part), dataset, part.train)
     make_sampler(definition, base.seed)
     budget = definition.budget
     if budget.method == "grid":
@@ -274,7 +282,7 @@ def _finish(folder: Path, study: optuna.Study, definition: Definition, show: Sho
     try:
         return _write_finished(folder, study, definition, show)
     except OSError as error:
-        mend = f"Go on with: hornbill tune --join {folder}"
+        mend = f"Go on with: hornbill tune --join {quote(str(folder))}"
         raise RunError(f"{unwritable(folder, error)} {mend}") from None
 
 
@@ -297,7 +305,7 @@ def _interruptible(where: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"Go on with: hornbill tune --join {where}") from None
+        raise Interrupted(f"Go on with: hornbill tune --join {quote(where)}") from None
 
 
 class _TakenError(TuningError):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from .spaces import dimensions
 
 # A generation must pass several times within the usual budget.
 _POPULATION = 10
+# For each trial of the budget, before those that round to one are counted once.
+_MOST_POINTS = 10
 
 
 def make_sampler(definition: Definition, seed: int) -> BaseSampler:
@@ -50,9 +53,10 @@ def grid(definition: Definition) -> list[dict[str, Any]]:
     """
     space = dimensions(definition.space)
     limit = definition.budget.trials or TRIALS
-    count = 2
-    while _size(space, count + 1) <= limit and _size(space, count) < _size(space, count + 1):
-        count += 1
+    # Of a logarithmic range of whole numbers several points may round to one.
+    counts = range(2, _MOST_POINTS * limit)
+    fitting = bisect_right(counts, limit, key=lambda count: _size(space, count))
+    count = counts[max(fitting - 1, 0)]
     names = list(space)
     points = list(itertools.product(*(_points(each, count) for each in space.values())))
     order = np.random.default_rng(definition.base.seed).permutation(len(points))[:limit]

@@ -161,7 +161,9 @@ def _layers(key: str, text: str, values: str, default: Any) -> Field:
     # Twice the units matter alike at 16 and at 160.
     width = _range(key, text, units, is_whole=True, is_log=True)
     parts = {f"{key}.layers": depth, f"{key}.units": width}
-    corners = (_stack(int(depth.low), int(width.low)), _stack(1, int(width.high)))
+    low, high = int(width.low), int(width.high)
+    # Never the deepest of the widest, which may be larger than the machine.
+    corners = (_stack(int(depth.low), low), _stack(int(depth.high), low), _stack(1, high))
     return Field(key, text, parts, _stack, corners)
 
 

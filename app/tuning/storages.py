@@ -120,6 +120,42 @@ def check_address(address: str) -> None:
         )
 
 
+def absolute_address(address: str) -> str:
+    """Return an address of a database; that of a file of SQLite is found from any folder.
+
+    Raises:
+        TuningError: the folder of the file is not there.
+    """
+    path = _sqlite_file(address)
+    if path is None:
+        return address
+    if not path.parent.is_dir():
+        raise TuningError(f"A file of SQLite must lie in a folder. Received: {path}, in none.")
+    return make_url(address).set(database=str(path)).render_as_string(hide_password=False)
+
+
+def require_file(address: str) -> None:
+    """Require that the file of a SQLite address is there, which would be made anew if it was not.
+
+    Raises:
+        TuningError: it is not.
+    """
+    path = _sqlite_file(address)
+    if path is not None and not path.is_file():
+        raise TuningError(f"A study must be in its storage. Received: {path}, no file.")
+
+
+def _sqlite_file(address: str) -> Path | None:
+    """Return the file of a database; None if there is none, or no address."""
+    try:
+        url = make_url(address)
+    except ArgumentError:  # `open_storage` says what is wrong with it
+        return None
+    name = url.database or ""
+    is_file = url.get_backend_name() == "sqlite" and name and not name.startswith((":", "file:"))
+    return Path(name).absolute() if is_file else None
+
+
 def open_storage(place: Place, waits_s: Sequence[float] = WAITS_S) -> BaseStorage:
     """Return the storage, whose every answer is waited for.
 

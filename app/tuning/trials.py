@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from app.config import RunConfig
 from app.data.arrays import rows_at
 from app.data.datasets import Dataset
-from app.data.splits import Splits, split_dataset
+from app.data.splits import LEAST_VALUES, Splits, split_dataset
 from app.errors import DataError
 from app.evaluation import SCORES, measure, predict_answers
 from app.fitting import fit
@@ -85,10 +85,16 @@ def _only(dataset: Dataset, kept: np.ndarray) -> Dataset:
 def _fold(dataset: Dataset, folds: int, seed: int) -> Iterator[Splits]:
     is_classes = dataset.kind_of_targets == "classes"
     rarest = int(np.bincount(dataset.targets).min()) if is_classes else len(dataset.targets)
-    if rarest < folds:
+    if is_classes and rarest < folds:
         raise DataError(
             f"Each class must have a sample for each fold. Received: folds={folds}, "
             f"and {rarest} samples of the rarest outside the test split of {dataset.source}."
+        )
+    if not is_classes and rarest < LEAST_VALUES * folds:
+        raise DataError(
+            f"Each fold must have {LEAST_VALUES} samples or more, to tell how much they vary. "
+            f"Received: folds={folds}, and {rarest} samples outside the test split of "
+            f"{dataset.source}."
         )
     kind = StratifiedKFold if is_classes else KFold
     cut = kind(folds, shuffle=True, random_state=seed).split(dataset.targets, dataset.targets)
@@ -148,6 +154,7 @@ class Report(keras.callbacks.Callback):
             things, and one minus the metric is reported.
         kind_of_targets: `classes`, `labels` or `values`.
         prunes: whether poor trials end.
+        folds: trained in turn, of which this is told of the first.
         after_epoch: called after each epoch.
     """
 
@@ -157,12 +164,14 @@ class Report(keras.callbacks.Callback):
         keys: Sequence[str],
         kind_of_targets: str,
         prunes: bool,
+        folds: int,
         after_epoch: Callable[[], None],
     ) -> None:
         super().__init__()
         self._trial = trial
         self._metric = metric_in_place_of_loss(keys, kind_of_targets)
         self._prunes = prunes
+        self._folds = folds
         self._after_epoch = after_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -173,9 +182,9 @@ class Report(keras.callbacks.Callback):
         """
         self._trial.report(self._comparable(logs or {}), epoch + 1)
         self._after_epoch()
-        # Then nothing is left to spare.
         is_last = epoch + 1 == self.params["epochs"] or self.model.stop_training
-        if self._prunes and not is_last and self._trial.should_prune():
+        has_ended = is_last and self._folds == 1  # then nothing is left to spare
+        if self._prunes and not has_ended and self._trial.should_prune():
             raise optuna.TrialPruned(f"poorer than others after epoch {epoch + 1}")
 
     def _comparable(self, logs: dict[str, Any]) -> float:

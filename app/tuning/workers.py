@@ -227,7 +227,8 @@ def _run_trial(
 ) -> None:
     kind = material.dataset.kind_of_targets
     keys = [field.key for field in definition.space]
-    report = Report(trial, keys, kind, definition.budget.pruning, watch.after_epoch)
+    budget = definition.budget
+    report = Report(trial, keys, kind, budget.pruning, budget.folds, watch.after_epoch)
     start = time.perf_counter()
     try:
         outcome = evaluate(definition.configure(trial.params), material, [report])

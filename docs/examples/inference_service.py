@@ -3,10 +3,11 @@
 The address is that of the folder of bundles, which is a model repository as Triton reads it.
 """
 
+import argparse
 import re
-import sys
 
 from serving.bundle import find_version, read_manifest
+from serving.errors import ManifestError
 
 SERVICE = """\
 apiVersion: serving.kserve.io/v1beta1
@@ -42,6 +43,20 @@ def render_service(model_name: str, storage_uri: str) -> str:
     return SERVICE.format(name=name, storage_uri=storage_uri)
 
 
+def main() -> None:
+    """Print the manifest of a bundle."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", help="folder of a model, such as dist/digits")
+    parser.add_argument("storage_uri", help="of the folder of bundles, such as s3://models/dist")
+    given = parser.parse_args()
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", given.storage_uri):
+        parser.error(f"storage_uri must be like s3://models/dist. Received: {given.storage_uri!r}.")
+    try:
+        name = read_manifest(find_version(given.bundle)).name
+    except ManifestError as error:
+        parser.error(str(error))
+    print(render_service(name, given.storage_uri), end="")
+
+
 if __name__ == "__main__":
-    bundle, storage_uri = sys.argv[1:]
-    print(render_service(read_manifest(find_version(bundle)).name, storage_uri), end="")
+    main()
