@@ -27,6 +27,14 @@ def pytest_collection_finish():
     gc.freeze()  # as commands do: each export would look through all of TensorFlow for garbage
 
 
+@pytest.fixture(scope="session", autouse=True)
+def coarse_pictures():
+    """Draw in a fifth of the points: most runs of tests end with pictures that nobody looks at."""
+    from app import drawing
+
+    drawing.DPI = drawing.DPI * 0.45
+
+
 @pytest.fixture(scope="session")
 def data_folder():
     """The folder that HORNBILL_DATA names, with mnist.npz and semeion.data."""

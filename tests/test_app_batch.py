@@ -1,5 +1,6 @@
 """Batch jobs: each row once, bad rows aside with their reason, and a killed job goes on."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.batch import Job, Summary, run_job
+from app.batch.arrays import read_array
+from app.batch.files import find_files
 from app.batch.ledger import open_ledger
 from app.batch.parts import Part, plan_parts
 from app.batch.pools import predict_here
@@ -51,6 +54,23 @@ def start(*arguments, blocked=("ray", "pyarrow", "tensorflow", "keras")):
         text=True,
         cwd=ROOT,
     )
+
+
+def test_a_pattern_that_finds_a_file_by_two_ways_names_it_once(tmp_path):
+    (tmp_path / "x" / "x").mkdir(parents=True)
+    file = tmp_path / "x" / "x" / "a.npy"
+    file.touch()
+    assert find_files(f"{tmp_path}/**/x/**/*.npy") == [str(file)]
+
+
+def test_rows_of_a_variable_axis_are_read_as_many_as_memory_has_room_for(tmp_path, row_bundle):
+    np.save(tmp_path / "wide.npy", np.zeros((9, 500_000), "float32"))
+    manifest = Predictor.load(row_bundle).manifest
+    (spec,) = manifest.inputs
+    spec = dataclasses.replace(spec, shape=("batch", "steps"))
+    manifest = dataclasses.replace(manifest, inputs=(spec,), columns=(), gaps=())
+    parts = list(read_array(str(tmp_path / "wide.npy"), manifest))
+    assert [len(rows.ids) for rows in parts] == [4, 4, 1]
 
 
 def finish(process):
@@ -391,6 +411,18 @@ def test_what_listens_and_is_no_ray_is_given_up(monkeypatch):
             check_address(address)
 
 
+def test_the_same_pattern_in_another_folder_is_another_job(bundle, arrays, tmp_path, monkeypatch):
+    other = tmp_path / "tuesday"
+    shutil.copytree(arrays, other)
+    monkeypatch.chdir(arrays)
+    job = Job(bundle, "*.npy", tmp_path / "out")
+    run_job(job, predict_here, lambda *_: None)
+    assert run_job(job, predict_here, lambda *_: None).rows > 0
+    monkeypatch.chdir(other)
+    with pytest.raises(BatchError, match="the same job. Received: .*, of folder '.*arrays', not"):
+        run_job(job, predict_here, lambda *_: None)
+
+
 def test_the_command_counts_and_points_at_what_was_bad(run, bundle, arrays, tmp_path):
     (arrays / "bad.npy").write_bytes(b"")
     status, output, error = finish(
@@ -415,7 +447,7 @@ def test_the_command_counts_and_points_at_what_was_bad(run, bundle, arrays, tmp_
         (["--input", "*.npy", "-o", "strange"], "--output must be an empty folder, or of the same"),
         (["--input", "*.npy", "-o", "other"], "of model 'other', not 'digits'. Choose another"),
         (["--input", "*.npy", "-o", "torn"], "_job.json must be JSON. Received: "),
-        (["--input", "*.npy"], "Missing argument 'FILE…', or --input and --output"),
+        (["--input", "*.npy"], "Missing option '--output'"),
         (["a.png", "-o", "out"], "Missing argument 'FILE…', or --input and --output"),
     ],
 )

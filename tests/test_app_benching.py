@@ -41,6 +41,11 @@ def test_the_command_line_gives_table_json_and_picture(row_bundle, tmp_path, cap
     assert status == 0
     assert "ONNX Runtime" in output
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+    assert run("bench", row_bundle, "--picture", tmp_path / "bench.jpg") == (2, "")
+    (tmp_path / "folder.png").mkdir()
+    status, output = run("bench", row_bundle, "--picture", tmp_path / "folder.png")
+    assert status == 2
+    assert "ONNX Runtime" in output  # what was measured is not lost
     status, output = run("bench", row_bundle, "--json")
     assert status == 0
     assert [row["runtime"] for row in json.loads(output)][:2] == ["SavedModel", "ONNX Runtime"]

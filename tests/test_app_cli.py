@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 
 import numpy as np
@@ -80,7 +78,7 @@ def test_names_of_files_may_be_any_bytes_and_json_comes_before_quiet(run, bundle
     assert status == 0
     assert (
         output.splitlines()[-1]
-        == f"next: hornbill predict {bundle} {odd.parent}/caf\\udce9.png --json"
+        == f"next: hornbill predict {bundle} '{odd.parent}/caf\\udce9.png' --json"
     )
     assert run("predict", bundle, odd, "--quiet") == (0, "", "")
 
@@ -103,14 +101,36 @@ def test_a_row_that_cannot_be_predicted_prints_no_table(run, row_bundle, tmp_pat
     assert "in line 302 of" in error
 
 
+def test_answers_that_are_no_numbers_are_refused(run, tmp_path):
+    import keras
+
+    from export import ExportOptions, ModelFacts, export_bundle
+
+    start = keras.Input((2,), name="inputs")
+    shares = keras.ops.divide(start, keras.ops.sum(start, axis=1, keepdims=True))
+    facts = ModelFacts(labels=("a", "b"), columns=("x", "y"), kind_of_targets="classes")
+    samples = np.array([[1.0, 3.0], [2.0, 2.0]], "float32")
+    options = ExportOptions(int8="never")
+    model = keras.Model(start, {"probabilities": shares})
+    bundle = export_bundle(model, tmp_path, "own", facts, samples, options)
+    (tmp_path / "rows.csv").write_text("x,y\n1,3\n0,0\n")
+    status, output, error = run("predict", bundle, tmp_path / "rows.csv", "--json")
+    assert (status, output) == (2, "")
+    assert error.endswith("rows.csv:3.\n")
+    assert "Answers must be finite. Received: NaN or infinity of " in error
+
+
 def test_verify_fails_with_1_and_says_what(run, bundle, tmp_path):
-    copy = shutil.copytree(bundle, tmp_path / "copy")
+    copy = shutil.copytree(bundle, tmp_path / "a copy")
+    assert f"next: hornbill predict '{copy}' FILE" in run("verify", copy)[1]
     (copy / "model.onnx").write_bytes(b"changed")
     status, output, error = run("verify", copy)
     assert (status, error) == (1, "")
     assert "FAIL  files" in output
     assert "the file was changed" in output
-    assert run("verify", copy, "--quiet") == (1, "", "")
+    status, output, error = run("verify", copy, "--quiet")
+    assert (status, output) == (1, "")
+    assert error.startswith("FAIL  files")
     status, output, _ = run("verify", copy, "--json")
     assert status == 1
     assert json.loads(output)["passed"] is False
@@ -122,6 +142,8 @@ def test_verify_fails_with_1_and_says_what(run, bundle, tmp_path):
         (["trian"], "Did you mean 'train'"),
         (["train"], "A family must be given"),
         (["train", "digits", "--resume", "."], "--resume takes its settings from the run"),
+        (["train", "--resume", ".", "--output", "."], "--resume takes its settings from the run"),
+        (["tune", "--join", ".", "--output", "."], "--join takes its settings from the study"),
         (["train", "--resume", "none"], "A run must be a folder"),
         (["train", "features", "--data", "noise.csv"], "A CSV needs the column to predict"),
         (["train", "digit"], "Did you mean 'digits'"),
@@ -218,30 +240,28 @@ def test_the_version_is_that_of_the_package(run):
     assert (code, output, error) == (0, f"hornbill {version('hornbill')}\n", "")
 
 
-def test_a_command_that_is_interrupted_while_it_is_imported_says_so():
-    program = """
+def interrupted_at(module, *arguments):
+    """Run a command, and send it SIGINT as it imports a module."""
+    program = f"""
 import signal, sys
 class Interrupts:
     def find_spec(self, name, path=None, target=None):
-        if name == "numpy":
+        if name == {module!r}:
             signal.raise_signal(signal.SIGINT)
 from app.entry import main
 sys.meta_path.insert(0, Interrupts())
 main()
 """
-    finished = subprocess.run(
-        [sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_command_that_is_interrupted_while_it_is_imported_says_so():
+    finished = interrupted_at("numpy", "--help")
     assert (finished.returncode, finished.stdout) == (130, "")
     assert finished.stderr == "hornbill: Interrupted.\n"
 
 
 def test_an_interrupted_command_says_so(tmp_path):
-    program = "import sys; from app.cli import main; print('begun', flush=True); main(sys.argv[1:])"
-    command = [sys.executable, "-c", program, "export", str(tmp_path / "own.keras")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.readline()
-        time.sleep(0.5)  # while TensorFlow is imported
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate()
-    assert (process.returncode, error.decode()) == (130, "hornbill: Interrupted.\n")
+    finished = interrupted_at("tensorflow.python", "export", str(tmp_path / "own.keras"))
+    assert (finished.returncode, finished.stderr) == (130, "hornbill: Interrupted.\n")

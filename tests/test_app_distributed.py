@@ -234,15 +234,12 @@ def test_one_process_uses_all_its_devices(one, tmp_path):
     np.testing.assert_allclose(metrics(answered), metrics(one), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("process_id", "message"),
     [
         (1, "The coordinator must answer within 3 s. Received: nothing from {address}."),
-        pytest.param(
-            0,
-            "All 2 processes must join within 3 s. Received: fewer, at {address}.",
-            marks=pytest.mark.slow,
-        ),
+        (0, "All 2 processes must join within 3 s. Received: fewer, at {address}."),
     ],
 )
 def test_processes_that_do_not_meet_name_the_address(process_id, message):

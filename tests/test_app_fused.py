@@ -41,6 +41,18 @@ def test_a_fused_model_learns_and_answers_as_keras_does(variant):
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_residual_net_of_few_channels_trains():
+    """With a skip of 1x1 convolutions and strides oneDNN wrote past its memory."""
+    config = DigitNetConfig(variant="resnet", filters=(4, 8), hidden=(6,), depth=5)
+    net = digit_net(config)
+    part = keras.Model(net.get_layer("fit_ink").output, net.get_layer("probabilities").output)
+    part.compile("adam", "categorical_crossentropy")
+    images = np.random.default_rng(0).uniform(size=(97, 28, 28)).astype("float32")
+    targets = np.eye(10, dtype="float32")[np.arange(97) % 10]
+    losses = [float(part.train_on_batch(images, targets)) for _ in range(60)]
+    assert losses[-1] < losses[0]
+
+
 def test_what_is_not_trained_keeps_its_statistics():
     part = learning_part("cnn")
     for layer in part.layers:

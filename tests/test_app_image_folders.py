@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.config import make_config
 from app.data.reading import ReadingConfig
 from app.data.reports import report_data
 from app.data.sources import absolute_source, bare_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.errors import DataError
+from app.training import load_run_data
+from serving.photographs import find_digit
 
 
 @pytest.fixture
@@ -30,6 +33,26 @@ def test_a_sub_folder_is_a_class(folder, images):
     assert dataset.labels == ("few", "many")
     assert dataset.targets.tolist() == [0] * 6 + [1] * 6
     np.testing.assert_array_equal(dataset.inputs[:], images)
+
+
+def test_a_digit_in_a_large_image_is_read_as_it_will_be_served(folder, images):
+    paper = np.full((300, 200), 230, np.uint8)
+    paper[150:178, 40:68] = 255 - images[0]
+    path = folder / "few" / "00.png"
+    Image.fromarray(paper).save(path)
+    served = find_digit(paper, (28, 28))
+    assert (served == load_dataset(str(folder), of_digits=True).inputs[:][0]).all()
+    assert (served != load_dataset(str(folder)).inputs[:][0]).any()
+    config = make_config("digits", data=str(folder))
+    assert (served == load_run_data(config).inputs[:][0]).all()
+
+
+def test_a_link_keeps_its_own_name(tmp_path, monkeypatch):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "9f8a12").write_text("x,kind\n1,a\n2,b\n")
+    (tmp_path / "flowers.csv").symlink_to(tmp_path / "cache" / "9f8a12")
+    monkeypatch.chdir(tmp_path)
+    assert absolute_source("flowers.csv") == str(tmp_path / "flowers.csv")
 
 
 def test_hidden_files_are_left_out(folder):

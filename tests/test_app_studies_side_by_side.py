@@ -87,7 +87,8 @@ def test_processes_end_with_the_command(ending, status, tmp_path):
         stderr=subprocess.PIPE,
     )
     try:
-        wait_until(lambda: len(children(run)) >= 2)
+        # Two that train, and one that multiprocessing has for itself.
+        wait_until(lambda: len(children(run)) >= 3 and list(tmp_path.rglob(".parts/*")))
         begun = children(run)
         run.send_signal(ending)
         _, said = run.communicate(timeout=PATIENCE_S)

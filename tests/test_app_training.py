@@ -3,10 +3,15 @@
 import contextlib
 import csv
 import json
+import os
+import shlex
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from itertools import cycle
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -25,10 +30,13 @@ from app.evaluation import (
 )
 from app.families import FAMILIES, fit_to_data
 from app.fitting import fit
+from app.optimizers import make_optimizer, optimizer_callbacks
 from app.progress import TrainingProgress
 from app.runs import new_run_folder, read_run
-from app.settings import LOSSES, OPTIMIZERS, SCHEDULES
+from app.settings import LOSSES, OPTIMIZERS, SCHEDULES, OptimizerConfig
 from app.training import train
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_a_run_holds_everything_about_itself(mlp_run):
@@ -76,8 +84,10 @@ def test_a_run_is_read_back_as_it_was_written(mlp_run):
 def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(mlp_run, tmp_path):
     again = train(combine_settings(None, mlp_run.folder / "config.toml"), tmp_path)
     assert again.metrics == mlp_run.metrics
-    other = train(combine_settings(None, mlp_run.folder / "config.toml", seed=1), tmp_path)
-    assert other.metrics != mlp_run.metrics
+    dataset, splits = load_dataset("digits8x8"), mlp_run.splits
+    other = fit(combine_settings(None, mlp_run.folder / "config.toml", seed=1), dataset, splits)
+    answers = predict_answers(other.model, dataset, splits.test)
+    assert measure("classes", dataset.targets[splits.test], answers) != mlp_run.metrics["test"]
 
 
 def test_a_trained_net_knows_more_than_chance(mlp_run, softmax_run):
@@ -111,6 +121,36 @@ def test_every_training_knob_lowers_the_loss(settings):
     dataset = load_dataset("iris")
     fitted = fit(config, dataset, split_dataset(dataset, 0))
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({"schedule": "constant"}, [0.1, 0.1, 0.1]),
+        ({"schedule": "step", "factor": 0.5, "every": 2}, [0.1, 0.05, 0.05]),
+        ({"schedule": "exponential", "factor": 0.25, "every": 4}, [0.1, 0.05, 0.1 * 0.25**0.9]),
+        ({"schedule": "cosine"}, [0.1, 0.05, 0.05 * (1 + np.cos(0.9 * np.pi))]),
+        ({"schedule": "cosine", "warmup": 0.5}, [0, 0.1, 0.05 * (1 + np.cos(0.8 * np.pi))]),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(settings, rates):
+    """At the begin, in the middle and at nine tenths of four epochs of five steps."""
+    config = OptimizerConfig(learning_rate=0.1, **settings)
+    rate = make_optimizer(config, steps_per_epoch=5, epochs=4).get_config()["learning_rate"]
+    found = [rate] * 3
+    if isinstance(rate, dict):
+        schedule = keras.saving.deserialize_keras_object(rate)
+        found = [float(schedule(step)) for step in (0, 10, 18)]
+    assert found == pytest.approx(rates, abs=1e-6)
+
+
+def test_decay_clipping_and_averaging_reach_the_optimizer():
+    config = OptimizerConfig(name="adamw", weight_decay=0.3, clip_norm=2.0, averaging=0.95)
+    optimizer = make_optimizer(config, 5, 4)
+    assert (optimizer.weight_decay, optimizer.global_clipnorm) == (0.3, 2.0)
+    assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.95)
+    names = [type(callback).__name__ for callback in optimizer_callbacks(config)]
+    assert names == ["SwapEMAWeights"]
 
 
 def test_a_family_refuses_data_of_another_kind_and_leaves_nothing(tmp_path):
@@ -297,11 +337,12 @@ def test_settings_that_contradict_each_other_are_refused(family, data, settings,
     assert not list(tmp_path.iterdir())
 
 
-def fitted(data, **settings):
+def fitted(data, family="features", **settings):
     from app.data.splits import split_dataset
     from app.training import load_run_data
 
-    config = make_config("features", {"epochs": 20, **settings}, data=data)
+    # Two long epochs: the steps of twenty, without most of their evaluations.
+    config = make_config(family, {"epochs": 2, "passes": 10, **settings}, data=data)
     dataset = load_run_data(config)
     splits = split_dataset(dataset, 0)
     return dataset, splits, fit(config, dataset, splits)
@@ -354,7 +395,7 @@ def test_balanced_classes_count_alike():
 
 def test_the_best_epoch_is_kept_on_request():
     settings = {"optimizer.learning_rate": 0.5, "optimizer.schedule": "constant", "hidden": [8]}
-    dataset, splits, result = fitted("wine", keep="best", **settings)
+    dataset, splits, result = fitted("wine", keep="best", epochs=10, passes=1, **settings)
     answers = predict_answers(result.model, dataset, splits.validation)
     kept = classification_metrics(dataset.targets[splits.validation], answers)["cross_entropy"]
     losses = [row["val_loss"] for row in result.history]
@@ -411,6 +452,47 @@ def test_precision_is_measured_where_training_takes_long(steps, measured):
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.parametrize(("bfloat16", "chosen"), [(0.79, "mixed_bfloat16"), (0.81, "float32")])
+def test_bfloat16_must_save_a_fifth(bfloat16, chosen, monkeypatch):
+    from app import compiling
+    from app.settings import TrainingConfig
+
+    seconds = {"float32": 1.0, "mixed_bfloat16": bfloat16}
+    monkeypatch.setattr(compiling, "step_seconds", lambda precision, _: seconds[precision])
+    found = compiling.choose_compilation(TrainingConfig(), lambda c: c.precision, [], 10_000)
+    assert found.precision == chosen
+
+
+def test_a_run_s_settings_say_in_which_precision_it_was_trained(mlp_run):
+    assert mlp_run.config.training.precision == "float32"
+    assert 'precision = "float32"' in (mlp_run.folder / "config.toml").read_text()
+
+
+def test_keras_own_settings_change_nothing():
+    floatx, data_format = keras.config.floatx(), keras.config.image_data_format()
+    settings = {"epochs": 1, "filters": [4], "hidden": [8], "augmentation.thickness": 0.5}
+    _, _, expected = fitted("digits8x8", "digits", **settings)
+    try:
+        keras.config.set_floatx("float16")
+        keras.config.set_image_data_format("channels_first")
+        _, _, result = fitted("digits8x8", "digits", **settings)
+    finally:
+        keras.config.set_floatx(floatx)
+        keras.config.set_image_data_format(data_format)
+    for one, other in zip(result.model.weights, expected.model.weights, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
+def test_standard_error_may_be_closed(tmp_path):
+    program = "from app.cli import main; main(['train', 'softmax', '--set', 'epochs=1', '--quiet'])"
+    command = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(program)} 2>&-"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(["/bin/sh", "-c", command], check=True, cwd=tmp_path, env=environment)
+    assert list(tmp_path.rglob("metrics.json"))
+
+
+@pytest.mark.slow  # TensorFlow asks for memory again for ten seconds
 def test_a_model_too_large_for_the_machine_is_a_line(run, tmp_path):
     command = ["train", "features", "--data", "iris", "--set", "hidden=1000000000000"]
     status, _, error = run(*command, "--output", tmp_path)

@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import optuna
 import pytest
@@ -21,6 +22,7 @@ from app.cli import _extra_of, main
 from app.config import combine_settings
 from app.data.arrays import DiskArray
 from app.data.sources import load_dataset
+from app.data.splits import split_dataset
 from app.errors import DataError, TuningError
 from app.runs import read_run
 from app.training import load_run_data
@@ -28,9 +30,16 @@ from app.tuning import running
 from app.tuning.definition import make_definition
 from app.tuning.running import Show, join, tune
 from app.tuning.spaces import dimensions
-from app.tuning.storages import Journal, Place, create_study, load_study, open_storage
+from app.tuning.storages import (
+    Journal,
+    Place,
+    absolute_address,
+    create_study,
+    load_study,
+    open_storage,
+)
 from app.tuning.trials import Report, evaluate, make_material
-from app.tuning.workers import Watch, open_study, revive, work
+from app.tuning.workers import BEGUN, Watch, may_begin, open_study, revive, work
 
 RATE = {"optimizer.learning_rate": "log:1e-2..1"}
 FAST = {"epochs": 2, "batch_size": 64}
@@ -137,19 +146,13 @@ def test_a_finished_search_is_joined_to_no_effect(tuned, run):
 def test_no_trial_sees_the_test_split():
     dataset = load_dataset("iris")
     config = definition_of().base
-    material = make_material(config, dataset, folds=1)
-    test = np.setdiff1d(np.arange(150), _rows_in(dataset, material.dataset))
-    assert len(material.dataset.targets) == 120
-    spoilt = dataset.inputs.copy()
-    spoilt[test] = 1e6
-    again = make_material(config, replace(dataset, inputs=spoilt), folds=1)
-    np.testing.assert_array_equal(again.dataset.inputs, material.dataset.inputs)
-    assert all(len(part.test) == 0 for part in material.parts)
-
-
-def _rows_in(dataset, part):
-    kept = {row.tobytes() for row in part.inputs}
-    return np.flatnonzero([row.tobytes() in kept for row in dataset.inputs])
+    of_refit = split_dataset(dataset, config.seed, config.training.validation)
+    kept = np.sort(np.concatenate([of_refit.train, of_refit.validation]))
+    for folds in (1, 3):
+        material = make_material(config, dataset, folds)
+        np.testing.assert_array_equal(material.dataset.inputs, dataset.inputs[kept])
+        np.testing.assert_array_equal(material.dataset.targets, dataset.targets[kept])
+        assert all(len(part.test) == 0 for part in material.parts)
 
 
 def test_what_is_streamed_from_disk_stays_there_without_the_test_split(tmp_path):
@@ -179,6 +182,46 @@ def test_more_folds_than_samples_of_a_class_are_refused():
     message = "Each class must have a sample for each fold. Received: folds=50, and 40 samples"
     with pytest.raises(DataError, match=message):
         make_material(definition_of().base, load_dataset("iris"), folds=50)
+
+
+def test_more_folds_than_values_can_be_measured_in_are_refused():
+    config = definition_of(None, {"l2": "log:1e-6..1e-2"}, "features", head="linear").base
+    message = "Each fold must have 2 samples or more.*Received: folds=10, and 16 samples"
+    with pytest.raises(DataError, match=message):
+        make_material(config, load_dataset("linnerud", targets="values"), folds=10)
+
+
+def test_a_poor_trial_ends_after_the_last_epoch_of_its_first_fold_alone():
+    class Trial:
+        def report(self, value, step):
+            pass
+
+        def should_prune(self):
+            return True
+
+    for folds, is_pruned in ((1, False), (3, True)):
+        report = Report(Trial(), ["l2"], "classes", True, folds, lambda: None)
+        report.set_model(keras.Sequential())
+        report.set_params({"epochs": 1})
+        with pytest.raises(optuna.TrialPruned) if is_pruned else contextlib.nullcontext():
+            report.on_epoch_end(0, {"val_loss": 1.0})
+
+
+def test_trials_compute_alike_where_precision_is_left_open(begun):
+    folder, _ = begun(definition_of())
+    assert 'precision = "float32"' in (folder / "space.toml").read_text()
+
+
+def test_a_file_of_sqlite_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_address("sqlite:///study.db") == f"sqlite:///{tmp_path / 'study.db'}"
+    with pytest.raises(TuningError, match="must lie in a folder. Received: .*none/study.db, in no"):
+        absolute_address("sqlite:///none/study.db")
+    with pytest.raises(TuningError, match="must be in its storage. Received: .*no.db, no file"):
+        running.find_study("sqlite:///no.db#name")
+    assert not list(tmp_path.iterdir())
+    for address in ("sqlite://", "sqlite:////tmp/study.db", "postgresql://user:secret@host/name"):
+        assert absolute_address(address) == address
 
 
 def test_the_same_seed_searches_alike(begun, tmp_path):
@@ -251,7 +294,7 @@ def test_penalties_do_not_count_and_a_searched_loss_is_told_by_its_metric():
     told = {}
     for key in ("l2", "loss"):
         trial = optuna.create_study().ask()
-        evaluate(config, material, [Report(trial, [key], "classes", False, lambda: None)])
+        evaluate(config, material, [Report(trial, [key], "classes", False, 1, lambda: None)])
         (told[key],) = trial.study.trials[0].intermediate_values.values()
     assert told["l2"] < 3  # 50 with its penalty
     assert told["loss"] * 12 == pytest.approx(round(told["loss"] * 12), abs=1e-4)
@@ -291,6 +334,29 @@ def test_what_dead_workers_left_is_tried_again_by_who_joins(begun):
     assert found.rows[1].settings == found.rows[0].settings
 
 
+def test_values_whose_workers_die_are_tried_three_times(begun):
+    _, place = begun(definition_of({"trials": 9}))
+    study, definition = open_study(place)
+    study.ask(dimensions(definition.space))
+    for _ in range(4):
+        revive(study, lambda _: True)
+        if any(trial.state.name == "WAITING" for trial in study.trials):
+            study.ask(dimensions(definition.space))
+    assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 1
+
+
+def test_no_trial_begins_once_the_minutes_are_over(begun):
+    _, place = begun(definition_of({"minutes": 1.0}))
+    study, definition = open_study(place)
+    assert may_begin(study, definition)
+    study.set_user_attr(BEGUN, time.time() - 61)
+    study.enqueue_trial({"optimizer.learning_rate": 0.1})
+    assert not may_begin(study, definition)
+    work(place)
+    assert [trial.state.name for trial in study.trials] == ["WAITING"]
+
+
 def test_sigterm_ends_a_search_that_can_go_on(tmp_path):
     command = ["tune", "softmax", "--search", "l2=log:1e-5..1", "--trials", "99", "--quiet"]
     process = subprocess.Popen(
@@ -306,6 +372,16 @@ def test_sigterm_ends_a_search_that_can_go_on(tmp_path):
     (folder,) = tmp_path.glob("softmax/*")
     assert error == f"hornbill: Interrupted. Go on with: hornbill tune --join {folder}\n"
     assert process.returncode == 130
+
+
+def test_numbers_that_cannot_be_standardised_are_refused_before_the_search(tmp_path):
+    path = tmp_path / "table.csv"
+    rows = [f"{1_700_000_000 + 128 * (i % 3)},{'ab'[i % 2]}" for i in range(60)]
+    path.write_text("\n".join(["x,kind", *rows]) + "\n")
+    definition = definition_of(data=str(path), target=["kind"])
+    with pytest.raises(DataError, match="must vary by more than float32 can lose. Received: x, "):
+        tune(definition, tmp_path / "tunes")
+    assert not (tmp_path / "tunes").exists()
 
 
 def test_a_fold_without_a_value_of_a_column_is_refused_before_the_search(tmp_path):

@@ -108,6 +108,11 @@ def test_a_declaration_that_says_nothing_or_twice_is_refused(pairs, message):
         parse_searches(pairs)
 
 
+def test_the_most_layers_of_a_range_are_tried_before_the_search():
+    with pytest.raises(TuningError, match="at most 4 stages.*It is searched as layers:1..9x8..32"):
+        make_definition("digits", {"filters": "layers:1..9x8..32"})
+
+
 def test_a_field_is_set_or_searched():
     with pytest.raises(TuningError, match="set or searched. Received: epochs, both."):
         make_definition("features", {"epochs": "int:1..3"}, settings={"epochs": 2})
@@ -144,6 +149,13 @@ def test_a_grid_fits_into_the_budget_and_has_each_point_once():
     rates = sorted({point["optimizer.learning_rate"] for point in points})
     assert rates == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
     assert len({tuple(point.values()) for point in points}) == 8
+
+
+def test_a_grid_of_whole_numbers_has_all_of_them_where_the_budget_has():
+    declared = {"optimizer.every": "log:1..10", "epochs": "int:1..3"}
+    points = grid(make_definition("features", declared, {"method": "grid", "trials": 40}))
+    assert {point["optimizer.every"] for point in points} == set(range(1, 11))
+    assert len(points) == 30
 
 
 def test_a_grid_larger_than_the_budget_is_cut_at_random():

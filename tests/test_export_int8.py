@@ -6,8 +6,10 @@ import onnx
 import pytest
 
 from app.exporting import export_run
-from export import ExportError, ExportOptions, Int8Data, ModelFacts, export_bundle
+from export import ExportError, ExportOptions, Int8Data, ModelFacts, export_bundle, quantisation
+from export.inference import trace_inference
 from export.meaning import Meaning
+from export.onnx_graph import convert_to_onnx
 from export.quantisation import weigh_int8
 from serving import ManifestError, Predictor, verify_bundle
 from serving.bundle import INT8
@@ -81,20 +83,26 @@ def test_never_tries_none_and_a_bundle_without_says_so(bundle):
         Predictor.load(bundle, int8="always")
 
 
-def test_auto_keeps_what_is_faster_and_as_good_and_drops_the_rest(mlp_run, tmp_path):
-    bundle = export_run(mlp_run.folder, tmp_path)
-    found = Predictor.load(bundle).manifest.int8
-    is_faster = min(found.latency_ratio_1, found.latency_ratio_64) < 1
-    is_as_good = found.accuracy_float32 - found.accuracy_int8 <= 0.001
-    assert found.kept == (is_faster and is_as_good) == (bundle / INT8).exists()
+@pytest.mark.parametrize(("ratio", "is_kept"), [(0.5, True), (1.5, False)])
+def test_auto_keeps_and_runs_what_is_faster_and_as_good(
+    ratio, is_kept, softmax_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(quantisation, "_latency_ratio", lambda *_: ratio)
+    monkeypatch.setattr(quantisation, "_MOST_LOST", 100.0)  # of the few samples of iris
+    bundle = export_run(softmax_run.folder, tmp_path)
+    assert Predictor.load(bundle).manifest.int8.kept == is_kept == (bundle / INT8).exists()
     assert "## int8" in (bundle / "README.md").read_text()
+    rows = np.array([[5.1, 3.5, 1.4, 0.2]], "float32")
+    chosen, *others = (
+        Predictor.load(bundle, int8=policy).predict(rows).probabilities
+        for policy in ("auto", "never", *(["always"] if is_kept else []))
+    )
+    np.testing.assert_array_equal(chosen, others[-1])
+    assert is_kept == (chosen != others[0]).any()
 
 
 def test_int8_that_loses_accuracy_is_dropped(tmp_path):
     """A model whose answer hangs on less than 8 bits of its features."""
-    from export.inference import trace_inference
-    from export.onnx_graph import convert_to_onnx
-
     start = keras.Input((64,), name="x")
     dense = keras.layers.Dense(2, activation="softmax", name="probabilities")
     model = keras.Model(start, {"probabilities": dense(start)})
@@ -112,6 +120,25 @@ def test_int8_that_loses_accuracy_is_dropped(tmp_path):
     assert found.accuracy_int8 < found.accuracy_float32 - 0.001
     assert not found.kept
     assert not (tmp_path / INT8).exists()
+
+
+def test_an_output_of_small_numbers_that_int8_makes_constant_counts(tmp_path):
+    keras.utils.set_random_seed(0)
+    start = keras.Input((4,), name="x")
+    values = keras.layers.Dense(2, name="values")(start)
+    model = keras.Model(start, {"values": values})
+    kernel, bias = model.get_weights()
+    model.set_weights([kernel * [2e5, 0.1], bias])
+    rows = np.random.default_rng(0).normal(size=(200, 4)).astype("float32")
+    inference = trace_inference(model)
+    targets = inference.predict(rows)["values"]
+    (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
+    data = Int8Data(rows, "drawn", rows, targets, "drawn")
+    meaning = Meaning("values", "values", ("price", "share"))
+    found = weigh_int8(inference, tmp_path, data, rows, meaning, "auto")
+    assert found.accuracy_float32 > 0.99
+    assert found.accuracy_int8 < 0.6
+    assert not found.kept
 
 
 def test_a_model_without_weights_has_no_int8(tmp_path):

@@ -536,6 +536,28 @@ def test_code_in_a_keras_file_runs_only_if_allowed(hornbill, tmp_path):
     assert status == 0, error
 
 
+def test_a_module_in_the_current_folder_is_found(hornbill, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    (tmp_path / "layers_of_mine.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable(package='mine')\n"
+        "class Doubling(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 2 * x\n"
+    )
+    program = (
+        "import keras, layers_of_mine\n"
+        "x = keras.Input((4,), name='x')\n"
+        "keras.Model(x, layers_of_mine.Doubling()(x)).save('own.keras')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    before = list(sys.path)
+    status, _, error = hornbill("export", "own.keras", "--module", "layers_of_mine")
+    assert status == 0, error
+    assert sys.path == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -177,11 +177,31 @@ def test_rows_with_gaps_and_texts_become_columns():
 
 
 @pytest.mark.parametrize(
+    ("used", "unused"),
+    [
+        ({"normalization": "group", "groups": 32, "hidden": (64,)}, {"filters": (9,)}),
+        ({}, {"depth": 4, "stem": -1, "convolutions": (1, 2)}),
+        ({"variant": "resnet", "filters": (8,) * 4}, {"stem": 8, "convolutions": (1, 2)}),
+        ({"variant": "cnn"}, {"depth": 4}),
+    ],
+)
+def test_settings_that_a_variant_has_no_use_for_have_no_effect(used, unused):
+    of_mlp = {"variant": "mlp", **used}
+    nets = [models.digit_net(models.DigitNetConfig(**of_mlp, **more)) for more in ({}, unused)]
+    first, second = ([(layer.name, layer.output.shape) for layer in net.layers] for net in nets)
+    assert first == second
+
+
+@pytest.mark.parametrize(
     ("config", "values", "message"),
     [
         (models.DigitNetConfig, {"variant": "cn"}, "variant must be one of mlp, cnn, .*'cnn'"),
-        (models.DigitNetConfig, {"depth": 4}, "depth must be at least 7"),
-        (models.DigitNetConfig, {"depth": 20}, "depth must be odd.*Use 19 or 21"),
+        (models.DigitNetConfig, {"variant": "resnet", "depth": 4}, "depth must be at least 7"),
+        (
+            models.DigitNetConfig,
+            {"variant": "resnet", "depth": 20},
+            "depth must be odd.*Use 19 or 21",
+        ),
         (models.DigitNetConfig, {"convolutions": (1, 2)}, "one for each of the 3 stages"),
         (models.DigitNetConfig, {"initializer_stddev": 0.0}, "initializer_stddev must be above 0"),
         (
@@ -189,6 +209,8 @@ def test_rows_with_gaps_and_texts_become_columns():
             {"normalization": "group", "groups": 3},
             r"filters must be multiples of groups=3.*\(16, 32, 64\)",
         ),
+        (models.DigitNetConfig, {"normalization": "layer", "filters": (1, 8)}, "at least 2"),
+        (models.DigitNetConfig, {"normalization": "layer", "stem": 1}, "stem must be at least 2"),
         (
             models.FeatureExtractorConfig,
             {"normalization": "group", "groups": 8, "hidden": (8,)},

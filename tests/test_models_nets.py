@@ -86,7 +86,7 @@ def test_every_head_answers_for_each_net(data, settings, output):
     assert np.isfinite(found).all()
 
 
-@pytest.mark.parametrize("optimizer", ["gradient_descent", "momentum", "adam"])
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 def test_nets_trained_side_by_side_are_those_trained_alone(optimizer, iris):
     settings = {
         "hidden": [5],
