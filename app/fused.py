@@ -65,7 +65,7 @@ class _FusedNormalization(keras.layers.Layer):
             variance *= tf.maximum(count - 1, 1) / count
             for variable, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
                 variable.assign(variable * layer.momentum + value * (1 - layer.momentum))
-        return tf.reshape(outputs, tf.shape(inputs))
+        return outputs if images is inputs else tf.reshape(outputs, (-1, channels))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape

@@ -90,7 +90,7 @@ def _require_finite(answers: Any, names: list[str]) -> None:
 
     from serving.errors import InputError
 
-    wrong = np.flatnonzero(~np.isfinite(answers).reshape(len(answers), -1).all(axis=1))
+    wrong = np.flatnonzero(~np.isfinite(answers).all(axis=1))
     if len(wrong):
         raise InputError(f"Answers must be finite. Received: NaN or infinity of {names[wrong[0]]}.")
 

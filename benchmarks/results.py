@@ -30,7 +30,8 @@ def read_results(name: str) -> list[dict[str, Any]]:
 
 def kept_here(name: str) -> list[dict[str, Any]]:
     """Return the rows that were measured on such a machine, which further runs may join."""
-    return [row for row in read_results(name) if row["machine"] == describe_machine()]
+    machine = describe_machine()
+    return [row for row in read_results(name) if row["machine"] == machine]
 
 
 def describe_machine() -> dict[str, str]:

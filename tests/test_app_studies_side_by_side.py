@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from processes import children, is_alive
+from waiting import PATIENCE_S, wait_until
 
 from app.errors import StudyError
 from app.studies import side_by_side
@@ -19,7 +19,6 @@ from app.studies.keeping import read_sealed
 from app.studies.running import Progress, run_study
 
 TWO = ["vanishing", "worked-example"]
-PATIENCE_S = 60
 
 
 @pytest.fixture(autouse=True)
@@ -99,10 +98,3 @@ def test_processes_end_with_the_command(ending, status, tmp_path):
         assert b"go on with the same command" in said
         assert said.count(b"\n") == 1
     wait_until(lambda: not any(map(is_alive, begun)))
-
-
-def wait_until(is_so):
-    end = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.05)

@@ -23,6 +23,7 @@ import onnx
 import pytest
 from live import Client, free_port, start, wait_until_ready
 from PIL import Image
+from waiting import wait_until
 
 from export.publish import write_checksums
 from serving import Predictor
@@ -434,24 +435,17 @@ def test_a_stray_file_does_not_take_down_what_is_served(row_bundle, tmp_path, ca
     client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
     body = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
 
-    def wait_for(is_so):
-        for _ in range(400):
-            if is_so():
-                return
-            time.sleep(0.05)
-        raise AssertionError
-
     try:
         (model / "1" / ".DS_Store").write_bytes(b"")
-        wait_for(lambda: "is not served: Every file must be listed" in caplog.text)
+        wait_until(lambda: "is not served: Every file must be listed" in caplog.text)
         assert client.post("/v1/models/softmax:predict", body)[0] == 200
         (model / "1" / ".DS_Store").unlink()
         caplog.set_level("INFO", "hornbill.server")
-        wait_for(lambda: "is ready" in caplog.text)
+        wait_until(lambda: "is ready" in caplog.text)
         assert client.post("/v1/models/softmax:predict", body)[0] == 200
         caplog.clear()
         (model / "1" / "model.onnx").chmod(0o600)  # other rights are a change too
-        wait_for(lambda: "is ready" in caplog.text)
+        wait_until(lambda: "is ready" in caplog.text)
     finally:
         stop()
 
@@ -470,10 +464,7 @@ def test_what_failed_is_tried_again_after_a_growing_while(row_bundle, tmp_path, 
     monkeypatch.setattr("serving.server.repository.load_model", load)
     client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
     try:
-        for _ in range(400):
-            if client.get("/v1/models")[1]["models"]:
-                break
-            time.sleep(0.05)
+        wait_until(lambda: client.get("/v1/models")[1]["models"])
         assert tried == ["1", "1", "1"]
     finally:
         stop()

@@ -118,6 +118,14 @@ def test_columns_in_another_order_and_gaps_are_noticed(change, key, row_bundle, 
     assert f"must be of the manifest's {key}" in detail(copy, "contract")
 
 
+def test_what_the_graph_says_of_itself_need_not_be_json(copy):
+    model = onnx.load(copy / "1" / "model.onnx")
+    next(entry for entry in model.metadata_props if entry.key == "labels").value = "{"
+    onnx.save(model, copy / "1" / "model.onnx")
+    sign(copy / "1")
+    assert "must be of the manifest's labels" in detail(copy, "contract")
+
+
 def test_an_int8_file_that_was_not_kept_is_noticed(copy):
     (copy / "1" / "model.int8.onnx").write_bytes(b"junk")
     sign(copy / "1")

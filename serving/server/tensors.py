@@ -140,9 +140,10 @@ def from_nested(
         RequestError: it is not, or an element is of another type.
     """
     datatype = datatype_of(spec.dtype)
-    sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
-    if most_rows is not None and len(sizes) == len(spec.shape) - 1:
-        _check_count(name, datatype, data, most_rows * math.prod(sizes))
+    if most_rows is not None:
+        sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
+        if len(sizes) == len(spec.shape) - 1:  # else there is no telling how many are too many
+            _check_count(name, datatype, data, most_rows * math.prod(sizes))
     values = _decode(name, datatype, len(spec.shape), data)
     shape: list[int] = []
     level: Any = values

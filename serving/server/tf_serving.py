@@ -34,6 +34,7 @@ class _Request(msgspec.Struct, gc=False):
     signature_name: str | None = None
 
 
+_NULL = msgspec.Raw(b"null")
 _DECODER = msgspec.json.Decoder(_Request)
 _ROWS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _COLUMNS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -91,9 +92,9 @@ def read_call(manifest: Manifest, body: bytes, most_rows: int | None = None) -> 
     return Call(arrays, bool(instances))
 
 
-def _given(data: msgspec.Raw) -> bytes:
+def _given(data: msgspec.Raw) -> msgspec.Raw:
     """Return what stands there; null, as some clients write what they leave out, is nothing."""
-    return b"" if bytes(data) == b"null" else bytes(data)
+    return msgspec.Raw() if data == _NULL else data
 
 
 def _split_rows(instances: bytes) -> Mapping[str | None, bytes]:
