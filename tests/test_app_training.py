@@ -123,6 +123,13 @@ def test_every_training_knob_lowers_the_loss(settings):
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
 
 
+def test_behind_steps_the_head_alone_learns():
+    config = make_config("features", {"activation": "step", "epochs": 3, "hidden": [8]})
+    dataset = load_dataset("iris")
+    fitted = fit(config, dataset, split_dataset(dataset, 0))
+    assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
+
+
 @pytest.mark.parametrize(
     ("settings", "rates"),
     [
