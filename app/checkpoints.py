@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from zipfile import BadZipFile
 
@@ -183,7 +184,8 @@ def _write_checkpoint(
     except OSError as error:
         raise RunError(
             f"A checkpoint must be written after each epoch. Received: {path}: {error.strerror}. "
-            "The last one written is whole."
+            "The last one written is whole. "
+            f"Go on with: hornbill train --resume {quote(str(path.parent))}"
         ) from None
 
 

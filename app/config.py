@@ -60,15 +60,15 @@ def make_config(
     family: str,
     settings: Mapping[str, Any] | None = None,
     *,
-    data: str | None = None,
+    data: str | Path | None = None,
     seed: int = 0,
 ) -> RunConfig:
     """Return the family's defaults with settings applied.
 
     Args:
         family: `digits`, `softmax` or `features`.
-        settings: values by flat key, such as `{"optimizer.learning_rate": 1e-3}`; text is turned
-            into the type that the key wants.
+        settings: values by flat key, such as `{"optimizer.learning_rate": 1e-3}`, or nested as in
+            `config.toml`; text is turned into the type that the key wants.
         data: a named source or a path; the family's own if None.
         seed: of the split, the weights, the order of samples and dropout.
 
@@ -79,10 +79,13 @@ def make_config(
         check_choice("family", str(family), FAMILIES)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    seed = _plain(seed)
     if type(seed) is not int or not 0 <= seed < 2**32:
         raise ConfigError(
             f"seed must be a whole number from 0 to 4294967295. Received: seed={seed!r}."
         )
+    if not isinstance(data, str | Path | None):
+        raise ConfigError(f"data must be text. Received: data={data!r}.")
     defaults = FAMILIES[family]
     parts = {
         "reading": ReadingConfig(),
@@ -92,7 +95,8 @@ def make_config(
     keys = {name: _settable(part) for name, part in parts.items()}
     known = {key: value for part in keys.values() for key, value in part.items()}
     changes: dict[str, dict[str, Any]] = {name: {} for name in parts}
-    for key, value in (settings or {}).items():
+    for key, given in flatten(settings or {}).items():
+        value = _plain(given)
         if key not in known:
             raise ConfigError(f"{key!r} is no setting of {family}.{_mend_key(key, known)}")
         if isinstance(value, bool):  # which pydantic would take for 1
@@ -102,7 +106,7 @@ def make_config(
         changes[part][key] = [value] if is_one_of_many else value
     return RunConfig(
         family=family,
-        data=defaults.source if data is None else data,
+        data=defaults.source if data is None else str(data),
         seed=seed,
         **{name: _change(part, changes[name]) for name, part in parts.items()},
     )
@@ -168,8 +172,6 @@ def combine_settings(
             f"The settings must be of the family {family!r}. Received: family={own_family!r}."
         )
     own_data, own_seed = merged.pop("data", None), merged.pop("seed", 0)
-    if not isinstance(own_data, str | None):
-        raise ConfigError(f"data must be text. Received: data={own_data!r}.")
     return make_config(
         own_family,
         merged,
@@ -203,6 +205,11 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers and arrays of numpy as Python's."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _parse_value(text: str) -> Any:

@@ -24,6 +24,7 @@ from .distributed.steps import SharedModel
 from .distributed.team import Team
 from .families import FAMILIES, fit_to_data
 from .fused import with_fused_normalization
+from .keras_settings import own_keras_settings
 from .objectives import make_loss, make_metrics, numeric_targets, sample_weights
 from .optimizers import make_optimizer, optimizer_callbacks
 from .preparing import adapt, prepare
@@ -103,6 +104,7 @@ class _Job:
         return -(-len(self.splits.train) // self.batch_size) * passes
 
 
+@own_keras_settings()
 def fit(
     config: RunConfig,
     dataset: Dataset,
@@ -112,6 +114,8 @@ def fit(
     team: Team | None = None,
 ) -> Fitted:
     """Build the model of `config` and train it; the same seed gives the same weights.
+
+    In one thread at a time, see `own_keras_settings`.
 
     Args:
         config: the run's configuration.

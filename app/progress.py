@@ -57,7 +57,14 @@ class TrainingProgress(keras.callbacks.Callback):
         self._progress.update(self._task, scores=self._training + self._validation)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leave the finished bar on the screen."""
+        """Leave the finished bar on the screen, of as many epochs as it took."""
+        done = self._epoch + 1
+        self._progress.update(
+            self._task,
+            description=f"epoch {done}/{done}",
+            completed=self.params["steps"] * done,
+            total=self.params["steps"] * done,
+        )
         self._progress.stop()
 
     def __enter__(self) -> Self:

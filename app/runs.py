@@ -162,7 +162,8 @@ def describe_data(data: dict[str, Any]) -> str:
     if twice := sum(data["duplicates"].values()):
         parts.append(f"{twice:,} of validation or test also in training")
     if data["skipped"]:
-        parts.append(f"{len(data['skipped']):,} unreadable files skipped")
+        number = len(data["skipped"])
+        parts.append(f"{number:,} unreadable {'file' if number == 1 else 'files'} skipped")
     return ", ".join(parts)
 
 

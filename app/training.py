@@ -20,6 +20,7 @@ from .errors import DataError, RunError
 from .families import FAMILIES, fit_to_data, targets_of
 from .finishing import finish_run
 from .fitting import fit
+from .keras_settings import own_keras_settings
 from .locking import alone_in
 from .memory import lack_of_memory_told
 from .objectives import make_loss, sample_weights
@@ -40,13 +41,14 @@ from .stopping import Interrupted, sigterm_as_sigint
 Callbacks = Sequence[keras.callbacks.Callback]
 
 
+@own_keras_settings()
 def train(
     config: RunConfig,
     output: str | Path = "runs",
     callbacks: Callbacks = (),
     team: Team | None = None,
 ) -> Run:
-    """Train the model of `config` and write its run folder.
+    """Train the model of `config` and write its run folder; one thread at a time does.
 
     Args:
         config: see `app.config.make_config`.
@@ -83,7 +85,7 @@ def train(
     folder = new_run_folder(Path(output), config.family)
     try:
         check_room(folder, model.count_params())
-        with _alone(folder):
+        with sigterm_as_sigint(), _alone(folder):
             run = report_run(folder, config, dataset, splits)
             begin_run(run)
             team.from_writer(str(folder))
@@ -94,6 +96,7 @@ def train(
         raise
 
 
+@own_keras_settings()
 def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = None) -> Run:
     """Go on with a run that was interrupted, to the metrics of the uninterrupted one.
 
@@ -144,6 +147,7 @@ def load_run_data(config: RunConfig) -> Dataset:
     return dataset
 
 
+@own_keras_settings()
 def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.Model:
     """Return the model, not trained; refuse whatever contradicts itself.
 

@@ -240,6 +240,31 @@ def test_the_version_is_that_of_the_package(run):
     assert (code, output, error) == (0, f"hornbill {version('hornbill')}\n", "")
 
 
+@pytest.mark.parametrize(
+    ("settings", "backend", "line"),
+    [
+        ({}, "torch", "backend must be tensorflow or jax. Received: 'torch', from KERAS_BACKEND"),
+        ({"backend": "own"}, "", "backend must be tensorflow or jax. Received: 'own', from "),
+        ({"floatx": "float8"}, "", "Keras must be able to start. Received: "),
+    ],
+)
+def test_settings_of_keras_that_stop_it_are_named(settings, backend, line, tmp_path):
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    finished = subprocess.run(
+        [sys.executable, "-c", "from app.entry import main; main()", "train", "softmax"],
+        env={**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert finished.returncode == 2
+    (said,) = finished.stderr.splitlines()
+    assert said.startswith("hornbill: ")
+    assert line in said
+    assert str(tmp_path / "keras.json") in said
+
+
 def interrupted_at(module, *arguments):
     """Run a command, and send it SIGINT as it imports a module."""
     program = f"""

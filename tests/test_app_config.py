@@ -2,7 +2,9 @@
 
 import contextlib
 import tomllib
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,6 +120,15 @@ def test_a_wrong_setting_is_named_with_its_mend(setting, message):
 def test_a_seed_out_of_range_is_refused(seed):
     with pytest.raises(ConfigError, match="seed must be a whole number from 0"):
         make_config("digits", seed=seed)
+
+
+def test_numbers_of_numpy_paths_and_tables_are_settings():
+    settings = {"hidden": np.array([8, 4]), "optimizer": {"learning_rate": np.float32(0.5)}}
+    config = make_config("digits", settings, data=Path("own.npz"), seed=np.int64(3))
+    assert (config.data, config.seed, config.model.hidden) == ("own.npz", 3, (8, 4))
+    assert config.training.optimizer.learning_rate == 0.5
+    with pytest.raises(ConfigError, match="data must be text. Received: data=3"):
+        make_config("digits", data=3)
 
 
 def test_seed_and_data_are_settings_too():

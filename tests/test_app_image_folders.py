@@ -1,6 +1,7 @@
 """Folders of images, and data sources that are joined."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,13 @@ def test_an_empty_class_is_refused(folder):
 def test_a_folder_without_classes_is_refused(tmp_path):
     with pytest.raises(DataError, match="sub-folder of images for each.*Received: 0 sub-folders"):
         load_dataset(str(tmp_path))
+
+
+def test_an_image_beside_the_folders_of_the_classes_is_refused(folder):
+    shutil.copy(next((folder / "few").iterdir()), folder / "one.PNG")
+    (folder / "LICENCE").touch()
+    with pytest.raises(DataError, match=r"their class\. Received: one.PNG in .*digits itself\."):
+        load_dataset(str(folder))
 
 
 def test_joined_sources_keep_their_labels_and_their_test_splits(folder, tmp_path):

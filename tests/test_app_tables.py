@@ -89,6 +89,14 @@ def test_values_of_too_few_samples_to_measure_on_are_refused(tmp_path):
         train(config, tmp_path / "runs")
 
 
+def test_values_taken_for_classes_are_told_of_their_head(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("x,y\n" + "".join(f"{i},{i + 0.5}\n" for i in range(30)))
+    config = make_config("features", {"target": "y"}, data=str(path))
+    with pytest.raises(DataError, match=r"of the class '0.5', .* need head=linear\."):
+        train(config, tmp_path / "runs")
+
+
 def test_numbers_that_are_names_become_text(tmp_path):
     dataset = read(tmp_path, FLOWERS, categorical=("weight",))
     assert dataset.text_columns == ("colour", "weight")

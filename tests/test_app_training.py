@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from pathlib import Path
 
@@ -475,20 +476,49 @@ def test_a_run_s_settings_say_in_which_precision_it_was_trained(mlp_run):
     assert 'precision = "float32"' in (mlp_run.folder / "config.toml").read_text()
 
 
-def test_keras_own_settings_change_nothing():
-    floatx, data_format = keras.config.floatx(), keras.config.image_data_format()
-    settings = {"epochs": 1, "filters": [4], "hidden": [8], "augmentation.thickness": 0.5}
+OWN_SETTINGS = {
+    "floatx": "float64",
+    "image_data_format": "channels_first",
+    "epsilon": 0.1,
+    "dtype_policy": keras.DTypePolicy("float64"),
+    "max_epochs": 1,
+    "max_steps_per_epoch": 2,
+}
+
+
+def test_keras_own_settings_change_nothing_and_stay():
+    settings = {"filters": [4], "hidden": [8], "augmentation.thickness": 0.5, "passes": 1}
     _, _, expected = fitted("digits8x8", "digits", **settings)
+    before = {name: getattr(keras.config, name)() for name in OWN_SETTINGS}
     try:
-        keras.config.set_floatx("float16")
-        keras.config.set_image_data_format("channels_first")
+        for name, value in OWN_SETTINGS.items():
+            getattr(keras.config, f"set_{name}")(value)
         _, _, result = fitted("digits8x8", "digits", **settings)
+        assert {name: getattr(keras.config, name)() for name in OWN_SETTINGS} == OWN_SETTINGS
     finally:
-        keras.config.set_floatx(floatx)
-        keras.config.set_image_data_format(data_format)
+        for name, value in before.items():
+            getattr(keras.config, f"set_{name}")(value)
+    assert len(result.history) == 2
     for one, other in zip(result.model.weights, expected.model.weights, strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+def test_threads_that_train_at_once_come_to_what_each_does_alone(tmp_path):
+    config = make_config("softmax", {"epochs": 2}, data="iris")
+    expected = train(config, tmp_path).metrics
+    with ThreadPoolExecutor(2) as threads:
+        runs = list(threads.map(lambda _: train(config, tmp_path), range(2)))
+    assert [run.metrics for run in runs] == [expected, expected]
+
+
+def test_the_bar_of_a_run_that_ends_early_is_full(capfd):
+    config = make_config("softmax", {"epochs": 50, "patience": 1, "optimizer.learning_rate": 9.0})
+    dataset = load_dataset("iris")
+    with TrainingProgress() as progress:
+        history = fit(config, dataset, split_dataset(dataset, 0), [progress]).history
+    assert len(history) < 50
+    assert f"epoch {len(history)}/{len(history)}" in capfd.readouterr().err
 
 
 def test_standard_error_may_be_closed(tmp_path):

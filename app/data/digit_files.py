@@ -2,7 +2,7 @@
 
 import zlib
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -22,6 +22,8 @@ def read_npz(path: Path) -> Dataset:
         DataError: it lacks what it must hold.
     """
     try:
+        if not is_zipfile(path):
+            raise ValueError("a file of another kind")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: np.asarray(archive[name]) for name in archive.files}
     except (
@@ -88,7 +90,8 @@ def read_semeion(path: Path) -> Dataset:
             raise ValueError("an empty file")
         table = np.loadtxt(lines, dtype=np.float32, ndmin=2)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} must be a table of numbers. Received: {error}.") from None
+        problem, *_ = str(error).split(";")  # numpy goes on with advice to programmers
+        raise DataError(f"{path} must be a table of numbers. Received: {problem}.") from None
     if table.shape[1] != pixels + 10:
         raise DataError(
             f"{path} must have {pixels} pixels and 10 labels a line, as Semeion has. "

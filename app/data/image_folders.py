@@ -15,6 +15,8 @@ from .arrays import CHUNK, DiskArray
 from .datasets import Dataset, check_names
 from .reading import ReadingConfig
 
+# Of which no other files beside the folders, such as a licence, have one.
+_IMAGES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
 # Named in an error; the rest is counted.
 _NAMED_IN_ERRORS = 3
 
@@ -32,12 +34,19 @@ def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = Fa
     Raises:
         DataError: there are not two classes, a class is empty, or an image cannot be read.
     """
-    classes = sorted(p for p in _visible(folder) if p.is_dir())
+    inside = _visible(folder)
+    classes = sorted(path for path in inside if path.is_dir())
     check_names(path.name for path in classes)
     if len(classes) < 2:
         raise DataError(
             f"{folder} must have a sub-folder of images for each of two or more classes. "
             f"Received: {len(classes)} sub-folders."
+        )
+    stray = [path.name for path in inside if path.suffix.lower() in _IMAGES and path.is_file()]
+    if stray:
+        raise DataError(
+            f"Images must lie in the sub-folder of their class. Received: {min(stray)} in {folder} "
+            f"itself{f', and {len(stray) - 1:,} more' if len(stray) > 1 else ''}."
         )
     images = DiskArray((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     targets: list[int] = []

@@ -23,6 +23,10 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
     """
     first = parts[0]
     for part in parts:
+        if part.codes is not None:
+            raise DataError(
+                f"Data sources with columns of text cannot be joined. Received: {part.source}."
+            )
         for what in ("kind", "kind_of_targets", "columns"):
             if getattr(part, what) != getattr(first, what):
                 raise DataError(
@@ -30,10 +34,6 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
                     f"Received: {first.source}, {getattr(first, what)}; "
                     f"{part.source}, {getattr(part, what)}."
                 )
-        if part.codes is not None:
-            raise DataError(
-                f"Data sources with columns of text cannot be joined. Received: {part.source}."
-            )
     labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
     has_test = any(part.test_start is not None for part in parts)
     return Dataset(

@@ -23,10 +23,8 @@ def seed_everything(seed: int, xla: bool = False) -> None:
     """Make pipelines, initial weights, dropout and sums repeat from here on for the same seed.
 
     TensorFlow compiles nothing by XLA while it promises that sums repeat to the last bit, so with
-    `xla` it does not promise that. Of Keras' own settings (`keras.json`) the backend alone counts.
+    `xla` it does not promise that.
     """
-    keras.config.set_floatx("float32")
-    keras.config.set_image_data_format("channels_last")
     keras.utils.set_random_seed(seed)
     if xla:
         disable_op_determinism()

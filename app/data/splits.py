@@ -1,5 +1,6 @@
 """Splits a data set into training, validation and test parts that never overlap."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,8 +98,17 @@ def _split(
 
 
 def _too_few(dataset: Dataset, share: float) -> DataError:
+    is_of_values = dataset.kind_of_targets == "classes" and _are_numbers(dataset.labels)
+    mend = " Numbers that are no classes need head=linear." if is_of_values else ""
     return DataError(
         f"{dataset.source} must have samples for the training, the validation and the test split, "
         "each as many as classes, or two of values, and each class in training. "
-        f"Received: {_rarest(dataset)}, of which a share of {share:g} is split off."
+        f"Received: {_rarest(dataset)}, of which a share of {share:g} is split off.{mend}"
     )
+
+
+def _are_numbers(labels: Sequence[str]) -> bool:
+    try:
+        return any(not float(label).is_integer() for label in labels)
+    except (ValueError, OverflowError):
+        return False
