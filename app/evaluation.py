@@ -9,6 +9,7 @@ from sklearn import metrics
 from .data.arrays import CHUNK
 from .data.datasets import Dataset
 from .errors import RunError
+from .keras_settings import own_keras_settings
 
 # The name of the output that a model's targets are compared with.
 ANSWERS = {"classes": "probabilities", "labels": "probabilities", "values": "values"}
@@ -23,6 +24,7 @@ def predict_answers(model: keras.Model, dataset: Dataset, indices: np.ndarray) -
     return predict_output(model, ANSWERS[dataset.kind_of_targets], dataset, indices)
 
 
+@own_keras_settings()
 def predict_output(
     model: keras.Model, name: str, dataset: Dataset, indices: np.ndarray
 ) -> np.ndarray:

@@ -31,6 +31,7 @@ from .data.sources import bare_source
 from .errors import ConfigError
 from .evaluation import measure, predict_answers
 from .families import FAMILIES, fit_to_data
+from .keras_settings import own_keras_settings
 from .runs import Run, read_run
 from .training import load_run_data
 
@@ -39,6 +40,7 @@ _MOST_CALIBRATION, _MOST_JUDGED = 512, 10_000
 _DEFAULT_OPTIONS = ExportOptions()
 
 
+@own_keras_settings()
 def export_run(
     folder: str | Path,
     output: str | Path = "dist",

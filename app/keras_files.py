@@ -14,7 +14,10 @@ import numpy as np
 from export import ExportError
 from serving.errors import one_line
 
+from .keras_settings import own_keras_settings
 
+
+@own_keras_settings()
 def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) -> Any:
     """Read a Keras model from a `.keras` file.
 

@@ -28,13 +28,15 @@ def scores_by_size(
 
     Returns:
         For each share `samples`, and the scores `train` and `validation`; or `reason`, why so few
-        samples cannot be trained on, such as a column without a value among them.
+        samples cannot be trained on, such as a column without a value among them. Of shares that
+        come to the same samples there is one.
     """
     # The first samples of one random order: a larger share holds the smaller ones.
     order = np.random.default_rng(config.seed).permutation(splits.train)
     rows: list[dict[str, Any]] = []
-    for share in config.training.training_shares:
-        chosen = np.sort(order[: max(1, round(share * len(order)))])
+    shares = config.training.training_shares
+    for size in dict.fromkeys(max(1, round(share * len(order))) for share in shares):
+        chosen = np.sort(order[:size])
         part = replace(splits, train=chosen)
         try:
             scores = _scores(fit(config, dataset, part, team=team).model, dataset, part)

@@ -493,7 +493,8 @@ def test_keras_own_settings_change_nothing_and_stay():
     try:
         for name, value in OWN_SETTINGS.items():
             getattr(keras.config, f"set_{name}")(value)
-        _, _, result = fitted("digits8x8", "digits", **settings)
+        dataset, splits, result = fitted("digits8x8", "digits", **settings)
+        assert len(predict_answers(result.model, dataset, splits.train)) == len(splits.train)
         assert {name: getattr(keras.config, name)() for name in OWN_SETTINGS} == OWN_SETTINGS
     finally:
         for name, value in before.items():
