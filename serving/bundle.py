@@ -34,6 +34,8 @@ def find_version(path: str | Path) -> Path:
         raise InputError(f"A bundle must be the path of a folder. Received: {path!r:.80}.")
     try:
         return _find_version(Path(path))
+    except ManifestError:  # a ValueError too
+        raise
     except (OSError, ValueError) as error:  # such as a name too long, or with a NUL
         reason = getattr(error, "strerror", None) or error
         raise ManifestError(

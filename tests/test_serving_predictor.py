@@ -203,10 +203,10 @@ def test_a_model_s_folder_stands_for_its_latest_version(own_bundle):
 
 
 def test_a_bundle_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ManifestError, match="an existing folder. Received: .*none, not there"):
+    with pytest.raises(ManifestError, match="^A bundle must be an existing folder. .*not there.$"):
         Predictor.load(tmp_path / "none")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ManifestError, match="must be a folder .*Received: .*file, a file"):
+    with pytest.raises(ManifestError, match="^A bundle must be a folder such as .*file, a file.$"):
         Predictor.load(tmp_path / "file")
     with pytest.raises(ManifestError, match="must hold manifest.json, or versions"):
         Predictor.load(tmp_path)
