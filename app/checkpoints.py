@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from shlex import quote
 from typing import Any
 from zipfile import BadZipFile
 
@@ -22,6 +21,7 @@ import numpy as np
 from .compiling import Compilation
 from .config import RunConfig, flat_config
 from .errors import RunError
+from .stopping import resume_command
 from .watching import Seconds
 
 _STATE = {"settings", "history", "has_ended", "compilation", "best", "seconds", "callbacks"}
@@ -184,8 +184,7 @@ def _write_checkpoint(
     except OSError as error:
         raise RunError(
             f"A checkpoint must be written after each epoch. Received: {path}: {error.strerror}. "
-            "The last one written is whole. "
-            f"Go on with: hornbill train --resume {quote(str(path.parent))}"
+            f"The last one written is whole. Go on with: {resume_command(path.parent)}"
         ) from None
 
 

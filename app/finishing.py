@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import keras
@@ -33,6 +32,7 @@ from .runs import (
     Run,
     unwritable,
 )
+from .stopping import resume_command
 from .whole_files import sync, write_json, write_whole
 
 # Samples of the training split that its metrics are taken of: they only show how far it is from
@@ -73,7 +73,7 @@ def finish_run(
         write_whole(folder / CONFIG, config_toml(run.config))
         (folder / CHECKPOINT).unlink(missing_ok=True)
     except OSError as error:
-        mend = f"Go on with hornbill train --resume {quote(str(folder))}."
+        mend = f"Go on with {resume_command(folder)}."
         raise RunError(f"{unwritable(folder, error)} {mend}") from None
     return replace(run, metrics=metrics)
 

@@ -2,10 +2,19 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import keras
 
+_AS_IT_COMES = {
+    "floatx": "float32",
+    "image_data_format": "channels_last",
+    "epsilon": 1e-7,
+    "max_epochs": None,
+    "max_steps_per_epoch": None,
+    "dtype_policy": "float32",
+}
 # Settings and the seed are of the process: two models at once would draw from one sequence.
 _ONE_AT_A_TIME = threading.RLock()
 
@@ -18,20 +27,14 @@ def own_keras_settings() -> Iterator[None]:
     thread at a time gets in, others wait.
     """
     with _ONE_AT_A_TIME:
-        config = keras.config
-        before = {
-            config.set_floatx: config.floatx(),
-            config.set_image_data_format: config.image_data_format(),
-            config.set_epsilon: config.epsilon(),
-            config.set_max_epochs: config.max_epochs(),
-            config.set_max_steps_per_epoch: config.max_steps_per_epoch(),
-            config.set_dtype_policy: config.dtype_policy(),
-        }
-        wanted = ("float32", "channels_last", 1e-7, None, None, "float32")
-        for set_value, value in zip(before, wanted, strict=True):
-            set_value(value)
+        before = {name: getattr(keras.config, name)() for name in _AS_IT_COMES}
+        _set(_AS_IT_COMES)
         try:
             yield
         finally:
-            for set_value, value in before.items():
-                set_value(value)
+            _set(before)
+
+
+def _set(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        getattr(keras.config, f"set_{name}")(value)

@@ -32,13 +32,7 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Name the epoch."""
         self._epoch = epoch
-        epochs, steps = self.params["epochs"], self.params["steps"]
-        self._progress.update(
-            self._task,
-            description=f"epoch {epoch + 1}/{epochs}",
-            completed=steps * epoch,
-            total=steps * epochs,
-        )
+        self._show(epoch + 1, done=epoch, epochs=self.params["epochs"])
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count the step."""
@@ -59,13 +53,17 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Leave the finished bar on the screen, of as many epochs as it took."""
         done = self._epoch + 1
+        self._show(done, done, epochs=done)
+        self._progress.stop()
+
+    def _show(self, epoch: int, done: int, epochs: int) -> None:
+        steps = self.params["steps"]
         self._progress.update(
             self._task,
-            description=f"epoch {done}/{done}",
-            completed=self.params["steps"] * done,
-            total=self.params["steps"] * done,
+            description=f"epoch {epoch}/{epochs}",
+            completed=steps * done,
+            total=steps * epochs,
         )
-        self._progress.stop()
 
     def __enter__(self) -> Self:
         """Show the bar where training begins."""

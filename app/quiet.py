@@ -41,7 +41,7 @@ def import_tensorflow_quietly() -> None:
     with standard_error_dropped(), _hidden(unneeded):
         try:
             import keras  # noqa: F401, PLC0415
-            import tensorflow  # noqa: F401, PLC0415 - which may import Keras
+            import tensorflow  # noqa: F401, PLC0415
         except ModuleNotFoundError:
             raise
         except (AssertionError, ImportError, ValueError) as error:

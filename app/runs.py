@@ -6,7 +6,6 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from shlex import quote
 from typing import Any
 from zipfile import BadZipFile
 
@@ -20,6 +19,7 @@ from .data.datasets import Dataset
 from .data.reports import report_data
 from .data.splits import Splits
 from .errors import RunError
+from .stopping import resume_command
 from .whole_files import write_json, write_whole
 
 CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES, TRAINING_SIZES = (
@@ -190,7 +190,7 @@ def read_run(folder: Path) -> Run:
         missing = METRICS if (folder / MODEL).is_file() else MODEL
         mend = "Train it anew with hornbill train."
         if (folder / CHECKPOINT).is_file():
-            mend = f"Go on with hornbill train --resume {quote(str(folder))}."
+            mend = f"Go on with {resume_command(folder)}."
         raise RunError(
             f"A run must be finished. Received: {folder}, which has no {missing}. {mend}"
         )

@@ -4,7 +4,14 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from shlex import quote
 from typing import Any
+
+
+def resume_command(folder: str | Path) -> str:
+    """Return the command that goes on with the run of `folder`."""
+    return f"hornbill train --resume {quote(str(folder))}"
 
 
 class Interrupted(KeyboardInterrupt):

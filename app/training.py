@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 
 import keras
 
@@ -36,7 +35,7 @@ from .runs import (
     unwritable,
 )
 from .sizes import scores_by_size
-from .stopping import Interrupted, sigterm_as_sigint
+from .stopping import Interrupted, resume_command, sigterm_as_sigint
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
@@ -213,4 +212,4 @@ def _interruptible(folder: Path) -> Iterator[None]:
         except KeyboardInterrupt:
             if not (folder / CHECKPOINT).exists():
                 raise
-            raise Interrupted(f"Go on with: hornbill train --resume {quote(str(folder))}") from None
+            raise Interrupted(f"Go on with: {resume_command(folder)}") from None

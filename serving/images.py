@@ -22,6 +22,8 @@ _one_large = threading.Lock()
 _BAND_PIXELS = 1_000_000
 # Not all that Pillow knows: its reader of EPS runs another program on the bytes.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+# Of files of these formats, in lower case.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 ImageSource = str | Path | bytes | Image.Image

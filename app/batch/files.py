@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import BatchError
+from serving.images import IMAGE_SUFFIXES
 from serving.inputs import image_size
 from serving.manifest import Manifest, describe_spec
 
 ARRAY, TABLE = ".npy", ".parquet"
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 def find_files(pattern: str) -> list[str]:
@@ -46,7 +46,7 @@ def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> No
         raise BatchError(
             f"Files for {manifest.name} must end in {', '.join(taken)}. Received: {wrong[0]}."
         )
-    if any(kind_of(name) in IMAGES for name in files):
+    if any(kind_of(name) in IMAGE_SUFFIXES for name in files):
         image_size(manifest)
     without = [name for name in files if kind_of(name) != TABLE]
     if key is not None and without:
@@ -68,4 +68,4 @@ def _kinds_taken(manifest: Manifest) -> tuple[str, ...]:
             "A batch job needs a model of columns, or of one array. Received: "
             f"{manifest.name}, which takes {', '.join(map(describe_spec, manifest.inputs))}."
         )
-    return (*IMAGES, *arrays)
+    return (*IMAGE_SUFFIXES, *arrays)

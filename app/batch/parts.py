@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .files import IMAGES, kind_of
+from serving.images import IMAGE_SUFFIXES
+
+from .files import kind_of
 
 # So many that a part is worth its file, so few that a killed job has little to do again.
 IMAGES_TOGETHER = 1000
@@ -51,7 +53,7 @@ def plan_parts(files: Iterable[str]) -> list[Part]:
     images: list[str] = []
     parts = []
     for name in files:
-        if kind_of(name) in IMAGES:
+        if kind_of(name) in IMAGE_SUFFIXES:
             images.append(name)
         else:
             parts.append(Part((name,)))

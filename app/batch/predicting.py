@@ -11,10 +11,11 @@ import numpy as np
 
 from serving import Predictor
 from serving.errors import InputError, ServingError
+from serving.images import IMAGE_SUFFIXES
 from serving.manifest import Manifest
 
 from .arrays import read_array, read_images
-from .files import ARRAY, IMAGES, kind_of
+from .files import ARRAY, kind_of
 from .lines import AnswerLines, error_lines
 from .parts import Finished, Part
 from .rows import Rows, file_id, set_aside
@@ -96,7 +97,7 @@ class PartPredictor:
 
 def _read(part: Part, manifest: Manifest, key: str | None) -> Iterator[Rows]:
     kind = kind_of(part.files[0])
-    if kind in IMAGES:
+    if kind in IMAGE_SUFFIXES:
         return read_images(part.files, manifest)
     if kind == ARRAY:
         return read_array(part.files[0], manifest)

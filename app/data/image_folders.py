@@ -8,15 +8,13 @@ import numpy as np
 from app.errors import DataError
 from models.digits import IMAGE_SIDE
 from serving.errors import InputError
-from serving.images import read_grey, read_image
+from serving.images import IMAGE_SUFFIXES, read_grey, read_image
 from serving.photographs import find_digit
 
 from .arrays import CHUNK, DiskArray
 from .datasets import Dataset, check_names
 from .reading import ReadingConfig
 
-# Of which no other files beside the folders, such as a licence, have one.
-_IMAGES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
 # Named in an error; the rest is counted.
 _NAMED_IN_ERRORS = 3
 
@@ -42,7 +40,9 @@ def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = Fa
             f"{folder} must have a sub-folder of images for each of two or more classes. "
             f"Received: {len(classes)} sub-folders."
         )
-    stray = [path.name for path in inside if path.suffix.lower() in _IMAGES and path.is_file()]
+    # Other files may lie there, such as a licence.
+    files = (path for path in inside if path.is_file())
+    stray = [path.name for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if stray:
         raise DataError(
             f"Images must lie in the sub-folder of their class. Received: {min(stray)} in {folder} "

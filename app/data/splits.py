@@ -98,8 +98,8 @@ def _split(
 
 
 def _too_few(dataset: Dataset, share: float) -> DataError:
-    is_of_values = dataset.kind_of_targets == "classes" and _are_numbers(dataset.labels)
-    mend = " Numbers that are no classes need head=linear." if is_of_values else ""
+    are_fractions = dataset.kind_of_targets == "classes" and _have_fractions(dataset.labels)
+    mend = " Numbers that are no classes need head=linear." if are_fractions else ""
     return DataError(
         f"{dataset.source} must have samples for the training, the validation and the test split, "
         "each as many as classes, or two of values, and each class in training. "
@@ -107,8 +107,8 @@ def _too_few(dataset: Dataset, share: float) -> DataError:
     )
 
 
-def _are_numbers(labels: Sequence[str]) -> bool:
+def _have_fractions(labels: Sequence[str]) -> bool:
     try:
         return any(not float(label).is_integer() for label in labels)
-    except (ValueError, OverflowError):
+    except ValueError:
         return False

@@ -14,11 +14,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any, TextIO
 
 from app.errors import RunError
-from app.stopping import Interrupted, sigterm_as_sigint
+from app.stopping import Interrupted, resume_command, sigterm_as_sigint
 
 from .cluster import Cluster
 
@@ -234,4 +233,4 @@ def _how_to_go_on(members: Sequence[_Member]) -> str:
     kept = [run for run in runs if Path(run).is_dir()]
     if not kept:
         return "No epoch had ended, so that nothing was kept." if runs else ""
-    return f"Go on with: hornbill train --resume {quote(str(kept[0]))}"
+    return f"Go on with: {resume_command(kept[0])}"
