@@ -44,9 +44,13 @@ def find_version(path: str | Path) -> Path:
 
 
 def _find_version(folder: Path) -> Path:
-    if not folder.exists():
-        raise ManifestError(f"A bundle must be an existing folder. Received: {folder}, not there.")
-    if not folder.is_dir():
+    try:
+        mode = folder.stat().st_mode  # `exists` takes a name with a NUL for one not there
+    except (FileNotFoundError, NotADirectoryError):
+        raise ManifestError(
+            f"A bundle must be an existing folder. Received: {folder}, not there."
+        ) from None
+    if not stat.S_ISDIR(mode):
         raise ManifestError(
             f"A bundle must be a folder such as dist/digits. Received: {folder}, a file."
         )
