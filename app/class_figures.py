@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from scipy.stats import binomtest
 from sklearn.metrics import auc, confusion_matrix, roc_curve
 
 from .calibration import BINS, calibration_error, confidence_and_truth, reliability
@@ -72,7 +73,8 @@ def draw_reliability(
 ) -> None:
     """Write a PNG of how often answers of a given confidence are right.
 
-    With the expected calibration error over bins of equal width (Guo et al., 2017).
+    With the expected calibration error over bins of equal width (Guo et al., 2017), and intervals
+    in which the accuracy of a bin lies with 95 % confidence (Clopper & Pearson, 1934).
 
     Args:
         targets: classes `(samples,)`, or 0 and 1 `(samples, labels)`.
@@ -87,19 +89,31 @@ def draw_reliability(
         confidence, accuracy, _ = reliability(before, targets)
         error = calibration_error(before, targets)
         label = f"before calibration, ECE {error:.3f}"
-        above.plot(confidence, accuracy, color=GREY, marker="s", label=label)
-    confidence, accuracy, _ = reliability(probabilities, targets)
+        above.plot(confidence, accuracy, color=GREY, marker="s", linestyle="", label=label)
+    confidence, accuracy, counts = reliability(probabilities, targets)
     error = calibration_error(probabilities, targets)
-    above.plot(confidence, accuracy, color=BLUE, marker="o", label=f"model, ECE {error:.3f}")
+    label = f"model, with 95 % intervals, ECE {error:.3f}"
+    reach = _interval_lengths(accuracy, counts)
+    above.errorbar(confidence, accuracy, reach, fmt="o", color=BLUE, capsize=3, label=label)
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
-    above.set_title(f"expected calibration error (ECE) {error:.3f}", fontsize=10)
-    above.legend(loc="upper left")
+    figure.legend(loc="outside upper left", frameon=False)  # inside it would hide answers
+    above.set_title("ECE: expected calibration error", fontsize=10, loc="left")
     confidences, _ = confidence_and_truth(probabilities, targets)
     below.hist(confidences, bins=BINS, range=(0, 1), color=BLUE, rwidth=0.9)
     below.set(xlabel="confidence, the probability of what is predicted", ylabel="test answers")
     for axes in (above, below):
         axes.grid(alpha=0.3)
     save(figure, path)
+
+
+def _interval_lengths(shares: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return how far the intervals of shares reach below and above them, `(2, shares)`."""
+    tests = [
+        binomtest(round(share * count), int(count))
+        for share, count in zip(shares, counts, strict=True)
+    ]
+    low, high = np.transpose([test.proportion_ci(0.95) for test in tests])
+    return np.stack([shares - low, high - shares]).clip(0)  # of rounding
 
 
 def draw_roc_curves(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from serving.errors import ServingError
+from serving.errors import ServingError, printable
 from serving.version import VERSION
 
 from .export_commands import EXPORT_EXAMPLES, export
@@ -24,7 +24,6 @@ from .terminal import (
     import_signature,
     load_tensorflow,
     print_json,
-    printable,
     status,
     suggest,
 )

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .terminal import Bundle, Json, Quiet, examples, print_json, printable, suggest
+from serving.errors import printable
+
+from .terminal import Bundle, Json, Quiet, examples, print_json, suggest
 
 PREDICT_EXAMPLES = examples(
     "hornbill predict dist/digits three.png seven.jpg",

@@ -7,6 +7,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from serving.errors import printable
+
 INTERRUPTED = 130
 
 Bundle = Annotated[
@@ -59,11 +61,6 @@ def load_tensorflow() -> None:
     from app.quiet import import_tensorflow_quietly
 
     import_tensorflow_quietly()
-
-
-def printable(text: str) -> str:
-    """Spell out control characters: a file's name must not move the cursor or add lines."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def print_json(value: Any) -> None:

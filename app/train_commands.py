@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from serving.errors import printable
+
 from .terminal import (
     INTERRUPTED,
     Categorical,
@@ -22,7 +24,6 @@ from .terminal import (
     load_tensorflow,
     named_columns,
     print_json,
-    printable,
     suggest,
 )
 
