@@ -144,6 +144,7 @@ def _environment(fitted: Fitted) -> dict[str, Any]:
         "device": _described_devices(),
         "precision": fitted.compilation.precision,
         "xla": fitted.compilation.xla,
+        "step_ms": fitted.compilation.step_ms,
         "versions": {package: version(package) for package in packages},
         "processes": fitted.processes,
         "parameters": fitted.model.count_params(),

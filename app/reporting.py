@@ -18,8 +18,9 @@ _CAPTIONS = {
     "the diagonal was mistaken.",
     "mistakes": "The mistakes that the model was surest of: labels worth a second look, and what "
     "the model has yet to learn.",
-    "reliability_diagram": "How often answers of a given confidence are right. Below the diagonal "
-    "the model is surer than it should be. The lower part shows how many answers there are.",
+    "reliability_diagram": "How often answers of a given confidence are right. Where a point lies "
+    "below the diagonal with all of its bar, the model is surer than it should be; the bar reaches "
+    "as far as chance may have moved the point. The lower part shows how many answers there are.",
     "roc": "The share of hits against the share of false alarms as the threshold falls. The "
     "further up and left, the better; AUC is the area below.",
     "predicted_and_true": "Predicted against true values of the test split. On the dashed line the "

@@ -145,6 +145,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
         "device": "cpu:0",
         "precision": "float32",
         "xla": False,
+        "step_ms": {"float32": 2.345, "mixed_bfloat16": 1234.5},
         "backend": "tensorflow",
         "versions": {"keras": "3"},
     }
@@ -156,6 +157,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
     assert "script" not in page.tags
     assert "b" in page.tags  # of our captions
     assert "<b>broken.png" not in text
+    assert "2.3 ms in float32, 1,234.5 ms in mixed_bfloat16" in text
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert len(page.addresses) == len(page.alternatives) == len(names)
     assert not re.search(r"https?://", text)

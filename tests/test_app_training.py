@@ -68,6 +68,7 @@ def test_a_run_holds_everything_about_itself(mlp_run):
     assert environment["examples_per_s"] > 0
     assert 0 < environment["wait_share"] < 1
     assert (environment["precision"], environment["xla"]) == ("float32", False)
+    assert environment["step_ms"] == {}  # so few steps need no choice
     assert environment["versions"]["keras"] == keras.__version__
 
 
@@ -456,6 +457,7 @@ def test_precision_is_measured_where_training_takes_long(steps, measured):
     assert not built
     chosen = choose_compilation(TrainingConfig(), build, batch, steps)
     assert built == measured
+    assert list(chosen.step_ms) == measured
     assert chosen.precision in (measured or ["float32"])
     assert keras.config.dtype_policy().name == "float32"
 
@@ -478,6 +480,7 @@ def test_bfloat16_must_save_a_fifth(float32, bfloat16, chosen, monkeypatch):
     monkeypatch.setattr(compiling, "step_seconds", lambda precision, _: next(turns[precision]))
     found = compiling.choose_compilation(TrainingConfig(), lambda c: c.precision, [], 10_000)
     assert found.precision == chosen
+    assert found.step_ms == {"float32": 1000, "mixed_bfloat16": 1000 * min(bfloat16)}
 
 
 def test_a_run_s_settings_say_in_which_precision_it_was_trained(mlp_run):
