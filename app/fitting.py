@@ -31,6 +31,9 @@ from .preparing import adapt, prepare
 from .settings import TrainingConfig
 from .watching import Clock, FiniteLoss, NextEpoch
 
+# Steps that moving statistics remember. Of fewer than ten they would be chance.
+_LEAST_REMEMBERED, _MOST_REMEMBERED = 10, 100
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -210,7 +213,9 @@ def _prepare_job(config: RunConfig, dataset: Dataset, splits: Splits, team: Team
     weights = sample_weights(config.training, dataset, splits)
     if weights is not None:
         arrays.append(weights)
-    return _Job(config, model_config, model, arrays, splits, dataset.kind_of_targets, team)
+    job = _Job(config, model_config, model, arrays, splits, dataset.kind_of_targets, team)
+    _follow_within_an_epoch(model, job.steps_per_epoch)
+    return job
 
 
 def _choose(job: _Job) -> Compilation:
@@ -218,12 +223,30 @@ def _choose(job: _Job) -> Compilation:
     batch = [array[train[: job.batch_size]] for array in job.arrays]
 
     def build(candidate: Compilation) -> keras.Model:
-        with candidate.policy():  # a model of its own, for its steps must not count
-            model = FAMILIES[job.config.family].build(job.model_config)
-        return _trained_part(job, model, candidate)
+        # A model of its own, for its steps must not count.
+        return _trained_part(job, _built(job, candidate), candidate)
 
     steps = job.steps_per_epoch * job.config.training.epochs
     return choose_compilation(job.config.training, build, batch, steps)
+
+
+def _built(job: _Job, compilation: Compilation) -> keras.Model:
+    with compilation.policy():
+        model = FAMILIES[job.config.family].build(job.model_config)
+    _follow_within_an_epoch(model, job.steps_per_epoch)
+    return model
+
+
+def _follow_within_an_epoch(model: keras.Model, steps: int) -> None:
+    """Let the moving statistics of batch normalisation be those of the last epoch.
+
+    With the momentum that Keras has they are those of a hundred steps: on few samples of weights
+    of many epochs ago, with which the net knows less than it has learned.
+    """
+    momentum = 1 - 1 / min(max(steps, _LEAST_REMEMBERED), _MOST_REMEMBERED)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = momentum
 
 
 def _for_nets(indices: np.ndarray, nets: int) -> np.ndarray:
@@ -236,8 +259,7 @@ def _to_train(job: _Job, compilation: Compilation) -> keras.Model:
     """Return the model, or its equal that computes in another precision or on all devices."""
     if compilation.precision == "float32" and job.team.shard.is_whole:
         return job.model
-    with compilation.policy():
-        model = FAMILIES[job.config.family].build(job.model_config)
+    model = _built(job, compilation)
     for variable, value in zip(model.variables, job.model.variables, strict=True):
         variable.assign(keras.ops.convert_to_numpy(value))
     return model

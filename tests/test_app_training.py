@@ -363,6 +363,29 @@ def test_a_regression_explains_more_than_the_mean_does():
     assert regression_metrics(dataset.targets[splits.test], values)["r2"] > 0.2
 
 
+def test_a_net_trained_for_few_steps_knows_all_that_it_learned():
+    settings = {"filters": [8], "hidden": [16], "dropout": 0.0, "epochs": 6, "passes": 1}
+    dataset, splits, result = fitted("digits8x8", "digits", **settings)
+    answers = predict_answers(result.model, dataset, splits.train)
+    known = classification_metrics(dataset.targets[splits.train], answers)["accuracy"]
+    assert result.history[-1]["accuracy"] > 0.95
+    assert known > 0.95  # moving statistics of the last hundred steps, most of them old: 0.90
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("batch_size", "passes", "steps"), [(1293, 1, 10), (64, 1, 21), (64, 10, 100)]
+)
+def test_moving_statistics_are_those_of_the_last_epoch(batch_size, passes, steps, precision):
+    settings = {"variant": "mlp", "hidden": [4], "normalization": "batch", "epochs": 1}
+    settings |= {"batch_size": batch_size, "passes": passes, "precision": precision}
+    _, _, result = fitted("digits8x8", "digits", **settings)
+    (layer,) = (
+        layer for layer in result.model.layers if isinstance(layer, keras.layers.BatchNormalization)
+    )
+    assert layer.momentum == pytest.approx(1 - 1 / steps)
+
+
 def test_one_sigmoid_unit_tells_two_classes():
     dataset, splits, result = fitted("breast_cancer", head="sigmoid")
     probabilities = predict_answers(result.model, dataset, splits.test)
