@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from scipy.stats import binomtest
 from sklearn.metrics import auc, confusion_matrix, roc_curve
 
 from .calibration import BINS, calibration_error, confidence_and_truth, reliability
 from .data.datasets import Dataset
 from .drawing import BLUE, GREY, LINES, distinct, save, short
+from .studies.estimates import share_estimate
 
 # Larger matrices have no room for a number in each cell or a name at each row.
 _COUNTED_CLASSES = 30
@@ -108,12 +108,9 @@ def draw_reliability(
 
 def _interval_lengths(shares: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return how far the intervals of shares reach below and above them, `(2, shares)`."""
-    tests = [
-        binomtest(round(share * count), int(count))
-        for share, count in zip(shares, counts, strict=True)
-    ]
-    low, high = np.transpose([test.proportion_ci(0.95) for test in tests])
-    return np.stack([shares - low, high - shares]).clip(0)  # of rounding
+    found = np.rint(shares * counts).astype(int).tolist()
+    estimates = map(share_estimate, found, counts.tolist())
+    return np.transpose([(e.value - e.low, e.high - e.value) for e in estimates])
 
 
 def draw_roc_curves(

@@ -75,9 +75,10 @@ def choose_compilation(
     seconds = {"float32": step_seconds(models["float32"], batch)}
     if seconds["float32"] * steps >= _LEAST_SECONDS:
         models["mixed_bfloat16"] = build(Compilation("mixed_bfloat16", xla))
-        for _ in range(_TURNS):
-            for name, model in models.items():
-                seconds[name] = min(seconds.get(name, math.inf), step_seconds(model, batch))
+        turns = [
+            {name: step_seconds(models[name], batch) for name in models} for _ in range(_TURNS)
+        ]
+        seconds = {name: min(turn[name] for turn in turns) for name in models}
     gain = 1 - seconds.get("mixed_bfloat16", math.inf) / seconds["float32"]
     chosen = "mixed_bfloat16" if gain > _LEAST_GAIN else "float32"
     return Compilation(chosen, xla, {name: round(1000 * s, 2) for name, s in seconds.items()})
