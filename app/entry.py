@@ -10,13 +10,13 @@ def main() -> None:
     """Run the command line.
 
     Raises:
-        SystemExit: always, with the status of `app.cli.main`.
+        SystemExit: always, with the status of `app.commands.cli.main`.
     """
     # Raised inside an import, KeyboardInterrupt can come out of C as an ImportError.
     is_heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_heeded:
         signal.signal(signal.SIGINT, _end)
-    from .cli import main as run
+    from app.commands.cli import main as run
 
     if is_heeded:
         signal.signal(signal.SIGINT, signal.default_int_handler)

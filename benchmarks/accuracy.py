@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from app.config import combine_settings
+from app.config.run_config import combine_settings
 from app.data.sources import load_dataset
 from app.data.splits import Splits, split_dataset
-from app.evaluation import classification_metrics, predict_answers
-from app.fitting import fit
+from app.evaluation.metrics import classification_metrics, predict_answers
+from app.training.fit import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import kept_here, write_results
 

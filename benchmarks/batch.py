@@ -24,7 +24,7 @@ import numpy as np
 
 from app.batch import Job, run_job
 from app.batch.ray_pool import RayPool
-from app.quiet import import_tensorflow_quietly
+from app.system.tensorflow_import import import_tensorflow_quietly
 from benchmarks.results import write_results
 from serving import Predictor
 

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from app.compiling import Compilation, step_seconds
-from app.fused import with_fused_normalization
+from app.training.compilation import Compilation, step_seconds
+from app.training.fused_batch_norm import with_fused_normalization
 from benchmarks.results import write_results
 from models import DigitNetConfig, digit_net
 

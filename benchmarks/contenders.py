@@ -58,7 +58,7 @@ class Contender:
 
 _UVICORN = ("uvicorn", "uvloop", "httptools")
 _GRANIAN = ("granian", "uvloop")
-_HORNBILL = "from app.cli import main; raise SystemExit(main())"
+_HORNBILL = "from app.commands.cli import main; raise SystemExit(main())"
 _MLSERVER = (
     "MLSERVER_HOST=127.0.0.1",
     "MLSERVER_HTTP_PORT={port}",

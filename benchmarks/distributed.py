@@ -27,7 +27,7 @@ from benchmarks.results import write_results
 BATCH_SIZE, STEPS, REPEATS, ASKED = 2048, 4, 3, 0.25
 # Of each variant so many that the longer run takes half a minute or so.
 EPOCHS = {"mlp": (3, 43), "cnn": (1, 5)}
-_HORNBILL = "from app.cli import main; raise SystemExit(main())"
+_HORNBILL = "from app.commands.cli import main; raise SystemExit(main())"
 _ALL_REDUCE = """
 import os, sys, time
 number = int(sys.argv[2])

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.config import combine_settings
+from app.config.run_config import combine_settings
 from app.data.sources import bare_source, load_dataset
 from app.data.splits import split_dataset
-from app.evaluation import predict_answers
-from app.fitting import fit
+from app.evaluation.metrics import predict_answers
+from app.training.fit import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import write_results
 

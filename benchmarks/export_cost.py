@@ -21,7 +21,7 @@ ASKED = {"digit_net": (10, None), "ResNet50": (60, 2000), "ResNet50 with int8": 
 
 def measure(name: str) -> dict[str, float]:
     """Export one model in this process."""
-    from app.quiet import import_tensorflow_quietly
+    from app.system.tensorflow_import import import_tensorflow_quietly
 
     import_tensorflow_quietly()  # as `hornbill export` does
     import keras

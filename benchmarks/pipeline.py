@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.config import make_config
+from app.config.run_config import make_config
 from app.data.pipelines import TrainingPipeline, seed_everything
 from app.data.sources import bare_source, load_dataset
 from app.data.splits import split_dataset
-from app.fitting import fit
+from app.training.fit import fit
 from benchmarks.results import write_results
 
 BATCH_SIZE = 128

@@ -185,7 +185,7 @@ def main() -> None:
     requests = make_requests("mlp", predictor, np.random.default_rng(0))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    code = "from app.cli import main; main()"
+    code = "from app.commands.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", str(arguments.folder), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:

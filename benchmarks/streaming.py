@@ -39,8 +39,8 @@ def peak_mb(table: Path) -> float:
 
 def train_on(table: str) -> None:
     """Train for an epoch and print this process' peak resident memory in MB."""
-    from app.config import make_config
-    from app.training import train
+    from app.config.run_config import make_config
+    from app.runs.train import train
 
     settings = {"target": "kind", "epochs": 1, "batch_size": 512, "hidden": [16]}
     with tempfile.TemporaryDirectory() as folder:

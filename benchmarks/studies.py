@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.results import write_results
 
 ASKED_S = {"full": 15 * 60, "quick": 2 * 60}
-_HORNBILL = "from app.cli import main; raise SystemExit(main())"
+_HORNBILL = "from app.commands.cli import main; raise SystemExit(main())"
 
 
 def main() -> None:

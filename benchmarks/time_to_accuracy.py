@@ -23,12 +23,12 @@ import keras
 import numpy as np
 from tensorflow.python.framework.config import disable_op_determinism
 
-from app.config import combine_settings
+from app.config.run_config import combine_settings
 from app.data.datasets import Dataset
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
-from app.evaluation import predict_answers
-from app.fitting import fit
+from app.evaluation.metrics import predict_answers
+from app.training.fit import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import kept_here, write_results
 

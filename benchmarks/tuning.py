@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 import optuna
 
-from app.tuning.running import find_study
-from app.tuning.storages import load_study
-from app.tuning.workers import BEGUN
+from app.tuning.search import find_study
+from app.tuning.storage import load_study
+from app.tuning.trial_loop import BEGUN
 from benchmarks.results import write_results
 
 TRAINING_SAMPLES, SEARCHES = 6_000, 5
 _TURNS = 3  # of one worker and two
 METHODS = ("tpe", "gp", "random", "grid")
-_HORNBILL = "from app.cli import main; raise SystemExit(main())"
+_HORNBILL = "from app.commands.cli import main; raise SystemExit(main())"
 _ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _DIGITS = (
     "optimizer.learning_rate=log:3e-4..1e-2",

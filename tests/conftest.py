@@ -30,9 +30,9 @@ def pytest_collection_finish():
 @pytest.fixture(scope="session", autouse=True)
 def coarse_pictures():
     """Draw in a fifth of the points: most runs of tests end with pictures that nobody looks at."""
-    from app import drawing
+    from app.reports import plotting
 
-    drawing.DPI = drawing.DPI * 0.45
+    plotting.DPI = plotting.DPI * 0.45
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +50,8 @@ def workplace(tmp_path_factory):
 
 
 def _train(workplace, family, settings):
-    from app.config import make_config
-    from app.training import train
+    from app.config.run_config import make_config
+    from app.runs.train import train
 
     return train(make_config(family, settings), workplace / "runs")
 
@@ -72,7 +72,7 @@ def softmax_run(workplace):
 @pytest.fixture(scope="session")
 def bundle(workplace, mlp_run):
     """The folder of version 1 of `digits`. Not to be changed: copy it first."""
-    from app.exporting import export_run
+    from app.bundles.export_run import export_run
     from export import ExportOptions
 
     return export_run(mlp_run.folder, workplace / "dist", options=ExportOptions(int8="never"))
@@ -81,7 +81,7 @@ def bundle(workplace, mlp_run):
 @pytest.fixture(scope="session")
 def row_bundle(workplace, softmax_run):
     """The folder of version 1 of `softmax`. Not to be changed."""
-    from app.exporting import export_run
+    from app.bundles.export_run import export_run
     from export import ExportOptions
 
     return export_run(softmax_run.folder, workplace / "dist", options=ExportOptions(int8="never"))
@@ -90,9 +90,9 @@ def row_bundle(workplace, softmax_run):
 @pytest.fixture(scope="session")
 def raw_bundle(tmp_path_factory):
     """The folder of a model that takes raw rows, with gaps and texts, and its table."""
-    from app.config import make_config
-    from app.exporting import export_run
-    from app.training import train
+    from app.bundles.export_run import export_run
+    from app.config.run_config import make_config
+    from app.runs.train import train
     from export import ExportOptions
 
     random = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def images():
 @pytest.fixture
 def run(capfd):
     """Run a command in this process: status, standard output, standard error."""
-    from app.cli import main
+    from app.commands.cli import main
 
     def call(*arguments):
         with pytest.raises(SystemExit) as caught:

@@ -5,9 +5,9 @@ from importlib.util import find_spec
 
 import pytest
 
-from app.benching import BATCH_SIZES, bench_bundle
-from app.cli import main
-from app.runs import MODEL
+from app.bundles.runtime_benchmark import BATCH_SIZES, bench_bundle
+from app.commands.cli import main
+from app.runs.run_folder import MODEL
 from export import ExportError
 
 

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
 import models
-from app.calibration import (
+from app.bundles.export_run import export_run
+from app.commands.cli import main
+from app.errors import ConfigError
+from app.evaluation.calibration import (
     calibration_error,
     choose_threshold,
     confidence_and_truth,
     fit_temperature,
 )
-from app.cli import main
-from app.errors import ConfigError
-from app.exporting import export_run
 from export import ExportOptions
 from models.heads import divide_logits
 from serving import Predictor

@@ -186,7 +186,7 @@ def test_a_failed_proof_is_status_1_and_publishes_nothing(run, mlp_run, softmax_
     """A run whose model was swapped for one that no two runtimes compute alike."""
     import keras
 
-    from app.runs import MODEL
+    from app.runs.run_folder import MODEL
 
     inputs = keras.Input((4,), name="inputs")
     features = keras.ops.sin(keras.layers.Dense(3)(inputs) * 1e8)
@@ -205,7 +205,7 @@ def test_the_demo_measures_every_format(tmp_path):
 
     from rich.console import Console
 
-    from app.demo import BATCH_SIZES, FORMATS, run_demo
+    from app.bundles.demo import BATCH_SIZES, FORMATS, run_demo
 
     settings = {"variant": "mlp", "epochs": 1, "hidden": [16]}
     text = io.StringIO()

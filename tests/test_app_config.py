@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config import (
+from app.config.run_config import (
     DECIDED_BY_DATA,
     combine_settings,
     config_toml,

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from processes import children, is_alive
 
-from app.checkpoints import Checkpoint
-from app.config import make_config
+from app.config.run_config import make_config
 from app.data.shards import Shard
 from app.distributed.cluster import Cluster, free_port
 from app.distributed.launching import launch
 from app.distributed.team import Team
 from app.errors import ConfigError, RunError
-from app.runs import CHECKPOINT, read_begun_run, read_run
-from app.training import resume, train
+from app.runs.run_folder import CHECKPOINT, read_begun_run, read_run
+from app.runs.train import resume, train
+from app.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parent.parent
-CLI = "import sys; from app.cli import main; main(sys.argv[1:])"
+CLI = "import sys; from app.commands.cli import main; main(sys.argv[1:])"
 # 127 samples to train on: the last batch of 31 is shared by two, filled up beside one of 32.
 # Dropout and statistics of batches show whether the two compute as one.
 SETTINGS = {
@@ -114,7 +114,7 @@ def test_both_hold_equal_metrics_and_one_writes(two):
 
 
 def test_what_two_processes_trained_is_exported_under_tensorflow(two, tmp_path):
-    from app.exporting import export_run
+    from app.bundles.export_run import export_run
     from export import ExportOptions
     from serving.verify import verify_bundle
 

@@ -33,7 +33,7 @@ def test_the_python_of_a_page_runs(block, tmp_path, monkeypatch, capsys):
 
 
 def test_the_training_page_names_every_setting():
-    from app.config import flat_config, make_config
+    from app.config.run_config import flat_config, make_config
 
     page = (ROOT / "docs" / "training.md").read_text()
     families = ("digits", "softmax", "features")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.config import make_config
+from app.config.run_config import make_config
 from app.data.datasets import Dataset
-from app.figures import draw_figures, draw_training_sizes
-from app.projections import draw_projection
-from app.reporting import write_report
+from app.reports.feature_projection import draw_projection
+from app.reports.run_figures import draw_figures, draw_training_sizes
+from app.reports.run_report import write_report
 
 ODD = ("$a_b$", "<script>alert(1)</script>", "_hidden", "数字", "a very long name " * 5)
 HISTORY = [

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from app.fused import with_fused_normalization
+from app.training.fused_batch_norm import with_fused_normalization
 from models import DigitNetConfig, digit_net
 
 IMAGES = np.random.default_rng(0).uniform(size=(7, 28, 28)).astype("float32")

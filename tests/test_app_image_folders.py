@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.config import make_config
-from app.data.reading import ReadingConfig
-from app.data.reports import report_data
+from app.config.reading_config import ReadingConfig
+from app.config.run_config import make_config
 from app.data.sources import absolute_source, bare_source, load_dataset
 from app.data.splits import Splits, split_dataset
+from app.data.summary import report_data
 from app.errors import DataError
-from app.training import load_run_data
+from app.runs.train import load_run_data
 from serving.photographs import find_digit
 
 

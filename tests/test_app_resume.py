@@ -12,13 +12,13 @@ import keras
 import numpy as np
 import pytest
 
-from app.config import make_config
+from app.config.run_config import make_config
 from app.errors import RunError
-from app.runs import CHECKPOINT, CONFIG, check_room, read_environment, read_run
-from app.stopping import Interrupted, interruption_held, sigterm_as_sigint
-from app.training import resume, train
+from app.runs.run_folder import CHECKPOINT, CONFIG, check_room, read_environment, read_run
+from app.runs.train import resume, train
+from app.system.signals import Interrupted, interruption_held, sigterm_as_sigint
 
-CLI = "import sys; from app.cli import main; main(sys.argv[1:])"
+CLI = "import sys; from app.commands.cli import main; main(sys.argv[1:])"
 # Everything that remembers something from one epoch to the next.
 MEMORY = {
     "variant": "mlp",

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.cli import main
+from app.commands.cli import main
 from app.errors import StudyError
+from app.evaluation.estimates import difference, is_more_often, mean_estimate, share_estimate
 from app.studies.catalogue import LANGUAGES, NAMES, load_study, module_name, read_texts
-from app.studies.estimates import difference, is_more_often, mean_estimate, share_estimate
 from app.studies.rates import best_pace, epochs_to, saved
-from app.studies.running import Progress, read_result, run_study
+from app.studies.report import sentences
+from app.studies.runner import Progress, read_result, run_study
 from app.studies.study import VERDICTS, Check, Effort, verdict
-from app.studies.writing import sentences
 
 ROOT = Path(__file__).parent.parent
 HOLDS, IN_PART, FAILS = VERDICTS
@@ -74,7 +74,7 @@ def depth_or_width(*deep):
 
 
 def worked_example(*changes):
-    from app.studies.worked_example import EXPECTED, RUNTIMES
+    from app.studies.claims.worked_example import EXPECTED, RUNTIMES
 
     layers = np.array(EXPECTED).transpose(1, 0, 2)
     found = {name: layers + change for name, change in zip(RUNTIMES, changes, strict=True)}
@@ -185,7 +185,7 @@ def by_rate(values, rates):
 
 
 def losses(softmax, nats, apart, slow):
-    from app.studies.losses import RATES
+    from app.studies.claims.losses import RATES
 
     def accuracies(epochs):
         errors = np.where(np.arange(40) >= epochs, 0.05, 0.4)
@@ -211,7 +211,7 @@ def regularisation(zeros, size, gap):
 
 
 def optimisers(**epochs):
-    from app.studies.optimisers import OPTIMISERS, REACHED
+    from app.studies.claims.optimisers import OPTIMISERS, REACHED
 
     def numbers(name, needed):
         values = np.where(np.arange(1, 41) >= needed, REACHED / 2, 1.0)
@@ -332,8 +332,8 @@ def test_the_catalogue_lists_every_study_and_text_once():
     texts = {path.stem for path in (ROOT / "app" / "studies" / "texts").glob("*.toml")}
     assert texts == set(NAMES)
     with_study = {
-        f"app.studies.{path.stem}"
-        for path in (ROOT / "app" / "studies").glob("*.py")
+        f"app.studies.claims.{path.stem}"
+        for path in (ROOT / "app" / "studies" / "claims").glob("*.py")
         if re.search(r"^STUDY\b", path.read_text("utf-8"), re.MULTILINE)
     }
     assert with_study == {module_name(name) for name in NAMES}
@@ -704,7 +704,7 @@ def test_the_example_of_the_documentation_is_a_study(tmp_path):
     page = (ROOT / "docs" / "studies.md").read_text("utf-8")
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     lines = [line.removeprefix("   ") for line in block.splitlines()]
-    names = {"__name__": "app.studies.my_study", "__package__": "app.studies"}
+    names = {"__name__": "app.studies.claims.my_study", "__package__": "app.studies.claims"}
     exec(compile("\n".join(lines), "my_study.py", "exec"), names)  # noqa: S102
     study = names["STUDY"]
     found = {name: part() for name, part in study.parts(Effort(3, True)).items()}

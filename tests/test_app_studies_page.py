@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 from playwright.sync_api import expect, sync_playwright
 
-from app.cli import main
+from app.commands.cli import main
 from app.studies.catalogue import NAMES, read_texts
 from app.studies.study import VERDICTS
 

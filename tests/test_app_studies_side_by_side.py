@@ -14,16 +14,16 @@ from processes import children, is_alive
 from waiting import PATIENCE_S, wait_until
 
 from app.errors import StudyError
-from app.studies import side_by_side
-from app.studies.keeping import read_sealed
-from app.studies.running import Progress, run_study
+from app.studies import process_pool
+from app.studies.cache import read_sealed
+from app.studies.runner import Progress, run_study
 
 TWO = ["vanishing", "worked-example"]
 
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch):
-    monkeypatch.setattr(side_by_side, "available_cores", lambda: 2)
+    monkeypatch.setattr(process_pool, "available_cores", lambda: 2)
 
 
 def numbers(folder, name):
@@ -38,7 +38,7 @@ def test_studies_side_by_side_come_out_as_one_alone(tmp_path):
         end_part=lambda name: told.append(("part", name)),
         end=lambda name: told.append(("end", name)),
     )
-    results = side_by_side.run_studies(TWO, tmp_path, 2, True, progress)
+    results = process_pool.run_studies(TWO, tmp_path, 2, True, progress)
     assert [result.name for result in results] == TWO
     assert {event for event in told if event[0] != "part"} == {
         ("begin", "vanishing", 6), ("begin", "worked-example", 1),
@@ -58,7 +58,7 @@ def test_one_that_cannot_be_run_ends_the_others_with_its_reason(tmp_path):
         FileLock(tmp_path / "vanishing" / ".lock"),
         pytest.raises(StudyError, match="by one process at a time. Received: .*vanishing"),
     ):
-        side_by_side.run_studies(["vanishing", "abstraction"], tmp_path, 2, True)
+        process_pool.run_studies(["vanishing", "abstraction"], tmp_path, 2, True)
     # Two threads wait for each process: for a moment one may not know what the other does.
     wait_until(lambda: not multiprocessing.active_children())
     assert not (tmp_path / "abstraction" / "result.json").exists()
@@ -71,7 +71,7 @@ def test_a_process_that_is_killed_is_said(tmp_path):
 
     threading.Thread(target=kill).start()
     with pytest.raises(StudyError, match="must live until they end. Received: one of 2 that was"):
-        side_by_side.run_studies(TWO, tmp_path, 2, True)
+        process_pool.run_studies(TWO, tmp_path, 2, True)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of child processes")
@@ -79,7 +79,7 @@ def test_a_process_that_is_killed_is_said(tmp_path):
     ("ending", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)]
 )
 def test_processes_end_with_the_command(ending, status, tmp_path):
-    command = "from app.cli import main; raise SystemExit(main())"
+    command = "from app.commands.cli import main; raise SystemExit(main())"
     run = subprocess.Popen(
         [sys.executable, "-c", command, "study", "run", *TWO, "--output", str(tmp_path)],
         stdout=subprocess.DEVNULL,

@@ -18,24 +18,25 @@ import keras
 import numpy as np
 import pytest
 
-from app.config import combine_settings, make_config
+from app.config.families import FAMILIES
+from app.config.run_config import combine_settings, make_config
+from app.config.training_config import LOSSES, OPTIMIZERS, SCHEDULES, OptimizerConfig
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import ConfigError, DataError, RunError
-from app.evaluation import (
+from app.evaluation.metrics import (
     classification_metrics,
     label_metrics,
     measure,
     predict_answers,
     regression_metrics,
 )
-from app.families import FAMILIES, fit_to_data
-from app.fitting import fit
-from app.optimizers import make_optimizer, optimizer_callbacks
-from app.progress import TrainingProgress
-from app.runs import new_run_folder, read_run
-from app.settings import LOSSES, OPTIMIZERS, SCHEDULES, OptimizerConfig
-from app.training import train
+from app.runs.run_folder import new_run_folder, read_run
+from app.runs.train import train
+from app.training.fit import fit
+from app.training.model_sizes import fit_to_data
+from app.training.optimizers import make_optimizer, optimizer_callbacks
+from app.training.progress_bar import TrainingProgress
 
 ROOT = Path(__file__).parent.parent
 
@@ -348,7 +349,7 @@ def test_settings_that_contradict_each_other_are_refused(family, data, settings,
 
 def fitted(data, family="features", **settings):
     from app.data.splits import split_dataset
-    from app.training import load_run_data
+    from app.runs.train import load_run_data
 
     # Two long epochs: the steps of twenty, without most of their evaluations.
     config = make_config(family, {"epochs": 2, "passes": 10, **settings}, data=data)
@@ -409,10 +410,10 @@ def test_a_sigmoid_unit_for_each_label_learns_all_of_them(tmp_path):
 
 
 def test_balanced_classes_count_alike():
+    from app.config.training_config import TrainingConfig
     from app.data.datasets import Dataset
     from app.data.splits import Splits
-    from app.objectives import sample_weights
-    from app.settings import TrainingConfig
+    from app.training.losses import sample_weights
 
     targets = np.array([0] * 9 + [1] * 3)
     dataset = Dataset(
@@ -461,8 +462,8 @@ def test_augmentation_never_reaches_the_saved_model(tmp_path):
     ("steps", "measured"), [(100, []), (1000, ["float32"]), (10**9, ["float32", "mixed_bfloat16"])]
 )
 def test_precision_is_measured_where_training_takes_long(steps, measured):
-    from app.compiling import Compilation, choose_compilation
-    from app.settings import TrainingConfig
+    from app.config.training_config import TrainingConfig
+    from app.training.compilation import Compilation, choose_compilation
 
     built = []
 
@@ -496,12 +497,12 @@ def test_precision_is_measured_where_training_takes_long(steps, measured):
     ],
 )
 def test_bfloat16_must_save_a_fifth(float32, bfloat16, chosen, monkeypatch):
-    from app import compiling
-    from app.settings import TrainingConfig
+    from app.config.training_config import TrainingConfig
+    from app.training import compilation
 
     turns = {"float32": cycle(float32), "mixed_bfloat16": cycle(bfloat16)}
-    monkeypatch.setattr(compiling, "step_seconds", lambda precision, _: next(turns[precision]))
-    found = compiling.choose_compilation(TrainingConfig(), lambda c: c.precision, [], 10_000)
+    monkeypatch.setattr(compilation, "step_seconds", lambda precision, _: next(turns[precision]))
+    found = compilation.choose_compilation(TrainingConfig(), lambda c: c.precision, [], 10_000)
     assert found.precision == chosen
     assert found.step_ms == {"float32": 1000, "mixed_bfloat16": 1000 * min(bfloat16)}
 
@@ -558,7 +559,8 @@ def test_the_bar_of_a_run_that_ends_early_is_full(capfd):
 
 
 def test_standard_error_may_be_closed(tmp_path):
-    program = "from app.cli import main; main(['train', 'softmax', '--set', 'epochs=1', '--quiet'])"
+    arguments = ["train", "softmax", "--set", "epochs=1", "--quiet"]
+    program = f"from app.commands.cli import main; main({arguments})"
     command = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(program)} 2>&-"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(["/bin/sh", "-c", command], check=True, cwd=tmp_path, env=environment)

@@ -18,19 +18,19 @@ import numpy as np
 import optuna
 import pytest
 
-from app.cli import _extra_of, main
-from app.config import combine_settings
+from app.commands.cli import _extra_of, main
+from app.config.run_config import combine_settings
 from app.data.arrays import DiskArray
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import DataError, TuningError
-from app.runs import read_run
-from app.training import load_run_data
-from app.tuning import running
+from app.runs.run_folder import read_run
+from app.runs.train import load_run_data
+from app.tuning import search
 from app.tuning.definition import make_definition
-from app.tuning.running import Show, join, tune
-from app.tuning.spaces import dimensions
-from app.tuning.storages import (
+from app.tuning.search import Show, join, tune
+from app.tuning.search_space import dimensions
+from app.tuning.storage import (
     Journal,
     Place,
     absolute_address,
@@ -38,8 +38,8 @@ from app.tuning.storages import (
     load_study,
     open_storage,
 )
+from app.tuning.trial_loop import BEGUN, Watch, may_begin, open_study, revive, work
 from app.tuning.trials import Report, evaluate, make_material
-from app.tuning.workers import BEGUN, Watch, may_begin, open_study, revive, work
 
 RATE = {"optimizer.learning_rate": "log:1e-2..1"}
 FAST = {"epochs": 2, "batch_size": 64}
@@ -65,7 +65,7 @@ def tuned(tmp_path_factory):
     with pytest.raises(KeyboardInterrupt, match="Go on with: hornbill tune --join") as caught:
         tune(definition, tmp_path_factory.mktemp("tunes"), show=show)
     folder = Path(str(caught.value).rpartition(" ")[2])
-    before = load_study(running.find_study(str(folder))[0]).trials
+    before = load_study(search.find_study(str(folder))[0]).trials
     output = io.StringIO()
     with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
         main(["tune", "--join", str(folder), "--json"])
@@ -80,7 +80,7 @@ def begun(tmp_path):
         with pytest.raises(_StopError):
             tune(definition, tmp_path, show=Show(_stop))
         (folder,) = (tmp_path / definition.base.family).iterdir()
-        place, _ = running.find_study(str(folder))
+        place, _ = search.find_study(str(folder))
         return folder, place
 
     return begin
@@ -132,7 +132,7 @@ def test_an_interrupted_search_gives_its_trial_back_and_join_finishes_it(tuned):
     folder, before, answer = tuned
     assert [trial.state.name for trial in before] == ["COMPLETE", "FAIL", "WAITING"]
     assert answer["trials"] == {"finished": 4, "pruned": 0, "lost": 1}
-    lost, again = load_study(running.find_study(str(folder))[0]).trials[1:3]
+    lost, again = load_study(search.find_study(str(folder))[0]).trials[1:3]
     assert again.params == lost.params
 
 
@@ -218,7 +218,7 @@ def test_a_file_of_sqlite_is_found_from_any_folder(tmp_path, monkeypatch):
     with pytest.raises(TuningError, match="must lie in a folder. Received: .*none/study.db, in no"):
         absolute_address("sqlite:///none/study.db")
     with pytest.raises(TuningError, match="must be in its storage. Received: .*no.db, no file"):
-        running.find_study("sqlite:///no.db#name")
+        search.find_study("sqlite:///no.db#name")
     assert not list(tmp_path.iterdir())
     for address in ("sqlite://", "sqlite:////tmp/study.db", "postgresql://user:secret@host/name"):
         assert absolute_address(address) == address
@@ -304,7 +304,7 @@ def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun
     _, place = begun(definition_of({"trials": 2}, epochs=40, passes=40))
     told = {"address": place.address, "study": place.name, "name": "doomed"}
     environment = {**os.environ, "HORNBILL_STUDY": json.dumps(told)}
-    command = [sys.executable, "-m", "app.tuning.worker"]
+    command = [sys.executable, "-m", "app.tuning.worker_process"]
     with subprocess.Popen(command, env=environment) as process:
         study = load_study(place)
         while not any(trial.intermediate_values for trial in study.trials):
@@ -360,7 +360,14 @@ def test_no_trial_begins_once_the_minutes_are_over(begun):
 def test_sigterm_ends_a_search_that_can_go_on(tmp_path):
     command = ["tune", "softmax", "--search", "l2=log:1e-5..1", "--trials", "99", "--quiet"]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from app.cli import main; main()", *command, "-o", tmp_path],
+        [
+            sys.executable,
+            "-c",
+            "from app.commands.cli import main; main()",
+            *command,
+            "-o",
+            tmp_path,
+        ],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -402,7 +409,7 @@ def test_a_study_in_a_database_is_joined_by_its_address(tmp_path):
     named = (folder / "study.txt").read_text().strip()
     assert named == f"{address}#softmax-{folder.name}"
     assert join(named) is None  # the folder's owner writes the results
-    assert len(load_study(running.find_study(str(folder))[0]).trials) == 1
+    assert len(load_study(search.find_study(str(folder))[0]).trials) == 1
 
 
 def test_a_study_is_joined_with_its_own_space_and_data(begun, tmp_path):
@@ -504,7 +511,7 @@ def test_a_lock_that_a_killed_worker_left_does_not_hold_a_study_up(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     Path("tunes").mkdir()
     place, path = _journal(Path("tunes"))
-    monkeypatch.setattr("app.tuning.storages._LOCKED_S", 3)
+    monkeypatch.setattr("app.tuning.storage._LOCKED_S", 3)
     killed = Journal(str(path))
     killed._lock.acquire()
     study = load_study(place)
@@ -569,7 +576,7 @@ def test_a_killed_worker_is_replaced_by_its_crew(tmp_path):
 
     def kill_one():
         children = subprocess.run(
-            ["/usr/bin/pgrep", "-P", str(os.getpid()), "-f", "app.tuning.worker"],
+            ["/usr/bin/pgrep", "-P", str(os.getpid()), "-f", "app.tuning.worker_process"],
             capture_output=True,
             text=True,
             check=False,

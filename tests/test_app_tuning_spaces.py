@@ -5,13 +5,13 @@ import math
 import optuna
 import pytest
 
-from app.config import make_config
+from app.config.run_config import make_config
 from app.errors import ConfigError, TuningError
 from app.tuning.definition import Budget, definition_toml, make_definition, read_definition
-from app.tuning.gaussian import GaussianProcessSampler
-from app.tuning.readings import read_epochs, read_sizes
+from app.tuning.gp_sampler import GaussianProcessSampler
+from app.tuning.learning_curve_advice import read_epochs, read_sizes
 from app.tuning.samplers import grid, make_sampler
-from app.tuning.spaces import dimensions, parse_searches, parse_space, read_settings
+from app.tuning.search_space import dimensions, parse_searches, parse_space, read_settings
 
 RATE = {"optimizer.learning_rate": "log:1e-4..1e-1"}
 

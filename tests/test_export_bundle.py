@@ -14,8 +14,8 @@ import tensorflow as tf
 from onnx import numpy_helper
 
 import models
+from app.bundles.export_run import export_run
 from app.errors import RunError
-from app.exporting import export_run
 from export import (
     ExportError,
     ExportOptions,

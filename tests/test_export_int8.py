@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from app.exporting import export_run
+from app.bundles.export_run import export_run
 from export import ExportError, ExportOptions, Int8Data, ModelFacts, export_bundle, quantisation
 from export.inference import trace_inference
 from export.meaning import Meaning

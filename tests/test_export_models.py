@@ -19,7 +19,7 @@ from keras import Input, layers
 from onnx.backend.test import runner as onnx_tests
 from onnx.backend.test.case.test_case import TestCase
 
-from app.cli import main
+from app.commands.cli import main
 from benchmarks.zoo import randomise, zoo
 from export import ExportError, ExportOptions, ModelFacts, export_bundle
 from export.inference import trace_inference
@@ -595,7 +595,7 @@ def test_a_wrong_command_is_an_error_of_one_line(
 
 def test_two_exports_at_once_to_one_name_both_end_well(tmp_path):
     classifier().save(tmp_path / "own.keras")
-    program = "from app.cli import main; main()"
+    program = "from app.commands.cli import main; main()"
     command = [sys.executable, "-c", program, "export", str(tmp_path / "own.keras"), "--output",
                str(tmp_path / "dist")]  # fmt: skip
     both = [

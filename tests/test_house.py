@@ -54,7 +54,7 @@ def test_the_command_line_runs_without_tensorflow(arguments, bundle, images, tmp
     Image.fromarray(images[0]).save(tmp_path / "digit.png")
     places = {"BUNDLE": str(bundle), "IMAGE": str(tmp_path / "digit.png")}
     arguments = [places.get(word, word) for word in arguments]
-    finished = run_python("from app.cli import main; main(sys.argv[1:])", *arguments)
+    finished = run_python("from app.commands.cli import main; main(sys.argv[1:])", *arguments)
     assert finished.returncode == 0, finished.stderr
 
 
@@ -72,7 +72,7 @@ print(keras.backend.backend())
 
 
 def test_a_command_that_needs_tensorflow_says_what_to_install():
-    code = "from app.cli import main; main(['train', 'digits'])"
+    code = "from app.commands.cli import main; main(['train', 'digits'])"
     missing = """
 class Missing:
     def find_spec(self, name, path=None, target=None):
@@ -123,7 +123,7 @@ def test_no_module_is_named_for_nothing():
 
 
 def test_every_command_is_documented():
-    from app.cli import app
+    from app.commands.cli import app
 
     readme = (ROOT / "README.md").read_text()
     for command in app.registered_commands:

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 import models
-from app.config import make_config
+from app.config.run_config import make_config
 from app.data.sources import load_dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
-from app.fitting import fit
 from app.studies.nets import (
     NONE,
     StartFrom,
@@ -22,6 +21,7 @@ from app.studies.nets import (
     losses,
     train_nets,
 )
+from app.training.fit import fit
 
 NETS = 3
 EVERYTHING = np.arange(150)

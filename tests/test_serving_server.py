@@ -715,7 +715,7 @@ def test_metrics_have_the_shares_that_the_bundle_was_made_with(client, bundle):
 def test_processes_share_their_metrics(row_bundle):
     """Whichever answers, the requests that all of them have answered are told."""
     port = free_port()
-    code = "from app.cli import main; main()"
+    code = "from app.commands.cli import main; main()"
     options = ["--port", str(port), "--workers", "2", "--quiet"]
     command = [sys.executable, "-c", code, "serve", str(row_bundle.parent.parent), *options]
     root = Path(__file__).parent.parent

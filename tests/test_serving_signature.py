@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from app.cli import main
-from app.exporting import export_run
+from app.bundles.export_run import export_run
+from app.commands.cli import main
 from export import ExportOptions
 from serving import verify_bundle
 from serving.errors import InputError

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import BatchError
-from app.whole_files import write_whole
+from app.system.atomic_files import write_whole
 
 from .parts import Finished
 

@@ -17,8 +17,8 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from app.errors import BatchError
-from app.silence import standard_error_dropped
-from app.stopping import sigterm_as_sigint
+from app.system.signals import sigterm_as_sigint
+from app.system.stderr import standard_error_dropped
 
 from .parts import Finished, Part
 from .predicting import PartPredictor, Work

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.digits import IMAGE_SIDE
 from serving.errors import InputError
@@ -13,7 +14,6 @@ from serving.photographs import find_digit
 
 from .arrays import CHUNK, DiskArray
 from .datasets import Dataset, check_names
-from .reading import ReadingConfig
 
 # Named in an error; the rest is counted.
 _NAMED_IN_ERRORS = 3

@@ -11,15 +11,15 @@ import keras
 import numpy as np
 import sklearn.datasets
 
+from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.checks import suggest
 
+from .concatenation import join_datasets
+from .csv_files import read_csv
 from .datasets import Dataset, check_names
 from .digit_files import digit_images, joined_arrays, read_npz, read_semeion
 from .image_folders import read_image_folder
-from .joining import join_datasets
-from .reading import ReadingConfig
-from .tables import read_csv
 
 # Between sources that are used as one: mnist.npz+digits8x8.
 JOIN = "+"

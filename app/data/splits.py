@@ -112,3 +112,10 @@ def _have_fractions(labels: Sequence[str]) -> bool:
         return any(not float(label).is_integer() for label in labels)
     except ValueError:
         return False
+
+
+def some(count: int, limit: int) -> np.ndarray:
+    """Return indices of at most `limit` of `count` samples, the same ones every time."""
+    if count <= limit:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, limit, replace=False))

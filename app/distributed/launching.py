@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from app.errors import RunError
-from app.stopping import Interrupted, resume_command, sigterm_as_sigint
+from app.system.signals import Interrupted, resume_command, sigterm_as_sigint
 
 from .cluster import Cluster
 
@@ -76,7 +76,7 @@ def launch(cluster: Cluster, request: dict[str, Any]) -> None:
 
     Args:
         cluster: which processes train together.
-        request: arguments of `app.train_commands.Request`.
+        request: arguments of `app.commands.train.Request`.
 
     Raises:
         RunError: the processes did not find each other, one had wrong input, or one was lost. What
@@ -116,7 +116,7 @@ def _start(cluster: Cluster, number: int, request: dict[str, Any], folder: Path)
     with said.open("wb") as file, _console(speaks) as (output, error):
         told |= {"output": output, "error": error}
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.distributed.process", json.dumps(told)],
+            [sys.executable, "-m", "app.commands.train_process", json.dumps(told)],
             env=environment,
             stdin=subprocess.PIPE,  # it ends when this process does
             stdout=file,

@@ -14,9 +14,9 @@ from typing import Any
 
 import keras
 
+from app.config.training_config import TrainingConfig
 from app.data.shards import Shard
 from app.errors import ConfigError, RunError
-from app.settings import TrainingConfig
 
 from .cluster import Cluster
 

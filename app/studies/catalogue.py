@@ -81,7 +81,7 @@ def read_texts(name: str) -> dict[str, Text]:
 
 def module_name(name: str) -> str:
     """Return the name of the module that holds a study."""
-    return f"{__package__}.{name.replace('-', '_')}"
+    return f"{__package__}.claims.{name.replace('-', '_')}"
 
 
 def load_study(name: str) -> Study:

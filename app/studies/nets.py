@@ -8,13 +8,14 @@ import keras
 import numpy as np
 from sklearn.datasets import load_digits
 
-from app.config import RunConfig, make_config
+from app.config.families import FAMILIES
+from app.config.run_config import RunConfig, make_config
 from app.data.datasets import Dataset
 from app.data.splits import Splits
-from app.evaluation import ANSWERS
-from app.families import FAMILIES, fit_to_data
-from app.fitting import Fitted, fit
-from app.preparing import adapt
+from app.evaluation.metrics import ANSWERS
+from app.training.fit import Fitted, fit
+from app.training.model_sizes import fit_to_data
+from app.training.preprocessing import adapt
 
 # Plain nets, unless a study is about what makes them less plain.
 _PLAIN = {"normalization": "none", "dropout": 0.0, "optimizer.schedule": "constant"}

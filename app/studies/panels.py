@@ -10,9 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from app.drawing import COLOURS, GREY, LINES, MARKERS, save, style
-
-from .estimates import mean_estimate
+from app.evaluation.estimates import mean_estimate
+from app.reports.plotting import COLOURS, GREY, LINES, MARKERS, save, style
 
 _WIDTH, _HEIGHT = 4.6, 3.7
 # More in a row would be too small to read where the figure fills a printed page.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .estimates import difference
+from app.evaluation.estimates import difference
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from app.fitting import Fitted
+from app.training.fit import Fitted
 
 from .nets import configure, rows, train_nets
 from .study import Effort

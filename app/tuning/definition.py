@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from app.config import (
+from app.config.run_config import (
     RunConfig,
     combine_settings,
     config_toml,
@@ -20,7 +20,7 @@ from app.config import (
 from app.errors import ConfigError, TuningError
 from models.checks import check_above, check_choice, check_range
 
-from .spaces import Space, parse_space, read_settings
+from .search_space import Space, parse_space, read_settings
 
 METHODS = ("grid", "random", "tpe", "gp", "cmaes", "genetic")
 # Enough for the Bayesian methods to leave their random beginning well behind.

@@ -8,11 +8,11 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.progress import TrainingProgress
+from app.training.progress_bar import TrainingProgress
 
 from .definition import Definition
-from .running import Show
-from .workers import Watch
+from .search import Show
+from .trial_loop import Watch
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 

@@ -8,12 +8,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from app.config import RunConfig
+from app.config.run_config import RunConfig
 from app.errors import TuningError
 
 from .definition import Definition
-from .spaces import dimensions, read_settings
-from .workers import SURPLUS
+from .search_space import dimensions, read_settings
+from .trial_loop import SURPLUS
 
 _STATES = {
     TrialState.COMPLETE: "finished",

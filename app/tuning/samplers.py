@@ -14,8 +14,8 @@ from optuna.samplers import BaseSampler
 from app.errors import TuningError
 
 from .definition import TRIALS, Definition
-from .gaussian import GaussianProcessSampler
-from .spaces import dimensions
+from .gp_sampler import GaussianProcessSampler
+from .search_space import dimensions
 
 # A generation must pass several times within the usual budget.
 _POPULATION = 10

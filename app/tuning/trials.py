@@ -9,15 +9,15 @@ import numpy as np
 import optuna
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from app.config import RunConfig
+from app.config.run_config import RunConfig
 from app.data.arrays import rows_at
 from app.data.datasets import Dataset
 from app.data.splits import LEAST_VALUES, Splits, split_dataset
 from app.errors import DataError
-from app.evaluation import SCORES, measure, predict_answers
-from app.fitting import fit
-from app.memory import lack_of_memory_told
-from app.objectives import metric_name
+from app.evaluation.metrics import SCORES, measure, predict_answers
+from app.system.memory import lack_of_memory_told
+from app.training.fit import fit
+from app.training.losses import metric_name
 
 # What a search lowers: a mean over samples without penalties, comparable whatever was trained on.
 LOSSES = {"classes": "cross_entropy", "labels": "binary_cross_entropy", "values": "rmse"}
@@ -44,7 +44,7 @@ class Outcome:
 
     Attributes:
         loss: on validation, see `LOSSES`.
-        score: on validation, see `app.evaluation.SCORES`.
+        score: on validation, see `app.evaluation.metrics.SCORES`.
     """
 
     loss: float

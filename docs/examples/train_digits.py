@@ -1,9 +1,9 @@
 """Trains a digit net, exports it and predicts: python docs/examples/train_digits.py."""
 
-from app.config import make_config
+from app.bundles.export_run import export_run
+from app.config.run_config import make_config
 from app.data.sources import load_dataset
-from app.exporting import export_run
-from app.training import train
+from app.runs.train import train
 from serving import Predictor
 
 SETTINGS = {

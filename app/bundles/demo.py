@@ -1,0 +1,157 @@
+"""The main job from end to end: train, export, verify, predict, and one table of what came out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from app.config.run_config import make_config
+from app.data.sources import load_dataset
+from app.runs.run_folder import MODEL as KERAS_MODEL
+from app.runs.run_folder import Run
+from app.runs.train import train
+from app.training.progress_bar import TrainingProgress
+from export import ProofError
+from export.saved_model import load_saved_model
+from serving import Check, Predictor, verify_bundle
+from serving.bundle import MODEL
+from serving.timing import median_ms
+
+from .export_run import export_run
+
+BATCH_SIZES = (1, 256)
+FORMATS = ("keras.Model.predict", "SavedModel", "Predictor")
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo measured.
+
+    Attributes:
+        run: the training run.
+        bundle: the exported version's folder.
+        checks: of the bundle.
+        predictions: of ten test images: index, true label, predicted label, its probability.
+        latency_ms: median milliseconds by batch size, then by format.
+    """
+
+    run: Run
+    bundle: Path
+    checks: list[Check]
+    predictions: list[tuple[int, str, str, float]]
+    latency_ms: dict[int, dict[str, float]]
+
+
+def run_demo(
+    runs: str | Path,
+    bundles: str | Path,
+    console: Console,
+    settings: Mapping[str, object] | None = None,
+) -> DemoResult:
+    """Train `cnn` on `digits8x8`, export it, verify it and predict with it.
+
+    Args:
+        runs: folder of runs.
+        bundles: folder of bundles.
+        console: where the tables go.
+        settings: of the training; the defaults of `digits` if None.
+
+    Raises:
+        ProofError: the bundle does not verify.
+    """
+    console.print("[bold]1/4[/] training the digit net on scikit-learn's handwritten digits")
+    with TrainingProgress() as progress:
+        run = train(make_config("digits", settings), runs, [progress])
+    console.print("[bold]2/4[/] exporting to SavedModel and ONNX, and proving that they agree")
+    bundle = export_run(run.folder, bundles)
+    console.print(f"[bold]3/4[/] verifying {bundle}")
+    checks = verify_bundle(bundle.parent)
+    for check in checks:
+        line = f"    {'PASS' if check.passed else 'FAIL'} {check.name}: {check.detail}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not all(check.passed for check in checks):
+        raise ProofError(f"The bundle must verify. Received: {bundle}, which does not.")
+    console.print("[bold]4/4[/] predicting, and timing the three ways to do so")
+    result = _predict_and_time(run, bundle, checks)
+    console.print(_predictions_table(result))
+    console.print(_summary_table(result))
+    return result
+
+
+def _predict_and_time(run: Run, bundle: Path, checks: list[Check]) -> DemoResult:
+    dataset = load_dataset(run.config.data)
+    predictor = Predictor.load(bundle)
+    chosen = run.splits.test[:10]
+    prediction = predictor.predict(dataset.inputs[chosen])
+    predictions = [
+        (int(index), dataset.labels[dataset.targets[index]], str(label), float(row.max()))
+        for index, label, row in zip(
+            chosen, prediction.labels, prediction.probabilities, strict=True
+        )
+    ]
+    keras_model, saved_model = run.load_model(), load_saved_model(bundle)
+    latency_ms = {
+        size: median_ms(
+            _calls(keras_model, saved_model, predictor, dataset.inputs[:size]), rounds=20
+        )
+        for size in BATCH_SIZES
+    }
+    return DemoResult(run, bundle, checks, predictions, latency_ms)
+
+
+def _calls(
+    keras_model: keras.Model,
+    saved_model: Callable[..., object],
+    predictor: Predictor,
+    batch: np.ndarray,
+) -> dict[str, Callable[[], object]]:
+    tensor = keras.ops.convert_to_tensor(batch)
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: keras_model.predict(batch, batch_size=len(batch), verbose=0),
+        lambda: saved_model(image=tensor),
+        lambda: predictor.predict(batch),
+    )
+    return dict(zip(FORMATS, calls, strict=True))
+
+
+def _predictions_table(result: DemoResult) -> Table:
+    table = Table("test image", "is", "predicted", "probability", title="ten test images")
+    for index, truth, label, probability in result.predictions:
+        table.add_row(str(index), truth, label, f"{probability:.3f}")
+    return table
+
+
+def _summary_table(result: DemoResult) -> Table:
+    manifest = Predictor.load(result.bundle).manifest
+    agreements = [a for a in manifest.proof.agreements if a.output == manifest.answer]
+    largest = max(a.max_absolute_difference for a in agreements)
+    table = Table("measured", "value", title="the digit net")
+    table.add_row("test accuracy", f"{result.run.metrics['test']['accuracy']:.2%}")
+    table.add_row(
+        "parity: largest difference from Keras",
+        f"{largest:.1e} (allowed {manifest.proof.tolerances['probabilities']:g})",
+    )
+    equal = all(a.top1_agreement == 1 for a in agreements)
+    table.add_row("parity: same class for every sample", "yes" if equal else "no")
+    table.add_section()
+    for name, size in _file_sizes(result).items():
+        table.add_row(f"size of {name}", f"{size / 1024:,.0f} KiB")
+    for batch_size, latency in result.latency_ms.items():
+        table.add_section()
+        images = "1 image" if batch_size == 1 else f"a batch of {batch_size}"
+        for name, milliseconds in latency.items():
+            table.add_row(f"{images}, {name}", f"{milliseconds:.3f} ms")
+    return table
+
+
+def _file_sizes(result: DemoResult) -> dict[str, int]:
+    saved_model = [result.bundle / "saved_model.pb", *(result.bundle / "variables").iterdir()]
+    return {
+        KERAS_MODEL: (result.run.folder / KERAS_MODEL).stat().st_size,
+        "SavedModel": sum(path.stat().st_size for path in saved_model),
+        MODEL: (result.bundle / MODEL).stat().st_size,
+    }

@@ -1,0 +1,204 @@
+"""Exports a finished run, proven on its own test split."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from app.config.families import FAMILIES
+from app.config.run_config import flat_config
+from app.data.datasets import Dataset
+from app.data.sources import bare_source
+from app.errors import ConfigError
+from app.evaluation.calibration import (
+    calibration_error,
+    choose_threshold,
+    confidence_and_truth,
+    fit_temperature,
+)
+from app.evaluation.metrics import measure, predict_answers
+from app.reports.classification_figures import draw_reliability
+from app.runs.run_folder import Run, read_run
+from app.runs.train import load_run_data
+from app.system.keras_defaults import own_keras_settings
+from app.training.model_sizes import fit_to_data
+from export import (
+    ExportOptions,
+    Int8Data,
+    ModelFacts,
+    export_bundle,
+    with_edge_cases,
+)
+from export.samples import spread
+from models.heads import divide_logits
+from serving.manifest import Baseline, Calibration, Reject
+
+# Samples for int8: more say little more and take time.
+_MOST_CALIBRATION, _MOST_JUDGED = 512, 10_000
+_DEFAULT_OPTIONS = ExportOptions()
+
+
+@own_keras_settings()
+def export_run(
+    folder: str | Path,
+    output: str | Path = "dist",
+    name: str | None = None,
+    options: ExportOptions = _DEFAULT_OPTIONS,
+    accepted_accuracy: float | None = None,
+) -> Path:
+    """Export a run as a version of a bundle, its probabilities calibrated.
+
+    Args:
+        folder: of the run.
+        output: folder of bundles.
+        name: of the model; the run's family if None.
+        options: version and opset; a run's model says itself what it takes.
+        accepted_accuracy: of the answers that `Prediction.accepted` marks, by a threshold that is
+            chosen on the validation split; None to accept all.
+
+    Returns:
+        The version's folder. After an error nothing was published.
+
+    Raises:
+        RunError: the run is not finished, or its data has changed since.
+        ConfigError: `accepted_accuracy` is out of range or out of reach, or there are no classes.
+        ExportError: the model cannot be exported.
+        ProofError: the artifacts do not agree.
+    """
+    run = read_run(Path(folder))
+    dataset = load_run_data(run.config)
+    run.check_data(dataset)
+    if accepted_accuracy is not None and dataset.kind_of_targets != "classes":
+        raise ConfigError(
+            "accepted_accuracy is for models of classes. "
+            f"Received: {accepted_accuracy} for a model of {dataset.kind_of_targets}."
+        )
+    source = f"the test split of {bare_source(run.config.data)}"
+    gaps = _gaps(run, dataset)
+    samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, gaps)
+    model, facts = run.load_model(), _facts(run, dataset, gaps)
+    facts = replace(facts, int8_data=_int8_data(run, dataset))
+    with tempfile.TemporaryDirectory() as figures:
+        if dataset.kind_of_targets != "values":
+            facts, answers = _calibrated(model, facts, run, dataset, Path(figures))
+        if dataset.kind_of_targets == "classes":
+            facts = replace(facts, baseline=_baseline(answers[1]))
+        if accepted_accuracy is not None:
+            facts = replace(facts, reject=_reject(answers, run, dataset, accepted_accuracy))
+        return export_bundle(
+            model,
+            output,
+            run.config.family if name is None else name,
+            facts,
+            samples,
+            options,
+        )
+
+
+def _calibrated(
+    model: keras.Model, facts: ModelFacts, run: Run, dataset: Dataset, folder: Path
+) -> tuple[ModelFacts, tuple[np.ndarray, np.ndarray]]:
+    """Divide the model's logits by a temperature.
+
+    Returns:
+        The facts with what that changes, and the new answers for the validation and test splits.
+    """
+    splits = run.splits
+    both = np.concatenate([splits.validation, splits.test])
+
+    def answer() -> list[np.ndarray]:
+        return np.split(predict_answers(model, dataset, both), [len(splits.validation)])
+
+    validation, before = answer()
+    temperature = fit_temperature(validation, dataset.targets[splits.validation])
+    divide_logits(model, "probabilities", temperature)
+    validation, after = answer()
+    targets = dataset.targets[splits.test]
+    path = folder / "reliability_diagram.png"
+    draw_reliability(targets, after, path, before)
+    figures = [figure for figure in facts.figures if figure.name != path.name]
+    changed = replace(
+        facts,
+        calibration=Calibration(
+            temperature,
+            f"the {len(splits.validation):,} samples of the validation split",
+            f"the {len(splits.test):,} samples of the test split",
+            calibration_error(before, targets),
+            calibration_error(after, targets),
+        ),
+        metrics=measure(dataset.kind_of_targets, targets, after),
+        figures=sorted([*figures, path], key=lambda figure: figure.name),
+    )
+    return changed, (validation, after)
+
+
+def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
+    """Return training samples to calibrate on, and validation samples to judge by."""
+    train, validation = (
+        indices[spread(len(indices), most)]
+        for indices, most in (
+            (run.splits.train, _MOST_CALIBRATION),
+            (run.splits.validation, _MOST_JUDGED),
+        )
+    )
+    return Int8Data(
+        dataset.model_inputs(train),
+        f"{len(train):,} samples of the training split",
+        dataset.model_inputs(validation),
+        dataset.targets[validation],
+        f"{len(validation):,} samples of the validation split",
+    )
+
+
+def _baseline(answers: np.ndarray) -> Baseline:
+    """Return how often each class is answered to the samples of the test split."""
+    counts = np.bincount(answers.argmax(axis=1), minlength=answers.shape[1])
+    shares = (counts / len(answers)).tolist()
+    return Baseline(f"the {len(answers):,} samples of the test split", tuple(shares))
+
+
+def _reject(
+    answers: tuple[np.ndarray, np.ndarray], run: Run, dataset: Dataset, accuracy: float
+) -> Reject:
+    """Return the threshold that gives `accuracy` on the validation split, and what it costs."""
+    splits = run.splits
+    validation, test = answers
+    threshold = choose_threshold(validation, dataset.targets[splits.validation], accuracy)
+    confidences, is_right = confidence_and_truth(test, dataset.targets[splits.test])
+    is_accepted = confidences >= threshold
+    return Reject(
+        threshold,
+        accuracy,
+        f"the {len(splits.validation):,} samples of the validation split",
+        f"the {len(splits.test):,} samples of the test split",
+        float(is_accepted.mean()),
+        float(is_right[is_accepted].mean()) if is_accepted.any() else None,
+    )
+
+
+def _gaps(run: Run, dataset: Dataset) -> tuple[int, ...]:
+    """Return the columns of numbers that may have no value."""
+    family = FAMILIES[run.config.family]
+    config = fit_to_data(family, run.config.model, dataset, run.splits)
+    return config.rows.gaps if dataset.kind == "rows" else ()
+
+
+def _facts(run: Run, dataset: Dataset, gaps: tuple[int, ...]) -> ModelFacts:
+    return ModelFacts(
+        family=FAMILIES[run.config.family].build.__name__,
+        kind_of_targets=dataset.kind_of_targets,
+        labels=dataset.labels,
+        columns=dataset.columns,
+        gaps=tuple(dataset.columns[number] for number in gaps),
+        text_columns=dataset.text_columns,
+        metrics=run.metrics["test"],
+        config={**flat_config(run.config), "data": bare_source(run.config.data)},
+        data={
+            "source": bare_source(run.config.data),
+            "sha256": run.data["sha256"],
+            "samples": run.data["samples"],
+        },
+        figures=sorted((run.folder / "figures").glob("*.png")),
+    )

@@ -1,0 +1,248 @@
+"""Runs a bundle's samples through every runtime at hand: size, agreement and latency beside."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from app.reports.plotting import COLOURS, save
+from export import ExportError
+from export.inference import to_tensors, trace_inference
+from export.saved_model import convert_to_litert, load_saved_model
+from models.heads import divide_logits
+from serving.agreement import (
+    Inputs,
+    Outputs,
+    count_samples,
+    largest_difference,
+    take_samples,
+    top1_agreement,
+)
+from serving.bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
+from serving.golden import read_golden
+from serving.manifest import Manifest
+from serving.session import open_session
+from serving.timing import quartiles_ms
+
+from .keras_files import read_model
+
+BATCH_SIZES = (1, 32, 256)
+ROUNDS = 20
+
+Run = Callable[[Inputs], Outputs]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one runtime did.
+
+    Attributes:
+        runtime: its name.
+        size: bytes of the model's files.
+        same_class: share of the golden samples with Keras' most probable class; None where the
+            model predicts no classes.
+        largest_difference: from Keras' answers, over all outputs.
+        milliseconds: of a call, by batch size: lower quartile, median, upper quartile.
+    """
+
+    runtime: str
+    size: int
+    same_class: float | None
+    largest_difference: float
+    milliseconds: dict[int, tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A way to run the model.
+
+    Attributes:
+        name: of it.
+        size: bytes of the model's files.
+        run: from a batch to the outputs by name.
+    """
+
+    name: str
+    size: int
+    run: Run
+
+
+def bench_bundle(
+    path: str | Path, keras_file: Path | None = None, rounds: int = ROUNDS
+) -> list[Row]:
+    """Measure every runtime that is installed, on one thread where it can be told so.
+
+    The runtimes take turns at each batch size; a batch repeats the golden samples.
+
+    Args:
+        path: of a bundle.
+        keras_file: the `.keras` file that the bundle was made of, to measure Keras too.
+        rounds: how often each runtime is called at each batch size.
+
+    Raises:
+        ManifestError: there is no sound bundle.
+        ExportError: the Keras model is another one.
+    """
+    folder = find_version(path)
+    manifest = read_manifest(folder)
+    inputs = read_golden(folder, "input", manifest.inputs)
+    expected = read_golden(folder, "output", manifest.outputs)
+    runtimes = _runtimes(folder, manifest, keras_file)
+    latencies = {
+        size: quartiles_ms(_calls(runtimes, _repeated(inputs, size)), rounds)
+        for size in BATCH_SIZES
+    }
+    return [
+        _row(runtime, manifest, runtime.run(inputs), expected, latencies) for runtime in runtimes
+    ]
+
+
+def _runtimes(folder: Path, manifest: Manifest, keras_file: Path | None) -> list[Runtime]:
+    found = [_saved_model(folder), _onnx(folder, manifest, "ONNX Runtime", MODEL)]
+    if manifest.int8 is not None and manifest.int8.kept:
+        found.append(_onnx(folder, manifest, "ONNX int8", INT8))
+    if keras_file is not None:
+        found.insert(0, _keras(keras_file, manifest))
+    has_texts = any(spec.dtype == "string" for spec in manifest.inputs)
+    if find_spec("ai_edge_litert") and not has_texts:
+        found.append(_litert(folder, manifest))
+    if find_spec("openvino") and not has_texts:
+        found.append(_openvino(folder, manifest))
+    return found
+
+
+def _calls(runtimes: list[Runtime], batch: Inputs) -> dict[str, Callable[[], object]]:
+    def call(runtime: Runtime) -> Callable[[], object]:
+        return lambda: runtime.run(batch)
+
+    return {runtime.name: call(runtime) for runtime in runtimes}
+
+
+def _repeated(inputs: Inputs, size: int) -> Inputs:
+    return take_samples(inputs, np.arange(size) % count_samples(inputs))
+
+
+def _row(
+    runtime: Runtime,
+    manifest: Manifest,
+    received: Outputs,
+    expected: Outputs,
+    latencies: dict[int, dict[str, tuple[float, float, float]]],
+) -> Row:
+    same = None
+    if manifest.kind_of_targets == "classes" and manifest.answer is not None:
+        same = top1_agreement(expected[manifest.answer], received[manifest.answer])
+    return Row(
+        runtime.name,
+        runtime.size,
+        same,
+        max(largest_difference(wanted, received[name]) for name, wanted in expected.items()),
+        {size: found[runtime.name] for size, found in latencies.items()},
+    )
+
+
+def _keras(path: Path, manifest: Manifest) -> Runtime:
+    model = read_model(path)
+    if manifest.calibration is not None:
+        divide_logits(model, str(manifest.answer), manifest.calibration.temperature)
+    inference = trace_inference(model)
+    if inference.outputs != manifest.outputs:
+        raise ExportError(
+            f"The Keras model must be the one that was exported. Received: {path}, whose outputs "
+            f"are {', '.join(spec.name for spec in inference.outputs)}."
+        )
+
+    def run(batch: Inputs) -> Outputs:
+        return inference.predict(batch, count_samples(batch))
+
+    return Runtime("Keras", path.stat().st_size, run)
+
+
+def _saved_model(folder: Path) -> Runtime:
+    function = load_saved_model(folder)
+    files = [folder / "saved_model.pb", *(folder / "variables").iterdir()]
+
+    def run(batch: Any) -> Outputs:
+        return {name: value.numpy() for name, value in function(**to_tensors(batch)).items()}
+
+    return Runtime("SavedModel", sum(file.stat().st_size for file in files), run)
+
+
+def _onnx(folder: Path, manifest: Manifest, name: str, file: str) -> Runtime:
+    content = read_checked(folder, file, read_checksums(folder))
+    session = open_session(content)
+    names = [spec.name for spec in manifest.outputs]
+
+    def run(batch: Inputs) -> Outputs:
+        return dict(zip(names, session.run(names, batch), strict=True))
+
+    return Runtime(name, len(content), run)
+
+
+def _litert(folder: Path, manifest: Manifest) -> Runtime:
+    litert = import_module("ai_edge_litert.interpreter")
+    content = convert_to_litert(folder)
+    runner = litert.Interpreter(model_content=content, num_threads=1).get_signature_runner()
+    names = [spec.name for spec in manifest.outputs]
+
+    def run(batch: Any) -> Outputs:
+        answers = runner(**batch)
+        return {name: np.array(answers[name]) for name in names}
+
+    return Runtime("LiteRT", len(content), run)
+
+
+def _openvino(folder: Path, manifest: Manifest) -> Runtime:
+    openvino = import_module("openvino")
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(folder / MODEL, "CPU", settings)
+    names = [spec.name for spec in manifest.outputs]
+
+    def run(batch: Any) -> Outputs:
+        answers = model(batch)
+        return {name: np.array(answers[name]) for name in names}
+
+    return Runtime("OpenVINO", (folder / MODEL).stat().st_size, run)
+
+
+def rows_to_json(rows: list[Row]) -> str:
+    """Return the rows as JSON."""
+    return json.dumps([asdict(row) for row in rows])
+
+
+def bench_table(rows: list[Row]) -> list[str]:
+    """Return a line for each runtime, below a header."""
+    heads = "".join(f"{f'batch {size}, ms':>27}" for size in BATCH_SIZES)
+    lines = [f"{'runtime':14}{'size':>12}{'same class':>12}{'difference':>12}{heads}"]
+    for row in rows:
+        same = "" if row.same_class is None else f"{row.same_class:.1%}"
+        times = "".join(
+            f"{f'{middle:.3f} ({low:.3f}-{high:.3f})':>27}"
+            for low, middle, high in row.milliseconds.values()
+        )
+        size = f"{row.size / 1024:,.0f} KiB"
+        lines.append(f"{row.runtime:14}{size:>12}{same:>12}{row.largest_difference:>12.1e}{times}")
+    return lines
+
+
+def draw_bench(rows: list[Row], path: Path) -> None:
+    """Write a PNG of the median latency of each runtime, with its quartiles, by batch size."""
+    figure = Figure(figsize=(7, 1.2 + 0.9 * len(BATCH_SIZES)), layout="constrained")
+    panels = figure.subplots(len(BATCH_SIZES), 1, squeeze=False)[:, 0]
+    names = [row.runtime for row in rows]
+    for axes, size in zip(panels, BATCH_SIZES, strict=True):
+        low, middle, high = np.array([row.milliseconds[size] for row in rows]).T
+        errors = [middle - low, high - middle]
+        colours = [COLOURS[place % len(COLOURS)] for place in range(len(rows))]
+        axes.barh(names, middle, xerr=errors, color=colours, height=0.7)
+        axes.set(xscale="log", ylabel=f"batch {size}")
+        axes.invert_yaxis()
+        axes.grid(axis="x", alpha=0.3)
+    panels[-1].set_xlabel("milliseconds a call, median and quartiles")
+    save(figure, path)

@@ -1,0 +1,154 @@
+"""`hornbill export`: a run or a Keras model becomes a version of a bundle."""
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any
+
+import typer
+
+from .terminal import (
+    Json,
+    Output,
+    Quiet,
+    examples,
+    import_signature,
+    load_tensorflow,
+    print_json,
+    status,
+    suggest,
+)
+
+EXPORT_EXAMPLES = examples(
+    "hornbill export runs/digits/20260101-120000",
+    "hornbill export runs/digits/20260101-120000 --name postcodes --output bundles",
+    "hornbill export flowers.keras --name flowers --labels flowers.txt --input-dtype uint8",
+    "hornbill export runs/digits/20260101-120000 --accepted-accuracy 0.99 --sign key.pem",
+)
+
+
+def export(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL", help="The folder of a run, or a .keras file.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Of the model; the run's family or the file's name.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A label a line, of a .keras file.")
+    ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=".npz of inputs to prove a .keras file on."),
+    ] = None,
+    input_dtype: Annotated[
+        str | None, typer.Option(help="What float inputs take instead, such as uint8.")
+    ] = None,
+    accepted_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the answers to accept, such as 0.99: chosen on the validation split."
+        ),
+    ] = None,
+    int8: Annotated[
+        str, typer.Option(metavar="always|auto|never", help="Whether to try a quantised model.")
+    ] = "auto",
+    sign: Annotated[
+        Path | None, typer.Option(metavar="KEY", help="Private key, PEM, to sign the version with.")
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="A number that is free; the next one unless given.")
+    ] = None,
+    opset: Annotated[int, typer.Option(help="Of the ONNX graph, 15 to 18.")] = 18,
+    module: Annotated[
+        list[str] | None, typer.Option(help="To import first: it registers layers of your own.")
+    ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Run code that a .keras file brings along.")
+    ] = False,
+    output: Output = Path("dist"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Export a run or a Keras model as a version of a bundle, or nothing if the proof fails."""
+    load_tensorflow()
+    from app.bundles.export_run import export_run
+    from app.bundles.keras_files import read_labels, read_model, read_samples
+    from app.errors import ConfigError
+    from export import ExportOptions, ModelFacts, export_bundle
+    from serving.bundle import read_manifest
+
+    signer = None if sign is None else import_signature().read_signer(sign)
+    options = ExportOptions(
+        version=version, opset=opset, input_dtype=input_dtype, int8=int8, sign=signer
+    )
+    with status("exporting and proving", quiet or as_json):
+        if source.suffix in (".h5", ".hdf5"):
+            raise ConfigError(
+                f"A model must be a .keras file. Received: {source}. Load it with Keras, and save "
+                "it as one."
+            )
+        if source.suffix == ".keras":
+            if accepted_accuracy is not None:
+                raise ConfigError(
+                    "--accepted-accuracy needs the validation split of a run. "
+                    f"Received: {source}, a .keras file."
+                )
+            facts = ModelFacts(labels=read_labels(labels) if labels else ())
+            arrays = read_samples(samples) if samples else None
+            model = read_model(source, module or (), unsafe)
+            bundle = export_bundle(model, output, name or source.stem, facts, arrays, options)
+        else:
+            _refuse_for_a_run(
+                labels=labels,
+                samples=samples,
+                input_dtype=input_dtype,
+                module=module,
+                unsafe=unsafe,
+            )
+            bundle = export_run(source, output, name, options, accepted_accuracy)
+    manifest = read_manifest(bundle)
+    agreements = [a for a in manifest.proof.agreements if manifest.answer in (a.output, None)]
+    largest = max(a.max_absolute_difference for a in agreements)
+    if as_json:
+        print_json({"bundle": str(bundle), "samples": manifest.proof.samples, "parity": largest})
+    elif not quiet:
+        typer.echo(
+            f"proof:  SavedModel and ONNX within {largest:.1e} of Keras on "
+            f"{manifest.proof.samples:,} samples, {manifest.proof.source}"
+        )
+        _print_confidence(manifest)
+        typer.echo(f"bundle: {bundle}")
+        suggest(f"hornbill verify {quote(str(bundle.parent))}")
+
+
+def _print_confidence(manifest: Any) -> None:
+    if manifest.calibration is not None:
+        found = manifest.calibration
+        typer.echo(
+            f"sure:   ECE {found.ece_after:.4f} on test, {found.ece_before:.4f} before a "
+            f"temperature of {found.temperature:.3f}"
+        )
+    if manifest.int8 is not None:
+        found = manifest.int8
+        lost = 100 * ((found.accuracy_float32 or 0) - (found.accuracy_int8 or 0))
+        typer.echo(
+            f"int8:   {'kept' if found.kept else 'not kept'}: {found.latency_ratio_1:.2f} and "
+            f"{found.latency_ratio_64:.2f} of float32's time at batch 1 and 64, {lost:.2f} points "
+            "of accuracy lost"
+        )
+    if manifest.reject is not None:
+        reject = manifest.reject
+        right = "none" if reject.accuracy is None else f"{reject.accuracy:.2%}"
+        typer.echo(
+            f"accept: probability {reject.threshold:.4f} and more: {reject.coverage:.2%} of the "
+            f"test split, {right} of these right"
+        )
+
+
+def _refuse_for_a_run(**options: Any) -> None:
+    """Raise where an option was given that a run answers itself."""
+    from export import ExportError
+
+    given = [name.replace("_", "-") for name, value in options.items() if value]
+    if given:
+        raise ExportError(f"--{given[0]} is for a .keras file; a run has its own. Received: a run.")

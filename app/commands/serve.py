@@ -1,0 +1,59 @@
+"""`hornbill serve`: the server for a folder of bundles."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .terminal import (
+    examples,
+)
+
+SERVE_EXAMPLES = examples(
+    "hornbill serve dist",
+    "hornbill serve dist --port 8080 --versions all",
+    "HORNBILL_TOKEN=… hornbill serve dist --host 0.0.0.0 --workers 2",
+)
+
+
+def serve(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of bundles, or of one model.")
+    ] = Path("dist"),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on; 0: any.")] = 8000,
+    versions: Annotated[
+        str, typer.Option(metavar="latest|all", help="Which versions of each model.")
+    ] = "latest",
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="HORNBILL_TOKEN", help="That requests must bear.", show_envvar=True),
+    ] = None,
+    max_body_mb: Annotated[float, typer.Option(help="Largest body of a request.")] = 64.0,
+    max_rows: Annotated[int, typer.Option(help="Most samples in a request.")] = 16384,
+    max_requests: Annotated[
+        int, typer.Option(help="Under way at once; more are answered 503.")
+    ] = 1024,
+    max_delay_ms: Annotated[
+        float, typer.Option(help="How long a batch of several requests may take.")
+    ] = 5.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log each request.")] = False,
+) -> None:
+    """Serve bundles over the Open Inference Protocol v2 and TF Serving's REST interface."""
+    from serving.server import Settings
+    from serving.server.running import find_address, run_server
+
+    settings = Settings(
+        folder=folder,
+        versions=versions,
+        token=token,
+        max_body_mb=max_body_mb,
+        max_rows=max_rows,
+        max_requests=max_requests,
+        max_delay_ms=max_delay_ms,
+        log_requests=not quiet,
+    )
+    address = find_address(host, port)
+    typer.echo(f"serving {folder} on {address.url}, addresses at /docs", err=True)
+    run_server(settings, address, workers)

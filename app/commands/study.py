@@ -1,0 +1,151 @@
+"""`hornbill study`: the claims about neural networks, listed and tested."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any
+
+import typer
+
+from .terminal import (
+    INTERRUPTED,
+    Json,
+    Quiet,
+    examples,
+    fail,
+    print_json,
+    suggest,
+)
+
+study = typer.Typer(
+    name="study",
+    no_args_is_help=True,
+    help="Test claims about neural networks, with figures and a verdict for each.",
+    epilog=examples("hornbill study list", "hornbill study run --all --quick"),
+)
+
+
+@study.command("list", epilog=examples("hornbill study list", "hornbill study list --json"))
+def list_studies(as_json: Json = False) -> None:
+    """List the studies and the claim that each tests."""
+    from app.studies.catalogue import NAMES, read_texts
+
+    claims = {name: read_texts(name)["en"].claim for name in NAMES}
+    if as_json:
+        print_json([{"name": name, "claim": claim} for name, claim in claims.items()])
+        return
+    width = max(map(len, claims))
+    for name, claim in claims.items():
+        typer.echo(f"{name:{width}}  {claim}")
+    suggest("hornbill study run worked-example")
+
+
+@study.command(
+    epilog=examples(
+        "hornbill study run xor-limit",
+        "hornbill study run vanishing dead-relu --seeds 40",
+        "hornbill study run --all",
+        "hornbill study run --all --quick",
+    )
+)
+def run(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME…", help="See `hornbill study list`.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All studies, and a page.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Some two minutes for all; coarser numbers.")
+    ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Repeats of each training, 1 to 200; the study's own unless given."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder to write into: studies, or quickly studies-quick."
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run studies, or what is left of them: what has been finished is kept."""
+    from app.errors import StudyError
+    from app.studies.catalogue import NAMES, check_name
+    from app.studies.process_pool import run_studies
+    from app.studies.progress import showing_progress
+    from app.system.signals import sigterm_as_sigint
+
+    if bool(names) == everything:
+        raise StudyError(
+            "Studies must be named, or --all given. "
+            f"Received: {'both' if names else 'neither'}. See: hornbill study list."
+        )
+    chosen = list(dict.fromkeys(names or NAMES))
+    for name in chosen:
+        check_name(name)
+    folder = output or Path("studies-quick" if quick else "studies")
+    try:
+        with sigterm_as_sigint(), showing_progress(len(chosen), quiet or as_json) as progress:
+            results = run_studies(chosen, folder, seeds, quick, progress)
+    except KeyboardInterrupt:
+        fail("Interrupted. What is finished is kept; go on with the same command.", INTERRUPTED)
+    if as_json:
+        print_json([_summary(result) for result in results])
+    elif not quiet:
+        _print_results(results)
+    page, left_out = _write_page(folder)
+    if not (as_json or quiet):
+        if left_out:
+            typer.echo(
+                f"not on the page, damaged or of another version: {', '.join(left_out)}. "
+                "Run them again."
+            )
+        typer.echo(f"page: {page}")
+        readme = quote(str(results[0].folder / "README.md"))
+        suggest(f"open {readme}" if len(results) == 1 else "hornbill train digits")
+
+
+def _write_page(folder: Path) -> tuple[Path, list[str]]:
+    """Write the page of all studies in the folder; return it, and those that cannot be on it."""
+    from app.studies.catalogue import NAMES
+    from app.studies.report import write_page
+    from app.studies.runner import RESULT, read_result
+
+    there = {name: read_result(name, folder) for name in NAMES}
+    page = write_page([result for result in there.values() if result is not None], folder)
+    is_damaged = [n for n, result in there.items() if result is None]
+    return page, [name for name in is_damaged if (folder / name / RESULT).exists()]
+
+
+def _summary(result: Any) -> dict[str, Any]:
+    checks = [
+        {"name": c.name, "holds": c.holds, "is_fact": c.is_fact, **c.figures} for c in result.checks
+    ]
+    return {
+        "study": result.name,
+        "verdict": result.verdict,
+        "seeds": result.seeds,
+        "quick": result.quick,
+        "kept": result.is_kept,
+        "checks": checks,
+        "folder": str(result.folder),
+    }
+
+
+def _print_results(results: Sequence[Any]) -> None:
+    from app.studies.report import sentences
+
+    for result in results:
+        typer.echo(f"{result.name}: {result.verdict}{_remark(result)}")
+        for check, sentence in zip(
+            result.checks, sentences(result.name, result.checks), strict=True
+        ):
+            fact = " (mathematics)" if check.is_fact else ""
+            typer.echo(f"  {'✓' if check.holds else '✗'} {sentence['en']}{fact}")
+
+
+def _remark(result: Any) -> str:
+    if result.is_kept:
+        return f" (kept: same settings and version{'; ' + result.note if result.note else ''})"
+    return f" (run anew: {result.note})" if result.note else ""

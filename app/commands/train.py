@@ -1,0 +1,203 @@
+"""`hornbill train`: one process, or several that train together."""
+
+import contextlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any
+
+import typer
+
+from serving.errors import printable
+
+from .terminal import (
+    INTERRUPTED,
+    Categorical,
+    Family,
+    Json,
+    Quiet,
+    Seed,
+    Settings,
+    Target,
+    examples,
+    fail,
+    load_tensorflow,
+    named_columns,
+    print_json,
+    suggest,
+)
+
+TRAIN_EXAMPLES = examples(
+    "hornbill train digits",
+    "hornbill train digits --data mnist.npz --set variant=mlp --set epochs=5",
+    "hornbill train features --data wine --set hidden=64,32 --set optimizer.learning_rate=1e-3",
+    "hornbill train features --data flowers.csv --target kind",
+    "hornbill train features --data diabetes --set head=linear",
+    "hornbill train digits --config runs/digits/20260101-120000/config.toml",
+    "hornbill train --resume runs/digits/20260101-120000",
+    "hornbill train digits --processes 2",
+    "hornbill train digits --coordinator 10.0.0.1:7000 --process-id 0 --processes 2",
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks to be trained.
+
+    Attributes:
+        family: `digits`, `softmax` or `features`; None if `config` or `resume` says it.
+        config: a TOML of settings.
+        settings: texts `key=value`.
+        given: settings that have options of their own.
+        data: a source.
+        seed: of everything random.
+        resume: the folder of a run to go on with.
+        output: the folder of runs.
+        as_json: whether to print an object.
+        quiet: whether to print nothing.
+    """
+
+    family: str | None = None
+    config: str | None = None
+    settings: list[str] = field(default_factory=list)
+    given: dict[str, list[str]] = field(default_factory=dict)
+    data: str | None = None
+    seed: int | None = None
+    resume: str | None = None
+    output: str = "runs"
+    as_json: bool = False
+    quiet: bool = False
+
+
+def train(
+    family: Family = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="digits8x8, mnist, iris, wine, breast_cancer, diabetes, linnerud, or a path: .csv "
+            "with --target; folder of images with a sub-folder a class; .npz in the layout of "
+            "keras.datasets.mnist; .data of Semeion. Several joined by + are used as one."
+        ),
+    ] = None,
+    target: Target = None,
+    categorical: Categorical = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML of settings, such as a run's config.toml.")
+    ] = None,
+    settings: Settings = None,
+    seed: Seed = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with an interrupted run; takes no other setting."),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="That train together, on JAX; all on this machine unless --coordinator is given.",
+        ),
+    ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Of process 0, where those of all machines join."),
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(help="Of this machine's process, from 0; 0 writes the run.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write into.", show_default="runs"),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model and write its run folder, or go on with an interrupted run."""
+    others = (family, data, target, categorical, config, settings, seed, output)
+    if resume is not None and any(value is not None for value in others):
+        raise typer.BadParameter("--resume takes its settings from the run, and no others.")
+    if resume is None and family is None and config is None:
+        raise typer.BadParameter("A family must be given: digits, softmax or features.")
+    from app.distributed.cluster import make_cluster
+    from app.distributed.launching import launch
+
+    request = Request(
+        family=family,
+        config=None if config is None else str(config),
+        settings=settings or [],
+        given=named_columns(target, categorical),
+        data=data,
+        seed=seed,
+        resume=None if resume is None else str(resume),
+        output="runs" if output is None else str(output),
+        as_json=as_json,
+        quiet=quiet,
+    )
+    cluster = make_cluster(processes, coordinator, process_id)
+    try:
+        if cluster is not None:
+            launch(cluster, asdict(request))
+        else:
+            load_tensorflow()
+            from app.distributed.team import alone
+
+            run_training(request, alone())
+    except KeyboardInterrupt as error:  # here, since typer would drop what it says
+        fail(f"Interrupted. {error}".strip(), INTERRUPTED)
+
+
+def run_training(request: Request, team: Any) -> None:
+    """Train what is asked for, and print how it went.
+
+    Args:
+        request: from the command line.
+        team: see `app.distributed.team.Team`.
+
+    Raises:
+        AppError: see `app.runs.train`.
+        Interrupted: a signal stopped it.
+    """
+    from app.config.run_config import combine_settings, parse_settings
+    from app.runs.train import resume, train
+
+    with contextlib.ExitStack() as stack:
+        callbacks = []
+        if not (request.quiet or request.as_json):
+            callbacks.append(stack.enter_context(_training_progress()))
+        if request.resume is not None:
+            run = resume(request.resume, callbacks, team)
+        else:
+            merged = {**parse_settings(request.settings), **request.given}
+            file = None if request.config is None else Path(request.config)
+            config = combine_settings(request.family, file, merged, request.data, request.seed)
+            run = train(config, request.output, callbacks, team)
+    if request.as_json:
+        print_json({"run": str(run.folder), "metrics": run.metrics})
+    elif not request.quiet:
+        _print_run(run, team.is_writer)
+
+
+def _print_run(run: Any, is_written: bool) -> None:
+    """Print what a run came to; its folder is read if it was written here."""
+    from app.reports.run_report import describe_speed
+    from app.runs.run_folder import describe_data, read_environment
+
+    typer.echo(f"data:   {printable(describe_data(run.data))}")
+    if is_written:
+        environment = read_environment(run.folder)
+        place = f"{environment['precision']} on {environment['device']}"
+        typer.echo(f"speed:  {describe_speed(environment)}, {place}")
+    test = run.metrics["test"]
+    typer.echo(f"test:   {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
+    if is_written:
+        typer.echo(f"report: {run.folder / 'report.html'}")
+        typer.echo(f"run:    {run.folder}")
+        suggest(f"hornbill export {quote(str(run.folder))}")
+    else:
+        typer.echo(f"run:    {run.folder}, where process 0 runs")
+
+
+def _training_progress() -> Any:
+    from app.training.progress_bar import TrainingProgress
+
+    return TrainingProgress()

@@ -1,0 +1,186 @@
+"""`hornbill tune`: settings searched, the best of them refitted."""
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any
+
+import typer
+
+from app.system.signals import sigterm_as_sigint
+
+from .terminal import (
+    INTERRUPTED,
+    Categorical,
+    Family,
+    Json,
+    Quiet,
+    Seed,
+    Settings,
+    Target,
+    examples,
+    fail,
+    load_tensorflow,
+    named_columns,
+    print_json,
+    suggest,
+)
+
+TUNE_EXAMPLES = examples(
+    "hornbill tune digits --search optimizer.learning_rate=log:1e-4..1e-1 "
+    "--search 'hidden=choice:64|128|64,64'",
+    "hornbill tune features --data wine --search hidden=layers:1..3x8..128 "
+    "--search activation='choice:relu|gelu|tanh' --folds 5",
+    "hornbill tune digits --search dropout=uniform:0..0.5 --method gp --trials 30 --workers 2",
+    "hornbill tune features --config space.toml --minutes 10",
+    "hornbill tune --join tunes/digits/20260101-120000",
+)
+_METHODS = "grid|random|tpe|gp|cmaes|genetic"
+
+
+def tune(
+    family: Family = None,
+    searches: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--search",
+            metavar="KEY=KIND:VALUES",
+            help="A field to search: int:1..9, uniform:0..0.5, log:1e-4..1e-1, choice:a|b, or "
+            "layers:1..3x16..256 for their number and units. May be given many times.",
+        ),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(metavar=_METHODS, help="How to search; tpe unless given.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="How many; 40 unless trials or minutes are given.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="No trial begins later; those that run are finished.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Of a cross validation; the validation split unless given.")
+    ] = None,
+    pruning: Annotated[
+        bool | None,
+        typer.Option("--pruning/--no-pruning", help="Whether poor trials end; yes unless given."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Trials side by side; they share the cores.")
+    ] = 1,
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Database; a journal in the study's folder unless given."),
+    ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUDY",
+            help="Work for a study: its folder, or URL#NAME; also to go on with it.",
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="See hornbill train --help.")] = None,
+    target: Target = None,
+    categorical: Categorical = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML of settings, with tables \\[search] and \\[tuning]."),
+    ] = None,
+    settings: Settings = None,
+    seed: Seed = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write into.", show_default="tunes"),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search settings, and refit the best: its test score is one that no trial has seen."""
+    budget = {
+        "method": method,
+        "trials": trials,
+        "minutes": minutes,
+        "folds": folds,
+        "pruning": pruning,
+    }
+    given = {name: value for name, value in budget.items() if value is not None}
+    others = (family, data, target, categorical, config, settings, seed, output)
+    if join is not None and (given or any(value is not None for value in others)):
+        raise typer.BadParameter("--join takes its settings from the study, and no others.")
+    if join is None and family is None and config is None:
+        raise typer.BadParameter("A family must be given: digits, softmax or features.")
+    load_tensorflow()
+    from app.config.run_config import parse_settings
+    from app.tuning import search
+    from app.tuning.definition import make_definition
+    from app.tuning.progress import make_show
+    from app.tuning.search_space import parse_searches
+
+    declared = parse_searches(searches or [])
+    show = search.SILENT if quiet or as_json else make_show()
+    try:
+        with sigterm_as_sigint():
+            if join is not None:
+                tuned = search.join(join, workers, storage, declared, show)
+            else:
+                fixed = parse_settings(settings or [])
+                fixed |= named_columns(target, categorical)
+                fixed |= {k: v for k, v in {"data": data, "seed": seed}.items() if v is not None}
+                definition = make_definition(family, declared, given, file=config, settings=fixed)
+                tuned = search.tune(definition, output or "tunes", workers, storage, show)
+    except KeyboardInterrupt as error:
+        fail(f"Interrupted. {error}".strip(), INTERRUPTED)
+    _answer(tuned, join, as_json, quiet)
+
+
+def _answer(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> None:
+    if tuned is None:
+        if as_json:
+            print_json({"joined": join, "finished_here": False})
+        elif not quiet:
+            typer.echo("The study has its trials; its results are with the one that began it.")
+            if join is not None and Path(join).is_dir():
+                suggest(f"hornbill train --config {quote(join)}/best.toml")
+    elif as_json:
+        print_json(_summary(tuned))
+    elif not quiet:
+        _print_tuned(tuned)
+
+
+def _summary(tuned: Any) -> dict[str, Any]:
+    best = tuned.found.best
+    states = ("finished", "pruned", "lost")
+    return {
+        "folder": str(tuned.folder),
+        "trials": {state: tuned.found.count(state) for state in states},
+        "best": {
+            "trial": best.number,
+            "settings": best.settings,
+            "loss": best.loss,
+            "score": best.score,
+        },
+        "importance": tuned.found.importance,
+        "readings": list(tuned.readings),
+        "refit": str(tuned.refit.folder),
+        "test": tuned.refit.metrics["test"],
+    }
+
+
+def _print_tuned(tuned: Any) -> None:
+    from app.tuning.results import shown
+
+    found, best = tuned.found, tuned.found.best
+    counts = ", ".join(f"{found.count(s)} {s}" for s in ("finished", "pruned", "lost"))
+    typer.echo(f"trials: {len(found.rows)}: {counts}")
+    typer.echo(f"best:   trial {best.number}, validation loss {best.loss:.4f}")
+    for key, value in best.settings.items():
+        typer.echo(f"        {key} = {shown(value)}")
+    if found.importance:
+        shares = (f"{name} {share:.0%}" for name, share in found.importance.items())
+        typer.echo(f"matter: {', '.join(shares)}")
+    for reading in tuned.readings:
+        typer.echo(f"curves: {reading}")
+    test = tuned.refit.metrics["test"]
+    typer.echo(f"test:   {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
+    typer.echo(f"report: {tuned.folder / 'report.html'}")
+    typer.echo(f"config: {tuned.folder / 'best.toml'}")
+    suggest(f"hornbill export {quote(str(tuned.refit.folder))}")

@@ -1,0 +1,263 @@
+"""The complete configuration of a run: read from settings, written as TOML.
+
+Outside, keys are flat (`variant`, `epochs`, `optimizer.learning_rate`); inside, those of the
+reading, of the model and of the training are dataclasses of their own. This module is the one
+place that knows both.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import TypeAdapter, ValidationError
+
+from app.errors import ConfigError
+from models.checks import check_choice, suggest
+
+from .families import FAMILIES, ModelConfig
+from .reading_config import ReadingConfig
+from .training_config import TrainingConfig
+
+# The data decides these; a setting that contradicted it could only be wrong.
+DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
+# For whoever trains nets side by side from Python: a run's folder holds one.
+FOR_SEVERAL_NETS = ("nets", "optimizer.learning_rates")
+RUN_KEYS = ("family", "data", "seed")
+# What pydantic's kinds of errors are about, in our words.
+_WANTED = {"int": "a whole number", "float": "a number", "string": "text", "finite": "finite"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that a run depends on.
+
+    Attributes:
+        family: one of `FAMILIES`.
+        data: a named source or a path.
+        seed: of the split, the weights, the order of samples and dropout.
+        reading: how the source is read.
+        model: the model's configuration; the data fills in its sizes.
+        training: the training's configuration.
+
+    Example:
+        >>> config = make_config("digits", {"variant": "mlp", "optimizer.learning_rate": 1e-3})
+        >>> config.model.variant, config.training.optimizer.learning_rate
+        ('mlp', 0.001)
+    """
+
+    family: str
+    data: str
+    seed: int
+    reading: ReadingConfig
+    model: ModelConfig
+    training: TrainingConfig
+
+
+def make_config(
+    family: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    data: str | Path | None = None,
+    seed: int = 0,
+) -> RunConfig:
+    """Return the family's defaults with settings applied.
+
+    Args:
+        family: `digits`, `softmax` or `features`.
+        settings: values by flat key, such as `{"optimizer.learning_rate": 1e-3}`, or nested as in
+            `config.toml`; text is turned into the type that the key wants.
+        data: a named source or a path; the family's own if None.
+        seed: of the split, the weights, the order of samples and dropout.
+
+    Raises:
+        ConfigError: the family or a key is unknown, or a value is mistyped or out of range.
+    """
+    try:
+        check_choice("family", str(family), FAMILIES)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    seed = _plain(seed)
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ConfigError(
+            f"seed must be a whole number from 0 to 4294967295. Received: seed={seed!r}."
+        )
+    if not isinstance(data, str | Path | None):
+        raise ConfigError(f"data must be text. Received: data={data!r}.")
+    defaults = FAMILIES[family]
+    parts = {
+        "reading": ReadingConfig(),
+        "model": defaults.model,
+        "training": defaults.training,
+    }
+    keys = {name: _settable(part) for name, part in parts.items()}
+    known = {key: value for part in keys.values() for key, value in part.items()}
+    changes: dict[str, dict[str, Any]] = {name: {} for name in parts}
+    for key, given in flatten(settings or {}).items():
+        value = _plain(given)
+        if key not in known:
+            raise ConfigError(f"{key!r} is no setting of {family}.{_mend_key(key, known)}")
+        if isinstance(value, bool):  # which pydantic would take for 1
+            raise ConfigError(f"{key} must be no truth value. Received: {key}={value}.")
+        is_one_of_many = isinstance(known[key], tuple) and not isinstance(value, list | tuple)
+        part = next(name for name in parts if key in keys[name])
+        changes[part][key] = [value] if is_one_of_many else value
+    return RunConfig(
+        family=family,
+        data=defaults.source if data is None else str(data),
+        seed=seed,
+        **{name: _change(part, changes[name]) for name, part in parts.items()},
+    )
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """Read `key=value` texts: values are TOML, or bare text, or a list with commas.
+
+    Raises:
+        ConfigError: a text has no `=`.
+
+    Example:
+        >>> parse_settings(["epochs=3", "hidden=64,32", "variant=mlp"])
+        {'epochs': 3, 'hidden': ['64', '32'], 'variant': 'mlp'}
+    """
+    settings = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(f"A setting must be key=value. Received: {pair!r}.")
+        settings[key.strip()] = _parse_value(text.strip())
+    return settings
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Return the settings of a TOML file by flat key.
+
+    Raises:
+        ConfigError: the file is missing or no TOML.
+    """
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} must be readable. Received: {error.strerror}.") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} must be TOML. Received: {error}.") from None
+    return flatten(tables)
+
+
+def combine_settings(
+    family: str | None,
+    file: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data: str | None = None,
+    seed: int | None = None,
+) -> RunConfig:
+    """Return a configuration from a TOML file and from what overrides it.
+
+    Args:
+        family: the family; None takes the file's.
+        file: a TOML of settings, which may name `family`, `data` and `seed` too.
+        settings: values by flat key, which come before the file's; `data` and `seed` too.
+        data: a source, which comes before the file's.
+        seed: which comes before the file's.
+
+    Raises:
+        ConfigError: the file cannot be read or is of another family, or a setting is wrong.
+    """
+    merged = {**(read_config_file(file) if file else {}), **(settings or {})}
+    own_family = merged.pop("family", family)
+    if family is not None and own_family != family:
+        raise ConfigError(
+            f"The settings must be of the family {family!r}. Received: family={own_family!r}."
+        )
+    own_data, own_seed = merged.pop("data", None), merged.pop("seed", 0)
+    return make_config(
+        own_family,
+        merged,
+        data=own_data if data is None else data,
+        seed=own_seed if seed is None else seed,
+    )
+
+
+def flat_config(config: RunConfig) -> dict[str, Any]:
+    """Return every setting of a run by flat key, in the order in which people look for them."""
+    run = {key: getattr(config, key) for key in RUN_KEYS}
+    parts = (config.reading, config.model, config.training)
+    return {**run, **{key: value for part in parts for key, value in _settable(part).items()}}
+
+
+def config_toml(config: RunConfig) -> str:
+    """Return the complete configuration as TOML, from which the run can be repeated."""
+    tables: dict[str, Any] = {}
+    for key, value in flat_config(config).items():
+        table, _, name = key.rpartition(".")
+        (tables.setdefault(table, {}) if table else tables)[name] = value
+    return tomli_w.dumps(tables)
+
+
+def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested tables by flat key, such as `optimizer.learning_rate`."""
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers and arrays of numpy as Python's."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return [item.strip() for item in text.split(",")] if "," in text else text
+
+
+def _settable(config: Any) -> dict[str, Any]:
+    values = {key: value for key, value in asdict(config).items() if key not in DECIDED_BY_DATA}
+    flat = flatten(values)
+    return {key: value for key, value in flat.items() if key not in FOR_SEVERAL_NETS}
+
+
+def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
+    """Return `config` with changes by flat key, converted and checked by its dataclass."""
+    own = {key: value for key, value in changes.items() if "." not in key}
+    for field in fields(config):
+        nested = getattr(config, field.name)
+        if is_dataclass(nested):
+            start = f"{field.name}."
+            inner = {k.removeprefix(start): v for k, v in changes.items() if k.startswith(start)}
+            config = replace(config, **{field.name: _change(nested, inner, start)})
+    try:
+        return TypeAdapter(type(config)).validate_python({**asdict(config), **own})
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error, prefix)) from None
+
+
+def _mend_key(key: str, known: Mapping[str, Any]) -> str:
+    """Return who has the setting, or the one that was meant."""
+    owners = [
+        name
+        for name, family in FAMILIES.items()
+        if key in _settable(family.model) | _settable(family.training)
+    ]
+    nested = [name for name in known if name.endswith(f".{key}")]
+    if nested:
+        return f" Did you mean {nested[0]!r}?"
+    return f" It is one of {' and '.join(owners)}." if owners else suggest(key, known)
+
+
+def _first_problem(error: ValidationError, prefix: str) -> str:
+    problem = error.errors()[0]
+    if "error" in problem.get("ctx", {}):  # raised by the dataclass itself, already a sentence
+        return str(problem["ctx"]["error"])
+    key = prefix + ".".join(part for part in problem["loc"] if isinstance(part, str))
+    kind, message = problem["type"].partition("_")[0], problem["msg"]
+    wanted = _WANTED.get(kind, message.removeprefix("Input should be "))
+    return f"{key} must be {wanted}. Received: {key}={problem['input']!r}."

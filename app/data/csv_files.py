@@ -1,0 +1,280 @@
+"""Reads a CSV: columns of numbers, columns of text, gaps, and the columns to predict.
+
+The file is read twice: once to learn what each column holds, once to turn it into numbers on disk.
+Memory holds some thousand lines and the targets.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.config.reading_config import ReadingConfig
+from app.errors import DataError
+from models.checks import suggest
+from serving.csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
+from serving.errors import InputError
+
+from .arrays import CHUNK, DiskArray
+from .datasets import Dataset
+
+# More texts than this are names of samples rather than of kinds of samples.
+MOST_TEXTS = 1000
+_TRUTH = {"false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
+
+
+@dataclass
+class _Column:
+    """What the first pass learns of a column."""
+
+    name: str
+    is_text: bool | None = None  # None until a value is met
+    first_line: int = 0
+    texts: dict[str, int] = field(default_factory=dict)
+    least: float = math.inf
+    largest: float = -math.inf
+
+
+def read_csv(path: Path, reading: ReadingConfig, targets: str) -> Dataset:
+    """Read a CSV with a header.
+
+    A column is of numbers or of text, as its first value is; `reading.categorical` makes text of
+    numbers. Empty cells, NA, n/a, NaN, null, none and ? are missing.
+
+    Args:
+        path: of the file, UTF-8.
+        reading: the columns to predict, and those that are text whatever they look like.
+        targets: what the model is trained on: `classes`, `labels` or `values`. One column of
+            `labels` is read as two classes.
+
+    Raises:
+        DataError: a column is missing or mixes numbers and text, a line has too many or too few
+            cells, a target is missing or of the wrong kind. It names the line.
+    """
+    header = _header(path)
+    _check_names(path, header, reading)
+    if targets == "labels" and len(reading.target) == 1:
+        targets = "classes"
+    if targets == "classes" and len(reading.target) > 1:
+        raise DataError(
+            "Several columns to predict need head=sigmoid or head=linear. "
+            f"Received: target={','.join(reading.target)}."
+        )
+    columns = [_Column(name) for name in header]
+    for column in columns:
+        as_text = column.name in reading.categorical
+        as_class = targets == "classes" and column.name in reading.target
+        column.is_text = True if as_text or as_class else None
+    _learn(path, columns, reading)
+    return _encode(path, columns, reading, targets)
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        return read_header(path)
+    except InputError as error:
+        raise DataError(str(error)) from None
+
+
+def _check_names(path: Path, header: Sequence[str], reading: ReadingConfig) -> None:
+    if not reading.target:
+        raise DataError(
+            f"A CSV needs the column to predict, --target COLUMN. {path} has {', '.join(header)}."
+        )
+    for name in (*reading.target, *reading.categorical):
+        if name not in header:
+            raise DataError(
+                f"{path} must have the column {name!r}. "
+                f"Received: {', '.join(map(repr, header))}.{suggest(name, header)}"
+            )
+    for name in set(reading.categorical) & set(reading.target):
+        raise DataError(
+            f"categorical must name columns that are not predicted. Received: {name!r}, a target."
+        )
+    if set(header) == set(reading.target):
+        raise DataError(f"{path} must have columns besides the target. Received: none.")
+
+
+def _rows(path: Path, width: int) -> Iterator[tuple[int, list[str]]]:
+    try:
+        yield from read_rows(path, width)
+    except InputError as error:
+        raise DataError(str(error)) from None
+
+
+def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> None:
+    count = 0
+    for line, cells in _rows(path, len(columns)):
+        count += 1
+        for column, cell in zip(columns, cells, strict=True):
+            if cell.lower() in MISSING:
+                if column.name in reading.target:
+                    raise DataError(
+                        f"Each sample must have a target. Received: {column.name}={cell!r} in "
+                        f"line {line} of {path}, which stands for a missing value."
+                    )
+                continue
+            _learn_cell(path, line, column, cell, column.name in reading.target)
+    if not count:
+        raise DataError(f"{path} must have lines below its header. Received: none.")
+    for column in columns:
+        if column.is_text is None or (column.is_text and not column.texts):
+            raise DataError(
+                f"Each column of {path} must have a value. Received: {column.name!r}, without any."
+            )
+        least, largest = column.least, column.largest
+        if least < largest and np.float32(least) == np.float32(largest):
+            raise DataError(
+                f"Numbers must vary by more than float32 can lose. Received: {column.name}, from "
+                f"{least!r} to {largest!r} in {path}. Subtract their mean."
+            )
+
+
+def _learn_cell(path: Path, line: int, column: _Column, cell: str, is_target: bool) -> None:
+    number = parse_number(cell)
+    if column.is_text is None:
+        column.is_text, column.first_line = number is None, line
+    if not column.is_text and number is None:
+        raise DataError(
+            f"A column must be of numbers or of text. Received: {column.name}={cell!r} in line "
+            f"{line} of {path}, a number in line {column.first_line}. "
+            f"If all are names: --categorical {column.name}."
+        )
+    if not column.is_text and not abs(number or 0.0) <= LARGEST:
+        raise DataError(
+            f"Numbers must be from -1e18 to 1e18. Received: {column.name}={cell!r} in line {line} "
+            f"of {path}."
+        )
+    if number is not None and not column.is_text:
+        column.least, column.largest = min(column.least, number), max(column.largest, number)
+    if column.is_text:
+        if column.first_line and number is not None:
+            raise DataError(
+                f"A column must be of numbers or of text. Received: {column.name}={cell!r} in line "
+                f"{line} of {path}, text in line {column.first_line}. "
+                f"If all are names: --categorical {column.name}."
+            )
+        column.texts.setdefault(cell, len(column.texts))
+        if len(column.texts) > MOST_TEXTS:
+            mend = "Take the column out."
+            if is_target:
+                mend = "Numbers are predicted with head=linear, which the family features has."
+            raise DataError(
+                f"A column of text must have at most {MOST_TEXTS:,} different texts. "
+                f"Received: more in {column.name!r} of {path}. {mend}"
+            )
+
+
+def _encode(
+    path: Path, columns: Sequence[_Column], reading: ReadingConfig, targets: str
+) -> Dataset:
+    by_role: dict[str, list[int]] = {"target": [], "number": [], "text": []}
+    for place, column in enumerate(columns):
+        role = "text" if column.is_text else "number"
+        by_role["target" if column.name in reading.target else role].append(place)
+    names = [column.name for column in columns]
+    by_role["target"] = [names.index(name) for name in reading.target]  # in the order asked for
+    words = [_in_order(columns[place].texts) for place in by_role["text"]]
+    code_of = [{word: code for code, word in enumerate(known)} for known in words]
+    target_columns = [columns[place] for place in by_role["target"]]
+    labels = _labels(path, target_columns, targets)
+
+    numbers = DiskArray((len(by_role["number"]),), np.float32)
+    codes = DiskArray((len(words),), np.int32)
+    answers: list[np.ndarray] = []
+    for rows in _batches(_rows(path, len(columns))):
+        numbers.append(
+            np.array([[_value(cells[p]) for p in by_role["number"]] for _, cells in rows], "f4")
+        )
+        codes.append(
+            np.array(
+                [
+                    [
+                        known.get(cells[p], 0)
+                        for p, known in zip(by_role["text"], code_of, strict=True)
+                    ]
+                    for _, cells in rows
+                ],
+                "i4",
+            )
+        )
+        answers.append(_answers(path, rows, by_role["target"], target_columns, labels, targets))
+    return Dataset(
+        source=str(path),
+        inputs=numbers,
+        targets=np.concatenate(answers),
+        kind_of_targets=targets,
+        labels=labels,
+        columns=tuple(names[place] for place in by_role["number"]),
+        codes=codes if words else None,
+        text_columns=tuple(names[place] for place in by_role["text"]),
+        words=tuple(map(tuple, words)),
+    )
+
+
+def _in_order(texts: dict[str, int]) -> list[str]:
+    """Return the texts of a column, the empty one first, which stands for a missing value."""
+    return ["", *sorted(texts)]
+
+
+def _labels(path: Path, columns: Sequence[_Column], targets: str) -> tuple[str, ...]:
+    if targets != "classes":
+        return tuple(column.name for column in columns)
+    (column,) = columns
+    are_numbers = all(parse_number(text) is not None for text in column.texts)
+    labels = sorted(column.texts, key=float if are_numbers else None)
+    if len(labels) < 2:
+        raise DataError(
+            f"{column.name!r} of {path} must have two or more classes. "
+            f"Received: {', '.join(labels)} alone."
+        )
+    return tuple(labels)
+
+
+def _answers(
+    path: Path,
+    rows: Sequence[tuple[int, list[str]]],
+    places: Sequence[int],
+    columns: Sequence[_Column],
+    labels: Sequence[str],
+    targets: str,
+) -> np.ndarray:
+    if targets == "classes":
+        number_of = {label: number for number, label in enumerate(labels)}
+        return np.array([number_of[cells[places[0]]] for _, cells in rows], np.int64)
+    values = np.empty((len(rows), len(places)), np.float32)
+    for row, (line, cells) in enumerate(rows):
+        for place, column in zip(places, columns, strict=True):
+            cell = cells[place]
+            value = parse_number(cell) if targets == "values" else _truth(cell)
+            if value is None:
+                wanted = "a number" if targets == "values" else "0 or 1"
+                raise DataError(
+                    f"The target must be {wanted}. "
+                    f"Received: {column.name}={cell!r} in line {line} of {path}."
+                )
+            values[row, places.index(place)] = value
+    return values
+
+
+def _truth(cell: str) -> float | None:
+    value = _TRUTH.get(cell.lower(), parse_number(cell))
+    return value if value in (0.0, 1.0) else None
+
+
+def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    batch = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == CHUNK:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _value(cell: str) -> float:
+    return math.nan if cell.lower() in MISSING else float(cell)

@@ -1,0 +1,4 @@
+"""Figures and HTML pages of a run: numbers in, pictures and pages out.
+
+Nothing here trains or measures.
+"""

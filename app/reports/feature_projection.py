@@ -1,0 +1,93 @@
+"""A picture of the feature space, seen along its first two principal components."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from sklearn.decomposition import PCA
+
+from app.data.datasets import Dataset
+
+from .plotting import MARKERS, distinct, save, short, style
+
+# As many dots as can be told apart.
+MOST_SAMPLES = 2000
+# As many as colours and markers tell apart; beyond, colour is an impression only.
+_NAMED_CLASSES = 20
+_NAMES_AT_BAR = 10
+_DOTS = {"s": 14, "alpha": 0.8, "linewidths": 0}
+
+
+def draw_projection(
+    dataset: Dataset, indices: np.ndarray, features: np.ndarray, path: Path
+) -> None:
+    """Write a PNG of the features' first two principal components, coloured by target.
+
+    Nothing is written where there are fewer than two features, fewer than three samples, or
+    features that are the same for all.
+
+    Args:
+        dataset: of the samples.
+        indices: int64 `(samples,)`, which samples; at most `MOST_SAMPLES` can be told apart.
+        features: float `(samples, dimension)`, theirs.
+        path: the file to write.
+    """
+    features = features.astype(np.float64)
+    if len(features) < 3 or features.shape[1] < 2 or not np.ptp(features, axis=0).any():
+        return
+    analysis = PCA(n_components=2, random_state=0)
+    points = analysis.fit_transform(features)
+    with style():
+        figure = Figure(figsize=(7.5, 5.5), layout="constrained")
+        axes = figure.subplots()
+        draw = {"classes": _draw_classes, "labels": _draw_labels, "values": _draw_values}
+        draw[dataset.kind_of_targets](axes, points, dataset.targets[indices], dataset.labels)
+        first, second = 100 * analysis.explained_variance_ratio_
+        axes.set_xlabel(f"first principal component ({first:.1f} % of the variance)")
+        axes.set_ylabel(f"second principal component ({second:.1f} % of the variance)")
+        axes.grid(alpha=0.3)
+        save(figure, path)
+
+
+def _draw_classes(
+    axes: Any, points: np.ndarray, targets: np.ndarray, labels: tuple[str, ...]
+) -> None:
+    if len(labels) > _NAMED_CLASSES:
+        _draw_many_classes(axes, points, targets, labels)
+        return
+    for number, (colour, marker) in enumerate(distinct(len(labels), MARKERS)):
+        own = points[targets == number]
+        if len(own):
+            # The blank keeps names with a leading underscore, which matplotlib would leave out.
+            name = f" {short(labels[number])}"
+            axes.scatter(*own.T, color=colour, marker=marker, label=name, **_DOTS)
+    axes.figure.legend(loc="outside right upper", fontsize=8)
+
+
+def _draw_many_classes(
+    axes: Any, points: np.ndarray, targets: np.ndarray, labels: tuple[str, ...]
+) -> None:
+    dots = axes.scatter(*points.T, c=targets, cmap="viridis", vmin=0, vmax=len(labels) - 1, **_DOTS)
+    bar = axes.figure.colorbar(dots, label="class")
+    ticks = range(0, len(labels), -(-len(labels) // _NAMES_AT_BAR))
+    bar.set_ticks(ticks, labels=[short(labels[tick]) for tick in ticks])
+
+
+def _draw_labels(axes: Any, points: np.ndarray, targets: np.ndarray, _: tuple[str, ...]) -> None:
+    counts = targets.sum(axis=1)
+    lowest, highest = int(counts.min()), int(counts.max())
+    steps = mpl.colormaps["viridis"].resampled(highest - lowest + 1)
+    limits = {"vmin": lowest - 0.5, "vmax": highest + 0.5}
+    dots = axes.scatter(*points.T, c=counts, cmap=steps, **limits, **_DOTS)
+    ticks = MaxNLocator(integer=True)
+    axes.figure.colorbar(dots, label="number of labels set", ticks=ticks)
+
+
+def _draw_values(
+    axes: Any, points: np.ndarray, targets: np.ndarray, labels: tuple[str, ...]
+) -> None:
+    dots = axes.scatter(*points.T, c=targets[:, 0], cmap="viridis", **_DOTS)
+    axes.figure.colorbar(dots, label=short(labels[0]))

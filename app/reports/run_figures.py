@@ -1,0 +1,163 @@
+"""Pictures of a run. matplotlib without pyplot, so that nothing looks for a screen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from app.data.datasets import Dataset
+from app.data.splits import some
+
+from .classification_figures import (
+    draw_confusion_matrix,
+    draw_mistakes,
+    draw_reliability,
+    draw_roc_curves,
+)
+from .plotting import BLUE, GREY, ORANGE, save, short, style
+
+_NO_METRICS = ("epoch", "loss", "learning_rate")
+# Beyond these a line shows more than its markers do.
+_MARKED_EPOCHS = 30
+_PANELS, _POINTS = 6, 5000
+
+
+def draw_figures(
+    folder: Path,
+    history: Sequence[dict[str, float]],
+    dataset: Dataset,
+    test: np.ndarray,
+    answers: np.ndarray,
+) -> None:
+    """Write the pictures that suit a run's targets.
+
+    Args:
+        folder: where the PNGs go; made if it is missing.
+        history: one row an epoch: epoch, loss, a metric, and both on the validation split.
+        dataset: what was learned from.
+        test: int64 `(samples,)`, indices of the test split.
+        answers: the model's probabilities or values for the test split, `(samples, outputs)`.
+    """
+    folder.mkdir(exist_ok=True)
+    draw = {"classes": _draw_classes, "labels": _draw_labels, "values": _draw_values}
+    with style():
+        _draw_learning_curves(history, folder / "learning_curves.png")
+        draw[dataset.kind_of_targets](folder, dataset, test, answers)
+
+
+def draw_training_sizes(
+    sizes: Sequence[dict[str, Any]], left_out: Sequence[dict[str, Any]], metric: str, path: Path
+) -> None:
+    """Write a PNG of how a score grows with the number of samples trained on.
+
+    Args:
+        sizes: rows of `samples`, and the scores `train` and `validation`.
+        left_out: rows of `samples`, so few that they could not be trained on.
+        metric: name of the score.
+        path: the file to write.
+    """
+    samples = [row["samples"] for row in sizes]
+    with style():
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        _plot_pair(axes, samples, *([row[k] for row in sizes] for k in ("train", "validation")))
+        axes.set_xscale("log")
+        axes.set_xticks(samples, [f"{count:,.0f}" for count in samples], rotation=45)
+        axes.minorticks_off()
+        axes.set_xlabel("training samples (logarithmic)")
+        if left_out:
+            counts = ", ".join(f"{row['samples']:,}" for row in left_out)
+            axes.set_title(f"without {counts}, on which it cannot be trained", fontsize=10)
+        axes.set_ylabel(_spelled(metric))
+        save(figure, path)
+
+
+def _draw_learning_curves(history: Sequence[dict[str, float]], path: Path) -> None:
+    epochs = [row["epoch"] for row in history]
+    metrics = ["loss", *(key for key in history[0] if _is_metric(key))]
+    figure = Figure(figsize=(4.5 * len(metrics), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        _plot_pair(axes, epochs, *([row[k] for row in history] for k in (metric, f"val_{metric}")))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(_spelled(metric))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    save(figure, path)
+
+
+def _is_metric(key: str) -> bool:
+    return key not in _NO_METRICS and not key.startswith("val_")
+
+
+def _spelled(metric: str) -> str:
+    return "R²" if metric == "r2" else metric.replace("_", " ")
+
+
+def _plot_pair(
+    axes: Any, places: Sequence[float], training: Sequence[float], validation: Sequence[float]
+) -> None:
+    marker = "o" if len(places) <= _MARKED_EPOCHS else None
+    axes.plot(places, training, color=BLUE, marker=marker, markersize=4, label="training")
+    axes.plot(
+        places,
+        validation,
+        color=ORANGE,
+        linestyle="--",
+        marker=marker,
+        markersize=4,
+        label="validation",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def _draw_classes(
+    folder: Path, dataset: Dataset, test: np.ndarray, probabilities: np.ndarray
+) -> None:
+    targets = dataset.targets[test]
+    predicted = probabilities.argmax(axis=1)
+    draw_confusion_matrix(targets, predicted, dataset.labels, folder / "confusion_matrix.png")
+    draw_reliability(targets, probabilities, folder / "reliability_diagram.png")
+    if len(dataset.labels) == 2:
+        second = (targets == 1)[:, np.newaxis]
+        draw_roc_curves(second, probabilities[:, 1:], dataset.labels[1:], folder / "roc.png")
+    if dataset.kind == "images":
+        draw_mistakes(dataset, test, probabilities, folder / "mistakes.png")
+
+
+def _draw_labels(
+    folder: Path, dataset: Dataset, test: np.ndarray, probabilities: np.ndarray
+) -> None:
+    draw_roc_curves(dataset.targets[test], probabilities, dataset.labels, folder / "roc.png")
+
+
+def _draw_values(folder: Path, dataset: Dataset, test: np.ndarray, values: np.ndarray) -> None:
+    targets = dataset.targets[test]
+    count = min(len(dataset.labels), _PANELS)
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(3.8 * columns, 4.1 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for number, axes in enumerate(panels[:count]):
+        _plot_values(axes, targets[:, number], values[:, number], dataset.labels[number])
+    for axes in panels[count:]:
+        axes.remove()
+    if len(dataset.labels) > count:
+        figure.suptitle(f"the first {count} of {len(dataset.labels)} values")
+    save(figure, folder / "predicted_and_true.png")
+
+
+def _plot_values(axes: Any, targets: np.ndarray, values: np.ndarray, name: str) -> None:
+    shown = some(len(targets), _POINTS)
+    both = np.concatenate([targets, values])
+    lowest, highest = float(both.min()), float(both.max())
+    margin = 0.05 * (highest - lowest) or 1.0
+    limits = (lowest - margin, highest + margin)
+    axes.plot(limits, limits, color=GREY, linestyle="--")
+    axes.scatter(targets[shown], values[shown], s=12, alpha=0.6, color=BLUE, linewidths=0)
+    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="true", ylabel="predicted")
+    axes.set_title(f"{short(name)}\nmean error {np.abs(values - targets).mean():.3g}", fontsize=10)
+    axes.grid(alpha=0.3)

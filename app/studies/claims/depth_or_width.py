@@ -1,0 +1,111 @@
+"""More layers against more units in one layer, at about the same number of weights."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+from app.evaluation.estimates import difference
+from app.studies.nets import accuracies, configure, digit_rows, split_for_nets, train_nets
+from app.studies.panels import curve, panels
+from app.studies.study import Check, Effort, Parts, Study
+
+INPUTS, CLASSES = 64, 10
+WIDTHS = (5, 10, 20, 40)  # of the one layer whose weights are the budget
+DEPTHS = (1, 2, 3)
+TRAIN, TEST = 1200, 500
+
+
+def count_weights(hidden: Sequence[int]) -> int:
+    """Return the weights of a fully connected net with these hidden layers."""
+    sizes = [INPUTS, *hidden, CLASSES]
+    return sum((before + 1) * after for before, after in pairwise(sizes))
+
+
+def shape_for(budget: int, depth: int) -> list[int]:
+    """Return hidden layers, none wider than the one before, whose weights are nearest the budget.
+
+    Later layers have half the units of the first at least; of equals the most even.
+    """
+    most = max(WIDTHS) + 1
+    shapes = [
+        list(shape)
+        for shape in product(range(2, most), repeat=depth)
+        if all(a >= b for a, b in pairwise(shape)) and 2 * shape[-1] >= shape[0]
+    ]
+    return min(shapes, key=lambda shape: _miss(shape, budget))
+
+
+def _miss(shape: Sequence[int], budget: int) -> tuple[int, int]:
+    return abs(count_weights(shape) - budget), shape[0] - shape[-1]
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the training of each depth within each budget."""
+    widths = WIDTHS[:: effort.of(1, 2)]
+    return {
+        f"{width} units, {depth} layers": partial(_train, width, depth, effort)
+        for width, depth in product(widths, DEPTHS[: effort.of(3, 2)])
+    }
+
+
+def _train(width: int, depth: int, effort: Effort) -> dict[str, Any]:
+    hidden = shape_for(count_weights([width]), depth)
+    digits = digit_rows()
+    train, test = split_for_nets(digits, effort.seeds, TRAIN, TEST)
+    settings = {
+        "hidden": hidden,
+        "epochs": 5,
+        "passes": effort.of(12, 4),
+        "batch_size": 50,
+        "optimizer.learning_rate": 5e-3,
+        "optimizer.schedule": "cosine",
+    }
+    fitted = train_nets(configure(settings, effort.seeds), digits, train)
+    return {
+        "width": width,
+        "depth": depth,
+        "hidden": hidden,
+        "weights": count_weights(hidden),
+        "accuracies": accuracies(fitted, digits, test),
+    }
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return for each budget and depth whether the deep net does better than the wide one."""
+    by_width: dict[int, dict[int, Any]] = {}
+    for numbers in found.values():
+        by_width.setdefault(numbers["width"], {})[numbers["depth"]] = numbers
+    checks = []
+    for width, depths in by_width.items():
+        wide = depths[1]
+        for deep in (depths[depth] for depth in sorted(depths) if depth > 1):
+            gained = difference(deep["accuracies"], wide["accuracies"])
+            figures = {
+                "width": str(width),
+                "shape": "-".join(map(str, deep["hidden"])),
+                "wide_weights": f"{wide['weights']:,}",
+                "deep_weights": f"{deep['weights']:,}",
+                "gained": gained.points(),
+            }
+            checks.append(Check("deeper", gained.low > 0, figures))
+    return checks
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw test accuracy against the number of weights, a curve for each depth."""
+    with panels(path, 1, width=6) as (axes,):
+        for place, depth in enumerate(sorted({n["depth"] for n in found.values()})):
+            chosen = [n for n in found.values() if n["depth"] == depth]
+            label = f"{depth} hidden layer{'s' if depth > 1 else ''}"
+            weights = [n["weights"] for n in chosen]
+            curve(axes, weights, [n["accuracies"] for n in chosen], label, place)
+        axes.set(xlabel="weights (logarithmic)", ylabel="test accuracy (share)", xscale="log")
+        weights = sorted({n["weights"] for n in found.values() if n["depth"] == 1})
+        axes.set_xticks(weights, [f"{count:,}" for count in weights])
+        axes.minorticks_off()
+        axes.legend()
+
+
+STUDY = Study(10, parts, judge, draw)

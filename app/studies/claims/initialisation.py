@@ -1,0 +1,164 @@
+"""How weights start: zeros, a small normal, Xavier and Kaiming, on tanh and on ReLU."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.evaluation.estimates import difference, mean_estimate, power_estimate
+from app.studies.gradients import gradients
+from app.studies.nets import (
+    StartFrom,
+    build_nets,
+    configure,
+    digit_rows,
+    learning_weights,
+    losses,
+    prepared,
+    train_nets,
+)
+from app.studies.panels import curve, panels
+from app.studies.study import Check, Effort, Parts, Study
+
+ACTIVATIONS = ("tanh", "relu")
+INITIALISERS = ("zeros", "normal", "xavier_normal", "kaiming_normal")
+WIDTH = 64
+WATCHED = 300
+# Of the activations' mean square, what is left in the last layer of the first's; of the loss, in
+# nats: guessing has ln 10 = 2.3.
+STARVED, STUCK = 1e-3, 2.0
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the training of each activation, all initialisers side by side."""
+    return {activation: partial(_train, activation, effort) for activation in ACTIVATIONS}
+
+
+def _train(activation: str, effort: Effort) -> dict[str, Any]:
+    digits, seeds = digit_rows(), effort.seeds
+    depth = effort.of(10, 6)
+    train = np.arange(1200)
+    settings = {
+        "hidden": [WIDTH] * depth,
+        "activation": activation,
+        "batch_size": 60,
+        "epochs": effort.of(10, 4),
+        "passes": 3,
+        "optimizer.name": "sgd",
+        "optimizer.learning_rate": 0.05,
+    }
+    nets = build_nets(configure(settings, len(INITIALISERS) * seeds), digits, train)
+    starts = [
+        learning_weights(
+            build_nets(configure({**settings, "initializer": name}, seeds), digits, train)
+        )
+        for name in INITIALISERS
+    ]
+    weights = [np.concatenate(group) for group in zip(*starts, strict=True)]
+    for variable, value in zip(nets.trainable_variables, weights, strict=True):
+        variable.assign(value)
+    variances = _variances(nets, digits, depth)
+    config = configure(settings, len(INITIALISERS) * seeds)
+    fitted = train_nets(config, digits, train, callbacks=[StartFrom(weights)])
+    kernels = [w for w in learning_weights(fitted.model) if w.ndim == 3][:-1]
+    apart = np.max([np.ptp(kernel, axis=2).max(axis=1) for kernel in kernels], axis=0)
+    curves = losses(fitted)
+    return {
+        name: {
+            **{what: values[:, own] for what, values in variances.items()},
+            "losses": curves[:, own],
+            "apart": apart[own],
+        }
+        for number, name in enumerate(INITIALISERS)
+        for own in [slice(number * seeds, (number + 1) * seeds)]
+    }
+
+
+def _variances(nets: keras.Model, digits: Any, depth: int) -> dict[str, np.ndarray]:
+    """Return of each hidden layer the mean square of what it gives, and of its gradient."""
+    names = [*(f"hidden{number}" for number in range(1, depth)), "features"]
+    layers = keras.Model(nets.inputs, [nets.get_layer(name).output for name in names])
+    given = layers(keras.ops.convert_to_tensor(digits.inputs[:WATCHED]))
+    one_hot = np.eye(10, dtype="float32")[digits.targets[:WATCHED]]
+    found = gradients(nets, prepared(nets, digits, np.arange(WATCHED)), one_hot)
+    kernels = [found[f"{name}_dense/kernel"] for name in names]
+    squares = [(keras.ops.convert_to_numpy(values) ** 2).mean(axis=(0, 2)) for values in given]
+    return {
+        "activations": np.stack(squares),  # (layers, nets)
+        "gradients": np.stack([(kernel**2).mean(axis=(1, 2)) for kernel in kernels]),
+    }
+
+
+def _kept(numbers: Mapping[str, Any]) -> np.ndarray:
+    """Return the activations' mean square in the last hidden layer over that in the first."""
+    squares = np.array(numbers["activations"], float)
+    ratio: np.ndarray = np.divide(squares[-1], squares[0])
+    return ratio
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return what follows from symmetry, from variances at the start, and from losses."""
+
+    def last(activation: str, name: str) -> np.ndarray:
+        curves = np.array(found[activation][name]["losses"], float)
+        return np.asarray(curves[-1])
+
+    apart = max(max(found[activation]["zeros"]["apart"]) for activation in ACTIVATIONS)
+    kept = max(float(_kept(found[activation]["normal"]).max()) for activation in ACTIVATIONS)
+    stuck = [mean_estimate(last(activation, "normal")) for activation in ACTIVATIONS]
+    checks = [
+        Check("zeros", apart == 0, {"apart": f"{apart:.1g}"}, is_fact=True),
+        Check(
+            "normal",
+            kept < STARVED and all(estimate.low > STUCK for estimate in stuck),
+            {"kept": f"{kept:.1e}", "loss": f"{stuck[0]:.2f}", "relu_loss": f"{stuck[1]:.2f}"},
+        ),
+    ]  # fmt: skip
+    pairs = (
+        ("tanh", "xavier_normal", "kaiming_normal"),
+        ("relu", "kaiming_normal", "xavier_normal"),
+    )
+    for activation, own, other in pairs:
+        ratio = power_estimate(np.log10(_kept(found[activation][own])))
+        gained = difference(last(activation, other), last(activation, own))
+        checks.append(
+            Check(
+                activation,
+                0.1 < ratio.low <= ratio.high < 10 and gained.low > 0,
+                {"kept": f"{ratio:.2f}", "gained": f"{gained:.3f}"},
+            )
+        )
+    return checks
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw variances of activations and gradients by layer, and training losses."""
+    with panels(path, 6) as axes:
+        for column, activation in enumerate(ACTIVATIONS):
+            forward, backward, learning = axes[column::2]
+            for number, name in enumerate(INITIALISERS):
+                numbers, label = found[activation][name], name.replace("_normal", "")
+                squares = np.array(numbers["activations"], float)
+                layers = np.arange(1, len(squares) + 1)
+                if name != "zeros":  # whose logarithm there is not
+                    curve(forward, layers, np.log10(squares), label, number)
+                    curve(backward, layers, np.log10(numbers["gradients"]), label, number)
+                curve(
+                    learning,
+                    np.arange(1, len(numbers["losses"]) + 1),
+                    numbers["losses"],
+                    label,
+                    number,
+                )
+            forward.set(
+                xlabel="hidden layer", ylabel=f"{activation}: mean square of\nactivations (log₁₀)"
+            )
+            backward.set(xlabel="hidden layer", ylabel="mean square of weights'\ngradients (log₁₀)")
+            learning.set(xlabel="epoch (three passes)", ylabel="training loss (nats)")
+            learning.legend()
+
+
+STUDY = Study(10, parts, judge, draw)

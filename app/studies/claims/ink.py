@@ -1,0 +1,104 @@
+"""256 inputs of ink or no ink, and one fully connected net: what it takes to read digits."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+from app.data.sources import load_dataset
+from app.evaluation.estimates import difference, mean_estimate
+from app.studies.nets import answers, configure, split_for_nets, train_nets
+from app.studies.panels import arms, panels
+from app.studies.study import Check, Effort, Parts, Study
+
+SHAPES = ((16,), (64,), (256,), (64, 64), (256, 256))
+SMALL, LARGE = "16", "256"
+READS = 0.95
+TRAIN, TEST = 1437, 360  # 80 % and 20 % of digits8x8
+CONFUSED = 3  # pairs that are named
+
+
+def _name(hidden: Sequence[int]) -> str:
+    return "-".join(map(str, hidden))
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the training of each net."""
+    shapes = SHAPES if not effort.quick else SHAPES[0:3:2]
+    return {_name(hidden): partial(_train, hidden, effort) for hidden in shapes}
+
+
+def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
+    digits, seeds = load_dataset("digits8x8"), effort.seeds
+    train, test = split_for_nets(digits, seeds, TRAIN, TEST)
+    settings = {
+        "family": "digits",
+        "variant": "mlp",
+        "hidden": list(hidden),
+        "normalization": "batch",
+        "dropout": 0.2,
+        "epochs": 2,
+        "passes": effort.of(10, 4),
+        "optimizer.schedule": "cosine",
+    }
+    fitted = train_nets(configure(settings, seeds), digits, train)
+    predicted = answers(fitted, digits).argmax(axis=2)
+    targets = digits.targets
+    found = np.take_along_axis(predicted, test, axis=0)
+    counts = [confusion_matrix(targets[test[:, n]], found[:, n]) for n in range(seeds)]
+    return {
+        "accuracies": (found == targets[test]).mean(axis=0),
+        "confusion": np.sum(counts, axis=0),
+    }
+
+
+def _most_confused(confusion: Any) -> list[tuple[int, int, int]]:
+    """Return the pairs of digits that are mistaken for each other most, and how often."""
+    both = np.array(confusion) + np.transpose(confusion)
+    pairs = [(first, second) for first in range(10) for second in range(first + 1, 10)]
+    order = sorted(pairs, key=lambda pair: -both[pair])[:CONFUSED]
+    return [(*pair, int(both[pair])) for pair in order]
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return what follows from the accuracies of unseen digits."""
+    accuracy = mean_estimate(found[LARGE]["accuracies"])
+    gained = difference(found[LARGE]["accuracies"], found[SMALL]["accuracies"])
+    pairs = ", ".join(f"{a}/{b} ({n})" for a, b, n in _most_confused(found[LARGE]["confusion"]))
+    return [
+        Check("reads", accuracy.low > READS, {"accuracy": f"{accuracy:.1%}", "pairs": pairs}),
+        Check("units", gained.low > 0, {"gained": gained.points()}),
+    ]
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw the confusion matrix of the net of 256 units, and accuracies by layers and units."""
+    confusion = np.array(found[LARGE]["confusion"])
+    with panels(path, 2, width=5) as (left, right):
+        wrong = confusion - np.diag(np.diag(confusion))
+        picture = left.imshow(wrong, cmap="Blues")
+        left.figure.colorbar(picture, ax=left, label="mistakes, all seeds (count)")
+        for (row, column), count in np.ndenumerate(confusion):
+            if count:
+                dark = row != column and count > wrong.max() / 2
+                left.text(
+                    column,
+                    row,
+                    str(count),
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color="white" if dark else "black",
+                )
+        left.set(xlabel="predicted digit", ylabel="true digit")
+        left.set_xticks(range(10))
+        left.set_yticks(range(10))
+        named = {name: numbers["accuracies"] for name, numbers in found.items()}
+        arms(right, named, "test accuracy (share)")
+        right.set_ylabel("units of the hidden layers")
+
+
+STUDY = Study(5, parts, judge, draw)

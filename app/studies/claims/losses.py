@@ -1,0 +1,145 @@
+"""Cross entropy: its figures, its parts, and how it trains a softmax against MSE."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.studies.nets import (
+    AfterEachEpoch,
+    StartFrom,
+    build_nets,
+    configure,
+    digit_rows,
+    learning_weights,
+    train_nets,
+)
+from app.studies.panels import curve, panels
+from app.studies.rates import Pace, best_pace, saved
+from app.studies.study import Check, Effort, Parts, Study
+
+LOSSES = ("cross_entropy", "mse")
+# A gradient of MSE behind a softmax is some ten times as small, and its rates as large.
+RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+LOGITS, SOFTMAX = (3.0, 1.0, -3.0), (0.879, 0.119, 0.002)
+OUTPUT, CLASS = (0.2, 0.7, 0.1), 1
+FIGURES = {"nats": 0.357, "bits": 0.515, "log10": 0.155}
+REACHED = 0.9  # validation accuracy
+TRAIN, VALIDATION = 1000, 300
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the figures, and the training with each loss at all learning rates side by side."""
+    return {"figures": _figures, **{loss: partial(_train, loss, effort) for loss in LOSSES}}
+
+
+def _figures() -> dict[str, Any]:
+    softmax = keras.ops.convert_to_numpy(keras.ops.softmax(np.array([LOGITS], "float32")))[0]
+    target = np.eye(3, dtype="float32")[[CLASS]]
+    nats = float(keras.losses.categorical_crossentropy(target, np.array([OUTPUT], "float32"))[0])
+    random = np.random.default_rng(0)
+    true, given = random.dirichlet(np.ones(5), (2, 1000))
+    cross = keras.ops.convert_to_numpy(keras.losses.categorical_crossentropy(true, given))
+    divergence = keras.ops.convert_to_numpy(keras.losses.kl_divergence(true, given))
+    entropy = -(true * np.log(true)).sum(axis=1)
+    return {
+        "softmax": softmax,
+        "nats": nats,
+        "bits": nats / np.log(2),
+        "log10": nats / np.log(10),
+        "apart": float(np.abs(cross - entropy - divergence).max()),
+    }
+
+
+def _train(loss: str, effort: Effort) -> dict[str, Any]:
+    digits, seeds = digit_rows(), effort.seeds
+    order = np.random.default_rng(0).permutation(len(digits.targets))
+    train, validation = order[:TRAIN], order[TRAIN : TRAIN + VALIDATION]
+    settings = {
+        "hidden": [],
+        "loss": loss,
+        "epochs": effort.of(60, 20),
+        "optimizer.name": "gradient_descent",  # a step an epoch
+    }
+    config = configure(settings, seeds * len(RATES), np.repeat(RATES, seeds).tolist())
+    nets = build_nets(config, digits, train)
+    weights = [np.concatenate([w[:seeds]] * len(RATES)) for w in learning_weights(nets)]
+    inputs = keras.ops.convert_to_tensor(digits.inputs[validation])
+    targets = digits.targets[validation, np.newaxis]
+
+    def accuracy() -> np.ndarray:
+        found = keras.ops.convert_to_numpy(nets(inputs)["probabilities"]).argmax(axis=2)
+        shares: np.ndarray = (found == targets).mean(axis=0)
+        return shares
+
+    watch = AfterEachEpoch(nets, accuracy)
+    train_nets(config, digits, train, callbacks=[StartFrom(weights), watch])
+    # epochs, rates, seeds
+    return {"accuracies": np.array(watch.found).reshape(-1, len(RATES), seeds)}
+
+
+def _pace(numbers: Mapping[str, Any]) -> Pace:
+    return best_pace(RATES, 1 - np.array(numbers["accuracies"], float), 1 - REACHED)
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return what follows from the figures, and from the steps that each loss needs."""
+    figures = found["figures"]
+    given = ", ".join(f"{value:.3f}" for value in figures["softmax"])
+    is_right = all(abs(figures[name] - value) < 5e-4 for name, value in FIGURES.items())
+    paces = {loss: _pace(found[loss]) for loss in LOSSES}
+    is_sooner, sooner = saved(paces["cross_entropy"], paces["mse"])
+    return [
+        Check(
+            "softmax",
+            bool(np.allclose(figures["softmax"], SOFTMAX, rtol=0, atol=5e-4)),
+            {"given": given},
+            is_fact=True,
+        ),
+        Check(
+            "figures", is_right, {name: f"{figures[name]:.3f}" for name in FIGURES}, is_fact=True
+        ),
+        Check("parts", figures["apart"] < 1e-5, {"apart": f"{figures['apart']:.0e}"}, is_fact=True),
+        Check(
+            "sooner",
+            is_sooner,
+            {
+                **{f"{loss}_rate": f"{paces[loss].rate:g}" for loss in LOSSES},
+                **{loss: str(paces[loss]) for loss in LOSSES},
+                "sooner": sooner,
+            },
+        ),
+    ]
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw validation accuracy with each loss, at its best learning rate and at all."""
+    with panels(path, 2) as (left, right):
+        for number, loss in enumerate(LOSSES):
+            best = _pace(found[loss])
+            curves = 1 - best.curves
+            name = {"cross_entropy": "cross entropy", "mse": "MSE"}[loss]
+            curve(
+                left,
+                np.arange(len(curves)),
+                curves,
+                f"{name}, learning rate {best.rate:g}",
+                number,
+            )
+            means = np.array(found[loss]["accuracies"], float).mean(axis=0)
+            curve(right, RATES, means, name, number)
+        left.axhline(REACHED, color="#999999", linestyle=":")
+        left.set(xlabel="step of training", ylabel="validation accuracy (share)")
+        right.set(
+            xlabel="learning rate",
+            ylabel="validation accuracy, mean of all steps (share)",
+            xscale="log",
+        )
+        left.legend()
+        right.legend()
+
+
+STUDY = Study(20, parts, judge, draw)

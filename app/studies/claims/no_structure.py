@@ -1,0 +1,108 @@
+"""Without structure: random labels, and an input with two targets."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.evaluation.estimates import difference, mean_estimate
+from app.studies.nets import answers, configure, losses, rows, train_nets
+from app.studies.panels import arms, curve, panels
+from app.studies.states import HIDDEN, accuracies_of_states, subsets, train_on_states
+from app.studies.study import Check, Effort, Parts, Study
+
+SIZES = (4, 6)
+LABELLINGS, QUICK_LABELLINGS = 32, 12  # of each seed
+EQUAL = 0.03  # accuracy
+# One input with two targets: one of the first, three of the second.
+TARGETS = np.array([0, 1, 1, 1])
+FLOOR = float(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))  # nats
+REACHED = 0.005
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the training of each architecture on random labels, and on a non-function."""
+    return {
+        **{f"random, {name}": partial(_random, h, effort) for name, h in HIDDEN.items()},
+        **{f"two targets, {name}": partial(_two_targets, h, effort) for name, h in HIDDEN.items()},
+    }
+
+
+def _random(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    each = effort.of(LABELLINGS, QUICK_LABELLINGS)
+    count = effort.seeds * each
+    labels = random.integers(0, 2, (count, 8))
+    starts, sets = [], []
+    for labelling in range(count):
+        for size in SIZES:
+            options = subsets([size])
+            sets.append(options[random.integers(len(options))])
+            starts.append(labelling)
+    chosen = [np.add(states, 8 * start) for states, start in zip(sets, starts, strict=True)]
+    fitted, samples = train_on_states(hidden, chosen, labels.ravel(), effort)
+    # The states of every labelling are the same eight rows.
+    answered = answers(fitted, samples)[:8].argmax(axis=2)
+    _, shares = accuracies_of_states(answered, labels[starts].T, sets)
+    by_size = shares.reshape(effort.seeds, each, len(SIZES))
+    return {"accuracies": by_size.mean(axis=(1, 2))}
+
+
+def _two_targets(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
+    samples = rows("two targets", np.ones((4, 1)), TARGETS)
+    settings = {
+        "hidden": list(hidden),
+        "activation": "tanh",
+        "initializer": "xavier_uniform",
+        "batch_size": 4,
+        "epochs": 15,
+        "passes": 10,
+        "optimizer.learning_rate": 0.02,
+    }
+    fitted = train_nets(configure(settings, effort.seeds), samples, np.arange(4), np.arange(4))
+    return {"losses": losses(fitted, "val_")}
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return what follows from accuracies on unseen states, and from the losses."""
+    shallow, deep = (found[f"random, {name}"]["accuracies"] for name in HIDDEN)
+    apart = difference(deep, shallow)
+    guess = max(map(mean_estimate, (shallow, deep)), key=lambda estimate: estimate.high)
+    curves = [np.array(found[f"two targets, {name}"]["losses"], float) for name in HIDDEN]
+    least = min(values.min() for values in curves)
+    last = max((mean_estimate(values[-1]) for values in curves), key=lambda e: e.high)
+    return [
+        Check(
+            "apart",
+            max(-apart.low, apart.high) < EQUAL,
+            {"apart": apart.points()},
+        ),
+        Check("guess", guess.high < 0.5 + EQUAL, {"accuracy": f"{guess:.1%}"}),
+        # Rounding of float32 may leave a loss below its floor by some 1e-7.
+        Check(
+            "floor",
+            least >= FLOOR - 1e-6,
+            {"least": f"{least:.6f}", "floor": f"{FLOOR:.6f}"},
+            is_fact=True,
+        ),
+        Check("reached", last.high < FLOOR + REACHED, {"last": f"{last:.4f}"}),
+    ]
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw accuracy on unseen states, and the loss of the non-function above its floor."""
+    with panels(path, 2) as (left, right):
+        accuracies = {f"hidden {n}": found[f"random, {n}"]["accuracies"] for n in HIDDEN}
+        arms(left, accuracies, "accuracy on states left out,\nrandom labels (share)")
+        left.axvline(0.5, color="#999999", linestyle=":")
+        for number, name in enumerate(HIDDEN):
+            values = found[f"two targets, {name}"]["losses"]
+            curve(right, np.arange(1, len(values) + 1), values, f"hidden {name}", number)
+        right.axhline(FLOOR, color="#000000", linestyle=":", label="conditional entropy")
+        right.set(xlabel="epoch (ten steps)", ylabel="loss, one input with two targets (nats)")
+        right.legend()
+
+
+STUDY = Study(20, parts, judge, draw)

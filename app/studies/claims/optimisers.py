@@ -1,0 +1,103 @@
+"""Six optimisers on the same net from the same start, each at its best learning rate."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.studies.nets import (
+    StartFrom,
+    build_nets,
+    configure,
+    digit_rows,
+    learning_weights,
+    losses,
+    train_nets,
+)
+from app.studies.panels import curve, panels
+from app.studies.rates import Pace, best_pace, saved
+from app.studies.study import Check, Effort, Parts, Study
+
+# Each with the grid of its learning rates.
+OPTIMISERS: dict[str, tuple[float, ...]] = {
+    "gradient_descent": (0.3, 1.0, 3.0, 5.0, 10.0, 30.0),
+    "sgd": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+    "momentum": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
+    "adagrad": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
+    "rmsprop": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+    "adam": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
+}
+REACHED = 0.05  # training loss, in nats
+TRAIN = 1000
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the training with each optimiser at all its learning rates side by side."""
+    return {name: partial(_train, name, effort) for name in OPTIMISERS}
+
+
+def _train(name: str, effort: Effort) -> dict[str, Any]:
+    digits, seeds = digit_rows(), effort.seeds
+    rates = OPTIMISERS[name]
+    train = np.random.default_rng(0).permutation(len(digits.targets))[:TRAIN]
+    settings = {
+        "hidden": [32],
+        "batch_size": 50,
+        "epochs": effort.of(30, 8),
+        "optimizer.name": name,
+    }
+    config = configure(settings, seeds * len(rates), np.repeat(rates, seeds).tolist())
+    starts = learning_weights(build_nets(configure(settings, seeds), digits, train))
+    weights = [np.concatenate([weight] * len(rates)) for weight in starts]
+    fitted = train_nets(config, digits, train, train, [StartFrom(weights)])
+    return {"losses": losses(fitted, "val_").reshape(-1, len(rates), seeds)}
+
+
+def _pace(name: str, numbers: Mapping[str, Any]) -> Pace:
+    return best_pace(OPTIMISERS[name], numbers["losses"], REACHED, first=1)
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return what follows from the epochs that each optimiser needs to the same loss."""
+    paces = {name: _pace(name, found[name]) for name in OPTIMISERS}
+    order = sorted(paces, key=lambda name: paces[name].needed.mean())
+    pairs = list(combinations(paces.values(), 2))
+    apart = sum(saved(one, other)[0] or saved(other, one)[0] for one, other in pairs)
+    figures = {"apart": f"{apart}/{len(pairs)}"}
+    for which, name in (("fast", order[0]), ("slow", order[-1])):
+        figures |= {f"{which}est": name.replace("_", " "), which: str(paces[name])}
+
+    def fewer(check: str, name: str, than: str) -> Check:
+        is_sooner, epochs = saved(paces[name], paces[than])
+        return Check(check, is_sooner, {"fewer": epochs})
+
+    return [
+        Check("differ", apart > len(pairs) / 2, figures),
+        fewer("batch", "sgd", "gradient_descent"),
+        fewer("momentum", "momentum", "sgd"),
+        fewer("adam", "adam", "sgd"),
+    ]
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw the losses at each optimiser's best learning rate, and by learning rate."""
+    with panels(path, 2, width=5.2) as (left, right):
+        for number, (name, rates) in enumerate(OPTIMISERS.items()):
+            best = _pace(name, found[name])
+            label = name.replace("_", " ")
+            places = np.arange(1, len(best.curves) + 1)
+            curve(left, places, np.log10(best.curves), f"{label}, {best.rate:g}", number)
+            last = np.array(found[name]["losses"], float)[-1]
+            last = np.log10(np.where(last > 0, last, np.nan))  # a loss of 0 has no logarithm
+            curve(right, rates, last, label, number)
+        left.axhline(np.log10(REACHED), color="#999999", linestyle=":")
+        left.set(xlabel="epoch", ylabel="training loss (log₁₀ nats)")
+        right.set(xlabel="learning rate", ylabel="last training loss (log₁₀ nats)", xscale="log")
+        right.set_ylim(top=1)  # above is what diverged
+        left.legend(fontsize=8)
+
+
+STUDY = Study(10, parts, judge, draw)

@@ -1,0 +1,95 @@
+"""The area of a trapezoid: what a linear model can do depends on its features."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.evaluation.estimates import difference, mean_estimate
+from app.studies.nets import answers, configure, rows, train_nets
+from app.studies.panels import panels
+from app.studies.study import Check, Effort, Parts, Study
+
+SAMPLES, TESTS = 200, 500
+# Of each arm: whether products of the inputs are given, and the hidden layer.
+ARMS: dict[str, tuple[bool, list[int]]] = {
+    "raw": (False, []),
+    "products": (True, []),
+    "hidden": (False, [32]),
+}
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the training of each arm."""
+    return {arm: partial(_train, arm, effort) for arm in ARMS}
+
+
+def _train(arm: str, effort: Effort) -> dict[str, Any]:
+    with_products, hidden = ARMS[arm]
+    nets = effort.seeds
+    sides = np.random.default_rng(0).uniform(0.1, 2.0, (nets * SAMPLES + TESTS, 3))
+    first, second, height = sides.T
+    area = (first + second) * height / 2
+    products = [first * second, first * height, second * height]
+    inputs = np.column_stack([sides, *products]) if with_products else sides
+    dataset = rows("trapezoids", inputs, area[:, np.newaxis], "values")
+    config = configure(
+        {
+            "head": "linear",
+            "hidden": hidden,
+            "activation": "tanh",
+            "initializer": "xavier_uniform",
+            "optimizer.learning_rate": 0.02,
+            "optimizer.schedule": "cosine",
+            "batch_size": 20,
+            "epochs": effort.of(8, 4),
+            "passes": 40,
+        },
+        nets,
+    )
+    train = np.arange(nets * SAMPLES).reshape(nets, SAMPLES).T  # samples of its own for each net
+    fitted = train_nets(config, dataset, train)
+    tests = np.arange(nets * SAMPLES, len(area))
+    found = answers(fitted, dataset)[tests, :, 0]  # (tests, nets)
+    errors = ((found - area[tests, np.newaxis]) ** 2).mean(axis=0)
+    return {
+        "r2": 1 - errors / area[tests].var(),
+        "area": area[tests][:200],
+        "answers": found[:200, 0],
+    }
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return what follows from R² on trapezoids that no net has seen."""
+    raw, products, hidden = (found[arm]["r2"] for arm in ARMS)
+    lost = mean_estimate(raw)
+    exact = mean_estimate(products)
+    learned = mean_estimate(hidden)
+    gained = difference(hidden, raw)
+    return [
+        Check("raw", lost.high < 0.99, {"r2": f"{lost:.4f}"}),
+        Check("products", exact.low > 0.999, {"r2": f"{exact:.5f}"}),
+        Check(
+            "hidden",
+            gained.low > 0 and learned.low > 0.99,
+            {"r2": f"{learned:.4f}", "gained": f"{gained:.4f}"},
+        ),
+    ]
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw predicted against true areas of one net an arm."""
+    names = {"raw": "raw inputs", "products": "with products", "hidden": "hidden layer"}
+    with panels(path, 3) as axes:
+        for panel, (arm, name) in zip(axes, names.items(), strict=True):
+            area = found[arm]["area"]
+            panel.plot([0, 4], [0, 4], color="#999999", linestyle="--")
+            panel.scatter(area, found[arm]["answers"], s=8, alpha=0.6, color="#0072B2")
+            panel.set(xlabel="true area (units²)", ylabel="predicted area (units²)")
+            panel.set_title(f"{name}: R² {np.mean(found[arm]['r2']):.4f}", fontsize=10)
+            panel.grid(alpha=0.3)
+
+
+STUDY = Study(20, parts, judge, draw)

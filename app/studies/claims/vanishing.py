@@ -1,0 +1,128 @@
+"""How far a gradient gets: sigmoid, tanh and ReLU, from 2 to 30 layers."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.evaluation.estimates import mean_estimate, power_estimate
+from app.studies.gradients import gradients
+from app.studies.nets import build_nets, configure, prepared, rows
+from app.studies.panels import curve, panels
+from app.studies.study import Check, Effort, Parts, Study
+
+WIDTH = 32
+DEPTHS = (2, 5, 10, 20, 30)
+# Each with the initialiser that suits it.
+ARMS = {"sigmoid": "xavier_normal", "tanh": "xavier_normal", "relu": "kaiming_normal"}
+SLOPE = 0.25
+KEPT = 0.1  # of a gradient, by ReLU, through all layers
+# float32 rounds each of up to 30 products by 6e-8.
+ROUNDING = 1e-4
+
+
+def parts(effort: Effort) -> Mapping[str, Any]:
+    """Return the gradients of each activation at each depth; nothing is trained."""
+    depths = DEPTHS if not effort.quick else (2, 10)
+    return {
+        f"{activation}, {depth} layers": partial(_measure, activation, depth, effort.seeds)
+        for activation in ARMS
+        for depth in depths
+    }
+
+
+def _measure(activation: str, depth: int, seeds: int) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    samples = rows("noise", random.normal(size=(64, WIDTH)), random.permutation(np.arange(64) % 2))
+    settings = {
+        "hidden": [WIDTH] * depth,
+        "activation": activation,
+        "initializer": ARMS[activation],
+    }
+    model = build_nets(configure(settings, seeds), samples, np.arange(64))
+    # Of one sample the gradient by a bias is the gradient by what enters the activation.
+    inputs = prepared(model, samples, np.arange(1))
+    found = gradients(model, inputs, np.eye(2, dtype="float32")[samples.targets[:1]])
+    layers = [*(f"hidden{n}_dense" for n in range(1, depth)), "features_dense", "probabilities"]
+    norms = np.stack([np.linalg.norm(found[f"{layer}/bias"], axis=1) for layer in layers])
+    kernels = [keras.ops.convert_to_numpy(model.get_layer(layer).kernel) for layer in layers]
+    spectral = np.stack([np.linalg.norm(kernel, 2, axis=(1, 2)) for kernel in kernels])
+    # By layer: the norms of all kernels that the gradient passes on its way back to it.
+    passed = np.cumprod(spectral[:0:-1], axis=0)[::-1]
+    shrunk = norms[:-1] / (norms[-1] * passed)
+    return {
+        "activation": activation,
+        "depth": depth,
+        "norms": norms[:-1] / norms[-1],
+        "shrunk": shrunk,
+    }
+
+
+def _exceeding(numbers: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many gradients are above their bound, and how many there are."""
+    shrunk = np.array(numbers["shrunk"], float)
+    slopes = np.arange(len(shrunk), 0, -1)[:, np.newaxis]
+    return int((shrunk > SLOPE**slopes * (1 + ROUNDING)).sum()), shrunk.size
+
+
+def _per_layer(numbers: Mapping[str, Any]) -> np.ndarray:
+    """Return the mean factor of one layer between the last hidden one and the first, `(seeds,)`."""
+    norms = np.array(numbers["norms"], float)
+    factors: np.ndarray = (norms[0] / norms[-1]) ** (1 / (len(norms) - 1))
+    return factors
+
+
+def judge(found: Parts) -> Sequence[Check]:
+    """Return what follows from the norms of gradients of every layer and seed."""
+    sigmoid = [n for n in found.values() if n["activation"] == "sigmoid"]
+    above, counted = (sum(pair) for pair in zip(*map(_exceeding, sigmoid), strict=True))
+    deepest = max(n["depth"] for n in found.values())
+    ten = next(n for n in sigmoid if n["depth"] == 10)
+    largest = float(np.max(np.array(ten["shrunk"])[0]))
+    depth = str(deepest)
+    at_most = {n["activation"]: n for n in found.values() if n["depth"] == deepest}
+    factor = mean_estimate(_per_layer(at_most["sigmoid"]))
+    kept = power_estimate(np.log10(np.array(at_most["relu"]["norms"], float)[0]))
+    return [
+        Check("bound", above == 0, {"held": f"{counted - above:,}/{counted:,}"}, is_fact=True),
+        Check(
+            "ten",
+            largest <= SLOPE**10 * (1 + ROUNDING),
+            {"largest": f"{largest:.2g}", "bound": f"{SLOPE**10:.2g}"},
+            is_fact=True,
+        ),
+        Check(
+            "sigmoid",
+            factor.high < 0.5,
+            {"factor": f"{factor:.3f}", "depth": depth},
+        ),
+        Check("relu", kept.low > KEPT, {"kept": f"{kept:.2f}", "depth": depth}),
+    ]
+
+
+def draw(found: Parts, path: Path) -> None:
+    """Draw the norms by layer of the deepest nets, and of the first layer by depth."""
+    deepest = max(n["depth"] for n in found.values())
+    with panels(path, 2) as (left, right):
+        for number, activation in enumerate(ARMS):
+            own = [n for n in found.values() if n["activation"] == activation]
+            norms = next(np.log10(n["norms"]) for n in own if n["depth"] == deepest)
+            curve(left, np.arange(1, deepest + 1), norms, activation, number)
+            first = [np.log10(n["norms"])[0] for n in own]
+            curve(right, [n["depth"] for n in own], first, activation, number)
+        layers = np.arange(1, deepest + 1)
+        bound = {"color": "#000000", "linestyle": ":", "label": "0.25 a layer"}
+        left.plot(layers, np.log10(SLOPE) * (deepest + 1 - layers), **bound)
+        depths = sorted({n["depth"] for n in found.values()})
+        right.plot(depths, np.log10(SLOPE) * np.array(depths), **bound)
+        left.set(xlabel=f"layer of {deepest}", ylabel="gradient over that of the output\n(log₁₀)")
+        right.set(
+            xlabel="layers", ylabel="gradient at the first layer\nover that of the output (log₁₀)"
+        )
+        left.legend()
+
+
+STUDY = Study(20, parts, judge, draw)

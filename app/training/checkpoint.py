@@ -1,0 +1,206 @@
+"""The checkpoint of a run: one file from which training goes on as if never stopped.
+
+It holds the variables of model and optimizer, the states of the random generators among them, what
+the callbacks remember, the best weights so far and the history.
+"""
+
+import json
+import math
+import os
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import keras
+import numpy as np
+
+from app.config.run_config import RunConfig, flat_config
+from app.errors import RunError
+from app.system.signals import resume_command
+
+from .callbacks import Seconds
+from .compilation import Compilation
+
+_STATE = {"settings", "history", "has_ended", "compilation", "best", "seconds", "callbacks"}
+# Epochs of tiny nets take less time than a checkpoint.
+_SECONDS_BETWEEN = 1.0
+# What Keras' callbacks remember between epochs, and set back when training begins.
+_REMEMBERED: dict[type, tuple[str, ...]] = {
+    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+    keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
+}
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps the history and the weights worth keeping, and writes all after an epoch.
+
+    It writes after the first epoch, after the last, and in between at most once a second.
+
+    It must be the last of the callbacks, behind the one that swaps averaged weights in.
+
+    Args:
+        path: of the file; if it is there, training goes on from it. None writes none.
+        config: of the run; but for the epochs it must be what it was when the file was written.
+        writes: whether this process writes the file; of several that train together one does.
+
+    Attributes:
+        history: one row an epoch.
+        has_ended: whether training stopped early.
+        compilation: how steps run, to be the same when training goes on; None if not chosen yet.
+        weights: those to keep.
+        seconds: what the epochs of the history took.
+
+    Raises:
+        RunError: the file cannot be read, or is of other settings.
+    """
+
+    def __init__(self, path: Path | None, config: RunConfig, writes: bool = True) -> None:
+        super().__init__()
+        self.writes = writes
+        self.path = path
+        self.keep = config.training.keep
+        self.history: list[dict[str, Any]] = []
+        self.has_ended = False
+        self.compilation: Compilation | None = None
+        self.weights: list[np.ndarray] = []
+        self.seconds = Seconds()
+        self._settings = _lasting_settings(config)
+        self._best = math.inf
+        self._written = -math.inf
+        self._others: list[keras.callbacks.Callback] = []
+        self._read: dict[str, Any] | None = None
+        if path is not None and path.exists():
+            self._take_up(_read_checkpoint(path))
+
+    def remember(
+        self, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> Sequence[keras.callbacks.Callback]:
+        """Return `callbacks`, whose memory belongs to the checkpoint from here on."""
+        self._others = [callback for callback in callbacks if type(callback) in _REMEMBERED]
+        return callbacks
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Set variables and callbacks as they were, after these have set themselves back."""
+        if self._read is None:
+            return
+        _assign("model", self.model.variables, self._read["model"])
+        _assign("optimizer", self.model.optimizer.variables, self._read["optimizer"])
+        for callback, memory in zip(self._others, self._read["state"]["callbacks"], strict=True):
+            vars(callback).update(memory)
+        self._read = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Add to the history, keep the weights if they are worth it, and write."""
+        # Numbers, or of nets side by side a list.
+        values = {name: np.asarray(value, float).tolist() for name, value in (logs or {}).items()}
+        self.history.append({"epoch": epoch + 1, **values})
+        loss = values.get("val_loss", math.inf)
+        if self.keep == "last" or loss < self._best or not self.weights:
+            self.weights = self.model.get_weights()
+        self._best = min(self._best, loss)
+        self.has_ended = bool(self.model.stop_training)
+        is_last = self.has_ended or epoch + 1 == self.params["epochs"]
+        is_due = time.monotonic() - self._written > _SECONDS_BETWEEN
+        if self.writes and self.path is not None and (is_due or is_last):
+            _write_checkpoint(self.path, self._arrays(), self._state())
+            self._written = time.monotonic()
+
+    def _take_up(self, read: dict[str, Any]) -> None:
+        self._read = read
+        state = read["state"]
+        for name, value in self._settings.items():
+            if value != state["settings"].get(name):
+                raise RunError(
+                    "A run must go on with the settings that it began with. "
+                    f"Received: {name}={value!r} instead of {state['settings'].get(name)!r}. "
+                    "Set the run's config.toml back, or train anew."
+                )
+        self.history, self.has_ended = state["history"], state["has_ended"]
+        self.compilation = Compilation(**state["compilation"])
+        self.weights, self._best = read["kept"], state["best"]
+        self.seconds = Seconds(**state["seconds"])
+
+    def _arrays(self) -> dict[str, list[np.ndarray]]:
+        variables = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
+        arrays = {
+            name: [keras.ops.convert_to_numpy(variable) for variable in group]
+            for name, group in variables.items()
+        }
+        return {**arrays, "kept": self.weights}
+
+    def _state(self) -> dict[str, Any]:
+        callbacks = [
+            {name: vars(callback)[name] for name in _REMEMBERED[type(callback)]}
+            for callback in self._others
+        ]
+        return {
+            "settings": self._settings,
+            "history": self.history,
+            "has_ended": self.has_ended,
+            "compilation": asdict(self.compilation) if self.compilation else None,
+            "best": self._best,
+            "seconds": asdict(self.seconds),
+            "callbacks": callbacks,
+        }
+
+
+def _lasting_settings(config: RunConfig) -> dict[str, Any]:
+    """Return what must stay, as JSON gives it back. Epochs may be added; the data are compared."""
+    settings = {k: v for k, v in flat_config(config).items() if k not in ("data", "epochs")}
+    lasting: dict[str, Any] = json.loads(json.dumps(settings))
+    return lasting
+
+
+def _assign(what: str, variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+    if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
+        raise RunError(
+            f"The checkpoint must be of the same {what}. "
+            f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes."
+        )
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def _write_checkpoint(
+    path: Path, arrays: dict[str, list[np.ndarray]], state: dict[str, Any]
+) -> None:
+    content = {
+        f"{group}_{number}": array
+        for group, members in arrays.items()
+        for number, array in enumerate(members)
+    }
+    beside = path.with_suffix(".new")
+    try:
+        with beside.open("wb") as file:
+            text = json.dumps(state, default=float)
+            np.savez(file, state=np.frombuffer(text.encode(), np.uint8), **content)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"A checkpoint must be written after each epoch. Received: {path}: {error.strerror}. "
+            f"The last one written is whole. Go on with: {resume_command(path.parent)}"
+        ) from None
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file, np.load(file) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        state = json.loads(arrays.pop("state").tobytes())
+        if missing := _STATE - state.keys():
+            raise ValueError(f"one of another version, without {', '.join(sorted(missing))}")
+        groups: dict[str, Any] = {"model": [], "optimizer": [], "kept": []}
+        for name, array in arrays.items():  # in the order in which they were written
+            groups[name.rpartition("_")[0]].append(array)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise RunError(
+            f"{path} must be a checkpoint. Received: {error}. Remove it to begin anew."
+        ) from None
+    return {**groups, "state": state}

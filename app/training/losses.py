@@ -1,0 +1,136 @@
+"""What training lowers and what it shows: the loss, the targets as numbers, the metrics."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.config.training_config import TrainingConfig
+from app.data.arrays import Array, OneHot
+from app.data.datasets import Dataset
+from app.data.splits import Splits
+from app.errors import ConfigError
+
+# Which losses make sense for which targets.
+_LOSSES = {
+    "classes": ("cross_entropy", "binary_cross_entropy", "mse", "kl_divergence"),
+    "labels": ("binary_cross_entropy", "mse"),
+    "values": ("mse",),
+}
+_METRICS = {"classes": "accuracy", "labels": "binary_accuracy", "values": "r2"}
+
+
+def make_loss(config: TrainingConfig, kind_of_targets: str) -> keras.losses.Loss:
+    """Return Keras' loss.
+
+    Raises:
+        ConfigError: it makes no sense for such targets.
+    """
+    allowed = _LOSSES[kind_of_targets]
+    name = allowed[0] if config.loss == "auto" else config.loss
+    if name not in allowed:
+        raise ConfigError(
+            f"The loss for targets that are {kind_of_targets} must be one of {', '.join(allowed)}. "
+            f"Received: loss={name!r}."
+        )
+    if config.label_smoothing and not name.endswith("cross_entropy"):
+        raise ConfigError(
+            "label_smoothing needs a loss of cross entropy. "
+            f"Received: label_smoothing={config.label_smoothing}, loss={name!r}."
+        )
+    if name == "cross_entropy":
+        return keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
+    if name == "binary_cross_entropy":
+        return keras.losses.BinaryCrossentropy(label_smoothing=config.label_smoothing)
+    return (
+        keras.losses.KLDivergence() if name == "kl_divergence" else keras.losses.MeanSquaredError()
+    )
+
+
+def metric_name(kind_of_targets: str) -> str:
+    """Return the metric that training shows beside the loss."""
+    return _METRICS[kind_of_targets]
+
+
+class NetLosses(keras.metrics.Metric):
+    """The mean loss of each of several nets, `(nets,)`.
+
+    Args:
+        loss: of a sample.
+        nets: how many.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, nets: int) -> None:
+        super().__init__(name="net_losses")
+        self._loss = loss
+        self._sums = self.add_weight(shape=(nets,), initializer="zeros", name="sums")
+        self._count = self.add_weight(shape=(), initializer="zeros", name="count")
+
+    def update_state(self, targets: Any, answers: Any, sample_weight: Any = None) -> None:  # noqa: ARG002
+        """Add the losses of a batch, both `(batch, nets, …)`; samples count alike."""
+        losses = self._loss.call(targets, answers)  # (batch, nets)
+        self._sums.assign_add(keras.ops.sum(losses, axis=0))
+        self._count.assign_add(keras.ops.cast(keras.ops.shape(losses)[0], "float32"))
+
+    def result(self) -> Any:
+        """Return the means."""
+        return self._sums / keras.ops.maximum(self._count, 1.0)
+
+
+def make_metrics(
+    kind_of_targets: str, loss: keras.losses.Loss, nets: int = 0
+) -> list[keras.metrics.Metric]:
+    """Return what is shown beside the loss.
+
+    Args:
+        kind_of_targets: `classes`, `labels` or `values`.
+        loss: what is lowered.
+        nets: that stand side by side, the loss of each of which is shown; 0 is one alone.
+
+    Returns:
+        Keras' metric under the name of `metric_name`, or `NetLosses`.
+    """
+    if nets:
+        return [NetLosses(loss, nets)]
+    name = metric_name(kind_of_targets)
+    if kind_of_targets == "classes":
+        return [keras.metrics.CategoricalAccuracy(name=name)]
+    if kind_of_targets == "labels":
+        return [keras.metrics.BinaryAccuracy(name=name)]
+    return [keras.metrics.R2Score(name=name)]
+
+
+def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:
+    """Return what the trained layer is compared with, float32 `(samples, outputs)`.
+
+    Classes become one-hot; values are standardised as the layer `values` of `model` was adapted.
+    """
+    if dataset.kind_of_targets == "classes":
+        return OneHot(dataset.targets, len(dataset.labels))
+    if dataset.kind_of_targets == "labels":
+        return dataset.targets
+    mean, variance, _ = (np.asarray(w, np.float32) for w in model.get_layer("values").get_weights())
+    deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+    standard: np.ndarray = (dataset.targets - mean) / deviation
+    return standard.astype(np.float32)
+
+
+def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> np.ndarray | None:
+    """Return how much each sample counts, float32 `(samples,)`; None if all count alike.
+
+    Raises:
+        ConfigError: balanced classes were asked for where there are none.
+    """
+    if config.class_weights == "none":
+        return None
+    if dataset.kind_of_targets != "classes":
+        raise ConfigError(
+            "class_weights=balanced needs classes. "
+            f"Received: {dataset.source}, which holds {dataset.kind_of_targets}."
+        )
+    counts = np.bincount(dataset.targets[splits.train], minlength=len(dataset.labels))
+    present = counts > 0
+    of_class = np.zeros(len(counts), np.float32)
+    of_class[present] = len(splits.train) / (present.sum() * counts[present])
+    weights: np.ndarray = of_class[dataset.targets]
+    return weights

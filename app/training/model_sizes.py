@@ -1,0 +1,90 @@
+"""The sizes of a model that the data decides: classes, columns, vocabularies, shapes of images."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from app.config.families import Family, ModelConfig
+from app.data.arrays import chunks
+from app.data.datasets import Dataset
+from app.data.splits import Splits
+from app.data.summary import count_missing
+from app.errors import ConfigError, DataError
+from models import DigitNetConfig, RowsConfig, SoftmaxClassifierConfig
+
+
+def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -> Any:
+    """Return the model's configuration with the sizes that the data decides.
+
+    Raises:
+        DataError: the family cannot take such data.
+        ConfigError: the head does not suit the targets.
+    """
+    if dataset.kind not in family.takes:
+        raise DataError(
+            f"The family {family.name!r} takes {' or '.join(family.takes)}. "
+            f"Received: {dataset.source}, which holds {dataset.kind}."
+        )
+    _check_head(config, dataset)
+    if isinstance(config, DigitNetConfig):
+        return replace(config, num_classes=len(dataset.labels))
+    if isinstance(config, SoftmaxClassifierConfig):
+        return replace(config, num_classes=len(dataset.labels), rows=_rows(dataset, splits))
+    sizes: dict[str, Any] = {
+        "num_outputs": len(dataset.labels),
+        "many_labels": dataset.kind_of_targets == "labels",
+    }
+    if dataset.kind == "images":
+        sizes["image_shape"] = dataset.inputs.shape[1:]
+    else:
+        sizes["rows"] = _rows(dataset, splits)
+    try:
+        return replace(config, **sizes)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _check_head(config: ModelConfig, dataset: Dataset) -> None:
+    kind = dataset.kind_of_targets
+    heads = {"classes": ("softmax", "sigmoid"), "labels": ("sigmoid",), "values": ("linear",)}[kind]
+    head = getattr(config, "head", "softmax")
+    if head not in heads:
+        raise ConfigError(
+            f"Targets that are {kind} need head={' or head='.join(heads)}, which the family "
+            f"features has. Received: head={head!r} for {dataset.source}."
+        )
+
+
+def _rows(dataset: Dataset, splits: Splits) -> RowsConfig:
+    missing = count_missing(dataset)
+    missing_in_training = count_missing(dataset, splits.train)
+    vocabularies = _vocabularies(dataset, splits)
+    has_value = [count < len(splits.train) for count in missing_in_training]
+    names = (*dataset.columns, *dataset.text_columns)
+    for name, is_there in zip(names, [*has_value, *map(bool, vocabularies)], strict=True):
+        if not is_there:
+            raise DataError(
+                f"Each column of {dataset.source} must have a value in the training split. "
+                f"Received: {name!r}, without any. Take the column out."
+            )
+    return RowsConfig(
+        num_columns=len(dataset.columns),
+        gaps=tuple(np.flatnonzero(missing).tolist()),
+        indicators=tuple(np.flatnonzero(missing_in_training).tolist()),
+        vocabularies=vocabularies,
+    )
+
+
+def _vocabularies(dataset: Dataset, splits: Splits) -> tuple[tuple[str, ...], ...]:
+    """Return the texts of each column that occur in the training split."""
+    if dataset.codes is None:
+        return ()
+    known = [np.zeros(len(words), bool) for words in dataset.words]
+    for part in chunks(dataset.codes, splits.train):
+        for column, seen in enumerate(known):
+            seen[np.unique(part[:, column])] = True
+    return tuple(
+        tuple(word for word, is_known in zip(words, seen, strict=True) if is_known and word)
+        for words, seen in zip(dataset.words, known, strict=True)
+    )

@@ -1,0 +1,91 @@
+"""From the settings of an optimizer to Keras' own."""
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.config.training_config import OptimizerConfig
+
+_OPTIMIZERS: dict[str, Any] = {
+    "gradient_descent": keras.optimizers.SGD,
+    "sgd": keras.optimizers.SGD,
+    "momentum": keras.optimizers.SGD,
+    "nesterov": keras.optimizers.SGD,
+    "adagrad": keras.optimizers.Adagrad,
+    "rmsprop": keras.optimizers.RMSprop,
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+}
+
+
+def make_optimizer(
+    config: OptimizerConfig, steps_per_epoch: int, epochs: int
+) -> keras.optimizers.Optimizer:
+    """Return the optimizer of `config` for a run of `epochs` times `steps_per_epoch` steps."""
+    arguments: dict[str, Any] = {}
+    if config.name in ("momentum", "nesterov"):
+        arguments |= {"momentum": config.momentum, "nesterov": config.name == "nesterov"}
+    if config.name == "adamw":
+        arguments["weight_decay"] = config.weight_decay
+    if config.clip_norm:
+        arguments["global_clipnorm"] = config.clip_norm
+    if config.averaging:
+        arguments |= {"use_ema": True, "ema_momentum": config.averaging}
+    optimizer = _OPTIMIZERS[config.name]
+    if config.learning_rates:
+        optimizer = _with_rates(optimizer, config.learning_rates)
+        config = replace(config, learning_rate=1.0)
+    return optimizer(_learning_rate(config, steps_per_epoch, epochs), **arguments)
+
+
+def _with_rates(optimizer: Any, rates: tuple[float, ...]) -> Any:
+    """Return a kind of `optimizer` that takes the steps of each net at a rate of its own.
+
+    The first axis of each weight is that of the nets, or of all their units side by side.
+    """
+
+    class WithRates(optimizer):
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            first, *others = variable.shape
+            each = np.repeat(np.array(rates, np.float32), first // len(rates))
+            super().update_step(
+                gradient, variable, learning_rate * each.reshape(-1, *[1] * len(others))
+            )
+
+    return WithRates
+
+
+def optimizer_callbacks(config: OptimizerConfig) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that the schedule and the averaging need, in their order."""
+    callbacks: list[keras.callbacks.Callback] = []
+    if config.schedule == "plateau":
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor="val_loss", factor=config.factor, patience=config.every, min_delta=0.0
+            )
+        )
+    if config.averaging:
+        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    return callbacks
+
+
+def _learning_rate(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -> Any:
+    schedules = keras.optimizers.schedules
+    if config.schedule == "cosine":
+        steps = steps_per_epoch * epochs
+        warmup = int(config.warmup * steps)
+        if warmup:
+            return schedules.CosineDecay(
+                0.0, steps - warmup, warmup_target=config.learning_rate, warmup_steps=warmup
+            )
+        return schedules.CosineDecay(config.learning_rate, steps)
+    if config.schedule in ("step", "exponential"):
+        return schedules.ExponentialDecay(
+            config.learning_rate,
+            config.every * steps_per_epoch,
+            config.factor,
+            staircase=config.schedule == "step",
+        )
+    return config.learning_rate

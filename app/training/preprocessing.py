@@ -1,0 +1,112 @@
+"""Runs the part of a model that is the same in each epoch once, before training.
+
+A model is a preparation (polarity, size and place of the ink; standardised columns) followed by
+layers that learn. What the preparation gives is kept, in memory or, where the data lies there, on
+disk; training then starts behind it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.data.arrays import CHUNK, Array, DiskArray, chunks
+from app.data.datasets import Dataset
+from app.errors import DataError
+
+# Keras divides by no smaller deviation: what varied less would come out as a constant.
+_LEAST_DEVIATION = 1e-7
+# float32 has 24 bits; values this close to each other share all but the last few.
+_LEAST_SHARE = 1e-6
+# What sums in float64 leave of the deviation of a constant.
+_ROUNDING = 1e-9
+
+
+def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
+    """Give the layers of statistics the mean and the variance of the training split.
+
+    A column that is the same in all of it is only brought to 0, as scikit-learn does it.
+
+    Raises:
+        DataError: a column varies, but by less than can be standardised in float32, or a target
+            does not vary at all.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            is_target = layer.name == "values"
+            array = dataset.targets if is_target else dataset.inputs
+            mean, variance, count = _statistics(chunks(array, train))
+            names = dataset.labels if is_target else dataset.columns
+            is_constant = np.sqrt(variance) <= _ROUNDING * np.abs(mean)
+            _check_spread(names, mean, variance, is_constant & (not is_target))
+            # Else one that varies later would be multiplied by ten million.
+            _set_statistics(layer, mean, np.where(is_constant, 1.0, variance), count)
+
+
+def _check_spread(
+    columns: Sequence[str], mean: np.ndarray, variance: np.ndarray, is_accepted: np.ndarray
+) -> None:
+    deviation = np.sqrt(variance)
+    least = np.maximum(_LEAST_DEVIATION, _LEAST_SHARE * np.abs(mean))
+    wrong = np.flatnonzero(~is_accepted & (deviation < least))
+    if len(wrong):
+        first = int(wrong[0])
+        raise DataError(
+            f"Numbers must vary by more than float32 can lose. Received: {columns[first]}, "
+            f"{mean[first]:.6g} with a standard deviation of {deviation[first]:.2g}. "
+            "Subtract their mean."
+        )
+
+
+def prepare(model: keras.Model, prepared_layer: str, dataset: Dataset) -> Array:
+    """Return the output of `prepared_layer` for every sample, float32 `(samples, …)`."""
+    layer = model.get_layer(prepared_layer)
+    preparation = keras.Model(model.inputs, layer.output)
+    count = len(dataset.inputs)
+    batches = (
+        preparation.predict_on_batch(
+            _in_order(model, dataset.model_inputs(slice(start, min(start + CHUNK, count))))
+        )
+        for start in range(0, count, CHUNK)
+    )
+    if not isinstance(dataset.inputs, DiskArray):
+        return np.concatenate(list(batches))
+    prepared = DiskArray(layer.output.shape[1:], np.float32)
+    for batch in batches:
+        prepared.append(batch)
+    return prepared
+
+
+def _in_order(model: keras.Model, inputs: Any) -> Any:
+    if not isinstance(inputs, dict):
+        return keras.ops.convert_to_tensor(inputs)
+    return [keras.ops.convert_to_tensor(inputs[tensor.name]) for tensor in model.inputs]
+
+
+def _statistics(parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return mean, variance and count of each column; what is NaN is left out.
+
+    The variance is that of Chan et al. (1979), which joins parts without losing digits.
+    """
+    count: Any = 0.0
+    mean: Any = 0.0
+    squares: Any = 0.0
+    for part in parts:
+        rows = part.astype(np.float64)
+        present = (~np.isnan(rows)).sum(axis=0)
+        part_mean = np.nansum(rows, axis=0) / np.maximum(present, 1)
+        part_squares = np.nansum((rows - part_mean) ** 2, axis=0)
+        total = np.maximum(count + present, 1)
+        delta = part_mean - mean
+        squares = squares + part_squares + delta**2 * count * present / total
+        mean = mean + delta * present / total
+        count = count + present
+    return mean, squares / np.maximum(count, 1), int(np.max(count))
+
+
+def _set_statistics(
+    layer: keras.layers.Normalization, mean: np.ndarray, variance: np.ndarray, count: int
+) -> None:
+    layer.set_weights([mean, variance, np.array(count)])
+    layer.finalize_state()

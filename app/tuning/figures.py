@@ -1,0 +1,154 @@
+"""Pictures of a search: its history, what mattered, where the good values lie, learning curves."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from app.reports.plotting import BLUE, GREY, ORANGE, save, short, style
+
+from .results import Found, Row
+from .search_space import place
+
+_COLOURS = "viridis"
+# A loss of 0 has no logarithm.
+_LEAST = 1e-9
+# Behind a label, so that the lines that run there leave it legible.
+_PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
+
+
+def draw_search(
+    found: Found,
+    drawn: Mapping[int, dict[str, Any]],
+    space: Mapping[str, BaseDistribution],
+    loss: str,
+    reported: str,
+    folder: Path,
+) -> None:
+    """Write the pictures of a search as PNGs.
+
+    Args:
+        found: what came out.
+        drawn: by number of a trial, what was drawn for each dimension.
+        space: the dimensions.
+        loss: its name.
+        reported: what the trials reported of each epoch.
+        folder: where they go; made if it is missing.
+    """
+    folder.mkdir(exist_ok=True)
+    name = loss.replace("_", " ")
+    with style():
+        _draw_history(found.rows, name, folder / "history.png")
+        _draw_curves(found, reported, folder / "trial_curves.png")
+        if found.importance:
+            _draw_importance(found.importance, folder / "importance.png")
+        _draw_coordinates(found.rows, drawn, space, name, folder / "parallel_coordinates.png")
+
+
+def _draw_history(rows: Sequence[Row], loss: str, path: Path) -> None:
+    done = [(row.number, row.loss) for row in rows if row.loss is not None]
+    numbers, losses = zip(*done, strict=True)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(numbers, losses, color=BLUE, s=20, label="a trial")
+    axes.step(
+        numbers, np.minimum.accumulate(losses), where="post", color=ORANGE, label="the best so far"
+    )
+    axes.set(xlabel="trial", ylabel=f"{loss}, validation", yscale="log")
+    _spell_plainly(axes.yaxis)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save(figure, path)
+
+
+def _draw_curves(found: Found, reported: str, path: Path) -> None:
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for row in found.rows:
+        is_best = row.number == found.best.number
+        colour = ORANGE if is_best else GREY if row.loss is None else BLUE
+        width, depth = (2.0, 3) if is_best else (0.8, 1)
+        axes.plot(
+            list(row.curve), list(row.curve.values()), color=colour, linewidth=width, zorder=depth
+        )
+    for colour, label in ((ORANGE, "the best"), (BLUE, "finished"), (GREY, "pruned or lost")):
+        axes.plot([], [], color=colour, label=label)
+    axes.set(xlabel="epoch", ylabel=reported, yscale="log")
+    _spell_plainly(axes.yaxis)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=3)  # inside, it would hide lines
+    save(figure, path)
+
+
+def _draw_importance(importance: Mapping[str, float], path: Path) -> None:
+    names = list(importance)[::-1]
+    figure = Figure(figsize=(6, 1.6 + 0.4 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(range(len(names)), [importance[name] for name in names], color=BLUE)
+    axes.set_yticks(range(len(names)), [short(name, 32) for name in names])
+    axes.set(xlabel="share of what the fields explain one by one", xlim=(0, 1))
+    axes.grid(axis="x", alpha=0.3)
+    save(figure, path)
+
+
+def _draw_coordinates(
+    rows: Sequence[Row],
+    drawn: Mapping[int, dict[str, Any]],
+    space: Mapping[str, BaseDistribution],
+    loss: str,
+    path: Path,
+) -> None:
+    done = sorted((r for r in rows if r.loss is not None), key=lambda r: -(r.loss or 0.0))
+    losses = [max(row.loss or 0.0, _LEAST) for row in done]
+    colours = ScalarMappable(LogNorm(min(losses), max(losses)), _COLOURS)
+    shades = colours.to_rgba(np.array(losses))
+    figure = Figure(figsize=(max(6.0, 2.2 + 1.8 * len(space)), 4.2), layout="constrained")
+    axes = figure.subplots()
+    for row, shade in zip(done, shades, strict=True):  # the best are drawn last, on top
+        places = [place(drawn[row.number][name], each) for name, each in space.items()]
+        is_alone = len(places) == 1
+        axes.plot(
+            places,
+            color=shade,
+            marker="o" if is_alone else None,
+            alpha=0.8,
+        )
+    for number, each in enumerate(space.values()):
+        _draw_axis(axes, number, each)
+    axes.set_xticks(range(len(space)), [short(name, 28) for name in space])
+    axes.set(xlim=(-0.3, len(space) - 0.5), ylim=(-0.03, 1.03))
+    axes.set_yticks([])
+    bar = figure.colorbar(colours, ax=axes, label=f"{loss}, validation")
+    _spell_plainly(bar.ax.yaxis)
+    save(figure, path)
+
+
+def _spell_plainly(axis: Any) -> None:
+    """Write 0.5 beside a logarithmic axis: powers of ten are formulas, which `style` leaves out."""
+    low, high = axis.get_view_interval()
+    # Of many powers of ten there is room for themselves alone.
+    are_few = low > 0 and high / low < 1000
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if are_few else (1,)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _draw_axis(axes: Any, number: int, each: Any) -> None:
+    axes.axvline(number, color=GREY, linewidth=0.8, zorder=0)
+    if isinstance(each, CategoricalDistribution):
+        texts = {place(choice, each): short(str(choice), 12) for choice in each.choices}
+    else:
+        texts = {0.0: f"{each.low:g}", 1.0: f"{each.high:g}"}
+    for height, text in texts.items():
+        label = axes.annotate(
+            text, (number, height), (4, 0), textcoords="offset points", fontsize=8, bbox=_PAPER
+        )
+        label.set_in_layout(False)  # else axes shrink until it fits beside them

@@ -1,0 +1,200 @@
+"""What is searched: fields of the configuration, each with the values it may take."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from app.config.reading_config import ReadingConfig
+from app.config.run_config import RunConfig, flat_config, parse_settings
+from app.errors import TuningError
+from models.checks import check_choice
+
+KINDS = ("int", "uniform", "log", "choice", "layers")
+# What decides which samples there are, or what they are for: a search that moved it would compare
+# scores of different questions.
+_FIXED = (
+    *("family", "data", "seed", "validation", "training_shares"),
+    *(field.name for field in fields(ReadingConfig)),
+)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field that is searched.
+
+    Attributes:
+        key: as in `--set`.
+        text: how it was declared, such as `log:1e-4..1e-1`.
+        dimensions: what Optuna draws for it, by name; mostly one of the field's own name.
+        read: from what was drawn, in the order of `dimensions`, to the value of the field.
+        corners: values to try before the search begins: the ends of a range, or every choice.
+    """
+
+    key: str
+    text: str
+    dimensions: Mapping[str, BaseDistribution]
+    read: Callable[..., Any]
+    corners: tuple[Any, ...]
+
+
+Space = tuple[Field, ...]
+
+
+def parse_space(declared: Mapping[str, str], base: RunConfig) -> Space:
+    """Return the fields that are searched.
+
+    Args:
+        declared: by key, `int:LOW..HIGH`, `uniform:LOW..HIGH`, `log:LOW..HIGH`, `choice:A|B`, or
+            for a list of layers `layers:LOW..HIGHxLOW..HIGH`, their number and the units of each.
+        base: the configuration whose fields they are.
+
+    Raises:
+        TuningError: nothing is declared, or a declaration is impossible.
+
+    Example:
+        >>> space = parse_space({"hidden": "layers:1..3x16..256"}, make_config("digits"))
+        >>> sorted(space[0].dimensions)
+        ['hidden.layers', 'hidden.units']
+    """
+    if not declared:
+        raise TuningError(
+            "A search needs fields. Received: none. "
+            "Name one: --search optimizer.learning_rate=log:1e-4..1e-1."
+        )
+    known = flat_config(base)
+    return tuple(_parse_field(key, text, known.get(key)) for key, text in declared.items())
+
+
+def parse_searches(pairs: Iterable[str]) -> dict[str, str]:
+    """Read `key=kind:values` texts.
+
+    Raises:
+        TuningError: a text has no `=`, or a key comes twice.
+    """
+    declared: dict[str, str] = {}
+    for pair in pairs:
+        key, separator, text = (part.strip() for part in pair.partition("="))
+        if not separator or not key:
+            raise TuningError(f"A search must be key=kind:values. Received: {pair!r}.")
+        if key in declared:
+            raise TuningError(f"A field must be searched once. Received: {key} twice.")
+        declared[key] = text
+    return declared
+
+
+def read_settings(space: Space, drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of each field from what was drawn for its dimensions."""
+    return {field.key: field.read(*(drawn[name] for name in field.dimensions)) for field in space}
+
+
+def dimensions(space: Space) -> dict[str, BaseDistribution]:
+    """Return what Optuna draws, by name."""
+    return {name: each for field in space for name, each in field.dimensions.items()}
+
+
+def place(value: Any, each: Any) -> float:
+    """Return the share of its range, or of its choices, at which a value lies."""
+    if isinstance(each, CategoricalDistribution):
+        return each.choices.index(value) / max(1, len(each.choices) - 1)
+    low, high, at = ((math.log(x) if each.log else x) for x in (each.low, each.high, value))
+    return float((at - low) / (high - low))
+
+
+def _parse_field(key: str, text: str, default: Any) -> Field:
+    kind, _, values = text.partition(":")
+    if key in _FIXED:
+        raise TuningError(
+            f"A search must leave alone what it is measured on. Received: {key}. Use --set."
+        )
+    try:
+        check_choice(f"The search of {key}", kind, KINDS)
+    except ValueError as error:
+        raise TuningError(str(error)) from None
+    parse = {"choice": _choices, "layers": _layers}.get(kind, _numbers)
+    return parse(key, text, values, default)
+
+
+def _choices(key: str, text: str, values: str, default: Any) -> Field:  # noqa: ARG001
+    names = [name.strip() for name in values.split("|")]
+    corners = tuple(_parse_choice(key, name) for name in names if name)
+    is_repeated = any(corner in corners[:number] for number, corner in enumerate(corners))
+    if len(corners) < len(names) or is_repeated:
+        raise TuningError(f"Choices must be named, no two alike. Received: {key}={text}.")
+    return Field(
+        key, text, {key: CategoricalDistribution(names)}, lambda n: _parse_choice(key, n), corners
+    )
+
+
+def _parse_choice(key: str, name: str) -> Any:
+    value = parse_settings([f"{key}={name}"])[key]
+    if isinstance(value, list):  # 64,32 is text on the command line
+        return [int(each) if str(each).isdigit() else each for each in value]
+    return value
+
+
+def _numbers(key: str, text: str, values: str, default: Any) -> Field:
+    is_whole = _is_whole(default)
+    kind = text.partition(":")[0]
+    if kind == "uniform" and is_whole:
+        raise TuningError(
+            f"{key} takes whole numbers. Received: {key}={text}. Use int:{values}, or log:{values}."
+        )
+    each = _range(key, text, values, is_whole or kind == "int", kind == "log")
+    return Field(key, text, {key: each}, _same, (each.low, each.high))
+
+
+def _layers(key: str, text: str, values: str, default: Any) -> Field:
+    if not isinstance(default, tuple):
+        raise TuningError(f"layers is for a list of layers. Received: {key}={text}. Use int.")
+    count, _, units = values.partition("x")
+    depth = _range(key, text, count, is_whole=True)
+    if depth.low < 0:
+        raise TuningError(f"There must be 0 layers or more. Received: {key}={text}.")
+    # Twice the units matter alike at 16 and at 160.
+    width = _range(key, text, units, is_whole=True, is_log=True)
+    parts = {f"{key}.layers": depth, f"{key}.units": width}
+    low, high = int(width.low), int(width.high)
+    # Never the deepest of the widest, which may be larger than the machine.
+    corners = (_stack(int(depth.low), low), _stack(int(depth.high), low), _stack(1, high))
+    return Field(key, text, parts, _stack, corners)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _stack(layers: int, units: int) -> list[int]:
+    return [units] * layers
+
+
+def _is_whole(default: Any) -> bool:
+    members: Sequence[Any] = default if isinstance(default, tuple) else (default,)
+    return bool(members) and all(type(member) is int for member in members)
+
+
+def _range(
+    key: str, text: str, values: str, is_whole: bool, is_log: bool = False
+) -> IntDistribution | FloatDistribution:
+    ends = values.partition("..")[::2]
+    try:
+        low, high = map(int if is_whole else float, ends)
+    except ValueError:
+        numbers = "whole numbers" if is_whole else "numbers"
+        raise TuningError(
+            f"A range must be LOW..HIGH, two {numbers}. Received: {key}={text}."
+        ) from None
+    if not -float("inf") < low < high < float("inf"):
+        raise TuningError(f"A range must rise to a finite end. Received: {key}={text}.")
+    if is_log and low <= 0:
+        raise TuningError(f"A logarithmic range must begin above 0. Received: {key}={text}.")
+    if is_whole:
+        return IntDistribution(int(low), int(high), log=is_log)
+    return FloatDistribution(low, high, log=is_log)
