@@ -35,7 +35,7 @@ import onnxruntime
 from benchmarks.results import write_results
 from benchmarks.zoo import randomise, zoo
 from export.inference import InferenceFunction, trace_inference
-from export.onnx_graph import convert_to_onnx
+from export.onnx.convert import convert_to_onnx
 
 APPLICATIONS = """
     ConvNeXtTiny ConvNeXtSmall ConvNeXtBase DenseNet121 DenseNet169 DenseNet201 EfficientNetB0

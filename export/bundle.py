@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from export.onnx.convert import LOWEST_ONNXRUNTIME, OPSET, check_opset, convert_to_onnx
 from serving.agreement import Inputs, Outputs, take_samples
 from serving.bundle import MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
@@ -17,17 +18,15 @@ from serving.errors import InputError
 from serving.manifest import FORMAT_VERSION, Baseline, Calibration, Manifest, Proof, Reject
 from serving.verify import verify_bundle
 
-from .card import write_card
-from .drawing import draw_samples
 from .environment import describe_environment
 from .errors import ExportError, ProofError
 from .golden import write_golden
 from .inference import INPUT_DTYPES, InferenceFunction, trace_inference
-from .meaning import Meaning, find_meaning
 from .memory import return_memory
-from .onnx_graph import LOWEST_ONNXRUNTIME, OPSET, check_opset, convert_to_onnx
+from .model_card import write_card
+from .output_kind import Meaning, find_meaning
+from .parity import prove, require_same_as_original
 from .preprocessing import describe_preprocessing
-from .proof import prove, require_same_as_original
 from .publish import (
     alone,
     check_name,
@@ -38,6 +37,7 @@ from .publish import (
     write_checksums,
 )
 from .quantisation import POLICIES, Int8Data, weigh_int8
+from .sample_generation import draw_samples
 from .samples import Samples, choose_golden, finite_samples, spread, with_edge_cases
 from .saved_model import write_saved_model
 

@@ -16,7 +16,7 @@ from serving.agreement import Inputs, Outputs
 from serving.manifest import DTYPES, TensorSpec
 
 from .errors import ExportError, explained
-from .float32 import in_float32
+from .float32_model import in_float32
 
 BATCH_AXIS = "batch"
 _AXES = {3: ("steps",), 4: ("height", "width"), 5: ("depth", "height", "width")}

@@ -21,8 +21,8 @@ from serving.timing import median_ms
 
 from .errors import ExportError
 from .inference import InferenceFunction
-from .meaning import Meaning
-from .proof import batch_sizes, compare, onnx_runner
+from .output_kind import Meaning
+from .parity import batch_sizes, compare, onnx_runner
 
 POLICIES = ("always", "auto", "never")
 # Points of accuracy, of 100, that int8 may lose.

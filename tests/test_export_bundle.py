@@ -25,9 +25,9 @@ from export import (
     with_edge_cases,
 )
 from export.inference import trace_inference
-from export.meaning import Meaning
-from export.onnx_graph import convert_to_onnx
-from export.proof import compare, prove
+from export.onnx.convert import convert_to_onnx
+from export.output_kind import Meaning
+from export.parity import compare, prove
 from export.samples import choose_golden
 from models.activations import ACTIVATIONS
 from models.blocks import NORMALIZATIONS

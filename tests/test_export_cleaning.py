@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from export.cleaning import clean_graph
+from export.passes.pipeline import clean_graph
 
 
 class Builder:

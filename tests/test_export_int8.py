@@ -8,8 +8,8 @@ import pytest
 from app.bundles.export_run import export_run
 from export import ExportError, ExportOptions, Int8Data, ModelFacts, export_bundle, quantisation
 from export.inference import trace_inference
-from export.meaning import Meaning
-from export.onnx_graph import convert_to_onnx
+from export.onnx.convert import convert_to_onnx
+from export.output_kind import Meaning
 from export.quantisation import weigh_int8
 from serving import ManifestError, Predictor, verify_bundle
 from serving.bundle import INT8

@@ -23,7 +23,7 @@ from app.commands.cli import main
 from benchmarks.zoo import randomise, zoo
 from export import ExportError, ExportOptions, ModelFacts, export_bundle
 from export.inference import trace_inference
-from export.onnx_graph import OPSETS, convert_to_onnx
+from export.onnx.convert import OPSETS, convert_to_onnx
 from serving import Predictor, verify_bundle
 from serving.errors import ServingError
 from serving.session import open_session
@@ -209,7 +209,7 @@ def test_a_model_gives_the_same_bytes_in_another_process(tmp_path):
     program = (
         "import hashlib, sys, keras\n"
         "from export.inference import trace_inference\n"
-        "from export.onnx_graph import convert_to_onnx\n"
+        "from export.onnx.convert import convert_to_onnx\n"
         "model = keras.saving.load_model(sys.argv[1])\n"
         "graph = convert_to_onnx(trace_inference(model), {})\n"
         "print(hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest())\n"

@@ -7,14 +7,14 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript.optimizer import optimize_ir
 
-from .folding import fold_into_weights
-from .fusing import fuse_operators
-from .guarding import guard_pools
+from .constant_folding import fold_into_weights
+from .fusion import fuse_operators
 from .initializers import adopt_constants
-from .layout import remove_transposes
-from .looping import hoist_invariants
+from .loop_invariants import hoist_invariants
+from .max_pool_padding import guard_pools
 from .naming import in_canonical_order, name_after_layers
 from .shapes import resolve_shapes
+from .transposes import remove_transposes
 
 # Of constants to compute with: transposed weights are as large as the model.
 _ANY_SIZE = 2**40

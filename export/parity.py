@@ -24,8 +24,8 @@ from serving.session import open_session
 
 from .errors import ProofError, explained
 from .inference import InferenceFunction, plain_array, to_tensors
-from .meaning import Meaning
 from .memory import return_memory
+from .output_kind import Meaning
 from .samples import Samples, finite_part
 from .saved_model import load_saved_model
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from .categories import (
+from .lookup_operators import (
     Table,
     convert_bincount,
     convert_bucketize,

@@ -18,15 +18,15 @@ from tensorflow.python.grappler.tf_optimizer import OptimizeGraph
 from tf2onnx.tf_utils import compress_graph_def
 from tf2onnx.tfonnx import process_tf_graph
 
+from export.errors import ExportError, explained
+from export.inference import InferenceFunction, lookup_tables
+from export.memory import return_memory
+from export.passes.naming import layer_of
+from export.passes.pipeline import clean_graph
 from serving.errors import one_line
 from serving.manifest import TensorSpec
 
-from .categories import ML_DOMAIN, ML_OPSET, Table
-from .cleaning import clean_graph
-from .errors import ExportError, explained
-from .inference import InferenceFunction, lookup_tables
-from .memory import return_memory
-from .naming import layer_of
+from .lookup_operators import ML_DOMAIN, ML_OPSET, Table
 from .operators import operator_handlers
 
 OPSET = 18
