@@ -2,7 +2,7 @@
 
     python -m benchmarks.compilation
 
-It shows what `precision=auto` comes to on this machine, and what XLA and fused batch normalisation
+It shows what `precision=auto` comes to on this machine, and what XLA and fused batch normalization
 do to a step.
 """
 
@@ -20,8 +20,8 @@ from models import DigitNetConfig, digit_net
 
 BATCH_SIZE, ROUNDS = 128, 5
 PRECISIONS = ("float32", "mixed_bfloat16")
-# How the step is computed: what is said of it, by XLA, with fused normalisation.
-WAYS = (("", False, True), (", Keras' own normalisation", False, False), (", XLA", True, False))
+# How the step is computed: what is said of it, by XLA, with fused normalization.
+WAYS = (("", False, True), (", Keras' own normalization", False, False), (", XLA", True, False))
 
 
 def make_model(compilation: Compilation, is_fused: bool) -> keras.Model:

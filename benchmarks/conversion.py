@@ -4,7 +4,7 @@
     python -m benchmarks.conversion zoo                 the zoo alone
     python -m benchmarks.conversion ResNet50 …          some of the applications
 
-Weights are random, and so are the statistics of batch normalisation. Each application runs in a
+Weights are random, and so are the statistics of batch normalization. Each application runs in a
 process of its own. A graph agrees if no output is further from Keras' than 1e-4 of its largest.
 Latency: batch 1, one thread, four sessions of both graphs and four more of theirs taking turns; the
 ratio is that of the medians, with the interval in which 95 % of resampled ratios lie, and the noise
@@ -33,7 +33,7 @@ import onnx
 import onnxruntime
 
 from benchmarks.results import write_results
-from benchmarks.zoo import randomise, zoo
+from benchmarks.zoo import randomize, zoo
 from export.inference import InferenceFunction, trace_inference
 from export.onnx.convert import convert_to_onnx
 
@@ -148,7 +148,7 @@ def build(name: str) -> keras.Model:
     """Build a model of the zoo or of the applications; the same each time."""
     keras.utils.set_random_seed(0)
     builders = zoo()
-    return randomise(builders[name]()) if name in builders else application(name)
+    return randomize(builders[name]()) if name in builders else application(name)
 
 
 def _attempt(

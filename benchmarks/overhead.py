@@ -3,7 +3,7 @@
     python -m benchmarks.overhead
 
 Two digit nets are made and exported for it, untrained, since weights cost no time, and a net of the
-mlp's layers that takes grey levels as they are: what the search for the ink costs, which is some 70
+mlp's layers that takes gray levels as they are: what the search for the ink costs, which is some 70
 small operations in the graph. All ways to ask one net run in turn, in one process. The bars: at
 most 5 microseconds over session.run for one row and 2 % for 1024; a thousandth of Keras' predict
 for the mlp and a three hundredth for the cnn; a tenth of the SavedModel.
@@ -35,7 +35,7 @@ def main() -> None:
     keras.utils.set_random_seed(0)
     bare = FeatureExtractorConfig(image_shape=(28, 28), hidden=(256,), num_outputs=10)
     nets = {variant: digit_net(DigitNetConfig(variant=variant)) for variant in ("mlp", "cnn")}
-    for name, net in {**nets, "mlp of grey levels": feature_extractor(bare)}.items():
+    for name, net in {**nets, "mlp of gray levels": feature_extractor(bare)}.items():
         with tempfile.TemporaryDirectory() as folder:
             bundle = export_bundle(
                 net, folder, "net", ModelFacts(kind_of_targets="classes", labels=LABELS),

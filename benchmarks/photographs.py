@@ -44,10 +44,10 @@ def photograph(digit: np.ndarray, kind: str, rng: np.random.Generator) -> bytes:
     if kind == "table":
         edge = int(0.05 * width)
         paper[:, :edge] = paper[: int(0.04 * height)] = rng.uniform(0.2, 0.4)
-    grey = paper * (1 - layer)
+    gray = paper * (1 - layer)
     if kind == "chalk":
-        grey = 0.25 + 0.7 * layer
-    noisy = grey * light + rng.normal(0, rng.uniform(0.005, 0.03), layer.shape)
+        gray = 0.25 + 0.7 * layer
+    noisy = gray * light + rng.normal(0, rng.uniform(0.005, 0.03), layer.shape)
     image = Image.fromarray(np.rint(255 * noisy.clip(0, 1)).astype(np.uint8))
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 2)))
     # As a camera that was held sideways: the pixels lie, and a note says so.

@@ -1,6 +1,6 @@
-"""Small models, one for each layer, activation and normalisation that an export must manage.
+"""Small models, one for each layer, activation and normalization that an export must manage.
 
-Weights are random, statistics of normalisation too, so that nothing folds away by being 0 or 1.
+Weights are random, statistics of normalization too, so that nothing folds away by being 0 or 1.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ ACTIVATIONS = """
 """.split()  # noqa: SIM905
 
 
-def randomise(model: keras.Model, seed: int = 0) -> keras.Model:
+def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
     """Draw every weight anew, variances and scales above 0; return the model."""
     random = np.random.default_rng(seed)
     for weight in model.weights:

@@ -2,7 +2,7 @@
 
 from .bundle import ExportOptions, ModelFacts, export_bundle
 from .errors import ExportError, ProofError
-from .quantisation import Int8Data
+from .quantization import Int8Data
 from .samples import Samples, with_edge_cases
 
 __all__ = [

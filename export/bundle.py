@@ -36,7 +36,7 @@ from .publish import (
     publish,
     write_checksums,
 )
-from .quantisation import POLICIES, Int8Data, weigh_int8
+from .quantization import POLICIES, Int8Data, weigh_int8
 from .sample_generation import draw_samples
 from .samples import Samples, choose_golden, finite_samples, spread, with_edge_cases
 from .saved_model import write_saved_model
@@ -105,7 +105,7 @@ class ExportOptions:
         version: its number; None for the one after the latest.
         opset: of the ONNX graph.
         input_dtype: what inputs of float32 take instead, cast inside the graph, such as `uint8`.
-        int8: whether a quantised model is tried: `auto` keeps it only if it is faster and as good,
+        int8: whether a quantized model is tried: `auto` keeps it only if it is faster and as good,
             `always` keeps it, `never` tries none.
         sign: signs the finished folder, as `serving.signature.read_signer` returns it.
 

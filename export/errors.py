@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 # What Keras and TensorFlow put behind the reason.
 _NOTES = ("Arguments received by", "[[{{node", "Stack trace for op definition", "Call arguments")
 
@@ -41,7 +41,7 @@ def explained(rule: str) -> Iterator[None]:
 
 def _telling(message: str) -> str:
     """Return a short message whole, of one with a traceback in it what it comes down to."""
-    lines = [line.strip() for line in _COLOURS.sub("", message).splitlines()]
+    lines = [line.strip() for line in _COLORS.sub("", message).splitlines()]
     ends = [n for n, line in enumerate(lines) if line.startswith(_NOTES)]
     lines = [line for line in lines[: ends[0] if ends else None] if line]
     has_trace = any(line.startswith("File ") for line in lines)

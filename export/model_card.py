@@ -214,7 +214,7 @@ def _int8(manifest: Manifest) -> str:
     ]
     is_kept = f"kept, as `{INT8}`" if found.kept else "not kept"
     return (
-        f"## int8\n\nA quantised model was calibrated on {found.calibrated_on}, measured on "
+        f"## int8\n\nA quantized model was calibrated on {found.calibrated_on}, measured on "
         f"{found.measured_on}, and {is_kept}.\n\n{_table(('measured', 'value'), rows)}"
     )
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import keras
 
-from models.ink import Binarise, Denoise, FitInk, InkLevel
+from models.ink import Binarize, Denoise, FitInk, InkLevel
 from models.rows import FillGaps
 
 _PREPROCESSING = (
     InkLevel,
     Denoise,
     FitInk,
-    Binarise,
+    Binarize,
     FillGaps,
     keras.layers.Normalization,
     keras.layers.Rescaling,

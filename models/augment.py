@@ -16,7 +16,7 @@ from .ink import ink_box
 
 # Points along each side at which an elastic field is drawn; between them it is smooth.
 ELASTIC_POINTS = 6
-# Between these, a hard edge lies inside the grey one.
+# Between these, a hard edge lies inside the gray one.
 THRESHOLDS = (0.25, 0.75)
 
 
@@ -35,7 +35,7 @@ class AugmentationConfig:
         shear: largest slant, as the tangent of its angle.
         elastic: standard deviation of a smooth random displacement, as a share of the side
             (Simard et al., 2003).
-        sharpness: largest share of the way from grey edges of strokes to hard ones, as in
+        sharpness: largest share of the way from gray edges of strokes to hard ones, as in
             collections of ink or no ink.
         thickness: largest share of a pixel by which strokes grow or shrink on each side.
 
@@ -159,7 +159,7 @@ class RandomWarp(keras.layers.Layer):
         """Lay out the grid of result pixels and the basis of elastic fields."""
         side = input_shape[1]
         self._side = side
-        # Result pixels around the centre, (2, side, side): row offsets, column offsets.
+        # Result pixels around the center, (2, side, side): row offsets, column offsets.
         self._grid = (np.indices((side, side)) - (side - 1) / 2).astype("float32")
         points = np.linspace(0, side - 1, ELASTIC_POINTS)
         spacing = points[1]
@@ -192,9 +192,9 @@ class RandomWarp(keras.layers.Layer):
         size = 1 + self._uniform(batch, config.scale)
         stretch = ops.sqrt(1 + self._uniform(batch, config.stretch))
         slant = self._uniform(batch, config.shear)
-        centre = (self._side - 1) / 2
-        row_shift = centre + self._uniform(batch, config.shift * self._side)
-        column_shift = centre + self._uniform(batch, config.shift * self._side)
+        center = (self._side - 1) / 2
+        row_shift = center + self._uniform(batch, config.shift * self._side)
+        column_shift = center + self._uniform(batch, config.shift * self._side)
         row, column = self._grid[0] * stretch / size, self._grid[1] / stretch / size
         if config.squareness:
             row, column = self._squared(ink, row, column)
@@ -222,7 +222,7 @@ def sample_bilinearly(images: Any, rows: Any, columns: Any) -> Any:
 
     Args:
         images: float32 `(batch, height, width)`.
-        rows: float32 `(batch, m, n)`, 0 is the centre of the first row.
+        rows: float32 `(batch, m, n)`, 0 is the center of the first row.
         columns: float32 `(batch, m, n)`.
 
     Returns:

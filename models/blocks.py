@@ -135,7 +135,7 @@ class HiddenConfig(KernelConfig):
             2015), `layer` (Ba et al., 2016), `instance` (Ulyanov et al., 2016), `group` (Wu & He,
             2018) or `none`. In a fully connected layer, where a channel has one value alone,
             `instance` is `layer`.
-        groups: groups of channels of the normalisation `group`; every width must be a multiple.
+        groups: groups of channels of the normalization `group`; every width must be a multiple.
         dropout: share of the features that a training step drops before the head
             (Srivastava et al., 2014).
 
@@ -177,7 +177,7 @@ class HiddenConfig(KernelConfig):
 
 
 def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
-    """Apply the normalisation of `config`, of the same shape, as the layer `name`."""
+    """Apply the normalization of `config`, of the same shape, as the layer `name`."""
     if config.nets:
         return _normalize_nets(x, config, name)
     is_dense = len(x.shape) == 2
@@ -192,7 +192,7 @@ def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
 
 
 def _normalize_nets(x: Any, config: HiddenConfig, name: str) -> Any:
-    """Normalise `(batch, nets, units)`: side by side, each unit of each net is a channel."""
+    """Normalize `(batch, nets, units)`: side by side, each unit of each net is a channel."""
     if config.normalization == "none":
         return x
     shape = x.shape[1:]
@@ -206,7 +206,7 @@ def _normalize_nets(x: Any, config: HiddenConfig, name: str) -> Any:
 
 
 def dense_block(x: Any, units: int, config: HiddenConfig, name: str) -> Any:
-    """Apply a fully connected layer, its normalisation and its activation.
+    """Apply a fully connected layer, its normalization and its activation.
 
     Args:
         x: float32 `(batch, columns)`, or `(batch, nets, columns)`.
@@ -217,7 +217,7 @@ def dense_block(x: Any, units: int, config: HiddenConfig, name: str) -> Any:
     Returns:
         float32 `(batch, units)`, or `(batch, nets, units)`.
     """
-    has_bias = config.normalization == "none"  # a normalisation brings its own
+    has_bias = config.normalization == "none"  # a normalization brings its own
     x = dense(x, units, config, f"{name}_dense", use_bias=has_bias)
     return activate(normalize(x, config, f"{name}_norm"), config.activation, name)
 
@@ -244,7 +244,7 @@ def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments:
 
 
 def conv_block(x: Any, filters: int, config: HiddenConfig, name: str, **arguments: Any) -> Any:
-    """Apply a 3x3 convolution, its normalisation and its activation.
+    """Apply a 3x3 convolution, its normalization and its activation.
 
     Args:
         x: float `(batch, height, width, channels)`.

@@ -9,7 +9,7 @@ from .activations import activate
 from .blocks import HiddenConfig, conv_block, convolve, feature_stack, for_each_net, normalize
 from .checks import check_at_least, check_choice, check_sizes
 from .heads import classify
-from .ink import Binarise, Denoise, FitInk, InkLevel
+from .ink import Binarize, Denoise, FitInk, InkLevel
 
 IMAGE_SIDE = 28
 VARIANTS = ("mlp", "cnn", "resnet")
@@ -109,8 +109,8 @@ class DigitNetConfig(HiddenConfig):
 def _mlp_pixels(ink: Any) -> Any:
     # The box fills the whole 16x16, as in the Semeion digits.
     ink = Denoise(name="denoise")(ink)
-    ink = FitInk(size=16, ink_size=16, centre="box", name="fit_ink")(ink)
-    ink = Binarise(name="binarise")(ink)
+    ink = FitInk(size=16, ink_size=16, center="box", name="fit_ink")(ink)
+    ink = Binarize(name="binarize")(ink)
     return keras.layers.Flatten(name="pixels")(ink)
 
 
@@ -151,7 +151,7 @@ def _resnet_maps(ink: Any, config: DigitNetConfig) -> Any:
 def _residual_block(
     x: Any, filters: int, config: DigitNetConfig, name: str, is_smaller: bool
 ) -> Any:
-    """Add to `x` what two convolutions make of it, normalised and activated first."""
+    """Add to `x` what two convolutions make of it, normalized and activated first."""
     strides = 2 if is_smaller else 1
     residual = activate(normalize(x, config, f"{name}_norm1"), config.activation, f"{name}_act1")
     if is_smaller or x.shape[-1] != filters:

@@ -17,7 +17,7 @@ class FeatureExtractorConfig(HiddenConfig):
 
     Attributes:
         rows: the columns of the input, unless it is an image.
-        image_shape: `(height, width)` of a grey image; empty for rows.
+        image_shape: `(height, width)` of a gray image; empty for rows.
         head: `softmax` for one of several classes; `sigmoid` for one of two classes, or with
             `many_labels` for each label alone; `linear` for values (regression).
         num_outputs: classes, labels or values.
@@ -79,8 +79,8 @@ class FeatureExtractorConfig(HiddenConfig):
 def feature_extractor(config: FeatureExtractorConfig) -> keras.Model:
     """Build a fully connected network whose last hidden layer is the learned representation.
 
-    Rows are standardised by the layer `normalize`, which is adapted to the training data before
-    training (unadapted it passes its input through); grey levels are scaled to [0, 1].
+    Rows are standardized by the layer `normalize`, which is adapted to the training data before
+    training (unadapted it passes its input through); gray levels are scaled to [0, 1].
 
     Args:
         config: the model's configuration.

@@ -57,10 +57,10 @@ def tell_labels(features: Any, num_labels: int, config: KernelConfig) -> Any:
 
 
 def regress(features: Any, num_values: int, config: KernelConfig) -> Any:
-    """Apply a linear layer to standardised values, and bring them to the targets' own units.
+    """Apply a linear layer to standardized values, and bring them to the targets' own units.
 
     The layer `values` holds the targets' mean and variance: adapt it to the training data.
-    Unadapted it passes the standardised values through.
+    Unadapted it passes the standardized values through.
 
     Returns:
         float32 `(…, num_values)`, named `values`; the layer before is `standard_values`.

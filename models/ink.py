@@ -16,13 +16,13 @@ from keras import ops
 from .checks import check_choice
 from .precision import Float32Layer
 
-# In grey levels: the noise of a blank scan is not stretched into strokes.
+# In gray levels: the noise of a blank scan is not stretched into strokes.
 MINIMUM_CONTRAST = 16.0
 # Ink is k/r with whole k and r below 256, and 257/1024 lies at least 3.8e-6 from each such ratio:
 # no runtime's rounding moves a pixel across.
 INK_THRESHOLD = 257 / 1024
 # A ramp instead of a step: a step would turn a rounding error of 1e-7 into a whole pixel.
-BINARISING_SLOPE = 8.0
+BINARIZING_SLOPE = 8.0
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
@@ -50,19 +50,19 @@ class InkLevel(Float32Layer):
 
     def call(self, image: Any) -> Any:
         """Return the ink of `image`."""
-        grey = ops.cast(image, "float32")
-        darkest = ops.min(grey, axis=(1, 2), keepdims=True)
-        lightest = ops.max(grey, axis=(1, 2), keepdims=True)
-        weighted_sum = ops.sum(grey * self._weights, axis=(1, 2), keepdims=True)
+        gray = ops.cast(image, "float32")
+        darkest = ops.min(gray, axis=(1, 2), keepdims=True)
+        lightest = ops.max(gray, axis=(1, 2), keepdims=True)
+        weighted_sum = ops.sum(gray * self._weights, axis=(1, 2), keepdims=True)
         is_light = weighted_sum > 0.5 * float(self._weights.sum()) * (darkest + lightest)
         contrast = lightest - darkest
         paper = darkest + ops.cast(is_light, "float32") * contrast
-        return ops.abs(grey - paper) / ops.maximum(contrast, MINIMUM_CONTRAST)
+        return ops.abs(gray - paper) / ops.maximum(contrast, MINIMUM_CONTRAST)
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class Denoise(Float32Layer):
-    """Removes specks: no pixel stays darker than the darkest of its eight neighbours.
+    """Removes specks: no pixel stays darker than the darkest of its eight neighbors.
 
     Strokes are wider than a pixel, so that they pass; dust of one pixel goes, which would else
     stretch the box around the ink.
@@ -89,7 +89,7 @@ class FitInk(Float32Layer):
     """Scales the box around the ink to `ink_size` and puts the ink in the middle.
 
     A digit of any size at any place then looks like a training sample. MNIST was made so (LeCun
-    et al., 1998): a box of 20x20, its aspect kept, centred by mass in 28x28. Resampling is two
+    et al., 1998): a box of 20x20, its aspect kept, centered by mass in 28x28. Resampling is two
     matrix products a sample, each result pixel averaging linearly over what it covers.
 
     Input shape: float32 `(batch, side, side)`, ink in [0, 1].
@@ -98,34 +98,34 @@ class FitInk(Float32Layer):
     Args:
         size: pixels along each side of the result.
         ink_size: pixels along the longer side of the ink's box in the result.
-        centre: what lies in the middle of the result: the centre of `mass`, or of the `box`,
+        center: what lies in the middle of the result: the center of `mass`, or of the `box`,
             which lets the box fill the result.
     """
 
-    def __init__(self, size: int, ink_size: int, centre: str = "mass", **kwargs: Any) -> None:
+    def __init__(self, size: int, ink_size: int, center: str = "mass", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_choice("centre", centre, ("mass", "box"))
+        check_choice("center", center, ("mass", "box"))
         self.size = size
         self.ink_size = ink_size
-        self.centre = centre
+        self.center = center
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the layer."""
-        own = {"size": self.size, "ink_size": self.ink_size, "centre": self.centre}
+        own = {"size": self.size, "ink_size": self.ink_size, "center": self.center}
         return {**super().get_config(), **own}
 
     def call(self, ink: Any) -> Any:
-        """Return `ink` scaled and centred."""
+        """Return `ink` scaled and centered."""
         side = ink.shape[1]
         index = np.arange(side, dtype="float32")
         first, end = ink_box(ink)
         longest = ops.max(end - first, axis=1, keepdims=True)  # (batch, 1), below 0 if blank
-        centre = 0.5 * (first + end) if self.centre == "box" else _centre_of_mass(ink, index)
+        center = 0.5 * (first + end) if self.center == "box" else _center_of_mass(ink, index)
         # Source pixels per pixel of the result, (batch, 1, 1).
         step = ops.expand_dims(ops.maximum(longest, 1.0) / self.ink_size, 2)
 
         offset = np.arange(self.size, dtype="float32") + 0.5 - self.size / 2
-        position = ops.expand_dims(centre, 2) + step * offset  # (batch, 2, size)
+        position = ops.expand_dims(center, 2) + step * offset  # (batch, 2, size)
         width = ops.expand_dims(ops.maximum(step, 1.0), 3)
         distance = ops.abs(ops.expand_dims(position, 3) - (index + 0.5))
         # (batch, 2, size, side); the weights of each result pixel sum to 1, so flat ink stays flat.
@@ -152,16 +152,16 @@ def ink_box(ink: Any) -> tuple[Any, Any]:
     return first, end
 
 
-def _centre_of_mass(ink: Any, index: np.ndarray) -> Any:
-    """Return the centre of the ink, `(batch, 2)` for rows and columns; 0 without ink."""
+def _center_of_mass(ink: Any, index: np.ndarray) -> Any:
+    """Return the center of the ink, `(batch, 2)` for rows and columns; 0 without ink."""
     mass = _along_both_axes(ops.sum, ink)
     total = ops.maximum(ops.sum(mass, axis=2), 1e-3)
     return ops.sum(mass * (index + 0.5), axis=2) / total
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
-class Binarise(Float32Layer):
-    """Turns grey ink into ink (1) and no ink (0), with a short ramp around one half.
+class Binarize(Float32Layer):
+    """Turns gray ink into ink (1) and no ink (0), with a short ramp around one half.
 
     Input shape: float32, any, in [0, 1].
     Output shape: the same.
@@ -169,4 +169,4 @@ class Binarise(Float32Layer):
 
     def call(self, ink: Any) -> Any:
         """Return `ink` pushed to 0 and 1."""
-        return ops.clip((ink - 0.5) * BINARISING_SLOPE + 0.5, 0.0, 1.0)
+        return ops.clip((ink - 0.5) * BINARIZING_SLOPE + 0.5, 0.0, 1.0)

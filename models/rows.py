@@ -1,4 +1,4 @@
-"""Preparation of rows inside the graph: numbers standardised, gaps filled, texts looked up."""
+"""Preparation of rows inside the graph: numbers standardized, gaps filled, texts looked up."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +55,7 @@ class RowsConfig:
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class FillGaps(Float32Layer):
-    """Puts 0, the mean of a standardised column, where a value is missing, and says where.
+    """Puts 0, the mean of a standardized column, where a value is missing, and says where.
 
     Input shape: float32 `(batch, columns)`, NaN where there is no value.
     Output shape: float32 `(batch, columns + len(indicators))`: the filled columns, then for each
@@ -97,7 +97,7 @@ def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
     Returns:
         The model's inputs: `inputs` float32 `(batch, num_columns)`, NaN where `gaps` allows it,
         and if there are vocabularies `texts`, strings `(batch, len(vocabularies))`; in a dict if
-        both are there. And the prepared columns, float32 `(batch, width)`: standardised numbers,
+        both are there. And the prepared columns, float32 `(batch, width)`: standardized numbers,
         the indicators, and for each text a column for each known value,
         all 0 for an unknown one.
     """

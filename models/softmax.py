@@ -1,4 +1,4 @@
-"""The softmax classifier: normalised columns and one softmax layer."""
+"""The softmax classifier: normalized columns and one softmax layer."""
 
 from dataclasses import dataclass, field
 
@@ -44,7 +44,7 @@ class SoftmaxClassifierConfig(KernelConfig):
 def softmax_classifier(config: SoftmaxClassifierConfig) -> keras.Model:
     """Build multinomial logistic regression.
 
-    The layer `normalize` standardises the columns inside the graph: adapt it to the training data
+    The layer `normalize` standardizes the columns inside the graph: adapt it to the training data
     before training. Unadapted it passes its input through.
 
     Args:

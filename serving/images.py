@@ -1,4 +1,4 @@
-"""Reads image files as the grey images that a model takes."""
+"""Reads image files as the gray images that a model takes."""
 
 import io
 import math
@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from .errors import InputError
 
-# What telephones make at most; an image of the size takes 200 MB decoded in colour.
+# What telephones make at most; an image of the size takes 200 MB decoded in color.
 MAX_PIXELS = 50_000_000
 # A larger one is reduced to this, far more than a model takes, and is decoded alone: a small file
 # may hold a large image, and many may come at once.
@@ -30,26 +30,26 @@ ImageSource = str | Path | bytes | Image.Image
 
 
 def read_image(source: ImageSource, shape: tuple[int, int]) -> np.ndarray:
-    """Read an image and bring it to a size, its aspect kept, padded with the grey of its border.
+    """Read an image and bring it to a size, its aspect kept, padded with the gray of its border.
 
     Args:
-        source: as of `read_grey`.
+        source: as of `read_gray`.
         shape: `(height, width)` wanted.
 
     Returns:
         uint8 `(height, width)`.
 
     Raises:
-        InputError: as of `read_grey`.
+        InputError: as of `read_gray`.
     """
-    return fit_and_pad(read_grey(source), shape)
+    return fit_and_pad(read_gray(source), shape)
 
 
-def read_grey(source: ImageSource) -> np.ndarray:
+def read_gray(source: ImageSource) -> np.ndarray:
     """Read an image: PNG, JPEG, BMP, GIF (its first frame), TIFF or WebP.
 
-    The orientation that a camera notes is applied, transparency becomes white paper, and colour
-    becomes grey. 16 bits become 8; floats and whole numbers of 32 bits are scaled from their least
+    The orientation that a camera notes is applied, transparency becomes white paper, and color
+    becomes gray. 16 bits become 8; floats and whole numbers of 32 bits are scaled from their least
     to their largest. An image of over 4 million pixels is reduced to fewer, by a whole factor.
 
     Args:
@@ -81,38 +81,38 @@ def read_grey(source: ImageSource) -> np.ndarray:
         ) from None
 
 
-def fit_and_pad(grey: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Bring a grey image to a size, its aspect kept, padded with the grey of its border.
+def fit_and_pad(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bring a gray image to a size, its aspect kept, padded with the gray of its border.
 
     Args:
-        grey: uint8 `(height, width)`.
+        gray: uint8 `(height, width)`.
         shape: `(height, width)` wanted.
 
     Returns:
         uint8 of that shape.
     """
     # Shrunk first: padding a strip of 1 x 50 million pixels to a square would fill any memory.
-    scale = min(shape[0] / grey.shape[0], shape[1] / grey.shape[1])
-    height, width = (max(1, round(side * scale)) for side in grey.shape)
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    scale = min(shape[0] / gray.shape[0], shape[1] / gray.shape[1])
+    height, width = (max(1, round(side * scale)) for side in gray.shape)
+    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     padded = np.full(shape, np.median(border), np.uint8)
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    padded[top : top + height, left : left + width] = resize_grey(grey, (height, width))
+    padded[top : top + height, left : left + width] = resize_gray(gray, (height, width))
     return padded
 
 
-def resize_grey(grey: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resample a grey image bilinearly, averaging over what each pixel covers when it shrinks.
+def resize_gray(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resample a gray image bilinearly, averaging over what each pixel covers when it shrinks.
 
     Args:
-        grey: uint8 `(height, width)`.
+        gray: uint8 `(height, width)`.
         shape: `(height, width)` wanted.
 
     Returns:
         uint8 of that shape.
     """
     height, width = shape
-    image = Image.fromarray(grey)
+    image = Image.fromarray(gray)
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
@@ -138,7 +138,7 @@ def _read_bounded(name: str, image: Image.Image, is_own: bool = False) -> np.nda
     if not pixels:
         raise InputError(f"An image must have at least one pixel. Received: {name}.")
     if pixels <= _LARGE_PIXELS:
-        return _to_grey(name, image)
+        return _to_gray(name, image)
     # In a thread of its own, since glibc keeps what was freed for the thread that had it: each of a
     # server's threads would hold an image's memory.
     with _one_large, ThreadPoolExecutor(1) as pool:
@@ -147,12 +147,12 @@ def _read_bounded(name: str, image: Image.Image, is_own: bool = False) -> np.nda
 
 def _read_large(name: str, image: Image.Image, is_own: bool) -> np.ndarray:
     if not is_own:
-        return _to_grey(name, image)
+        return _to_gray(name, image)
     factor = _factor(image)
     # JPEG alone: decodes at a half, a quarter or an eighth, and the brightness alone.
     image.draft("L", (image.width // factor, image.height // factor))
     try:
-        return _to_grey(name, image)
+        return _to_gray(name, image)
     finally:
         image.close()  # gives the pixels back before the next one is let in
 
@@ -161,18 +161,18 @@ def _factor(image: Image.Image) -> int:
     return math.ceil(math.sqrt(image.width * image.height / _LARGE_PIXELS))
 
 
-def _to_grey(name: str, image: Image.Image) -> np.ndarray:
+def _to_gray(name: str, image: Image.Image) -> np.ndarray:
     """Convert band by band, so that beside what was decoded there is never a second whole one."""
     low, high = _extrema(name, image) if image.mode in ("I", "F") else (0.0, 0.0)
     across, down = (min(_factor(image), side) for side in image.size)
     bands = [
-        Image.fromarray(_band_to_grey(band, low, high)).reduce((across, down))
+        Image.fromarray(_band_to_gray(band, low, high)).reduce((across, down))
         for band in _bands(image, down)
     ]
-    grey = Image.fromarray(np.concatenate([np.asarray(band) for band in bands]))
+    gray = Image.fromarray(np.concatenate([np.asarray(band) for band in bands]))
     # Turned last, when it is small.
-    grey.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return np.asarray(ImageOps.exif_transpose(grey))
+    gray.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return np.asarray(ImageOps.exif_transpose(gray))
 
 
 def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
@@ -193,7 +193,7 @@ def _extrema(name: str, image: Image.Image) -> tuple[float, float]:
     return low, high
 
 
-def _band_to_grey(band: Image.Image, low: float, high: float) -> np.ndarray:
+def _band_to_gray(band: Image.Image, low: float, high: float) -> np.ndarray:
     if band.mode in ("I", "F"):
         values = (np.asarray(band, np.float64) - low) * (255 / ((high - low) or 1))
         return np.rint(values).astype(np.uint8)

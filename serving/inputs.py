@@ -9,7 +9,7 @@ import numpy as np
 from .agreement import Inputs
 from .csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
 from .errors import InputError
-from .images import ImageSource, fit_and_pad, read_grey
+from .images import ImageSource, fit_and_pad, read_gray
 from .manifest import Manifest, describe_spec
 from .photographs import find_digit
 
@@ -55,8 +55,8 @@ def read_model_image(source: ImageSource, manifest: Manifest) -> np.ndarray:
         InputError: the image cannot be read, or the model takes none.
     """
     shape = image_size(manifest)
-    grey = read_grey(source)
-    return find_digit(grey, shape) if manifest.family == "digit_net" else fit_and_pad(grey, shape)
+    gray = read_gray(source)
+    return find_digit(gray, shape) if manifest.family == "digit_net" else fit_and_pad(gray, shape)
 
 
 def check_images(images: Sequence[ImageSource]) -> None:
@@ -78,14 +78,14 @@ def image_size(manifest: Manifest) -> tuple[int, int]:
     """Return the height and the width of the images that a model takes.
 
     Raises:
-        InputError: it does not take grey images, or nothing is known of its answers.
+        InputError: it does not take gray images, or nothing is known of its answers.
     """
     spec = manifest.inputs[0]
     sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
     is_image = spec.dtype == "uint8" and len(spec.shape) == 3 and len(sizes) == 2
     if len(manifest.inputs) > 1 or not is_image or manifest.answer is None:
         raise InputError(
-            "Files can be read for a model of columns, or of grey images, that has labels. "
+            "Files can be read for a model of columns, or of gray images, that has labels. "
             f"Received: {manifest.name}, which takes {describe_spec(spec)}. "
             "Call serving.Predictor with arrays."
         )

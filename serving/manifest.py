@@ -187,7 +187,7 @@ class Manifest:
         calibration: of the probabilities; None where none was fitted.
         reject: which answers are sure enough; None where all are taken.
         baseline: how often each class is answered; None where no test samples were at hand.
-        int8: whether a quantised model is here too; None where none was tried.
+        int8: whether a quantized model is here too; None where none was tried.
         opset: of the ONNX graph.
         lowest_onnxruntime: the first release that knows this opset.
         environment: versions and machine that made the bundle.

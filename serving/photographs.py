@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from .images import fit_and_pad, resize_grey
+from .images import fit_and_pad, resize_gray
 
 # Up to here an image was cut out for a model already: it is left as it is.
 _SMALL_SIDE = 64
@@ -31,26 +31,26 @@ _MOST_STROKE, _LEAST_STROKE = 0.2, 0.09
 _FILL = 20 / 28
 
 
-def find_digit(grey: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def find_digit(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return the digit of a photograph, bright on black, as large as MNIST's digits.
 
     Args:
-        grey: uint8 `(height, width)`; ink on lighter or on darker paper. An image of up to 64
+        gray: uint8 `(height, width)`; ink on lighter or on darker paper. An image of up to 64
             pixels a side, or without ink, is only brought to the size.
         shape: `(height, width)` wanted.
 
     Returns:
         uint8 of that shape.
     """
-    if max(grey.shape) <= _SMALL_SIDE:
-        return fit_and_pad(grey, shape)
-    shrunk = _shrink(grey, _SIDE)
+    if max(gray.shape) <= _SMALL_SIDE:
+        return fit_and_pad(gray, shape)
+    shrunk = _shrink(gray, _SIDE)
     best = _best(_contrast(shrunk, _paper(shrunk)))
     if best is None or not _fills(best, shrunk.shape):
         best = _best(_contrast(shrunk, _paper_around(shrunk)))
     if best is None:
-        return fit_and_pad(grey, shape)
-    return _centred(_thicken(best.level, best.mask), shape)
+        return fit_and_pad(gray, shape)
+    return _centered(_thicken(best.level, best.mask), shape)
 
 
 class _Digit(NamedTuple):
@@ -86,38 +86,38 @@ def _find(ink: np.ndarray) -> _Digit | None:
     return _Digit(level[box], mask[box], score)
 
 
-def _shrink(grey: np.ndarray, side: int) -> np.ndarray:
-    scale = side / max(grey.shape)
+def _shrink(gray: np.ndarray, side: int) -> np.ndarray:
+    scale = side / max(gray.shape)
     if scale >= 1:
-        return grey
-    height, width = (max(1, round(length * scale)) for length in grey.shape)
-    return resize_grey(grey, (height, width))
+        return gray
+    height, width = (max(1, round(length * scale)) for length in gray.shape)
+    return resize_gray(gray, (height, width))
 
 
-def _contrast(grey: np.ndarray, paper: np.ndarray) -> np.ndarray:
+def _contrast(gray: np.ndarray, paper: np.ndarray) -> np.ndarray:
     """Return how much darker each pixel is than the paper, as a share; below 0 lighter."""
-    darker: np.ndarray = paper - grey
+    darker: np.ndarray = paper - gray
     contrast: np.ndarray = darker / np.maximum(np.where(darker > 0, paper, 255 - paper), 32)
     return contrast
 
 
-def _paper_around(grey: np.ndarray) -> np.ndarray:
-    """Return the paper's grey around each pixel, float32 of that shape: light may be uneven."""
-    coarse = _shrink(grey, _COARSE_SIDE)
+def _paper_around(gray: np.ndarray) -> np.ndarray:
+    """Return the paper's gray around each pixel, float32 of that shape: light may be uneven."""
+    coarse = _shrink(gray, _COARSE_SIDE)
     margin = min(_MEDIAN_SIZE // 2, min(coarse.shape) - 1)
     # Mirrored at the frame: repeated, a table at the edge would pass for the paper beside it.
     framed = Image.fromarray(np.pad(coarse, margin, mode="reflect"))
     smooth = framed.filter(ImageFilter.MedianFilter(2 * margin + 1))
     smooth = smooth.filter(ImageFilter.GaussianBlur(2))
     inner = np.asarray(smooth)[margin : margin + len(coarse), margin : margin + coarse.shape[1]]
-    return resize_grey(np.ascontiguousarray(inner), grey.shape).astype(np.float32)
+    return resize_gray(np.ascontiguousarray(inner), gray.shape).astype(np.float32)
 
 
-def _paper(grey: np.ndarray) -> np.ndarray:
-    """Return the grey that most of a scan has, at each pixel: its ink may fill the frame."""
-    is_dark = grey <= 255 * _otsu(grey / np.float32(255))
-    most = grey[is_dark] if is_dark.mean() > 0.5 else grey[~is_dark]
-    return np.full(grey.shape, np.median(most), np.float32)
+def _paper(gray: np.ndarray) -> np.ndarray:
+    """Return the gray that most of a scan has, at each pixel: its ink may fill the frame."""
+    is_dark = gray <= 255 * _otsu(gray / np.float32(255))
+    most = gray[is_dark] if is_dark.mean() > 0.5 else gray[~is_dark]
+    return np.full(gray.shape, np.median(most), np.float32)
 
 
 def _otsu(values: np.ndarray) -> float:
@@ -170,7 +170,7 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
 def _connected(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Number the connected parts of a mask, from 1; pixels touch by sides and by corners.
 
-    By runs: those that overlap in neighbouring rows are one part.
+    By runs: those that overlap in neighboring rows are one part.
 
     Returns:
         The number of each pixel, 0 where none is set; and the boxes, `(parts, 4)`, as of `_box`.
@@ -225,18 +225,18 @@ def _stroke_width(mask: np.ndarray) -> float:
 def _thicken(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Widen thin strokes to the least width that survives shrinking to a few pixels."""
     wanted = round(_LEAST_STROKE * max(level.shape) - _stroke_width(mask))
-    grey = Image.fromarray(np.rint(255 * level).astype(np.uint8))
+    gray = Image.fromarray(np.rint(255 * level).astype(np.uint8))
     if wanted < 2:
-        return np.asarray(grey)
+        return np.asarray(gray)
     size = wanted // 2 * 2 + 1
-    return np.asarray(ImageOps.expand(grey, size // 2).filter(ImageFilter.MaxFilter(size)))
+    return np.asarray(ImageOps.expand(gray, size // 2).filter(ImageFilter.MaxFilter(size)))
 
 
-def _centred(digit: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _centered(digit: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Shrink or enlarge a digit and lay it in the middle."""
     scale = _FILL * min(shape) / max(digit.shape)
     height, width = (max(1, round(length * scale)) for length in digit.shape)
     laid = np.zeros(shape, np.uint8)
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    laid[top : top + height, left : left + width] = resize_grey(digit, (height, width))
+    laid[top : top + height, left : left + width] = resize_gray(digit, (height, width))
     return laid

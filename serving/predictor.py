@@ -173,13 +173,13 @@ class Predictor:
             threads: processors that one call may use; None takes those that the process may, by
                 its affinity and its cgroup's quota. A small model uses more than one for large
                 inputs alone. Calls from several Python threads run in parallel whatever this says.
-            int8: `auto` runs the quantised model if the bundle has one and says that it is
+            int8: `auto` runs the quantized model if the bundle has one and says that it is
                 faster; `always`, or `never`.
 
         Raises:
             InputError: an argument is none of these.
             ManifestError: the bundle is missing, broken, changed, needs a newer onnxruntime, or
-                has no quantised model for `always`.
+                has no quantized model for `always`.
         """
         check_options(threads, int8, get_args(Int8Policy))
         folder = find_version(path)

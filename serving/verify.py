@@ -1,4 +1,4 @@
-"""Checks a bundle on the receiver's machine: its files, its contract, its behaviour.
+"""Checks a bundle on the receiver's machine: its files, its contract, its behavior.
 
 Needs numpy and onnxruntime alone.
 """
@@ -47,7 +47,7 @@ class Check:
     """One check.
 
     Attributes:
-        name: `files`, `contract`, `behaviour` or `signature`.
+        name: `files`, `contract`, `behavior` or `signature`.
         passed: whether all of it held.
         detail: what held, or the first thing that did not.
     """
@@ -67,7 +67,7 @@ def verify_bundle(
         check_signature: checks a version's folder too, as `signature.read_verifier` returns it.
 
     Returns:
-        The checks `files`, `contract` and `behaviour`, in this order, and `signature` if asked.
+        The checks `files`, `contract` and `behavior`, in this order, and `signature` if asked.
 
     Raises:
         ManifestError: there is no bundle at `path`.
@@ -77,7 +77,7 @@ def verify_bundle(
     checks: list[tuple[str, Callable[[], str]]] = [
         ("files", lambda: _check_files(folder)),
         ("contract", lambda: _check_contract(folder, beside)),
-        ("behaviour", lambda: _check_behaviour(folder)),
+        ("behavior", lambda: _check_behavior(folder)),
     ]
     if check_signature is not None:
         checks.append(("signature", lambda: check_signature(folder)))
@@ -142,7 +142,7 @@ def _check_text(path: Path, expected: str) -> None:
         raise ManifestError(f"{path} must be what the manifest gives. Received: another text.")
 
 
-def _check_behaviour(folder: Path) -> str:
+def _check_behavior(folder: Path) -> str:
     """The golden samples give the golden answers, at several batch sizes."""
     predictor = Predictor.load(folder, int8="never")
     manifest = predictor.manifest

@@ -102,7 +102,7 @@ def raw_bundle(tmp_path_factory):
         f"{round(y, 3)},{'yes' if x + y > 0 else 'no'}"
         for x, y in random.normal(size=(200, 2)).tolist()
     ]
-    (folder / "raw.csv").write_text("size,colour,weight,kind\n" + "\n".join(lines) + "\n")
+    (folder / "raw.csv").write_text("size,color,weight,kind\n" + "\n".join(lines) + "\n")
     settings = {"target": "kind", "epochs": 3, "hidden": [8]}
     run = train(make_config("features", settings, data=str(folder / "raw.csv")), folder / "runs")
     options = ExportOptions(int8="never")

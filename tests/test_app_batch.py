@@ -168,7 +168,7 @@ def test_rows_of_parquet_are_found_by_name_and_bear_their_key(row_bundle, tmp_pa
 
 def test_gaps_and_texts_of_parquet_are_those_of_a_csv(raw_bundle, tmp_path):
     bundle, _ = raw_bundle
-    table = {"size": [0.5, None, 1], "colour": ["red", None, "?"], "weight": [1.0, 2.0, None]}
+    table = {"size": [0.5, None, 1], "color": ["red", None, "?"], "weight": [1.0, 2.0, None]}
     write_table(tmp_path / "a.parquet", table)
     summary = predict(bundle, tmp_path / "a.parquet", tmp_path / "out")
     assert summary.rows + summary.bad == 3
@@ -247,7 +247,7 @@ def test_tables_that_cannot_be_used_are_named(row_bundle, tmp_path):
 def test_texts_that_are_none_are_a_bad_file(raw_bundle, tmp_path):
     bundle, _ = raw_bundle
     letters = pa.array([b"\xff"] * 2, pa.binary())
-    columns = {"size": [1.0, 2.0], "weight": [1.0, 2.0], "colour": letters.view(pa.string())}
+    columns = {"size": [1.0, 2.0], "weight": [1.0, 2.0], "color": letters.view(pa.string())}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     assert predict(bundle, tmp_path / "*.parquet", tmp_path / "out") == Summary(1, 0, 1)
     (error,) = lines(tmp_path / "out", "errors")

@@ -33,7 +33,7 @@ def test_the_road_from_data_to_prediction(run, tmp_path, digit_file):
     assert [line.split()[:2] for line in output.splitlines()[:3]] == [
         ["PASS", "files"],
         ["PASS", "contract"],
-        ["PASS", "behaviour"],
+        ["PASS", "behavior"],
     ]
     status, output, _ = run("predict", tmp_path / "dist" / "net", digit_file)
     assert status == 0

@@ -35,7 +35,7 @@ def mnist_arrays():
         ("breast_cancer", (569, 30), 2),
     ],
 )
-def test_a_named_source_gives_labelled_samples(source, shape, classes):
+def test_a_named_source_gives_labeled_samples(source, shape, classes):
     dataset = load_dataset(source)
     assert dataset.inputs.shape == shape
     assert len(dataset.labels) == classes
@@ -122,7 +122,7 @@ def test_an_npz_without_the_expected_arrays_is_refused(change, message, mnist_ar
         ("empty.data", b"", "must be a table of numbers. Received: an empty file"),
         ("blank.data", b" \n\n", "must be a table of numbers. Received: an empty file"),
         ("two.data", b"0 " * 256 + b"1 1 0 0 0 0 0 0 0 0\n", "one label 1. Received: line 1"),
-        ("grey.data", b"7 " * 256 + b"1 0 0 0 0 0 0 0 0 0\n", "pixels 0 or 1.*line 1"),
+        ("gray.data", b"7 " * 256 + b"1 0 0 0 0 0 0 0 0 0\n", "pixels 0 or 1.*line 1"),
         ("rows.txt", b"a,b\n1,2\n", "one of digits8x8, .* ends in .csv, .npz or .data"),
     ],
 )

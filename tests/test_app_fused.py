@@ -1,4 +1,4 @@
-"""Fused batch normalisation computes what Keras' does, and shares its weights."""
+"""Fused batch normalization computes what Keras' does, and shares its weights."""
 
 import keras
 import numpy as np

@@ -158,7 +158,7 @@ def dead_relu(large, first, last, woken):
     return {"relu": relu, "leaky_relu": other, "prelu": other}
 
 
-def initialisation(apart, starved, stuck, own, kept):
+def initialization(apart, starved, stuck, own, kept):
     def numbers(last, ratio=1.0):
         squares = [around(1.0), (np.array(around(1.0)) * ratio).tolist()]
         return {"losses": curves(last), "activations": squares, "apart": [apart] * SEEDS}
@@ -199,7 +199,7 @@ def losses(softmax, nats, apart, slow):
     }
 
 
-def regularisation(zeros, size, gap):
+def regularization(zeros, size, gap):
     def numbers(test):
         return {"train": around(0.0), "test": around(test), "zeros": around(0.0), "size": around(1)}
 
@@ -210,19 +210,19 @@ def regularisation(zeros, size, gap):
     return found
 
 
-def optimisers(**epochs):
-    from app.studies.claims.optimisers import OPTIMISERS, REACHED
+def optimizers(**epochs):
+    from app.studies.claims.optimizers import OPTIMIZERS, REACHED
 
     def numbers(name, needed):
         values = np.where(np.arange(1, 41) >= needed, REACHED / 2, 1.0)
-        return {"losses": by_rate(values, OPTIMISERS[name]).tolist()}
+        return {"losses": by_rate(values, OPTIMIZERS[name]).tolist()}
 
-    return {name: numbers(name, epochs.get(name, 10)) for name in OPTIMISERS}
+    return {name: numbers(name, epochs.get(name, 10)) for name in OPTIMIZERS}
 
 
 def very_deep(shallow, deep, both, alone):
-    at = {"plain": (shallow, deep), "residual, normalised": (0.95, both)}
-    at |= dict.fromkeys(("plain, normalised", "residual"), (0.95, alone))
+    at = {"plain": (shallow, deep), "residual, normalized": (0.95, both)}
+    at |= dict.fromkeys(("plain, normalized", "residual"), (0.95, alone))
     return {
         f"{arm}, {depth} layers": {"arm": arm, "depth": depth, "accuracies": around(accuracy)}
         for arm, pair in at.items()
@@ -276,23 +276,23 @@ CASES = {
     "dead-relu": (
         dead_relu(0.9, 1.0, 1.0, 0.1), dead_relu(0.9, 1.0, 1.0, 1.0), dead_relu(0.1, 1.0, 0.5, 1.0)
     ),
-    "initialisation": (
-        initialisation(0, 1e-9, 2.3, 0.1, 0.5),
-        initialisation(0, 1e-9, 2.3, 0.9, 0.5),
-        initialisation(0.1, 0.5, 1.0, 0.1, 1e-3),
+    "initialization": (
+        initialization(0, 1e-9, 2.3, 0.1, 0.5),
+        initialization(0, 1e-9, 2.3, 0.9, 0.5),
+        initialization(0.1, 0.5, 1.0, 0.1, 1e-3),
     ),
     "losses": (
         losses(SOFTMAX, 0.35667, 1e-7, 20),
         losses([0.9, 0.1, 0.0], 0.35667, 1e-7, 20),
         losses([0.9, 0.1, 0.0], 0.4, 1.0, 3),
     ),
-    "regularisation": (
-        regularisation(0.6, 0.5, 0.2), regularisation(0.6, 0.5, 0.9), regularisation(0.0, 1.5, 0.9)
+    "regularization": (
+        regularization(0.6, 0.5, 0.2), regularization(0.6, 0.5, 0.9), regularization(0.0, 1.5, 0.9)
     ),
-    "optimisers": (
-        optimisers(gradient_descent=30, sgd=20, momentum=12, adam=5),
-        optimisers(gradient_descent=30),
-        optimisers(),
+    "optimizers": (
+        optimizers(gradient_descent=30, sgd=20, momentum=12, adam=5),
+        optimizers(gradient_descent=30),
+        optimizers(),
     ),
     "very-deep": (
         very_deep(0.95, 0.1, 0.95, 0.3),

@@ -15,8 +15,8 @@ from app.studies.study import VERDICTS
 CHROMIUM = shutil.which("chromium")
 # These take nine tenths of the time of all, and are run by `pytest -m slow`.
 DEAR = (
-    "abstraction", "dead-relu", "depth-or-width", "eight-states", "gates", "initialisation",
-    "no-structure", "optimisers", "regularisation", "trapezoid", "very-deep", "xor-limit",
+    "abstraction", "dead-relu", "depth-or-width", "eight-states", "gates", "initialization",
+    "no-structure", "optimizers", "regularization", "trapezoid", "very-deep", "xor-limit",
 )  # fmt: skip
 CHEAP = [name for name in NAMES if name not in DEAR]
 

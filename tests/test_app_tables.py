@@ -21,7 +21,7 @@ from app.training.model_sizes import fit_to_data
 from export import ExportOptions
 from serving import Predictor
 
-FLOWERS = """size,colour,weight,kind
+FLOWERS = """size,color,weight,kind
 1.5,red,10,rose
 2.5,,20,tulip
 NA,white,30,rose
@@ -40,7 +40,7 @@ def read(tmp_path, text, target="kind", targets="classes", categorical=()):
 def test_columns_of_numbers_of_text_and_the_target_are_told_apart(tmp_path):
     dataset = read(tmp_path, FLOWERS)
     assert dataset.columns == ("size", "weight")
-    assert dataset.text_columns == ("colour",)
+    assert dataset.text_columns == ("color",)
     assert dataset.labels == ("lily", "rose", "tulip")
     assert dataset.targets.tolist() == [1, 2, 1, 0]
     np.testing.assert_array_equal(
@@ -100,7 +100,7 @@ def test_values_taken_for_classes_are_told_of_their_head(tmp_path):
 
 def test_numbers_that_are_names_become_text(tmp_path):
     dataset = read(tmp_path, FLOWERS, categorical=("weight",))
-    assert dataset.text_columns == ("colour", "weight")
+    assert dataset.text_columns == ("color", "weight")
     assert dataset.columns == ("size",)
 
 
@@ -220,7 +220,7 @@ def test_several_columns_are_no_classes(tmp_path):
 
 
 def test_a_csv_needs_a_target_and_nothing_else_takes_one(tmp_path):
-    with pytest.raises(DataError, match="--target COLUMN. .*has size, colour, weight, kind"):
+    with pytest.raises(DataError, match="--target COLUMN. .*has size, color, weight, kind"):
         read(tmp_path, FLOWERS, target=None)
     with pytest.raises(DataError, match="target names columns of a CSV. Received: target=x"):
         load_dataset("iris", ReadingConfig(target=("x",)))

@@ -381,7 +381,7 @@ def test_sigterm_ends_a_search_that_can_go_on(tmp_path):
     assert process.returncode == 130
 
 
-def test_numbers_that_cannot_be_standardised_are_refused_before_the_search(tmp_path):
+def test_numbers_that_cannot_be_standardized_are_refused_before_the_search(tmp_path):
     path = tmp_path / "table.csv"
     rows = [f"{1_700_000_000 + 128 * (i % 3)},{'ab'[i % 2]}" for i in range(60)]
     path.write_text("\n".join(["x,kind", *rows]) + "\n")

@@ -72,13 +72,13 @@ def rows(count=70):
 def family_case(request):
     """A model of each family with random weights, and inputs for it."""
     keras.utils.set_random_seed(3)
-    grey = np.random.default_rng(0).integers(0, 256, (70, 28, 28), np.uint8)
+    gray = np.random.default_rng(0).integers(0, 256, (70, 28, 28), np.uint8)
     return {
-        "digits-mlp": lambda: (models.digit_net(models.DigitNetConfig(variant="mlp")), grey),
-        "digits-cnn": lambda: (models.digit_net(models.DigitNetConfig(stem=8)), grey),
+        "digits-mlp": lambda: (models.digit_net(models.DigitNetConfig(variant="mlp")), gray),
+        "digits-cnn": lambda: (models.digit_net(models.DigitNetConfig(stem=8)), gray),
         "digits-resnet": lambda: (
             models.digit_net(models.DigitNetConfig(variant="resnet", filters=(8, 16))),
-            grey,
+            gray,
         ),
         "softmax": lambda: (models.softmax_classifier(models.SoftmaxClassifierConfig()), rows()),
         "features-rows": lambda: (
@@ -89,7 +89,7 @@ def family_case(request):
             models.feature_extractor(
                 models.FeatureExtractorConfig(image_shape=(28, 28), num_outputs=10)
             ),
-            grey,
+            gray,
         ),
     }[request.param]()
 
@@ -179,7 +179,7 @@ def test_an_exported_model_takes_raw_rows(raw_bundle):
     bundle, table = raw_bundle
     assert all(check.passed for check in verify_bundle(bundle))
     predictor = Predictor.load(bundle)
-    assert (predictor.manifest.gaps, predictor.manifest.text_columns) == (("size",), ("colour",))
+    assert (predictor.manifest.gaps, predictor.manifest.text_columns) == (("size",), ("color",))
     inputs, names = read_inputs([table], predictor.manifest)
     assert np.isnan(inputs["inputs"]).any()
     assert set(inputs["texts"].ravel()) == {"red", "blue", ""}

@@ -138,7 +138,7 @@ def enlarge(b, draw):
 
 
 def affine(b, draw):
-    """What is left of a normalisation: products and sums with a number for each of one axis."""
+    """What is left of a normalization: products and sums with a number for each of one axis."""
     axis = draw(st.integers(1, len(b.shape) - 1))
     shape = [s if a == axis else 1 for a, s in enumerate(b.shape)][1:]
     for op in draw(st.lists(st.sampled_from(["Add", "Mul"]), min_size=1, max_size=3)):

@@ -6,11 +6,11 @@ import onnx
 import pytest
 
 from app.bundles.export_run import export_run
-from export import ExportError, ExportOptions, Int8Data, ModelFacts, export_bundle, quantisation
+from export import ExportError, ExportOptions, Int8Data, ModelFacts, export_bundle, quantization
 from export.inference import trace_inference
 from export.onnx.convert import convert_to_onnx
 from export.output_kind import Meaning
-from export.quantisation import weigh_int8
+from export.quantization import weigh_int8
 from serving import ManifestError, Predictor, verify_bundle
 from serving.bundle import INT8
 from serving.contract import check_contract
@@ -25,15 +25,15 @@ def kept(mlp_run, tmp_path_factory):
 
 def test_int8_is_weights_and_activations_of_8_bits_behind_the_preparation(kept):
     graph = onnx.load(kept / INT8).graph
-    quantised = {node.name for node in graph.node if node.op_type == "DequantizeLinear"}
-    assert quantised
+    quantized = {node.name for node in graph.node if node.op_type == "DequantizeLinear"}
+    assert quantized
     names = {tensor.name: tensor for tensor in graph.initializer}
     kinds = {names[n.input[0]].data_type for n in graph.node
              if n.op_type == "DequantizeLinear" and n.input[0] in names}  # fmt: skip
     assert onnx.TensorProto.INT8 in kinds
     by_output = {output: node for node in graph.node for output in node.output}
     for node in graph.node:
-        if node.name.startswith(("ink_level", "fit_ink", "binarise")):
+        if node.name.startswith(("ink_level", "fit_ink", "binarize")):
             assert all(
                 by_output[name].op_type != "DequantizeLinear"
                 for name in node.input
@@ -72,7 +72,7 @@ def test_another_int8_model_in_its_place_is_noticed(kept, softmax_run, tmp_path)
     (copy / "1" / "SHA256SUMS").unlink()
     write_checksums(copy / "1")
     failed = [check for check in verify_bundle(copy) if not check.passed]
-    assert [check.name for check in failed] == ["behaviour"]
+    assert [check.name for check in failed] == ["behavior"]
     assert INT8 in failed[0].detail
 
 
@@ -87,8 +87,8 @@ def test_never_tries_none_and_a_bundle_without_says_so(bundle):
 def test_auto_keeps_and_runs_what_is_faster_and_as_good(
     ratio, is_kept, softmax_run, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(quantisation, "_latency_ratio", lambda *_: ratio)
-    monkeypatch.setattr(quantisation, "_MOST_LOST", 100.0)  # of the few samples of iris
+    monkeypatch.setattr(quantization, "_latency_ratio", lambda *_: ratio)
+    monkeypatch.setattr(quantization, "_MOST_LOST", 100.0)  # of the few samples of iris
     bundle = export_run(softmax_run.folder, tmp_path)
     assert Predictor.load(bundle).manifest.int8.kept == is_kept == (bundle / INT8).exists()
     assert "## int8" in (bundle / "README.md").read_text()
@@ -147,7 +147,7 @@ def test_a_model_without_weights_has_no_int8(tmp_path):
     facts = ModelFacts(labels=tuple("abcd"))
     bundle = export_bundle(model, tmp_path, "own", facts)
     assert Predictor.load(bundle).manifest.int8 is None
-    with pytest.raises(ExportError, match="can be quantised. Received: no layer of weights"):
+    with pytest.raises(ExportError, match="can be quantized. Received: no layer of weights"):
         export_bundle(model, tmp_path, "own", facts, options=ExportOptions(int8="always"))
     with pytest.raises(ExportError, match="int8 must be one of always, auto, never"):
         ExportOptions(int8="maybe")

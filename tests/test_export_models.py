@@ -20,7 +20,7 @@ from onnx.backend.test import runner as onnx_tests
 from onnx.backend.test.case.test_case import TestCase
 
 from app.commands.cli import main
-from benchmarks.zoo import randomise, zoo
+from benchmarks.zoo import randomize, zoo
 from export import ExportError, ExportOptions, ModelFacts, export_bundle
 from export.inference import trace_inference
 from export.onnx.convert import OPSETS, convert_to_onnx
@@ -66,7 +66,7 @@ def require_agreement(inference, graph, inputs):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_layer_converts(name):
-    inference = trace_inference(randomise(zoo()[name]()))
+    inference = trace_inference(randomize(zoo()[name]()))
     graph = convert_to_onnx(inference, {})
     for samples in (1, 3):
         require_agreement(inference, graph, draw(inference, samples, 13))
@@ -76,7 +76,7 @@ def test_every_kind_of_layer_converts(name):
 @pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("name", zoo())
 def test_the_whole_zoo_converts_to_every_opset(name, opset):
-    inference = trace_inference(randomise(zoo()[name]()))
+    inference = trace_inference(randomize(zoo()[name]()))
     graph = convert_to_onnx(inference, {}, opset)
     assert {o.domain: o.version for o in graph.opset_import}[""] == opset
     require_agreement(inference, graph, draw(inference, 3, 13))
@@ -84,7 +84,7 @@ def test_the_whole_zoo_converts_to_every_opset(name, opset):
 
 @pytest.mark.parametrize("name", ["variable_image", "variable_tokens", "variable_recurrent"])
 def test_variable_axes_are_named_and_take_any_size(name):
-    inference = trace_inference(randomise(zoo()[name]()))
+    inference = trace_inference(randomize(zoo()[name]()))
     graph = convert_to_onnx(inference, {})
     (spec,) = inference.inputs
     dims = graph.graph.input[0].type.tensor_type.shape.dim
@@ -115,11 +115,11 @@ def _scaled_output():
     return keras.Model(start, layers.Dense(3, use_bias=False)(layers.Flatten()(start)) * 10.0)
 
 
-def _joined_and_normalised():
+def _joined_and_normalized():
     age, income = Input((1,), name="age"), Input((1,), name="income")
-    normalise = layers.Normalization(mean=[40, 3e4], variance=[9, 4])
+    normalize = layers.Normalization(mean=[40, 3e4], variance=[9, 4])
     return keras.Model(
-        [age, income], layers.Dense(1)(normalise(layers.Concatenate()([age, income])))
+        [age, income], layers.Dense(1)(normalize(layers.Concatenate()([age, income])))
     )
 
 
@@ -137,12 +137,12 @@ def _names_that_collide():
         _before_a_loop,
         _variable_output,
         _scaled_output,
-        _joined_and_normalised,
+        _joined_and_normalized,
         _names_that_collide,
     ],
 )
 def test_what_people_build_is_exported_and_verifies(build, tmp_path):
-    bundle = export_bundle(randomise(build()), tmp_path, "own", options=WITHOUT_INT8)
+    bundle = export_bundle(randomize(build()), tmp_path, "own", options=WITHOUT_INT8)
     assert all(check.passed for check in verify_bundle(bundle))
 
 
@@ -189,7 +189,7 @@ def test_batch_norms_and_transposes_are_gone_and_tensors_are_named_after_layers(
         x = layers.BatchNormalization(name=f"norm{number}")(x)
         x = layers.Activation("relu", name=f"act{number}")(x)
     x = layers.Dense(5, name="last")(layers.Flatten(name="flat")(x))
-    model = randomise(keras.Model(start, layers.BatchNormalization(name="answer")(x)))
+    model = randomize(keras.Model(start, layers.BatchNormalization(name="answer")(x)))
     graph = convert_to_onnx(trace_inference(model), {})
     assert [node.op_type for node in graph.graph.node] == [
         "Transpose", *["Conv", "Relu"] * 3, "Reshape", "MatMul", "Add",
@@ -205,7 +205,7 @@ def test_batch_norms_and_transposes_are_gone_and_tensors_are_named_after_layers(
 
 
 def test_a_model_gives_the_same_bytes_in_another_process(tmp_path):
-    randomise(zoo()["transformer"]()).save(tmp_path / "model.keras")
+    randomize(zoo()["transformer"]()).save(tmp_path / "model.keras")
     program = (
         "import hashlib, sys, keras\n"
         "from export.inference import trace_inference\n"
@@ -251,7 +251,7 @@ def test_sigmoid_outputs_are_labels_of_which_any_number_holds(tmp_path):
 
 
 def test_without_labels_nothing_is_claimed_of_the_outputs(tmp_path):
-    bundle = export_bundle(randomise(zoo()["dict_in_and_out"]()), tmp_path, "own")
+    bundle = export_bundle(randomize(zoo()["dict_in_and_out"]()), tmp_path, "own")
     assert all(check.passed for check in verify_bundle(bundle.parent))
     predictor = Predictor.load(bundle)
     assert [spec.name for spec in predictor.manifest.inputs] == ["sort", "years"]
@@ -270,7 +270,7 @@ def test_onnx_s_own_backend_tests_run_the_golden_samples(tmp_path, monkeypatch):
     names = ["dict_in_and_out", "variable_image", "lstm"]
     for name in names:
         options = ExportOptions(int8="never")
-        folder = export_bundle(randomise(zoo()[name]()), tmp_path, name, options=options)
+        folder = export_bundle(randomize(zoo()[name]()), tmp_path, name, options=options)
         case = TestCase(
             f"test_{name}", name, None, str(folder), None, None, "real", rtol=1e-4, atol=1e-5
         )
@@ -283,7 +283,7 @@ def test_onnx_s_own_backend_tests_run_the_golden_samples(tmp_path, monkeypatch):
 
 
 def test_a_bundle_of_variable_axes_verifies_and_predicts_any_size(tmp_path):
-    bundle = export_bundle(randomise(zoo()["variable_image"]()), tmp_path, "own")
+    bundle = export_bundle(randomize(zoo()["variable_image"]()), tmp_path, "own")
     assert all(check.passed for check in verify_bundle(bundle.parent))
     predictor = Predictor.load(bundle)
     for size in (9, 40):

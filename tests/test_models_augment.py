@@ -25,7 +25,7 @@ def augmented(ink, training=True, **knobs):
     return ops.convert_to_numpy(model(ink, training=training))
 
 
-def centres(ink):
+def centers(ink):
     rows = np.arange(SIDE)
     total = ink.sum(axis=(1, 2))
     return (ink.sum(axis=2) @ rows) / total, (ink.sum(axis=1) @ rows) / total
@@ -61,7 +61,7 @@ def test_without_a_knob_there_is_no_layer():
 
 
 def test_a_shift_moves_the_ink_as_far_as_it_was_told(digit):
-    before, after = centres(digit), centres(augmented(digit, shift=0.1))
+    before, after = centers(digit), centers(augmented(digit, shift=0.1))
     moved = np.abs(np.subtract(after, before))
     assert moved.max() <= 0.1 * SIDE + 1e-3
     assert moved.max() > 0.05 * SIDE
@@ -94,7 +94,7 @@ def test_thickness_thins_some_strokes_and_thickens_others(digit):
     assert ratio.max() > 1.1
 
 
-def test_sharpness_moves_grey_towards_ink_or_paper_and_leaves_both():
+def test_sharpness_moves_gray_towards_ink_or_paper_and_leaves_both():
     ramp = np.tile(np.linspace(0, 1, SIDE, dtype="float32"), (64, SIDE, 1))
     sharp = augmented(ramp, sharpness=1.0)
     np.testing.assert_array_equal(sharp[:, :, [0, -1]], ramp[:, :, [0, -1]])

@@ -24,7 +24,7 @@ def test_a_digit_net_gives_probabilities_and_features(variant, images):
     np.testing.assert_allclose(answers["probabilities"].sum(axis=1), 1, rtol=1e-5)
 
 
-def test_a_softmax_classifier_normalises_with_the_statistics_it_learned():
+def test_a_softmax_classifier_normalizes_with_the_statistics_it_learned():
     rows = np.array([[1, 200], [3, 400], [5, 900]], "float32")
     config = models.SoftmaxClassifierConfig(rows=models.RowsConfig(num_columns=2), num_classes=3)
     model = models.softmax_classifier(config)

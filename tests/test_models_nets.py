@@ -33,7 +33,7 @@ def iris():
 
 
 def of_net(weights, net):
-    """The weights of one net; those of normalisations lie side by side."""
+    """The weights of one net; those of normalizations lie side by side."""
     return [weight.reshape(NETS, -1)[net].reshape(alone(weight)) for weight in weights]
 
 

@@ -501,10 +501,10 @@ def test_any_model_name_is_refused(client, name):
 
 
 def image_file(name, mode):
-    grey = np.full((90, 70), 220, np.uint8)
-    grey[20:70, 30:38] = 20
+    gray = np.full((90, 70), 220, np.uint8)
+    gray[20:70, 30:38] = 20
     file = io.BytesIO()
-    Image.fromarray(grey).convert(mode).save(file, name)
+    Image.fromarray(gray).convert(mode).save(file, name)
     return file.getvalue()
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving.errors import InputError
-from serving.images import read_grey, read_image, resize_grey
+from serving.images import read_gray, read_image, resize_gray
 from serving.inputs import read_inputs
 from serving.predictor import Predictor
 
@@ -40,22 +40,22 @@ def png_header(width, height):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"])
 @pytest.mark.parametrize("size", [(28, 28), (300, 200), (5, 9), (1, 1)])
-def test_an_image_of_any_size_and_format_becomes_28x28_grey(kind, size):
-    grey = read_image(encoded(Image.new("RGB", size, (90, 90, 90)), kind), SHAPE)
-    assert (grey.dtype, grey.shape) == (np.uint8, SHAPE)
-    np.testing.assert_allclose(grey, 90, atol=2)
+def test_an_image_of_any_size_and_format_becomes_28x28_gray(kind, size):
+    gray = read_image(encoded(Image.new("RGB", size, (90, 90, 90)), kind), SHAPE)
+    assert (gray.dtype, gray.shape) == (np.uint8, SHAPE)
+    np.testing.assert_allclose(gray, 90, atol=2)
 
 
-def test_a_28x28_grey_image_is_read_as_it_is(images):
+def test_a_28x28_gray_image_is_read_as_it_is(images):
     np.testing.assert_array_equal(read_image(encoded(Image.fromarray(images[0])), SHAPE), images[0])
 
 
 def test_the_aspect_is_kept_and_the_rest_is_paper():
     image = np.full((10, 40), 250, "uint8")
     image[3:7, 10:30] = 0
-    grey = read_image(encoded(Image.fromarray(image)), SHAPE)
-    assert (grey[:10] == 250).all()
-    rows, columns = np.nonzero(grey < 125)
+    gray = read_image(encoded(Image.fromarray(image)), SHAPE)
+    assert (gray[:10] == 250).all()
+    rows, columns = np.nonzero(gray < 125)
     assert np.ptp(columns) + 1 == 14
     assert np.ptp(rows) + 1 in (2, 3)
 
@@ -68,8 +68,8 @@ def test_transparency_is_white_paper():
 def test_sixteen_bits_keep_their_contrast():
     image = np.zeros((28, 28), "uint16")
     image[5, 5], image[6, 6] = 65535, 32768
-    grey = read_image(encoded(Image.fromarray(image)), SHAPE)
-    assert (grey[5, 5], grey[6, 6]) == (255, 127)
+    gray = read_image(encoded(Image.fromarray(image)), SHAPE)
+    assert (gray[5, 5], gray[6, 6]) == (255, 127)
 
 
 def test_the_orientation_that_a_camera_notes_is_applied():
@@ -94,13 +94,13 @@ def test_small_files_of_large_images_are_read_in_bounded_memory(tmp_path):
 import re, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from serving.images import read_grey
+from serving.images import read_gray
 def peak():  # of this process alone, where getrusage begins with its parent's
     return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 before = peak()
 with ThreadPoolExecutor(4) as pool:
-    greys = list(pool.map(read_grey, [sys.argv[1]] * 4))
-assert all((grey == 255).all() for grey in greys)
+    grays = list(pool.map(read_gray, [sys.argv[1]] * 4))
+assert all((gray == 255).all() for gray in grays)
 print(peak() - before)
 """
     finished = subprocess.run(
@@ -121,22 +121,22 @@ def test_a_large_image_is_reduced_evenly(kind):
     exif = Image.Exif()
     exif[0x0112] = 6  # held sideways
     options = {} if kind == "PNG" else {"quality": 95}
-    grey = read_grey(encoded(large.convert("RGB"), kind, exif=exif, **options))
-    assert grey.size <= 4_000_000
-    expected = resize_grey(np.rot90(np.asarray(large), -1).copy(), (45, 35)).astype(int)
-    np.testing.assert_allclose(resize_grey(grey, (45, 35)), expected, atol=3)
+    gray = read_gray(encoded(large.convert("RGB"), kind, exif=exif, **options))
+    assert gray.size <= 4_000_000
+    expected = resize_gray(np.rot90(np.asarray(large), -1).copy(), (45, 35)).astype(int)
+    np.testing.assert_allclose(resize_gray(gray, (45, 35)), expected, atol=3)
 
 
 def test_a_caller_s_own_large_image_is_left_as_it_was():
     with Image.open(io.BytesIO(encoded(Image.new("RGB", (4000, 3000), "white"), "JPEG"))) as image:
-        assert (read_grey(image) == 255).all()
+        assert (read_gray(image) == 255).all()
         assert (image.size, image.mode) == ((4000, 3000), "RGB")
 
 
 def test_an_image_that_is_large_is_decoded_alone():
     content = encoded(Image.new("L", (3000, 3000), 9))
     with ThreadPoolExecutor(4) as pool:
-        assert all((grey == 9).all() for grey in pool.map(read_grey, [content] * 4))
+        assert all((gray == 9).all() for gray in pool.map(read_gray, [content] * 4))
 
 
 @pytest.mark.parametrize(
@@ -150,13 +150,13 @@ def test_an_image_that_is_large_is_decoded_alone():
 )
 def test_numbers_of_32_bits_are_scaled_by_their_own_range(ramp):
     image = Image.fromarray(ramp.reshape(28, 28))
-    grey = read_image(encoded(image, "TIFF"), SHAPE)
-    np.testing.assert_allclose(grey.ravel(), np.linspace(0, 255, 784), atol=1)
+    gray = read_image(encoded(image, "TIFF"), SHAPE)
+    np.testing.assert_allclose(gray.ravel(), np.linspace(0, 255, 784), atol=1)
 
 
-def test_equal_floats_are_an_even_grey():
-    grey = read_grey(encoded(Image.new("F", (5, 5), 0.3), "TIFF"))
-    assert (grey == grey[0, 0]).all()
+def test_equal_floats_are_an_even_gray():
+    gray = read_gray(encoded(Image.new("F", (5, 5), 0.3), "TIFF"))
+    assert (gray == gray[0, 0]).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -225,8 +225,8 @@ def test_a_damaged_image_is_read_or_refused(data):
 
 
 def test_resizing_keeps_the_mean():
-    grey = np.random.default_rng(0).integers(0, 256, (60, 80)).astype("uint8")
-    assert resize_grey(grey, SHAPE).mean() == pytest.approx(grey.mean(), abs=3)
+    gray = np.random.default_rng(0).integers(0, 256, (60, 80)).astype("uint8")
+    assert resize_gray(gray, SHAPE).mean() == pytest.approx(gray.mean(), abs=3)
 
 
 def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):

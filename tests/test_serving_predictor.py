@@ -368,7 +368,7 @@ def test_images_are_read_from_paths_bytes_and_pillow(predictor, images, tmp_path
 
 
 def test_images_for_a_model_of_rows_are_refused(row_predictor):
-    with pytest.raises(InputError, match="of grey images"):
+    with pytest.raises(InputError, match="of gray images"):
         row_predictor.predict_images([b""])
 
 

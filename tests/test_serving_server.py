@@ -678,7 +678,7 @@ def test_an_image_file_is_answered_as_the_predictor_does(client, bundle, images)
     [
         ("/images/digits", b"no image", 400, "must be a readable file such as PNG or JPEG"),
         ("/images/digits", b"", 400, "must be a readable file such as PNG or JPEG"),
-        ("/images/softmax", b"", 400, "Images are for models of grey images that have classes"),
+        ("/images/softmax", b"", 400, "Images are for models of gray images that have classes"),
         ("/images/none", b"", 404, "A model must be one of"),
     ],
 )

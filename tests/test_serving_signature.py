@@ -43,7 +43,7 @@ def results(bundle, public):
 def test_a_signed_bundle_verifies_with_the_key_and_without(signed):
     bundle, public = signed
     assert results(bundle, public) == dict.fromkeys(
-        ("files", "contract", "behaviour", "signature"), True
+        ("files", "contract", "behavior", "signature"), True
     )
     assert all(check.passed for check in verify_bundle(bundle))
     command = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]

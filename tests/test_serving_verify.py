@@ -44,7 +44,7 @@ def test_a_sound_bundle_passes(bundle):
     assert (
         results(bundle)
         == results(bundle.parent)
-        == dict.fromkeys(("files", "contract", "behaviour"), True)
+        == dict.fromkeys(("files", "contract", "behavior"), True)
     )
 
 
@@ -145,15 +145,15 @@ def test_checksums_that_contradict_themselves_are_refused(line, message, copy):
     assert message in detail(copy, "files")
 
 
-def test_other_weights_are_noticed_by_behaviour_even_with_new_checksums(copy):
+def test_other_weights_are_noticed_by_behavior_even_with_new_checksums(copy):
     model = onnx.load(copy / "1" / "model.onnx")
     weights = next(t for t in model.graph.initializer if len(t.dims) == 2 and t.dims[1] == 10)
     changed = numpy_helper.to_array(weights) * np.float32(1.05)
     weights.CopyFrom(numpy_helper.from_array(changed, weights.name))
     onnx.save(model, copy / "1" / "model.onnx")
     sign(copy / "1")
-    assert results(copy) == {"files": True, "contract": True, "behaviour": False}
-    assert "probabilities must be within 1.0e-05" in detail(copy, "behaviour")
+    assert results(copy) == {"files": True, "contract": True, "behavior": False}
+    assert "probabilities must be within 1.0e-05" in detail(copy, "behavior")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_golden_samples_of_another_shape_are_noticed(copy):
     tensor = numpy_helper.from_array(np.zeros((3, 10), "float32"), "probabilities")
     path.write_bytes(tensor.SerializeToString())
     sign(copy / "1")
-    assert "an answer for each of 32 samples. Received: 3" in detail(copy, "behaviour")
+    assert "an answer for each of 32 samples. Received: 3" in detail(copy, "behavior")
 
 
 def test_golden_samples_of_another_kind_are_noticed(copy):
@@ -227,7 +227,7 @@ def test_golden_samples_of_another_kind_are_noticed(copy):
     tensor = numpy_helper.from_array(np.zeros((3, 4), "float32"), "inputs")
     path.write_bytes(tensor.SerializeToString())
     sign(copy / "1")
-    assert "must hold image uint8 [batch, 28, 28]. Received: inputs" in detail(copy, "behaviour")
+    assert "must hold image uint8 [batch, 28, 28]. Received: inputs" in detail(copy, "behavior")
 
 
 def test_golden_answers_of_another_class_are_noticed(tmp_path):
@@ -248,7 +248,7 @@ def test_golden_answers_of_another_class_are_noticed(tmp_path):
     other = numpy_helper.to_array(tensor) + np.float32([0, 0, 1e-6])
     golden.write_bytes(numpy_helper.from_array(other, "probabilities").SerializeToString())
     sign(bundle)
-    assert "must name the golden classes" in detail(bundle, "behaviour")
+    assert "must name the golden classes" in detail(bundle, "behavior")
 
 
 def test_weights_in_another_file_are_refused(copy, tmp_path, monkeypatch):
@@ -277,8 +277,8 @@ def test_a_graph_that_fails_when_it_runs_is_a_failed_check(copy):
 
     shape = numpy_helper.from_array(np.int64([7, -1]), "shape")
     nodes = [
-        helper.make_node("Cast", ["image"], ["grey"], to=TensorProto.FLOAT),
-        helper.make_node("Reshape", ["grey", "shape"], ["sevenths"]),
+        helper.make_node("Cast", ["image"], ["gray"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["gray", "shape"], ["sevenths"]),
         helper.make_node("Slice", ["sevenths", "zero", "ten", "one"], ["probabilities"]),
         helper.make_node("Slice", ["sevenths", "zero", "units", "one"], ["features"]),
     ]
@@ -298,7 +298,7 @@ def test_a_graph_that_fails_when_it_runs_is_a_failed_check(copy):
         helper.make_model(graph, opset_imports=opsets, ir_version=8), copy / "1" / "model.onnx"
     )
     sign(copy / "1")
-    assert not results(copy)["behaviour"]
+    assert not results(copy)["behavior"]
 
 
 def test_a_path_with_a_nul_is_a_failed_check(copy):
@@ -335,7 +335,7 @@ def test_a_golden_answer_that_is_not_finite_is_noticed(copy):
     spoiled.flat[0] = np.inf
     path.write_bytes(numpy_helper.from_array(spoiled, tensor.name).SerializeToString())
     sign(copy / "1")
-    assert "must be within" in detail(copy, "behaviour")
+    assert "must be within" in detail(copy, "behavior")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from app.reports.plotting import COLOURS, save
+from app.reports.plotting import COLORS, save
 from export import ExportError
 from export.inference import to_tensors, trace_inference
 from export.saved_model import convert_to_litert, load_saved_model
@@ -239,8 +239,8 @@ def draw_bench(rows: list[Row], path: Path) -> None:
     for axes, size in zip(panels, BATCH_SIZES, strict=True):
         low, middle, high = np.array([row.milliseconds[size] for row in rows]).T
         errors = [middle - low, high - middle]
-        colours = [COLOURS[place % len(COLOURS)] for place in range(len(rows))]
-        axes.barh(names, middle, xerr=errors, color=colours, height=0.7)
+        colors = [COLORS[place % len(COLORS)] for place in range(len(rows))]
+        axes.barh(names, middle, xerr=errors, color=colors, height=0.7)
         axes.set(xscale="log", ylabel=f"batch {size}")
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)

@@ -50,7 +50,7 @@ def export(
         ),
     ] = None,
     int8: Annotated[
-        str, typer.Option(metavar="always|auto|never", help="Whether to try a quantised model.")
+        str, typer.Option(metavar="always|auto|never", help="Whether to try a quantized model.")
     ] = "auto",
     sign: Annotated[
         Path | None, typer.Option(metavar="KEY", help="Private key, PEM, to sign the version with.")

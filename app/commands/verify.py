@@ -33,7 +33,7 @@ def verify(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a bundle's files, contract and behaviour; exit status 1 if one fails."""
+    """Check a bundle's files, contract and behavior; exit status 1 if one fails."""
     from serving.verify import verify_bundle
 
     checks = verify_bundle(bundle, None if key is None else import_signature().read_verifier(key))

@@ -8,7 +8,7 @@ import numpy as np
 
 from app.errors import DataError
 from models.digits import IMAGE_SIDE
-from serving.images import resize_grey
+from serving.images import resize_gray
 
 from .datasets import Dataset
 
@@ -53,7 +53,7 @@ def joined_arrays(
     """Return the data set of images and labels that come in two parts.
 
     Raises:
-        DataError: they are no images of grey levels with their labels.
+        DataError: they are no images of gray levels with their labels.
     """
     for name, images, targets in (("train", x_train, y_train), ("test", x_test, y_test)):
         if images.dtype != np.uint8 or images.ndim != 3:
@@ -119,7 +119,7 @@ def digit_images(
             f"Received: {targets.min()} to {targets.max()}."
         )
     if images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
-        images = np.stack([resize_grey(image, (IMAGE_SIDE, IMAGE_SIDE)) for image in images])
+        images = np.stack([resize_gray(image, (IMAGE_SIDE, IMAGE_SIDE)) for image in images])
     return Dataset(
         source=source,
         inputs=images,

@@ -9,7 +9,7 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.digits import IMAGE_SIDE
 from serving.errors import InputError
-from serving.images import IMAGE_SUFFIXES, read_grey, read_image
+from serving.images import IMAGE_SUFFIXES, read_gray, read_image
 from serving.photographs import find_digit
 
 from .arrays import CHUNK, DiskArray
@@ -20,7 +20,7 @@ _NAMED_IN_ERRORS = 3
 
 
 def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = False) -> Dataset:
-    """Read `<folder>/<class>/<image>` as grey 28x28 images, each decoded once.
+    """Read `<folder>/<class>/<image>` as gray 28x28 images, each decoded once.
 
     Files and folders whose names begin with a dot are left out.
 
@@ -40,7 +40,7 @@ def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = Fa
             f"{folder} must have a sub-folder of images for each of two or more classes. "
             f"Received: {len(classes)} sub-folders."
         )
-    # Other files may lie there, such as a licence.
+    # Other files may lie there, such as a license.
     files = (path for path in inside if path.is_file())
     stray = [path.name for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if stray:
@@ -99,7 +99,7 @@ def _read_class(label: Path, problems: list[InputError], of_digits: bool) -> Ite
 
 
 def _read_digit(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    return find_digit(read_grey(path), shape)
+    return find_digit(read_gray(path), shape)
 
 
 def _refuse(folder: Path, problems: list[InputError]) -> None:

@@ -13,7 +13,7 @@ from app.data.datasets import Dataset
 from app.evaluation.calibration import BINS, calibration_error, confidence_and_truth, reliability
 from app.evaluation.estimates import share_estimate
 
-from .plotting import BLUE, GREY, LINES, distinct, save, short
+from .plotting import BLUE, GRAY, LINES, distinct, save, short
 
 # Larger matrices have no room for a number in each cell or a name at each row.
 _COUNTED_CLASSES = 30
@@ -85,12 +85,12 @@ def draw_reliability(
     """
     figure = Figure(figsize=(5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    above.plot((0, 1), (0, 1), color=GREY, linestyle="--", label="perfectly calibrated")
+    above.plot((0, 1), (0, 1), color=GRAY, linestyle="--", label="perfectly calibrated")
     if before is not None:
         confidence, accuracy, _ = reliability(before, targets)
         error = calibration_error(before, targets)
         label = f"before calibration, ECE {error:.3f}"
-        above.plot(confidence, accuracy, color=GREY, marker="s", linestyle="", label=label)
+        above.plot(confidence, accuracy, color=GRAY, marker="s", linestyle="", label=label)
     confidence, accuracy, counts = reliability(probabilities, targets)
     error = calibration_error(probabilities, targets)
     label = f"model, with 95 % intervals, ECE {error:.3f}"
@@ -133,11 +133,11 @@ def draw_roc_curves(
         return
     figure = Figure(figsize=(5.5, 5.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot((0, 1), (0, 1), color=GREY, linewidth=1, label="chance")
-    for label, (colour, line) in zip(drawn, distinct(len(drawn), LINES), strict=True):
+    axes.plot((0, 1), (0, 1), color=GRAY, linewidth=1, label="chance")
+    for label, (color, line) in zip(drawn, distinct(len(drawn), LINES), strict=True):
         false_alarms, hits, _ = roc_curve(targets[:, label], probabilities[:, label])
         name = f"AUC {auc(false_alarms, hits):.3f}  {short(labels[label])}"
-        axes.plot(false_alarms, hits, color=colour, linestyle=line, label=name)
+        axes.plot(false_alarms, hits, color=color, linestyle=line, label=name)
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     if len(varying) > len(drawn):
         axes.set_title(f"the first {len(drawn)} of {len(labels)} labels", fontsize=10)

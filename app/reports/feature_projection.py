@@ -15,7 +15,7 @@ from .plotting import MARKERS, distinct, save, short, style
 
 # As many dots as can be told apart.
 MOST_SAMPLES = 2000
-# As many as colours and markers tell apart; beyond, colour is an impression only.
+# As many as colors and markers tell apart; beyond, color is an impression only.
 _NAMED_CLASSES = 20
 _NAMES_AT_BAR = 10
 _DOTS = {"s": 14, "alpha": 0.8, "linewidths": 0}
@@ -24,7 +24,7 @@ _DOTS = {"s": 14, "alpha": 0.8, "linewidths": 0}
 def draw_projection(
     dataset: Dataset, indices: np.ndarray, features: np.ndarray, path: Path
 ) -> None:
-    """Write a PNG of the features' first two principal components, coloured by target.
+    """Write a PNG of the features' first two principal components, colored by target.
 
     Nothing is written where there are fewer than two features, fewer than three samples, or
     features that are the same for all.
@@ -58,12 +58,12 @@ def _draw_classes(
     if len(labels) > _NAMED_CLASSES:
         _draw_many_classes(axes, points, targets, labels)
         return
-    for number, (colour, marker) in enumerate(distinct(len(labels), MARKERS)):
+    for number, (color, marker) in enumerate(distinct(len(labels), MARKERS)):
         own = points[targets == number]
         if len(own):
             # The blank keeps names with a leading underscore, which matplotlib would leave out.
             name = f" {short(labels[number])}"
-            axes.scatter(*own.T, color=colour, marker=marker, label=name, **_DOTS)
+            axes.scatter(*own.T, color=color, marker=marker, label=name, **_DOTS)
     axes.figure.legend(loc="outside right upper", fontsize=8)
 
 

@@ -1,4 +1,4 @@
-"""What every picture shares: colours, fonts, how names are shown, how a file is written."""
+"""What every picture shares: colors, fonts, how names are shown, how a file is written."""
 
 import contextlib
 import itertools
@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
-# Okabe & Ito (2008): told apart by colour-blind readers too. Their yellow is lost on white.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
-COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-# A colour that comes round again comes with another of these.
+# Okabe & Ito (2008): told apart by color-blind readers too. Their yellow is lost on white.
+BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#999999"
+COLORS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# A color that comes round again comes with another of these.
 MARKERS, LINES = ("o", "^", "s"), ("-", "--", ":")
 DPI = 150
 NAME_LENGTH = 20
@@ -50,8 +50,8 @@ def short(name: str, length: int = NAME_LENGTH) -> str:
 
 
 def distinct(count: int, shapes: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return a colour and a shape for each of `count` things, no two alike up to 21."""
-    pairs = itertools.cycle((colour, shape) for shape in shapes for colour in COLOURS)
+    """Return a color and a shape for each of `count` things, no two alike up to 21."""
+    pairs = itertools.cycle((color, shape) for shape in shapes for color in COLORS)
     return list(itertools.islice(pairs, count))
 
 

@@ -17,7 +17,7 @@ from .classification_figures import (
     draw_reliability,
     draw_roc_curves,
 )
-from .plotting import BLUE, GREY, ORANGE, save, short, style
+from .plotting import BLUE, GRAY, ORANGE, save, short, style
 
 _NO_METRICS = ("epoch", "loss", "learning_rate")
 # Beyond these a line shows more than its markers do.
@@ -156,7 +156,7 @@ def _plot_values(axes: Any, targets: np.ndarray, values: np.ndarray, name: str) 
     lowest, highest = float(both.min()), float(both.max())
     margin = 0.05 * (highest - lowest) or 1.0
     limits = (lowest - margin, highest + margin)
-    axes.plot(limits, limits, color=GREY, linestyle="--")
+    axes.plot(limits, limits, color=GRAY, linestyle="--")
     axes.scatter(targets[shown], values[shown], s=12, alpha=0.6, color=BLUE, linewidths=0)
     axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="true", ylabel="predicted")
     axes.set_title(f"{short(name)}\nmean error {np.abs(values - targets).mean():.3g}", fontsize=10)

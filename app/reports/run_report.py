@@ -27,7 +27,7 @@ _CAPTIONS = {
     "predicted_and_true": "Predicted against true values of the test split. On the dashed line the "
     "prediction is right.",
     "features_projection": "The learned features of test samples, seen along the two directions in "
-    "which they vary most. Colours that part show features that tell the targets apart.",
+    "which they vary most. Colors that part show features that tell the targets apart.",
 }
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from app.evaluation.estimates import mean_estimate
-from app.reports.plotting import COLOURS, GREY, LINES, MARKERS, save, style
+from app.reports.plotting import COLORS, GRAY, LINES, MARKERS, save, style
 
 _WIDTH, _HEIGHT = 4.6, 3.7
 # More in a row would be too small to read where the figure fills a printed page.
@@ -41,22 +41,22 @@ def curve(axes: Any, places: Any, values: Any, label: str, number: int = 0) -> N
         places: on the horizontal axis, `(places,)`.
         values: `(places, seeds)`; what is missing is left out.
         label: of the curve.
-        number: of its colour, line and marker.
+        number: of its color, line and marker.
     """
     values = np.array(values, float)
     is_there = np.isfinite(values).all(axis=1)
     places, values = np.asarray(places)[is_there], values[is_there]
     found = [mean_estimate(row) for row in values]
-    colour = COLOURS[number % len(COLOURS)]
-    line = {"linestyle": LINES[number % len(LINES)], "color": colour, "label": label}
+    color = COLORS[number % len(COLORS)]
+    line = {"linestyle": LINES[number % len(LINES)], "color": color, "label": label}
     marker = MARKERS[number % len(MARKERS)] if len(places) <= 12 else None
     axes.plot(places, [e.value for e in found], marker=marker, markersize=4, **line)
     if values.shape[1] > 1 and len(places) > 1:
         low, high = [e.low for e in found], [e.high for e in found]
-        axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0)
     elif values.shape[1] > 1 and found:  # a band has no width there
         (only,) = found
-        axes.errorbar(places, only.value, yerr=only.high - only.value, color=colour, capsize=4)
+        axes.errorbar(places, only.value, yerr=only.high - only.value, color=color, capsize=4)
     axes.grid(alpha=0.3)
 
 
@@ -73,11 +73,11 @@ def arms(axes: Any, found: Mapping[str, Any], axis: str) -> None:
         numbers = numbers[np.isfinite(numbers)]
         if not len(numbers):
             continue
-        axes.scatter(numbers, np.full(len(numbers), place), s=12, color=GREY, alpha=0.6)
+        axes.scatter(numbers, np.full(len(numbers), place), s=12, color=GRAY, alpha=0.6)
         estimate = mean_estimate(numbers)
         reach = estimate.high - estimate.value if len(numbers) > 1 else 0.0
-        again, number = divmod(place, len(COLOURS))
-        look = {"fmt": MARKERS[again % len(MARKERS)], "color": COLOURS[number]}
+        again, number = divmod(place, len(COLORS))
+        look = {"fmt": MARKERS[again % len(MARKERS)], "color": COLORS[number]}
         axes.errorbar(estimate.value, place, xerr=reach, capsize=4, **look)
     axes.set_yticks(range(len(found)), list(found))
     axes.set_ylim(len(found) - 0.5, -0.5)
@@ -94,8 +94,8 @@ def legend_beside(axes: Any, **options: Any) -> None:
 def bars(axes: Any, names: Sequence[str], shares: Sequence[tuple[int, int]], axis: str) -> None:
     """Draw counts `(found, of)` as bars of their shares, the counts written beside them."""
     values = [found / count for found, count in shares]
-    colours = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
-    axes.barh(range(len(names)), values, color=colours, alpha=0.85)
+    colors = [COLORS[place % len(COLORS)] for place in range(len(names))]
+    axes.barh(range(len(names)), values, color=colors, alpha=0.85)
     for place, (found, count) in enumerate(shares):
         axes.text(min(values[place] + 0.02, 1.02), place, f"{found}/{count}", va="center")
     axes.set_yticks(range(len(names)), list(names))

@@ -240,7 +240,7 @@ def _built(job: _Job, compilation: Compilation) -> keras.Model:
 
 
 def _follow_within_an_epoch(model: keras.Model, steps: int) -> None:
-    """Let the moving statistics of batch normalisation be those of the last epoch.
+    """Let the moving statistics of batch normalization be those of the last epoch.
 
     With the momentum that Keras has they are those of a hundred steps: on few samples of weights
     of many epochs ago, with which the net knows less than it has learned.

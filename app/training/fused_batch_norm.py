@@ -1,4 +1,4 @@
-"""Batch normalisation by TensorFlow's fused operation, which Keras 3 no longer calls.
+"""Batch normalization by TensorFlow's fused operation, which Keras 3 no longer calls.
 
 Keras composes it of some twenty operations. On a CPU, where XLA does not fuse them, they take a
 third of the step of a convolutional net, and more in bfloat16, since Keras casts to float32 for it.
@@ -13,7 +13,7 @@ import tensorflow as tf
 def with_fused_normalization(model: keras.Model) -> keras.Model:
     """Return a functional `model` that shares its weights and computes the same, sooner.
 
-    Layers of batch normalisation on the last axis are computed by the fused operation, which takes
+    Layers of batch normalization on the last axis are computed by the fused operation, which takes
     and gives bfloat16 and float16 as they are and holds its statistics in float32.
     """
 
@@ -37,7 +37,7 @@ def _can_be_fused(layer: keras.Layer) -> bool:
 
 
 class _FusedNormalization(keras.layers.Layer):
-    """Computes what a layer of batch normalisation does, and updates its moving statistics."""
+    """Computes what a layer of batch normalization does, and updates its moving statistics."""
 
     def __init__(self, layer: keras.layers.BatchNormalization) -> None:
         super().__init__(name=layer.name, dtype=layer.dtype_policy)

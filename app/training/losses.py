@@ -103,7 +103,7 @@ def make_metrics(
 def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:
     """Return what the trained layer is compared with, float32 `(samples, outputs)`.
 
-    Classes become one-hot; values are standardised as the layer `values` of `model` was adapted.
+    Classes become one-hot; values are standardized as the layer `values` of `model` was adapted.
     """
     if dataset.kind_of_targets == "classes":
         return OneHot(dataset.targets, len(dataset.labels))

@@ -1,6 +1,6 @@
 """Runs the part of a model that is the same in each epoch once, before training.
 
-A model is a preparation (polarity, size and place of the ink; standardised columns) followed by
+A model is a preparation (polarity, size and place of the ink; standardized columns) followed by
 layers that learn. What the preparation gives is kept, in memory or, where the data lies there, on
 disk; training then starts behind it.
 """
@@ -29,7 +29,7 @@ def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
     A column that is the same in all of it is only brought to 0, as scikit-learn does it.
 
     Raises:
-        DataError: a column varies, but by less than can be standardised in float32, or a target
+        DataError: a column varies, but by less than can be standardized in float32, or a target
             does not vary at all.
     """
     for layer in model.layers:

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from app.reports.plotting import BLUE, GREY, ORANGE, save, short, style
+from app.reports.plotting import BLUE, GRAY, ORANGE, save, short, style
 
 from .results import Found, Row
 from .search_space import place
 
-_COLOURS = "viridis"
+_COLORS = "viridis"
 # A loss of 0 has no logarithm.
 _LEAST = 1e-9
 # Behind a label, so that the lines that run there leave it legible.
@@ -73,13 +73,13 @@ def _draw_curves(found: Found, reported: str, path: Path) -> None:
     axes = figure.subplots()
     for row in found.rows:
         is_best = row.number == found.best.number
-        colour = ORANGE if is_best else GREY if row.loss is None else BLUE
+        color = ORANGE if is_best else GRAY if row.loss is None else BLUE
         width, depth = (2.0, 3) if is_best else (0.8, 1)
         axes.plot(
-            list(row.curve), list(row.curve.values()), color=colour, linewidth=width, zorder=depth
+            list(row.curve), list(row.curve.values()), color=color, linewidth=width, zorder=depth
         )
-    for colour, label in ((ORANGE, "the best"), (BLUE, "finished"), (GREY, "pruned or lost")):
-        axes.plot([], [], color=colour, label=label)
+    for color, label in ((ORANGE, "the best"), (BLUE, "finished"), (GRAY, "pruned or lost")):
+        axes.plot([], [], color=color, label=label)
     axes.set(xlabel="epoch", ylabel=reported, yscale="log")
     _spell_plainly(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -108,8 +108,8 @@ def _draw_coordinates(
 ) -> None:
     done = sorted((r for r in rows if r.loss is not None), key=lambda r: -(r.loss or 0.0))
     losses = [max(row.loss or 0.0, _LEAST) for row in done]
-    colours = ScalarMappable(LogNorm(min(losses), max(losses)), _COLOURS)
-    shades = colours.to_rgba(np.array(losses))
+    colors = ScalarMappable(LogNorm(min(losses), max(losses)), _COLORS)
+    shades = colors.to_rgba(np.array(losses))
     figure = Figure(figsize=(max(6.0, 2.2 + 1.8 * len(space)), 4.2), layout="constrained")
     axes = figure.subplots()
     for row, shade in zip(done, shades, strict=True):  # the best are drawn last, on top
@@ -126,7 +126,7 @@ def _draw_coordinates(
     axes.set_xticks(range(len(space)), [short(name, 28) for name in space])
     axes.set(xlim=(-0.3, len(space) - 0.5), ylim=(-0.03, 1.03))
     axes.set_yticks([])
-    bar = figure.colorbar(colours, ax=axes, label=f"{loss}, validation")
+    bar = figure.colorbar(colors, ax=axes, label=f"{loss}, validation")
     _spell_plainly(bar.ax.yaxis)
     save(figure, path)
 
@@ -142,7 +142,7 @@ def _spell_plainly(axis: Any) -> None:
 
 
 def _draw_axis(axes: Any, number: int, each: Any) -> None:
-    axes.axvline(number, color=GREY, linewidth=0.8, zorder=0)
+    axes.axvline(number, color=GRAY, linewidth=0.8, zorder=0)
     if isinstance(each, CategoricalDistribution):
         texts = {place(choice, each): short(str(choice), 12) for choice in each.choices}
     else:

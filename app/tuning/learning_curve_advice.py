@@ -14,7 +14,7 @@ class Reading:
     """What a curve says.
 
     Attributes:
-        what: `more data`, `larger model`, `regularise`, `perfect`, `more epochs`, `fewer epochs`,
+        what: `more data`, `larger model`, `regularize`, `perfect`, `more epochs`, `fewer epochs`,
             `enough` or `unknown`.
         text: the sentence, with its numbers.
     """
@@ -58,9 +58,9 @@ def read_sizes(
     if gap <= 2 * noise:
         return Reading("larger model", f"A larger model may help, more data would not: {seen}.")
     return Reading(
-        "regularise",
+        "regularize",
         f"The model learns its samples by heart, and more data of the kind add little: {seen}. "
-        "Augment, regularise, or take a smaller model.",
+        "Augment, regularize, or take a smaller model.",
     )
 
 

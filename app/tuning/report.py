@@ -27,7 +27,7 @@ _CAPTIONS = {
     "parallel_coordinates": "A line for each trial that finished, through its value of each field; "
     "the darker, the lower its loss. Where dark lines meet, the value matters.",
     "trial_curves": "Every trial by epoch: its validation loss, or where the loss is searched its "
-    "metric. Grey ones were ended early.",
+    "metric. Gray ones were ended early.",
     "learning_curves": "The refit: loss and score by epoch.",
     "training_sizes": "The refit: score against the number of training samples.",
 }

@@ -12,7 +12,7 @@ import onnxruntime
 
 @bentoml.service
 class Digits:
-    """Recognises digits."""
+    """Recognizes digits."""
 
     def __init__(self) -> None:
         """Load the model."""

@@ -12,7 +12,7 @@ from kserve.utils.utils import generate_uuid
 
 
 class Digits(Model):
-    """Recognises digits."""
+    """Recognizes digits."""
 
     def load(self) -> bool:
         """Load the model."""

@@ -13,7 +13,7 @@ import onnxruntime
 
 
 class Digits(litserve.LitAPI):
-    """Recognises digits."""
+    """Recognizes digits."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002  # LitServe hands it over
         """Load the model."""

@@ -95,7 +95,7 @@ def _convert(inference: InferenceFunction, opset: int) -> onnx.ModelProto:
     with _quiet(), tf.Graph().as_default() as graph:
         weights = compress_graph_def(frozen)  # TensorFlow copies what it imports
         tf.import_graph_def(_inline(frozen, input_names + output_names), name="")
-        # Without tf2onnx's optimisers: most of the time, for what is done here anyway.
+        # Without tf2onnx's optimizers: most of the time, for what is done here anyway.
         model = process_tf_graph(
             graph,
             const_node_values=weights,

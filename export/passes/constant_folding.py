@@ -1,6 +1,6 @@
 """Folds products and sums with constants into each other, and into the weights before them.
 
-Batch normalisation at inference is a product and a sum for each channel (Ioffe & Szegedy, 2015);
+Batch normalization at inference is a product and a sum for each channel (Ioffe & Szegedy, 2015);
 behind a convolution or a matrix product it costs nothing once it is part of the weights.
 """
 

@@ -1,4 +1,4 @@
-"""Writes a graph so that ONNX Runtime does not optimise it into another function."""
+"""Writes a graph so that ONNX Runtime does not optimize it into another function."""
 
 import onnx_ir as ir
 

@@ -63,7 +63,7 @@ class _Walk:
             if _is_read_inside(node) and node.inputs[0] in self.views:  # it stays, for the body
                 node.replace_input_with(0, self._made(node.inputs[0], node))
             source, order = self._read(node.inputs[0])
-            taken = _ints(node, "perm")  # the optimiser writes out what is the default
+            taken = _ints(node, "perm")  # the optimizer writes out what is the default
             order = taken if order is None else tuple(order[axis] for axis in taken)
             self.views[node.outputs[0]] = (source, order)
             return

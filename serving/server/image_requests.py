@@ -17,7 +17,7 @@ def require_images(manifest: Manifest) -> None:
     """Raise `RequestError` unless a model takes images and tells classes apart."""
     if not _takes_images(manifest):
         raise RequestError(
-            "Images are for models of grey images that have classes. "
+            "Images are for models of gray images that have classes. "
             f"Received: {manifest.name}, which takes {_describe_inputs(manifest)[0]}."
         )
 

@@ -16,7 +16,7 @@ from app.config.run_config import make_config
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.evaluation.estimates import difference, mean_estimate
-from app.reports.plotting import COLOURS, MARKERS
+from app.reports.plotting import COLORS, MARKERS
 from app.studies.nets import outputs
 from app.studies.panels import arms, legend_beside, panels
 from app.studies.study import Check, Effort, Parts, Study
@@ -96,9 +96,9 @@ def draw(found: Parts, path: Path) -> None:
         )
         for panel, name, points in zip(axes[1:], names, first["points"], strict=True):
             for label in range(10):
-                colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS)]
+                color, marker = COLORS[label % len(COLORS)], MARKERS[label // len(COLORS)]
                 own = np.array(points)[classes == label]
-                panel.scatter(*own.T, s=10, color=colour, marker=marker, label=str(label))
+                panel.scatter(*own.T, s=10, color=color, marker=marker, label=str(label))
             panel.set(xlabel="first component", ylabel="second component", xticks=[], yticks=[])
             panel.set_title(name, fontsize=10)
         legend_beside(axes[-1], title="digit")

@@ -14,7 +14,7 @@ from app.studies.states import HIDDEN, accuracies_of_states, subsets, train_on_s
 from app.studies.study import Check, Effort, Parts, Study
 
 SIZES = (4, 6)
-LABELLINGS, QUICK_LABELLINGS = 32, 12  # of each seed
+LABELINGS, QUICK_LABELINGS = 32, 12  # of each seed
 EQUAL = 0.03  # accuracy
 # One input with two targets: one of the first, three of the second.
 TARGETS = np.array([0, 1, 1, 1])
@@ -32,18 +32,18 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 
 def _random(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     random = np.random.default_rng(0)
-    each = effort.of(LABELLINGS, QUICK_LABELLINGS)
+    each = effort.of(LABELINGS, QUICK_LABELINGS)
     count = effort.seeds * each
     labels = random.integers(0, 2, (count, 8))
     starts, sets = [], []
-    for labelling in range(count):
+    for labeling in range(count):
         for size in SIZES:
             options = subsets([size])
             sets.append(options[random.integers(len(options))])
-            starts.append(labelling)
+            starts.append(labeling)
     chosen = [np.add(states, 8 * start) for states, start in zip(sets, starts, strict=True)]
     fitted, samples = train_on_states(hidden, chosen, labels.ravel(), effort)
-    # The states of every labelling are the same eight rows.
+    # The states of every labeling are the same eight rows.
     answered = answers(fitted, samples)[:8].argmax(axis=2)
     _, shares = accuracies_of_states(answered, labels[starts].T, sets)
     by_size = shares.reshape(effort.seeds, each, len(SIZES))

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from app.data.sources import load_dataset
 from app.evaluation.estimates import mean_estimate
-from app.reports.plotting import COLOURS, GREY
+from app.reports.plotting import COLORS, GRAY
 from app.studies.nets import answers, configure, rows, train_nets
 from app.studies.panels import panels
 from app.studies.study import Check, Effort, Parts, Study
@@ -36,7 +36,7 @@ def _train(effort: Effort) -> dict[str, Any]:
         for seed in range(effort.seeds)
         for fold in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(samples, targets)
     ]
-    # A copy of the samples for each net, standardised by what that net is trained on alone.
+    # A copy of the samples for each net, standardized by what that net is trained on alone.
     copies = [(samples - samples[a].mean(0)) / samples[a].std(0) for a, _ in folds]
     dataset = rows("iris", np.concatenate(copies), np.tile(targets, len(folds)), labels=iris.labels)
     starts = len(samples) * np.arange(len(folds))
@@ -89,9 +89,9 @@ def draw(found: Parts, path: Path) -> None:
     with panels(path, 2) as (left, right):
         accuracy = mean_estimate(numbers["right"])
         places = range(1, 1 + len(numbers["accuracies"]))
-        left.axvspan(accuracy.low, accuracy.high, color=COLOURS[0], alpha=0.15, linewidth=0)
-        left.axvline(accuracy.value, color=COLOURS[0])
-        left.scatter(numbers["accuracies"], places, s=16, color=GREY)
+        left.axvspan(accuracy.low, accuracy.high, color=COLORS[0], alpha=0.15, linewidth=0)
+        left.axvline(accuracy.value, color=COLORS[0])
+        left.scatter(numbers["accuracies"], places, s=16, color=GRAY)
         left.set(xlabel="accuracy of left-out folds (share)", ylabel="partition of the flowers")
         left.yaxis.set_major_locator(MaxNLocator(integer=True))
         shares = np.array(numbers["confusion"]) / np.sum(numbers["confusion"], axis=1)[:, None]

@@ -16,7 +16,7 @@ from app.studies.study import Check, Effort, Parts, Study
 
 WIDTH = 32
 DEPTHS = (2, 5, 10, 20, 30)
-# Each with the initialiser that suits it.
+# Each with the initializer that suits it.
 ARMS = {"sigmoid": "xavier_normal", "tanh": "xavier_normal", "relu": "kaiming_normal"}
 SLOPE = 0.25
 KEPT = 0.1  # of a gradient, by ReLU, through all layers

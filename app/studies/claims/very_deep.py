@@ -1,4 +1,4 @@
-"""Very deep networks: plain against residual, with and without normalisation, 10 to 100 layers."""
+"""Very deep networks: plain against residual, with and without normalization, 10 to 100 layers."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,9 +14,9 @@ WIDTH = 32
 DEPTHS, QUICK_DEPTHS = (10, 30, 100), (5, 20)
 ARMS = {
     "plain": ("off", "none"),
-    "plain, normalised": ("off", "layer"),
+    "plain, normalized": ("off", "layer"),
     "residual": ("on", "none"),
-    "residual, normalised": ("on", "layer"),
+    "residual, normalized": ("on", "layer"),
 }
 TRAIN, TEST = 1200, 500
 TRAINS = 0.9  # test accuracy
@@ -59,9 +59,9 @@ def judge(found: Parts) -> Sequence[Check]:
         return found[f"{arm}, {depth} layers"]["accuracies"]
 
     plain = {depth: mean_estimate(right("plain", depth)) for depth in (least, most)}
-    both = mean_estimate(right("residual, normalised", most))
-    gained = difference(right("residual, normalised", most), right("plain", most))
-    alone = {arm: mean_estimate(right(arm, most)) for arm in ("plain, normalised", "residual")}
+    both = mean_estimate(right("residual, normalized", most))
+    gained = difference(right("residual, normalized", most), right("plain", most))
+    alone = {arm: mean_estimate(right(arm, most)) for arm in ("plain, normalized", "residual")}
     sizes = {"least": str(least), "most": str(most)}
     return [
         Check(

@@ -102,8 +102,8 @@ def _count(right: Sequence[float]) -> tuple[int, int]:
 def _draw_points(axes: Any, places: np.ndarray) -> None:
     # Two of the points fall together in some features: the larger marker lies below.
     for number, (place, target) in enumerate(zip(places, TARGETS, strict=True)):
-        marker, colour = ("o", "#0072B2") if target else ("s", "#D55E00")
-        axes.scatter(*place, s=160 - 30 * number, marker=marker, color=colour, edgecolors="white")
+        marker, color = ("o", "#0072B2") if target else ("s", "#D55E00")
+        axes.scatter(*place, s=160 - 30 * number, marker=marker, color=color, edgecolors="white")
         name = f"({POINTS[number, 0]:.0f}, {POINTS[number, 1]:.0f})"
         axes.annotate(name, place, xytext=(8, 5 if number < 2 else -11), textcoords="offset points")
     axes.margins(0.25)

@@ -14,7 +14,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class Digits(MLModel):
-    """Recognises digits."""
+    """Recognizes digits."""
 
     async def load(self) -> bool:
         """Load the model."""

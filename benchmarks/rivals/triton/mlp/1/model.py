@@ -12,7 +12,7 @@ import triton_python_backend_utils as triton
 
 
 class TritonPythonModel:
-    """Recognises digits."""
+    """Recognizes digits."""
 
     def initialize(self, args: dict[str, str]) -> None:  # noqa: ARG002  # Triton hands it over
         """Load the model."""

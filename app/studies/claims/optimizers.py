@@ -1,4 +1,4 @@
-"""Six optimisers on the same net from the same start, each at its best learning rate."""
+"""Six optimizers on the same net from the same start, each at its best learning rate."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,7 +22,7 @@ from app.studies.rates import Pace, best_pace, saved
 from app.studies.study import Check, Effort, Parts, Study
 
 # Each with the grid of its learning rates.
-OPTIMISERS: dict[str, tuple[float, ...]] = {
+OPTIMIZERS: dict[str, tuple[float, ...]] = {
     "gradient_descent": (0.3, 1.0, 3.0, 5.0, 10.0, 30.0),
     "sgd": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
     "momentum": (0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
@@ -35,13 +35,13 @@ TRAIN = 1000
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training with each optimiser at all its learning rates side by side."""
-    return {name: partial(_train, name, effort) for name in OPTIMISERS}
+    """Return the training with each optimizer at all its learning rates side by side."""
+    return {name: partial(_train, name, effort) for name in OPTIMIZERS}
 
 
 def _train(name: str, effort: Effort) -> dict[str, Any]:
     digits, seeds = digit_rows(), effort.seeds
-    rates = OPTIMISERS[name]
+    rates = OPTIMIZERS[name]
     train = np.random.default_rng(0).permutation(len(digits.targets))[:TRAIN]
     settings = {
         "hidden": [32],
@@ -57,12 +57,12 @@ def _train(name: str, effort: Effort) -> dict[str, Any]:
 
 
 def _pace(name: str, numbers: Mapping[str, Any]) -> Pace:
-    return best_pace(OPTIMISERS[name], numbers["losses"], REACHED, first=1)
+    return best_pace(OPTIMIZERS[name], numbers["losses"], REACHED, first=1)
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from the epochs that each optimiser needs to the same loss."""
-    paces = {name: _pace(name, found[name]) for name in OPTIMISERS}
+    """Return what follows from the epochs that each optimizer needs to the same loss."""
+    paces = {name: _pace(name, found[name]) for name in OPTIMIZERS}
     order = sorted(paces, key=lambda name: paces[name].needed.mean())
     pairs = list(combinations(paces.values(), 2))
     apart = sum(saved(one, other)[0] or saved(other, one)[0] for one, other in pairs)
@@ -83,9 +83,9 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw the losses at each optimiser's best learning rate, and by learning rate."""
+    """Draw the losses at each optimizer's best learning rate, and by learning rate."""
     with panels(path, 2, width=5.2) as (left, right):
-        for number, (name, rates) in enumerate(OPTIMISERS.items()):
+        for number, (name, rates) in enumerate(OPTIMIZERS.items()):
             best = _pace(name, found[name])
             label = name.replace("_", " ")
             places = np.arange(1, len(best.curves) + 1)

@@ -24,7 +24,7 @@ from app.studies.panels import curve, panels
 from app.studies.study import Check, Effort, Parts, Study
 
 ACTIVATIONS = ("tanh", "relu")
-INITIALISERS = ("zeros", "normal", "xavier_normal", "kaiming_normal")
+INITIALIZERS = ("zeros", "normal", "xavier_normal", "kaiming_normal")
 WIDTH = 64
 WATCHED = 300
 # Of the activations' mean square, what is left in the last layer of the first's; of the loss, in
@@ -33,7 +33,7 @@ STARVED, STUCK = 1e-3, 2.0
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training of each activation, all initialisers side by side."""
+    """Return the training of each activation, all initializers side by side."""
     return {activation: partial(_train, activation, effort) for activation in ACTIVATIONS}
 
 
@@ -50,18 +50,18 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
         "optimizer.name": "sgd",
         "optimizer.learning_rate": 0.05,
     }
-    nets = build_nets(configure(settings, len(INITIALISERS) * seeds), digits, train)
+    nets = build_nets(configure(settings, len(INITIALIZERS) * seeds), digits, train)
     starts = [
         learning_weights(
             build_nets(configure({**settings, "initializer": name}, seeds), digits, train)
         )
-        for name in INITIALISERS
+        for name in INITIALIZERS
     ]
     weights = [np.concatenate(group) for group in zip(*starts, strict=True)]
     for variable, value in zip(nets.trainable_variables, weights, strict=True):
         variable.assign(value)
     variances = _variances(nets, digits, depth)
-    config = configure(settings, len(INITIALISERS) * seeds)
+    config = configure(settings, len(INITIALIZERS) * seeds)
     fitted = train_nets(config, digits, train, callbacks=[StartFrom(weights)])
     kernels = [w for w in learning_weights(fitted.model) if w.ndim == 3][:-1]
     apart = np.max([np.ptp(kernel, axis=2).max(axis=1) for kernel in kernels], axis=0)
@@ -72,7 +72,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
             "losses": curves[:, own],
             "apart": apart[own],
         }
-        for number, name in enumerate(INITIALISERS)
+        for number, name in enumerate(INITIALIZERS)
         for own in [slice(number * seeds, (number + 1) * seeds)]
     }
 
@@ -139,7 +139,7 @@ def draw(found: Parts, path: Path) -> None:
     with panels(path, 6) as axes:
         for column, activation in enumerate(ACTIVATIONS):
             forward, backward, learning = axes[column::2]
-            for number, name in enumerate(INITIALISERS):
+            for number, name in enumerate(INITIALIZERS):
                 numbers, label = found[activation][name], name.replace("_normal", "")
                 squares = np.array(numbers["activations"], float)
                 layers = np.arange(1, len(squares) + 1)

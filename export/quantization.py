@@ -1,4 +1,4 @@
-"""Quantises an ONNX graph to int8, and keeps that only where it earns its place."""
+"""Quantizes an ONNX graph to int8, and keeps that only where it earns its place."""
 
 import logging
 import tempfile
@@ -67,10 +67,10 @@ def weigh_int8(
     meaning: Meaning,
     policy: str,
 ) -> Int8 | None:
-    """Quantise `model.onnx`, measure both, and leave `model.int8.onnx` there if it is kept.
+    """Quantize `model.onnx`, measure both, and leave `model.int8.onnx` there if it is kept.
 
     Static QDQ, int8 for weights and activations, weights per channel (Jacob et al., 2018). Layers
-    of constant weights and what lies between them are quantised; preparation stays float32.
+    of constant weights and what lies between them are quantized; preparation stays float32.
 
     Args:
         inference: the traced model, for what Keras answers.
@@ -85,15 +85,15 @@ def weigh_int8(
         The decision with its numbers; None if there was nothing to decide.
 
     Raises:
-        ExportError: `always`, but the graph has no layer to quantise, or one that cannot be.
+        ExportError: `always`, but the graph has no layer to quantize, or one that cannot be.
     """
     if policy == "never" or (policy == "auto" and meaning.answer is None):
         return None
-    refusal = _quantise(inference, folder, data.calibration)
+    refusal = _quantize(inference, folder, data.calibration)
     if refusal:
         (folder / INT8).unlink(missing_ok=True)
         if policy == "always":
-            raise ExportError(f"int8 needs a graph that can be quantised. Received: {refusal}.")
+            raise ExportError(f"int8 needs a graph that can be quantized. Received: {refusal}.")
         return None
     runs = {name: onnx_runner(inference, folder / name) for name in (MODEL, INT8)}
     ratios = [_latency_ratio(runs, take_samples(data.evaluation, _picks(data, size)))
@@ -148,13 +148,13 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has 
         return next(self._left, None)
 
 
-def _quantise(inference: InferenceFunction, folder: Path, calibration: Inputs) -> str:
+def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -> str:
     """Write `model.int8.onnx`; return why not, or the empty text."""
     with tempfile.TemporaryDirectory() as workplace, _quiet():
         prepared = Path(workplace) / "prepared.onnx"
         try:
             quant_pre_process(folder / MODEL, prepared, skip_symbolic_shape=True)
-            nodes = _quantisable(onnx.load(prepared))
+            nodes = _quantizable(onnx.load(prepared))
             if not nodes:
                 return "no layer of weights"
             quantize_static(
@@ -174,7 +174,7 @@ def _quantise(inference: InferenceFunction, folder: Path, calibration: Inputs) -
     return ""
 
 
-def _quantisable(model: onnx.ModelProto) -> list[str]:
+def _quantizable(model: onnx.ModelProto) -> list[str]:
     """Return the names of the nodes of constant weights, and of what lies behind them."""
     weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) >= 2}
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -262,7 +262,7 @@ def _agreements(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep onnxruntime's advice on quantising to itself."""
+    """Keep onnxruntime's advice on quantizing to itself."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Over-fitting of a small training set, and what L1, L2, dropout and normalisation do to it."""
+"""Over-fitting of a small training set, and what L1, L2, dropout and normalization do to it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -35,9 +35,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "layer": {"normalization": "layer"},
     "group": {"normalization": "group", "groups": 8},
 }
-# Instance normalisation needs images: a channel of a fully connected layer has one value alone.
+# Instance normalization needs images: a channel of a fully connected layer has one value alone.
 IMAGE_ARMS = {"none, images": "none", "instance, images": "instance"}
-NORMALISATIONS = (("batch", "none"), ("layer", "none"), ("group", "none"),
+NORMALIZATIONS = (("batch", "none"), ("layer", "none"), ("group", "none"),
                   ("instance, images", "none, images"))  # fmt: skip
 ZERO = 1e-3
 _LEAST = 1e-7  # of a probability, as Keras' losses take it
@@ -136,11 +136,11 @@ def judge(found: Parts) -> Sequence[Check]:
             },
         ),
     ]  # fmt: skip
-    for arm, other in (("dropout", "none"), *NORMALISATIONS):
+    for arm, other in (("dropout", "none"), *NORMALIZATIONS):
         smaller = difference(_gap(found[other]), _gap(found[arm]))
         figures = {"arm": arm.removesuffix(", images"), "smaller": f"{smaller:.3f}"}
         checks.append(
-            Check("dropout" if arm == "dropout" else "normalisation", smaller.low > 0, figures)
+            Check("dropout" if arm == "dropout" else "normalization", smaller.low > 0, figures)
         )
     return checks
 
