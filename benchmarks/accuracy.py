@@ -69,7 +69,7 @@ def _score(
     config = combine_settings(family, file, given, source, seed)
     dataset = load_dataset(source)
     parts = (
-        split_dataset(dataset, seed, config.training.validation)
+        split_dataset(dataset, seed, config.training.validation_split)
         if fold is None
         else _fold_splits(fold, dataset.targets)
     )

@@ -64,7 +64,7 @@ def _export(variant: str, folder: Path) -> Path:
     from export import ExportOptions, ModelFacts, export_bundle
     from models import DigitNetConfig, digit_net
 
-    facts = ModelFacts(kind_of_targets="classes", labels=tuple("0123456789"))
+    facts = ModelFacts(task="multiclass", labels=tuple("0123456789"))
     net = digit_net(DigitNetConfig(variant=variant))
     return export_bundle(net, folder / "dist", variant, facts, options=ExportOptions(int8="never"))
 

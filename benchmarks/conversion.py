@@ -46,7 +46,7 @@ APPLICATIONS = """
 """.split()  # noqa: SIM905
 ALLOWED = 1e-4
 SECONDS = {"zoo": 0.7, "application": 5.0}  # of taking turns
-LEAST_TURNS = 15
+MIN_TURNS = 15
 SESSIONS = 4  # of each graph
 LONGEST = 900  # seconds that the other road may take
 
@@ -238,7 +238,7 @@ def take_turns(
             session.run(None, inputs)
     times: list[list[float]] = [[], [], []]
     start = time.perf_counter()
-    while len(times[0]) < LEAST_TURNS or time.perf_counter() - start < seconds:
+    while len(times[0]) < MIN_TURNS or time.perf_counter() - start < seconds:
         turn = np.zeros(len(sides))
         first = len(times[0]) % len(sides)  # each goes first as often as the others
         for number in range(SESSIONS):

@@ -66,7 +66,7 @@ def write_images(path: Path) -> None:
 def seconds_of_steps(data: Path, variant: str, processes: int, epochs: int) -> tuple[float, int]:
     """Return the seconds of all training steps of a run, and its samples."""
     settings = [f"variant={variant}", f"epochs={epochs}", f"batch_size={BATCH_SIZE}"]
-    settings += ["validation=0.05", "optimizer.schedule=constant"]
+    settings += ["validation_split=0.05", "optimizer.schedule=constant"]
     with tempfile.TemporaryDirectory() as folder:
         words = ["digits", "--data", str(data), "--processes", str(processes), "--json"]
         words += ["--output", folder, *(word for each in settings for word in ("--set", each))]

@@ -34,7 +34,7 @@ def measure(train_on: str, test_on: list[str], recipe: str) -> None:
     for seed in range(SEEDS):
         config = combine_settings("digits", RECIPES / recipe, data=train_on, seed=seed)
         dataset = load_dataset(train_on)
-        splits = split_dataset(dataset, seed, config.training.validation)
+        splits = split_dataset(dataset, seed, config.training.validation_split)
         model = fit(config, dataset, splits).model
         for source in test_on:
             other = load_dataset(source)

@@ -97,7 +97,7 @@ def _pipeline_rows() -> list[tuple[str, ...]]:
         (
             "share of `cnn`'s steps spent waiting for data",
             "< 5%",
-            f"{row['wait_share']:.1%}",
+            f"{row['wait_fraction']:.1%}",
             command,
         ),
     ]

@@ -49,7 +49,7 @@ class Question:
 
 
 @dataclass
-class Found:
+class SearchResult:
     """What is known of one contender.
 
     Attributes:
@@ -75,7 +75,7 @@ def main() -> None:
     if missing:
         raise SystemExit(f"wrk and taskset must be installed. Missing: {', '.join(missing)}.")
     question = _make_question(find_version(arguments.bundle))
-    found = {contender.name: Found() for contender in CONTENDERS}
+    found = {contender.name: SearchResult() for contender in CONTENDERS}
     for _ in range(ROUNDS):
         for contender in CONTENDERS:
             if not found[contender.name].reason:
@@ -100,7 +100,9 @@ def _make_question(bundle: Path) -> Question:
     return Question(bundle, make_forms(manifest.name, image), answer)
 
 
-def _measure(contender: Contender, question: Question, environments: Path, found: Found) -> None:
+def _measure(
+    contender: Contender, question: Question, environments: Path, found: SearchResult
+) -> None:
     """Start a server, load it with each of its forms, stop it; note what was found."""
     python = Path(sys.executable)
     try:
@@ -133,7 +135,7 @@ def _check(form: Form, answer: bytes, right: np.ndarray) -> None:
         raise Unavailable(f"answers must be {right.tolist()}. Received: {given.tolist()}")
 
 
-def _row(name: str, kind: str, found: Found, ours: Found) -> dict[str, Any]:
+def _row(name: str, kind: str, found: SearchResult, ours: SearchResult) -> dict[str, Any]:
     """Return what was found of a server with one kind of body, next to ours with it."""
     row: dict[str, Any] = {"what": f"{name}, {kind}", "versions": found.versions}
     if found.reason:

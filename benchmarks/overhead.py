@@ -38,7 +38,7 @@ def main() -> None:
     for name, net in {**nets, "mlp of gray levels": feature_extractor(bare)}.items():
         with tempfile.TemporaryDirectory() as folder:
             bundle = export_bundle(
-                net, folder, "net", ModelFacts(kind_of_targets="classes", labels=LABELS),
+                net, folder, "net", ModelFacts(task="multiclass", labels=LABELS),
                 options=ExportOptions(int8="never"),
             )  # fmt: skip
             row = {"what": name, **_added(bundle), **_ratios(net, bundle)}

@@ -49,7 +49,7 @@ def main() -> None:
         "pipeline_examples_per_s": round(rate),
         "cnn_examples_per_s": round(fitted.examples_per_s),
         "times": round(rate / fitted.examples_per_s, 2),
-        "wait_share": round(fitted.wait_share, 5),
+        "wait_fraction": round(fitted.wait_fraction, 5),
     }
     print(row)
     write_results("pipeline", [row])

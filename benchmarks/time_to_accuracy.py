@@ -77,7 +77,7 @@ def their_seconds(dataset: Dataset, seed: int, goal: float, patience: float) -> 
 def our_seconds(dataset: Dataset, recipe: str, seed: int) -> tuple[float, float]:
     """Return the seconds from the raw images to the trained model, and its test accuracy."""
     config = combine_settings("digits", RECIPES / f"{recipe}.toml", seed=seed)
-    splits = split_dataset(dataset, seed, config.training.validation)
+    splits = split_dataset(dataset, seed, config.training.validation_split)
     start = time.perf_counter()
     model = fit(config, dataset, splits).model
     seconds = time.perf_counter() - start

@@ -15,7 +15,7 @@ from serving.agreement import Inputs, Outputs, take_samples
 from serving.bundle import MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.errors import InputError
-from serving.manifest import FORMAT_VERSION, Baseline, Calibration, Manifest, Proof, Reject
+from serving.manifest import FORMAT_VERSION, Baseline, Calibration, Manifest, Proof, RejectOption
 from serving.verify import verify_bundle
 
 from .environment import describe_environment
@@ -24,7 +24,7 @@ from .golden import write_golden
 from .inference import INPUT_DTYPES, InferenceFunction, trace_inference
 from .memory import return_memory
 from .model_card import write_card
-from .output_kind import Meaning, find_meaning
+from .output_kind import OutputKind, infer_task
 from .parity import prove, require_same_as_original
 from .preprocessing import describe_preprocessing
 from .publish import (
@@ -36,13 +36,13 @@ from .publish import (
     publish,
     write_checksums,
 )
-from .quantization import POLICIES, Int8Data, weigh_int8
+from .quantization import POLICIES, Int8Data, evaluate_int8
 from .sample_generation import draw_samples
 from .samples import Samples, choose_golden, finite_samples, spread, with_edge_cases
 from .saved_model import write_saved_model
 
-_MOST_CALIBRATION = 512
-_MOST_VERSIONS = 2**63  # TF Serving and Triton number them so
+_MAX_CALIBRATION = 512
+_MAX_VERSIONS = 2**63  # TF Serving and Triton number them so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,35 +51,35 @@ class ModelFacts:
 
     Attributes:
         family: the function that built it; `keras` for a model that was brought along.
-        kind_of_targets: `classes`, `labels` or `values`; None to find it out from the labels and
+        task: `multiclass`, `multilabel` or `regression`; None to find it out from the labels and
             the outputs.
         labels: name of each class, label or value, in the order of the answer; may be empty for a
             model of which nothing is known.
         columns: name of each column of numbers; empty for images.
-        gaps: which of the columns may have no value.
-        text_columns: name of each column of text.
+        nullable_columns: which of the columns may have no value.
+        string_columns: name of each column of text.
         metrics: measured on the test split.
         config: the training configuration, by flat key.
         data: the training data: source, SHA-256, samples of each split.
         figures: pictures for the model card.
         calibration: of the probabilities, already in the model.
-        reject: which answers are sure enough.
+        reject_option: which answers are sure enough.
         baseline: how often each class is answered.
         int8_data: what an int8 model is calibrated and judged on; None for the proof's samples.
     """
 
     family: str = "keras"
-    kind_of_targets: str | None = None
+    task: str | None = None
     labels: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    gaps: tuple[str, ...] = ()
-    text_columns: tuple[str, ...] = ()
+    nullable_columns: tuple[str, ...] = ()
+    string_columns: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     config: dict[str, object] = field(default_factory=dict)
     data: dict[str, object] = field(default_factory=dict)
     figures: Sequence[Path] = ()
     calibration: Calibration | None = None
-    reject: Reject | None = None
+    reject_option: RejectOption | None = None
     baseline: Baseline | None = None
     int8_data: Int8Data | None = None
 
@@ -88,10 +88,9 @@ class ModelFacts:
         is_sequence = isinstance(self.labels, tuple | list)
         if not is_sequence or not all(isinstance(label, str) for label in self.labels):
             raise ExportError(f"labels must be a tuple of texts. Received: {self.labels!r:.80}.")
-        if self.kind_of_targets not in (None, "classes", "labels", "values"):
+        if self.task not in (None, "multiclass", "multilabel", "regression"):
             raise ExportError(
-                "kind_of_targets must be classes, labels, values or None. "
-                f"Received: {self.kind_of_targets!r}."
+                f"task must be classes, labels, values or None. Received: {self.task!r}."
             )
         if (self.metrics or self.config) and not self.data:
             raise ExportError("metrics and config are of some data. Received: no data.")
@@ -124,7 +123,7 @@ class ExportOptions:
         check_opset(self.opset)
         if self.version is not None and type(self.version) is not int:
             raise ExportError(f"version must be a whole number. Received: {self.version!r}.")
-        if self.version is not None and not 0 < self.version < _MOST_VERSIONS:
+        if self.version is not None and not 0 < self.version < _MAX_VERSIONS:
             raise ExportError(f"version must be from 1 to 2^63 - 1. Received: {self.version}.")
         if self.int8 not in POLICIES:
             raise ExportError(
@@ -227,8 +226,8 @@ def _write_evidence(
         "name": folder.parent.name,
         "labels": meaning.labels,
         "columns": facts.columns,
-        "gaps": facts.gaps,
-        "text_columns": facts.text_columns,
+        "nullable_columns": facts.nullable_columns,
+        "string_columns": facts.string_columns,
         "preprocessing": describe_preprocessing(inference.model),
     }
     graph = convert_to_onnx(inference, metadata, options.opset)
@@ -241,7 +240,7 @@ def _write_evidence(
     golden_inputs = take_samples(chosen.inputs, golden)
     write_golden(inference, golden_inputs, golden_answers, folder)
     data = facts.int8_data or _own_data(chosen)
-    int8 = weigh_int8(inference, folder, data, golden_inputs, meaning, options.int8)
+    int8 = evaluate_int8(inference, folder, data, golden_inputs, meaning, options.int8)
     manifest = _manifest(inference, facts, meaning, proof, folder.parent.name, options.opset)
     return replace(manifest, int8=int8)
 
@@ -249,7 +248,7 @@ def _write_evidence(
 def _own_data(samples: Samples) -> Int8Data:
     """Calibrate on the samples of the proof, where none of training are known."""
     count = len(samples)
-    inputs = take_samples(samples.inputs, spread(count, _MOST_CALIBRATION))
+    inputs = take_samples(samples.inputs, spread(count, _MAX_CALIBRATION))
     return Int8Data(inputs, samples.source, inputs, None, f"{samples.source}, against float32")
 
 
@@ -273,24 +272,24 @@ def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | No
     return with_edge_cases(arrays, "the samples given", has_unknown=False)
 
 
-def _meaning(answers: Outputs, facts: ModelFacts) -> Meaning:
-    if facts.kind_of_targets is not None:
-        answer = "values" if facts.kind_of_targets == "values" else "probabilities"
+def _meaning(answers: Outputs, facts: ModelFacts) -> OutputKind:
+    if facts.task is not None:
+        answer = "values" if facts.task == "regression" else "probabilities"
         if answer not in answers or answers[answer].shape[1:] != (len(facts.labels),):
             shapes = ", ".join(f"{name} {array.shape[1:]}" for name, array in answers.items())
             raise ExportError(
-                f"A model of kind_of_targets={facts.kind_of_targets} must have the output "
+                f"A model of task={facts.task} must have the output "
                 f"{answer!r}, one element a label. "
                 f"Received: {shapes} for {len(facts.labels)} labels."
             )
-        return Meaning(facts.kind_of_targets, answer, facts.labels)
-    return find_meaning(answers, facts.labels)
+        return OutputKind(facts.task, answer, facts.labels)
+    return infer_task(answers, facts.labels)
 
 
 def _manifest(
     inference: InferenceFunction,
     facts: ModelFacts,
-    meaning: Meaning,
+    meaning: OutputKind,
     proof: Proof,
     name: str,
     opset: int,
@@ -303,19 +302,19 @@ def _manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         inputs=inference.inputs,
         outputs=inference.outputs,
-        kind_of_targets=meaning.kind,
-        answer=meaning.answer,
+        task=meaning.task,
+        prediction_output=meaning.prediction_output,
         labels=meaning.labels,
         columns=facts.columns,
-        gaps=facts.gaps,
-        text_columns=facts.text_columns,
+        nullable_columns=facts.nullable_columns,
+        string_columns=facts.string_columns,
         preprocessing=describe_preprocessing(inference.model),
         parameters=inference.model.count_params(),
         metrics=facts.metrics,
         config=facts.config,
         data=facts.data,
         calibration=facts.calibration,
-        reject=facts.reject,
+        reject_option=facts.reject_option,
         baseline=facts.baseline,
         int8=None,  # known later
         opset=opset,

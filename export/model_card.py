@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from serving.bundle import CHECKSUMS, GOLDEN, INT8, MANIFEST, MODEL
-from serving.manifest import Manifest, TensorSpec
+from serving.manifest import TASKS, Manifest, TensorSpec
 
 _FILES = {
     MODEL: "the model for ONNX Runtime, preprocessing inside",
@@ -57,11 +57,11 @@ def _results(manifest: Manifest, task: str | None) -> str:
 
 def _task(manifest: Manifest) -> str | None:
     """Return the name that Hugging Face has for what the model does; None if it is not known."""
-    if manifest.columns or manifest.text_columns:
-        is_regression = manifest.kind_of_targets == "values"
+    if manifest.columns or manifest.string_columns:
+        is_regression = manifest.task == "regression"
         return "tabular-regression" if is_regression else "tabular-classification"
     is_image = len(manifest.inputs) == 1 and len(manifest.inputs[0].shape) in (3, 4)
-    return "image-classification" if is_image and manifest.kind_of_targets == "classes" else None
+    return "image-classification" if is_image and manifest.task == "multiclass" else None
 
 
 def _quoted(value: object) -> str:
@@ -71,7 +71,7 @@ def _quoted(value: object) -> str:
 def _summary(manifest: Manifest) -> str:
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in manifest.metrics.items())
     purpose = (
-        f" for {len(manifest.labels)} {manifest.kind_of_targets}: {', '.join(manifest.labels)}"
+        f" for {len(manifest.labels)} {TASKS[manifest.task]}: {', '.join(manifest.labels)}"
         if manifest.labels
         else ""
     )
@@ -101,11 +101,11 @@ def _columns(manifest: Manifest) -> str:
     lines = ""
     if manifest.columns:
         lines += f"\nColumns of `inputs`, in order: {', '.join(manifest.columns)}.\n"
-    if manifest.gaps:
-        lines += f"\nNaN stands for a missing value in: {', '.join(manifest.gaps)}.\n"
-    if manifest.text_columns:
+    if manifest.nullable_columns:
+        lines += f"\nNaN stands for a missing value in: {', '.join(manifest.nullable_columns)}.\n"
+    if manifest.string_columns:
         lines += (
-            f"\nColumns of `texts`, in order: {', '.join(manifest.text_columns)}. The empty text "
+            f"\nColumns of `texts`, in order: {', '.join(manifest.string_columns)}. The empty text "
             "stands for a missing one; unknown texts are taken as such.\n"
         )
     return lines
@@ -118,8 +118,8 @@ def _shape(spec: TensorSpec) -> str:
 def _usage(manifest: Manifest) -> str:
     arrays = "\n".join(map(_zeros, manifest.inputs))
     feed = ", ".join(f'"{spec.name}": {spec.name}' for spec in manifest.inputs)
-    show = ".argmax(axis=1)" if manifest.kind_of_targets == "classes" else ""
-    answer = manifest.answer or manifest.outputs[0].name
+    show = ".argmax(axis=1)" if manifest.task == "multiclass" else ""
+    answer = manifest.prediction_output or manifest.outputs[0].name
     return f"""## Use
 
 With ONNX Runtime alone:
@@ -190,13 +190,13 @@ def _confidence(manifest: Manifest) -> str:
             f"{found.fitted_on}; it is inside the graph. The expected calibration error on "
             f"{found.measured_on} is {found.ece_after:.4f}; it was {found.ece_before:.4f}.\n"
         )
-    if manifest.reject is not None:
-        reject = manifest.reject
-        right = "none" if reject.accuracy is None else f"{reject.accuracy:.2%}"
+    if manifest.reject_option is not None:
+        option = manifest.reject_option
+        right = "none" if option.accuracy is None else f"{option.accuracy:.2%}"
         text += (
-            f"\nAnswers of a probability of {reject.threshold:.4f} and more are accepted, chosen "
-            f"on {reject.chosen_on} for an accuracy of {reject.accuracy_asked:.2%}. On "
-            f"{reject.measured_on} that accepts {reject.coverage:.2%} of the answers, of which "
+            f"\nAnswers of a probability of {option.threshold:.4f} and more are accepted, chosen "
+            f"on {option.chosen_on} for an accuracy of {option.target_accuracy:.2%}. On "
+            f"{option.measured_on} that accepts {option.coverage:.2%} of the answers, of which "
             f"{right} are right.\n"
         )
     return f"## Confidence\n\n{text}" if text else ""

@@ -14,21 +14,21 @@ _SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Meaning:
+class OutputKind:
     """What the outputs of a model stand for.
 
     Attributes:
-        kind: `classes`, `labels`, `values`, or `none` where nothing is known.
-        answer: name of the output that predicts, `(batch, labels)`; None if none is known to.
+        task: `multiclass`, `multilabel`, `regression`, or `unknown` where nothing is known.
+        prediction_output: name of the output that predicts, `(batch, labels)`; None if unknown.
         labels: name of each class, label or value, in the order of the answer.
     """
 
-    kind: str = "none"
-    answer: str | None = None
+    task: str = "unknown"
+    prediction_output: str | None = None
     labels: tuple[str, ...] = ()
 
 
-def find_meaning(outputs: Outputs, labels: Sequence[str]) -> Meaning:
+def infer_task(outputs: Outputs, labels: Sequence[str]) -> OutputKind:
     """Find the output that `labels` name, and whether it holds classes or labels.
 
     Args:
@@ -36,13 +36,13 @@ def find_meaning(outputs: Outputs, labels: Sequence[str]) -> Meaning:
         labels: one for each element; none to know nothing.
 
     Returns:
-        `classes` if each sample's probabilities sum to 1, else `labels`.
+        `multiclass` if each sample's probabilities sum to 1, else `multilabel`.
 
     Raises:
         ExportError: no output, or more than one, fits; or it holds no probabilities.
     """
     if not labels:
-        return Meaning()
+        return OutputKind()
     _check_labels(labels)
     fitting = [name for name, a in outputs.items() if a.ndim == 2 and a.shape[1] == len(labels)]
     if len(fitting) > 1 and "probabilities" in fitting:
@@ -61,7 +61,7 @@ def find_meaning(outputs: Outputs, labels: Sequence[str]) -> Meaning:
             f"{array.min():.3g} to {array.max():.3g}. End the model with softmax or sigmoid."
         )
     sums_to_one = np.abs(array.sum(axis=1) - 1).max() <= _SUM_TOLERANCE and len(labels) > 1
-    return Meaning("classes" if sums_to_one else "labels", answer, tuple(labels))
+    return OutputKind("multiclass" if sums_to_one else "multilabel", answer, tuple(labels))
 
 
 def _check_labels(labels: Sequence[str]) -> None:

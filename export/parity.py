@@ -25,7 +25,7 @@ from serving.session import open_session
 from .errors import ProofError, explained
 from .inference import InferenceFunction, plain_array, to_tensors
 from .memory import return_memory
-from .output_kind import Meaning
+from .output_kind import OutputKind
 from .samples import Samples, finite_part
 from .saved_model import load_saved_model
 
@@ -37,7 +37,11 @@ Run = Callable[[Inputs], Outputs]
 
 
 def prove(
-    inference: InferenceFunction, folder: Path, samples: Samples, answers: Outputs, meaning: Meaning
+    inference: InferenceFunction,
+    folder: Path,
+    samples: Samples,
+    answers: Outputs,
+    meaning: OutputKind,
 ) -> Proof:
     """Run every sample through every artifact at several batch sizes, and compare.
 
@@ -68,11 +72,13 @@ def prove(
                 with explained(f"{artifact} must run as Keras does."):
                     received = run_in_batches(run, inputs, batch_size)
                 for name, wanted in expected.items():
-                    has_classes = meaning.kind == "classes" and name == meaning.answer
+                    has_classes = meaning.task == "multiclass" and name == meaning.prediction_output
                     agreement = compare(
                         artifact, name, batch_size, wanted, received[name], has_classes
                     )
-                    are_probabilities = name == meaning.answer and meaning.kind != "values"
+                    are_probabilities = (
+                        name == meaning.prediction_output and meaning.task != "regression"
+                    )
                     _require(agreement, allowed_difference(wanted, are_probabilities))
                     agreements.append(agreement)
         del run

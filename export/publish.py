@@ -21,12 +21,12 @@ from .errors import ExportError
 _KEPT = (
     "inputs",
     "outputs",
-    "kind_of_targets",
+    "task",
     "answer",
     "labels",
     "columns",
-    "gaps",
-    "text_columns",
+    "nullable_columns",
+    "string_columns",
 )
 _IN_USE = "in_use.lock"
 # A number would be taken for a version of its folder.

@@ -21,12 +21,12 @@ from serving.timing import median_ms
 
 from .errors import ExportError
 from .inference import InferenceFunction
-from .output_kind import Meaning
+from .output_kind import OutputKind
 from .parity import batch_sizes, compare, onnx_runner
 
 POLICIES = ("always", "auto", "never")
 # Points of accuracy, of 100, that int8 may lose.
-_MOST_LOST = 0.1
+_MAX_LOST = 0.1
 _TIMED_BATCHES = (1, 64)
 _TRIES, _ROUNDS = 3, 15
 _LONG_MS = 1000.0
@@ -59,12 +59,12 @@ class Int8Data:
     measured_on: str
 
 
-def weigh_int8(
+def evaluate_int8(
     inference: InferenceFunction,
     folder: Path,
     data: Int8Data,
     golden: Inputs,
-    meaning: Meaning,
+    meaning: OutputKind,
     policy: str,
 ) -> Int8 | None:
     """Quantize `model.onnx`, measure both, and leave `model.int8.onnx` there if it is kept.
@@ -87,7 +87,7 @@ def weigh_int8(
     Raises:
         ExportError: `always`, but the graph has no layer to quantize, or one that cannot be.
     """
-    if policy == "never" or (policy == "auto" and meaning.answer is None):
+    if policy == "never" or (policy == "auto" and meaning.prediction_output is None):
         return None
     refusal = _quantize(inference, folder, data.calibration)
     if refusal:
@@ -100,7 +100,7 @@ def weigh_int8(
               for size in _TIMED_BATCHES]  # fmt: skip
     before, after = _accuracies(runs, data, meaning)
     lost = 100 * (before - after) if before is not None and after is not None else 0.0
-    is_better = min(ratios) < 1 and lost <= _MOST_LOST
+    is_better = min(ratios) < 1 and lost <= _MAX_LOST
     decision = Int8(
         kept=policy == "always" or is_better,
         policy=policy,
@@ -215,14 +215,14 @@ def _call(run: Any, batch: Inputs) -> Any:
 
 
 def _accuracies(
-    runs: dict[str, Any], data: Int8Data, meaning: Meaning
+    runs: dict[str, Any], data: Int8Data, meaning: OutputKind
 ) -> tuple[float | None, float | None]:
     """Return the accuracy of float32 and of int8; None if it cannot be told."""
-    if meaning.answer is None:
+    if meaning.prediction_output is None:
         return None, None
     size = _batch_size(data.evaluation)
     answers = {
-        name: run_in_batches(run, data.evaluation, size)[meaning.answer]
+        name: run_in_batches(run, data.evaluation, size)[meaning.prediction_output]
         for name, run in runs.items()
     }
     truth = _decide(answers[MODEL], meaning) if data.targets is None else data.targets
@@ -230,15 +230,15 @@ def _accuracies(
     return first, second
 
 
-def _decide(answer: np.ndarray, meaning: Meaning) -> np.ndarray:
-    if meaning.kind == "classes":
+def _decide(answer: np.ndarray, meaning: OutputKind) -> np.ndarray:
+    if meaning.task == "multiclass":
         return np.asarray(answer.argmax(axis=1))
-    return (answer >= 0.5).astype(np.float32) if meaning.kind == "labels" else answer
+    return (answer >= 0.5).astype(np.float32) if meaning.task == "multilabel" else answer
 
 
-def _accuracy(answer: np.ndarray, truth: np.ndarray, meaning: Meaning) -> float:
+def _accuracy(answer: np.ndarray, truth: np.ndarray, meaning: OutputKind) -> float:
     """Return the share of right classes, or of right decisions on labels; of values mean R²."""
-    if meaning.kind == "values":
+    if meaning.task == "regression":
         wanted = truth.reshape(answer.shape)
         # Of each output, for they may be prices and shares.
         spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)
@@ -248,14 +248,14 @@ def _accuracy(answer: np.ndarray, truth: np.ndarray, meaning: Meaning) -> float:
 
 
 def _agreements(
-    inference: InferenceFunction, run: Any, inputs: Inputs, meaning: Meaning
+    inference: InferenceFunction, run: Any, inputs: Inputs, meaning: OutputKind
 ) -> tuple[Agreement, ...]:
     found = []
     expected = inference.predict(inputs)
     for batch_size in batch_sizes(inputs):
         received = run_in_batches(run, inputs, batch_size)
         for name, wanted in expected.items():
-            has_classes = meaning.kind == "classes" and name == meaning.answer
+            has_classes = meaning.task == "multiclass" and name == meaning.prediction_output
             found.append(compare("int8", name, batch_size, wanted, received[name], has_classes))
     return tuple(found)
 

@@ -37,7 +37,7 @@ class Samples:
 
 
 def with_edge_cases(
-    inputs: Inputs, source: str, gaps: Sequence[int] = (), has_unknown: bool = True
+    inputs: Inputs, source: str, nullable_columns: Sequence[int] = (), has_unknown: bool = True
 ) -> Samples:
     """Append all zeros, all at the maximum, random samples, and where they may be missing values.
 
@@ -47,25 +47,31 @@ def with_edge_cases(
     Args:
         inputs: arrays `(samples, …)` of numbers or strings.
         source: what they are, in words.
-        gaps: columns of float32 rows that may have no value.
+        nullable_columns: columns of float32 rows that may have no value.
         has_unknown: whether the model takes texts that it does not know.
     """
     random = np.random.default_rng(0)
     arrays = inputs if isinstance(inputs, dict) else {"": inputs}
     unknown = "\x00 unknown" if has_unknown else None
-    added = {name: _edge_cases(array, random, gaps, unknown) for name, array in arrays.items()}
+    added = {
+        name: _edge_cases(array, random, nullable_columns, unknown)
+        for name, array in arrays.items()
+    }
     joined = {name: np.concatenate([array, added[name]]) for name, array in arrays.items()}
     count = count_samples(joined) - count_samples(inputs)
-    names = EDGE_CASES if not gaps else (*EDGE_CASES, "missing")
+    names = EDGE_CASES if not nullable_columns else (*EDGE_CASES, "missing")
     return Samples(joined if isinstance(inputs, dict) else joined[""], source, names, count)
 
 
 def _edge_cases(
-    array: np.ndarray, random: np.random.Generator, gaps: Sequence[int], unknown: str | None
+    array: np.ndarray,
+    random: np.random.Generator,
+    nullable_columns: Sequence[int],
+    unknown: str | None,
 ) -> np.ndarray:
     shape = (_RANDOM_SAMPLES, *array.shape[1:])
     if array.dtype == object:
-        drawn = random.choice(array, _RANDOM_SAMPLES + 2 + bool(gaps))
+        drawn = random.choice(array, _RANDOM_SAMPLES + 2 + bool(nullable_columns))
         if unknown is not None:
             drawn[0] = unknown
         return drawn
@@ -81,9 +87,9 @@ def _edge_cases(
     present = np.where(np.isnan(array), 0, array)
     lowest, maximum = present.min(axis=0, keepdims=True), present.max(axis=0, keepdims=True)
     cases = [zeros, maximum, random.uniform(lowest, maximum, shape).astype(array.dtype)]
-    if len(gaps):
+    if len(nullable_columns):
         missing = np.array(maximum)
-        missing[:, gaps] = np.nan
+        missing[:, nullable_columns] = np.nan
         cases.append(missing)
     return np.concatenate(cases)
 

@@ -14,7 +14,7 @@ from .ink import Binarize, Denoise, FitInk, InkLevel
 IMAGE_SIDE = 28
 VARIANTS = ("mlp", "cnn", "resnet")
 # Of `cnn` and `resnet`: 28 pixels can be halved as often.
-MOST_STAGES = 4
+MAX_STAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,9 @@ class DigitNetConfig(HiddenConfig):
         check_at_least("stem", stem, 0)
         if stem:
             self.check_widths("stem", (stem,))
-        if len(self.filters) + bool(stem) > MOST_STAGES:
+        if len(self.filters) + bool(stem) > MAX_STAGES:
             raise ValueError(
-                f"filters must name at most {MOST_STAGES} stages, or {MOST_STAGES - 1} behind a "
+                f"filters must name at most {MAX_STAGES} stages, or {MAX_STAGES - 1} behind a "
                 f"stem, since each halves the {IMAGE_SIDE} pixels of a side. "
                 f"Received: filters={self.filters!r}, stem={stem}."
             )

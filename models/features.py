@@ -24,8 +24,8 @@ class FeatureExtractorConfig(HiddenConfig):
         many_labels: whether a sample may have several labels, or none.
         hidden: units of the hidden layers; the last is the dimension of the features. None makes a
             linear model, whose features are the columns as they are prepared.
-        residual: `on` lets a hidden layer add to what it takes, where the width stays (He et al.,
-            2016); `off`.
+        residual: whether a hidden layer adds to what it takes, where the width stays (He et al.,
+            2016).
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -37,7 +37,7 @@ class FeatureExtractorConfig(HiddenConfig):
     num_outputs: int = 2
     many_labels: bool = False
     hidden: tuple[int, ...] = (64, 32)
-    residual: str = "off"
+    residual: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -63,7 +63,6 @@ class FeatureExtractorConfig(HiddenConfig):
             )
         if self.hidden:
             self.check_widths("hidden", self.hidden)
-        check_choice("residual", self.residual, ("on", "off"))
 
     @property
     def prepared_layer(self) -> str:
@@ -103,7 +102,7 @@ def feature_extractor(config: FeatureExtractorConfig) -> keras.Model:
     else:
         inputs, x = prepare_rows(config.rows)
     x = for_each_net(x, config)
-    features = feature_stack(x, config.hidden, config, config.residual == "on")
+    features = feature_stack(x, config.hidden, config, config.residual)
     x = features
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)

@@ -1,4 +1,4 @@
-"""Preparation of rows inside the graph: numbers standardized, gaps filled, texts looked up."""
+"""Preprocessing of rows inside the graph: numbers, missing values, texts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,9 @@ class RowsConfig:
 
     Attributes:
         num_columns: columns of numbers.
-        gaps: which of them may have no value (NaN), ascending.
-        indicators: which of the gaps the model is told of, since training has seen some there.
+        nullable_columns: which of them may have no value (NaN), ascending.
+        indicators: which of these get an indicator of missing values, since some were missing in
+            training.
         vocabularies: for each column of text, the texts that are known; one at least.
 
     Raises:
@@ -27,20 +28,22 @@ class RowsConfig:
     """
 
     num_columns: int = 4
-    gaps: tuple[int, ...] = ()
+    nullable_columns: tuple[int, ...] = ()
     indicators: tuple[int, ...] = ()
     vocabularies: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""
         check_at_least("num_columns", self.num_columns, 0 if self.vocabularies else 1)
-        if any(not 0 <= column < self.num_columns for column in self.gaps):
+        if any(not 0 <= column < self.num_columns for column in self.nullable_columns):
             raise ValueError(
-                f"gaps must be below num_columns={self.num_columns}. Received: gaps={self.gaps}."
+                f"nullable_columns must be below num_columns={self.num_columns}. "
+                f"Received: nullable_columns={self.nullable_columns}."
             )
-        if not set(self.indicators) <= set(self.gaps):
+        if not set(self.indicators) <= set(self.nullable_columns):
             raise ValueError(
-                f"indicators must be among gaps={self.gaps}. Received: {self.indicators}."
+                f"indicators must be among nullable_columns={self.nullable_columns}. "
+                f"Received: {self.indicators}."
             )
         if not all(self.vocabularies):
             raise ValueError("vocabularies must hold a text each. Received: an empty one.")
@@ -50,7 +53,7 @@ class RowsConfig:
         """Name of the last layer of `prepare_rows`."""
         if self.vocabularies:
             return "columns"
-        return "fill_gaps" if self.gaps else "normalize"
+        return "fill_gaps" if self.nullable_columns else "normalize"
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
@@ -62,7 +65,7 @@ class FillGaps(Float32Layer):
         of `indicators` 1 where the column had no value, else 0.
 
     Args:
-        indicators: the columns whose gaps are told.
+        indicators: the columns that get an indicator of missing values.
     """
 
     def __init__(self, indicators: tuple[int, ...], **kwargs: Any) -> None:
@@ -95,7 +98,8 @@ def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
         config: the columns.
 
     Returns:
-        The model's inputs: `inputs` float32 `(batch, num_columns)`, NaN where `gaps` allows it,
+        The model's inputs: `inputs` float32 `(batch, num_columns)`, NaN only in the columns of
+        `nullable_columns`,
         and if there are vocabularies `texts`, strings `(batch, len(vocabularies))`; in a dict if
         both are there. And the prepared columns, float32 `(batch, width)`: standardized numbers,
         the indicators, and for each text a column for each known value,
@@ -106,7 +110,9 @@ def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
         numbers = keras.Input((config.num_columns,), dtype="float32", name="inputs")
         inputs["inputs"] = numbers
         x = keras.layers.Normalization(name="normalize", dtype="float32")(numbers)
-        parts.append(FillGaps(config.indicators, name="fill_gaps")(x) if config.gaps else x)
+        parts.append(
+            FillGaps(config.indicators, name="fill_gaps")(x) if config.nullable_columns else x
+        )
     if config.vocabularies:
         texts = keras.Input((len(config.vocabularies),), dtype="string", name="texts")
         inputs["texts"] = texts

@@ -45,19 +45,21 @@ def check_inputs(arrays: dict[str, Any], specs: Sequence[TensorSpec]) -> None:
         )
 
 
-def check_finite(name: str, array: np.ndarray, gaps: Sequence[int], start: int = 0) -> None:
-    """Require numbers that are finite; in the columns `gaps` NaN stands for a missing value.
+def check_finite(
+    name: str, array: np.ndarray, nullable_columns: Sequence[int], start: int = 0
+) -> None:
+    """Require finite numbers; in `nullable_columns` NaN stands for a missing value.
 
     Args:
         name: of the input, for the error.
         array: its numbers.
-        gaps: columns that may have NaN.
+        nullable_columns: columns that may have NaN.
         start: place of the first sample, for the error.
 
     Raises:
         InputError: an element is not; it says which.
     """
-    wrong = np.argwhere(is_not_finite(array, gaps))
+    wrong = np.argwhere(is_not_finite(array, nullable_columns))
     if len(wrong):
         first, *others = wrong[0].tolist()
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -67,11 +69,11 @@ def check_finite(name: str, array: np.ndarray, gaps: Sequence[int], start: int =
         )
 
 
-def is_not_finite(array: np.ndarray, gaps: Sequence[int]) -> np.ndarray:
-    """Return which numbers are not finite, bool of the same shape; NaN is let pass in `gaps`."""
+def is_not_finite(array: np.ndarray, nullable_columns: Sequence[int]) -> np.ndarray:
+    """Return which numbers are wrong, bool of the same shape; `nullable_columns` may have NaN."""
     is_wrong: np.ndarray = ~np.isfinite(array)
-    if len(gaps):
-        is_wrong[:, gaps] &= ~np.isnan(array[:, gaps])
+    if len(nullable_columns):
+        is_wrong[:, nullable_columns] &= ~np.isnan(array[:, nullable_columns])
     return is_wrong
 
 
@@ -84,7 +86,7 @@ def refuse_masked(name: str, array: Any) -> None:
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(
             f"{name} must be an array without a mask. Received: one of numpy.ma. "
-            "Put values in its gaps with filled(…)."
+            "Fill the masked values with filled(…)."
         )
 
 

@@ -24,7 +24,7 @@ def check_contract(manifest: Manifest, session: onnxruntime.InferenceSession) ->
     inputs, outputs = session_signature(session)
     _check_specs("inputs", manifest.inputs, inputs)
     _check_specs("outputs", manifest.outputs, outputs)
-    for name, columns in (("inputs", manifest.columns), ("texts", manifest.text_columns)):
+    for name, columns in (("inputs", manifest.columns), ("texts", manifest.string_columns)):
         shapes = [spec.shape[1:] for spec in inputs if spec.name == name]
         if columns and shapes != [(len(columns),)]:
             raise ManifestError(
@@ -32,7 +32,7 @@ def check_contract(manifest: Manifest, session: onnxruntime.InferenceSession) ->
                 f"Received: {', '.join(map(describe_spec, inputs))}."
             )
     strange = [spec.name for spec in inputs if spec.name not in ("inputs", "texts")]
-    if strange and (manifest.columns or manifest.text_columns):
+    if strange and (manifest.columns or manifest.string_columns):
         raise ManifestError(
             f"{MODEL} of columns must take inputs and texts alone. Received: {strange[0]!r:.80}."
         )
@@ -71,7 +71,7 @@ def check_proof(manifest: Manifest) -> None:
             else agreement.max_relative_difference
         )
         is_near = 0 <= difference <= proof.tolerances.get(kind, 0.0)
-        has_classes = is_probability and manifest.kind_of_targets == "classes"
+        has_classes = is_probability and manifest.task == "multiclass"
         is_same = agreement.top1_agreement == (1.0 if has_classes else None)
         if not is_near or not is_same:
             raise ManifestError(
@@ -82,13 +82,13 @@ def check_proof(manifest: Manifest) -> None:
 
 
 def _check_answer(manifest: Manifest, outputs: tuple[TensorSpec, ...]) -> None:
-    if manifest.answer is None and not manifest.labels:
+    if manifest.prediction_output is None and not manifest.labels:
         return
-    answers = [spec for spec in outputs if spec.name == manifest.answer]
+    answers = [spec for spec in outputs if spec.name == manifest.prediction_output]
     shapes = [spec.shape[1:] for spec in answers if spec.dtype.startswith("float")]
     if shapes != [(len(manifest.labels),)]:
         raise ManifestError(
-            f"{MODEL} must give {manifest.answer} of floats, one element a label. "
+            f"{MODEL} must give {manifest.prediction_output} of floats, one element a label. "
             f"Received: {', '.join(map(describe_spec, answers)) or 'none'} for "
             f"{len(manifest.labels)} labels."
         )
@@ -96,7 +96,7 @@ def _check_answer(manifest: Manifest, outputs: tuple[TensorSpec, ...]) -> None:
 
 def _check_metadata(manifest: Manifest, found: dict[str, str]) -> None:
     """Require that the graph was exported under the manifest's names, in their order."""
-    for key in ("name", "labels", "columns", "gaps", "text_columns"):
+    for key in ("name", "labels", "columns", "nullable_columns", "string_columns"):
         expected = json.dumps(getattr(manifest, key), ensure_ascii=False)
         if found.get(key, expected) != expected:
             raise ManifestError(

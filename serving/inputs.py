@@ -30,8 +30,8 @@ def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs
     Raises:
         InputError: a file is missing, unreadable, or does not hold what the model takes.
     """
-    if manifest.columns or manifest.text_columns:
-        if manifest.answer is None:
+    if manifest.columns or manifest.string_columns:
+        if manifest.prediction_output is None:
             raise InputError(
                 "Files can be read for a model that has labels. "
                 f"Received: {manifest.name}, without. Call serving.Predictor with arrays."
@@ -83,7 +83,7 @@ def image_size(manifest: Manifest) -> tuple[int, int]:
     spec = manifest.inputs[0]
     sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
     is_image = spec.dtype == "uint8" and len(spec.shape) == 3 and len(sizes) == 2
-    if len(manifest.inputs) > 1 or not is_image or manifest.answer is None:
+    if len(manifest.inputs) > 1 or not is_image or manifest.prediction_output is None:
         raise InputError(
             "Files can be read for a model of columns, or of gray images, that has labels. "
             f"Received: {manifest.name}, which takes {describe_spec(spec)}. "
@@ -104,7 +104,7 @@ def _to_arrays(rows: Sequence[tuple[list[float], list[str]]], manifest: Manifest
 def _read_rows(
     path: Path, manifest: Manifest
 ) -> Iterator[tuple[str, tuple[list[float], list[str]]]]:
-    columns = (*manifest.columns, *manifest.text_columns)
+    columns = (*manifest.columns, *manifest.string_columns)
     header = read_header(path)
     missing = [name for name in columns if name not in header]
     if missing:
@@ -124,7 +124,7 @@ def _read_rows(
 def _numbers(path: Path, line: int, row: dict[str, str], manifest: Manifest) -> list[float]:
     values = []
     for name in manifest.columns:
-        if name in manifest.gaps and row[name].lower() in MISSING:
+        if name in manifest.nullable_columns and row[name].lower() in MISSING:
             values.append(math.nan)
             continue
         value = parse_number(row[name])
@@ -140,5 +140,5 @@ def _numbers(path: Path, line: int, row: dict[str, str], manifest: Manifest) -> 
 
 
 def _texts(row: dict[str, str], manifest: Manifest) -> list[str]:
-    texts = [row[name] for name in manifest.text_columns]
+    texts = [row[name] for name in manifest.string_columns]
     return ["" if text.lower() in MISSING else text for text in texts]

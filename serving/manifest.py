@@ -10,9 +10,15 @@ from dataclasses import asdict, dataclass
 from .errors import ManifestError
 from .schema import decode
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64", "bool", "string")
-KINDS_OF_TARGETS = ("classes", "labels", "values", "none")
+# What a model is for, and what its labels name.
+TASKS = {
+    "multiclass": "classes",
+    "multilabel": "labels",
+    "regression": "values",
+    "unknown": "outputs",
+}
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,12 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Reject:
+class RejectOption:
     """Which answers are sure enough to be accepted.
 
     Attributes:
         threshold: least probability of the predicted class.
-        accuracy_asked: of accepted answers, for which it was chosen.
+        target_accuracy: of accepted answers, for which it was chosen.
         chosen_on: what samples, in words.
         measured_on: what other samples, in words.
         coverage: share of the answers that are accepted there.
@@ -110,7 +116,7 @@ class Reject:
     """
 
     threshold: float
-    accuracy_asked: float
+    target_accuracy: float
     chosen_on: str
     measured_on: str
     coverage: float
@@ -172,20 +178,20 @@ class Manifest:
         created: when, UTC, ISO 8601.
         inputs: the raw inputs; preprocessing is inside the graph.
         outputs: what the model gives.
-        kind_of_targets: `classes`: a sample is of one class; `labels`: it has any number of
-            labels; `values`: numbers are predicted; `none`: nothing is known of the outputs.
-        answer: name of the output that predicts, one element a label; None if none is known to.
+        task: `multiclass`: a sample is of one class; `multilabel`: it has any number of labels;
+            `regression`: numbers are predicted; `unknown`: nothing is known of the outputs.
+        prediction_output: name of the output that predicts, one element a label; None if unknown.
         labels: name of each class, label or value, in the order of the answer.
         columns: name of each column of `inputs`; empty for images.
-        gaps: which of these may have no value, NaN.
-        text_columns: name of each column of `texts`, where the model has this input.
+        nullable_columns: which of these may have no value, NaN.
+        string_columns: name of each column of `texts`, where the model has this input.
         preprocessing: the layers that prepare the input inside the graph, in order.
         parameters: number of weights.
         metrics: measured on the test split, such as `accuracy`; empty where none was.
         config: the training configuration, keys as in `config.toml`; empty if not trained here.
         data: the training data: source, SHA-256, number of samples in each split; or empty.
         calibration: of the probabilities; None where none was fitted.
-        reject: which answers are sure enough; None where all are taken.
+        reject_option: which answers are sure enough; None where all are taken.
         baseline: how often each class is answered; None where no test samples were at hand.
         int8: whether a quantized model is here too; None where none was tried.
         opset: of the ONNX graph.
@@ -201,19 +207,19 @@ class Manifest:
     created: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    kind_of_targets: str
-    answer: str | None
+    task: str
+    prediction_output: str | None
     labels: tuple[str, ...]
     columns: tuple[str, ...]
-    gaps: tuple[str, ...]
-    text_columns: tuple[str, ...]
+    nullable_columns: tuple[str, ...]
+    string_columns: tuple[str, ...]
     preprocessing: tuple[str, ...]
     parameters: int
     metrics: dict[str, float]
     config: dict[str, object]
     data: dict[str, object]
     calibration: Calibration | None
-    reject: Reject | None
+    reject_option: RejectOption | None
     baseline: Baseline | None
     int8: Int8 | None
     opset: int
@@ -224,7 +230,7 @@ class Manifest:
     @property
     def probabilities(self) -> str | None:
         """Name of the output that holds probabilities; None if none is known to."""
-        return self.answer if self.kind_of_targets in ("classes", "labels") else None
+        return self.prediction_output if self.task in ("multiclass", "multilabel") else None
 
     def to_json(self) -> str:
         """Return the manifest as the text of `manifest.json`."""
@@ -262,31 +268,31 @@ def _check_meaning(manifest: Manifest) -> None:
     """Require members that fit each other."""
     for spec in (*manifest.inputs, *manifest.outputs):
         _check_spec(spec)
-    if manifest.kind_of_targets not in KINDS_OF_TARGETS:
+    if manifest.task not in TASKS:
         raise ManifestError(
-            f"kind_of_targets must be one of {', '.join(KINDS_OF_TARGETS)}. "
-            f"Received: kind_of_targets={manifest.kind_of_targets!r}."
+            f"task must be one of {', '.join(TASKS)}. Received: task={manifest.task!r}."
         )
-    if (manifest.answer is None) != (manifest.kind_of_targets == "none"):
+    if (manifest.prediction_output is None) != (manifest.task == "unknown"):
         raise ManifestError(
-            "answer must be the name of an output, or null where kind_of_targets is none. "
-            f"Received: answer={manifest.answer!r} of {manifest.kind_of_targets}."
+            "prediction_output must be the name of an output, or null where task is unknown. "
+            f"Received: prediction_output={manifest.prediction_output!r} of {manifest.task}."
         )
-    strange = [name for name in manifest.gaps if name not in manifest.columns]
+    strange = [name for name in manifest.nullable_columns if name not in manifest.columns]
     if strange:
-        raise ManifestError(f"gaps must name columns. Received: {strange[0]!r:.80}.")
+        raise ManifestError(f"nullable_columns must name columns. Received: {strange[0]!r:.80}.")
     if manifest.calibration is not None and not manifest.calibration.temperature > 0:
         raise ManifestError(
             "calibration must have a temperature above 0. "
             f"Received: {manifest.calibration.temperature}."
         )
-    if manifest.reject is not None and not 0 <= manifest.reject.threshold <= 1:
+    if manifest.reject_option is not None and not 0 <= manifest.reject_option.threshold <= 1:
         raise ManifestError(
-            f"reject must have a threshold from 0 to 1. Received: {manifest.reject.threshold}."
+            f"reject_option must have a threshold from 0 to 1. "
+            f"Received: {manifest.reject_option.threshold}."
         )
-    if manifest.reject is not None and manifest.kind_of_targets != "classes":
+    if manifest.reject_option is not None and manifest.task != "multiclass":
         raise ManifestError(
-            f"reject is for classes alone. Received: kind_of_targets={manifest.kind_of_targets!r}."
+            f"reject_option needs task=multiclass. Received: task={manifest.task!r}."
         )
     if manifest.baseline is not None and len(manifest.baseline.shares) != len(manifest.labels):
         raise ManifestError(

@@ -17,7 +17,7 @@ _SMALL_SIDE = 64
 _SIDE, _COARSE_SIDE = 384, 64
 # Of the coarse side: wider than two strokes of a marker, narrower than most shadows.
 _MEDIAN_SIZE = 21
-_LEAST_CONTRAST = 0.08
+_MIN_CONTRAST = 0.08
 # Ink lighter than this share of the digit's belongs to ruled lines and to the page behind.
 _FAINT = 0.45
 # A part of the digit has this share of its ink, or more, and lies within this share of its size.
@@ -26,7 +26,7 @@ _PART, _CLOSE = 0.02, 0.3
 _FILLED = 0.15
 # Of the longer side, measured along the axes: what is wider than a stroke is a shadow, and strokes
 # of a fine pen are thickened.
-_MOST_STROKE, _LEAST_STROKE = 0.2, 0.09
+_MAX_STROKE, _MIN_STROKE = 0.2, 0.09
 # As MNIST has it: the digit's longer side is 20 of 28.
 _FILL = 20 / 28
 
@@ -70,14 +70,14 @@ def _best(contrast: np.ndarray) -> _Digit | None:
 def _fills(digit: _Digit, shape: tuple[int, ...]) -> bool:
     """Tell whether a digit was cut out closely: paper is then not what lies around its pixels."""
     coarse = _shrink(np.uint8(255) * digit.mask, _COARSE_SIDE) > 127  # a shadow's edge is ragged
-    is_thin = coarse.any() and _stroke_width(coarse) <= _MOST_STROKE * max(coarse.shape)
+    is_thin = coarse.any() and _stroke_width(coarse) <= _MAX_STROKE * max(coarse.shape)
     lengths = zip(digit.mask.shape, shape, strict=True)
     return bool(is_thin) and all(length > 0.95 * side for length, side in lengths)
 
 
 def _find(ink: np.ndarray) -> _Digit | None:
     strength = _strength(ink)
-    if strength < _LEAST_CONTRAST:
+    if strength < _MIN_CONTRAST:
         return None
     mask, score = _largest(ink, _FAINT * strength)
     level = np.where(_widen(mask, 3), (ink / strength).clip(0, 1), 0)
@@ -224,7 +224,7 @@ def _stroke_width(mask: np.ndarray) -> float:
 
 def _thicken(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Widen thin strokes to the least width that survives shrinking to a few pixels."""
-    wanted = round(_LEAST_STROKE * max(level.shape) - _stroke_width(mask))
+    wanted = round(_MIN_STROKE * max(level.shape) - _stroke_width(mask))
     gray = Image.fromarray(np.rint(255 * level).astype(np.uint8))
     if wanted < 2:
         return np.asarray(gray)

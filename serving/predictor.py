@@ -15,7 +15,7 @@ from .contract import check_contract
 from .cores import available_cores
 from .errors import InputError, ManifestError, ServingError, one_line
 from .golden import read_golden
-from .manifest import Manifest
+from .manifest import TASKS, Manifest
 from .session import open_session
 from .spreading import spread
 
@@ -26,7 +26,7 @@ Array = np.ndarray
 Int8Policy = Literal["auto", "always", "never"]
 # Of one part of a large input: 256 images of 28x28, and some of what they become on their way.
 _CACHED_NUMBERS = 2**18
-_LEAST_ROWS, _MOST_ROWS = 8, 256
+_MIN_ROWS, _MAX_ROWS = 8, 256
 # From here on a single sample is worth several threads.
 _LARGE_BYTES = 8_000_000
 
@@ -61,7 +61,7 @@ class Prediction:
         Raises:
             ServingError: the model predicts values, or nothing is known of its outputs.
         """
-        return self._answer(("classes", "labels"), "probabilities")
+        return self._answer(("multiclass", "multilabel"), "probabilities")
 
     @property
     def values(self) -> Array:
@@ -70,7 +70,7 @@ class Prediction:
         Raises:
             ServingError: the model predicts classes or labels, or nothing is known of its outputs.
         """
-        return self._answer(("values",), "values")
+        return self._answer(("regression",), "values")
 
     @property
     def features(self) -> Array | None:
@@ -85,7 +85,7 @@ class Prediction:
             ServingError: the model predicts values, or nothing is known of its outputs.
         """
         names = self.manifest.labels
-        if self.manifest.kind_of_targets == "classes":
+        if self.manifest.task == "multiclass":
             return [names[index] for index in self.probabilities.argmax(axis=1)]
         return [
             tuple(name for name, is_set in zip(names, row, strict=True) if is_set)
@@ -99,22 +99,24 @@ class Prediction:
         Raises:
             ServingError: the model predicts no classes.
         """
-        reject = self.manifest.reject
-        confidences = self._answer(("classes",), "classes").max(axis=1)
-        is_sure: Array = confidences >= (0.0 if reject is None else reject.threshold)
+        reject_option = self.manifest.reject_option
+        confidences = self._answer(("multiclass",), "classes").max(axis=1)
+        is_sure: Array = confidences >= (0.0 if reject_option is None else reject_option.threshold)
         return is_sure
 
     def _answer(self, kinds: tuple[str, ...], asked: str) -> Array:
-        kind = self.manifest.kind_of_targets
-        if kind not in kinds or self.manifest.answer is None:
-            known = {"values": "values", "none": "outputs"}.get(kind, "probabilities")
-            raise ServingError(f"A model of {kind} must be asked for {known}. Received: {asked}.")
-        return self.arrays[self.output_names.index(self.manifest.answer)]
+        kind = self.manifest.task
+        if kind not in kinds or self.manifest.prediction_output is None:
+            known = {"regression": "values", "unknown": "outputs"}.get(kind, "probabilities")
+            raise ServingError(
+                f"A model of {TASKS[kind]} must be asked for {known}. Received: {asked}."
+            )
+        return self.arrays[self.output_names.index(self.manifest.prediction_output)]
 
     def __repr__(self) -> str:
         """Return labels and shapes, not the numbers."""
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.outputs.items())
-        if self.manifest.kind_of_targets in ("values", "none"):
+        if self.manifest.task in ("regression", "unknown"):
             return f"Prediction({shapes})"
         return f"Prediction(labels={self.labels}, {shapes})"
 
@@ -155,11 +157,13 @@ class Predictor:
         self._is_simple = len(manifest.inputs) == 1 and spec.dtype != "string"
         self._input_name = spec.name
         self._dtype = dtype_of(spec) if self._is_simple else None
-        self._must_be_finite = spec.dtype.startswith("float") and not manifest.gaps
-        self._gaps = [manifest.columns.index(name) for name in manifest.gaps]
+        self._must_be_finite = spec.dtype.startswith("float") and not manifest.nullable_columns
+        self._nullable_columns = [
+            manifest.columns.index(name) for name in manifest.nullable_columns
+        ]
         self._output_names = [output.name for output in manifest.outputs]
         numbers = math.prod(size for size in spec.shape[1:] if isinstance(size, int))
-        self._most_numbers = numbers * _rows_at_once(numbers)
+        self._max_numbers = numbers * _rows_at_once(numbers)
         self._run = session.run
 
     @classmethod
@@ -209,7 +213,7 @@ class Predictor:
             inputs: an array of the dtype and shape that `manifest.inputs` says, such as uint8
                 `(batch, 28, 28)`; or a list of samples, such as uint8 `(28, 28)`; for several
                 inputs, an array for each name. At least one sample, no infinity, NaN only in
-                columns that `manifest.gaps` names.
+                columns that `manifest.nullable_columns` names.
 
         Raises:
             InputError: the array does not fit.
@@ -222,7 +226,7 @@ class Predictor:
         if (
             type(inputs) is not Array
             or inputs.dtype is not self._dtype
-            or not 0 < inputs.size <= self._most_numbers
+            or not 0 < inputs.size <= self._max_numbers
         ):
             return self._predict_any(inputs)
         try:
@@ -234,8 +238,8 @@ class Predictor:
         # takes two. After the run, when the numbers are in the cache, it costs half.
         if self._must_be_finite and not math.isfinite(np.vdot(inputs, inputs)):
             check_finite(self._input_name, inputs, ())
-        elif self._gaps:
-            check_finite(self._input_name, inputs, self._gaps)
+        elif self._nullable_columns:
+            check_finite(self._input_name, inputs, self._nullable_columns)
         return Prediction(self._output_names, arrays, self.manifest)
 
     def predict_images(self, images: "Sequence[ImageSource]") -> Prediction:
@@ -335,7 +339,7 @@ class Predictor:
         """Run arrays that fit but for their numbers; `start` is their place, for errors."""
         for name, array in named.items():
             if array.dtype.kind == "f":
-                check_finite(name, array, self._gaps if name == "inputs" else (), start)
+                check_finite(name, array, self._nullable_columns if name == "inputs" else (), start)
         try:
             arrays: list[Array] = self._run(self._output_names, named)
         except Exception as error:
@@ -351,7 +355,7 @@ def _rows_at_once(numbers: int) -> int:
 
     More no longer fit the cache; fewer, and a call's own time shows.
     """
-    return min(max(_CACHED_NUMBERS // max(numbers, 1), _LEAST_ROWS), _MOST_ROWS)
+    return min(max(_CACHED_NUMBERS // max(numbers, 1), _MIN_ROWS), _MAX_ROWS)
 
 
 def _is_int8_faster(manifest: Manifest) -> bool:

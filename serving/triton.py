@@ -35,7 +35,10 @@ def render_config(manifest: Manifest) -> str:
         'backend: "onnxruntime"',
         f"max_batch_size: {MAX_BATCH_SIZE}",
         *(_tensor("input", spec) for spec in manifest.inputs),
-        *(_tensor("output", spec, spec.name == manifest.answer) for spec in manifest.outputs),
+        *(
+            _tensor("output", spec, spec.name == manifest.prediction_output)
+            for spec in manifest.outputs
+        ),
         "dynamic_batching { }",
         "instance_group [ { kind: KIND_CPU count: 1 } ]",
     ]

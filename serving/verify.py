@@ -39,7 +39,7 @@ from .triton import CONFIG, LABELS, render_config, render_labels
 BATCH_SIZES = (1, 2, 7)
 # Of int8: how much further than where it was made an answer may be from Keras.
 _INT8_FACTOR, _INT8_MARGIN = 2.0, 0.1
-_INT8_LEAST_AGREEMENT = 0.5
+_INT8_MIN_AGREEMENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -200,11 +200,11 @@ def _check_int8(
                 f"Received: {difference:.1e}."
             )
         # Whatever the manifest allows: an answer that is wholly another one is none.
-        if manifest.kind_of_targets == "classes" and name == manifest.answer:
+        if manifest.task == "multiclass" and name == manifest.prediction_output:
             agreement = top1_agreement(wanted, received[name])
-            if agreement < _INT8_LEAST_AGREEMENT:
+            if agreement < _INT8_MIN_AGREEMENT:
                 raise ManifestError(
-                    f"{name} of {INT8} must name {_INT8_LEAST_AGREEMENT:.0%} of the golden "
+                    f"{name} of {INT8} must name {_INT8_MIN_AGREEMENT:.0%} of the golden "
                     f"classes. Received: {agreement:.0%}."
                 )
 
@@ -225,7 +225,7 @@ def _difference(
 def _require_same_classes(
     manifest: Manifest, name: str, wanted: np.ndarray, received: np.ndarray, batch_size: int
 ) -> None:
-    if manifest.kind_of_targets != "classes" or name != manifest.answer:
+    if manifest.task != "multiclass" or name != manifest.prediction_output:
         return
     if top1_agreement(wanted, received) < 1:
         raise ManifestError(

@@ -68,7 +68,7 @@ def test_rows_of_a_variable_axis_are_read_as_many_as_memory_has_room_for(tmp_pat
     manifest = Predictor.load(row_bundle).manifest
     (spec,) = manifest.inputs
     spec = dataclasses.replace(spec, shape=("batch", "steps"))
-    manifest = dataclasses.replace(manifest, inputs=(spec,), columns=(), gaps=())
+    manifest = dataclasses.replace(manifest, inputs=(spec,), columns=(), nullable_columns=())
     parts = list(read_array(str(tmp_path / "wide.npy"), manifest))
     assert [len(rows.ids) for rows in parts] == [4, 4, 1]
 

@@ -91,7 +91,7 @@ def test_accepted_answers_are_as_accurate_as_asked_and_no_fewer_than_need_be(dat
 
 @pytest.mark.parametrize("accuracy", [0, -1, 1.01, float("nan")])
 def test_an_accuracy_out_of_range_is_refused(accuracy):
-    with pytest.raises(ConfigError, match="accepted_accuracy must be above 0, at most 1"):
+    with pytest.raises(ConfigError, match="target_accuracy must be above 0, at most 1"):
         choose_threshold(np.array([[0.9, 0.1]]), np.array([0]), accuracy)
 
 
@@ -132,14 +132,14 @@ def choosy(mlp_run, tmp_path_factory):
 def test_a_bundle_is_calibrated_and_says_what_it_accepts(choosy, mlp_run, images):
     bundle = choosy
     predictor = Predictor.load(bundle)
-    calibration, reject = predictor.manifest.calibration, predictor.manifest.reject
+    calibration, reject = predictor.manifest.calibration, predictor.manifest.reject_option
     before = mlp_run.load_model().predict(images, verbose=0)["probabilities"]
     expected = softmax(np.log(before.astype("float64")) / calibration.temperature, axis=1)
     prediction = predictor.predict(images)
     np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
     is_sure = prediction.probabilities.max(axis=1) >= reject.threshold
     np.testing.assert_array_equal(prediction.accepted, is_sure)
-    assert reject.accuracy_asked == 0.99
+    assert reject.target_accuracy == 0.99
     assert 0 < reject.coverage <= 1
     card = (bundle / "README.md").read_text()
     assert f"a temperature of {calibration.temperature:.3f}" in card
@@ -149,7 +149,7 @@ def test_a_bundle_is_calibrated_and_says_what_it_accepts(choosy, mlp_run, images
 
 def test_without_a_threshold_every_answer_is_accepted(bundle, images):
     predictor = Predictor.load(bundle)
-    assert predictor.manifest.reject is None
+    assert predictor.manifest.reject_option is None
     assert predictor.predict(images).accepted.all()
 
 
@@ -164,7 +164,7 @@ def test_predict_marks_what_is_not_accepted(choosy, tmp_path, capfd):
     with pytest.raises(SystemExit):
         main(["predict", str(bundle), str(blank), "--json"])
     answer = json.loads(capfd.readouterr().out)
-    assert max(answer["probabilities"].values()) < manifest["reject"]["threshold"]
+    assert max(answer["probabilities"].values()) < manifest["reject_option"]["threshold"]
     assert answer["accepted"] is False
     with pytest.raises(SystemExit):
         main(["predict", str(bundle), str(blank)])

@@ -108,7 +108,7 @@ def test_answers_that_are_no_numbers_are_refused(run, tmp_path):
 
     start = keras.Input((2,), name="inputs")
     shares = keras.ops.divide(start, keras.ops.sum(start, axis=1, keepdims=True))
-    facts = ModelFacts(labels=("a", "b"), columns=("x", "y"), kind_of_targets="classes")
+    facts = ModelFacts(labels=("a", "b"), columns=("x", "y"), task="classes")
     samples = np.array([[1.0, 3.0], [2.0, 2.0]], "float32")
     options = ExportOptions(int8="never")
     model = keras.Model(start, {"probabilities": shares})

@@ -34,8 +34,8 @@ SETTINGS = {
     "dropout": "0.2",
     "epochs": "4",
     "batch_size": "32",
-    "keep": "best",
-    "class_weights": "balanced",
+    "restore_best_weights": True,
+    "class_weight": "balanced",
 }
 WINE = ["features", "--data", "wine", *(f"--set={k}={v}" for k, v in SETTINGS.items())]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo and pass_fds are POSIX'")

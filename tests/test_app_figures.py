@@ -32,7 +32,7 @@ def dataset(kind="classes", labels=tuple("abc"), samples=60, images=False):
         source="drawn",
         inputs=random.integers(0, 256, shape).astype("uint8" if images else "float32"),
         targets=targets,
-        kind_of_targets=kind,
+        task=kind,
         labels=labels,
         columns=() if images else tuple("wxyz"),
     )
@@ -40,7 +40,7 @@ def dataset(kind="classes", labels=tuple("abc"), samples=60, images=False):
 
 def answers_for(data, test):
     answers = random.uniform(size=(len(test), len(data.labels))).astype("float32")
-    if data.kind_of_targets == "classes":
+    if data.task == "classes":
         answers /= answers.sum(axis=1, keepdims=True)
     return answers
 
@@ -141,7 +141,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
         "seconds": 2.0,
         "parameters": 1234,
         "examples_per_s": 10.0,
-        "wait_share": 0.01,
+        "wait_fraction": 0.01,
         "device": "cpu:0",
         "precision": "float32",
         "xla": False,

@@ -16,7 +16,7 @@ from app.config.run_config import make_config
 from app.errors import RunError
 from app.runs.run_folder import CHECKPOINT, CONFIG, check_room, read_environment, read_run
 from app.runs.train import resume, train
-from app.system.signals import Interrupted, interruption_held, sigterm_as_sigint
+from app.system.signals import Interrupted, defer_signals, sigterm_as_sigint
 
 CLI = "import sys; from app.commands.cli import main; main(sys.argv[1:])"
 # Everything that remembers something from one epoch to the next.
@@ -24,14 +24,14 @@ MEMORY = {
     "variant": "mlp",
     "hidden": [16],
     "epochs": 4,
-    "keep": "best",
+    "restore_best_weights": True,
     "patience": 3,
     "augmentation.rotation": 10,
     "optimizer.schedule": "plateau",
-    "optimizer.every": 1,
-    "optimizer.averaging": 0.9,
+    "optimizer.decay_epochs": 1,
+    "optimizer.ema_momentum": 0.9,
     "optimizer.learning_rate": 0.02,
-    "class_weights": "balanced",
+    "class_weight": "balanced",
     "activation": "rrelu",
 }
 
@@ -149,7 +149,7 @@ def test_what_must_not_be_left_half_done_is_interrupted_afterwards(number):
     done = []
 
     def work():
-        with sigterm_as_sigint(), interruption_held():
+        with sigterm_as_sigint(), defer_signals():
             signal.raise_signal(number)
             done.append("the rest")
 

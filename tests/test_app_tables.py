@@ -29,18 +29,18 @@ NA,white,30,rose
 """
 
 
-def read(tmp_path, text, target="kind", targets="classes", categorical=()):
+def read(tmp_path, text, target="kind", task="multiclass", categorical=()):
     path = tmp_path / "table.csv"
     path.write_text(text)
     names = tuple(target.split(",")) if target else ()
     reading = ReadingConfig(target=names, categorical=categorical)
-    return load_dataset(str(path), reading, targets)
+    return load_dataset(str(path), reading, task)
 
 
 def test_columns_of_numbers_of_text_and_the_target_are_told_apart(tmp_path):
     dataset = read(tmp_path, FLOWERS)
     assert dataset.columns == ("size", "weight")
-    assert dataset.text_columns == ("color",)
+    assert dataset.string_columns == ("color",)
     assert dataset.labels == ("lily", "rose", "tulip")
     assert dataset.targets.tolist() == [1, 2, 1, 0]
     np.testing.assert_array_equal(
@@ -100,7 +100,7 @@ def test_values_taken_for_classes_are_told_of_their_head(tmp_path):
 
 def test_numbers_that_are_names_become_text(tmp_path):
     dataset = read(tmp_path, FLOWERS, categorical=("weight",))
-    assert dataset.text_columns == ("color", "weight")
+    assert dataset.string_columns == ("color", "weight")
     assert dataset.columns == ("size",)
 
 
@@ -112,18 +112,18 @@ def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
 def test_several_columns_are_labels_or_values(tmp_path):
     text = "x,a,b\n1,0,yes\n2,1,no\n"
     labels = read(tmp_path, text, "b,a", "labels")
-    assert (labels.kind_of_targets, labels.labels) == ("labels", ("b", "a"))
+    assert (labels.task, labels.labels) == ("labels", ("b", "a"))
     np.testing.assert_array_equal(labels.targets, [[1, 0], [0, 1]])
     floats = read(tmp_path, "x,a,b\n1,0.0,1.0\n2,1.0,0\n", "b,a", "labels")
     np.testing.assert_array_equal(floats.targets, labels.targets)
     values = read(tmp_path, "x,a,b\n1,0.5,3\n2,1,4\n", "a,b", "values")
-    assert values.kind_of_targets == "values"
+    assert values.task == "values"
     np.testing.assert_array_equal(values.targets, [[0.5, 3], [1, 4]])
 
 
 def test_one_column_of_labels_is_two_classes(tmp_path):
-    dataset = read(tmp_path, "x,kind\n1,no\n2,yes\n", targets="labels")
-    assert (dataset.kind_of_targets, dataset.labels) == ("classes", ("no", "yes"))
+    dataset = read(tmp_path, "x,kind\n1,no\n2,yes\n", task="multilabel")
+    assert (dataset.task, dataset.labels) == ("classes", ("no", "yes"))
 
 
 def test_a_model_knows_the_gaps_and_the_words_of_the_training_split_alone(tmp_path):
@@ -133,7 +133,7 @@ def test_a_model_knows_the_gaps_and_the_words_of_the_training_split_alone(tmp_pa
     seen = set(dataset.model_inputs(splits.train)["texts"].ravel())
     family = FAMILIES["features"]
     rows_config = fit_to_data(family, family.model, dataset, splits).rows
-    assert rows_config.gaps == rows_config.indicators == (0,)
+    assert rows_config.nullable_columns == rows_config.indicators == (0,)
     assert set(rows_config.vocabularies[0]) == seen
 
 
@@ -211,7 +211,7 @@ def test_a_gap_that_training_never_saw_is_filled(tmp_path):
     assert np.isfinite(run.metrics["test"]["cross_entropy"])
     options = ExportOptions(int8="never")
     manifest = Predictor.load(export_run(run.folder, tmp_path / "dist", options=options)).manifest
-    assert manifest.gaps == ("x",)
+    assert manifest.nullable_columns == ("x",)
 
 
 def test_several_columns_are_no_classes(tmp_path):
@@ -275,7 +275,7 @@ def test_a_class_without_a_sample_in_training_is_refused(tmp_path):
     path = tmp_path / "table.csv"
     rows = [f"{i},{'common' if i > 2 else 'rare'}" for i in range(200)]
     path.write_text("\n".join(["x,kind", *rows]) + "\n")
-    settings = {"target": "kind", "validation": 0.8}
+    settings = {"target": "kind", "validation_split": 0.8}
     with pytest.raises(DataError, match="each class in training. Received: .*class 'rare'"):
         train(make_config("softmax", settings, data=str(path)), tmp_path / "runs")
 

@@ -67,7 +67,7 @@ def test_a_run_holds_everything_about_itself(mlp_run):
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     environment = json.loads((mlp_run.folder / "environment.json").read_text())
     assert environment["examples_per_s"] > 0
-    assert 0 < environment["wait_share"] < 1
+    assert 0 < environment["wait_fraction"] < 1
     assert (environment["precision"], environment["xla"]) == ("float32", False)
     assert environment["step_ms"] == {}  # so few steps need no choice
     assert environment["versions"]["keras"] == keras.__version__
@@ -107,15 +107,20 @@ def test_the_features_family_takes_images_too():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"optimizer.name": name, "optimizer.schedule": schedule, "optimizer.every": 2, "loss": loss}
+        {
+            "optimizer.name": name,
+            "optimizer.schedule": schedule,
+            "optimizer.decay_epochs": 2,
+            "loss": loss,
+        }
         for name, schedule, loss in zip(OPTIMIZERS, cycle(SCHEDULES), cycle(LOSSES))
     ]
     + [
-        {"class_weights": "balanced", "optimizer.averaging": 0.9, "optimizer.warmup": 0.2},
+        {"class_weight": "balanced", "optimizer.ema_momentum": 0.9, "optimizer.warmup": 0.2},
         {"label_smoothing": 0.1, "optimizer.clip_norm": 1.0, "precision": "mixed_bfloat16"},
-        {"xla": "on"},
+        {"xla": True},
         {"steps_per_execution": 4},
-        {"keep": "best", "patience": 2},
+        {"restore_best_weights": True, "patience": 2},
     ],
     ids=lambda settings: ",".join(f"{key}={value}" for key, value in settings.items()),
 )
@@ -155,7 +160,7 @@ def test_the_learning_rate_follows_its_schedule(settings, rates):
 
 
 def test_decay_clipping_and_averaging_reach_the_optimizer():
-    config = OptimizerConfig(name="adamw", weight_decay=0.3, clip_norm=2.0, averaging=0.95)
+    config = OptimizerConfig(name="adamw", weight_decay=0.3, clip_norm=2.0, ema_momentum=0.95)
     optimizer = make_optimizer(config, 5, 4)
     assert (optimizer.weight_decay, optimizer.global_clipnorm) == (0.3, 2.0)
     assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.95)
@@ -200,7 +205,7 @@ def test_a_model_that_diverges_in_the_last_step_is_an_error(tmp_path):
 
 
 def test_shares_that_cannot_be_trained_on_are_left_out_with_the_reason(tmp_path):
-    settings = {"head": "linear", "epochs": 2, "training_shares": [0.1, 0.5]}  # 0.1 is 1 sample
+    settings = {"head": "linear", "epochs": 2, "train_sizes": [0.1, 0.5]}  # 0.1 is 1 sample
     run = train(make_config("features", settings, data="linnerud"), tmp_path)
     found = json.loads((run.folder / "training_sizes.json").read_text())
     assert [row["samples"] for row in found["sizes"]] == [7, 14]
@@ -316,7 +321,7 @@ def test_the_data_decides_the_sizes_of_the_model():
     family, dataset = FAMILIES["features"], load_dataset("breast_cancer")
     config = fit_to_data(family, family.model, dataset, split_dataset(dataset, 0))
     assert (config.rows.num_columns, config.num_outputs) == (30, 2)
-    assert (config.rows.gaps, config.rows.vocabularies) == ((), ())
+    assert (config.rows.nullable_columns, config.rows.vocabularies) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -330,7 +335,7 @@ def test_the_data_decides_the_sizes_of_the_model():
         (
             "features",
             "diabetes",
-            {"head": "linear", "class_weights": "balanced"},
+            {"head": "linear", "class_weight": "balanced"},
             "balanced needs classes",
         ),
         (
@@ -352,7 +357,7 @@ def fitted(data, family="features", **settings):
     from app.runs.train import load_run_data
 
     # Two long epochs: the steps of twenty, without most of their evaluations.
-    config = make_config(family, {"epochs": 2, "passes": 10, **settings}, data=data)
+    config = make_config(family, {"epochs": 2, "repeat": 10, **settings}, data=data)
     dataset = load_run_data(config)
     splits = split_dataset(dataset, 0)
     return dataset, splits, fit(config, dataset, splits)
@@ -365,7 +370,7 @@ def test_a_regression_explains_more_than_the_mean_does():
 
 
 def test_a_net_trained_for_few_steps_knows_all_that_it_learned():
-    settings = {"filters": [8], "hidden": [16], "dropout": 0.0, "epochs": 6, "passes": 1}
+    settings = {"filters": [8], "hidden": [16], "dropout": 0.0, "epochs": 6, "repeat": 1}
     dataset, splits, result = fitted("digits8x8", "digits", **settings)
     answers = predict_answers(result.model, dataset, splits.train)
     known = classification_metrics(dataset.targets[splits.train], answers)["accuracy"]
@@ -379,7 +384,7 @@ def test_a_net_trained_for_few_steps_knows_all_that_it_learned():
 )
 def test_moving_statistics_are_those_of_the_last_epoch(batch_size, passes, steps, precision):
     settings = {"variant": "mlp", "hidden": [4], "normalization": "batch", "epochs": 1}
-    settings |= {"batch_size": batch_size, "passes": passes, "precision": precision}
+    settings |= {"batch_size": batch_size, "repeat": passes, "precision": precision}
     _, _, result = fitted("digits8x8", "digits", **settings)
     (layer,) = (
         layer for layer in result.model.layers if isinstance(layer, keras.layers.BatchNormalization)
@@ -421,14 +426,16 @@ def test_balanced_classes_count_alike():
     )
     everything = np.arange(12)
     splits = Splits(everything, everything, everything)
-    weights = sample_weights(TrainingConfig(class_weights="balanced"), dataset, splits)
+    weights = sample_weights(TrainingConfig(class_weight="balanced"), dataset, splits)
     assert weights[targets == 0].sum() == pytest.approx(weights[targets == 1].sum())
     assert weights.mean() == pytest.approx(1)
 
 
 def test_the_best_epoch_is_kept_on_request():
     settings = {"optimizer.learning_rate": 0.5, "optimizer.schedule": "constant", "hidden": [8]}
-    dataset, splits, result = fitted("wine", keep="best", epochs=10, passes=1, **settings)
+    dataset, splits, result = fitted(
+        "wine", restore_best_weights=True, epochs=10, repeat=1, **settings
+    )
     answers = predict_answers(result.model, dataset, splits.validation)
     kept = classification_metrics(dataset.targets[splits.validation], answers)["cross_entropy"]
     losses = [row["val_loss"] for row in result.history]
@@ -476,7 +483,7 @@ def test_precision_is_measured_where_training_takes_long(steps, measured):
         return model
 
     batch = [np.zeros((8, 4), "float32"), np.zeros((8, 3), "float32")]
-    given = TrainingConfig(precision="mixed_bfloat16", xla="on")
+    given = TrainingConfig(precision="mixed_bfloat16", xla=True)
     assert choose_compilation(given, build, batch, steps) == Compilation("mixed_bfloat16", True)
     assert not built
     chosen = choose_compilation(TrainingConfig(), build, batch, steps)
@@ -523,7 +530,7 @@ OWN_SETTINGS = {
 
 
 def test_keras_own_settings_change_nothing_and_stay():
-    settings = {"filters": [4], "hidden": [8], "augmentation.thickness": 0.5, "passes": 1}
+    settings = {"filters": [4], "hidden": [8], "augmentation.thickness": 0.5, "repeat": 1}
     _, _, expected = fitted("digits8x8", "digits", **settings)
     before = {name: getattr(keras.config, name)() for name in OWN_SETTINGS}
     try:

@@ -32,14 +32,14 @@ from app.tuning.search import Show, join, tune
 from app.tuning.search_space import dimensions
 from app.tuning.storage import (
     Journal,
-    Place,
+    StudyLocation,
     absolute_address,
     create_study,
     load_study,
     open_storage,
 )
-from app.tuning.trial_loop import BEGUN, Watch, may_begin, open_study, revive, work
-from app.tuning.trials import Report, evaluate, make_material
+from app.tuning.trial_loop import BEGUN, Watch, may_begin, open_study, requeue_stale_trials, work
+from app.tuning.trials import Report, evaluate, make_trial_data
 
 RATE = {"optimizer.learning_rate": "log:1e-2..1"}
 FAST = {"epochs": 2, "batch_size": 64}
@@ -121,10 +121,8 @@ def test_the_best_is_a_config_that_train_takes_and_the_refit_was_trained_on(tune
     config = combine_settings(None, folder / "best.toml")
     refit = read_run(Path(answer["refit"]))
     assert list(config.model.hidden) == answer["best"]["settings"]["hidden"]
-    shares = refit.config.training.training_shares
-    assert (
-        replace(config, training=replace(config.training, training_shares=shares)) == refit.config
-    )
+    shares = refit.config.training.train_sizes
+    assert replace(config, training=replace(config.training, train_sizes=shares)) == refit.config
     assert answer["test"] == refit.metrics["test"]
 
 
@@ -146,10 +144,10 @@ def test_a_finished_search_is_joined_to_no_effect(tuned, run):
 def test_no_trial_sees_the_test_split():
     dataset = load_dataset("iris")
     config = definition_of().base
-    of_refit = split_dataset(dataset, config.seed, config.training.validation)
+    of_refit = split_dataset(dataset, config.seed, config.training.validation_split)
     kept = np.sort(np.concatenate([of_refit.train, of_refit.validation]))
     for folds in (1, 3):
-        material = make_material(config, dataset, folds)
+        material = make_trial_data(config, dataset, folds)
         np.testing.assert_array_equal(material.dataset.inputs, dataset.inputs[kept])
         np.testing.assert_array_equal(material.dataset.targets, dataset.targets[kept])
         assert all(len(part.test) == 0 for part in material.parts)
@@ -160,7 +158,7 @@ def test_what_is_streamed_from_disk_stays_there_without_the_test_split(tmp_path)
     (tmp_path / "rows.csv").write_text("\n".join(["number,text,kind", *lines]) + "\n")
     config = definition_of(family="features", data=str(tmp_path / "rows.csv"), target=["kind"]).base
     dataset = load_run_data(config)
-    rest = make_material(config, dataset, folds=1).dataset
+    rest = make_trial_data(config, dataset, folds=1).dataset
     assert isinstance(rest.inputs, DiskArray)
     assert isinstance(rest.codes, DiskArray)
     kept = rest.inputs[:][:, 0].astype(int)
@@ -170,7 +168,7 @@ def test_what_is_streamed_from_disk_stays_there_without_the_test_split(tmp_path)
 
 
 def test_folds_measure_each_sample_outside_the_test_split_once():
-    material = make_material(definition_of().base, load_dataset("iris"), folds=2)
+    material = make_trial_data(definition_of().base, load_dataset("iris"), folds=2)
     measured = np.concatenate([part.validation for part in material.parts])
     np.testing.assert_array_equal(np.sort(measured), np.arange(120))
     outcome = evaluate(definition_of().base, material)
@@ -181,14 +179,14 @@ def test_folds_measure_each_sample_outside_the_test_split_once():
 def test_more_folds_than_samples_of_a_class_are_refused():
     message = "Each class must have a sample for each fold. Received: folds=50, and 40 samples"
     with pytest.raises(DataError, match=message):
-        make_material(definition_of().base, load_dataset("iris"), folds=50)
+        make_trial_data(definition_of().base, load_dataset("iris"), folds=50)
 
 
 def test_more_folds_than_values_can_be_measured_in_are_refused():
     config = definition_of(None, {"l2": "log:1e-6..1e-2"}, "features", head="linear").base
     message = "Each fold must have 2 samples or more.*Received: folds=10, and 16 samples"
     with pytest.raises(DataError, match=message):
-        make_material(config, load_dataset("linnerud", targets="values"), folds=10)
+        make_trial_data(config, load_dataset("linnerud", task="regression"), folds=10)
 
 
 def test_a_poor_trial_ends_after_the_last_epoch_of_its_first_fold_alone():
@@ -290,7 +288,7 @@ def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
 def test_penalties_do_not_count_and_a_searched_loss_is_told_by_its_metric():
     """Two trials whose losses mean different things are compared by what means the same."""
     config = definition_of(l2=10.0, epochs=1).base
-    material = make_material(config, load_dataset("iris"), folds=1)
+    material = make_trial_data(config, load_dataset("iris"), folds=1)
     told = {}
     for key in ("l2", "loss"):
         trial = optuna.create_study().ask()
@@ -301,7 +299,7 @@ def test_penalties_do_not_count_and_a_searched_loss_is_told_by_its_metric():
 
 
 def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun):
-    _, place = begun(definition_of({"trials": 2}, epochs=40, passes=40))
+    _, place = begun(definition_of({"trials": 2}, epochs=40, repeat=40))
     told = {"address": place.address, "study": place.name, "name": "doomed"}
     environment = {**os.environ, "HORNBILL_STUDY": json.dumps(told)}
     command = [sys.executable, "-m", "app.tuning.worker_process"]
@@ -311,10 +309,10 @@ def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun
             assert process.poll() is None
             time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
-    revive(study)  # its heart beat a moment ago, so that nobody takes its trial yet
+    requeue_stale_trials(study)  # its heart beat a moment ago, so that nobody takes its trial yet
     assert [trial.state.name for trial in study.trials] == ["RUNNING"]
-    revive(study, lambda trial: trial.user_attrs["worker"] == "doomed")
-    revive(study, lambda trial: trial.number == 0)  # once only
+    requeue_stale_trials(study, lambda trial: trial.user_attrs["worker"] == "doomed")
+    requeue_stale_trials(study, lambda trial: trial.number == 0)  # once only
     lost, again = study.trials
     assert (lost.state.name, again.state.name) == ("FAIL", "WAITING")
     assert again.system_attrs["fixed_params"] == lost.params
@@ -339,7 +337,7 @@ def test_values_whose_workers_die_are_tried_three_times(begun):
     study, definition = open_study(place)
     study.ask(dimensions(definition.space))
     for _ in range(4):
-        revive(study, lambda _: True)
+        requeue_stale_trials(study, lambda _: True)
         if any(trial.state.name == "WAITING" for trial in study.trials):
             study.ask(dimensions(definition.space))
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
@@ -447,7 +445,7 @@ def test_a_study_without_its_journal_is_refused(begun):
 def test_a_storage_that_comes_back_is_waited_for(tmp_path):
     folder = tmp_path / "later"
     threading.Timer(0.3, folder.mkdir).start()
-    place = Place(f"sqlite:///{folder}/studies.db", "mine")
+    place = StudyLocation(f"sqlite:///{folder}/studies.db", "mine")
     assert create_study(place, {"a": 1}, waits_s=(0.2,) * 20).user_attrs == {"a": 1}
 
 
@@ -460,7 +458,7 @@ def test_a_storage_that_comes_back_is_waited_for(tmp_path):
 )
 def test_a_storage_that_stays_down_is_an_error_without_its_password(address, message):
     with pytest.raises(TuningError, match=message) as caught:
-        open_storage(Place(address, "mine"), waits_s=(0.0, 0.0))
+        open_storage(StudyLocation(address, "mine"), waits_s=(0.0, 0.0))
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -468,18 +466,18 @@ def test_a_storage_that_stays_down_is_an_error_without_its_password(address, mes
 def test_a_storage_that_goes_down_later_is_an_error_and_nothing_is_lost(tmp_path):
     folder = tmp_path / "journals"
     folder.mkdir()
-    place = Place(str(folder / "journal.log"), "study")
+    place = StudyLocation(str(folder / "journal.log"), "study")
     study = create_study(place, {}, waits_s=(0.0,))
     study.tell(study.ask(), 1.0)
     folder.rename(tmp_path / "away")
     with pytest.raises(TuningError, match="What was finished is kept: go on with hornbill tune"):
         study.ask()
-    again = Place(str(tmp_path / "away" / "journal.log"), "study")
+    again = StudyLocation(str(tmp_path / "away" / "journal.log"), "study")
     assert load_study(again).best_value == 1.0
 
 
 def _journal(folder):
-    place = Place(str(folder / "journal.log"), "study")
+    place = StudyLocation(str(folder / "journal.log"), "study")
     study = create_study(place, {}, waits_s=(0.0,))
     study.tell(study.ask(), 1.0)
     return place, folder / "journal.log"
@@ -521,11 +519,11 @@ def test_a_lock_that_a_killed_worker_left_does_not_hold_a_study_up(tmp_path, mon
 
 def test_a_database_tells_which_studies_it_has(tmp_path):
     address = f"sqlite:///{tmp_path / 'x.db'}"
-    create_study(Place(address, "mine"), {})
+    create_study(StudyLocation(address, "mine"), {})
     with pytest.raises(TuningError, match="Received: 'yours'; sqlite:.* has mine."):
-        load_study(Place(address, "yours"))
+        load_study(StudyLocation(address, "yours"))
     with pytest.raises(TuningError, match="A study's name must be free. Received: mine in"):
-        create_study(Place(address, "mine"), {})
+        create_study(StudyLocation(address, "mine"), {})
     with pytest.raises(TuningError, match="A study must be one that hornbill tune made."):
         join(f"{address}#mine")
 
@@ -587,7 +585,7 @@ def test_a_killed_worker_is_replaced_by_its_crew(tmp_path):
             os.kill(int(children[0]), signal.SIGKILL)
 
     show = Show(lambda *_: contextlib.nullcontext(Watch(after_epoch=kill_one)))
-    found = tune(definition_of({"trials": 4}, epochs=60, passes=20), tmp_path, 2, show=show).found
+    found = tune(definition_of({"trials": 4}, epochs=60, repeat=20), tmp_path, 2, show=show).found
     assert killed
     assert found.count("lost") == 1
     assert found.count("finished") + found.count("pruned") == 4

@@ -152,9 +152,9 @@ def test_a_grid_fits_into_the_budget_and_has_each_point_once():
 
 
 def test_a_grid_of_whole_numbers_has_all_of_them_where_the_budget_has():
-    declared = {"optimizer.every": "log:1..10", "epochs": "int:1..3"}
+    declared = {"optimizer.decay_epochs": "log:1..10", "epochs": "int:1..3"}
     points = grid(make_definition("features", declared, {"method": "grid", "trials": 40}))
-    assert {point["optimizer.every"] for point in points} == set(range(1, 11))
+    assert {point["optimizer.decay_epochs"] for point in points} == set(range(1, 11))
     assert len(points) == 30
 
 

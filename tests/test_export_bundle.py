@@ -26,7 +26,7 @@ from export import (
 )
 from export.inference import trace_inference
 from export.onnx.convert import convert_to_onnx
-from export.output_kind import Meaning
+from export.output_kind import OutputKind
 from export.parity import compare, prove
 from export.samples import choose_golden
 from models.activations import ACTIVATIONS
@@ -45,7 +45,7 @@ WITHOUT_INT8 = ExportOptions(int8="never")
 def facts(labels=("a", "b", "c"), columns=("one", "two", "three", "four")):
     return ModelFacts(
         family="own",
-        kind_of_targets="classes",
+        task="classes",
         labels=labels,
         columns=columns,
         metrics={"accuracy": 0.5},
@@ -179,7 +179,10 @@ def test_an_exported_model_takes_raw_rows(raw_bundle):
     bundle, table = raw_bundle
     assert all(check.passed for check in verify_bundle(bundle))
     predictor = Predictor.load(bundle)
-    assert (predictor.manifest.gaps, predictor.manifest.text_columns) == (("size",), ("color",))
+    assert (predictor.manifest.nullable_columns, predictor.manifest.string_columns) == (
+        ("size",),
+        ("color",),
+    )
     inputs, names = read_inputs([table], predictor.manifest)
     assert np.isnan(inputs["inputs"]).any()
     assert set(inputs["texts"].ravel()) == {"red", "blue", ""}
@@ -233,7 +236,7 @@ def test_heads_of_labels_and_values_are_exported(head, tmp_path):
         hidden=(8,), head=head, many_labels=head == "sigmoid", num_outputs=3
     )
     kind = "labels" if head == "sigmoid" else "values"
-    known = replace(facts(), kind_of_targets=kind)
+    known = replace(facts(), task=kind)
     samples = with_edge_cases(rows(), "drawn")
     bundle = export_bundle(
         models.feature_extractor(config), tmp_path, "own", known, samples, WITHOUT_INT8
@@ -448,7 +451,7 @@ def test_the_proof_reads_the_artifacts_from_disk(bundle, mlp_run, images, tmp_pa
     """Artifacts of one model do not prove another."""
     keras.utils.set_random_seed(1)
     other = models.digit_net(models.DigitNetConfig(variant="mlp", hidden=(32,)))
-    meaning = Meaning("classes", "probabilities", tuple("0123456789"))
+    meaning = OutputKind("classes", "probabilities", tuple("0123456789"))
     samples = with_edge_cases(images, "drawn")
 
     def prove_by(model):

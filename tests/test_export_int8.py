@@ -9,8 +9,8 @@ from app.bundles.export_run import export_run
 from export import ExportError, ExportOptions, Int8Data, ModelFacts, export_bundle, quantization
 from export.inference import trace_inference
 from export.onnx.convert import convert_to_onnx
-from export.output_kind import Meaning
-from export.quantization import weigh_int8
+from export.output_kind import OutputKind
+from export.quantization import evaluate_int8
 from serving import ManifestError, Predictor, verify_bundle
 from serving.bundle import INT8
 from serving.contract import check_contract
@@ -88,7 +88,7 @@ def test_auto_keeps_and_runs_what_is_faster_and_as_good(
     ratio, is_kept, softmax_run, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(quantization, "_latency_ratio", lambda *_: ratio)
-    monkeypatch.setattr(quantization, "_MOST_LOST", 100.0)  # of the few samples of iris
+    monkeypatch.setattr(quantization, "_MAX_LOST", 100.0)  # of the few samples of iris
     bundle = export_run(softmax_run.folder, tmp_path)
     assert Predictor.load(bundle).manifest.int8.kept == is_kept == (bundle / INT8).exists()
     assert "## int8" in (bundle / "README.md").read_text()
@@ -115,8 +115,8 @@ def test_int8_that_loses_accuracy_is_dropped(tmp_path):
     targets = inference.predict(rows)["probabilities"].argmax(axis=1)
     (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
     data = Int8Data(rows, "drawn", rows, targets, "drawn")
-    meaning = Meaning("classes", "probabilities", ("a", "b"))
-    found = weigh_int8(inference, tmp_path, data, rows, meaning, "auto")
+    meaning = OutputKind("classes", "probabilities", ("a", "b"))
+    found = evaluate_int8(inference, tmp_path, data, rows, meaning, "auto")
     assert found.accuracy_int8 < found.accuracy_float32 - 0.001
     assert not found.kept
     assert not (tmp_path / INT8).exists()
@@ -134,8 +134,8 @@ def test_an_output_of_small_numbers_that_int8_makes_constant_counts(tmp_path):
     targets = inference.predict(rows)["values"]
     (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
     data = Int8Data(rows, "drawn", rows, targets, "drawn")
-    meaning = Meaning("values", "values", ("price", "share"))
-    found = weigh_int8(inference, tmp_path, data, rows, meaning, "auto")
+    meaning = OutputKind("values", "values", ("price", "share"))
+    found = evaluate_int8(inference, tmp_path, data, rows, meaning, "auto")
     assert found.accuracy_float32 > 0.99
     assert found.accuracy_int8 < 0.6
     assert not found.kept

@@ -165,7 +165,7 @@ def test_a_linear_head_answers_in_the_units_of_its_targets():
 
 def test_rows_with_gaps_and_texts_become_columns():
     config = models.RowsConfig(
-        num_columns=2, gaps=(0, 1), indicators=(1,), vocabularies=(("red", "blue"),)
+        num_columns=2, nullable_columns=(0, 1), indicators=(1,), vocabularies=(("red", "blue"),)
     )
     inputs, columns = prepare_rows(config)
     model = keras.Model(inputs, columns)
@@ -224,8 +224,12 @@ def test_settings_that_a_variant_has_no_use_for_have_no_effect(used, unused):
             "head=sigmoid must have two classes.*3 classes. Use head=softmax",
         ),
         (models.FeatureExtractorConfig, {"many_labels": True}, "Several labels .* head=sigmoid"),
-        (models.RowsConfig, {"gaps": (4,)}, "gaps must be below num_columns=4"),
-        (models.RowsConfig, {"indicators": (1,)}, "indicators must be among gaps"),
+        (
+            models.RowsConfig,
+            {"nullable_columns": (4,)},
+            "nullable_columns must be below num_columns=4",
+        ),
+        (models.RowsConfig, {"indicators": (1,)}, "indicators must be among nullable_columns"),
         (models.RowsConfig, {"vocabularies": ((),)}, "must hold a text each"),
         (models.DigitNetConfig, {"l1": float("inf")}, "l1 must be finite"),
         (models.DigitNetConfig, {"activation": "relo"}, "Did you mean 'relu'"),

@@ -46,7 +46,7 @@ def alone(weight):
     [
         {"hidden": []},
         {"hidden": [4], "activation": "linear"},
-        {"hidden": [4, 4], "residual": "on", "activation": "prelu"},
+        {"hidden": [4, 4], "residual": True, "activation": "prelu"},
         {"hidden": [4], "normalization": "batch"},
         {"hidden": [4], "normalization": "layer"},
         {"hidden": [4], "normalization": "instance"},
@@ -94,7 +94,7 @@ def test_nets_trained_side_by_side_are_those_trained_alone(optimizer, iris):
         "l2": 1e-2,
         "batch_size": 150,
         "epochs": 2,
-        "passes": 5,
+        "repeat": 5,
         "optimizer.name": optimizer,
     }
     rates = [0.01, 0.05, 0.1]
@@ -113,7 +113,7 @@ def test_nets_trained_side_by_side_are_those_trained_alone(optimizer, iris):
 def test_each_net_learns_from_its_own_samples_alone(iris):
     """The second net sees two of the classes, and never answers the third."""
     train = np.stack([np.arange(0, 150, 3), np.arange(0, 100, 2)], axis=1)
-    settings = {"hidden": [], "epochs": 1, "passes": 60, "optimizer.learning_rate": 0.1}
+    settings = {"hidden": [], "epochs": 1, "repeat": 60, "optimizer.learning_rate": 0.1}
     predicted = answers(train_nets(configure(settings, 2), iris, train), iris).argmax(axis=2)
     assert (predicted[:, 1] != 2).all()
     assert (predicted[:, 0] == iris.targets).mean() > 0.9
@@ -126,7 +126,7 @@ def test_one_net_has_an_axis_of_nets_too(iris):
 
 
 def test_a_net_that_diverges_leaves_the_others_alone(iris):
-    settings = {"hidden": [8], "epochs": 1, "passes": 20, "optimizer.name": "sgd"}
+    settings = {"hidden": [8], "epochs": 1, "repeat": 20, "optimizer.name": "sgd"}
     fitted = train_nets(configure(settings, 2, [0.05, 1e30]), iris, EVERYTHING)
     first, second = losses(fitted)[-1]
     assert first < 0.6
@@ -142,7 +142,7 @@ def test_initial_weights_differ_between_nets_and_have_the_spread_of_one(iris):
 
 def test_passes_make_longer_epochs_of_the_same_training(iris):
     def train(epochs, passes):
-        settings = {"epochs": epochs, "passes": passes, "optimizer.schedule": "constant"}
+        settings = {"epochs": epochs, "repeat": passes, "optimizer.schedule": "constant"}
         config = make_config("features", settings)
         return fit(config, iris, Splits(EVERYTHING[::2], EVERYTHING[1::2], NONE))
 

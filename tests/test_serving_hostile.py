@@ -31,7 +31,7 @@ from serving.server.tensors import classify
 
 # Long enough for a busy machine to send what is good.
 BODY_S, SILENCE_S = 1.0, 0.5
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 INFER, PREDICT, TEXTS = (
     "/v2/models/digits/infer",
     "/v1/models/softmax:predict",
@@ -65,8 +65,8 @@ def served(bundle, row_bundle, raw_bundle, tmp_path_factory):
     client, stop = start(
         Settings(
             folder,
-            max_body_mb=MOST_BYTES / 1e6,
-            max_rows=MOST_BYTES,  # so that the body is what is bounded
+            max_body_mb=MAX_BYTES / 1e6,
+            max_rows=MAX_BYTES,  # so that the body is what is bounded
             body_s=BODY_S,
             log_requests=False,
         ),
@@ -92,7 +92,7 @@ def the_server_stays_well(served):
     status, answer = client.post(PREDICT, {"instances": [[5.1, 3.5, 1.4, 0.2]]})
     assert (status, len(answer["predictions"])) == (200, 1)
     for _ in range(60):  # the metrics are noted twice a second
-        under_way = re.search(r"\nhornbill_requests_under_way (\S+)", metrics(client))[1]
+        under_way = re.search(r"\nhornbill_requests_in_flight (\S+)", metrics(client))[1]
         if under_way == "0.0":
             return
         time.sleep(0.05)
@@ -332,7 +332,7 @@ def test_bodies_that_are_not_compressed_as_they_say_are_refused(encoding, compre
         return client("POST", INFER, body, {"Content-Encoding": name})
 
     bomb = compress(bytes(100_000_000))
-    assert len(bomb) < MOST_BYTES
+    assert len(bomb) < MAX_BYTES
     assert_refused(post(bomb), 413)
     whole = compress(json.dumps({"inputs": [PIXELS]}).encode())
     assert post(whole)[0] == 200
@@ -556,7 +556,7 @@ def test_an_image_too_large_once_decoded_is_refused(client):
 
 
 def test_a_batch_as_large_as_a_body_may_be_is_answered(client):
-    rows = MOST_BYTES // 4 // 4 - 20
+    rows = MAX_BYTES // 4 // 4 - 20
     tensor = {"name": "inputs", "shape": [rows, 4], "datatype": "FP32",
               "parameters": {"binary_data_size": rows * 16}}  # fmt: skip
     text = json.dumps({"inputs": [tensor]}).encode()

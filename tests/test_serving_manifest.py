@@ -39,11 +39,11 @@ def test_a_later_release_may_add_a_key(text):
         ("inputs", [{}], r"inputs\[0\] must have the key 'name'"),
         ("proof", 3, "proof must be Proof. Received: 3"),
         ("format_version", 2, "format_version 4. Received: format_version=2"),
-        ("kind_of_targets", "class", "kind_of_targets must be one of classes, labels, values"),
+        ("task", "class", "task must be one of classes, labels, values"),
         ("opset", True, "opset must be int. Received: True"),
         ("metrics", {"accuracy": 10**400}, "metrics.accuracy must be float. Received: 1000"),
         ("labels", ["\ud800"], "must be text of UTF-8. Received: half of a surrogate pair"),
-        ("gaps", ["x"], "gaps must name columns. Received: 'x'"),
+        ("nullable_columns", ["x"], "nullable_columns must name columns. Received: 'x'"),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_the_place(key, value, message, text):

@@ -106,7 +106,7 @@ def test_a_listed_path_outside_the_bundle_is_refused(copy):
     ("change", "key"),
     [
         (lambda m: m["columns"].reverse(), "columns"),
-        (lambda m: m["gaps"].append(m["columns"][0]), "gaps"),
+        (lambda m: m["nullable_columns"].append(m["columns"][0]), "nullable_columns"),
     ],
 )
 def test_columns_in_another_order_and_gaps_are_noticed(change, key, row_bundle, tmp_path):
@@ -239,7 +239,7 @@ def test_golden_answers_of_another_class_are_noticed(tmp_path):
     inputs = keras.Input((4,), name="inputs")
     dense = keras.layers.Dense(3, "softmax", kernel_initializer="zeros")
     model = keras.Model(inputs, {"probabilities": dense(inputs)})
-    facts = ModelFacts(kind_of_targets="classes", labels=("a", "b", "c"), columns=tuple("wxyz"))
+    facts = ModelFacts(task="classes", labels=("a", "b", "c"), columns=tuple("wxyz"))
     samples = with_edge_cases(np.ones((30, 4), "float32"), "drawn")
     bundle = export_bundle(model, tmp_path, "own", facts, samples)
     assert all(results(bundle).values())

@@ -35,7 +35,7 @@ def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> No
             the model's answers.
         InputError: they are images, which the model does not take.
     """
-    if manifest.answer is None:
+    if manifest.prediction_output is None:
         raise BatchError(
             "A batch job needs a model whose answers have names. "
             f"Received: {manifest.name}, of which nothing is known. Export it with --labels."
@@ -61,7 +61,7 @@ def kind_of(name: str) -> str:
 def _kinds_taken(manifest: Manifest) -> tuple[str, ...]:
     has_one_array = len(manifest.inputs) == 1 and manifest.inputs[0].dtype != "string"
     arrays = (ARRAY,) if has_one_array else ()
-    if manifest.columns or manifest.text_columns:
+    if manifest.columns or manifest.string_columns:
         return (TABLE, *arrays)
     if not arrays:
         raise BatchError(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import BatchError
-from app.system.atomic_files import write_whole
+from app.system.atomic_files import atomic_write
 
 from .parts import Finished
 
@@ -77,7 +77,7 @@ def open_ledger(folder: Path, identity: Identity) -> Iterator[Ledger]:
             raise BatchError(
                 f"One job at a time writes into a folder. Received: {folder}, in use."
             ) from None
-        write_whole(folder / _JOB, json.dumps(identity, indent=2) + "\n")
+        atomic_write(folder / _JOB, json.dumps(identity, indent=2) + "\n")
         ledger = Ledger(folder)
         ledger.finished = _read_done(folder)
         _sweep(folder, ledger.finished)
@@ -139,7 +139,7 @@ def _sweep(folder: Path, noted: dict[str, Finished]) -> None:
         for path in folder.glob(f"{kind}-*.jsonl"):
             if path.stem.removeprefix(f"{kind}-") not in noted:
                 path.unlink()
-    write_whole(folder / _DONE, "".join(map(_line, noted.values())))
+    atomic_write(folder / _DONE, "".join(map(_line, noted.values())))
 
 
 def _line(finished: Finished) -> str:

@@ -19,10 +19,12 @@ class AnswerLines:
 
     def __init__(self, manifest: Manifest) -> None:
         members = ", ".join(f"{_quoted(label)}: %s" for label in manifest.labels)
-        self._template = f"{{%s%s, {_quoted(str(manifest.answer))}: {{{members}}}}}\n"
+        self._template = f"{{%s%s, {_quoted(str(manifest.prediction_output))}: {{{members}}}}}\n"
         self._names = [json.dumps(label) for label in manifest.labels]
-        self._kind = manifest.kind_of_targets
-        self._threshold = None if manifest.reject is None else manifest.reject.threshold
+        self._kind = manifest.task
+        self._threshold = (
+            None if manifest.reject_option is None else manifest.reject_option.threshold
+        )
 
     def render(self, ids: Sequence[str], answers: np.ndarray) -> str:
         """Return a line for each row.
@@ -39,9 +41,9 @@ class AnswerLines:
 
     def _decisions(self, answers: np.ndarray) -> Iterable[str]:
         """Return for each row the members that say what its answer means."""
-        if self._kind == "classes":
+        if self._kind == "multiclass":
             return self._classes(answers)
-        if self._kind == "labels":
+        if self._kind == "multilabel":
             return (self._labels(answer) for answer in answers >= 0.5)
         return [""] * len(answers)
 

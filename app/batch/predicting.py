@@ -85,7 +85,7 @@ class PartPredictor:
             yield Rows([], {}, [(file_id(part.files[0]), str(error))])
 
     def _answer(self, rows: Rows) -> Rows:
-        name = str(self._predictor.manifest.answer)
+        name = str(self._predictor.manifest.prediction_output)
         try:
             answers = self._predictor.predict(rows.inputs).outputs[name]
         except ServingError as error:

@@ -18,7 +18,7 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from app.errors import BatchError
 from app.system.signals import sigterm_as_sigint
-from app.system.stderr import standard_error_dropped
+from app.system.stderr import suppress_stderr
 
 from .parts import Finished, Part
 from .predicting import PartPredictor, Work
@@ -27,7 +27,7 @@ from .ray_address import check_address
 # What passes between processes are names and counts: Ray's least will do.
 _OBJECT_STORE_BYTES = 100_000_000
 # More blocks cost the scheduler more than they spread the work.
-_MOST_BLOCKS = 4096
+_MAX_BLOCKS = 4096
 
 
 class RayPool:
@@ -67,7 +67,7 @@ class RayPool:
 
     def _connect(self) -> None:
         common = {"log_to_driver": False, "logging_level": "error"}
-        with standard_error_dropped():
+        with suppress_stderr():
             if self._address is not None:
                 ray.init(self._address, **common)
                 return
@@ -98,7 +98,7 @@ def _predict(work: Work, parts: Sequence[Part], actors: int) -> Generator[Finish
     DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = [{"files": json.dumps(part.files)} for part in parts]
-    data = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
+    data = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MAX_BLOCKS))
     answers = data.map(
         _Actor,
         fn_constructor_args=(work,),

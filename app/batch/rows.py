@@ -12,7 +12,7 @@ from serving.errors import InputError, one_line
 from serving.manifest import Manifest
 
 # Of the input that is in memory at a time.
-_MOST_BYTES, _MOST_ROWS = 16_000_000, 4096
+_MAX_BYTES, _MAX_ROWS = 16_000_000, 4096
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def rows_at_once(manifest: Manifest) -> int:
 
 def rows_of(values: int) -> int:
     """Return how many rows of so many values are read together."""
-    return max(1, min(_MOST_ROWS, _MOST_BYTES // max(1, 8 * values)))
+    return max(1, min(_MAX_ROWS, _MAX_BYTES // max(1, 8 * values)))
 
 
 def find_not_finite(
@@ -70,14 +70,16 @@ def find_not_finite(
         manifest: of the model.
         start: number of the first row, for the reasons.
     """
-    gaps = [manifest.columns.index(name) for name in manifest.gaps]
+    nullable_columns = [manifest.columns.index(name) for name in manifest.nullable_columns]
     reasons: dict[int, str] = {}
     for name, array in inputs.items():
         if array.dtype.kind == "f":
-            is_wrong = is_not_finite(array, gaps).reshape(len(array), -1).any(axis=1)
+            is_wrong = is_not_finite(array, nullable_columns).reshape(len(array), -1).any(axis=1)
             for index in np.flatnonzero(is_wrong).tolist():
                 row = array[index : index + 1]
-                reasons.setdefault(index, _why_not_finite(name, row, gaps, start + index))
+                reasons.setdefault(
+                    index, _why_not_finite(name, row, nullable_columns, start + index)
+                )
     return reasons
 
 
@@ -93,9 +95,11 @@ def set_aside(rows: Rows, reasons: dict[int, str]) -> Rows:
     )
 
 
-def _why_not_finite(name: str, row: np.ndarray, gaps: Sequence[int], number: int) -> str:
+def _why_not_finite(
+    name: str, row: np.ndarray, nullable_columns: Sequence[int], number: int
+) -> str:
     try:
-        check_finite(name, row, gaps, number)
+        check_finite(name, row, nullable_columns, number)
     except InputError as error:
         return str(error)
     return ""

@@ -43,12 +43,12 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
 
 
 def _columns(manifest: Manifest) -> tuple[str, ...]:
-    return (*manifest.columns, *manifest.text_columns)
+    return (*manifest.columns, *manifest.string_columns)
 
 
 def _check_schema(path: str, schema: pa.Schema, manifest: Manifest, key: str | None) -> None:
     for name in _columns(manifest):
-        is_text = name in manifest.text_columns
+        is_text = name in manifest.string_columns
         _check_column(path, schema, name, "texts" if is_text else "numbers")
     if key is not None:
         _check_column(path, schema, key, "whole numbers or texts")
@@ -120,6 +120,6 @@ def _texts(batch: pa.RecordBatch, manifest: Manifest) -> np.ndarray:
     """Return object `(rows, columns)` of strings, the empty one for what is missing."""
     texts = [
         ["" if text is None or text.strip().lower() in MISSING else text.strip() for text in column]
-        for column in (batch.column(name).to_pylist() for name in manifest.text_columns)
+        for column in (batch.column(name).to_pylist() for name in manifest.string_columns)
     ]
     return np.array(texts, object).T

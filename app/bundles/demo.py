@@ -127,7 +127,7 @@ def _predictions_table(result: DemoResult) -> Table:
 
 def _summary_table(result: DemoResult) -> Table:
     manifest = Predictor.load(result.bundle).manifest
-    agreements = [a for a in manifest.proof.agreements if a.output == manifest.answer]
+    agreements = [a for a in manifest.proof.agreements if a.output == manifest.prediction_output]
     largest = max(a.max_absolute_difference for a in agreements)
     table = Table("measured", "value", title="the digit net")
     table.add_row("test accuracy", f"{result.run.metrics['test']['accuracy']:.2%}")

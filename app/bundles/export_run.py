@@ -22,7 +22,7 @@ from app.evaluation.metrics import measure, predict_answers
 from app.reports.classification_figures import draw_reliability
 from app.runs.run_folder import Run, read_run
 from app.runs.train import load_run_data
-from app.system.keras_defaults import own_keras_settings
+from app.system.keras_defaults import keras_defaults
 from app.training.model_sizes import fit_to_data
 from export import (
     ExportOptions,
@@ -33,20 +33,20 @@ from export import (
 )
 from export.samples import spread
 from models.heads import divide_logits
-from serving.manifest import Baseline, Calibration, Reject
+from serving.manifest import TASKS, Baseline, Calibration, RejectOption
 
 # Samples for int8: more say little more and take time.
-_MOST_CALIBRATION, _MOST_JUDGED = 512, 10_000
+_MAX_CALIBRATION, _MAX_JUDGED = 512, 10_000
 _DEFAULT_OPTIONS = ExportOptions()
 
 
-@own_keras_settings()
+@keras_defaults()
 def export_run(
     folder: str | Path,
     output: str | Path = "dist",
     name: str | None = None,
     options: ExportOptions = _DEFAULT_OPTIONS,
-    accepted_accuracy: float | None = None,
+    target_accuracy: float | None = None,
 ) -> Path:
     """Export a run as a version of a bundle, its probabilities calibrated.
 
@@ -55,7 +55,7 @@ def export_run(
         output: folder of bundles.
         name: of the model; the run's family if None.
         options: version and opset; a run's model says itself what it takes.
-        accepted_accuracy: of the answers that `Prediction.accepted` marks, by a threshold that is
+        target_accuracy: of the answers that `Prediction.accepted` marks, by a threshold that is
             chosen on the validation split; None to accept all.
 
     Returns:
@@ -63,30 +63,32 @@ def export_run(
 
     Raises:
         RunError: the run is not finished, or its data has changed since.
-        ConfigError: `accepted_accuracy` is out of range or out of reach, or there are no classes.
+        ConfigError: `target_accuracy` is out of range or out of reach, or there are no classes.
         ExportError: the model cannot be exported.
         ProofError: the artifacts do not agree.
     """
     run = read_run(Path(folder))
     dataset = load_run_data(run.config)
     run.check_data(dataset)
-    if accepted_accuracy is not None and dataset.kind_of_targets != "classes":
+    if target_accuracy is not None and dataset.task != "multiclass":
         raise ConfigError(
-            "accepted_accuracy is for models of classes. "
-            f"Received: {accepted_accuracy} for a model of {dataset.kind_of_targets}."
+            "target_accuracy is for models of classes. "
+            f"Received: {target_accuracy} for a model of {TASKS[dataset.task]}."
         )
     source = f"the test split of {bare_source(run.config.data)}"
-    gaps = _gaps(run, dataset)
-    samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, gaps)
-    model, facts = run.load_model(), _facts(run, dataset, gaps)
+    nullable_columns = _nullable_columns(run, dataset)
+    samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, nullable_columns)
+    model, facts = run.load_model(), _facts(run, dataset, nullable_columns)
     facts = replace(facts, int8_data=_int8_data(run, dataset))
     with tempfile.TemporaryDirectory() as figures:
-        if dataset.kind_of_targets != "values":
+        if dataset.task != "regression":
             facts, answers = _calibrated(model, facts, run, dataset, Path(figures))
-        if dataset.kind_of_targets == "classes":
+        if dataset.task == "multiclass":
             facts = replace(facts, baseline=_baseline(answers[1]))
-        if accepted_accuracy is not None:
-            facts = replace(facts, reject=_reject(answers, run, dataset, accepted_accuracy))
+        if target_accuracy is not None:
+            facts = replace(
+                facts, reject_option=_choose_reject_option(answers, run, dataset, target_accuracy)
+            )
         return export_bundle(
             model,
             output,
@@ -128,7 +130,7 @@ def _calibrated(
             calibration_error(before, targets),
             calibration_error(after, targets),
         ),
-        metrics=measure(dataset.kind_of_targets, targets, after),
+        metrics=measure(dataset.task, targets, after),
         figures=sorted([*figures, path], key=lambda figure: figure.name),
     )
     return changed, (validation, after)
@@ -139,8 +141,8 @@ def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
     train, validation = (
         indices[spread(len(indices), most)]
         for indices, most in (
-            (run.splits.train, _MOST_CALIBRATION),
-            (run.splits.validation, _MOST_JUDGED),
+            (run.splits.train, _MAX_CALIBRATION),
+            (run.splits.validation, _MAX_JUDGED),
         )
     )
     return Int8Data(
@@ -159,16 +161,16 @@ def _baseline(answers: np.ndarray) -> Baseline:
     return Baseline(f"the {len(answers):,} samples of the test split", tuple(shares))
 
 
-def _reject(
+def _choose_reject_option(
     answers: tuple[np.ndarray, np.ndarray], run: Run, dataset: Dataset, accuracy: float
-) -> Reject:
+) -> RejectOption:
     """Return the threshold that gives `accuracy` on the validation split, and what it costs."""
     splits = run.splits
     validation, test = answers
     threshold = choose_threshold(validation, dataset.targets[splits.validation], accuracy)
     confidences, is_right = confidence_and_truth(test, dataset.targets[splits.test])
     is_accepted = confidences >= threshold
-    return Reject(
+    return RejectOption(
         threshold,
         accuracy,
         f"the {len(splits.validation):,} samples of the validation split",
@@ -178,21 +180,21 @@ def _reject(
     )
 
 
-def _gaps(run: Run, dataset: Dataset) -> tuple[int, ...]:
+def _nullable_columns(run: Run, dataset: Dataset) -> tuple[int, ...]:
     """Return the columns of numbers that may have no value."""
     family = FAMILIES[run.config.family]
     config = fit_to_data(family, run.config.model, dataset, run.splits)
-    return config.rows.gaps if dataset.kind == "rows" else ()
+    return config.rows.nullable_columns if dataset.kind == "rows" else ()
 
 
-def _facts(run: Run, dataset: Dataset, gaps: tuple[int, ...]) -> ModelFacts:
+def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> ModelFacts:
     return ModelFacts(
         family=FAMILIES[run.config.family].build.__name__,
-        kind_of_targets=dataset.kind_of_targets,
+        task=dataset.task,
         labels=dataset.labels,
         columns=dataset.columns,
-        gaps=tuple(dataset.columns[number] for number in gaps),
-        text_columns=dataset.text_columns,
+        nullable_columns=tuple(dataset.columns[number] for number in nullable_columns),
+        string_columns=dataset.string_columns,
         metrics=run.metrics["test"],
         config={**flat_config(run.config), "data": bare_source(run.config.data)},
         data={

@@ -11,12 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.system.keras_defaults import own_keras_settings
+from app.system.keras_defaults import keras_defaults
 from export import ExportError
 from serving.errors import one_line
 
 
-@own_keras_settings()
+@keras_defaults()
 def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) -> Any:
     """Read a Keras model from a `.keras` file.
 

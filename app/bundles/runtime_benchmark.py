@@ -136,8 +136,10 @@ def _row(
     latencies: dict[int, dict[str, tuple[float, float, float]]],
 ) -> Row:
     same = None
-    if manifest.kind_of_targets == "classes" and manifest.answer is not None:
-        same = top1_agreement(expected[manifest.answer], received[manifest.answer])
+    if manifest.task == "multiclass" and manifest.prediction_output is not None:
+        same = top1_agreement(
+            expected[manifest.prediction_output], received[manifest.prediction_output]
+        )
     return Row(
         runtime.name,
         runtime.size,
@@ -150,7 +152,7 @@ def _row(
 def _keras(path: Path, manifest: Manifest) -> Runtime:
     model = read_model(path)
     if manifest.calibration is not None:
-        divide_logits(model, str(manifest.answer), manifest.calibration.temperature)
+        divide_logits(model, str(manifest.prediction_output), manifest.calibration.temperature)
     inference = trace_inference(model)
     if inference.outputs != manifest.outputs:
         raise ExportError(

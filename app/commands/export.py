@@ -22,7 +22,7 @@ EXPORT_EXAMPLES = examples(
     "hornbill export runs/digits/20260101-120000",
     "hornbill export runs/digits/20260101-120000 --name postcodes --output bundles",
     "hornbill export flowers.keras --name flowers --labels flowers.txt --input-dtype uint8",
-    "hornbill export runs/digits/20260101-120000 --accepted-accuracy 0.99 --sign key.pem",
+    "hornbill export runs/digits/20260101-120000 --target-accuracy 0.99 --sign key.pem",
 )
 
 
@@ -43,7 +43,7 @@ def export(
     input_dtype: Annotated[
         str | None, typer.Option(help="What float inputs take instead, such as uint8.")
     ] = None,
-    accepted_accuracy: Annotated[
+    target_accuracy: Annotated[
         float | None,
         typer.Option(
             help="Of the answers to accept, such as 0.99: chosen on the validation split."
@@ -88,9 +88,9 @@ def export(
                 "it as one."
             )
         if source.suffix == ".keras":
-            if accepted_accuracy is not None:
+            if target_accuracy is not None:
                 raise ConfigError(
-                    "--accepted-accuracy needs the validation split of a run. "
+                    "--target-accuracy needs the validation split of a run. "
                     f"Received: {source}, a .keras file."
                 )
             facts = ModelFacts(labels=read_labels(labels) if labels else ())
@@ -105,9 +105,11 @@ def export(
                 module=module,
                 unsafe=unsafe,
             )
-            bundle = export_run(source, output, name, options, accepted_accuracy)
+            bundle = export_run(source, output, name, options, target_accuracy)
     manifest = read_manifest(bundle)
-    agreements = [a for a in manifest.proof.agreements if manifest.answer in (a.output, None)]
+    agreements = [
+        a for a in manifest.proof.agreements if manifest.prediction_output in (a.output, None)
+    ]
     largest = max(a.max_absolute_difference for a in agreements)
     if as_json:
         print_json({"bundle": str(bundle), "samples": manifest.proof.samples, "parity": largest})
@@ -136,11 +138,11 @@ def _print_confidence(manifest: Any) -> None:
             f"{found.latency_ratio_64:.2f} of float32's time at batch 1 and 64, {lost:.2f} points "
             "of accuracy lost"
         )
-    if manifest.reject is not None:
-        reject = manifest.reject
-        right = "none" if reject.accuracy is None else f"{reject.accuracy:.2%}"
+    if manifest.reject_option is not None:
+        option = manifest.reject_option
+        right = "none" if option.accuracy is None else f"{option.accuracy:.2%}"
         typer.echo(
-            f"accept: probability {reject.threshold:.4f} and more: {reject.coverage:.2%} of the "
+            f"accept: probability {option.threshold:.4f} and more: {option.coverage:.2%} of the "
             f"test split, {right} of these right"
         )
 

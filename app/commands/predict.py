@@ -72,7 +72,7 @@ def predict(
     manifest = predictor.manifest
     inputs, names = read_inputs(files, manifest)
     prediction = predictor.predict(inputs)
-    answer_name = str(manifest.answer)
+    answer_name = str(manifest.prediction_output)
     _require_finite(prediction.outputs[answer_name], names)
     answers = [
         dict(zip(manifest.labels, row, strict=True))
@@ -104,11 +104,11 @@ def _require_finite(answers: Any, names: list[str]) -> None:
 def _decisions(prediction: Any) -> list[dict[str, Any]]:
     """Return for each sample what its answer means: a class, labels, or nothing of values."""
     manifest = prediction.manifest
-    if manifest.kind_of_targets == "labels":
+    if manifest.task == "multilabel":
         return [{"labels": list(labels)} for labels in prediction.labels]
-    if manifest.kind_of_targets != "classes":
-        return [{}] * len(prediction.outputs[manifest.answer])
-    if manifest.reject is None:
+    if manifest.task != "multiclass":
+        return [{}] * len(prediction.outputs[manifest.prediction_output])
+    if manifest.reject_option is None:
         return [{"label": label} for label in prediction.labels]
     accepted = prediction.accepted.tolist()
     return [
@@ -125,10 +125,10 @@ def _answer_table(
 ) -> list[str]:
     """Return a line for each sample below a header: the class, the labels or the values."""
     width = max(map(len, names))
-    if manifest.kind_of_targets == "values":
+    if manifest.task == "regression":
         lines = ["  ".join(f"{label:>12}" for label in manifest.labels)]
         lines += ["  ".join(f"{value:12.6g}" for value in a.values()) for a in answers]
-    elif manifest.kind_of_targets == "labels":
+    elif manifest.task == "multilabel":
         lines = ["labels"]
         lines += [", ".join(decision["labels"]) or "none" for decision in decisions]
     else:

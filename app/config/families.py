@@ -74,10 +74,10 @@ FAMILIES = {
 }
 
 
-def targets_of(config: ModelConfig) -> str:
-    """Return what the model's head is trained on: `classes`, `labels` or `values`.
+def task_of(config: ModelConfig) -> str:
+    """Return what the model's head is trained on: `multiclass`, `multilabel` or `regression`.
 
-    `labels` stands for a sigmoid head, which takes two classes or several labels.
+    `multilabel` stands for a sigmoid head, which takes two classes or several labels.
     """
     head = getattr(config, "head", "softmax")
-    return {"softmax": "classes", "sigmoid": "labels", "linear": "values"}[head]
+    return {"softmax": "multiclass", "sigmoid": "multilabel", "linear": "regression"}[head]

@@ -27,7 +27,13 @@ DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_s
 FOR_SEVERAL_NETS = ("nets", "optimizer.learning_rates")
 RUN_KEYS = ("family", "data", "seed")
 # What pydantic's kinds of errors are about, in our words.
-_WANTED = {"int": "a whole number", "float": "a number", "string": "text", "finite": "finite"}
+_WANTED = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "finite": "finite",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +105,8 @@ def make_config(
         value = _plain(given)
         if key not in known:
             raise ConfigError(f"{key!r} is no setting of {family}.{_mend_key(key, known)}")
-        if isinstance(value, bool):  # which pydantic would take for 1
-            raise ConfigError(f"{key} must be no truth value. Received: {key}={value}.")
+        if isinstance(value, bool) and not isinstance(known[key], bool):  # pydantic would take 1
+            raise ConfigError(f"{key} must not be true or false. Received: {key}={value}.")
         is_one_of_many = isinstance(known[key], tuple) and not isinstance(value, list | tuple)
         part = next(name for name in parts if key in keys[name])
         changes[part][key] = [value] if is_one_of_many else value

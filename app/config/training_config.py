@@ -26,7 +26,6 @@ OPTIMIZERS = (
 )
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-SWITCH = ("off", "on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +40,15 @@ class OptimizerConfig:
         weight_decay: share of each weight that a step takes away, times the learning rate
             (`adamw`: Loshchilov & Hutter, 2019).
         clip_norm: largest norm of all gradients together; longer ones are shortened; 0 is off.
-        averaging: share of the average of the weights over past steps that a step keeps; the
+        ema_momentum: share of the average of the weights over past steps that a step keeps; the
             average is what is evaluated and saved (Polyak & Juditsky, 1992); 0 is off.
-        schedule: of the learning rate: `constant`; `step`: times `factor` every `every` epochs;
-            `exponential`: the same in small steps; `cosine`: falling to 0 over the run along half
-            a cosine (Loshchilov & Hutter, 2017); `plateau`: times `factor` once the validation
-            loss has not fallen for `every` epochs.
+        schedule: of the learning rate: `constant`; `step`: times `decay_rate` every
+            `decay_epochs` epochs; `exponential`: the same in small steps; `cosine`: falling to 0
+            over the run along half a cosine (Loshchilov & Hutter, 2017); `plateau`: times
+            `decay_rate` once the validation loss has not fallen for `decay_epochs` epochs.
         warmup: share of the run in which the learning rate first rises from 0 (`cosine`).
-        factor: see `schedule`.
-        every: see `schedule`, in epochs.
+        decay_rate: see `schedule`.
+        decay_epochs: see `schedule`, in epochs.
         learning_rates: of nets side by side, one for each, in place of `learning_rate`; empty if
             all have that.
 
@@ -62,11 +61,11 @@ class OptimizerConfig:
     momentum: float = 0.9
     weight_decay: float = 0.004
     clip_norm: float = 0.0
-    averaging: float = 0.0
+    ema_momentum: float = 0.0
     schedule: str = "cosine"
     warmup: float = 0.0
-    factor: float = 0.5
-    every: int = 10
+    decay_rate: float = 0.5
+    decay_epochs: int = 10
     learning_rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -76,11 +75,11 @@ class OptimizerConfig:
         check_fraction("optimizer.momentum", self.momentum)
         check_fraction("optimizer.weight_decay", self.weight_decay)
         check_at_least("optimizer.clip_norm", self.clip_norm, 0)
-        check_fraction("optimizer.averaging", self.averaging)
+        check_fraction("optimizer.ema_momentum", self.ema_momentum)
         check_choice("optimizer.schedule", self.schedule, SCHEDULES)
         check_fraction("optimizer.warmup", self.warmup)
-        check_share("optimizer.factor", self.factor)
-        check_range("optimizer.every", self.every, 1, 1_000_000)
+        check_share("optimizer.decay_rate", self.decay_rate)
+        check_range("optimizer.decay_epochs", self.decay_epochs, 1, 1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,25 +87,26 @@ class TrainingConfig:
     """How a model is trained.
 
     Attributes:
-        epochs: passes over the training split, times `passes`.
-        passes: passes over the training split that make an epoch: where it is tiny, more of them
+        epochs: passes over the training split, times `repeat`.
+        repeat: passes over the training split that make an epoch: where it is tiny, more of them
             spare the time of evaluation and callbacks.
         batch_size: samples in a step.
         loss: `auto`: cross entropy, or for a linear head `mse`; else one of `LOSSES`, where
             `cross_entropy` is the categorical one.
         label_smoothing: share of each target that is spread over all classes
             (Szegedy et al., 2016); of the cross entropies.
-        class_weights: `none`, or `balanced`: a sample counts in inverse proportion to how common
+        class_weight: `none`, or `balanced`: a sample counts in inverse proportion to how common
             its class is.
         patience: epochs without a better validation loss after which training stops; 0 is never.
-        keep: which weights are kept: those of the `last` epoch, or of the `best` validation loss.
+        restore_best_weights: whether the weights of the epoch with the best validation loss are
+            kept, instead of those of the last.
         precision: of the layers between input and head: `auto` is `float32`, or where training
             takes longer than a minute `mixed_bfloat16` if that is measured to save a fifth.
-        xla: whether TensorFlow's steps are compiled by XLA: `off`, which repeats a run to the last
-            bit, or `on`. JAX's always are.
+        xla: whether XLA compiles TensorFlow's steps; without it a run is repeated to the last
+            bit. It always compiles those of JAX.
         steps_per_execution: steps that the device takes before Python is asked again.
-        validation: share of the samples outside the test split that is kept for validation.
-        training_shares: shares of the training split to train on besides, each from the start,
+        validation_split: share of the samples outside the test split that is kept for validation.
+        train_sizes: shares of the training split to train on besides, each from the start,
             for a picture of the score against the number of samples.
         optimizer: how weights follow gradients.
 
@@ -115,24 +115,24 @@ class TrainingConfig:
     """
 
     epochs: int = 20
-    passes: int = 1
+    repeat: int = 1
     batch_size: int = 64
     loss: str = "auto"
     label_smoothing: float = 0.0
-    class_weights: str = "none"
+    class_weight: str = "none"
     patience: int = 0
-    keep: str = "last"
+    restore_best_weights: bool = False
     precision: str = "auto"
-    xla: str = "off"
+    xla: bool = False
     steps_per_execution: int = 1
-    validation: float = 0.1
-    training_shares: tuple[float, ...] = ()
+    validation_split: float = 0.1
+    train_sizes: tuple[float, ...] = ()
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
         """Check the values."""
         check_range("epochs", self.epochs, 1, 1_000_000)
-        check_range("passes", self.passes, 1, 1_000_000)
+        check_range("repeat", self.repeat, 1, 1_000_000)
         check_at_least("batch_size", self.batch_size, 1)
         check_choice("loss", self.loss, LOSSES)
         check_fraction("label_smoothing", self.label_smoothing)
@@ -141,19 +141,17 @@ class TrainingConfig:
                 "label_smoothing needs a loss of cross entropy. "
                 f"Received: label_smoothing={self.label_smoothing}, loss={self.loss!r}."
             )
-        check_choice("class_weights", self.class_weights, ("none", "balanced"))
+        check_choice("class_weight", self.class_weight, ("none", "balanced"))
         check_at_least("patience", self.patience, 0)
-        check_choice("keep", self.keep, ("last", "best"))
         check_choice("precision", self.precision, PRECISIONS)
-        check_choice("xla", self.xla, SWITCH)
         check_at_least("steps_per_execution", self.steps_per_execution, 1)
-        check_share("validation", self.validation)
-        for share in self.training_shares:
-            check_share("training_shares", share)
-        if len(set(self.training_shares)) < len(self.training_shares):
+        check_share("validation_split", self.validation_split)
+        for share in self.train_sizes:
+            check_share("train_sizes", share)
+        if len(set(self.train_sizes)) < len(self.train_sizes):
             raise ValueError(
-                "training_shares must name each share once. "
-                f"Received: training_shares={self.training_shares!r}."
+                "train_sizes must name each share once. "
+                f"Received: train_sizes={self.train_sizes!r}."
             )
 
     def augment(self, inputs: Any) -> Any:

@@ -27,7 +27,7 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
             raise DataError(
                 f"Data sources with columns of text cannot be joined. Received: {part.source}."
             )
-        for what in ("kind", "kind_of_targets", "columns"):
+        for what in ("kind", "task", "columns"):
             if getattr(part, what) != getattr(first, what):
                 raise DataError(
                     f"Data sources that are joined must have the same {what.replace('_', ' ')}. "
@@ -40,7 +40,7 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
         source=source,
         inputs=_in_order([part.inputs for part in parts], parts),
         targets=_in_order([_renumbered(part, labels) for part in parts], parts),
-        kind_of_targets=first.kind_of_targets,
+        task=first.task,
         labels=labels,
         columns=first.columns,
         test_start=sum(map(_training_end, parts)) if has_test else None,
@@ -53,7 +53,7 @@ def _training_end(part: Dataset) -> int:
 
 
 def _renumbered(part: Dataset, labels: Sequence[str]) -> np.ndarray:
-    if part.kind_of_targets != "classes":
+    if part.task != "multiclass":
         if part.labels != tuple(labels):
             raise DataError(
                 "Data sources that are joined must have the same targets. "

@@ -22,7 +22,7 @@ from .arrays import CHUNK, DiskArray
 from .datasets import Dataset
 
 # More texts than this are names of samples rather than of kinds of samples.
-MOST_TEXTS = 1000
+MAX_TEXTS = 1000
 _TRUTH = {"false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 
@@ -38,7 +38,7 @@ class _Column:
     largest: float = -math.inf
 
 
-def read_csv(path: Path, reading: ReadingConfig, targets: str) -> Dataset:
+def read_csv(path: Path, reading: ReadingConfig, task: str) -> Dataset:
     """Read a CSV with a header.
 
     A column is of numbers or of text, as its first value is; `reading.categorical` makes text of
@@ -47,8 +47,8 @@ def read_csv(path: Path, reading: ReadingConfig, targets: str) -> Dataset:
     Args:
         path: of the file, UTF-8.
         reading: the columns to predict, and those that are text whatever they look like.
-        targets: what the model is trained on: `classes`, `labels` or `values`. One column of
-            `labels` is read as two classes.
+        task: `multiclass`, `multilabel` or `regression`. One column of
+            labels is read as two classes.
 
     Raises:
         DataError: a column is missing or mixes numbers and text, a line has too many or too few
@@ -56,9 +56,9 @@ def read_csv(path: Path, reading: ReadingConfig, targets: str) -> Dataset:
     """
     header = _header(path)
     _check_names(path, header, reading)
-    if targets == "labels" and len(reading.target) == 1:
-        targets = "classes"
-    if targets == "classes" and len(reading.target) > 1:
+    if task == "multilabel" and len(reading.target) == 1:
+        task = "multiclass"
+    if task == "multiclass" and len(reading.target) > 1:
         raise DataError(
             "Several columns to predict need head=sigmoid or head=linear. "
             f"Received: target={','.join(reading.target)}."
@@ -66,10 +66,10 @@ def read_csv(path: Path, reading: ReadingConfig, targets: str) -> Dataset:
     columns = [_Column(name) for name in header]
     for column in columns:
         as_text = column.name in reading.categorical
-        as_class = targets == "classes" and column.name in reading.target
+        as_class = task == "multiclass" and column.name in reading.target
         column.is_text = True if as_text or as_class else None
     _learn(path, columns, reading)
-    return _encode(path, columns, reading, targets)
+    return _encode(path, columns, reading, task)
 
 
 def _header(path: Path) -> list[str]:
@@ -158,19 +158,17 @@ def _learn_cell(path: Path, line: int, column: _Column, cell: str, is_target: bo
                 f"If all are names: --categorical {column.name}."
             )
         column.texts.setdefault(cell, len(column.texts))
-        if len(column.texts) > MOST_TEXTS:
+        if len(column.texts) > MAX_TEXTS:
             mend = "Take the column out."
             if is_target:
                 mend = "Numbers are predicted with head=linear, which the family features has."
             raise DataError(
-                f"A column of text must have at most {MOST_TEXTS:,} different texts. "
+                f"A column of text must have at most {MAX_TEXTS:,} different texts. "
                 f"Received: more in {column.name!r} of {path}. {mend}"
             )
 
 
-def _encode(
-    path: Path, columns: Sequence[_Column], reading: ReadingConfig, targets: str
-) -> Dataset:
+def _encode(path: Path, columns: Sequence[_Column], reading: ReadingConfig, task: str) -> Dataset:
     by_role: dict[str, list[int]] = {"target": [], "number": [], "text": []}
     for place, column in enumerate(columns):
         role = "text" if column.is_text else "number"
@@ -180,7 +178,7 @@ def _encode(
     words = [_in_order(columns[place].texts) for place in by_role["text"]]
     code_of = [{word: code for code, word in enumerate(known)} for known in words]
     target_columns = [columns[place] for place in by_role["target"]]
-    labels = _labels(path, target_columns, targets)
+    labels = _labels(path, target_columns, task)
 
     numbers = DiskArray((len(by_role["number"]),), np.float32)
     codes = DiskArray((len(words),), np.int32)
@@ -201,16 +199,16 @@ def _encode(
                 "i4",
             )
         )
-        answers.append(_answers(path, rows, by_role["target"], target_columns, labels, targets))
+        answers.append(_answers(path, rows, by_role["target"], target_columns, labels, task))
     return Dataset(
         source=str(path),
         inputs=numbers,
         targets=np.concatenate(answers),
-        kind_of_targets=targets,
+        task=task,
         labels=labels,
         columns=tuple(names[place] for place in by_role["number"]),
         codes=codes if words else None,
-        text_columns=tuple(names[place] for place in by_role["text"]),
+        string_columns=tuple(names[place] for place in by_role["text"]),
         words=tuple(map(tuple, words)),
     )
 
@@ -220,8 +218,8 @@ def _in_order(texts: dict[str, int]) -> list[str]:
     return ["", *sorted(texts)]
 
 
-def _labels(path: Path, columns: Sequence[_Column], targets: str) -> tuple[str, ...]:
-    if targets != "classes":
+def _labels(path: Path, columns: Sequence[_Column], task: str) -> tuple[str, ...]:
+    if task != "multiclass":
         return tuple(column.name for column in columns)
     (column,) = columns
     are_numbers = all(parse_number(text) is not None for text in column.texts)
@@ -240,18 +238,18 @@ def _answers(
     places: Sequence[int],
     columns: Sequence[_Column],
     labels: Sequence[str],
-    targets: str,
+    task: str,
 ) -> np.ndarray:
-    if targets == "classes":
+    if task == "multiclass":
         number_of = {label: number for number, label in enumerate(labels)}
         return np.array([number_of[cells[places[0]]] for _, cells in rows], np.int64)
     values = np.empty((len(rows), len(places)), np.float32)
     for row, (line, cells) in enumerate(rows):
         for place, column in zip(places, columns, strict=True):
             cell = cells[place]
-            value = parse_number(cell) if targets == "values" else _truth(cell)
+            value = parse_number(cell) if task == "regression" else _truth(cell)
             if value is None:
-                wanted = "a number" if targets == "values" else "0 or 1"
+                wanted = "a number" if task == "regression" else "0 or 1"
                 raise DataError(
                     f"The target must be {wanted}. "
                     f"Received: {column.name}={cell!r} in line {line} of {path}."

@@ -22,11 +22,11 @@ class Dataset:
             `(samples, 28, 28)` images; in memory or on disk.
         targets: int64 `(samples,)`, the index of each sample's class; or float32
             `(samples, labels)`, for each label 1 or 0; or float32 `(samples, values)`.
-        kind_of_targets: `classes`, `labels` or `values`.
+        task: `multiclass`, `multilabel` or `regression`.
         labels: name of each class, label or value.
         columns: name of each column of `inputs`; empty for images.
         codes: int32 `(samples, text columns)`, indices into `words`; None without such columns.
-        text_columns: name of each column of text.
+        string_columns: name of each column of text.
         words: the texts that each of them holds.
         test_start: index of the first sample of the source's own test split, which lies at the
             end; None if the source has none.
@@ -37,10 +37,10 @@ class Dataset:
     inputs: Array
     targets: np.ndarray
     labels: tuple[str, ...]
-    kind_of_targets: str = "classes"
+    task: str = "multiclass"
     columns: tuple[str, ...] = ()
     codes: Array | None = None
-    text_columns: tuple[str, ...] = ()
+    string_columns: tuple[str, ...] = ()
     words: tuple[tuple[str, ...], ...] = ()
     test_start: int | None = None
     skipped: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Dataset:
 
     def sha256(self) -> str:
         """Return a fingerprint of samples and names, which tells whether a source changed."""
-        names = (self.labels, self.columns, self.text_columns, self.words)
+        names = (self.labels, self.columns, self.string_columns, self.words)
         digest = hashlib.sha256(repr(names).encode())
         arrays = [self.inputs, self.targets]
         if self.codes is not None:

@@ -28,7 +28,7 @@ JOIN = "+"
 def load_dataset(
     source: str,
     reading: ReadingConfig | None = None,
-    targets: str = "classes",
+    task: str = "multiclass",
     of_digits: bool = False,
 ) -> Dataset:
     """Read a data source.
@@ -38,7 +38,7 @@ def load_dataset(
             `keras.datasets.mnist`, a Semeion text file (`.data`), a `.csv` with a header, or a
             folder of images with a sub-folder a class. Several, joined by `+`, are used as one.
         reading: what the source does not say itself.
-        targets: what the model is trained on: `classes`, `labels` or `values`.
+        task: what the model is trained for: `multiclass`, `multilabel` or `regression`.
         of_digits: whether a folder has images of digits, of which large ones are read as
             `serving.inputs.read_model_image` reads them: as photographs, the digit alone.
 
@@ -52,7 +52,7 @@ def load_dataset(
     check_names([source])
     if len(parts) > 1:
         return join_datasets(
-            source, [load_dataset(part, reading, targets, of_digits) for part in parts]
+            source, [load_dataset(part, reading, task, of_digits) for part in parts]
         )
     path = Path(source)
     if path.suffix.lower() != ".csv" and (reading.target or reading.categorical):
@@ -73,7 +73,7 @@ def load_dataset(
         )
     if not os.path.isfile(source):  # noqa: PTH113
         raise DataError(f"A data source given by path must be a file. Received: {path}, no file.")
-    return reader(path) if reader else read_csv(path, reading, targets)
+    return reader(path) if reader else read_csv(path, reading, task)
 
 
 def absolute_source(source: str) -> str:
@@ -98,17 +98,17 @@ def _parts(source: str) -> list[str]:
     return [source] if source and os.path.exists(source) else source.split(JOIN)  # noqa: PTH110
 
 
-def _rows(load: Callable[[], Any], kind_of_targets: str = "classes") -> Callable[[str], Dataset]:
+def _rows(load: Callable[[], Any], task: str = "multiclass") -> Callable[[str], Dataset]:
     def read(source: str) -> Dataset:
         bunch = load()
-        is_classes = kind_of_targets == "classes"
+        is_classes = task == "multiclass"
         targets = bunch.target if is_classes else bunch.target.reshape(len(bunch.data), -1)
         names = getattr(bunch, "target_names", (source,))
         return Dataset(
             source=source,
             inputs=bunch.data.astype(np.float32),
             targets=targets.astype(np.int64 if is_classes else np.float32),
-            kind_of_targets=kind_of_targets,
+            task=task,
             labels=tuple(str(name) for name in names),
             columns=tuple(bunch.feature_names),
         )
@@ -138,8 +138,8 @@ NAMED: dict[str, Callable[[str], Dataset]] = {
     "iris": _rows(sklearn.datasets.load_iris),
     "wine": _rows(sklearn.datasets.load_wine),
     "breast_cancer": _rows(sklearn.datasets.load_breast_cancer),
-    "diabetes": _rows(sklearn.datasets.load_diabetes, "values"),
-    "linnerud": _rows(sklearn.datasets.load_linnerud, "values"),
+    "diabetes": _rows(sklearn.datasets.load_diabetes, "regression"),
+    "linnerud": _rows(sklearn.datasets.load_linnerud, "regression"),
     "mnist": _mnist,
 }
 _READERS: dict[str, Callable[[Path], Dataset]] = {".npz": read_npz, ".data": read_semeion}

@@ -13,7 +13,7 @@ from .datasets import Dataset
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.1
 # Of one there is no R².
-LEAST_VALUES = 2
+MIN_VALUES = 2
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_SH
             measure on, or the test split has a class that training never sees.
     """
     everything = np.arange(len(dataset.targets))
-    if dataset.kind_of_targets == "classes":
+    if dataset.task == "multiclass":
         _require_every_class(dataset)
     if dataset.test_start is None:
         rest, test = _split(dataset, everything, TEST_SHARE, seed)
     else:
         rest, test = everything[: dataset.test_start], everything[dataset.test_start :]
     train, validating = _split(dataset, rest, validation, seed)
-    if dataset.kind_of_targets == "classes":
+    if dataset.task == "multiclass":
         count = np.bincount(dataset.targets[train], minlength=len(dataset.labels))
         if not count.all():
             raise _too_few(dataset, validation)
@@ -72,7 +72,7 @@ def _require_every_class(dataset: Dataset) -> None:
 
 def _rarest(dataset: Dataset) -> str:
     total = f"{len(dataset.targets):,} samples"
-    if dataset.kind_of_targets != "classes":
+    if dataset.task != "multiclass":
         return total
     counts = np.bincount(dataset.targets, minlength=len(dataset.labels))
     rarest = int(counts.argmin())
@@ -85,20 +85,20 @@ def _rarest(dataset: Dataset) -> str:
 def _split(
     dataset: Dataset, indices: np.ndarray, share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    classes = dataset.targets[indices] if dataset.kind_of_targets == "classes" else None
+    classes = dataset.targets[indices] if dataset.task == "multiclass" else None
     try:
         first, second = train_test_split(
             indices, test_size=share, stratify=classes, random_state=seed
         )
     except ValueError:  # whose message speaks of arrays that nobody here knows
         raise _too_few(dataset, share) from None
-    if dataset.kind_of_targets == "values" and min(len(first), len(second)) < LEAST_VALUES:
+    if dataset.task == "regression" and min(len(first), len(second)) < MIN_VALUES:
         raise _too_few(dataset, share)
     return np.sort(first), np.sort(second)
 
 
 def _too_few(dataset: Dataset, share: float) -> DataError:
-    are_fractions = dataset.kind_of_targets == "classes" and _have_fractions(dataset.labels)
+    are_fractions = dataset.task == "multiclass" and _have_fractions(dataset.labels)
     mend = " Numbers that are no classes need head=linear." if are_fractions else ""
     return DataError(
         f"{dataset.source} must have samples for the training, the validation and the test split, "

@@ -25,10 +25,10 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         "sha256": dataset.sha256(),
         "kind": dataset.kind,
         "samples": {name: len(indices) for name, indices in parts.items()},
-        "targets": dataset.kind_of_targets,
+        "task": dataset.task,
         "labels": list(dataset.labels),
         "columns": list(dataset.columns),
-        "text_columns": list(dataset.text_columns),
+        "string_columns": list(dataset.string_columns),
         "counts": {name: _counts(dataset, indices) for name, indices in parts.items()},
         "missing": _missing(dataset),
         "duplicates": _duplicates(dataset, splits),
@@ -51,9 +51,9 @@ def count_missing(dataset: Dataset, indices: np.ndarray | None = None) -> np.nda
 
 def _counts(dataset: Dataset, indices: np.ndarray) -> dict[str, int]:
     targets = dataset.targets[indices]
-    if dataset.kind_of_targets == "values":
+    if dataset.task == "regression":
         return {}
-    if dataset.kind_of_targets == "classes":
+    if dataset.task == "multiclass":
         counts = np.bincount(targets, minlength=len(dataset.labels))
     else:
         counts = targets.sum(axis=0)
@@ -65,10 +65,10 @@ def _missing(dataset: Dataset) -> dict[str, int]:
         return {}
     found = dict(zip(dataset.columns, count_missing(dataset).tolist(), strict=True))
     if dataset.codes is not None:
-        texts = np.zeros(len(dataset.text_columns), int)
+        texts = np.zeros(len(dataset.string_columns), int)
         for rows in chunks(dataset.codes):
             texts += (rows == 0).sum(axis=0)
-        found |= dict(zip(dataset.text_columns, texts.tolist(), strict=True))
+        found |= dict(zip(dataset.string_columns, texts.tolist(), strict=True))
     return {name: count for name, count in found.items() if count}
 
 

@@ -98,7 +98,7 @@ def choose_threshold(probabilities: np.ndarray, targets: np.ndarray, accuracy: f
         ConfigError: no threshold reaches it.
     """
     if not 0 < accuracy <= 1:
-        raise ConfigError(f"accepted_accuracy must be above 0, at most 1. Received: {accuracy}.")
+        raise ConfigError(f"target_accuracy must be above 0, at most 1. Received: {accuracy}.")
     confidences, is_right = confidence_and_truth(probabilities, targets)
     order = np.argsort(-confidences, kind="stable")
     confidences, shares = confidences[order], np.cumsum(is_right[order])
@@ -108,7 +108,7 @@ def choose_threshold(probabilities: np.ndarray, targets: np.ndarray, accuracy: f
     reached = np.flatnonzero(is_last & (accuracies >= accuracy))
     if not reached.size:
         raise ConfigError(
-            f"accepted_accuracy must be in reach. Received: {accuracy}; of the surest validation "
+            f"target_accuracy must be in reach. Received: {accuracy}; of the surest validation "
             f"samples {accuracies[is_last].max():.4f} are right."
         )
     last = reached[-1]

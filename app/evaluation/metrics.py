@@ -9,22 +9,22 @@ from sklearn import metrics
 from app.data.arrays import CHUNK
 from app.data.datasets import Dataset
 from app.errors import RunError
-from app.system.keras_defaults import own_keras_settings
+from app.system.keras_defaults import keras_defaults
 
 # The name of the output that a model's targets are compared with.
-ANSWERS = {"classes": "probabilities", "labels": "probabilities", "values": "values"}
+ANSWERS = {"multiclass": "probabilities", "multilabel": "probabilities", "regression": "values"}
 # Of each kind of targets: the score that is read first.
-SCORES = {"classes": "accuracy", "labels": "f1_macro", "values": "r2"}
+SCORES = {"multiclass": "accuracy", "multilabel": "f1_macro", "regression": "r2"}
 TOP_K = 3
 _DRAWS = 200
 
 
 def predict_answers(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     """Return the probabilities or values for the samples at `indices`, `(samples, outputs)`."""
-    return predict_output(model, ANSWERS[dataset.kind_of_targets], dataset, indices)
+    return predict_output(model, ANSWERS[dataset.task], dataset, indices)
 
 
-@own_keras_settings()
+@keras_defaults()
 def predict_output(
     model: keras.Model, name: str, dataset: Dataset, indices: np.ndarray
 ) -> np.ndarray:
@@ -48,11 +48,11 @@ def _tensors(inputs: Any) -> Any:
     return keras.ops.convert_to_tensor(inputs) if is_text else inputs
 
 
-def measure(kind_of_targets: str, targets: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+def measure(task: str, targets: np.ndarray, answers: np.ndarray) -> dict[str, float]:
     """Return the metrics of a split.
 
     Args:
-        kind_of_targets: `classes`, `labels` or `values`.
+        task: `multiclass`, `multilabel` or `regression`.
         targets: as in `Dataset`.
         answers: the model's probabilities or values, `(samples, outputs)`.
 
@@ -65,10 +65,10 @@ def measure(kind_of_targets: str, targets: np.ndarray, answers: np.ndarray) -> d
             "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
         )
     return {
-        "classes": classification_metrics,
-        "labels": label_metrics,
-        "values": regression_metrics,
-    }[kind_of_targets](targets, answers)
+        "multiclass": classification_metrics,
+        "multilabel": label_metrics,
+        "regression": regression_metrics,
+    }[task](targets, answers)
 
 
 def classification_metrics(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -143,25 +143,25 @@ def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, flo
     )
 
 
-def standard_error(kind_of_targets: str, targets: np.ndarray, answers: np.ndarray) -> float:
+def standard_error(task: str, targets: np.ndarray, answers: np.ndarray) -> float:
     """Return how far the score of `SCORES` may be off because so few samples were measured.
 
     Of accuracy, a share, that of Laplace's estimate: that all of a few were right must not look
     certain. Of others the standard deviation over samples drawn anew (Efron, 1979).
 
     Args:
-        kind_of_targets: `classes`, `labels` or `values`.
+        task: `multiclass`, `multilabel` or `regression`.
         targets: as in `Dataset`.
         answers: the model's probabilities or values, `(samples, outputs)`.
     """
     count = len(targets)
-    if kind_of_targets == "classes":
+    if task == "multiclass":
         share = ((answers.argmax(axis=1) == targets).sum() + 1) / (count + 2)
         return float(np.sqrt(share * (1 - share) / count))
     random = np.random.default_rng(0)
     drawn = (random.integers(count, size=count) for _ in range(_DRAWS))
-    score = SCORES[kind_of_targets]
-    scores = [measure(kind_of_targets, targets[i], answers[i])[score] for i in drawn]
+    score = SCORES[task]
+    scores = [measure(task, targets[i], answers[i])[score] for i in drawn]
     return float(np.std(scores, ddof=1))
 
 

@@ -14,7 +14,7 @@ from app.data.datasets import Dataset
 from .plotting import MARKERS, distinct, save, short, style
 
 # As many dots as can be told apart.
-MOST_SAMPLES = 2000
+MAX_SAMPLES = 2000
 # As many as colors and markers tell apart; beyond, color is an impression only.
 _NAMED_CLASSES = 20
 _NAMES_AT_BAR = 10
@@ -31,7 +31,7 @@ def draw_projection(
 
     Args:
         dataset: of the samples.
-        indices: int64 `(samples,)`, which samples; at most `MOST_SAMPLES` can be told apart.
+        indices: int64 `(samples,)`, which samples; at most `MAX_SAMPLES` can be told apart.
         features: float `(samples, dimension)`, theirs.
         path: the file to write.
     """
@@ -43,8 +43,8 @@ def draw_projection(
     with style():
         figure = Figure(figsize=(7.5, 5.5), layout="constrained")
         axes = figure.subplots()
-        draw = {"classes": _draw_classes, "labels": _draw_labels, "values": _draw_values}
-        draw[dataset.kind_of_targets](axes, points, dataset.targets[indices], dataset.labels)
+        draw = {"multiclass": _draw_classes, "multilabel": _draw_labels, "regression": _draw_values}
+        draw[dataset.task](axes, points, dataset.targets[indices], dataset.labels)
         first, second = 100 * analysis.explained_variance_ratio_
         axes.set_xlabel(f"first principal component ({first:.1f} % of the variance)")
         axes.set_ylabel(f"second principal component ({second:.1f} % of the variance)")

@@ -42,10 +42,10 @@ def draw_figures(
         answers: the model's probabilities or values for the test split, `(samples, outputs)`.
     """
     folder.mkdir(exist_ok=True)
-    draw = {"classes": _draw_classes, "labels": _draw_labels, "values": _draw_values}
+    draw = {"multiclass": _draw_classes, "multilabel": _draw_labels, "regression": _draw_values}
     with style():
         _draw_learning_curves(history, folder / "learning_curves.png")
-        draw[dataset.kind_of_targets](folder, dataset, test, answers)
+        draw[dataset.task](folder, dataset, test, answers)
 
 
 def draw_training_sizes(

@@ -5,6 +5,7 @@ from typing import Any
 
 from app.config.run_config import RunConfig, flat_config
 from app.data.sources import bare_source
+from serving.manifest import TASKS
 
 from .html import captioned_pictures, render
 
@@ -37,7 +38,7 @@ def describe_speed(environment: dict[str, Any]) -> str:
         return "a single step, which is not timed"
     return (
         f"{environment['examples_per_s']:,.0f} examples/s, "
-        f"{environment['wait_share']:.1%} of the steps' time waiting for data"
+        f"{environment['wait_fraction']:.1%} of the steps' time waiting for data"
     )
 
 
@@ -64,6 +65,7 @@ def write_report(
         family=config.family,
         source=source,
         data=data,
+        targets=TASKS[data["task"]],
         metrics=metrics,
         speed=describe_speed(environment),
         names=list(next(iter(metrics.values()))),

@@ -16,12 +16,12 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits, some
 from app.errors import RunError
 from app.evaluation.metrics import SCORES, measure, predict_answers, predict_output, standard_error
-from app.reports.feature_projection import MOST_SAMPLES, draw_projection
+from app.reports.feature_projection import MAX_SAMPLES, draw_projection
 from app.reports.run_figures import draw_figures, draw_training_sizes
 from app.reports.run_report import write_report
-from app.system.atomic_files import sync, write_json, write_whole
+from app.system.atomic_files import atomic_write, sync, write_json
 from app.system.signals import resume_command
-from app.training.fit import Fitted
+from app.training.fit import FitResult
 
 from .run_folder import (
     CHECKPOINT,
@@ -37,11 +37,11 @@ from .run_folder import (
 
 # Samples of the training split that its metrics are taken of: they only show how far it is from
 # the others, and the answers for each sample would be kept in memory.
-_MOST_MEASURED = 100_000
+_MAX_MEASURED = 100_000
 
 
 def finish_run(
-    run: Run, dataset: Dataset, fitted: Fitted, sizes: Sequence[dict[str, Any]] = ()
+    run: Run, dataset: Dataset, fitted: FitResult, sizes: Sequence[dict[str, Any]] = ()
 ) -> Run:
     """Write everything about a trained model; the metrics come last and mark the run finished.
 
@@ -70,7 +70,7 @@ def finish_run(
         write_report(folder, run.config, run.data, metrics, environment)
         write_json(folder / METRICS, metrics)
         # Not before: a run that goes on does so with the settings of its checkpoint.
-        write_whole(folder / CONFIG, config_toml(run.config))
+        atomic_write(folder / CONFIG, config_toml(run.config))
         (folder / CHECKPOINT).unlink(missing_ok=True)
     except OSError as error:
         mend = f"Go on with {resume_command(folder)}."
@@ -86,7 +86,7 @@ def _write_sizes(
     metrics: dict[str, dict[str, float]],
     validated: np.ndarray,
 ) -> None:
-    kind = dataset.kind_of_targets
+    kind = dataset.task
     score = SCORES[kind]
     whole = {name: metrics[name][score] for name in ("train", "validation")}
     rows = [*sizes, {"samples": len(splits.train), **whole}]
@@ -104,14 +104,14 @@ def _measure(
     model: keras.Model, dataset: Dataset, splits: Splits
 ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
     """Return the metrics of each split, and the answers for it."""
-    measured = splits.train[some(len(splits.train), _MOST_MEASURED)]
+    measured = splits.train[some(len(splits.train), _MAX_MEASURED)]
     parts = vars(replace(splits, train=measured))
     ends = np.cumsum([len(indices) for indices in parts.values()])
     # At once: Keras prepares anew for each size of batch.
     together = predict_answers(model, dataset, np.concatenate(list(parts.values())))
     answers = dict(zip(parts, np.split(together, ends[:-1]), strict=True))
     metrics = {
-        name: measure(dataset.kind_of_targets, dataset.targets[indices], answers[name])
+        name: measure(dataset.task, dataset.targets[indices], answers[name])
         for name, indices in parts.items()
     }
     return metrics, answers
@@ -119,7 +119,7 @@ def _measure(
 
 def _draw_features(folder: Path, model: keras.Model, dataset: Dataset, test: np.ndarray) -> None:
     if "features" in model.output:
-        shown = test[some(len(test), MOST_SAMPLES)]
+        shown = test[some(len(test), MAX_SAMPLES)]
         features = predict_output(model, "features", dataset, shown)
         draw_projection(dataset, shown, features, folder / "features_projection.png")
 
@@ -136,7 +136,7 @@ def _described_devices() -> str:
     return names[0] if len(names) == 1 else f"{len(names)} x {names[0].partition(':')[0]}"
 
 
-def _environment(fitted: Fitted) -> dict[str, Any]:
+def _environment(fitted: FitResult) -> dict[str, Any]:
     packages = ("hornbill", "keras", "tensorflow", "numpy", "scikit-learn")
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -151,5 +151,5 @@ def _environment(fitted: Fitted) -> dict[str, Any]:
         "epochs": len(fitted.history),
         "seconds": round(fitted.seconds, 3),
         "examples_per_s": round(fitted.examples_per_s, 1),
-        "wait_share": round(fitted.wait_share, 5),
+        "wait_fraction": round(fitted.wait_fraction, 5),
     }

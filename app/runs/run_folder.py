@@ -17,9 +17,10 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.data.summary import report_data
 from app.errors import RunError
-from app.system.atomic_files import write_json, write_whole
+from app.system.atomic_files import atomic_write, write_json
 from app.system.signals import resume_command
 from serving.errors import one_line
+from serving.manifest import TASKS
 
 CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES, TRAINING_SIZES = (
     "config.toml",
@@ -141,7 +142,7 @@ def begin_run(run: Run) -> None:
     try:
         np.savez_compressed(folder / SPLITS, **vars(run.splits))
         write_json(folder / DATA, run.data)
-        write_whole(folder / CONFIG, config_toml(run.config))
+        atomic_write(folder / CONFIG, config_toml(run.config))
     except OSError as error:
         raise unwritable(folder, error) from None
 
@@ -150,9 +151,11 @@ def describe_data(data: dict[str, Any]) -> str:
     """Return a line about the data of a run, such as `1,797 samples of 10 classes, …`."""
     total = sum(data["samples"].values())
     count = len(data["labels"])
-    targets = data["targets"] if count > 1 else data["targets"].removesuffix("s")
+    targets = TASKS[data["task"]]
+    if count == 1:
+        targets = targets.removesuffix("s")
     parts = [f"{total:,} samples of {count} {targets}"]
-    if data["counts"]["train"] and data["targets"] == "classes":
+    if data["counts"]["train"] and data["task"] == "multiclass":
         counts = sorted(set(data["counts"]["train"].values()))
         each = " to ".join(f"{number:,}" for number in dict.fromkeys((counts[0], counts[-1])))
         parts.append(f"{each} of each in training")

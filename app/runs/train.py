@@ -10,16 +10,16 @@ from pathlib import Path
 
 import keras
 
-from app.config.families import FAMILIES, targets_of
+from app.config.families import FAMILIES, task_of
 from app.config.run_config import RunConfig, flat_config
 from app.data.datasets import Dataset
 from app.data.sources import absolute_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.distributed.team import Team, alone
 from app.errors import DataError, RunError
-from app.system.keras_defaults import own_keras_settings
-from app.system.locks import alone_in
-from app.system.memory import lack_of_memory_told
+from app.system.keras_defaults import keras_defaults
+from app.system.locks import exclusive_lock
+from app.system.memory import translate_out_of_memory
 from app.system.signals import Interrupted, resume_command, sigterm_as_sigint
 from app.training.fit import fit
 from app.training.losses import make_loss, sample_weights
@@ -42,7 +42,7 @@ from .training_sizes import scores_by_size
 Callbacks = Sequence[keras.callbacks.Callback]
 
 
-@own_keras_settings()
+@keras_defaults()
 def train(
     config: RunConfig,
     output: str | Path = "runs",
@@ -76,7 +76,7 @@ def train(
     team.check_batch_size(config.training)
     dataset = load_run_data(config)
     config = replace(config, data=absolute_source(config.data))
-    splits = split_dataset(dataset, config.seed, config.training.validation)
+    splits = split_dataset(dataset, config.seed, config.training.validation_split)
     model = checked_model(config, dataset, splits)
     if not team.is_writer:
         folder = Path(team.from_writer(None))
@@ -97,7 +97,7 @@ def train(
         raise
 
 
-@own_keras_settings()
+@keras_defaults()
 def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = None) -> Run:
     """Go on with a run that was interrupted, to the metrics of the uninterrupted one.
 
@@ -136,19 +136,19 @@ def load_run_data(config: RunConfig) -> Dataset:
     Raises:
         DataError: the source cannot be used, or has columns of text, which TensorFlow alone reads.
     """
-    targets, of_digits = targets_of(config.model), config.family == "digits"
-    dataset = load_dataset(config.data, config.reading, targets, of_digits)
+    task, of_digits = task_of(config.model), config.family == "digits"
+    dataset = load_dataset(config.data, config.reading, task, of_digits)
     backend = keras.backend.backend()
-    if dataset.text_columns and backend != "tensorflow":
+    if dataset.string_columns and backend != "tensorflow":
         raise DataError(
             "Columns of text need Keras' backend tensorflow, and one process. "
-            f"Received: {backend}, and {', '.join(dataset.text_columns)} of {dataset.source}. "
+            f"Received: {backend}, and {', '.join(dataset.string_columns)} of {dataset.source}. "
             "Leave out --processes and KERAS_BACKEND, or give the words as columns of numbers."
         )
     return dataset
 
 
-@own_keras_settings()
+@keras_defaults()
 def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.Model:
     """Return the model, not trained; refuse whatever contradicts itself.
 
@@ -158,9 +158,9 @@ def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.
         RunError: the model is too large for this machine.
     """
     family = FAMILIES[config.family]
-    with lack_of_memory_told():
+    with translate_out_of_memory():
         model = family.build(fit_to_data(family, config.model, dataset, splits))
-    make_loss(config.training, dataset.kind_of_targets)
+    make_loss(config.training, dataset.task)
     sample_weights(config.training, dataset, splits)
     return model
 
@@ -174,7 +174,7 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
         if team.is_writer:
             log = keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False)
             callbacks = [*callbacks, log]
-        with lack_of_memory_told():
+        with translate_out_of_memory():
             fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
             # What was measured once is neither measured again nor chosen otherwise.
             training = replace(run.config.training, precision=fitted.compilation.precision)
@@ -202,7 +202,7 @@ def _alone(folder: Path) -> AbstractContextManager[None]:
         f"A run must be trained by one process at a time. Received: {folder}, "
         "which another is training."
     )
-    return alone_in(folder, taken, lambda error: unwritable(folder, error))
+    return exclusive_lock(folder, taken, lambda error: unwritable(folder, error))
 
 
 @contextlib.contextmanager

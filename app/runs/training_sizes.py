@@ -21,7 +21,7 @@ def scores_by_size(
     """Train on each share of the training split that the settings name.
 
     Args:
-        config: of the run; `training.training_shares` are the shares.
+        config: of the run; `training.train_sizes` are the shares.
         dataset: the samples.
         splits: which of them are for what; validation stays whole.
         team: see `app.training.fit.fit`.
@@ -34,7 +34,7 @@ def scores_by_size(
     # The first samples of one random order: a larger share holds the smaller ones.
     order = np.random.default_rng(config.seed).permutation(splits.train)
     rows: list[dict[str, Any]] = []
-    shares = config.training.training_shares
+    shares = config.training.train_sizes
     for size in dict.fromkeys(max(1, round(share * len(order))) for share in shares):
         chosen = np.sort(order[:size])
         part = replace(splits, train=chosen)
@@ -48,7 +48,7 @@ def scores_by_size(
 
 
 def _scores(model: keras.Model, dataset: Dataset, splits: Splits) -> dict[str, float]:
-    kind = dataset.kind_of_targets
+    kind = dataset.task
     scores = {}
     for name, indices in (("train", splits.train), ("validation", splits.validation)):
         answers = predict_answers(model, dataset, indices)

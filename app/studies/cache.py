@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from app.system.atomic_files import write_whole
+from app.system.atomic_files import atomic_write
 from serving.version import VERSION
 
 from .catalogue import module_name
@@ -59,7 +59,7 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
         OSError: it cannot be written.
     """
     whole = {**content, _CHECKSUM: digest(content)}
-    write_whole(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    atomic_write(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
 
 
 def digest(content: Any) -> str:

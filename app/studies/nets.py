@@ -13,7 +13,7 @@ from app.config.run_config import RunConfig, make_config
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.evaluation.metrics import ANSWERS
-from app.training.fit import Fitted, fit
+from app.training.fit import FitResult, fit
 from app.training.model_sizes import fit_to_data
 from app.training.preprocessing import adapt
 
@@ -26,24 +26,24 @@ Callbacks = Sequence[keras.callbacks.Callback]
 
 
 def rows(
-    name: str, inputs: Any, targets: Any, kind: str = "classes", labels: Sequence[str] = ()
+    name: str, inputs: Any, targets: Any, kind: str = "multiclass", labels: Sequence[str] = ()
 ) -> Dataset:
     """Return a data set that a study makes up.
 
     Args:
         name: of it.
         inputs: `(samples, columns)`.
-        targets: of the kind `classes` `(samples,)`, else `(samples, targets)`.
-        kind: as of `Dataset.kind_of_targets`.
+        targets: of the kind `multiclass` `(samples,)`, else `(samples, targets)`.
+        kind: as of `Dataset.task`.
         labels: names of the targets; numbers unless given.
     """
     inputs, targets = np.asarray(inputs, np.float32), np.asarray(targets)
-    count = int(targets.max()) + 1 if kind == "classes" else targets.shape[1]
+    count = int(targets.max()) + 1 if kind == "multiclass" else targets.shape[1]
     return Dataset(
         source=name,
         inputs=inputs,
-        targets=targets.astype(np.int64 if kind == "classes" else np.float32),
-        kind_of_targets=kind,
+        targets=targets.astype(np.int64 if kind == "multiclass" else np.float32),
+        task=kind,
         labels=tuple(labels) or tuple(map(str, range(count))),
         columns=tuple(f"column{number}" for number in range(inputs.shape[1])),
     )
@@ -97,7 +97,7 @@ def train_nets(
     train: np.ndarray,
     validation: np.ndarray = NONE,
     callbacks: Callbacks = (),
-) -> Fitted:
+) -> FitResult:
     """Train the nets of `config`.
 
     Args:
@@ -132,18 +132,18 @@ def prepared(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> Any:
     return preparation(keras.ops.convert_to_tensor(dataset.model_inputs(indices)))
 
 
-def losses(fitted: Fitted, split: str = "") -> np.ndarray:
+def losses(fitted: FitResult, split: str = "") -> np.ndarray:
     """Return the loss of each net after each epoch, `(epochs, nets)`; `split` may be `val_`."""
     return np.array([row[f"{split}net_losses"] for row in fitted.history], float)
 
 
-def answers(fitted: Fitted, dataset: Dataset) -> np.ndarray:
+def answers(fitted: FitResult, dataset: Dataset) -> np.ndarray:
     """Return what each net answers to every sample, `(samples, nets, outputs)`.
 
     Of a net alone `(samples, outputs)`.
     """
     inputs = dataset.model_inputs(np.arange(len(dataset.targets)))
-    answered: np.ndarray = outputs(fitted.model, inputs)[ANSWERS[dataset.kind_of_targets]]
+    answered: np.ndarray = outputs(fitted.model, inputs)[ANSWERS[dataset.task]]
     return answered
 
 
@@ -156,7 +156,7 @@ def outputs(model: keras.Model, inputs: Any) -> Any:
     return keras.tree.map_structure(keras.ops.convert_to_numpy, given)
 
 
-def accuracies(fitted: Fitted, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
+def accuracies(fitted: FitResult, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     """Return the share of samples that each net gets right, `(nets,)`.
 
     Args:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import StudyError
-from app.system.signals import interruption_held
+from app.system.signals import defer_signals
 from app.system.tensorflow_import import import_tensorflow_quietly
 from app.system.threads import share_of_threads
 from serving.cores import available_cores
@@ -62,7 +62,7 @@ def run_studies(
         import_tensorflow_quietly()
         return [run_study(name, output, seeds, quick, progress) for name in names]
     with _pool(count, progress) as pool:
-        with interruption_held():  # a process whose start is cut off dies with a traceback
+        with defer_signals():  # a process whose start is cut off dies with a traceback
             # Later studies take longer: last come those that no process waits for.
             runs = {
                 name: pool.submit(_run, name, output, seeds, quick)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.errors import StudyError
 from app.reports.html import data_uri, render
-from app.system.atomic_files import write_whole
+from app.system.atomic_files import atomic_write
 
 from .catalogue import LANGUAGES, read_texts
 from .study import FAILS, HOLDS, IN_PART, Check, Result
@@ -23,7 +23,7 @@ _VERDICTS = {
 def write_readme(result: Result) -> None:
     """Write `README.md` into a study's folder."""
     text = render("study.md.j2", study=_described(result))
-    write_whole(result.folder / README, text)
+    atomic_write(result.folder / README, text)
 
 
 def write_page(results: Sequence[Result], output: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import StudyError
-from app.system.locks import alone_in
+from app.system.locks import exclusive_lock
 from serving.version import VERSION
 
 from .cache import key_of, plain, read_sealed, write_sealed
@@ -20,8 +20,8 @@ from .study import Check, Effort, Result, Study, verdict
 RESULT = "result.json"
 # Of a study's folder: the parts that were run, a file for each setting.
 _PARTS = ".parts"
-# More nets than `MOST_SEEDS` make do not fit into the memory of a small machine.
-MOST_SEEDS = 200
+# More nets than `MAX_SEEDS` make do not fit into the memory of a small machine.
+MAX_SEEDS = 200
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ def run_study(
         What came out.
 
     Raises:
-        StudyError: the study is unknown, `seeds` is not from 1 to `MOST_SEEDS`, another process
+        StudyError: the study is unknown, `seeds` is not from 1 to `MAX_SEEDS`, another process
             is running the study there, or the folder cannot be written.
     """
     check_name(name)
     progress = progress or Progress()
-    if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
-        raise StudyError(f"seeds must be from 1 to {MOST_SEEDS}. Received: seeds={seeds}.")
+    if seeds is not None and not 1 <= seeds <= MAX_SEEDS:
+        raise StudyError(f"seeds must be from 1 to {MAX_SEEDS}. Received: seeds={seeds}.")
     study = load_study(name)
     effort = _effort(study, seeds, quick)
     folder = output / name
@@ -119,7 +119,7 @@ def _alone(folder: Path) -> AbstractContextManager[None]:
         f"A study must be run by one process at a time. Received: {folder}, "
         "in which another is running it."
     )
-    return alone_in(folder, taken, _unwritable(folder))
+    return exclusive_lock(folder, taken, _unwritable(folder))
 
 
 def _unwritable(folder: Path) -> Callable[[OSError], StudyError]:

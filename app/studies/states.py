@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from app.training.fit import Fitted
+from app.training.fit import FitResult
 
 from .nets import configure, rows, train_nets
 from .study import Effort
@@ -35,7 +35,7 @@ def subsets(sizes: Sequence[int]) -> list[tuple[int, ...]]:
 
 def train_on_states(
     hidden: Sequence[int], chosen: Sequence[Any], targets: np.ndarray, effort: Effort
-) -> tuple[Fitted, Any]:
+) -> tuple[FitResult, Any]:
     """Train a net for each set of states.
 
     Args:
@@ -55,7 +55,7 @@ def train_on_states(
         "initializer": "xavier_uniform",
         "batch_size": _BATCH,
         "epochs": 2,
-        "passes": effort.of(18, 6),
+        "repeat": effort.of(18, 6),
         "optimizer.learning_rate": 0.02,
     }
     return train_nets(configure(settings, len(chosen)), samples, np.stack(draws, axis=1)), samples

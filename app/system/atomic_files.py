@@ -8,10 +8,10 @@ from typing import Any
 
 def write_json(path: Path, value: Any) -> None:
     """Write what JSON can hold, as people read it."""
-    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    atomic_write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_whole(path: Path, text: str) -> None:
+def atomic_write(path: Path, text: str) -> None:
     """Write beside and rename."""
     beside = path.with_name(f"{path.name}.new")
     beside.write_text(text, "utf-8")

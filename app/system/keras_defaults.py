@@ -20,7 +20,7 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 @contextlib.contextmanager
-def own_keras_settings() -> Iterator[None]:
+def keras_defaults() -> Iterator[None]:
     """Have Keras as it comes, in float32; afterwards it has the caller's settings again.
 
     Of `keras.json`, the variables `KERAS_…` and `keras.config` the backend alone counts. One

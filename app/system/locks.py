@@ -12,7 +12,7 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def alone_in(
+def exclusive_lock(
     folder: Path, taken: AppError, unwritable: Callable[[OSError], AppError]
 ) -> Iterator[None]:
     """Keep other processes out of a folder; the lock ends with this one, however it ends.

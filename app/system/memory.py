@@ -10,7 +10,7 @@ _TOO_LARGE = ("MemoryError", "RecursionError", "ResourceExhaustedError")
 
 
 @contextlib.contextmanager
-def lack_of_memory_told() -> Iterator[None]:
+def translate_out_of_memory() -> Iterator[None]:
     """Raise `RunError` for what the backends of Keras raise where memory, or the stack, ends."""
     try:
         yield

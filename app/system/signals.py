@@ -35,7 +35,7 @@ def sigterm_as_sigint() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interruption_held() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Hold SIGINT and SIGTERM back until the end; outside the main thread they stay as they are.
 
     For what must not be left half done, such as the start of a process.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def standard_error_dropped() -> Iterator[None]:
+def suppress_stderr() -> Iterator[None]:
     """Drop what is written to standard error meanwhile, also by C++ code to the descriptor."""
     if sys.stderr is None:  # it was closed before this process began
         yield

@@ -12,7 +12,7 @@ from pathlib import Path
 from app.errors import ConfigError
 from serving.errors import one_line
 
-from .stderr import standard_error_dropped
+from .stderr import suppress_stderr
 
 # Of Keras', those that this package knows.
 _BACKENDS = ("tensorflow", "jax")
@@ -38,7 +38,7 @@ def import_tensorflow_quietly() -> None:
         )
     unneeded = set(_UNNEEDED) - {backend}
     # Some lines are written before any level is read.
-    with standard_error_dropped(), _hidden(unneeded):
+    with suppress_stderr(), _hidden(unneeded):
         try:
             import keras  # noqa: F401, PLC0415
             import tensorflow  # noqa: F401, PLC0415

@@ -63,7 +63,7 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.writes = writes
         self.path = path
-        self.keep = config.training.keep
+        self.restore_best_weights = config.training.restore_best_weights
         self.history: list[dict[str, Any]] = []
         self.has_ended = False
         self.compilation: Compilation | None = None
@@ -100,7 +100,7 @@ class Checkpoint(keras.callbacks.Callback):
         values = {name: np.asarray(value, float).tolist() for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch + 1, **values})
         loss = values.get("val_loss", math.inf)
-        if self.keep == "last" or loss < self._best or not self.weights:
+        if not self.restore_best_weights or loss < self._best or not self.weights:
             self.weights = self.model.get_weights()
         self._best = min(self._best, loss)
         self.has_ended = bool(self.model.stop_training)

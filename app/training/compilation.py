@@ -16,10 +16,10 @@ _STEPS = 5
 # Each candidate's fastest turn counts: what else the machine does only ever adds to a turn.
 _TURNS = 4
 # Of float32's time: what is saved must show above the noise, and pay for the digits that are lost.
-_LEAST_GAIN = 0.2
+_MIN_GAIN = 0.2
 # A choice takes some seconds itself, most of them to compile two models.
-_LEAST_STEPS = 1000
-_LEAST_SECONDS = 60.0
+_MIN_STEPS = 1000
+_MIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def choose_compilation(
 ) -> Compilation:
     """Return what the settings say, or where they say `auto` what this device gains from.
 
-    mixed_bfloat16 takes some steps in turns with float32 and must save `_LEAST_GAIN` of their time,
+    mixed_bfloat16 takes some steps in turns with float32 and must save `_MIN_GAIN` of their time,
     which GPUs and CPUs with units for it (AMX) do and others do not. Training that is over soon
     anyway is done in float32.
 
@@ -66,21 +66,21 @@ def choose_compilation(
         steps: that the training takes.
     """
     # JAX knows no other compiler; TensorFlow with XLA gives up on repeating a run exactly.
-    xla = config.xla == "on" or keras.backend.backend() == "jax"
+    xla = config.xla or keras.backend.backend() == "jax"
     if config.precision != "auto":
         return Compilation(config.precision, xla)
-    if steps < _LEAST_STEPS:
+    if steps < _MIN_STEPS:
         return Compilation("float32", xla)
     models = {"float32": build(Compilation("float32", xla))}
     seconds = {"float32": step_seconds(models["float32"], batch)}
-    if seconds["float32"] * steps >= _LEAST_SECONDS:
+    if seconds["float32"] * steps >= _MIN_SECONDS:
         models["mixed_bfloat16"] = build(Compilation("mixed_bfloat16", xla))
         turns = [
             {name: step_seconds(models[name], batch) for name in models} for _ in range(_TURNS)
         ]
         seconds = {name: min(turn[name] for turn in turns) for name in models}
     gain = 1 - seconds.get("mixed_bfloat16", math.inf) / seconds["float32"]
-    chosen = "mixed_bfloat16" if gain > _LEAST_GAIN else "float32"
+    chosen = "mixed_bfloat16" if gain > _MIN_GAIN else "float32"
     return Compilation(chosen, xla, {name: round(1000 * s, 2) for name, s in seconds.items()})
 
 

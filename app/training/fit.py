@@ -22,7 +22,7 @@ from app.data.pipelines import (
 from app.data.splits import Splits
 from app.distributed.steps import SharedModel
 from app.distributed.team import Team
-from app.system.keras_defaults import own_keras_settings
+from app.system.keras_defaults import keras_defaults
 
 from .callbacks import Clock, FiniteLoss, NextEpoch
 from .checkpoint import Checkpoint
@@ -34,11 +34,11 @@ from .optimizers import make_optimizer, optimizer_callbacks
 from .preprocessing import adapt, prepare
 
 # Steps that moving statistics remember. Of fewer than ten they would be chance.
-_LEAST_REMEMBERED, _MOST_REMEMBERED = 10, 100
+_MIN_REMEMBERED, _MAX_REMEMBERED = 10, 100
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """A trained model.
 
     Attributes:
@@ -49,7 +49,7 @@ class Fitted:
         seconds: wall time of the epochs, validation included, and those before an interruption.
         examples_per_s: samples trained on in a second of training steps, the first step, which is
             compiled, left out; 0 if there was no other.
-        wait_share: share of the time of these steps in which they waited for data.
+        wait_fraction: share of the time of these steps in which they waited for data.
         compilation: the precision and the compiler that were chosen.
         processes: that trained together.
     """
@@ -58,7 +58,7 @@ class Fitted:
     history: list[dict[str, Any]]
     seconds: float
     examples_per_s: float
-    wait_share: float
+    wait_fraction: float
     compilation: Compilation
     processes: int = 1
 
@@ -73,7 +73,7 @@ class _Job:
         model: in float32, its statistics adapted.
         arrays: prepared inputs, targets, and weights of samples if they differ.
         splits: which samples are for what.
-        kind_of_targets: `classes`, `labels` or `values`.
+        task: `multiclass`, `multilabel` or `regression`.
         team: who trains.
     """
 
@@ -82,7 +82,7 @@ class _Job:
     model: keras.Model
     arrays: list[Array]
     splits: Splits
-    kind_of_targets: str
+    task: str
     team: Team
 
     @property
@@ -105,11 +105,11 @@ class _Job:
     @property
     def steps_per_epoch(self) -> int:
         """Steps in an epoch; the last may be on fewer samples."""
-        passes = self.config.training.passes
+        passes = self.config.training.repeat
         return -(-len(self.splits.train) // self.batch_size) * passes
 
 
-@own_keras_settings()
+@keras_defaults()
 def fit(
     config: RunConfig,
     dataset: Dataset,
@@ -117,10 +117,10 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint: Path | None = None,
     team: Team | None = None,
-) -> Fitted:
+) -> FitResult:
     """Build the model of `config` and train it; the same seed gives the same weights.
 
-    In one thread at a time, see `own_keras_settings`.
+    In one thread at a time, see `keras_defaults`.
 
     Args:
         config: the run's configuration.
@@ -154,7 +154,7 @@ def _fit(
     saver: Checkpoint,
     compilation: Compilation,
     callbacks: Sequence[keras.callbacks.Callback],
-) -> Fitted:
+) -> FitResult:
     config, splits, shard = job.config, job.splits, job.team.shard
     full = _to_train(job, compilation)
     seed_everything(config.seed, compilation.xla)  # whatever the choice took
@@ -162,7 +162,7 @@ def _fit(
 
     epochs = range(len(saver.history), 0 if saver.has_ended else config.training.epochs)
     train, validation = _for_nets(splits.train, job.nets), _for_nets(splits.validation, job.nets)
-    passes = config.training.passes
+    passes = config.training.repeat
     pipeline = TrainingPipeline(job.arrays, train, job.batch_size, config.seed, passes, shard)
     if epochs:
         trained.fit(
@@ -190,12 +190,12 @@ def _fit(
         job.model.set_weights(full.get_weights())
     seconds = saver.seconds
     spent = max(seconds.steps, 1e-9)  # none, of a single step
-    return Fitted(
+    return FitResult(
         model=job.model,
         history=saver.history,
         seconds=seconds.epochs,
         examples_per_s=len(splits.train) * passes * seconds.passes / spent,
-        wait_share=min(seconds.waiting / spent, 1.0),
+        wait_fraction=min(seconds.waiting / spent, 1.0),
         compilation=compilation,
         processes=shard.processes,
     )
@@ -215,7 +215,7 @@ def _prepare_job(config: RunConfig, dataset: Dataset, splits: Splits, team: Team
     weights = sample_weights(config.training, dataset, splits)
     if weights is not None:
         arrays.append(weights)
-    job = _Job(config, model_config, model, arrays, splits, dataset.kind_of_targets, team)
+    job = _Job(config, model_config, model, arrays, splits, dataset.task, team)
     _follow_within_an_epoch(model, job.steps_per_epoch)
     return job
 
@@ -245,7 +245,7 @@ def _follow_within_an_epoch(model: keras.Model, steps: int) -> None:
     With the momentum that Keras has they are those of a hundred steps: on few samples of weights
     of many epochs ago, with which the net knows less than it has learned.
     """
-    momentum = 1 - 1 / min(max(steps, _LEAST_REMEMBERED), _MOST_REMEMBERED)
+    momentum = 1 - 1 / min(max(steps, _MIN_REMEMBERED), _MAX_REMEMBERED)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = momentum
@@ -277,12 +277,12 @@ def _trained_part(job: _Job, model: keras.Model, compilation: Compilation) -> ke
         learning = with_fused_normalization(learning)
     inputs = keras.Input(prepared.shape[1:], dtype="float32")
     trained = _model_of_steps(job, inputs, learning(training.augment(inputs)))
-    loss = make_loss(training, job.kind_of_targets)
+    loss = make_loss(training, job.task)
     trained.compile(
         optimizer=_make_optimizer(job, compilation),
         loss=loss,
         loss_weights=[float(job.nets or 1)],  # the sum over nets, so that each learns as if alone
-        metrics=make_metrics(job.kind_of_targets, loss, job.nets),
+        metrics=make_metrics(job.task, loss, job.nets),
         jit_compile=compilation.xla,
         steps_per_execution=training.steps_per_execution,
     )

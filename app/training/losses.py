@@ -10,27 +10,28 @@ from app.data.arrays import Array, OneHot
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
+from serving.manifest import TASKS
 
 # Which losses make sense for which targets.
 _LOSSES = {
-    "classes": ("cross_entropy", "binary_cross_entropy", "mse", "kl_divergence"),
-    "labels": ("binary_cross_entropy", "mse"),
-    "values": ("mse",),
+    "multiclass": ("cross_entropy", "binary_cross_entropy", "mse", "kl_divergence"),
+    "multilabel": ("binary_cross_entropy", "mse"),
+    "regression": ("mse",),
 }
-_METRICS = {"classes": "accuracy", "labels": "binary_accuracy", "values": "r2"}
+_METRICS = {"multiclass": "accuracy", "multilabel": "binary_accuracy", "regression": "r2"}
 
 
-def make_loss(config: TrainingConfig, kind_of_targets: str) -> keras.losses.Loss:
+def make_loss(config: TrainingConfig, task: str) -> keras.losses.Loss:
     """Return Keras' loss.
 
     Raises:
         ConfigError: it makes no sense for such targets.
     """
-    allowed = _LOSSES[kind_of_targets]
+    allowed = _LOSSES[task]
     name = allowed[0] if config.loss == "auto" else config.loss
     if name not in allowed:
         raise ConfigError(
-            f"The loss for targets that are {kind_of_targets} must be one of {', '.join(allowed)}. "
+            f"The loss for targets that are {TASKS[task]} must be one of {', '.join(allowed)}. "
             f"Received: loss={name!r}."
         )
     if config.label_smoothing and not name.endswith("cross_entropy"):
@@ -47,9 +48,9 @@ def make_loss(config: TrainingConfig, kind_of_targets: str) -> keras.losses.Loss
     )
 
 
-def metric_name(kind_of_targets: str) -> str:
+def metric_name(task: str) -> str:
     """Return the metric that training shows beside the loss."""
-    return _METRICS[kind_of_targets]
+    return _METRICS[task]
 
 
 class NetLosses(keras.metrics.Metric):
@@ -77,13 +78,11 @@ class NetLosses(keras.metrics.Metric):
         return self._sums / keras.ops.maximum(self._count, 1.0)
 
 
-def make_metrics(
-    kind_of_targets: str, loss: keras.losses.Loss, nets: int = 0
-) -> list[keras.metrics.Metric]:
+def make_metrics(task: str, loss: keras.losses.Loss, nets: int = 0) -> list[keras.metrics.Metric]:
     """Return what is shown beside the loss.
 
     Args:
-        kind_of_targets: `classes`, `labels` or `values`.
+        task: `multiclass`, `multilabel` or `regression`.
         loss: what is lowered.
         nets: that stand side by side, the loss of each of which is shown; 0 is one alone.
 
@@ -92,10 +91,10 @@ def make_metrics(
     """
     if nets:
         return [NetLosses(loss, nets)]
-    name = metric_name(kind_of_targets)
-    if kind_of_targets == "classes":
+    name = metric_name(task)
+    if task == "multiclass":
         return [keras.metrics.CategoricalAccuracy(name=name)]
-    if kind_of_targets == "labels":
+    if task == "multilabel":
         return [keras.metrics.BinaryAccuracy(name=name)]
     return [keras.metrics.R2Score(name=name)]
 
@@ -105,9 +104,9 @@ def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:
 
     Classes become one-hot; values are standardized as the layer `values` of `model` was adapted.
     """
-    if dataset.kind_of_targets == "classes":
+    if dataset.task == "multiclass":
         return OneHot(dataset.targets, len(dataset.labels))
-    if dataset.kind_of_targets == "labels":
+    if dataset.task == "multilabel":
         return dataset.targets
     mean, variance, _ = (np.asarray(w, np.float32) for w in model.get_layer("values").get_weights())
     deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
@@ -121,12 +120,12 @@ def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> 
     Raises:
         ConfigError: balanced classes were asked for where there are none.
     """
-    if config.class_weights == "none":
+    if config.class_weight == "none":
         return None
-    if dataset.kind_of_targets != "classes":
+    if dataset.task != "multiclass":
         raise ConfigError(
-            "class_weights=balanced needs classes. "
-            f"Received: {dataset.source}, which holds {dataset.kind_of_targets}."
+            "class_weight=balanced needs classes. "
+            f"Received: {dataset.source}, which holds {TASKS[dataset.task]}."
         )
     counts = np.bincount(dataset.targets[splits.train], minlength=len(dataset.labels))
     present = counts > 0

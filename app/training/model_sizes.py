@@ -12,6 +12,7 @@ from app.data.splits import Splits
 from app.data.summary import count_missing
 from app.errors import ConfigError, DataError
 from models import DigitNetConfig, RowsConfig, SoftmaxClassifierConfig
+from serving.manifest import TASKS
 
 
 def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -> Any:
@@ -33,7 +34,7 @@ def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -
         return replace(config, num_classes=len(dataset.labels), rows=_rows(dataset, splits))
     sizes: dict[str, Any] = {
         "num_outputs": len(dataset.labels),
-        "many_labels": dataset.kind_of_targets == "labels",
+        "many_labels": dataset.task == "multilabel",
     }
     if dataset.kind == "images":
         sizes["image_shape"] = dataset.inputs.shape[1:]
@@ -46,12 +47,16 @@ def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -
 
 
 def _check_head(config: ModelConfig, dataset: Dataset) -> None:
-    kind = dataset.kind_of_targets
-    heads = {"classes": ("softmax", "sigmoid"), "labels": ("sigmoid",), "values": ("linear",)}[kind]
+    task = dataset.task
+    heads = {
+        "multiclass": ("softmax", "sigmoid"),
+        "multilabel": ("sigmoid",),
+        "regression": ("linear",),
+    }[task]
     head = getattr(config, "head", "softmax")
     if head not in heads:
         raise ConfigError(
-            f"Targets that are {kind} need head={' or head='.join(heads)}, which the family "
+            f"Targets that are {TASKS[task]} need head={' or head='.join(heads)}, which the family "
             f"features has. Received: head={head!r} for {dataset.source}."
         )
 
@@ -61,7 +66,7 @@ def _rows(dataset: Dataset, splits: Splits) -> RowsConfig:
     missing_in_training = count_missing(dataset, splits.train)
     vocabularies = _vocabularies(dataset, splits)
     has_value = [count < len(splits.train) for count in missing_in_training]
-    names = (*dataset.columns, *dataset.text_columns)
+    names = (*dataset.columns, *dataset.string_columns)
     for name, is_there in zip(names, [*has_value, *map(bool, vocabularies)], strict=True):
         if not is_there:
             raise DataError(
@@ -70,7 +75,7 @@ def _rows(dataset: Dataset, splits: Splits) -> RowsConfig:
             )
     return RowsConfig(
         num_columns=len(dataset.columns),
-        gaps=tuple(np.flatnonzero(missing).tolist()),
+        nullable_columns=tuple(np.flatnonzero(missing).tolist()),
         indicators=tuple(np.flatnonzero(missing_in_training).tolist()),
         vocabularies=vocabularies,
     )

@@ -31,8 +31,8 @@ def make_optimizer(
         arguments["weight_decay"] = config.weight_decay
     if config.clip_norm:
         arguments["global_clipnorm"] = config.clip_norm
-    if config.averaging:
-        arguments |= {"use_ema": True, "ema_momentum": config.averaging}
+    if config.ema_momentum:
+        arguments |= {"use_ema": True, "ema_momentum": config.ema_momentum}
     optimizer = _OPTIMIZERS[config.name]
     if config.learning_rates:
         optimizer = _with_rates(optimizer, config.learning_rates)
@@ -63,10 +63,13 @@ def optimizer_callbacks(config: OptimizerConfig) -> list[keras.callbacks.Callbac
     if config.schedule == "plateau":
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
-                monitor="val_loss", factor=config.factor, patience=config.every, min_delta=0.0
+                monitor="val_loss",
+                factor=config.decay_rate,
+                patience=config.decay_epochs,
+                min_delta=0.0,
             )
         )
-    if config.averaging:
+    if config.ema_momentum:
         callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     return callbacks
 
@@ -84,8 +87,8 @@ def _learning_rate(config: OptimizerConfig, steps_per_epoch: int, epochs: int) -
     if config.schedule in ("step", "exponential"):
         return schedules.ExponentialDecay(
             config.learning_rate,
-            config.every * steps_per_epoch,
-            config.factor,
+            config.decay_epochs * steps_per_epoch,
+            config.decay_rate,
             staircase=config.schedule == "step",
         )
     return config.learning_rate

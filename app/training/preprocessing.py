@@ -16,9 +16,9 @@ from app.data.datasets import Dataset
 from app.errors import DataError
 
 # Keras divides by no smaller deviation: what varied less would come out as a constant.
-_LEAST_DEVIATION = 1e-7
+_MIN_DEVIATION = 1e-7
 # float32 has 24 bits; values this close to each other share all but the last few.
-_LEAST_SHARE = 1e-6
+_MIN_SHARE = 1e-6
 # What sums in float64 leave of the deviation of a constant.
 _ROUNDING = 1e-9
 
@@ -48,7 +48,7 @@ def _check_spread(
     columns: Sequence[str], mean: np.ndarray, variance: np.ndarray, is_accepted: np.ndarray
 ) -> None:
     deviation = np.sqrt(variance)
-    least = np.maximum(_LEAST_DEVIATION, _LEAST_SHARE * np.abs(mean))
+    least = np.maximum(_MIN_DEVIATION, _MIN_SHARE * np.abs(mean))
     wrong = np.flatnonzero(~is_accepted & (deviation < least))
     if len(wrong):
         first = int(wrong[0])

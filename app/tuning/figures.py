@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from app.reports.plotting import BLUE, GRAY, ORANGE, save, short, style
 
-from .results import Found, Row
+from .results import Row, SearchResult
 from .search_space import place
 
 _COLORS = "viridis"
@@ -24,7 +24,7 @@ _PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
 
 
 def draw_search(
-    found: Found,
+    found: SearchResult,
     drawn: Mapping[int, dict[str, Any]],
     space: Mapping[str, BaseDistribution],
     loss: str,
@@ -68,7 +68,7 @@ def _draw_history(rows: Sequence[Row], loss: str, path: Path) -> None:
     save(figure, path)
 
 
-def _draw_curves(found: Found, reported: str, path: Path) -> None:
+def _draw_curves(found: SearchResult, reported: str, path: Path) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for row in found.rows:

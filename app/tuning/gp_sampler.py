@@ -23,7 +23,7 @@ _CANDIDATES = 1000
 # Of the candidates near the best, in shares of a range: where an improvement is likeliest.
 _NEAR = 0.1
 # Below any loss that is measured; keeps its logarithm finite.
-_LEAST_LOSS = 1e-9
+_MIN_LOSS = 1e-9
 
 
 class GaussianProcessSampler(BaseSampler):
@@ -96,7 +96,7 @@ def _observed(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return points `(trials, coordinates)` and logarithms of their losses `(trials,)`."""
     known = {t.number: t.value for t in trials if t.state == TrialState.COMPLETE}
-    logs = {n: math.log(max(float(v or 0.0), _LEAST_LOSS)) for n, v in known.items()}
+    logs = {n: math.log(max(float(v or 0.0), _MIN_LOSS)) for n, v in known.items()}
     worst, mean = max(logs.values(), default=0.0), float(np.mean(list(logs.values()) or [0.0]))
     stands_for = {TrialState.PRUNED: worst, TrialState.RUNNING: mean}
     seen = [

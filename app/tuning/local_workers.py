@@ -13,12 +13,12 @@ from typing import IO
 import optuna
 
 from app.errors import TuningError
-from app.system.signals import interruption_held
+from app.system.signals import defer_signals
 from app.system.threads import share_of_threads
 
 from .definition import Definition
-from .storage import Place
-from .trial_loop import Watch, may_begin, open_study, revive, work, worker_name
+from .storage import StudyLocation
+from .trial_loop import Watch, may_begin, open_study, requeue_stale_trials, work, worker_name
 from .worker_process import STUDY
 
 _POLL_S = 0.3
@@ -60,7 +60,7 @@ class _Member:
             self.process.wait()
 
 
-def run_workers(place: Place, count: int, watch: Watch, first: int = 0) -> None:
+def run_workers(place: StudyLocation, count: int, watch: Watch, first: int = 0) -> None:
     """Let workers run trials until the budget is spent; one alone works in this process.
 
     Args:
@@ -80,7 +80,7 @@ def run_workers(place: Place, count: int, watch: Watch, first: int = 0) -> None:
     crew: list[_Member] = []
 
     def start(index: int) -> None:
-        with interruption_held():  # else one that was started might not be known
+        with defer_signals():  # else one that was started might not be known
             crew.append(_start(place, first + index, count))
 
     try:
@@ -93,7 +93,7 @@ def run_workers(place: Place, count: int, watch: Watch, first: int = 0) -> None:
         _revive_trials_of(study, crew)
 
 
-def _start(place: Place, index: int, count: int) -> _Member:
+def _start(place: StudyLocation, index: int, count: int) -> _Member:
     name = worker_name()
     told = {"address": place.address, "study": place.name, "index": index, "name": name}
     environment = {**os.environ, **share_of_threads(count), STUDY: json.dumps(told)}
@@ -140,4 +140,4 @@ def _watch_over(
 
 def _revive_trials_of(study: optuna.Study, members: list[_Member]) -> None:
     names = {member.name for member in members}
-    revive(study, lambda trial: trial.user_attrs.get("worker") in names)
+    requeue_stale_trials(study, lambda trial: trial.user_attrs.get("worker") in names)

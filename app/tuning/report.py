@@ -10,12 +10,12 @@ from app.data.sources import bare_source
 from app.evaluation.metrics import SCORES
 from app.reports.html import captioned_pictures, render
 from app.runs.run_folder import TRAINING_SIZES, Run
-from app.system.atomic_files import write_whole
+from app.system.atomic_files import atomic_write
 
 from .definition import Definition
 from .figures import draw_search
 from .learning_curve_advice import Reading, read_epochs, read_sizes
-from .results import Found, shown, sorted_rows, write_table
+from .results import SearchResult, shown, sorted_rows, write_table
 from .search_space import dimensions
 from .trials import LOSSES, metric_in_place_of_loss
 
@@ -34,7 +34,7 @@ _CAPTIONS = {
 
 
 def write_results(
-    folder: Path, study: optuna.Study, definition: Definition, found: Found, refit: Run
+    folder: Path, study: optuna.Study, definition: Definition, found: SearchResult, refit: Run
 ) -> tuple[str, ...]:
     """Write `trials.csv`, `figures/` and last `report.html`.
 
@@ -48,7 +48,7 @@ def write_results(
     Returns:
         What the learning curves say, a sentence each.
     """
-    kind = refit.data["targets"]
+    kind = refit.data["task"]
     loss, score = LOSSES[kind], SCORES[kind]
     write_table(found.rows, loss, score, folder / TABLE)
     drawn = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
@@ -73,7 +73,7 @@ def read_curves(refit: Run) -> tuple[Reading, ...]:
 def _write_page(
     folder: Path,
     definition: Definition,
-    found: Found,
+    found: SearchResult,
     refit: Run,
     names: tuple[str, str],
     readings: tuple[Reading, ...],
@@ -93,4 +93,4 @@ def _write_page(
         readings=readings,
         pictures=captioned_pictures([folder / FIGURES, refit.folder / FIGURES], _CAPTIONS),
     )
-    write_whole(folder / REPORT, page)
+    atomic_write(folder / REPORT, page)

@@ -22,7 +22,7 @@ _STATES = {
     TrialState.RUNNING: "running",
 }
 # Importance is a share of the variance of the losses, which takes some of them.
-_LEAST_TRIALS = 4
+_MIN_TRIALS = 4
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a study found.
 
     Attributes:
@@ -72,7 +72,7 @@ class Found:
         return sum(row.state == state for row in self.rows)
 
 
-def read_found(study: optuna.Study, definition: Definition) -> Found:
+def read_search_result(study: optuna.Study, definition: Definition) -> SearchResult:
     """Return what a study found so far.
 
     Raises:
@@ -91,7 +91,7 @@ def read_found(study: optuna.Study, definition: Definition) -> Found:
         raise TuningError(f"A search needs one trial that ends. Received: none; {reasons[-1]}")
     best = min(done, key=lambda row: (row.loss, row.number))
     config = definition.configure(study.get_trials(deepcopy=False)[best.number].params)
-    return Found(rows, best, config, _importance(study, definition.base.seed))
+    return SearchResult(rows, best, config, _importance(study, definition.base.seed))
 
 
 def write_table(rows: tuple[Row, ...], loss: str, score: str, path: Path) -> None:
@@ -139,7 +139,7 @@ def _row(trial: FrozenTrial, definition: Definition) -> Row:
 
 def _importance(study: optuna.Study, seed: int) -> dict[str, float]:
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len({trial.value for trial in done}) < _LEAST_TRIALS:
+    if len({trial.value for trial in done}) < _MIN_TRIALS:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))

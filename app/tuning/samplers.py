@@ -20,7 +20,7 @@ from .search_space import dimensions
 # A generation must pass several times within the usual budget.
 _POPULATION = 10
 # For each trial of the budget, before those that round to one are counted once.
-_MOST_POINTS = 10
+_MAX_POINTS = 10
 
 
 def make_sampler(definition: Definition, seed: int) -> BaseSampler:
@@ -54,7 +54,7 @@ def grid(definition: Definition) -> list[dict[str, Any]]:
     space = dimensions(definition.space)
     limit = definition.budget.trials or TRIALS
     # Of a logarithmic range of whole numbers several points may round to one.
-    counts = range(2, _MOST_POINTS * limit)
+    counts = range(2, _MAX_POINTS * limit)
     fitting = bisect_right(counts, limit, key=lambda count: _size(space, count))
     count = counts[max(fitting - 1, 0)]
     names = list(space)

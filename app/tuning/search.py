@@ -20,18 +20,25 @@ from app.distributed.team import Team
 from app.errors import RunError, TuningError
 from app.runs.run_folder import Run, new_run_folder, unwritable
 from app.runs.train import Callbacks, checked_model, load_run_data, train
-from app.system.locks import alone_in
+from app.system.locks import exclusive_lock
 from app.system.signals import Interrupted
 from app.training.preprocessing import adapt
 
 from .definition import Definition, definition_toml
 from .local_workers import run_workers
 from .report import REPORT, write_results
-from .results import Found, read_found
+from .results import SearchResult, read_search_result
 from .samplers import grid, make_sampler
-from .storage import JOURNAL, Place, absolute_address, check_address, create_study, require_file
-from .trial_loop import BEGUN, DATA, DEFINITION, Watch, may_begin, open_study, revive
-from .trials import make_material
+from .storage import (
+    JOURNAL,
+    StudyLocation,
+    absolute_address,
+    check_address,
+    create_study,
+    require_file,
+)
+from .trial_loop import BEGUN, DATA, DEFINITION, Watch, may_begin, open_study, requeue_stale_trials
+from .trials import make_trial_data
 
 SPACE, BEST, REFIT = "space.toml", "best.toml", "refit"
 # Of a search that lies in a database: what `--join` takes, without a password.
@@ -67,7 +74,7 @@ SILENT = Show(_silent)
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuningResult:
     """A finished search.
 
     Attributes:
@@ -78,7 +85,7 @@ class Tuned:
     """
 
     folder: Path
-    found: Found
+    found: SearchResult
     refit: Run
     readings: tuple[str, ...]
 
@@ -89,7 +96,7 @@ def tune(
     workers: int = 1,
     storage: str | None = None,
     show: Show = SILENT,
-) -> Tuned:
+) -> TuningResult:
     """Search, refit the best, and write `<output>/<family>/<time>`.
 
     Args:
@@ -121,7 +128,7 @@ def tune(
     definition = _settle(definition, dataset)
     folder = new_run_folder(Path(output), definition.base.family)
     name = f"{definition.base.family}-{folder.name}" if storage else _JOURNAL_NAME
-    place = Place(storage or str(folder / JOURNAL), name)
+    place = StudyLocation(storage or str(folder / JOURNAL), name)
     try:
         study = _begin(place, definition, dataset)
         _write_begun(folder, definition, place)
@@ -142,7 +149,7 @@ def join(
     storage: str | None = None,
     declared: Mapping[str, str] | None = None,
     show: Show = SILENT,
-) -> Tuned | None:
+) -> TuningResult | None:
     """Work for a study that is there, and finish it if nobody else will.
 
     Args:
@@ -177,7 +184,7 @@ def join(
             return None
 
 
-def find_study(where: str, storage: str | None = None) -> tuple[Place, Path | None]:
+def find_study(where: str, storage: str | None = None) -> tuple[StudyLocation, Path | None]:
     """Return where a study lies, and its folder if it was named by that.
 
     Raises:
@@ -193,16 +200,16 @@ def find_study(where: str, storage: str | None = None) -> tuple[Place, Path | No
         if not address or not name:
             raise TuningError(f"A study in a database is ADDRESS#NAME. Received: {where!r}.")
         require_file(address)
-        return Place(address, name), None
+        return StudyLocation(address, name), None
     folder = Path(where)
     if not (folder / SPACE).is_file():
         raise TuningError(
             f"A study must be a folder that hornbill tune made, or ADDRESS#NAME. Received: {where}."
         )
     if not (folder / STUDY).is_file():
-        return Place(str(folder / JOURNAL), _JOURNAL_NAME), folder
+        return StudyLocation(str(folder / JOURNAL), _JOURNAL_NAME), folder
     address, _, name = (folder / STUDY).read_text("utf-8").strip().rpartition("#")
-    return Place(storage or address, name), folder
+    return StudyLocation(storage or address, name), folder
 
 
 def _settle(definition: Definition, dataset: Dataset) -> Definition:
@@ -212,8 +219,8 @@ def _settle(definition: Definition, dataset: Dataset) -> Definition:
         training = replace(training, precision="float32")
     data = absolute_source(definition.base.data)
     base = replace(definition.base, data=data, training=training)
-    material = make_material(base, dataset, definition.budget.folds)
-    refit = split_dataset(dataset, base.seed, base.training.validation)
+    material = make_trial_data(base, dataset, definition.budget.folds)
+    refit = split_dataset(dataset, base.seed, base.training.validation_split)
     for part in (*material.parts, *([refit] if definition.budget.folds > 1 else ())):
         adapt(checked_model(base, dataset, part), dataset, part.train)
     make_sampler(definition, base.seed)
@@ -224,7 +231,7 @@ def _settle(definition: Definition, dataset: Dataset) -> Definition:
     return replace(definition, base=base, budget=budget)
 
 
-def _begin(place: Place, definition: Definition, dataset: Dataset) -> optuna.Study:
+def _begin(place: StudyLocation, definition: Definition, dataset: Dataset) -> optuna.Study:
     notes = {
         DEFINITION: definition_toml(definition),
         DATA: dataset.sha256(),
@@ -236,7 +243,7 @@ def _begin(place: Place, definition: Definition, dataset: Dataset) -> optuna.Stu
     return study
 
 
-def _write_begun(folder: Path, definition: Definition, place: Place) -> None:
+def _write_begun(folder: Path, definition: Definition, place: StudyLocation) -> None:
     (folder / SPACE).write_text(definition_toml(definition), "utf-8")
     if place.is_database:
         (folder / STUDY).write_text(f"{replace(place, address=place.shown)}\n", "utf-8")
@@ -255,7 +262,7 @@ def _spelled(declared: Mapping[str, str]) -> str:
     return " ".join(f"{key}={text}" for key, text in declared.items())
 
 
-def _search(place: Place, workers: int, show: Show, first: int = 0) -> None:
+def _search(place: StudyLocation, workers: int, show: Show, first: int = 0) -> None:
     study, definition = open_study(place)
     with show.search(study, definition) as watch:
         run_workers(place, workers, watch, first)
@@ -269,11 +276,11 @@ def _search(place: Place, workers: int, show: Show, first: int = 0) -> None:
 
 
 def _somebody_works(study: optuna.Study) -> bool:
-    revive(study)
+    requeue_stale_trials(study)
     return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
-def _finish(folder: Path, study: optuna.Study, definition: Definition, show: Show) -> Tuned:
+def _finish(folder: Path, study: optuna.Study, definition: Definition, show: Show) -> TuningResult:
     """Write the best settings, refit them, and write the report, which says that all is there.
 
     Raises:
@@ -286,18 +293,20 @@ def _finish(folder: Path, study: optuna.Study, definition: Definition, show: Sho
         raise RunError(f"{unwritable(folder, error)} {mend}") from None
 
 
-def _write_finished(folder: Path, study: optuna.Study, definition: Definition, show: Show) -> Tuned:
-    found = read_found(study, definition)
+def _write_finished(
+    folder: Path, study: optuna.Study, definition: Definition, show: Show
+) -> TuningResult:
+    found = read_search_result(study, definition)
     (folder / BEST).write_text(config_toml(found.config), "utf-8")
     shutil.rmtree(folder / REFIT, ignore_errors=True)  # of a process that was stopped in it
-    shares = found.config.training.training_shares or _SHARES
-    training = replace(found.config.training, training_shares=shares)
+    shares = found.config.training.train_sizes or _SHARES
+    training = replace(found.config.training, train_sizes=shares)
     config = replace(found.config, training=training)
     with show.refit() as callbacks:
         # On one device, as the trials were.
         refit = train(config, folder / REFIT, callbacks, Team())
     readings = write_results(folder, study, definition, found, refit)
-    return Tuned(folder, found, refit, readings)
+    return TuningResult(folder, found, refit, readings)
 
 
 @contextlib.contextmanager
@@ -315,4 +324,4 @@ class _TakenError(TuningError):
 def _alone(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Keep other processes from finishing the search."""
     taken = _TakenError(f"A search must be finished by one process. Received: {folder}, in use.")
-    return alone_in(folder, taken, lambda error: unwritable(folder, error))
+    return exclusive_lock(folder, taken, lambda error: unwritable(folder, error))

@@ -21,7 +21,7 @@ KINDS = ("int", "uniform", "log", "choice", "layers")
 # What decides which samples there are, or what they are for: a search that moved it would compare
 # scores of different questions.
 _FIXED = (
-    *("family", "data", "seed", "validation", "training_shares"),
+    *("family", "data", "seed", "validation", "train_sizes"),
     *(field.name for field in fields(ReadingConfig)),
 )
 

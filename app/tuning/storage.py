@@ -28,7 +28,7 @@ _PASSING = (SQLAlchemyError, StorageInternalError, OSError)
 
 
 @dataclass(frozen=True)
-class Place:
+class StudyLocation:
     """Where a study is found.
 
     Attributes:
@@ -156,7 +156,7 @@ def _sqlite_file(address: str) -> Path | None:
     return Path(name).absolute() if is_file else None
 
 
-def open_storage(place: Place, waits_s: Sequence[float] = WAITS_S) -> BaseStorage:
+def open_storage(place: StudyLocation, waits_s: Sequence[float] = WAITS_S) -> BaseStorage:
     """Return the storage, whose every answer is waited for.
 
     Args:
@@ -170,7 +170,7 @@ def open_storage(place: Place, waits_s: Sequence[float] = WAITS_S) -> BaseStorag
     return _patient(_retrying(lambda: _open(place), place, waits_s)(), place, waits_s)
 
 
-def _open(place: Place) -> BaseStorage:
+def _open(place: StudyLocation) -> BaseStorage:
     if not place.is_database:
         return JournalStorage(Journal(place.address))
     try:
@@ -183,7 +183,7 @@ def _open(place: Place) -> BaseStorage:
         ) from None
 
 
-def _patient(storage: BaseStorage, place: Place, waits_s: Sequence[float]) -> BaseStorage:
+def _patient(storage: BaseStorage, place: StudyLocation, waits_s: Sequence[float]) -> BaseStorage:
     """Let every question that Optuna asks a storage be asked again."""
     for name in vars(BaseStorage):
         if not name.startswith("_") and callable(getattr(storage, name)):
@@ -192,7 +192,7 @@ def _patient(storage: BaseStorage, place: Place, waits_s: Sequence[float]) -> Ba
 
 
 def _retrying(
-    ask: Callable[..., Any], place: Place, waits_s: Sequence[float]
+    ask: Callable[..., Any], place: StudyLocation, waits_s: Sequence[float]
 ) -> Callable[..., Any]:
     @wraps(ask)
     def asked(*arguments: Any, **named: Any) -> Any:
@@ -214,7 +214,7 @@ def _retrying(
 
 
 def create_study(
-    place: Place, notes: dict[str, Any], waits_s: Sequence[float] = WAITS_S
+    place: StudyLocation, notes: dict[str, Any], waits_s: Sequence[float] = WAITS_S
 ) -> optuna.Study:
     """Make a study with notes about itself.
 
@@ -235,7 +235,7 @@ def create_study(
 
 
 def load_study(
-    place: Place,
+    place: StudyLocation,
     sampler: optuna.samplers.BaseSampler | None = None,
     waits_s: Sequence[float] = WAITS_S,
 ) -> optuna.Study:

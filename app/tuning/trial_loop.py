@@ -26,8 +26,8 @@ from app.runs.train import load_run_data
 from .definition import Definition, read_definition
 from .samplers import make_sampler
 from .search_space import dimensions
-from .storage import Place, load_study
-from .trials import Material, Report, evaluate, make_material
+from .storage import StudyLocation, load_study
+from .trials import Report, TrialData, evaluate, make_trial_data
 
 # What a study says of itself: its definition as TOML, its data, and since when minutes count.
 DEFINITION, DATA, BEGUN = "definition", "data_sha256", "begun"
@@ -54,7 +54,7 @@ class Watch:
     after_trial: Callable[[], None] = lambda: None
 
 
-def open_study(place: Place, index: int = 0) -> tuple[optuna.Study, Definition]:
+def open_study(place: StudyLocation, index: int = 0) -> tuple[optuna.Study, Definition]:
     """Return a study with the sampler of a worker, and its definition.
 
     Args:
@@ -87,7 +87,7 @@ def worker_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
 
-def work(place: Place, index: int = 0, name: str = "", watch: Watch | None = None) -> None:
+def work(place: StudyLocation, index: int = 0, name: str = "", watch: Watch | None = None) -> None:
     """Run trials until the budget is spent.
 
     Args:
@@ -104,7 +104,7 @@ def work(place: Place, index: int = 0, name: str = "", watch: Watch | None = Non
     material = _load_material(study, definition)
     watch = watch or Watch()
     while may_begin(study, definition):
-        revive(study)
+        requeue_stale_trials(study)
         trial = study.ask(dimensions(definition.space))
         if _is_surplus(study, trial, definition.budget.trials):
             trial.set_user_attr(SURPLUS, True)
@@ -126,7 +126,9 @@ def may_begin(study: optuna.Study, definition: Definition) -> bool:
     return budget.trials is None or sum(t.state in _SPENT for t in trials) < budget.trials
 
 
-def revive(study: optuna.Study, is_dead: Callable[[FrozenTrial], bool] | None = None) -> None:
+def requeue_stale_trials(
+    study: optuna.Study, is_dead: Callable[[FrozenTrial], bool] | None = None
+) -> None:
     """Fail running trials whose worker is dead, and queue their values to be tried again.
 
     Args:
@@ -135,10 +137,10 @@ def revive(study: optuna.Study, is_dead: Callable[[FrozenTrial], bool] | None = 
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if (is_dead or _has_no_heartbeat)(trial):
-            _give_back(study, trial, "its worker ended")
+            _fail_and_requeue(study, trial, "its worker ended")
 
 
-def _give_back(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
+def _fail_and_requeue(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
     tries = int(trial.user_attrs.get("tries", 1))
     try:
         study.tell(trial.number, state=TrialState.FAIL)
@@ -157,10 +159,10 @@ def _has_no_heartbeat(trial: FrozenTrial) -> bool:
     return time.time() - float(trial.user_attrs.get("heartbeat", begun)) > _DEAD_S
 
 
-def _load_material(study: optuna.Study, definition: Definition) -> Material:
+def _load_material(study: optuna.Study, definition: Definition) -> TrialData:
     dataset = load_run_data(definition.base)
     check_data(study, definition, dataset)
-    return make_material(definition.base, dataset, definition.budget.folds)
+    return make_trial_data(definition.base, dataset, definition.budget.folds)
 
 
 def check_data(study: optuna.Study, definition: Definition, dataset: Dataset) -> None:
@@ -192,7 +194,7 @@ def _kept(study: optuna.Study, trial: optuna.Trial, worker: str) -> Iterator[Non
     trial.set_user_attr("worker", worker)
     trial.set_user_attr("heartbeat", time.time())
     is_over = threading.Event()
-    heart = threading.Thread(target=_beat, args=(trial, is_over), daemon=True)
+    heart = threading.Thread(target=_heartbeat, args=(trial, is_over), daemon=True)
     heart.start()
     try:
         yield
@@ -200,14 +202,14 @@ def _kept(study: optuna.Study, trial: optuna.Trial, worker: str) -> Iterator[Non
         pass
     except BaseException:
         with contextlib.suppress(TuningError):  # a storage that is down: the heartbeat tells
-            _give_back(study, _frozen(study, trial), "its worker was stopped")
+            _fail_and_requeue(study, _frozen(study, trial), "its worker was stopped")
         raise
     finally:
         is_over.set()
         heart.join()
 
 
-def _beat(trial: optuna.Trial, is_over: threading.Event) -> None:
+def _heartbeat(trial: optuna.Trial, is_over: threading.Event) -> None:
     with contextlib.suppress(UpdateFinishedTrialError):
         while not is_over.wait(_BEAT_S):
             with contextlib.suppress(TuningError):  # a storage that is down may come back
@@ -222,10 +224,10 @@ def _run_trial(
     study: optuna.Study,
     trial: optuna.Trial,
     definition: Definition,
-    material: Material,
+    material: TrialData,
     watch: Watch,
 ) -> None:
-    kind = material.dataset.kind_of_targets
+    kind = material.dataset.task
     keys = [field.key for field in definition.space]
     budget = definition.budget
     report = Report(trial, keys, kind, budget.pruning, budget.folds, watch.after_epoch)

@@ -12,21 +12,21 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from app.config.run_config import RunConfig
 from app.data.arrays import rows_at
 from app.data.datasets import Dataset
-from app.data.splits import LEAST_VALUES, Splits, split_dataset
+from app.data.splits import MIN_VALUES, Splits, split_dataset
 from app.errors import DataError
 from app.evaluation.metrics import SCORES, measure, predict_answers
-from app.system.memory import lack_of_memory_told
+from app.system.memory import translate_out_of_memory
 from app.training.fit import fit
 from app.training.losses import metric_name
 
 # What a search lowers: a mean over samples without penalties, comparable whatever was trained on.
-LOSSES = {"classes": "cross_entropy", "labels": "binary_cross_entropy", "values": "rmse"}
+LOSSES = {"multiclass": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "rmse"}
 _DECIDE_THE_LOSS = ("loss", "label_smoothing")
 _NONE = np.array([], np.int64)
 
 
 @dataclass(frozen=True)
-class Material:
+class TrialData:
     """What trials train and are measured on. No sample of the test split is in it.
 
     Attributes:
@@ -51,7 +51,7 @@ class Outcome:
     score: float
 
 
-def make_material(config: RunConfig, dataset: Dataset, folds: int) -> Material:
+def make_trial_data(config: RunConfig, dataset: Dataset, folds: int) -> TrialData:
     """Take the test split away, and part the rest.
 
     Args:
@@ -62,13 +62,13 @@ def make_material(config: RunConfig, dataset: Dataset, folds: int) -> Material:
     Raises:
         DataError: there are too few samples.
     """
-    splits = split_dataset(dataset, config.seed, config.training.validation)
+    splits = split_dataset(dataset, config.seed, config.training.validation_split)
     kept = np.sort(np.concatenate([splits.train, splits.validation]))
     rest = _only(dataset, kept)
     if folds == 1:
         train, validation = (np.searchsorted(kept, s) for s in (splits.train, splits.validation))
-        return Material(rest, (Splits(train, validation, _NONE),))
-    return Material(rest, tuple(_fold(rest, folds, config.seed)))
+        return TrialData(rest, (Splits(train, validation, _NONE),))
+    return TrialData(rest, tuple(_fold(rest, folds, config.seed)))
 
 
 def _only(dataset: Dataset, kept: np.ndarray) -> Dataset:
@@ -83,16 +83,16 @@ def _only(dataset: Dataset, kept: np.ndarray) -> Dataset:
 
 
 def _fold(dataset: Dataset, folds: int, seed: int) -> Iterator[Splits]:
-    is_classes = dataset.kind_of_targets == "classes"
+    is_classes = dataset.task == "multiclass"
     rarest = int(np.bincount(dataset.targets).min()) if is_classes else len(dataset.targets)
     if is_classes and rarest < folds:
         raise DataError(
             f"Each class must have a sample for each fold. Received: folds={folds}, "
             f"and {rarest} samples of the rarest outside the test split of {dataset.source}."
         )
-    if not is_classes and rarest < LEAST_VALUES * folds:
+    if not is_classes and rarest < MIN_VALUES * folds:
         raise DataError(
-            f"Each fold must have {LEAST_VALUES} samples or more, to tell how much they vary. "
+            f"Each fold must have {MIN_VALUES} samples or more, to tell how much they vary. "
             f"Received: folds={folds}, and {rarest} samples outside the test split of "
             f"{dataset.source}."
         )
@@ -102,7 +102,7 @@ def _fold(dataset: Dataset, folds: int, seed: int) -> Iterator[Splits]:
 
 
 def evaluate(
-    config: RunConfig, material: Material, callbacks: Sequence[keras.callbacks.Callback] = ()
+    config: RunConfig, material: TrialData, callbacks: Sequence[keras.callbacks.Callback] = ()
 ) -> Outcome:
     """Train on each part and measure on its validation split.
 
@@ -115,7 +115,7 @@ def evaluate(
         ConfigError: the values contradict each other or the data.
         RunError: the loss is no longer finite, or the model too large for this machine.
     """
-    with lack_of_memory_told():
+    with translate_out_of_memory():
         found = [
             _train_and_measure(config, material.dataset, part, callbacks if number == 0 else ())
             for number, part in enumerate(material.parts)
@@ -131,18 +131,18 @@ def _train_and_measure(
 ) -> tuple[float, float]:
     keras.utils.clear_session()  # else each trial's graphs stay in memory
     model = fit(config, dataset, part, callbacks).model
-    kind = dataset.kind_of_targets
+    kind = dataset.task
     answers = predict_answers(model, dataset, part.validation)
     measured = measure(kind, dataset.targets[part.validation], answers)
     return measured[LOSSES[kind]], measured[SCORES[kind]]
 
 
-def metric_in_place_of_loss(keys: Iterable[str], kind_of_targets: str) -> str:
+def metric_in_place_of_loss(keys: Iterable[str], task: str) -> str:
     """Return the metric whose distance from 1 trials are compared by in each epoch.
 
     It is empty where that is the loss: unless the loss itself is among the `keys` searched.
     """
-    return metric_name(kind_of_targets) if set(keys) & set(_DECIDE_THE_LOSS) else ""
+    return metric_name(task) if set(keys) & set(_DECIDE_THE_LOSS) else ""
 
 
 class Report(keras.callbacks.Callback):
@@ -152,7 +152,7 @@ class Report(keras.callbacks.Callback):
         trial: that is run.
         keys: what is searched. Where the loss itself is, losses of two trials mean different
             things, and one minus the metric is reported.
-        kind_of_targets: `classes`, `labels` or `values`.
+        task: `multiclass`, `multilabel` or `regression`.
         prunes: whether poor trials end.
         folds: trained in turn, of which this is told of the first.
         after_epoch: called after each epoch.
@@ -162,14 +162,14 @@ class Report(keras.callbacks.Callback):
         self,
         trial: optuna.Trial,
         keys: Sequence[str],
-        kind_of_targets: str,
+        task: str,
         prunes: bool,
         folds: int,
         after_epoch: Callable[[], None],
     ) -> None:
         super().__init__()
         self._trial = trial
-        self._metric = metric_in_place_of_loss(keys, kind_of_targets)
+        self._metric = metric_in_place_of_loss(keys, task)
         self._prunes = prunes
         self._folds = folds
         self._after_epoch = after_epoch

@@ -16,11 +16,11 @@ STUDY = "HORNBILL_STUDY"
 def main() -> int:
     """Work for the study that `HORNBILL_STUDY` describes; 2 where its data or storage fail."""
     import_tensorflow_quietly()
-    from .storage import Place  # noqa: PLC0415 - Keras would bring TensorFlow and its remarks
+    from .storage import StudyLocation  # noqa: PLC0415 - Keras would bring TensorFlow and its remarks
     from .trial_loop import work  # noqa: PLC0415
 
     told = json.loads(os.environ[STUDY])
-    place = Place(told.pop("address"), told.pop("study"))
+    place = StudyLocation(told.pop("address"), told.pop("study"))
     try:
         work(place, **told)
     except AppError as error:

@@ -28,7 +28,7 @@ from .http import BINARY, Answer, Bodies, compressed, error_answer, send_answer
 from .image_requests import require_images, write_image_answer
 from .models import Model
 from .open_inference import JSON_LENGTH
-from .repository import Repository, Served
+from .repository import LoadedModel, Repository
 from .settings import Settings
 from .telemetry import AccessLog, Answers, LogLine, Metrics
 from .tf_serving import read_call, write_answer
@@ -45,7 +45,7 @@ _LOADING_S = 20.0
 _ORPHAN_S = 30.0  # for requests under way when the main process is gone
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
 # Of those that are kept: whoever asks can invent versions.
-_MOST_ROUTES, _LONGEST_ROUTE = 1024, 256
+_MAX_ROUTES, _LONGEST_ROUTE = 1024, 256
 Handle = Callable[[Headers, HTTPProtocol], Awaitable[Answer]]
 Route = tuple[str, Handle]
 
@@ -83,10 +83,10 @@ class Server:
         self._series: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
         self._routes: dict[tuple[str, str], Route] = {}
 
-    def _serve(self, model: Model) -> Served:
+    def _serve(self, model: Model) -> LoadedModel:
         answers = Answers(self._metrics, model.manifest)
         batcher = model.batcher(answers.count, self._executor, self._threads, self._settings)
-        return Served(model, batcher)
+        return LoadedModel(model, batcher)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start to load models, before the first request."""
@@ -157,7 +157,7 @@ class Server:
             if size < _LONG_BODY:
                 answer = compressed(answer, headers)
             else:
-                answer = await self._aside(compressed, answer, headers)
+                answer = await self._in_thread(compressed, answer, headers)
             send_answer(method, exchange, answer, request_id)
         finally:
             self._under_way -= 1
@@ -240,7 +240,7 @@ class Server:
                 model, version = match.groups()
                 route: Route = name, partial(call, model, version)
                 is_known = model in self._repository.models and len(path) <= _LONGEST_ROUTE
-                if is_known and len(self._routes) < _MOST_ROUTES:
+                if is_known and len(self._routes) < _MAX_ROUTES:
                     self._routes[method, path] = route
                 return route
         document = self._documents.find(path, headers.get("accept", ""))
@@ -251,7 +251,7 @@ class Server:
         show = self._show_aside if path == "/metrics" else _show
         return "document", partial(show, document)
 
-    async def _find(self, name: str, version: str | None) -> Served:
+    async def _find(self, name: str, version: str | None) -> LoadedModel:
         # Beside a process that answers already, another is started: what it is handed waits.
         if not self._is_loaded.is_set():
             with suppress(TimeoutError):  # then the repository says that it is not ready
@@ -269,12 +269,12 @@ class Server:
         if len(body) < _LONG_BODY:
             inference = protocol.read(body, length)
         else:
-            inference = await self._aside(protocol.read, body, length, self._settings.max_rows)
+            inference = await self._in_thread(protocol.read, body, length, self._settings.max_rows)
         outputs = await served.batcher.infer(inference.arrays)
         if _is_short(outputs):
             content, json_length = protocol.write(inference, outputs)
         else:
-            content, json_length = await self._aside(protocol.write, inference, outputs)
+            content, json_length = await self._in_thread(protocol.write, inference, outputs)
         if json_length is None:
             return Answer(content)
         return Answer(content, media_type=BINARY, headers=[(JSON_LENGTH, str(json_length))])
@@ -288,11 +288,11 @@ class Server:
         if len(body) < _LONG_BODY:
             call = read_call(manifest, body)
         else:
-            call = await self._aside(read_call, manifest, body, self._settings.max_rows)
+            call = await self._in_thread(read_call, manifest, body, self._settings.max_rows)
         outputs = await served.batcher.infer(call.arrays)
         if _is_short(outputs):
             return Answer(write_answer(manifest, call, outputs))
-        return Answer(await self._aside(write_answer, manifest, call, outputs))
+        return Answer(await self._in_thread(write_answer, manifest, call, outputs))
 
     async def _image(
         self, name: str, version: str | None, headers: Headers, exchange: HTTPProtocol
@@ -311,10 +311,10 @@ class Server:
     async def _show_aside(
         self, document: Document, _headers: Headers, _exchange: HTTPProtocol
     ) -> Answer:
-        answer: Answer = await self._aside(document)  # metrics of all processes lie in files
+        answer: Answer = await self._in_thread(document)  # metrics of all processes lie in files
         return answer
 
-    async def _aside(self, call: Callable[..., Any], *arguments: Any) -> Any:
+    async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call in a thread what would keep the event loop for long."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
 

@@ -15,7 +15,7 @@ from .http import Answer, json_answer
 from .image_requests import list_models
 from .open_inference import EXTENSIONS, describe_model
 from .openapi import describe_api, render_docs
-from .repository import Failure, Repository, Served
+from .repository import Failure, LoadedModel, Repository
 from .telemetry import Metrics
 from .tf_serving import describe_signature
 
@@ -157,7 +157,7 @@ def _status(number: int, failure: Failure | None) -> dict[str, Any]:
     }
 
 
-def _stats(served: Served) -> dict[str, Any]:
+def _stats(served: LoadedModel) -> dict[str, Any]:
     """Triton's statistics of a version, as far as they are kept."""
     manifest, counts = served.model.manifest, served.batcher.counts
     success = {"count": counts.requests, "ns": int(counts.seconds * 1e9)}

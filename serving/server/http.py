@@ -19,7 +19,7 @@ BINARY = "application/octet-stream"
 # By zlib: what its windows are called.
 _WINDOWS = {"gzip": 31, "deflate": 15}
 _WORTH_COMPRESSING = 1400  # bytes: less is one packet anyway
-_MOST_MEMBERS = 100
+_MAX_MEMBERS = 100
 _ENCODER = msgspec.json.Encoder()
 Read = TypeVar("Read")
 
@@ -161,8 +161,8 @@ def _decompress(body: bytes, encoding: str, most: int) -> bytes:
     parts: list[bytes] = []
     left = most
     while body or not parts:
-        if len(parts) == _MOST_MEMBERS:  # the rest of the body is copied for each
-            raise RequestError(f"gzip must have at most {_MOST_MEMBERS} members. Received: more.")
+        if len(parts) == _MAX_MEMBERS:  # the rest of the body is copied for each
+            raise RequestError(f"gzip must have at most {_MAX_MEMBERS} members. Received: more.")
         part, body = _decompress_member(body, encoding, left)
         parts.append(part)
         left -= len(part)

@@ -71,7 +71,7 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
         inputs=_describe_inputs(manifest),
         labels=manifest.labels,
         takes_images=_takes_images(manifest),
-        threshold=manifest.reject.threshold if manifest.reject else None,
+        threshold=manifest.reject_option.threshold if manifest.reject_option else None,
     )
 
 
@@ -89,4 +89,4 @@ def _takes_images(manifest: Manifest) -> bool:
         image_size(manifest)
     except InputError:
         return False
-    return manifest.kind_of_targets == "classes"
+    return manifest.task == "multiclass"

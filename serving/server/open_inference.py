@@ -89,7 +89,7 @@ _OUTPUTS = msgspec.json.Decoder(list[_Output] | None)
 _ENCODER = msgspec.json.Encoder()
 # Clients ask for the same again and again: what was found to be right is kept, so much of it, and
 # of texts up to this length.
-_MOST_KEPT, _LONGEST_KEPT = 1024, 1024
+_MAX_KEPT, _LONGEST_KEPT = 1024, 1024
 
 
 class AskedOutput(NamedTuple):
@@ -215,7 +215,7 @@ class OpenInference:
         spec = self._inputs[tensor.name]
         check_datatype(tensor.name, tensor.datatype, datatype_of(spec.dtype))
         check_shape(tensor.name, tensor.shape, spec.shape)
-        if len(self._fitting) < _MOST_KEPT:
+        if len(self._fitting) < _MAX_KEPT:
             self._fitting.add((tensor.name, tensor.datatype, *tensor.shape))
 
     def _wrong_names(self, given: Sequence[_Input[Any]]) -> RequestError:
@@ -253,7 +253,7 @@ class OpenInference:
         if len({output.place for output in asked}) < len(asked):
             raise RequestError("Each output must be asked for once. Received: one twice.")
         asked = asked or (self._all_binary if are_binary else self._all)
-        if len(self._asked) < _MOST_KEPT and sum(map(len, key)) <= _LONGEST_KEPT:
+        if len(self._asked) < _MAX_KEPT and sum(map(len, key)) <= _LONGEST_KEPT:
             self._asked[key] = asked
         return asked
 
@@ -295,7 +295,7 @@ class OpenInference:
         values = arrays[asked.place]
         name, datatype = self._outputs[asked.place]
         if asked.classes:
-            labels = self._manifest.labels if name == self._manifest.answer else ()
+            labels = self._manifest.labels if name == self._manifest.prediction_output else ()
             values, datatype = classify(values, asked.classes, labels), BYTES
         if asked.is_binary:
             tails.append(to_binary(values))

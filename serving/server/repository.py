@@ -24,7 +24,7 @@ _RETRY_S, _LONGEST_RETRY_S = 60.0, 3600.0
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
+class LoadedModel:
     """A version that answers, and its queue."""
 
     model: Model
@@ -50,8 +50,8 @@ class _Entry:
     """
 
     look: _Look
-    state: Served | Failure
-    was: Served | None = None
+    state: LoadedModel | Failure
+    was: LoadedModel | None = None
     pause_s: float = 0.0
     since: float = field(default_factory=time.monotonic)
 
@@ -68,7 +68,7 @@ class Repository:
         is_ready: whether the folder was looked at, and the server is not about to end.
     """
 
-    def __init__(self, folder: Path, versions: str, serve: Callable[[Model], Served]) -> None:
+    def __init__(self, folder: Path, versions: str, serve: Callable[[Model], LoadedModel]) -> None:
         """Make an empty repository.
 
         Args:
@@ -84,12 +84,12 @@ class Repository:
         self._make_served = serve
         self.is_ready = False
         self._entries: dict[str, dict[int, _Entry]] = {}
-        self._served: dict[str, dict[int, Served]] = {}
+        self._served: dict[str, dict[int, LoadedModel]] = {}
         # What was complained of, by what it was about: once, and not at every look.
         self._complaints: dict[str, str] = {}
 
     @property
-    def models(self) -> dict[str, dict[int, Served]]:
+    def models(self) -> dict[str, dict[int, LoadedModel]]:
         """Versions that answer, by name of the model and number, ascending."""
         return self._served
 
@@ -100,7 +100,7 @@ class Repository:
             for name, entries in self._entries.items()
         }
 
-    def find(self, name: str, version: str | None) -> Served:
+    def find(self, name: str, version: str | None) -> LoadedModel:
         """Return the version asked for, the latest that answers if None.
 
         Raises:
@@ -154,14 +154,14 @@ class Repository:
                 if before is not None and before.is_settled(look):
                     continue
                 # Not what failed before: it may be half copied, and look otherwise each time.
-                has_loaded |= before is None or isinstance(before.state, Served)
+                has_loaded |= before is None or isinstance(before.state, LoadedModel)
                 state = await loop.run_in_executor(executor, self._load, name, number)
                 known[number] = self._entry(name, number, look, state, before)
         for name in list(self._entries):
             gone = self._entries[name].keys() - found.get(name, {}).keys()
             for number in gone:
                 entry = self._entries[name].pop(number)
-                if isinstance(entry.state, Served):
+                if isinstance(entry.state, LoadedModel):
                     _LOG.info("%s version %d is no longer served.", name, number)
             if not self._entries[name]:
                 del self._entries[name]
@@ -175,16 +175,16 @@ class Repository:
         # A version that is being copied in has no checksums yet.
         is_whole = (self._root / name / str(number) / CHECKSUMS).exists()
         level = logging.ERROR if is_whole else logging.INFO
-        has_changed = before is not None and isinstance(before.state, Served)
+        has_changed = before is not None and isinstance(before.state, LoadedModel)
         what = "has changed, and " if has_changed else ""
         _LOG.log(level, "%s version %d %sis not served: %s", name, number, what, state.reason)
         if before is None:
             return _Entry(look, state, None, _RETRY_S)
         pause_s = min(2 * before.pause_s, _LONGEST_RETRY_S) if before.look == look else _RETRY_S
-        was = before.state if isinstance(before.state, Served) else before.was
+        was = before.state if isinstance(before.state, LoadedModel) else before.was
         return _Entry(look, state, was, pause_s)
 
-    def _serve(self, name: str, number: int, state: Model) -> Served:
+    def _serve(self, name: str, number: int, state: Model) -> LoadedModel:
         cost = state.cost
         _LOG.info(
             "%s version %d is ready: %.3f ms alone, %.3f ms for each further row",
@@ -196,7 +196,9 @@ class Repository:
         """Let requests find what answers: all of it, or the latest of each model."""
         served = {}
         for name, entries in self._entries.items():
-            good = {n: e.state for n, e in sorted(entries.items()) if isinstance(e.state, Served)}
+            good = {
+                n: e.state for n, e in sorted(entries.items()) if isinstance(e.state, LoadedModel)
+            }
             if not good:  # a stray file must not take down what was verified and is in memory
                 good = {n: e.was for n, e in sorted(entries.items()) if e.was is not None}
             if good:
@@ -253,7 +255,7 @@ class Repository:
         if self._has_all:
             return numbers
         known = self._entries.get(name, {})
-        served = [n for n in numbers if n in known and isinstance(known[n].state, Served)]
+        served = [n for n in numbers if n in known and isinstance(known[n].state, LoadedModel)]
         unknown = [n for n in numbers if n not in known]
         # The latest that answers stays until a later one does.
         least = max(served or unknown, default=0)

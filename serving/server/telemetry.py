@@ -58,7 +58,8 @@ class Metrics:
             "rejected_predictions", "Samples whose class is not sure enough.", "model", "version"
         )
         self.seconds = Histogram(
-            "hornbill_request_seconds", "From the first byte to the last of an answer.", ["route"],
+            "hornbill_request_duration_seconds",
+            "Time from the first byte of a request to the last of its response.", ["route"],
             registry=self.registry, buckets=_SECONDS,
         )  # fmt: skip
         self.rows = Histogram(
@@ -66,11 +67,11 @@ class Metrics:
             registry=self.registry, buckets=_ROWS,
         )  # fmt: skip
         self.under_way = Gauge(
-            "hornbill_requests_under_way", "Requests not yet answered.",
+            "hornbill_requests_in_flight", "Requests not yet answered.",
             registry=self.registry, multiprocess_mode="livesum",
         )  # fmt: skip
         self.waiting = Gauge(
-            "hornbill_requests_waiting", "Requests that wait for a batch.", ["model"],
+            "hornbill_queue_depth", "Requests that wait for a batch.", ["model"],
             registry=self.registry, multiprocess_mode="livesum",
         )  # fmt: skip
         self.versions = Gauge(
@@ -148,13 +149,15 @@ class Answers:
         names = (manifest.name, str(manifest.version))
         self._rows = metrics.rows.labels(manifest.name)
         self._place = None
-        if manifest.kind_of_targets == "classes":
-            self._place = [spec.name for spec in manifest.outputs].index(str(manifest.answer))
+        if manifest.task == "multiclass":
+            self._place = [spec.name for spec in manifest.outputs].index(
+                str(manifest.prediction_output)
+            )
         self._labels = [metrics.predictions.labels(*names, label) for label in manifest.labels]
         self._rejected = metrics.rejected.labels(*names)
-        self._threshold = manifest.reject.threshold if manifest.reject else None
-        if manifest.reject is not None:
-            metrics.baseline_rejected.labels(*names).set(1 - manifest.reject.coverage)
+        self._threshold = manifest.reject_option.threshold if manifest.reject_option else None
+        if manifest.reject_option is not None:
+            metrics.baseline_rejected.labels(*names).set(1 - manifest.reject_option.coverage)
         if manifest.baseline is not None:
             for label, share in zip(manifest.labels, manifest.baseline.shares, strict=True):
                 metrics.baseline.labels(*names, label).set(share)

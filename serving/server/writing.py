@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 # Waiting for a reader; what comes beyond it is dropped.
-_MOST_BYTES = 8_000_000
+_MAX_BYTES = 8_000_000
 _RETRY_S = 0.05
 
 
@@ -17,7 +17,7 @@ class Writer:
     """Writes in a thread of its own, so that nothing else waits for who reads."""
 
     def __init__(
-        self, stream: Any, failed: Callable[[int, OSError], None], most_bytes: int = _MOST_BYTES
+        self, stream: Any, failed: Callable[[int, OSError], None], most_bytes: int = _MAX_BYTES
     ) -> None:
         """Make a writer; its thread begins with the first write.
 

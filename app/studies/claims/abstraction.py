@@ -41,7 +41,7 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 def _train(seed: int, effort: Effort) -> dict[str, Any]:
     digits = load_dataset("digits8x8")
     config = make_config("digits", {"epochs": effort.of(10, 2)}, seed=seed)
-    splits = split_dataset(digits, seed, config.training.validation)
+    splits = split_dataset(digits, seed, config.training.validation_split)
     model = fit(config, digits, splits).model
     # What enters the first block, as the net itself prepares it.
     names = ["fit_ink", *list(LAYERS)[1:]]

@@ -49,7 +49,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
         "activation": activation,
         "batch_size": 50,
         "epochs": effort.of(12, 5),
-        "passes": 3,
+        "repeat": 3,
     }
     rates = np.repeat([SUITABLE, LARGE, SUITABLE], seeds)
     config = configure(settings, 3 * seeds, rates.tolist())

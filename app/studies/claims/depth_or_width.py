@@ -57,7 +57,7 @@ def _train(width: int, depth: int, effort: Effort) -> dict[str, Any]:
     settings = {
         "hidden": hidden,
         "epochs": 5,
-        "passes": effort.of(12, 4),
+        "repeat": effort.of(12, 4),
         "batch_size": 50,
         "optimizer.learning_rate": 5e-3,
         "optimizer.schedule": "cosine",

@@ -62,7 +62,7 @@ def _train(arm: Arm, effort: Effort) -> dict[str, Any]:
         "l2": arm.l2,
         "batch_size": 4,
         "epochs": 2,
-        "passes": effort.of(1500, 200),
+        "repeat": effort.of(1500, 200),
         "optimizer.learning_rate": 0.02,
     }
     fitted = train_nets(configure(settings, 2 * seeds), samples, train)

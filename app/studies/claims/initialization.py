@@ -46,7 +46,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
         "activation": activation,
         "batch_size": 60,
         "epochs": effort.of(10, 4),
-        "passes": 3,
+        "repeat": 3,
         "optimizer.name": "sgd",
         "optimizer.learning_rate": 0.05,
     }

@@ -41,7 +41,7 @@ def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
         "normalization": "batch",
         "dropout": 0.2,
         "epochs": 2,
-        "passes": effort.of(10, 4),
+        "repeat": effort.of(10, 4),
         "optimizer.schedule": "cosine",
     }
     fitted = train_nets(configure(settings, seeds), digits, train)

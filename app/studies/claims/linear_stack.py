@@ -40,7 +40,7 @@ def _config(arm: str, effort: Effort) -> Any:
         "initializer": "xavier_uniform",
         "batch_size": 150,
         "epochs": 8,
-        "passes": effort.of(500, 70),
+        "repeat": effort.of(500, 70),
         "optimizer.learning_rate": 0.03,
         "optimizer.schedule": "cosine",
     }

@@ -58,7 +58,7 @@ def _two_targets(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
         "initializer": "xavier_uniform",
         "batch_size": 4,
         "epochs": 15,
-        "passes": 10,
+        "repeat": 10,
         "optimizer.learning_rate": 0.02,
     }
     fitted = train_nets(configure(settings, effort.seeds), samples, np.arange(4), np.arange(4))

@@ -54,7 +54,7 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 def _train(settings: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
     digits, seeds = digit_rows(), effort.seeds
     train, test = split_for_nets(digits, seeds, TRAIN, TEST)
-    shared = {"hidden": [64, 64], "batch_size": 50, "epochs": 5, "passes": effort.of(40, 15)}
+    shared = {"hidden": [64, 64], "batch_size": 50, "epochs": 5, "repeat": effort.of(40, 15)}
     rate = {"optimizer.learning_rate": 3e-3}
     fitted = train_nets(configure({**shared, **rate, **settings}, seeds), digits, train)
     kernels = np.concatenate(
@@ -95,7 +95,7 @@ def _train_images(normalization: str, effort: Effort) -> dict[str, Any]:
         "normalization": normalization,
         "batch_size": 50,
         "epochs": 1,
-        "passes": effort.of(100, 15),
+        "repeat": effort.of(100, 15),
         "optimizer.learning_rate": 3e-3,
     }
     config = configure(settings, 0)

@@ -46,7 +46,7 @@ def _train(effort: Effort) -> dict[str, Any]:
             "family": "softmax",
             "batch_size": 24,
             "epochs": 4,
-            "passes": effort.of(50, 25),
+            "repeat": effort.of(50, 25),
             "optimizer.learning_rate": 0.05,
             "optimizer.schedule": "cosine",
         },

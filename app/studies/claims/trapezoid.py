@@ -34,7 +34,7 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
     area = (first + second) * height / 2
     products = [first * second, first * height, second * height]
     inputs = np.column_stack([sides, *products]) if with_products else sides
-    dataset = rows("trapezoids", inputs, area[:, np.newaxis], "values")
+    dataset = rows("trapezoids", inputs, area[:, np.newaxis], "regression")
     config = configure(
         {
             "head": "linear",
@@ -45,7 +45,7 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
             "optimizer.schedule": "cosine",
             "batch_size": 20,
             "epochs": effort.of(8, 4),
-            "passes": 40,
+            "repeat": 40,
         },
         nets,
     )

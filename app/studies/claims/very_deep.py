@@ -13,10 +13,10 @@ from app.studies.study import Check, Effort, Parts, Study
 WIDTH = 32
 DEPTHS, QUICK_DEPTHS = (10, 30, 100), (5, 20)
 ARMS = {
-    "plain": ("off", "none"),
-    "plain, normalized": ("off", "layer"),
-    "residual": ("on", "none"),
-    "residual, normalized": ("on", "layer"),
+    "plain": (False, "none"),
+    "plain, normalized": (False, "layer"),
+    "residual": (True, "none"),
+    "residual, normalized": (True, "layer"),
 }
 TRAIN, TEST = 1200, 500
 TRAINS = 0.9  # test accuracy
@@ -43,7 +43,7 @@ def _train(arm: str, depth: int, effort: Effort) -> dict[str, Any]:
         "normalization": normalization,
         "batch_size": 60,
         "epochs": 1,
-        "passes": effort.of(10, 5),
+        "repeat": effort.of(10, 5),
         "optimizer.learning_rate": 3e-3,
     }
     fitted = train_nets(configure(settings, effort.seeds), digits, train)

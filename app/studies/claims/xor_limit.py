@@ -38,7 +38,7 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
         "initializer": "xavier_uniform",
         "batch_size": 4,
         "epochs": 3,
-        "passes": effort.of(1000, 250),
+        "repeat": effort.of(1000, 250),
         "optimizer.learning_rate": 0.03,
     }
     everything = np.arange(len(points.targets))
