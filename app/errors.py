@@ -1,16 +1,19 @@
-"""The errors of `app`, each one line: the rule, the value received, the mend.
+"""The errors of `app`, each one line: the rule, the value received, the fix.
 
-AppError (also a ValueError)
-├── BatchError     a batch job cannot start or go on
-├── ConfigError    a setting is unknown or out of range
-├── DataError      a data source cannot be used
-├── RunError       a run's folder is missing, unfinished or changed
-├── StudyError     a study is unknown, or its results cannot be written
-└── TuningError    a search is impossible, or its storage does not answer
+HornbillError
+└── AppError (also a ValueError)
+    ├── BatchError     a batch job cannot start or go on
+    ├── ConfigError    a setting is unknown or out of range
+    ├── DataError      a data source cannot be used
+    ├── RunError       a run's folder is missing, unfinished or changed
+    ├── StudyError     a study is unknown, or its results cannot be written
+    └── TuningError    a search is impossible, or its storage does not answer
 """
 
+from serving.errors import HornbillError
 
-class AppError(ValueError):
+
+class AppError(HornbillError, ValueError):
     """Anything that this package reports. What was on disk before is untouched."""
 
 

@@ -1,24 +1,29 @@
-"""The errors of `export`, each one line: the rule, the value received, the mend.
+"""The errors of `export`, each one line: the rule, the value received, the fix.
 
-ExportError (also a ValueError)    nothing was published; earlier versions are untouched
-└── ProofError                     the artifacts do not compute one function
+HornbillError
+└── ExportError (also a ValueError)    nothing was published; earlier versions are untouched
+    └── ProofError                     the artifacts do not compute the same function
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from serving.errors import HornbillError
+
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 # What Keras and TensorFlow put behind the reason.
 _NOTES = ("Arguments received by", "[[{{node", "Stack trace for op definition", "Call arguments")
 
 
-class ExportError(ValueError):
+class ExportError(HornbillError, ValueError):
     """A model cannot be exported. Nothing was published; earlier versions are untouched."""
 
 
 class ProofError(ExportError):
-    """The artifacts do not compute one function."""
+    """The artifacts do not compute the same function."""
+
+    exit_status = 1
 
 
 @contextmanager

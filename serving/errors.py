@@ -1,12 +1,25 @@
-"""The errors of `serving`, each one line: the rule, the value received, the mend.
+"""The errors of Hornbill, each one line: the rule, the value received, the fix.
 
-ServingError
-└── InputError (also a ValueError)    what was handed in cannot be used
-    └── ManifestError                 it is a bundle, and it is missing, broken or changed
+HornbillError
+├── ServingError
+│   └── InputError (also a ValueError)    what was passed in cannot be used
+│       └── ManifestError                 a bundle is missing, broken or changed
+├── export.errors.ExportError             a model cannot be exported
+└── app.errors.AppError                   training, tuning, studies or batch jobs cannot go on
 """
 
 
-class ServingError(Exception):
+class HornbillError(Exception):
+    """Anything that Hornbill reports about its input.
+
+    Attributes:
+        exit_status: of the command line: 2 for invalid input, 1 for a check that failed.
+    """
+
+    exit_status = 2
+
+
+class ServingError(HornbillError):
     """Anything that this package reports."""
 
 

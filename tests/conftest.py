@@ -50,8 +50,8 @@ def workplace(tmp_path_factory):
 
 
 def _train(workplace, family, settings):
-    from app.config.run_config import make_config
-    from app.runs.train import train
+    from app.config import make_config
+    from app.runs import train
 
     return train(make_config(family, settings), workplace / "runs")
 
@@ -91,8 +91,8 @@ def row_bundle(workplace, softmax_run):
 def raw_bundle(tmp_path_factory):
     """The folder of a model that takes raw rows, with gaps and texts, and its table."""
     from app.bundles.export_run import export_run
-    from app.config.run_config import make_config
-    from app.runs.train import train
+    from app.config import make_config
+    from app.runs import train
     from export import ExportOptions
 
     random = np.random.default_rng(0)

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from processes import children, is_alive
 
-from app.config.run_config import make_config
+from app.config import make_config
 from app.data.shards import Shard
 from app.distributed.cluster import Cluster, free_port
 from app.distributed.launching import launch
 from app.distributed.team import Team
 from app.errors import ConfigError, RunError
+from app.runs import resume, train
 from app.runs.run_folder import CHECKPOINT, read_begun_run, read_run
-from app.runs.train import resume, train
 from app.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parent.parent

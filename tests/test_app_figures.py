@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.config.run_config import make_config
+from app.config import make_config
 from app.data.datasets import Dataset
 from app.reports.feature_projection import draw_projection
 from app.reports.run_figures import draw_figures, draw_training_sizes

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.config import make_config
 from app.config.reading_config import ReadingConfig
-from app.config.run_config import make_config
 from app.data.sources import absolute_source, bare_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.data.summary import report_data

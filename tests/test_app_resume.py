@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import pytest
 
-from app.config.run_config import make_config
+from app.config import make_config
 from app.errors import RunError
+from app.runs import resume, train
 from app.runs.run_folder import CHECKPOINT, CONFIG, check_room, read_environment, read_run
-from app.runs.train import resume, train
 from app.system.signals import Interrupted, defer_signals, sigterm_as_sigint
 
 CLI = "import sys; from app.commands.cli import main; main(sys.argv[1:])"

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.bundles.export_run import export_run
+from app.config import make_config
 from app.config.families import FAMILIES
 from app.config.reading_config import ReadingConfig
-from app.config.run_config import make_config
 from app.data.arrays import DiskArray
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import DataError
-from app.runs.train import train
+from app.runs import train
 from app.training.model_sizes import fit_to_data
 from export import ExportOptions
 from serving import Predictor

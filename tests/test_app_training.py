@@ -31,8 +31,8 @@ from app.evaluation.metrics import (
     predict_answers,
     regression_metrics,
 )
+from app.runs import train
 from app.runs.run_folder import new_run_folder, read_run
-from app.runs.train import train
 from app.training.fit import fit
 from app.training.model_sizes import fit_to_data
 from app.training.optimizers import make_optimizer, optimizer_callbacks

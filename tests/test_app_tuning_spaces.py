@@ -5,7 +5,7 @@ import math
 import optuna
 import pytest
 
-from app.config.run_config import make_config
+from app.config import make_config
 from app.errors import ConfigError, TuningError
 from app.tuning.definition import Budget, definition_toml, make_definition, read_definition
 from app.tuning.gp_sampler import GaussianProcessSampler

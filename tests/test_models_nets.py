@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import models
-from app.config.run_config import make_config
+from app.config import make_config
 from app.data.sources import load_dataset
 from app.data.splits import Splits
 from app.errors import ConfigError

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from serving.errors import ServingError
+from serving.errors import HornbillError
 from serving.version import VERSION
 
 from .bench import BENCH_EXAMPLES, bench
@@ -82,10 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code)
     except _CLICK_ERROR as error:
         fail(" ".join(error.format_message().split()) + _received(error), error.exit_code)
-    except (ServingError, ValueError) as error:
-        if not _is_ours(error):
-            raise
-        fail(str(error), 1 if type(error).__name__ == "ProofError" else 2)
+    except HornbillError as error:
+        fail(str(error), error.exit_status)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("app", "export", "models", "serving"):
             raise
@@ -116,7 +114,3 @@ def _received(error: Exception) -> str:
     """Return the value that Typer could not read and does not name; it lets pydantic read it."""
     read = getattr(error.__cause__, "errors", None)
     return f". Received: {read()[0]['input']!r}." if read else ""
-
-
-def _is_ours(error: Exception) -> bool:
-    return type(error).__module__.split(".")[0] in ("app", "export", "serving")

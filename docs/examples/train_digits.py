@@ -1,9 +1,9 @@
 """Trains a digit net, exports it and predicts: python docs/examples/train_digits.py."""
 
 from app.bundles.export_run import export_run
-from app.config.run_config import make_config
+from app.config import make_config
 from app.data.sources import load_dataset
-from app.runs.train import train
+from app.runs import train
 from serving import Predictor
 
 SETTINGS = {
