@@ -1,36 +1,50 @@
-# make demo   install, then the main job: train, export, verify, predict
-# make test   install, then the tests
-# make lint   formatting, lint, types, import walls; changes nothing
-# make fix    format, and mend what ruff can
+# make demo   install what training and export need, then train, export, verify and predict
+# make test   install everything, then run the tests
+# make lint   install everything, then check formatting, lint, types and imports; changes nothing
+# make fix    format, and fix what ruff can fix
+# make docs   install the docs builder, then build the documentation into site/
 
 VENV := .venv
 BIN := $(VENV)/bin
-# The first interpreter that pyproject.toml admits.
+# The first interpreter on the PATH that pyproject.toml admits.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: demo test lint fix
+EXTRAS_demo := train
+EXTRAS_docs := docs
+EXTRAS_dev := train,tune,serve,sign,ray,jax,dev
 
-demo: $(VENV)/.installed
+.PHONY: demo test lint fix docs
+
+demo: $(VENV)/.installed-demo
 	$(BIN)/hornbill demo
 
-test: $(VENV)/.installed
+test: $(VENV)/.compiled
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fix: $(VENV)/.installed
+fix: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
+# pip compiles every module it installs, on one core: half of its time, and the demo needs few.
+$(VENV)/.installed-%: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Hornbill needs Python 3.11, 3.12 or 3.13 on the PATH."; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[train,tune,serve,sign,ray,jax,dev]'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		--constraint constraints.txt --editable '.[$(EXTRAS_$*)]'
+	touch $@
+
+# Tests start many processes, which must not each compile TensorFlow; -j 0 uses all cores.
+$(VENV)/.compiled: $(VENV)/.installed-dev
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	touch $@

@@ -119,9 +119,9 @@ def main() -> None:
             row = {
                 "what": name,
                 "mean_accuracy": statistics.mean(accuracies),
-                "asked": asked,
+                "goal": asked,
                 "accuracies": accuracies,
-                "repeated": "folds" if name in FOLDED else "seeds",
+                "repetitions": "folds" if name in FOLDED else "seeds",
             }
             write_results("accuracy", [row])
         mean = statistics.mean(accuracies)

@@ -84,7 +84,7 @@ def main() -> None:
         print(f"{name:16} {steps}   serving is {ours / medians['whole_ms']:.3f} of it")
     row = {
         "what": "cold start",
-        "found": {
+        "medians": {
             name: {step: round(value, 1) for step, value in figures.items()}
             for name, figures in found.items()
         },

@@ -150,7 +150,7 @@ def _row(name: str, kind: str, found: SearchResult, ours: SearchResult) -> dict[
         "p99_ms": round(_median("p99_ms", loads), 2),
         "not_200": sum(int(load["not_200"]) for load in loads),
         "broken": sum(int(load["broken"]) for load in loads),
-        "hornbill_to_it": _ratio(ours.loads.get(kind, []), loads),
+        "hornbill_to_this": _ratio(ours.loads.get(kind, []), loads),
         "rounds": [round(load["requests_per_s"]) for load in loads],
     }
 

@@ -88,8 +88,8 @@ def _ratios(net: keras.Model, bundle: Path) -> dict[str, float]:
     }
     times = median_ms(calls, 300, warm_up=20)
     return {
-        "keras_predict_to_it": round(times["keras"] / times["ours"]),
-        "saved_model_to_it": round(times["saved_model"] / times["ours"], 1),
+        "keras_to_predictor": round(times["keras"] / times["ours"]),
+        "saved_model_to_predictor": round(times["saved_model"] / times["ours"], 1),
     }
 
 

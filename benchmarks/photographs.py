@@ -92,7 +92,12 @@ def main() -> None:
         read = accuracy(predictor.predict_images(files))
         shrunk = accuracy(predictor.predict([read_image(file, SHAPE) for file in files]))
         print(f"{kind:6} {read:.1%}, shrunk whole {shrunk:.1%}, MNIST's own {straight:.1%}")
-        row = {"what": kind, "accuracy": read, "shrunk_whole": shrunk, "mnist_itself": straight}
+        row = {
+            "what": kind,
+            "accuracy": read,
+            "accuracy_of_shrunk_photograph": shrunk,
+            "accuracy_on_originals": straight,
+        }
         rows.append(row)
         _keep(arguments.pictures, kind, files)
     write_results("photographs", rows)

@@ -48,7 +48,7 @@ def main() -> None:
         "what": bare_source(source),
         "pipeline_examples_per_s": round(rate),
         "cnn_examples_per_s": round(fitted.examples_per_s),
-        "times": round(rate / fitted.examples_per_s, 2),
+        "pipeline_to_cnn": round(rate / fitted.examples_per_s, 2),
         "wait_fraction": round(fitted.wait_fraction, 5),
     }
     print(row)

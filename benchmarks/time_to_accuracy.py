@@ -100,17 +100,23 @@ def main() -> None:
             theirs, reached = their_seconds(dataset, seed, goal, PATIENCE[goal] * ours)
             row["our_seconds"].append(round(ours, 1))
             row["our_accuracies"].append(accuracy)
-            row["we_reached_it"].append(accuracy >= goal)
+            row["ours_reached_goal"].append(accuracy >= goal)
             row["their_seconds"].append(round(theirs, 1))
-            row["they_reached_it"].append(reached)
+            row["theirs_reached_goal"].append(reached)
             pairs = zip(row["their_seconds"], row["our_seconds"], strict=True)
-            row["times_sooner"] = round(statistics.median(a / b for a, b in pairs), 2)
+            row["speedup"] = round(statistics.median(a / b for a, b in pairs), 2)
             print(f"seed {seed}: {row}", flush=True)
             write_results("time_to_accuracy", [row])
 
 
 def _begun(goal: float) -> dict[str, Any]:
-    lists = ("our_seconds", "our_accuracies", "we_reached_it", "their_seconds", "they_reached_it")
+    lists = (
+        "our_seconds",
+        "our_accuracies",
+        "ours_reached_goal",
+        "their_seconds",
+        "theirs_reached_goal",
+    )
     return {"what": f"mnist-{goal:.1%}", "goal": goal, **{name: [] for name in lists}}
 
 

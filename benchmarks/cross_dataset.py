@@ -50,8 +50,8 @@ def _row(train_on: str, source: str, accuracies: list[float]) -> dict[str, objec
     return {
         "what": f"{bare_source(train_on)} to {bare_source(source)}",
         # `squareness`, of both recipes, was chosen by the errors on digits8x8.
-        "settings_saw_it": source == "digits8x8",
-        "asked": ASKED if source.endswith("semeion.data") and "mnist" in train_on else None,
+        "settings_chosen_on_it": source == "digits8x8",
+        "goal": ASKED if source.endswith("semeion.data") and "mnist" in train_on else None,
         "mean_accuracy": statistics.mean(accuracies),
         "accuracies": accuracies,
     }

@@ -1,0 +1,76 @@
+"""Figures of exports."""
+
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.results import read_results
+
+from .figure import Figure, compare
+
+
+def conversion() -> list[Figure]:
+    """Return how many models convert, and their latency."""
+    figures: list[Figure] = []
+    for name, rows in _conversion_groups():
+        ours, theirs = (sum(row[side]["agrees"] for row in rows) for side in ("ours", "theirs"))
+        metric = f"{name} that load and match Keras within 1e-4 (Keras' own export: {theirs})"
+        figures.append(Figure(metric, str(ours), f"all {len(rows)}", ours == len(rows)))
+        figures += _conversion_latency(name, [row["latency"] for row in rows if "latency" in row])
+    return figures + [
+        compare(
+            f"{row['what']}: latency relative to Keras' own ONNX "
+            f"({row['ours']['transposes']} transposes instead of {row['theirs']['transposes']})",
+            row["latency"]["ratio"], "{:.3f}", "≤", 0.9,
+        )
+        for row in read_results("conversion")
+        if row["theirs"].get("transposes", 0) > 100 and "latency" in row
+    ]  # fmt: skip
+
+
+def _conversion_latency(name: str, timed: list[dict[str, Any]]) -> list[Figure]:
+    """Return latencies relative to Keras' own ONNX.
+
+    Noise is the ratio between two sessions of one graph, measured for each model.
+    """
+    mean = statistics.geometric_mean(item["ratio"] for item in timed)
+    noise = [max(item["noise"], 1 / item["noise"]) for item in timed]
+    lowest = [item["interval"][0] for item in timed]
+    slower = sum(low > max(noise) for low in lowest)
+    slower_than_own = sum(low > max(own, 1) for low, own in zip(lowest, noise, strict=True))
+    slowest = max(item["ratio"] for item in timed)
+    metric = f"latency relative to Keras' own ONNX, geometric mean of {len(timed)} {name}"
+    return [
+        compare(metric, mean, "{:.3f}", "<", 1),
+        Figure(
+            f"models slower by more than the largest noise of any model ({max(noise):.3f})",
+            str(slower), "none", slower == 0,
+        ),
+        Figure("models slower by more than their own noise", str(slower_than_own)),
+        Figure("latency of the slowest model relative to Keras' own ONNX", f"{slowest:.3f}"),
+    ]  # fmt: skip
+
+
+def _conversion_groups() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    rows = read_results("conversion")
+    for kind, name in (("zoo", "small models"), ("application", "`keras.applications`")):
+        yield name, [row for row in rows if row["kind"] == kind]
+
+
+def converted_counts() -> str:
+    """Return how many models of each group convert, in words."""
+    groups = {name: [row["ours"]["agrees"] for row in rows] for name, rows in _conversion_groups()}
+    return ", ".join(f"{sum(found)} of {len(found)} {name}" for name, found in groups.items())
+
+
+def export_cost() -> list[Figure]:
+    """Return the time and memory of exports."""
+    figures = []
+    for row in read_results("export_cost"):
+        seconds, mb = row["asked_seconds"], row["asked_mb"]
+        metric = f"whole export of {row['what']}, without imports"
+        figures.append(compare(metric, row["seconds"], "{:.1f} s", "<", seconds))
+        if row["what"] != "digit_net":
+            metric = f"peak memory of that export ({row['imported_mb']:,} MB of it imports)"
+            figures.append(compare(metric, row["peak_mb"], "{:,} MB", "<", mb))
+    return figures

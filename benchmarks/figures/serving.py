@@ -1,0 +1,98 @@
+"""Figures of the Predictor, the server and batch jobs."""
+
+from benchmarks.results import read_results
+
+from .figure import Figure, compare
+
+
+def overhead() -> list[Figure]:
+    """Return what the Predictor adds to ONNX Runtime."""
+    over_keras = {"mlp": 1000, "cnn": 300}
+    figures: list[Figure] = []
+    for row in read_results("overhead"):
+        net = row["what"]
+        large = f"{net}, 1,024 rows: time relative to `session.run`"
+        one = f"{net}, one row: `Predictor.predict`"
+        keras, saved_model = row["keras_to_predictor"], row["saved_model_to_predictor"]
+        figures += [
+            compare(f"{one}, time added to `session.run`", row["added_us"], "{:.1f} µs", "≤", 5),
+            compare(f"{large}, one thread", row["ratio_1024"], "{:.3f}", "≤", 1.02),
+            compare(f"{large}, two threads", row["ratio_1024_all_threads"], "{:.3f}"),
+            compare(f"{one}, speedup over Keras", keras, "{:,} times", "≥", over_keras.get(net)),
+            compare(f"{one}, speedup over the SavedModel", saved_model, "{:.1f} times", "≥", 10),
+        ]
+    return figures
+
+
+def cold_start() -> list[Figure]:
+    """Return the time to the first prediction."""
+    (row,) = read_results("cold_start")
+    medians = row["medians"]["serving"]
+    metric = "fresh interpreter to the first prediction, relative to "
+    steps = ", ".join(
+        f"{step} {medians[f'{step}_ms']:.0f} ms" for step in ("import", "load", "run")
+    )
+    return [
+        compare(f"{metric}bare onnxruntime", row["serving_to_bare"], "{:.2f}", "≤", 1.3),
+        compare(f"{metric}TensorFlow", row["serving_to_tensorflow"], "{:.3f}", "≤", 0.05),
+        compare(f"memory ({steps})", medians["resident_mb"], "{:.0f} MB", "<", 75),
+    ]
+
+
+def http_load() -> list[Figure]:
+    """Return requests per second of all servers."""
+    rivals = {
+        "constant": "a uvicorn application that returns a constant",
+        "Granian": "the same application on Granian",
+        "FastAPI": "a FastAPI handler as in tutorials",
+    }
+    goals = {
+        ("constant", "JSON"): 0.3,
+        ("constant", "binary"): 0.55,
+        ("Triton", "JSON"): 1,
+        **{(name, "JSON"): 3 for name in ("FastAPI", "MLServer", "KServe", "LitServe", "BentoML")},
+    }
+    figures: list[Figure] = []
+    for row in read_results("http_load"):
+        name, kind = row["what"].split(", ")
+        if "requests_per_s" not in row:
+            figures.append(Figure(f"{name}, {kind}", f"not measured: {row['reason']}"))
+        elif name == "Hornbill":
+            load = f"{kind}, 32 connections, one image each, `mlp`"
+            figures.append(compare(f"{load}: requests/s", row["requests_per_s"], "{:,}"))
+            figures.append(compare(f"{load}: 99th percentile", row["p99_ms"], "{:.1f} ms", "≤", 5))
+        else:
+            metric = f"{kind} requests/s relative to {rivals.get(name, name)}"
+            goal = goals.get((name, kind))
+            figures.append(compare(metric, row["hornbill_to_this"], "{:.2f}", "≥", goal))
+    return figures
+
+
+def soak() -> list[Figure]:
+    """Return the outcomes of a million requests."""
+    (row,) = read_results("soak")
+    expected = {"right", "sent", "503"}
+    wrong = sum(n for kind, n in row["outcomes"].items() if kind.split(": ")[1] not in expected)
+    growth = row["growth_after_first_tenth"]
+    count = f"{row['requests']:,} requests"
+    return [
+        Figure(f"{count}: wrong outputs, other bits, 5xx, broken connections", str(wrong), "0",
+               wrong == 0),
+        Figure("growth of memory after the first tenth", f"{growth:+.1%}", "0", growth <= 0),
+    ]  # fmt: skip
+
+
+def batch() -> list[Figure]:
+    """Return the rates of batch jobs."""
+    figures: list[Figure] = []
+    for row in read_results("batch"):
+        images = f"a million images, `{row['what']}`:"
+        loop = f"a plain loop ({row['loop_rows_per_s']:,} images/s)"
+        one, two = row["one_actor_to_loop"], row["two_actors_to_one"]
+        figures += [
+            compare(f"{images} rate of one Ray actor relative to {loop}", one, "{:.2f}", "≥", 0.85),
+            compare(f"{images} two actors relative to one", two, "{:.2f}", "≥", 1.6),
+            compare(f"{images} two plain loops at once relative to one", row["two_loops_to_one"],
+                    "{:.2f}"),
+        ]  # fmt: skip
+    return figures

@@ -1,0 +1,144 @@
+"""Figures of training, searches and studies."""
+
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.results import read_results
+
+from .figure import Figure, compare
+
+_TIMES = "{:.1f} times"
+
+
+def accuracy() -> list[Figure]:
+    """Return test accuracies of each family."""
+    return [
+        compare(
+            f"{row['what']}: test accuracy, mean of {len(row['accuracies'])} {row['repetitions']}",
+            row["mean_accuracy"], "{:.2%}", "≥", row["goal"],
+        )
+        for row in read_results("accuracy")
+    ]  # fmt: skip
+
+
+def cross_dataset() -> list[Figure]:
+    """Return accuracies on data from another source."""
+    figures = []
+    for row in read_results("cross_dataset"):
+        metric = f"trained on {row['what'].replace(' to ', ', tested on all of ')}"
+        metric += f", mean of {len(row['accuracies'])} seeds"
+        metric += ", settings chosen on the same data" * row["settings_chosen_on_it"]
+        figures.append(compare(metric, row["mean_accuracy"], "{:.2%}", "≥", row["goal"]))
+    return figures
+
+
+def photographs() -> list[Figure]:
+    """Return accuracies on photographs of digits."""
+    return [
+        compare(
+            f"{row['what']}: accuracy ({row['accuracy_on_originals']:.1%} on the original digits)",
+            row["accuracy"],
+            "{:.1%}",
+        )
+        for row in read_results("photographs")
+    ]
+
+
+def time_to_accuracy() -> list[Figure]:
+    """Return speedups over Keras' example."""
+    figures = []
+    for row in read_results("time_to_accuracy"):
+        ours, theirs = sum(row["ours_reached_goal"]), sum(row["theirs_reached_goal"])
+        runs = len(row["theirs_reached_goal"])
+        metric = f"MNIST to {row['goal']:.1%}: speedup over Keras' example "
+        metric += f"(goal reached in {ours} of {runs} runs, by the example in {theirs})"
+        figure = compare(metric, row["speedup"], _TIMES, "≥", 5)
+        if theirs < runs:  # the example was stopped first, so that the speedup is a lower bound
+            figure = replace(figure, measured=f"more than {figure.measured}")
+        figures.append(figure)
+    return figures
+
+
+def pipeline() -> list[Figure]:
+    """Return what the pipeline delivers and costs."""
+    (row,) = read_results("pipeline")
+    rate, wait = row["pipeline_to_cnn"], row["wait_fraction"]
+    return [
+        compare("examples/s of the pipeline, relative to those of `cnn`", rate, _TIMES, "≥", 5),
+        compare("fraction of `cnn`'s step time spent waiting for data", wait, "{:.1%}", "<", 0.05),
+    ]
+
+
+def compilation() -> list[Figure]:
+    """Return the time of a training step in each precision."""
+    return [
+        compare(row["what"], row["step_ms"], "{:.1f} ms") for row in read_results("compilation")
+    ]
+
+
+def streaming() -> list[Figure]:
+    """Return the growth of memory with the data."""
+    rows = {row["what"]: row for row in read_results("streaming")}
+    small, large = rows["small"], rows["large"]
+    metric = "growth of peak memory from a CSV with "
+    metric += f"{small['data_mb']} MB of numbers to one with {large['data_mb']} MB"
+    return [compare(metric, large["peak_mb"] - small["peak_mb"], "{:+,} MB")]
+
+
+def distributed() -> list[Figure]:
+    """Return the cost of a second process."""
+    return [
+        compare(
+            f"`{row['what']}`, global batch {row['batch_size']:,}: examples/s lost by two "
+            "processes, compared with one process of two threads",
+            row["cost"], "{:.0%}", "≤", row["asked_cost"],
+        )
+        for row in read_results("distributed")
+    ]  # fmt: skip
+
+
+def tuning() -> list[Figure]:
+    """Return what searches gain and cost."""
+    rows = {row["what"]: row for row in read_results("tuning")}
+    makers = {"defaults": _tuned, "methods": _methods, "workers": _workers}
+    return [make(rows[what]) for what, make in makers.items() if what in rows]
+
+
+def _tuned(row: dict[str, Any]) -> Figure:
+    before, after = (row[f"test_error_of_the_{which}"] for which in ("defaults", "best"))
+    metric = "reduction of the test error by 40 trials of TPE on 6,000 samples of MNIST "
+    metric += f"({before:.2%} → {after:.2%})"
+    return compare(metric, row["lower_by"], "{:.1%}", "≥", row["asked_lower_by"])
+
+
+def _methods(row: dict[str, Any]) -> Figure:
+    losses = row["mean_best_validation_loss"]
+    names = {"tpe": "TPE", "gp": "Gaussian process", "random": "random", "grid": "grid"}
+    listed = ", ".join(names[method] for method in losses)
+    return Figure(
+        f"best validation loss of 20 trials, mean of 5 searches: {listed}",
+        ", ".join(f"{loss:.4f}" for loss in losses.values()),
+        "Bayesian ≤ random ≤ grid",
+        max(losses["tpe"], losses["gp"]) <= losses["random"] <= losses["grid"],
+    )
+
+
+def _workers(row: dict[str, Any]) -> Figure:
+    metric = "time of a study with two workers relative to one"
+    return compare(metric, row["ratio"], "{:.2f}", "≤", row["asked_ratio"])
+
+
+def studies() -> list[Figure]:
+    """Return the time and the verdicts of the studies."""
+    figures: list[Figure] = []
+    for row in read_results("studies"):
+        found = list(row["verdicts"].values())
+        counts = [found.count(verdict) for verdict in ("holds", "holds in part", "does not hold")]
+        studies = f"all {len(found)} studies, {row['what']}"
+        minutes, goal = row["seconds"] / 60, row["asked_seconds"] / 60
+        figures += [
+            compare(f"{studies}: time", minutes, "{:.1f} min", "<", goal),
+            Figure(f"{studies}: claims that hold, hold in part, do not hold",
+                   ", ".join(map(str, counts))),
+        ]  # fmt: skip
+    return figures
