@@ -167,7 +167,7 @@ def export_bundle(
             contract differs from its predecessors'.
         ProofError: Keras, the SavedModel and the ONNX graph do not agree.
 
-    Example:
+    Examples:
         >>> bundle = export_bundle(model, "dist", "digits", ModelFacts(labels=tuple("0123456789")))
     """
     check_name(name)

@@ -191,7 +191,7 @@ def digit_net(config: DigitNetConfig) -> keras.Model:
         A model from `image` uint8 `(batch, 28, 28)` to a dict with `probabilities` float32
         `(batch, num_classes)` and `features` float32 `(batch, hidden[-1])`.
 
-    Example:
+    Examples:
         >>> model = digit_net(DigitNetConfig(variant="mlp"))
         >>> model.output_shape
         {'probabilities': (None, 10), 'features': (None, 256)}

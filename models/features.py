@@ -89,7 +89,7 @@ def feature_extractor(config: FeatureExtractorConfig) -> keras.Model:
         to a dict with `features` float32 `(batch, hidden[-1])` and what the head gives:
         `probabilities` or `values`, float32 `(batch, num_outputs)`.
 
-    Example:
+    Examples:
         >>> rows = RowsConfig(num_columns=13)
         >>> model = feature_extractor(FeatureExtractorConfig(rows=rows, hidden=(32, 8)))
         >>> model.output_shape

@@ -54,7 +54,7 @@ def softmax_classifier(config: SoftmaxClassifierConfig) -> keras.Model:
         A model from the inputs of `prepare_rows` to a dict with `probabilities` float32
         `(batch, num_classes)`.
 
-    Example:
+    Examples:
         >>> config = SoftmaxClassifierConfig(rows=RowsConfig(num_columns=4), num_classes=3)
         >>> softmax_classifier(config).output_shape
         {'probabilities': (None, 3)}

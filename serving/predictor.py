@@ -124,7 +124,7 @@ class Prediction:
 class Predictor:
     """Runs an exported model on the CPU. Safe to share between threads.
 
-    Example:
+    Examples:
         >>> predictor = Predictor.load("dist/digits")
         >>> prediction = predictor.predict(np.zeros((2, 28, 28), np.uint8))
         >>> prediction.probabilities.shape

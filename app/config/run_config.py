@@ -48,7 +48,7 @@ class RunConfig:
         model: the model's configuration; the data fills in its sizes.
         training: the training's configuration.
 
-    Example:
+    Examples:
         >>> config = make_config("digits", {"variant": "mlp", "optimizer.learning_rate": 1e-3})
         >>> config.model.variant, config.training.optimizer.learning_rate
         ('mlp', 0.001)
@@ -124,7 +124,7 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     Raises:
         ConfigError: a text has no `=`.
 
-    Example:
+    Examples:
         >>> parse_settings(["epochs=3", "hidden=64,32", "variant=mlp"])
         {'epochs': 3, 'hidden': ['64', '32'], 'variant': 'mlp'}
     """

@@ -68,7 +68,7 @@ def train(
             train different things.
         Interrupted: SIGINT or SIGTERM stopped it after a finished epoch.
 
-    Example:
+    Examples:
         >>> run = train(make_config("digits", {"variant": "mlp"}))
         >>> run.metrics["test"]["accuracy"]
     """

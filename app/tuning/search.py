@@ -117,7 +117,7 @@ def tune(
             came to its end.
         RunError: the folder cannot be written.
 
-    Example:
+    Examples:
         >>> space = {"optimizer.learning_rate": "log:1e-4..1e-1", "hidden": "choice:64|64,64"}
         >>> tune(make_definition("features", space, {"trials": 20})).found.best.settings
     """

@@ -59,7 +59,7 @@ def parse_space(declared: Mapping[str, str], base: RunConfig) -> Space:
     Raises:
         TuningError: nothing is declared, or a declaration is impossible.
 
-    Example:
+    Examples:
         >>> space = parse_space({"hidden": "layers:1..3x16..256"}, make_config("digits"))
         >>> sorted(space[0].dimensions)
         ['hidden.layers', 'hidden.units']

@@ -53,7 +53,7 @@ Route = tuple[str, Handle]
 class Server:
     """Serves the bundles of a folder.
 
-    Example:
+    Examples:
         >>> server = Server(Settings(Path("dist")))  # for `granian module:server`
     """
 
