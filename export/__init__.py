@@ -1,4 +1,8 @@
-"""From a trained Keras model to a bundle that proves itself."""
+"""From a trained Keras model to a bundle that proves itself.
+
+Nothing here trains a model or reads a data set: samples are passed in. What a receiver needs to
+read a bundle belongs to `serving`.
+"""
 
 from .bundle import ExportOptions, ModelFacts, export_bundle
 from .errors import ExportError, ProofError

@@ -1,6 +1,7 @@
 """Keras functional models, each a function from a frozen configuration to a `keras.Model`.
 
-Keras alone is imported here, so the models build, train and load on any Keras backend.
+Only Keras is imported here, so that the models build, train and load on any Keras backend.
+Training, data and export belong to the other packages.
 """
 
 from .augment import AugmentationConfig

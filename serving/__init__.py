@@ -1,6 +1,7 @@
-"""Predictions from exported bundles with numpy and onnxruntime alone.
+"""Predictions from exported bundles, with numpy and onnxruntime alone.
 
-Reading image files needs Pillow besides: `serving.images`.
+Pillow is needed only to read image files. TensorFlow, Keras and the other packages are never
+imported here, and imports are relative, so that the package also works as `hornbill_serving`.
 """
 
 from .errors import InputError, ManifestError, ServingError

@@ -1,4 +1,4 @@
-"""The house's own rules: who imports whom, what is documented, what README promises."""
+"""The rules of the project: imports, documentation, and what the README shows."""
 
 import ast
 import re
@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("app", "export", "models", "serving")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-# Makes `import tensorflow` and its kind fail, then runs what follows.
+FOLDERS = [path.parent for path in MODULES if path.name == "__init__.py"]
+# Makes imports of the blocked packages fail, then runs the code that follows.
 BLOCKED = """
 import sys
 class Blocker:
@@ -33,7 +34,7 @@ def run_python(code, *arguments, blocked=HEAVY):
     )
 
 
-def test_the_predictor_needs_numpy_and_onnxruntime_alone(bundle):
+def test_the_predictor_needs_only_numpy_and_onnxruntime(bundle):
     code = """
 import numpy as np
 from serving import Predictor
@@ -58,9 +59,9 @@ def test_the_command_line_runs_without_tensorflow(arguments, bundle, images, tmp
     assert finished.returncode == 0, finished.stderr
 
 
-def test_a_command_starts_without_what_tensorflow_would_bring_along():
+def test_importing_tensorflow_does_not_import_unneeded_packages():
     code = """
-from app.quiet import import_tensorflow_quietly
+from app.system.tensorflow_import import import_tensorflow_quietly
 import_tensorflow_quietly()
 print([name for name in ("jax", "matplotlib", "pandas", "sklearn") if name in sys.modules])
 import matplotlib, sklearn.metrics
@@ -71,7 +72,7 @@ print(keras.backend.backend())
     assert (finished.stdout, finished.stderr) == ("[]\ntensorflow\n", "")
 
 
-def test_a_command_that_needs_tensorflow_says_what_to_install():
+def test_a_command_without_tensorflow_says_which_extra_to_install():
     code = "from app.commands.cli import main; main(['train', 'digits'])"
     missing = """
 class Missing:
@@ -86,9 +87,13 @@ sys.meta_path.insert(0, Missing())
     assert "pip install 'hornbill[train]'" in finished.stderr
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_exports_a_sorted_list_and_defines_nothing(package):
-    tree = ast.parse((ROOT / package / "__init__.py").read_text())
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
+def test_a_package_exports_a_sorted_list_and_defines_nothing(folder):
+    tree = ast.parse((folder / "__init__.py").read_text())
     for node in tree.body:
         assert isinstance(node, ast.Expr | ast.ImportFrom | ast.Assign), ast.unparse(node)
         if isinstance(node, ast.Assign):
@@ -97,7 +102,18 @@ def test_a_package_exports_a_sorted_list_and_defines_nothing(package):
             assert sorted(names) == names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
+def test_a_package_says_what_lives_there_and_what_does_not(folder):
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+    assert len(re.findall(r"[.](?:\s|$)", text)) >= 2, text
+
+
+def test_the_table_of_where_things_go_names_every_package():
+    rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(map(name_of, FOLDERS))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_run_downward_and_never_climb(path):
     package = path.relative_to(ROOT).parts[0]
     allowed = {
@@ -108,7 +124,7 @@ def test_imports_run_downward_and_never_climb(path):
     }[package]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            # A folder inside serving/ has no other way to name what is beside it.
+            # serving/ is also installed under another name: its sub-folders must use two dots.
             depth = len(path.relative_to(ROOT).parts) - 1 if package == "serving" else 1
             assert node.level <= depth, ast.unparse(node)
             root = (node.module or "").split(".")[0]
@@ -117,12 +133,12 @@ def test_imports_run_downward_and_never_climb(path):
                 assert root not in PACKAGES, "serving/ is imported under other names too"
 
 
-def test_no_module_is_named_for_nothing():
+def test_no_module_has_a_name_that_says_nothing():
     empty_names = {"utils", "helpers", "common", "manager", "misc"}
     assert not empty_names & {path.stem for path in MODULES}
 
 
-def test_every_command_is_documented():
+def test_every_command_is_documented_and_has_an_example():
     from app.commands.cli import app
 
     readme = (ROOT / "README.md").read_text()
@@ -130,7 +146,11 @@ def test_every_command_is_documented():
         name = command.name or command.callback.__name__
         assert command.callback.__doc__, name
         assert f"hornbill {name}" in (command.epilog or ""), f"{name} --help has no example"
-        assert f"hornbill {name}" in readme, f"README does not show {name}"
+        assert f"`hornbill {name}`" in readme, f"README does not list {name}"
+
+
+def test_the_readme_is_at_most_150_lines():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 def readme_examples():
@@ -153,16 +173,43 @@ def test_the_python_examples_of_the_readme_run(example, bundle):
     assert finished.stdout
 
 
-def test_the_files_that_the_readme_names_exist():
-    links = re.findall(r"\]\(((?!http)[^)#]+)\)", (ROOT / "README.md").read_text())
-    assert links
-    for link in links:
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_linked_files_exist(page):
+    for link in re.findall(r"\]\(((?!http)[^)#]+)\)", (ROOT / page).read_text()):
         assert (ROOT / link).exists(), link
 
 
-def test_the_figures_of_the_readme_are_those_that_were_measured():
-    from benchmarks.figures import figures_table, machine_list
+def test_the_figures_of_the_documentation_are_the_measured_ones():
+    from benchmarks.figures import headline_table, page
 
-    readme = (ROOT / "README.md").read_text()
-    assert figures_table() in readme
-    assert machine_list() in readme
+    assert headline_table() in (ROOT / "README.md").read_text()
+    assert (ROOT / "docs" / "benchmarks.md").read_text() == page()
+
+
+@pytest.mark.parametrize(
+    ("value", "sign", "goal", "met"),
+    [
+        (0.99696, "≥", 0.997, False),  # both print as 99.70%
+        (5.0, "≥", 5, True),
+        (60.0, "<", 60, False),
+        (0.05, "≤", 0.05, True),
+        (1.0, "", None, None),
+    ],
+)
+def test_a_goal_is_compared_with_the_unrounded_measurement(value, sign, goal, met):
+    from benchmarks.figures.figure import compare
+
+    assert compare("accuracy", value, "{:.2%}", sign, goal).met is met
+
+
+def test_the_documentation_builds_without_warnings_and_without_tensorflow(tmp_path):
+    """Broken links and anchors, pages outside the index and malformed docstrings are warnings."""
+    pytest.importorskip("mkdocs")
+    code = "from mkdocs.__main__ import cli; cli()"
+    arguments = ["build", "--strict", "--site-dir", tmp_path]
+    finished = run_python(code, *arguments, blocked=("tensorflow", "keras", "onnxruntime"))
+    assert finished.returncode == 0, finished.stderr
+    reference = (tmp_path / "reference" / "serving.html").read_text()
+    assert 'id="serving.Predictor.predict"' in reference
+    commands = (tmp_path / "reference" / "cli.html").read_text()
+    assert all(f'id="hornbill-{name}"' in commands for name in ("train", "bench", "study-run"))

@@ -1,4 +1,7 @@
-"""Predicts data sets of any size: files in, lines of JSON out, and a killed job goes on."""
+"""Batch jobs: predict data sets of any size, from files in to lines of JSON out.
+
+A job runs where TensorFlow is not installed, so nothing here imports it, `models` or `export`.
+"""
 
 from .job import Job, Summary, run_job
 from .pools import choose_pool

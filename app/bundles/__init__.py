@@ -1,4 +1,4 @@
-"""From a finished run to a bundle on disk, and what a bundle is measured by.
+"""From a finished run to a bundle on disk, and the comparison of its runtimes.
 
-What a bundle is belongs to `export` and `serving`; no training happens here.
+The format of a bundle belongs to `export` and `serving`; no training happens here.
 """

@@ -1,5 +1,5 @@
-"""Studies: claims about neural networks, each tested on the project's own models and training.
+"""Studies: how claims about neural networks are tested over many seeds, cached and reported.
 
-A study is a module with a `STUDY` and a text of the same name in `texts/`; docs/studies.md says how
-to add one.
+Each claim is a module in `app.studies.claims` with a text in `texts/`; docs/studies.md says how to
+add one. No claim's own experiment lives here.
 """

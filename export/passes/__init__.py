@@ -1,4 +1,4 @@
-"""Passes over an ONNX graph, each from a graph to one that computes the same: run by `pipeline`.
+"""Passes over an ONNX graph: each returns a graph that computes the same; `pipeline` runs them.
 
 Nothing here knows Keras or TensorFlow.
 """
