@@ -1,13 +1,13 @@
 """Test accuracy of each family on real data.
 
-    python -m benchmarks.accuracy                 everything that the data at hand allows
+    python -m benchmarks.accuracy                 all measurements with the available data
     python -m benchmarks.accuracy digits8x8-cnn   one of them
-    python -m benchmarks.accuracy --resume        only the seeds and folds that are not kept yet
+    python -m benchmarks.accuracy --resume        only seeds and folds without a stored result
 
-Each seed or fold is kept as soon as it is measured.
-MNIST and Semeion are read from the folder that HORNBILL_DATA names (mnist.npz, semeion.data).
-Nothing is chosen on test data: settings are the defaults, or were chosen on validation splits. Of
-digits8x8 and Semeion these are parts of the same samples that other seeds and folds test on.
+The result of each seed or fold is stored at once. MNIST and Semeion are read from the folder that
+HORNBILL_DATA names (mnist.npz, semeion.data). Nothing is chosen on test data: settings are the
+defaults or were chosen on validation splits. For digits8x8 and Semeion, the validation samples of
+one seed or fold can be the test samples of another.
 """
 
 import argparse
@@ -28,23 +28,23 @@ from app.data.splits import Splits, split_dataset
 from app.evaluation.metrics import classification_metrics, predict_answers
 from app.training.fit import fit
 from benchmarks.recipes import RECIPES
-from benchmarks.results import kept_here, write_results
+from benchmarks.results import results_of_this_machine, write_results
 
 # The training and scoring of each seed or fold.
 Runs = Sequence[Callable[[], float]]
-# What 101 layers need: that they train is what is measured.
+# The measurement shows that 101 layers train.
 DEEP = {"variant": "resnet", "depth": 101, "epochs": 20}
-# Measured by cross validation; the others over seeds.
+# These are measured by cross-validation, the others over seeds.
 FOLDED = ("iris-softmax", "semeion-mlp", "semeion-cnn")
 
 
 def over_seeds(family: str, source: str, settings: dict[str, Any] | str, seeds: int = 3) -> Runs:
-    """Return runs over seeds: split, weights and order are drawn anew in each."""
+    """Return one run for each seed, which decides splits, weights and order."""
     return [partial(_score, family, source, settings, seed) for seed in range(seeds)]
 
 
 def cross_validated(family: str, source: str, settings: dict[str, Any] | str) -> Runs:
-    """Return runs over the folds of a stratified 5-fold cross validation."""
+    """Return one run for each fold of a stratified 5-fold cross-validation."""
     return [partial(_score, family, source, settings, 0, fold) for fold in range(5)]
 
 
@@ -83,7 +83,7 @@ def _score(
 
 
 def measurements(data: Path | None) -> dict[str, tuple[float, Runs]]:
-    """Return each measurement: its name, the accuracy asked for, and its runs."""
+    """Return the goal and the runs of each measurement, by name."""
     found: dict[str, tuple[float, Runs]] = {
         "digits8x8-cnn": (0.99, over_seeds("digits", "digits8x8", {})),
         "digits8x8-mlp": (0.965, over_seeds("digits", "digits8x8", {"variant": "mlp"})),
@@ -102,30 +102,32 @@ def measurements(data: Path | None) -> dict[str, tuple[float, Runs]]:
 
 
 def main() -> None:
-    """Run the measurements that were asked for and keep their results."""
+    """Run the chosen measurements and store their results."""
     folder = os.environ.get("HORNBILL_DATA")
     available = measurements(Path(folder) if folder else None)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(available))
-    parser.add_argument("--resume", action="store_true", help="go on after the runs that are kept")
+    parser.add_argument(
+        "--resume", action="store_true", help="Skip runs that have a stored result."
+    )
     given = parser.parse_args()
-    kept = {row["what"]: row["accuracies"] for row in kept_here("accuracy")}
+    stored = {row["what"]: row["accuracies"] for row in results_of_this_machine("accuracy")}
     for name in given.names or list(available):
         print(name, flush=True)
-        asked, runs = available[name]
-        accuracies: list[float] = list(kept.get(name, ())) if given.resume else []
+        goal, runs = available[name]
+        accuracies: list[float] = list(stored.get(name, ())) if given.resume else []
         for run in runs[len(accuracies) :]:
             accuracies.append(run())
             row = {
                 "what": name,
                 "mean_accuracy": statistics.mean(accuracies),
-                "goal": asked,
+                "goal": goal,
                 "accuracies": accuracies,
                 "repetitions": "folds" if name in FOLDED else "seeds",
             }
             write_results("accuracy", [row])
         mean = statistics.mean(accuracies)
-        print(f"  {name}: {mean:.2%} (asked for {asked:.2%}), {len(accuracies)} runs", flush=True)
+        print(f"  {name}: {mean:.2%} (goal: {goal:.2%}), {len(accuracies)} runs", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""A fresh interpreter to its first prediction: serving, bare onnxruntime, TensorFlow.
+"""Time from a fresh interpreter to its first prediction: serving, onnxruntime, TensorFlow.
 
     python -m benchmarks.cold_start dist/digits
 
-Each script runs as a process of its own, in turn, after one round that warms the disk's cache, and
-tells how long its imports, loading and the first run took, and how much memory it has. The bars:
-at most 1.3 times the bare script and under 75 MB resident; at most a twentieth of TensorFlow with
-the SavedModel.
+The scripts run in turn, each in a new process, after one round that warms the disk cache. Each
+prints the time of its imports, of loading and of the first prediction, and its resident memory.
+Goals: at most 1.3 times the script with bare onnxruntime, at most a twentieth of the script with
+TensorFlow, and less than 75 MB.
 """
 
 import argparse
@@ -29,7 +29,7 @@ pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
 steps = [1000 * (end - start) for start, end in zip(times, times[1:])]
 print(json.dumps([*steps, pages * os.sysconf("SC_PAGE_SIZE") / 1e6]))
 """
-# What each imports, loads and runs.
+# The statements of each script that import, load and predict.
 SCRIPTS = {
     "serving": (
         "import numpy as np; from serving import Predictor",
@@ -38,7 +38,7 @@ SCRIPTS = {
     ),
     "bare onnxruntime": (
         "import numpy as np; import onnxruntime",
-        # With the options of serving's own session: a small model wants one thread.
+        # The same options as in serving: a small model is fastest on one thread.
         "options = onnxruntime.SessionOptions(); options.intra_op_num_threads = 1; "
         "session = onnxruntime.InferenceSession({folder!r} + '/model.onnx', options)",
         "session.run(['probabilities'], {{{name!r}: np.ones({shape}, np.{dtype})}})",
@@ -53,19 +53,19 @@ _STEPS = ("whole_ms", "import_ms", "load_ms", "run_ms", "resident_mb")
 
 
 def main() -> None:
-    """Time the three scripts against each other."""
+    """Measure the three scripts in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", metavar="BUNDLE")
     folder = find_version(parser.parse_args().bundle)
     spec = Predictor.load(folder).manifest.inputs[0]
-    words = {
+    values = {
         "folder": str(folder.resolve()),
         "name": spec.name,
         "dtype": spec.dtype,
         "shape": (1, *spec.shape[1:]),
     }
     scripts = {
-        name: _START + "".join(f"{step.format(**words)}\n{_MARK}" for step in steps) + _END
+        name: _START + "".join(f"{step.format(**values)}\n{_MARK}" for step in steps) + _END
         for name, steps in SCRIPTS.items()
     }
     runs: dict[str, list[list[float]]] = {name: [] for name in scripts}
@@ -74,28 +74,28 @@ def main() -> None:
             figures = _run(script)
             if turn:
                 runs[name].append(figures)
-    found = {
+    results = {
         name: {step: statistics.median([row[i] for row in rows]) for i, step in enumerate(_STEPS)}
         for name, rows in runs.items()
     }
-    ours = found["serving"]["whole_ms"]
-    for name, medians in found.items():
+    ours = results["serving"]["whole_ms"]
+    for name, medians in results.items():
         steps = "  ".join(f"{step} {value:7.1f}" for step, value in medians.items())
-        print(f"{name:16} {steps}   serving is {ours / medians['whole_ms']:.3f} of it")
+        print(f"{name:16} {steps}   serving: {ours / medians['whole_ms']:.3f} of this")
     row = {
         "what": "cold start",
         "medians": {
             name: {step: round(value, 1) for step, value in figures.items()}
-            for name, figures in found.items()
+            for name, figures in results.items()
         },
-        "serving_to_bare": round(ours / found["bare onnxruntime"]["whole_ms"], 3),
-        "serving_to_tensorflow": round(ours / found["TensorFlow"]["whole_ms"], 4),
+        "serving_to_bare": round(ours / results["bare onnxruntime"]["whole_ms"], 3),
+        "serving_to_tensorflow": round(ours / results["TensorFlow"]["whole_ms"], 4),
     }
     write_results("cold_start", [row])
 
 
 def _run(script: str) -> list[float]:
-    """Return the wall time of a process, those of its steps, and its resident memory."""
+    """Return the wall time of a process, the times of its steps, and its resident memory."""
     start = time.perf_counter()
     finished = subprocess.run(
         [sys.executable, "-c", script],

@@ -1,9 +1,9 @@
-"""Milliseconds of a training step of `cnn` in each precision, fused, as Keras has it, and with XLA.
+"""Milliseconds of a training step of `cnn` in each precision, with and without fusion and XLA.
 
     python -m benchmarks.compilation
 
-It shows what `precision=auto` comes to on this machine, and what XLA and fused batch normalization
-do to a step.
+The result shows which precision `precision=auto` chooses on this machine, and how XLA and fused
+batch normalization change the time of a step.
 """
 
 import itertools
@@ -20,12 +20,12 @@ from models import DigitNetConfig, digit_net
 
 BATCH_SIZE, ROUNDS = 128, 5
 PRECISIONS = ("float32", "mixed_bfloat16")
-# How the step is computed: what is said of it, by XLA, with fused normalization.
+# How the step is computed: suffix of the name, whether by XLA, whether fused.
 WAYS = (("", False, True), (", Keras' own normalization", False, False), (", XLA", True, False))
 
 
 def make_model(compilation: Compilation, is_fused: bool) -> keras.Model:
-    """Return the part of `cnn` behind the fitted ink, compiled."""
+    """Return the layers of `cnn` after the preprocessing, compiled."""
     with compilation.policy():
         net = digit_net(DigitNetConfig())
     ink = net.get_layer("fit_ink").output
@@ -37,7 +37,7 @@ def make_model(compilation: Compilation, is_fused: bool) -> keras.Model:
 
 
 def main() -> None:
-    """Measure every combination, in turn."""
+    """Measure all combinations in turn."""
     models = {
         f"{precision}{way}": make_model(Compilation(precision, xla), is_fused)
         for precision, (way, xla, is_fused) in itertools.product(PRECISIONS, WAYS)

@@ -1,4 +1,4 @@
-"""The servers that are measured against each other, how each is started and what it is asked."""
+"""The servers under comparison: how each is started, and which requests it gets."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,15 +13,15 @@ _JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
-class Form:
-    """One way to ask for the probabilities of one image.
+class RequestFormat:
+    """One format of a request for the probabilities of one image.
 
     Attributes:
-        kind: `JSON` or `binary`: what it is compared with.
-        path: of the address.
-        headers: of the request.
-        body: of the request.
-        read: returns the probabilities that an answer's body holds, float `(10,)`.
+        kind: `JSON` or `binary`; servers are compared within a kind.
+        path: path of the URL.
+        headers: headers of the request.
+        body: body of the request.
+        read: returns the probabilities in the body of a response, float `(10,)`.
     """
 
     kind: str
@@ -33,24 +33,24 @@ class Form:
 
 @dataclass(frozen=True)
 class Contender:
-    """A server.
+    """A server under comparison.
 
     Attributes:
-        name: in reports.
-        packages: of PyPI that it needs, as pip takes them; their versions are reported.
-        command: that starts it. `{bin}` is its environment's, `{port}` where it shall listen,
-            `{second}` and `{third}` are ports for what else it has to say; the variable MODEL
-            names the ONNX file.
-        forms: what it is asked, by the names of `make_forms`.
-        folder: where it is started.
+        name: name in reports.
+        packages: requirements from PyPI in pip's syntax; their versions are reported.
+        command: command that starts it. `{bin}` is the bin folder of its environment, `{port}` the
+            port to listen on, `{second}` and `{third}` ports for gRPC and metrics. The environment
+            variable MODEL names the ONNX file.
+        formats: its request formats, by the names of `make_request_formats`.
+        folder: working directory.
         is_ours: whether it runs in this environment.
-        is_checked: whether it runs the model, so that its answers can be wrong.
+        is_checked: whether it runs the model, so that its responses must be checked.
     """
 
     name: str
     packages: tuple[str, ...]
     command: tuple[str, ...]
-    forms: tuple[str, ...] = ("open",)
+    formats: tuple[str, ...] = ("open",)
     folder: Path = RIVALS
     is_ours: bool = False
     is_checked: bool = True
@@ -82,7 +82,7 @@ CONTENDERS = (
         ("open", "binary"),
         is_checked=False,
     ),
-    # What Hornbill's own HTTP server leaves to do.
+    # The constant application on the HTTP server that Hornbill uses.
     Contender(
         "Granian",
         _GRANIAN,
@@ -103,7 +103,7 @@ CONTENDERS = (
     ),
     Contender(
         "MLServer",
-        # MLServer 1.7 asks uvloop for the event loop, as newer ones do not give it.
+        # MLServer 1.7 needs an older uvloop to get an event loop.
         ("mlserver", "uvloop<0.22", "onnxruntime"),
         ("env", *_MLSERVER, "{bin}/mlserver", "start", "mlserver"),
     ),
@@ -127,11 +127,11 @@ CONTENDERS = (
 )
 
 
-def make_forms(model: str, image: np.ndarray) -> dict[str, Form]:
-    """Return every way to ask about an image.
+def make_request_formats(model: str, image: np.ndarray) -> dict[str, RequestFormat]:
+    """Return the request for an image in every format.
 
     Args:
-        model: its name.
+        model: name of the model.
         image: uint8 `(1, 28, 28)`.
     """
     path = f"/v2/models/{model}/infer"
@@ -150,9 +150,9 @@ def make_forms(model: str, image: np.ndarray) -> dict[str, Form]:
     }
     plain = json.dumps({"image": pixels}).encode()
     return {
-        "open": Form("JSON", path, _JSON, json.dumps(request).encode(), _read_open),
-        "binary": Form("binary", path, binary, text + image.tobytes(), _read_binary),
-        "plain": Form("JSON", "/predict", _JSON, plain, _read_plain),
+        "open": RequestFormat("JSON", path, _JSON, json.dumps(request).encode(), _read_open),
+        "binary": RequestFormat("binary", path, binary, text + image.tobytes(), _read_binary),
+        "plain": RequestFormat("JSON", "/predict", _JSON, plain, _read_plain),
     }
 
 
@@ -162,7 +162,7 @@ def _read_open(body: bytes) -> np.ndarray:
 
 
 def _read_binary(body: bytes) -> np.ndarray:
-    return np.frombuffer(body[-40:], "<f4")  # (10,), behind the JSON
+    return np.frombuffer(body[-40:], "<f4")  # (10,), after the JSON
 
 
 def _read_plain(body: bytes) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Environments for other projects' servers, one each, so that none decides another's versions."""
+"""Virtual environments for other projects' servers, one each, so that versions cannot conflict."""
 
 import json
 import re
@@ -15,35 +15,35 @@ print(json.dumps({name: version(name) for name in sys.argv[1:]}))
 """
 
 
-class Unavailable(Exception):  # noqa: N818  # a finding about another project, which is reported
-    """A server cannot be measured, for the reason that is its text."""
+class Unavailable(Exception):  # noqa: N818  # a result that is reported, not an error
+    """A server cannot be measured; the message says why."""
 
 
 def make_environment(folder: Path, packages: Sequence[str]) -> Path:
-    """Return the Python of an environment that has the packages; made on first use.
+    """Return the Python of an environment with the packages, which the first call creates.
 
     Args:
-        folder: of the environment.
-        packages: from PyPI, as pip takes them.
+        folder: folder of the environment.
+        packages: requirements from PyPI, in pip's syntax.
 
     Raises:
-        Unavailable: pip cannot install them. What it left is mended by the next call.
+        Unavailable: pip cannot install them; the next call tries again.
     """
-    python, note = folder.absolute() / "bin/python", folder / _INSTALLED
+    python, installed = folder.absolute() / "bin/python", folder / _INSTALLED
     wanted = "\n".join(packages)
-    if not (note.exists() and note.read_text() == wanted):
+    if not (installed.exists() and installed.read_text() == wanted):
         print(f"installing {', '.join(packages)} in {folder}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet", *packages]
         finished = subprocess.run(install, capture_output=True, text=True, check=False)
         if finished.returncode != 0:
             raise Unavailable(f"pip: {last_line(finished.stderr)}")
-        note.write_text(wanted)
+        installed.write_text(wanted)
     return python
 
 
 def read_versions(python: Path, packages: Sequence[str]) -> dict[str, str]:
-    """Return the versions of packages that an environment has, asked for as pip takes them."""
+    """Return the installed versions of packages, which are given in pip's syntax."""
     names = [re.split("[<>=!~[]", package)[0] for package in packages]
     command = [str(python), "-c", _SCRIPT, *names]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -52,6 +52,6 @@ def read_versions(python: Path, packages: Sequence[str]) -> dict[str, str]:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says something, cut to a length for one line of a report."""
+    """Return the last line that is not empty, cut to 300 characters."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else "no output"

@@ -1,4 +1,4 @@
--- What wrk sends: the body that lies in the file BODY. Its last line is the figures, as JSON.
+-- Makes wrk send the body in the file BODY, and print the figures as JSON on the last line.
 wrk.method = "POST"
 wrk.body = assert(io.open(os.getenv("BODY"), "rb")):read("*a")
 

@@ -1,11 +1,12 @@
-"""Servers of one model under load, in turn: Hornbill's, the constant application's, the rivals'.
+"""Requests per second of Hornbill's server and of others that serve the same model.
 
     python -m benchmarks.http_load dist/mlp
 
-Each server has one processor, the load another: 32 connections, each of which asks about one image
-as soon as its last answer is there. The rivals are in `rivals/`, each in an environment of its own,
-made on first use. Before it is loaded a server must answer as the bundle's Predictor does. Ratios
-are medians over the rounds, each within its round, so that a machine's drift meets all alike.
+Each server runs on one core, and the load comes from another: 32 connections, each of which sends
+one image as soon as the previous response arrives. The other servers are in `rivals/`; each has a
+virtual environment, which is created on first use. Before the load, a server must return the
+probabilities of the bundle's Predictor. The servers run in turn, for several rounds. A ratio is the
+median of the ratios within each round, so that a drift of the machine affects all servers alike.
 
 Needs wrk and taskset.
 """
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, OURS, Contender, Form, make_forms
+from benchmarks.contenders import CONTENDERS, OURS, Contender, RequestFormat, make_request_formats
 from benchmarks.environments import Unavailable, make_environment, read_versions
 from benchmarks.results import write_results
 from benchmarks.servers import CONNECTIONS, running
@@ -34,28 +35,28 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class Question:
-    """What every server is asked, and what is right.
+class Workload:
+    """The requests that servers get, and the expected response.
 
     Attributes:
         bundle: folder of the version.
-        forms: ways to ask, by name.
-        probabilities: the Predictor's, float32 `(10,)`.
+        requests: the request in every format, by name.
+        probabilities: probabilities from the Predictor, float32 `(10,)`.
     """
 
     bundle: Path
-    forms: Mapping[str, Form]
+    requests: Mapping[str, RequestFormat]
     probabilities: np.ndarray
 
 
 @dataclass
-class SearchResult:
-    """What is known of one contender.
+class Measurement:
+    """The measurements of one server.
 
     Attributes:
-        versions: of its packages.
+        versions: versions of its packages.
         loads: figures of each round, by the kind of body.
-        reason: why it could not be measured, or no further; empty if it could.
+        reason: why it could not be measured in all rounds; empty if it could.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
@@ -64,79 +65,83 @@ class SearchResult:
 
 
 def main() -> None:
-    """Load every server in turn, and report."""
+    """Measure every server in turn, print and store the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "bundle", metavar="BUNDLE", help="of a digit net called mlp, as rivals call it"
-    )
+    parser.add_argument("bundle", metavar="BUNDLE", help="Bundle of a digit net called mlp.")
     parser.add_argument("--environments", metavar="DIR", type=Path, default=Path(".bench"))
     arguments = parser.parse_args()
     missing = [name for name in ("wrk", "taskset") if shutil.which(name) is None]
     if missing:
         raise SystemExit(f"wrk and taskset must be installed. Missing: {', '.join(missing)}.")
-    question = _make_question(find_version(arguments.bundle))
-    found = {contender.name: SearchResult() for contender in CONTENDERS}
+    workload = _make_workload(find_version(arguments.bundle))
+    found = {contender.name: Measurement() for contender in CONTENDERS}
     for _ in range(ROUNDS):
         for contender in CONTENDERS:
             if not found[contender.name].reason:
-                _measure(contender, question, arguments.environments, found[contender.name])
+                _measure(contender, workload, arguments.environments, found[contender.name])
     rows = [
-        _row(contender.name, question.forms[name].kind, found[contender.name], found[OURS.name])
+        _row(contender.name, workload.requests[name].kind, found[contender.name], found[OURS.name])
         for contender in CONTENDERS
-        for name in contender.forms
+        for name in contender.formats
     ]
     for row in rows:
         print(_line(row))
     write_results("http_load", rows)
 
 
-def _make_question(bundle: Path) -> Question:
+def _make_workload(bundle: Path) -> Workload:
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
     if manifest.name != "mlp":
-        raise SystemExit(f"The bundle must be called mlp. Received: {manifest.name}.")
+        raise SystemExit(
+            f"The bundle must be called mlp, as in rivals/. Received: {manifest.name}."
+        )
     image = read_golden(bundle, "input", manifest.inputs)["image"][:1]
-    answer = predictor.predict(image).probabilities[0]
-    return Question(bundle, make_forms(manifest.name, image), answer)
+    probabilities = predictor.predict(image).probabilities[0]
+    return Workload(bundle, make_request_formats(manifest.name, image), probabilities)
 
 
 def _measure(
-    contender: Contender, question: Question, environments: Path, found: SearchResult
+    contender: Contender, workload: Workload, environments: Path, found: Measurement
 ) -> None:
-    """Start a server, load it with each of its forms, stop it; note what was found."""
+    """Start a server, load it with each of its request formats, and add to its measurement."""
     python = Path(sys.executable)
     try:
         if not contender.is_ours:
             python = make_environment(environments / contender.name.lower(), contender.packages)
         found.versions = found.versions or read_versions(python, contender.packages)
-        with running(contender, question.bundle, python) as server:
-            for form in (question.forms[name] for name in contender.forms):
-                answer = server.first_answer(form)
+        with running(contender, workload.bundle, python) as server:
+            for request in (workload.requests[name] for name in contender.formats):
+                body = server.first_response(request)
                 if contender.is_checked:
-                    _check(form, answer, question.probabilities)
-                server.load(form, WARM_UP_S)
-                load = server.load(form, LOAD_S)
+                    _check(request, body, workload.probabilities)
+                server.load(request, WARM_UP_S)
+                load = server.load(request, LOAD_S)
                 if not load["requests_per_s"]:
-                    raise Unavailable(f"none of {CONNECTIONS} requests was answered under load")
-                found.loads.setdefault(form.kind, []).append(load)
-                print(f"{contender.name}, {form.kind}: {load['requests_per_s']:,.0f}", flush=True)
+                    raise Unavailable(f"none of {CONNECTIONS} requests got a response under load")
+                found.loads.setdefault(request.kind, []).append(load)
+                print(
+                    f"{contender.name}, {request.kind}: {load['requests_per_s']:,.0f}", flush=True
+                )
     except Unavailable as error:
         found.reason = str(error)
         print(f"{contender.name}: {error}", flush=True)
 
 
-def _check(form: Form, answer: bytes, right: np.ndarray) -> None:
-    """Raise `Unavailable` where the probabilities of an answer are not the Predictor's."""
+def _check(request: RequestFormat, body: bytes, expected: np.ndarray) -> None:
+    """Raise `Unavailable` if the probabilities in a response are not the Predictor's."""
     try:
-        given = form.read(answer)
+        received = request.read(body)
     except (KeyError, TypeError, ValueError):
-        raise Unavailable(f"answers must hold probabilities. Received: {answer!r:.300}") from None
-    if given.shape != right.shape or not np.allclose(given, right, rtol=0, atol=TOLERANCE):
-        raise Unavailable(f"answers must be {right.tolist()}. Received: {given.tolist()}")
+        raise Unavailable(f"the response has no probabilities: {body!r:.300}") from None
+    if received.shape != expected.shape or not np.allclose(
+        received, expected, rtol=0, atol=TOLERANCE
+    ):
+        raise Unavailable(f"expected {expected.tolist()}, received {received.tolist()}")
 
 
-def _row(name: str, kind: str, found: SearchResult, ours: SearchResult) -> dict[str, Any]:
-    """Return what was found of a server with one kind of body, next to ours with it."""
+def _row(name: str, kind: str, found: Measurement, ours: Measurement) -> dict[str, Any]:
+    """Return the row of results of a server for one kind of body."""
     row: dict[str, Any] = {"what": f"{name}, {kind}", "versions": found.versions}
     if found.reason:
         row["reason"] = found.reason
@@ -162,7 +167,7 @@ def _median(figure: str, loads: Sequence[Mapping[str, float]]) -> float:
 def _ratio(
     ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]
 ) -> float | None:
-    """Return the median over rounds of our requests/s over theirs."""
+    """Return the median over the rounds of our requests/s relative to theirs."""
     pairs = zip(ours, theirs, strict=False)
     ratios = [one["requests_per_s"] / other["requests_per_s"] for one, other in pairs]
     return round(statistics.median(ratios), 3) if ratios else None
@@ -174,7 +179,7 @@ def _line(row: Mapping[str, Any]) -> str:
     return (
         f"{row['what']:17} {row['requests_per_s']:7,} requests/s   p50 {row['p50_ms']:7.2f} ms   "
         f"p99 {row['p99_ms']:7.2f} ms   {row['not_200']} not 200, {row['broken']} broken   "
-        f"Hornbill is {row['hornbill_to_it']} of it"
+        f"Hornbill: {row['hornbill_to_this']} times"
         + (f"   after {len(row['rounds'])} rounds: {row['reason']}" if "reason" in row else "")
     )
 

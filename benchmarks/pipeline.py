@@ -1,9 +1,9 @@
-"""The training pipeline against the step that it feeds.
+"""Speed of the training pipeline, compared with the training step that it feeds.
 
     HORNBILL_DATA=… python -m benchmarks.pipeline
 
-Examples/s of the pipeline into a step that does nothing, examples/s of the default `cnn`, and the
-share of its steps' time that it waits. Without HORNBILL_DATA, on digits8x8.
+Measures the examples/s of the pipeline alone, the examples/s of the default `cnn`, and the fraction
+of its step time that the `cnn` waits for data. Without HORNBILL_DATA it uses digits8x8.
 """
 
 import os
@@ -24,7 +24,7 @@ EPOCHS = 3
 
 
 def pipeline_rate(count: int) -> float:
-    """Return the examples/s of batches of prepared ink that nobody does anything with."""
+    """Return the examples/s of a pipeline whose batches are not used."""
     seed_everything(0)
     arrays = [np.zeros((count, 28, 28), np.float32), np.zeros((count, 10), np.float32)]
     pipeline = TrainingPipeline(arrays, np.arange(count), BATCH_SIZE, seed=0)

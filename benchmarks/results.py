@@ -26,7 +26,7 @@ def read_results(name: str) -> list[dict[str, Any]]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
-def kept_here(name: str) -> list[dict[str, Any]]:
+def results_of_this_machine(name: str) -> list[dict[str, Any]]:
     """Return the rows that were measured on a machine like this one, which later runs extend."""
     machine = describe_machine()
     return [row for row in read_results(name) if row["machine"] == machine]

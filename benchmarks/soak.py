@@ -1,12 +1,12 @@
-"""A million requests of mixed kinds, bad ones among them, to one server.
+"""Sends a million mixed requests to one server, valid and invalid ones.
 
     python -m benchmarks.soak dist [--requests 1000000]
 
-Processes ask over kept connections: single images and batches as JSON, as binary tensors, by TF
-Serving's interface, images in files, and a dozen kinds of mistakes; some hang up before they are
-answered. What must hold: every good request is answered 200 with the very bits of the Predictor
-(of a model whose answers do not depend on what else is in a batch), every bad one with its 4xx,
-nothing with a 5xx but a deliberate 503, and the server's memory does not grow after the first
+Processes send requests over persistent connections: single images and batches as JSON, as binary
+tensors and by TF Serving's interface, image files, and a dozen kinds of invalid requests. Some hang
+up before the response. Expected: every valid request gets status 200 and exactly the bits of the
+Predictor (the outputs of the model do not depend on the rest of a batch), every invalid one its
+4xx; no 5xx except 503 under overload; and the memory of the server does not grow after the first
 tenth.
 """
 
@@ -35,15 +35,15 @@ TENTHS = 10
 
 
 class Request(NamedTuple):
-    """One request, and what must come back.
+    """One request and its expected response.
 
     Attributes:
-        kind: in the report.
-        path: of the address.
-        body: of it.
-        headers: of it.
-        status: of the answer.
-        probabilities: that the answer holds, float32 `(rows, classes)`; None if it holds none.
+        kind: kind of request in the report.
+        path: path of the URL.
+        body: body of the request.
+        headers: headers of the request.
+        status: expected status.
+        probabilities: expected probabilities, float32 `(rows, classes)`; None if there are none.
     """
 
     kind: str
@@ -55,32 +55,32 @@ class Request(NamedTuple):
 
 
 def make_requests(name: str, predictor: Predictor, rng: np.random.Generator) -> list[Request]:
-    """Return requests of every kind, for a model of digits.
+    """Return requests of every kind for a digit net.
 
     Args:
-        name: of the model.
-        predictor: of it.
-        rng: draws the images.
+        name: name of the model.
+        predictor: Predictor of the model.
+        rng: generates the images.
     """
-    requests = [*_mistakes(name)]
+    requests = [*_invalid_requests(name)]
     for _ in range(SAMPLES):
         rows = int(rng.choice([1, 1, 1, 2, 7]))
         images = rng.integers(0, 256, (rows, 28, 28)).astype(np.uint8)
-        # Each row alone: the server may run it with others.
+        # Each row is predicted alone, since the server may run it in any batch.
         right = np.concatenate(
             [predictor.predict(image[np.newaxis]).probabilities for image in images]
         )
-        requests += _good(name, images, right)
+        requests += _valid_requests(name, images, right)
     return requests
 
 
-def _good(name: str, images: np.ndarray, right: np.ndarray) -> list[Request]:
+def _valid_requests(name: str, images: np.ndarray, right: np.ndarray) -> list[Request]:
     infer = f"/v2/models/{name}/infer"
     tensor = {"name": "image", "shape": list(images.shape), "datatype": "UINT8"}
-    asked = [{"name": "probabilities"}]
-    flat = {"inputs": [{**tensor, "data": images.ravel().tolist()}], "outputs": asked}
+    outputs = [{"name": "probabilities"}]
+    flat = {"inputs": [{**tensor, "data": images.ravel().tolist()}], "outputs": outputs}
     sized = {**tensor, "parameters": {"binary_data_size": images.nbytes}}
-    head = json.dumps({"inputs": [sized], "outputs": asked}).encode()
+    head = json.dumps({"inputs": [sized], "outputs": outputs}).encode()
     lengths = {"Inference-Header-Content-Length": str(len(head))}
     requests = [
         Request("JSON", infer, json.dumps(flat).encode(), {}, 200, right),
@@ -101,7 +101,7 @@ def _good(name: str, images: np.ndarray, right: np.ndarray) -> list[Request]:
     return requests
 
 
-def _mistakes(name: str) -> list[Request]:
+def _invalid_requests(name: str) -> list[Request]:
     infer = f"/v2/models/{name}/infer"
     tensor = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0] * 784}
 
@@ -109,7 +109,7 @@ def _mistakes(name: str) -> list[Request]:
         body = json.dumps({"inputs": [tensor | changes]}).encode()
         return Request("mistake", infer, body, {}, status)
 
-    lie = {"Inference-Header-Content-Length": "99999"}
+    wrong_length = {"Inference-Header-Content-Length": "99999"}
     return [
         wrong(shape=[1, 28, 27]),
         wrong(data=[0] * 783),
@@ -120,7 +120,7 @@ def _mistakes(name: str) -> list[Request]:
         wrong(parameters={"binary_data_size": 10**9}),
         Request("mistake", infer, b"{", {}, 400),
         Request("mistake", infer, b"\xff" * 100, {}, 400),
-        Request("mistake", infer, b"{}", lie, 400),
+        Request("mistake", infer, b"{}", wrong_length, 400),
         Request("mistake", infer, b"{}", {"Content-Encoding": "gzip"}, 400),
         Request("mistake", "/v2/models/none/infer", b"{}", {}, 404),
         Request("mistake", f"/images/{name}", b"no image", {}, 400),
@@ -128,8 +128,8 @@ def _mistakes(name: str) -> list[Request]:
     ]
 
 
-def ask(port: int, requests: list[Request], count: int, seed: int, counts: Any) -> None:
-    """Send `count` requests; put how many of each kind were answered how into `counts`."""
+def send(port: int, requests: list[Request], count: int, seed: int, counts: Any) -> None:
+    """Send `count` random requests, and put the number of each kind and outcome into `counts`."""
     rng = np.random.default_rng(seed)
     found: Counter[tuple[str, str]] = Counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -141,8 +141,8 @@ def ask(port: int, requests: list[Request], count: int, seed: int, counts: Any) 
             continue
         try:
             connection.request("POST", request.path, request.body, request.headers)
-            answer = connection.getresponse()
-            found[request.kind, _judge(request, answer.status, answer.read())] += 1
+            response = connection.getresponse()
+            found[request.kind, _judge(request, response.status, response.read())] += 1
         except (OSError, http.client.HTTPException) as error:
             found[request.kind, f"{type(error).__name__}"] += 1
             connection.close()
@@ -176,9 +176,11 @@ def _rows(predictions: list[Any]) -> list[Any]:
 
 
 def main() -> None:
-    """Run the server, ask, watch its memory, report."""
+    """Run the server, send the requests, watch its memory, and store the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", metavar="DIR", type=Path, help="of bundles, with `mlp` in it")
+    parser.add_argument(
+        "folder", metavar="DIR", type=Path, help="Folder of bundles that contains mlp."
+    )
     parser.add_argument("--requests", type=int, default=1_000_000)
     arguments = parser.parse_args()
     predictor = Predictor.load(arguments.folder / "mlp")
@@ -190,7 +192,7 @@ def main() -> None:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
             _wait_until_ready(port)
-            found, memory = _ask_all(server.pid, port, requests, arguments.requests)
+            found, memory = _send_all(server.pid, port, requests, arguments.requests)
         finally:
             server.terminate()
     for (kind, outcome), count in sorted(found.items()):
@@ -214,13 +216,13 @@ def _wait_until_ready(port: int) -> None:
             if connection.getresponse().status == 200:
                 return
         time.sleep(0.1)
-    raise SystemExit("The server must become ready. Received: no answer.")
+    raise SystemExit("The server did not become ready within 30 s.")
 
 
-def _ask_all(
+def _send_all(
     server: int, port: int, requests: list[Request], count: int
 ) -> tuple[Counter[tuple[str, str]], list[int]]:
-    """Return what came of all requests, and the server's resident memory after each tenth."""
+    """Return the counts of all outcomes, and the resident memory in MB after each tenth."""
     context = multiprocessing.get_context("fork")
     found: Counter[tuple[str, str]] = Counter()
     memory = []
@@ -229,14 +231,15 @@ def _ask_all(
         counts = context.Queue()
         each = count // TENTHS // PROCESSES
         seeds = [tenth * PROCESSES + number for number in range(PROCESSES)]
-        asking = [
-            context.Process(target=ask, args=(port, requests, each, seed, counts)) for seed in seeds
+        senders = [
+            context.Process(target=send, args=(port, requests, each, seed, counts))
+            for seed in seeds
         ]
-        for process in asking:
+        for process in senders:
             process.start()
-        for _ in asking:
+        for _ in senders:
             found += counts.get()
-        for process in asking:
+        for process in senders:
             process.join()
         memory.append(round(_resident_mb(server)))
         rate = sum(found.values()) / (time.perf_counter() - start)
@@ -245,7 +248,7 @@ def _ask_all(
 
 
 def _resident_mb(parent: int) -> float:
-    """Return the memory of the processes that a process has started."""
+    """Return the resident memory in MB of the child processes of a process."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     pages = [int(Path(f"/proc/{child}/statm").read_text().split()[1]) for child in children]
     return sum(pages) * 4096 / 1e6

@@ -1,8 +1,8 @@
-"""Peak memory of training on a small and on a large CSV: it must not grow with the data.
+"""Peak memory of training on a small and on a large CSV file: it must not grow with the data.
 
     python -m benchmarks.streaming
 
-Each is trained in a process of its own for one epoch.
+Each training runs for one epoch in a separate process.
 """
 
 import resource
@@ -20,7 +20,7 @@ COLUMNS = 100
 
 
 def write_table(path: Path, rows: int) -> None:
-    """Write a CSV of random numbers and a class."""
+    """Write a CSV file of random numbers and a class."""
     random = np.random.default_rng(0)
     with path.open("w") as file:
         file.write(",".join([*(f"c{n}" for n in range(COLUMNS)), "kind"]) + "\n")
@@ -31,14 +31,14 @@ def write_table(path: Path, rows: int) -> None:
 
 
 def peak_mb(table: Path) -> float:
-    """Return the peak resident memory of a process that trains on `table`, in MB."""
+    """Return the peak resident memory in MB of a process that trains on `table`."""
     command = [sys.executable, "-m", "benchmarks.streaming", str(table)]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(finished.stdout.splitlines()[-1])
 
 
 def train_on(table: str) -> None:
-    """Train for an epoch and print this process' peak resident memory in MB."""
+    """Train for one epoch, and print the peak resident memory of this process in MB."""
     from app.config.run_config import make_config
     from app.runs.train import train
 

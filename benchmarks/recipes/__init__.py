@@ -1,6 +1,6 @@
-"""Settings as files that `hornbill train --config` takes, chosen on validation splits.
+"""Settings as files for `hornbill train --config`, chosen on validation splits.
 
-Those of `elsewhere` were chosen by the errors on digits8x8 besides.
+The settings of `cross_dataset` were also chosen by the errors on digits8x8.
 """
 
 from pathlib import Path

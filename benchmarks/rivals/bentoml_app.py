@@ -1,4 +1,4 @@
-"""BentoML as its own first page shows it, around a session.
+"""A service as on BentoML's first page, with an ONNX Runtime session.
 
 MODEL=model.onnx bentoml serve bentoml_app:Digits
 """

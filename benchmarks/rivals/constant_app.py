@@ -1,4 +1,4 @@
-"""A raw ASGI application that reads the body and answers a constant: what uvicorn can do at most.
+"""A raw ASGI application that reads the body and returns a constant: the upper limit of uvicorn.
 
 uvicorn constant_app:app --no-access-log
 """

@@ -1,4 +1,4 @@
-"""The handler that tutorials of FastAPI show: a pydantic body, a session, tolist().
+"""A handler as in FastAPI tutorials: a pydantic body, an ONNX Runtime session, tolist().
 
 MODEL=model.onnx uvicorn fastapi_app:app
 """

@@ -1,4 +1,4 @@
-"""KServe's Python server as its documentation shows it, around a session.
+"""A model as in KServe's documentation, with an ONNX Runtime session.
 
 MODEL=model.onnx python kserve_app.py --http_port PORT --enable_grpc false
 """

@@ -1,4 +1,4 @@
-"""LitServe as its own first page shows it, around a session.
+"""An API as on LitServe's first page, with an ONNX Runtime session.
 
 MODEL=model.onnx python litserve_app.py PORT
 """
@@ -15,7 +15,7 @@ import onnxruntime
 class Digits(litserve.LitAPI):
     """Recognizes digits."""
 
-    def setup(self, device: str) -> None:  # noqa: ARG002  # LitServe hands it over
+    def setup(self, device: str) -> None:  # noqa: ARG002  # passed by LitServe
         """Load the model."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -31,7 +31,7 @@ class Digits(litserve.LitAPI):
         return np.asarray(probabilities)
 
     def encode_response(self, output: np.ndarray) -> dict[str, Any]:
-        """Return what is answered."""
+        """Return the JSON of the response."""
         return {"probabilities": output[0].tolist()}
 
 

@@ -1,4 +1,4 @@
-"""The tritonserver of nvidia-pytriton's wheel, by itself, with its Python backend.
+"""Starts the tritonserver in nvidia-pytriton's wheel, with its Python backend.
 
 MODEL=model.onnx python triton_server.py PORT METRICS_PORT
 """
@@ -12,10 +12,12 @@ STUB = "triton_python_backend_stub"
 
 
 def main() -> None:
-    """Become tritonserver."""
+    """Replace this process by tritonserver."""
     packages = Path(sysconfig.get_path("purelib"))
     triton = packages / "pytriton/tritonserver"
-    stub = triton / "backends/python" / STUB  # where it is looked for, for one version of Python
+    stub = (
+        triton / "backends/python" / STUB
+    )  # where Triton looks for the stub of its Python version
     if not stub.exists():
         version = "{}.{}".format(*sys.version_info)
         stub.symlink_to(triton / "python_backend_stubs" / version / STUB)

@@ -1,8 +1,8 @@
-"""A custom runtime of MLServer as its documentation shows it, around a session.
+"""A custom runtime as in MLServer's documentation, with an ONNX Runtime session.
 
 MODEL=model.onnx mlserver start .
 
-`settings.json` asks for no pool of workers, which on one processor halves its requests/s.
+`settings.json` turns the worker pool off, which halves the requests/s on one core.
 """
 
 import os
