@@ -6,6 +6,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The first interpreter on the PATH that pyproject.toml admits.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
@@ -36,13 +37,16 @@ fix: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --strict
 
-# pip compiles every module it installs, on one core: half of its time, and the demo needs few.
-$(VENV)/.installed-%: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Hornbill needs Python 3.11, 3.12 or 3.13 on the PATH."; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
-		--constraint constraints.txt --editable '.[$(EXTRAS_$*)]'
+# --no-compile: pip compiles every installed module on one core, and the demo imports few of them.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --no-compile --constraint constraints.txt --editable '.[$(EXTRAS_$*)]'
 	touch $@
+
+# The pip that comes with Python 3.11 takes twice as long to resolve versions as the current one.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Hornbill needs Python 3.11, 3.12 or 3.13 on the PATH."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
 
 # Tests start many processes, which must not each compile TensorFlow; -j 0 uses all cores.
 $(VENV)/.compiled: $(VENV)/.installed-dev
