@@ -146,7 +146,7 @@ def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 2
     assert error == (
-        "hornbill: The 2 processes of a run must all live. Received: process 1, ended by SIGKILL. "
+        "hornbill: The 2 processes of a run must all stay alive. Received: process 1, ended by SIGKILL. "
         f"Go on with: hornbill train --resume {folder}\n"
     )
     assert not any(map(is_alive, started))
@@ -168,7 +168,7 @@ def test_a_process_that_is_lost_before_it_joins_ends_the_run(lost, tmp_path):
     _, error = process.communicate(timeout=30)
     assert process.returncode == 2
     assert error == (
-        "hornbill: The 2 processes of a run must all live. "
+        "hornbill: The 2 processes of a run must all stay alive. "
         f"Received: process {lost}, ended by SIGKILL.\n"
     )
 
@@ -223,7 +223,7 @@ def test_processes_that_would_train_different_things_are_refused(seeds, told, me
     for process in processes:
         _, error = process.communicate(timeout=120)
         assert process.returncode == 2
-        assert error == f"hornbill: Processes must train with {message}\n"
+        assert error == f"hornbill: All processes must train with {message}\n"
     assert not list(tmp_path.rglob("config.toml"))
 
 
@@ -238,7 +238,7 @@ def test_one_process_uses_all_its_devices(one, tmp_path):
 @pytest.mark.parametrize(
     ("process_id", "message"),
     [
-        (1, "The coordinator must answer within 3 s. Received: nothing from {address}."),
+        (1, "The coordinator must respond within 3 s. Received: nothing from {address}."),
         (0, "All 2 processes must join within 3 s. Received: fewer, at {address}."),
     ],
 )
@@ -267,7 +267,7 @@ def test_processes_that_do_not_meet_name_the_address(process_id, message):
         ("--coordinator localhost:0 --processes 2 --process-id 1", "a port from 1 to 65535"),
         (
             "--coordinator no.such.host.invalid:7000 --processes 2 --process-id 1",
-            "--coordinator must name a host that is known here. Received: --coordinator no.such",
+            "The host of --coordinator is unknown. Received: --coordinator no.such",
         ),
         ("--processes 0", "'--processes': Input should be greater than or equal to 1"),
     ],
@@ -285,14 +285,14 @@ def test_a_port_in_use_is_refused(run):
         options = ["--coordinator", address, "--processes", 2, "--process-id", 0]
         status, _, error = run("train", "softmax", *options)
     assert status == 2
-    assert f"must be free where process 0 runs. Received: port {port}: Address" in error
+    assert f"must be free on the machine of process 0. Received: port {port}: Address" in error
 
 
 def test_processes_need_the_backend_jax(run, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     status, _, error = run("train", "softmax", "--processes", 2)
     assert status == 2
-    assert "train on Keras' backend jax. Received: KERAS_BACKEND=tensorflow." in error
+    assert "needs Keras' backend jax. Received: KERAS_BACKEND=tensorflow." in error
 
 
 def test_without_jax_the_extra_is_named():

@@ -121,6 +121,8 @@ def train(
     from app.distributed.cluster import make_cluster
     from app.distributed.launching import launch
 
+    from .train_process import PROGRAM
+
     request = Request(
         family=family,
         config=None if config is None else str(config),
@@ -136,7 +138,7 @@ def train(
     cluster = make_cluster(processes, coordinator, process_id)
     try:
         if cluster is not None:
-            launch(cluster, asdict(request))
+            launch(cluster, asdict(request), PROGRAM)
         else:
             load_tensorflow()
             from app.distributed.team import alone

@@ -112,21 +112,21 @@ def tune(
     from app.config.run_config import parse_settings
     from app.tuning import search
     from app.tuning.definition import make_definition
-    from app.tuning.progress import make_show
+    from app.tuning.progress import terminal_observer
     from app.tuning.search_space import parse_searches
 
     declared = parse_searches(searches or [])
-    show = search.SILENT if quiet or as_json else make_show()
+    observer = search.SILENT if quiet or as_json else terminal_observer()
     try:
         with sigterm_as_sigint():
             if join is not None:
-                tuned = search.join(join, workers, storage, declared, show)
+                tuned = search.join(join, workers, storage, declared, observer)
             else:
                 fixed = parse_settings(settings or [])
                 fixed |= named_columns(target, categorical)
                 fixed |= {k: v for k, v in {"data": data, "seed": seed}.items() if v is not None}
                 definition = make_definition(family, declared, given, file=config, settings=fixed)
-                tuned = search.tune(definition, output or "tunes", workers, storage, show)
+                tuned = search.tune(definition, output or "tunes", workers, storage, observer)
     except KeyboardInterrupt as error:
         fail(f"Interrupted. {error}".strip(), INTERRUPTED)
     _answer(tuned, join, as_json, quiet)
@@ -147,38 +147,38 @@ def _answer(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> None:
 
 
 def _summary(tuned: Any) -> dict[str, Any]:
-    best = tuned.found.best
+    best = tuned.search.best
     states = ("finished", "pruned", "lost")
     return {
         "folder": str(tuned.folder),
-        "trials": {state: tuned.found.count(state) for state in states},
+        "trials": {state: tuned.search.count(state) for state in states},
         "best": {
             "trial": best.number,
             "settings": best.settings,
             "loss": best.loss,
             "score": best.score,
         },
-        "importance": tuned.found.importance,
-        "readings": list(tuned.readings),
+        "importance": tuned.search.importance,
+        "diagnosis": list(tuned.diagnosis),
         "refit": str(tuned.refit.folder),
         "test": tuned.refit.metrics["test"],
     }
 
 
 def _print_tuned(tuned: Any) -> None:
-    from app.tuning.results import shown
+    from app.tuning.results import format_setting
 
-    found, best = tuned.found, tuned.found.best
+    found, best = tuned.search, tuned.search.best
     counts = ", ".join(f"{found.count(s)} {s}" for s in ("finished", "pruned", "lost"))
     typer.echo(f"trials: {len(found.rows)}: {counts}")
     typer.echo(f"best:   trial {best.number}, validation loss {best.loss:.4f}")
     for key, value in best.settings.items():
-        typer.echo(f"        {key} = {shown(value)}")
+        typer.echo(f"        {key} = {format_setting(value)}")
     if found.importance:
         shares = (f"{name} {share:.0%}" for name, share in found.importance.items())
         typer.echo(f"matter: {', '.join(shares)}")
-    for reading in tuned.readings:
-        typer.echo(f"curves: {reading}")
+    for sentence in tuned.diagnosis:
+        typer.echo(f"diagnosis:  {sentence}")
     test = tuned.refit.metrics["test"]
     typer.echo(f"test:   {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
     typer.echo(f"report: {tuned.folder / 'report.html'}")

@@ -1,1 +1,1 @@
-"""Training by several processes, on one machine or many: launched, joined, watched, ended."""
+"""Training by several processes, on one machine or many: launching, joining, watching, ending."""

@@ -1,1 +1,1 @@
-"""Searches settings: spaces, trials, workers that share a study, and what came out."""
+"""Hyperparameter search: search spaces, trials, workers that share a study, results and report."""
