@@ -1,4 +1,4 @@
-"""Predicts data sets of any size: files in, lines of JSON out, and a killed job goes on."""
+"""Batch prediction of data sets of any size: files in, JSON lines out; a killed job resumes."""
 
 from .job import Job, Summary, run_job
 from .pools import choose_pool
