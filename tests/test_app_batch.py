@@ -355,7 +355,7 @@ def test_an_interrupted_job_says_how_to_go_on_and_nothing_else(
     assert send_amid(start(*arguments, blocked=blocked), output, ending) == (
         130,
         "",
-        "hornbill: Interrupted. What is finished is kept; go on with the same command.\n",
+        "hornbill: Interrupted. Finished parts are kept; go on with the same command.\n",
     )
     assert 3 <= len(list(output.glob("part-*"))) < size["files"]
 
@@ -391,7 +391,9 @@ def test_parquet_and_a_cluster_say_what_to_install(row_bundle, tmp_path):
 
 
 def test_a_cluster_that_is_not_there_is_named_at_once():
-    with pytest.raises(BatchError, match="No Ray cluster responds at --ray-address. Received: 127.0.0.1:1: Connec"):
+    with pytest.raises(
+        BatchError, match="No Ray cluster responds at --ray-address. Received: 127.0.0.1:1: Connec"
+    ):
         check_address("127.0.0.1:1")
 
 
@@ -407,7 +409,9 @@ def test_what_listens_and_is_no_ray_is_given_up(monkeypatch):
     monkeypatch.setattr("app.batch.ray_address._JOIN_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(BatchError, match=f"Received: {address}: no response from Ray within 1 s"):
+        with pytest.raises(
+            BatchError, match=f"Received: {address}: no response from Ray within 1 s"
+        ):
             check_address(address)
 
 
@@ -419,7 +423,9 @@ def test_the_same_pattern_in_another_folder_is_another_job(bundle, arrays, tmp_p
     run_job(job, predict_here, lambda *_: None)
     assert run_job(job, predict_here, lambda *_: None).rows > 0
     monkeypatch.chdir(other)
-    with pytest.raises(BatchError, match="of the same job. Received: .*, a job with folder='.*arrays' instead"):
+    with pytest.raises(
+        BatchError, match="of the same job. Received: .*, a job with folder='.*arrays' instead"
+    ):
         run_job(job, predict_here, lambda *_: None)
 
 
@@ -445,10 +451,16 @@ def test_the_command_counts_and_points_at_what_was_bad(run, bundle, arrays, tmp_
             "--output must be a folder. Received: a.csv, a file.",
         ),
         (["--input", "*.npy", "-o", "strange"], "--output must be an empty folder, or one of the"),
-        (["--input", "*.npy", "-o", "other"], "a job with model='other' instead of 'digits'. Choose another"),
+        (
+            ["--input", "*.npy", "-o", "other"],
+            "a job with model='other' instead of 'digits'. Choose another",
+        ),
         (["--input", "*.npy", "-o", "torn"], "_job.json must be JSON. Received: "),
         (["--input", "*.npy"], "Missing option '--output'"),
-        (["a.png", "-o", "out"], "Missing argument 'FILE…', or --input and --output"),
+        (
+            ["a.png", "-o", "out"],
+            "Give either FILE…, or --input and --output for a batch job. Received: both",
+        ),
     ],
 )
 def test_a_job_that_cannot_start_is_one_line_and_changes_nothing(
@@ -483,7 +495,9 @@ def test_one_job_at_a_time_writes_into_a_folder(tmp_path):
 def test_a_changed_list_of_finished_parts_is_refused(bundle, arrays, tmp_path):
     predict(bundle, arrays / "*.npy", tmp_path / "out")
     (tmp_path / "out" / "_done.jsonl").write_text('{"part": "x"}\n')
-    with pytest.raises(BatchError, match="_done.jsonl was changed, or written by another version of Hornbill."):
+    with pytest.raises(
+        BatchError, match="_done.jsonl was changed, or written by another version of Hornbill."
+    ):
         predict(bundle, arrays / "*.npy", tmp_path / "out")
 
 

@@ -146,7 +146,8 @@ def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 2
     assert error == (
-        "hornbill: The 2 processes of a run must all stay alive. Received: process 1, ended by SIGKILL. "
+        "hornbill: The 2 processes of a run must all stay alive. Received: process 1, ended by "
+        "SIGKILL. "
         f"Go on with: hornbill train --resume {folder}\n"
     )
     assert not any(map(is_alive, started))

@@ -554,11 +554,11 @@ def test_a_search_in_which_no_trial_ends_says_why(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tune"], "A family must be given"),
+        (["tune"], "Missing argument 'FAMILY'"),
         (["tune", "softmax"], "A search needs at least one setting."),
         (["tune", "softmax", "--search", "l3=log:1e-5..1"], "'l3' is no setting of softmax."),
-        (["tune", "softmax", "--join", "x"], "--join takes its settings from the study"),
-        (["tune", "--join", "x", "--trials", "3"], "--join takes its settings from the study"),
+        (["tune", "softmax", "--join", "x"], "--join takes all settings from the study"),
+        (["tune", "--join", "x", "--trials", "3"], "--join takes all settings from the study"),
         (["tune", "--join", "x"], "--join takes a folder that hornbill tune made"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--data", "digits8x8"], "takes rows"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--method", "cmaes"], "two ranges"),

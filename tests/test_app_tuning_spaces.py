@@ -73,7 +73,7 @@ def test_the_budget_is_forty_trials_unless_minutes_are_given():
     [
         (
             {},
-            "A search needs at least one setting. Received: none. Add one, such as --search optimizer",
+            "A search needs at least one setting. Received: none. Add one, such as --search",
         ),
         ({"epoch": "int:1..3"}, "'epoch' is no setting of features. Did you mean 'epochs'?"),
         ({"epochs": "imt:1..3"}, "must be one of int, .*='imt'. Did you mean 'int'?"),
