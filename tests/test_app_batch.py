@@ -119,7 +119,7 @@ def flowers(row_bundle, rows):
     return {name: random.uniform(1, 5, rows) for name in names}
 
 
-def test_each_row_of_arrays_is_answered_once_as_the_predictor_does(
+def test_each_row_of_arrays_is_predicted_once_as_the_predictor_does(
     bundle, arrays, images, tmp_path
 ):
     summary = predict(bundle, arrays / "*.npy", tmp_path / "out")
@@ -140,8 +140,8 @@ def test_images_share_a_part_and_a_broken_one_costs_only_itself(bundle, images, 
     (tmp_path / "07.png").write_bytes(b"no image")
     summary = predict(bundle, tmp_path / "*.png", tmp_path / "out")
     assert summary == Summary(parts=1, rows=11, failed=1)
-    (bad,) = lines(tmp_path / "out", "errors")
-    assert bad == {
+    (failed,) = lines(tmp_path / "out", "errors")
+    assert failed == {
         "file": str(tmp_path / "07.png"),
         "row": 0,
         "reason": "An image must be a readable file such as PNG or JPEG. Received: "
@@ -207,14 +207,12 @@ def test_a_file_that_cannot_be_used_is_named_and_the_job_goes_on(
     else:
         np.save(arrays / name, content)
     assert predict(bundle, arrays / "*.npy", tmp_path / "out") == Summary(4, 36, 1)
-    (bad,) = lines(tmp_path / "out", "errors")
-    assert bad["file"] == str(arrays / name)
-    assert reason in bad["reason"]
+    (failed,) = lines(tmp_path / "out", "errors")
+    assert failed["file"] == str(arrays / name)
+    assert reason in failed["reason"]
 
 
-def test_an_array_that_is_cut_off_is_a_bad_file_and_an_empty_one_has_no_rows(
-    bundle, arrays, tmp_path
-):
+def test_an_array_that_is_cut_off_fails_and_an_empty_one_has_no_rows(bundle, arrays, tmp_path):
     content = (arrays / "0.npy").read_bytes()
     (arrays / "0.npy").write_bytes(content[:-100])
     np.save(arrays / "1.npy", np.zeros((0, 28, 28), np.uint8))
@@ -244,7 +242,7 @@ def test_tables_that_cannot_be_used_are_named(row_bundle, tmp_path):
     assert "CRC checksum verification failed" in reasons["rot.parquet"]
 
 
-def test_texts_that_are_none_are_a_bad_file(raw_bundle, tmp_path):
+def test_texts_that_are_not_utf8_fail(raw_bundle, tmp_path):
     bundle, _ = raw_bundle
     letters = pa.array([b"\xff"] * 2, pa.binary())
     columns = {"size": [1.0, 2.0], "weight": [1.0, 2.0], "color": letters.view(pa.string())}
@@ -255,14 +253,14 @@ def test_texts_that_are_none_are_a_bad_file(raw_bundle, tmp_path):
 
 
 @given(st.lists(st.lists(st.floats(width=32), min_size=4, max_size=4), min_size=1, max_size=20))
-def test_whatever_the_numbers_each_row_is_answered_or_named(row_bundle, tmp_path_factory, rows):
+def test_whatever_the_numbers_each_row_is_predicted_or_named(row_bundle, tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("wild")
     array = np.array(rows, np.float32)
     np.save(folder / "a.npy", array)
     predict(row_bundle, folder / "a.npy", folder / "out")
-    good, bad = lines(folder / "out"), lines(folder / "out", "errors")
-    assert sorted(one["row"] for one in [*good, *bad]) == list(range(len(rows)))
-    assert {one["row"] for one in good} <= set(np.flatnonzero(np.isfinite(array).all(axis=1)))
+    predicted, failed = lines(folder / "out"), lines(folder / "out", "errors")
+    assert sorted(one["row"] for one in [*predicted, *failed]) == list(range(len(rows)))
+    assert {one["row"] for one in predicted} <= set(np.flatnonzero(np.isfinite(array).all(axis=1)))
 
 
 @given(st.lists(st.sampled_from(["a.npy", "b.PNG", "c.jpg", "d.parquet"]), max_size=9))
@@ -346,7 +344,7 @@ def test_a_job_that_is_killed_is_finished_by_the_same_command(bundle, images, tm
         pytest.param((), {"files": 300, "copies": 200}, marks=pytest.mark.slow, id="ray"),
     ],
 )
-def test_an_interrupted_job_says_how_to_go_on_and_nothing_else(
+def test_an_interrupted_job_prints_only_how_to_go_on(
     ending, blocked, size, bundle, images, tmp_path
 ):
     folder, output = tmp_path / "many", tmp_path / "out"
@@ -361,7 +359,7 @@ def test_an_interrupted_job_says_how_to_go_on_and_nothing_else(
 
 
 def test_ray_and_one_process_give_the_same(bundle, arrays, tmp_path):
-    (arrays / "bad.npy").write_bytes(b"")
+    (arrays / "broken.npy").write_bytes(b"")
     both = {}
     for name, blocked in {"ray": (), "alone": ("ray", "pyarrow")}.items():
         output = tmp_path / name
@@ -372,13 +370,13 @@ def test_ray_and_one_process_give_the_same(bundle, arrays, tmp_path):
         assert json.loads(printed) == {"output": str(output), "parts": 4, "rows": 36, "failed": 1}
         both[name] = {path.name for path in output.glob("*-*.jsonl")}
     assert both["ray"] == both["alone"]
-    answers = [sorted(lines(tmp_path / n), key=lambda o: (o["file"], o["row"])) for n in both]
-    for ray, alone in zip(*answers, strict=True):
+    predictions = [sorted(lines(tmp_path / n), key=lambda o: (o["file"], o["row"])) for n in both]
+    for ray, alone in zip(*predictions, strict=True):
         assert ray.pop("probabilities") == pytest.approx(alone.pop("probabilities"), abs=1e-6)
         assert ray == alone
 
 
-def test_parquet_and_a_cluster_say_what_to_install(row_bundle, tmp_path):
+def test_parquet_and_a_cluster_name_the_missing_package(row_bundle, tmp_path):
     write_table(tmp_path / "a.parquet", flowers(row_bundle, 1))
     arguments = ["predict", row_bundle, "--input", tmp_path / "*.parquet", "-o", tmp_path / "out"]
     for more, package in ((["--ray-address", "127.0.0.1:1"], "ray"), ([], "pyarrow")):
@@ -390,7 +388,7 @@ def test_parquet_and_a_cluster_say_what_to_install(row_bundle, tmp_path):
         )
 
 
-def test_a_cluster_that_is_not_there_is_named_at_once():
+def test_an_address_without_a_cluster_is_named_at_once():
     with pytest.raises(
         BatchError, match="No Ray cluster responds at --ray-address. Received: 127.0.0.1:1: Connec"
     ):
@@ -403,7 +401,7 @@ def test_an_address_is_a_host_and_a_port(address):
         check_address(address)
 
 
-def test_what_listens_and_is_no_ray_is_given_up(monkeypatch):
+def test_an_address_of_another_server_is_refused(monkeypatch):
     import socket
 
     monkeypatch.setattr("app.batch.ray_address._JOIN_S", 1)
@@ -429,14 +427,14 @@ def test_the_same_pattern_in_another_folder_is_another_job(bundle, arrays, tmp_p
         run_job(job, predict_here, lambda *_: None)
 
 
-def test_the_command_counts_and_points_at_what_was_bad(run, bundle, arrays, tmp_path):
-    (arrays / "bad.npy").write_bytes(b"")
+def test_the_command_counts_and_names_the_file_of_failures(run, bundle, arrays, tmp_path):
+    (arrays / "broken.npy").write_bytes(b"")
     status, output, error = finish(
         start("predict", bundle, "--input", arrays / "*.npy", "-o", tmp_path / "out")
     )
     assert status == 1
     assert f"predicted: 36 rows, in 4 files of {tmp_path / 'out'}" in output
-    assert f"failed: 1 rows or files: {tmp_path / 'out'}/errors-*.jsonl" in output
+    assert f"failed:    1 rows or files: {tmp_path / 'out'}/errors-*.jsonl" in output
     assert error == ""
 
 
@@ -445,7 +443,7 @@ def test_the_command_counts_and_points_at_what_was_bad(run, bundle, arrays, tmp_
     [
         (["--input", "none/*.npy", "-o", "out"], "must match at least one file. Received: 'none/*"),
         (["--input", "*.csv", "-o", "out"], "Files for digits must end in .png, .jpg, .jpeg, .bmp"),
-        (["--input", "*.npy", "-o", "out", "--key", "id"], "--key is for files of columns"),
+        (["--input", "*.npy", "-o", "out", "--key", "id"], "--key needs files with columns"),
         (
             ["--input", "*.npy", "-o", "a.csv"],
             "--output must be a folder. Received: a.csv, a file.",

@@ -25,7 +25,9 @@ def test_the_path_from_data_to_prediction(run, tmp_path, digit_file):
     assert status == 0
     assert "epoch 1/1" in error
     folder = output.split("next: hornbill export ")[1].strip()
-    status, output, _ = run("export", folder, "--output", tmp_path / "dist", "--name", "net")
+    status, output, _ = run(
+        *["export", folder, "--output", tmp_path / "dist", "--name", "net", "--int8", "never"]
+    )
     assert status == 0
     assert "next: hornbill verify" in output
     status, output, _ = run("verify", tmp_path / "dist" / "net")
@@ -54,7 +56,9 @@ def test_quiet_prints_nothing(run, tmp_path):
 
 
 def test_export_prints_one_json_object(run, softmax_run, tmp_path):
-    status, output, error = run("export", softmax_run.folder, "-o", tmp_path, "--json")
+    status, output, error = run(
+        "export", softmax_run.folder, "-o", tmp_path, "--json", "--int8", "never"
+    )
     assert (status, error) == (0, "")
     assert json.loads(output)["parity"] <= 1e-5
 
