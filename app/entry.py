@@ -1,4 +1,4 @@
-"""Where the command `hornbill` begins: Ctrl-C is one line even while the rest is imported."""
+"""Entry point of the command `hornbill`: Ctrl-C prints one line even during the imports."""
 
 import os
 import signal
@@ -12,18 +12,18 @@ def main() -> None:
     Raises:
         SystemExit: always, with the status of `app.commands.cli.main`.
     """
-    # Raised inside an import, KeyboardInterrupt can come out of C as an ImportError.
-    is_heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if is_heeded:
-        signal.signal(signal.SIGINT, _end)
+    # C extensions can turn a KeyboardInterrupt during their import into an ImportError.
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_default:
+        signal.signal(signal.SIGINT, _exit)
     from app.commands.cli import main as run
 
-    if is_heeded:
+    if is_default:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     run()
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
+def _exit(_number: int, _frame: FrameType | None) -> None:
     sys.stderr.write("hornbill: Interrupted.\n")
     sys.stderr.flush()
     os._exit(130)

@@ -1,24 +1,24 @@
-"""The errors of `app`, each one line: the rule, the value received, the fix.
+"""Errors of `app`. Each message is one line: the rule, the value received, the fix.
 
 HornbillError
 └── AppError (also a ValueError)
     ├── BatchError     a batch job cannot start or go on
     ├── ConfigError    a setting is unknown or out of range
     ├── DataError      a data source cannot be used
-    ├── RunError       a run's folder is missing, unfinished or changed
+    ├── RunError       a run cannot start or go on, or its folder is missing or changed
     ├── StudyError     a study is unknown, or its results cannot be written
-    └── TuningError    a search is impossible, or its storage does not answer
+    └── TuningError    a search is impossible, or its storage does not respond
 """
 
 from serving.errors import HornbillError
 
 
 class AppError(HornbillError, ValueError):
-    """Anything that this package reports. What was on disk before is untouched."""
+    """Base class of the errors of this package. Files that existed before are untouched."""
 
 
 class BatchError(AppError):
-    """A batch job cannot start or go on. Parts that were finished are kept."""
+    """A batch job cannot start or go on. Finished parts are kept."""
 
 
 class ConfigError(AppError):
@@ -26,11 +26,11 @@ class ConfigError(AppError):
 
 
 class DataError(AppError):
-    """A data source is unknown, unreadable or does not hold what it must."""
+    """A data source is unknown, unreadable or lacks required content."""
 
 
 class RunError(AppError):
-    """A run's folder is missing, unfinished, or its data has changed."""
+    """A run cannot start or go on, or its folder is missing, unfinished or changed."""
 
 
 class StudyError(AppError):
@@ -38,4 +38,4 @@ class StudyError(AppError):
 
 
 class TuningError(AppError):
-    """A search is impossible, its study is another's, or its storage does not answer."""
+    """A search is impossible, a study has other settings or data, or its storage is down."""

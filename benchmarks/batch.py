@@ -139,9 +139,9 @@ def _loops(bundle: Path, files: Sequence[Path], count: int) -> None:
 
 
 def _job(bundle: Path, folder: Path, pattern: str, actors: int) -> None:
-    job = Job(bundle, str(folder / pattern), folder / "answers")
+    job = Job(bundle, str(folder / pattern), folder / "predictions")
     run_job(job, RayPool(actors=actors), lambda _, __: None)
-    shutil.rmtree(folder / "answers")
+    shutil.rmtree(folder / "predictions")
 
 
 if __name__ == "__main__":

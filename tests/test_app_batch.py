@@ -1,4 +1,4 @@
-"""Batch jobs: each row once, bad rows aside with their reason, and a killed job goes on."""
+"""Batch jobs: each row is predicted once or listed with a reason, and a killed job resumes."""
 
 import dataclasses
 import io
@@ -40,7 +40,7 @@ sys.meta_path.insert(0, Missing())
 import importlib.util
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *a: None if name in {blocked!r} else find(name, *a)
-from app.cli import main
+from app.commands.cli import main
 main(sys.argv[1:])
 """
 
@@ -119,11 +119,11 @@ def flowers(row_bundle, rows):
     return {name: random.uniform(1, 5, rows) for name in names}
 
 
-def test_each_row_of_arrays_is_answered_once_as_the_predictor_does(
+def test_each_row_of_arrays_is_predicted_once_as_the_predictor_does(
     bundle, arrays, images, tmp_path
 ):
     summary = predict(bundle, arrays / "*.npy", tmp_path / "out")
-    assert summary == Summary(parts=3, rows=36, bad=0)
+    assert summary == Summary(parts=3, rows=36, failed=0)
     found = lines(tmp_path / "out")
     assert ids(found) == [(str(arrays / f"{n}.npy"), row) for n in range(3) for row in range(12)]
     first = [one for one in found if one["file"].endswith("/0.npy")]
@@ -139,9 +139,9 @@ def test_images_share_a_part_and_a_broken_one_costs_only_itself(bundle, images, 
         Image.fromarray(image).save(tmp_path / f"{number:02}.png")
     (tmp_path / "07.png").write_bytes(b"no image")
     summary = predict(bundle, tmp_path / "*.png", tmp_path / "out")
-    assert summary == Summary(parts=1, rows=11, bad=1)
-    (bad,) = lines(tmp_path / "out", "errors")
-    assert bad == {
+    assert summary == Summary(parts=1, rows=11, failed=1)
+    (failed,) = lines(tmp_path / "out", "errors")
+    assert failed == {
         "file": str(tmp_path / "07.png"),
         "row": 0,
         "reason": "An image must be a readable file such as PNG or JPEG. Received: "
@@ -156,7 +156,7 @@ def test_rows_of_parquet_are_found_by_name_and_bear_their_key(row_bundle, tmp_pa
     shuffled = dict(reversed(columns.items()))
     write_table(tmp_path / "a.parquet", shuffled, id=["a", "b", "c", "d", None], other=[0] * 5)
     summary = predict(row_bundle, tmp_path / "*.parquet", tmp_path / "out", "id")
-    assert summary == Summary(parts=1, rows=3, bad=2)
+    assert summary == Summary(parts=1, rows=3, failed=2)
     assert [(one["row"], one["key"]) for one in lines(tmp_path / "out")] == [
         (0, "a"), (1, "b"), (3, "d"),
     ]  # fmt: skip
@@ -171,7 +171,7 @@ def test_gaps_and_texts_of_parquet_are_those_of_a_csv(raw_bundle, tmp_path):
     table = {"size": [0.5, None, 1], "color": ["red", None, "?"], "weight": [1.0, 2.0, None]}
     write_table(tmp_path / "a.parquet", table)
     summary = predict(bundle, tmp_path / "a.parquet", tmp_path / "out")
-    assert summary.rows + summary.bad == 3
+    assert summary.rows + summary.failed == 3
     expected = Predictor.load(bundle).predict(
         {
             "inputs": np.array([[0.5, 1], [np.nan, 2]], np.float32),
@@ -207,14 +207,12 @@ def test_a_file_that_cannot_be_used_is_named_and_the_job_goes_on(
     else:
         np.save(arrays / name, content)
     assert predict(bundle, arrays / "*.npy", tmp_path / "out") == Summary(4, 36, 1)
-    (bad,) = lines(tmp_path / "out", "errors")
-    assert bad["file"] == str(arrays / name)
-    assert reason in bad["reason"]
+    (failed,) = lines(tmp_path / "out", "errors")
+    assert failed["file"] == str(arrays / name)
+    assert reason in failed["reason"]
 
 
-def test_an_array_that_is_cut_off_is_a_bad_file_and_an_empty_one_has_no_rows(
-    bundle, arrays, tmp_path
-):
+def test_an_array_that_is_cut_off_fails_and_an_empty_one_has_no_rows(bundle, arrays, tmp_path):
     content = (arrays / "0.npy").read_bytes()
     (arrays / "0.npy").write_bytes(content[:-100])
     np.save(arrays / "1.npy", np.zeros((0, 28, 28), np.uint8))
@@ -238,13 +236,13 @@ def test_tables_that_cannot_be_used_are_named(row_bundle, tmp_path):
     reasons = {Path(one["file"]).name: one["reason"] for one in lines(tmp_path / "out", "errors")}
     less = f"must have one column {name!r}. Received: no such column."
     assert less in reasons["less.parquet"]
-    assert "must hold numbers. Received: string." in reasons["text.parquet"]
+    assert "must contain numbers. Received: string." in reasons["text.parquet"]
     assert "A table must be a readable parquet file." in reasons["cut.parquet"]
     assert "from row 0 on" in reasons["cut.parquet"]
     assert "CRC checksum verification failed" in reasons["rot.parquet"]
 
 
-def test_texts_that_are_none_are_a_bad_file(raw_bundle, tmp_path):
+def test_texts_that_are_not_utf8_fail(raw_bundle, tmp_path):
     bundle, _ = raw_bundle
     letters = pa.array([b"\xff"] * 2, pa.binary())
     columns = {"size": [1.0, 2.0], "weight": [1.0, 2.0], "color": letters.view(pa.string())}
@@ -255,14 +253,14 @@ def test_texts_that_are_none_are_a_bad_file(raw_bundle, tmp_path):
 
 
 @given(st.lists(st.lists(st.floats(width=32), min_size=4, max_size=4), min_size=1, max_size=20))
-def test_whatever_the_numbers_each_row_is_answered_or_named(row_bundle, tmp_path_factory, rows):
+def test_whatever_the_numbers_each_row_is_predicted_or_named(row_bundle, tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("wild")
     array = np.array(rows, np.float32)
     np.save(folder / "a.npy", array)
     predict(row_bundle, folder / "a.npy", folder / "out")
-    good, bad = lines(folder / "out"), lines(folder / "out", "errors")
-    assert sorted(one["row"] for one in [*good, *bad]) == list(range(len(rows)))
-    assert {one["row"] for one in good} <= set(np.flatnonzero(np.isfinite(array).all(axis=1)))
+    predicted, failed = lines(folder / "out"), lines(folder / "out", "errors")
+    assert sorted(one["row"] for one in [*predicted, *failed]) == list(range(len(rows)))
+    assert {one["row"] for one in predicted} <= set(np.flatnonzero(np.isfinite(array).all(axis=1)))
 
 
 @given(st.lists(st.sampled_from(["a.npy", "b.PNG", "c.jpg", "d.parquet"]), max_size=9))
@@ -333,7 +331,7 @@ def test_a_job_that_is_killed_is_finished_by_the_same_command(bundle, images, tm
     assert 3 <= len(list(output.glob("part-*"))) < 60
     status, printed, error = finish(start(*arguments))
     assert (status, error) == (0, "")
-    assert json.loads(printed) == {"output": str(output), "parts": 60, "rows": 43200, "bad": 0}
+    assert json.loads(printed) == {"output": str(output), "parts": 60, "rows": 43200, "failed": 0}
     found = ids(lines(output))
     assert len(set(found)) == len(found) == 43200
 
@@ -346,7 +344,7 @@ def test_a_job_that_is_killed_is_finished_by_the_same_command(bundle, images, tm
         pytest.param((), {"files": 300, "copies": 200}, marks=pytest.mark.slow, id="ray"),
     ],
 )
-def test_an_interrupted_job_says_how_to_go_on_and_nothing_else(
+def test_an_interrupted_job_prints_only_how_to_go_on(
     ending, blocked, size, bundle, images, tmp_path
 ):
     folder, output = tmp_path / "many", tmp_path / "out"
@@ -355,13 +353,13 @@ def test_an_interrupted_job_says_how_to_go_on_and_nothing_else(
     assert send_amid(start(*arguments, blocked=blocked), output, ending) == (
         130,
         "",
-        "hornbill: Interrupted. What is finished is kept; go on with the same command.\n",
+        "hornbill: Interrupted. Finished parts are kept; go on with the same command.\n",
     )
     assert 3 <= len(list(output.glob("part-*"))) < size["files"]
 
 
 def test_ray_and_one_process_give_the_same(bundle, arrays, tmp_path):
-    (arrays / "bad.npy").write_bytes(b"")
+    (arrays / "broken.npy").write_bytes(b"")
     both = {}
     for name, blocked in {"ray": (), "alone": ("ray", "pyarrow")}.items():
         output = tmp_path / name
@@ -369,16 +367,16 @@ def test_ray_and_one_process_give_the_same(bundle, arrays, tmp_path):
                         blocked=blocked)  # fmt: skip
         status, printed, error = finish(process)
         assert (status, error) == (1, "")
-        assert json.loads(printed) == {"output": str(output), "parts": 4, "rows": 36, "bad": 1}
+        assert json.loads(printed) == {"output": str(output), "parts": 4, "rows": 36, "failed": 1}
         both[name] = {path.name for path in output.glob("*-*.jsonl")}
     assert both["ray"] == both["alone"]
-    answers = [sorted(lines(tmp_path / n), key=lambda o: (o["file"], o["row"])) for n in both]
-    for ray, alone in zip(*answers, strict=True):
+    predictions = [sorted(lines(tmp_path / n), key=lambda o: (o["file"], o["row"])) for n in both]
+    for ray, alone in zip(*predictions, strict=True):
         assert ray.pop("probabilities") == pytest.approx(alone.pop("probabilities"), abs=1e-6)
         assert ray == alone
 
 
-def test_parquet_and_a_cluster_say_what_to_install(row_bundle, tmp_path):
+def test_parquet_and_a_cluster_name_the_missing_package(row_bundle, tmp_path):
     write_table(tmp_path / "a.parquet", flowers(row_bundle, 1))
     arguments = ["predict", row_bundle, "--input", tmp_path / "*.parquet", "-o", tmp_path / "out"]
     for more, package in ((["--ray-address", "127.0.0.1:1"], "ray"), ([], "pyarrow")):
@@ -390,8 +388,10 @@ def test_parquet_and_a_cluster_say_what_to_install(row_bundle, tmp_path):
         )
 
 
-def test_a_cluster_that_is_not_there_is_named_at_once():
-    with pytest.raises(BatchError, match="Ray cluster that answers. Received: 127.0.0.1:1: Connec"):
+def test_an_address_without_a_cluster_is_named_at_once():
+    with pytest.raises(
+        BatchError, match="No Ray cluster responds at --ray-address. Received: 127.0.0.1:1: Connec"
+    ):
         check_address("127.0.0.1:1")
 
 
@@ -401,13 +401,15 @@ def test_an_address_is_a_host_and_a_port(address):
         check_address(address)
 
 
-def test_what_listens_and_is_no_ray_is_given_up(monkeypatch):
+def test_an_address_of_another_server_is_refused(monkeypatch):
     import socket
 
     monkeypatch.setattr("app.batch.ray_address._JOIN_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(BatchError, match=f"Received: {address}: no answer of Ray in 1 s"):
+        with pytest.raises(
+            BatchError, match=f"Received: {address}: no response from Ray within 1 s"
+        ):
             check_address(address)
 
 
@@ -419,18 +421,20 @@ def test_the_same_pattern_in_another_folder_is_another_job(bundle, arrays, tmp_p
     run_job(job, predict_here, lambda *_: None)
     assert run_job(job, predict_here, lambda *_: None).rows > 0
     monkeypatch.chdir(other)
-    with pytest.raises(BatchError, match="the same job. Received: .*, of folder '.*arrays', not"):
+    with pytest.raises(
+        BatchError, match="of the same job. Received: .*, a job with folder='.*arrays' instead"
+    ):
         run_job(job, predict_here, lambda *_: None)
 
 
-def test_the_command_counts_and_points_at_what_was_bad(run, bundle, arrays, tmp_path):
-    (arrays / "bad.npy").write_bytes(b"")
+def test_the_command_counts_and_names_the_file_of_failures(run, bundle, arrays, tmp_path):
+    (arrays / "broken.npy").write_bytes(b"")
     status, output, error = finish(
         start("predict", bundle, "--input", arrays / "*.npy", "-o", tmp_path / "out")
     )
     assert status == 1
-    assert f"rows: 36 predicted, in 4 files of {tmp_path / 'out'}" in output
-    assert f"bad:  1 rows or files: {tmp_path / 'out'}/errors-*.jsonl" in output
+    assert f"predicted: 36 rows, in 4 files of {tmp_path / 'out'}" in output
+    assert f"failed:    1 rows or files: {tmp_path / 'out'}/errors-*.jsonl" in output
     assert error == ""
 
 
@@ -439,16 +443,22 @@ def test_the_command_counts_and_points_at_what_was_bad(run, bundle, arrays, tmp_
     [
         (["--input", "none/*.npy", "-o", "out"], "must match at least one file. Received: 'none/*"),
         (["--input", "*.csv", "-o", "out"], "Files for digits must end in .png, .jpg, .jpeg, .bmp"),
-        (["--input", "*.npy", "-o", "out", "--key", "id"], "--key is for files of columns"),
+        (["--input", "*.npy", "-o", "out", "--key", "id"], "--key needs files with columns"),
         (
             ["--input", "*.npy", "-o", "a.csv"],
             "--output must be a folder. Received: a.csv, a file.",
         ),
-        (["--input", "*.npy", "-o", "strange"], "--output must be an empty folder, or of the same"),
-        (["--input", "*.npy", "-o", "other"], "of model 'other', not 'digits'. Choose another"),
+        (["--input", "*.npy", "-o", "strange"], "--output must be an empty folder, or one of the"),
+        (
+            ["--input", "*.npy", "-o", "other"],
+            "a job with model='other' instead of 'digits'. Choose another",
+        ),
         (["--input", "*.npy", "-o", "torn"], "_job.json must be JSON. Received: "),
         (["--input", "*.npy"], "Missing option '--output'"),
-        (["a.png", "-o", "out"], "Missing argument 'FILE…', or --input and --output"),
+        (
+            ["a.png", "-o", "out"],
+            "Give either FILE…, or --input and --output for a batch job. Received: both",
+        ),
     ],
 )
 def test_a_job_that_cannot_start_is_one_line_and_changes_nothing(
@@ -474,16 +484,18 @@ def test_a_job_that_cannot_start_is_one_line_and_changes_nothing(
 def test_one_job_at_a_time_writes_into_a_folder(tmp_path):
     with (
         open_ledger(tmp_path / "out", {"model": "a"}),
-        pytest.raises(BatchError, match="One job at a time writes into a folder."),
+        pytest.raises(BatchError, match="Another job is writing into this folder."),
         open_ledger(tmp_path / "out", {"model": "a"}),
     ):
         pass
 
 
-def test_a_note_that_was_changed_is_refused(bundle, arrays, tmp_path):
+def test_a_changed_list_of_finished_parts_is_refused(bundle, arrays, tmp_path):
     predict(bundle, arrays / "*.npy", tmp_path / "out")
     (tmp_path / "out" / "_done.jsonl").write_text('{"part": "x"}\n')
-    with pytest.raises(BatchError, match="_done.jsonl must say what is done, as it was written."):
+    with pytest.raises(
+        BatchError, match="_done.jsonl was changed, or written by another version of Hornbill."
+    ):
         predict(bundle, arrays / "*.npy", tmp_path / "out")
 
 

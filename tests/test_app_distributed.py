@@ -1,4 +1,4 @@
-"""Several processes train one model: as one would, and to a clear end if one of them is lost."""
+"""Training by several processes: it gives the results of one, and ends clearly if one is lost."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,10 @@ import keras
 import numpy as np
 import pytest
 from processes import children, is_alive
+from programs import write_program
+from waiting import wait_until
 
+from app.commands.train_process import PROGRAM
 from app.config import make_config
 from app.data.shards import Shard
 from app.distributed.cluster import Cluster, free_port
@@ -22,12 +26,36 @@ from app.distributed.team import Team
 from app.errors import ConfigError, RunError
 from app.runs import resume, train
 from app.runs.run_folder import CHECKPOINT, read_begun_run, read_run
+from app.system.signals import Interrupted
 from app.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parent.parent
+LOCAL = Cluster(2, "127.0.0.1", 7000)
 CLI = "import sys; from app.commands.cli import main; main(sys.argv[1:])"
-# 127 samples to train on: the last batch of 31 is shared by two, filled up beside one of 32.
-# Dropout and statistics of batches show whether the two compute as one.
+# The beginning of a program in place of one that trains: it reports its id to the test.
+PROCESS = """
+import json, os, signal, sys, time
+from pathlib import Path
+from app.system.child_process import end_with_parent
+payload = json.loads(sys.argv[1])
+number, folder = payload["number"], Path(payload["request"]["folder"])
+end_with_parent(130)
+def report(**status):
+    Path(payload["status_file"]).write_text(json.dumps(status))
+def write_pid():
+    (folder / "new").mkdir(exist_ok=True)
+    (folder / "new" / str(number)).write_text(str(os.getpid()))
+    (folder / "new" / str(number)).replace(folder / f"{number}.pid")
+"""
+RUNNING = PROCESS + "report(run=str(folder)); write_pid(); time.sleep(60)"
+LAUNCHER = """
+import json, sys
+from app.distributed.cluster import Cluster
+from app.distributed.launching import launch
+launch(Cluster(2, "127.0.0.1", 1), json.loads(sys.argv[1]), sys.argv[2:])
+"""
+# 127 samples to train on: the last batch of 31 is divided among two, padded to 32. Dropout and
+# batch statistics show whether the two compute like one.
 SETTINGS = {
     "hidden": "16",
     "normalization": "batch",
@@ -52,26 +80,26 @@ def start(*arguments, **environment):
     )
 
 
-def answer(process):
+def result(process):
     output, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert error == ""
     return json.loads(output)
 
 
-def weights(answered):
+def weights(trained):
     return keras.saving.load_model(
-        Path(answered["run"]) / "model.keras", compile=False
+        Path(trained["run"]) / "model.keras", compile=False
     ).get_weights()
 
 
-def metrics(answered):
-    return [value for split in answered["metrics"].values() for value in split.values()]
+def metrics(trained):
+    return [value for split in trained["metrics"].values() for value in split.values()]
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """What two processes answer that meet as on two machines, and their folder of runs."""
+    """The results of two processes that meet as if on two machines, and their folder of runs."""
     folder = tmp_path_factory.mktemp("two")
     address = f"127.0.0.1:{free_port()}"
     processes = [
@@ -81,30 +109,30 @@ def two(tmp_path_factory):
         )
         for index in (0, 1)
     ]
-    return [answer(process) for process in processes], folder
+    return [result(process) for process in processes], folder
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    """What one process answers, under JAX too."""
+    """The result of one process, under JAX too."""
     output = tmp_path_factory.mktemp("one")
-    return answer(start(*WINE, "--output", output, "--json", KERAS_BACKEND="jax"))
+    return result(start(*WINE, "--output", output, "--json", KERAS_BACKEND="jax"))
 
 
-def test_two_processes_train_what_one_does(one, two):
+def test_two_processes_train_like_one(one, two):
     (first, _), _ = two
     for ours, theirs in zip(weights(first), weights(one), strict=True):
         # float32, its sums in another order.
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
     np.testing.assert_allclose(metrics(first), metrics(one), atol=1e-5)
     histories = [
-        np.genfromtxt(Path(answered["run"]) / "history.csv", delimiter=",", skip_header=1)
-        for answered in (first, one)
+        np.genfromtxt(Path(trained["run"]) / "history.csv", delimiter=",", skip_header=1)
+        for trained in (first, one)
     ]
     np.testing.assert_allclose(*histories, atol=1e-5)
 
 
-def test_both_hold_equal_metrics_and_one_writes(two):
+def test_both_have_equal_metrics_and_one_writes(two):
     (first, second), folder = two
     assert second == first
     assert read_run(Path(first["run"])).is_finished
@@ -113,7 +141,7 @@ def test_both_hold_equal_metrics_and_one_writes(two):
     assert (environment["backend"], environment["processes"]) == ("jax", 2)
 
 
-def test_what_two_processes_trained_is_exported_under_tensorflow(two, tmp_path):
+def test_a_model_of_two_processes_is_exported_under_tensorflow(two, tmp_path):
     from app.bundles.export_run import export_run
     from export import ExportOptions
     from serving.verify import verify_bundle
@@ -124,7 +152,7 @@ def test_what_two_processes_trained_is_exported_under_tensorflow(two, tmp_path):
 
 
 def begin_run(*arguments, folder):
-    """Start two processes, and wait for a checkpoint that they write."""
+    """Start two processes, and wait until they have written a checkpoint."""
     before = time.time()
     process = start(*arguments, "--processes", 2, "--quiet")
     for _ in range(1200):
@@ -138,84 +166,143 @@ def begin_run(*arguments, folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
-def test_a_lost_process_ends_the_run_which_can_go_on(tmp_path):
+def test_a_run_that_is_interrupted_or_loses_a_process_goes_on(tmp_path):
+    """With real training, and to its end by one process under TensorFlow."""
     settings = [*WINE, "--set", "epochs=100000"]
     process, folder = begin_run(*settings, "--output", tmp_path, folder=tmp_path)
+    started = children(process)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == f"hornbill: Interrupted. Go on with: hornbill train --resume {folder}\n"
+    assert not any(map(is_alive, started))
+    process, _ = begin_run("--resume", folder, folder=tmp_path)
     started = children(process)
     os.kill(started[1], signal.SIGKILL)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 2
     assert error == (
-        "hornbill: The 2 processes of a run must all live. Received: process 1, ended by SIGKILL. "
-        f"Go on with: hornbill train --resume {folder}\n"
+        "hornbill: The 2 processes of a run must all stay alive. Received: process 1, ended by "
+        f"SIGKILL. Go on with: hornbill train --resume {folder}\n"
     )
     assert not any(map(is_alive, started))
     epochs = len(Checkpoint(folder / CHECKPOINT, read_begun_run(folder).config).history) + 2
     config = folder / "config.toml"
     config.write_text(config.read_text().replace("epochs = 100000", f"epochs = {epochs}"))
-    run = resume(folder)  # by one process, under TensorFlow
+    run = resume(folder)
     assert len((run.folder / "history.csv").read_text().splitlines()) == epochs + 1
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
+def launch_program(folder, source, cluster=LOCAL):
+    """Launch two programs of a few lines in place of two that train."""
+    launch(cluster, {"folder": str(folder)}, write_program(folder, source))
+
+
+def pids(folder):
+    return [int(path.read_text()) for path in sorted(folder.glob("*.pid"))]
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_that_is_lost_before_it_joins_ends_the_run(lost, tmp_path):
-    process = start(*WINE, "--output", tmp_path, "--processes", 2)
-    while len(started := children(process)) < 2:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    os.kill(started[lost], signal.SIGKILL)
-    _, error = process.communicate(timeout=30)
-    assert process.returncode == 2
-    assert error == (
-        "hornbill: The 2 processes of a run must all live. "
-        f"Received: process {lost}, ended by SIGKILL.\n"
+    source = (
+        PROCESS
+        + f"""
+write_pid()
+while len(list(folder.glob("*.pid"))) < 2: time.sleep(0.01)
+if number == {lost}: os.kill(os.getpid(), signal.SIGKILL)
+time.sleep(60)
+"""
     )
+    with pytest.raises(RunError) as caught:
+        launch_program(tmp_path, source)
+    assert str(caught.value) == (
+        f"The 2 processes of a run must all stay alive. Received: process {lost}, ended by SIGKILL."
+    )
+    assert not any(map(is_alive, pids(tmp_path)))
 
 
-@pytest.mark.slow
-def test_a_run_that_is_interrupted_ends_all_processes_and_goes_on(tmp_path):
-    settings = [*WINE, "--output", tmp_path, "--set"]
-    process, folder = begin_run(*settings, "epochs=100000", folder=tmp_path)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        started = children(process)
-        process.send_signal(number)
-        _, error = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert error == f"hornbill: Interrupted. Go on with: hornbill train --resume {folder}\n"
-        assert not any(map(is_alive, started))
-        process, _ = begin_run("--resume", folder, folder=tmp_path)
-    process.kill()
-    process.communicate()
+def test_a_run_that_loses_a_process_names_the_command_to_resume_it(tmp_path):
+    source = (
+        PROCESS
+        + """
+write_pid()
+report(run=str(folder))
+while len(list(folder.glob("*.pid"))) < 2: time.sleep(0.01)
+if number == 1: os.kill(os.getpid(), signal.SIGKILL)
+time.sleep(60)
+"""
+    )
+    with pytest.raises(RunError) as caught:
+        launch_program(tmp_path, source)
+    assert str(caught.value) == (
+        "The 2 processes of a run must all stay alive. Received: process 1, ended by SIGKILL. "
+        f"Go on with: hornbill train --resume {tmp_path}"
+    )
+    assert not any(map(is_alive, pids(tmp_path)))
 
 
-@pytest.mark.slow
+def test_a_process_that_fails_states_its_reason(tmp_path):
+    source = PROCESS + "sys.stderr.write('Traceback\\nOSError: full\\n'); sys.exit(number)"
+    with pytest.raises(RunError, match="Received: process 1, ended with status 1: OSError: full."):
+        launch_program(tmp_path, source)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_processes_and_names_the_command_to_resume(number, tmp_path):
+    def interrupt():
+        wait_until(lambda: len(pids(tmp_path)) == 2)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(Interrupted) as caught:
+        launch_program(tmp_path, RUNNING)
+    assert str(caught.value) == f"Go on with: hornbill train --resume {tmp_path}"
+    assert not any(map(is_alive, pids(tmp_path)))
+
+
 def test_processes_end_with_the_command_that_started_them(tmp_path):
-    settings = [*WINE, "--set", "epochs=100000"]
-    process, _ = begin_run(*settings, "--output", tmp_path, folder=tmp_path)
-    started = children(process)
-    process.kill()
-    process.communicate()
-    for _ in range(100):
-        if not any(map(is_alive, started)):
-            return
-        time.sleep(0.1)
-    raise AssertionError("processes go on")
+    program = write_program(tmp_path, RUNNING)
+    command = [sys.executable, "-c", LAUNCHER, json.dumps({"folder": str(tmp_path)}), *program]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        wait_until(lambda: len(pids(tmp_path)) == 2)
+        assert all(map(is_alive, pids(tmp_path)))
+        process.kill()
+    wait_until(lambda: not any(map(is_alive, pids(tmp_path))))
+
+
+def test_a_refused_process_gives_its_reason(tmp_path):
+    """The other one, whose peer ended, ends later, as JAX does."""
+    source = (
+        PROCESS
+        + """
+if number == 0: time.sleep(0.3); os.abort()
+sys.stderr.write("batch_size must be even. Received: 3.\\n"); sys.exit(2)
+"""
+    )
+    with pytest.raises(RunError) as caught:
+        launch_program(tmp_path, source)
+    assert str(caught.value) == "batch_size must be even. Received: 3."
+
+
+def test_the_first_process_alone_writes_to_the_console(tmp_path, capfd):
+    source = PROCESS + "os.write(payload['output'], b'out'); os.write(payload['error'], b'error')"
+    launch_program(tmp_path, source)
+    assert capfd.readouterr() == ("out", "error")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("seeds", "told", "message"),
+    ("seeds", "counts", "message"),
     [
         ((0, 1), (2, 2), "the same seed. Received: 1 of process 1, 0 of process 0."),
         ((0, 0), (2, 4), "the same --processes. Received: 4 of process 1, 2 of process 0."),
     ],
 )
-def test_processes_that_would_train_different_things_are_refused(seeds, told, message, tmp_path):
+def test_processes_with_different_settings_are_refused(seeds, counts, message, tmp_path):
     address = f"127.0.0.1:{free_port()}"
     processes = [
         start(
-            *["softmax", "--seed", seeds[index], "--processes", told[index]],
+            *["softmax", "--seed", seeds[index], "--processes", counts[index]],
             *["--coordinator", address, "--process-id", index, "--output", tmp_path],
         )
         for index in (0, 1)
@@ -223,29 +310,36 @@ def test_processes_that_would_train_different_things_are_refused(seeds, told, me
     for process in processes:
         _, error = process.communicate(timeout=120)
         assert process.returncode == 2
-        assert error == f"hornbill: Processes must train with {message}\n"
+        assert error == f"hornbill: All processes must train with {message}\n"
     assert not list(tmp_path.rglob("config.toml"))
 
 
 @pytest.mark.slow
 def test_one_process_uses_all_its_devices(one, tmp_path):
     devices = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    answered = answer(start(*WINE, "--output", tmp_path, "--json", **devices))
-    np.testing.assert_allclose(metrics(answered), metrics(one), atol=1e-5)
+    trained = result(start(*WINE, "--output", tmp_path, "--json", **devices))
+    np.testing.assert_allclose(metrics(trained), metrics(one), atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("process_id", "message"),
     [
-        (1, "The coordinator must answer within 3 s. Received: nothing from {address}."),
+        (1, "The coordinator must respond within 3 s. Received: nothing from {address}."),
         (0, "All 2 processes must join within 3 s. Received: fewer, at {address}."),
     ],
 )
-def test_processes_that_do_not_meet_name_the_address(process_id, message):
-    cluster = Cluster(2, "127.0.0.1", free_port(), process_id, join_s=3)
+def test_processes_that_do_not_meet_name_the_address(process_id, message, tmp_path):
+    """JAX ends a process by SIGABRT if it cannot join."""
+    cluster = Cluster(2, "127.0.0.1", 7000, process_id, join_s=3)
     with pytest.raises(RunError, match=message.format(address=cluster.address)):
-        launch(cluster, {"family": "softmax"})
+        launch_program(tmp_path, PROCESS + "os.abort()", cluster)
+
+
+@pytest.mark.slow
+def test_jax_ends_a_process_that_cannot_join():
+    cluster = Cluster(2, "127.0.0.1", free_port(), 1, join_s=3)
+    with pytest.raises(RunError, match="must respond within 3 s. Received: nothing from"):
+        launch(cluster, {"family": "softmax"}, PROGRAM)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +347,7 @@ def test_processes_that_do_not_meet_name_the_address(process_id, message):
     [
         ("--process-id 1", "--process-id needs --coordinator. Received: --process-id 1."),
         ("--process-id 1 --processes 2", "--process-id needs --coordinator."),
-        ("--coordinator h:1", "--coordinator needs --processes and --process-id, from 0."),
+        ("--coordinator h:1", "--coordinator needs --processes and --process-id, which counts from 0."),
         ("--coordinator h:1 --processes 2", "--coordinator needs --processes and --process-id"),
         (
             "--coordinator localhost:7000 --processes 2 --process-id 2",
@@ -267,7 +361,7 @@ def test_processes_that_do_not_meet_name_the_address(process_id, message):
         ("--coordinator localhost:0 --processes 2 --process-id 1", "a port from 1 to 65535"),
         (
             "--coordinator no.such.host.invalid:7000 --processes 2 --process-id 1",
-            "--coordinator must name a host that is known here. Received: --coordinator no.such",
+            "The host of --coordinator is unknown. Received: --coordinator no.such",
         ),
         ("--processes 0", "'--processes': Input should be greater than or equal to 1"),
     ],
@@ -285,14 +379,14 @@ def test_a_port_in_use_is_refused(run):
         options = ["--coordinator", address, "--processes", 2, "--process-id", 0]
         status, _, error = run("train", "softmax", *options)
     assert status == 2
-    assert f"must be free where process 0 runs. Received: port {port}: Address" in error
+    assert f"must be free on the machine of process 0. Received: port {port}: Address" in error
 
 
 def test_processes_need_the_backend_jax(run, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     status, _, error = run("train", "softmax", "--processes", 2)
     assert status == 2
-    assert "train on Keras' backend jax. Received: KERAS_BACKEND=tensorflow." in error
+    assert "needs Keras' backend jax. Received: KERAS_BACKEND=tensorflow." in error
 
 
 def test_without_jax_the_extra_is_named():

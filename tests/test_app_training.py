@@ -579,5 +579,5 @@ def test_a_model_too_large_for_the_machine_is_a_line(run, tmp_path):
     command = ["train", "features", "--data", "iris", "--set", "hidden=1000000000000"]
     status, _, error = run(*command, "--output", tmp_path)
     assert (status, error.count("\n")) == (2, 1)
-    assert "A model must be small enough for this machine. Received: ResourceExh" in error
+    assert "The model is too large for this machine. Received: ResourceExh" in error
     assert not list(tmp_path.iterdir())

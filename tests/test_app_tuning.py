@@ -28,7 +28,7 @@ from app.runs.run_folder import read_run
 from app.runs.train import load_run_data
 from app.tuning import search
 from app.tuning.definition import make_definition
-from app.tuning.search import Show, join, tune
+from app.tuning.search import Observer, join, tune
 from app.tuning.search_space import dimensions
 from app.tuning.storage import (
     Journal,
@@ -38,7 +38,7 @@ from app.tuning.storage import (
     load_study,
     open_storage,
 )
-from app.tuning.trial_loop import BEGUN, Watch, may_begin, open_study, requeue_stale_trials, work
+from app.tuning.trial_loop import BEGUN, may_begin, open_study, requeue_stale_trials, work
 from app.tuning.trials import Report, evaluate, make_trial_data
 
 RATE = {"optimizer.learning_rate": "log:1e-2..1"}
@@ -54,16 +54,17 @@ def tuned(tmp_path_factory):
     """A search that was interrupted in its second trial, and what finished it answered."""
     declared = {"optimizer.learning_rate": "log:1e-3..1", "hidden": "layers:1..2x2..8"}
     definition = definition_of({"trials": 4}, declared, "features", epochs=1)
-    epochs = iter([None, KeyboardInterrupt])
+    # After the epoch of the first trial, after that trial, after the epoch of the second.
+    calls = iter([None, None, KeyboardInterrupt])
 
     def interrupt():
-        error = next(epochs)
+        error = next(calls)
         if error:
             raise error
 
-    show = Show(lambda *_: contextlib.nullcontext(Watch(after_epoch=interrupt)))
+    observer = Observer(lambda *_: contextlib.nullcontext(interrupt))
     with pytest.raises(KeyboardInterrupt, match="Go on with: hornbill tune --join") as caught:
-        tune(definition, tmp_path_factory.mktemp("tunes"), show=show)
+        tune(definition, tmp_path_factory.mktemp("tunes"), observer=observer)
     folder = Path(str(caught.value).rpartition(" ")[2])
     before = load_study(search.find_study(str(folder))[0]).trials
     output = io.StringIO()
@@ -78,7 +79,7 @@ def begun(tmp_path):
 
     def begin(definition):
         with pytest.raises(_StopError):
-            tune(definition, tmp_path, show=Show(_stop))
+            tune(definition, tmp_path, observer=Observer(_stop))
         (folder,) = (tmp_path / definition.base.family).iterdir()
         place, _ = search.find_study(str(folder))
         return folder, place
@@ -103,7 +104,7 @@ def test_a_search_leaves_everything_about_itself(tuned):
     assert figures == {"history", "importance", "parallel_coordinates", "trial_curves"}
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png") == 6
-    assert all(reading in page for reading in answer["readings"])
+    assert all(sentence in page for sentence in answer["diagnosis"])
 
 
 def test_the_table_has_every_trial_and_the_best_comes_first(tuned):
@@ -198,7 +199,7 @@ def test_a_poor_trial_ends_after_the_last_epoch_of_its_first_fold_alone():
             return True
 
     for folds, is_pruned in ((1, False), (3, True)):
-        report = Report(Trial(), ["l2"], "classes", True, folds, lambda: None)
+        report = Report(Trial(), ["l2"], "multiclass", True, folds, lambda: None)
         report.set_model(keras.Sequential())
         report.set_params({"epochs": 1})
         with pytest.raises(optuna.TrialPruned) if is_pruned else contextlib.nullcontext():
@@ -213,9 +214,9 @@ def test_trials_compute_alike_where_precision_is_left_open(begun):
 def test_a_file_of_sqlite_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert absolute_address("sqlite:///study.db") == f"sqlite:///{tmp_path / 'study.db'}"
-    with pytest.raises(TuningError, match="must lie in a folder. Received: .*none/study.db, in no"):
+    with pytest.raises(TuningError, match="does not exist. Received: .*none/study.db"):
         absolute_address("sqlite:///none/study.db")
-    with pytest.raises(TuningError, match="must be in its storage. Received: .*no.db, no file"):
+    with pytest.raises(TuningError, match="storage of the study does not exist. Received: .*no.db"):
         search.find_study("sqlite:///no.db#name")
     assert not list(tmp_path.iterdir())
     for address in ("sqlite://", "sqlite:////tmp/study.db", "postgresql://user:secret@host/name"):
@@ -281,7 +282,7 @@ def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
     (trial,) = load_study(place).trials
     assert trial.state.name == "PRUNED"
     assert trial.user_attrs["reason"].startswith(
-        "A model must be small enough for this machine. Received: RecursionError: maximum"
+        "The model is too large for this machine. Received: RecursionError: maximum"
     )
 
 
@@ -292,7 +293,7 @@ def test_penalties_do_not_count_and_a_searched_loss_is_told_by_its_metric():
     told = {}
     for key in ("l2", "loss"):
         trial = optuna.create_study().ask()
-        evaluate(config, material, [Report(trial, [key], "classes", False, 1, lambda: None)])
+        evaluate(config, material, [Report(trial, [key], "multiclass", False, 1, lambda: None)])
         (told[key],) = trial.study.trials[0].intermediate_values.values()
     assert told["l2"] < 3  # 50 with its penalty
     assert told["loss"] * 12 == pytest.approx(round(told["loss"] * 12), abs=1e-4)
@@ -327,7 +328,7 @@ def test_what_dead_workers_left_is_tried_again_by_who_joins(begun):
     partial.suggest_float("l2", 1e-5, 1e-2, log=True)
     study.tell(partial, state=optuna.trial.TrialState.FAIL)
     study.ask(dimensions(definition.space)).set_user_attr("heartbeat", 0.0)
-    found = join(str(folder)).found
+    found = join(str(folder)).search
     assert [row.state for row in found.rows] == ["lost", "finished"]
     assert found.rows[1].settings == found.rows[0].settings
 
@@ -402,7 +403,12 @@ def test_a_fold_without_a_value_of_a_column_is_refused_before_the_search(tmp_pat
 def test_a_study_in_a_database_is_joined_by_its_address(tmp_path):
     address = f"sqlite:///{tmp_path / 'studies.db'}"
     with pytest.raises(_StopError):
-        tune(definition_of({"trials": 1}, epochs=1), tmp_path, storage=address, show=Show(_stop))
+        tune(
+            definition_of({"trials": 1}, epochs=1),
+            tmp_path,
+            storage=address,
+            observer=Observer(_stop),
+        )
     (folder,) = (tmp_path / "softmax").iterdir()
     named = (folder / "study.txt").read_text().strip()
     assert named == f"{address}#softmax-{folder.name}"
@@ -426,8 +432,11 @@ def test_a_study_is_joined_with_its_own_space_and_data(begun, tmp_path):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("none", "a folder that hornbill tune made, or ADDRESS#NAME. Received: none."),
-        ("sqlite:///none.db", "A study in a database is ADDRESS#NAME. Received: 'sqlite:///none"),
+        ("none", "--join takes a folder that hornbill tune made, or ADDRESS#NAME. Received: none."),
+        (
+            "sqlite:///none.db",
+            "A study in a database is named ADDRESS#NAME. Received: 'sqlite:///none",
+        ),
     ],
 )
 def test_what_is_no_study_is_refused(where, message):
@@ -438,7 +447,9 @@ def test_what_is_no_study_is_refused(where, message):
 def test_a_study_without_its_journal_is_refused(begun):
     folder, _ = begun(definition_of())
     (folder / "journal.log").unlink()
-    with pytest.raises(TuningError, match="A study must have a journal. Received: .*not there."):
+    with pytest.raises(
+        TuningError, match="The journal of the study is missing. Received: .*journal.log"
+    ):
         join(str(folder))
 
 
@@ -452,7 +463,10 @@ def test_a_storage_that_comes_back_is_waited_for(tmp_path):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("sqlite:////no/such/folder/x.db", "must answer. Received: sqlite.*unable to open.*in 3"),
+        (
+            "sqlite:////no/such/folder/x.db",
+            "does not respond. Received: sqlite.*unable to open.*in 3",
+        ),
         ("nonsense://u:secret@h/x", r"must be the address of a database.*nonsense://u:\*\*\*@h/x"),
     ],
 )
@@ -470,7 +484,7 @@ def test_a_storage_that_goes_down_later_is_an_error_and_nothing_is_lost(tmp_path
     study = create_study(place, {}, waits_s=(0.0,))
     study.tell(study.ask(), 1.0)
     folder.rename(tmp_path / "away")
-    with pytest.raises(TuningError, match="What was finished is kept: go on with hornbill tune"):
+    with pytest.raises(TuningError, match="Finished trials are kept: go on with hornbill tune"):
         study.ask()
     again = StudyLocation(str(tmp_path / "away" / "journal.log"), "study")
     assert load_study(again).best_value == 1.0
@@ -491,7 +505,7 @@ def test_a_journal_whose_last_line_was_cut_off_goes_on_without_it(tmp_path):
     study.tell(study.ask(), 2.0)
     assert [trial.value for trial in load_study(place).trials] == [None, 2.0]
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(TuningError, match="A study must be in its storage."):
+    with pytest.raises(TuningError, match="The storage has no study of this name."):
         load_study(place)
 
 
@@ -500,7 +514,9 @@ def test_a_journal_that_is_damaged_is_an_error_of_one_line(tmp_path):
     for damage in (b'{"a\n', b"\xd2\n"):
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join([lines[0], damage, *lines[1:]]))
-        with pytest.raises(TuningError, match="as it was written. Received: .*journal.log, dama"):
+        with pytest.raises(
+            TuningError, match="journal of the study is damaged. Received: .*journal.log: "
+        ):
             load_study(place)
 
 
@@ -509,7 +525,7 @@ def test_a_lock_that_a_killed_worker_left_does_not_hold_a_study_up(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     Path("tunes").mkdir()
     place, path = _journal(Path("tunes"))
-    monkeypatch.setattr("app.tuning.storage._LOCKED_S", 3)
+    monkeypatch.setattr("app.tuning.storage._STALE_LOCK_S", 3)
     killed = Journal(str(path))
     killed._lock.acquire()
     study = load_study(place)
@@ -522,15 +538,15 @@ def test_a_database_tells_which_studies_it_has(tmp_path):
     create_study(StudyLocation(address, "mine"), {})
     with pytest.raises(TuningError, match="Received: 'yours'; sqlite:.* has mine."):
         load_study(StudyLocation(address, "yours"))
-    with pytest.raises(TuningError, match="A study's name must be free. Received: mine in"):
+    with pytest.raises(TuningError, match="already has a study of this name. Received: mine in"):
         create_study(StudyLocation(address, "mine"), {})
-    with pytest.raises(TuningError, match="A study must be one that hornbill tune made."):
+    with pytest.raises(TuningError, match="The study was not made by hornbill tune."):
         join(f"{address}#mine")
 
 
 def test_a_search_in_which_no_trial_ends_says_why(tmp_path):
     definition = definition_of({"trials": 1}, {"l2": "uniform:1e38..2e38"}, epochs=1)
-    message = "A search needs one trial that ends. Received: none; The loss must stay finite"
+    message = "No trial of the search finished. The last reason: The loss must stay finite"
     with pytest.raises(TuningError, match=message):
         tune(definition, tmp_path)
 
@@ -538,18 +554,24 @@ def test_a_search_in_which_no_trial_ends_says_why(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tune"], "A family must be given"),
-        (["tune", "softmax"], "A search needs fields. Received: none."),
+        (["tune"], "Missing argument 'FAMILY'"),
+        (["tune", "softmax"], "A search needs at least one setting."),
         (["tune", "softmax", "--search", "l3=log:1e-5..1"], "'l3' is no setting of softmax."),
-        (["tune", "softmax", "--join", "x"], "--join takes its settings from the study"),
-        (["tune", "--join", "x", "--trials", "3"], "--join takes its settings from the study"),
-        (["tune", "--join", "x"], "A study must be a folder that hornbill tune made"),
+        (["tune", "softmax", "--join", "x"], "--join takes all settings from the study"),
+        (["tune", "--join", "x", "--trials", "3"], "--join takes all settings from the study"),
+        (["tune", "--join", "x"], "--join takes a folder that hornbill tune made"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--data", "digits8x8"], "takes rows"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--method", "cmaes"], "two ranges"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x://y"], "must be the ad"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x"], "Received: 'x'."),
-        (["tune", "--join", "x://y#z", "--storage", "x://y"], "--storage goes with the folder"),
-        (["tune", "features", "--search", "hidden=layers:-2..2x8..16"], "0 layers or more"),
+        (
+            ["tune", "--join", "x://y#z", "--storage", "x://y"],
+            "--storage can only be used with the folder",
+        ),
+        (
+            ["tune", "features", "--search", "hidden=layers:-2..2x8..16"],
+            "number of layers must be 0 or more",
+        ),
         (["tune", "--join", "x", "--storage", ""], "such as sqlite:///study.db. Received: ''"),
     ],
 )
@@ -584,8 +606,10 @@ def test_a_killed_worker_is_replaced_by_its_crew(tmp_path):
             killed.append(children[0])
             os.kill(int(children[0]), signal.SIGKILL)
 
-    show = Show(lambda *_: contextlib.nullcontext(Watch(after_epoch=kill_one)))
-    found = tune(definition_of({"trials": 4}, epochs=60, repeat=20), tmp_path, 2, show=show).found
+    observer = Observer(lambda *_: contextlib.nullcontext(kill_one))
+    found = tune(
+        definition_of({"trials": 4}, epochs=60, repeat=20), tmp_path, 2, observer=observer
+    ).search
     assert killed
     assert found.count("lost") == 1
     assert found.count("finished") + found.count("pruned") == 4

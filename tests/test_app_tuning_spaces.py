@@ -1,4 +1,4 @@
-"""What is searched: how it is declared, what it draws, how it is refused."""
+"""Search spaces: how they are declared, what is drawn from them, and what is refused."""
 
 import math
 
@@ -9,7 +9,7 @@ from app.config import make_config
 from app.errors import ConfigError, TuningError
 from app.tuning.definition import Budget, definition_toml, make_definition, read_definition
 from app.tuning.gp_sampler import GaussianProcessSampler
-from app.tuning.learning_curve_advice import read_epochs, read_sizes
+from app.tuning.learning_curve_advice import diagnose_epochs, diagnose_sizes
 from app.tuning.samplers import grid, make_sampler
 from app.tuning.search_space import dimensions, parse_searches, parse_space, read_settings
 
@@ -71,21 +71,36 @@ def test_the_budget_is_forty_trials_unless_minutes_are_given():
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ({}, "A search needs fields. Received: none. Name one: --search optimizer.learning_rate="),
+        (
+            {},
+            "A search needs at least one setting. Received: none. Add one, such as --search",
+        ),
         ({"epoch": "int:1..3"}, "'epoch' is no setting of features. Did you mean 'epochs'?"),
         ({"epochs": "imt:1..3"}, "must be one of int, .*='imt'. Did you mean 'int'?"),
         ({"epochs": "int:1..x"}, "A range must be LOW..HIGH, two whole numbers. Received: epochs="),
         ({"dropout": "uniform:0"}, "A range must be LOW..HIGH, two numbers. Received: dropout="),
-        ({"epochs": "int:3..3"}, "A range must rise to a finite end. Received: epochs=int:3..3."),
-        ({"dropout": "uniform:0..inf"}, "A range must rise to a finite end."),
+        ({"epochs": "int:3..3"}, "must be finite, the lower one first. Received: epochs=int:3..3."),
+        ({"dropout": "uniform:0..inf"}, "The ends of a range must be finite, the lower one first."),
         ({"l2": "log:0..1"}, "A logarithmic range must begin above 0. Received: l2=log:0..1."),
         ({"epochs": "uniform:1..3"}, "epochs takes whole numbers. .* Use int:1..3, or log:1..3."),
-        ({"hidden": "choice:"}, "Choices must be named, no two alike. Received: hidden=choice:."),
-        ({"hidden": "choice:8|8"}, "Choices must be named, no two alike. Received: hidden="),
-        ({"dropout": "choice:0.5|0.50"}, "no two alike. Received: dropout=choice:0.5|0.50."),
-        ({"epochs": "layers:1..2x3..4"}, "layers is for a list of layers. Received: epochs="),
-        ({"seed": "int:1..3"}, "leave alone what it is measured on. Received: seed. Use --set."),
-        ({"validation": "uniform:0.1..0.2"}, "measured on. Received: validation."),
+        (
+            {"hidden": "choice:"},
+            "Choices must be distinct and not empty. Received: hidden=choice:.",
+        ),
+        ({"hidden": "choice:8|8"}, "Choices must be distinct and not empty. Received: hidden="),
+        (
+            {"dropout": "choice:0.5|0.50"},
+            "distinct and not empty. Received: dropout=choice:0.5|0.50.",
+        ),
+        (
+            {"epochs": "layers:1..2x3..4"},
+            "layers needs a setting that is a list of layers. Received: epochs=",
+        ),
+        (
+            {"seed": "int:1..3"},
+            "seed cannot be searched: it decides which data .* Received: seed=int:1..3. Use --set.",
+        ),
+        ({"validation_split": "uniform:0.1..0.2"}, "measured on. Received: validation_split=unif"),
         ({"dropout": "uniform:0..1.5"}, "dropout must be .* It is searched as uniform:0..1.5."),
         ({"activation": "choice:relu|rlu"}, "Did you mean 'relu'.* It is searched as choice"),
     ],
@@ -99,11 +114,14 @@ def test_an_impossible_space_is_refused_in_a_line(declared, message):
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        (["epochs"], "A search must be key=kind:values. Received: 'epochs'."),
-        (["epochs=int:1..2", "epochs=int:3..4"], "must be searched once. Received: epochs twice."),
+        (["epochs"], "--search must be KEY=KIND:VALUES. Received: 'epochs'."),
+        (
+            ["epochs=int:1..2", "epochs=int:3..4"],
+            "must name each setting once. Received: epochs twice.",
+        ),
     ],
 )
-def test_a_declaration_that_says_nothing_or_twice_is_refused(pairs, message):
+def test_a_search_without_values_or_named_twice_is_refused(pairs, message):
     with pytest.raises(TuningError, match=message):
         parse_searches(pairs)
 
@@ -114,7 +132,7 @@ def test_the_most_layers_of_a_range_are_tried_before_the_search():
 
 
 def test_a_field_is_set_or_searched():
-    with pytest.raises(TuningError, match="set or searched. Received: epochs, both."):
+    with pytest.raises(TuningError, match="either fixed or searched. Received: epochs, both."):
         make_definition("features", {"epochs": "int:1..3"}, settings={"epochs": 2})
 
 
@@ -218,7 +236,7 @@ def sizes(*scores):
 
 
 @pytest.mark.parametrize(
-    ("scores", "what"),
+    ("scores", "advice"),
     [
         ([(1.0, 0.70), (1.0, 0.80)], "more data"),
         ([(0.80, 0.79), (0.80, 0.79)], "larger model"),
@@ -227,15 +245,15 @@ def sizes(*scores):
         ([(1.0, 0.90), (1.0, 0.99)], "more data"),
     ],
 )
-def test_sizes_are_read_as_more_data_or_a_larger_model(scores, what):
+def test_sizes_are_diagnosed_as_more_data_or_a_larger_model(scores, advice):
     share = (500 * scores[-1][1] + 1) / 502
-    reading = read_sizes(sizes(*scores), "accuracy", 500, (share * (1 - share) / 500) ** 0.5)
-    assert reading.what == what
-    assert "from 100 to 200 samples" in reading.text
+    diagnosis = diagnose_sizes(sizes(*scores), "accuracy", 500, (share * (1 - share) / 500) ** 0.5)
+    assert diagnosis.advice == advice
+    assert "from 100 to 200 samples" in diagnosis.text
 
 
 @pytest.mark.parametrize(
-    ("losses", "what"),
+    ("losses", "advice"),
     [
         ([0.9, 0.7, 0.5, 0.4], "more epochs"),
         ([0.9, 0.4, 0.401, 0.402], "enough"),
@@ -244,9 +262,9 @@ def test_sizes_are_read_as_more_data_or_a_larger_model(scores, what):
         ([0.9, 0.0, 0.0], "enough"),
     ],
 )
-def test_epochs_are_read_as_too_few_enough_or_too_many(losses, what):
-    assert read_epochs(losses).what == what
+def test_epochs_are_diagnosed_as_too_few_enough_or_too_many(losses, advice):
+    assert diagnose_epochs(losses).advice == advice
 
 
-def test_of_one_number_of_samples_nothing_is_read():
-    assert read_sizes(sizes((1.0, 0.9)), "accuracy", 500, 0.01).what == "unknown"
+def test_a_single_training_set_size_has_no_diagnosis():
+    assert diagnose_sizes(sizes((1.0, 0.9)), "accuracy", 500, 0.01).advice == "unknown"

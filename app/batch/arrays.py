@@ -14,14 +14,15 @@ from .rows import Rows, find_not_finite, reason_of, row_ids, rows_at_once, rows_
 
 
 def read_array(path: str, manifest: Manifest) -> Iterator[Rows]:
-    """Yield the rows of a .npy file, whose first axis is `batch`; it is not read as a whole.
+    """Yield the rows of a .npy file in pieces; its first axis is the batch.
 
     Raises:
-        InputError: it is none, is cut off, or is not of the model's type and shape.
+        InputError: the file is not a .npy file, is cut off, or does not have the model's dtype and
+            shape.
     """
     array = _open_array(path)
     (spec,) = manifest.inputs
-    if array.ndim == 0 or len(array):  # of no rows there is nothing to check
+    if array.ndim == 0 or len(array):  # an array without rows needs no check
         check_inputs({spec.name: array}, manifest.inputs)
     step = rows_of(math.prod(array.shape[1:]))  # the model's axes may be variable
     for start in range(0, len(array), step):
@@ -31,7 +32,7 @@ def read_array(path: str, manifest: Manifest) -> Iterator[Rows]:
 
 
 def read_images(paths: Sequence[str], manifest: Manifest) -> Iterator[Rows]:
-    """Yield images, each a row of a file of its own."""
+    """Yield images; each is row 0 of its file."""
     step = rows_at_once(manifest)
     for start in range(0, len(paths), step):
         yield _read_together(paths[start : start + step], manifest)
@@ -40,7 +41,7 @@ def read_images(paths: Sequence[str], manifest: Manifest) -> Iterator[Rows]:
 def _open_array(path: str) -> np.ndarray:
     try:
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # a header is text of any kind, which numpy evaluates unchecked
+    except Exception as error:  # numpy evaluates the header, which may be any text
         raise InputError(
             f"An array must be a readable .npy file. Received: {path}: {reason_of(error):.200}."
         ) from None
@@ -48,13 +49,13 @@ def _open_array(path: str) -> np.ndarray:
 
 
 def _read_together(paths: Sequence[str], manifest: Manifest) -> Rows:
-    ids, images, bad = [], [], []
+    ids, images, failed = [], [], []
     for path in paths:
         (row_id,) = row_ids(path, [0])
         try:
             images.append(read_model_image(path, manifest))
             ids.append(row_id)
         except InputError as error:
-            bad.append((row_id, str(error)))
+            failed.append((row_id, str(error)))
     inputs = {manifest.inputs[0].name: np.stack(images)} if images else {}
-    return Rows(ids, inputs, bad)
+    return Rows(ids, inputs, failed)

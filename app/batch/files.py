@@ -1,4 +1,4 @@
-"""Which files a job reads: those that its pattern matches, of the kinds that its model takes."""
+"""Finds the files of a job by its pattern and checks that its model can read them."""
 
 import glob
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ def find_files(pattern: str) -> list[str]:
     """Return the files that a pattern matches, sorted; `**` stands for folders of any depth.
 
     Raises:
-        BatchError: it matches none.
+        BatchError: the pattern matches no file.
     """
-    # A pattern with `**` twice finds a file by each way to it.
+    # A pattern with two `**` finds the same file several times.
     files = sorted({name for name in glob.iglob(pattern, recursive=True) if Path(name).is_file()})
     if not files:
         raise BatchError(
@@ -28,17 +28,17 @@ def find_files(pattern: str) -> list[str]:
 
 
 def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> None:
-    """Require files that the model can be given.
+    """Require files that the model can read.
 
     Raises:
-        BatchError: one is of another kind, or has no columns for `key`; or nothing is known of
-            the model's answers.
-        InputError: they are images, which the model does not take.
+        BatchError: a file is of another kind or has no columns for `key`, or the outputs of the
+            model have no labels.
+        InputError: the files are images, and the model takes no images.
     """
     if manifest.prediction_output is None:
         raise BatchError(
-            "A batch job needs a model whose answers have names. "
-            f"Received: {manifest.name}, of which nothing is known. Export it with --labels."
+            "A batch job needs a model whose outputs have labels. "
+            f"Received: {manifest.name}, which has none. Export it with --labels."
         )
     taken = _kinds_taken(manifest)
     wrong = [name for name in files if kind_of(name) not in taken]
@@ -50,11 +50,11 @@ def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> No
         image_size(manifest)
     without = [name for name in files if kind_of(name) != TABLE]
     if key is not None and without:
-        raise BatchError(f"--key is for files of columns, {TABLE}. Received: {without[0]}.")
+        raise BatchError(f"--key needs files with columns, {TABLE}. Received: {without[0]}.")
 
 
 def kind_of(name: str) -> str:
-    """Return the ending of a file's name in lower case, such as `.png`."""
+    """Return the suffix of a file's name in lower case, such as `.png`."""
     return Path(name).suffix.lower()
 
 
@@ -65,7 +65,7 @@ def _kinds_taken(manifest: Manifest) -> tuple[str, ...]:
         return (TABLE, *arrays)
     if not arrays:
         raise BatchError(
-            "A batch job needs a model of columns, or of one array. Received: "
+            "A batch job needs a model that takes columns or a single array. Received: "
             f"{manifest.name}, which takes {', '.join(map(describe_spec, manifest.inputs))}."
         )
     return (*IMAGE_SUFFIXES, *arrays)

@@ -1,4 +1,4 @@
-"""A batch job: plan what is not done yet, have it predicted, publish each part once finished."""
+"""Runs a batch job: plans what is not done yet, predicts it, and publishes each finished part."""
 
 import hashlib
 import importlib.util
@@ -7,29 +7,28 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.errors import BatchError
 from serving import Manifest, Predictor
 from serving.bundle import CHECKSUMS, find_version
 
 from .files import TABLE, check_kinds, find_files, kind_of
-from .ledger import UNFINISHED, Identity, Ledger, open_ledger
+from .ledger import UNFINISHED, Identity, Ledger, open_ledger, unwritable
 from .parts import plan_parts
 from .pools import Pool
 from .predicting import Work
 
-# Told how many parts are done, of how many.
-Report = Callable[[int, int], None]
+# Called with the number of finished parts and of all parts of this run.
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be predicted, by which model, and where the answers go.
+    """What to predict, with which model, and where to write the predictions.
 
     Attributes:
         bundle: folder of a version, or of a model, which stands for its latest version.
-        pattern: of the files, such as `scans/*.png`.
-        output: folder of the answers.
-        key: column of parquet files that names a row besides.
+        pattern: pattern of the files, such as `scans/*.png`.
+        output: folder of the predictions.
+        key: column of parquet files to copy into each line; None copies none.
     """
 
     bundle: Path
@@ -40,64 +39,63 @@ class Job:
 
 @dataclass(frozen=True)
 class Summary:
-    """What is in the output folder once a job has ended.
+    """Contents of the output folder after a job.
 
     Attributes:
-        parts: files of answers.
-        rows: lines of answers.
-        bad: lines of rows and files that could not be predicted.
+        parts: number of files with predictions.
+        rows: number of predicted rows.
+        failed: number of rows and files that could not be predicted.
     """
 
     parts: int
     rows: int
-    bad: int
+    failed: int
 
 
-def run_job(job: Job, pool: Pool, report: Report) -> Summary:
-    """Predict every row of a job's files once, but for those that were before.
+def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
+    """Predict every row of a job's files that was not predicted before.
 
-    However it ends, the output folder holds whole parts alone; the same job goes on from there.
+    However it ends, the output folder contains only complete parts. The same job resumes there.
 
     Raises:
-        BatchError: it cannot start, or not go on.
+        BatchError: the job cannot start or cannot go on.
         InputError: the bundle cannot be used, or does not take such files.
     """
     folder = find_version(job.bundle).absolute()
-    manifest = Predictor.load(folder, threads=1).manifest  # so that no actor finds it broken
+    manifest = Predictor.load(
+        folder, threads=1
+    ).manifest  # checks the bundle before any actor loads it
     files = find_files(job.pattern)
     check_kinds(files, manifest, job.key)
     _require_pyarrow(files)
     try:
         with open_ledger(job.output, _identity(job, folder, manifest)) as ledger:
             work = Work(str(folder), str((job.output / UNFINISHED).absolute()), job.key)
-            _predict_rest(work, files, ledger, pool, report)
+            _predict_rest(work, files, ledger, pool, on_progress)
             return _sum_up(ledger)
     except OSError as error:
-        raise BatchError(
-            f"{job.output} must be a folder that can be written. Received: "
-            f"{error.strerror or error}. What is finished is kept; go on with the same command."
-        ) from None
+        raise unwritable(job.output, error) from None
 
 
 def _predict_rest(
-    work: Work, files: Sequence[str], ledger: Ledger, pool: Pool, report: Report
+    work: Work, files: Sequence[str], ledger: Ledger, pool: Pool, on_progress: OnProgress
 ) -> None:
     done = {name for finished in ledger.finished.values() for name in finished.files}
     parts = plan_parts(name for name in files if name not in done)
-    report(0, len(parts))
+    on_progress(0, len(parts))
     if not parts:
         return
-    with closing(pool(work, parts)) as results:  # ends its processes, however this ends
+    with closing(pool(work, parts)) as results:  # ends the pool's processes in any case
         for count, finished in enumerate(results, 1):
             ledger.publish(finished)
-            report(count, len(parts))
+            on_progress(count, len(parts))
 
 
 def _identity(job: Job, folder: Path, manifest: Manifest) -> Identity:
     return {
         "model": manifest.name,
         "bundle": hashlib.sha256((folder / CHECKSUMS).read_bytes()).hexdigest(),
-        # A relative pattern, and the names that it finds, mean other files in another folder.
+        # A relative pattern means other files in another working directory.
         "input": job.pattern,
         "folder": None if Path(job.pattern).is_absolute() else str(Path.cwd()),
         "key": job.key,
@@ -107,7 +105,7 @@ def _identity(job: Job, folder: Path, manifest: Manifest) -> Identity:
 def _sum_up(ledger: Ledger) -> Summary:
     finished = ledger.finished.values()
     return Summary(
-        len(finished), sum(part.rows for part in finished), sum(part.bad for part in finished)
+        len(finished), sum(part.rows for part in finished), sum(part.failed for part in finished)
     )
 
 

@@ -1,11 +1,10 @@
-"""The folder of a job's results: what is published in it, and by whom.
+"""The ledger of a job's output folder: which job it belongs to and which parts are published.
 
-`_job.json` says of which job it is, `_done.jsonl` which parts are published. Processes write into
-`_unfinished`; the job alone, which holds the lock, moves what they finished out of it. So a
-process that outlives a killed job can publish nothing.
+`_job.json` identifies the job, `_done.jsonl` lists the published parts. Processes write into
+`_unfinished`. Only the job, which holds the lock, moves finished parts out of it, so that a process
+that outlives a killed job can publish nothing.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 
 from app.errors import BatchError
 from app.system.atomic_files import atomic_write
+from app.system.locks import exclusive_lock
 
 from .parts import Finished
 
@@ -27,11 +27,11 @@ Identity = dict[str, str | None]
 
 
 class Ledger:
-    """Publishes parts, and knows those that are. Made by `open_ledger`.
+    """Publishes parts and knows the published ones. Made by `open_ledger`.
 
     Attributes:
-        folder: of the results.
-        finished: parts that are published, by name.
+        folder: output folder of the job.
+        finished: published parts by name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,50 +39,55 @@ class Ledger:
         self.finished: dict[str, Finished] = {}
 
     def publish(self, finished: Finished) -> None:
-        """Move a part's lines into the folder, and note it as done.
+        """Move the files of a part into the folder and record the part as done.
 
-        What is moved but not yet noted when the job is killed is removed by the next one.
+        If the job is killed in between, the next one removes what was moved but not recorded.
         """
         attempt = self.folder / UNFINISHED / finished.attempt
         for path in attempt.iterdir():
             if path.stat().st_size or path.name.startswith("part-"):
                 path.replace(self.folder / path.name)
         shutil.rmtree(attempt)
-        noted = replace(finished, attempt="")
+        recorded = replace(finished, attempt="")
         with (self.folder / _DONE).open("a", encoding="ascii") as file:
-            file.write(_line(noted))
+            file.write(_line(recorded))
             file.flush()
             os.fsync(file.fileno())
-        self.finished[noted.part] = noted
+        self.finished[recorded.part] = recorded
 
 
 @contextmanager
 def open_ledger(folder: Path, identity: Identity) -> Iterator[Ledger]:
-    """Make the folder ready for a job, new or gone on with, and keep others out meanwhile.
+    """Prepare the output folder for a new or resumed job, and lock it until the job ends.
 
     Args:
-        folder: of the results; it need not exist.
-        identity: of the job: a folder with results of another one is refused.
+        folder: output folder; created if missing.
+        identity: facts that identify the job. A folder with results of another job is refused.
 
     Raises:
-        BatchError: the folder is of another job, in use, holds other things, or is broken.
-        OSError: it cannot be written.
+        BatchError: the folder belongs to another job, is in use, contains other files, was made by
+            another version, is damaged, or cannot be locked.
+        OSError: the folder cannot be written.
     """
     _check_owner(folder, identity)
+    _read_done(folder)  # before anything is written
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BatchError(
-                f"One job at a time writes into a folder. Received: {folder}, in use."
-            ) from None
+    in_use = BatchError(f"Another job is writing into this folder. Received: --output {folder}.")
+    with exclusive_lock(folder, in_use, lambda error: unwritable(folder, error), _LOCK):
         atomic_write(folder / _JOB, json.dumps(identity, indent=2) + "\n")
         ledger = Ledger(folder)
         ledger.finished = _read_done(folder)
         _sweep(folder, ledger.finished)
         yield ledger
         shutil.rmtree(folder / UNFINISHED)
+
+
+def unwritable(folder: Path, error: OSError) -> BatchError:
+    """Return the error of an output folder that cannot be written."""
+    return BatchError(
+        f"{folder} must be a folder that can be written. Received: {error.strerror or error}. "
+        "Finished parts are kept; go on with the same command."
+    )
 
 
 def _check_owner(folder: Path, identity: Identity) -> None:
@@ -92,33 +97,34 @@ def _check_owner(folder: Path, identity: Identity) -> None:
         raise BatchError(f"--output must be a folder. Received: {folder}, a file.")
     path = folder / _JOB
     if not path.exists():
-        strange = next((p.name for p in folder.iterdir() if not p.name.startswith("_")), None)
-        if strange is not None:
+        other = next((p.name for p in folder.iterdir() if not p.name.startswith("_")), None)
+        if other is not None:
             raise BatchError(
-                f"--output must be an empty folder, or of the same job. Received: {folder}, "
-                f"with {strange}."
+                "--output must be an empty folder, or one of the same job. "
+                f"Received: {folder}, which contains {other}."
             )
         return
     found = _parse(path, path.read_bytes())
     for name, value in identity.items():
         if not isinstance(found, dict) or found.get(name) != value:
-            received = found.get(name) if isinstance(found, dict) else found
+            actual = found.get(name) if isinstance(found, dict) else found
             raise BatchError(
-                f"--output must be an empty folder, or of the same job. Received: {folder}, of "
-                f"{name} {received!r}, not {value!r}. Choose another folder."
+                "--output must be an empty folder, or one of the same job. Received: "
+                f"{folder}, a job with {name}={actual!r} instead of {value!r}. "
+                "Choose another folder."
             )
 
 
 def _read_done(folder: Path) -> dict[str, Finished]:
-    """Return the parts that are noted and there; a line that a kill cut off is none."""
+    """Return the parts that are recorded and exist. A last line that was cut off is ignored."""
     path = folder / _DONE
     text = path.read_bytes() if path.exists() else b""
-    noted = {}
+    recorded = {}
     for line in text[: text.rfind(b"\n") + 1].splitlines():
         finished = _to_finished(path, line)
         if (folder / f"part-{finished.part}.jsonl").exists():
-            noted[finished.part] = finished
-    return noted
+            recorded[finished.part] = finished
+    return recorded
 
 
 def _to_finished(path: Path, line: bytes) -> Finished:
@@ -127,19 +133,20 @@ def _to_finished(path: Path, line: bytes) -> Finished:
         return Finished(**{**value, "files": tuple(value["files"])})
     except (TypeError, KeyError):
         raise BatchError(
-            f"{path} must say what is done, as it was written. Received: {line[:80]!r}."
+            f"{path} was changed, or written by another version of Hornbill. "
+            f"Received: {line[:80]!r}. Choose another --output folder."
         ) from None
 
 
-def _sweep(folder: Path, noted: dict[str, Finished]) -> None:
-    """Remove what a killed job left: the unfinished, what it moved without note, half a line."""
+def _sweep(folder: Path, recorded: dict[str, Finished]) -> None:
+    """Remove what a killed job left: unfinished and unrecorded parts, and half a line."""
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     (folder / UNFINISHED).mkdir()
     for kind in ("part", "errors"):
         for path in folder.glob(f"{kind}-*.jsonl"):
-            if path.stem.removeprefix(f"{kind}-") not in noted:
+            if path.stem.removeprefix(f"{kind}-") not in recorded:
                 path.unlink()
-    atomic_write(folder / _DONE, "".join(map(_line, noted.values())))
+    atomic_write(folder / _DONE, "".join(map(_line, recorded.values())))
 
 
 def _line(finished: Finished) -> str:

@@ -1,4 +1,4 @@
-"""Writes rows as lines of JSON, the objects that `hornbill predict --json` prints."""
+"""Formats predictions as JSON lines, like those of `hornbill predict --json`."""
 
 import itertools
 import json
@@ -10,60 +10,61 @@ import orjson
 from serving.manifest import Manifest
 
 
-class AnswerLines:
-    """Writes the answers of one model.
+class PredictionLines:
+    """Formats the predictions of one model.
 
-    A template that is filled takes a fifth of the time of `json.dumps`, which would be longer than
-    a small net's.
+    Filling a template takes a fifth of the time of `json.dumps`, which would take longer than the
+    prediction of a small model.
     """
 
     def __init__(self, manifest: Manifest) -> None:
         members = ", ".join(f"{_quoted(label)}: %s" for label in manifest.labels)
         self._template = f"{{%s%s, {_quoted(str(manifest.prediction_output))}: {{{members}}}}}\n"
         self._names = [json.dumps(label) for label in manifest.labels]
-        self._kind = manifest.task
+        self._task = manifest.task
         self._threshold = (
             None if manifest.reject_option is None else manifest.reject_option.threshold
         )
 
-    def render(self, ids: Sequence[str], answers: np.ndarray) -> str:
+    def render(self, ids: Sequence[str], outputs: np.ndarray) -> str:
         """Return a line for each row.
 
         Args:
-            ids: members that say who each row is, at least one.
-            answers: of the model, finite, `(rows, labels)`.
+            ids: JSON members that identify each row; at least one row.
+            outputs: float32 `(rows, labels)`, finite outputs of the model.
         """
-        numbers = orjson.dumps(answers.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
-        # The same iterator for each label: every row takes the next number for each.
-        columns = [iter(numbers.decode()[1:-1].split(","))] * answers.shape[1]
-        rows = zip(ids, self._decisions(answers), *columns, strict=True)
+        numbers = orjson.dumps(outputs.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
+        # One iterator repeated for all labels: every row takes its numbers in order.
+        columns = [iter(numbers.decode()[1:-1].split(","))] * outputs.shape[1]
+        rows = zip(ids, self._decisions(outputs), *columns, strict=True)
         return "".join([self._template % row for row in rows])
 
-    def _decisions(self, answers: np.ndarray) -> Iterable[str]:
-        """Return for each row the members that say what its answer means."""
-        if self._kind == "multiclass":
-            return self._classes(answers)
-        if self._kind == "multilabel":
-            return (self._labels(answer) for answer in answers >= 0.5)
-        return [""] * len(answers)
+    def _decisions(self, outputs: np.ndarray) -> Iterable[str]:
+        """Return the members with the predicted class or labels of each row."""
+        if self._task == "multiclass":
+            return self._classes(outputs)
+        if self._task == "multilabel":
+            return (self._labels(is_chosen) for is_chosen in outputs >= 0.5)
+        return [""] * len(outputs)
 
-    def _classes(self, answers: np.ndarray) -> list[str]:
+    def _classes(self, outputs: np.ndarray) -> list[str]:
         members = [f', "label": {name}' for name in self._names]
-        found = [members[label] for label in answers.argmax(axis=1).tolist()]
+        found = [members[label] for label in outputs.argmax(axis=1).tolist()]
         if self._threshold is None:
             return found
-        sure = (answers.max(axis=1) >= self._threshold).tolist()
+        accepted = (outputs.max(axis=1) >= self._threshold).tolist()
         return [
-            f'{label}, "accepted": {json.dumps(s)}' for label, s in zip(found, sure, strict=True)
+            f'{label}, "accepted": {json.dumps(is_accepted)}'
+            for label, is_accepted in zip(found, accepted, strict=True)
         ]
 
     def _labels(self, is_chosen: np.ndarray) -> str:
         return f', "labels": [{", ".join(itertools.compress(self._names, is_chosen))}]'
 
 
-def error_lines(bad: Sequence[tuple[str, str]]) -> str:
-    """Return a line for each id and reason."""
-    return "".join(f'{{{row_id}, "reason": {json.dumps(reason)}}}\n' for row_id, reason in bad)
+def error_lines(failed: Sequence[tuple[str, str]]) -> str:
+    """Return a line for each pair of id and reason."""
+    return "".join(f'{{{row_id}, "reason": {json.dumps(reason)}}}\n' for row_id, reason in failed)
 
 
 def _quoted(name: str) -> str:

@@ -1,4 +1,4 @@
-"""How the files of a job are divided: what one process predicts, and what is published whole."""
+"""Divides the files of a job into parts; each is predicted by one process and published whole."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -8,48 +8,48 @@ from serving.images import IMAGE_SUFFIXES
 
 from .files import kind_of
 
-# So many that a part is worth its file, so few that a killed job has little to do again.
+# Enough images to be worth a file, few enough that a killed job repeats little work.
 IMAGES_TOGETHER = 1000
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file of rows, or images that are predicted together.
+    """A file of rows, or several image files that are predicted together.
 
     Attributes:
-        files: paths, as the pattern matched them.
+        files: paths as the pattern matched them.
     """
 
     files: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """The same for the same files, so that a part done again takes the place of the first."""
+        """Name of the part: a hash of its files, so that a repeated part replaces the first."""
         text = "\n".join(self.files).encode("utf-8", "surrogateescape")
         return hashlib.sha256(text).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A part that was predicted.
+    """A predicted part.
 
     Attributes:
-        part: its name.
-        files: of the part.
-        rows: lines of answers.
-        bad: lines of what could not be predicted: rows, or whole files.
-        attempt: folder among the unfinished ones that holds these lines; empty once published.
+        part: name of the part.
+        files: files of the part.
+        rows: number of predicted rows.
+        failed: number of rows, or of whole files, that could not be predicted.
+        attempt: subfolder of `_unfinished` with the lines; empty once they are published.
     """
 
     part: str
     files: tuple[str, ...]
     rows: int
-    bad: int
+    failed: int
     attempt: str = ""
 
 
 def plan_parts(files: Iterable[str]) -> list[Part]:
-    """Divide files into parts: each file of rows alone, images by the thousand."""
+    """Divide files into parts: one for each file of rows, one for up to a thousand images."""
     images: list[str] = []
     parts = []
     for name in files:

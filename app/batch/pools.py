@@ -1,4 +1,4 @@
-"""Where parts are predicted: on Ray where it is installed, else one after the other, here."""
+"""Chooses where parts are predicted: on Ray if it is installed, else in this process."""
 
 import importlib.util
 from collections.abc import Callable, Generator, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from .parts import Finished, Part
 from .predicting import PartPredictor, Work
 
-# Yields parts as they are finished, in any order.
+# Yields parts as they finish, in any order.
 Pool = Callable[[Work, Sequence[Part]], Generator[Finished]]
 
 
@@ -14,19 +14,19 @@ def choose_pool(ray_address: str | None) -> Pool:
     """Return the pool to run a job in.
 
     Args:
-        ray_address: of a cluster, `HOST:PORT`; None for this machine.
+        ray_address: address of a Ray cluster, `HOST:PORT`; None uses this machine.
 
     Raises:
-        BatchError: no cluster answers there.
+        BatchError: no cluster responds at the address.
         ModuleNotFoundError: an address was given, and Ray is not installed.
     """
     if ray_address is None and importlib.util.find_spec("ray") is None:
         return predict_here
-    from .ray_pool import RayPool  # Ray is an extra
+    from .ray_pool import RayPool  # Ray is an optional dependency
 
     return RayPool(ray_address)
 
 
 def predict_here(work: Work, parts: Sequence[Part]) -> Generator[Finished]:
-    """Predict parts in this process, each on all cores."""
+    """Predict parts one after the other in this process, on all cores."""
     yield from map(PartPredictor(work, threads=None), parts)

@@ -1,14 +1,13 @@
-"""Predicts one part: reads its files, runs the Predictor, writes lines. Runs in any process."""
+"""Predicts one part in any process: reads its files, runs the Predictor, writes JSON lines."""
 
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from app.system.atomic_files import sync
 from serving import Predictor
 from serving.errors import InputError, ServingError
 from serving.images import IMAGE_SUFFIXES
@@ -16,19 +15,19 @@ from serving.manifest import Manifest
 
 from .arrays import read_array, read_images
 from .files import ARRAY, kind_of
-from .lines import AnswerLines, error_lines
+from .lines import PredictionLines, error_lines
 from .parts import Finished, Part
 from .rows import Rows, file_id, set_aside
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a process must know to predict parts.
+    """What a process needs to predict parts.
 
     Attributes:
-        bundle: folder of the version.
+        bundle: folder of the bundle's version.
         unfinished: folder to write into; the job publishes from there.
-        key: column of parquet files that names a row besides; or None.
+        key: column of parquet files to copy into each line; None copies none.
     """
 
     bundle: str
@@ -37,24 +36,24 @@ class Work:
 
 
 class PartPredictor:
-    """Predicts parts with a model that is loaded once."""
+    """Predicts parts; it loads the model once."""
 
     def __init__(self, work: Work, threads: int | None) -> None:
         """Load the bundle.
 
         Args:
-            work: what is to be done.
-            threads: as of `Predictor.load`.
+            work: bundle, folder and key.
+            threads: see `Predictor.load`.
 
         Raises:
-            ManifestError: as of `Predictor.load`.
+            ManifestError: the bundle is missing, damaged or of another version.
         """
         self._work = work
         self._predictor = Predictor.load(work.bundle, threads)
-        self._lines = AnswerLines(self._predictor.manifest)
+        self._lines = PredictionLines(self._predictor.manifest)
 
     def __call__(self, part: Part) -> Finished:
-        """Predict a part into a folder of this attempt's own, which nobody has published yet.
+        """Predict a part into a new folder, from which the job publishes it.
 
         Raises:
             OSError: the lines cannot be written.
@@ -62,37 +61,41 @@ class PartPredictor:
         attempt = f"{part.name}-{uuid.uuid4().hex}"
         folder = Path(self._work.unfinished) / attempt
         folder.mkdir()
-        good = bad = 0
-        with (folder / f"part-{part.name}.jsonl").open("w", encoding="ascii") as answers:
-            with (folder / f"errors-{part.name}.jsonl").open("w", encoding="ascii") as errors:
-                for rows in self._answered(part):
-                    good, bad = good + len(rows.ids), bad + len(rows.bad)
-                    if rows.ids:
-                        (array,) = rows.inputs.values()
-                        answers.write(self._lines.render(rows.ids, array))
-                    errors.write(error_lines(rows.bad))
-                _force(errors)
-            _force(answers)
-        return Finished(part.name, part.files, good, bad, attempt)
+        lines_file = folder / f"part-{part.name}.jsonl"
+        errors_file = folder / f"errors-{part.name}.jsonl"
+        succeeded = failed = 0
+        with (
+            lines_file.open("w", encoding="ascii") as lines,
+            errors_file.open("w", encoding="ascii") as errors,
+        ):
+            for rows in self._predicted(part):
+                succeeded, failed = succeeded + len(rows.ids), failed + len(rows.failed)
+                if rows.ids:
+                    (outputs,) = rows.inputs.values()
+                    lines.write(self._lines.render(rows.ids, outputs))
+                errors.write(error_lines(rows.failed))
+        for path in (lines_file, errors_file):  # on disk before the ledger records the part
+            sync(path)
+        return Finished(part.name, part.files, succeeded, failed, attempt)
 
-    def _answered(self, part: Part) -> Iterator[Rows]:
-        """Yield rows with the model's answer in place of its inputs."""
+    def _predicted(self, part: Part) -> Iterator[Rows]:
+        """Yield rows with the model's outputs in place of its inputs."""
         manifest = self._predictor.manifest
         try:
             for rows in _read(part, manifest, self._work.key):
-                yield self._answer(rows) if rows.ids else rows
+                yield self._predict(rows) if rows.ids else rows
         except InputError as error:
             yield Rows([], {}, [(file_id(part.files[0]), str(error))])
 
-    def _answer(self, rows: Rows) -> Rows:
+    def _predict(self, rows: Rows) -> Rows:
         name = str(self._predictor.manifest.prediction_output)
         try:
-            answers = self._predictor.predict(rows.inputs).outputs[name]
+            outputs = self._predictor.predict(rows.inputs).outputs[name]
         except ServingError as error:
             return set_aside(rows, dict.fromkeys(range(len(rows.ids)), str(error)))
-        reason = f"{name} must be finite. Received: an answer that is not."
-        wrong = np.flatnonzero(~np.isfinite(answers).all(axis=1)).tolist()
-        return set_aside(Rows(rows.ids, {name: answers}, rows.bad), dict.fromkeys(wrong, reason))
+        reason = f"{name} must be finite. Received: NaN or infinity."
+        wrong = np.flatnonzero(~np.isfinite(outputs).all(axis=1)).tolist()
+        return set_aside(Rows(rows.ids, {name: outputs}, rows.failed), dict.fromkeys(wrong, reason))
 
 
 def _read(part: Part, manifest: Manifest, key: str | None) -> Iterator[Rows]:
@@ -101,12 +104,6 @@ def _read(part: Part, manifest: Manifest, key: str | None) -> Iterator[Rows]:
         return read_images(part.files, manifest)
     if kind == ARRAY:
         return read_array(part.files[0], manifest)
-    from .tables import read_table  # pyarrow is an extra
+    from .tables import read_table  # pyarrow is an optional dependency
 
     return read_table(part.files[0], manifest, key)
-
-
-def _force(file: IO[str]) -> None:
-    """Have the lines on disk before the ledger says that they are."""
-    file.flush()
-    os.fsync(file.fileno())

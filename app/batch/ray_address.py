@@ -1,4 +1,4 @@
-"""Whether a Ray cluster answers at an address."""
+"""Checks that a Ray cluster responds at an address."""
 
 import socket
 import subprocess
@@ -7,7 +7,7 @@ import sys
 from app.errors import BatchError
 
 _CONNECT_S, _JOIN_S = 5, 30
-# In a process of its own: left alone, ray.init tries for minutes, and cannot be interrupted.
+# Runs in a separate process: ray.init can take minutes to give up and cannot be interrupted.
 _JOIN = """
 import sys, ray
 try:
@@ -22,11 +22,12 @@ def check_address(address: str) -> None:
     """Require a cluster that can be joined.
 
     Args:
-        address: `HOST:PORT` of the head of a cluster that this machine is part of. `ray://` is
-            refused, since Ray Data does not run over Ray's client (2.60).
+        address: `HOST:PORT` of the head node of a cluster that this machine is part of. `ray://`
+            is refused, since Ray Data does not run over Ray's client (2.60).
 
     Raises:
-        BatchError: the address is none, nothing listens there, or it is no Ray of this version.
+        BatchError: the address is invalid, nothing listens there, or it is not a Ray of this
+            version.
     """
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -48,13 +49,11 @@ def _join(address: str) -> None:
             command, capture_output=True, text=True, timeout=_JOIN_S, check=False
         )
     except subprocess.TimeoutExpired:
-        raise _unreachable(address, f"no answer of Ray in {_JOIN_S} s") from None
+        raise _unreachable(address, f"no response from Ray within {_JOIN_S} s") from None
     if finished.returncode:
         lines = finished.stderr.strip().splitlines() or [f"exit status {finished.returncode}"]
         raise _unreachable(address, f"{lines[-1]:.200}")
 
 
 def _unreachable(address: str, reason: str) -> BatchError:
-    return BatchError(
-        f"--ray-address must be of a Ray cluster that answers. Received: {address}: {reason}."
-    )
+    return BatchError(f"No Ray cluster responds at --ray-address. Received: {address}: {reason}.")

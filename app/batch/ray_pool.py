@@ -1,4 +1,4 @@
-"""Predicts parts with Ray Data, in a pool of actors that each hold a Predictor. It needs Ray."""
+"""Predicts parts with Ray Data, in a pool of actors that each hold a Predictor. Needs Ray."""
 
 import json
 import logging
@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 from serving.cores import available_cores
 
-# Read when Ray is imported. Nobody asked the user whether to report what they run; and of Ray's
-# own lines those worth reading reach the user as errors.
+# Ray reads these when it is imported. Usage reports are off, since the user was not asked; log
+# lines are off, since those that matter reach the user as errors.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
@@ -24,24 +24,24 @@ from .parts import Finished, Part
 from .predicting import PartPredictor, Work
 from .ray_address import check_address
 
-# What passes between processes are names and counts: Ray's least will do.
+# Only names and counts pass between processes: the smallest store that Ray allows is enough.
 _OBJECT_STORE_BYTES = 100_000_000
-# More blocks cost the scheduler more than they spread the work.
+# More blocks would cost more scheduling time than they save.
 _MAX_BLOCKS = 4096
 
 
 class RayPool:
-    """A pool of one actor a processor, of this machine or of a cluster."""
+    """A pool with one actor for each processor of this machine or of a cluster."""
 
     def __init__(self, address: str | None = None, actors: int | None = None) -> None:
         """Start Ray here, or join a cluster.
 
         Args:
-            address: of a cluster; None starts Ray for this job alone.
-            actors: how many; None takes one for each processor.
+            address: address of a cluster; None starts Ray on this machine for this job.
+            actors: number of actors; None starts one for each processor.
 
         Raises:
-            BatchError: no cluster answers at the address.
+            BatchError: no cluster responds at the address.
         """
         if address is not None:
             check_address(address)
@@ -49,7 +49,7 @@ class RayPool:
         self._actors = actors
 
     def __call__(self, work: Work, parts: Sequence[Part]) -> Generator[Finished]:
-        """Yield parts as actors finish them.
+        """Yield parts as the actors finish them.
 
         Raises:
             BatchError: Ray gives up, such as after an actor has died several times.
@@ -58,7 +58,7 @@ class RayPool:
         try:
             self._connect()
             actors = self._actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
-            with sigterm_as_sigint():  # Ray has a handler of its own, which dumps its stack
+            with sigterm_as_sigint():  # Ray's own handler would dump the stack
                 yield from _predict(work, parts, min(actors, len(parts)))
         except ray.exceptions.RayError as error:
             raise _reason(error) from None
@@ -81,7 +81,7 @@ class RayPool:
 
 
 class _Actor:
-    """A PartPredictor as Ray Data calls it: a row in, a row out, both JSON."""
+    """Adapts PartPredictor to Ray Data: takes a row and returns a row, with JSON values."""
 
     def __init__(self, work: Work) -> None:
         self._predict = PartPredictor(work, threads=1)
@@ -89,7 +89,7 @@ class _Actor:
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         try:
             finished = self._predict(Part(tuple(json.loads(row["files"]))))
-        except OSError as error:  # which Ray would try again, and then wrap in others
+        except OSError as error:  # Ray would retry it and wrap it in other errors
             return {"failed": json.dumps([error.errno, error.strerror]), "finished": ""}
         return {"failed": "", "finished": json.dumps(asdict(finished))}
 
@@ -99,13 +99,13 @@ def _predict(work: Work, parts: Sequence[Part], actors: int) -> Generator[Finish
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = [{"files": json.dumps(part.files)} for part in parts]
     data = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MAX_BLOCKS))
-    answers = data.map(
+    results = data.map(
         _Actor,
         fn_constructor_args=(work,),
         num_cpus=1,
         compute=ActorPoolStrategy(size=actors),
     )
-    for row in answers.iter_rows():
+    for row in results.iter_rows():
         if row["failed"]:
             raise OSError(*json.loads(row["failed"]))
         value = json.loads(row["finished"])
@@ -113,9 +113,9 @@ def _predict(work: Work, parts: Sequence[Part], actors: int) -> Generator[Finish
 
 
 def _reason(error: BaseException) -> BatchError:
-    """Return what Ray says of it in a line."""
+    """Return an error with the last line of Ray's message."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return BatchError(
-        f"Ray must run the job to its end. Received: {type(error).__name__}: {lines[-1]:.200}. "
-        "What is finished is kept; go on with the same command."
+        f"Ray stopped before the job was finished. Received: {type(error).__name__}: "
+        f"{lines[-1]:.200}. Finished parts are kept; go on with the same command."
     )

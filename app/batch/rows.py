@@ -1,4 +1,4 @@
-"""Rows as they were read: those that can be predicted, and those that cannot, with the reason."""
+"""Rows of the input: those that can be predicted, and those that cannot, with the reason."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from serving.checking import check_finite, is_not_finite
 from serving.errors import InputError, one_line
 from serving.manifest import Manifest
 
-# Of the input that is in memory at a time.
+# Limits of the input that is in memory at a time.
 _MAX_BYTES, _MAX_ROWS = 16_000_000, 4096
 
 
@@ -20,34 +20,34 @@ class Rows:
     """Some rows of the input, read together.
 
     Attributes:
-        ids: who each row is, members of a JSON object: `"file": "a.npy", "row": 7`.
-        inputs: of the model by name, each with a row for each of `ids`.
-        bad: id and reason of rows, or of a file, that cannot be predicted.
+        ids: JSON members that identify each row, such as `"file": "a.npy", "row": 7`.
+        inputs: inputs of the model by name, with one row for each of `ids`.
+        failed: ids and reasons of the rows, or of the file, that cannot be predicted.
     """
 
     ids: Sequence[str]
     inputs: dict[str, np.ndarray]
-    bad: Sequence[tuple[str, str]] = ()
+    failed: Sequence[tuple[str, str]] = ()
 
 
 def reason_of(error: Exception) -> str:
-    """Return in one line, without a full stop, why a file could not be read."""
+    """Return why a file could not be read, in one line without a full stop."""
     return getattr(error, "strerror", None) or one_line(error).rstrip(".")
 
 
 def file_id(path: str) -> str:
-    """Return the members that name a file."""
+    """Return the JSON member that identifies a file."""
     return f'"file": {json.dumps(path)}'
 
 
 def row_ids(path: str, numbers: Iterable[int]) -> list[str]:
-    """Return the members that name rows of a file, counted from 0."""
+    """Return the JSON members that identify rows of a file, counted from 0."""
     start = f'{file_id(path)}, "row": '
     return [f"{start}{number}" for number in numbers]
 
 
 def rows_at_once(manifest: Manifest) -> int:
-    """Return how many rows of a model's input, of fixed size, are read together."""
+    """Return how many rows to read at a time for a model with inputs of fixed size."""
     sizes = [
         math.prod(size for size in spec.shape[1:] if isinstance(size, int))
         for spec in manifest.inputs
@@ -56,18 +56,18 @@ def rows_at_once(manifest: Manifest) -> int:
 
 
 def rows_of(values: int) -> int:
-    """Return how many rows of so many values are read together."""
+    """Return how many rows to read at a time if each has so many values."""
     return max(1, min(_MAX_ROWS, _MAX_BYTES // max(1, 8 * values)))
 
 
 def find_not_finite(
     inputs: dict[str, np.ndarray], manifest: Manifest, start: int
 ) -> dict[int, str]:
-    """Return the reason of each row that has infinity, or NaN where the model takes none.
+    """Return a reason for each row with infinity, or with NaN in a column that cannot be missing.
 
     Args:
-        inputs: of the model by name, the rows of a file from `start` on.
-        manifest: of the model.
+        inputs: inputs of the model by name, for rows of a file from `start` on.
+        manifest: manifest of the model.
         start: number of the first row, for the reasons.
     """
     nullable_columns = [manifest.columns.index(name) for name in manifest.nullable_columns]
@@ -84,14 +84,14 @@ def find_not_finite(
 
 
 def set_aside(rows: Rows, reasons: dict[int, str]) -> Rows:
-    """Move rows to the bad ones, by their place among `rows` and the reason."""
+    """Move rows to the failed ones, given the reason for each index."""
     if not reasons:
         return rows
     kept = [index for index in range(len(rows.ids)) if index not in reasons]
     return Rows(
         [rows.ids[index] for index in kept],
         {name: array[kept] for name, array in rows.inputs.items()},
-        [*rows.bad, *((rows.ids[index], reason) for index, reason in sorted(reasons.items()))],
+        [*rows.failed, *((rows.ids[index], reason) for index, reason in sorted(reasons.items()))],
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads parquet files as rows. It alone needs pyarrow."""
+"""Reads parquet files as rows. Only this module needs pyarrow."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,16 +16,16 @@ from .rows import Rows, find_not_finite, reason_of, row_ids, rows_at_once, set_a
 
 
 def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]:
-    """Yield the rows of a parquet file, the model's columns by name, in any order and among others.
+    """Yield the rows of a parquet file; it may have other columns, in any order.
 
     Args:
-        path: of the file; a row group is in memory at a time.
-        manifest: of the model.
-        key: a column of whole numbers or texts that names each row besides.
+        path: path of the file; one row group at a time is in memory.
+        manifest: manifest of the model, which names the columns.
+        key: column of whole numbers or texts to copy into each line; None copies none.
 
     Raises:
-        InputError: it is no parquet file, is broken from some row on, or lacks or mistypes a
-            column.
+        InputError: the file is not a parquet file, is damaged from some row on, or a column is
+            missing or of the wrong type.
     """
     start = 0
     try:
@@ -56,11 +56,11 @@ def _check_schema(path: str, schema: pa.Schema, manifest: Manifest, key: str | N
 
 def _check_column(path: str, schema: pa.Schema, name: str, wanted: str) -> None:
     if schema.names.count(name) != 1:
-        received = "no such column" if name not in schema.names else "several"
+        received = "no such column" if name not in schema.names else "several of that name"
         raise InputError(f"{path} must have one column {name!r}. Received: {received}.")
     found = schema.field(name).type
     if not _HOLDS[wanted](found):
-        raise InputError(f"Column {name!r} of {path} must hold {wanted}. Received: {found}.")
+        raise InputError(f"Column {name!r} of {path} must contain {wanted}. Received: {found}.")
 
 
 def _holds_numbers(found: pa.DataType) -> bool:
@@ -107,7 +107,7 @@ def _to_rows(
 
 
 def _numbers(batch: pa.RecordBatch, manifest: Manifest) -> np.ndarray:
-    """Return float32 `(rows, columns)`, NaN for what is missing, infinity for what is too large."""
+    """Return float32 `(rows, columns)`: NaN for missing values, infinity for too large ones."""
     columns = [
         batch.column(name).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         for name in manifest.columns
@@ -117,7 +117,7 @@ def _numbers(batch: pa.RecordBatch, manifest: Manifest) -> np.ndarray:
 
 
 def _texts(batch: pa.RecordBatch, manifest: Manifest) -> np.ndarray:
-    """Return object `(rows, columns)` of strings, the empty one for what is missing."""
+    """Return object `(rows, columns)` of strings, empty for missing values."""
     texts = [
         ["" if text is None or text.strip().lower() in MISSING else text.strip() for text in column]
         for column in (batch.column(name).to_pylist() for name in manifest.string_columns)

@@ -1,4 +1,4 @@
-"""`hornbill bench`: every runtime at hand, side by side."""
+"""`hornbill bench`: compares a bundle in every available runtime."""
 
 from pathlib import Path
 from shlex import quote
@@ -26,23 +26,26 @@ BENCH_EXAMPLES = examples(
 def bench(
     bundle: Bundle,
     keras: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The .keras file it was made of.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The .keras file that the bundle was exported from, to compare."
+        ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A PNG of the latencies to write.")
+        Path | None, typer.Option(metavar="FILE", help="PNG file to draw the latencies into.")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a bundle in every runtime at hand: size, agreement with Keras, latency."""
+    """Benchmark a bundle in every available runtime: size, parity with Keras, latency."""
     load_tensorflow()
     from app.bundles.runtime_benchmark import bench_bundle, bench_table, draw_bench, rows_to_json
     from app.errors import ConfigError
 
     if picture is not None and picture.suffix.lower() != ".png":
-        raise ConfigError(f"A picture must be a file that ends in .png. Received: {picture}.")
+        raise ConfigError(f"--picture must end in .png. Received: {picture}.")
     if picture is not None and not picture.parent.is_dir():
-        raise ConfigError(f"A picture must go to a folder. Received: {picture.parent}, not there.")
+        raise ConfigError(f"The folder of --picture does not exist. Received: {picture.parent}.")
     with status("measuring", quiet or as_json):
         rows = bench_bundle(bundle, keras)
     if as_json:
@@ -55,7 +58,7 @@ def bench(
             draw_bench(rows, picture)
         except OSError as error:
             raise ConfigError(
-                f"A picture must be a file that can be written. Received: {picture}: "
+                f"--picture must be a file that can be written. Received: {picture}: "
                 f"{error.strerror or error}."
             ) from None
     elif not (as_json or quiet):

@@ -1,10 +1,11 @@
-"""The command line. Each command imports what it needs, so that `--help` loads nothing heavy."""
+"""The command line. Each command imports what it needs, so that `--help` stays fast."""
 
 import sys
 from typing import Annotated, Any
 
 import typer
 
+from app.system.signals import INTERRUPTED
 from serving.errors import HornbillError
 from serving.version import VERSION
 
@@ -14,13 +15,12 @@ from .export import EXPORT_EXAMPLES, export
 from .predict import PREDICT_EXAMPLES, predict
 from .serve import SERVE_EXAMPLES, serve
 from .study import study
-from .terminal import (
-    INTERRUPTED,
-    fail,
-)
+from .terminal import fail
 from .train import TRAIN_EXAMPLES, train
 from .tune import TUNE_EXAMPLES, tune
 from .verify import VERIFY_EXAMPLES, verify
+
+_OWN_PACKAGES = ("app", "export", "models", "serving")
 
 app = typer.Typer(
     name="hornbill",
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train Keras models, export them as proven bundles, predict without TensorFlow.",
+    help="Train Keras models, export them as verified bundles, and predict without TensorFlow.",
 )
 
 
@@ -48,36 +48,33 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Options of the program itself, which end it."""
+    """Options of `hornbill` itself."""
 
 
 app.add_typer(study)
 app.command(epilog=TRAIN_EXAMPLES)(train)
 app.command(epilog=TUNE_EXAMPLES)(tune)
 app.command(epilog=EXPORT_EXAMPLES)(export)
-
-
 app.command(epilog=VERIFY_EXAMPLES)(verify)
 app.command(epilog=PREDICT_EXAMPLES)(predict)
-
-
 app.command(epilog=BENCH_EXAMPLES)(bench)
 app.command(epilog=SERVE_EXAMPLES)(serve)
 app.command(epilog=DEMO_EXAMPLES)(demo)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line: 0 done, 1 a check failed, 2 the input was wrong, 130 interrupted.
+    """Run the command line.
 
     Args:
-        arguments: what follows `hornbill`; the process' own arguments if None.
+        arguments: arguments after `hornbill`; None takes those of the process.
 
     Raises:
-        SystemExit: always, with the status.
+        SystemExit: always, with the exit status: 0 for success, 1 for a failed check, 2 for
+            invalid input, 130 after an interruption.
     """
     try:
         code = app(arguments, prog_name="hornbill", standalone_mode=False)
-        if code == INTERRUPTED:  # Typer says nothing
+        if code == INTERRUPTED:  # Typer prints nothing
             fail("Interrupted.", INTERRUPTED)
         sys.exit(code)
     except _CLICK_ERROR as error:
@@ -85,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     except HornbillError as error:
         fail(str(error), error.exit_status)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("app", "export", "models", "serving"):
+        if (error.name or "").split(".")[0] in _OWN_PACKAGES:  # a bug, not a missing extra
             raise
         fail(
             f"This command needs the package {error.name}. "
@@ -106,11 +103,11 @@ def _extra_of(package: str) -> str:
     return next((extra for extra, names in extras.items() if package in names), "train")
 
 
-# Typer's copy of click, or click itself: which one depends on Typer's release.
+# Typer's own copy of click or click itself, depending on the release of Typer.
 _CLICK_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 def _received(error: Exception) -> str:
-    """Return the value that Typer could not read and does not name; it lets pydantic read it."""
-    read = getattr(error.__cause__, "errors", None)
-    return f". Received: {read()[0]['input']!r}." if read else ""
+    """Return the value that pydantic could not parse, which the message of Typer omits."""
+    errors = getattr(error.__cause__, "errors", None)
+    return f". Received: {errors()[0]['input']!r}." if errors else ""

@@ -1,4 +1,4 @@
-"""`hornbill demo`: the main job, from training to prediction."""
+"""`hornbill demo`: the whole workflow, from training to prediction."""
 
 from pathlib import Path
 from shlex import quote
@@ -15,7 +15,7 @@ DEMO_EXAMPLES = examples("hornbill demo", "hornbill demo --output /tmp/demo")
 
 
 def demo(output: Output = Path()) -> None:
-    """Run the main job in about a minute: train, export, verify, predict, compare."""
+    """Run the whole workflow in about a minute: train, export, verify, predict, compare."""
     load_tensorflow()
     from rich.console import Console
 

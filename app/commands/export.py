@@ -1,4 +1,4 @@
-"""`hornbill export`: a run or a Keras model becomes a version of a bundle."""
+"""`hornbill export`: exports a run or a Keras model as a version of a bundle."""
 
 from pathlib import Path
 from shlex import quote
@@ -31,45 +31,73 @@ def export(
         Path, typer.Argument(metavar="RUN|MODEL", help="The folder of a run, or a .keras file.")
     ],
     name: Annotated[
-        str | None, typer.Option(help="Of the model; the run's family or the file's name.")
+        str | None,
+        typer.Option(
+            help="Name of the model. Default: the run's family, or the .keras file's name."
+        ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A label a line, of a .keras file.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Text file with one label per line, for a .keras file."),
     ] = None,
     samples: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help=".npz of inputs to prove a .keras file on."),
+        typer.Option(
+            metavar="FILE",
+            help=".npz of inputs to check a .keras file with. Default: generated inputs.",
+        ),
     ] = None,
     input_dtype: Annotated[
-        str | None, typer.Option(help="What float inputs take instead, such as uint8.")
+        str | None,
+        typer.Option(
+            metavar="DTYPE",
+            help="Accept this dtype, such as uint8, instead of float32 and cast inside the graph; "
+            "for a .keras file.",
+        ),
     ] = None,
     target_accuracy: Annotated[
         float | None,
         typer.Option(
-            help="Of the answers to accept, such as 0.99: chosen on the validation split."
+            help="Accuracy that accepted predictions must reach, such as 0.99; the validation "
+            "split decides from which probability on. Default: accept every prediction."
         ),
     ] = None,
     int8: Annotated[
-        str, typer.Option(metavar="always|auto|never", help="Whether to try a quantized model.")
+        str,
+        typer.Option(
+            metavar="always|auto|never",
+            help="Whether to add a quantized model; auto adds it if it is faster and as accurate.",
+        ),
     ] = "auto",
     sign: Annotated[
-        Path | None, typer.Option(metavar="KEY", help="Private key, PEM, to sign the version with.")
+        Path | None,
+        typer.Option(
+            metavar="KEY", help="Private key (PEM) to sign the version with. Default: unsigned."
+        ),
     ] = None,
     version: Annotated[
-        int | None, typer.Option(help="A number that is free; the next one unless given.")
+        int | None,
+        typer.Option(help="Number of the new version. Default: one more than the latest."),
     ] = None,
-    opset: Annotated[int, typer.Option(help="Of the ONNX graph, 15 to 18.")] = 18,
+    opset: Annotated[int, typer.Option(help="Opset of the ONNX graph, from 15 to 18.")] = 18,
     module: Annotated[
-        list[str] | None, typer.Option(help="To import first: it registers layers of your own.")
+        list[str] | None,
+        typer.Option(
+            help="Python module to import first, which registers custom layers. May be given "
+            "several times."
+        ),
     ] = None,
     unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="Run code that a .keras file brings along.")
+        bool,
+        typer.Option(
+            "--unsafe", help="Run code that a .keras file contains, such as Lambda layers."
+        ),
     ] = False,
     output: Output = Path("dist"),
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Export a run or a Keras model as a version of a bundle, or nothing if the proof fails."""
+    """Export a run or a Keras model as a bundle, after checking it against Keras."""
     load_tensorflow()
     from app.bundles.export_run import export_run
     from app.bundles.keras_files import read_labels, read_model, read_samples
@@ -81,11 +109,11 @@ def export(
     options = ExportOptions(
         version=version, opset=opset, input_dtype=input_dtype, int8=int8, sign=signer
     )
-    with status("exporting and proving", quiet or as_json):
+    with status("exporting and checking", quiet or as_json):
         if source.suffix in (".h5", ".hdf5"):
             raise ConfigError(
-                f"A model must be a .keras file. Received: {source}. Load it with Keras, and save "
-                "it as one."
+                f"A model must be a .keras file. Received: {source}. Load it with Keras and save "
+                "it as .keras."
             )
         if source.suffix == ".keras":
             if target_accuracy is not None:
@@ -115,42 +143,42 @@ def export(
         print_json({"bundle": str(bundle), "samples": manifest.proof.samples, "parity": largest})
     elif not quiet:
         typer.echo(
-            f"proof:  SavedModel and ONNX within {largest:.1e} of Keras on "
+            f"parity:      SavedModel and ONNX within {largest:.1e} of Keras on "
             f"{manifest.proof.samples:,} samples, {manifest.proof.source}"
         )
-        _print_confidence(manifest)
-        typer.echo(f"bundle: {bundle}")
+        _print_quality(manifest)
+        typer.echo(f"bundle:      {bundle}")
         suggest(f"hornbill verify {quote(str(bundle.parent))}")
 
 
-def _print_confidence(manifest: Any) -> None:
+def _print_quality(manifest: Any) -> None:
     if manifest.calibration is not None:
         found = manifest.calibration
         typer.echo(
-            f"sure:   ECE {found.ece_after:.4f} on test, {found.ece_before:.4f} before a "
-            f"temperature of {found.temperature:.3f}"
+            f"calibration: ECE {found.ece_after:.4f} on the test split, {found.ece_before:.4f} "
+            f"before temperature scaling (temperature {found.temperature:.3f})"
         )
     if manifest.int8 is not None:
         found = manifest.int8
-        lost = 100 * ((found.accuracy_float32 or 0) - (found.accuracy_int8 or 0))
+        loss = 100 * ((found.accuracy_float32 or 0) - (found.accuracy_int8 or 0))
         typer.echo(
-            f"int8:   {'kept' if found.kept else 'not kept'}: {found.latency_ratio_1:.2f} and "
-            f"{found.latency_ratio_64:.2f} of float32's time at batch 1 and 64, {lost:.2f} points "
-            "of accuracy lost"
+            f"int8:        {'included' if found.kept else 'not included'}: "
+            f"{found.latency_ratio_1:.2f} and {found.latency_ratio_64:.2f} of float32's latency at "
+            f"batch sizes 1 and 64, {loss:.2f} percentage points less accuracy"
         )
     if manifest.reject_option is not None:
         option = manifest.reject_option
-        right = "none" if option.accuracy is None else f"{option.accuracy:.2%}"
+        accuracy = "" if option.accuracy is None else f", with accuracy {option.accuracy:.2%}"
         typer.echo(
-            f"accept: probability {option.threshold:.4f} and more: {option.coverage:.2%} of the "
-            f"test split, {right} of these right"
+            f"reject:      below probability {option.threshold:.4f}; accepts {option.coverage:.2%} "
+            f"of the test split{accuracy}"
         )
 
 
 def _refuse_for_a_run(**options: Any) -> None:
-    """Raise where an option was given that a run answers itself."""
+    """Raise if an option was given that only makes sense for a .keras file."""
     from export import ExportError
 
     given = [name.replace("_", "-") for name, value in options.items() if value]
     if given:
-        raise ExportError(f"--{given[0]} is for a .keras file; a run has its own. Received: a run.")
+        raise ExportError(f"--{given[0]} can only be used with a .keras file. Received: a run.")

@@ -1,4 +1,4 @@
-"""`hornbill predict`: files answered at once, or handed to a batch job."""
+"""`hornbill predict`: predicts files, or runs a batch job."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,18 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
-from app.system.signals import sigterm_as_sigint
+from app.system.signals import INTERRUPTED, sigterm_as_sigint
 from serving.errors import printable
 
-from .terminal import INTERRUPTED, Bundle, Json, Quiet, examples, fail, print_json, suggest
+from .terminal import Bundle, Json, Quiet, examples, fail, print_json, suggest
 
 PREDICT_EXAMPLES = examples(
     "hornbill predict dist/digits three.png seven.jpg",
     "hornbill predict dist/digits scans/*.png --json",
     "hornbill predict dist/softmax flowers.csv",
-    "hornbill predict dist/digits --input 'scans/**/*.png' --output answers",
-    "hornbill predict dist/softmax --input 'rows/*.parquet' --key id --output answers",
-    "hornbill predict dist/digits --input '/shared/*.npy' --output /shared/answers "
+    "hornbill predict dist/digits --input 'scans/**/*.png' --output predictions",
+    "hornbill predict dist/softmax --input 'rows/*.parquet' --key id --output predictions",
+    "hornbill predict dist/digits --input '/shared/*.npy' --output /shared/predictions "
     "--ray-address 10.0.0.1:6379",
 )
 
@@ -32,38 +32,54 @@ def predict(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="FILE…", help="Images; CSV for a model of rows.", show_default=False
+            metavar="FILE…", help="Images, or CSV files for a model of rows.", show_default=False
         ),
     ] = None,
     pattern: Annotated[
         str | None,
         typer.Option(
-            "--input", metavar="GLOB", help="A batch job: .parquet, .npy or images, in quotes."
+            "--input",
+            metavar="GLOB",
+            help="Run a batch job on the files that match this quoted pattern: .parquet, .npy or "
+            "images.",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of a batch job's answers; it goes on there."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the predictions of a batch job; the same command resumes there.",
+        ),
     ] = None,
     key: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Of parquet files, to name rows by.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Parquet column to copy into each line of a batch job."
+        ),
     ] = None,
     ray_address: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster; this machine unless given."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Ray cluster to run a batch job on. Default: this machine.",
+        ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Predict files with a bundle: a table, or with --json one object a line; or a batch job."""
+    """Predict files and print a table, with --json one object per line; or run a batch job."""
     if pattern is not None and output is not None and not files:
         predict_batch(bundle, pattern, output, key, ray_address, as_json, quiet)
         return
     if not files or (pattern, output, key, ray_address) != (None, None, None, None):
         if pattern is not None and output is None and not files:
-            raise typer.BadParameter("Missing option '--output', the folder of a batch job.")
+            raise typer.BadParameter(
+                "Missing option '--output', the folder for the predictions of a batch job."
+            )
         raise typer.BadParameter(
-            "Missing argument 'FILE…', or --input and --output for a batch job: one of the two."
+            "Give either FILE…, or --input and --output for a batch job. "
+            f"Received: {'both' if files else 'neither'}."
         )
     from serving.inputs import read_inputs
     from serving.predictor import Predictor
@@ -72,37 +88,39 @@ def predict(
     manifest = predictor.manifest
     inputs, names = read_inputs(files, manifest)
     prediction = predictor.predict(inputs)
-    answer_name = str(manifest.prediction_output)
-    _require_finite(prediction.outputs[answer_name], names)
-    answers = [
+    output_name = str(manifest.prediction_output)
+    _require_finite(prediction.outputs[output_name], names)
+    values = [
         dict(zip(manifest.labels, row, strict=True))
-        for row in prediction.outputs[answer_name].tolist()
+        for row in prediction.outputs[output_name].tolist()
     ]
     decisions = _decisions(prediction)
     if as_json:
-        for name, decision, answer in zip(names, decisions, answers, strict=True):
-            print_json({"file": name, **decision, answer_name: answer})
+        for name, decision, by_label in zip(names, decisions, values, strict=True):
+            print_json({"file": name, **decision, output_name: by_label})
         return
     if quiet:
         return
-    for line in _answer_table(names, decisions, answers, manifest):
+    for line in _format_table(names, decisions, values, manifest):
         typer.echo(printable(line))
     suggest(f"hornbill predict {quote(str(bundle))} {quote(str(files[0]))} --json")
 
 
-def _require_finite(answers: Any, names: list[str]) -> None:
-    """Raise where a model answers NaN or infinity, which JSON has no numbers for."""
+def _require_finite(outputs: Any, names: list[str]) -> None:
+    """Raise if a prediction is NaN or infinity, which JSON cannot represent."""
     import numpy as np
 
     from serving.errors import InputError
 
-    wrong = np.flatnonzero(~np.isfinite(answers).all(axis=1))
+    wrong = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
     if len(wrong):
-        raise InputError(f"Answers must be finite. Received: NaN or infinity of {names[wrong[0]]}.")
+        raise InputError(
+            f"Predictions must be finite. Received: NaN or infinity for {names[wrong[0]]}."
+        )
 
 
 def _decisions(prediction: Any) -> list[dict[str, Any]]:
-    """Return for each sample what its answer means: a class, labels, or nothing of values."""
+    """Return the predicted class or labels of each sample; nothing for regression."""
     manifest = prediction.manifest
     if manifest.task == "multilabel":
         return [{"labels": list(labels)} for labels in prediction.labels]
@@ -112,38 +130,38 @@ def _decisions(prediction: Any) -> list[dict[str, Any]]:
         return [{"label": label} for label in prediction.labels]
     accepted = prediction.accepted.tolist()
     return [
-        {"label": label, "accepted": is_sure}
-        for label, is_sure in zip(prediction.labels, accepted, strict=True)
+        {"label": label, "accepted": is_accepted}
+        for label, is_accepted in zip(prediction.labels, accepted, strict=True)
     ]
 
 
-def _answer_table(
+def _format_table(
     names: list[str],
     decisions: list[dict[str, Any]],
-    answers: list[dict[str, float]],
+    values: list[dict[str, float]],
     manifest: Any,
 ) -> list[str]:
-    """Return a line for each sample below a header: the class, the labels or the values."""
+    """Return a header, and a line for each sample with its class, labels or values."""
     width = max(map(len, names))
     if manifest.task == "regression":
         lines = ["  ".join(f"{label:>12}" for label in manifest.labels)]
-        lines += ["  ".join(f"{value:12.6g}" for value in a.values()) for a in answers]
+        lines += ["  ".join(f"{value:12.6g}" for value in row.values()) for row in values]
     elif manifest.task == "multilabel":
         lines = ["labels"]
         lines += [", ".join(decision["labels"]) or "none" for decision in decisions]
     else:
         lines = ["label  probability"]
         lines += [
-            _class_line(decision, max(answer.values()))
-            for decision, answer in zip(decisions, answers, strict=True)
+            _format_class(decision, max(row.values()))
+            for decision, row in zip(decisions, values, strict=True)
         ]
     heads = ["file", *names]
     return [f"{head:{width}}  {line}" for head, line in zip(heads, lines, strict=True)]
 
 
-def _class_line(decision: dict[str, Any], probability: float) -> str:
-    doubt = "" if decision.get("accepted", True) else "  not accepted"
-    return f"{decision['label']:5}  {probability:.4f}{doubt}"
+def _format_class(decision: dict[str, Any], probability: float) -> str:
+    remark = "" if decision.get("accepted", True) else "  not accepted"
+    return f"{decision['label']:5}  {probability:.4f}{remark}"
 
 
 def predict_batch(
@@ -155,7 +173,7 @@ def predict_batch(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run a batch job, or what is left of it; exit status 1 if something could not be predicted."""
+    """Run or resume a batch job; exit with 1 if something could not be predicted."""
     from app.batch import Job, choose_pool, run_job
 
     job = Job(bundle, pattern, output, key)
@@ -163,37 +181,39 @@ def predict_batch(
         pool = choose_pool(ray_address)
         with (
             sigterm_as_sigint(),
-            redirect_stdout(StringIO()),  # Ray prints there that it was interrupted
-            _showing_progress(quiet or as_json) as report,
+            redirect_stdout(StringIO()),  # Ray reports an interruption there
+            _show_progress(quiet or as_json) as on_progress,
         ):
-            summary = run_job(job, pool, report)
+            summary = run_job(job, pool, on_progress)
     except KeyboardInterrupt:
-        fail("Interrupted. What is finished is kept; go on with the same command.", INTERRUPTED)
+        fail("Interrupted. Finished parts are kept; go on with the same command.", INTERRUPTED)
     if as_json:
         print_json({"output": str(output), **asdict(summary)})
     else:
         if not quiet:
-            typer.echo(f"rows: {summary.rows:,} predicted, in {summary.parts:,} files of {output}")
-        if summary.bad:
-            typer.echo(f"bad:  {summary.bad:,} rows or files: {output}/errors-*.jsonl", err=quiet)
+            typer.echo(f"predicted: {summary.rows:,} rows, in {summary.parts:,} files of {output}")
+        if summary.failed:
+            typer.echo(
+                f"failed:    {summary.failed:,} rows or files: {output}/errors-*.jsonl", err=quiet
+            )
     if not (as_json or quiet):
-        written = "errors" if summary.bad else "part"
+        written = "errors" if summary.failed else "part"
         suggest(f"cat {quote(str(output))}/{written}-*.jsonl | head -n 3")
-    if summary.bad:
+    if summary.failed:
         raise typer.Exit(1)
 
 
 @contextmanager
-def _showing_progress(hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    """Yield what is told how many parts are done, of how many."""
-    if hidden or not sys.stderr.isatty():  # where nothing can be drawn over, it would be a line
+def _show_progress(hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar; yield a function that takes the numbers of finished and of all parts."""
+    if hidden or not sys.stderr.isatty():  # a file cannot be drawn over
         yield lambda _, __: None
         return
 
     with typer.progressbar(length=1, label="predicting", show_pos=True, file=sys.stderr) as bar:
 
-        def report(done: int, parts: int) -> None:
+        def update(done: int, parts: int) -> None:
             bar.length = max(parts, 1)
             bar.update(done - bar.pos)
 
-        yield report
+        yield update

@@ -1,4 +1,4 @@
-"""`hornbill serve`: the server for a folder of bundles."""
+"""`hornbill serve`: serves a folder of bundles over HTTP."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,27 +18,35 @@ SERVE_EXAMPLES = examples(
 
 def serve(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of bundles, or of one model.")
+        Path, typer.Argument(metavar="DIR", help="Folder of bundles, or of a single model.")
     ] = Path("dist"),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on; 0: any.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 8000,
     versions: Annotated[
-        str, typer.Option(metavar="latest|all", help="Which versions of each model.")
+        str, typer.Option(metavar="latest|all", help="Versions of each model to serve.")
     ] = "latest",
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Number of processes.")] = 1,
     token: Annotated[
         str | None,
-        typer.Option(envvar="HORNBILL_TOKEN", help="That requests must bear.", show_envvar=True),
+        typer.Option(
+            envvar="HORNBILL_TOKEN",
+            help="Bearer token that requests must present. Default: none is required.",
+            show_envvar=True,
+        ),
     ] = None,
-    max_body_mb: Annotated[float, typer.Option(help="Largest body of a request.")] = 64.0,
-    max_rows: Annotated[int, typer.Option(help="Most samples in a request.")] = 16384,
+    max_body_mb: Annotated[
+        float, typer.Option(help="Maximum size of a request body, in megabytes.")
+    ] = 64.0,
+    max_rows: Annotated[int, typer.Option(help="Maximum number of samples in a request.")] = 16384,
     max_requests: Annotated[
-        int, typer.Option(help="Under way at once; more are answered 503.")
+        int, typer.Option(help="Maximum concurrent requests; further ones get 503.")
     ] = 1024,
     max_delay_ms: Annotated[
-        float, typer.Option(help="How long a batch of several requests may take.")
+        float, typer.Option(help="Latency budget for a batch, in milliseconds.")
     ] = 5.0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log each request.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log requests.")] = False,
 ) -> None:
     """Serve bundles over the Open Inference Protocol v2 and TF Serving's REST interface."""
     from serving.server import Settings
@@ -55,5 +63,5 @@ def serve(
         log_requests=not quiet,
     )
     address = find_address(host, port)
-    typer.echo(f"serving {folder} on {address.url}, addresses at /docs", err=True)
+    typer.echo(f"serving {folder} on {address.url}, API docs at /docs", err=True)
     run_server(settings, address, workers)

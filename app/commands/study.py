@@ -1,4 +1,4 @@
-"""`hornbill study`: the claims about neural networks, listed and tested."""
+"""`hornbill study`: lists and tests claims about neural networks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from app.system.signals import INTERRUPTED, sigterm_as_sigint
+
 from .terminal import (
-    INTERRUPTED,
     Json,
     Quiet,
     examples,
@@ -20,14 +21,14 @@ from .terminal import (
 study = typer.Typer(
     name="study",
     no_args_is_help=True,
-    help="Test claims about neural networks, with figures and a verdict for each.",
+    help="Test claims about neural networks, with a figure and a verdict for each.",
     epilog=examples("hornbill study list", "hornbill study run --all --quick"),
 )
 
 
 @study.command("list", epilog=examples("hornbill study list", "hornbill study list --json"))
 def list_studies(as_json: Json = False) -> None:
-    """List the studies and the claim that each tests."""
+    """List the studies and the claim that each one tests."""
     from app.studies.catalogue import NAMES, read_texts
 
     claims = {name: read_texts(name)["en"].claim for name in NAMES}
@@ -50,36 +51,41 @@ def list_studies(as_json: Json = False) -> None:
 )
 def run(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME…", help="See `hornbill study list`.")
+        list[str] | None,
+        typer.Argument(metavar="NAME…", help="Studies to run, see hornbill study list."),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All studies, and a page.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Run all studies.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Some two minutes for all; coarser numbers.")
+        bool,
+        typer.Option("--quick", help="Run smaller experiments: all take about two minutes."),
     ] = False,
     seeds: Annotated[
         int | None,
-        typer.Option(help="Repeats of each training, 1 to 200; the study's own unless given."),
+        typer.Option(
+            help="Number of repetitions of each training, 1 to 200. Default: the study's own."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder to write into: studies, or quickly studies-quick."
+            "--output",
+            "-o",
+            help="Folder to write into. Default: studies, or studies-quick with --quick.",
         ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run studies, or what is left of them: what has been finished is kept."""
+    """Run studies; parts that were finished before are not run again."""
     from app.errors import StudyError
     from app.studies.catalogue import NAMES, check_name
     from app.studies.process_pool import run_studies
     from app.studies.progress import showing_progress
-    from app.system.signals import sigterm_as_sigint
 
     if bool(names) == everything:
         raise StudyError(
-            "Studies must be named, or --all given. "
-            f"Received: {'both' if names else 'neither'}. See: hornbill study list."
+            "Either name studies or give --all. "
+            f"Received: {'both' if names else 'neither'}. See hornbill study list."
         )
     chosen = list(dict.fromkeys(names or NAMES))
     for name in chosen:
@@ -89,7 +95,7 @@ def run(
         with sigterm_as_sigint(), showing_progress(len(chosen), quiet or as_json) as progress:
             results = run_studies(chosen, folder, seeds, quick, progress)
     except KeyboardInterrupt:
-        fail("Interrupted. What is finished is kept; go on with the same command.", INTERRUPTED)
+        fail("Interrupted. Finished parts are kept; go on with the same command.", INTERRUPTED)
     if as_json:
         print_json([_summary(result) for result in results])
     elif not quiet:
@@ -98,8 +104,8 @@ def run(
     if not (as_json or quiet):
         if left_out:
             typer.echo(
-                f"not on the page, damaged or of another version: {', '.join(left_out)}. "
-                "Run them again."
+                "not on the page, since damaged or written by another version: "
+                f"{', '.join(left_out)}. Run them again."
             )
         typer.echo(f"page: {page}")
         readme = quote(str(results[0].folder / "README.md"))
@@ -107,7 +113,7 @@ def run(
 
 
 def _write_page(folder: Path) -> tuple[Path, list[str]]:
-    """Write the page of all studies in the folder; return it, and those that cannot be on it."""
+    """Write the page of all studies in the folder; return it and the names of unreadable ones."""
     from app.studies.catalogue import NAMES
     from app.studies.report import write_page
     from app.studies.runner import RESULT, read_result

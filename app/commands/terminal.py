@@ -1,4 +1,4 @@
-"""What every command of the command line shares: options, what it prints, how it ends."""
+"""Shared by all commands: common options, output, and how a command ends."""
 
 import json
 import sys
@@ -9,45 +9,57 @@ import typer
 
 from serving.errors import printable
 
-INTERRUPTED = 130
-
 Bundle = Annotated[
-    Path, typer.Argument(metavar="BUNDLE", help="dist/NAME (its latest version) or dist/NAME/1.")
+    Path,
+    typer.Argument(
+        metavar="BUNDLE", help="Bundle: dist/NAME for its latest version, or dist/NAME/1."
+    ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-# Of what is trained, once or many times.
+# Options of both `train` and `tune`.
 Family = Annotated[
-    str | None, typer.Argument(help="digits, softmax or features.", show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="FAMILY", help="Model family: digits, softmax or features.", show_default=False
+    ),
 ]
 Target = Annotated[
-    str | None, typer.Option(help="Column of a CSV to predict; several with commas.")
+    str | None, typer.Option(help="CSV column to predict; several are comma-separated.")
 ]
 Categorical = Annotated[
-    str | None, typer.Option(help="Columns of a CSV whose numbers are names, with commas.")
+    str | None,
+    typer.Option(help="Numeric CSV columns to treat as categories, comma-separated."),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A setting; may be given many times."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Setting to change. May be given several times."
+    ),
 ]
-Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="0 unless given.")]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=2**32 - 1, help="Seed of splits, weights and sample order. Default: 0."
+    ),
+]
 
 
 def examples(*lines: str) -> str:
-    """Return the end of a command's help."""
+    """Return the examples that end the help of a command."""
     return "Examples:\n\n" + "\n\n".join(f"    {line}" for line in lines)
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """End with a line on standard error, and an exit status."""
-    if message:  # none when the help was shown
+    """Print a line on standard error and exit with `status`."""
+    if message:  # empty after the help was shown
         typer.echo(f"hornbill: {printable(message)}", err=True)
     sys.exit(status)
 
 
 def named_columns(target: str | None, categorical: str | None) -> dict[str, list[str]]:
-    """Return the settings that name columns of a CSV, of options that take several with commas."""
+    """Return the settings of the options that take comma-separated column names."""
     given = {"target": target, "categorical": categorical}
     return {
         key: [name.strip() for name in text.split(",")]
@@ -57,26 +69,26 @@ def named_columns(target: str | None, categorical: str | None) -> dict[str, list
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow without its start-up lines."""
+    """Import TensorFlow without its start-up messages."""
     from app.system.tensorflow_import import import_tensorflow_quietly
 
     import_tensorflow_quietly()
 
 
 def print_json(value: Any) -> None:
-    """Print one object on a line."""
-    # Names of files may be any bytes; what is no UTF-8 becomes an escape that JSON knows.
+    """Print a value as JSON on one line."""
+    # File names may be any bytes; those that are not UTF-8 become JSON escapes.
     text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
     typer.echo(text)
 
 
 def suggest(command: str) -> None:
-    """Print the command that is worth running next."""
+    """Print a command to run next."""
     typer.echo(f"next: {printable(command)}")
 
 
 def status(text: str, hidden: bool) -> Any:
-    """Return a context that shows a spinner, unless it is hidden."""
+    """Return a context that shows a spinner with a text, unless it is hidden."""
     from contextlib import nullcontext
 
     from rich.console import Console
@@ -85,7 +97,7 @@ def status(text: str, hidden: bool) -> Any:
 
 
 def import_signature() -> Any:
-    """Return the module that signs, or end in a line if its packages are not installed."""
+    """Return `serving.signature`; exit with a message if its packages are not installed."""
     try:
         from serving import signature
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`hornbill train`: one process, or several that train together."""
+"""`hornbill train`: trains a model in one process or in several."""
 
 import contextlib
 from dataclasses import asdict, dataclass, field
@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from app.system.signals import INTERRUPTED
 from serving.errors import printable
 
 from .terminal import (
-    INTERRUPTED,
     Categorical,
     Family,
     Json,
@@ -42,19 +42,19 @@ TRAIN_EXAMPLES = examples(
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks to be trained.
+    """The options of `hornbill train`.
 
     Attributes:
-        family: `digits`, `softmax` or `features`; None if `config` or `resume` says it.
-        config: a TOML of settings.
-        settings: texts `key=value`.
-        given: settings that have options of their own.
-        data: a source.
-        seed: of everything random.
-        resume: the folder of a run to go on with.
-        output: the folder of runs.
-        as_json: whether to print an object.
-        quiet: whether to print nothing.
+        family: `digits`, `softmax` or `features`; None if `config` or `resume` states it.
+        config: path of a TOML file of settings.
+        settings: values of `--set`, `key=value`.
+        given: settings with options of their own, such as `--target`.
+        data: named data source or path.
+        seed: seed of everything random.
+        resume: folder of a run to resume.
+        output: folder of runs.
+        as_json: print a JSON object.
+        quiet: print nothing.
     """
 
     family: str | None = None
@@ -74,36 +74,51 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="digits8x8, mnist, iris, wine, breast_cancer, diabetes, linnerud, or a path: .csv "
-            "with --target; folder of images with a sub-folder a class; .npz in the layout of "
-            "keras.datasets.mnist; .data of Semeion. Several joined by + are used as one."
+            help="Data to train on: digits8x8, mnist, iris, wine, breast_cancer, diabetes, "
+            "linnerud, or a path: .csv (with --target), a folder of images with one subfolder per "
+            "class, .npz in the layout of keras.datasets.mnist, or .data of Semeion. Sources "
+            "joined by + are used as one. Default: the family's own source."
         ),
     ] = None,
     target: Target = None,
     categorical: Categorical = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML of settings, such as a run's config.toml.")
+        Path | None,
+        typer.Option(
+            help="TOML file of settings, such as a run's config.toml. Other options override it."
+        ),
     ] = None,
     settings: Settings = None,
     seed: Seed = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Go on with an interrupted run; takes no other setting."),
+        typer.Option(
+            metavar="RUN",
+            help="Folder of an interrupted run to resume. All settings are taken from the run.",
+        ),
     ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=1024,
-            help="That train together, on JAX; all on this machine unless --coordinator is given.",
+            help="Number of processes to train with (JAX). All run on this machine unless "
+            "--coordinator is given. Default: 1.",
         ),
     ] = None,
     coordinator: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Of process 0, where those of all machines join."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Address of process 0, which every other process connects to.",
+        ),
     ] = None,
     process_id: Annotated[
-        int | None, typer.Option(help="Of this machine's process, from 0; 0 writes the run.")
+        int | None,
+        typer.Option(
+            help="Number of this machine's process, from 0; needs --coordinator. Process 0 writes "
+            "the run."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -112,14 +127,18 @@ def train(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model and write its run folder, or go on with an interrupted run."""
+    """Train a model and write a run folder, or resume an interrupted run."""
     others = (family, data, target, categorical, config, settings, seed, output)
     if resume is not None and any(value is not None for value in others):
-        raise typer.BadParameter("--resume takes its settings from the run, and no others.")
+        raise typer.BadParameter(
+            "--resume takes all settings from the run. Remove the other options."
+        )
     if resume is None and family is None and config is None:
-        raise typer.BadParameter("A family must be given: digits, softmax or features.")
+        raise typer.BadParameter("Missing argument 'FAMILY': digits, softmax or features.")
     from app.distributed.cluster import make_cluster
     from app.distributed.launching import launch
+
+    from .train_process import PROGRAM
 
     request = Request(
         family=family,
@@ -136,26 +155,26 @@ def train(
     cluster = make_cluster(processes, coordinator, process_id)
     try:
         if cluster is not None:
-            launch(cluster, asdict(request))
+            launch(cluster, asdict(request), PROGRAM)
         else:
             load_tensorflow()
             from app.distributed.team import alone
 
             run_training(request, alone())
-    except KeyboardInterrupt as error:  # here, since typer would drop what it says
+    except KeyboardInterrupt as error:  # caught here, since Typer would drop its message
         fail(f"Interrupted. {error}".strip(), INTERRUPTED)
 
 
 def run_training(request: Request, team: Any) -> None:
-    """Train what is asked for, and print how it went.
+    """Train or resume a run and print its results.
 
     Args:
-        request: from the command line.
-        team: see `app.distributed.team.Team`.
+        request: options of the command line.
+        team: the processes that train together, see `app.distributed.team.Team`.
 
     Raises:
         AppError: see `app.runs.train`.
-        Interrupted: a signal stopped it.
+        Interrupted: a signal stopped the run.
     """
     from app.config.run_config import combine_settings, parse_settings
     from app.runs.train import resume, train
@@ -178,7 +197,7 @@ def run_training(request: Request, team: Any) -> None:
 
 
 def _print_run(run: Any, is_written: bool) -> None:
-    """Print what a run came to; its folder is read if it was written here."""
+    """Print the results of a run; details are read from its folder if this process wrote it."""
     from app.reports.run_report import describe_speed
     from app.runs.run_folder import describe_data, read_environment
 
@@ -194,7 +213,7 @@ def _print_run(run: Any, is_written: bool) -> None:
         typer.echo(f"run:    {run.folder}")
         suggest(f"hornbill export {quote(str(run.folder))}")
     else:
-        typer.echo(f"run:    {run.folder}, where process 0 runs")
+        typer.echo(f"run:    {run.folder}, on the machine of process 0")
 
 
 def _training_progress() -> Any:

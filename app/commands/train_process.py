@@ -1,79 +1,65 @@
-"""The program of one process of a run: `python -m app.commands.train_process`, by `launch`."""
+"""The program of one process of a distributed run, started by `app.distributed.launching`."""
 
 import contextlib
 import json
 import os
 import sys
-import threading
 import traceback
 from pathlib import Path
 from typing import Any
 
 from app.distributed.cluster import Cluster
-from app.distributed.launching import LOST, STOPPED, WRONG_INPUT
-from app.errors import AppError
+from app.distributed.launching import PEER_LOST
+from app.system.atomic_files import write_json
+from app.system.child_process import end_with_parent
+from app.system.signals import INTERRUPTED
 from app.system.tensorflow_import import import_tensorflow_quietly
+from serving.errors import HornbillError
+
+PROGRAM = (sys.executable, "-m", "app.commands.train_process")
+# JAX raises several classes when it cannot reach another process; each names one of these.
+_CONNECTIONS = ("Gloo", "NCCL", "coordination service")
 
 
 def main() -> int:
-    """Train as one of several processes, and return how that ended, as `launching` reads it."""
-    told = json.loads(sys.argv[1])
-    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
+    """Train as one of several processes, and return the exit status that `launching` reads."""
+    payload = json.loads(sys.argv[1])
+    end_with_parent(INTERRUPTED)
     log = sys.stderr
     # Python writes to the console; what libraries write by themselves goes to the log.
-    sys.stdout = os.fdopen(told["output"], "w", encoding="utf-8")
-    sys.stderr = os.fdopen(told["error"], "w", encoding="utf-8")
-    if told["cores"]:
-        os.sched_setaffinity(0, told["cores"])  # which every library takes for its threads
+    sys.stdout = os.fdopen(payload["output"], "w", encoding="utf-8")
+    sys.stderr = os.fdopen(payload["error"], "w", encoding="utf-8")
+    if payload["cores"]:
+        os.sched_setaffinity(0, payload["cores"])  # libraries size their thread pools by it
     try:
-        _train(told)
-    except AppError as error:
+        _train(payload)
+    except HornbillError as error:
         log.write(f"{error}\n")
-        return WRONG_INPUT
+        return error.exit_status
     except KeyboardInterrupt:
-        return STOPPED
+        return INTERRUPTED
     except Exception as error:
         traceback.print_exception(error, file=log)
-        return LOST if _is_of_another(error) else 1
+        return PEER_LOST if any(name in str(error) for name in _CONNECTIONS) else 1
     finally:
-        with contextlib.suppress(OSError):  # nobody may read any more
+        with contextlib.suppress(OSError):  # the reader may be gone
             for stream in (log, sys.stdout, sys.stderr):
                 stream.flush()
     return 0
 
 
-def _train(told: dict[str, Any]) -> None:
+def _train(payload: dict[str, Any]) -> None:
     import_tensorflow_quietly()
     from app.distributed.team import join
 
     from .train import Request, run_training
 
-    note = Path(told["note"])
-
-    def announce(folder: Path) -> None:
-        _write(note, {"run": str(folder)})
-
-    team = join(Cluster(**told["cluster"]), told["number"])
-    _write(note, {"joined": True})
-    team.announce = announce
-    run_training(Request(**told["request"]), team)
+    status_file = Path(payload["status_file"])
+    team = join(Cluster(**payload["cluster"]), payload["number"])
+    write_json(status_file, {"joined": True})
+    team.announce = lambda folder: write_json(status_file, {"run": str(folder)})
+    run_training(Request(**payload["request"]), team)
     team.leave()
-
-
-def _write(note: Path, what: dict[str, Any]) -> None:
-    beside = note.with_suffix(".new")
-    beside.write_text(json.dumps(what), "utf-8")
-    beside.replace(note)
-
-
-def _is_of_another(error: Exception) -> bool:
-    """Return whether JAX could not reach another process, which it raises as this and that."""
-    return any(word in str(error) for word in ("Gloo", "NCCL", "coordination service"))
-
-
-def _end_with_the_launcher() -> None:
-    os.read(0, 1)  # nothing is ever written: this returns when the other end is closed
-    os._exit(STOPPED)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`hornbill tune`: settings searched, the best of them refitted."""
+"""`hornbill tune`: searches hyperparameters and refits the best."""
 
 from pathlib import Path
 from shlex import quote
@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from app.system.signals import sigterm_as_sigint
+from app.system.signals import INTERRUPTED, sigterm_as_sigint
 
 from .terminal import (
-    INTERRUPTED,
     Categorical,
     Family,
     Json,
@@ -44,46 +43,65 @@ def tune(
         typer.Option(
             "--search",
             metavar="KEY=KIND:VALUES",
-            help="A field to search: int:1..9, uniform:0..0.5, log:1e-4..1e-1, choice:a|b, or "
-            "layers:1..3x16..256 for their number and units. May be given many times.",
+            help="Setting to search and its values: int:1..9, uniform:0..0.5, log:1e-4..1e-1, "
+            "choice:a|b, or layers:1..3x16..256 for the number of layers and the units of each. "
+            "May be given several times.",
         ),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(metavar=_METHODS, help="How to search; tpe unless given.")
+        str | None, typer.Option(metavar=_METHODS, help="Search method. Default: tpe.")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(help="How many; 40 unless trials or minutes are given.")
+        int | None,
+        typer.Option(
+            help="Maximum number of trials, including pruned ones. Default: 40, or no limit if "
+            "--minutes is given."
+        ),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="No trial begins later; those that run are finished.")
+        float | None,
+        typer.Option(
+            help="Minutes after which no trial begins; running ones finish. Default: no limit."
+        ),
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(help="Of a cross validation; the validation split unless given.")
+        int | None,
+        typer.Option(help="Number of cross-validation folds. Default: a single validation split."),
     ] = None,
     pruning: Annotated[
         bool | None,
-        typer.Option("--pruning/--no-pruning", help="Whether poor trials end; yes unless given."),
+        typer.Option(
+            "--pruning/--no-pruning", help="Whether to end poor trials early. Default: --pruning."
+        ),
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, max=256, help="Trials side by side; they share the cores.")
+        int,
+        typer.Option(
+            min=1, max=256, help="Number of trials to run at the same time; they share the cores."
+        ),
     ] = 1,
     storage: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Database; a journal in the study's folder unless given."),
+        typer.Option(
+            metavar="URL",
+            help="Database to store the study in. Default: a journal in the study's folder.",
+        ),
     ] = None,
     join: Annotated[
         str | None,
-        typer.Option(
-            metavar="STUDY",
-            help="Work for a study: its folder, or URL#NAME; also to go on with it.",
-        ),
+        typer.Option(metavar="STUDY", help="Study to join or to resume: its folder, or URL#NAME."),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="See hornbill train --help.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data to train on, see hornbill train --help.")
+    ] = None,
     target: Target = None,
     categorical: Categorical = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML of settings, with tables \\[search] and \\[tuning]."),
+        typer.Option(
+            help="TOML file of settings, with tables \\[search] and \\[tuning]. Other options "
+            "override it."
+        ),
     ] = None,
     settings: Settings = None,
     seed: Seed = None,
@@ -94,7 +112,7 @@ def tune(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search settings, and refit the best: its test score is one that no trial has seen."""
+    """Search hyperparameters and refit the best: no trial sees the test split."""
     budget = {
         "method": method,
         "trials": trials,
@@ -105,39 +123,43 @@ def tune(
     given = {name: value for name, value in budget.items() if value is not None}
     others = (family, data, target, categorical, config, settings, seed, output)
     if join is not None and (given or any(value is not None for value in others)):
-        raise typer.BadParameter("--join takes its settings from the study, and no others.")
+        raise typer.BadParameter(
+            "--join takes all settings from the study. Remove the other options."
+        )
     if join is None and family is None and config is None:
-        raise typer.BadParameter("A family must be given: digits, softmax or features.")
+        raise typer.BadParameter("Missing argument 'FAMILY': digits, softmax or features.")
     load_tensorflow()
     from app.config.run_config import parse_settings
     from app.tuning import search
     from app.tuning.definition import make_definition
-    from app.tuning.progress import make_show
+    from app.tuning.progress import terminal_observer
     from app.tuning.search_space import parse_searches
 
     declared = parse_searches(searches or [])
-    show = search.SILENT if quiet or as_json else make_show()
+    observer = search.SILENT if quiet or as_json else terminal_observer()
     try:
         with sigterm_as_sigint():
             if join is not None:
-                tuned = search.join(join, workers, storage, declared, show)
+                tuned = search.join(join, workers, storage, declared, observer)
             else:
                 fixed = parse_settings(settings or [])
                 fixed |= named_columns(target, categorical)
                 fixed |= {k: v for k, v in {"data": data, "seed": seed}.items() if v is not None}
                 definition = make_definition(family, declared, given, file=config, settings=fixed)
-                tuned = search.tune(definition, output or "tunes", workers, storage, show)
+                tuned = search.tune(definition, output or "tunes", workers, storage, observer)
     except KeyboardInterrupt as error:
         fail(f"Interrupted. {error}".strip(), INTERRUPTED)
-    _answer(tuned, join, as_json, quiet)
+    _print_result(tuned, join, as_json, quiet)
 
 
-def _answer(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> None:
+def _print_result(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> None:
     if tuned is None:
         if as_json:
             print_json({"joined": join, "finished_here": False})
         elif not quiet:
-            typer.echo("The study has its trials; its results are with the one that began it.")
+            typer.echo(
+                "The trials are finished. The process that began the study writes the results."
+            )
             if join is not None and Path(join).is_dir():
                 suggest(f"hornbill train --config {quote(join)}/best.toml")
     elif as_json:
@@ -147,40 +169,40 @@ def _answer(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> None:
 
 
 def _summary(tuned: Any) -> dict[str, Any]:
-    best = tuned.found.best
+    best = tuned.search.best
     states = ("finished", "pruned", "lost")
     return {
         "folder": str(tuned.folder),
-        "trials": {state: tuned.found.count(state) for state in states},
+        "trials": {state: tuned.search.count(state) for state in states},
         "best": {
             "trial": best.number,
             "settings": best.settings,
             "loss": best.loss,
             "score": best.score,
         },
-        "importance": tuned.found.importance,
-        "readings": list(tuned.readings),
+        "importance": tuned.search.importance,
+        "diagnosis": list(tuned.diagnosis),
         "refit": str(tuned.refit.folder),
         "test": tuned.refit.metrics["test"],
     }
 
 
 def _print_tuned(tuned: Any) -> None:
-    from app.tuning.results import shown
+    from app.tuning.results import format_setting
 
-    found, best = tuned.found, tuned.found.best
-    counts = ", ".join(f"{found.count(s)} {s}" for s in ("finished", "pruned", "lost"))
-    typer.echo(f"trials: {len(found.rows)}: {counts}")
-    typer.echo(f"best:   trial {best.number}, validation loss {best.loss:.4f}")
+    result, best = tuned.search, tuned.search.best
+    counts = ", ".join(f"{result.count(s)} {s}" for s in ("finished", "pruned", "lost"))
+    typer.echo(f"trials:     {len(result.rows)} ({counts})")
+    typer.echo(f"best:       trial {best.number}, validation loss {best.loss:.4f}")
     for key, value in best.settings.items():
-        typer.echo(f"        {key} = {shown(value)}")
-    if found.importance:
-        shares = (f"{name} {share:.0%}" for name, share in found.importance.items())
-        typer.echo(f"matter: {', '.join(shares)}")
-    for reading in tuned.readings:
-        typer.echo(f"curves: {reading}")
+        typer.echo(f"            {key} = {format_setting(value)}")
+    if result.importance:
+        fractions = (f"{name} {fraction:.0%}" for name, fraction in result.importance.items())
+        typer.echo(f"importance: {', '.join(fractions)}")
+    for sentence in tuned.diagnosis:
+        typer.echo(f"diagnosis:  {sentence}")
     test = tuned.refit.metrics["test"]
-    typer.echo(f"test:   {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
-    typer.echo(f"report: {tuned.folder / 'report.html'}")
-    typer.echo(f"config: {tuned.folder / 'best.toml'}")
+    typer.echo(f"test:       {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
+    typer.echo(f"report:     {tuned.folder / 'report.html'}")
+    typer.echo(f"config:     {tuned.folder / 'best.toml'}")
     suggest(f"hornbill export {quote(str(tuned.refit.folder))}")

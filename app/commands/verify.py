@@ -1,4 +1,4 @@
-"""`hornbill verify`: is a bundle what it was when it was exported?"""
+"""`hornbill verify`: checks that a bundle is unchanged and behaves as exported."""
 
 from pathlib import Path
 from shlex import quote
@@ -28,12 +28,16 @@ VERIFY_EXAMPLES = examples(
 def verify(
     bundle: Bundle,
     key: Annotated[
-        Path | None, typer.Option(metavar="PUB", help="Public key, PEM, it must be signed with.")
+        Path | None,
+        typer.Option(
+            metavar="PUB",
+            help="Public key (PEM) to check the signature with. Default: it is not checked.",
+        ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a bundle's files, contract and behavior; exit status 1 if one fails."""
+    """Check the files, contract and behavior of a bundle; exit with 1 if a check fails."""
     from serving.verify import verify_bundle
 
     checks = verify_bundle(bundle, None if key is None else import_signature().read_verifier(key))

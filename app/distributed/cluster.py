@@ -1,4 +1,4 @@
-"""Which processes train together and where they meet, as the command line says it."""
+"""Describes which processes train together and where they meet, from command-line options."""
 
 import importlib.util
 import os
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.errors import ConfigError
 
-# The others may be started by hand, on other machines.
+# Seconds to join: processes on other machines may be started by hand.
 _JOIN_S = 60.0
 
 
@@ -16,10 +16,10 @@ class Cluster:
     """Processes that train one model together.
 
     Attributes:
-        processes: how many.
-        host: where process 0 lets the others join.
-        port: where it listens.
-        process_id: of the only one on this machine; None if all of them are on it.
+        processes: number of processes.
+        host: host of the coordinator, process 0, which every other process connects to.
+        port: port that the coordinator listens on.
+        process_id: number of this machine's only process; None if all run on this machine.
         join_s: seconds within which all must have joined.
     """
 
@@ -31,12 +31,12 @@ class Cluster:
 
     @property
     def is_local(self) -> bool:
-        """Whether all processes are on this machine."""
+        """Whether all processes run on this machine."""
         return self.process_id is None
 
     @property
     def address(self) -> str:
-        """`HOST:PORT`."""
+        """Address of the coordinator, `HOST:PORT`."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
@@ -50,28 +50,28 @@ class Cluster:
 def make_cluster(
     processes: int | None, coordinator: str | None, process_id: int | None
 ) -> Cluster | None:
-    """Return what the options ask for; None is one process alone.
+    """Return the cluster that the options describe; None for training in a single process.
 
     Args:
-        processes: `--processes`.
-        coordinator: `--coordinator`; without it all processes are on this machine.
-        process_id: `--process-id`, with a coordinator.
+        processes: value of `--processes`.
+        coordinator: value of `--coordinator`; None runs all processes on this machine.
+        process_id: value of `--process-id`, required with a coordinator.
 
     Raises:
         ConfigError: the options contradict each other, the address cannot be used, or the backend
-            is another than JAX.
+            is not JAX.
         ModuleNotFoundError: JAX is not installed.
     """
     if coordinator is None and process_id is not None:
         raise ConfigError(
-            f"--process-id needs --coordinator. Received: --process-id {process_id}. Without them "
+            f"--process-id needs --coordinator. Received: --process-id {process_id}. Without both, "
             "--processes starts all processes on this machine."
         )
     if coordinator is None and processes in (None, 1):
         return None
     if processes is None or (coordinator is not None and process_id is None):
         raise ConfigError(
-            "--coordinator needs --processes and --process-id, from 0. "
+            "--coordinator needs --processes and --process-id, which counts from 0. "
             f"Received: --coordinator {coordinator}."
         )
     _check_backend()
@@ -92,8 +92,8 @@ def _check_backend() -> None:
     backend = os.environ.get("KERAS_BACKEND", "jax")
     if backend != "jax":
         raise ConfigError(
-            "Several processes train on Keras' backend jax. "
-            f"Received: KERAS_BACKEND={backend}. Leave it out: --processes sets it."
+            "Training in several processes needs Keras' backend jax. "
+            f"Received: KERAS_BACKEND={backend}. Unset it: --processes chooses the backend."
         )
     if importlib.util.find_spec("jax") is None:
         raise ModuleNotFoundError("No module named 'jax'", name="jax")
@@ -111,26 +111,25 @@ def _parse_address(coordinator: str) -> tuple[str, int]:
         socket.getaddrinfo(host, int(digits))
     except (OSError, UnicodeError):
         raise ConfigError(
-            "--coordinator must name a host that is known here. "
-            f"Received: --coordinator {coordinator}."
+            f"The host of --coordinator is unknown. Received: --coordinator {coordinator}."
         ) from None
     return host, int(digits)
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on at this moment."""
+    """Return a port of 127.0.0.1 that is free at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 def _check_port(port: int) -> None:
-    """Bind as the coordinator will: on all addresses. It would crash where it cannot."""
+    """Bind on all addresses, as the coordinator will; it would crash if it could not."""
     has_ipv6 = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if has_ipv6 else socket.AF_INET
     try:
         socket.create_server(("", port), family=family, dualstack_ipv6=has_ipv6).close()
     except OSError as error:
         raise ConfigError(
-            "The port of --coordinator must be free where process 0 runs. "
+            "The port of --coordinator must be free on the machine of process 0. "
             f"Received: port {port}: {error.strerror}."
         ) from None

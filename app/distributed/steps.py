@@ -1,4 +1,4 @@
-"""Steps of a model on batches that several devices share."""
+"""Training and evaluation steps on batches that several devices share."""
 
 from typing import Any
 
@@ -6,25 +6,26 @@ import keras
 
 
 class SharedModel(keras.Model):
-    """A functional model, on JAX, whose steps leave out the rows that filled a batch up.
+    """A functional model on JAX whose steps drop the rows that pad a batch.
 
-    Inside a step a batch is one array over all devices, whose rows are those of one process'
-    batch in the same order: loss, metrics, statistics of batches and random numbers are the same.
+    Inside a step a batch is one array over all devices. Its rows are in the order that a single
+    process would see, so that loss, metrics, batch statistics and random numbers are the same.
 
     Attributes:
-        training_sizes: see `app.data.shards.Shard.filled_sizes`; of batches for training.
-        evaluation_sizes: of batches for evaluation.
+        training_sizes: number of samples by number of rows, for training batches; see
+            `app.data.shards.Shard.filled_sizes`.
+        evaluation_sizes: the same for evaluation batches.
     """
 
     training_sizes: dict[int, int]
     evaluation_sizes: dict[int, int]
 
     def train_step(self, state: Any, data: Any) -> Any:
-        """Take a step on the samples of a batch."""
+        """Train on the samples of a batch, without its padding."""
         return super().train_step(state, _samples(data, self.training_sizes))
 
     def test_step(self, state: Any, data: Any) -> Any:
-        """Evaluate the samples of a batch."""
+        """Evaluate the samples of a batch, without its padding."""
         return super().test_step(state, _samples(data, self.evaluation_sizes))
 
 

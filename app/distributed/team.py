@@ -1,6 +1,6 @@
-"""A process among those that train together: what they tell one another, and who writes.
+"""Communication between the processes that train together, and which of them writes.
 
-Nothing of JAX is imported before processes join, so that one alone runs on any backend.
+JAX is imported only when processes join, so that a single process runs on any backend.
 """
 
 import contextlib
@@ -20,26 +20,26 @@ from app.errors import ConfigError, RunError
 
 from .cluster import Cluster
 
-# Without a sign of life for so long, as after a power cut, a process counts as lost. The end of
-# one whose machine lives is noticed at once, by its connections.
+# A process that is silent for so long counts as lost, such as after a power cut. If only the
+# process ends, its closed connections show that at once.
 _HEARTBEAT_S = 30
 _POLL_S = 0.05
-# In which all read what was gathered, on a machine that is busy.
+# Time for all to read what was gathered, on a busy machine.
 _LEAVE_S = 2.0
 
 
 @dataclass
 class Team:
-    """The processes that train one model, as one of them sees it; alone unless joined.
+    """The processes that train one model, as seen by one of them; by default a single process.
 
     Attributes:
         shard: which rows of each batch this process feeds.
-        announce: told the run's folder as soon as it is known.
+        announce: called with the run's folder as soon as it is known.
     """
 
     shard: Shard = field(default_factory=Shard)
     announce: Callable[[Path], None] = lambda _: None
-    _asked: int = 0
+    _gathered: int = 0
 
     @property
     def is_writer(self) -> bool:
@@ -47,72 +47,72 @@ class Team:
         return self.shard.index == 0
 
     def scope(self) -> AbstractContextManager[None]:
-        """Return a context in which variables are on all devices, and batches spread over them."""
+        """Return a context that replicates variables and divides batches over all devices."""
         if self.shard.is_whole:
             return contextlib.nullcontext()
-        # Each process reads its own rows; Keras must not divide them once more.
+        # Each process reads its own rows; Keras must not divide them again.
         scope: AbstractContextManager[None] = keras.distribution.DataParallel(
             auto_shard_dataset=False
         ).scope()
         return scope
 
     def check_batch_size(self, config: TrainingConfig) -> None:
-        """Require batches of which every device takes as many rows.
+        """Require a batch size of which every device gets an equal share.
 
         Raises:
-            ConfigError: the batch size cannot be divided.
+            ConfigError: the batch size is not a multiple of the number of devices.
         """
         devices = self.shard.devices
         if config.optimizer.name != "gradient_descent" and config.batch_size % devices:
-            among = "processes" if devices == self.shard.processes else "devices"
+            sharers = "processes" if devices == self.shard.processes else "devices"
             raise ConfigError(
-                f"batch_size must be a multiple of the {devices} {among} that share each batch. "
+                f"batch_size must be a multiple of the {devices} {sharers} that share each batch. "
                 f"Received: batch_size={config.batch_size}."
             )
 
     def gather(self, value: Any) -> list[Any]:
-        """Return what each process gives here, by number; it waits until all have.
+        """Return the values of all processes by number; wait until all have called this.
 
         Args:
-            value: what JSON can hold.
+            value: value of this process, which JSON can hold.
         """
         if self.shard.processes == 1:
             return [value]
-        self._asked += 1  # all ask in the same order
-        client, key = _client(), f"hornbill/{self._asked}/"
+        self._gathered += 1  # all processes gather in the same order
+        client, key = _client(), f"hornbill/{self._gathered}/"
         client.key_value_set(f"{key}{self.shard.index}", json.dumps(value))
-        while len(answers := client.key_value_dir_get(key)) < self.shard.processes:
+        while len(values := client.key_value_dir_get(key)) < self.shard.processes:
             time.sleep(_POLL_S)
-        by_index = {int(name.rpartition("/")[2]): json.loads(text) for name, text in answers}
+        by_index = {int(name.rpartition("/")[2]): json.loads(text) for name, text in values}
         return [by_index[index] for index in range(self.shard.processes)]
 
     def from_writer(self, value: Any) -> Any:
-        """Return what the writer gives here; others' values are not looked at."""
+        """Return the writer's value; those of the other processes are ignored."""
         return self.gather(value if self.is_writer else None)[0]
 
     def agree(self, facts: dict[str, str]) -> None:
-        """Require that all processes hold the same facts.
+        """Require that all processes train with the same facts.
 
         Args:
-            facts: by what they are called.
+            facts: values of this process, by a name for the error message.
 
         Raises:
-            RunError: one holds another fact, or one that others do not.
+            RunError: a fact of another process differs, or is missing.
         """
-        everyone = self.gather(facts)
-        for index, others in enumerate(everyone):
-            for name in {**everyone[0], **others}:
-                own, theirs = everyone[0].get(name, "none"), others.get(name, "none")
-                if own != theirs:
-                    if self.is_writer:  # its process holds what the others are still reading
+        first, *others = self.gather(facts)
+        for index, other in enumerate(others, 1):
+            for name in {**first, **other}:
+                expected, actual = first.get(name, "none"), other.get(name, "none")
+                if actual != expected:
+                    if self.is_writer:  # the others are still reading from this process
                         time.sleep(_LEAVE_S)
                     raise RunError(
-                        f"Processes must train with the same {name}. "
-                        f"Received: {theirs:.60} of process {index}, {own:.60} of process 0."
+                        f"All processes must train with the same {name}. Received: "
+                        f"{actual:.60} of process {index}, {expected:.60} of process 0."
                     )
 
     def leave(self) -> None:
-        """End together with the others."""
+        """Disconnect, together with the other processes."""
         if self.shard.processes > 1:
             import jax
 
@@ -120,28 +120,28 @@ class Team:
 
 
 def join(cluster: Cluster, process_id: int) -> Team:
-    """Join the other processes, once, before anything is computed.
+    """Connect to the other processes, once, before anything is computed.
 
-    Where that fails or takes longer than `cluster.join_s`, JAX ends this process by SIGABRT.
+    If that fails or takes longer than `cluster.join_s`, JAX ends this process by SIGABRT.
 
     Args:
-        cluster: all of them.
-        process_id: the number of this one.
+        cluster: the processes that train together.
+        process_id: number of this process.
 
     Raises:
-        RunError: machines have different numbers of devices, or were told different numbers of
-            processes.
+        RunError: machines have different numbers of devices, or got different values of
+            `--processes`.
     """
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
-    jax.config.update("jax_check_proxy_envs", False)  # it would warn; whoever launches sees to them
+    jax.config.update("jax_enable_preemption_service", False)  # it would handle SIGTERM itself
+    jax.config.update("jax_check_proxy_envs", False)  # it would warn; the launcher handles proxies
     jax.distributed.initialize(
         cluster.address,
         cluster.processes,
         process_id,
-        # Of a machine's GPUs each of its processes takes one.
+        # Each process of a machine uses one of its GPUs.
         local_device_ids=process_id if cluster.is_local else None,
         cluster_detection_method="deactivate",
         initialization_timeout=round(cluster.join_s),
@@ -159,7 +159,7 @@ def join(cluster: Cluster, process_id: int) -> Team:
 
 
 def alone() -> Team:
-    """Return the team of this process, with every device that JAX sees; TensorFlow uses one."""
+    """Return the team of a single process, with all devices that JAX sees; TensorFlow uses one."""
     if keras.backend.backend() != "jax":
         return Team()
     import jax

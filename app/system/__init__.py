@@ -1,4 +1,4 @@
-"""The operating system: signals, locks, atomic files, threads, memory, how TensorFlow is imported.
+"""The operating system: signals, locks, atomic files, child processes, threads, memory, imports.
 
 Nothing here knows about models or data.
 """

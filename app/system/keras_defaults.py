@@ -1,4 +1,4 @@
-"""Keeps Keras' own settings, which are those of the whole process, out of training."""
+"""Shields training from the caller's process-wide Keras settings."""
 
 import contextlib
 import threading
@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-_AS_IT_COMES = {
+_DEFAULTS = {
     "floatx": "float32",
     "image_data_format": "channels_last",
     "epsilon": 1e-7,
@@ -15,20 +15,20 @@ _AS_IT_COMES = {
     "max_steps_per_epoch": None,
     "dtype_policy": "float32",
 }
-# Settings and the seed are of the process: two models at once would draw from one sequence.
-_ONE_AT_A_TIME = threading.RLock()
+# Settings and random seed belong to the process: two models at once would share one sequence.
+_LOCK = threading.RLock()
 
 
 @contextlib.contextmanager
 def keras_defaults() -> Iterator[None]:
-    """Have Keras as it comes, in float32; afterwards it has the caller's settings again.
+    """Run with Keras' own defaults, in float32, and restore the caller's settings afterwards.
 
-    Of `keras.json`, the variables `KERAS_…` and `keras.config` the backend alone counts. One
-    thread at a time gets in, others wait.
+    Only the backend is taken from `keras.json`, the variables `KERAS_…` and `keras.config`. One
+    thread at a time enters; others wait.
     """
-    with _ONE_AT_A_TIME:
-        before = {name: getattr(keras.config, name)() for name in _AS_IT_COMES}
-        _set(_AS_IT_COMES)
+    with _LOCK:
+        before = {name: getattr(keras.config, name)() for name in _DEFAULTS}
+        _set(_DEFAULTS)
         try:
             yield
         finally:

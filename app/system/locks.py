@@ -1,4 +1,4 @@
-"""A folder that one process at a time works in."""
+"""Locks a folder, so that only one process at a time works in it."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,19 +13,20 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def exclusive_lock(
-    folder: Path, taken: AppError, unwritable: Callable[[OSError], AppError]
+    folder: Path, taken: AppError, unwritable: Callable[[OSError], AppError], name: str = LOCK
 ) -> Iterator[None]:
-    """Keep other processes out of a folder; the lock ends with this one, however it ends.
+    """Keep other processes out of a folder; the lock ends with this process, however it ends.
 
     Args:
-        folder: that is locked.
-        taken: raised if another process works in it.
-        unwritable: makes what is raised if it cannot be locked.
+        folder: folder to lock.
+        taken: error to raise if another process holds the lock.
+        unwritable: makes the error to raise if the lock file cannot be written.
+        name: name of the lock file in the folder.
 
     Raises:
-        AppError: as given.
+        AppError: `taken`, or what `unwritable` returns.
     """
-    lock = FileLock(folder / LOCK, blocking=False)
+    lock = FileLock(folder / name, blocking=False)
     try:
         lock.acquire()
     except Timeout:
@@ -35,6 +36,6 @@ def exclusive_lock(
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # Windows keeps a file that is open
-            (folder / LOCK).unlink()
+        with contextlib.suppress(OSError):  # Windows cannot remove an open file
+            (folder / name).unlink()
         lock.release()

@@ -1,4 +1,4 @@
-"""Says in one line that a model is too large for the machine."""
+"""Reports a model that is too large for the machine as an error of one line."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,21 +6,27 @@ from collections.abc import Iterator
 from app.errors import RunError
 from serving.errors import one_line
 
-_TOO_LARGE = ("MemoryError", "RecursionError", "ResourceExhaustedError")
+# Class names, since importing the classes would import every backend of Keras.
+_OUT_OF_MEMORY = ("MemoryError", "RecursionError", "ResourceExhaustedError")
 
 
 @contextlib.contextmanager
 def translate_out_of_memory() -> Iterator[None]:
-    """Raise `RunError` for what the backends of Keras raise where memory, or the stack, ends."""
+    """Raise `RunError` where a backend of Keras runs out of memory or of stack."""
     try:
         yield
-    except Exception as error:  # each backend has a class of its own
-        is_of_jax = type(error).__name__ == "JaxRuntimeError"  # for whatever goes wrong
-        if type(error).__name__ not in _TOO_LARGE and not (
-            is_of_jax and "RESOURCE_EXHAUSTED" in str(error)
-        ):
+    except Exception as error:
+        if not _is_out_of_memory(error):
             raise
         raise RunError(
-            "A model must be small enough for this machine. "
+            "The model is too large for this machine. "
             f"Received: {type(error).__name__}: {one_line(error):.200}."
         ) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    name = type(error).__name__
+    # JAX raises one class for every failure.
+    return name in _OUT_OF_MEMORY or (
+        name == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error)
+    )

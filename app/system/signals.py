@@ -1,4 +1,4 @@
-"""How a run is stopped by a signal. Nothing heavy is imported, for who only waits for a run."""
+"""Handles the signals that stop a run. It imports nothing heavy, since launchers use it too."""
 
 import contextlib
 import signal
@@ -8,24 +8,28 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+# Exit status after SIGINT, as shells report it.
+INTERRUPTED = 130
+
 
 def resume_command(folder: str | Path) -> str:
-    """Return the command that goes on with the run of `folder`."""
+    """Return the command that resumes the run in `folder`."""
     return f"hornbill train --resume {quote(str(folder))}"
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was stopped by a signal and can go on."""
+    """A signal stopped a run that can be resumed."""
 
 
 @contextlib.contextmanager
 def sigterm_as_sigint() -> Iterator[None]:
-    """Raise KeyboardInterrupt for SIGTERM too; outside the main thread signals stay as they are."""
+    """Raise KeyboardInterrupt on SIGTERM too. Outside the main thread this does nothing."""
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    is_main = threading.current_thread() is threading.main_thread()  # others cannot handle signals
+    # Only the main thread can set signal handlers.
+    is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, stop) if is_main else None
     try:
         yield
@@ -36,16 +40,16 @@ def sigterm_as_sigint() -> Iterator[None]:
 
 @contextlib.contextmanager
 def defer_signals() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the end; outside the main thread they stay as they are.
+    """Deliver SIGINT and SIGTERM at the end only. Outside the main thread this does nothing.
 
-    For what must not be left half done, such as the start of a process.
+    It protects what must not be left half done, such as the start of a process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
     before = {
-        number: signal.signal(number, lambda number, _: came.append(number))
+        number: signal.signal(number, lambda number, _: received.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
@@ -53,5 +57,5 @@ def defer_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
+        if received:
+            signal.raise_signal(received[0])

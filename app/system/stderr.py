@@ -1,4 +1,4 @@
-"""Drops what libraries write to standard error as they start, where no level of theirs reaches."""
+"""Silences start-up messages of libraries that no log level controls."""
 
 import contextlib
 import os
@@ -8,17 +8,17 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def suppress_stderr() -> Iterator[None]:
-    """Drop what is written to standard error meanwhile, also by C++ code to the descriptor."""
-    if sys.stderr is None:  # it was closed before this process began
+    """Discard what is written to standard error, also by C++ code through the file descriptor."""
+    if sys.stderr is None:  # closed before this process began
         yield
         return
     sys.stderr.flush()
-    kept = os.dup(2)
+    original = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
+        os.dup2(original, 2)
         os.close(null)
-        os.close(kept)
+        os.close(original)

@@ -1,4 +1,4 @@
-"""Imports TensorFlow and Keras without remarks, which would bury the one line that matters."""
+"""Imports TensorFlow and Keras without their start-up messages, which would bury our own lines."""
 
 import contextlib
 import gc
@@ -6,26 +6,28 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import ModuleType
 
 from app.errors import ConfigError
 from serving.errors import one_line
 
 from .stderr import suppress_stderr
 
-# Of Keras', those that this package knows.
+# The backends of Keras that this package supports.
 _BACKENDS = ("tensorflow", "jax")
 # TensorFlow and Keras import these, where they are installed, only to know their types or to wrap
-# them, which nothing here asks for; they take more than half of the seconds that TensorFlow takes.
+# them, which nothing here needs. Without them the import takes less than half the time.
 _UNNEEDED = ("jax", "matplotlib", "pandas", "sklearn")
 
 
 def import_tensorflow_quietly() -> None:
-    """Import TensorFlow and Keras; what they say of missing GPUs and renamed functions is dropped.
+    """Import TensorFlow and Keras; drop their messages on missing GPUs and renamed functions.
 
     Raises:
-        ConfigError: Keras has settings of its own with which it cannot start.
+        ConfigError: Keras cannot start with the settings in its file or in the environment.
         ModuleNotFoundError: one of them is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -36,9 +38,8 @@ def import_tensorflow_quietly() -> None:
             f"Keras' backend must be {' or '.join(_BACKENDS)}. Received: {backend!r}, from "
             f"KERAS_BACKEND or {_keras_file()}."
         )
-    unneeded = set(_UNNEEDED) - {backend}
-    # Some lines are written before any level is read.
-    with suppress_stderr(), _hidden(unneeded):
+    # Some lines are written before any log level is read.
+    with suppress_stderr(), _HiddenPackages(set(_UNNEEDED) - {backend}):
         try:
             import keras  # noqa: F401, PLC0415
             import tensorflow  # noqa: F401, PLC0415
@@ -46,35 +47,51 @@ def import_tensorflow_quietly() -> None:
             raise
         except (AssertionError, ImportError, ValueError) as error:
             raise ConfigError(
-                f"Keras must be able to start. Received: {one_line(error)}. "
-                f"Look for settings that it does not know in {_keras_file()}, and for variables "
-                "KERAS_…"
+                f"Keras cannot start with its settings. Received: {one_line(error)}. "
+                f"Check {_keras_file()} and the variables KERAS_… in the environment."
             ) from None
     for name in ("tensorflow", "tf2onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if is_first:
-        # Half a million objects that live as long as the process: an export looks for garbage four
-        # times, and would look through them each time.
+        # Half a million objects that live as long as the process. An export collects garbage four
+        # times and would traverse them each time.
         gc.freeze()
 
 
-@contextlib.contextmanager
-def _hidden(packages: set[str]) -> Iterator[None]:
-    """Have imports fail as if these were not installed, but for what is imported already."""
-    hidden = packages - sys.modules.keys()
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # as importlib says
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
+class _HiddenPackages(MetaPathFinder):
+    """Makes packages look as if they were not installed, as long as the context lasts.
+
+    Packages that are imported already stay available.
+
+    Args:
+        packages: names of top-level packages.
+    """
+
+    def __init__(self, packages: Iterable[str]) -> None:
+        self._packages = frozenset(packages)
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> None:
+        """Raise `ModuleNotFoundError` for a hidden package; leave others to the next finder."""
+        if fullname in self._packages:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+    def __enter__(self) -> None:
+        sys.meta_path.insert(0, self)
+
+    def __exit__(self, *_: object) -> None:
+        sys.meta_path.remove(self)
 
 
 def _keras_backend() -> str | None:
-    """Return the backend that Keras will choose, as keras.io says: variable, file, or its own."""
-    told = os.environ.get("KERAS_BACKEND")
-    if told:
-        return told
+    """Return the backend that Keras will choose: from the environment, from its file, or None."""
+    from_environment = os.environ.get("KERAS_BACKEND")
+    if from_environment:
+        return from_environment
     with contextlib.suppress(OSError, ValueError, AttributeError):
         backend: str | None = json.loads(_keras_file().read_text("utf-8")).get("backend")
         return backend

@@ -1,4 +1,4 @@
-"""How processes side by side share the threads of one machine."""
+"""Divides the cores of one machine among processes that run at the same time."""
 
 from serving.cores import available_cores
 
@@ -6,8 +6,8 @@ _NAMES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
 
 def share_of_threads(processes: int) -> dict[str, str]:
-    """Return the environment by which each of so many processes takes its share of the cores.
+    """Return the environment variables that give each of `processes` processes its equal share.
 
-    Libraries read it when they are imported. At least one thread is left to each.
+    Libraries read them when they are imported. Each process gets at least one thread.
     """
     return dict.fromkeys(_NAMES, str(max(1, available_cores() // processes)))

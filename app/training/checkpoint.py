@@ -6,7 +6,6 @@ the callbacks remember, the best weights so far and the history.
 
 import json
 import math
-import os
 import time
 import zlib
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ import numpy as np
 
 from app.config.run_config import RunConfig, flat_config
 from app.errors import RunError
+from app.system.atomic_files import atomic_path
 from app.system.signals import resume_command
 
 from .callbacks import Seconds
@@ -174,14 +174,10 @@ def _write_checkpoint(
         for group, members in arrays.items()
         for number, array in enumerate(members)
     }
-    beside = path.with_suffix(".new")
     try:
-        with beside.open("wb") as file:
+        with atomic_path(path) as new, new.open("wb") as file:
             text = json.dumps(state, default=float)
             np.savez(file, state=np.frombuffer(text.encode(), np.uint8), **content)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
     except OSError as error:
         raise RunError(
             f"A checkpoint must be written after each epoch. Received: {path}: {error.strerror}. "

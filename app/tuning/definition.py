@@ -1,4 +1,4 @@
-"""The complete definition of a study: what is searched, how, and for how long; to TOML and back."""
+"""Defines a study: base configuration, search space and budget; to TOML and back."""
 
 import tomllib
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from models.checks import check_above, check_choice, check_range
 from .search_space import Space, parse_space, read_settings
 
 METHODS = ("grid", "random", "tpe", "gp", "cmaes", "genetic")
-# Enough for the Bayesian methods to leave their random beginning well behind.
+# Enough for the Bayesian methods to go well beyond their random start.
 TRIALS = 40
 _SEARCH, _BUDGET = "search", "tuning"
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -40,10 +40,10 @@ class Budget:
 
     Attributes:
         method: one of `METHODS`.
-        trials: how many, pruned ones among them; None where only minutes count.
-        minutes: after which no trial begins; None if they do not count.
-        folds: of a cross validation; 1 measures on the validation split.
-        pruning: whether a trial ends once its losses are above the median of the others'.
+        trials: maximum number of trials, including pruned ones; None sets no limit.
+        minutes: time after which no trial begins; None sets no limit.
+        folds: number of cross-validation folds; 1 uses the validation split.
+        pruning: whether a trial ends early once its loss is above the median of the others.
 
     Raises:
         TuningError: a value is unknown or out of range.
@@ -71,20 +71,20 @@ class Budget:
             raise TuningError(str(error)) from None
 
     def _check_kinds(self) -> None:
-        for key, (kinds, wanted) in _KINDS.items():
+        for key, (kinds, expected) in _KINDS.items():
             value = getattr(self, key)
-            if value is not None and type(value) not in kinds:  # True would count as 1
-                raise TuningError(f"{key} must be {wanted}. Received: {key}={value!r}.")
+            if value is not None and type(value) not in kinds:  # isinstance would accept True as 1
+                raise TuningError(f"{key} must be {expected}. Received: {key}={value!r}.")
 
 
 @dataclass(frozen=True)
 class Definition:
-    """What makes a study; a second worker needs nothing else.
+    """Everything that a worker must know of a study.
 
     Attributes:
-        base: the configuration around the fields that are searched.
-        space: the fields.
-        budget: how, and for how long.
+        base: configuration of the settings that are not searched.
+        space: searched settings.
+        budget: method and limits of the search.
     """
 
     base: RunConfig
@@ -92,7 +92,7 @@ class Definition:
     budget: Budget
 
     def configure(self, drawn: Mapping[str, Any]) -> RunConfig:
-        """Return the configuration of a trial.
+        """Return the configuration of the trial for which Optuna drew these values.
 
         Raises:
             ConfigError: the values contradict each other.
@@ -108,28 +108,28 @@ def make_definition(
     file: Path | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Definition:
-    """Return the definition of a study from the command line and a TOML file, in this order.
+    """Return the definition of a study; arguments override the TOML file.
 
     Args:
-        family: the family; None takes the file's.
-        declared: what is searched, see `parse_space`.
+        family: model family; None takes the file's.
+        declared: search space, see `parse_space`.
         budget: fields of `Budget`.
         file: TOML of settings, with tables `[search]` and `[tuning]`.
-        settings: fixed values by flat key; `data` and `seed` (of the splits, the weights and the
-            search) too.
+        settings: fixed values by flat key, including `data` and `seed`. The seed decides splits,
+            weights and the search.
 
     Raises:
         ConfigError: a setting is unknown or out of range, or the file cannot be read.
         TuningError: the space or the budget is impossible.
     """
-    found = read_config_file(file) if file else {}
-    searched = {**_take(found, _SEARCH), **declared}
-    given = {**_take(found, _BUDGET), **(budget or {})}
+    from_file = read_config_file(file) if file else {}
+    searched = {**_take(from_file, _SEARCH), **declared}
+    given = {**_take(from_file, _BUDGET), **(budget or {})}
     for key in settings or {}:
         if key in searched:
-            raise TuningError(f"A field must be set or searched. Received: {key}, both.")
-    # A file such as a run's config.toml holds every field; the searched ones are not meant.
-    fixed = {key: value for key, value in found.items() if key not in searched}
+            raise TuningError(f"A setting is either fixed or searched. Received: {key}, both.")
+    # A file such as a run's config.toml holds every setting; --search overrides it.
+    fixed = {key: value for key, value in from_file.items() if key not in searched}
     base = combine_settings(family, None, {**fixed, **(settings or {})})
     wrong = [key for key, text in searched.items() if not isinstance(text, str)]
     if wrong:
@@ -141,7 +141,7 @@ def make_definition(
 
 
 def definition_toml(definition: Definition) -> str:
-    """Return the definition as TOML, which `hornbill tune --config` and `read_definition` take."""
+    """Return the definition as TOML, which `hornbill tune --config` and `read_definition` read."""
     budget = {k: v for k, v in asdict(definition.budget).items() if v is not None}
     searched = {field.key: field.text for field in definition.space}
     tables = {_BUDGET: budget, _SEARCH: searched}
@@ -155,16 +155,16 @@ def read_definition(text: str) -> Definition:
         ConfigError: a setting is unknown, as in a study of another version.
         TuningError: the space or the budget is impossible.
     """
-    found = flatten(tomllib.loads(text))
-    searched, budget = _take(found, _SEARCH), _take(found, _BUDGET)
-    base = combine_settings(None, None, found)
+    settings = flatten(tomllib.loads(text))
+    searched, budget = _take(settings, _SEARCH), _take(settings, _BUDGET)
+    base = combine_settings(None, None, settings)
     return Definition(base, parse_space(searched, base), _budget(budget))
 
 
-def _take(found: dict[str, Any], table: str) -> dict[str, Any]:
-    """Take a table out of flat settings."""
-    keys = [key for key in found if key.startswith(f"{table}.")]
-    return {key.removeprefix(f"{table}."): found.pop(key) for key in keys}
+def _take(settings: dict[str, Any], table: str) -> dict[str, Any]:
+    """Remove a table from flat settings and return it."""
+    keys = [key for key in settings if key.startswith(f"{table}.")]
+    return {key.removeprefix(f"{table}."): settings.pop(key) for key in keys}
 
 
 def _budget(given: Mapping[str, Any]) -> Budget:
@@ -187,11 +187,11 @@ def _check_known(searched: Mapping[str, str], base: RunConfig) -> None:
     known = flat_config(base)
     for key in searched:
         if key not in known:
-            make_config(base.family, {key: 0})  # which says what was meant
+            make_config(base.family, {key: 0})  # raises an error that suggests a similar key
 
 
 def _checked(definition: Definition) -> Definition:
-    """Return the definition if each end of each range, and each choice, is a possible value."""
+    """Return the definition, once the ends of each range and each choice are known to be valid."""
     for field in definition.space:
         for value in field.corners:
             try:

@@ -1,4 +1,4 @@
-"""Pictures of a search: its history, what mattered, where the good values lie, learning curves."""
+"""Figures of a search: history, importance, parallel coordinates, learning curves of trials."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,41 +14,41 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from app.reports.plotting import BLUE, GRAY, ORANGE, save, short, style
 
 from .results import Row, SearchResult
-from .search_space import place
+from .search_space import relative_position
 
 _COLORS = "viridis"
 # A loss of 0 has no logarithm.
-_LEAST = 1e-9
-# Behind a label, so that the lines that run there leave it legible.
-_PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
+_MIN_LOSS = 1e-9
+# Background of a label, which keeps it legible on top of lines.
+_LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
 
 
 def draw_search(
-    found: SearchResult,
+    result: SearchResult,
     drawn: Mapping[int, dict[str, Any]],
     space: Mapping[str, BaseDistribution],
     loss: str,
     reported: str,
     folder: Path,
 ) -> None:
-    """Write the pictures of a search as PNGs.
+    """Write the figures of a search as PNGs.
 
     Args:
-        found: what came out.
-        drawn: by number of a trial, what was drawn for each dimension.
-        space: the dimensions.
-        loss: its name.
-        reported: what the trials reported of each epoch.
-        folder: where they go; made if it is missing.
+        result: results of the search.
+        drawn: values that Optuna drew for each dimension, by number of the trial.
+        space: dimensions by name.
+        loss: name of the loss.
+        reported: description of the value that trials report after each epoch.
+        folder: folder to write into; created if missing.
     """
     folder.mkdir(exist_ok=True)
     name = loss.replace("_", " ")
     with style():
-        _draw_history(found.rows, name, folder / "history.png")
-        _draw_curves(found, reported, folder / "trial_curves.png")
-        if found.importance:
-            _draw_importance(found.importance, folder / "importance.png")
-        _draw_coordinates(found.rows, drawn, space, name, folder / "parallel_coordinates.png")
+        _draw_history(result.rows, name, folder / "history.png")
+        _draw_curves(result, reported, folder / "trial_curves.png")
+        if result.importance:
+            _draw_importance(result.importance, folder / "importance.png")
+        _draw_coordinates(result.rows, drawn, space, name, folder / "parallel_coordinates.png")
 
 
 def _draw_history(rows: Sequence[Row], loss: str, path: Path) -> None:
@@ -56,32 +56,32 @@ def _draw_history(rows: Sequence[Row], loss: str, path: Path) -> None:
     numbers, losses = zip(*done, strict=True)
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(numbers, losses, color=BLUE, s=20, label="a trial")
+    axes.scatter(numbers, losses, color=BLUE, s=20, label="trial")
     axes.step(
-        numbers, np.minimum.accumulate(losses), where="post", color=ORANGE, label="the best so far"
+        numbers, np.minimum.accumulate(losses), where="post", color=ORANGE, label="best so far"
     )
     axes.set(xlabel="trial", ylabel=f"{loss}, validation", yscale="log")
-    _spell_plainly(axes.yaxis)
+    _label_plainly(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     save(figure, path)
 
 
-def _draw_curves(found: SearchResult, reported: str, path: Path) -> None:
+def _draw_curves(result: SearchResult, reported: str, path: Path) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for row in found.rows:
-        is_best = row.number == found.best.number
+    for row in result.rows:
+        is_best = row.number == result.best.number
         color = ORANGE if is_best else GRAY if row.loss is None else BLUE
         width, depth = (2.0, 3) if is_best else (0.8, 1)
         axes.plot(
             list(row.curve), list(row.curve.values()), color=color, linewidth=width, zorder=depth
         )
-    for color, label in ((ORANGE, "the best"), (BLUE, "finished"), (GRAY, "pruned or lost")):
+    for color, label in ((ORANGE, "best"), (BLUE, "finished"), (GRAY, "pruned or lost")):
         axes.plot([], [], color=color, label=label)
     axes.set(xlabel="epoch", ylabel=reported, yscale="log")
-    _spell_plainly(axes.yaxis)
+    _label_plainly(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=3)  # inside, it would hide lines
@@ -94,7 +94,7 @@ def _draw_importance(importance: Mapping[str, float], path: Path) -> None:
     axes = figure.subplots()
     axes.barh(range(len(names)), [importance[name] for name in names], color=BLUE)
     axes.set_yticks(range(len(names)), [short(name, 32) for name in names])
-    axes.set(xlabel="share of what the fields explain one by one", xlim=(0, 1))
+    axes.set(xlabel="fraction of the variance that single settings explain", xlim=(0, 1))
     axes.grid(axis="x", alpha=0.3)
     save(figure, path)
 
@@ -107,18 +107,19 @@ def _draw_coordinates(
     path: Path,
 ) -> None:
     done = sorted((r for r in rows if r.loss is not None), key=lambda r: -(r.loss or 0.0))
-    losses = [max(row.loss or 0.0, _LEAST) for row in done]
+    losses = [max(row.loss or 0.0, _MIN_LOSS) for row in done]
     colors = ScalarMappable(LogNorm(min(losses), max(losses)), _COLORS)
     shades = colors.to_rgba(np.array(losses))
     figure = Figure(figsize=(max(6.0, 2.2 + 1.8 * len(space)), 4.2), layout="constrained")
     axes = figure.subplots()
     for row, shade in zip(done, shades, strict=True):  # the best are drawn last, on top
-        places = [place(drawn[row.number][name], each) for name, each in space.items()]
-        is_alone = len(places) == 1
+        positions = [
+            relative_position(drawn[row.number][name], each) for name, each in space.items()
+        ]
         axes.plot(
-            places,
+            positions,
             color=shade,
-            marker="o" if is_alone else None,
+            marker="o" if len(positions) == 1 else None,
             alpha=0.8,
         )
     for number, each in enumerate(space.values()):
@@ -127,14 +128,14 @@ def _draw_coordinates(
     axes.set(xlim=(-0.3, len(space) - 0.5), ylim=(-0.03, 1.03))
     axes.set_yticks([])
     bar = figure.colorbar(colors, ax=axes, label=f"{loss}, validation")
-    _spell_plainly(bar.ax.yaxis)
+    _label_plainly(bar.ax.yaxis)
     save(figure, path)
 
 
-def _spell_plainly(axis: Any) -> None:
-    """Write 0.5 beside a logarithmic axis: powers of ten are formulas, which `style` leaves out."""
+def _label_plainly(axis: Any) -> None:
+    """Label a logarithmic axis as 0.5: powers of ten are formulas, which `style` leaves out."""
     low, high = axis.get_view_interval()
-    # Of many powers of ten there is room for themselves alone.
+    # With many powers of ten there is no room for labels between them.
     are_few = low > 0 and high / low < 1000
     axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if are_few else (1,)))
     axis.set_major_formatter("{x:g}")
@@ -144,11 +145,11 @@ def _spell_plainly(axis: Any) -> None:
 def _draw_axis(axes: Any, number: int, each: Any) -> None:
     axes.axvline(number, color=GRAY, linewidth=0.8, zorder=0)
     if isinstance(each, CategoricalDistribution):
-        texts = {place(choice, each): short(str(choice), 12) for choice in each.choices}
+        texts = {relative_position(choice, each): short(str(choice), 12) for choice in each.choices}
     else:
         texts = {0.0: f"{each.low:g}", 1.0: f"{each.high:g}"}
     for height, text in texts.items():
         label = axes.annotate(
-            text, (number, height), (4, 0), textcoords="offset points", fontsize=8, bbox=_PAPER
+            text, (number, height), (4, 0), textcoords="offset points", fontsize=8, bbox=_LABEL_BOX
         )
-        label.set_in_layout(False)  # else axes shrink until it fits beside them
+        label.set_in_layout(False)  # otherwise the axes shrink until it fits next to them

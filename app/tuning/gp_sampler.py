@@ -1,4 +1,4 @@
-"""Bayesian search with a Gaussian process, by scikit-learn; Optuna's own needs PyTorch."""
+"""Bayesian search with a Gaussian process of scikit-learn; Optuna's own sampler needs PyTorch."""
 
 import math
 import warnings
@@ -15,27 +15,27 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from .search_space import place
+from .search_space import relative_position
 
-# As of Optuna's sampler: so many trials at random before the process knows anything.
+# Random trials before the process is used, as many as in Optuna's sampler.
 _STARTUP_TRIALS = 10
 _CANDIDATES = 1000
-# Of the candidates near the best, in shares of a range: where an improvement is likeliest.
+# Standard deviation of candidates near the best trial, as a fraction of the range.
 _NEAR = 0.1
-# Below any loss that is measured; keeps its logarithm finite.
+# Below any measured loss; keeps the logarithm finite.
 _MIN_LOSS = 1e-9
 
 
 class GaussianProcessSampler(BaseSampler):
     """Proposes where the expected improvement on the best loss is largest (Jones et al., 1998).
 
-    The process is of the logarithm of the loss, with a Matérn kernel of 5/2 that has a length for
-    each dimension (Snoek et al., 2012). Trials that were pruned count as the poorest that came to
-    their end, those that run as average ones.
+    The process models the logarithm of the loss, with a Matérn kernel (nu = 5/2) that has a length
+    scale for each dimension (Snoek et al., 2012). Pruned trials count like the worst finished one,
+    running trials like an average one.
 
     Args:
-        space: what is searched; each trial draws all of it.
-        seed: of the beginning and of the candidates.
+        space: dimensions by name; each trial draws all of them.
+        seed: seed of the first random trials and of the candidates.
     """
 
     def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
@@ -57,7 +57,7 @@ class GaussianProcessSampler(BaseSampler):
         trial: FrozenTrial,
         search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
-        """Return values for the whole space, or none yet."""
+        """Return values for the whole space, or none while there are too few trials."""
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         points, losses = _observed(others, search_space)
         if sum(t.state == TrialState.COMPLETE for t in others) < _STARTUP_TRIALS:
@@ -74,15 +74,15 @@ class GaussianProcessSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Return a value at random."""
+        """Return a random value."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def _candidates(self, others: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
-        """Return points of the whole space, and points near the best."""
+        """Return random points of the whole space, and points near the best trial."""
         done = [t for t in others if t.state == TrialState.COMPLETE]
         best = min(done, key=lambda t: t.value or 0.0).params
         anywhere = self._random.random((_CANDIDATES, len(self._space)))
-        near = [place(best[name], each) for name, each in self._space.items()]
+        near = [relative_position(best[name], each) for name, each in self._space.items()]
         steps = self._random.normal(0, _NEAR, anywhere.shape)
         rows = np.concatenate([anywhere, np.clip(near + steps, 0, 1)])
         return [
@@ -94,18 +94,18 @@ class GaussianProcessSampler(BaseSampler):
 def _observed(
     trials: Sequence[FrozenTrial], space: Mapping[str, BaseDistribution]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return points `(trials, coordinates)` and logarithms of their losses `(trials,)`."""
+    """Return points `(trials, coordinates)` and the logarithms of their losses `(trials,)`."""
     known = {t.number: t.value for t in trials if t.state == TrialState.COMPLETE}
     logs = {n: math.log(max(float(v or 0.0), _MIN_LOSS)) for n, v in known.items()}
     worst, mean = max(logs.values(), default=0.0), float(np.mean(list(logs.values()) or [0.0]))
-    stands_for = {TrialState.PRUNED: worst, TrialState.RUNNING: mean}
+    substitute = {TrialState.PRUNED: worst, TrialState.RUNNING: mean}
     seen = [
         t
         for t in trials
-        if (t.number in logs or t.state in stands_for) and set(space) <= t.params.keys()
+        if (t.number in logs or t.state in substitute) and set(space) <= t.params.keys()
     ]
     points = np.array([_encode(t.params, space) for t in seen])
-    losses = [logs[t.number] if t.number in logs else stands_for[t.state] for t in seen]
+    losses = [logs[t.number] if t.number in logs else substitute[t.state] for t in seen]
     return points, np.array(losses)
 
 
@@ -115,7 +115,7 @@ def _fit(points: np.ndarray, losses: np.ndarray, seed: int) -> GaussianProcessRe
     process = GaussianProcessRegressor(
         kernel, normalize_y=True, n_restarts_optimizer=1, random_state=seed
     )
-    with warnings.catch_warnings():  # a length at its bound: a dimension that does not matter
+    with warnings.catch_warnings():  # a length scale at its bound: the dimension does not matter
         warnings.simplefilter("ignore", ConvergenceWarning)
         return process.fit(points, losses)
 
@@ -131,21 +131,21 @@ def _improvement(
 
 
 def _encode(drawn: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> list[float]:
-    """Return coordinates in [0, 1]: one for a range, one for each choice."""
+    """Return coordinates in [0, 1]: one for a range, one for each choice of a categorical."""
     coordinates: list[float] = []
     for name, each in space.items():
         if isinstance(each, CategoricalDistribution):
             coordinates += [float(drawn[name] == choice) for choice in each.choices]
         else:
-            coordinates.append(place(drawn[name], each))
+            coordinates.append(relative_position(drawn[name], each))
     return coordinates
 
 
-def _value(share: float, each: Any) -> Any:
-    """Return the value at a share of its range, or of its choices."""
+def _value(position: float, each: Any) -> Any:
+    """Return the value at a relative position in [0, 1] of its range, or of its choices."""
     if isinstance(each, CategoricalDistribution):
-        return each.choices[min(int(share * len(each.choices)), len(each.choices) - 1)]
+        return each.choices[min(int(position * len(each.choices)), len(each.choices) - 1)]
     low, high = ((math.log(x) if each.log else x) for x in (each.low, each.high))
-    at = low + share * (high - low)
+    at = low + position * (high - low)
     value = min(max(math.exp(at) if each.log else at, each.low), each.high)
     return round(value) if isinstance(each, IntDistribution) else value

@@ -1,91 +1,96 @@
-"""Reads learning curves: whether more data, a larger model or more epochs would help."""
+"""Diagnoses learning curves: would more data, a larger model or more epochs help?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Of epochs: what a loss must still fall, or have risen, to be worth a remark.
+# Relative changes of the validation loss that call for more epochs, or for fewer.
 _FALLING, _RISEN = 0.01, 0.05
-_LAST = 0.1
-_LEAST = 1e-12
+# Fraction of the epochs, at the end, in which the loss must still fall to call for more.
+_RECENT = 0.1
+_MIN_LOSS = 1e-12
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a curve says.
+class Diagnosis:
+    """What a learning curve suggests.
 
     Attributes:
-        what: `more data`, `larger model`, `regularize`, `perfect`, `more epochs`, `fewer epochs`,
-            `enough` or `unknown`.
-        text: the sentence, with its numbers.
+        advice: `more data`, `larger model`, `regularize`, `perfect`, `more epochs`,
+            `fewer epochs`, `enough` or `unknown`.
+        text: a sentence with the numbers behind it.
     """
 
-    what: str
+    advice: str
     text: str
 
 
-def read_sizes(
+def diagnose_sizes(
     sizes: Sequence[dict[str, float]], score: str, validated: int, noise: float
-) -> Reading:
-    """Return what score against training-set size says.
+) -> Diagnosis:
+    """Diagnose the score against the size of the training set.
 
-    The gap between training and validation at the full size tells variance, what the last step
-    up in size gained tells whether data still close it. Both are held against the standard error
-    of the score; of one that is within it of 1, nothing more can be seen.
+    The difference between training and validation at the full size shows variance. The gain of the
+    last step in size shows whether more data still reduce it. Both are compared with the standard
+    error of the score. A validation score within one standard error of 1 leaves nothing to see.
 
     Args:
-        sizes: rows of `samples`, `train` and `validation`, by rising `samples`.
-        score: its name.
-        validated: samples of the validation split.
-        noise: standard error of the score on them.
+        sizes: rows of `samples`, `train` and `validation`, in order of `samples`.
+        score: name of the score.
+        validated: number of validation samples.
+        noise: standard error of the score on the validation samples.
     """
     if len(sizes) == 1:
-        return Reading("unknown", "Of one number of samples nothing can be read: take more data.")
+        return Diagnosis("unknown", "One training-set size shows no trend: use more data.")
     last, before = sizes[-1], sizes[-2]
     gap, gain = last["train"] - last["validation"], last["validation"] - before["validation"]
-    seen = (
+    numbers = (
         f"{score} {last['train']:.4f} in training and {last['validation']:.4f} in validation; "
         f"from {before['samples']:,.0f} to {last['samples']:,.0f} samples validation gained "
         f"{gain:+.4f} (standard error {noise:.4f})"
     )
     if 1 - last["validation"] <= noise:
-        return Reading(
+        return Diagnosis(
             "perfect",
-            f"Neither more data nor a larger model would show: {seen}. Validation is as near to 1 "
-            f"as {validated:,} samples can tell.",
+            f"Neither more data nor a larger model would show an improvement: {numbers}. On "
+            f"{validated:,} samples the validation score cannot be told from 1.",
         )
     if gain > noise:
-        return Reading("more data", f"More data would help: {seen}.")
+        return Diagnosis("more data", f"More data would help: {numbers}.")
     if gap <= 2 * noise:
-        return Reading("larger model", f"A larger model may help, more data would not: {seen}.")
-    return Reading(
+        return Diagnosis(
+            "larger model", f"A larger model may help, more data would not: {numbers}."
+        )
+    return Diagnosis(
         "regularize",
-        f"The model learns its samples by heart, and more data of the kind add little: {seen}. "
-        "Augment, regularize, or take a smaller model.",
+        f"The model overfits, and more data of this kind add little: {numbers}. "
+        "Augment, regularize, or use a smaller model.",
     )
 
 
-def read_epochs(losses: Sequence[float]) -> Reading:
-    """Return what the validation loss by epoch says.
+def diagnose_epochs(losses: Sequence[float]) -> Diagnosis:
+    """Diagnose the validation loss by epoch.
 
     Args:
-        losses: of validation, an epoch each.
+        losses: validation loss after each epoch.
     """
     count = len(losses)
     if count == 1:
-        return Reading("unknown", "Of one epoch nothing can be read: train for several.")
+        return Diagnosis("unknown", "One epoch shows no trend: train for several.")
     lowest = min(range(count), key=losses.__getitem__)
-    recent = losses[max(0, count - 1 - max(1, round(_LAST * count)))]
-    # A loss in float32 may come to 0.
-    fall = (recent - losses[-1]) / max(recent, _LEAST)
-    rise = losses[-1] / max(losses[lowest], _LEAST) - 1
-    seen = f"validation loss was lowest in epoch {lowest + 1} of {count}"
+    recent = losses[max(0, count - 1 - max(1, round(_RECENT * count)))]
+    # A loss in float32 can be 0.
+    fall = (recent - losses[-1]) / max(recent, _MIN_LOSS)
+    rise = losses[-1] / max(losses[lowest], _MIN_LOSS) - 1
+    numbers = f"validation loss was lowest in epoch {lowest + 1} of {count}"
     if rise > _RISEN:
-        return Reading(
+        return Diagnosis(
             "fewer epochs",
-            f"Fewer epochs: {seen}, and rose from {losses[lowest]:.4f} to {losses[-1]:.4f}.",
+            f"Train for fewer epochs: {numbers}, and rose from {losses[lowest]:.4f} to "
+            f"{losses[-1]:.4f}.",
         )
     if fall > _FALLING:
-        return Reading(
-            "more epochs", f"More epochs: {seen}, and fell by {fall:.1%} in the last of them."
+        return Diagnosis(
+            "more epochs",
+            f"Train for more epochs: {numbers}, and still fell by {fall:.1%} at the end.",
         )
-    return Reading("enough", f"Epochs enough: {seen}, and no longer falls.")
+    return Diagnosis("enough", f"The number of epochs is right: {numbers}, and no longer falls.")

@@ -1,143 +1,126 @@
-"""Workers side by side on one machine: started, watched, replaced when they are killed."""
+"""A pool of worker processes on one machine: started, watched, and replaced when killed."""
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO
 
 import optuna
 
 from app.errors import TuningError
+from app.system.child_process import ChildProcess
 from app.system.signals import defer_signals
 from app.system.threads import share_of_threads
 
 from .definition import Definition
 from .storage import StudyLocation
-from .trial_loop import Watch, may_begin, open_study, requeue_stale_trials, work, worker_name
-from .worker_process import STUDY
+from .trial_loop import (
+    OnProgress,
+    ignore_progress,
+    may_begin,
+    open_study,
+    requeue_stale_trials,
+    work,
+    worker_name,
+)
+from .worker_process import PROGRAM, STUDY
 
 _POLL_S = 0.3
-# Workers that are replaced; where more are killed, something kills them all.
-_REPLACEMENTS = 5
-_WRONG_INPUT = 2
-_PATIENCE_S = 10
+# Number of workers to replace. Where more die, something kills them all.
+_MAX_REPLACEMENTS = 5
 
 
 @dataclass(frozen=True)
-class _Member:
-    """A worker's process.
+class _Worker:
+    """A worker process.
 
     Attributes:
-        name: as its trials say.
-        process: that runs it.
-        said: its standard error.
+        name: name that its trials carry.
+        child: the running program.
     """
 
     name: str
-    process: subprocess.Popen[bytes]
-    said: IO[bytes]
-
-    def last_words(self) -> str:
-        """Return the last line that it wrote, once it has ended."""
-        with self.said as said:
-            said.seek(0)
-            lines = said.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
-
-    def stop(self) -> None:
-        """End the process if it still runs, by force if it must be."""
-        self.said.close()
-        self.process.terminate()
-        try:
-            self.process.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+    child: ChildProcess
 
 
-def run_workers(place: StudyLocation, count: int, watch: Watch, first: int = 0) -> None:
-    """Let workers run trials until the budget is spent; one alone works in this process.
+def run_workers(
+    location: StudyLocation,
+    count: int,
+    on_progress: OnProgress = ignore_progress,
+    first: int = 0,
+    program: Sequence[str] = PROGRAM,
+) -> None:
+    """Let workers run trials until the budget is spent. A single worker runs in this process.
 
     Args:
-        place: of the study.
-        count: workers; each gets an equal share of the cores.
-        watch: whom to tell.
-        first: index of the first, see `app.tuning.trial_loop.open_study`.
+        location: where the study is stored.
+        count: number of workers; each gets an equal share of the cores.
+        on_progress: called regularly while they work.
+        first: index of the first worker, see `app.tuning.trial_loop.open_study`.
+        program: command of a worker process, which finds its study in `HORNBILL_STUDY`.
 
     Raises:
-        AppError: a worker cannot go on, with its reason.
+        AppError: a worker cannot go on; the error states its reason.
         TuningError: workers were killed again and again.
     """
     if count == 1:
-        work(place, first, watch=watch)
+        work(location, first, on_progress=on_progress)
         return
-    study, definition = open_study(place)
-    crew: list[_Member] = []
+    study, definition = open_study(location)
+    pool: list[_Worker] = []
 
     def start(index: int) -> None:
-        with defer_signals():  # else one that was started might not be known
-            crew.append(_start(place, first + index, count))
+        with defer_signals():  # an interrupted start could leave a process that nobody stops
+            pool.append(_start(location, first + index, count, program))
 
     try:
         for index in range(count):
             start(index)
-        _watch_over(crew, study, definition, watch, start)
+        _watch(pool, study, definition, on_progress, start)
     finally:
-        for member in crew:
-            member.stop()
-        _revive_trials_of(study, crew)
+        for worker in pool:
+            worker.child.stop()
+        _requeue_trials_of(study, pool)
 
 
-def _start(place: StudyLocation, index: int, count: int) -> _Member:
+def _start(location: StudyLocation, index: int, count: int, program: Sequence[str]) -> _Worker:
     name = worker_name()
-    told = {"address": place.address, "study": place.name, "index": index, "name": name}
-    environment = {**os.environ, **share_of_threads(count), STUDY: json.dumps(told)}
-    said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app.tuning.worker_process"],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=said,
-    )
-    return _Member(name, process, said)
+    payload = {"address": location.address, "study": location.name, "index": index, "name": name}
+    environment = {**share_of_threads(count), STUDY: json.dumps(payload)}
+    return _Worker(name, ChildProcess(program, environment))
 
 
-def _watch_over(
-    crew: list[_Member],
+def _watch(
+    pool: list[_Worker],
     study: optuna.Study,
     definition: Definition,
-    watch: Watch,
+    on_progress: OnProgress,
     start: Callable[[int], None],
 ) -> None:
-    """Wait until nobody works and nothing is left, and replace who ended too soon."""
+    """Wait until all workers have ended and no trial is left; replace those that end too soon."""
     replaced = 0
-    while crew:
+    while pool:
         time.sleep(_POLL_S)
-        watch.after_epoch()
-        for member in [member for member in crew if member.process.poll() is not None]:
-            crew.remove(member)
-            _revive_trials_of(study, [member])
-            words = member.last_words()
-            if member.process.returncode == _WRONG_INPUT:
-                raise TuningError(words)
+        on_progress()
+        for worker in [worker for worker in pool if not worker.child.is_running]:
+            pool.remove(worker)
+            worker.child.kill()  # closes its pipe
+            _requeue_trials_of(study, [worker])
+            if worker.child.exit_status == TuningError.exit_status:
+                raise TuningError(worker.child.last_line)
             if not may_begin(study, definition):
                 continue
-            if replaced == _REPLACEMENTS:
+            if replaced == _MAX_REPLACEMENTS:
                 raise TuningError(
-                    f"Workers must live through their trials. Received: {replaced} that ended, "
-                    f"this one with status {member.process.returncode}: {words}. "
-                    "Use fewer --workers if they lack memory. What was finished is kept."
+                    f"Workers end in the middle of their trials. Received: {replaced} that were "
+                    f"replaced, the last one with exit status {worker.child.exit_status}: "
+                    f"{worker.child.last_line}. Use fewer --workers if memory is short. Finished "
+                    "trials are kept."
                 )
             replaced += 1
-            start(len(crew) + replaced)
+            start(len(pool) + replaced)
 
 
-def _revive_trials_of(study: optuna.Study, members: list[_Member]) -> None:
-    names = {member.name for member in members}
+def _requeue_trials_of(study: optuna.Study, workers: Sequence[_Worker]) -> None:
+    names = {worker.name for worker in workers}
     requeue_stale_trials(study, lambda trial: trial.user_attrs.get("worker") in names)

@@ -1,4 +1,4 @@
-"""Shows on the terminal how far a search is, and the best loss so far."""
+"""Shows the progress of a search on the terminal: finished trials and the best loss so far."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,25 +11,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.training.progress_bar import TrainingProgress
 
 from .definition import Definition
-from .search import Show
-from .trial_loop import Watch
+from .search import Observer
+from .trial_loop import OnProgress
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def make_show() -> Show:
-    """Return what shows a search and its refit on standard error."""
-    return Show(_showing_search, _showing_refit)
+def terminal_observer() -> Observer:
+    """Return an observer that draws progress bars on standard error."""
+    return Observer(_show_search, _show_refit)
 
 
 @contextmanager
-def _showing_refit() -> Iterator[Sequence[TrainingProgress]]:
+def _show_refit() -> Iterator[Sequence[TrainingProgress]]:
     with TrainingProgress() as progress:
         yield (progress,)
 
 
 @contextmanager
-def _showing_search(study: optuna.Study, definition: Definition) -> Iterator[Watch]:
+def _show_search(study: optuna.Study, definition: Definition) -> Iterator[OnProgress]:
     bar = Progress(
         TextColumn("trials"),
         BarColumn(),
@@ -48,5 +48,5 @@ def _showing_search(study: optuna.Study, definition: Definition) -> Iterator[Wat
             ended = sum(trial.state in _ENDED for trial in trials)
             bar.update(task, completed=ended, best=best)
 
-        yield Watch(update, update)
+        yield update
         update()

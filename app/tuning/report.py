@@ -1,4 +1,4 @@
-"""Writes what a search found: the table, the pictures, and one page that opens from disk."""
+"""Writes the results of a search: a table, figures, and a report in one HTML file."""
 
 import csv
 import json
@@ -14,69 +14,70 @@ from app.system.atomic_files import atomic_write
 
 from .definition import Definition
 from .figures import draw_search
-from .learning_curve_advice import Reading, read_epochs, read_sizes
-from .results import SearchResult, shown, sorted_rows, write_table
+from .learning_curve_advice import Diagnosis, diagnose_epochs, diagnose_sizes
+from .results import SearchResult, format_setting, sorted_rows, write_table
 from .search_space import dimensions
 from .trials import LOSSES, metric_in_place_of_loss
 
 REPORT, TABLE, FIGURES = "report.html", "trials.csv", "figures"
 _CAPTIONS = {
-    "history": "Validation loss of each trial that finished, and the best up to it.",
-    "importance": "The share of each field in what the fields explain, one by one, of the variance "
-    "of the validation loss (fANOVA). Fields near 0 may stay as they are.",
-    "parallel_coordinates": "A line for each trial that finished, through its value of each field; "
-    "the darker, the lower its loss. Where dark lines meet, the value matters.",
-    "trial_curves": "Every trial by epoch: its validation loss, or where the loss is searched its "
-    "metric. Gray ones were ended early.",
-    "learning_curves": "The refit: loss and score by epoch.",
-    "training_sizes": "The refit: score against the number of training samples.",
+    "history": "Validation loss of each finished trial, and the best so far.",
+    "importance": "How much of the variance of the validation loss each setting explains on its "
+    "own, as a fraction of what all explain (fANOVA). Settings near 0 need no tuning.",
+    "parallel_coordinates": "One line for each finished trial, through its value of each setting. "
+    "The darker a line, the lower its loss. Where dark lines meet, the value matters.",
+    "trial_curves": "Validation loss of every trial by epoch, or one minus the metric if the loss "
+    "itself was searched. Gray trials were pruned or lost.",
+    "learning_curves": "Loss and score of the refit by epoch.",
+    "training_sizes": "Score of the refit against the number of training samples.",
 }
 
 
 def write_results(
-    folder: Path, study: optuna.Study, definition: Definition, found: SearchResult, refit: Run
+    folder: Path, study: optuna.Study, definition: Definition, result: SearchResult, refit: Run
 ) -> tuple[str, ...]:
     """Write `trials.csv`, `figures/` and last `report.html`.
 
     Args:
-        folder: of the search.
-        study: what Optuna knows.
-        definition: of the study.
-        found: its trials and the best.
-        refit: the run of the best settings.
+        folder: folder of the search.
+        study: study in Optuna's storage.
+        definition: definition of the study.
+        result: trials and the best one.
+        refit: run with the best settings.
 
     Returns:
-        What the learning curves say, a sentence each.
+        The diagnosis of the refit's learning curves, one sentence each.
     """
-    kind = refit.data["task"]
-    loss, score = LOSSES[kind], SCORES[kind]
-    write_table(found.rows, loss, score, folder / TABLE)
+    task = refit.data["task"]
+    loss, score = LOSSES[task], SCORES[task]
+    write_table(result.rows, loss, score, folder / TABLE)
     drawn = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
-    metric = metric_in_place_of_loss([field.key for field in definition.space], kind)
+    metric = metric_in_place_of_loss([field.key for field in definition.space], task)
     reported = f"one minus validation {metric.replace('_', ' ')}" if metric else "validation loss"
-    draw_search(found, drawn, dimensions(definition.space), loss, reported, folder / FIGURES)
-    readings = read_curves(refit)
-    _write_page(folder, definition, found, refit, (loss, score), readings)
-    return tuple(reading.text for reading in readings)
+    draw_search(result, drawn, dimensions(definition.space), loss, reported, folder / FIGURES)
+    diagnoses = diagnose_run(refit)
+    _write_page(folder, definition, result, refit, (loss, score), diagnoses)
+    return tuple(diagnosis.text for diagnosis in diagnoses)
 
 
-def read_curves(refit: Run) -> tuple[Reading, ...]:
-    """Return what the curves of the refit say: by training-set size, and by epoch."""
+def diagnose_run(refit: Run) -> tuple[Diagnosis, ...]:
+    """Diagnose the learning curves of a run: by training-set size, and by epoch."""
     sizes = json.loads((refit.folder / TRAINING_SIZES).read_text("utf-8"))
     with (refit.folder / "history.csv").open(newline="") as file:
         losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
     validated = len(refit.splits.validation)
     noise = sizes["standard_error"]
-    return read_sizes(sizes["sizes"], sizes["score"], validated, noise), read_epochs(losses)
+    by_size = diagnose_sizes(sizes["sizes"], sizes["score"], validated, noise)
+    return by_size, diagnose_epochs(losses)
 
 
 def _write_page(
     folder: Path,
     definition: Definition,
-    found: SearchResult,
+    result: SearchResult,
     refit: Run,
     names: tuple[str, str],
-    readings: tuple[Reading, ...],
+    diagnoses: tuple[Diagnosis, ...],
 ) -> None:
     page = render(
         "tune.html.j2",
@@ -84,13 +85,13 @@ def _write_page(
         family=definition.base.family,
         source=bare_source(definition.base.data),
         definition=definition,
-        found=found,
-        rows=sorted_rows(found.rows),
+        result=result,
+        rows=sorted_rows(result.rows),
         refit=refit,
         loss=names[0],
         score=names[1],
-        shown=shown,
-        readings=readings,
+        format_setting=format_setting,
+        diagnoses=diagnoses,
         pictures=captioned_pictures([folder / FIGURES, refit.folder / FIGURES], _CAPTIONS),
     )
     atomic_write(folder / REPORT, page)

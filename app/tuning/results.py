@@ -1,4 +1,4 @@
-"""What a study found: its trials as rows, the best, and which fields mattered."""
+"""Reads the results of a study: its trials as rows, the best one, the importance of settings."""
 
 import csv
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ _STATES = {
     TrialState.FAIL: "lost",
     TrialState.RUNNING: "running",
 }
-# Importance is a share of the variance of the losses, which takes some of them.
+# Importance is a fraction of the variance of the losses, which needs several of them.
 _MIN_TRIALS = 4
 
 
@@ -30,13 +30,13 @@ class Row:
     """A trial.
 
     Attributes:
-        number: of the trial, from 0.
+        number: number of the trial, from 0.
         state: `finished`, `pruned`, `lost` (its worker ended) or `running`.
-        settings: value of each field that is searched.
-        loss: on validation; None unless it finished.
-        score: the same.
-        seconds: that it took; None if it was lost.
-        reason: why it did not finish.
+        settings: value of each searched setting.
+        loss: validation loss; None unless the trial finished.
+        score: validation score; None unless the trial finished.
+        seconds: duration; None if the trial was lost.
+        reason: why the trial did not finish; empty if it did.
         curve: validation loss by epoch.
     """
 
@@ -52,14 +52,15 @@ class Row:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a study found.
+    """Results of a study.
 
     Attributes:
-        rows: trials in their order.
-        best: the row of the lowest loss.
-        config: of the best.
-        importance: share of each dimension in what they explain of the losses' variance one by
-            one, largest first (fANOVA: Hutter et al., 2014); empty where there are too few trials.
+        rows: trials by number.
+        best: trial with the lowest validation loss.
+        config: configuration of the best trial.
+        importance: fraction that each dimension has in the variance of the losses that single
+            dimensions explain, largest first (fANOVA: Hutter et al., 2014). Empty if there are too
+            few trials.
     """
 
     rows: tuple[Row, ...]
@@ -73,22 +74,22 @@ class SearchResult:
 
 
 def read_search_result(study: optuna.Study, definition: Definition) -> SearchResult:
-    """Return what a study found so far.
+    """Return the results of a study so far.
 
     Raises:
-        TuningError: no trial came to its end.
+        TuningError: no trial finished.
     """
     trials = [t for t in study.get_trials(deepcopy=False) if t.state in _STATES]
-    drawn = set(dimensions(definition.space))  # a worker may have died while it drew
+    names = set(dimensions(definition.space))  # a worker may have died while it sampled values
     rows = tuple(
         _row(t, definition)
         for t in trials
-        if drawn <= t.params.keys() and SURPLUS not in t.user_attrs
+        if names <= t.params.keys() and SURPLUS not in t.user_attrs
     )
     done = [row for row in rows if row.loss is not None]
     if not done:
         reasons = [row.reason for row in rows if row.reason] or ["none was begun"]
-        raise TuningError(f"A search needs one trial that ends. Received: none; {reasons[-1]}")
+        raise TuningError(f"No trial of the search finished. The last reason: {reasons[-1]}")
     best = min(done, key=lambda row: (row.loss, row.number))
     config = definition.configure(study.get_trials(deepcopy=False)[best.number].params)
     return SearchResult(rows, best, config, _importance(study, definition.base.seed))
@@ -101,12 +102,12 @@ def write_table(rows: tuple[Row, ...], loss: str, score: str, path: Path) -> Non
         keys = list(rows[0].settings)
         writer.writerow(["trial", "state", loss, score, "seconds", *keys, "reason"])
         for row in sorted_rows(rows):
-            found = (row.number, row.state, row.loss, row.score, row.seconds)
-            writer.writerow([*found, *(_cell(row.settings[key]) for key in keys), row.reason])
+            common = (row.number, row.state, row.loss, row.score, row.seconds)
+            writer.writerow([*common, *(_cell(row.settings[key]) for key in keys), row.reason])
 
 
-def shown(value: Any) -> str:
-    """Return a setting as people read it, and as `--set` takes it."""
+def format_setting(value: Any) -> str:
+    """Return a setting as text that `--set` accepts."""
     if isinstance(value, list):
         return ",".join(str(each) for each in value) or "[]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -118,21 +119,21 @@ def sorted_rows(rows: tuple[Row, ...]) -> list[Row]:
 
 
 def _cell(value: Any) -> Any:
-    return shown(value) if isinstance(value, list) else value
+    return format_setting(value) if isinstance(value, list) else value
 
 
 def _row(trial: FrozenTrial, definition: Definition) -> Row:
-    noted = trial.user_attrs
+    attributes = trial.user_attrs
     is_done = trial.state == TrialState.COMPLETE
-    reason = str(noted.get("reason", "its worker ended" if _STATES[trial.state] == "lost" else ""))
+    default = "its worker ended" if trial.state == TrialState.FAIL else ""
     return Row(
         number=trial.number,
         state=_STATES[trial.state],
         settings=read_settings(definition.space, trial.params),
         loss=trial.value if is_done else None,
-        score=noted.get("score"),
-        seconds=noted.get("seconds"),
-        reason=reason,
+        score=attributes.get("score"),
+        seconds=attributes.get("seconds"),
+        reason=str(attributes.get("reason", default)),
         curve=dict(sorted(trial.intermediate_values.items())),
     )
 

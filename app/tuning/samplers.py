@@ -1,4 +1,4 @@
-"""From the name of a method to Optuna's sampler, and the points of a grid."""
+"""Makes Optuna's sampler for a search method, and the points of a grid."""
 
 import itertools
 import math
@@ -17,25 +17,25 @@ from .definition import TRIALS, Definition
 from .gp_sampler import GaussianProcessSampler
 from .search_space import dimensions
 
-# A generation must pass several times within the usual budget.
+# Small enough for several generations within the usual budget.
 _POPULATION = 10
-# For each trial of the budget, before those that round to one are counted once.
+# Upper limit of points to try in a range, for each trial of the budget.
 _MAX_POINTS = 10
 
 
 def make_sampler(definition: Definition, seed: int) -> BaseSampler:
-    """Return what proposes the next trial.
+    """Return the sampler that proposes trials.
 
     Args:
-        definition: of the study.
-        seed: of this worker, for two that share one would propose the same.
+        definition: definition of the study.
+        seed: seed of this worker; two workers with one seed would propose the same.
 
     Raises:
         TuningError: the method cannot search such a space.
     """
     method = definition.budget.method
     if method == "tpe":
-        # Trials that run count as poor, so that workers keep out of each other's way.
+        # Running trials count as poor, so that workers try different values.
         return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     if method == "gp":
         return GaussianProcessSampler(dimensions(definition.space), seed)
@@ -43,20 +43,20 @@ def make_sampler(definition: Definition, seed: int) -> BaseSampler:
         return _cmaes(definition, seed)
     if method == "genetic":
         return optuna.samplers.NSGAIISampler(population_size=_POPULATION, seed=seed)
-    return optuna.samplers.RandomSampler(seed)  # of a grid: once it is through
+    return optuna.samplers.RandomSampler(seed)  # also for a grid, once all its points are taken
 
 
 def grid(definition: Definition) -> list[dict[str, Any]]:
-    """Return the points of the grid in a random order, as many as the budget has trials.
+    """Return the points of the grid in random order, at most as many as the budget has trials.
 
-    Ranges get as many points as fit into the budget, two at the least.
+    All ranges get the same number of points: the largest that fits the budget, at least two.
     """
     space = dimensions(definition.space)
     limit = definition.budget.trials or TRIALS
-    # Of a logarithmic range of whole numbers several points may round to one.
+    # Several points of a logarithmic range of integers may round to one.
     counts = range(2, _MAX_POINTS * limit)
-    fitting = bisect_right(counts, limit, key=lambda count: _size(space, count))
-    count = counts[max(fitting - 1, 0)]
+    num_fitting = bisect_right(counts, limit, key=lambda count: _size(space, count))
+    count = counts[max(num_fitting - 1, 0)]
     names = list(space)
     points = list(itertools.product(*(_points(each, count) for each in space.values())))
     order = np.random.default_rng(definition.base.seed).permutation(len(points))[:limit]

@@ -1,4 +1,4 @@
-"""From a definition to a finished study: its folder, its workers, its results and the refit."""
+"""Runs a search: makes its folder, lets workers run trials, refits the best, writes results."""
 
 import contextlib
 import secrets
@@ -37,40 +37,55 @@ from .storage import (
     create_study,
     require_file,
 )
-from .trial_loop import BEGUN, DATA, DEFINITION, Watch, may_begin, open_study, requeue_stale_trials
+from .trial_loop import (
+    BEGUN,
+    DATA,
+    DEFINITION,
+    OnProgress,
+    ignore_progress,
+    may_begin,
+    open_study,
+    requeue_stale_trials,
+)
 from .trials import make_trial_data
 
 SPACE, BEST, REFIT = "space.toml", "best.toml", "refit"
-# Of a search that lies in a database: what `--join` takes, without a password.
+# File of a search in a database: the address that `--join` takes, without a password.
 STUDY = "study.txt"
 _JOURNAL_NAME = "study"
-# Of the refit: enough points to see whether its score still rises.
-_SHARES = (0.1, 0.25, 0.5)
+# Fractions of the training split for the refit: enough to see whether its score still rises.
+_TRAIN_SIZES = (0.1, 0.25, 0.5)
 _POLL_S = 1.0
 
 
-def _no_callbacks() -> contextlib.nullcontext[Callbacks]:
+def _hide_search(
+    study: optuna.Study,  # noqa: ARG001
+    definition: Definition,  # noqa: ARG001
+) -> contextlib.nullcontext[OnProgress]:
+    return contextlib.nullcontext(ignore_progress)
+
+
+def _hide_refit() -> contextlib.nullcontext[Callbacks]:
     return contextlib.nullcontext(())
 
 
 @dataclass(frozen=True)
-class Show:
-    """Whom to tell.
+class Observer:
+    """Shows the progress of a search and of its refit; by default nothing is shown.
 
     Attributes:
-        search: gives what is told of a study's trials.
-        refit: gives what is passed to `keras.Model.fit` of the refit.
+        search: from a study and its definition to a context that lasts as long as the trials run.
+            It yields a function that is called after each epoch and each trial.
+        refit: to a context that lasts as long as the refit. It yields Keras callbacks.
     """
 
-    search: Callable[[optuna.Study, Definition], contextlib.AbstractContextManager[Watch]]
-    refit: Callable[[], contextlib.AbstractContextManager[Callbacks]] = _no_callbacks
+    search: Callable[[optuna.Study, Definition], contextlib.AbstractContextManager[OnProgress]] = (
+        _hide_search
+    )
+    refit: Callable[[], contextlib.AbstractContextManager[Callbacks]] = _hide_refit
 
 
-def _silent(study: optuna.Study, definition: Definition) -> contextlib.nullcontext[Watch]:  # noqa: ARG001
-    return contextlib.nullcontext(Watch())
-
-
-SILENT = Show(_silent)
+SILENT = Observer()
 
 
 @dataclass(frozen=True)
@@ -78,16 +93,16 @@ class TuningResult:
     """A finished search.
 
     Attributes:
-        folder: with everything about it.
-        found: its trials, the best and its settings.
-        refit: the run of the best settings; its test split is what no trial has seen.
-        readings: what the learning curves say.
+        folder: folder of the search.
+        search: the trials, the best one and its settings.
+        refit: run with the best settings. No trial has seen its test split.
+        diagnosis: what the learning curves of the refit say, one sentence each.
     """
 
     folder: Path
-    found: SearchResult
+    search: SearchResult
     refit: Run
-    readings: tuple[str, ...]
+    diagnosis: tuple[str, ...]
 
 
 def tune(
@@ -95,31 +110,33 @@ def tune(
     output: str | Path = "tunes",
     workers: int = 1,
     storage: str | None = None,
-    show: Show = SILENT,
+    observer: Observer = SILENT,
 ) -> TuningResult:
-    """Search, refit the best, and write `<output>/<family>/<time>`.
+    """Search, refit the best trial, and write `<output>/<family>/<time>`.
+
+    An impossible space, unusable data or a wrong storage leave no folder behind. After an
+    interruption `join` goes on.
 
     Args:
-        definition: what is searched, see `make_definition`.
+        definition: what to search, see `make_definition`.
         output: folder of searches.
-        workers: trials that run side by side.
+        workers: number of trials to run at the same time.
         storage: address of a database; None keeps a journal in the folder.
-        show: whom to tell.
+        observer: shows the progress.
 
     Returns:
-        The finished search. What is wrong with space, data or storage is found before a folder is
-        left behind; after an interruption `join` goes on.
+        The finished search.
 
     Raises:
         DataError: the data cannot be used.
         ConfigError: head, loss and targets contradict each other.
-        TuningError: the space does not suit the method, the storage does not answer, or no trial
-            came to its end.
+        TuningError: the space does not suit the method, the storage does not respond, or no trial
+            finished.
         RunError: the folder cannot be written.
 
     Examples:
         >>> space = {"optimizer.learning_rate": "log:1e-4..1e-1", "hidden": "choice:64|64,64"}
-        >>> tune(make_definition("features", space, {"trials": 20})).found.best.settings
+        >>> tune(make_definition("features", space, {"trials": 20})).search.best.settings
     """
     if storage is not None:
         check_address(storage)
@@ -128,19 +145,19 @@ def tune(
     definition = _settle(definition, dataset)
     folder = new_run_folder(Path(output), definition.base.family)
     name = f"{definition.base.family}-{folder.name}" if storage else _JOURNAL_NAME
-    place = StudyLocation(storage or str(folder / JOURNAL), name)
+    location = StudyLocation(storage or str(folder / JOURNAL), name)
     try:
-        study = _begin(place, definition, dataset)
-        _write_begun(folder, definition, place)
+        study = _begin(location, definition, dataset)
+        _write_begun(folder, definition, location)
     except OSError as error:
         shutil.rmtree(folder)
         raise unwritable(folder, error) from None
     except BaseException:
         shutil.rmtree(folder)
         raise
-    with _alone(folder), _interruptible(str(folder)):
-        _search(place, workers, show)
-        return _finish(folder, study, definition, show)
+    with _finish_lock(folder), _interruptible(str(folder)):
+        _search(location, workers, observer)
+        return _finish(folder, study, definition, observer)
 
 
 def join(
@@ -148,63 +165,65 @@ def join(
     workers: int = 1,
     storage: str | None = None,
     declared: Mapping[str, str] | None = None,
-    show: Show = SILENT,
+    observer: Observer = SILENT,
 ) -> TuningResult | None:
-    """Work for a study that is there, and finish it if nobody else will.
+    """Run trials of an existing study, and finish the study if no other process does.
 
     Args:
         where: folder of a search, or `ADDRESS#NAME` in a database.
-        workers: trials that run side by side.
+        workers: number of trials to run at the same time.
         storage: address of the folder's database, with its password; None takes the folder's.
-        declared: what the caller believes to be searched; empty asks nothing.
-        show: whom to tell.
+        declared: space that the study must have; empty accepts any.
+        observer: shows the progress.
 
     Returns:
-        The finished search, or None where its results are another process' to write: the one
-        that began it and still runs, or for an address the one with the folder.
+        The finished search. None if another process writes its results: the one that began it and
+        still runs, or for an address the one that has the folder.
 
     Raises:
         DataError: the data cannot be read.
-        TuningError: there is no such study, it searches another space, its data are others, or
-            its storage does not answer.
+        TuningError: the study does not exist, has another space or other data, or its storage does
+            not respond.
     """
-    place, folder = find_study(where, storage)
-    study, definition = open_study(place)
+    location, folder = find_study(where, storage)
+    study, definition = open_study(location)
     _check_space(definition, declared or {})
     with _interruptible(where):
-        _search(place, workers, show, first=secrets.randbelow(2**32))
+        _search(location, workers, observer, first=secrets.randbelow(2**32))
         if folder is None or (folder / REPORT).exists():
             return None
         try:
-            with _alone(folder):
+            with _finish_lock(folder):
                 if (folder / REPORT).exists():  # another process was faster
                     return None
-                return _finish(folder, study, definition, show)
+                return _finish(folder, study, definition, observer)
         except _TakenError:
             return None
 
 
 def find_study(where: str, storage: str | None = None) -> tuple[StudyLocation, Path | None]:
-    """Return where a study lies, and its folder if it was named by that.
+    """Return where a study is stored, and its folder; None for one named by an address.
 
     Raises:
-        TuningError: it is neither a folder of `hornbill tune` nor `ADDRESS#NAME`, or `storage` is
-            no address.
+        TuningError: `where` is neither a folder of `hornbill tune` nor `ADDRESS#NAME`, or
+            `storage` is not an address.
     """
     if storage is not None:
         check_address(storage)
     if "://" in where:
         if storage is not None:
-            raise TuningError(f"--storage goes with the folder of a search. Received: {where!r}.")
+            raise TuningError(
+                f"--storage can only be used with the folder of a search. Received: {where!r}."
+            )
         address, _, name = where.rpartition("#")
         if not address or not name:
-            raise TuningError(f"A study in a database is ADDRESS#NAME. Received: {where!r}.")
+            raise TuningError(f"A study in a database is named ADDRESS#NAME. Received: {where!r}.")
         require_file(address)
         return StudyLocation(address, name), None
     folder = Path(where)
     if not (folder / SPACE).is_file():
         raise TuningError(
-            f"A study must be a folder that hornbill tune made, or ADDRESS#NAME. Received: {where}."
+            f"--join takes a folder that hornbill tune made, or ADDRESS#NAME. Received: {where}."
         )
     if not (folder / STUDY).is_file():
         return StudyLocation(str(folder / JOURNAL), _JOURNAL_NAME), folder
@@ -213,15 +232,15 @@ def find_study(where: str, storage: str | None = None) -> tuple[StudyLocation, P
 
 
 def _settle(definition: Definition, dataset: Dataset) -> Definition:
-    """Refuse what cannot be searched, and return the definition that every worker can read."""
+    """Check that the definition can be searched, and complete it so that any worker can read it."""
     training = definition.base.training
-    if training.precision == "auto":  # trials side by side cannot be timed, and must be alike
+    if training.precision == "auto":  # concurrent trials cannot be timed and must compute alike
         training = replace(training, precision="float32")
-    data = absolute_source(definition.base.data)
-    base = replace(definition.base, data=data, training=training)
-    material = make_trial_data(base, dataset, definition.budget.folds)
+    source = absolute_source(definition.base.data)
+    base = replace(definition.base, data=source, training=training)
+    data = make_trial_data(base, dataset, definition.budget.folds)
     refit = split_dataset(dataset, base.seed, base.training.validation_split)
-    for part in (*material.parts, *([refit] if definition.budget.folds > 1 else ())):
+    for part in (*data.parts, *([refit] if definition.budget.folds > 1 else ())):
         adapt(checked_model(base, dataset, part), dataset, part.train)
     make_sampler(definition, base.seed)
     budget = definition.budget
@@ -231,82 +250,84 @@ def _settle(definition: Definition, dataset: Dataset) -> Definition:
     return replace(definition, base=base, budget=budget)
 
 
-def _begin(place: StudyLocation, definition: Definition, dataset: Dataset) -> optuna.Study:
-    notes = {
+def _begin(location: StudyLocation, definition: Definition, dataset: Dataset) -> optuna.Study:
+    attributes = {
         DEFINITION: definition_toml(definition),
         DATA: dataset.sha256(),
         BEGUN: time.time(),
     }
-    study = create_study(place, notes)
+    study = create_study(location, attributes)
     for point in grid(definition) if definition.budget.method == "grid" else ():
-        study.enqueue_trial(point)  # each is taken once, whoever takes it
+        study.enqueue_trial(point)  # each point is taken once, by any worker
     return study
 
 
-def _write_begun(folder: Path, definition: Definition, place: StudyLocation) -> None:
+def _write_begun(folder: Path, definition: Definition, location: StudyLocation) -> None:
     (folder / SPACE).write_text(definition_toml(definition), "utf-8")
-    if place.is_database:
-        (folder / STUDY).write_text(f"{replace(place, address=place.shown)}\n", "utf-8")
+    if location.is_database:
+        shown = replace(location, address=location.shown)
+        (folder / STUDY).write_text(f"{shown}\n", "utf-8")
 
 
 def _check_space(definition: Definition, declared: Mapping[str, str]) -> None:
-    there = {field.key: field.text for field in definition.space}
-    if declared and dict(declared) != there:
+    own = {field.key: field.text for field in definition.space}
+    if declared and dict(declared) != own:
         raise TuningError(
-            f"A study is joined with its own space, {_spelled(there)}. "
-            f"Received: {_spelled(declared)}. Leave --search out, or begin a study of its own."
+            f"A study can only be joined with its own space, {_format_space(own)}. "
+            f"Received: {_format_space(declared)}. Leave --search out, or begin another study."
         )
 
 
-def _spelled(declared: Mapping[str, str]) -> str:
+def _format_space(declared: Mapping[str, str]) -> str:
     return " ".join(f"{key}={text}" for key, text in declared.items())
 
 
-def _search(place: StudyLocation, workers: int, show: Show, first: int = 0) -> None:
-    study, definition = open_study(place)
-    with show.search(study, definition) as watch:
-        run_workers(place, workers, watch, first)
-        # Somebody works elsewhere, or died, which the heartbeat will tell: then values wait again.
-        while _somebody_works(study) or may_begin(study, definition):
+def _search(location: StudyLocation, workers: int, observer: Observer, first: int = 0) -> None:
+    study, definition = open_study(location)
+    with observer.search(study, definition) as on_progress:
+        run_workers(location, workers, on_progress, first)
+        # Other workers may still run trials. If one has died, its values will be queued again.
+        while _has_running_trials(study) or may_begin(study, definition):
             if may_begin(study, definition):
-                run_workers(place, workers, watch, first)
+                run_workers(location, workers, on_progress, first)
             else:
                 time.sleep(_POLL_S)
-                watch.after_epoch()
+                on_progress()
 
 
-def _somebody_works(study: optuna.Study) -> bool:
+def _has_running_trials(study: optuna.Study) -> bool:
     requeue_stale_trials(study)
     return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
-def _finish(folder: Path, study: optuna.Study, definition: Definition, show: Show) -> TuningResult:
-    """Write the best settings, refit them, and write the report, which says that all is there.
+def _finish(
+    folder: Path, study: optuna.Study, definition: Definition, observer: Observer
+) -> TuningResult:
+    """Write the best settings, refit them, and last write the report, which marks the end.
 
     Raises:
         RunError: the folder cannot be written.
     """
     try:
-        return _write_finished(folder, study, definition, show)
+        return _write_finished(folder, study, definition, observer)
     except OSError as error:
-        mend = f"Go on with: hornbill tune --join {quote(str(folder))}"
-        raise RunError(f"{unwritable(folder, error)} {mend}") from None
+        raise RunError(f"{unwritable(folder, error)} {_join_hint(str(folder))}") from None
 
 
 def _write_finished(
-    folder: Path, study: optuna.Study, definition: Definition, show: Show
+    folder: Path, study: optuna.Study, definition: Definition, observer: Observer
 ) -> TuningResult:
-    found = read_search_result(study, definition)
-    (folder / BEST).write_text(config_toml(found.config), "utf-8")
-    shutil.rmtree(folder / REFIT, ignore_errors=True)  # of a process that was stopped in it
-    shares = found.config.training.train_sizes or _SHARES
-    training = replace(found.config.training, train_sizes=shares)
-    config = replace(found.config, training=training)
-    with show.refit() as callbacks:
+    result = read_search_result(study, definition)
+    (folder / BEST).write_text(config_toml(result.config), "utf-8")
+    shutil.rmtree(folder / REFIT, ignore_errors=True)  # left by an interrupted refit
+    sizes = result.config.training.train_sizes or _TRAIN_SIZES
+    training = replace(result.config.training, train_sizes=sizes)
+    config = replace(result.config, training=training)
+    with observer.refit() as callbacks:
         # On one device, as the trials were.
         refit = train(config, folder / REFIT, callbacks, Team())
-    readings = write_results(folder, study, definition, found, refit)
-    return TuningResult(folder, found, refit, readings)
+    diagnosis = write_results(folder, study, definition, result, refit)
+    return TuningResult(folder, result, refit, diagnosis)
 
 
 @contextlib.contextmanager
@@ -314,14 +335,18 @@ def _interruptible(where: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"Go on with: hornbill tune --join {quote(where)}") from None
+        raise Interrupted(_join_hint(where)) from None
+
+
+def _join_hint(where: str) -> str:
+    return f"Go on with: hornbill tune --join {quote(where)}"
 
 
 class _TakenError(TuningError):
-    """Another process finishes the search."""
+    """Another process is finishing the search."""
 
 
-def _alone(folder: Path) -> contextlib.AbstractContextManager[None]:
+def _finish_lock(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Keep other processes from finishing the search."""
-    taken = _TakenError(f"A search must be finished by one process. Received: {folder}, in use.")
+    taken = _TakenError(f"Another process is finishing this search. Received: {folder}.")
     return exclusive_lock(folder, taken, lambda error: unwritable(folder, error))

@@ -1,4 +1,4 @@
-"""What is searched: fields of the configuration, each with the values it may take."""
+"""Parses the search space: settings of the configuration, each with the values it may take."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,24 +18,24 @@ from app.errors import TuningError
 from models.checks import check_choice
 
 KINDS = ("int", "uniform", "log", "choice", "layers")
-# What decides which samples there are, or what they are for: a search that moved it would compare
-# scores of different questions.
+# Settings that decide which samples there are and what they are for. Scores of trials that differ
+# in them could not be compared.
 _FIXED = (
-    *("family", "data", "seed", "validation", "train_sizes"),
+    *("family", "data", "seed", "validation_split", "train_sizes"),
     *(field.name for field in fields(ReadingConfig)),
 )
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field that is searched.
+    """A searched setting.
 
     Attributes:
-        key: as in `--set`.
-        text: how it was declared, such as `log:1e-4..1e-1`.
-        dimensions: what Optuna draws for it, by name; mostly one of the field's own name.
-        read: from what was drawn, in the order of `dimensions`, to the value of the field.
-        corners: values to try before the search begins: the ends of a range, or every choice.
+        key: flat key, as in `--set`.
+        text: declaration, such as `log:1e-4..1e-1`.
+        dimensions: what Optuna draws for it, by name; usually one dimension named like the key.
+        read: returns the value of the setting from the drawn values, in the order of `dimensions`.
+        corners: values to check before the search begins: the ends of a range, or every choice.
     """
 
     key: str
@@ -49,12 +49,12 @@ Space = tuple[Field, ...]
 
 
 def parse_space(declared: Mapping[str, str], base: RunConfig) -> Space:
-    """Return the fields that are searched.
+    """Return the searched settings.
 
     Args:
         declared: by key, `int:LOW..HIGH`, `uniform:LOW..HIGH`, `log:LOW..HIGH`, `choice:A|B`, or
-            for a list of layers `layers:LOW..HIGHxLOW..HIGH`, their number and the units of each.
-        base: the configuration whose fields they are.
+            for a list of layers `layers:LOW..HIGHxLOW..HIGH`: number of layers, units of each.
+        base: configuration that the settings belong to.
 
     Raises:
         TuningError: nothing is declared, or a declaration is impossible.
@@ -66,8 +66,8 @@ def parse_space(declared: Mapping[str, str], base: RunConfig) -> Space:
     """
     if not declared:
         raise TuningError(
-            "A search needs fields. Received: none. "
-            "Name one: --search optimizer.learning_rate=log:1e-4..1e-1."
+            "A search needs at least one setting. Received: none. "
+            "Add one, such as --search optimizer.learning_rate=log:1e-4..1e-1."
         )
     known = flat_config(base)
     return tuple(_parse_field(key, text, known.get(key)) for key, text in declared.items())
@@ -83,25 +83,25 @@ def parse_searches(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         key, separator, text = (part.strip() for part in pair.partition("="))
         if not separator or not key:
-            raise TuningError(f"A search must be key=kind:values. Received: {pair!r}.")
+            raise TuningError(f"--search must be KEY=KIND:VALUES. Received: {pair!r}.")
         if key in declared:
-            raise TuningError(f"A field must be searched once. Received: {key} twice.")
+            raise TuningError(f"--search must name each setting once. Received: {key} twice.")
         declared[key] = text
     return declared
 
 
 def read_settings(space: Space, drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the value of each field from what was drawn for its dimensions."""
+    """Return the value of each setting from the values drawn for its dimensions."""
     return {field.key: field.read(*(drawn[name] for name in field.dimensions)) for field in space}
 
 
 def dimensions(space: Space) -> dict[str, BaseDistribution]:
-    """Return what Optuna draws, by name."""
+    """Return the dimensions that Optuna draws, by name."""
     return {name: each for field in space for name, each in field.dimensions.items()}
 
 
-def place(value: Any, each: Any) -> float:
-    """Return the share of its range, or of its choices, at which a value lies."""
+def relative_position(value: Any, each: Any) -> float:
+    """Return the position of a value in its range or among its choices, from 0 to 1."""
     if isinstance(each, CategoricalDistribution):
         return each.choices.index(value) / max(1, len(each.choices) - 1)
     low, high, at = ((math.log(x) if each.log else x) for x in (each.low, each.high, value))
@@ -112,7 +112,8 @@ def _parse_field(key: str, text: str, default: Any) -> Field:
     kind, _, values = text.partition(":")
     if key in _FIXED:
         raise TuningError(
-            f"A search must leave alone what it is measured on. Received: {key}. Use --set."
+            f"{key} cannot be searched: it decides which data the trials are measured on. "
+            f"Received: {key}={text}. Use --set."
         )
     try:
         check_choice(f"The search of {key}", kind, KINDS)
@@ -127,7 +128,7 @@ def _choices(key: str, text: str, values: str, default: Any) -> Field:  # noqa: 
     corners = tuple(_parse_choice(key, name) for name in names if name)
     is_repeated = any(corner in corners[:number] for number, corner in enumerate(corners))
     if len(corners) < len(names) or is_repeated:
-        raise TuningError(f"Choices must be named, no two alike. Received: {key}={text}.")
+        raise TuningError(f"Choices must be distinct and not empty. Received: {key}={text}.")
     return Field(
         key, text, {key: CategoricalDistribution(names)}, lambda n: _parse_choice(key, n), corners
     )
@@ -135,7 +136,7 @@ def _choices(key: str, text: str, values: str, default: Any) -> Field:  # noqa: 
 
 def _parse_choice(key: str, name: str) -> Any:
     value = parse_settings([f"{key}={name}"])[key]
-    if isinstance(value, list):  # 64,32 is text on the command line
+    if isinstance(value, list):  # 64,32 arrives as text from the command line
         return [int(each) if str(each).isdigit() else each for each in value]
     return value
 
@@ -153,16 +154,18 @@ def _numbers(key: str, text: str, values: str, default: Any) -> Field:
 
 def _layers(key: str, text: str, values: str, default: Any) -> Field:
     if not isinstance(default, tuple):
-        raise TuningError(f"layers is for a list of layers. Received: {key}={text}. Use int.")
+        raise TuningError(
+            f"layers needs a setting that is a list of layers. Received: {key}={text}. Use int."
+        )
     count, _, units = values.partition("x")
     depth = _range(key, text, count, is_whole=True)
     if depth.low < 0:
-        raise TuningError(f"There must be 0 layers or more. Received: {key}={text}.")
-    # Twice the units matter alike at 16 and at 160.
+        raise TuningError(f"The number of layers must be 0 or more. Received: {key}={text}.")
+    # Doubling the units has about the same effect at 16 and at 160.
     width = _range(key, text, units, is_whole=True, is_log=True)
     parts = {f"{key}.layers": depth, f"{key}.units": width}
     low, high = int(width.low), int(width.high)
-    # Never the deepest of the widest, which may be larger than the machine.
+    # Without the deepest and widest model, which may be too large for the machine.
     corners = (_stack(int(depth.low), low), _stack(int(depth.high), low), _stack(1, high))
     return Field(key, text, parts, _stack, corners)
 
@@ -192,7 +195,9 @@ def _range(
             f"A range must be LOW..HIGH, two {numbers}. Received: {key}={text}."
         ) from None
     if not -float("inf") < low < high < float("inf"):
-        raise TuningError(f"A range must rise to a finite end. Received: {key}={text}.")
+        raise TuningError(
+            f"The ends of a range must be finite, the lower one first. Received: {key}={text}."
+        )
     if is_log and low <= 0:
         raise TuningError(f"A logarithmic range must begin above 0. Received: {key}={text}.")
     if is_whole:

@@ -1,4 +1,4 @@
-"""Where a study lies: Optuna's journal file, or a database by its address. Asked patiently."""
+"""Opens the storage of a study, a journal file or a database, and retries while it is down."""
 
 import json
 import os
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -20,20 +20,20 @@ from app.errors import TuningError
 from serving.errors import one_line
 
 JOURNAL = "journal.log"
-# Seconds between attempts: long enough for a database that restarts.
+# Seconds between attempts: together long enough for a database to restart.
 WAITS_S = (1.0, 3.0, 10.0)
-# After which whoever holds the lock of a journal was killed: an entry is written in far less.
-_LOCKED_S = 30
-_PASSING = (SQLAlchemyError, StorageInternalError, OSError)
+# A lock of the journal that is older was left by a killed process: writing an entry takes far less.
+_STALE_LOCK_S = 30
+_TRANSIENT = (SQLAlchemyError, StorageInternalError, OSError)
 
 
 @dataclass(frozen=True)
 class StudyLocation:
-    """Where a study is found.
+    """Where a study is stored.
 
     Attributes:
-        address: of a database, such as `postgresql://host/name`, or the path of a journal file.
-        name: of the study.
+        address: address of a database, such as `postgresql://host/name`, or path of a journal file.
+        name: name of the study.
     """
 
     address: str
@@ -41,7 +41,7 @@ class StudyLocation:
 
     @property
     def is_database(self) -> bool:
-        """Whether it is more than a file of ours."""
+        """Whether the study is in a database, not in a journal file."""
         return "://" in self.address
 
     @property
@@ -60,17 +60,17 @@ class StudyLocation:
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal, which a writer that was killed or had no room leaves fit for others.
+    """Optuna's journal file, which stays readable when a writer is killed or the disk is full.
 
-    Its lock is a file: Optuna's usual one is a link to the journal, and where that leads nowhere,
-    as that of a relative path does, one that a killed process left is waited for without end.
+    Its lock is a file of its own. Optuna's default is a link to the journal; for a relative path
+    that link is broken, and processes wait forever for one that a killed process left.
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, JournalFileOpenLock(path, _LOCKED_S))
+        super().__init__(path, JournalFileOpenLock(path, _STALE_LOCK_S))
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        """Yield entries. A last line that is cut off is none.
+        """Yield entries. A last line that was cut off is ignored.
 
         Raises:
             TuningError: another line is damaged.
@@ -79,12 +79,12 @@ class Journal(JournalFileBackend):
             yield from super().read_logs(log_number_from)
         except ValueError as error:
             raise TuningError(
-                f"A journal must be as it was written. Received: {self._file_path}, damaged: "
-                f"{error}. Remove the lines that are no JSON, or begin a study of its own."
+                f"The journal of the study is damaged. Received: {self._file_path}: "
+                f"{error}. Remove the lines that are not JSON, or begin another study."
             ) from None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write entries, in place of a last line that is cut off."""
+        """Write entries, replacing a last line that was cut off."""
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         self._lock.acquire()
         try:
@@ -107,152 +107,173 @@ def _seek_end_of_lines(file: IO[bytes]) -> None:
         file.seek(end)
 
 
+class RetryingStorage:
+    """A storage of Optuna whose calls are repeated while it does not respond.
+
+    It offers every method of the storage that it wraps. A method raises `TuningError` once the
+    last attempt has failed too.
+
+    Args:
+        storage: storage to wrap.
+        location: where it is, for the error message.
+        waits_s: seconds between attempts.
+    """
+
+    def __init__(
+        self, storage: BaseStorage, location: StudyLocation, waits_s: Sequence[float]
+    ) -> None:
+        self._storage = storage
+        self._location = location
+        self._waits_s = waits_s
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method of the storage that retries."""
+        member = getattr(self._storage, name)
+        return _retrying(member, self._location, self._waits_s) if callable(member) else member
+
+
+def _retrying(
+    call: Callable[..., Any], location: StudyLocation, waits_s: Sequence[float]
+) -> Callable[..., Any]:
+    @wraps(call)
+    def retry(*args: Any, **kwargs: Any) -> Any:
+        for wait_s in waits_s:
+            try:
+                return call(*args, **kwargs)
+            except _TRANSIENT:
+                time.sleep(wait_s)
+        try:
+            return call(*args, **kwargs)
+        except _TRANSIENT as error:
+            raise TuningError(
+                f"The storage of the study does not respond. Received: {location.shown}: "
+                f"{_reason_of(error)}, in {len(waits_s) + 1} attempts. Finished trials are kept: "
+                "go on with hornbill tune --join."
+            ) from None
+
+    return retry
+
+
 def check_address(address: str) -> None:
-    """Require what can be the address of a database.
+    """Require that `address` can be the address of a database.
 
     Raises:
         TuningError: it is something else, such as the path of a file.
     """
     if "://" not in address:
         raise TuningError(
-            "A storage must be the address of a database, such as sqlite:///study.db. "
+            "--storage must be the address of a database, such as sqlite:///study.db. "
             f"Received: {address!r}."
         )
 
 
 def absolute_address(address: str) -> str:
-    """Return an address of a database; that of a file of SQLite is found from any folder.
+    """Return the address of a database; a relative file of SQLite becomes absolute.
 
     Raises:
-        TuningError: the folder of the file is not there.
+        TuningError: the folder of the file does not exist.
     """
     path = _sqlite_file(address)
     if path is None:
         return address
     if not path.parent.is_dir():
-        raise TuningError(f"A file of SQLite must lie in a folder. Received: {path}, in none.")
+        raise TuningError(
+            f"The folder of the SQLite file does not exist. Received: {path}. Create it first."
+        )
     return make_url(address).set(database=str(path)).render_as_string(hide_password=False)
 
 
 def require_file(address: str) -> None:
-    """Require that the file of a SQLite address is there, which would be made anew if it was not.
+    """Require that the file of a SQLite address exists: opening would create an empty one.
 
     Raises:
-        TuningError: it is not.
+        TuningError: it does not exist.
     """
     path = _sqlite_file(address)
     if path is not None and not path.is_file():
-        raise TuningError(f"A study must be in its storage. Received: {path}, no file.")
+        raise TuningError(f"The storage of the study does not exist. Received: {path}.")
 
 
 def _sqlite_file(address: str) -> Path | None:
-    """Return the file of a database; None if there is none, or no address."""
+    """Return the file of a SQLite database; None for another database or an invalid address."""
     try:
         url = make_url(address)
-    except ArgumentError:  # `open_storage` says what is wrong with it
+    except ArgumentError:  # `open_storage` reports what is wrong with it
         return None
     name = url.database or ""
     is_file = url.get_backend_name() == "sqlite" and name and not name.startswith((":", "file:"))
     return Path(name).absolute() if is_file else None
 
 
-def open_storage(place: StudyLocation, waits_s: Sequence[float] = WAITS_S) -> BaseStorage:
-    """Return the storage, whose every answer is waited for.
+def open_storage(location: StudyLocation, waits_s: Sequence[float] = WAITS_S) -> BaseStorage:
+    """Return the storage at `location`, whose calls are retried while it does not respond.
 
     Args:
-        place: where it is.
+        location: where the study is stored.
         waits_s: seconds between attempts.
 
     Raises:
-        TuningError: the address is none, its driver is missing, or it does not answer.
+        TuningError: the address is invalid, its driver is missing, or it does not respond.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return _patient(_retrying(lambda: _open(place), place, waits_s)(), place, waits_s)
+    storage = _retrying(_open, location, waits_s)(location)
+    return cast("BaseStorage", RetryingStorage(storage, location, waits_s))
 
 
-def _open(place: StudyLocation) -> BaseStorage:
-    if not place.is_database:
-        return JournalStorage(Journal(place.address))
+def _open(location: StudyLocation) -> BaseStorage:
+    if not location.is_database:
+        return JournalStorage(Journal(location.address))
     try:
-        return RDBStorage(place.address)
+        return get_storage(RDBStorage(location.address))  # adds a cache of finished trials
     except (ArgumentError, ImportError, RuntimeError, ValueError) as error:
         raise TuningError(
             "A storage must be the address of a database of this Optuna, whose driver is "
             "installed, such as "
-            f"sqlite:///study.db. Received: {place.shown}: {_reason_of(error)}."
+            f"sqlite:///study.db. Received: {location.shown}: {_reason_of(error)}."
         ) from None
-
-
-def _patient(storage: BaseStorage, place: StudyLocation, waits_s: Sequence[float]) -> BaseStorage:
-    """Let every question that Optuna asks a storage be asked again."""
-    for name in vars(BaseStorage):
-        if not name.startswith("_") and callable(getattr(storage, name)):
-            setattr(storage, name, _retrying(getattr(storage, name), place, waits_s))
-    return storage
-
-
-def _retrying(
-    ask: Callable[..., Any], place: StudyLocation, waits_s: Sequence[float]
-) -> Callable[..., Any]:
-    @wraps(ask)
-    def asked(*arguments: Any, **named: Any) -> Any:
-        for wait_s in waits_s:
-            try:
-                return ask(*arguments, **named)
-            except _PASSING:
-                time.sleep(wait_s)
-        try:
-            return ask(*arguments, **named)
-        except _PASSING as error:
-            raise TuningError(
-                f"The storage of a study must answer. Received: {place.shown}: "
-                f"{_reason_of(error)}, in {len(waits_s) + 1} attempts. What was finished is kept: "
-                "go on with hornbill tune --join."
-            ) from None
-
-    return asked
 
 
 def create_study(
-    place: StudyLocation, notes: dict[str, Any], waits_s: Sequence[float] = WAITS_S
+    location: StudyLocation, attributes: dict[str, Any], waits_s: Sequence[float] = WAITS_S
 ) -> optuna.Study:
-    """Make a study with notes about itself.
+    """Create a study that carries attributes.
 
     Raises:
-        TuningError: the storage does not answer, or has a study of that name.
+        TuningError: the storage does not respond, or has a study of that name.
     """
-    storage = open_storage(place, waits_s)
+    storage = open_storage(location, waits_s)
     try:
-        study = optuna.create_study(storage=storage, study_name=place.name, direction="minimize")
+        study = optuna.create_study(storage=storage, study_name=location.name, direction="minimize")
     except optuna.exceptions.DuplicatedStudyError:
         raise TuningError(
-            f"A study's name must be free. Received: {place.name} in {place.shown}. "
-            "Join it with hornbill tune --join."
+            "The storage already has a study of this name. "
+            f"Received: {location.name} in {location.shown}. Join it with hornbill tune --join."
         ) from None
-    for key, value in notes.items():
+    for key, value in attributes.items():
         study.set_user_attr(key, value)
     return study
 
 
 def load_study(
-    place: StudyLocation,
+    location: StudyLocation,
     sampler: optuna.samplers.BaseSampler | None = None,
     waits_s: Sequence[float] = WAITS_S,
 ) -> optuna.Study:
-    """Return a study that is there.
+    """Return an existing study.
 
     Raises:
-        TuningError: it is not there, or its storage does not answer.
+        TuningError: it does not exist, or its storage does not respond.
     """
-    if not place.is_database and not Path(place.address).is_file():
-        raise TuningError(f"A study must have a journal. Received: {place.address}, not there.")
-    storage = open_storage(place, waits_s)
+    if not location.is_database and not Path(location.address).is_file():
+        raise TuningError(f"The journal of the study is missing. Received: {location.address}.")
+    storage = open_storage(location, waits_s)
     try:
-        return optuna.load_study(study_name=place.name, storage=storage, sampler=sampler)
+        return optuna.load_study(study_name=location.name, storage=storage, sampler=sampler)
     except (KeyError, ValueError):
-        there = ", ".join(optuna.get_all_study_names(storage)) or "none"
+        names = ", ".join(optuna.get_all_study_names(storage)) or "no study"
         raise TuningError(
-            f"A study must be in its storage. Received: {place.name!r}; {place.shown} has {there}."
+            f"The storage has no study of this name. Received: {location.name!r}; "
+            f"{location.shown} has {names}."
         ) from None
 
 

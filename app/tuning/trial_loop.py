@@ -1,7 +1,7 @@
-"""A worker: takes trials from a study until the budget is spent, and gives back those of the dead.
+"""The loop of a worker: it runs trials of a study until the budget is spent.
 
-Any number of workers share a study through its storage alone. Each running trial carries a
-heartbeat; one whose heartbeat stops is failed, and its values are queued to be tried again.
+Any number of workers share a study, only through its storage. Each running trial carries a
+heartbeat. When the heartbeat stops, the trial is marked as failed and its values are queued again.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,49 +28,46 @@ from .search_space import dimensions
 from .storage import StudyLocation, load_study
 from .trials import Report, TrialData, evaluate, make_trial_data
 
-# What a study says of itself: its definition as TOML, its data, and since when minutes count.
+# Attributes of a study: its definition as TOML, the hash of its data, and its start in seconds.
 DEFINITION, DATA, BEGUN = "definition", "data_sha256", "begun"
-# Marks a trial that two workers began at once where the budget had room for one.
+# Marks a trial that two workers began at once when the budget had room for only one.
 SURPLUS = "surplus"
-_BEAT_S, _DEAD_S = 10.0, 60.0
-# A trial that ends its worker each time, as by its memory, must not end all of them.
-_TRIES = 3
-# Trials before any is pruned, and epochs of each: a median of less means little.
+_HEARTBEAT_S, _STALE_S = 10.0, 60.0
+# A trial that kills its worker each time, such as by its memory, must not kill all of them.
+_MAX_ATTEMPTS = 3
+# Trials before any is pruned, and epochs of each trial: a median of fewer means little.
 _UNPRUNED_TRIALS, _UNPRUNED_EPOCHS = 5, 2
 _SPENT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING)
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Whom a worker tells.
-
-    Attributes:
-        after_epoch: called after each epoch.
-        after_trial: called after each trial.
-    """
-
-    after_epoch: Callable[[], None] = lambda: None
-    after_trial: Callable[[], None] = lambda: None
+# Called after each epoch and after each trial.
+OnProgress = Callable[[], None]
 
 
-def open_study(place: StudyLocation, index: int = 0) -> tuple[optuna.Study, Definition]:
+def ignore_progress() -> None:
+    """Show nothing."""
+
+
+def open_study(location: StudyLocation, index: int = 0) -> tuple[optuna.Study, Definition]:
     """Return a study with the sampler of a worker, and its definition.
 
     Args:
-        place: of the study.
-        index: tells workers of a study apart, for two of one seed would propose the same; with 0
-            a new study repeats.
+        location: where the study is stored.
+        index: index of the worker. Workers with different indices propose different values;
+            worker 0 of a new study always proposes the same ones.
 
     Raises:
-        TuningError: there is no such study, it is of another program, or its storage is down.
+        TuningError: the study does not exist, another program or version made it, or its storage
+            does not respond.
     """
-    study = load_study(place)
+    study = load_study(location)
     text = study.user_attrs.get(DEFINITION)
     if text is None:
         raise TuningError(
-            f"A study must be one that hornbill tune made. Received: {place.name} in {place.shown}."
+            "The study was not made by hornbill tune. "
+            f"Received: {location.name} in {location.shown}."
         )
-    definition = read_definition(text)
+    definition = _read_definition(text, location)
     begun = len(study.get_trials(deepcopy=False))
     entropy = [definition.base.seed, index, begun]
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
@@ -82,27 +78,41 @@ def open_study(place: StudyLocation, index: int = 0) -> tuple[optuna.Study, Defi
     return study, definition
 
 
+def _read_definition(text: str, location: StudyLocation) -> Definition:
+    try:
+        return read_definition(text)
+    except (ConfigError, TuningError) as error:
+        raise TuningError(
+            f"This version cannot read the definition of the study {location}: {error} "
+            "Finish it with the version that began it, or begin another study."
+        ) from None
+
+
 def worker_name() -> str:
     """Return a name that no other worker has, on any machine."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
 
-def work(place: StudyLocation, index: int = 0, name: str = "", watch: Watch | None = None) -> None:
+def work(
+    location: StudyLocation,
+    index: int = 0,
+    name: str = "",
+    on_progress: OnProgress = ignore_progress,
+) -> None:
     """Run trials until the budget is spent.
 
     Args:
-        place: of the study.
-        index: see `open_study`.
-        name: of the worker; its own if empty.
-        watch: whom to tell.
+        location: where the study is stored.
+        index: index of the worker, see `open_study`.
+        name: name of the worker; empty makes one.
+        on_progress: called after each epoch and after each trial.
 
     Raises:
         DataError: the data cannot be read.
-        TuningError: the data are others than the study's, or the storage is down.
+        TuningError: the data differ from the study's, or the storage does not respond.
     """
-    study, definition = open_study(place, index)
-    material = _load_material(study, definition)
-    watch = watch or Watch()
+    study, definition = open_study(location, index)
+    data = _load_data(study, definition)
     while may_begin(study, definition):
         requeue_stale_trials(study)
         trial = study.ask(dimensions(definition.space))
@@ -110,13 +120,13 @@ def work(place: StudyLocation, index: int = 0, name: str = "", watch: Watch | No
             trial.set_user_attr(SURPLUS, True)
             study.tell(trial, state=TrialState.FAIL)
             return
-        with _kept(study, trial, name or worker_name()):
-            _run_trial(study, trial, definition, material, watch)
-        watch.after_trial()
+        with _heartbeat(study, trial, name or worker_name()):
+            _run_trial(study, trial, definition, data, on_progress)
+        on_progress()
 
 
 def may_begin(study: optuna.Study, definition: Definition) -> bool:
-    """Return whether the budget has room for one more trial, or a queued one waits."""
+    """Return whether the budget has room for one more trial, or a queued trial waits."""
     budget = definition.budget
     if budget.minutes and time.time() >= study.user_attrs[BEGUN] + 60 * budget.minutes:
         return False
@@ -129,11 +139,11 @@ def may_begin(study: optuna.Study, definition: Definition) -> bool:
 def requeue_stale_trials(
     study: optuna.Study, is_dead: Callable[[FrozenTrial], bool] | None = None
 ) -> None:
-    """Fail running trials whose worker is dead, and queue their values to be tried again.
+    """Mark running trials whose worker is dead as failed, and queue their values again.
 
     Args:
-        study: of the trials.
-        is_dead: tells of a trial whether its worker is; by its heartbeat if None.
+        study: study with the trials.
+        is_dead: whether the worker of a trial is dead; None decides by the heartbeat.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if (is_dead or _has_no_heartbeat)(trial):
@@ -141,25 +151,25 @@ def requeue_stale_trials(
 
 
 def _fail_and_requeue(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
-    tries = int(trial.user_attrs.get("tries", 1))
+    attempts = int(trial.user_attrs.get("tries", 1))
     try:
         study.tell(trial.number, state=TrialState.FAIL)
     except (ValueError, UpdateFinishedTrialError) as error:
         if isinstance(error, TuningError):
             raise
         return  # another worker was first
-    if tries < _TRIES:
+    if attempts < _MAX_ATTEMPTS:
         queued = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        notes = {"tries": tries + 1, "retry_of": trial.number, "retry_because": reason}
-        study.enqueue_trial(queued, user_attrs=notes)
+        attributes = {"tries": attempts + 1, "retry_of": trial.number, "retry_because": reason}
+        study.enqueue_trial(queued, user_attrs=attributes)
 
 
 def _has_no_heartbeat(trial: FrozenTrial) -> bool:
     begun = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-    return time.time() - float(trial.user_attrs.get("heartbeat", begun)) > _DEAD_S
+    return time.time() - float(trial.user_attrs.get("heartbeat", begun)) > _STALE_S
 
 
-def _load_material(study: optuna.Study, definition: Definition) -> TrialData:
+def _load_data(study: optuna.Study, definition: Definition) -> TrialData:
     dataset = load_run_data(definition.base)
     check_data(study, definition, dataset)
     return make_trial_data(definition.base, dataset, definition.budget.folds)
@@ -169,50 +179,50 @@ def check_data(study: optuna.Study, definition: Definition, dataset: Dataset) ->
     """Require the data that the study began with.
 
     Raises:
-        TuningError: they are others.
+        TuningError: the data differ.
     """
-    wanted, found = study.user_attrs[DATA], dataset.sha256()
-    if found != wanted:
+    expected, actual = study.user_attrs[DATA], dataset.sha256()
+    if actual != expected:
         raise TuningError(
             f"{definition.base.data} must hold the data that the study began with. "
-            f"Received: SHA-256 {found[:12]}… instead of {wanted[:12]}…."
+            f"Received: SHA-256 {actual[:12]}… instead of {expected[:12]}…."
         )
 
 
 def _is_surplus(study: optuna.Study, trial: optuna.Trial, limit: int | None) -> bool:
-    """Return whether two workers took the last trial at once, and this is the later one."""
+    """Return whether two workers took the last trial at once, and this one was later."""
     others = study.get_trials(deepcopy=False, states=_SPENT)
     return limit is not None and sum(other.number < trial.number for other in others) >= limit
 
 
 @contextlib.contextmanager
-def _kept(study: optuna.Study, trial: optuna.Trial, worker: str) -> Iterator[None]:
-    """Let a trial's heart beat; give the trial back if its worker is stopped in it.
+def _heartbeat(study: optuna.Study, trial: optuna.Trial, worker: str) -> Iterator[None]:
+    """Send heartbeats of a trial; queue its values again if its worker is stopped.
 
-    A machine that slept finds its trial given to another worker, and takes the next one.
+    After a machine slept, another worker may have the trial; then this one takes the next.
     """
     trial.set_user_attr("worker", worker)
     trial.set_user_attr("heartbeat", time.time())
     is_over = threading.Event()
-    heart = threading.Thread(target=_heartbeat, args=(trial, is_over), daemon=True)
-    heart.start()
+    sender = threading.Thread(target=_send_heartbeats, args=(trial, is_over), daemon=True)
+    sender.start()
     try:
         yield
     except UpdateFinishedTrialError:
         pass
     except BaseException:
-        with contextlib.suppress(TuningError):  # a storage that is down: the heartbeat tells
+        with contextlib.suppress(TuningError):  # if the storage is down, the heartbeat stops
             _fail_and_requeue(study, _frozen(study, trial), "its worker was stopped")
         raise
     finally:
         is_over.set()
-        heart.join()
+        sender.join()
 
 
-def _heartbeat(trial: optuna.Trial, is_over: threading.Event) -> None:
+def _send_heartbeats(trial: optuna.Trial, is_over: threading.Event) -> None:
     with contextlib.suppress(UpdateFinishedTrialError):
-        while not is_over.wait(_BEAT_S):
-            with contextlib.suppress(TuningError):  # a storage that is down may come back
+        while not is_over.wait(_HEARTBEAT_S):
+            with contextlib.suppress(TuningError):  # the storage may come back
                 trial.set_user_attr("heartbeat", time.time())
 
 
@@ -224,18 +234,17 @@ def _run_trial(
     study: optuna.Study,
     trial: optuna.Trial,
     definition: Definition,
-    material: TrialData,
-    watch: Watch,
+    data: TrialData,
+    on_progress: OnProgress,
 ) -> None:
-    kind = material.dataset.task
     keys = [field.key for field in definition.space]
     budget = definition.budget
-    report = Report(trial, keys, kind, budget.pruning, budget.folds, watch.after_epoch)
+    report = Report(trial, keys, data.dataset.task, budget.pruning, budget.folds, on_progress)
     start = time.perf_counter()
     try:
-        outcome = evaluate(definition.configure(trial.params), material, [report])
+        outcome = evaluate(definition.configure(trial.params), data, [report])
     except (optuna.TrialPruned, ConfigError, DataError, RunError) as error:
-        # Values that cannot be trained are as poor as any; the search learns to avoid them.
+        # Values that cannot be trained count as poor, so that the search learns to avoid them.
         end: dict[str, Any] = {"state": TrialState.PRUNED}
         trial.set_user_attr("reason", str(error))
     else:

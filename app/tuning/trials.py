@@ -1,4 +1,4 @@
-"""One trial: a configuration is trained by the project's own `fit`, and measured on validation."""
+"""Runs one trial: trains a configuration with `fit` and measures it on the validation split."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,19 +19,20 @@ from app.system.memory import translate_out_of_memory
 from app.training.fit import fit
 from app.training.losses import metric_name
 
-# What a search lowers: a mean over samples without penalties, comparable whatever was trained on.
+# The objective that a search minimizes: a mean over samples without penalties, which is comparable
+# whatever loss was trained on.
 LOSSES = {"multiclass": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "rmse"}
-_DECIDE_THE_LOSS = ("loss", "label_smoothing")
+_LOSS_SETTINGS = ("loss", "label_smoothing")
 _NONE = np.array([], np.int64)
 
 
 @dataclass(frozen=True)
 class TrialData:
-    """What trials train and are measured on. No sample of the test split is in it.
+    """The samples that trials use: all but the test split.
 
     Attributes:
-        dataset: the samples outside the test split; on disk if the source's are.
-        parts: training and validation splits; one, or one for each fold.
+        dataset: samples outside the test split; streamed from disk if the source is.
+        parts: training and validation splits, one for each fold.
     """
 
     dataset: Dataset
@@ -40,11 +41,11 @@ class TrialData:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial found, as means over folds.
+    """Results of a trial on the validation split, as means over folds.
 
     Attributes:
-        loss: on validation, see `LOSSES`.
-        score: on validation, see `app.evaluation.metrics.SCORES`.
+        loss: objective, see `LOSSES`.
+        score: see `app.evaluation.metrics.SCORES`.
     """
 
     loss: float
@@ -52,12 +53,12 @@ class Outcome:
 
 
 def make_trial_data(config: RunConfig, dataset: Dataset, folds: int) -> TrialData:
-    """Take the test split away, and part the rest.
+    """Remove the test split and divide the rest into training and validation splits.
 
     Args:
-        config: whose seed and share of validation decide, as in the run that refits the best.
-        dataset: as it was read.
-        folds: of a cross validation; 1 for the validation split.
+        config: its seed and `validation_split` decide, as in the run that refits the best trial.
+        dataset: all samples.
+        folds: number of cross-validation folds; 1 uses the validation split.
 
     Raises:
         DataError: there are too few samples.
@@ -87,12 +88,12 @@ def _fold(dataset: Dataset, folds: int, seed: int) -> Iterator[Splits]:
     rarest = int(np.bincount(dataset.targets).min()) if is_classes else len(dataset.targets)
     if is_classes and rarest < folds:
         raise DataError(
-            f"Each class must have a sample for each fold. Received: folds={folds}, "
-            f"and {rarest} samples of the rarest outside the test split of {dataset.source}."
+            f"Each class must have a sample for each fold. Received: folds={folds}, and {rarest} "
+            f"samples of the rarest class outside the test split of {dataset.source}."
         )
     if not is_classes and rarest < MIN_VALUES * folds:
         raise DataError(
-            f"Each fold must have {MIN_VALUES} samples or more, to tell how much they vary. "
+            f"Each fold must have {MIN_VALUES} samples or more, to estimate their spread. "
             f"Received: folds={folds}, and {rarest} samples outside the test split of "
             f"{dataset.source}."
         )
@@ -102,25 +103,25 @@ def _fold(dataset: Dataset, folds: int, seed: int) -> Iterator[Splits]:
 
 
 def evaluate(
-    config: RunConfig, material: TrialData, callbacks: Sequence[keras.callbacks.Callback] = ()
+    config: RunConfig, data: TrialData, callbacks: Sequence[keras.callbacks.Callback] = ()
 ) -> Outcome:
     """Train on each part and measure on its validation split.
 
     Args:
-        config: of the trial.
-        material: what to train on.
-        callbacks: of the first part's training; these may raise `optuna.TrialPruned`.
+        config: configuration of the trial.
+        data: samples to train and validate on.
+        callbacks: Keras callbacks for the first part; they may raise `optuna.TrialPruned`.
 
     Raises:
         ConfigError: the values contradict each other or the data.
-        RunError: the loss is no longer finite, or the model too large for this machine.
+        RunError: the loss is no longer finite, or the model is too large for this machine.
     """
     with translate_out_of_memory():
-        found = [
-            _train_and_measure(config, material.dataset, part, callbacks if number == 0 else ())
-            for number, part in enumerate(material.parts)
+        results = [
+            _train_and_measure(config, data.dataset, part, callbacks if number == 0 else ())
+            for number, part in enumerate(data.parts)
         ]
-    return Outcome(*np.mean(found, axis=0).tolist())
+    return Outcome(*np.mean(results, axis=0).tolist())
 
 
 def _train_and_measure(
@@ -129,33 +130,33 @@ def _train_and_measure(
     part: Splits,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[float, float]:
-    keras.utils.clear_session()  # else each trial's graphs stay in memory
+    keras.utils.clear_session()  # otherwise each trial's graphs stay in memory
     model = fit(config, dataset, part, callbacks).model
-    kind = dataset.task
-    answers = predict_answers(model, dataset, part.validation)
-    measured = measure(kind, dataset.targets[part.validation], answers)
-    return measured[LOSSES[kind]], measured[SCORES[kind]]
+    task = dataset.task
+    predictions = predict_answers(model, dataset, part.validation)
+    measured = measure(task, dataset.targets[part.validation], predictions)
+    return measured[LOSSES[task]], measured[SCORES[task]]
 
 
 def metric_in_place_of_loss(keys: Iterable[str], task: str) -> str:
-    """Return the metric whose distance from 1 trials are compared by in each epoch.
+    """Return the metric that compares trials in each epoch if the loss itself is searched.
 
-    It is empty where that is the loss: unless the loss itself is among the `keys` searched.
+    It is empty if no setting of the loss is among the searched `keys`: then the loss compares them.
     """
-    return metric_name(task) if set(keys) & set(_DECIDE_THE_LOSS) else ""
+    return metric_name(task) if set(keys) & set(_LOSS_SETTINGS) else ""
 
 
 class Report(keras.callbacks.Callback):
-    """Reports the validation loss of each epoch to the study, and ends a poor trial.
+    """Reports the validation loss of each epoch to the study, and prunes a poor trial.
 
     Args:
-        trial: that is run.
-        keys: what is searched. Where the loss itself is, losses of two trials mean different
-            things, and one minus the metric is reported.
+        trial: trial that is running.
+        keys: searched settings. If the loss itself is among them, the losses of two trials are not
+            comparable, and one minus the metric is reported instead.
         task: `multiclass`, `multilabel` or `regression`.
-        prunes: whether poor trials end.
-        folds: trained in turn, of which this is told of the first.
-        after_epoch: called after each epoch.
+        prunes: whether poor trials are pruned.
+        folds: number of folds; this callback sees only the first one.
+        on_epoch: called after each epoch.
     """
 
     def __init__(
@@ -165,31 +166,31 @@ class Report(keras.callbacks.Callback):
         task: str,
         prunes: bool,
         folds: int,
-        after_epoch: Callable[[], None],
+        on_epoch: Callable[[], None],
     ) -> None:
         super().__init__()
         self._trial = trial
         self._metric = metric_in_place_of_loss(keys, task)
         self._prunes = prunes
         self._folds = folds
-        self._after_epoch = after_epoch
+        self._on_epoch = on_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Report.
+        """Report the epoch to the study.
 
         Raises:
             TrialPruned: the trial is poorer than the others were at this epoch.
         """
         self._trial.report(self._comparable(logs or {}), epoch + 1)
-        self._after_epoch()
+        self._on_epoch()
         is_last = epoch + 1 == self.params["epochs"] or self.model.stop_training
-        has_ended = is_last and self._folds == 1  # then nothing is left to spare
+        has_ended = is_last and self._folds == 1  # pruning would save nothing
         if self._prunes and not has_ended and self._trial.should_prune():
             raise optuna.TrialPruned(f"poorer than others after epoch {epoch + 1}")
 
     def _comparable(self, logs: dict[str, Any]) -> float:
         if self._metric:
             return 1.0 - float(logs[f"val_{self._metric}"])
-        # L1 and L2 are part of Keras' loss, and no part of how well a model predicts.
+        # Keras' loss includes L1 and L2, which say nothing about the quality of predictions.
         penalties = sum(float(keras.ops.convert_to_numpy(each)) for each in self.model.losses)
         return float(logs["val_loss"]) - penalties

@@ -1,33 +1,36 @@
-"""The program of one more worker on this machine: `python -m app.tuning.worker_process`.
+"""The program of an additional worker on this machine, started by `app.tuning.local_workers`.
 
-Its study comes by the environment, where no list of processes shows a password.
+Its study comes in an environment variable: lists of processes show arguments, and the address of
+a database may contain a password.
 """
 
 import json
 import os
 import sys
 
-from app.errors import AppError
+from app.system.signals import INTERRUPTED
 from app.system.tensorflow_import import import_tensorflow_quietly
+from serving.errors import HornbillError
 
 STUDY = "HORNBILL_STUDY"
+PROGRAM = (sys.executable, "-m", "app.tuning.worker_process")
 
 
 def main() -> int:
-    """Work for the study that `HORNBILL_STUDY` describes; 2 where its data or storage fail."""
+    """Run trials of the study that `HORNBILL_STUDY` describes; return the exit status."""
     import_tensorflow_quietly()
-    from .storage import StudyLocation  # noqa: PLC0415 - Keras would bring TensorFlow and its remarks
+    from .storage import StudyLocation  # noqa: PLC0415 - imports TensorFlow, which would print
     from .trial_loop import work  # noqa: PLC0415
 
-    told = json.loads(os.environ[STUDY])
-    place = StudyLocation(told.pop("address"), told.pop("study"))
+    payload = json.loads(os.environ[STUDY])
+    location = StudyLocation(payload.pop("address"), payload.pop("study"))
     try:
-        work(place, **told)
-    except AppError as error:
+        work(location, **payload)
+    except HornbillError as error:
         sys.stderr.write(f"{error}\n")
-        return 2
+        return error.exit_status
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return 0
 
 

@@ -1,0 +1,10 @@
+"""Programs of a few lines that stand in for TensorFlow where only processes are tested."""
+
+import sys
+
+
+def write_program(folder, source, *arguments):
+    """Write a Python program into a folder; return the command that runs it."""
+    path = folder / "program.py"
+    path.write_text(source)
+    return [sys.executable, str(path), *map(str, arguments)]
