@@ -257,7 +257,7 @@ def test_without_labels_nothing_is_claimed_of_the_outputs(tmp_path):
     assert [spec.name for spec in predictor.manifest.inputs] == ["sort", "years"]
     inputs = {"years": np.ones((2, 1), "float32"), "sort": np.ones((2, 1), "int64")}
     assert predictor.predict(inputs).outputs["class"].shape == (2, 4)
-    with pytest.raises(ServingError, match="A model of none must be asked for outputs"):
+    with pytest.raises(ServingError, match="this one predicts outputs of an unknown kind"):
         _ = predictor.predict(inputs).probabilities
 
 
