@@ -3,14 +3,20 @@
 import asyncio
 import http.client
 import json
+import socket
 import threading
 import time
 
 from granian.server.embed import Server as Granian
 
-from app.distributed.cluster import free_port
 from serving.server import Server
 from serving.server.running import OPTIONS
+
+
+def free_port():
+    """Return a port of 127.0.0.1 on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 class Client:

@@ -42,6 +42,18 @@ BATCH_SIZES = (1, 2, 7, 64)
 WITHOUT_INT8 = ExportOptions(int8="never")
 
 
+@pytest.fixture(scope="module")
+def bundle(exported_bundle):
+    """A fresh export, not the committed one."""
+    return exported_bundle
+
+
+@pytest.fixture(scope="module")
+def raw_bundle(exported_raw_bundle):
+    """A fresh export, not the committed one."""
+    return exported_raw_bundle
+
+
 def facts(labels=("a", "b", "c"), columns=("one", "two", "three", "four")):
     return ModelFacts(
         family="own",

@@ -17,6 +17,12 @@ from serving.contract import check_contract
 
 
 @pytest.fixture(scope="module")
+def bundle(exported_bundle):
+    """A fresh export, not the committed one."""
+    return exported_bundle
+
+
+@pytest.fixture(scope="module")
 def kept(mlp_run, tmp_path_factory):
     """A bundle that was made to keep int8."""
     options = ExportOptions(int8="always")

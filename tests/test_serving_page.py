@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from checksums import write_checksums
 from live import start
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from export.publish import write_checksums
 from serving.server import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -21,11 +21,11 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from checksums import write_checksums
 from live import Client, free_port, start, wait_until_ready
 from PIL import Image
 from waiting import wait_until
 
-from export.publish import write_checksums
 from serving import Predictor
 from serving.errors import InputError
 from serving.server import Settings

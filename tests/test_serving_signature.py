@@ -4,10 +4,8 @@ import shutil
 import subprocess
 
 import pytest
+from checksums import write_checksums
 
-from app.bundles.export_run import export_run
-from app.commands.cli import main
-from export import ExportOptions
 from serving import verify_bundle
 from serving.errors import InputError
 from serving.signature import read_signer, read_verifier
@@ -23,12 +21,14 @@ def make_keys(folder, name="key"):
 
 
 @pytest.fixture(scope="module")
-def signed(softmax_run, tmp_path_factory):
+def signed(row_bundle, tmp_path_factory):
     """A signed bundle, and the public key."""
     folder = tmp_path_factory.mktemp("signed")
     private, public = make_keys(folder)
-    options = ExportOptions(sign=read_signer(private), int8="never")
-    return export_run(softmax_run.folder, folder / "dist", options=options).parent, public
+    model = shutil.copytree(row_bundle.parent, folder / row_bundle.parent.name)
+    read_signer(private)(model / "1")
+    write_checksums(model / "1")
+    return model, public
 
 
 @pytest.fixture
@@ -56,8 +56,6 @@ def test_another_key_is_noticed(signed, tmp_path):
 
 
 def test_a_change_with_new_checksums_is_noticed(signed, copy):
-    from export.publish import write_checksums
-
     card = copy / "1" / "README.md"
     card.write_text(card.read_text() + "more")
     (copy / "1" / "SHA256SUMS").unlink()
@@ -96,24 +94,3 @@ def test_a_file_that_is_no_key_is_refused(role, tmp_path):
     private, public = make_keys(tmp_path)
     with pytest.raises(InputError, match="must be PEM of an elliptic curve"):
         role(public if role is read_signer else private)
-
-
-def test_the_command_line_signs_and_verifies(softmax_run, tmp_path, capfd):
-    private, public = make_keys(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        return caught.value.code or 0, *capfd.readouterr()
-
-    dist = tmp_path / "dist"
-    status, _, error = run("export", softmax_run.folder, "--output", dist, "--sign", private,
-                           "--int8", "never")  # fmt: skip
-    assert status == 0, error
-    (model,) = dist.iterdir()
-    status, output, _ = run("verify", model, "--key", public)
-    assert status == 0
-    assert "PASS  signature" in output
-    status, _, error = run("verify", model, "--key", tmp_path / "gone.pub")
-    assert status == 2
-    assert len(error.strip().splitlines()) == 1
