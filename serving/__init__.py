@@ -1,6 +1,6 @@
-"""Predictions from exported bundles with numpy and onnxruntime alone.
+"""Predictions from exported bundles. Needs only numpy and onnxruntime, never TensorFlow.
 
-Reading image files needs Pillow besides: `serving.images`.
+Reading image files (`serving.images`) also needs Pillow, and `serving.server` needs the web stack.
 """
 
 from .errors import InputError, ManifestError, ServingError

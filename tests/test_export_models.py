@@ -257,7 +257,9 @@ def test_without_labels_nothing_is_claimed_of_the_outputs(tmp_path):
     assert [spec.name for spec in predictor.manifest.inputs] == ["sort", "years"]
     inputs = {"years": np.ones((2, 1), "float32"), "sort": np.ones((2, 1), "int64")}
     assert predictor.predict(inputs).outputs["class"].shape == (2, 4)
-    with pytest.raises(ServingError, match="this one predicts outputs of an unknown kind"):
+    with pytest.raises(
+        ServingError, match="Only a multiclass or multilabel model has probabilities"
+    ):
         _ = predictor.predict(inputs).probabilities
 
 
@@ -454,7 +456,7 @@ def test_labels_that_do_not_fit_are_refused(labels, last, message, tmp_path):
     ("facts", "message"),
     [
         ({"task": "values", "labels": ("a", "b", "c")}, "the output 'values', one elem"),
-        ({"columns": ("a", "b")}, "must take its 2 columns as the input inputs"),
+        ({"columns": ("a", "b")}, "must take 2 columns as the input inputs"),
     ],
 )
 def test_facts_that_do_not_fit_are_refused(facts, message, tmp_path):

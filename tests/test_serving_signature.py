@@ -81,16 +81,16 @@ def test_a_changed_byte_of_the_signature_is_noticed(signed, copy):
 def test_a_bundle_without_a_signature_fails_where_one_is_asked(signed, row_bundle):
     (check,) = [c for c in verify_bundle(row_bundle, read_verifier(signed[1])) if not c.passed]
     assert check.name == "signature"
-    assert "A version must be signed. Received: no " in check.detail
+    assert "The version must be signed. Received: no file " in check.detail
 
 
 @pytest.mark.parametrize("role", [read_signer, read_verifier])
 def test_a_file_that_is_no_key_is_refused(role, tmp_path):
     (tmp_path / "text.pem").write_text("not a key")
-    with pytest.raises(InputError, match="must be PEM of an elliptic curve"):
+    with pytest.raises(InputError, match="must be an elliptic-curve key in PEM"):
         role(tmp_path / "text.pem")
-    with pytest.raises(InputError, match="must be PEM of an elliptic curve"):
+    with pytest.raises(InputError, match="must be an elliptic-curve key in PEM"):
         role(tmp_path / "gone.pem")
     private, public = make_keys(tmp_path)
-    with pytest.raises(InputError, match="must be PEM of an elliptic curve"):
+    with pytest.raises(InputError, match="must be an elliptic-curve key in PEM"):
         role(public if role is read_signer else private)
