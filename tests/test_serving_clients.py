@@ -146,8 +146,14 @@ def test_tritonclient_asks_many_at_once(client, port, bundle, images):
 @pytest.mark.parametrize(
     ("name", "version", "tensor", "status", "message"),
     [
-        ("none", "", np.zeros((1, 28, 28), "uint8"), 404, "A model must be one of: digits"),
-        ("digits", "9", np.zeros((1, 28, 28), "uint8"), 404, "A version of digits must be one of"),
+        ("none", "", np.zeros((1, 28, 28), "uint8"), 404, "The model must be one of: digits"),
+        (
+            "digits",
+            "9",
+            np.zeros((1, 28, 28), "uint8"),
+            404,
+            "The version of digits must be one of",
+        ),
         ("digits", "", np.zeros((1, 28), "uint8"), 400, "image must have shape [batch, 28, 28]"),
     ],
 )

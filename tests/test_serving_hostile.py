@@ -272,14 +272,16 @@ def test_a_shape_costs_nothing_before_its_data_are_there(shape, client):
     text = json.dumps({"inputs": [tensor]}).encode()
     headers = {"Inference-Header-Content-Length": str(len(text))}
     answer = client("POST", TEXTS, text + b"\1\0\0\0r", headers)
-    assert f"texts must have {shape[0]} texts. Received: 1, cut off" in assert_refused(answer, 400)
+    assert f"texts must have {shape[0]} texts. Received: 1, truncated" in assert_refused(
+        answer, 400
+    )
 
 
 def test_null_for_a_text_is_told_what_a_missing_one_is(client):
     for data in ([None], [[None]]):
         value = {"inputs": [NUMBER, {**TEXT, "data": data}]}
         answer = client("POST", TEXTS, json.dumps(value))
-        assert 'A text that is missing is "".' in assert_refused(answer, 400)
+        assert 'Write a missing text as "".' in assert_refused(answer, 400)
 
 
 def test_a_size_of_thousands_of_digits_is_refused(client):
@@ -316,7 +318,7 @@ def test_a_text_without_end_beside_nan_is_read_in_one_pass(piece, client):
 def test_an_output_is_given_once(client):
     value = {"inputs": [PIXELS], "outputs": [{"name": "probabilities"}] * 1000}
     answer = client("POST", INFER, json.dumps(value))
-    assert "Each output must be asked for once" in assert_refused(answer, 400)
+    assert "Each output must be requested once" in assert_refused(answer, 400)
 
 
 def test_whole_numbers_and_truth_values_are_classified_by_size():
@@ -358,7 +360,7 @@ def test_a_body_that_does_not_come_is_given_up(client):
     for answer in answers:
         assert answer.startswith(b"HTTP/1.1 408")
         error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
-        assert error.startswith("A body must come")
+        assert error.startswith("The body must arrive")
 
 
 def test_a_body_that_drips_is_given_up(client):

@@ -217,7 +217,7 @@ def test_a_bundle_that_is_not_there_is_named(tmp_path):
         match=r"^A bundle must be a folder such as [^:]*Received: [^:]*file, which is a file\.$",
     ):
         Predictor.load(tmp_path / "file")
-    with pytest.raises(ManifestError, match="must hold manifest.json, or versions"):
+    with pytest.raises(ManifestError, match="must contain manifest.json, or versions"):
         Predictor.load(tmp_path)
 
 

@@ -218,7 +218,7 @@ def test_who_does_not_bear_the_token_is_refused_whatever_is_asked(row_bundle):
             for method, path in (("POST", PREDICT), ("GET", "/metrics"), ("GET", "/nowhere")):
                 status, answered, body = client(method, path, None, headers)
                 assert (status, answered["www-authenticate"]) == (401, "Bearer")
-                assert "Requests must bear the token" in json.loads(body)["error"]
+                assert "Requests must present the token" in json.loads(body)["error"]
         assert client.get("/v2/health/ready")[0] == 200
 
 

@@ -201,13 +201,13 @@ def wrong(**changes):
         (wrong(datatype="FP32"), "image must have datatype UINT8. Received: FP32"),
         (wrong(shape=[1, 28]), "image must have shape [batch, 28, 28]. Received: [1, 28]"),
         (wrong(shape=[0, 28, 28], data=[]), "image must have shape [batch, 28, 28]"),
-        (wrong(shape=[2, 28, 28]), "must have 1568 elements, as its shape [2, 28, 28] says"),
+        (wrong(shape=[2, 28, 28]), "must have 1568 elements for its shape [2, 28, 28]"),
         (wrong(data=[256] * 784), "Elements of image must fit UINT8. Received: 256 to 256"),
         (wrong(data=["0"] * 784), "data of image must hold UINT8"),
         (wrong(data=[True] * 784), "data of image must hold UINT8"),
-        (wrong(data=[[[0] * 28] * 27]), "a list of 27 where one of 28 belongs"),
+        (wrong(data=[[[0] * 28] * 27]), "a list of length 27 in place of 28"),
         (wrong(data=None), "data of image must hold UINT8"),
-        (wrong(parameters={"binary_data_size": 9}), "at most the 0 bytes that are left"),
+        (wrong(parameters={"binary_data_size": 9}), "must be at most 0, the rest of the body"),
         ({**wrong(), "outputs": [{"name": "y"}]}, "Outputs must be among probabilities, features"),
         ({**wrong(), "outputs": 1}, "The body must be an inference request"),
         ({**wrong(), "parameters": []}, "The body must be an inference request"),
@@ -223,13 +223,18 @@ def test_a_wrong_request_is_400_and_says_what_is_wrong(body, message, client):
 @pytest.mark.parametrize(
     ("method", "path", "status", "message"),
     [
-        ("GET", "/v2/models/none", 404, "A model must be one of: digits, softmax. Received: none"),
+        (
+            "GET",
+            "/v2/models/none",
+            404,
+            "The model must be one of: digits, softmax. Received: none",
+        ),
         ("GET", "/v2/models/digits/versions/9", 404, "must be one of: 1. Received: 9"),
         ("GET", "/v2/models/digits/versions/x", 404, "Received: x"),
-        ("GET", "/v2/models/..%2f..%2fetc/ready", 404, "There must be such an address"),
-        ("GET", "/nowhere", 404, "There must be such an address"),
-        ("GET", "/v2/models/digits/infer", 405, "This address takes POST"),
-        ("POST", "/v2/models/digits", 405, "This address takes GET, HEAD"),
+        ("GET", "/v2/models/..%2f..%2fetc/ready", 404, "There is no such path"),
+        ("GET", "/nowhere", 404, "There is no such path"),
+        ("GET", "/v2/models/digits/infer", 405, "This path only accepts POST"),
+        ("POST", "/v2/models/digits", 405, "This path only accepts GET, HEAD"),
     ],
 )
 def test_an_unknown_address_says_what_is_known(method, path, status, message, client):
@@ -327,7 +332,7 @@ def test_what_nobody_reads_is_dropped_and_counted(monkeypatch, caplog):
         assert time.perf_counter() - start_s < 5
         os.close(read)
         log.close()  # the thread ends with the pipe
-    counts = re.findall(r"(\d+) requests were not logged: who reads", caplog.text)
+    counts = re.findall(r"(\d+) requests were not logged: the reader", caplog.text)
     assert sum(map(int, counts)) == 5
 
 
@@ -437,7 +442,7 @@ def test_a_stray_file_does_not_take_down_what_is_served(row_bundle, tmp_path, ca
 
     try:
         (model / "1" / ".DS_Store").write_bytes(b"")
-        wait_until(lambda: "is not served: Every file must be listed" in caplog.text)
+        wait_until(lambda: "cannot be served: Every file must be listed" in caplog.text)
         assert client.post("/v1/models/softmax:predict", body)[0] == 200
         (model / "1" / ".DS_Store").unlink()
         caplog.set_level("INFO", "hornbill.server")
@@ -554,7 +559,7 @@ def test_versions_that_all_fail_are_tried_once_each(row_bundle, tmp_path, caplog
         assert not client.get("/v1/models/softmax/versions/2")[1]["ready"]
     finally:
         stop()
-    assert caplog.text.count("is not served") == 2
+    assert caplog.text.count("cannot be served") == 2
     assert "\x1b" not in caplog.text
 
 
@@ -600,14 +605,14 @@ def test_a_folder_whose_name_is_no_text_is_passed_over(row_bundle, tmp_path, cap
         assert client.get("/v1/models")[1] == {"models": ["softmax"]}
     finally:
         stop()
-    assert caplog.text.count("is passed over: its name must be UTF-8") == 1
+    assert caplog.text.count("is ignored: the name of a model must be UTF-8") == 1
 
 
 def test_a_folder_without_models_is_warned_of_once(tmp_path, caplog):
     _, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
     time.sleep(0.2)
     stop()
-    assert caplog.text.count(f"No model lies in {tmp_path}") == 1
+    assert caplog.text.count(f"{tmp_path} has no models") == 1
 
 
 def test_a_folder_that_cannot_be_served_is_refused(row_bundle, tmp_path):
@@ -617,7 +622,7 @@ def test_a_folder_that_cannot_be_served_is_refused(row_bundle, tmp_path):
         (loop, "Too many levels"),
         (tmp_path / "none", "No such file"),
         (row_bundle / "manifest.json", "Not a directory"),
-        (row_bundle, "one version. Serve the folder around it"),
+        (row_bundle, "a single version. Serve its parent folder"),
     ):
         with pytest.raises(InputError, match=message):
             Settings(folder)
@@ -678,8 +683,8 @@ def test_an_image_file_is_answered_as_the_predictor_does(client, bundle, images)
     [
         ("/images/digits", b"no image", 400, "must be a readable file such as PNG or JPEG"),
         ("/images/digits", b"", 400, "must be a readable file such as PNG or JPEG"),
-        ("/images/softmax", b"", 400, "Images are for models of gray images that have classes"),
-        ("/images/none", b"", 404, "A model must be one of"),
+        ("/images/softmax", b"", 400, "The model must take gray images and have classes"),
+        ("/images/none", b"", 404, "The model must be one of"),
     ],
 )
 def test_what_is_no_image_for_a_model_is_refused(path, body, status, message, client):

@@ -331,7 +331,7 @@ def test_a_link_is_no_part_of_a_bundle(copy):
 
 
 def test_a_missing_bundle_is_an_error_not_a_failed_check(tmp_path):
-    with pytest.raises(ManifestError, match="not there"):
+    with pytest.raises(ManifestError, match="does not exist"):
         verify_bundle(tmp_path / "none")
 
 

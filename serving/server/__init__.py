@@ -1,4 +1,4 @@
-"""A server for bundles, by the Open Inference Protocol v2 and TF Serving's REST."""
+"""A server for bundles: the Open Inference Protocol v2, TF Serving's REST interface, and a page."""
 
 from .app import Server
 from .settings import Settings
