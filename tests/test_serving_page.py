@@ -88,7 +88,7 @@ def expect_answer(page):
     shares = {name.strip(): float(text[-1].strip("% ")) for name, *text in texts}
     assert sum(shares.values()) == pytest.approx(100, abs=1)
     assert max(shares, key=shares.__getitem__) == label
-    assert page.locator("#badge").inner_text() in ("accepted", "not sure enough")
+    assert page.locator("#badge").inner_text() in ("accepted", "too uncertain")
     assert page.locator("#size").inner_text().split()[::2] == ["28", "28"]
     return label, shares
 
@@ -223,7 +223,7 @@ def test_a_token_is_asked_for_and_kept(bundle, open_page):
         page = open_page(client)
         page.locator("#token").fill("another")
         page.keyboard.press("Enter")
-        expect(page.locator("#trouble")).to_contain_text("not the token")
+        expect(page.locator("#trouble")).to_contain_text("This token is wrong.")
         page.locator("#token").fill(TOKEN)
         page.keyboard.press("Enter")
         expect(page.locator("#bars tr")).to_have_count(10)

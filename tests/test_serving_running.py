@@ -123,7 +123,7 @@ def test_a_name_or_an_ip_address_is_found_with_a_free_port(host, url):
     "host", ["", " ", "no.such.name.invalid", "203.0.113.1", "é" * 70, "a..b", "1.2.3.4.5"]
 )
 def test_a_host_where_nobody_can_listen_is_refused(host):
-    with pytest.raises(InputError, match="The address must be one of this machine"):
+    with pytest.raises(InputError, match="The host and port must be free on this machine"):
         find_address(host, 0)
 
 
@@ -204,7 +204,7 @@ def test_more_than_may_be_under_way_is_503_and_what_was_taken_on_is_answered(row
         for _ in range(5):
             status, answered, body = client("POST", PREDICT, BODY, headers)
             assert (status, answered["retry-after"]) == (503, "1")
-            assert "At most 3 requests may be under way" in json.loads(body)["error"]
+            assert "At most 3 requests may be in flight" in json.loads(body)["error"]
         assert client.get("/v2/health/live")[0] == 200
         assert client.get("/v2/health/ready")[0] == 200
         assert [finish()[0] for finish in taken_on] == [200] * 3
@@ -223,7 +223,7 @@ def test_who_does_not_bear_the_token_is_refused_whatever_is_asked(row_bundle):
 
 
 @pytest.mark.parametrize(
-    ("token", "message"), [(" ", "token must not be empty"), ("é", "token must be of ASCII")]
+    ("token", "message"), [(" ", "token must not be empty"), ("é", "token must only have ASCII")]
 )
 def test_a_token_that_no_request_could_bear_is_refused(token, message, row_bundle):
     with pytest.raises(InputError, match=message):
