@@ -1,4 +1,4 @@
-"""The manifest: written, read back, refused when it is not one."""
+"""Writing the manifest, reading it back, and refusing malformed ones."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def test_a_later_release_may_add_a_key(text):
         ("nullable_columns", ["x"], "nullable_columns must be among columns. Received: 'x'"),
     ],
 )
-def test_a_wrong_manifest_is_refused_with_the_place(key, value, message, text):
+def test_a_wrong_manifest_is_refused_with_the_location(key, value, message, text):
     changed = json.loads(text)
     changed[key] = value
     if value is None:
@@ -67,7 +67,7 @@ def test_a_wrong_manifest_is_refused_with_the_place(key, value, message, text):
     ],
 )
 def test_a_bundle_of_another_format_says_what_to_do(version, fix, bundle, tmp_path):
-    """One line, and the bundle is left as it is."""
+    """The message is one line, and the bundle is not changed."""
     copy = shutil.copytree(bundle.parent, tmp_path / "digits")
     path = copy / "1" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": version}))
@@ -87,7 +87,7 @@ def test_json_too_deep_to_read_is_refused():
 
 
 @given(st.binary())
-def test_any_bytes_are_refused_with_an_error_of_ours(content):
+def test_any_bytes_are_refused_with_a_manifest_error(content):
     with pytest.raises(ManifestError):
         Manifest.from_json(content)
 
@@ -120,7 +120,7 @@ def test_any_json_is_decoded_or_refused(value):
     assert type(example.share) is float
 
 
-def test_a_whole_number_is_a_float_too():
+def test_an_integer_is_accepted_as_a_float():
     value = {
         "count": 1,
         "share": 1,

@@ -1,4 +1,4 @@
-"""serving/ as a package of its own, without TensorFlow, without telemetry, and in a container."""
+"""serving/ as a separate package, without TensorFlow, without telemetry, and in a container."""
 
 import ast
 import os
@@ -47,7 +47,7 @@ def wheel(tmp_path_factory):
     return wheel
 
 
-def test_serving_is_a_wheel_of_its_own_as_it_stands(wheel, bundle, tmp_path):
+def test_serving_can_be_built_as_a_separate_wheel(wheel, bundle, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         files = {
             name: archive.read(name) for name in archive.namelist() if ".dist-info" not in name
@@ -64,7 +64,7 @@ def test_serving_is_a_wheel_of_its_own_as_it_stands(wheel, bundle, tmp_path):
 
 
 def leave_at_home(home, bundle, **variables):
-    """Predict and verify in processes whose home is `home`; return the files that they left."""
+    """Predict and verify in processes with the home folder `home`; return the files left there."""
     unset = ("XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")
     inherited = {key: value for key, value in os.environ.items() if key not in unset}
     environment = {**inherited, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", **variables}
@@ -76,7 +76,7 @@ def leave_at_home(home, bundle, **variables):
 
 
 def test_telemetry_is_off_unless_the_user_turned_it_on(bundle, tmp_path):
-    """onnxruntime leaves a device id and a database at home where it reports to its maker."""
+    """With telemetry, onnxruntime writes a device id and a database into the home folder."""
     silent, reporting = tmp_path / "silent", tmp_path / "reporting"
     silent.mkdir()
     reporting.mkdir()
@@ -104,7 +104,7 @@ def test_no_test_of_serving_imports_what_imports_tensorflow():
 
 
 def test_the_tests_of_serving_run_where_tensorflow_is_missing():
-    """One file of them, with its fixtures."""
+    """Runs one of the files, with its fixtures."""
     code = f"""{BLOCKED.replace('"app", "export", "models", "serving", ', "")}
 import pytest
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_serving_manifest.py"]))
@@ -122,8 +122,8 @@ def test_the_wheel_predicts_in_an_empty_environment(wheel, bundle, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_container_has_all_that_its_server_needs(bundle, tmp_path):
-    """What the Dockerfile installs and starts, in an environment instead of a container."""
+def test_the_container_has_everything_that_its_server_needs(bundle, tmp_path):
+    """Runs what the Dockerfile installs and starts, in a virtual environment."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     for name in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE):
         for source in name.split():

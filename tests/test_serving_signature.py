@@ -1,4 +1,4 @@
-"""A version is signed with a private key, and checked by the public one."""
+"""Signing a version with a private key and checking it with the public key."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ def make_keys(folder, name="key"):
 
 @pytest.fixture(scope="module")
 def signed(row_bundle, tmp_path_factory):
-    """A signed bundle, and the public key."""
+    """A signed bundle and the public key."""
     folder = tmp_path_factory.mktemp("signed")
     private, public = make_keys(folder)
     model = shutil.copytree(row_bundle.parent, folder / row_bundle.parent.name)
@@ -65,7 +65,7 @@ def test_a_change_with_new_checksums_is_noticed(signed, copy):
     assert not found["signature"]
 
 
-def test_a_bundle_is_verified_by_a_relative_path_too(signed, copy, monkeypatch):
+def test_a_bundle_can_be_verified_by_a_relative_path(signed, copy, monkeypatch):
     monkeypatch.chdir(copy.parent)
     assert all(results(copy.name, signed[1]).values())
 
@@ -78,14 +78,14 @@ def test_a_changed_byte_of_the_signature_is_noticed(signed, copy):
     assert not results(copy, signed[1])["files"]
 
 
-def test_a_bundle_without_a_signature_fails_where_one_is_asked(signed, row_bundle):
+def test_an_unsigned_bundle_fails_if_a_signature_is_required(signed, row_bundle):
     (check,) = [c for c in verify_bundle(row_bundle, read_verifier(signed[1])) if not c.passed]
     assert check.name == "signature"
     assert "The version must be signed. Received: no file " in check.detail
 
 
 @pytest.mark.parametrize("role", [read_signer, read_verifier])
-def test_a_file_that_is_no_key_is_refused(role, tmp_path):
+def test_a_file_that_is_not_a_key_is_refused(role, tmp_path):
     (tmp_path / "text.pem").write_text("not a key")
     with pytest.raises(InputError, match="must be an elliptic-curve key in PEM"):
         role(tmp_path / "text.pem")

@@ -1,4 +1,4 @@
-"""Verification: a sound bundle passes, and whatever is changed in one is noticed."""
+"""Verification: an intact bundle passes, and any change is noticed."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from serving.parity import largest_difference, run_in_batches
 
 @pytest.fixture
 def copy(bundle, tmp_path):
-    """The model's folder, to be broken."""
+    """A copy of the model's folder that a test may change."""
     return shutil.copytree(bundle.parent, tmp_path / "digits")
 
 
@@ -31,7 +31,7 @@ def detail(path, name):
     return next(check.detail for check in verify_bundle(path) if check.name == name)
 
 
-def test_a_sound_bundle_passes(bundle):
+def test_an_intact_bundle_passes(bundle):
     assert (
         results(bundle)
         == results(bundle.parent)
@@ -77,7 +77,7 @@ def test_a_changed_bit_at_any_place_is_noticed(row_bundle, tmp_path):
     assert all(results(copy).values())
 
 
-def test_a_file_too_many_or_too_few_is_noticed(copy):
+def test_an_extra_or_a_missing_file_is_noticed(copy):
     (copy / "1" / "extra.txt").write_text("")
     assert "Every file must be listed" in detail(copy, "files")
     (copy / "1" / "extra.txt").unlink()
@@ -100,7 +100,9 @@ def test_a_listed_path_outside_the_bundle_is_refused(copy):
         (lambda m: m["nullable_columns"].append(m["columns"][0]), "nullable_columns"),
     ],
 )
-def test_columns_in_another_order_and_gaps_are_noticed(change, key, row_bundle, tmp_path):
+def test_other_orders_of_columns_and_nullable_columns_are_noticed(
+    change, key, row_bundle, tmp_path
+):
     copy = shutil.copytree(row_bundle.parent, tmp_path / row_bundle.parent.name)
     manifest = json.loads((copy / "1" / "manifest.json").read_text())
     change(manifest)
@@ -109,7 +111,7 @@ def test_columns_in_another_order_and_gaps_are_noticed(change, key, row_bundle, 
     assert f"must have the manifest's {key}" in detail(copy, "contract")
 
 
-def test_what_the_graph_says_of_itself_need_not_be_json(copy):
+def test_the_metadata_of_the_graph_need_not_be_json(copy):
     model = onnx.load(copy / "1" / "model.onnx")
     next(entry for entry in model.metadata_props if entry.key == "labels").value = "{"
     onnx.save(model, copy / "1" / "model.onnx")
@@ -133,7 +135,7 @@ def test_an_int8_file_that_was_not_kept_is_noticed(copy):
         ),
     ],
 )
-def test_checksums_that_contradict_themselves_are_refused(line, message, copy):
+def test_malformed_checksums_are_refused(line, message, copy):
     sums = copy / "1" / "SHA256SUMS"
     sums.write_text(line + sums.read_text())
     assert message in detail(copy, "files")
@@ -208,7 +210,7 @@ def test_other_weights_are_noticed_by_behavior_even_with_new_checksums(copy):
         (lambda m: m["metrics"].update(accuracy=float("nan")), "NaN, which is not a JSON number"),
     ],
 )
-def test_a_manifest_that_tells_otherwise_is_noticed_by_contract(change, message, copy):
+def test_a_manifest_that_contradicts_the_graph_fails_the_contract(change, message, copy):
     path = copy / "1" / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)
@@ -225,7 +227,7 @@ def test_golden_samples_of_another_shape_are_noticed(copy):
     assert "an output for each of 32 samples. Received: 3" in detail(copy, "behavior")
 
 
-def test_golden_samples_of_another_kind_are_noticed(copy):
+def test_golden_samples_of_another_input_are_noticed(copy):
     path = copy / "1" / "test_data_set_0" / "input_0.pb"
     tensor = numpy_helper.from_array(np.zeros((3, 4), "float32"), "inputs")
     path.write_bytes(tensor.SerializeToString())
@@ -234,7 +236,7 @@ def test_golden_samples_of_another_kind_are_noticed(copy):
 
 
 def test_golden_outputs_of_another_class_are_noticed(row_bundle, tmp_path):
-    """Probabilities so nearly equal that their difference alone would pass."""
+    """The probabilities are so close that their difference alone would pass."""
     copy = shutil.copytree(row_bundle.parent, tmp_path / row_bundle.parent.name)
     version = copy / "1"
     model = onnx.load(version / "model.onnx")
@@ -267,7 +269,7 @@ def constant_softmax():
 
 
 def test_weights_in_another_file_are_refused(copy, tmp_path, monkeypatch):
-    """ONNX Runtime would read them from the receiver's own folder, past every checksum."""
+    """ONNX Runtime would read them from the receiver's folder, without any checksum."""
     model = onnx.load(copy / "1" / "model.onnx")
     onnx.save(
         model,
@@ -320,12 +322,12 @@ def test_a_path_with_a_nul_is_a_failed_check(copy):
     assert "must be readable" in detail(copy, "files")
 
 
-def test_a_missing_file_beside_the_versions_is_noticed(copy):
+def test_a_missing_file_next_to_the_versions_is_noticed(copy):
     (copy / "config.pbtxt").unlink()
     assert "config.pbtxt must be readable" in detail(copy, "contract")
 
 
-def test_a_link_is_no_part_of_a_bundle(copy):
+def test_a_symbolic_link_is_noticed(copy):
     (copy / "1" / "link").symlink_to(copy / "labels.txt")
     assert "must not contain symbolic links" in detail(copy, "files")
 
@@ -335,13 +337,13 @@ def test_a_missing_bundle_is_an_error_not_a_failed_check(tmp_path):
         verify_bundle(tmp_path / "none")
 
 
-def test_a_version_is_complete_without_what_lies_beside_it(bundle, tmp_path):
+def test_a_version_verifies_without_the_files_next_to_it(bundle, tmp_path):
     shutil.copytree(bundle, tmp_path / "anywhere")
     assert all(results(tmp_path / "anywhere").values())
     assert len(read_checksums(tmp_path / "anywhere")) == 10
 
 
-def test_a_golden_answer_that_is_not_finite_is_noticed(copy):
+def test_a_golden_output_that_is_not_finite_is_noticed(copy):
     path = copy / "1" / GOLDEN / "output_0.pb"
     tensor = onnx.TensorProto.FromString(path.read_bytes())
     spoiled = numpy_helper.to_array(tensor).copy()
@@ -352,14 +354,14 @@ def test_a_golden_answer_that_is_not_finite_is_noticed(copy):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
-def test_a_pipe_is_no_part_of_a_bundle_and_is_not_waited_for(copy):
+def test_a_pipe_in_a_bundle_is_noticed_without_waiting_for_it(copy):
     (copy / "1" / "model.onnx").unlink()
     os.mkfifo(copy / "1" / "model.onnx")
     assert not any(results(copy).values())
     assert "not a regular file" in detail(copy, "contract")
 
 
-def test_answers_of_another_count_or_shape_are_refused():
+def test_outputs_of_another_count_or_shape_are_refused():
     inputs = np.zeros((4, 2))
     for answer in (lambda x: x[:1], lambda x: np.zeros((len(x), len(x)))):
         with pytest.raises(InputError, match="one element of the same shape for each sample"):
@@ -368,6 +370,6 @@ def test_answers_of_another_count_or_shape_are_refused():
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
-def test_what_can_be_no_path_is_an_error_of_ours(name):
+def test_an_impossible_path_is_a_manifest_error(name):
     with pytest.raises(ManifestError, match="A bundle must be a readable folder"):
         verify_bundle(name)
