@@ -3,6 +3,8 @@
 #   docker run --rm -p 8000:8000 -v "$PWD/dist:/models:ro" hornbill
 FROM python:3.12-slim
 
+# onnxruntime would report to its maker; start with -e ORT_DISABLE_TELEMETRY=0 to allow that.
+ENV ORT_DISABLE_TELEMETRY=1
 WORKDIR /hornbill
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY app app
@@ -16,5 +18,5 @@ USER hornbill
 EXPOSE 8000
 HEALTHCHECK --interval=10s --start-period=60s CMD \
     ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/v2/health/ready')"]
-# Exec form, so that SIGTERM reaches the server, which then answers what is under way.
+# Exec form, so that SIGTERM reaches the server, which then completes the requests in flight.
 ENTRYPOINT ["hornbill", "serve", "/models", "--host", "0.0.0.0"]

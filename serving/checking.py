@@ -1,4 +1,4 @@
-"""Whether arrays are what a model takes, said in words."""
+"""Checks arrays against what a model takes, and explains what does not fit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from .manifest import TensorSpec
 
 
 def dtype_of(spec: TensorSpec) -> np.dtype:
-    """Return numpy's type; strings are arrays of `object`."""
+    """Return numpy's dtype of an input; arrays of strings have dtype `object`."""
     return np.dtype(object if spec.dtype == "string" else spec.dtype)
 
 
 def fits_shape(array: np.ndarray, spec: TensorSpec) -> bool:
-    """Tell whether an array has the axes of `spec`, those that are named of any size."""
+    """Return whether an array has the axes of `spec`; a named axis may have any size."""
     return array.ndim == len(spec.shape) and all(
         isinstance(size, str) or size == given
         for given, size in zip(array.shape, spec.shape, strict=True)
@@ -23,10 +23,10 @@ def fits_shape(array: np.ndarray, spec: TensorSpec) -> bool:
 
 
 def check_inputs(arrays: dict[str, Any], specs: Sequence[TensorSpec]) -> None:
-    """Require an array of the right type and shape for each input.
+    """Check that there is an array of the right dtype and shape for each input.
 
     Raises:
-        InputError: one is missing, unknown or of another type, shape or length.
+        InputError: an array is missing or unknown, or has another dtype, shape or length.
     """
     names = [spec.name for spec in specs]
     if set(arrays) != set(names):
@@ -48,16 +48,16 @@ def check_inputs(arrays: dict[str, Any], specs: Sequence[TensorSpec]) -> None:
 def check_finite(
     name: str, array: np.ndarray, nullable_columns: Sequence[int], start: int = 0
 ) -> None:
-    """Require finite numbers; in `nullable_columns` NaN stands for a missing value.
+    """Check that all numbers are finite; NaN is a missing value in `nullable_columns`.
 
     Args:
-        name: of the input, for the error.
-        array: its numbers.
-        nullable_columns: columns that may have NaN.
-        start: place of the first sample, for the error.
+        name: name of the input, for the error.
+        array: numbers of any shape.
+        nullable_columns: indices of the columns that may have NaN.
+        start: index of the first sample, for the error.
 
     Raises:
-        InputError: an element is not; it says which.
+        InputError: an element is not finite; the message names its index.
     """
     wrong = np.argwhere(is_not_finite(array, nullable_columns))
     if len(wrong):
@@ -70,7 +70,10 @@ def check_finite(
 
 
 def is_not_finite(array: np.ndarray, nullable_columns: Sequence[int]) -> np.ndarray:
-    """Return which numbers are wrong, bool of the same shape; `nullable_columns` may have NaN."""
+    """Return which numbers are not finite, bool of the same shape.
+
+    NaN is allowed in `nullable_columns`.
+    """
     is_wrong: np.ndarray = ~np.isfinite(array)
     if len(nullable_columns):
         is_wrong[:, nullable_columns] &= ~np.isnan(array[:, nullable_columns])
@@ -78,28 +81,29 @@ def is_not_finite(array: np.ndarray, nullable_columns: Sequence[int]) -> np.ndar
 
 
 def refuse_masked(name: str, array: Any) -> None:
-    """Refuse an array with a mask: ONNX Runtime would take what is masked for numbers.
+    """Refuse a masked array: ONNX Runtime would use the masked numbers.
 
     Raises:
-        InputError: it is one.
+        InputError: the array has a mask.
     """
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(
-            f"{name} must be an array without a mask. Received: one of numpy.ma. "
+            f"{name} must be an array without a mask. Received: a numpy.ma.MaskedArray. "
             "Fill the masked values with filled(…)."
         )
 
 
 def check_options(threads: Any, int8: Any, policies: Sequence[str]) -> None:
-    """Require what a predictor is loaded with to be of use.
+    """Check the options of `Predictor.load`.
 
     Raises:
-        InputError: threads are no whole number from 1 up and not None, or int8 is no policy.
+        InputError: `threads` is neither None nor an integer of at least 1, or `int8` is not one of
+            `policies`.
     """
     is_whole = isinstance(threads, int) and not isinstance(threads, bool)
     if threads is not None and not (is_whole and threads >= 1):
         raise InputError(
-            f"threads must be a whole number from 1 up, or None. Received: {threads!r:.80}."
+            f"threads must be an integer of at least 1, or None. Received: {threads!r:.80}."
         )
     if not isinstance(int8, str) or int8 not in policies:
         raise InputError(f"int8 must be one of {', '.join(policies)}. Received: {int8!r:.80}.")
@@ -129,14 +133,14 @@ def _check_strings(array: np.ndarray, spec: TensorSpec) -> None:
     for value in array.flat:
         if not isinstance(value, str):
             raise InputError(
-                f"{spec.name} must hold strings, the empty one where a text is missing. "
+                f"{spec.name} must hold strings; an empty one stands for a missing text. "
                 f"Received: {value!r:.80}."
             )
         try:
             value.encode()
         except UnicodeEncodeError:
             raise InputError(
-                f"{spec.name} must hold text that UTF-8 can write, without lone surrogates. "
+                f"{spec.name} must hold texts that UTF-8 can encode, without lone surrogates. "
                 f"Received: {str(value)!r:.80}."
             ) from None
 
@@ -144,10 +148,10 @@ def _check_strings(array: np.ndarray, spec: TensorSpec) -> None:
 def _check_shape(array: np.ndarray, spec: TensorSpec) -> None:
     if not fits_shape(array, spec):
         needs_batch = fits_shape(array[np.newaxis], spec)
-        mend = " Add the batch axis with array[np.newaxis]." if needs_batch else ""
+        fix = " Add the batch axis with array[np.newaxis]." if needs_batch else ""
         raise InputError(
             f"{spec.name} must have shape ({', '.join(map(str, spec.shape))}). "
-            f"Received: shape={array.shape}.{mend}"
+            f"Received: shape={array.shape}.{fix}"
         )
     if not len(array):
         raise InputError(

@@ -1,25 +1,24 @@
-"""Whether a graph and its manifest speak of the same model."""
+"""Checks that an ONNX graph and its manifest describe the same model."""
 
 import itertools
 import json
 
-import onnxruntime
-
-from .agreement import TOLERANCES
 from .bundle import MODEL
 from .errors import ManifestError
-from .manifest import Manifest, TensorSpec, describe_spec
+from .manifest import Manifest, Parity, TensorSpec, describe_spec
+from .parity import TOLERANCES
+from .runtime import onnxruntime
 from .session import session_signature
 
-# What is proven against Keras, whatever else is.
+# Every proof must compare these artifacts with Keras.
 ARTIFACTS = ("saved_model", "onnx")
 
 
 def check_contract(manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
-    """Require that the signature is the manifest's and that each class has a label.
+    """Check that the graph has the signature of the manifest and an output for each label.
 
     Raises:
-        ManifestError: they differ; it says in what.
+        ManifestError: they differ; the message says where.
     """
     inputs, outputs = session_signature(session)
     _check_specs("inputs", manifest.inputs, inputs)
@@ -28,23 +27,24 @@ def check_contract(manifest: Manifest, session: onnxruntime.InferenceSession) ->
         shapes = [spec.shape[1:] for spec in inputs if spec.name == name]
         if columns and shapes != [(len(columns),)]:
             raise ManifestError(
-                f"{MODEL} must take its {len(columns)} columns as the input {name}. "
+                f"{MODEL} must take {len(columns)} columns as the input {name}. "
                 f"Received: {', '.join(map(describe_spec, inputs))}."
             )
-    strange = [spec.name for spec in inputs if spec.name not in ("inputs", "texts")]
-    if strange and (manifest.columns or manifest.string_columns):
+    others = [spec.name for spec in inputs if spec.name not in ("inputs", "texts")]
+    if others and (manifest.columns or manifest.string_columns):
         raise ManifestError(
-            f"{MODEL} of columns must take inputs and texts alone. Received: {strange[0]!r:.80}."
+            f"A {MODEL} with columns must only take the inputs inputs and texts. "
+            f"Received: {others[0]!r:.80}."
         )
-    _check_answer(manifest, outputs)
+    _check_prediction_output(manifest, outputs)
     _check_metadata(manifest, session.get_modelmeta().custom_metadata_map)
 
 
 def check_proof(manifest: Manifest) -> None:
-    """Require evidence in the manifest, and that it was no more lenient than this release is.
+    """Check that the manifest proves parity within the tolerances of this release.
 
     Raises:
-        ManifestError: a tolerance is larger, an output was not proven, or one differed.
+        ManifestError: a tolerance is larger, an output has no proof, or an output differed.
     """
     proof = manifest.proof
     for name, tolerance in proof.tolerances.items():
@@ -54,53 +54,55 @@ def check_proof(manifest: Manifest) -> None:
                 f"Received: {tolerance}."
             )
     if proof.samples < 1:
-        raise ManifestError(f"A proof must have samples. Received: {proof.samples}.")
-    proven = {(agreement.artifact, agreement.output) for agreement in proof.agreements}
+        raise ManifestError(f"A proof must have at least 1 sample. Received: {proof.samples}.")
+    proven = {(parity.artifact, parity.output) for parity in proof.parity}
     for artifact, spec in itertools.product(ARTIFACTS, manifest.outputs):
         if (artifact, spec.name) not in proven:
             raise ManifestError(
                 f"Every output must be proven. Received: no proof of {spec.name!r} of {artifact}."
             )
+    for parity in proof.parity:
+        _check_parity(manifest, parity)
+
+
+def _check_parity(manifest: Manifest, parity: Parity) -> None:
     dtypes = {spec.name: spec.dtype for spec in manifest.outputs}
-    for agreement in proof.agreements:
-        is_probability = agreement.output == manifest.probabilities
-        kind = "probabilities" if is_probability else dtypes.get(agreement.output, "")
-        difference = (
-            agreement.max_absolute_difference
-            if is_probability
-            else agreement.max_relative_difference
+    is_probability = parity.output == manifest.probabilities
+    kind = "probabilities" if is_probability else dtypes.get(parity.output, "")
+    difference = (
+        parity.max_absolute_difference if is_probability else parity.max_relative_difference
+    )
+    is_near = 0 <= difference <= manifest.proof.tolerances.get(kind, 0.0)
+    has_classes = is_probability and manifest.task == "multiclass"
+    is_same = parity.top1_match == (1.0 if has_classes else None)
+    if not is_near or not is_same:
+        raise ManifestError(
+            "Every artifact must have parity with Keras. Received: "
+            f"{parity.output} of {parity.artifact} at batch size {parity.batch_size}, difference "
+            f"{difference:.1e}, top-1 match {parity.top1_match}."
         )
-        is_near = 0 <= difference <= proof.tolerances.get(kind, 0.0)
-        has_classes = is_probability and manifest.task == "multiclass"
-        is_same = agreement.top1_agreement == (1.0 if has_classes else None)
-        if not is_near or not is_same:
-            raise ManifestError(
-                f"Every artifact must agree. Received: {agreement.output} of "
-                f"{agreement.artifact} at batch size {agreement.batch_size}, difference "
-                f"{difference:.1e}, same classes {agreement.top1_agreement}."
-            )
 
 
-def _check_answer(manifest: Manifest, outputs: tuple[TensorSpec, ...]) -> None:
+def _check_prediction_output(manifest: Manifest, outputs: tuple[TensorSpec, ...]) -> None:
     if manifest.prediction_output is None and not manifest.labels:
         return
-    answers = [spec for spec in outputs if spec.name == manifest.prediction_output]
-    shapes = [spec.shape[1:] for spec in answers if spec.dtype.startswith("float")]
+    found = [spec for spec in outputs if spec.name == manifest.prediction_output]
+    shapes = [spec.shape[1:] for spec in found if spec.dtype.startswith("float")]
     if shapes != [(len(manifest.labels),)]:
         raise ManifestError(
-            f"{MODEL} must give {manifest.prediction_output} of floats, one element a label. "
-            f"Received: {', '.join(map(describe_spec, answers)) or 'none'} for "
+            f"{MODEL} must have an output {manifest.prediction_output} of floats, with one element "
+            f"for each label. Received: {', '.join(map(describe_spec, found)) or 'none'} for "
             f"{len(manifest.labels)} labels."
         )
 
 
 def _check_metadata(manifest: Manifest, found: dict[str, str]) -> None:
-    """Require that the graph was exported under the manifest's names, in their order."""
+    """Check that the graph was exported with the manifest's names, in the same order."""
     for key in ("name", "labels", "columns", "nullable_columns", "string_columns"):
         expected = json.dumps(getattr(manifest, key), ensure_ascii=False)
         if found.get(key, expected) != expected:
             raise ManifestError(
-                f"{MODEL} must be of the manifest's {key}, {expected:.80}. "
+                f"{MODEL} must have the manifest's {key}, {expected:.80}. "
                 f"Received: {found[key]:.80}."
             )
 

@@ -1,4 +1,4 @@
-"""Reads CSV files strictly: a cell too many shifts every one behind it, so no line may differ."""
+"""Reads CSV files strictly: one cell too many would shift all cells after it."""
 
 import csv
 import math
@@ -7,26 +7,28 @@ from pathlib import Path
 
 from .errors import InputError
 
-# Cells, in any case, that stand for a value that is missing.
+# Cells that stand for a missing value, in upper or lower case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-# The variance of larger numbers is no float32.
+# The variance of larger numbers does not fit float32.
 LARGEST = 1e18
 
 
 def read_header(path: Path) -> list[str]:
-    """Return the names of the columns of a CSV.
+    """Return the names of the columns of a CSV file.
 
     Raises:
         InputError: the file cannot be read, or its first line does not name each column once.
     """
     header = next((cells for _, cells in _read_lines(path)), [])
     if len(header) == 1 and set(header[0]) & set(";\t|"):
-        raise InputError(f"Cells of {path} must be separated by commas. Received: {header[0]:.80}.")
+        raise InputError(
+            f"The cells of {path} must be separated by commas. Received: {header[0]:.80}."
+        )
     repeated = sorted({name for name in header if header.count(name) > 1})
     if not header or repeated or "" in header:
         received = f"{repeated[0]!r} twice" if repeated else "a column without a name"
         raise InputError(
-            f"{path} must begin with the names of its columns, each once. "
+            f"The first line of {path} must name each column once. "
             f"Received: {received if header else 'an empty file'}."
         )
     return header
@@ -35,9 +37,11 @@ def read_header(path: Path) -> list[str]:
 def read_rows(path: Path, width: int) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and the stripped cells of each line below the header.
 
+    Empty lines are skipped.
+
     Args:
-        path: of the file, UTF-8.
-        width: cells that each line must have. Empty lines are passed over.
+        path: CSV file, UTF-8.
+        width: number of cells that each line must have.
 
     Raises:
         InputError: the file cannot be read, or a line has more or fewer cells.
@@ -47,15 +51,15 @@ def read_rows(path: Path, width: int) -> Iterator[tuple[int, list[str]]]:
     for number, cells in lines:
         if len(cells) != width:
             raise InputError(
-                f"Each line of {path} must have {width} cells, as its header has. "
+                f"Each line of {path} must have {width} cells like its header. "
                 f"Received: {len(cells)} in line {number}."
             )
         yield number, cells
 
 
 def parse_number(text: str) -> float | None:
-    """Return the number that a cell holds in plain digits, None if it holds none."""
-    if "_" in text or not text.isascii():  # which Python takes and a table does not mean
+    """Return the number of a cell, or None if the cell is not a number."""
+    if "_" in text or not text.isascii():  # Python accepts 1_000 and other scripts' digits
         return None
     try:
         number = float(text)

@@ -10,17 +10,17 @@ HornbillError
 
 
 class HornbillError(Exception):
-    """Anything that Hornbill reports about its input.
+    """Base of all errors that Hornbill raises on purpose.
 
     Attributes:
-        exit_status: of the command line: 2 for invalid input, 1 for a check that failed.
+        exit_status: exit status of the command line: 2 for invalid input, 1 for a failed check.
     """
 
     exit_status = 2
 
 
 class ServingError(HornbillError):
-    """Anything that this package reports."""
+    """Base of the errors of this package."""
 
 
 class InputError(ServingError, ValueError):
@@ -28,14 +28,14 @@ class InputError(ServingError, ValueError):
 
 
 class ManifestError(InputError):
-    """A bundle is missing, unreadable, changed or contradicts itself."""
+    """A bundle is missing, unreadable, changed or inconsistent."""
 
 
 def printable(text: str) -> str:
-    """Spell out control characters: what others wrote must not move the cursor or add lines."""
+    """Escape control characters, so that foreign text cannot move the cursor or add lines."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def one_line(error: object) -> str:
-    """Return what an error of another library says, on one line; its type if it says nothing."""
+    """Return the message of another library's error on one line, or its type if it is empty."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,13 +1,13 @@
-"""Finds weights that an ONNX file keeps elsewhere, without the onnx package.
+"""Finds weights that an ONNX file keeps in other files. Does not need the onnx package.
 
-ONNX Runtime would read them from wherever the process runs, past every checksum.
+ONNX Runtime would read them from the working directory, without any checksum.
 Source: onnx/onnx.proto, the messages that can hold a TensorProto.
 """
 
 from .errors import ManifestError
 from .tensor_proto import read_fields
 
-# By message: which fields hold which messages.
+# For each message, the fields that hold other messages.
 _INNER = {
     "model": {7: "graph", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -18,29 +18,31 @@ _INNER = {
 }
 # TensorProto.external_data and data_location
 _EXTERNAL = {13, 14}
-_DEEPEST = 50
+_MAX_DEPTH = 50
 
 
 def refuse_external_data(model: bytes) -> None:
-    """Require that an ONNX file is complete in itself.
+    """Check that an ONNX file holds all of its weights.
 
     Args:
-        model: the file's bytes.
+        model: bytes of the file.
 
     Raises:
-        ManifestError: a tensor's data lie in another file, or the bytes are no ONNX file.
+        ManifestError: a tensor's data is in another file, or the bytes are not an ONNX file.
     """
     _walk("model", model, 0)
 
 
 def _walk(kind: str, message: bytes, depth: int) -> None:
-    if depth > _DEEPEST:
-        raise ManifestError(f"An ONNX file must nest at most {_DEEPEST} deep. Received: more.")
+    if depth > _MAX_DEPTH:
+        raise ManifestError(
+            f"An ONNX file must be nested at most {_MAX_DEPTH} deep. Received: more."
+        )
     inner = _INNER.get(kind, {})
     for field, value in read_fields(message):
         if kind == "tensor" and field in _EXTERNAL and value:
             raise ManifestError(
-                "An ONNX file must hold all of its weights. Received: a tensor whose data lie "
+                "An ONNX file must hold all of its weights. Received: a tensor whose data is "
                 "in another file."
             )
         if field in inner and isinstance(value, bytes):

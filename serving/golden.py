@@ -1,4 +1,4 @@
-"""Reads a bundle's golden samples and answers."""
+"""Reads the golden samples of a bundle and their expected outputs."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from .tensor_proto import read_tensor
 
 
 def read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
-    """Return the golden samples of a version, or the golden answers, by name.
+    """Return the golden inputs or the golden outputs of a version, by name.
 
     Args:
-        folder: of the version.
+        folder: folder of the version.
         role: `input` or `output`.
-        specs: of the inputs, or of the outputs.
+        specs: specs of the inputs or of the outputs.
 
     Raises:
-        ManifestError: a file is missing or changed, or does not hold what its spec says.
+        ManifestError: a file is missing or changed, or its tensor does not fit its spec.
     """
     checksums = read_checksums(folder)
     arrays = {}

@@ -1,4 +1,4 @@
-"""Reads image files as the gray images that a model takes."""
+"""Reads image files as gray arrays of the size that a model takes."""
 
 import io
 import math
@@ -12,17 +12,17 @@ from PIL import ExifTags, Image, ImageOps
 
 from .errors import InputError
 
-# What telephones make at most; an image of the size takes 200 MB decoded in color.
+# Phones make no larger images. One of this size takes 200 MB when it is decoded in color.
 MAX_PIXELS = 50_000_000
-# A larger one is reduced to this, far more than a model takes, and is decoded alone: a small file
-# may hold a large image, and many may come at once.
+# A larger image is reduced to this size, still far more than a model needs, and only one such image
+# is decoded at a time: a small file can hold a large image, and many can arrive at once.
 _LARGE_PIXELS = 4_000_000
-_one_large = threading.Lock()
-# Of one band, which is converted while the others wait as they were decoded.
+_large_image_lock = threading.Lock()
+# A large image is converted to gray in bands of this many pixels.
 _BAND_PIXELS = 1_000_000
-# Not all that Pillow knows: its reader of EPS runs another program on the bytes.
+# Not all formats of Pillow: its EPS reader, for one, runs another program on the bytes.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
-# Of files of these formats, in lower case.
+# Suffixes of files of these formats, in lower case.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -30,51 +30,52 @@ ImageSource = str | Path | bytes | Image.Image
 
 
 def read_image(source: ImageSource, shape: tuple[int, int]) -> np.ndarray:
-    """Read an image and bring it to a size, its aspect kept, padded with the gray of its border.
+    """Read an image and resize it; its aspect is kept by padding with the gray of its border.
 
     Args:
-        source: as of `read_gray`.
-        shape: `(height, width)` wanted.
+        source: path of a file, bytes of a file, or a Pillow image.
+        shape: `(height, width)` of the result.
 
     Returns:
         uint8 `(height, width)`.
 
     Raises:
-        InputError: as of `read_gray`.
+        InputError: the image cannot be read, see `read_gray`.
     """
     return fit_and_pad(read_gray(source), shape)
 
 
 def read_gray(source: ImageSource) -> np.ndarray:
-    """Read an image: PNG, JPEG, BMP, GIF (its first frame), TIFF or WebP.
+    """Read a PNG, JPEG, BMP, GIF (its first frame), TIFF or WebP image as gray.
 
-    The orientation that a camera notes is applied, transparency becomes white paper, and color
-    becomes gray. 16 bits become 8; floats and whole numbers of 32 bits are scaled from their least
-    to their largest. An image of over 4 million pixels is reduced to fewer, by a whole factor.
+    The EXIF orientation is applied, transparency becomes white, and color becomes gray. 16-bit
+    images are reduced to 8 bits; 32-bit floats and integers are scaled so that their minimum
+    becomes 0 and their maximum 255. An image of over 4 million pixels is shrunk by an integer
+    factor.
 
     Args:
-        source: path of a file, a file's bytes, or an image of Pillow.
+        source: path of a file, bytes of a file, or a Pillow image.
 
     Returns:
         uint8 `(height, width)`.
 
     Raises:
-        InputError: the file is missing, no image, broken, empty, of numbers that are not finite, or
-            of over 50 million pixels.
+        InputError: the file is missing, broken, empty or not an image, has numbers that are not
+            finite, or has over 50 million pixels.
     """
     name = _name(source)
     try:
         if isinstance(source, Image.Image):
             return _read_bounded(name, source)
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=_FORMATS) as image:  # the header alone was read
+        with Image.open(file, formats=_FORMATS) as image:  # reads only the header
             return _read_bounded(name, image, is_own=True)
-    # Pillow only warns of what is a little too large, and a program may make errors of warnings.
+    # Pillow warns about an image that is slightly too large, and warnings may be errors.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{_TOO_LARGE} Received: {name}: {error}") from None
     except InputError:
         raise
-    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to
+    except Exception as error:  # Pillow's readers raise anything on damaged files
         reason = getattr(error, "strerror", None) or "it cannot be read as an image"
         raise InputError(
             f"An image must be a readable file such as PNG or JPEG. Received: {name}: {reason}."
@@ -82,11 +83,11 @@ def read_gray(source: ImageSource) -> np.ndarray:
 
 
 def fit_and_pad(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Bring a gray image to a size, its aspect kept, padded with the gray of its border.
+    """Resize a gray image; its aspect is kept by padding with the median gray of its border.
 
     Args:
         gray: uint8 `(height, width)`.
-        shape: `(height, width)` wanted.
+        shape: `(height, width)` of the result.
 
     Returns:
         uint8 of that shape.
@@ -102,11 +103,11 @@ def fit_and_pad(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def resize_gray(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resample a gray image bilinearly, averaging over what each pixel covers when it shrinks.
+    """Resize a gray image bilinearly; shrinking averages over the area of each new pixel.
 
     Args:
         gray: uint8 `(height, width)`.
-        shape: `(height, width)` wanted.
+        shape: `(height, width)` of the result.
 
     Returns:
         uint8 of that shape.
@@ -121,17 +122,17 @@ _TOO_LARGE = f"An image must have at most {MAX_PIXELS:,} pixels."
 
 def _name(source: ImageSource) -> str:
     if isinstance(source, Image.Image):
-        return f"an image of {source.width} x {source.height}"
+        return f"a Pillow image of {source.width} x {source.height}"
     if not isinstance(source, str | Path | bytes):
         raise InputError(
-            "An image must be a path, the bytes of a file, or an image of Pillow. "
+            "An image must be a path, the bytes of a file, or a Pillow image. "
             f"Received: {type(source).__name__}."
         )
     return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
 def _read_bounded(name: str, image: Image.Image, is_own: bool = False) -> np.ndarray:
-    """Decode and convert an image, if it is large while no other large one is."""
+    """Decode and convert an image; only one large image at a time."""
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
         raise InputError(f"{_TOO_LARGE} Received: {name}, {pixels:,} pixels.")
@@ -139,9 +140,9 @@ def _read_bounded(name: str, image: Image.Image, is_own: bool = False) -> np.nda
         raise InputError(f"An image must have at least one pixel. Received: {name}.")
     if pixels <= _LARGE_PIXELS:
         return _to_gray(name, image)
-    # In a thread of its own, since glibc keeps what was freed for the thread that had it: each of a
-    # server's threads would hold an image's memory.
-    with _one_large, ThreadPoolExecutor(1) as pool:
+    # In a thread that ends: glibc keeps freed memory for the thread that used it, so that each
+    # thread of a server would hold the memory of an image.
+    with _large_image_lock, ThreadPoolExecutor(1) as pool:
         return pool.submit(_read_large, name, image, is_own).result()
 
 
@@ -149,12 +150,12 @@ def _read_large(name: str, image: Image.Image, is_own: bool) -> np.ndarray:
     if not is_own:
         return _to_gray(name, image)
     factor = _factor(image)
-    # JPEG alone: decodes at a half, a quarter or an eighth, and the brightness alone.
+    # Only for JPEG: decodes only the luminance, at a half, a quarter or an eighth of the size.
     image.draft("L", (image.width // factor, image.height // factor))
     try:
         return _to_gray(name, image)
     finally:
-        image.close()  # gives the pixels back before the next one is let in
+        image.close()  # frees the pixels before the next image is decoded
 
 
 def _factor(image: Image.Image) -> int:
@@ -162,7 +163,7 @@ def _factor(image: Image.Image) -> int:
 
 
 def _to_gray(name: str, image: Image.Image) -> np.ndarray:
-    """Convert band by band, so that beside what was decoded there is never a second whole one."""
+    """Convert in bands, so that memory never holds a second image of the full size."""
     low, high = _extrema(name, image) if image.mode in ("I", "F") else (0.0, 0.0)
     across, down = (min(_factor(image), side) for side in image.size)
     bands = [
@@ -170,25 +171,25 @@ def _to_gray(name: str, image: Image.Image) -> np.ndarray:
         for band in _bands(image, down)
     ]
     gray = Image.fromarray(np.concatenate([np.asarray(band) for band in bands]))
-    # Turned last, when it is small.
+    # Rotated last, when it is small.
     gray.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
     return np.asarray(ImageOps.exif_transpose(gray))
 
 
 def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
-    """Cut an image into rows of a multiple, but for the last ones."""
+    """Yield bands whose heights are multiples of `multiple`, except for the last one."""
     rows = max(1, _BAND_PIXELS // (image.width * multiple)) * multiple
     for top in range(0, image.height, rows):
         yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def _extrema(name: str, image: Image.Image) -> tuple[float, float]:
-    """Return the least and the largest number; what they mean nobody wrote into the file."""
+    """Return the minimum and the maximum: no file says which numbers are black and white."""
     found = [(array.min(), array.max()) for array in map(np.asarray, _bands(image, 1))]
     low, high = (float(value) for value in (np.min(found), np.max(found)))
     if not math.isfinite(high - low):
         raise InputError(
-            f"An image must have finite numbers. Received: {name}, from {low} to {high}."
+            f"The pixels of an image must be finite. Received: {name}, from {low} to {high}."
         )
     return low, high
 

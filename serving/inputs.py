@@ -1,4 +1,4 @@
-"""Reads files into the array that a model takes: images, or rows of a CSV."""
+"""Reads files into the arrays that a model takes: images, or rows of CSV files."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .agreement import Inputs
 from .csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
 from .errors import InputError
 from .images import ImageSource, fit_and_pad, read_gray
 from .manifest import Manifest, describe_spec
+from .parity import Inputs
 from .photographs import find_digit
 
 
@@ -18,23 +18,23 @@ def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs
     """Read files for a model.
 
     Args:
-        paths: image files for a model of images; for a model of rows CSV files whose header has
-            the model's columns, in any order and among others. Empty cells, NA, n/a, NaN, null,
-            none and ? are missing values.
-        manifest: of the model.
+        paths: image files for a model of images; CSV files for a model of rows. The header of a CSV
+            file must have the model's columns, in any order; other columns are ignored. Empty
+            cells, NA, n/a, NaN, null, none and ? are missing values.
+        manifest: manifest of the model.
 
     Returns:
-        What `Predictor.predict` takes, and a name for each sample: the file, and for rows
-        the number of the line.
+        The inputs for `Predictor.predict`, and a name for each sample: the file, with the line
+        number for rows.
 
     Raises:
-        InputError: a file is missing, unreadable, or does not hold what the model takes.
+        InputError: a file is missing or unreadable, or does not fit the model.
     """
     if manifest.columns or manifest.string_columns:
         if manifest.prediction_output is None:
             raise InputError(
-                "Files can be read for a model that has labels. "
-                f"Received: {manifest.name}, without. Call serving.Predictor with arrays."
+                "Files can only be read for a model whose labels are known. "
+                f"Received: {manifest.name}, without labels. Call serving.Predictor with arrays."
             )
         rows = [row for path in paths for row in _read_rows(Path(path), manifest)]
         return _to_arrays([cells for _, cells in rows], manifest), [name for name, _ in rows]
@@ -43,16 +43,15 @@ def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs
 
 
 def read_model_image(source: ImageSource, manifest: Manifest) -> np.ndarray:
-    """Read an image and bring it to a model's input.
+    """Read an image and resize it to a model's input.
 
-    Of a photograph or a scan, a model of digits is given the digit alone; other models are given
-    the whole image.
+    A digit net gets only the digit of a photograph or a scan; other models get the whole image.
 
     Returns:
         uint8 `(height, width)`.
 
     Raises:
-        InputError: the image cannot be read, or the model takes none.
+        InputError: the image cannot be read, or the model does not take images.
     """
     shape = image_size(manifest)
     gray = read_gray(source)
@@ -60,15 +59,15 @@ def read_model_image(source: ImageSource, manifest: Manifest) -> np.ndarray:
 
 
 def check_images(images: Sequence[ImageSource]) -> None:
-    """Require a list of at least one image; a path alone would be taken letter by letter.
+    """Check that images are a list of at least one: a single path would be read letter by letter.
 
     Raises:
-        InputError: it is none.
+        InputError: `images` is not a list, or is empty.
     """
     if not isinstance(images, Sequence) or isinstance(images, str | bytes | bytearray):
         raise InputError(
             f"Images must be in a list. Received: {type(images).__name__}. "
-            "Put a single one in brackets."
+            "Put a single image in brackets."
         )
     if not images:
         raise InputError("There must be at least one image. Received: none.")
@@ -78,14 +77,14 @@ def image_size(manifest: Manifest) -> tuple[int, int]:
     """Return the height and the width of the images that a model takes.
 
     Raises:
-        InputError: it does not take gray images, or nothing is known of its answers.
+        InputError: the model does not take gray images, or its task is unknown.
     """
     spec = manifest.inputs[0]
     sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
     is_image = spec.dtype == "uint8" and len(spec.shape) == 3 and len(sizes) == 2
     if len(manifest.inputs) > 1 or not is_image or manifest.prediction_output is None:
         raise InputError(
-            "Files can be read for a model of columns, or of gray images, that has labels. "
+            "Files can only be read for a model of columns or gray images with known labels. "
             f"Received: {manifest.name}, which takes {describe_spec(spec)}. "
             "Call serving.Predictor with arrays."
         )
@@ -129,10 +128,10 @@ def _numbers(path: Path, line: int, row: dict[str, str], manifest: Manifest) -> 
             continue
         value = parse_number(row[name])
         if value is None or not abs(value) <= LARGEST:
-            is_gap = row[name].lower() in MISSING
-            why = " The data that it learned from had no gap there." if is_gap else ""
+            is_missing = row[name].lower() in MISSING
+            why = " The training data had no missing values in this column." if is_missing else ""
             raise InputError(
-                f"Each cell must be a number from -1e18 to 1e18. "
+                "Each cell must be a number from -1e18 to 1e18. "
                 f"Received: {name}={row[name]!r} in line {line} of {path}.{why}"
             )
         values.append(value)

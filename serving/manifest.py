@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what an exported model says of itself, and the proof of it.
+"""The manifest of a bundle: the model's signature, its training and the proof of its parity.
 
 The schema lives with the reader; `export/` writes what is defined here.
 """
@@ -12,7 +12,7 @@ from .schema import decode
 
 FORMAT_VERSION = 5
 DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64", "bool", "string")
-# What a model is for, and what its labels name.
+# Each task, and what the labels of its models name.
 TASKS = {
     "multiclass": "classes",
     "multilabel": "labels",
@@ -26,9 +26,9 @@ class TensorSpec:
     """One input or output of the model.
 
     Attributes:
-        name: its name in the ONNX graph and in the SavedModel's signature.
-        dtype: numpy's name of its type.
-        shape: its axes, each a size or the name of a variable axis (`batch`).
+        name: name in the ONNX graph and in the SavedModel's signature.
+        dtype: numpy's name of the type; `string` for texts.
+        shape: each axis is a size, or the name of a variable axis such as `batch`.
     """
 
     name: str
@@ -37,22 +37,22 @@ class TensorSpec:
 
 
 def describe_spec(spec: TensorSpec) -> str:
-    """Return such as `image uint8 [batch, 28, 28]`."""
+    """Return a spec as text, such as `image uint8 [batch, 28, 28]`."""
     return f"{spec.name} {spec.dtype} [{', '.join(map(str, spec.shape))}]"
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How far one artifact's output is from Keras' at one batch size.
+class Parity:
+    """How far one output of an artifact is from the same output of Keras, at one batch size.
 
     Attributes:
         artifact: `saved_model` or `onnx`.
         output: name of the output.
-        batch_size: samples in a call.
-        max_absolute_difference: the largest over all samples.
-        max_relative_difference: the same, as a share of the output's largest magnitude.
-        top1_agreement: share of the samples with the same most probable class, which must be
-            1.0; None for outputs that are no probabilities.
+        batch_size: number of samples in each call.
+        max_absolute_difference: largest absolute difference over all samples.
+        max_relative_difference: the same, divided by the output's largest magnitude.
+        top1_match: fraction of the samples with the same most probable class, which must be
+            1.0; None for outputs that are not probabilities of classes.
     """
 
     artifact: str
@@ -60,39 +60,40 @@ class Agreement:
     batch_size: int
     max_absolute_difference: float
     max_relative_difference: float
-    top1_agreement: float | None
+    top1_match: float | None
 
 
 @dataclass(frozen=True)
 class Proof:
-    """That the artifacts compute one function.
+    """The record that all artifacts compute the same function.
 
     Attributes:
         source: where the samples came from.
-        samples: how many there were, edge cases not counted.
-        edge_cases: images or rows made to be hard.
-        tolerances: largest difference allowed: absolute of `probabilities`; of other outputs by
-            their dtype, as a share of the output's largest magnitude; none where it is not named.
-        agreements: what was measured.
+        samples: number of samples, without the edge cases.
+        edge_cases: names of the difficult images or rows that were added.
+        tolerances: largest difference allowed. It is absolute for `probabilities`. For other
+            outputs it is given by dtype, relative to the output's largest magnitude; outputs of a
+            dtype that is not listed must be equal.
+        parity: the measured differences.
     """
 
     source: str
     samples: int
     edge_cases: tuple[str, ...]
     tolerances: dict[str, float]
-    agreements: tuple[Agreement, ...]
+    parity: tuple[Parity, ...]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far confidence is from accuracy, before and after logits were divided by a temperature.
+    """The calibration error of a model before and after its logits were divided by a temperature.
 
     Attributes:
-        temperature: fitted on validation samples; it is inside the graph.
-        fitted_on: what samples, in words.
-        measured_on: what other samples, in words.
-        ece_before: expected calibration error there, 15 bins of equal width, without it.
-        ece_after: the same, of the model as it is here.
+        temperature: divisor of the logits, fitted on validation samples; part of the graph.
+        fitted_on: description of the samples that it was fitted on.
+        measured_on: description of the samples that the errors were measured on.
+        ece_before: expected calibration error without the temperature, 15 bins of equal width.
+        ece_after: expected calibration error of the exported model.
     """
 
     temperature: float
@@ -104,15 +105,15 @@ class Calibration:
 
 @dataclass(frozen=True)
 class RejectOption:
-    """Which answers are sure enough to be accepted.
+    """The threshold below which a prediction is rejected as too uncertain.
 
     Attributes:
-        threshold: least probability of the predicted class.
-        target_accuracy: of accepted answers, for which it was chosen.
-        chosen_on: what samples, in words.
-        measured_on: what other samples, in words.
-        coverage: share of the answers that are accepted there.
-        accuracy: of these.
+        threshold: smallest probability of the predicted class that is accepted.
+        target_accuracy: accuracy of the accepted predictions that the threshold was chosen for.
+        chosen_on: description of the samples that the threshold was chosen on.
+        measured_on: description of the samples that the next two were measured on.
+        coverage: fraction of the predictions that are accepted.
+        accuracy: accuracy of the accepted predictions; None where none is accepted.
     """
 
     threshold: float
@@ -125,13 +126,14 @@ class RejectOption:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the model answers to samples of the kind that it was made for.
+    """How often the model predicts each class on its test samples.
 
-    In production, answers that are spread otherwise show that the inputs have changed.
+    Other frequencies in production show that the inputs have changed.
 
     Attributes:
-        measured_on: what samples, in words.
-        shares: of the samples whose most probable class is each label, in the order of the labels.
+        measured_on: description of the samples.
+        shares: fraction of the samples whose most probable class is each label, in the order of
+            the labels.
     """
 
     measured_on: str
@@ -140,19 +142,19 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Int8:
-    """Whether the int8 model earned its place, and by what numbers.
+    """Whether the int8 model met the acceptance criteria, and the measurements behind that.
 
     Attributes:
         kept: whether `model.int8.onnx` is in the bundle.
-        policy: `auto`: kept if faster at batch 1 or 64 on the exporting machine and at most 0.1
-            points of accuracy are lost; or `always`.
-        latency_ratio_1: its time over float32's at batch 1, on one thread.
-        latency_ratio_64: the same at batch 64.
-        accuracy_float32: share of right answers; of values R².
-        accuracy_int8: the same; None where nothing is known of the outputs.
-        calibrated_on: what samples, in words.
-        measured_on: what other samples, in words.
-        agreements: how far it is from Keras, if it is kept.
+        policy: `auto` keeps the int8 model if it is faster at batch size 1 or 64 on the exporting
+            machine and loses at most 0.1 points of accuracy; `always` keeps it anyway.
+        latency_ratio_1: latency divided by that of float32, at batch size 1 on one thread.
+        latency_ratio_64: the same at batch size 64.
+        accuracy_float32: accuracy of the float32 model, R² for regression; None if unknown.
+        accuracy_int8: the same of the int8 model.
+        calibrated_on: description of the samples that gave the ranges of the activations.
+        measured_on: description of the samples that the accuracies were measured on.
+        parity: differences from Keras; empty if the model was not kept.
     """
 
     kept: bool
@@ -163,41 +165,44 @@ class Int8:
     accuracy_int8: float | None
     calibrated_on: str
     measured_on: str
-    agreements: tuple[Agreement, ...]
+    parity: tuple[Parity, ...]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle says of itself.
+    """The contents of `manifest.json`.
 
     Attributes:
-        format_version: of this schema.
-        name: the model's name.
-        version: the model's version, from 1.
-        family: the function that built the model; `keras` for one that was brought along.
-        created: when, UTC, ISO 8601.
+        format_version: version of this schema.
+        name: name of the model.
+        version: version of the model, from 1.
+        family: the function that built the model; `keras` for a third-party model.
+        created: time of the export, UTC, ISO 8601.
         inputs: the raw inputs; preprocessing is inside the graph.
-        outputs: what the model gives.
-        task: `multiclass`: a sample is of one class; `multilabel`: it has any number of labels;
-            `regression`: numbers are predicted; `unknown`: nothing is known of the outputs.
-        prediction_output: name of the output that predicts, one element a label; None if unknown.
-        labels: name of each class, label or value, in the order of the answer.
+        outputs: the outputs of the model.
+        task: `multiclass`: each sample has one class; `multilabel`: each sample has any number of
+            labels; `regression`: the model predicts numbers; `unknown`: the meaning of the outputs
+            is not known.
+        prediction_output: name of the output that holds the predictions, with one element for each
+            label; None if the task is unknown.
+        labels: name of each class, label or value, in the order of `prediction_output`.
         columns: name of each column of `inputs`; empty for images.
-        nullable_columns: which of these may have no value, NaN.
-        string_columns: name of each column of `texts`, where the model has this input.
-        preprocessing: the layers that prepare the input inside the graph, in order.
+        nullable_columns: the columns of `inputs` that may have missing values, as NaN.
+        string_columns: name of each column of `texts`; empty if the model has no such input.
+        preprocessing: the layers that preprocess the input inside the graph, in order.
         parameters: number of weights.
-        metrics: measured on the test split, such as `accuracy`; empty where none was.
-        config: the training configuration, keys as in `config.toml`; empty if not trained here.
-        data: the training data: source, SHA-256, number of samples in each split; or empty.
-        calibration: of the probabilities; None where none was fitted.
-        reject_option: which answers are sure enough; None where all are taken.
-        baseline: how often each class is answered; None where no test samples were at hand.
-        int8: whether a quantized model is here too; None where none was tried.
-        opset: of the ONNX graph.
-        lowest_onnxruntime: the first release that knows this opset.
-        environment: versions and machine that made the bundle.
-        proof: that the artifacts agree.
+        metrics: metrics of the test split, such as `accuracy`; may be empty.
+        config: training configuration, with the keys of `config.toml`; empty for a third-party
+            model.
+        data: source, SHA-256 and split sizes of the training data; may be empty.
+        calibration: calibration of the probabilities; None where none was fitted.
+        reject_option: threshold for uncertain predictions; None where all are accepted.
+        baseline: frequency of each class; None where no test samples were available.
+        int8: measurements of the quantized model; None where none was tried.
+        opset: opset of the ONNX graph.
+        lowest_onnxruntime: the first release of onnxruntime that supports this opset.
+        environment: package versions and machine of the export.
+        proof: the record that all artifacts compute the same function.
     """
 
     format_version: int
@@ -229,7 +234,7 @@ class Manifest:
 
     @property
     def probabilities(self) -> str | None:
-        """Name of the output that holds probabilities; None if none is known to."""
+        """Name of the output that holds probabilities; None if there is none."""
         return self.prediction_output if self.task in ("multiclass", "multilabel") else None
 
     def to_json(self) -> str:
@@ -241,7 +246,8 @@ class Manifest:
         """Read the text of `manifest.json`.
 
         Raises:
-            ManifestError: it is no JSON, of another format version, or lacks or mistypes a key.
+            ManifestError: the text is not JSON, has another format version, or a key is missing or
+                has a value of the wrong type.
         """
         try:
             value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
@@ -251,21 +257,32 @@ class Manifest:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise ManifestError(
-                "manifest.json must be text of UTF-8. Received: half of a surrogate pair."
+                "manifest.json must be valid UTF-8 text. Received: a lone surrogate."
             ) from None
-        received = value.get("format_version") if isinstance(value, dict) else None
-        if received != FORMAT_VERSION:
-            raise ManifestError(
-                f"manifest.json must have format_version {FORMAT_VERSION}. "
-                f"Received: format_version={received!r}."
-            )
+        _check_format_version(value.get("format_version") if isinstance(value, dict) else None)
         manifest = decode(cls, value, "manifest.json")
-        _check_meaning(manifest)
+        _check_consistency(manifest)
         return manifest
 
 
-def _check_meaning(manifest: Manifest) -> None:
-    """Require members that fit each other."""
+def _check_format_version(received: object) -> None:
+    if received == FORMAT_VERSION:
+        return
+    fix = ""
+    if type(received) is int:
+        fix = (
+            " Export the model again with this version of Hornbill."
+            if received < FORMAT_VERSION
+            else " It was written by a newer Hornbill: upgrade Hornbill to read it."
+        )
+    raise ManifestError(
+        f"manifest.json must have format_version {FORMAT_VERSION}. "
+        f"Received: format_version={received!r:.40}.{fix}"
+    )
+
+
+def _check_consistency(manifest: Manifest) -> None:
+    """Raise `ManifestError` if fields contradict each other."""
     for spec in (*manifest.inputs, *manifest.outputs):
         _check_spec(spec)
     if manifest.task not in TASKS:
@@ -277,17 +294,19 @@ def _check_meaning(manifest: Manifest) -> None:
             "prediction_output must be the name of an output, or null where task is unknown. "
             f"Received: prediction_output={manifest.prediction_output!r} of {manifest.task}."
         )
-    strange = [name for name in manifest.nullable_columns if name not in manifest.columns]
-    if strange:
-        raise ManifestError(f"nullable_columns must name columns. Received: {strange[0]!r:.80}.")
+    unknown = [name for name in manifest.nullable_columns if name not in manifest.columns]
+    if unknown:
+        raise ManifestError(
+            f"nullable_columns must be among columns. Received: {unknown[0]!r:.80}."
+        )
     if manifest.calibration is not None and not manifest.calibration.temperature > 0:
         raise ManifestError(
-            "calibration must have a temperature above 0. "
+            "The temperature of calibration must be above 0. "
             f"Received: {manifest.calibration.temperature}."
         )
     if manifest.reject_option is not None and not 0 <= manifest.reject_option.threshold <= 1:
         raise ManifestError(
-            f"reject_option must have a threshold from 0 to 1. "
+            "The threshold of reject_option must be from 0 to 1. "
             f"Received: {manifest.reject_option.threshold}."
         )
     if manifest.reject_option is not None and manifest.task != "multiclass":
@@ -296,30 +315,31 @@ def _check_meaning(manifest: Manifest) -> None:
         )
     if manifest.baseline is not None and len(manifest.baseline.shares) != len(manifest.labels):
         raise ManifestError(
-            "baseline must have a share of each label. Received: "
-            f"{len(manifest.baseline.shares)} shares of {len(manifest.labels)} labels."
+            "baseline must have one share for each label. Received: "
+            f"{len(manifest.baseline.shares)} shares for {len(manifest.labels)} labels."
         )
 
 
 def _finite(number: str) -> float:
     value = float(number)
     if not math.isfinite(value):
-        raise ValueError(f"{number:.40}, which no float can hold")
+        raise ValueError(f"{number:.40}, which is too large for a float")
     return value
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name}, which is no JSON number")
+    raise ValueError(f"{name}, which is not a JSON number")
 
 
 def _check_spec(spec: TensorSpec) -> None:
     if spec.dtype not in DTYPES:
         raise ManifestError(
-            f"A tensor must be of {', '.join(DTYPES)}. Received: {spec.name}, dtype={spec.dtype!r}."
+            f"dtype must be one of {', '.join(DTYPES)}. "
+            f"Received: dtype={spec.dtype!r} of {spec.name}."
         )
-    is_sound = all(size if isinstance(size, str) else size > 0 for size in spec.shape)
-    if not spec.shape or not isinstance(spec.shape[0], str) or not is_sound:
+    is_valid = all(size if isinstance(size, str) else size > 0 for size in spec.shape)
+    if not spec.shape or not isinstance(spec.shape[0], str) or not is_valid:
         raise ManifestError(
-            "A tensor must have a named first axis and named ones or sizes behind it. "
-            f"Received: {spec.name}, shape={spec.shape}."
+            "shape must begin with a named axis, followed by names or sizes above 0. "
+            f"Received: shape={spec.shape} of {spec.name}."
         )

@@ -1,8 +1,8 @@
-"""Finds the digit in a photograph or a scan, and leaves paper, shadows and lines behind.
+"""Finds the digit in a photograph or a scan, without paper, shadows and ruled lines.
 
-Light is evened out by the local median, ink is what differs from it strongly, and of its connected
-parts the largest is the digit, with what lies close. Otsu, "A Threshold Selection Method from
-Gray-Level Histograms" (1979), parts ink from paper.
+The local median removes uneven light; pixels that differ from it strongly are ink. The largest
+connected component of the ink and those close to it are the digit. Ink and paper are separated by
+Otsu, "A Threshold Selection Method from Gray-Level Histograms" (1979).
 """
 
 from typing import NamedTuple
@@ -12,32 +12,33 @@ from PIL import Image, ImageFilter, ImageOps
 
 from .images import fit_and_pad, resize_gray
 
-# Up to here an image was cut out for a model already: it is left as it is.
+# An image of at most this side was cropped for a model already, and is only resized.
 _SMALL_SIDE = 64
 _SIDE, _COARSE_SIDE = 384, 64
-# Of the coarse side: wider than two strokes of a marker, narrower than most shadows.
+# In pixels of the coarse image: wider than two strokes of a marker, narrower than most shadows.
 _MEDIAN_SIZE = 21
 _MIN_CONTRAST = 0.08
-# Ink lighter than this share of the digit's belongs to ruled lines and to the page behind.
+# Ink lighter than this fraction of the digit's belongs to ruled lines and to the page behind.
 _FAINT = 0.45
-# A part of the digit has this share of its ink, or more, and lies within this share of its size.
+# A component belongs to the digit if it has at least this fraction of the digit's ink and is no
+# farther away than this fraction of the digit's size.
 _PART, _CLOSE = 0.02, 0.3
-# Of the ink of a digit that fills the frame, in the middle quarter of it.
+# A digit that fills the frame has at least this fraction of its ink in the middle quarter.
 _FILLED = 0.15
-# Of the longer side, measured along the axes: what is wider than a stroke is a shadow, and strokes
-# of a fine pen are thickened.
+# Fractions of the digit's longer side. A wider component is a shadow; thinner strokes, of a fine
+# pen, are thickened.
 _MAX_STROKE, _MIN_STROKE = 0.2, 0.09
-# As MNIST has it: the digit's longer side is 20 of 28.
+# The digit's longer side is 20 of 28 pixels, as in MNIST.
 _FILL = 20 / 28
 
 
 def find_digit(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the digit of a photograph, bright on black, as large as MNIST's digits.
+    """Return the digit of a photograph, bright on black, as large as the digits of MNIST.
 
     Args:
-        gray: uint8 `(height, width)`; ink on lighter or on darker paper. An image of up to 64
-            pixels a side, or without ink, is only brought to the size.
-        shape: `(height, width)` wanted.
+        gray: uint8 `(height, width)`, ink on lighter or on darker paper. An image without ink, or
+            with sides of at most 64 pixels, is only resized.
+        shape: `(height, width)` of the result.
 
     Returns:
         uint8 of that shape.
@@ -54,7 +55,7 @@ def find_digit(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 class _Digit(NamedTuple):
-    """What may be the digit, in its box: ink of 0 to 1, where it is, and how much speaks for it."""
+    """A candidate in its bounding box: ink from 0 to 1, its mask, and a score for its choice."""
 
     level: np.ndarray
     mask: np.ndarray
@@ -62,14 +63,16 @@ class _Digit(NamedTuple):
 
 
 def _best(contrast: np.ndarray) -> _Digit | None:
-    """Find the digit in dark ink, or in chalk: where there is more that looks like one."""
+    """Return the better candidate of dark ink and of bright ink (chalk), or None."""
     found = [digit for digit in map(_find, (contrast, -contrast)) if digit is not None]
     return max(found, key=lambda digit: digit.score, default=None)
 
 
 def _fills(digit: _Digit, shape: tuple[int, ...]) -> bool:
-    """Tell whether a digit was cut out closely: paper is then not what lies around its pixels."""
-    coarse = _shrink(np.uint8(255) * digit.mask, _COARSE_SIDE) > 127  # a shadow's edge is ragged
+    """Return whether the digit fills the image: then its surroundings are not paper."""
+    coarse = (
+        _shrink(np.uint8(255) * digit.mask, _COARSE_SIDE) > 127
+    )  # coarse, since the edge of a shadow is ragged
     is_thin = coarse.any() and _stroke_width(coarse) <= _MAX_STROKE * max(coarse.shape)
     lengths = zip(digit.mask.shape, shape, strict=True)
     return bool(is_thin) and all(length > 0.95 * side for length, side in lengths)
@@ -95,17 +98,17 @@ def _shrink(gray: np.ndarray, side: int) -> np.ndarray:
 
 
 def _contrast(gray: np.ndarray, paper: np.ndarray) -> np.ndarray:
-    """Return how much darker each pixel is than the paper, as a share; below 0 lighter."""
+    """Return how much darker each pixel is than the paper, relative to it; negative if lighter."""
     darker: np.ndarray = paper - gray
     contrast: np.ndarray = darker / np.maximum(np.where(darker > 0, paper, 255 - paper), 32)
     return contrast
 
 
 def _paper_around(gray: np.ndarray) -> np.ndarray:
-    """Return the paper's gray around each pixel, float32 of that shape: light may be uneven."""
+    """Return the paper's gray around each pixel, float32 `(height, width)`: light may be uneven."""
     coarse = _shrink(gray, _COARSE_SIDE)
     margin = min(_MEDIAN_SIZE // 2, min(coarse.shape) - 1)
-    # Mirrored at the frame: repeated, a table at the edge would pass for the paper beside it.
+    # Mirrored at the frame: if its edge were repeated, a table there would count as paper.
     framed = Image.fromarray(np.pad(coarse, margin, mode="reflect"))
     smooth = framed.filter(ImageFilter.MedianFilter(2 * margin + 1))
     smooth = smooth.filter(ImageFilter.GaussianBlur(2))
@@ -114,14 +117,14 @@ def _paper_around(gray: np.ndarray) -> np.ndarray:
 
 
 def _paper(gray: np.ndarray) -> np.ndarray:
-    """Return the gray that most of a scan has, at each pixel: its ink may fill the frame."""
+    """Return the most common gray of a scan at each pixel, for ink that may fill the frame."""
     is_dark = gray <= 255 * _otsu(gray / np.float32(255))
     most = gray[is_dark] if is_dark.mean() > 0.5 else gray[~is_dark]
     return np.full(gray.shape, np.median(most), np.float32)
 
 
 def _otsu(values: np.ndarray) -> float:
-    """Return the threshold that parts values of 0 to 1 best."""
+    """Return Otsu's threshold for values from 0 to 1."""
     counts, edges = np.histogram(values, 128, (0, 1))
     levels = (edges[:-1] + edges[1:]) / 2
     below, sums = counts.cumsum(), (counts * levels).cumsum()
@@ -132,20 +135,20 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def _strength(ink: np.ndarray) -> float:
-    """Return the typical contrast of ink: the median of what is parted off; 0 without ink."""
+    """Return the median contrast of ink, of all pixels above Otsu's threshold; 0 without ink."""
     dark = ink[ink > _otsu(ink.clip(0, 1))]
     return float(np.median(dark)) if len(dark) else 0.0
 
 
 def _largest(ink: np.ndarray, least: float) -> tuple[np.ndarray, float]:
-    """Return where the connected part with the most ink is, and others close to it; its score."""
+    """Return the mask of the component with the most ink and of those close to it; its score."""
     mask = ink > least
     labels, boxes = _connected(mask)
     # Cubed, since a shadow is wide and faint.
     cubed = ink**3
     amounts = np.bincount(labels.ravel(), weights=cubed.ravel())[1:]
-    # What is cut by the frame is rather the page's edge or a line; but a digit that was cut out
-    # closely touches it all around, and fills the middle.
+    # A component that is cut by the frame is probably the page's edge or a line. But a digit that
+    # was cropped closely touches the frame all around, and fills the middle.
     cuts = (boxes[:, :2] == 0).sum(axis=1) + (boxes[:, 2:] == mask.shape).sum(axis=1)
     middle = tuple(slice(side // 4, side - side // 4) for side in mask.shape)
     inner = np.bincount(labels[middle].ravel(), cubed[middle].ravel(), len(amounts) + 1)[1:]
@@ -162,18 +165,19 @@ def _largest(ink: np.ndarray, least: float) -> tuple[np.ndarray, float]:
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Return top, left, bottom and right of what is set; the last two are behind it."""
+    """Return top, left, bottom and right of the set pixels; the last two are exclusive."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
 
 
 def _connected(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number the connected parts of a mask, from 1; pixels touch by sides and by corners.
+    """Label the 8-connected components of a mask, from 1.
 
-    By runs: those that overlap in neighboring rows are one part.
+    Works on runs of set pixels: runs that overlap in neighboring rows are one component.
 
     Returns:
-        The number of each pixel, 0 where none is set; and the boxes, `(parts, 4)`, as of `_box`.
+        The label of each pixel, 0 where none is set; and the boxes of the components as top, left,
+        bottom and right, `(components, 4)`.
     """
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(edges == 1)
@@ -209,21 +213,21 @@ def _connected(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _widen(mask: np.ndarray, size: int) -> np.ndarray:
-    """Let each set pixel set all of a square around it."""
+    """Dilate a mask by a square of `size` pixels."""
     return (
         np.asarray(Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(size))) > 0
     )
 
 
 def _stroke_width(mask: np.ndarray) -> float:
-    """Return the width in pixels: twice the area by the length of the outline."""
+    """Return the stroke width in pixels: twice the area divided by the length of the outline."""
     framed = np.pad(mask, 1)
     sides = sum(np.count_nonzero(np.diff(framed, axis=axis)) for axis in (0, 1))
     return 2 * np.count_nonzero(mask) / sides
 
 
 def _thicken(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Widen thin strokes to the least width that survives shrinking to a few pixels."""
+    """Widen thin strokes so far that they survive shrinking to a few pixels."""
     wanted = round(_MIN_STROKE * max(level.shape) - _stroke_width(mask))
     gray = Image.fromarray(np.rint(255 * level).astype(np.uint8))
     if wanted < 2:
@@ -233,10 +237,10 @@ def _thicken(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _centered(digit: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Shrink or enlarge a digit and lay it in the middle."""
+    """Resize a digit and place it in the middle."""
     scale = _FILL * min(shape) / max(digit.shape)
     height, width = (max(1, round(length * scale)) for length in digit.shape)
-    laid = np.zeros(shape, np.uint8)
+    placed = np.zeros(shape, np.uint8)
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    laid[top : top + height, left : left + width] = resize_gray(digit, (height, width))
-    return laid
+    placed[top : top + height, left : left + width] = resize_gray(digit, (height, width))
+    return placed

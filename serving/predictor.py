@@ -1,4 +1,4 @@
-"""The prediction module: a bundle in, answers out, with microseconds over ONNX Runtime."""
+"""The prediction module: runs a bundle with microseconds of overhead over ONNX Runtime."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
-import onnxruntime
 
-from .agreement import Inputs, count_samples, take_samples
 from .bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
 from .checking import check_finite, check_inputs, check_options, dtype_of, refuse_masked
 from .contract import check_contract
 from .cores import available_cores
 from .errors import InputError, ManifestError, ServingError, one_line
 from .golden import read_golden
-from .manifest import TASKS, Manifest
+from .manifest import Manifest
+from .parity import Inputs, count_samples, take_samples
+from .runtime import onnxruntime
 from .session import open_session
 from .spreading import spread
 
@@ -24,22 +24,23 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Int8Policy = Literal["auto", "always", "never"]
-# Of one part of a large input: 256 images of 28x28, and some of what they become on their way.
+# Numbers in one part of a large input: 256 images of 28x28, and some of their activations, fit the
+# processor's cache.
 _CACHED_NUMBERS = 2**18
 _MIN_ROWS, _MAX_ROWS = 8, 256
-# From here on a single sample is worth several threads.
+# A model of at least this size gains from several threads even for a single sample.
 _LARGE_BYTES = 8_000_000
 
 
 class Prediction:
-    """The answers for one batch. Not to be changed.
+    """The outputs for one batch. Treat it as read-only.
 
-    A plain class, since a frozen dataclass costs a microsecond to make.
+    It is a plain class because a frozen dataclass takes a microsecond to create.
 
     Attributes:
         output_names: name of each output of the model.
-        arrays: the outputs, in the same order, first axis `batch`.
-        manifest: of the model.
+        arrays: the outputs in the same order, first axis `batch`.
+        manifest: manifest of the model.
     """
 
     __slots__ = ("arrays", "manifest", "output_names")
@@ -59,30 +60,30 @@ class Prediction:
         """Probability of each class or label, float32 `(batch, labels)`.
 
         Raises:
-            ServingError: the model predicts values, or nothing is known of its outputs.
+            ServingError: the task is regression or unknown.
         """
-        return self._answer(("multiclass", "multilabel"), "probabilities")
+        return self._require(("multiclass", "multilabel"), "probabilities")
 
     @property
     def values(self) -> Array:
         """The predicted values, float32 `(batch, values)`.
 
         Raises:
-            ServingError: the model predicts classes or labels, or nothing is known of its outputs.
+            ServingError: the task is not regression.
         """
-        return self._answer(("regression",), "values")
+        return self._require(("regression",), "values")
 
     @property
     def features(self) -> Array | None:
-        """The learned representation, float32 `(batch, dimension)`; None if there is none."""
+        """The learned representation, float32 `(batch, dimension)`; None if the model has none."""
         return self.outputs.get("features")
 
     @property
     def labels(self) -> list[str] | list[tuple[str, ...]]:
-        """Name of the most probable class of each sample; or all labels with one half and more.
+        """The most probable class of each sample; for multilabel, all labels of at least 0.5.
 
         Raises:
-            ServingError: the model predicts values, or nothing is known of its outputs.
+            ServingError: the task is regression or unknown.
         """
         names = self.manifest.labels
         if self.manifest.task == "multiclass":
@@ -94,27 +95,32 @@ class Prediction:
 
     @property
     def accepted(self) -> Array:
-        """Whether each sample's class is sure enough, bool `(batch,)`; all are without a threshold.
+        """Whether each class reaches the threshold of the reject option, bool `(batch,)`.
+
+        All are accepted if the model has no reject option.
 
         Raises:
-            ServingError: the model predicts no classes.
+            ServingError: the task is not multiclass.
         """
         reject_option = self.manifest.reject_option
-        confidences = self._answer(("multiclass",), "classes").max(axis=1)
-        is_sure: Array = confidences >= (0.0 if reject_option is None else reject_option.threshold)
-        return is_sure
+        confidences = self._require(("multiclass",), "classes").max(axis=1)
+        is_accepted: Array = confidences >= (
+            0.0 if reject_option is None else reject_option.threshold
+        )
+        return is_accepted
 
-    def _answer(self, kinds: tuple[str, ...], asked: str) -> Array:
-        kind = self.manifest.task
-        if kind not in kinds or self.manifest.prediction_output is None:
-            known = {"regression": "values", "unknown": "outputs"}.get(kind, "probabilities")
+    def _require(self, tasks: tuple[str, ...], wanted: str) -> Array:
+        task = self.manifest.task
+        if task not in tasks or self.manifest.prediction_output is None:
+            fix = {"regression": "values", "unknown": "outputs"}.get(task, "probabilities")
             raise ServingError(
-                f"A model of {TASKS[kind]} must be asked for {known}. Received: {asked}."
+                f"Only a {' or '.join(tasks)} model has {wanted}. Received: task={task!r}. "
+                f"Read {fix} instead."
             )
         return self.arrays[self.output_names.index(self.manifest.prediction_output)]
 
     def __repr__(self) -> str:
-        """Return labels and shapes, not the numbers."""
+        """Return labels and shapes, without the numbers."""
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.outputs.items())
         if self.manifest.task in ("regression", "unknown"):
             return f"Prediction({shapes})"
@@ -122,7 +128,7 @@ class Prediction:
 
 
 class Predictor:
-    """Runs an exported model on the CPU. Safe to share between threads.
+    """Runs an exported model on the CPU. It can be shared between threads.
 
     Examples:
         >>> predictor = Predictor.load("dist/digits")
@@ -130,29 +136,29 @@ class Predictor:
         >>> prediction.probabilities.shape
         (2, 10)
 
-    It may be used in a `with` statement, which closes it.
+    A `with` statement closes it at the end.
 
     Attributes:
-        manifest: of the model.
-        session: of ONNX Runtime; None once closed.
+        manifest: manifest of the model.
+        session: the ONNX Runtime session; None after `close`.
     """
 
     def __init__(
         self, folder: Path, manifest: Manifest, session: onnxruntime.InferenceSession, threads: int
     ) -> None:
-        """Use `load`; this takes a session that was checked to fit the manifest.
+        """Wrap a session that was checked against the manifest. Use `load` to make one.
 
         Args:
-            folder: of the version.
-            manifest: of the version.
-            session: that runs one batch.
-            threads: over which a large input is spread.
+            folder: folder of the version.
+            manifest: manifest of the version.
+            session: runs one batch.
+            threads: number of threads that share a large input.
         """
         self.manifest = manifest
         self.session = session
         self._folder = folder
         self._threads = threads
-        # One input of numbers has a way of its own, since it is the one that must be fast.
+        # A single input of numbers takes a fast path in `predict`.
         spec = manifest.inputs[0]
         self._is_simple = len(manifest.inputs) == 1 and spec.dtype != "string"
         self._input_name = spec.name
@@ -173,16 +179,16 @@ class Predictor:
         """Load a bundle.
 
         Args:
-            path: a version's folder, or a model's, which stands for its latest version.
-            threads: processors that one call may use; None takes those that the process may, by
-                its affinity and its cgroup's quota. A small model uses more than one for large
-                inputs alone. Calls from several Python threads run in parallel whatever this says.
-            int8: `auto` runs the quantized model if the bundle has one and says that it is
-                faster; `always`, or `never`.
+            path: folder of a version, or of a model, which selects its latest version.
+            threads: number of processors that one call may use; None uses all that the affinity
+                and the cgroup quota of the process allow. A small model uses more than one only
+                for large inputs. Calls from several Python threads always run in parallel.
+            int8: `auto` runs the quantized model if the bundle has one that was measured to be
+                faster; `always` requires it; `never` runs the float32 model.
 
         Raises:
-            InputError: an argument is none of these.
-            ManifestError: the bundle is missing, broken, changed, needs a newer onnxruntime, or
+            InputError: an argument is invalid.
+            ManifestError: the bundle is missing, broken or changed, needs a newer onnxruntime, or
                 has no quantized model for `always`.
         """
         check_options(threads, int8, get_args(Int8Policy))
@@ -191,13 +197,13 @@ class Predictor:
         is_kept = manifest.int8 is not None and manifest.int8.kept
         if int8 == "always" and not is_kept:
             raise ManifestError(
-                f"int8 needs a bundle that kept {INT8}. Received: {folder}. Export it with "
-                "--int8 always."
+                f"int8='always' needs a bundle with {INT8}. Received: {folder}, without it. "
+                "Export it with --int8 always."
             )
         is_int8 = int8 == "always" or (int8 == "auto" and _is_int8_faster(manifest))
         model = read_checked(folder, INT8 if is_int8 else MODEL, read_checksums(folder))
         threads = available_cores() if threads is None else threads
-        # A small operation is over before a second thread is awake.
+        # A small operation ends before a second thread has woken up.
         is_large = len(model) >= _LARGE_BYTES
         session = open_session(model, threads if is_large else 1)
         check_contract(manifest, session)
@@ -206,23 +212,23 @@ class Predictor:
     def predict(self, inputs: Inputs | Sequence[Array]) -> Prediction:
         """Run the model on a batch of any length.
 
-        A large batch is run in parts that fit the processor's cache, on several processors;
-        what is in memory at any time are the inputs, the answers, and these parts.
+        A large batch is run in parts that fit the processor's cache, on several processors. Memory
+        holds the inputs, the outputs and these parts, whatever the length.
 
         Args:
-            inputs: an array of the dtype and shape that `manifest.inputs` says, such as uint8
-                `(batch, 28, 28)`; or a list of samples, such as uint8 `(28, 28)`; for several
-                inputs, an array for each name. At least one sample, no infinity, NaN only in
-                columns that `manifest.nullable_columns` names.
+            inputs: an array with the dtype and shape of `manifest.inputs`, such as uint8
+                `(batch, 28, 28)`; a list of samples, such as uint8 `(28, 28)`; or for several
+                inputs a dict of arrays by name. There must be at least one sample and no infinity.
+                NaN is allowed only in the columns of `manifest.nullable_columns`.
 
         Raises:
-            InputError: the array does not fit.
+            InputError: the inputs do not fit the model.
             ServingError: ONNX Runtime fails for another reason, such as memory, or the predictor
                 is closed.
         """
-        # The whole check costs as much as a small net. ONNX Runtime refuses wrong shapes itself,
-        # so they are put into words only once it has; a dtype it could misread (another byte
-        # order) is no singleton and goes the long way round.
+        # A complete check takes as long as a small net. ONNX Runtime refuses wrong shapes itself,
+        # so they are explained only after it has. A dtype that it could misread (another byte
+        # order) is not the singleton and takes the slow path.
         if (
             type(inputs) is not Array
             or inputs.dtype is not self._dtype
@@ -234,8 +240,8 @@ class Predictor:
         except Exception as error:
             check_inputs(self._by_name(inputs), self.manifest.inputs)
             raise _failure(error) from error
-        # The sum of squares is not finite if an element is not: one pass, where numpy.isfinite
-        # takes two. After the run, when the numbers are in the cache, it costs half.
+        # The sum of squares is not finite if an element is not. It takes one pass, numpy.isfinite
+        # takes two, and after the run the numbers are in the cache, which halves the time.
         if self._must_be_finite and not math.isfinite(np.vdot(inputs, inputs)):
             check_finite(self._input_name, inputs, ())
         elif self._nullable_columns:
@@ -243,16 +249,15 @@ class Predictor:
         return Prediction(self._output_names, arrays, self.manifest)
 
     def predict_images(self, images: "Sequence[ImageSource]") -> Prediction:
-        """Read images and run the model on them; needs Pillow.
+        """Read images and run the model on them. Needs Pillow.
 
         Args:
-            images: a list of paths, bytes of image files, or images of Pillow, as `read_image`
-                takes them.
+            images: a list of paths, bytes of image files, or Pillow images.
 
         Raises:
-            InputError: it is no list, there is none, one cannot be read, or the model takes no
-                images.
-            ServingError: as of `predict`.
+            InputError: `images` is not a list or is empty, an image cannot be read, or the model
+                does not take images.
+            ServingError: see `predict`.
         """
         from .inputs import check_images, image_size, read_model_image  # nothing else needs Pillow
 
@@ -269,15 +274,15 @@ class Predictor:
         """Return the learned representation, float32 `(batch, dimension)`.
 
         Args:
-            inputs: as of `predict`.
+            inputs: see `predict`.
 
         Raises:
-            InputError: as of `predict`.
-            ServingError: the model has none; and as of `predict`.
+            InputError: see `predict`.
+            ServingError: the model has no features; see also `predict`.
         """
         if "features" not in self._output_names:
             raise ServingError(
-                "A model must have an output called features. "
+                "The model must have an output called features. "
                 f"Received: {self.manifest.name}, with {', '.join(self._output_names)}."
             )
         return self.predict(inputs).outputs["features"]
@@ -286,23 +291,23 @@ class Predictor:
         """Run the bundle's golden samples, so that the first call is as fast as the next.
 
         Raises:
-            ManifestError: they are missing or changed.
+            ManifestError: the golden samples are missing or changed.
         """
         samples = read_golden(self._folder, "input", self.manifest.inputs)
         for count in (1, count_samples(samples)):
             self.predict(take_samples(samples, slice(count)))
 
     def close(self) -> None:
-        """Give back what the model takes; calls from now on raise `ServingError`."""
+        """Free the memory of the model; later calls raise `ServingError`."""
         self._run = _refuse_closed
         self.session = None
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return the predictor."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the predictor."""
         self.close()
 
     def _predict_any(self, inputs: Inputs | Sequence[Array]) -> Prediction:
@@ -321,11 +326,11 @@ class Predictor:
     def _in_parts(
         self, count: int, numbers: int, run: Callable[[int, int], list[Array]]
     ) -> Prediction:
-        """Run `count` samples of so many `numbers` each, from `start` to `end` at a time."""
+        """Call `run(start, end)` on parts of `count` samples that have `numbers` elements each."""
         parts = math.ceil(count / _rows_at_once(numbers))
         if parts == 1:
             return Prediction(self._output_names, run(0, count), self.manifest)
-        # As many for each thread, so that none waits for the last.
+        # An equal number for each thread, so that none waits for the last.
         parts = math.ceil(parts / self._threads) * self._threads
         rows = math.ceil(count / parts)
         starts = range(0, count, rows)
@@ -336,7 +341,7 @@ class Predictor:
         return Prediction(self._output_names, arrays, self.manifest)
 
     def _run_checked(self, named: dict[str, Array], start: int) -> list[Array]:
-        """Run arrays that fit but for their numbers; `start` is their place, for errors."""
+        """Run arrays of the right shapes; `start` is the index of their first sample."""
         for name, array in named.items():
             if array.dtype.kind == "f":
                 check_finite(name, array, self._nullable_columns if name == "inputs" else (), start)
@@ -351,9 +356,9 @@ class Predictor:
 
 
 def _rows_at_once(numbers: int) -> int:
-    """Return how many samples of so many numbers are run together.
+    """Return how many samples of `numbers` elements are run together.
 
-    More no longer fit the cache; fewer, and a call's own time shows.
+    More would not fit the cache; with fewer, the overhead of a call would matter.
     """
     return min(max(_CACHED_NUMBERS // max(numbers, 1), _MIN_ROWS), _MAX_ROWS)
 
@@ -374,11 +379,11 @@ def _stack(name: str, samples: Sequence[Array]) -> Array:
 
 
 def _refuse_closed(*_: Any) -> list[Array]:
-    raise ServingError("A predictor must be open. Received: one that was closed.")
+    raise ServingError("The predictor must be open. Received: a closed one. Load it again.")
 
 
 def _failure(error: Exception) -> ServingError:
     if isinstance(error, ServingError):
         return error
     # ONNX Runtime's own errors share no public base class.
-    return ServingError(f"ONNX Runtime must run the model. Received: {one_line(error):.200}")
+    return ServingError(f"ONNX Runtime failed to run the model: {one_line(error):.200}")

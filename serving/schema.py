@@ -1,6 +1,6 @@
 """Reads JSON values into frozen dataclasses, strictly.
 
-A few lines of our own, because receivers of a bundle check it with numpy and onnxruntime alone.
+It uses no library, because receivers check a bundle with only numpy and onnxruntime installed.
 """
 
 import types
@@ -13,19 +13,19 @@ T = TypeVar("T")
 
 
 def decode(cls: type[T], value: Any, where: str) -> T:
-    """Turn `value`, as `json.loads` returns it, into `cls`.
+    """Convert a JSON value, as `json.loads` returns it, into a dataclass.
 
-    Understands dataclasses, `tuple[X, ...]`, `dict[str, X]`, plain types and unions of them, and
-    `object`, which is anything; a whole number is also a float. Unknown keys are passed over, so
-    that a later release may add one.
+    Supports dataclasses, `tuple[X, ...]`, `dict[str, X]`, plain types, unions of them, and
+    `object` for any value. An integer is accepted as a float. Unknown keys are ignored, so that a
+    later release may add one.
 
     Args:
-        cls: the type wanted.
+        cls: type of the result.
         value: the JSON value.
-        where: name of the value, for the message.
+        where: name of the value, for the error.
 
     Raises:
-        ManifestError: a key is missing or a value has another type.
+        ManifestError: a key is missing or a value has the wrong type.
     """
     result: T = _decode(cls, value, where)
     return result

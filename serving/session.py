@@ -1,10 +1,9 @@
-"""Opens an ONNX Runtime session on the CPU, and reads its signature."""
-
-import onnxruntime
+"""Opens an ONNX Runtime session on the CPU and reads its signature."""
 
 from .errors import ManifestError, one_line
 from .external_data import refuse_external_data
 from .manifest import TensorSpec
+from .runtime import onnxruntime
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -19,15 +18,15 @@ _DTYPES = {
 
 
 def open_session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
-    """Open a session for small nets: sequential, on few threads that do not spin.
+    """Open a session for small nets: sequential, with few threads that do not spin.
 
     Args:
-        model: the ONNX file's bytes.
-        threads: threads that one call may use. Calls from several Python threads run in parallel
-            whatever this says.
+        model: bytes of the ONNX file.
+        threads: number of threads that one call may use. Calls from several Python threads always
+            run in parallel.
 
     Raises:
-        ManifestError: ONNX Runtime does not load the model, or its weights lie in another file.
+        ManifestError: ONNX Runtime cannot load the model, or its weights are in another file.
     """
     refuse_external_data(model)
     options = onnxruntime.SessionOptions()

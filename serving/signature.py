@@ -1,7 +1,7 @@
-"""Signs a version with a private key, and checks that by the public one.
+"""Signs a version with a private key and checks the signature with the public key.
 
-With OpenSSF's model-signing, which the extra `sign` installs. What is signed is every file of the
-version but SHA256SUMS, which lists the signature.
+Uses OpenSSF's model-signing, which the extra `sign` installs. The signature covers every file of
+the version except SHA256SUMS, which lists the signature itself.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from model_signing import hashing, signing, verifying
 from .bundle import CHECKSUMS, SIGNATURE
 from .errors import InputError, ManifestError, one_line
 
-# The curves that model-signing knows.
+# The curves that model-signing supports.
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 
@@ -25,11 +25,11 @@ def read_signer(key: Path) -> Callable[[Path], None]:
     """Return a function that signs a version's folder.
 
     Args:
-        key: private key of an elliptic curve, PEM without a password, as
+        key: file of an elliptic-curve private key, PEM without a password, as
             `openssl ecparam -name prime256v1 -genkey -noout` writes it.
 
     Raises:
-        InputError: the file is no such key.
+        InputError: the file does not hold such a key.
     """
     try:
         found = load_pem_private_key(key.read_bytes(), None)
@@ -48,16 +48,16 @@ def read_signer(key: Path) -> Callable[[Path], None]:
 
 
 def read_verifier(key: Path) -> Callable[[Path], str]:
-    """Return a function that requires of a version's folder that it was signed, and says so.
+    """Return a function that checks the signature of a version's folder and describes it.
 
-    The function raises ManifestError if there is no signature, or if it is of another key or of
-    other files.
+    The function raises ManifestError if there is no signature, or if it was made with another key
+    or over other files.
 
     Args:
-        key: public key, PEM.
+        key: file of an elliptic-curve public key, PEM.
 
     Raises:
-        InputError: the file is no such key.
+        InputError: the file does not hold such a key.
     """
     try:
         found = load_pem_public_key(key.read_bytes())
@@ -67,16 +67,16 @@ def read_verifier(key: Path) -> Callable[[Path], str]:
         raise InputError(_message("A public key", key, "a key of another kind"))
 
     def check(folder: Path) -> str:
-        folder = folder.resolve()  # model-signing takes relative paths for parts of the model
+        folder = folder.resolve()  # model-signing resolves relative paths inside the model
         path = folder / SIGNATURE
         if not path.is_file():
-            raise ManifestError(f"A version must be signed. Received: no {path}.")
+            raise ManifestError(f"The version must be signed. Received: no file {path}.")
         try:
             config = verifying.Config().use_elliptic_key_verifier(public_key=key)
             config.set_hashing_config(_hashing(folder)).verify(folder, path)
-        except Exception as error:  # whatever model-signing and what it builds on raise
+        except Exception as error:  # model-signing and its libraries raise many types
             raise ManifestError(
-                f"{SIGNATURE} must be made with the key of {key}, over these files. "
+                f"{SIGNATURE} must be made with the key of {key} over these files. "
                 f"Received: {one_line(error):.160}."
             ) from None
         return f"signed with the key of {key}"
@@ -90,4 +90,4 @@ def _hashing(folder: Path) -> hashing.Config:
 
 
 def _message(role: str, key: Path, reason: object) -> str:
-    return f"{role} must be PEM of an elliptic curve, such as P-256. Received: {key}: {reason}."
+    return f"{role} must be an elliptic-curve key in PEM, such as P-256. Received: {key}: {reason}."

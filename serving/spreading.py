@@ -1,4 +1,4 @@
-"""Spreads calls over threads, for work that releases the interpreter's lock."""
+"""Spreads calls over threads, for work that releases Python's global interpreter lock."""
 
 import threading
 import time
@@ -9,12 +9,12 @@ from typing import Any
 def spread(call: Callable[[int], Any], count: int, threads: int) -> list[Any]:
     """Return `[call(0), …, call(count - 1)]`, run by up to `threads` threads.
 
-    The caller's thread is one of them. The others end with the call: to start one takes some 50
-    microseconds, and nothing has to be closed or to survive a fork.
+    The caller's thread is one of them. The others end with the call: starting one takes about 50
+    microseconds, and there is no pool to close or to lose in a fork.
 
     Raises:
-        BaseException: the first that a call raised, or an interruption of the caller's thread;
-            calls not yet begun are left out, and none is under way any more.
+        BaseException: the first error of a call, or an interruption of the caller's thread. No
+            further call was started, and all running calls have ended.
     """
     results: list[Any] = [None] * count
     numbers = iter(range(count))  # shared: each thread takes the next
@@ -26,7 +26,7 @@ def spread(call: Callable[[int], Any], count: int, threads: int) -> list[Any]:
                 return
             try:
                 results[number] = call(number)
-            except BaseException as error:  # an interruption too must stop the others
+            except BaseException as error:  # an interruption must stop the others too
                 errors.append(error)
 
     _run_with_helpers(work, min(threads, count) - 1, errors)
@@ -36,7 +36,7 @@ def spread(call: Callable[[int], Any], count: int, threads: int) -> list[Any]:
 
 
 def _start(threads: list[threading.Thread]) -> list[threading.Thread]:
-    """Start threads, and return those that the machine had room for; the caller's does the rest."""
+    """Start threads until the machine has no room for more; return the started ones."""
     started = []
     for thread in threads:
         try:
@@ -48,9 +48,9 @@ def _start(threads: list[threading.Thread]) -> list[threading.Thread]:
 
 
 def _run_with_helpers(work: Callable[[], None], helpers: int, errors: list[BaseException]) -> None:
-    """Run `work`, also in so many threads besides; return once no thread is in it any more.
+    """Run `work` in this thread and in `helpers` more; return when all have left it.
 
-    An interruption joins `errors`, which is what `work` stops at.
+    An interruption is appended to `errors`, which makes `work` stop.
     """
     begun: list[None] = []
     ended: list[None] = []
@@ -67,8 +67,8 @@ def _run_with_helpers(work: Callable[[], None], helpers: int, errors: list[BaseE
         for thread in started:
             thread.join()
     except BaseException as error:
-        # Python takes a thread for ended whose `join` was interrupted, and does not know one yet
-        # whose `start` was: it would end beneath a call into ONNX Runtime, which aborts.
+        # Python considers a thread ended when its `join` was interrupted, and unknown when its
+        # `start` was. If Python ended during such a thread's call, ONNX Runtime would abort.
         errors.append(error)
         while len(ended) < len(begun):
             time.sleep(0.001)

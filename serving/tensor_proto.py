@@ -1,4 +1,4 @@
-"""Reads ONNX's TensorProto, the format of golden samples, without the onnx package.
+"""Reads ONNX's TensorProto, the format of golden samples. Does not need the onnx package.
 
 Source: onnx/onnx.proto, message TensorProto, and the Protocol Buffers wire format.
 """
@@ -32,10 +32,10 @@ _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 def read_tensor(message: bytes) -> tuple[str, np.ndarray]:
     """Return the name and the array of a TensorProto.
 
-    Numbers must be in `raw_data`; strings become an array of `object`.
+    Numbers must be in `raw_data`. Strings become an array of dtype `object`.
 
     Raises:
-        ManifestError: the bytes are no such message, or it has no element.
+        ManifestError: the bytes are not such a message, or the tensor is empty.
     """
     name, code, raw = "", 0, b""
     shape: list[int] = []
@@ -52,7 +52,7 @@ def read_tensor(message: bytes) -> tuple[str, np.ndarray]:
     if code == _STRING:
         return name, _text_array(strings, shape)
     if code not in _DTYPES:
-        raise ManifestError(f"A tensor must be of numbers or strings. Received: data_type={code}.")
+        raise ManifestError(f"A tensor must hold numbers or strings. Received: data_type={code}.")
     dtype = np.dtype(_DTYPES[code]).newbyteorder("<")
     if len(raw) != math.prod(shape) * dtype.itemsize:
         raise ManifestError(
@@ -70,7 +70,7 @@ def read_tensor(message: bytes) -> tuple[str, np.ndarray]:
 def _text_array(strings: list[str], shape: list[int]) -> np.ndarray:
     if not strings or math.prod(shape) != len(strings) or len(shape) > _MAX_RANK:
         raise ManifestError(
-            f"A tensor of strings must have elements that fill its shape. "
+            "A tensor of strings must have elements that fill its shape. "
             f"Received: {len(strings)} for shape={tuple(shape)!s:.80}."
         )
     return np.array(strings, object).reshape(shape)
@@ -80,13 +80,13 @@ def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield the number and the value of each field of a protobuf message, in order.
 
     Raises:
-        ManifestError: the bytes are no protobuf message.
+        ManifestError: the bytes are not a protobuf message.
     """
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
         field, wire_type = key >> 3, key & 7
-        # What reads 32 bits of a key would take it for another field.
+        # A reader of 32-bit keys would mistake it for another field.
         if not 0 < field < 2**29:
             raise ManifestError(f"The bytes must be a protobuf message. Received: field {field}.")
         if wire_type == _VARINT:
@@ -103,7 +103,7 @@ def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
             )
         if position + length > len(message):
             raise ManifestError(
-                "The bytes must be a whole protobuf message. Received: one cut off."
+                "The bytes must be a complete protobuf message. Received: a truncated one."
             )
         yield field, message[position : position + length]
         position += length
@@ -121,7 +121,7 @@ def _varint(message: bytes, position: int) -> tuple[int, int]:
     for shift in range(0, 64, 7):
         if position >= len(message):
             raise ManifestError(
-                "The bytes must be a whole protobuf message. Received: one cut off."
+                "The bytes must be a complete protobuf message. Received: a truncated one."
             )
         byte = message[position]
         position += 1

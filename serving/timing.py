@@ -1,4 +1,4 @@
-"""Times calls against each other, in turn, so that a machine's drift meets them alike."""
+"""Times calls in turns, so that drift of the machine affects them equally."""
 
 import statistics
 import time
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 def median_ms(
     calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3
 ) -> dict[str, float]:
-    """Return the median wall time of each call in milliseconds; arguments as in `quartiles_ms`."""
+    """Return the median wall time of each call in milliseconds; see `quartiles_ms`."""
     return {name: found[1] for name, found in quartiles_ms(calls, rounds, warm_up).items()}
 
 
@@ -18,9 +18,9 @@ def quartiles_ms(
     """Return the quartiles of the wall time of each call in milliseconds.
 
     Args:
-        calls: what to time, by name.
-        rounds: how often each is called, at least twice; every round calls each once.
-        warm_up: rounds that are not counted.
+        calls: the functions to time, by name.
+        rounds: number of measured rounds, at least 2; each round calls every function once.
+        warm_up: number of rounds before them that are not measured.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(warm_up + rounds):

@@ -1,4 +1,4 @@
-"""Writes the files beside a model's versions: Triton's settings, and the labels.
+"""Renders the files next to a model's versions: Triton's configuration and the labels.
 
 Source: Triton Inference Server, model configuration.
 """
@@ -9,7 +9,7 @@ from .manifest import Manifest, TensorSpec
 
 CONFIG = "config.pbtxt"
 LABELS = "labels.txt"
-# Triton splits larger requests; our nets gain nothing from more.
+# Triton splits larger requests; small nets gain nothing from larger batches.
 MAX_BATCH_SIZE = 1024
 _TYPES = {
     "uint8": "TYPE_UINT8",
@@ -24,12 +24,12 @@ _TYPES = {
 
 
 def render_labels(manifest: Manifest) -> str:
-    """Return `labels.txt`: one label a line, in the order of the classes."""
+    """Return the text of `labels.txt`: one label for each line, in the order of the classes."""
     return "".join(f"{' '.join(label.splitlines())}\n" for label in manifest.labels)
 
 
 def render_config(manifest: Manifest) -> str:
-    """Return `config.pbtxt`. The same signature always gives the same text."""
+    """Return the text of `config.pbtxt`, which depends only on the name and the signature."""
     lines = [
         f'name: "{manifest.name}"',
         'backend: "onnxruntime"',
@@ -46,7 +46,7 @@ def render_config(manifest: Manifest) -> str:
 
 
 def describe_config(manifest: Manifest) -> dict[str, Any]:
-    """Return what `config.pbtxt` says, as Triton answers it in JSON."""
+    """Return the content of `config.pbtxt` as Triton returns it in JSON."""
     return {
         "name": manifest.name,
         "backend": "onnxruntime",
@@ -63,7 +63,7 @@ def _described(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _tensor(role: str, spec: TensorSpec, has_labels: bool = False) -> str:
-    # max_batch_size says that the first axis is the batch; dims leave it out
+    # max_batch_size declares the first axis as the batch; dims leave it out
     sizes = [str(size) if isinstance(size, int) else "-1" for size in spec.shape[1:]]
     dims = f"dims: [ {', '.join(sizes)} ]" if sizes else "dims: [ 1 ] reshape { shape: [ ] }"
     labels = f' label_filename: "{LABELS}"' if has_labels else ""

@@ -1,6 +1,6 @@
-"""Checks a bundle on the receiver's machine: its files, its contract, its behavior.
+"""Checks a bundle on the receiver's machine: its files, its contract and its behavior.
 
-Needs numpy and onnxruntime alone.
+Needs only numpy and onnxruntime.
 """
 
 from collections.abc import Callable
@@ -9,15 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .agreement import (
-    Inputs,
-    allowed_difference,
-    count_samples,
-    is_within,
-    largest_difference,
-    run_in_batches,
-    top1_agreement,
-)
 from .bundle import (
     CHECKSUMS,
     GOLDEN,
@@ -32,24 +23,33 @@ from .contract import check_contract, check_proof
 from .errors import ManifestError, ServingError
 from .golden import read_golden
 from .manifest import Manifest, describe_spec
+from .parity import (
+    Inputs,
+    allowed_difference,
+    count_samples,
+    is_within,
+    largest_difference,
+    run_in_batches,
+    top1_match,
+)
 from .predictor import Predictor
 from .session import open_session
 from .triton import CONFIG, LABELS, render_config, render_labels
 
 BATCH_SIZES = (1, 2, 7)
-# Of int8: how much further than where it was made an answer may be from Keras.
+# The int8 model may be this much farther from Keras than on the machine of the export.
 _INT8_FACTOR, _INT8_MARGIN = 2.0, 0.1
-_INT8_MIN_AGREEMENT = 0.5
+_INT8_MIN_MATCH = 0.5
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check.
+    """The result of one check.
 
     Attributes:
         name: `files`, `contract`, `behavior` or `signature`.
-        passed: whether all of it held.
-        detail: what held, or the first thing that did not.
+        passed: whether the check passed.
+        detail: a summary, or the first problem.
     """
 
     name: str
@@ -63,20 +63,22 @@ def verify_bundle(
     """Check a bundle.
 
     Args:
-        path: a version's folder, or a model's: then its latest version, and the files beside it.
-        check_signature: checks a version's folder too, as `signature.read_verifier` returns it.
+        path: folder of a version, or of a model, which selects its latest version and also checks
+            the files next to it.
+        check_signature: checks the signature of a version's folder, see
+            `signature.read_verifier`; None to skip that.
 
     Returns:
-        The checks `files`, `contract` and `behavior`, in this order, and `signature` if asked.
+        The checks `files`, `contract` and `behavior`, in this order, then `signature` if requested.
 
     Raises:
         ManifestError: there is no bundle at `path`.
     """
     folder = find_version(path)
-    beside = folder.parent if folder != Path(path) else None
+    model_folder = folder.parent if folder != Path(path) else None
     checks: list[tuple[str, Callable[[], str]]] = [
         ("files", lambda: _check_files(folder)),
-        ("contract", lambda: _check_contract(folder, beside)),
+        ("contract", lambda: _check_contract(folder, model_folder)),
         ("behavior", lambda: _check_behavior(folder)),
     ]
     if check_signature is not None:
@@ -92,12 +94,12 @@ def _run_check(name: str, check: Callable[[], str]) -> Check:
 
 
 def _check_files(folder: Path) -> str:
-    """Every file listed, every listed file there, no byte changed."""
+    """Check that the files are exactly those listed, and unchanged."""
     checksums = read_checksums(folder)
     entries = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
     links = [p for p in entries if p.is_symlink()]
     if links:
-        raise ManifestError(f"A bundle must hold no links. Received: {links[0]}.")
+        raise ManifestError(f"A bundle must not contain symbolic links. Received: {links[0]}.")
     found = {p.relative_to(folder).as_posix() for p in entries}
     unlisted = sorted(found - checksums.keys() - {CHECKSUMS})
     if unlisted:
@@ -107,8 +109,8 @@ def _check_files(folder: Path) -> str:
     return f"{len(checksums)} files match {CHECKSUMS}"
 
 
-def _check_contract(folder: Path, beside: Path | None) -> str:
-    """The graph's signature, the labels, the proof and the files beside fit the manifest."""
+def _check_contract(folder: Path, model_folder: Path | None) -> str:
+    """Check the graph, the proof, and the files next to the version against the manifest."""
     manifest = read_manifest(folder)
     model = read_checked(folder, MODEL, read_checksums(folder))
     check_contract(manifest, open_session(model))
@@ -116,17 +118,17 @@ def _check_contract(folder: Path, beside: Path | None) -> str:
     is_kept = manifest.int8 is not None and manifest.int8.kept
     if (folder / INT8).exists() != is_kept:
         raise ManifestError(
-            f"{INT8} must be there where the manifest says that it was kept, and only there. "
+            f"{INT8} must exist if and only if the manifest says that it was kept. "
             f"Received: {'kept, but no' if is_kept else 'not kept, but a'} file."
         )
-    if beside is not None:
+    if model_folder is not None:
         if str(manifest.version) != folder.name:
             raise ManifestError(
-                f"A version must lie in the folder of its number, {manifest.version}. "
+                f"A version must be in the folder of its number, {manifest.version}. "
                 f"Received: {folder}."
             )
-        _check_text(beside / CONFIG, render_config(manifest))
-        _check_text(beside / LABELS, render_labels(manifest))
+        _check_text(model_folder / CONFIG, render_config(manifest))
+        _check_text(model_folder / LABELS, render_labels(manifest))
     return "; ".join(
         f"{role} {', '.join(map(describe_spec, specs))}"
         for role, specs in (("in", manifest.inputs), ("out", manifest.outputs))
@@ -139,11 +141,11 @@ def _check_text(path: Path, expected: str) -> None:
     except OSError as error:
         raise ManifestError(f"{path} must be readable. Received: {error.strerror}.") from None
     if received != expected.encode():
-        raise ManifestError(f"{path} must be what the manifest gives. Received: another text.")
+        raise ManifestError(f"{path} must match the manifest. Received: a different text.")
 
 
 def _check_behavior(folder: Path) -> str:
-    """The golden samples give the golden answers, at several batch sizes."""
+    """Check that the golden inputs give the golden outputs at several batch sizes."""
     predictor = Predictor.load(folder, int8="never")
     manifest = predictor.manifest
     inputs = read_golden(folder, "input", manifest.inputs)
@@ -153,7 +155,7 @@ def _check_behavior(folder: Path) -> str:
     for name, array in (*inputs.items(), *expected.items()):
         if len(array) != count:
             raise ManifestError(
-                f"{GOLDEN} must have an answer for each of {count} samples. "
+                f"{GOLDEN} must have an output for each of {count} samples. "
                 f"Received: {len(array)} of {name}."
             )
     largest = dict.fromkeys(expected, 0.0)
@@ -176,17 +178,17 @@ def _check_behavior(folder: Path) -> str:
 def _check_int8(
     folder: Path, manifest: Manifest, samples: Inputs, expected: dict[str, np.ndarray]
 ) -> None:
-    """Require that the int8 model is about as far from Keras as where it was made.
+    """Check that the int8 model is about as far from Keras as on the machine of the export.
 
-    Processors round and saturate differently, and the golden samples have edge cases.
+    Processors round and saturate differently, and the golden samples include edge cases.
     """
     predictor = Predictor.load(folder, int8="always")
     received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, BATCH_SIZES[-1])
-    agreements = manifest.int8.agreements if manifest.int8 is not None else ()
+    measured = manifest.int8.parity if manifest.int8 is not None else ()
     for name, wanted in expected.items():
-        if wanted.dtype.kind != "f":  # what is counted differs by a whole where rounding does
+        if wanted.dtype.kind != "f":  # rounding can change an integer by 1
             continue
-        known = [a.max_absolute_difference for a in agreements if a.output == name]
+        known = [p.max_absolute_difference for p in measured if p.output == name]
         if not known:
             raise ManifestError(
                 f"Every output of {INT8} must be proven. Received: no proof of {name!r}."
@@ -196,16 +198,16 @@ def _check_int8(
         allowed = min(_INT8_MARGIN + _INT8_FACTOR * max(known), max(largest, 1.0))
         if not is_within(difference, allowed):
             raise ManifestError(
-                f"{name} of {INT8} must be within {allowed:.1e} of the golden answers. "
+                f"{name} of {INT8} must be within {allowed:.1e} of the golden outputs. "
                 f"Received: {difference:.1e}."
             )
-        # Whatever the manifest allows: an answer that is wholly another one is none.
+        # Required whatever the manifest allows: other classes are wrong predictions.
         if manifest.task == "multiclass" and name == manifest.prediction_output:
-            agreement = top1_agreement(wanted, received[name])
-            if agreement < _INT8_MIN_AGREEMENT:
+            match = top1_match(wanted, received[name])
+            if match < _INT8_MIN_MATCH:
                 raise ManifestError(
-                    f"{name} of {INT8} must name {_INT8_MIN_AGREEMENT:.0%} of the golden "
-                    f"classes. Received: {agreement:.0%}."
+                    f"{name} of {INT8} must predict {_INT8_MIN_MATCH:.0%} of the golden "
+                    f"classes. Received: {match:.0%}."
                 )
 
 
@@ -216,7 +218,7 @@ def _difference(
     allowed = allowed_difference(wanted, is_probability)
     if not is_within(difference, allowed):
         raise ManifestError(
-            f"{name} must be within {allowed:.1e} of the golden answers. "
+            f"{name} must be within {allowed:.1e} of the golden outputs. "
             f"Received: {difference:.1e} at batch size {batch_size}."
         )
     return difference
@@ -227,7 +229,8 @@ def _require_same_classes(
 ) -> None:
     if manifest.task != "multiclass" or name != manifest.prediction_output:
         return
-    if top1_agreement(wanted, received) < 1:
+    if top1_match(wanted, received) < 1:
         raise ManifestError(
-            f"{name} must name the golden classes. Received: others at batch size {batch_size}."
+            f"{name} must predict the golden classes. "
+            f"Received: other classes at batch size {batch_size}."
         )

@@ -1,7 +1,8 @@
-"""What tests share: versions in the header, real data, one trained and exported model."""
+"""What tests share: versions in the header, real data, trained models and committed bundles."""
 
 import gc
 import os
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+BUNDLES = Path(__file__).with_name("bundles")
 # A busy machine is no fault of what is tested.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
@@ -69,52 +71,71 @@ def softmax_run(workplace):
     return _train(workplace, "softmax", {"epochs": 10, "optimizer.learning_rate": 0.1})
 
 
+def _export(run, folder, name):
+    from app.bundles.export_run import export_run
+    from export import ExportOptions
+
+    return export_run(run.folder, folder, name, ExportOptions(int8="never"))
+
+
 @pytest.fixture(scope="session")
-def bundle(workplace, mlp_run):
+def exported_bundle(workplace, mlp_run):
+    """Version 1 of `digits` as an export writes it today. Not to be changed."""
+    return _export(mlp_run, workplace / "exported", "digits")
+
+
+@pytest.fixture(scope="session")
+def exported_row_bundle(workplace, softmax_run):
+    """Version 1 of `softmax` as an export writes it today. Not to be changed."""
+    return _export(softmax_run, workplace / "exported", "softmax")
+
+
+@pytest.fixture(scope="session")
+def exported_raw_bundle(tmp_path_factory):
+    """Version 1 of `raw` as an export writes it today, and its table."""
+    from app.config import make_config
+    from app.runs import train
+
+    folder = tmp_path_factory.mktemp("exported-raw")
+    table = shutil.copy(BUNDLES / "raw.csv", folder)
+    settings = {"target": "kind", "epochs": 3, "hidden": [8]}
+    run = train(make_config("features", settings, data=str(table)), folder / "runs")
+    return _export(run, folder / "dist", "raw"), table
+
+
+@pytest.fixture(scope="session")
+def committed_models(workplace):
+    """A copy of the bundles that `make_bundles.py` makes, `digits` and `softmax`."""
+    for name in ("digits", "softmax"):
+        shutil.copytree(BUNDLES / "dist" / name, workplace / "dist" / name)
+    return workplace / "dist"
+
+
+@pytest.fixture(scope="session")
+def bundle(committed_models):
     """The folder of version 1 of `digits`. Not to be changed: copy it first."""
-    from app.bundles.export_run import export_run
-    from export import ExportOptions
-
-    return export_run(mlp_run.folder, workplace / "dist", options=ExportOptions(int8="never"))
+    return committed_models / "digits" / "1"
 
 
 @pytest.fixture(scope="session")
-def row_bundle(workplace, softmax_run):
+def row_bundle(committed_models):
     """The folder of version 1 of `softmax`. Not to be changed."""
-    from app.bundles.export_run import export_run
-    from export import ExportOptions
-
-    return export_run(softmax_run.folder, workplace / "dist", options=ExportOptions(int8="never"))
+    return committed_models / "softmax" / "1"
 
 
 @pytest.fixture(scope="session")
 def raw_bundle(tmp_path_factory):
-    """The folder of a model that takes raw rows, with gaps and texts, and its table."""
-    from app.bundles.export_run import export_run
-    from app.config import make_config
-    from app.runs import train
-    from export import ExportOptions
-
-    random = np.random.default_rng(0)
+    """The folder of a model of raw rows, with missing values and texts, and its table."""
     folder = tmp_path_factory.mktemp("raw")
-    lines = [
-        f"{'' if random.random() < 0.2 else round(x, 3)},{random.choice(['red', 'blue', ''])},"
-        f"{round(y, 3)},{'yes' if x + y > 0 else 'no'}"
-        for x, y in random.normal(size=(200, 2)).tolist()
-    ]
-    (folder / "raw.csv").write_text("size,color,weight,kind\n" + "\n".join(lines) + "\n")
-    settings = {"target": "kind", "epochs": 3, "hidden": [8]}
-    run = train(make_config("features", settings, data=str(folder / "raw.csv")), folder / "runs")
-    options = ExportOptions(int8="never")
-    return export_run(run.folder, folder / "dist", "raw", options), folder / "raw.csv"
+    shutil.copytree(BUNDLES / "dist" / "raw", folder / "dist" / "raw")
+    shutil.copy(BUNDLES / "raw.csv", folder)
+    return folder / "dist" / "raw" / "1", folder / "raw.csv"
 
 
 @pytest.fixture(scope="session")
 def images():
     """Twelve images of digits, uint8 (12, 28, 28)."""
-    from app.data.sources import load_dataset
-
-    return np.ascontiguousarray(load_dataset("digits8x8").inputs[:12])
+    return np.load(BUNDLES / "images.npy")
 
 
 @pytest.fixture

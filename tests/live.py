@@ -1,20 +1,26 @@
-"""A server that runs in a thread of the test, and plain requests to it."""
+"""A server in a thread of the test process, and a plain HTTP client."""
 
 import asyncio
 import http.client
 import json
+import socket
 import threading
 import time
 
 from granian.server.embed import Server as Granian
 
-from app.distributed.cluster import free_port
 from serving.server import Server
 from serving.server.running import OPTIONS
 
 
+def free_port():
+    """Return a port of 127.0.0.1 on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
 class Client:
-    """Requests to one server."""
+    """Sends requests to one server."""
 
     def __init__(self, port):
         self.port = port
@@ -23,8 +29,8 @@ class Client:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(method, path, body, dict(headers))
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
         finally:
             connection.close()
 
@@ -49,7 +55,10 @@ def wait_until_ready(client):
 
 
 def start(settings, **options):
-    """Run a server in a thread; its client and what ends it. Options are Granian's."""
+    """Run a server in a thread; return its client and a function that stops it.
+
+    Options are passed to Granian.
+    """
     port = free_port()
     ended = threading.Event()
 

@@ -11,6 +11,12 @@ from app.runs.run_folder import MODEL
 from export import ExportError
 
 
+@pytest.fixture(scope="module")
+def row_bundle(exported_row_bundle):
+    """A fresh export, not the committed one."""
+    return exported_row_bundle
+
+
 def test_every_runtime_gives_keras_answers(row_bundle, softmax_run):
     rows = bench_bundle(row_bundle, softmax_run.folder / MODEL, rounds=3)
     names = [row.runtime for row in rows]

@@ -17,6 +17,12 @@ from serving.contract import check_contract
 
 
 @pytest.fixture(scope="module")
+def bundle(exported_bundle):
+    """A fresh export, not the committed one."""
+    return exported_bundle
+
+
+@pytest.fixture(scope="module")
 def kept(mlp_run, tmp_path_factory):
     """A bundle that was made to keep int8."""
     options = ExportOptions(int8="always")
@@ -50,7 +56,7 @@ def test_a_kept_int8_model_verifies_and_predicts(kept, images):
     assert (found.kept, found.policy) == (True, "always")
     assert found.latency_ratio_1 > 0
     assert found.accuracy_int8 > found.accuracy_float32 - 0.1
-    assert {a.batch_size for a in found.agreements} == {1, 2, 7, 64}
+    assert {a.batch_size for a in found.parity} == {1, 2, 7, 64}
     same = Predictor.load(kept).predict(images).probabilities.argmax(axis=1)
     other = predictor.predict(images).probabilities.argmax(axis=1)
     assert (same == other).mean() > 0.9

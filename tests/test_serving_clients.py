@@ -1,4 +1,4 @@
-"""Clients that others wrote, unmodified, against a live server: tritonclient and KServe's."""
+"""Third-party clients, unmodified, against a live server: tritonclient and KServe's."""
 
 import asyncio
 import subprocess
@@ -34,7 +34,7 @@ def image_input(images, is_binary=True):
     return tensor.set_data_from_numpy(images, binary_data=is_binary)
 
 
-def test_tritonclient_finds_the_server_and_the_model_ready(client):
+def test_tritonclient_reports_the_server_and_the_model_ready(client):
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("digits")
@@ -64,7 +64,7 @@ def test_tritonclient_reads_metadata_configuration_and_statistics(client, images
 @pytest.mark.parametrize("is_binary", [True, False], ids=["binary", "json"])
 @pytest.mark.parametrize("sent", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("received", [None, "gzip", "deflate"])
-def test_tritonclient_infers_by_json_and_binary_compressed_or_not(
+def test_tritonclient_infers_with_json_and_binary_tensors_compressed_or_not(
     is_binary, sent, received, client, bundle, images
 ):
     expected = Predictor.load(bundle).predict(images)
@@ -85,14 +85,14 @@ def test_tritonclient_infers_by_json_and_binary_compressed_or_not(
     ]
 
 
-def test_tritonclient_gets_all_outputs_without_asking(client, images):
+def test_tritonclient_gets_all_outputs_by_default(client, images):
     answer = client.infer("digits", [image_input(images)], model_version="1")
     assert answer.get_output("features")["shape"] == [len(images), 32]
     assert answer.as_numpy("probabilities").shape == (len(images), 10)
 
 
 @pytest.mark.parametrize("is_binary", [True, False], ids=["binary", "json"])
-def test_tritonclient_is_given_the_best_classes(is_binary, client, bundle, images):
+def test_tritonclient_gets_the_best_classes(is_binary, client, bundle, images):
     wanted = triton.InferRequestedOutput("probabilities", binary_data=is_binary, class_count=3)
     texts = client.infer("digits", [image_input(images)], outputs=[wanted]).as_numpy(
         "probabilities"
@@ -108,7 +108,7 @@ def test_tritonclient_is_given_the_best_classes(is_binary, client, bundle, image
 
 
 @pytest.mark.parametrize("is_binary", [True, False], ids=["binary", "json"])
-def test_tritonclient_sends_rows_with_texts_and_gaps(is_binary, raw_bundle):
+def test_tritonclient_sends_rows_with_texts_and_missing_values(is_binary, raw_bundle):
     folder, table = raw_bundle
     predictor = Predictor.load(folder)
     named, _ = read_inputs([table], predictor.manifest)
@@ -128,7 +128,7 @@ def test_tritonclient_sends_rows_with_texts_and_gaps(is_binary, raw_bundle):
     np.testing.assert_array_equal(answer, predictor.predict(inputs).probabilities)
 
 
-def test_tritonclient_asks_many_at_once(client, port, bundle, images):
+def test_tritonclient_sends_many_requests_at_once(client, port, bundle, images):
     expected = Predictor.load(bundle).predict(images).probabilities
     tensors = [image_input(image[np.newaxis]) for image in images]
     pending = [client.async_infer("digits", [tensor]) for tensor in tensors]
@@ -146,12 +146,20 @@ def test_tritonclient_asks_many_at_once(client, port, bundle, images):
 @pytest.mark.parametrize(
     ("name", "version", "tensor", "status", "message"),
     [
-        ("none", "", np.zeros((1, 28, 28), "uint8"), 404, "A model must be one of: digits"),
-        ("digits", "9", np.zeros((1, 28, 28), "uint8"), 404, "A version of digits must be one of"),
+        ("none", "", np.zeros((1, 28, 28), "uint8"), 404, "The model must be one of: digits"),
+        (
+            "digits",
+            "9",
+            np.zeros((1, 28, 28), "uint8"),
+            404,
+            "The version of digits must be one of",
+        ),
         ("digits", "", np.zeros((1, 28), "uint8"), 400, "image must have shape [batch, 28, 28]"),
     ],
 )
-def test_tritonclient_raises_what_the_server_said(name, version, tensor, status, message, client):
+def test_tritonclient_raises_the_message_of_the_server(
+    name, version, tensor, status, message, client
+):
     with pytest.raises(InferenceServerException) as raised:
         client.infer(name, [image_input(tensor)], model_version=version)
     assert int(raised.value.status()) == status
@@ -208,7 +216,7 @@ asyncio.run(main())
 
 
 @pytest.mark.slow
-def test_kserve_s_client_speaks_both_protocols(port, tmp_path):
+def test_kserve_client_uses_both_protocols(port, tmp_path):
     python = tmp_path / "kserve" / "bin" / "python"
     for command in (
         [sys.executable, "-m", "venv", tmp_path / "kserve"],

@@ -1,4 +1,4 @@
-"""How many processors a process may use."""
+"""The number of processors that a process may use."""
 
 import os
 
@@ -20,7 +20,7 @@ from serving.cores import available_cores
         (None, None, 8),
     ],
 )
-def test_the_quota_of_a_cgroup_counts_where_it_is_less(v2, v1, cores, tmp_path, monkeypatch):
+def test_the_cgroup_quota_limits_the_number_of_cores(v2, v1, cores, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     paths = [tmp_path / name for name in ("cpu.max", "quota", "period")]
     for path, text in zip(paths, (v2, *(v1 or (None, None))), strict=True):

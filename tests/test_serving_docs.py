@@ -1,4 +1,4 @@
-"""The examples of docs/serving.md, typed in as they stand, but for the port."""
+"""The examples of docs/serving.md run as they are, except for the port."""
 
 import os
 import re
@@ -28,7 +28,7 @@ REQUESTS = [
 
 @pytest.fixture(scope="module")
 def place(bundle, row_bundle, images):
-    """The folder that has `dist`, with an image in it, and the port at which it is served."""
+    """The folder of `dist`, with an image next to it, and the port of a server."""
     folder = bundle.parent.parent.parent
     Image.fromarray(images[3]).resize((200, 200)).save(folder / "three.png")
     client, stop = start(Settings(bundle.parent.parent, log_requests=False))
@@ -49,7 +49,7 @@ def run(place, command, code):
 
 
 @pytest.mark.parametrize("request_line", REQUESTS)
-def test_requests_are_answered(request_line, place):
+def test_the_curl_examples_run(request_line, place):
     finished = run(place, ["bash", "-c"], f"{request_line} --fail")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.startswith("{")

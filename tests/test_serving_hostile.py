@@ -1,6 +1,6 @@
-"""Requests that lie, stop half-way or never end: refused with a sentence, and nobody else notices.
+"""Hostile requests: malformed, truncated or endless ones are refused and disturb no other request.
 
-After each test the server must answer, have no request under way, and have logged no error.
+After each test the server must respond, have no request in flight, and have logged no error.
 """
 
 import copy
@@ -42,7 +42,7 @@ IMAGES = "/images/digits"
 
 
 class Errors(logging.Handler):
-    """Keeps what is logged as an error."""
+    """Collects the errors that are logged."""
 
     def __init__(self):
         super().__init__(logging.ERROR)
@@ -54,7 +54,7 @@ class Errors(logging.Handler):
 
 @pytest.fixture(scope="module")
 def served(bundle, row_bundle, raw_bundle, tmp_path_factory):
-    """Requests to a server of three models, and what it logs as errors."""
+    """A client of a server with three models, and the errors that the server logs."""
     folder = tmp_path_factory.mktemp("hostile")
     for version in (bundle, row_bundle, raw_bundle[0]):
         shutil.copytree(version.parent, folder / version.parent.name)
@@ -92,11 +92,11 @@ def the_server_stays_well(served):
     status, answer = client.post(PREDICT, {"instances": [[5.1, 3.5, 1.4, 0.2]]})
     assert (status, len(answer["predictions"])) == (200, 1)
     for _ in range(60):  # the metrics are noted twice a second
-        under_way = re.search(r"\nhornbill_requests_in_flight (\S+)", metrics(client))[1]
-        if under_way == "0.0":
+        in_flight = re.search(r"\nhornbill_requests_in_flight (\S+)", metrics(client))[1]
+        if in_flight == "0.0":
             return
         time.sleep(0.05)
-    raise AssertionError(f"{under_way} requests under way")
+    raise AssertionError(f"{in_flight} requests in flight")
 
 
 def metrics(client):
@@ -104,7 +104,7 @@ def metrics(client):
 
 
 def speak(port, *parts, pause_s=0.0):
-    """Send bytes; the status, headers and body that come back before the server hangs up."""
+    """Send bytes; return the status, headers and body before the server closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         with suppress(ConnectionError):  # it may hang up before the end
             for part in parts:
@@ -116,7 +116,7 @@ def speak(port, *parts, pause_s=0.0):
 
 
 def listen(port, *parts):
-    """Send bytes and then nothing; all that comes back until the server hangs up."""
+    """Send bytes, then nothing; return what arrives until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         for part in parts:
             connection.sendall(part)
@@ -144,7 +144,7 @@ def assert_answered_or_refused(answer):
 
 
 def assert_refused_or_no_http(answer, *statuses):
-    """Granian answers what is no HTTP itself, by a 400 without a body."""
+    """Granian itself refuses bytes that are not HTTP, with a 400 without a body."""
     status, headers, body = answer
     if status == 400 and not body and "x-request-id" not in headers:
         return
@@ -195,7 +195,7 @@ def test_any_json_is_refused(client, route, value):
         (TEXTS, b'{"inputs": [], "parameters": {"\xff": 1}}'),
     ],
 )
-def test_json_that_is_no_utf8_is_refused(route, body, client):
+def test_json_that_is_not_utf8_is_refused(route, body, client):
     assert_refused(client("POST", route, body), 400)
 
 
@@ -212,13 +212,13 @@ GOOD = [
 ]
 
 
-def test_the_requests_that_are_to_be_spoilt_are_good(client):
+def test_the_requests_before_their_mutation_are_valid(client):
     for route, value in GOOD:
         assert client.post(route, value)[0] == 200
 
 
 def spoil(data, value):
-    """Change one thing somewhere inside a request."""
+    """Draw a request with one change at any place."""
     if isinstance(value, dict | list) and value and data.draw(st.booleans() | st.just(True)):
         keys = list(value) if isinstance(value, dict) else list(range(min(len(value), 3)))
         key = data.draw(st.sampled_from(keys))
@@ -237,7 +237,7 @@ def spoil(data, value):
 
 @settings(max_examples=300)
 @given(st.data(), st.sampled_from(GOOD))
-def test_a_request_with_one_thing_changed_is_answered_or_refused(client, data, good):
+def test_a_mutated_request_succeeds_or_is_refused(client, data, good):
     route, value = copy.deepcopy(good)
     text = json.dumps(spoil(data, value))
     assert_answered_or_refused(client("POST", route, text))
@@ -256,7 +256,7 @@ def test_a_request_with_one_thing_changed_is_answered_or_refused(client, data, g
 @example(INFER, [1, 28, 28], 784, 10**30, b"")
 @example(INFER, [1, 28, 28], 785, 0, bytes(784))
 @example(INFER, [1, 28, 28], -1, -5, bytes(784))
-def test_binary_tensors_that_lie_are_refused(client, route, shape, size, length, tail):
+def test_binary_tensors_with_wrong_sizes_are_refused(client, route, shape, size, length, tail):
     texts = {**TEXT, "shape": shape, "parameters": {"binary_data_size": size}}
     pixels = {**PIXELS, "shape": shape, "parameters": {"binary_data_size": size}}
     text = json.dumps({"inputs": [NUMBER, texts] if route == TEXTS else [pixels]}).encode()
@@ -267,19 +267,21 @@ def test_binary_tensors_that_lie_are_refused(client, route, shape, size, length,
 
 
 @pytest.mark.parametrize("shape", [[10**12, 1], [2**62, 1], [2**63 - 1, 1]])
-def test_a_shape_costs_nothing_before_its_data_are_there(shape, client):
+def test_a_declared_shape_allocates_nothing_before_its_data_arrives(shape, client):
     tensor = {**TEXT, "shape": shape, "data": [], "parameters": {"binary_data_size": 5}}
     text = json.dumps({"inputs": [tensor]}).encode()
     headers = {"Inference-Header-Content-Length": str(len(text))}
     answer = client("POST", TEXTS, text + b"\1\0\0\0r", headers)
-    assert f"texts must have {shape[0]} texts. Received: 1, cut off" in assert_refused(answer, 400)
+    assert f"texts must have {shape[0]} texts. Received: 1, truncated" in assert_refused(
+        answer, 400
+    )
 
 
-def test_null_for_a_text_is_told_what_a_missing_one_is(client):
+def test_null_for_a_text_is_refused_with_how_to_write_a_missing_one(client):
     for data in ([None], [[None]]):
         value = {"inputs": [NUMBER, {**TEXT, "data": data}]}
         answer = client("POST", TEXTS, json.dumps(value))
-        assert 'A text that is missing is "".' in assert_refused(answer, 400)
+        assert 'Write a missing text as "".' in assert_refused(answer, 400)
 
 
 def test_a_size_of_thousands_of_digits_is_refused(client):
@@ -306,20 +308,20 @@ def test_lists_within_lists_are_refused_however_deep(route, text, client):
 
 
 @pytest.mark.parametrize("piece", [b'\\"', b'"', b'"\\', b"NaN", b'\\""'])
-def test_a_text_without_end_beside_nan_is_read_in_one_pass(piece, client):
+def test_an_unterminated_text_next_to_nan_is_read_in_one_pass(piece, client):
     body = b'{"instances": [NaN, "' + piece * (900_000 // len(piece))
     start_s = time.perf_counter()
     assert_refused(client("POST", PREDICT, body), 400)
     assert time.perf_counter() - start_s < 5
 
 
-def test_an_output_is_given_once(client):
+def test_an_output_can_only_be_requested_once(client):
     value = {"inputs": [PIXELS], "outputs": [{"name": "probabilities"}] * 1000}
     answer = client("POST", INFER, json.dumps(value))
-    assert "Each output must be asked for once" in assert_refused(answer, 400)
+    assert "Each output must be requested once" in assert_refused(answer, 400)
 
 
-def test_whole_numbers_and_truth_values_are_classified_by_size():
+def test_integers_and_bools_are_classified_by_value():
     for values in (np.array([[0, 255, 3]], np.uint8), np.array([[False, True, False]])):
         assert classify(values, 1, ())[0, 0].split(":")[1] == "1"
 
@@ -327,7 +329,7 @@ def test_whole_numbers_and_truth_values_are_classified_by_size():
 @pytest.mark.parametrize(
     ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
 )
-def test_bodies_that_are_not_compressed_as_they_say_are_refused(encoding, compress, client):
+def test_bodies_that_do_not_match_their_encoding_are_refused(encoding, compress, client):
     def post(body, name=encoding):
         return client("POST", INFER, body, {"Content-Encoding": name})
 
@@ -344,11 +346,11 @@ def test_bodies_that_are_not_compressed_as_they_say_are_refused(encoding, compre
 
 
 @given(st.sampled_from(["gzip", "deflate"]), st.binary(max_size=60))
-def test_any_bytes_said_to_be_compressed_are_refused(client, encoding, body):
+def test_any_bytes_declared_as_compressed_are_refused(client, encoding, body):
     assert_refused(client("POST", INFER, body, {"Content-Encoding": encoding}), 400)
 
 
-def test_a_body_that_does_not_come_is_given_up(client):
+def test_a_body_that_does_not_arrive_times_out(client):
     halves = [(50, b""), (50, b"{"), (999_999, b'{"inputs": []}')]
     heads = [(head(INFER, f"Content-Length: {length}"), body) for length, body in halves]
     start_s = time.perf_counter()
@@ -358,21 +360,21 @@ def test_a_body_that_does_not_come_is_given_up(client):
     for answer in answers:
         assert answer.startswith(b"HTTP/1.1 408")
         error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
-        assert error.startswith("A body must come")
+        assert error.startswith("The body must arrive")
 
 
-def test_a_body_that_drips_is_given_up(client):
+def test_a_body_that_arrives_too_slowly_times_out(client):
     parts = [head(INFER, "Transfer-Encoding: chunked"), *[b"1\r\n \r\n"] * 8]
     assert_refused(speak(client.port, *parts, pause_s=BODY_S / 5), 408)
 
 
-def test_a_connection_on_which_no_request_comes_is_closed(client):
+def test_an_idle_connection_is_closed(client):
     with ThreadPoolExecutor() as threads:
         halves = [b"POST ", head()[:-2], b"\r\n"]
         assert set(threads.map(lambda said: listen(client.port, said), halves)) == {b""}
 
 
-def test_a_refused_body_is_not_read_for_ever(client):
+def test_a_refused_body_is_not_read_forever(client):
     with socket.create_connection(("127.0.0.1", client.port), timeout=10) as connection:
         connection.sendall(head("/nowhere", "Content-Length: 1000000000"))
 
@@ -386,7 +388,7 @@ def test_a_refused_body_is_not_read_for_ever(client):
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/v2/models/none/infer", "/images/softmax", "/v2"])
-def test_a_connection_outlives_an_answer_that_came_before_the_body(path, client):
+def test_a_connection_stays_open_after_a_response_before_the_body(path, client):
     body = json.dumps(GOOD[2][1]).encode()
     good = head(PREDICT, f"Content-Length: {len(body)}") + body
     with socket.create_connection(("127.0.0.1", client.port), timeout=10) as connection:
@@ -403,7 +405,7 @@ def test_a_connection_outlives_an_answer_that_came_before_the_body(path, client)
             connection.sendall(said[1])
 
 
-def test_bodies_that_are_broken_off_are_forgotten(client):
+def test_aborted_bodies_do_not_stay_in_flight(client):
     for number in range(40):
         with socket.create_connection(("127.0.0.1", client.port), timeout=10) as connection:
             connection.sendall(head(INFER, "Content-Length: 784") + b"x" * (number % 3))
@@ -426,7 +428,7 @@ def test_bodies_that_are_broken_off_are_forgotten(client):
     ],
     ids=" ".join,
 )
-def test_heads_that_are_no_http_are_refused(lines, client):
+def test_heads_that_are_not_http_are_refused(lines, client):
     answer = speak(client.port, head(INFER, *lines), b"{}\r\n\r\n")
     assert_refused_or_no_http(answer, 400, 413)
 
@@ -446,14 +448,14 @@ def test_heads_that_are_no_http_are_refused(lines, client):
     ],
     ids=repr,
 )
-def test_what_is_no_request_of_ours_is_refused(said, client):
+def test_requests_of_other_protocols_are_refused(said, client):
     assert_refused_or_no_http(speak(client.port, said))
 
 
 @settings(max_examples=50)
 @given(st.binary(min_size=1, max_size=60))
 @example(b"PRI * HTTP/2.0\r\n\r\nSM")
-def test_any_bytes_instead_of_a_request_are_refused_or_hung_up_on(client, said):
+def test_any_bytes_instead_of_a_request_are_refused_or_disconnected(client, said):
     answer = listen(client.port, said + b"\r\n\r\n")
     assert not answer or answer.startswith(b"HTTP/1.1 4")
 
@@ -462,7 +464,7 @@ def test_any_bytes_instead_of_a_request_are_refused_or_hung_up_on(client, said):
     st.sampled_from(["X-Request-Id", "Accept-Encoding", "Accept", "Authorization", "Expect"]),
     st.text(st.characters(codec="latin-1", exclude_characters="\0\r\n"), max_size=40),
 )
-def test_any_header_is_borne(client, name, value):
+def test_any_header_is_tolerated(client, name, value):
     body = json.dumps(GOOD[2][1])
     parts = head(PREDICT, f"{name}: {value}", f"Content-Length: {len(body)}"), body.encode()
     assert_answered_or_refused(speak(client.port, *parts))
@@ -485,7 +487,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:50])
-def test_a_path_that_names_no_model_is_refused(path, client):
+def test_a_path_without_a_model_is_refused(path, client):
     body = json.dumps({"inputs": [PIXELS]})
     lines = f"Content-Length: {len(body)}", "Connection: close"
     assert_refused(speak(client.port, head(path, *lines), body.encode()), 400, 404, 405)
@@ -515,7 +517,7 @@ FILES = [
 ]
 
 
-def test_the_images_that_are_to_be_spoilt_are_good(client):
+def test_the_images_before_their_mutation_are_valid(client):
     for file in FILES:
         assert client("POST", IMAGES, file)[0] == 200
 
@@ -527,7 +529,7 @@ def test_the_images_that_are_to_be_spoilt_are_good(client):
     st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255)), max_size=5),
     st.integers(0, 10_000),
 )
-def test_a_spoilt_image_is_answered_or_refused(client, file, changes, length):
+def test_a_mutated_image_succeeds_or_is_refused(client, file, changes, length):
     spoilt = bytearray(file)
     for place, value in changes:
         spoilt[min(place, len(spoilt) - 1)] = value
@@ -535,7 +537,7 @@ def test_a_spoilt_image_is_answered_or_refused(client, file, changes, length):
 
 
 def png(width, height, pixels):
-    """A PNG that says it has such a size."""
+    """A PNG whose header claims a size."""
 
     def chunk(name, content):
         check = zlib.crc32(name + content)
@@ -547,7 +549,7 @@ def png(width, height, pixels):
     )
 
 
-def test_an_image_too_large_once_decoded_is_refused(client):
+def test_an_image_that_is_too_large_when_decoded_is_refused(client):
     assert client("POST", IMAGES, png(70, 90, bytes(71 * 90)))[0] == 200
     for side in (9_000, 100_000, 2**31 - 1):
         answer = client("POST", IMAGES, png(side, side, bytes(100_000)))
@@ -555,7 +557,7 @@ def test_an_image_too_large_once_decoded_is_refused(client):
     assert_refused(client("POST", IMAGES, png(8_000, 8_000, b"")), 400)
 
 
-def test_a_batch_as_large_as_a_body_may_be_is_answered(client):
+def test_a_batch_of_the_largest_body_succeeds(client):
     rows = MAX_BYTES // 4 // 4 - 20
     tensor = {"name": "inputs", "shape": [rows, 4], "datatype": "FP32",
               "parameters": {"binary_data_size": rows * 16}}  # fmt: skip

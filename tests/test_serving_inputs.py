@@ -1,4 +1,4 @@
-"""Files on their way to a model: images of every kind, and rows of a CSV."""
+"""Reading files for a model: images of every format, and rows of CSV files."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ def encoded(image, kind="PNG", **options):
 
 
 def png_header(width, height):
-    """A PNG that claims a size and holds nothing."""
+    """A PNG whose header claims a size, without any pixels."""
     body = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunk = b"IHDR" + body
     crc = struct.pack(">I", zlib.crc32(chunk))
@@ -46,11 +46,11 @@ def test_an_image_of_any_size_and_format_becomes_28x28_gray(kind, size):
     np.testing.assert_allclose(gray, 90, atol=2)
 
 
-def test_a_28x28_gray_image_is_read_as_it_is(images):
+def test_a_28x28_gray_image_is_read_unchanged(images):
     np.testing.assert_array_equal(read_image(encoded(Image.fromarray(images[0])), SHAPE), images[0])
 
 
-def test_the_aspect_is_kept_and_the_rest_is_paper():
+def test_the_aspect_is_kept_by_padding_with_paper():
     image = np.full((10, 40), 250, "uint8")
     image[3:7, 10:30] = 0
     gray = read_image(encoded(Image.fromarray(image)), SHAPE)
@@ -60,7 +60,7 @@ def test_the_aspect_is_kept_and_the_rest_is_paper():
     assert np.ptp(rows) + 1 in (2, 3)
 
 
-def test_transparency_is_white_paper():
+def test_transparency_becomes_white():
     image = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
     assert (read_image(encoded(image), SHAPE) == 255).all()
 
@@ -72,7 +72,7 @@ def test_sixteen_bits_keep_their_contrast():
     assert (gray[5, 5], gray[6, 6]) == (255, 127)
 
 
-def test_the_orientation_that_a_camera_notes_is_applied():
+def test_the_exif_orientation_is_applied():
     image = Image.fromarray(np.arange(784, dtype="uint8").reshape(28, 28))
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
@@ -98,8 +98,8 @@ from serving.images import read_gray
 def peak():  # of this process alone, where getrusage begins with its parent's
     return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 before = peak()
-with ThreadPoolExecutor(4) as pool:
-    grays = list(pool.map(read_gray, [sys.argv[1]] * 4))
+with ThreadPoolExecutor(3) as pool:
+    grays = list(pool.map(read_gray, [sys.argv[1]] * 3))
 assert all((gray == 255).all() for gray in grays)
 print(peak() - before)
 """
@@ -110,7 +110,7 @@ print(peak() - before)
         check=True,
         cwd=Path(__file__).parent.parent,
     )
-    # Of one image 196 MB decoded, and as much that glibc has not given back; four were 785 MB.
+    # One decoded image takes 196 MB, and glibc keeps as much; three at once would take 590 MB.
     assert int(finished.stdout) < 500_000
 
 
@@ -127,15 +127,15 @@ def test_a_large_image_is_reduced_evenly(kind):
     np.testing.assert_allclose(resize_gray(gray, (45, 35)), expected, atol=3)
 
 
-def test_a_caller_s_own_large_image_is_left_as_it_was():
+def test_the_large_image_of_a_caller_is_not_changed():
     with Image.open(io.BytesIO(encoded(Image.new("RGB", (4000, 3000), "white"), "JPEG"))) as image:
         assert (read_gray(image) == 255).all()
         assert (image.size, image.mode) == ((4000, 3000), "RGB")
 
 
-def test_an_image_that_is_large_is_decoded_alone():
+def test_only_one_large_image_is_decoded_at_a_time():
     content = encoded(Image.new("L", (3000, 3000), 9))
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(3) as pool:
         assert all((gray == 9).all() for gray in pool.map(read_gray, [content] * 4))
 
 
@@ -148,13 +148,13 @@ def test_an_image_that_is_large_is_decoded_alone():
         np.linspace(-5000, 900_000, 784).astype(np.int32),
     ],
 )
-def test_numbers_of_32_bits_are_scaled_by_their_own_range(ramp):
+def test_numbers_of_32_bits_are_scaled_from_their_minimum_to_their_maximum(ramp):
     image = Image.fromarray(ramp.reshape(28, 28))
     gray = read_image(encoded(image, "TIFF"), SHAPE)
     np.testing.assert_allclose(gray.ravel(), np.linspace(0, 255, 784), atol=1)
 
 
-def test_equal_floats_are_an_even_gray():
+def test_equal_floats_become_a_uniform_gray():
     gray = read_gray(encoded(Image.new("F", (5, 5), 0.3), "TIFF"))
     assert (gray == gray[0, 0]).all()
 
@@ -163,17 +163,17 @@ def test_equal_floats_are_an_even_gray():
 def test_floats_that_are_not_finite_are_refused(value):
     values = np.ones((28, 28), np.float32)
     values[3, 4] = value
-    with pytest.raises(InputError, match=r"must have finite numbers. Received: \d+ bytes, from"):
+    with pytest.raises(InputError, match=r"must be finite. Received: \d+ bytes, from"):
         read_image(encoded(Image.fromarray(values), "TIFF"), SHAPE)
 
 
 def test_an_image_without_pixels_is_refused():
-    with pytest.raises(InputError, match="at least one pixel. Received: an image of 0 x 0"):
+    with pytest.raises(InputError, match="at least one pixel. Received: a Pillow image of 0 x 0"):
         read_image(Image.new("L", (0, 0)), SHAPE)
 
 
 @pytest.mark.parametrize("source", [None, np.zeros((28, 28), "uint8"), bytearray(b"a"), 3])
-def test_what_is_no_source_of_an_image_is_refused(source):
+def test_other_types_than_images_are_refused(source):
     received = type(source).__name__
     with pytest.raises(InputError, match=rf"must be a path, .*Received: {received}\.\Z"):
         read_image(source, SHAPE)
@@ -185,14 +185,14 @@ def test_a_long_strip_is_read_in_little_memory():
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", png_header(28, 28)])
-def test_a_file_that_is_no_image_is_refused(content, tmp_path):
+def test_a_file_that_is_not_an_image_is_refused(content, tmp_path):
     path = tmp_path / "no.png"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"must be a readable file .*no\.png: it cannot be read"):
         read_image(path, SHAPE)
 
 
-def test_an_image_whose_end_is_damaged_is_refused(tmp_path):
+def test_an_image_with_a_damaged_end_is_refused(tmp_path):
     content = encoded(Image.new("L", (30, 20), 9))
     profile = b"iCCP"  # without a byte, behind the pixels
     chunk = struct.pack(">I", 0) + profile + struct.pack(">I", zlib.crc32(profile))
@@ -243,14 +243,17 @@ def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must begin with the names of its columns.*an empty file"),
+        ("", "must name each column once. Received: an empty file"),
         ("a,b\n1,2\n", "no column 'sepal length"),
         ("HEADER\n", "at least one row below its header"),
-        ("HEADER\n1,2,3\n", "must have 4 cells, as its header has. Received: 3 in line 2"),
+        ("HEADER\n1,2,3\n", "must have 4 cells like its header. Received: 3 in line 2"),
         ("HEADER\n1,2,3,4\n1,2,3,4,5\n", "Received: 5 in line 3"),
-        ("HEADER,HEADER\n1,2,3,4,1,2,3,4\n", "each once. Received: 'petal length (cm)' twice"),
+        (
+            "HEADER,HEADER\n1,2,3,4,1,2,3,4\n",
+            "each column once. Received: 'petal length (cm)' twice",
+        ),
         ("a;b\n1;2\n", "must be separated by commas. Received: a;b"),
-        ("HEADER\n1,2,3,4\n\n1,,3,4\n", "sepal width (cm)='' in line 4.*had no gap there"),
+        ("HEADER\n1,2,3,4\n\n1,,3,4\n", "sepal width (cm)='' in line 4.*had no missing values"),
         ("HEADER\n1,1e30,3,4\n", "from -1e18 to 1e18. Received: sepal width (cm)='1e30'"),
         ("HEADER\n1,1_0,3,4\n", "sepal width (cm)='1_0'"),
         ('HEADER\n1,"2,3,4\n', "must be a CSV file. Received: .*in line 2"),
@@ -266,7 +269,7 @@ def test_a_csv_without_the_expected_columns_is_refused(text, message, row_bundle
         read_inputs([path], manifest)
 
 
-def test_bytes_that_are_no_text_are_no_csv(row_bundle, tmp_path):
+def test_a_csv_that_is_not_utf8_is_refused(row_bundle, tmp_path):
     path = tmp_path / "flowers.csv"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="must be a CSV file"):

@@ -1,12 +1,15 @@
-"""The manifest: written, read back, refused when it is not one."""
+"""Writing the manifest, reading it back, and refusing malformed ones."""
 
 import json
+import shutil
 from dataclasses import dataclass
 
 import pytest
+from checksums import write_checksums
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving import Predictor, verify_bundle
 from serving.errors import ManifestError
 from serving.manifest import Manifest
 from serving.schema import decode
@@ -38,15 +41,15 @@ def test_a_later_release_may_add_a_key(text):
         ("metrics", {"accuracy": "high"}, "metrics.accuracy must be float. Received: 'high'"),
         ("inputs", [{}], r"inputs\[0\] must have the key 'name'"),
         ("proof", 3, "proof must be Proof. Received: 3"),
-        ("format_version", 2, "format_version 4. Received: format_version=2"),
-        ("task", "class", "task must be one of classes, labels, values"),
+        ("format_version", "5", "format_version 5. Received: format_version='5'.$"),
+        ("task", "class", "task must be one of multiclass, multilabel, regression"),
         ("opset", True, "opset must be int. Received: True"),
         ("metrics", {"accuracy": 10**400}, "metrics.accuracy must be float. Received: 1000"),
-        ("labels", ["\ud800"], "must be text of UTF-8. Received: half of a surrogate pair"),
-        ("nullable_columns", ["x"], "nullable_columns must name columns. Received: 'x'"),
+        ("labels", ["\ud800"], "must be valid UTF-8 text. Received: a lone surrogate"),
+        ("nullable_columns", ["x"], "nullable_columns must be among columns. Received: 'x'"),
     ],
 )
-def test_a_wrong_manifest_is_refused_with_the_place(key, value, message, text):
+def test_a_wrong_manifest_is_refused_with_the_location(key, value, message, text):
     changed = json.loads(text)
     changed[key] = value
     if value is None:
@@ -55,13 +58,36 @@ def test_a_wrong_manifest_is_refused_with_the_place(key, value, message, text):
         Manifest.from_json(json.dumps(changed).encode())
 
 
+@pytest.mark.parametrize(
+    ("version", "fix"),
+    [
+        (4, "Export the model again with this version of Hornbill."),
+        (2, "Export the model again with this version of Hornbill."),
+        (6, "It was written by a newer Hornbill: upgrade Hornbill to read it."),
+    ],
+)
+def test_a_bundle_of_another_format_says_what_to_do(version, fix, bundle, tmp_path):
+    """The message is one line, and the bundle is not changed."""
+    copy = shutil.copytree(bundle.parent, tmp_path / "digits")
+    path = copy / "1" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": version}))
+    write_checksums(copy / "1")
+    before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    message = f"manifest.json must have format_version 5. Received: format_version={version}. {fix}"
+    with pytest.raises(ManifestError) as caught:
+        Predictor.load(copy)
+    assert str(caught.value) == message
+    assert [check.detail for check in verify_bundle(copy) if not check.passed] == [message] * 2
+    assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
+
+
 def test_json_too_deep_to_read_is_refused():
     with pytest.raises(ManifestError, match="must be JSON"):
         Manifest.from_json(b"[" * 100_000)
 
 
 @given(st.binary())
-def test_any_bytes_are_refused_with_an_error_of_ours(content):
+def test_any_bytes_are_refused_with_a_manifest_error(content):
     with pytest.raises(ManifestError):
         Manifest.from_json(content)
 
@@ -94,7 +120,7 @@ def test_any_json_is_decoded_or_refused(value):
     assert type(example.share) is float
 
 
-def test_a_whole_number_is_a_float_too():
+def test_an_integer_is_accepted_as_a_float():
     value = {
         "count": 1,
         "share": 1,

@@ -1,4 +1,4 @@
-"""What `/openapi.json` promises, held against the live server by schemathesis."""
+"""Compares the live server with `/openapi.json`, mostly by schemathesis."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def client(bundle, row_bundle):
     stop()
 
 
-def test_schemathesis_finds_no_answer_that_is_not_documented(client, tmp_path):
+def test_schemathesis_finds_no_undocumented_response(client, tmp_path):
     # The document does not say which shapes each model takes.
     checks = ["--checks=all", "--exclude-checks=positive_data_acceptance"]
     options = [*checks, "--max-examples=3", "--phases=examples,coverage,fuzzing"]
@@ -52,7 +52,7 @@ CLASSES = {"name": "probabilities", "parameters": {"classification": 2}}
         ("/v1/models/{model}:predict", "/v1/models/softmax:predict", {"inputs": [[1, 2, 3, 4]]}),
     ],
 )
-def test_good_requests_and_their_answers_are_as_documented(address, path, value, client):
+def test_valid_requests_and_their_responses_are_as_documented(address, path, value, client):
     document = client.get("/openapi.json")[1]
     operation = document["paths"][address]["post"]
     status, answer = client.post(path, value)
@@ -62,7 +62,7 @@ def test_good_requests_and_their_answers_are_as_documented(address, path, value,
         Draft202012Validator({**schema, "components": document["components"]}).validate(said)
 
 
-def test_binary_answers_are_as_documented(client):
+def test_binary_responses_are_as_documented(client):
     tensor = {**IMAGE, "data": None, "parameters": {"binary_data_size": 784}}
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}

@@ -1,10 +1,13 @@
-"""serving/ as a package of its own, and in a container."""
+"""serving/ as a separate package, without TensorFlow, without telemetry, and in a container."""
 
+import ast
+import os
 import re
 import shlex
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -44,7 +47,7 @@ def wheel(tmp_path_factory):
     return wheel
 
 
-def test_serving_is_a_wheel_of_its_own_as_it_stands(wheel, bundle, tmp_path):
+def test_serving_can_be_built_as_a_separate_wheel(wheel, bundle, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         files = {
             name: archive.read(name) for name in archive.namelist() if ".dist-info" not in name
@@ -60,6 +63,57 @@ def test_serving_is_a_wheel_of_its_own_as_it_stands(wheel, bundle, tmp_path):
     assert run(sys.executable, "-c", code, bundle, cwd=tmp_path) == "(3, 10)\n"
 
 
+def leave_at_home(home, bundle, **variables):
+    """Predict and verify in processes with the home folder `home`; return the files left there."""
+    unset = ("XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")
+    inherited = {key: value for key, value in os.environ.items() if key not in unset}
+    environment = {**inherited, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    predict = PREDICT.replace("hornbill_serving", "serving")
+    verify = "import sys; from app.commands.cli import main; main(['verify', sys.argv[1]])"
+    for code in (predict, verify):
+        run(sys.executable, "-c", code, bundle, cwd=ROOT, env=environment)
+    return [path for path in home.rglob("*") if path.is_file()]
+
+
+def test_telemetry_is_off_unless_the_user_turned_it_on(bundle, tmp_path):
+    """With telemetry, onnxruntime writes a device id and a database into the home folder."""
+    silent, reporting = tmp_path / "silent", tmp_path / "reporting"
+    silent.mkdir()
+    reporting.mkdir()
+    assert leave_at_home(silent, bundle) == []
+    left = leave_at_home(reporting, bundle, ORT_DISABLE_TELEMETRY="0")
+    version = tuple(map(int, metadata.version("onnxruntime").split(".")[:2]))
+    assert bool(left) == (version >= (1, 29))
+
+
+def imported_packages(path):
+    """The packages that a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+
+
+def test_no_test_of_serving_imports_what_imports_tensorflow():
+    files = [*(ROOT / "tests").glob("test_serving_*.py"), ROOT / "tests" / "live.py"]
+    heavy = {"app", "benchmarks", "export", "keras", "models", "tensorflow"}
+    assert {file.name: heavy & set(imported_packages(file)) for file in files} == {
+        file.name: set() for file in files
+    }
+
+
+def test_the_tests_of_serving_run_where_tensorflow_is_missing():
+    """Imports three of the files, and runs one test of each."""
+    code = f"""{BLOCKED.replace('"app", "export", "models", "serving", ', "")}
+import pytest
+files = [f"tests/test_serving_{{name}}.py" for name in ("manifest", "predictor", "server")]
+names = "a_manifest_is_read or labels_are or health_and_metadata"
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *files, "-k", names]))
+"""
+    assert "\n3 passed" in run(sys.executable, "-c", code, cwd=ROOT)
+
+
 @pytest.mark.slow
 def test_the_wheel_predicts_in_an_empty_environment(wheel, bundle, tmp_path):
     run(sys.executable, "-m", "venv", tmp_path / "venv")
@@ -70,8 +124,8 @@ def test_the_wheel_predicts_in_an_empty_environment(wheel, bundle, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_container_has_all_that_its_server_needs(bundle, tmp_path):
-    """What the Dockerfile installs and starts, in an environment instead of a container."""
+def test_the_container_has_everything_that_its_server_needs(bundle, tmp_path):
+    """Runs what the Dockerfile installs and starts, in a virtual environment."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     for name in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE):
         for source in name.split():

@@ -1,4 +1,4 @@
-"""The page, in headless Chromium: drawn on, dropped on, used by keyboard and at a phone's size."""
+"""The page in headless Chromium: drawing, dropping files, the keyboard, and a phone's screen."""
 
 import base64
 import io
@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from checksums import write_checksums
 from live import start
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from export.publish import write_checksums
 from serving.server import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -39,7 +39,7 @@ def client(bundle, row_bundle):
 
 @pytest.fixture
 def open_page(browser):
-    """Open the page of a server; what it asks of other hosts and what it complains of fails."""
+    """Open the page of a server; requests to other hosts and errors in the page fail the test."""
     contexts, wrong = [], []
 
     def open_page(client, **options):
@@ -79,8 +79,8 @@ def draw_with_mouse(page):
     draw(page, press, page.mouse.move, page.mouse.up)
 
 
-def expect_answer(page):
-    """An answer is shown: a label, ten bars that sum to 1, the image, and how long it took."""
+def expect_prediction(page):
+    """Expect a prediction: a label, ten bars that sum to 100 %, the image, and the latency."""
     expect(page.locator("#latency")).to_contain_text("ms on the server")
     label = page.locator("#label").inner_text()
     rows = page.locator("#bars tr")
@@ -88,7 +88,7 @@ def expect_answer(page):
     shares = {name.strip(): float(text[-1].strip("% ")) for name, *text in texts}
     assert sum(shares.values()) == pytest.approx(100, abs=1)
     assert max(shares, key=shares.__getitem__) == label
-    assert page.locator("#badge").inner_text() in ("accepted", "not sure enough")
+    assert page.locator("#badge").inner_text() in ("accepted", "too uncertain")
     assert page.locator("#size").inner_text().split()[::2] == ["28", "28"]
     return label, shares
 
@@ -104,7 +104,7 @@ COLUMNS = """() => {
 
 
 def seen_image(page):
-    """The image as the page shows that the model sees it, uint8 (28, 28)."""
+    """Return the image as the model sees it, read from the page, uint8 (28, 28)."""
     text = page.evaluate("document.getElementById('picture').toDataURL()")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(text.split(",")[1]))).convert("L"))
 
@@ -131,15 +131,15 @@ def hand_over(page, event, target, file):
     )
 
 
-def test_what_is_drawn_is_answered_while_it_is_drawn(client, open_page):
+def test_the_prediction_is_updated_while_drawing(client, open_page):
     page = open_page(client)
     expect(page.locator("#rows")).to_contain_text("digits")
     answers = []
     page.on("response", lambda r: "/images/" in r.url and answers.append(r))
     draw_with_mouse(page)
-    expect_answer(page)
-    # Until the stroke is whole, what there is of it fills the image.
-    # Not by `wait_for_function`, which evaluates texts in the page: its policy forbids that.
+    expect_prediction(page)
+    # An incomplete stroke fills the image, so wait until the whole one was sent. The policy of the
+    # page forbids `wait_for_function`, which evaluates text.
     for _ in range(100):
         if not any(page.evaluate(COLUMNS)[:6]):
             break
@@ -154,12 +154,12 @@ def test_what_is_drawn_is_answered_while_it_is_drawn(client, open_page):
 
 
 @pytest.mark.parametrize(("event", "target"), [("drop", "body"), ("paste", "body")])
-def test_an_image_is_dropped_or_pasted(event, target, client, open_page, images):
+def test_an_image_can_be_dropped_or_pasted(event, target, client, open_page, images):
     page = open_page(client)
     expect(page.locator("#bars tr")).to_have_count(10)
     file = file_of(images[0])
     hand_over(page, event, target, file)
-    label, shares = expect_answer(page)
+    label, shares = expect_prediction(page)
     answer = json.loads(client("POST", "/images/digits", file)[2])
     assert label == answer["label"]
     assert list(shares.values()) == pytest.approx(
@@ -168,14 +168,14 @@ def test_an_image_is_dropped_or_pasted(event, target, client, open_page, images)
     np.testing.assert_array_equal(seen_image(page), images[0])
 
 
-def test_what_is_no_image_is_said_to_be_none(client, open_page):
+def test_a_file_that_is_not_an_image_is_reported(client, open_page):
     page = open_page(client)
     expect(page.locator("#bars tr")).to_have_count(10)
     hand_over(page, "drop", "body", b"no image")
     expect(page.locator("#error")).to_contain_text("must be a readable file such as PNG")
 
 
-def test_a_finger_draws_at_the_size_of_a_phone(client, open_page):
+def test_a_finger_draws_on_a_phone(client, open_page):
     page = open_page(client, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     expect(page.locator("#bars tr")).to_have_count(10)
     expect(page.locator("#seen")).to_be_hidden()
@@ -191,7 +191,7 @@ def test_a_finger_draws_at_the_size_of_a_phone(client, open_page):
         lambda x, y: touch("touchMove", (x, y)),
         lambda: touch("touchEnd"),
     )
-    expect_answer(page)
+    expect_prediction(page)
     expect(page.locator("#seen")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     lines = page.evaluate(
@@ -211,29 +211,29 @@ def test_the_keyboard_alone_draws(client, open_page):
     for _ in range(4):
         page.keyboard.press("Shift+ArrowDown")
     page.keyboard.press("Space")
-    label, _ = expect_answer(page)
+    label, _ = expect_prediction(page)
     expect(page.get_by_role("status")).to_contain_text(label)
     page.keyboard.press("Escape")
     expect(page.locator("#label")).to_be_empty()
 
 
-def test_a_token_is_asked_for_and_kept(bundle, open_page):
+def test_the_page_asks_for_a_token_and_keeps_it(bundle, open_page):
     client, stop = start(Settings(bundle.parent, token=TOKEN, log_requests=False))
     try:
         page = open_page(client)
         page.locator("#token").fill("another")
         page.keyboard.press("Enter")
-        expect(page.locator("#trouble")).to_contain_text("not the token")
+        expect(page.locator("#trouble")).to_contain_text("This token is wrong.")
         page.locator("#token").fill(TOKEN)
         page.keyboard.press("Enter")
         expect(page.locator("#bars tr")).to_have_count(10)
         draw_with_mouse(page)
-        expect_answer(page)
+        expect_prediction(page)
     finally:
         stop()
 
 
-def test_a_label_is_text_whatever_it_says(bundle, tmp_path, open_page):
+def test_a_label_is_shown_as_text_and_never_as_markup(bundle, tmp_path, open_page):
     folder = shutil.copytree(bundle.parent, tmp_path / "digits")
     manifest = json.loads((folder / "1" / "manifest.json").read_text())
     manifest["labels"] = [f"{LABEL}{number}" for number in range(10)]
@@ -255,7 +255,7 @@ def test_a_label_is_text_whatever_it_says(bundle, tmp_path, open_page):
         stop()
 
 
-def test_without_a_model_of_images_the_page_says_how_to_get_one(row_bundle, open_page):
+def test_without_a_model_of_images_the_page_explains_how_to_get_one(row_bundle, open_page):
     client, stop = start(Settings(row_bundle.parent, log_requests=False))
     try:
         page = open_page(client)

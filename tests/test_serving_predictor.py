@@ -1,4 +1,4 @@
-"""The predictor: its answers, its errors, its loading."""
+"""The predictor: its predictions, its errors, and loading."""
 
 import contextlib
 import io
@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_dtypes, array_shapes, arrays
 
-from models.heads import divide_logits
 from serving import InputError, ManifestError, Predictor, ServingError
 from serving.bundle import find_version, read_checksums, version_numbers
 from serving.checking import check_inputs
+from serving.golden import read_golden
 from serving.manifest import TensorSpec
 from serving.session import open_session
 
@@ -34,7 +34,7 @@ def row_predictor(row_bundle):
 
 @pytest.fixture
 def own_bundle(bundle, tmp_path):
-    """A copy of the model's folder, to be broken."""
+    """A copy of the model's folder that a test may change."""
     return shutil.copytree(bundle.parent, tmp_path / "digits")
 
 
@@ -47,12 +47,15 @@ def test_a_prediction_has_probabilities_features_and_labels(predictor, images):
     assert "labels=['" in repr(prediction)
 
 
-def test_it_answers_as_keras_does(predictor, mlp_run, images):
-    model = mlp_run.load_model()
-    divide_logits(model, "probabilities", predictor.manifest.calibration.temperature)
-    expected = model.predict(images, verbose=0)
-    answers = predictor.predict(images).outputs
-    np.testing.assert_allclose(answers["probabilities"], expected["probabilities"], atol=1e-5)
+def test_it_predicts_what_keras_predicted_when_the_bundle_was_made(predictor, bundle):
+    """The golden outputs come from Keras."""
+    specs = predictor.manifest
+    inputs = read_golden(bundle, "input", specs.inputs)
+    expected = read_golden(bundle, "output", specs.outputs)
+    outputs = predictor.predict(inputs["image"]).outputs
+    assert outputs.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(outputs[name], array, rtol=1e-4, atol=1e-5)
 
 
 def test_labels_are_the_names_of_the_classes(row_predictor):
@@ -116,19 +119,19 @@ def test_an_array_that_does_not_fit_is_refused(change, message, predictor, image
 
 
 @pytest.mark.parametrize("names", [(1,), (1, "image"), (None, "a\nb"), ((1, 2),)])
-def test_names_that_are_no_inputs_are_refused(names, predictor, images):
+def test_unknown_input_names_are_refused(names, predictor, images):
     with pytest.raises(InputError, match=r"Inputs must be image. Received: [^\n]*\Z"):
         predictor.predict(dict.fromkeys(names, images))
 
 
-def test_a_masked_array_is_refused_not_read_behind_its_mask(predictor, images):
+def test_a_masked_array_is_refused(predictor, images):
     masked = np.ma.masked_array(images, mask=True)
     for inputs in (masked, list(masked), {"image": masked}):
         with pytest.raises(InputError, match="without a mask. Received: .*filled"):
             predictor.predict(inputs)
 
 
-def test_a_text_that_utf_8_cannot_write_is_refused():
+def test_a_text_that_utf8_cannot_encode_is_refused():
     spec = TensorSpec("texts", "string", ("batch", 1))
     for dtype in (object, None):
         texts = np.array([["é"], ["a\ud800"]], dtype)
@@ -137,29 +140,29 @@ def test_a_text_that_utf_8_cannot_write_is_refused():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_not_finite_are_refused_with_their_place(value, row_predictor):
+def test_numbers_that_are_not_finite_are_refused_with_their_index(value, row_predictor):
     rows = np.ones((5, 4), np.float32)
     rows[3, 2] = rows[4, 0] = value
     with pytest.raises(InputError, match=rf"inputs must be finite. .*{value} at \(3, 2\), and 1"):
         row_predictor.predict(rows)
 
 
-def test_large_finite_numbers_are_taken(row_predictor):
+def test_large_finite_numbers_are_accepted(row_predictor):
     rows = np.full((2, 4), 3e38, np.float32)
     assert len(row_predictor.predict(rows).labels) == 2
 
 
-def test_columns_too_many_are_refused(row_predictor):
+def test_too_many_columns_are_refused(row_predictor):
     with pytest.raises(InputError, match=r"shape \(batch, 4\). Received: shape=\(1, 5\)"):
         row_predictor.predict(np.ones((1, 5), np.float32))
 
 
-def test_another_byte_order_is_refused_not_misread(row_predictor):
+def test_another_byte_order_is_refused(row_predictor):
     with pytest.raises(InputError, match="Received: >f4"):
         row_predictor.predict(np.ones((1, 4), ">f4"))
 
 
-def test_a_dtype_that_is_equal_but_another_object_is_taken(row_predictor):
+def test_an_equal_dtype_that_is_another_object_is_accepted(row_predictor):
     dtype = np.dtype(np.float32, metadata={"unit": "cm"})
     assert dtype is not np.dtype(np.float32)
     row_predictor.predict(np.ones((1, 4), dtype))
@@ -170,7 +173,7 @@ def test_a_dtype_that_is_equal_but_another_object_is_taken(row_predictor):
     array_dtypes(max_size=2) | st.sampled_from(["uint8", "float32", "int64"]),
     array_shapes(min_dims=0, max_dims=4, max_side=4),
 )
-def test_any_array_is_answered_or_refused_with_one_line(row_bundle_predictor, dtype, shape):
+def test_any_array_is_predicted_or_refused_with_one_line(row_bundle_predictor, dtype, shape):
     fits = np.dtype(dtype) == np.float32 and shape[1:] == (4,) and shape[0] > 0
     with contextlib.nullcontext() if fits else pytest.raises(InputError, match=r"\A[^\n]*\Z"):
         row_bundle_predictor.predict(np.zeros(shape, dtype))
@@ -183,7 +186,7 @@ def row_bundle_predictor(row_bundle):
 
 @settings(deadline=None)
 @given(arrays(np.float32, (3, 4), elements=st.floats(width=32)))
-def test_any_row_is_answered_with_probabilities_or_refused(row_bundle_predictor, rows):
+def test_any_row_gets_probabilities_or_is_refused(row_bundle_predictor, rows):
     if np.isfinite(rows).all():
         probabilities = row_bundle_predictor.predict(rows).probabilities
         assert probabilities.shape == (3, 3)
@@ -192,7 +195,7 @@ def test_any_row_is_answered_with_probabilities_or_refused(row_bundle_predictor,
             row_bundle_predictor.predict(rows)
 
 
-def test_a_model_s_folder_stands_for_its_latest_version(own_bundle):
+def test_the_folder_of_a_model_selects_its_latest_version(own_bundle):
     shutil.copytree(own_bundle / "1", own_bundle / "2")
     shutil.copytree(own_bundle / "1", own_bundle / "10")
     (own_bundle / "notes").mkdir()
@@ -202,19 +205,19 @@ def test_a_model_s_folder_stands_for_its_latest_version(own_bundle):
     assert find_version(own_bundle / "2") == own_bundle / "2"
 
 
-def test_a_bundle_that_is_not_there_is_named(tmp_path):
+def test_a_missing_bundle_is_named(tmp_path):
     with pytest.raises(
         ManifestError,
-        match=r"^A bundle must be an existing folder\. Received: [^:]*none, not there\.$",
+        match=r"^A bundle must be an existing folder\. Received: [^:]*none, which does not exist\.",
     ):
         Predictor.load(tmp_path / "none")
     (tmp_path / "file").write_text("")
     with pytest.raises(
         ManifestError,
-        match=r"^A bundle must be a folder such as [^:]*Received: [^:]*file, a file\.$",
+        match=r"^A bundle must be a folder such as [^:]*Received: [^:]*file, which is a file\.$",
     ):
         Predictor.load(tmp_path / "file")
-    with pytest.raises(ManifestError, match="must hold manifest.json, or versions"):
+    with pytest.raises(ManifestError, match="must contain manifest.json, or versions"):
         Predictor.load(tmp_path)
 
 
@@ -224,7 +227,7 @@ def test_a_changed_byte_is_noticed_on_loading(name, own_bundle):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ManifestError, match=f"{name} must have the SHA-256 .*was changed"):
+    with pytest.raises(ManifestError, match=f"{name} must have the SHA-256 .*has changed"):
         Predictor.load(own_bundle)
 
 
@@ -246,12 +249,12 @@ def test_a_broken_list_of_checksums_is_refused(text, own_bundle):
     ("content", "message"),
     [(b"no model", "must be a protobuf message"), (b"", "must load in onnxruntime")],
 )
-def test_bytes_that_are_no_model_are_refused(content, message):
+def test_bytes_that_are_not_a_model_are_refused(content, message):
     with pytest.raises(ManifestError, match=message):
         open_session(content)
 
 
-def test_a_manifest_that_belongs_to_another_graph_is_refused(own_bundle, row_bundle):
+def test_the_manifest_of_another_graph_is_refused(own_bundle, row_bundle):
     import hashlib
 
     model = (row_bundle / "model.onnx").read_bytes()
@@ -262,7 +265,7 @@ def test_a_manifest_that_belongs_to_another_graph_is_refused(own_bundle, row_bun
         Predictor.load(own_bundle)
 
 
-def test_a_large_input_is_answered_as_its_parts_are(predictor, images):
+def test_a_large_input_gives_the_same_outputs_as_its_parts(predictor, images):
     many = np.concatenate([images] * 60)
     prediction = predictor.predict(many)
     apart = [predictor.predict(many[start : start + 90]) for start in range(0, len(many), 90)]
@@ -272,20 +275,20 @@ def test_a_large_input_is_answered_as_its_parts_are(predictor, images):
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
-def test_threads_that_are_no_count_are_refused(threads, bundle):
-    with pytest.raises(InputError, match=f"whole number from 1 up, or None. Received: {threads!r}"):
+def test_invalid_numbers_of_threads_are_refused(threads, bundle):
+    with pytest.raises(InputError, match=f"integer of at least 1, or None. Received: {threads!r}"):
         Predictor.load(bundle, threads=threads)
 
 
 @pytest.mark.parametrize("int8", ["bogus", True, None, ["auto"]])
-def test_a_policy_of_int8_that_is_none_is_refused(int8, bundle):
+def test_an_unknown_int8_policy_is_refused(int8, bundle):
     with pytest.raises(InputError, match="int8 must be one of auto, always, never. Received: "):
         Predictor.load(bundle, int8=int8)
 
 
 @pytest.mark.parametrize("path", [None, b"x", 3])
-def test_what_is_no_path_of_a_bundle_is_refused(path):
-    with pytest.raises(InputError, match=f"must be the path of a folder. Received: {path!r}"):
+def test_a_bundle_that_is_not_a_path_is_refused(path):
+    with pytest.raises(InputError, match=f"must be text or a Path. Received: {path!r}"):
         Predictor.load(path)
 
 
@@ -297,7 +300,7 @@ def test_a_predictor_is_closed_at_the_end_of_with(bundle, images):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_any_number_of_threads_gives_the_same_answers(threads, bundle, images):
+def test_any_number_of_threads_gives_the_same_outputs(threads, bundle, images):
     many = np.concatenate([images] * 60)
     expected = Predictor.load(bundle, threads=1).predict(many)
     received = Predictor.load(bundle, threads=threads).predict(many)
@@ -330,7 +333,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert int(finished.stdout) < 260_000
 
 
-def test_a_number_that_is_not_finite_is_found_in_a_large_input(row_predictor):
+def test_a_number_that_is_not_finite_is_located_in_a_large_input(row_predictor):
     rows = np.ones((3000, 4), np.float32)
     rows[2001, 3] = np.nan
     with pytest.raises(InputError, match=r"inputs must be finite. Received: nan at \(2001, 3\)"):
@@ -350,7 +353,7 @@ def test_a_list_of_samples_is_a_batch(predictor, images):
         ([np.zeros((28, 28), "float32")], "of uint8. Received: float32"),
     ],
 )
-def test_a_list_that_is_no_batch_is_refused(samples, message, predictor):
+def test_a_list_that_is_not_a_batch_is_refused(samples, message, predictor):
     with pytest.raises(InputError, match=message):
         predictor.predict(samples)
 
@@ -368,39 +371,41 @@ def test_images_are_read_from_paths_bytes_and_pillow(predictor, images, tmp_path
 
 
 def test_images_for_a_model_of_rows_are_refused(row_predictor):
-    with pytest.raises(InputError, match="of gray images"):
+    with pytest.raises(InputError, match="gray images with known labels"):
         row_predictor.predict_images([b""])
 
 
-def test_no_image_is_refused(predictor):
+def test_an_empty_list_of_images_is_refused(predictor):
     with pytest.raises(InputError, match="at least one image. Received: none"):
         predictor.predict_images([])
 
 
 @pytest.mark.parametrize("images", ["three.png", b"png", None, iter([]), Path("three.png")])
-def test_what_is_no_list_of_images_is_refused(images, predictor):
+def test_images_that_are_not_in_a_list_are_refused(images, predictor):
     with pytest.raises(InputError, match=rf"in a list. Received: {type(images).__name__}\. Put a"):
         predictor.predict_images(images)
 
 
 @pytest.mark.parametrize("image", [None, np.zeros((28, 28), np.uint8), bytearray(b"png")])
-def test_a_list_of_what_are_no_images_is_refused(image, predictor):
+def test_a_list_of_other_types_than_images_is_refused(image, predictor):
     with pytest.raises(
         InputError, match=r"must be a path, the bytes of a file, .*Received: \w+\.\Z"
     ):
         predictor.predict_images([image])
 
 
-def test_features_are_given_alone(predictor, row_predictor, images):
+def test_features_are_returned_alone(predictor, row_predictor, images):
     np.testing.assert_array_equal(predictor.features(images), predictor.predict(images).features)
     with pytest.raises(ServingError, match="an output called features. Received: softmax"):
         row_predictor.features(np.ones((1, 4), np.float32))
 
 
-def test_a_closed_predictor_says_so(bundle, images):
+def test_a_closed_predictor_raises_an_error(bundle, images):
     predictor = Predictor.load(bundle)
     predictor.warm_up()
     predictor.close()
     for call in (predictor.predict, predictor.features):
-        with pytest.raises(ServingError, match=r"must be open. Received: one that was closed\.\Z"):
+        with pytest.raises(
+            ServingError, match=r"must be open. Received: a closed one. Load it again"
+        ):
             call(images)

@@ -1,4 +1,4 @@
-"""`hornbill serve` as processes: it drains, bounds what is under way, and asks for its token."""
+"""`hornbill serve` as processes: shutdown, limits of requests, the token, and the log."""
 
 import http.client
 import json
@@ -31,7 +31,7 @@ def has_ipv6():
 
 @contextmanager
 def serving(folder, *options, workers=1, stdout=subprocess.DEVNULL, **environment):
-    """Run `hornbill serve`; requests to it once it is ready, and its process."""
+    """Run `hornbill serve`; yield a client once it is ready, and its process."""
     port = free_port()
     process = subprocess.Popen(
         [*COMMAND, str(folder), "--port", str(port), "--workers", str(workers), *options],
@@ -54,7 +54,7 @@ def serving(folder, *options, workers=1, stdout=subprocess.DEVNULL, **environmen
 
 
 def wait_for_all(client, workers):
-    """Wait for every process; the ids that they give to requests begin with their own."""
+    """Wait for every worker; a worker's request ids begin with its process id."""
     ready = set()
     for _ in range(300):
         with suppress(OSError):
@@ -69,7 +69,7 @@ def wait_for_all(client, workers):
 
 @contextmanager
 def half_sent(port, *lines):
-    """Send a request up to the middle of its body; what sends the rest and returns the answer."""
+    """Send a request up to the middle of its body; yield a function that completes it."""
     head = [f"POST {PREDICT} HTTP/1.1", "Host: h", f"Content-Length: {len(BODY)}", *lines]
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall("\r\n".join([*head, "", ""]).encode() + BODY[:9])
@@ -83,8 +83,15 @@ def half_sent(port, *lines):
         yield finish
 
 
+@pytest.fixture(scope="module")
+def limited(row_bundle):
+    """A client of a server with a token that allows three requests in flight."""
+    with serving(row_bundle.parent, "--max-requests", "3", "--token", TOKEN) as (client, _):
+        yield client
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_request_under_way_at_sigterm_is_answered_and_then_the_processes_end(workers, row_bundle):
+def test_a_request_in_flight_at_sigterm_is_completed_before_the_processes_end(workers, row_bundle):
     with serving(row_bundle.parent, workers=workers) as (client, process):
         with half_sent(client.port) as finish:
             time.sleep(0.1)  # until its head is read
@@ -113,7 +120,7 @@ def test_a_request_under_way_at_sigterm_is_answered_and_then_the_processes_end(w
         ),
     ],
 )
-def test_a_name_or_an_ip_address_is_found_with_a_free_port(host, url):
+def test_a_host_name_or_an_ip_address_gets_a_free_port(host, url):
     address = find_address(host, 0)
     assert address.port > 0
     assert address.url == f"{url}:{address.port}"
@@ -122,12 +129,12 @@ def test_a_name_or_an_ip_address_is_found_with_a_free_port(host, url):
 @pytest.mark.parametrize(
     "host", ["", " ", "no.such.name.invalid", "203.0.113.1", "é" * 70, "a..b", "1.2.3.4.5"]
 )
-def test_a_host_where_nobody_can_listen_is_refused(host):
-    with pytest.raises(InputError, match="The address must be one of this machine"):
+def test_a_host_of_another_machine_is_refused(host):
+    with pytest.raises(InputError, match="The host and port must be free on this machine"):
         find_address(host, 0)
 
 
-def test_a_port_that_is_taken_is_refused():
+def test_a_port_in_use_is_refused():
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(InputError, match="Address already in use"),
@@ -136,12 +143,13 @@ def test_a_port_that_is_taken_is_refused():
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-def test_ipv6_is_served_and_the_banner_has_the_port(row_bundle):
+def test_ipv6_is_served_with_the_token_of_the_environment_and_the_banner_has_the_port(row_bundle):
     with subprocess.Popen(
         [*COMMAND, str(row_bundle.parent), "--host", "::1", "--port", "0"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "HORNBILL_TOKEN": TOKEN},
     ) as process:
         try:
             url = process.stderr.readline().split()[3].rstrip(",")
@@ -152,13 +160,16 @@ def test_ipv6_is_served_and_the_banner_has_the_port(row_bundle):
             assert host == "[::1]"
             connection = http.client.HTTPConnection("::1", int(port), timeout=10)
             connection.request("GET", "/v2/health/live")
-            assert connection.getresponse().status == 200
+            response = connection.getresponse()
+            assert (response.status, bool(response.read())) == (200, True)
+            connection.request("GET", "/metrics")
+            assert connection.getresponse().status == 401
             connection.close()
         finally:
             process.terminate()
 
 
-def test_processes_end_with_the_one_that_started_them(row_bundle):
+def test_worker_processes_end_with_the_main_process(row_bundle):
     with serving(row_bundle.parent, workers=2) as (client, process):
         process.kill()
         for _ in range(100):
@@ -168,11 +179,11 @@ def test_processes_end_with_the_one_that_started_them(row_bundle):
                 break
             time.sleep(0.05)
         else:
-            raise AssertionError("the server still answers")
+            raise AssertionError("the server still responds")
         process.communicate(timeout=10)  # until none of them holds standard error any more
 
 
-def test_a_log_that_nobody_reads_holds_nothing_up(row_bundle):
+def test_a_log_that_nobody_reads_does_not_block_requests(row_bundle):
     read, write = os.pipe()
     os.set_blocking(write, False)
     with suppress(BlockingIOError):
@@ -181,9 +192,9 @@ def test_a_log_that_nobody_reads_holds_nothing_up(row_bundle):
     os.set_blocking(write, True)
     try:
         with serving(row_bundle.parent, stdout=write) as (client, process):
-            for _ in range(3):
+            for _ in range(2):
                 assert client("POST", PREDICT, BODY)[0] == 200
-                time.sleep(0.6)  # what was asked is logged twice a second
+                time.sleep(0.6)  # requests are logged twice a second
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=10)
             assert "Fatal" not in errors
@@ -192,47 +203,42 @@ def test_a_log_that_nobody_reads_holds_nothing_up(row_bundle):
         os.close(write)
 
 
-def test_more_than_may_be_under_way_is_503_and_what_was_taken_on_is_answered(row_bundle):
-    with (
-        serving(row_bundle.parent, "--max-requests", "3", HORNBILL_TOKEN=TOKEN) as (client, _),
-        ExitStack() as stack,
-    ):
+def test_too_many_requests_get_503_and_those_in_flight_are_completed(limited):
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with ExitStack() as stack:
         bearer = f"Authorization: Bearer {TOKEN}"
-        taken_on = [stack.enter_context(half_sent(client.port, bearer)) for _ in range(3)]
+        begun = [stack.enter_context(half_sent(limited.port, bearer)) for _ in range(3)]
         time.sleep(0.1)  # until their heads are read
-        headers = {"Authorization": f"Bearer {TOKEN}"}
         for _ in range(5):
-            status, answered, body = client("POST", PREDICT, BODY, headers)
-            assert (status, answered["retry-after"]) == (503, "1")
-            assert "At most 3 requests may be under way" in json.loads(body)["error"]
-        assert client.get("/v2/health/live")[0] == 200
-        assert client.get("/v2/health/ready")[0] == 200
-        assert [finish()[0] for finish in taken_on] == [200] * 3
-        assert client("POST", PREDICT, BODY, headers)[0] == 200
+            status, received, body = limited("POST", PREDICT, BODY, headers)
+            assert (status, received["retry-after"]) == (503, "1")
+            assert "At most 3 requests may be in flight" in json.loads(body)["error"]
+        assert limited.get("/v2/health/live")[0] == 200
+        assert limited.get("/v2/health/ready")[0] == 200
+        assert [finish()[0] for finish in begun] == [200] * 3
+        assert limited("POST", PREDICT, BODY, headers)[0] == 200
 
 
-def test_who_does_not_bear_the_token_is_refused_whatever_is_asked(row_bundle):
-    with serving(row_bundle.parent, "--token", TOKEN) as (client, _):
-        for given in ("", TOKEN, "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "é"):
-            headers = {"Authorization": given.encode("latin-1")} if given else {}
-            for method, path in (("POST", PREDICT), ("GET", "/metrics"), ("GET", "/nowhere")):
-                status, answered, body = client(method, path, None, headers)
-                assert (status, answered["www-authenticate"]) == (401, "Bearer")
-                assert "Requests must bear the token" in json.loads(body)["error"]
-        assert client.get("/v2/health/ready")[0] == 200
+def test_requests_without_the_token_are_refused_for_every_path(limited):
+    for given in ("", TOKEN, "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "é"):
+        headers = {"Authorization": given.encode("latin-1")} if given else {}
+        for method, path in (("POST", PREDICT), ("GET", "/metrics"), ("GET", "/nowhere")):
+            status, received, body = limited(method, path, None, headers)
+            assert (status, received["www-authenticate"]) == (401, "Bearer")
+            assert "Requests must present the token" in json.loads(body)["error"]
+    assert limited.get("/v2/health/ready")[0] == 200
 
 
 @pytest.mark.parametrize(
-    ("token", "message"), [(" ", "token must not be empty"), ("é", "token must be of ASCII")]
+    ("token", "message"), [(" ", "token must not be empty"), ("é", "token must only have ASCII")]
 )
-def test_a_token_that_no_request_could_bear_is_refused(token, message, row_bundle):
+def test_a_token_that_no_header_can_hold_is_refused(token, message, row_bundle):
     with pytest.raises(InputError, match=message):
         Settings(row_bundle.parent, token=token)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such policy")
-def test_threads_that_wake_do_not_interrupt_each_other(row_bundle):
-    with serving(row_bundle.parent) as (client, _):
-        _, headers, _ = client("GET", "/v2/health/ready")
-        process = int(headers["x-request-id"].partition("-")[0], 16)
-        assert os.sched_getscheduler(process) == os.SCHED_BATCH
+def test_the_process_runs_under_batch_scheduling(limited):
+    _, headers, _ = limited("GET", "/v2/health/ready")
+    process = int(headers["x-request-id"].partition("-")[0], 16)
+    assert os.sched_getscheduler(process) == os.SCHED_BATCH

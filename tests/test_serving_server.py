@@ -1,4 +1,4 @@
-"""The server, over real sockets: what it answers, and what it refuses with a sentence."""
+"""The server over real sockets: its responses and its errors."""
 
 import asyncio
 import gzip
@@ -21,11 +21,11 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from checksums import write_checksums
 from live import Client, free_port, start, wait_until_ready
 from PIL import Image
 from waiting import wait_until
 
-from export.publish import write_checksums
 from serving import Predictor
 from serving.errors import InputError
 from serving.server import Settings
@@ -56,7 +56,7 @@ def digits(images, **more):
     return {"inputs": [tensor], **more}
 
 
-def test_health_and_metadata_are_what_the_protocol_says(client):
+def test_health_and_metadata_follow_the_protocol(client):
     assert client.get("/v2/health/live") == (200, {"live": True})
     assert client.get("/v2/health/ready") == (200, {"ready": True, "live": True})
     assert client.get("/v2")[1]["name"] == "hornbill"
@@ -67,7 +67,7 @@ def test_health_and_metadata_are_what_the_protocol_says(client):
     assert [output["name"] for output in model["outputs"]] == ["probabilities", "features"]
 
 
-def test_an_answer_is_the_predictor_s(client, bundle, images):
+def test_a_response_has_the_outputs_of_the_predictor(client, bundle, images):
     status, answer = client.post("/v2/models/digits/infer", digits(images, id="seven"))
     assert status == 200
     assert (answer["model_name"], answer["model_version"], answer["id"]) == ("digits", "1", "seven")
@@ -86,7 +86,7 @@ def test_nested_data_is_the_same_as_flat(client, images):
     assert first == second
 
 
-def test_outputs_are_chosen_and_classified(client, images):
+def test_outputs_can_be_selected_and_classified(client, images):
     outputs = [{"name": "probabilities", "parameters": {"classification": 2}}]
     _, answer = client.post("/v2/models/digits/infer", digits(images, outputs=outputs))
     (output,) = answer["outputs"]
@@ -140,7 +140,7 @@ def test_rows_and_columns_of_tf_serving(client, row_bundle):
 @pytest.mark.parametrize(
     ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
 )
-def test_bodies_may_be_compressed_both_ways(encoding, compress, client, images):
+def test_bodies_can_be_compressed_both_ways(encoding, compress, client, images):
     body = compress(json.dumps(digits(images)).encode())
     headers = {"Content-Encoding": encoding, "Accept-Encoding": encoding}
     status, headers, answer = client("POST", "/v2/models/digits/infer", body, headers)
@@ -150,13 +150,13 @@ def test_bodies_may_be_compressed_both_ways(encoding, compress, client, images):
 
 
 @pytest.mark.parametrize("name", ["Identity", "", " IDENTITY "])
-def test_a_body_may_be_said_to_be_as_it_is(name, client, images):
+def test_a_body_can_be_declared_as_uncompressed(name, client, images):
     headers = {"Content-Encoding": name}
     body = json.dumps(digits(images))
     assert client("POST", "/v2/models/digits/infer", body, headers)[0] == 200
 
 
-def test_a_gzip_body_may_have_several_members(client, images):
+def test_a_gzip_body_can_have_several_members(client, images):
     body = json.dumps(digits(images)).encode()
     several = gzip.compress(body[:50]) + gzip.compress(b"") + gzip.compress(body[50:])
     headers = {"Content-Encoding": "gzip"}
@@ -168,7 +168,7 @@ def test_a_gzip_body_may_have_several_members(client, images):
     assert client("POST", "/v2/models/digits/infer", bomb, headers)[0] == 413
 
 
-def test_what_is_null_is_as_if_left_out(client, images):
+def test_a_field_that_is_null_counts_as_missing(client, images):
     answer = client.post("/v2/models/digits/infer", digits(images))
     nothing = digits(images, parameters=None, outputs=None, id=None)
     nothing["inputs"][0]["parameters"] = None
@@ -180,7 +180,7 @@ def test_what_is_null_is_as_if_left_out(client, images):
     assert by_row == client.post("/v1/models/softmax:predict", {"instances": row})
 
 
-def test_a_refused_method_is_told_what_is_allowed(client):
+def test_a_refused_method_gets_the_allowed_ones(client):
     assert client("DELETE", "/models")[1]["allow"] == "GET, HEAD"
     assert client("GET", "/v2/models/digits/infer")[1]["allow"] == "POST"
 
@@ -201,19 +201,19 @@ def wrong(**changes):
         (wrong(datatype="FP32"), "image must have datatype UINT8. Received: FP32"),
         (wrong(shape=[1, 28]), "image must have shape [batch, 28, 28]. Received: [1, 28]"),
         (wrong(shape=[0, 28, 28], data=[]), "image must have shape [batch, 28, 28]"),
-        (wrong(shape=[2, 28, 28]), "must have 1568 elements, as its shape [2, 28, 28] says"),
+        (wrong(shape=[2, 28, 28]), "must have 1568 elements for its shape [2, 28, 28]"),
         (wrong(data=[256] * 784), "Elements of image must fit UINT8. Received: 256 to 256"),
         (wrong(data=["0"] * 784), "data of image must hold UINT8"),
         (wrong(data=[True] * 784), "data of image must hold UINT8"),
-        (wrong(data=[[[0] * 28] * 27]), "a list of 27 where one of 28 belongs"),
+        (wrong(data=[[[0] * 28] * 27]), "a list of length 27 in place of 28"),
         (wrong(data=None), "data of image must hold UINT8"),
-        (wrong(parameters={"binary_data_size": 9}), "at most the 0 bytes that are left"),
+        (wrong(parameters={"binary_data_size": 9}), "must be at most 0, the rest of the body"),
         ({**wrong(), "outputs": [{"name": "y"}]}, "Outputs must be among probabilities, features"),
         ({**wrong(), "outputs": 1}, "The body must be an inference request"),
         ({**wrong(), "parameters": []}, "The body must be an inference request"),
     ],
 )  # fmt: skip
-def test_a_wrong_request_is_400_and_says_what_is_wrong(body, message, client):
+def test_a_wrong_request_gets_400_with_the_reason(body, message, client):
     text = body if isinstance(body, str) else json.dumps(body)
     status, _, answer = client("POST", "/v2/models/digits/infer", text)
     assert status == 400
@@ -223,22 +223,29 @@ def test_a_wrong_request_is_400_and_says_what_is_wrong(body, message, client):
 @pytest.mark.parametrize(
     ("method", "path", "status", "message"),
     [
-        ("GET", "/v2/models/none", 404, "A model must be one of: digits, softmax. Received: none"),
+        (
+            "GET",
+            "/v2/models/none",
+            404,
+            "The model must be one of: digits, softmax. Received: none",
+        ),
         ("GET", "/v2/models/digits/versions/9", 404, "must be one of: 1. Received: 9"),
         ("GET", "/v2/models/digits/versions/x", 404, "Received: x"),
-        ("GET", "/v2/models/..%2f..%2fetc/ready", 404, "There must be such an address"),
-        ("GET", "/nowhere", 404, "There must be such an address"),
-        ("GET", "/v2/models/digits/infer", 405, "This address takes POST"),
-        ("POST", "/v2/models/digits", 405, "This address takes GET, HEAD"),
+        ("GET", "/v2/models/..%2f..%2fetc/ready", 404, "There is no such path"),
+        ("GET", "/nowhere", 404, "There is no such path"),
+        ("GET", "/v2/models/digits/infer", 405, "This path only accepts POST"),
+        ("POST", "/v2/models/digits", 405, "This path only accepts GET, HEAD"),
     ],
 )
-def test_an_unknown_address_says_what_is_known(method, path, status, message, client):
+def test_an_unknown_path_or_method_is_refused_with_the_reason(
+    method, path, status, message, client
+):
     answer = client(method, path)
     assert answer[0] == status
     assert message in json.loads(answer[2])["error"]
 
 
-def test_bodies_are_bounded_also_once_decompressed(client):
+def test_bodies_are_bounded_before_and_after_decompression(client):
     status, _, body = client("POST", "/v2/models/digits/infer", b" " * 1_000_001)
     assert status == 413
     bomb = gzip.compress(b" " * 50_000_000)
@@ -261,7 +268,7 @@ def test_samples_are_bounded(row_bundle):
         stop()
 
 
-def test_a_long_request_of_too_many_numbers_is_refused_before_they_are_read(row_bundle):
+def test_a_long_request_with_too_many_numbers_is_refused_before_decoding(row_bundle):
     client, stop = start(Settings(row_bundle.parent, max_rows=2, log_requests=False))
     zeros = "0," * 600_000 + "0"
     try:
@@ -278,7 +285,7 @@ def test_a_long_request_of_too_many_numbers_is_refused_before_they_are_read(row_
         stop()
 
 
-def test_a_body_in_chunks_that_is_too_long_is_told_so(client):
+def test_a_chunked_body_that_is_too_long_gets_413(client):
     connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=20)
     chunks = iter([b" " * 100_000] * 30)
     connection.request("POST", "/v2/models/digits/infer", chunks, encode_chunked=True,
@@ -287,7 +294,7 @@ def test_a_body_in_chunks_that_is_too_long_is_told_so(client):
     connection.close()
 
 
-def test_a_model_called_as_an_address_is_found(row_bundle, tmp_path):
+def test_a_model_named_like_a_path_is_found(row_bundle, tmp_path):
     copy = shutil.copytree(row_bundle, tmp_path / "stats" / "1")
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"name": "stats"}))
@@ -314,7 +321,7 @@ def test_a_log_that_cannot_be_written_is_dropped(monkeypatch, caplog):
     assert caplog.text.count("1 requests could not be logged: [Errno 28] No space left") == 2
 
 
-def test_what_nobody_reads_is_dropped_and_counted(monkeypatch, caplog):
+def test_log_lines_that_nobody_reads_are_dropped_and_counted(monkeypatch, caplog):
     read, write = os.pipe()
     with os.fdopen(write, "wb", buffering=0) as stream:
         monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=stream))
@@ -327,7 +334,7 @@ def test_what_nobody_reads_is_dropped_and_counted(monkeypatch, caplog):
         assert time.perf_counter() - start_s < 5
         os.close(read)
         log.close()  # the thread ends with the pipe
-    counts = re.findall(r"(\d+) requests were not logged: who reads", caplog.text)
+    counts = re.findall(r"(\d+) requests were not logged: the reader", caplog.text)
     assert sum(map(int, counts)) == 5
 
 
@@ -339,7 +346,7 @@ def test_nan_is_refused_and_null_is_nan(client):
         assert "inputs must be finite. Received: nan at (0, 3)" in json.loads(answer)["error"]
 
 
-def test_requests_at_once_are_answered_as_each_alone(client, bundle, images):
+def test_concurrent_requests_get_the_same_outputs_as_single_ones(client, bundle, images):
     predictor = Predictor.load(bundle)
     answers = {}
 
@@ -361,7 +368,7 @@ def test_requests_at_once_are_answered_as_each_alone(client, bundle, images):
     assert 'hornbill_model_version{model="digits",version="1"} 1.0' in metrics
 
 
-def test_a_token_keeps_others_out(bundle):
+def test_a_token_protects_all_paths_but_health(bundle):
     client, stop = start(Settings(bundle.parent, token=TOKEN, log_requests=False))
     try:
         assert client.get("/v2/health/live")[0] == 200
@@ -374,7 +381,7 @@ def test_a_token_keeps_others_out(bundle):
 
 
 def as_version(version_folder, number):
-    """Copy a version beside itself under another number; return the copy."""
+    """Copy a version under another number; return the copy."""
     copy = shutil.copytree(version_folder, version_folder.parent / f".{number}")
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"version": number}))
@@ -430,14 +437,14 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
     assert not failed
 
 
-def test_a_stray_file_does_not_take_down_what_is_served(row_bundle, tmp_path, caplog):
+def test_a_stray_file_does_not_stop_a_served_version(row_bundle, tmp_path, caplog):
     model = shutil.copytree(row_bundle.parent, tmp_path / "softmax")
     client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
     body = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
 
     try:
         (model / "1" / ".DS_Store").write_bytes(b"")
-        wait_until(lambda: "is not served: Every file must be listed" in caplog.text)
+        wait_until(lambda: "cannot be served: Every file must be listed" in caplog.text)
         assert client.post("/v1/models/softmax:predict", body)[0] == 200
         (model / "1" / ".DS_Store").unlink()
         caplog.set_level("INFO", "hornbill.server")
@@ -450,7 +457,7 @@ def test_a_stray_file_does_not_take_down_what_is_served(row_bundle, tmp_path, ca
         stop()
 
 
-def test_what_failed_is_tried_again_after_a_growing_while(row_bundle, tmp_path, monkeypatch):
+def test_a_failed_version_is_retried_after_a_growing_pause(row_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr("serving.server.repository._RETRY_S", 0.0)
     shutil.copytree(row_bundle.parent, tmp_path / "softmax")
     failing, tried = [True, True], []
@@ -470,7 +477,7 @@ def test_what_failed_is_tried_again_after_a_growing_while(row_bundle, tmp_path, 
         stop()
 
 
-def test_all_versions_answer_where_they_are_asked_for(row_bundle, tmp_path):
+def test_all_versions_are_served_on_request(row_bundle, tmp_path):
     model = shutil.copytree(row_bundle.parent, tmp_path / "softmax")
     as_version(model / "1", 2).rename(model / "2")
     client, stop = start(Settings(tmp_path, versions="all", log_requests=False))
@@ -483,7 +490,7 @@ def test_all_versions_answer_where_they_are_asked_for(row_bundle, tmp_path):
         stop()
 
 
-def test_the_first_address_is_a_page_to_people_and_a_word_to_programs(client):
+def test_the_root_path_is_a_page_for_browsers_and_json_for_programs(client):
     assert client.get("/")[1] == {"status": "alive"}
     status, headers, page = client("GET", "/", headers={"Accept": "text/html,*/*"})
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -491,7 +498,7 @@ def test_the_first_address_is_a_page_to_people_and_a_word_to_programs(client):
     assert b"/v2/models/{model}/infer" in client("GET", "/docs")[2]
 
 
-def test_a_request_is_logged_under_the_name_that_it_brought(row_bundle, capfd):
+def test_a_request_is_logged_with_its_own_id(row_bundle, capfd):
     client, stop = start(Settings(row_bundle.parent))
     try:
         _, headers, _ = client("GET", "/v2", headers={"X-Request-Id": "mine-7"})
@@ -503,7 +510,7 @@ def test_a_request_is_logged_under_the_name_that_it_brought(row_bundle, capfd):
     assert (line["method"], line["path"], line["status"]) == ("GET", "/v2", 200)
 
 
-def test_requests_that_give_their_inputs_in_another_order_share_a_batch_by_name():
+def test_requests_with_inputs_in_another_order_share_a_batch():
     def run(arrays):
         return [np.stack([a.sum(axis=1) for a in arrays.values()], axis=1)]
 
@@ -519,13 +526,13 @@ def test_requests_that_give_their_inputs_in_another_order_share_a_batch_by_name(
     assert answers == [[[2, 3]], [[2, 3]], [[2, 3]]]
 
 
-def test_rows_larger_than_those_that_were_measured_are_run_aside():
+def test_rows_larger_than_the_measured_ones_are_run_in_a_thread():
     cost = Cost(0.1, 0.01, 10)
     assert cost.of(2, 20) == pytest.approx(0.11)
     assert cost.of(2, 21) == np.inf
 
 
-def test_the_bytes_of_a_raw_request_say_how_long_its_variable_axis_is(row_bundle):
+def test_the_variable_axis_of_a_raw_request_follows_from_its_bytes(row_bundle):
     manifest = Predictor.load(row_bundle).manifest
     spec = replace(manifest.inputs[0], shape=("batch", "length", 2))
     protocol = OpenInference(replace(manifest, inputs=(spec,)))
@@ -554,12 +561,12 @@ def test_versions_that_all_fail_are_tried_once_each(row_bundle, tmp_path, caplog
         assert not client.get("/v1/models/softmax/versions/2")[1]["ready"]
     finally:
         stop()
-    assert caplog.text.count("is not served") == 2
+    assert caplog.text.count("cannot be served") == 2
     assert "\x1b" not in caplog.text
 
 
 @pytest.mark.parametrize("is_one_model", [False, True])
-def test_what_is_served_stays_while_its_folder_cannot_be_read(
+def test_served_versions_stay_while_their_folder_cannot_be_read(
     is_one_model, row_bundle, tmp_path, caplog
 ):
     caplog.set_level("INFO", "hornbill.server")
@@ -590,7 +597,7 @@ def test_what_is_served_stays_while_its_folder_cannot_be_read(
         stop()
 
 
-def test_a_folder_whose_name_is_no_text_is_passed_over(row_bundle, tmp_path, caplog):
+def test_a_folder_whose_name_is_not_utf8_is_ignored(row_bundle, tmp_path, caplog):
     shutil.copytree(row_bundle.parent, tmp_path / "softmax")
     shutil.copytree(row_bundle.parent, tmp_path / os.fsdecode(b"\xff"))
     client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
@@ -600,14 +607,14 @@ def test_a_folder_whose_name_is_no_text_is_passed_over(row_bundle, tmp_path, cap
         assert client.get("/v1/models")[1] == {"models": ["softmax"]}
     finally:
         stop()
-    assert caplog.text.count("is passed over: its name must be UTF-8") == 1
+    assert caplog.text.count("is ignored: the name of a model must be UTF-8") == 1
 
 
-def test_a_folder_without_models_is_warned_of_once(tmp_path, caplog):
+def test_a_folder_without_models_gets_one_warning(tmp_path, caplog):
     _, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
     time.sleep(0.2)
     stop()
-    assert caplog.text.count(f"No model lies in {tmp_path}") == 1
+    assert caplog.text.count(f"{tmp_path} has no models") == 1
 
 
 def test_a_folder_that_cannot_be_served_is_refused(row_bundle, tmp_path):
@@ -617,7 +624,7 @@ def test_a_folder_that_cannot_be_served_is_refused(row_bundle, tmp_path):
         (loop, "Too many levels"),
         (tmp_path / "none", "No such file"),
         (row_bundle / "manifest.json", "Not a directory"),
-        (row_bundle, "one version. Serve the folder around it"),
+        (row_bundle, "a single version. Serve its parent folder"),
     ):
         with pytest.raises(InputError, match=message):
             Settings(folder)
@@ -625,12 +632,12 @@ def test_a_folder_that_cannot_be_served_is_refused(row_bundle, tmp_path):
 
 @pytest.mark.parametrize("name", ["max_requests", "max_rows", "max_body_mb", "max_delay_ms"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 10**20])
-def test_a_bound_out_of_range_is_refused(name, value, tmp_path):
+def test_a_setting_out_of_range_is_refused(name, value, tmp_path):
     with pytest.raises(InputError, match=f"{name} must be above 0 and at most"):
         Settings(tmp_path, **{name: value})
 
 
-def test_a_request_that_cannot_be_run_does_not_spoil_its_batch(row_bundle):
+def test_a_request_that_cannot_be_run_does_not_fail_its_batch(row_bundle):
     model = load_model(row_bundle)
     rows = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, np.nan], [6.7, 3.0, 5.2, 2.3]]
     requests = [{"inputs": np.array([row], np.float32)} for row in rows]
@@ -659,7 +666,7 @@ def as_png(image):
     return file.getvalue()
 
 
-def test_an_image_file_is_answered_as_the_predictor_does(client, bundle, images):
+def test_an_image_file_gets_the_prediction_of_the_predictor(client, bundle, images):
     status, _, body = client("POST", "/images/digits", as_png(images[0]))
     assert status == 200
     answer = json.loads(body)
@@ -678,17 +685,17 @@ def test_an_image_file_is_answered_as_the_predictor_does(client, bundle, images)
     [
         ("/images/digits", b"no image", 400, "must be a readable file such as PNG or JPEG"),
         ("/images/digits", b"", 400, "must be a readable file such as PNG or JPEG"),
-        ("/images/softmax", b"", 400, "Images are for models of gray images that have classes"),
-        ("/images/none", b"", 404, "A model must be one of"),
+        ("/images/softmax", b"", 400, "The model must take gray images and have classes"),
+        ("/images/none", b"", 404, "The model must be one of"),
     ],
 )
-def test_what_is_no_image_for_a_model_is_refused(path, body, status, message, client):
+def test_an_image_that_does_not_fit_is_refused(path, body, status, message, client):
     received, _, answer = client("POST", path, body)
     assert received == status
     assert message in json.loads(answer)["error"]
 
 
-def test_models_are_listed_with_what_failed(bundle, tmp_path):
+def test_models_are_listed_with_failed_versions(bundle, tmp_path):
     shutil.copytree(bundle.parent, tmp_path / "digits")
     broken = shutil.copytree(tmp_path / "digits" / "1", tmp_path / "digits" / "2")
     (broken / "model.onnx").write_bytes(b"")
@@ -703,7 +710,7 @@ def test_models_are_listed_with_what_failed(bundle, tmp_path):
     assert "model.onnx" in second["reason"]
 
 
-def test_metrics_have_the_shares_that_the_bundle_was_made_with(client, bundle):
+def test_metrics_have_the_baseline_of_the_bundle(client, bundle):
     shares = Predictor.load(bundle).manifest.baseline.shares
     text = client("GET", "/metrics")[2].decode()
     for label, share in enumerate(shares):
@@ -713,7 +720,7 @@ def test_metrics_have_the_shares_that_the_bundle_was_made_with(client, bundle):
 
 
 def test_processes_share_their_metrics(row_bundle):
-    """Whichever answers, the requests that all of them have answered are told."""
+    """Every worker reports the requests of all workers."""
     port = free_port()
     code = "from app.commands.cli import main; main()"
     options = ["--port", str(port), "--workers", "2", "--quiet"]

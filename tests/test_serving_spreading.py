@@ -1,4 +1,4 @@
-"""Calls over threads: how an interruption ends them."""
+"""Spreading calls over threads, and interrupting them."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ def interrupt():
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
-def test_an_interruption_is_told_only_once_no_call_is_under_way():
+def test_an_interruption_is_raised_after_all_running_calls_have_ended():
     both = threading.Barrier(2)
     ended = []
 
@@ -29,7 +29,7 @@ def test_an_interruption_is_told_only_once_no_call_is_under_way():
     assert sorted(ended) == [0, 1]
 
 
-def test_a_machine_without_room_for_threads_gives_the_same(monkeypatch):
+def test_without_room_for_threads_the_results_are_the_same(monkeypatch):
     def refuse(self):
         raise RuntimeError("can't start new thread")
 
@@ -37,7 +37,7 @@ def test_a_machine_without_room_for_threads_gives_the_same(monkeypatch):
     assert spread(lambda number: number**2, 5, 4) == [0, 1, 4, 9, 16]
 
 
-def test_after_an_interruption_no_further_call_begins():
+def test_after_an_interruption_no_further_call_starts():
     begun = []
 
     def call(number):

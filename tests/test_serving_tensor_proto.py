@@ -1,4 +1,4 @@
-"""Reading ONNX tensors without the onnx package, held against the onnx package."""
+"""Reading ONNX tensors without the onnx package, compared with the onnx package."""
 
 import contextlib
 
@@ -43,7 +43,7 @@ def test_any_bytes_are_read_or_refused(content):
 
 
 @given(st.data())
-def test_a_tensor_cut_off_or_changed_is_read_or_refused(data):
+def test_a_truncated_or_changed_tensor_is_read_or_refused(data):
     whole = numpy_helper.from_array(np.arange(6, dtype="float32").reshape(2, 3), "x")
     content = bytearray(whole.SerializeToString())
     content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -52,21 +52,21 @@ def test_a_tensor_cut_off_or_changed_is_read_or_refused(data):
         assert isinstance(read_tensor(cut)[1], np.ndarray)
 
 
-def test_a_key_that_others_would_take_for_another_field_is_refused():
-    """The tag 0x2A, of a graph's initializers, with a bit that 32 bits have no room for."""
+def test_a_key_that_other_readers_would_misread_is_refused():
+    """The tag 0x2A, of a graph's initializers, with a bit beyond 32 bits."""
     with pytest.raises(ManifestError, match="a protobuf message. Received: field 536870917"):
         list(read_fields(b"\xaa\x80\x80\x80\x10\x00"))
     with pytest.raises(ManifestError, match="Received: field 0"):
         list(read_fields(b"\x02\x00"))
 
 
-def test_fields_that_matter_to_others_are_passed_over():
+def test_unknown_fields_are_ignored():
     tensor = numpy_helper.from_array(np.float32([1, 2]), "x")
     tensor.doc_string = "said"
     assert read_tensor(tensor.SerializeToString())[1].tolist() == [1, 2]
 
 
-def test_dims_may_be_packed():
+def test_dims_can_be_packed():
     tensor = numpy_helper.from_array(np.zeros((2, 3), "float32"), "x")
     raw = b"\x0a\x02\x02\x03" + b"\x10\x01" + b"\x4a\x18" + tensor.raw_data
     assert read_tensor(raw)[1].shape == (2, 3)
@@ -79,13 +79,13 @@ def test_dims_may_be_packed():
         (b"\x10\x01\x08\x02", r"float32 \(2,\) must have 8 bytes of raw_data. Received: 0"),
         (b"\x10\x01\x08\x00", r"must have elements .*Received: shape=\(0,\)"),
         (b"\x10\x02\x4a\x01a" + b"\x08\x01" * 65, "at most 8 axes"),
-        (b"\x4a\x7f", "cut off"),
-        (b"\x80", "cut off"),
+        (b"\x4a\x7f", "truncated"),
+        (b"\x80", "truncated"),
         (b"\xff" * 11, "over 64 bits"),
         (b"\x0b", "wire type 3"),
     ],
 )
-def test_what_is_no_tensor_is_refused(message, error):
+def test_bytes_that_are_not_a_tensor_are_refused(message, error):
     with pytest.raises(ManifestError, match=error):
         read_tensor(message)
 

@@ -135,15 +135,15 @@ def _predictions_table(result: DemoResult) -> Table:
 
 def _summary_table(result: DemoResult) -> Table:
     manifest = Predictor.load(result.bundle).manifest
-    agreements = [a for a in manifest.proof.agreements if a.output == manifest.prediction_output]
-    largest = max(a.max_absolute_difference for a in agreements)
+    parity = [p for p in manifest.proof.parity if p.output == manifest.prediction_output]
+    largest = max(p.max_absolute_difference for p in parity)
     table = Table("metric", "value", title="The digit net")
     table.add_row("test accuracy", f"{result.run.metrics['test']['accuracy']:.2%}")
     table.add_row(
         "largest difference from Keras",
         f"{largest:.1e} (allowed {manifest.proof.tolerances['probabilities']:g})",
     )
-    equal = all(a.top1_agreement == 1 for a in agreements)
+    equal = all(p.top1_match == 1 for p in parity)
     table.add_row("same class as Keras for every sample", "yes" if equal else "no")
     table.add_section()
     for name, size in _file_sizes(result).items():

@@ -1,6 +1,6 @@
 """Prints KServe's manifest for a bundle: python inference_service.py dist/digits s3://models/dist.
 
-The address is that of the folder of bundles, which is a model repository as Triton reads it.
+The storage URI is that of the folder of bundles, which is a model repository for Triton.
 """
 
 import argparse
@@ -38,7 +38,7 @@ spec:
 
 
 def render_service(model_name: str, storage_uri: str) -> str:
-    """Return the YAML; Kubernetes takes names of small letters, digits and hyphens alone."""
+    """Return the YAML. Kubernetes only allows lower-case letters, digits and hyphens in names."""
     name = re.sub(r"[^a-z0-9]+", "-", model_name.lower()).strip("-")
     return SERVICE.format(name=name, storage_uri=storage_uri)
 
@@ -46,11 +46,11 @@ def render_service(model_name: str, storage_uri: str) -> str:
 def main() -> None:
     """Print the manifest of a bundle."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", help="folder of a model, such as dist/digits")
-    parser.add_argument("storage_uri", help="of the folder of bundles, such as s3://models/dist")
+    parser.add_argument("bundle", help="Folder of a model, such as dist/digits.")
+    parser.add_argument("storage_uri", help="URI of the folder of bundles, such as s3://models/dist.")
     given = parser.parse_args()
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", given.storage_uri):
-        parser.error(f"storage_uri must be like s3://models/dist. Received: {given.storage_uri!r}.")
+        parser.error(f"storage_uri must be a URI such as s3://models/dist. Received: {given.storage_uri!r}.")
     try:
         name = read_manifest(find_version(given.bundle)).name
     except ManifestError as error:

@@ -1,8 +1,8 @@
 """Runs requests for one model together where that raises throughput.
 
-What waits is run as one batch: on the event loop if that is over in a moment, else in a thread.
-While a thread runs, the next batch gathers. Nothing waits for a batch to fill, so that a request
-alone is answered at once and a batch grows with the load.
+All waiting requests are run as one batch: on the event loop if that is quick, else in a thread.
+While a thread runs, the next batch builds up. Nothing waits for a batch to fill: a single request
+is run at once, and batches grow with the load.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ from .tensors import check_rows
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays], list[np.ndarray]]
-# Longer than this, and other requests would notice that the event loop does not answer.
+# A longer batch on the event loop would delay other requests noticeably.
 _INLINE_MS = 3.0
-# Of the time a row takes alone: less, and batches raise throughput.
-_WORTH = 0.9
+# Batches raise throughput if a further row takes less than this fraction of the time of one row.
+_MAX_ROW_RATIO = 0.9
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What running rows takes on this machine.
+    """The time to run rows on this machine.
 
     Attributes:
-        alone_ms: of one row.
-        row_ms: of each further row.
-        row_size: numbers in a row that was measured; where axes are variable, others have more.
+        alone_ms: time of a single row.
+        row_ms: time of each further row.
+        row_size: numbers in a measured row; with variable axes other rows may have more.
     """
 
     alone_ms: float
@@ -44,29 +44,29 @@ class Cost:
     row_size: int
 
     def of(self, rows: int, size: int) -> float:
-        """Return the milliseconds that `rows` of `size` numbers take together.
+        """Return the milliseconds that `rows` rows of `size` numbers in total take together.
 
-        They are infinite where rows are larger than what was measured: nobody knows.
+        The time of rows that are larger than the measured ones is unknown: infinity.
         """
         if size > rows * self.row_size:
             return math.inf
         return self.alone_ms + self.row_ms * (rows - 1)
 
-    def most_rows(self, milliseconds: float) -> int:
-        """Return how many rows a batch may have; 1 where batches raise no throughput."""
-        if self.row_ms > _WORTH * self.alone_ms:
+    def max_rows(self, milliseconds: float) -> int:
+        """Return the largest batch that takes so long; 1 if batches do not raise throughput."""
+        if self.row_ms > _MAX_ROW_RATIO * self.alone_ms:
             return 1
         return 1 + int(max(0.0, milliseconds - self.alone_ms) / max(self.row_ms, 1e-6))
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a queue may do.
+    """Limits of a queue.
 
     Attributes:
-        request_rows: most rows of a request.
-        batch_rows: most of a batch of several requests.
-        threads: batches that may run in threads at once.
+        request_rows: largest number of rows in a request.
+        batch_rows: largest number of rows in a batch of several requests.
+        threads: largest number of batches that run in threads at once.
     """
 
     request_rows: int
@@ -75,23 +75,25 @@ class Limits:
 
 
 class _Waiting(NamedTuple):
+    """A request in the queue; only requests of the same shapes share a batch."""
+
     arrays: Arrays
     rows: int
-    kind: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, ...]]
     done: "asyncio.Future[list[np.ndarray]]"
     start: float
 
 
 @dataclass
 class Counts:
-    """What a queue has done.
+    """Statistics of a queue.
 
     Attributes:
-        requests: answered.
-        rows: of these.
-        batches: run.
-        seconds: from arrival to answer, over all requests.
-        last_time: of an answer, seconds since 1970.
+        requests: number of completed requests.
+        rows: number of their rows.
+        batches: number of batches.
+        seconds: time from arrival to completion, summed over all requests.
+        last_time: time of the last completion, seconds since 1970.
     """
 
     requests: int = 0
@@ -102,10 +104,10 @@ class Counts:
 
 
 class Batcher:
-    """The queue of one model. Used on one event loop.
+    """The queue of one model, for use on one event loop.
 
     Attributes:
-        counts: what it has done.
+        counts: statistics of the queue.
     """
 
     def __init__(
@@ -118,10 +120,10 @@ class Batcher:
         """Make an empty queue.
 
         Args:
-            run: the model.
-            cost: measured of it.
-            executor: where longer batches run.
-            limits: of what it does.
+            run: runs the model on a batch.
+            cost: measured cost of the model.
+            executor: runs longer batches.
+            limits: limits of the queue.
         """
         self._run = run
         self._cost = cost
@@ -134,31 +136,31 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Number of requests that wait."""
+        """Number of waiting requests."""
         return len(self._queue)
 
     async def infer(self, arrays: Arrays) -> list[np.ndarray]:
         """Return the model's outputs for one request.
 
         Args:
-            arrays: one for each input, checked, with the same number of rows.
+            arrays: a checked array for each input, all with the same number of rows.
 
         Raises:
-            RequestError: they are too many, or the model cannot be run on them.
+            RequestError: there are too many rows, or the model cannot be run on them.
         """
         loop = asyncio.get_running_loop()
         rows = len(next(iter(arrays.values())))
         check_rows(rows, self._limits.request_rows)
-        # By name: a request may give its inputs in any order.
-        kind = {name: array.shape[1:] for name, array in arrays.items()}
+        # By name: a request may list its inputs in any order.
+        shapes = {name: array.shape[1:] for name, array in arrays.items()}
         done = loop.create_future()
-        self._queue.append(_Waiting(arrays, rows, kind, done, time.perf_counter()))
+        self._queue.append(_Waiting(arrays, rows, shapes, done, time.perf_counter()))
         self._schedule(loop)
         outputs: list[np.ndarray] = await done
         return outputs
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Once everything that has arrived by now is in the queue.
+        # Called soon, so that all requests that have arrived by now are in the queue.
         if self._queue and not self._is_scheduled and self._running < self._limits.threads:
             self._is_scheduled = True
             loop.call_soon(self._start, loop)
@@ -172,7 +174,7 @@ class Batcher:
         self.counts.batches += 1
         size = sum(array.size for waiting in batch for array in waiting.arrays.values())
         if self._cost.of(rows, size) <= _INLINE_MS:
-            self._answer(batch, _outcome(self._run, batch))
+            self._complete(batch, _outcome(self._run, batch))
         else:
             self._running += 1
             running = loop.run_in_executor(self._executor, _outcome, self._run, batch)
@@ -183,17 +185,17 @@ class Batcher:
         self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Waiting], outcome: "_Outcome"
     ) -> None:
         self._running -= 1
-        self._answer(batch, outcome)
+        self._complete(batch, outcome)
         self._schedule(loop)
 
-    def _answer(self, batch: Sequence[_Waiting], outcome: "_Outcome") -> None:
+    def _complete(self, batch: Sequence[_Waiting], outcome: "_Outcome") -> None:
         counts, now = self.counts, time.perf_counter()
         counts.last_time = time.time()
         for waiting, result in zip(batch, outcome, strict=True):
-            if waiting.done.done():  # nobody waits any more
+            if waiting.done.done():  # cancelled: nobody waits any more
                 continue
             if isinstance(result, Exception):
-                # What the model says is the request's; anything else is a fault of the server.
+                # A model's error is caused by the request; any other is a fault of the server.
                 is_request = isinstance(result, ServingError)
                 waiting.done.set_exception(RequestError(str(result)) if is_request else result)
                 continue
@@ -203,7 +205,7 @@ class Batcher:
             counts.seconds += now - waiting.start
 
     def _take(self) -> list[_Waiting]:
-        """Take the first request, and those of its kind behind it, as far as a batch goes."""
+        """Take the first request and those after it with the same shapes, up to a full batch."""
         batch: list[_Waiting] = []
         rows = 0
         while self._queue:
@@ -211,7 +213,7 @@ class Batcher:
             if first.done.cancelled():
                 self._queue.popleft()
                 continue
-            is_other = batch and first.kind != batch[0].kind
+            is_other = batch and first.shapes != batch[0].shapes
             if is_other or (batch and rows + first.rows > self._limits.batch_rows):
                 break
             batch.append(self._queue.popleft())
@@ -223,11 +225,11 @@ _Outcome = list[list[np.ndarray] | Exception]
 
 
 def _outcome(run: Run, batch: Sequence[_Waiting]) -> _Outcome:
-    """Return the outputs, or the error, of each request."""
+    """Return the outputs or the error of each request."""
     if len(batch) == 1:
         return [_attempt(lambda: run(batch[0].arrays))]
     outputs = _attempt(lambda: run(_joined(batch)))
-    if isinstance(outputs, Exception):  # one of them spoils it for the others
+    if isinstance(outputs, Exception):  # one request made the batch fail: run each alone
         return [_attempt(partial(run, item.arrays)) for item in batch]
     ends = np.cumsum([item.rows for item in batch]).tolist()
     starts = [0, *ends[:-1]]
@@ -244,5 +246,5 @@ def _joined(batch: Sequence[_Waiting]) -> Arrays:
 def _attempt(call: Callable[[], list[np.ndarray]]) -> list[np.ndarray] | Exception:
     try:
         return call()
-    except Exception as error:  # handed to whoever asked
+    except Exception as error:  # passed on to the request
         return error

@@ -1,4 +1,4 @@
-"""Everything that is read and not run: health, metadata, metrics, documentation."""
+"""Everything that a GET reads: health, metadata, metrics, documentation and the page."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from ..manifest import Manifest
 from ..triton import describe_config
 from ..version import VERSION
 from .errors import RequestError
-from .http import Answer, json_answer
+from .http import Response, json_response
 from .image_requests import list_models
 from .open_inference import EXTENSIONS, describe_model
 from .openapi import describe_api, render_docs
@@ -19,19 +19,19 @@ from .repository import Failure, LoadedModel, Repository
 from .telemetry import Metrics
 from .tf_serving import describe_signature
 
-Document = Callable[[], Answer]
+Document = Callable[[], Response]
 _HTML = "text/html; charset=utf-8"
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|config|stats))?")
-# Of all models, unless one is called so.
+# Statistics of all models, unless a model has the name `stats`.
 _ALL_STATS = "/v2/models/stats"
 _TF_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(/metadata)?")
-# The page asks this server and nobody else, whatever a label may say.
+# The page may only contact this server, whatever text a label contains.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "connect-src 'self'; img-src blob: data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'"
 )
-_PAGE = Answer(
+_PAGE = Response(
     Path(__file__).with_name("page.html").read_bytes(),
     media_type=_HTML,
     headers=[("content-security-policy", _POLICY), ("cache-control", "no-cache")],
@@ -39,7 +39,7 @@ _PAGE = Answer(
 
 
 class Documents:
-    """Finds what an address shows."""
+    """Finds the document of a path."""
 
     def __init__(self, repository: Repository, metrics: Metrics) -> None:
         self._repository = repository
@@ -52,18 +52,18 @@ class Documents:
             "/metrics": self._show_metrics,
             "/v2": _server,
             "/v2/": _server,
-            "/v2/health/live": lambda: json_answer({"live": True}),
+            "/v2/health/live": lambda: json_response({"live": True}),
             "/v2/health/ready": lambda: _ready(repository.is_ready),
             _ALL_STATS: self._all_stats,
-            "/v1/models": lambda: json_answer({"models": sorted(repository.models)}),
+            "/v1/models": lambda: json_response({"models": sorted(repository.models)}),
         }
 
     def find(self, path: str, accept: str) -> Document | None:
-        """Return what answers a GET of `path`; None if nothing does.
+        """Return the document for a GET of `path`; None if there is none.
 
         Args:
-            path: of the address.
-            accept: the header of that name; may be empty.
+            path: path of the request.
+            accept: its `accept` header; may be empty.
         """
         if path == "/" and "text/html" not in accept:
             return _alive
@@ -78,30 +78,30 @@ class Documents:
         if match is not None:
             name, version, metadata = match.groups()
             if metadata:
-                return lambda: json_answer(describe_signature(self._manifest(name, version)))
+                return lambda: json_response(describe_signature(self._manifest(name, version)))
             return lambda: self._tf_status(name, version)
         return None
 
     def _manifest(self, name: str, version: str | None) -> Manifest:
         return self._repository.find(name, version).model.manifest
 
-    def _open_inference(self, name: str, version: str | None, what: str | None) -> Answer:
-        served = self._repository.find(name, version)
-        manifest = served.model.manifest
+    def _open_inference(self, name: str, version: str | None, what: str | None) -> Response:
+        loaded = self._repository.find(name, version)
+        manifest = loaded.model.manifest
         if what == "ready":
-            return json_answer({"name": name, "ready": True})
+            return json_response({"name": name, "ready": True})
         if what == "config":
-            return json_answer(describe_config(manifest))
+            return json_response(describe_config(manifest))
         if what == "stats":
-            return json_answer({"model_stats": [_stats(served)]})
-        return json_answer(describe_model(manifest, list(self._repository.models[name])))
+            return json_response({"model_stats": [_stats(loaded)]})
+        return json_response(describe_model(manifest, list(self._repository.models[name])))
 
-    def _all_stats(self) -> Answer:
+    def _all_stats(self) -> Response:
         models = self._repository.models.values()
-        return json_answer({"model_stats": [_stats(s) for v in models for s in v.values()]})
+        return json_response({"model_stats": [_stats(s) for v in models for s in v.values()]})
 
-    def _tf_status(self, name: str, version: str | None) -> Answer:
-        """TF Serving's status of a model's versions, with what KServe's V1 asks of the address."""
+    def _tf_status(self, name: str, version: str | None) -> Response:
+        """Return TF Serving's status of a model's versions, and what KServe's V1 expects here."""
         served = self._repository.models.get(name, {})
         failed = self._repository.failures().get(name, {})
         if not served and not failed:
@@ -113,37 +113,35 @@ class Documents:
         if version is not None:
             states = {number: state for number, state in states.items() if str(number) == version}
             if not states:
-                raise RequestError(
-                    f"{name} must have such a version. Received: {version:.40}.", 404
-                )
+                raise RequestError(f"{name} has no such version. Received: {version:.40}.", 404)
         is_ready = any(number in served for number in states)
         versions = [states[number] for number in sorted(states, reverse=True)]
-        return json_answer({"name": name, "ready": is_ready, "model_version_status": versions})
+        return json_response({"name": name, "ready": is_ready, "model_version_status": versions})
 
-    def _describe_api(self) -> Answer:
+    def _describe_api(self) -> Response:
         models = self._repository.models
-        return json_answer(describe_api({name: max(models[name]) for name in sorted(models)}))
+        return json_response(describe_api({name: max(models[name]) for name in sorted(models)}))
 
-    def _show_metrics(self) -> Answer:
-        return Answer(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
-
-
-def _docs() -> Answer:
-    return Answer(render_docs().encode(), media_type=_HTML)
+    def _show_metrics(self) -> Response:
+        return Response(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _alive() -> Answer:
-    # What KServe's V1 asks of the address that browsers open.
-    return json_answer({"status": "alive"})
+def _docs() -> Response:
+    return Response(render_docs().encode(), media_type=_HTML)
 
 
-def _server() -> Answer:
-    return json_answer({"name": "hornbill", "version": VERSION, "extensions": EXTENSIONS})
+def _alive() -> Response:
+    # KServe's V1 checks that this path is alive; browsers get the page instead.
+    return json_response({"status": "alive"})
 
 
-def _ready(is_ready: bool) -> Answer:
-    # The specification, KServe's client and Triton disagree on the keys.
-    return json_answer({"ready": is_ready, "live": True}, 200 if is_ready else 503)
+def _server() -> Response:
+    return json_response({"name": "hornbill", "version": VERSION, "extensions": EXTENSIONS})
+
+
+def _ready(is_ready: bool) -> Response:
+    # The specification, KServe's client and Triton expect different keys.
+    return json_response({"ready": is_ready, "live": True}, 200 if is_ready else 503)
 
 
 def _status(number: int, failure: Failure | None) -> dict[str, Any]:
@@ -157,9 +155,9 @@ def _status(number: int, failure: Failure | None) -> dict[str, Any]:
     }
 
 
-def _stats(served: LoadedModel) -> dict[str, Any]:
-    """Triton's statistics of a version, as far as they are kept."""
-    manifest, counts = served.model.manifest, served.batcher.counts
+def _stats(loaded: LoadedModel) -> dict[str, Any]:
+    """Return those of Triton's statistics of a version that are counted."""
+    manifest, counts = loaded.model.manifest, loaded.batcher.counts
     success = {"count": counts.requests, "ns": int(counts.seconds * 1e9)}
     return {
         "name": manifest.name,

@@ -1,4 +1,4 @@
-"""What a request is refused with."""
+"""The error that refuses a request."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,11 @@ from ..errors import ServingError
 
 
 class RequestError(ServingError):
-    """A request that gets an answer other than 200.
+    """A request that gets a response other than 200.
 
     Attributes:
-        status: of HTTP.
-        headers: that the answer has besides, such as `retry-after`.
+        status: HTTP status of the response.
+        headers: additional headers of the response, such as `retry-after`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Bodies and answers of HTTP, by RSGI: limits, compression, time-outs."""
+"""Request bodies and responses of HTTP over RSGI: limits, compression, time-outs."""
 
 import asyncio
 import time
@@ -16,16 +16,16 @@ from .errors import RequestError
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
-# By zlib: what its windows are called.
+# The window sizes by which zlib distinguishes the encodings.
 _WINDOWS = {"gzip": 31, "deflate": 15}
-_WORTH_COMPRESSING = 1400  # bytes: less is one packet anyway
+_MIN_COMPRESSED = 1400  # bytes: a shorter body fits one packet anyway
 _MAX_MEMBERS = 100
 _ENCODER = msgspec.json.Encoder()
 Read = TypeVar("Read")
 
 
-class Answer(NamedTuple):
-    """What is sent back."""
+class Response(NamedTuple):
+    """A response before it is sent."""
 
     body: bytes
     status: int = 200
@@ -33,179 +33,192 @@ class Answer(NamedTuple):
     headers: Sequence[tuple[str, str]] = ()
 
 
-def json_answer(value: Any, status: int = 200) -> Answer:
-    """Return an answer of JSON."""
-    return Answer(_ENCODER.encode(value), status)
+def json_response(value: Any, status: int = 200) -> Response:
+    """Return a response of JSON."""
+    return Response(_ENCODER.encode(value), status)
 
 
-def error_answer(message: str, status: int, headers: Mapping[str, str]) -> Answer:
-    """Return an error as both exchanges write it."""
-    return Answer(_ENCODER.encode({"error": message}), status, headers=tuple(headers.items()))
+def error_response(message: str, status: int, headers: Mapping[str, str]) -> Response:
+    """Return an error in the form of both protocols."""
+    content = _ENCODER.encode(ErrorResponse(message))
+    return Response(content, status, headers=tuple(headers.items()))
+
+
+class ErrorResponse(msgspec.Struct):
+    """The body of every response but 200: what was wrong, and what would be right."""
+
+    error: str
 
 
 class Bodies:
     """Reads the bodies of requests.
 
-    One timer watches all of them: one for each would take longer than most bodies do.
+    One timer watches all of them: a timer for each would take longer than reading most bodies.
     """
 
-    def __init__(self, most: int, most_s: float) -> None:
-        """Read bodies, once `watch` runs.
+    def __init__(self, max_bytes: int, timeout_s: float) -> None:
+        """Make a reader, whose `watch` must run.
 
         Args:
-            most: bytes that one may have, before and after decompression.
-            most_s: seconds that one may take to come.
+            max_bytes: largest size of a body, before and after decompression.
+            timeout_s: seconds within which a body must arrive.
         """
-        self._most = most
-        self._most_s = most_s
-        # No more: each may take the memory of the longest body.
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        # Not more: each thread may need the memory of the largest body.
         self._threads = ThreadPoolExecutor(available_cores(), "hornbill-bodies")
-        # Who reads, and since when; the oldest first.
+        # The tasks that read, with their start, the oldest first.
         self._reading: dict[asyncio.Task[None], float] = {}
 
     async def watch(self) -> None:
-        """Give up those that take too long."""
+        """Cancel, again and again, the reading of bodies that take too long."""
         while True:
-            await asyncio.sleep(self._most_s / 20)
-            latest = time.monotonic() - self._most_s
+            await asyncio.sleep(self._timeout_s / 20)
+            latest = time.monotonic() - self._timeout_s
             for task in [task for task, start in self._reading.items() if start < latest]:
                 del self._reading[task]
                 task.cancel()
 
-    async def read(self, headers: Headers, exchange: HTTPProtocol) -> bytes:
+    async def read(self, headers: Headers, protocol: HTTPProtocol) -> bytes:
         """Return the body of a request, decompressed.
 
         Args:
-            headers: of the request.
-            exchange: gives its parts.
+            headers: headers of the request.
+            protocol: gives the parts of the body.
 
         Raises:
-            RequestError: it is too long, too slow, cut off, or not compressed as it says.
+            RequestError: the body is too long, too slow, incomplete, or not compressed as declared.
         """
-        # Of a body in chunks a length says nothing.
+        # The length of a chunked body is unknown, whatever the header says.
         length = None if "transfer-encoding" in headers else headers.get("content-length")
-        body = await self._in_time(self._receive(length, exchange))
+        body = await self._in_time(self._receive(length, protocol))
         encoding = headers.get("content-encoding")
         if encoding is None:
             return body
         encoding = encoding.strip().lower()
         if encoding in ("", "identity"):
             return body
-        # Aside: a few kilobytes can be a bomb that takes long to find out.
+        # In a thread: a few kilobytes can decompress to more than allowed, which takes long.
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, _decompress, body, encoding, self._most)
+        return await loop.run_in_executor(
+            self._threads, _decompress, body, encoding, self._max_bytes
+        )
 
     def close(self) -> None:
         """End the threads that decompress."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def drain(self, exchange: HTTPProtocol) -> None:
-        """Take what is left of the body of a request that was answered without it.
+    async def drain(self, protocol: HTTPProtocol) -> None:
+        """Read and discard the rest of a body after the response.
 
-        Else its connection would be closed, in the middle of what the client says.
+        Otherwise the connection would be closed while the client is still sending.
         """
         with suppress(RequestError):
-            await self._in_time(_discard(exchange))
+            await self._in_time(_discard(protocol))
 
     async def _in_time(self, reading: Coroutine[Any, Any, Read]) -> Read:
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._reading[task] = time.monotonic()
         try:
             return await reading
-        except (ProtocolClosed, ProtocolError):  # or chunks that are none
-            raise RequestError("A body must come to its end. Received: a part of it.") from None
+        except (ProtocolClosed, ProtocolError):  # or malformed chunks
+            raise RequestError("The body must be complete. Received: a part of it.") from None
         except asyncio.CancelledError:
-            if task in self._reading:  # not by `watch`
+            if task in self._reading:  # cancelled by something other than `watch`
                 raise
             task.uncancel()
             raise RequestError(
-                f"A body must come within {self._most_s:g} s. Received: not all of it.",
+                f"The body must arrive within {self._timeout_s:g} s. Received: a part of it.",
                 408,
                 {"connection": "close"},
             ) from None
         finally:
             self._reading.pop(task, None)
 
-    async def _receive(self, length: str | None, exchange: HTTPProtocol) -> bytes:
-        if length is not None:  # faster than part by part, and no longer than it says
-            if int(length) > self._most:
-                raise _too_long(self._most)
-            return await exchange()
+    async def _receive(self, length: str | None, protocol: HTTPProtocol) -> bytes:
+        if length is not None:  # faster than reading part by part
+            if int(length) > self._max_bytes:
+                raise _too_long(self._max_bytes)
+            return await protocol()
         parts: list[bytes] = []
         received = 0
-        async for part in exchange:
+        async for part in protocol:
             received += len(part)
-            if received <= self._most:
+            if received <= self._max_bytes:
                 parts.append(part)
-            else:  # taken to its end, or the answer would be lost with the connection
+            else:  # read to its end, or the response would be lost with the connection
                 parts.clear()
-        if received > self._most:
-            raise _too_long(self._most)
+        if received > self._max_bytes:
+            raise _too_long(self._max_bytes)
         return b"".join(parts)
 
 
-async def _discard(exchange: HTTPProtocol) -> None:
-    async for _ in exchange:
+async def _discard(protocol: HTTPProtocol) -> None:
+    async for _ in protocol:
         pass
 
 
-def _too_long(most: int) -> RequestError:
-    return RequestError(f"A body must have at most {most:,} bytes. Received: more.", 413)
+def _too_long(max_bytes: int) -> RequestError:
+    return RequestError(f"The body must have at most {max_bytes:,} bytes. Received: more.", 413)
 
 
-def _decompress(body: bytes, encoding: str, most: int) -> bytes:
+def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
     if encoding not in _WINDOWS:
         raise RequestError(
-            f"A body must be encoded by gzip, deflate or not at all. Received: {encoding:.40}.", 415
+            f"content-encoding must be gzip, deflate or identity. Received: {encoding:.40}.", 415
         )
     parts: list[bytes] = []
-    left = most
+    left = max_bytes
     while body or not parts:
-        if len(parts) == _MAX_MEMBERS:  # the rest of the body is copied for each
-            raise RequestError(f"gzip must have at most {_MAX_MEMBERS} members. Received: more.")
+        if len(parts) == _MAX_MEMBERS:  # each member copies the rest of the body
+            raise RequestError(
+                f"A gzip body must have at most {_MAX_MEMBERS} members. Received: more."
+            )
         part, body = _decompress_member(body, encoding, left)
         parts.append(part)
         left -= len(part)
         if left < 0:
-            raise _too_long(most)
+            raise _too_long(max_bytes)
     return b"".join(parts)
 
 
-def _decompress_member(body: bytes, encoding: str, most: int) -> tuple[bytes, bytes]:
-    """Return all of the first member, or more than `most` bytes of it, and what follows it."""
+def _decompress_member(body: bytes, encoding: str, max_bytes: int) -> tuple[bytes, bytes]:
+    """Return the first member and what follows it; of a too long one, more than `max_bytes`."""
     stream = zlib.decompressobj(_WINDOWS[encoding])
     try:
-        content = stream.decompress(body, most + 1)
+        content = stream.decompress(body, max_bytes + 1)
     except zlib.error as error:
-        raise RequestError(f"The body must be {encoding}, as it says. Received: {error}.") from None
-    if len(content) > most:
+        raise RequestError(f"The body must be valid {encoding}. Received: {error}.") from None
+    if len(content) > max_bytes:
         return content, b""
     if not stream.eof or (stream.unused_data and encoding != "gzip"):
-        raise RequestError(f"The body must be whole {encoding}. Received: a part, or more.")
+        raise RequestError(
+            f"The body must be exactly one {encoding} stream. Received: less or more."
+        )
     return content, stream.unused_data
 
 
-def compressed(answer: Answer, headers: Headers) -> Answer:
-    """Return the answer, compressed where the client asks for it and it is worth it."""
-    if len(answer.body) < _WORTH_COMPRESSING:
-        return answer
+def compressed(response: Response, headers: Headers) -> Response:
+    """Return the response, compressed if the client accepts that and the body is long enough."""
+    if len(response.body) < _MIN_COMPRESSED:
+        return response
     encoding = _accepted(headers.get("accept-encoding", ""))
     if encoding is None:
-        return answer
+        return response
     stream = zlib.compressobj(1, wbits=_WINDOWS[encoding])
-    body = stream.compress(answer.body) + stream.flush()
+    body = stream.compress(response.body) + stream.flush()
     added = ("content-encoding", encoding), ("vary", "accept-encoding")
-    return answer._replace(body=body, headers=(*answer.headers, *added))
+    return response._replace(body=body, headers=(*response.headers, *added))
 
 
-def send_answer(method: str, exchange: HTTPProtocol, answer: Answer, request_id: str) -> None:
-    """Send an answer."""
-    sent = [("content-type", answer.media_type), ("x-request-id", request_id), *answer.headers]
+def send_response(method: str, protocol: HTTPProtocol, response: Response, request_id: str) -> None:
+    """Send a response."""
+    sent = [("content-type", response.media_type), ("x-request-id", request_id), *response.headers]
     if method == "HEAD":
-        length = ("content-length", str(len(answer.body)))
-        exchange.response_empty(answer.status, [*sent, length])
+        length = ("content-length", str(len(response.body)))
+        protocol.response_empty(response.status, [*sent, length])
     else:
-        exchange.response_bytes(answer.status, sent, answer.body)
+        protocol.response_bytes(response.status, sent, response.body)
 
 
 def _accepted(value: str) -> str | None:

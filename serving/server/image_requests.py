@@ -1,7 +1,8 @@
-"""Image files as requests: what the page sends, and anybody with curl."""
+"""Image files as requests: the page sends them, and anybody can with curl."""
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ..errors import InputError
@@ -9,54 +10,75 @@ from ..inputs import image_size
 from ..manifest import Manifest, describe_spec
 from ..predictor import Prediction
 from .errors import RequestError
-from .http import Answer, json_answer
+from .http import Response, json_response
 from .repository import Repository
 
 
+class ModelImage(msgspec.Struct):
+    """An image as the model sees it, row-major."""
+
+    shape: list[int]
+    data: list[int]
+
+
+class ImageResponse(msgspec.Struct):
+    """The prediction for one image; `milliseconds` is the time to read it and run the model."""
+
+    model_name: str
+    model_version: str
+    label: str
+    accepted: bool
+    probabilities: list[float]
+    image: ModelImage
+    milliseconds: float
+
+
 def require_images(manifest: Manifest) -> None:
-    """Raise `RequestError` unless a model takes images and tells classes apart."""
+    """Raise `RequestError` unless the model takes gray images and has classes."""
     if not _takes_images(manifest):
         raise RequestError(
-            "Images are for models of gray images that have classes. "
+            "The model must take gray images and have classes. "
             f"Received: {manifest.name}, which takes {_describe_inputs(manifest)[0]}."
         )
 
 
-def write_image_answer(prediction: Prediction, image: np.ndarray, milliseconds: float) -> Answer:
-    """Return the answer for one image, and the image as it was brought to the model's input.
+def write_image_response(
+    prediction: Prediction, image: np.ndarray, milliseconds: float
+) -> Response:
+    """Return the response for one image, which includes the image as the model sees it.
 
     Args:
-        prediction: for this image.
+        prediction: prediction for this image alone.
         image: uint8 `(height, width)`.
-        milliseconds: that reading and running took.
+        milliseconds: time to read the image and to run the model.
     """
     manifest = prediction.manifest
-    return json_answer(
-        {
-            "model_name": manifest.name,
-            "model_version": str(manifest.version),
-            "label": prediction.labels[0],
-            "accepted": bool(prediction.accepted[0]),
-            "probabilities": prediction.probabilities[0].tolist(),
-            "image": {"shape": list(image.shape), "data": image.ravel().tolist()},
-            "milliseconds": round(milliseconds, 3),
-        }
+    return json_response(
+        ImageResponse(
+            model_name=manifest.name,
+            model_version=str(manifest.version),
+            label=str(prediction.labels[0]),
+            accepted=bool(prediction.accepted[0]),
+            probabilities=prediction.probabilities[0].tolist(),
+            image=ModelImage(list(image.shape), image.ravel().tolist()),
+            milliseconds=round(milliseconds, 3),
+        )
     )
 
 
-def list_models(repository: Repository) -> Answer:
-    """Return every version that answers or failed, as a person would want to know of it."""
+def list_models(repository: Repository) -> Response:
+    """Return the state of every version that is ready or has failed."""
     good = [
-        _describe(served.model.manifest)
+        _describe(loaded.model.manifest)
         for versions in repository.models.values()
-        for served in versions.values()
+        for loaded in versions.values()
     ]
     bad = [
         _row(name, number, "failed", reason=failure.reason)
         for name, failures in repository.failures().items()
         for number, failure in failures.items()
     ]
-    return json_answer({"models": sorted([*good, *bad], key=_place)})
+    return json_response({"models": sorted([*good, *bad], key=_place)})
 
 
 def _place(row: dict[str, Any]) -> tuple[str, int]:

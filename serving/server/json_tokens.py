@@ -1,4 +1,4 @@
-"""Reads JSON in which NaN stands for a missing number, as many clients write it."""
+"""Reads JSON in which NaN is a missing number: many clients write it that way."""
 
 import re
 from typing import TypeVar
@@ -8,15 +8,20 @@ import msgspec
 from .errors import RequestError
 
 Shape = TypeVar("Shape")
-# Possessive, and a text may lack its end, so that no body takes more than one pass.
+# Possessive, and the end of a text is optional, so that no body takes more than one pass.
 _TEXT_OR_NAN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|\bNaN\b', re.DOTALL)
 
 
 def decode_json(decoder: msgspec.json.Decoder[Shape], body: bytes, what: str) -> Shape:
-    """Decode a body; NaN, which is no JSON, is read as null.
+    """Decode a body. NaN is not JSON, but is read as null.
+
+    Args:
+        decoder: decodes the body into its type.
+        body: JSON.
+        what: name of the body, for the error.
 
     Raises:
-        RequestError: it is malformed, or not of the decoder's type.
+        RequestError: the body is malformed, or does not fit the decoder's type.
     """
     try:
         return decoder.decode(body)

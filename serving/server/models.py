@@ -1,4 +1,4 @@
-"""One version of a model, loaded, verified, measured and warm."""
+"""One version of a model: verified, loaded, measured and warmed up."""
 
 import time
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..agreement import Inputs, count_samples, take_samples
 from ..errors import ManifestError
 from ..golden import read_golden
 from ..manifest import Manifest
+from ..parity import Inputs, count_samples, take_samples
 from ..predictor import Prediction, Predictor
 from ..verify import verify_bundle
 from .batching import Arrays, Batcher, Cost, Limits
@@ -23,27 +23,27 @@ _MEASURED_ROWS, _TRIES = 8, 5
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A version that answers.
+    """A version that is ready.
 
     Attributes:
-        manifest: of the version.
-        predictor: runs it.
-        protocol: reads and writes the Open Inference Protocol for it.
-        cost: of running rows.
+        manifest: manifest of the version.
+        predictor: runs the model.
+        open_inference: reads and writes the Open Inference Protocol for the model.
+        cost: time to run rows.
     """
 
     manifest: Manifest
     predictor: Predictor
-    protocol: OpenInference
+    open_inference: OpenInference
     cost: Cost
 
     def run(self, arrays: Arrays) -> list[np.ndarray]:
         """Return every output, in the manifest's order."""
-        (first, *others) = arrays.values()  # one alone has the faster way
+        (first, *others) = arrays.values()  # a single array takes the predictor's fast path
         return self.predictor.predict(arrays if others else first).arrays
 
     def prediction(self, arrays: list[np.ndarray]) -> Prediction:
-        """Return the meaning of every output, in the manifest's order."""
+        """Return the prediction for all outputs, given in the manifest's order."""
         return Prediction([spec.name for spec in self.manifest.outputs], arrays, self.manifest)
 
     def batcher(
@@ -53,7 +53,7 @@ class Model:
         threads: int,
         settings: Settings,
     ) -> Batcher:
-        """Return a queue for this model, whose outputs are counted batch by batch."""
+        """Return a queue for this model. `count` is called with the outputs of each batch."""
 
         def run(arrays: Arrays) -> list[np.ndarray]:
             outputs = self.run(arrays)
@@ -62,17 +62,17 @@ class Model:
 
         limits = Limits(
             request_rows=settings.max_rows,
-            batch_rows=self.cost.most_rows(settings.max_delay_ms),
+            batch_rows=self.cost.max_rows(settings.max_delay_ms),
             threads=threads,
         )
         return Batcher(run, self.cost, executor, limits)
 
 
 def load_model(folder: Path) -> Model:
-    """Verify a version's folder, load it, and measure it on its golden samples.
+    """Verify the folder of a version, load it, and measure it on its golden samples.
 
     Raises:
-        ManifestError: it does not verify.
+        ManifestError: the version does not pass verification.
     """
     failed = [check for check in verify_bundle(folder) if not check.passed]
     if failed:
@@ -81,14 +81,15 @@ def load_model(folder: Path) -> Model:
     manifest = predictor.manifest
     if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
         raise ManifestError(
-            f"A version must lie in {manifest.name}/{manifest.version}. Received: {folder}."
+            f"The folder of this version must be {manifest.name}/{manifest.version}. "
+            f"Received: {folder}."
         )
     samples = read_golden(folder, "input", manifest.inputs)
     return Model(manifest, predictor, OpenInference(manifest), _measure(predictor, samples))
 
 
 def _measure(predictor: Predictor, samples: Arrays) -> Cost:
-    """Return the cost of rows; to run them also makes ONNX Runtime allocate what it needs."""
+    """Return the cost of rows. The runs also make ONNX Runtime allocate its memory."""
     few, many = (
         _milliseconds(predictor, take_samples(samples, np.arange(rows) % count_samples(samples)))
         for rows in (1, _MEASURED_ROWS)

@@ -1,6 +1,6 @@
 """Inference requests and responses of the Open Inference Protocol v2.
 
-With Triton's extensions for binary tensors and classification. Source: Open Inference Protocol,
+Includes Triton's extensions for binary tensors and classification. Source: Open Inference Protocol,
 REST, "Inference"; Triton, "Binary Tensor Data Extension" and "Classification Extension".
 """
 
@@ -15,6 +15,7 @@ from .errors import RequestError
 from .json_tokens import decode_json
 from .tensors import (
     BYTES,
+    DATATYPES,
     byte_size,
     check_batch_sizes,
     check_datatype,
@@ -40,65 +41,81 @@ EXTENSIONS = (
 )
 
 
-# Python refuses to write numbers of thousands of digits into an error.
-_Size = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+# Bounded, because Python refuses to print numbers of thousands of digits in an error.
+Size = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
+Datatype = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(DATATYPES)})]
 Data = TypeVar("Data")
+Parameters = TypeVar("Parameters")
+Outputs = TypeVar("Outputs")
 
 
-class _Input(msgspec.Struct, Generic[Data], gc=False):
+class RequestInput(msgspec.Struct, Generic[Data], gc=False):
+    """An input tensor; `data` may be nested or flat and row-major."""
+
     name: str
-    shape: list[_Size]
-    datatype: str
+    shape: list[Size]
+    datatype: Datatype
     data: Data | msgspec.UnsetType = msgspec.UNSET
     parameters: dict[str, Any] | None = None
 
 
-class _Output(msgspec.Struct, gc=False):
+class RequestOutput(msgspec.Struct, gc=False):
+    """An output that the client requests."""
+
     name: str
     parameters: dict[str, Any] | None = None
 
 
-class _Request(msgspec.Struct, Generic[Data], gc=False):
-    inputs: list[_Input[Data]]
+class InferenceRequest(msgspec.Struct, Generic[Data, Parameters, Outputs], gc=False):
+    """An inference request; without `outputs` the response has all outputs of the model."""
+
+    inputs: list[RequestInput[Data]]
     id: str | None = None
-    parameters: msgspec.Raw = msgspec.Raw(b"{}")
-    outputs: msgspec.Raw = msgspec.Raw(b"[]")
+    parameters: Parameters | msgspec.UnsetType = msgspec.UNSET
+    outputs: Outputs | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Tensor(msgspec.Struct, gc=False, omit_defaults=True):
+class ResponseOutput(msgspec.Struct, gc=False, omit_defaults=True):
+    """An output tensor; `data` is flat and row-major, and missing if the tensor is binary."""
+
     name: str
-    datatype: str
+    datatype: Datatype
     shape: tuple[int, ...]
     parameters: dict[str, int] | None = None
     data: list[Any] | None = None
 
 
-class _Response(msgspec.Struct, gc=False, omit_defaults=True):
+class InferenceResponse(msgspec.Struct, gc=False, omit_defaults=True):
+    """The outputs of a model for one request."""
+
     model_name: str
     model_version: str
-    outputs: list[_Tensor]
+    outputs: list[ResponseOutput]
     id: str = ""
 
 
-_DECODER = msgspec.json.Decoder(_Request[msgspec.Raw])
-# Null, as some clients write what they leave out, is nothing.
-_PARAMETERS = msgspec.json.Decoder(dict[str, Any] | None)
-_OUTPUTS = msgspec.json.Decoder(list[_Output] | None)
+# Some clients write null for a field that they leave out.
+_Parameters = dict[str, Any] | None
+_Outputs = list[RequestOutput] | None
+JsonInferenceRequest = InferenceRequest[list[Any], _Parameters, _Outputs]
+_DECODER = msgspec.json.Decoder(InferenceRequest[msgspec.Raw, msgspec.Raw, msgspec.Raw])
+_PARAMETERS = msgspec.json.Decoder(_Parameters)
+_OUTPUTS = msgspec.json.Decoder(_Outputs)
 _ENCODER = msgspec.json.Encoder()
-# Clients ask for the same again and again: what was found to be right is kept, so much of it, and
-# of texts up to this length.
-_MAX_KEPT, _LONGEST_KEPT = 1024, 1024
+# Clients repeat themselves, so that valid shapes and outputs are cached: this many, and texts up to
+# this length.
+_MAX_CACHED, _MAX_CACHED_BYTES = 1024, 1024
 
 
-class AskedOutput(NamedTuple):
-    """How one output is wanted.
+class SelectedOutput(NamedTuple):
+    """How one output is returned.
 
     Attributes:
-        place: of the output in the manifest.
-        is_binary: as raw bytes behind the JSON.
-        classes: how many of the best classes, as texts; 0 for the numbers.
+        place: index of the output in the manifest.
+        is_binary: whether it follows the JSON as raw bytes.
+        classes: number of best classes to return as texts; 0 returns the numbers.
     """
 
     place: int
@@ -107,21 +124,21 @@ class AskedOutput(NamedTuple):
 
 
 class Inference(NamedTuple):
-    """An inference request, read and checked.
+    """An inference request that was read and checked.
 
     Attributes:
-        arrays: one for each input, by name, all with the same number of samples.
-        outputs: what is wanted.
-        id: of the request; may be empty.
+        arrays: an array for each input by name, all with the same number of samples.
+        outputs: the outputs to return.
+        id: id of the request; may be empty.
     """
 
     arrays: dict[str, np.ndarray]
-    outputs: tuple[AskedOutput, ...]
+    outputs: tuple[SelectedOutput, ...]
     id: str = ""
 
 
 class OpenInference:
-    """Reads requests for one model, and writes its answers."""
+    """Reads the requests for one model and writes its responses."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
@@ -129,26 +146,26 @@ class OpenInference:
         self._inputs = {spec.name: spec for spec in manifest.inputs}
         self._outputs = [(spec.name, datatype_of(spec.dtype)) for spec in manifest.outputs]
         self._places = {spec.name: place for place, spec in enumerate(manifest.outputs)}
-        self._all = tuple(AskedOutput(place) for place in self._places.values())
-        self._all_binary = tuple(AskedOutput(place, True) for place in self._places.values())
+        self._all = tuple(SelectedOutput(place) for place in self._places.values())
+        self._all_binary = tuple(SelectedOutput(place, True) for place in self._places.values())
         self._decoder = _decoder([spec.dtype for spec in manifest.inputs])
-        self._fitting: set[tuple[str | int, ...]] = set()
-        self._asked: dict[tuple[bytes, bytes], tuple[AskedOutput, ...]] = {}
+        self._valid: set[tuple[str | int, ...]] = set()
+        self._selected: dict[tuple[bytes, bytes], tuple[SelectedOutput, ...]] = {}
 
     def read(
-        self, body: bytes, json_length: int | None = None, most_rows: int | None = None
+        self, body: bytes, json_length: int | None = None, max_rows: int | None = None
     ) -> Inference:
         """Read a request.
 
         Args:
-            body: JSON, and behind it the binary tensors.
-            json_length: of the JSON; None if there is nothing else; 0 if there is none and the
-                body is the one input of one sample.
-            most_rows: samples that it may have, where it is so long that numbers beyond them must
-                not be read into memory; None if it is not.
+            body: JSON, followed by the binary tensors.
+            json_length: length of the JSON in bytes; None if there are no binary tensors; 0 if the
+                body is the raw input of one sample.
+            max_rows: largest number of samples of a long body, whose further numbers must not be
+                read into memory; None for a short body.
 
         Raises:
-            RequestError: the body is not as the protocol says, or not what the model takes.
+            RequestError: the body violates the protocol, or does not fit the model.
         """
         if json_length is None:
             text, tail = body, memoryview(b"")
@@ -161,30 +178,30 @@ class OpenInference:
                 f"{JSON_LENGTH} must be at most the length of the body, {len(body)}. "
                 f"Received: {json_length}."
             )
-        request = self._decode(text) if most_rows is None else _decode_outside(text)
-        arrays = self._read_inputs(request.inputs, tail, most_rows)
+        request = self._decode(text) if max_rows is None else _decode_without_data(text)
+        arrays = self._read_inputs(request.inputs, tail, max_rows)
         return Inference(
             arrays, self._read_outputs(request.outputs, request.parameters), request.id or ""
         )
 
     def _decode(self, text: bytes) -> Any:
-        """Read flat data at once, which most send; else leave data as they are for `from_json`."""
+        """Decode flat data at once, the common case; else leave data undecoded for `from_json`."""
         try:
             return self._decoder.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):  # or a mistake, which this puts in words
-            return _decode_outside(text)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # or an error, which this explains
+            return _decode_without_data(text)
 
     def _read_inputs(
-        self, given: Sequence[_Input[Any]], tail: memoryview, most_rows: int | None
+        self, given: Sequence[RequestInput[Any]], tail: memoryview, max_rows: int | None
     ) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {}
         place = 0
         for tensor in given:
             name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
-            if (name, datatype, *shape) not in self._fitting:
+            if (name, datatype, *shape) not in self._valid:
                 self._check_input(tensor, given)
-            if most_rows is not None:
-                check_rows(shape[0], most_rows)
+            if max_rows is not None:
+                check_rows(shape[0], max_rows)
             size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
             if size is None:
                 data: Any = tensor.data
@@ -193,8 +210,8 @@ class OpenInference:
                 continue
             if type(size) is not int or not 0 <= size <= len(tail) - place:
                 raise RequestError(
-                    f"binary_data_size of {name} must be at most the {len(tail) - place} "
-                    f"bytes that are left of the body. Received: {size!r:.40}."
+                    f"binary_data_size of {name} must be at most {len(tail) - place}, the rest of "
+                    f"the body. Received: {size!r:.40}."
                 )
             arrays[name] = from_binary(name, datatype, shape, tail[place : place + size])
             place += size
@@ -202,23 +219,23 @@ class OpenInference:
             raise self._wrong_names(given)
         if place != len(tail):
             raise RequestError(
-                f"The body must end with its last tensor. Received: {len(tail) - place} bytes more."
+                f"The body must end with its last tensor. Received: {len(tail) - place} more bytes."
             )
         if len(arrays) > 1:
             check_batch_sizes(arrays)
         return arrays
 
-    def _check_input(self, tensor: _Input[Any], given: Sequence[_Input[Any]]) -> None:
-        """Raise `RequestError` unless name, type and shape are what the model takes."""
+    def _check_input(self, tensor: RequestInput[Any], given: Sequence[RequestInput[Any]]) -> None:
+        """Raise `RequestError` unless the name, datatype and shape fit the model."""
         if tensor.name not in self._inputs:
             raise self._wrong_names(given)
         spec = self._inputs[tensor.name]
         check_datatype(tensor.name, tensor.datatype, datatype_of(spec.dtype))
         check_shape(tensor.name, tensor.shape, spec.shape)
-        if len(self._fitting) < _MAX_KEPT:
-            self._fitting.add((tensor.name, tensor.datatype, *tensor.shape))
+        if len(self._valid) < _MAX_CACHED:
+            self._valid.add((tensor.name, tensor.datatype, *tensor.shape))
 
-    def _wrong_names(self, given: Sequence[_Input[Any]]) -> RequestError:
+    def _wrong_names(self, given: Sequence[RequestInput[Any]]) -> RequestError:
         names = ", ".join(tensor.name for tensor in given) or "none"
         return RequestError(
             f"Inputs must be {', '.join(self._inputs)}, each once. Received: {names:.80}."
@@ -227,11 +244,12 @@ class OpenInference:
     def _read_raw(self, body: bytes) -> Inference:
         if len(self._inputs) > 1:
             raise RequestError(
-                f"A raw body is for models of one input. Received: one for {len(self._inputs)}."
+                "A raw body needs a model with one input. "
+                f"Received: a model with {len(self._inputs)} inputs."
             )
         ((name, spec),) = self._inputs.items()
         datatype = datatype_of(spec.dtype)
-        # As Triton has it: one sample, whose one variable axis follows from the bytes.
+        # As in Triton: one sample, whose variable axis follows from the number of bytes.
         shape = [1, *(size if isinstance(size, int) else 1 for size in spec.shape[1:])]
         variable = [n for n, size in enumerate(spec.shape) if n and isinstance(size, str)]
         if len(variable) == 1 and datatype != BYTES:
@@ -241,23 +259,23 @@ class OpenInference:
             {name: from_binary(name, datatype, shape, memoryview(body))}, self._all_binary
         )
 
-    def _read_outputs(self, outputs: bytes, parameters: bytes) -> tuple[AskedOutput, ...]:
-        key = (bytes(outputs), bytes(parameters))
-        asked = self._asked.get(key)
-        if asked is not None:
-            return asked
+    def _read_outputs(self, outputs: Any, parameters: Any) -> tuple[SelectedOutput, ...]:
+        key = (bytes(outputs or b"null"), bytes(parameters or b"null"))
+        selected = self._selected.get(key)
+        if selected is not None:
+            return selected
         wanted = decode_json(_PARAMETERS, key[1], "an inference request") or {}
         are_binary = _flag(wanted, "binary_data_output")
         given = decode_json(_OUTPUTS, key[0], "an inference request") or []
-        asked = tuple(self._read_output(output, are_binary) for output in given)
-        if len({output.place for output in asked}) < len(asked):
-            raise RequestError("Each output must be asked for once. Received: one twice.")
-        asked = asked or (self._all_binary if are_binary else self._all)
-        if len(self._asked) < _MAX_KEPT and sum(map(len, key)) <= _LONGEST_KEPT:
-            self._asked[key] = asked
-        return asked
+        selected = tuple(self._read_output(output, are_binary) for output in given)
+        if len({output.place for output in selected}) < len(selected):
+            raise RequestError("Each output must be requested once. Received: one twice.")
+        selected = selected or (self._all_binary if are_binary else self._all)
+        if len(self._selected) < _MAX_CACHED and sum(map(len, key)) <= _MAX_CACHED_BYTES:
+            self._selected[key] = selected
+        return selected
 
-    def _read_output(self, output: _Output, are_binary: bool) -> AskedOutput:
+    def _read_output(self, output: RequestOutput, are_binary: bool) -> SelectedOutput:
         place = self._places.get(output.name)
         if place is None:
             raise RequestError(
@@ -268,53 +286,53 @@ class OpenInference:
         spec = self._manifest.outputs[place]
         if type(classes) is not int or classes < 0 or (classes and not _has_classes(spec)):
             raise RequestError(
-                "classification must be a number of classes, of an output of [batch, classes]. "
-                f"Received: {classes!r:.40} of {output.name}."
+                "classification must be a number of classes, for an output [batch, classes]. "
+                f"Received: {classes!r:.40} for {output.name}."
             )
-        return AskedOutput(place, _flag(parameters, "binary_data", are_binary), classes)
+        return SelectedOutput(place, _flag(parameters, "binary_data", are_binary), classes)
 
     def write(self, inference: Inference, arrays: Sequence[np.ndarray]) -> tuple[bytes, int | None]:
         """Write a response.
 
         Args:
-            inference: what was asked.
+            inference: the request.
             arrays: every output of the model, in the manifest's order.
 
         Returns:
-            The body, and the length of its JSON if binary tensors follow.
+            The body, and the length of its JSON if binary tensors follow it, else None.
         """
         tails: list[bytes] = []
-        outputs = [self._write_output(asked, arrays, tails) for asked in inference.outputs]
-        response = _Response(self._manifest.name, self._version, outputs, inference.id)
+        outputs = [self._write_output(selected, arrays, tails) for selected in inference.outputs]
+        response = InferenceResponse(self._manifest.name, self._version, outputs, inference.id)
         body = _ENCODER.encode(response)
         return (b"".join([body, *tails]), len(body)) if tails else (body, None)
 
     def _write_output(
-        self, asked: AskedOutput, arrays: Sequence[np.ndarray], tails: list[bytes]
-    ) -> _Tensor:
-        values = arrays[asked.place]
-        name, datatype = self._outputs[asked.place]
-        if asked.classes:
+        self, selected: SelectedOutput, arrays: Sequence[np.ndarray], tails: list[bytes]
+    ) -> ResponseOutput:
+        values = arrays[selected.place]
+        name, datatype = self._outputs[selected.place]
+        if selected.classes:
             labels = self._manifest.labels if name == self._manifest.prediction_output else ()
-            values, datatype = classify(values, asked.classes, labels), BYTES
-        if asked.is_binary:
+            values, datatype = classify(values, selected.classes, labels), BYTES
+        if selected.is_binary:
             tails.append(to_binary(values))
             size = {"binary_data_size": len(tails[-1])}
-            return _Tensor(name, datatype, values.shape, parameters=size)
-        return _Tensor(name, datatype, values.shape, data=to_json(values))
+            return ResponseOutput(name, datatype, values.shape, parameters=size)
+        return ResponseOutput(name, datatype, values.shape, data=to_json(values))
 
 
-def _decode_outside(text: bytes) -> Any:
-    """Read a request but for its data, which stay text for `from_json`."""
+def _decode_without_data(text: bytes) -> Any:
+    """Decode a request except for its data, which stays text for `from_json`."""
     return decode_json(_DECODER, text, "an inference request")
 
 
 def _decoder(dtypes: Sequence[str]) -> msgspec.json.Decoder[Any]:
-    """Return what reads requests whose data are flat; of any if elements are of several types."""
+    """Return the decoder of flat data; of any data if the inputs have several element types."""
     types = [element_type(datatype_of(dtype)) for dtype in dtypes]
     if any(one != types[0] for one in types):
         return _DECODER
-    return msgspec.json.Decoder(_Request[list[types[0]]])  # type: ignore[valid-type]
+    return msgspec.json.Decoder(InferenceRequest[list[types[0]], msgspec.Raw, msgspec.Raw])  # type: ignore[valid-type]
 
 
 def describe_model(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any]:

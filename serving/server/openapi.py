@@ -1,135 +1,85 @@
-"""The OpenAPI document of the server, and its rendering as a page."""
+"""The OpenAPI document of the server, and its rendering as a page.
 
+The schemas are those of the structs that parse the requests and write the responses.
+"""
+
+import json
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-_TENSOR = {
-    "type": "object",
-    "required": ["name", "shape", "datatype"],
-    "properties": {
-        "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer"}},
-        "datatype": {
-            "type": "string",
-            "enum": ["BOOL", "UINT8", "INT8", "INT32", "INT64", "FP32", "FP64", "BYTES"],
-        },
-        "parameters": {"type": "object"},
-        "data": {"type": "array", "items": {}, "description": "nested, or flat and row-major"},
-    },
-}
-_SCHEMAS: dict[str, Any] = {
-    "Error": {
-        "type": "object",
-        "required": ["error"],
-        "properties": {"error": {"type": "string"}},
-    },
-    "Tensor": _TENSOR,
-    "InferenceRequest": {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "id": {"type": ["string", "null"]},
-            "parameters": {"type": ["object", "null"]},
-            "inputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
-            "outputs": {
-                "type": ["array", "null"],
-                "items": {
-                    "type": "object",
-                    "required": ["name"],
-                    "properties": {
-                        "name": {"type": "string"},
-                        "parameters": {"type": ["object", "null"]},
-                    },
-                },
-            },
-        },
-    },
-    "InferenceResponse": {
-        "type": "object",
-        "required": ["model_name", "model_version", "outputs"],
-        "properties": {
-            "model_name": {"type": "string"},
-            "model_version": {"type": "string"},
-            "id": {"type": "string"},
-            "outputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
-        },
-    },
-    "PredictRequest": {
-        "type": "object",
-        "description": "either instances, row by row, or inputs, by column",
-        "properties": {
-            "signature_name": {"type": "string"},
-            "instances": {"type": "array", "items": {}},
-            "inputs": {},
-        },
-    },
-    "PredictResponse": {
-        "type": "object",
-        "properties": {"predictions": {"type": "array", "items": {}}, "outputs": {}},
-    },
-    "ImageResponse": {
-        "type": "object",
-        "required": ["model_name", "model_version", "label", "accepted", "probabilities"],
-        "properties": {
-            "model_name": {"type": "string"},
-            "model_version": {"type": "string"},
-            "label": {"type": "string"},
-            "accepted": {"type": "boolean"},
-            "probabilities": {"type": "array", "items": {"type": "number"}},
-            "image": {
-                "type": "object",
-                "description": "as it was brought to the model's input",
-                "properties": {
-                    "shape": {"type": "array", "items": {"type": "integer"}},
-                    "data": {"type": "array", "items": {"type": "integer"}},
-                },
-            },
-            "milliseconds": {"type": "number"},
-        },
-    },
-    "Any": {"type": "object"},
-}
+import msgspec
+
+from .http import ErrorResponse
+from .image_requests import ImageResponse
+from .open_inference import InferenceResponse, JsonInferenceRequest
+from .tf_serving import PredictRequest, PredictResponse
+
+_REFERENCE = "#/components/schemas/{name}"
+_BODIES = (
+    ErrorResponse,
+    JsonInferenceRequest,
+    InferenceResponse,
+    PredictRequest,
+    PredictResponse,
+    ImageResponse,
+)
+
+
+def _describe_bodies() -> dict[str, Any]:
+    """Return the schemas of all bodies; a generic struct loses its parameters in the name."""
+    _, schemas = msgspec.json.schema_components(_BODIES, ref_template=_REFERENCE)
+    text = json.dumps({**schemas, "Any": {"type": "object"}})
+    for name, schema in schemas.items():
+        short = name.partition("_")[0]
+        text = text.replace(json.dumps(schema["title"]), json.dumps(short))
+        text = text.replace(f'{name}"', f'{short}"')
+    described: dict[str, Any] = json.loads(text)
+    return described
+
+
+_SCHEMAS = _describe_bodies()
 _MODEL = "/v2/models/{model}"
 _TF = "/v1/models/{model}"
-# Of each address: what a GET of it shows.
-_SHOWN = {
-    "/v2": "the server, and the extensions of the protocol that it knows",
-    "/v2/health/live": "whether the server runs",
-    "/v2/health/ready": "whether its models are loaded; 503 if not",
-    _MODEL: "inputs, outputs and versions of a model",
-    f"{_MODEL}/versions/{{version}}": "the same of a version",
-    f"{_MODEL}/ready": "whether a model answers",
-    f"{_MODEL}/versions/{{version}}/ready": "whether a version answers",
-    f"{_MODEL}/config": "the configuration, as Triton shows it",
-    f"{_MODEL}/versions/{{version}}/config": "the configuration of a version",
-    f"{_MODEL}/stats": "what was answered, as Triton counts it",
-    f"{_MODEL}/versions/{{version}}/stats": "what a version answered",
-    "/v2/models/stats": "what every model answered",
-    "/models": "every version that answers, or failed to be loaded",
-    "/v1/models": "the names of the models",
-    _TF: "the state of a model's versions, as TF Serving shows it",
-    f"{_TF}/versions/{{version}}": "the state of a version",
-    f"{_TF}/metadata": "the signature, as TF Serving shows it",
-    f"{_TF}/versions/{{version}}/metadata": "the signature of a version",
+# The summary of each path that only has a GET.
+_DOCUMENTS = {
+    "/v2": "Name and version of the server, and its protocol extensions",
+    "/v2/health/live": "Whether the server runs",
+    "/v2/health/ready": "Whether the models are loaded; 503 if they are not",
+    _MODEL: "Inputs, outputs and versions of a model",
+    f"{_MODEL}/versions/{{version}}": "Inputs and outputs of a version",
+    f"{_MODEL}/ready": "Whether a model is ready",
+    f"{_MODEL}/versions/{{version}}/ready": "Whether a version is ready",
+    f"{_MODEL}/config": "Configuration of a model, in Triton's form",
+    f"{_MODEL}/versions/{{version}}/config": "Configuration of a version",
+    f"{_MODEL}/stats": "Statistics of a model, in Triton's form",
+    f"{_MODEL}/versions/{{version}}/stats": "Statistics of a version",
+    "/v2/models/stats": "Statistics of every model",
+    "/models": "State of every version, loaded or failed",
+    "/v1/models": "Names of the models",
+    _TF: "State of a model's versions, in TF Serving's form",
+    f"{_TF}/versions/{{version}}": "State of a version",
+    f"{_TF}/metadata": "Signature of a model, in TF Serving's form",
+    f"{_TF}/versions/{{version}}/metadata": "Signature of a version",
 }
-# What is refused: of any request, of those that name a model, of those that have a body.
-_REFUSED = {
-    "400": "not what the model takes, or no HTTP",
-    "401": "the token is missing",
-    "503": "too much to do, or not ready",
+# The errors of every request, of those that name a model, and of those that have a body.
+_ERRORS = {
+    "400": "The request does not fit the model, or is not HTTP.",
+    "401": "The token is missing or wrong.",
+    "503": "Too many requests are in flight, or the models are not loaded yet.",
 }
-_UNKNOWN = {"404": "no such model or version"}
+_UNKNOWN = {"404": "There is no such model or version."}
 _UNREADABLE = {
-    "408": "the body came too slowly",
-    "413": "the body is too long",
-    "415": "of an unknown encoding",
+    "408": "The body arrived too slowly.",
+    "413": "The body is too long, or has too many samples.",
+    "415": "The encoding of the body is not supported.",
 }
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _JSON_LENGTH = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
-    "description": "bytes of the JSON that binary tensors follow; 0 for a body of one raw sample",
+    "description": "Length in bytes of the JSON before the binary tensors. 0 if the body is a "
+    "single raw sample.",
     "schema": {"type": "integer", "minimum": 0},
 }
 
@@ -138,22 +88,16 @@ def describe_api(examples: Mapping[str, int] | None = None) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document.
 
     Args:
-        examples: models that are served, by name, and a version of each.
+        examples: a version of each model that is served, by name.
     """
     paths: dict[str, Any] = {
-        path: {"get": _operation(path, text, "Any")} for path, text in _SHOWN.items()
+        path: {"get": _operation(path, summary, "Any")} for path, summary in _DOCUMENTS.items()
     }
     for version in ("", "/versions/{version}"):
-        for path, text, kind in (
-            (
-                f"{_MODEL}{version}/infer",
-                "run a model, by the Open Inference Protocol",
-                "Inference",
-            ),
-            (f"{_TF}{version}:predict", "run a model, as TF Serving does", "Predict"),
-        ):
-            paths[path] = {"post": _posted(path, text, kind)}
-        _allow_binary(paths[f"{_MODEL}{version}/infer"]["post"])
+        infer, predict = f"{_MODEL}{version}/infer", f"{_TF}{version}:predict"
+        paths[infer] = {"post": _posted(infer, "Run a model: Open Inference Protocol", "Inference")}
+        paths[predict] = {"post": _posted(predict, "Run a model: TF Serving", "Predict")}
+        _allow_binary(paths[infer]["post"])
         paths[f"/images/{{model}}{version}"] = {"post": _posted_image(version)}
     known = examples or {}
     parameters = {
@@ -162,9 +106,13 @@ def describe_api(examples: Mapping[str, int] | None = None) -> dict[str, Any]:
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Hornbill", "version": "2", "description": "Models exported as bundles."},
+        "info": {
+            "title": "Hornbill",
+            "version": "2",
+            "description": "Predictions from models that were exported as bundles.",
+        },
         "paths": paths,
-        "security": [{}, {"token": []}],  # a server may ask for a token, or not
+        "security": [{}, {"token": []}],  # a server may be started with a token or without
         "components": {
             "schemas": _SCHEMAS,
             "parameters": parameters,
@@ -178,49 +126,49 @@ def _parameter(name: str, examples: list[str]) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _operation(path: str, text: str, answer: str) -> dict[str, Any]:
+def _operation(path: str, summary: str, schema: str) -> dict[str, Any]:
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
     parameters = [{"$ref": f"#/components/parameters/{name}"} for name in names]
-    responses: dict[str, Any] = {"200": _content("the answer", answer)}
-    statuses = _REFUSED | _UNKNOWN if names else _REFUSED
-    responses |= {status: _content(reason, "Error") for status, reason in statuses.items()}
+    responses: dict[str, Any] = {"200": _content("The result.", schema)}
+    errors = _ERRORS | _UNKNOWN if names else _ERRORS
+    responses |= {status: _content(text, "ErrorResponse") for status, text in errors.items()}
     if path == "/v2/health/ready":
-        responses["503"] = _content("not ready", "Any")
-    return {"summary": text, "parameters": parameters, "responses": responses}
+        responses["503"] = _content("The models are not loaded yet.", "Any")
+    return {"summary": summary, "parameters": parameters, "responses": responses}
 
 
-def _posted(path: str, text: str, kind: str) -> dict[str, Any]:
-    body = _content("the request", f"{kind}Request")
-    return _with_body(_operation(path, text, f"{kind}Response"), body["content"])
+def _posted(path: str, summary: str, kind: str) -> dict[str, Any]:
+    body = _content("The request.", f"{kind}Request")
+    return _with_body(_operation(path, summary, f"{kind}Response"), body["content"])
 
 
 def _with_body(operation: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
-    for status, reason in _UNREADABLE.items():
-        operation["responses"][status] = _content(reason, "Error")
+    for status, text in _UNREADABLE.items():
+        operation["responses"][status] = _content(text, "ErrorResponse")
     return operation | {"requestBody": {"required": True, "content": content}}
 
 
 def _allow_binary(operation: dict[str, Any]) -> None:
-    """Say that tensors may follow the JSON as bytes, both ways."""
+    """Declare that binary tensors may follow the JSON of the request and of the response."""
     operation["parameters"].append(_JSON_LENGTH)
     for place in (operation["requestBody"], operation["responses"]["200"]):
         place["content"] |= _BINARY
 
 
 def _posted_image(version: str) -> dict[str, Any]:
-    text = "run a model of images on an image file: PNG, JPEG, BMP, GIF, TIFF or WebP"
-    operation = _operation(f"/images/{{model}}{version}", text, "ImageResponse")
+    summary = "Classify an image file: PNG, JPEG, BMP, GIF, TIFF or WebP"
+    operation = _operation(f"/images/{{model}}{version}", summary, "ImageResponse")
     content = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
     return _with_body(operation, content)
 
 
 def _content(text: str, schema: str) -> dict[str, Any]:
-    reference = {"$ref": f"#/components/schemas/{schema}"}
+    reference = {"$ref": _REFERENCE.format(name=schema)}
     return {"description": text, "content": {"application/json": {"schema": reference}}}
 
 
 def render_docs() -> str:
-    """Return the document as a page that needs nothing else."""
+    """Return the document as a page that loads nothing else."""
     rows = [
         f"<tr><td>{method.upper()}</td><td><code>{escape(path)}</code></td>"
         f"<td>{escape(operation['summary'])}</td></tr>"
@@ -232,15 +180,15 @@ def render_docs() -> str:
 
 _DOCS = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Hornbill: addresses</title>
+<title>Hornbill: API</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
 td { padding: .2rem 1rem .2rem 0; vertical-align: top } code { overflow-wrap: anywhere }
 </style>
-<h1>Addresses</h1>
-<p>The same as OpenAPI: <a href="/openapi.json">/openapi.json</a>. Errors are
-<code>{"error": "…"}</code> with a status that fits. Metrics for Prometheus:
-<a href="/metrics">/metrics</a>.</p>
+<h1>API</h1>
+<p>The OpenAPI document is at <a href="/openapi.json">/openapi.json</a>, metrics for Prometheus at
+<a href="/metrics">/metrics</a>. Errors have the body <code>{"error": "…"}</code> and a matching
+status.</p>
 <table>ROWS</table>
 </html>
 """

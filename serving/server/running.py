@@ -1,7 +1,7 @@
-"""Runs a server on Granian: its processes share a port, and one that fails is started anew.
+"""Runs a server on Granian: its processes share a port, and one that fails is restarted.
 
-Granian parses HTTP outside Python, and hands requests over by RSGI, its own interface, which takes
-fewer calls than ASGI.
+Granian parses HTTP outside Python and passes requests on through RSGI, its own interface, which
+needs fewer calls than ASGI.
 """
 
 import json
@@ -25,16 +25,16 @@ from ..errors import InputError
 from .app import Server
 from .settings import Settings
 from .telemetry import forget_ended_processes, shared_metrics
-from .writing import AsideHandler
+from .writing import ThreadedHandler
 
-# How the processes of a server learn its settings.
+# Passes the settings to the processes of the server.
 _VARIABLE = "HORNBILL_SETTINGS"
-# For requests under way when the server is told to end.
+# Time for the requests in flight when the server ends.
 _DRAIN_S = 30
-# Open at once, beside those whose requests are under way; health would wait behind more.
+# Connections that may be open beyond `max_requests`; health checks would wait behind more.
 _IDLE_CONNECTIONS = 4096
-# Of Granian. A connection of HTTP/2 that asks nothing would stay for ever, and hold up the end.
-_HEAD_S = 10  # for the head of a request to come; a body has its own time
+_HEAD_S = 10  # for the head of a request to arrive; `Settings.body_s` is for its body
+# Granian's options. An idle HTTP/2 connection would stay open for ever and block the shutdown.
 OPTIONS: dict[str, Any] = {
     "interface": Interfaces.RSGI,
     "http": HTTPModes.http1,
@@ -44,32 +44,32 @@ OPTIONS: dict[str, Any] = {
 
 
 class Address(NamedTuple):
-    """Where a server listens: an IP address, and a port above 0."""
+    """The address of a server: an IP address and a port above 0."""
 
     host: str
     port: int
 
     @property
     def url(self) -> str:
-        """As a browser takes it."""
+        """The URL of the address."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
 
 def find_address(host: str, port: int) -> Address:
-    """Return the address of a name, IPv4 before IPv6, where a server can listen now.
+    """Return an address of a host on which a server can listen now, IPv4 before IPv6.
 
     Args:
         host: name or IP address.
-        port: to listen on; 0 for any that is free.
+        port: port to listen on; 0 picks a free one.
 
     Raises:
-        InputError: nobody can listen there.
+        InputError: no server can listen there.
     """
     reason = "an empty host"
     for family, ip in _resolve(host) if host else ():
         try:
-            # Granian's own error is a page of frames.
+            # Tried here, because Granian's own error is a long traceback.
             with socket.create_server((ip, port), family=family) as listener:
                 return Address(ip, listener.getsockname()[1])
         except OSError as error:
@@ -84,28 +84,28 @@ def _resolve(host: str) -> list[tuple[int, str]]:
         raise _no_address(f"{host}, {getattr(error, 'strerror', None) or error}") from None
     families = {socket.AF_INET: 4, socket.AF_INET6: 6}
     known = {(family, str(to[0])) for family, _, _, _, to in found if family in families}
-    # Granian takes no address with a zone.
+    # Granian does not support addresses with a zone.
     usable = [(family, ip) for family, ip in known if "%" not in ip]
     return sorted(usable, key=lambda item: (families[socket.AddressFamily(item[0])], item[1]))
 
 
 def _no_address(received: str) -> InputError:
     return InputError(
-        "The address must be one of this machine to listen on, such as 127.0.0.1. "
+        "The host and port must be free on this machine, such as 127.0.0.1:8000. "
         f"Received: {received}."
     )
 
 
 def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
-    """Serve until SIGINT or SIGTERM; requests under way are answered first.
+    """Serve until SIGINT or SIGTERM; requests in flight are completed first.
 
     Args:
-        settings: of the server.
-        address: to listen on, as `find_address` returns it.
-        workers: processes. Each has its own models.
+        settings: settings of the server.
+        address: address to listen on, from `find_address`.
+        workers: number of processes. Each loads its own models.
     """
-    # Not forked: threads of what was imported would be missing, and metrics are shared only by
-    # processes that import them anew.
+    # Spawned, not forked: a fork would lose the threads of imported packages, and only a new import
+    # lets processes share their metrics.
     multiprocessing.set_start_method("spawn", force=True)
     server = Granian(
         f"{__name__}:make_server",
@@ -115,19 +115,20 @@ def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
         factory=True,
         workers=workers,
         loop=Loops.auto,
-        # The server itself refuses what is too much, with an answer. This counts connections, also
-        # those on which nothing is asked.
+        # This limits connections, idle ones included. The server itself limits requests, and
+        # refuses them with a response.
         backpressure=settings.max_requests + _IDLE_CONNECTIONS,
         respawn_failed_workers=True,
         workers_kill_timeout=_DRAIN_S,
         log_level=LogLevels.warning,
     )
-    with _told(settings), shared_metrics() if workers > 1 else nullcontext():
+    with _in_environment(settings), shared_metrics() if workers > 1 else nullcontext():
         server.serve()
 
 
 @contextmanager
-def _told(settings: Settings) -> Iterator[None]:
+def _in_environment(settings: Settings) -> Iterator[None]:
+    """Pass the settings to the processes that are started inside this context."""
     os.environ[_VARIABLE] = json.dumps({**asdict(settings), "folder": str(settings.folder)})
     try:
         yield
@@ -136,12 +137,12 @@ def _told(settings: Settings) -> Iterator[None]:
 
 
 def make_server() -> Server:
-    """Return a server with the settings that `run_server` left in the environment."""
-    _schedule_in_batches()
+    """Return a server with the settings that `run_server` put into the environment."""
+    _use_batch_scheduling()
     logging.basicConfig(
         level=logging.INFO,
         format="%(levelname)s %(name)s: %(message)s",
-        handlers=[AsideHandler()],
+        handlers=[ThreadedHandler()],
     )
     forget_ended_processes()
     settings = json.loads(os.environ[_VARIABLE])
@@ -152,12 +153,12 @@ def make_server() -> Server:
     )
 
 
-def _schedule_in_batches() -> None:
-    """Let no thread of this process, when it is woken, interrupt another.
+def _use_batch_scheduling() -> None:
+    """Keep threads that wake up from preempting the running thread; new threads inherit this.
 
-    On one processor a thread of Granian's would take it from the one that holds Python's lock, only
-    to wait for that lock: a third of the throughput. Threads inherit this.
+    On one processor a thread of Granian would preempt the thread that holds the interpreter lock,
+    only to wait for that lock. This costs a third of the throughput.
     """
     if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        with suppress(OSError):  # in a sandbox that does not know it
+        with suppress(OSError):  # not allowed in some sandboxes
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

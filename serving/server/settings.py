@@ -1,4 +1,4 @@
-"""What an operator can choose."""
+"""The settings of a server."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,8 @@ from ..bundle import CHECKSUMS, MANIFEST
 from ..errors import InputError
 
 VERSIONS = ("latest", "all")
-# What Granian, zlib and timers can take.
-_MOST = {
+# Upper limits of Granian, zlib and timers.
+_MAX = {
     "max_body_mb": 1_000_000,
     "max_rows": 1_000_000_000,
     "max_requests": 1_000_000,
@@ -23,19 +23,19 @@ class Settings:
     """Settings of a server.
 
     Attributes:
-        folder: of bundles, or of one model.
-        versions: of each model: `latest`, or `all`.
-        token: that requests must bear; None to take any.
-        max_body_mb: largest body, after decompression.
-        max_rows: most samples in a request.
-        max_requests: how many may be under way at once; more are answered 503.
-        max_delay_ms: how long a batch may take because it waited to be filled.
-        body_s: how long the body of a request may take to come.
-        poll_s: how often the folder is looked at for new versions.
-        log_requests: whether each request is a line of JSON on standard output.
+        folder: folder of bundles, or of one model.
+        versions: which versions of each model are served: `latest` or `all`.
+        token: bearer token that requests must present; None to accept all requests.
+        max_body_mb: largest body in megabytes, after decompression.
+        max_rows: largest number of samples in a request.
+        max_requests: largest number of requests in flight; further ones get 503.
+        max_delay_ms: latency budget for a batch, in milliseconds.
+        body_s: seconds within which the body of a request must arrive.
+        poll_s: seconds between two looks for new versions.
+        log_requests: whether each request is logged as a line of JSON on standard output.
 
     Raises:
-        InputError: a value is out of range, or there is no such folder, or it cannot be read.
+        InputError: a value is out of range, or the folder is missing or cannot be read.
     """
 
     folder: Path
@@ -57,28 +57,28 @@ class Settings:
                 f"versions must be one of {', '.join(VERSIONS)}. Received: {self.versions!r}."
             )
         if self.token is not None and not self.token.strip():
-            raise InputError("token must not be empty. Received: one of blanks.")
-        if self.token is not None and not self.token.isascii():  # no header has others
-            raise InputError("token must be of ASCII characters. Received: one with others.")
-        for name, most in _MOST.items():
-            if not 0 < getattr(self, name) <= most:
+            raise InputError("token must not be empty. Received: only spaces.")
+        if self.token is not None and not self.token.isascii():  # headers cannot hold others
+            raise InputError("token must only have ASCII characters. Received: one with others.")
+        for name, largest in _MAX.items():
+            if not 0 < getattr(self, name) <= largest:
                 raise InputError(
-                    f"{name} must be above 0 and at most {most:,}. Received: {getattr(self, name)}."
+                    f"{name} must be above 0 and at most {largest:,}. "
+                    f"Received: {getattr(self, name)}."
                 )
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise `InputError` unless bundles can be looked for in it."""
+    """Raise `InputError` unless it is a readable folder of bundles or of one model."""
     try:
         names = [path.name for path in folder.iterdir()]
     except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"Bundles must lie in a folder that can be read, such as dist. "
-            f"Received: {folder}, {reason}."
+            f"The folder of bundles must be readable, such as dist. Received: {folder}, {reason}."
         ) from None
     if CHECKSUMS in names and MANIFEST in names:
         raise InputError(
-            "Bundles must lie in a folder such as dist, or dist/digits. "
-            f"Received: {folder}, one version. Serve the folder around it."
+            "The folder must hold bundles, such as dist, or one model, such as dist/digits. "
+            f"Received: {folder}, a single version. Serve its parent folder."
         )

@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus, and what it logs."""
+"""The metrics of a server for Prometheus, and its access log."""
 
 import logging
 import math
@@ -28,18 +28,18 @@ from .writing import Writer
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
-# Where prometheus_client looks for it.
+# The folder in which the processes share metrics; prometheus_client reads this variable.
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _LOG = logging.getLogger("hornbill.server")
 _ENCODER = msgspec.json.Encoder()
-_WARNING_S = 60.0  # between two warnings of what was not logged
-_CLOSING_S = 1.0  # for what is still to be logged when the server ends
+_WARNING_S = 60.0  # between two warnings about lines that were not logged
+_CLOSING_S = 1.0  # to write the last lines when the server ends
 
 
 class Metrics:
-    """The metrics of one server, whose processes share them where it has several.
+    """The metrics of one server. Its processes share them if there are several.
 
-    They do so through files in a folder, as prometheus_client has it: "Multiprocess Mode".
+    They are shared through files in a folder: prometheus_client, "Multiprocess Mode".
     """
 
     def __init__(self) -> None:
@@ -50,24 +50,27 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"hornbill_{name}", text, labels, registry=self.registry)
 
-        self.requests = counter("requests", "Requests answered.", "route", "status")
+        self.requests = counter("requests", "Completed requests.", "route", "status")
         self.predictions = counter(
-            "predictions", "Samples predicted, by their class.", "model", "version", "label"
+            "predictions", "Predicted samples by predicted class.", "model", "version", "label"
         )
         self.rejected = counter(
-            "rejected_predictions", "Samples whose class is not sure enough.", "model", "version"
+            "rejected_predictions",
+            "Predicted samples below the threshold.",
+            "model",
+            "version",
         )
         self.seconds = Histogram(
             "hornbill_request_duration_seconds",
-            "Time from the first byte of a request to the last of its response.", ["route"],
+            "Time from the head of a request to the end of its response, in seconds.", ["route"],
             registry=self.registry, buckets=_SECONDS,
         )  # fmt: skip
         self.rows = Histogram(
-            "hornbill_batch_rows", "Samples run together.", ["model"],
+            "hornbill_batch_rows", "Samples in a batch.", ["model"],
             registry=self.registry, buckets=_ROWS,
         )  # fmt: skip
-        self.under_way = Gauge(
-            "hornbill_requests_in_flight", "Requests not yet answered.",
+        self.in_flight = Gauge(
+            "hornbill_requests_in_flight", "Requests in flight.",
             registry=self.registry, multiprocess_mode="livesum",
         )  # fmt: skip
         self.waiting = Gauge(
@@ -75,41 +78,41 @@ class Metrics:
             registry=self.registry, multiprocess_mode="livesum",
         )  # fmt: skip
         self.versions = Gauge(
-            "hornbill_model_version", "1 for a version that answers, 0 for one that does not.",
+            "hornbill_model_version", "1 for a served version, 0 for a failed or removed one.",
             ["model", "version"], registry=self.registry, multiprocess_mode="livemin",
         )  # fmt: skip
         self.baseline = Gauge(
             "hornbill_baseline_share",
-            "Share of the samples answered with a class, when the bundle was made.",
+            "Fraction of the test samples predicted as each class, measured at export.",
             ["model", "version", "label"], registry=self.registry, multiprocess_mode="livemax",
         )  # fmt: skip
         self.baseline_rejected = Gauge(
             "hornbill_baseline_rejected_share",
-            "Share of the samples whose class was not sure enough, when the bundle was made.",
+            "Fraction of the test samples below the threshold, measured at export.",
             ["model", "version"], registry=self.registry, multiprocess_mode="livemax",
         )  # fmt: skip
 
-    def note(
-        self, under_way: int, waiting: Mapping[str, int], versions: Mapping[tuple[str, int], bool]
+    def update_gauges(
+        self, in_flight: int, waiting: Mapping[str, int], versions: Mapping[tuple[str, int], bool]
     ) -> None:
-        """Set what holds at present.
+        """Set the gauges to the present state.
 
         Args:
-            under_way: requests.
-            waiting: requests for each model.
-            versions: whether each version of a model answers.
+            in_flight: number of requests in flight.
+            waiting: number of waiting requests for each model.
+            versions: whether each version is served, by model and number.
         """
-        self.under_way.set(under_way)
-        # What was dropped is set to 0: files that are shared forget nothing.
+        self.in_flight.set(in_flight)
+        # Removed models are set to 0, since nothing can be removed from the shared files.
         self._waiting = dict.fromkeys(self._waiting, 0) | dict(waiting)
         for model, count in self._waiting.items():
             self.waiting.labels(model).set(count)
         self._versions = dict.fromkeys(self._versions, False) | dict(versions)
-        for (model, number), answers in self._versions.items():
-            self.versions.labels(model, str(number)).set(answers)
+        for (model, number), is_served in self._versions.items():
+            self.versions.labels(model, str(number)).set(is_served)
 
     def render(self) -> bytes:
-        """Return all of them as Prometheus reads them."""
+        """Return all metrics in the text format of Prometheus."""
         if _FOLDER_VARIABLE not in os.environ:
             return generate_latest(self.registry)
         forget_ended_processes()
@@ -120,7 +123,7 @@ class Metrics:
 
 @contextmanager
 def shared_metrics() -> Iterator[None]:
-    """Let the processes that are started meanwhile share their metrics."""
+    """Let the processes that are started inside this context share their metrics."""
     with tempfile.TemporaryDirectory(prefix="hornbill-metrics-") as folder:
         os.environ[_FOLDER_VARIABLE] = folder
         try:
@@ -130,20 +133,23 @@ def shared_metrics() -> Iterator[None]:
 
 
 def forget_ended_processes() -> None:
-    """Drop what processes that have ended left of the present: what they had under way."""
+    """Remove the gauges of ended processes, such as their requests in flight."""
     if _FOLDER_VARIABLE not in os.environ:
         return
     for path in Path(os.environ[_FOLDER_VARIABLE]).glob("*_live*_*.db"):
         process = int(path.stem.rpartition("_")[2])
         try:
             os.kill(process, 0)
-        except (ProcessLookupError, PermissionError):  # gone, or its number is another user's
+        except (
+            ProcessLookupError,
+            PermissionError,
+        ):  # ended; another user may have its id
             with suppress(FileNotFoundError):  # another process does the same
                 mark_process_dead(process)  # type: ignore[no-untyped-call]
 
 
-class Answers:
-    """Counts what one version answers: samples, classes and rejections."""
+class PredictionCounter:
+    """Counts the predictions of one version: samples, classes and rejections."""
 
     def __init__(self, metrics: Metrics, manifest: Manifest) -> None:
         names = (manifest.name, str(manifest.version))
@@ -163,7 +169,7 @@ class Answers:
                 metrics.baseline.labels(*names, label).set(share)
 
     def count(self, outputs: Sequence[np.ndarray]) -> None:
-        """Count the samples that were run together."""
+        """Count the samples of one batch, given all outputs of the model."""
         self._rows.observe(len(outputs[0]))
         if self._place is None:
             return
@@ -178,16 +184,16 @@ class Answers:
 
 
 class LogLine(msgspec.Struct, gc=False):
-    """What is logged of one request.
+    """The log entry of one request.
 
     Attributes:
-        time: when it was answered, seconds since 1970.
-        id: of the request.
-        method: of HTTP.
-        path: asked for.
-        status: of the answer.
-        ms: milliseconds that it took.
-        bytes: of the answer, before compression.
+        time: time of the response, seconds since 1970.
+        id: id of the request.
+        method: HTTP method.
+        path: path of the request.
+        status: HTTP status of the response.
+        ms: duration in milliseconds.
+        bytes: size of the response before compression.
     """
 
     time: float
@@ -200,24 +206,24 @@ class LogLine(msgspec.Struct, gc=False):
 
 
 class AccessLog:
-    """Writes a line of JSON for each request; lines are kept back until `flush`.
+    """Writes a line of JSON for each request to standard output.
 
-    Those that cannot be written, to a full disk or a pipe whose reader has gone or stopped, are
-    dropped.
+    Lines are buffered until `flush`. Lines that cannot be written, because the disk is full or the
+    reader of the pipe has stopped or gone, are dropped.
     """
 
     def __init__(self) -> None:
-        self._writer = Writer(sys.stdout.buffer, _say_unlogged)
+        self._writer = Writer(sys.stdout.buffer, _warn_unlogged)
         self._lines: list[bytes] = []
         self._dropped = 0
         self._warned_s = -math.inf
 
     def write(self, line: LogLine) -> None:
-        """Keep a line."""
+        """Buffer a line."""
         self._lines.append(_ENCODER.encode(line))
 
     def flush(self) -> None:
-        """Let be written what was kept, without waiting for it."""
+        """Start to write the buffered lines, without waiting for it."""
         if self._lines:
             lines, self._lines = [*self._lines, b""], []
             if not self._writer.write(b"\n".join(lines), len(lines) - 1):
@@ -226,7 +232,7 @@ class AccessLog:
             self._warn()
 
     def close(self) -> None:
-        """Write what was kept, and end."""
+        """Write the buffered lines and stop."""
         self.flush()
         self._writer.close(_CLOSING_S)
         if self._dropped:
@@ -234,11 +240,11 @@ class AccessLog:
 
     def _warn(self) -> None:
         _LOG.warning(
-            "%d requests were not logged: who reads standard output does not keep up.",
+            "%d requests were not logged: the reader of standard output does not keep up.",
             self._dropped,
         )
         self._dropped, self._warned_s = 0, time.monotonic()
 
 
-def _say_unlogged(lines: int, error: OSError) -> None:
+def _warn_unlogged(lines: int, error: OSError) -> None:
     _LOG.warning("%d requests could not be logged: %s", lines, error)

@@ -1,4 +1,4 @@
-"""Tensors as the Open Inference Protocol v2 writes them, in JSON and in binary, and as arrays.
+"""Converts tensors of the Open Inference Protocol v2, in JSON and in binary, to and from arrays.
 
 Source: Open Inference Protocol, REST, "Tensor Data Types"; Triton, "Binary Tensor Data Extension".
 """
@@ -19,7 +19,7 @@ from ..manifest import TensorSpec
 from .errors import RequestError
 
 BYTES = "BYTES"
-_DTYPES = {
+DATATYPES = {
     "BOOL": "bool",
     "UINT8": "uint8",
     "INT8": "int8",
@@ -29,10 +29,10 @@ _DTYPES = {
     "FP64": "float64",
     BYTES: "string",
 }
-_DATATYPES = {dtype: datatype for datatype, dtype in _DTYPES.items()}
+_DATATYPES = {dtype: datatype for datatype, dtype in DATATYPES.items()}
 _FLOATS = {"FP32": "f", "FP64": "d"}
-# Of raw elements, which are little-endian; made from texts, since numpy's own are the same objects
-# on a machine that is so too, and the Predictor is faster with these.
+# The little-endian dtypes of raw elements. On little-endian machines dtypes made from these texts
+# are numpy's own objects, with which the Predictor takes its fast path.
 _RAW: dict[str, np.dtype[Any]] = {
     "UINT8": np.dtype("u1"),
     "INT8": np.dtype("i1"),
@@ -42,23 +42,23 @@ _RAW: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
 }
 _NESTED = re.compile(rb"\s*\[\s*\[")
-# Bytes of data: what is shorter needs little memory whatever it holds.
+# Bytes: shorter data needs little memory whatever it holds.
 _LONG = 1_000_000
 
 
 class _Base64(msgspec.Struct):
-    """Bytes as TF Serving writes them."""
+    """Bytes in the form of TF Serving."""
 
     b64: bytes
 
 
 def datatype_of(dtype: str) -> str:
-    """Return the protocol's name of a dtype of the manifest."""
+    """Return the protocol's datatype for a dtype of the manifest."""
     return _DATATYPES[dtype]
 
 
 def check_datatype(name: str, datatype: str, wanted: str) -> None:
-    """Raise `RequestError` unless a tensor is of the type that the model takes."""
+    """Raise `RequestError` unless a tensor has the datatype that the model takes."""
     if datatype != wanted:
         raise RequestError(f"{name} must have datatype {wanted}. Received: {datatype:.40}.")
 
@@ -67,42 +67,42 @@ def check_batch_sizes(arrays: Mapping[str, np.ndarray]) -> None:
     """Raise `RequestError` unless all inputs have the same number of samples."""
     counts = {len(array) for array in arrays.values()}
     if len(counts) > 1:
-        raise RequestError(f"Inputs must have one batch size. Received: {sorted(counts)}.")
+        raise RequestError(f"All inputs must have the same batch size. Received: {sorted(counts)}.")
 
 
 def check_shape(name: str, shape: Sequence[int], wanted: Sequence[int | str]) -> None:
-    """Raise `RequestError` unless a shape fits `wanted`, where names fit any size above 0."""
+    """Raise `RequestError` unless a shape fits `wanted`; named axes have any size above 0."""
     fits = len(shape) == len(wanted) and all(
         given == size or (isinstance(size, str) and given > 0)
         for given, size in zip(shape, wanted, strict=True)
     )
     if not fits:
-        spoken = ", ".join(map(str, wanted))
-        raise RequestError(f"{name} must have shape [{spoken}]. Received: {list(shape)!r:.80}.")
+        expected = ", ".join(map(str, wanted))
+        raise RequestError(f"{name} must have shape [{expected}]. Received: {list(shape)!r:.80}.")
 
 
-def check_rows(rows: int, most: int) -> None:
-    """Raise `RequestError` if a request has more samples than `most`."""
-    if rows > most:
+def check_rows(rows: int, max_rows: int) -> None:
+    """Raise `RequestError` if a request has too many samples."""
+    if rows > max_rows:
         raise RequestError(
-            f"A request must have at most {most:,} samples. Received: {rows:,}.", 413
+            f"A request must have at most {max_rows:,} samples. Received: {rows:,}.", 413
         )
 
 
 def from_json(name: str, datatype: str, shape: Sequence[int], data: bytes) -> np.ndarray:
-    """Return the array of nested or flat row-major data; its shape was checked.
+    """Return the array of nested or flat row-major data, whose shape was checked before.
 
     Args:
-        name: of the tensor, for errors.
-        datatype: of its elements.
-        shape: of the tensor.
+        name: name of the tensor, for errors.
+        datatype: datatype of its elements.
+        shape: shape of the tensor.
         data: JSON text.
 
     Raises:
-        RequestError: the data is no list, of another length, or an element is of another type.
+        RequestError: the data is not a list or has another length, or an element has another type.
     """
     if not data:
-        raise RequestError(f"{name} must have data, or binary_data_size. Received: neither.")
+        raise RequestError(f"{name} must have data or binary_data_size. Received: neither.")
     is_nested = _NESTED.match(data) is not None
     _check_count(name, datatype, data, math.prod(shape))
     values = _decode(name, datatype, len(shape) if is_nested else 1, data)
@@ -112,38 +112,38 @@ def from_json(name: str, datatype: str, shape: Sequence[int], data: bytes) -> np
 
 
 def from_flat(name: str, datatype: str, shape: Sequence[int], values: list[Any]) -> np.ndarray:
-    """Return the array of row-major elements that have the type; its shape was checked.
+    """Return the array of row-major elements of the right type; its shape was checked before.
 
     Raises:
-        RequestError: they are more or fewer, or one is out of the type's range.
+        RequestError: there are more or fewer elements, or one is out of the datatype's range.
     """
     if len(values) != math.prod(shape):
         raise RequestError(
-            f"data of {name} must have {math.prod(shape)} elements, as its shape {list(shape)} "
-            f"says. Received: {len(values)}."
+            f"data of {name} must have {math.prod(shape)} elements for its shape {list(shape)}. "
+            f"Received: {len(values)}."
         )
     return to_array(name, datatype, values).reshape(shape)
 
 
 def from_nested(
-    name: str, spec: TensorSpec, data: bytes, most_rows: int | None = None
+    name: str, spec: TensorSpec, data: bytes, max_rows: int | None = None
 ) -> np.ndarray:
-    """Return the array of data that is nested as deep as `spec` says, its lengths the shape.
+    """Return the array of data that is nested as `spec` requires; its lengths give the shape.
 
     Args:
-        name: of the tensor, for errors.
-        spec: of the input.
+        name: name of the tensor, for errors.
+        spec: spec of the input.
         data: JSON text.
-        most_rows: samples that it may have, if not as many as there are.
+        max_rows: largest number of samples; None for no limit.
 
     Raises:
-        RequestError: it is not, or an element is of another type.
+        RequestError: the data has another shape, or an element has another type.
     """
     datatype = datatype_of(spec.dtype)
-    if most_rows is not None:
+    if max_rows is not None:
         sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
-        if len(sizes) == len(spec.shape) - 1:  # else there is no telling how many are too many
-            _check_count(name, datatype, data, most_rows * math.prod(sizes))
+        if len(sizes) == len(spec.shape) - 1:  # with variable axes the limit is unknown
+            _check_count(name, datatype, data, max_rows * math.prod(sizes))
     values = _decode(name, datatype, len(spec.shape), data)
     shape: list[int] = []
     level: Any = values
@@ -154,30 +154,30 @@ def from_nested(
     return to_array(name, datatype, _flatten(name, values, shape)).reshape(shape)
 
 
-def _check_count(name: str, datatype: str, data: bytes, most: int) -> None:
-    """Refuse long data of too many elements before they are read, which takes ten times its size.
+def _check_count(name: str, datatype: str, data: bytes, max_elements: int) -> None:
+    """Refuse long data with too many elements before decoding, which takes ten times its size.
 
-    Of texts, which may hold commas, it says nothing.
+    Texts are not counted: they may contain commas.
     """
-    if len(data) > _LONG and datatype != BYTES and bytes(data).count(b",") >= most:
-        raise RequestError(f"data of {name} must have at most {most:,} elements. Received: more.")
+    if len(data) > _LONG and datatype != BYTES and bytes(data).count(b",") >= max_elements:
+        raise RequestError(
+            f"data of {name} must have at most {max_elements:,} elements. Received: more."
+        )
 
 
 def _decode(name: str, datatype: str, depth: int, data: bytes) -> list[Any]:
     try:
         return _decoder(datatype, depth).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        mend = (
-            ' A text that is missing is "".' if datatype == BYTES and "`null`" in str(error) else ""
-        )
+        fix = ' Write a missing text as "".' if datatype == BYTES and "`null`" in str(error) else ""
         raise RequestError(
-            f"data of {name} must hold {datatype}. Received: {error}.{mend}"
+            f"data of {name} must hold {datatype}. Received: {error}.{fix}"
         ) from None
 
 
 def element_type(datatype: str) -> Any:
-    """Return what an element is in JSON, as msgspec takes types."""
-    # No value, null, is a number that is missing.
+    """Return the type of an element in JSON, for msgspec."""
+    # null is a missing number.
     return {
         BYTES: str | _Base64,
         "BOOL": bool,
@@ -195,35 +195,35 @@ def _decoder(datatype: str, depth: int) -> msgspec.json.Decoder[list[Any]]:
 
 
 def _flatten(name: str, level: list[Any], shape: Sequence[int]) -> list[Any]:
-    """Flatten nested lists, of exactly the lengths that the shape says."""
+    """Flatten nested lists whose lengths must be exactly those of the shape."""
     level = [level]
     for size in shape:
         wrong = next((len(item) for item in level if len(item) != size), None)
         if wrong is not None:
             raise RequestError(
-                f"data of {name} must be nested as its shape {list(shape)} says. "
-                f"Received: a list of {wrong} where one of {size} belongs."
+                f"data of {name} must be nested like its shape {list(shape)}. "
+                f"Received: a list of length {wrong} in place of {size}."
             )
         level = list(chain.from_iterable(level))
     return level
 
 
 def to_array(name: str, datatype: str, values: list[Any]) -> np.ndarray:
-    """Return an array of elements that have the type, `(elements,)`.
+    """Return the array `(elements,)` of elements of the right type.
 
     Raises:
-        RequestError: one is out of the type's range.
+        RequestError: an element is out of the datatype's range.
     """
     try:
         if datatype == "UINT8":  # three times as fast as numpy reads a list
             return np.frombuffer(bytes(values), np.uint8)
-        if datatype in _FLOATS:  # as C does it: what is too large is infinite, and refused later
-            return np.frombuffer(_floats(_FLOATS[datatype], values), _DTYPES[datatype])
+        if datatype in _FLOATS:  # as in C: too large ones become infinite, refused later
+            return np.frombuffer(_floats(_FLOATS[datatype], values), DATATYPES[datatype])
         if datatype == BYTES:
             texts = np.empty(len(values), object)
             texts[:] = [_text(name, value) for value in values]
             return texts
-        return np.array(values, _DTYPES[datatype])
+        return np.array(values, DATATYPES[datatype])
     except (ValueError, OverflowError):
         raise RequestError(
             f"Elements of {name} must fit {datatype}. Received: {min(values)} to {max(values)}."
@@ -243,43 +243,43 @@ def _text(name: str, value: Any) -> str:
     try:
         return str(value.b64, "utf-8")
     except UnicodeDecodeError:
-        raise RequestError(f"Texts of {name} must be UTF-8. Received: other bytes.") from None
+        raise RequestError(f"The texts of {name} must be UTF-8. Received: other bytes.") from None
 
 
 def byte_size(datatype: str, shape: Sequence[int]) -> int:
-    """Return how many bytes a raw tensor of numbers has."""
+    """Return the number of bytes of a raw tensor of numbers."""
     return math.prod(shape) * _raw_dtype(datatype).itemsize
 
 
 def _raw_dtype(datatype: str) -> np.dtype[Any]:
-    # Any byte but 0 and 1 is no bool, and numpy would not say so.
+    # Bools are read as bytes: numpy would accept other bytes than 0 and 1.
     return _RAW["UINT8" if datatype == "BOOL" else datatype]
 
 
 def from_binary(name: str, datatype: str, shape: Sequence[int], content: memoryview) -> np.ndarray:
-    """Return the array of raw little-endian elements; its shape was checked.
+    """Return the array of raw little-endian elements; its shape was checked before.
 
     Raises:
-        RequestError: the size is another, or texts are not as their lengths say.
+        RequestError: the size does not fit the shape, or the texts do not fit their lengths.
     """
     if datatype == BYTES:
         count = math.prod(shape)
-        values = _read_texts(name, count, content)  # first: the count is only what the client says
+        values = _read_texts(name, count, content)  # first, since the client may declare any count
         texts = np.empty(count, object)
         texts[:] = values
         return texts.reshape(shape)
     size = byte_size(datatype, shape)
     if len(content) != size:
         raise RequestError(
-            f"{name} must have {size} bytes, as its shape {list(shape)} and {datatype} say. "
+            f"{name} must have {size} bytes for shape {list(shape)} and {datatype}. "
             f"Received: {len(content)}."
         )
     numbers: np.ndarray = np.frombuffer(content, _raw_dtype(datatype)).reshape(shape)
-    if not numbers.flags.aligned:  # behind JSON of any length
+    if not numbers.flags.aligned:  # it follows JSON of any length
         numbers = numbers.copy()
     if datatype == "BOOL":
         numbers = numbers != 0
-    return numbers.astype(_DTYPES[datatype], copy=False)
+    return numbers.astype(DATATYPES[datatype], copy=False)
 
 
 def _read_texts(name: str, count: int, content: memoryview) -> list[str]:
@@ -287,17 +287,23 @@ def _read_texts(name: str, count: int, content: memoryview) -> list[str]:
     place = 0
     for _ in range(count):
         if place + 4 > len(content):
-            raise RequestError(f"{name} must have {count} texts. Received: {len(texts)}, cut off.")
+            raise RequestError(
+                f"{name} must have {count} texts. Received: {len(texts)}, truncated."
+            )
         (length,) = struct.unpack_from("<I", content, place)
         place += 4 + length
         if place > len(content):
-            raise RequestError(f"{name} must have texts as long as they say. Received: one longer.")
+            raise RequestError(
+                f"{name} must have texts of the declared lengths. Received: a shorter one."
+            )
         try:
             texts.append(str(content[place - length : place], "utf-8"))
         except UnicodeDecodeError:
-            raise RequestError(f"Texts of {name} must be UTF-8. Received: other bytes.") from None
+            raise RequestError(
+                f"The texts of {name} must be UTF-8. Received: other bytes."
+            ) from None
     if place != len(content):
-        raise RequestError(f"{name} must have {count} texts. Received: more bytes than they have.")
+        raise RequestError(f"{name} must have exactly {count} texts. Received: more bytes.")
     return texts
 
 
@@ -308,7 +314,7 @@ def to_json(values: np.ndarray) -> list[Any]:
 
 
 def to_binary(values: np.ndarray) -> bytes:
-    """Return the raw little-endian elements; texts with their lengths before them."""
+    """Return the raw little-endian elements; each text is preceded by its length."""
     if values.dtype == object:
         encoded = [text.encode() for text in values.ravel().tolist()]
         return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
@@ -316,14 +322,14 @@ def to_binary(values: np.ndarray) -> bytes:
 
 
 def classify(values: np.ndarray, count: int, labels: Sequence[str]) -> np.ndarray:
-    """Return the `count` largest of each row as texts `value:index:label`, best first.
+    """Return the largest `count` numbers of each row as texts `value:index:label`, best first.
 
     Source: Triton, "Classification Extension".
 
     Args:
         values: numbers `(batch, classes)`.
-        count: how many of each row; no more than there are.
-        labels: name of each class; empty where none is known.
+        count: number of classes to return, at most all of them.
+        labels: name of each class; empty if they are unknown.
     """
     order = np.argsort(-values.astype(np.float64), axis=1, kind="stable")[:, :count]
     texts = np.empty(order.shape, object)

@@ -5,13 +5,14 @@ Source: TensorFlow Serving, "RESTful API", Predict.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
+from .http import Response
 from .json_tokens import decode_json
 from .tensors import check_batch_sizes, from_nested
 
@@ -28,14 +29,26 @@ _DTYPES = {
 }
 
 
-class _Request(msgspec.Struct, gc=False):
-    instances: msgspec.Raw = msgspec.Raw()
-    inputs: msgspec.Raw = msgspec.Raw()
+Rows = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array"})]
+
+
+class PredictRequest(msgspec.Struct, gc=False):
+    """Has either `instances`, row by row, or `inputs`, column by column."""
+
+    instances: Rows | msgspec.UnsetType = msgspec.UNSET
+    inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     signature_name: str | None = None
 
 
+class PredictResponse(msgspec.Struct, gc=False, omit_defaults=True):
+    """Has `predictions` for a request with `instances`, or `outputs` for one with `inputs`."""
+
+    predictions: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    outputs: Any | msgspec.UnsetType = msgspec.UNSET
+
+
 _NULL = msgspec.Raw(b"null")
-_DECODER = msgspec.json.Decoder(_Request)
+_DECODER = msgspec.json.Decoder(PredictRequest)
 _ROWS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _COLUMNS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
@@ -43,28 +56,29 @@ _ENCODER = msgspec.json.Encoder()
 
 @dataclass(frozen=True)
 class Call:
-    """A predict request, read and checked.
+    """A predict request that was read and checked.
 
     Attributes:
-        arrays: one for each input, by name, all with the same number of samples.
-        is_by_row: whether it came, and is answered, row by row.
+        arrays: an array for each input by name, all with the same number of samples.
+        is_by_row: whether the request and its response are row by row.
     """
 
     arrays: dict[str, np.ndarray]
     is_by_row: bool
 
 
-def read_call(manifest: Manifest, body: bytes, most_rows: int | None = None) -> Call:
+def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> Call:
     """Read a predict request.
 
     Args:
-        manifest: of the model.
+        manifest: manifest of the model.
         body: JSON.
-        most_rows: samples that it may have, where it is so long that numbers beyond them must not
-            be read into memory; None if it is not.
+        max_rows: largest number of samples of a long body, whose further numbers must not be read
+            into memory; None for a short body.
 
     Raises:
-        RequestError: it has neither or both of instances and inputs, or they do not fit the model.
+        RequestError: the body has neither or both of instances and inputs, or they do not fit the
+            model.
     """
     request = decode_json(_DECODER, body, "a predict request")
     if request.signature_name not in (None, "", _SIGNATURE):
@@ -85,30 +99,30 @@ def read_call(manifest: Manifest, body: bytes, most_rows: int | None = None) -> 
         received = "no names" if None in columns else ", ".join(map(str, columns))
         raise RequestError(f"Inputs must be {', '.join(names)}. Received: {received:.80}.")
     arrays = {
-        spec.name: from_nested(spec.name, spec, columns[spec.name], most_rows)
+        spec.name: from_nested(spec.name, spec, columns[spec.name], max_rows)
         for spec in manifest.inputs
     }
     check_batch_sizes(arrays)
     return Call(arrays, bool(instances))
 
 
-def _given(data: msgspec.Raw) -> msgspec.Raw:
-    """Return what stands there; null, as some clients write what they leave out, is nothing."""
-    return msgspec.Raw() if data == _NULL else data
+def _given(data: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw:
+    """Return the data; empty if it is left out, for which some clients write null."""
+    return msgspec.Raw() if data is msgspec.UNSET or data == _NULL else data
 
 
 def _split_rows(instances: bytes) -> Mapping[str | None, bytes]:
-    """Return the data of each input: of rows that name their inputs, or under None."""
+    """Return the data of each input by name; by None if the rows do not name their inputs."""
     try:
         rows = _ROWS.decode(instances)
     except UnicodeDecodeError as error:
-        raise _no_text(error) from None
+        raise _not_utf8(error) from None
     except msgspec.DecodeError:
         return {None: instances}
     if not rows or any(row.keys() != rows[0].keys() for row in rows):
         raise RequestError(
-            "instances must hold at least one row, and all rows the same names. "
-            f"Received: {len(rows)} rows{' of different names' if rows else ''}."
+            "instances must have at least one row, and all rows must have the same names. "
+            f"Received: {len(rows)} rows{' with different names' if rows else ''}."
         )
     if rows[0].keys() == {"b64"}:  # a single input of bytes
         return {None: instances}
@@ -119,28 +133,32 @@ def _split_columns(inputs: bytes) -> Mapping[str | None, bytes]:
     try:
         columns = _COLUMNS.decode(inputs)
     except UnicodeDecodeError as error:
-        raise _no_text(error) from None
+        raise _not_utf8(error) from None
     except msgspec.DecodeError:
         return {None: inputs}
     return {name: bytes(raw) for name, raw in columns.items()}
 
 
-def _no_text(error: UnicodeDecodeError) -> RequestError:
+def _not_utf8(error: UnicodeDecodeError) -> RequestError:
     return RequestError(f"The body must be a predict request in UTF-8. Received: {error}.")
 
 
-def write_answer(manifest: Manifest, call: Call, arrays: Sequence[np.ndarray]) -> bytes:
-    """Write the response; a single output goes without its name."""
+def write_predictions(manifest: Manifest, call: Call, arrays: Sequence[np.ndarray]) -> Response:
+    """Return the response; a single output is written without its name."""
     named = {
         spec.name: array.tolist() for spec, array in zip(manifest.outputs, arrays, strict=True)
     }
     (first, *others) = named.values()
     if not call.is_by_row:
-        return _ENCODER.encode({"outputs": named if others else first})
+        return _encode(PredictResponse(outputs=named if others else first))
     if not others:
-        return _ENCODER.encode({"predictions": first})
+        return _encode(PredictResponse(predictions=first))
     rows = [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
-    return _ENCODER.encode({"predictions": rows})
+    return _encode(PredictResponse(predictions=rows))
+
+
+def _encode(response: PredictResponse) -> Response:
+    return Response(_ENCODER.encode(response))
 
 
 def describe_signature(manifest: Manifest) -> dict[str, Any]:

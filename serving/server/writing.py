@@ -1,4 +1,4 @@
-"""Writing to a stream whose reader may be slow, stopped or gone."""
+"""Writes to streams whose reader may be slow, stopped or gone."""
 
 import logging
 import queue
@@ -8,37 +8,37 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# Waiting for a reader; what comes beyond it is dropped.
+# Size of the backlog; further lines are dropped.
 _MAX_BYTES = 8_000_000
 _RETRY_S = 0.05
 
 
 class Writer:
-    """Writes in a thread of its own, so that nothing else waits for who reads."""
+    """Writes in a thread, so that nothing else waits for the reader."""
 
     def __init__(
-        self, stream: Any, failed: Callable[[int, OSError], None], most_bytes: int = _MAX_BYTES
+        self, stream: Any, failed: Callable[[int, OSError], None], max_bytes: int = _MAX_BYTES
     ) -> None:
-        """Make a writer; its thread begins with the first write.
+        """Make a writer. Its thread starts with the first write.
 
         Args:
-            stream: of bytes.
-            failed: told how many lines were not written, and why.
-            most_bytes: that may wait.
+            stream: binary stream.
+            failed: called with the number of lines that were not written, and the error.
+            max_bytes: size of the backlog.
         """
-        # Unbuffered: at its end Python would wait for a buffer that the thread holds.
+        # Unbuffered: when Python ends it would wait for a buffer that the thread holds.
         self._stream = getattr(stream, "raw", stream)
         self._failed = failed
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._parts: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting = 0
         self._thread: threading.Thread | None = None
 
     def write(self, content: bytes, lines: int) -> bool:
-        """Let `content` be written; return False if too much waits, and it is dropped."""
+        """Queue `content` to be written; return False if the backlog is full and it is dropped."""
         with self._lock:
-            if self._waiting + len(content) > self._most_bytes:
+            if self._waiting + len(content) > self._max_bytes:
                 return False
             self._waiting += len(content)
             if self._thread is None:
@@ -47,11 +47,11 @@ class Writer:
         self._parts.put((content, lines))
         return True
 
-    def close(self, most_s: float) -> None:
-        """End, once what waits is written, or after so many seconds."""
+    def close(self, timeout_s: float) -> None:
+        """Stop when the backlog is written, or after `timeout_s` seconds."""
         if self._thread is not None:
             self._parts.put(None)
-            self._thread.join(most_s)
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         while (part := self._parts.get()) is not None:
@@ -67,13 +67,13 @@ class Writer:
         left = memoryview(content)
         while left:
             written = self._stream.write(left)
-            if written is None:  # whoever shares the pipe made it one that never waits
+            if written is None:  # another process made the pipe non-blocking
                 time.sleep(_RETRY_S)
             left = left[written or 0 :]
 
 
-class AsideHandler(logging.Handler):
-    """Logs to standard error by a `Writer`; what cannot be written is dropped."""
+class ThreadedHandler(logging.Handler):
+    """Logs to standard error in a thread; lines that cannot be written are dropped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,6 +88,6 @@ class AsideHandler(logging.Handler):
             self.handleError(record)
 
     def close(self) -> None:
-        """End, as `logging` asks for when Python ends."""
+        """Stop; `logging` calls this when Python ends."""
         self._writer.close(1.0)
         super().close()

@@ -1,4 +1,4 @@
-"""When two sets of answers count as the same: the one rule of the proof and of verification."""
+"""Parity: when the outputs of two runtimes count as equal. Used by export and by verification."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,23 +7,23 @@ import numpy as np
 
 from .errors import InputError
 
-# How far an output may be from Keras': of probabilities absolute, of other floats as a share of the
-# output's largest magnitude; whole numbers must be equal. float32 sums in another order differ by
-# about 1e-7 a layer; a wrong layer shows as 1e-2 and more.
+# Largest difference from Keras: absolute for probabilities, relative to the output's largest
+# magnitude for other floats. Integers, bools and strings must be equal. float32 sums in another
+# order differ by about 1e-7 for each layer; a wrong layer differs by 1e-2 or more.
 TOLERANCES = {"probabilities": 1e-5, "float32": 1e-4, "float64": 1e-4}
 
 Outputs = dict[str, np.ndarray]
-# What a model takes: one array, or for several inputs one for each name.
+# The inputs of a model: one array, or a dict of arrays by name for several inputs.
 Inputs = np.ndarray | dict[str, np.ndarray]
 
 
 def count_samples(inputs: Inputs) -> int:
-    """Return the length of the first axis."""
+    """Return the number of samples, the length of the first axis."""
     return len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs)
 
 
 def take_samples(inputs: Inputs, index: Any) -> Inputs:
-    """Return the samples that a slice or an array of indices names."""
+    """Return the samples that a slice or an array of indices selects."""
     if isinstance(inputs, dict):
         return {name: array[index] for name, array in inputs.items()}
     taken: np.ndarray = inputs[index]
@@ -31,10 +31,15 @@ def take_samples(inputs: Inputs, index: Any) -> Inputs:
 
 
 def run_in_batches(run: Callable[[Any], Outputs], inputs: Inputs, batch_size: int) -> Outputs:
-    """Return the outputs for all inputs, run `batch_size` at a time; at least one input.
+    """Return the outputs for all samples, run in batches. There must be at least one sample.
+
+    Args:
+        run: the model; takes a batch of inputs and returns its outputs by name.
+        inputs: all samples.
+        batch_size: number of samples in each batch; the last one may be smaller.
 
     Raises:
-        InputError: an output has not one answer of the same shape for each sample.
+        InputError: an output does not have one element of the same shape for each sample.
     """
     batches = []
     for start in range(0, count_samples(inputs), batch_size):
@@ -43,16 +48,16 @@ def run_in_batches(run: Callable[[Any], Outputs], inputs: Inputs, batch_size: in
         for name, array in batches[-1].items():
             if array.shape != (count_samples(batch), *batches[0][name].shape[1:]):
                 raise InputError(
-                    "A model must give an answer of one shape for each sample. "
+                    "Each output must have one element of the same shape for each sample. "
                     f"Received: {name} {array.shape} for {count_samples(batch)} samples."
                 )
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def largest_difference(expected: np.ndarray, received: np.ndarray) -> float:
-    """Return the largest absolute difference, infinity where one is NaN or shapes differ.
+    """Return the largest absolute difference; infinity if one is NaN or the shapes differ.
 
-    Of what is no float: 1 if an element differs, else 0.
+    For arrays that are not floats it is 1 if any element differs, else 0.
     """
     if expected.shape != received.shape:
         return float("inf")
@@ -63,17 +68,17 @@ def largest_difference(expected: np.ndarray, received: np.ndarray) -> float:
 
 
 def is_within(difference: float, allowed: float) -> bool:
-    """Return whether a difference is finite and allowed, which nothing is where that is NaN."""
+    """Return whether a difference is finite and at most `allowed`; never if `allowed` is NaN."""
     return bool(np.isfinite(difference) and difference <= allowed)
 
 
 def largest_magnitude(array: np.ndarray) -> float:
-    """Return the largest absolute value, at least that of the smallest normal float32."""
+    """Return the largest absolute value, at least the smallest normal float32."""
     return max(float(np.abs(array).max()), float(np.finfo(np.float32).tiny))
 
 
 def allowed_difference(expected: np.ndarray, are_probabilities: bool) -> float:
-    """Return the largest absolute difference that counts as agreement: see `TOLERANCES`."""
+    """Return the largest absolute difference that counts as parity, from `TOLERANCES`."""
     if are_probabilities:
         return TOLERANCES["probabilities"]
     if expected.dtype.kind != "f":
@@ -81,6 +86,6 @@ def allowed_difference(expected: np.ndarray, are_probabilities: bool) -> float:
     return TOLERANCES.get(expected.dtype.name, 0.0) * largest_magnitude(expected)
 
 
-def top1_agreement(expected: np.ndarray, received: np.ndarray) -> float:
-    """Return the share of samples with the same largest entry, both `(samples, classes)`."""
+def top1_match(expected: np.ndarray, received: np.ndarray) -> float:
+    """Return the fraction of samples with the same largest entry, both `(samples, classes)`."""
     return float((received.argmax(axis=1) == expected.argmax(axis=1)).mean())

@@ -1,0 +1,103 @@
+"""Finds the handler for a method and a path."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+from granian.rsgi import Headers, HTTPProtocol
+
+from .documents import Document, Documents
+from .errors import RequestError
+from .http import Response
+from .repository import Repository
+
+Handler = Callable[[Headers, HTTPProtocol], Awaitable[Response]]
+# Takes the name of a model and a version, None for the latest, before what a `Handler` takes.
+ModelHandler = Callable[[str, str | None, Headers, HTTPProtocol], Awaitable[Response]]
+ShowDocument = Callable[[str, Document], Awaitable[Response]]
+_PATTERNS = {
+    "infer": re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer"),
+    "predict": re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?:predict"),
+    "image": re.compile(r"/images/([^/]+)(?:/versions/([^/]+))?"),
+}
+# Limits of the cached routes: clients can invent versions.
+_MAX_ROUTES, _MAX_PATH = 1024, 256
+
+
+class Route(NamedTuple):
+    """The handler of a request, and the name of its route for metrics."""
+
+    name: str
+    handle: Handler
+
+
+class Router:
+    """Maps requests to handlers; routes of known models are cached."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, ModelHandler],
+        documents: Documents,
+        show: ShowDocument,
+        repository: Repository,
+    ) -> None:
+        """Make a router.
+
+        Args:
+            handlers: the handler of each route that runs a model: `infer`, `predict`, `image`.
+            documents: everything that a GET can read.
+            show: returns a document, whose path it is given as well.
+            repository: the models that are known.
+        """
+        self._handlers = handlers
+        self._documents = documents
+        self._show = show
+        self._repository = repository
+        self._routes: dict[tuple[str, str], Route] = {}
+
+    def find(self, method: str, path: str, headers: Headers) -> Route:
+        """Return the route of a request; unknown paths and methods have one that refuses them."""
+        return self._routes.get((method, path)) or self._match(method, path, headers)
+
+    def _match(self, method: str, path: str, headers: Headers) -> Route:
+        for name, pattern in _PATTERNS.items():
+            match = pattern.fullmatch(path)
+            if match is None:
+                continue
+            if method != "POST":
+                return Route(name, partial(_refuse_method, "POST", method))
+            model, version = match.groups()
+            route = Route(name, partial(self._handlers[name], model, version))
+            is_known = model in self._repository.models and len(path) <= _MAX_PATH
+            if is_known and len(self._routes) < _MAX_ROUTES:
+                self._routes[method, path] = route
+            return route
+        return self._match_document(method, path, headers)
+
+    def _match_document(self, method: str, path: str, headers: Headers) -> Route:
+        document = self._documents.find(path, headers.get("accept", ""))
+        if document is None:
+            return Route("none", partial(_refuse_path, path))
+        if method not in ("GET", "HEAD"):
+            return Route("document", partial(_refuse_method, "GET, HEAD", method))
+        found = document
+
+        async def show(_headers: Headers, _protocol: HTTPProtocol) -> Response:
+            return await self._show(path, found)
+
+        return Route("document", show)
+
+
+async def _refuse_method(
+    method: str, received: str, _headers: Headers, _protocol: HTTPProtocol
+) -> Response:
+    raise RequestError(
+        f"This path only accepts {method}. Received: {received:.20}.", 405, {"allow": method}
+    )
+
+
+async def _refuse_path(path: str, _headers: Headers, _protocol: HTTPProtocol) -> Response:
+    raise RequestError(
+        f"There is no such path. Received: {path:.80}. See /docs for all paths.", 404
+    )
