@@ -90,7 +90,7 @@ class ModelFacts:
             raise ExportError(f"labels must be a tuple of texts. Received: {self.labels!r:.80}.")
         if self.task not in (None, "multiclass", "multilabel", "regression"):
             raise ExportError(
-                f"task must be classes, labels, values or None. Received: {self.task!r}."
+                f"task must be multiclass, multilabel, regression or None. Received: {self.task!r}."
             )
         if (self.metrics or self.config) and not self.data:
             raise ExportError("metrics and config are of some data. Received: no data.")

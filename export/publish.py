@@ -22,7 +22,7 @@ _KEPT = (
     "inputs",
     "outputs",
     "task",
-    "answer",
+    "prediction_output",
     "labels",
     "columns",
     "nullable_columns",

@@ -45,7 +45,7 @@ WITHOUT_INT8 = ExportOptions(int8="never")
 def facts(labels=("a", "b", "c"), columns=("one", "two", "three", "four")):
     return ModelFacts(
         family="own",
-        task="classes",
+        task="multiclass",
         labels=labels,
         columns=columns,
         metrics={"accuracy": 0.5},
@@ -235,8 +235,8 @@ def test_heads_of_labels_and_values_are_exported(head, tmp_path):
     config = models.FeatureExtractorConfig(
         hidden=(8,), head=head, many_labels=head == "sigmoid", num_outputs=3
     )
-    kind = "labels" if head == "sigmoid" else "values"
-    known = replace(facts(), task=kind)
+    task = "multilabel" if head == "sigmoid" else "regression"
+    known = replace(facts(), task=task)
     samples = with_edge_cases(rows(), "drawn")
     bundle = export_bundle(
         models.feature_extractor(config), tmp_path, "own", known, samples, WITHOUT_INT8
@@ -451,7 +451,7 @@ def test_the_proof_reads_the_artifacts_from_disk(bundle, mlp_run, images, tmp_pa
     """Artifacts of one model do not prove another."""
     keras.utils.set_random_seed(1)
     other = models.digit_net(models.DigitNetConfig(variant="mlp", hidden=(32,)))
-    meaning = OutputKind("classes", "probabilities", tuple("0123456789"))
+    meaning = OutputKind("multiclass", "probabilities", tuple("0123456789"))
     samples = with_edge_cases(images, "drawn")
 
     def prove_by(model):

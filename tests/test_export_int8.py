@@ -115,7 +115,7 @@ def test_int8_that_loses_accuracy_is_dropped(tmp_path):
     targets = inference.predict(rows)["probabilities"].argmax(axis=1)
     (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
     data = Int8Data(rows, "drawn", rows, targets, "drawn")
-    meaning = OutputKind("classes", "probabilities", ("a", "b"))
+    meaning = OutputKind("multiclass", "probabilities", ("a", "b"))
     found = evaluate_int8(inference, tmp_path, data, rows, meaning, "auto")
     assert found.accuracy_int8 < found.accuracy_float32 - 0.001
     assert not found.kept
@@ -134,7 +134,7 @@ def test_an_output_of_small_numbers_that_int8_makes_constant_counts(tmp_path):
     targets = inference.predict(rows)["values"]
     (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
     data = Int8Data(rows, "drawn", rows, targets, "drawn")
-    meaning = OutputKind("values", "values", ("price", "share"))
+    meaning = OutputKind("regression", "values", ("price", "share"))
     found = evaluate_int8(inference, tmp_path, data, rows, meaning, "auto")
     assert found.accuracy_float32 > 0.99
     assert found.accuracy_int8 < 0.6

@@ -232,7 +232,7 @@ def test_a_sequential_model_with_labels_becomes_a_bundle(tmp_path):
     bundle = export_bundle(model, tmp_path, "own", ModelFacts(labels=("a", "b", "c")))
     assert all(check.passed for check in verify_bundle(bundle.parent))
     predictor = Predictor.load(bundle)
-    assert (predictor.manifest.task, predictor.manifest.prediction_output) == ("classes", "dense")
+    assert (predictor.manifest.task, predictor.manifest.prediction_output) == ("multiclass", "dense")
     rows = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
     expected = model.predict(rows, verbose=0)
     prediction = predictor.predict(rows)
@@ -247,7 +247,7 @@ def test_sigmoid_outputs_are_labels_of_which_any_number_holds(tmp_path):
     bundle = export_bundle(
         classifier(last="sigmoid"), tmp_path, "own", ModelFacts(labels=("a", "b", "c"))
     )
-    assert Predictor.load(bundle).manifest.task == "labels"
+    assert Predictor.load(bundle).manifest.task == "multilabel"
 
 
 def test_without_labels_nothing_is_claimed_of_the_outputs(tmp_path):
@@ -257,7 +257,7 @@ def test_without_labels_nothing_is_claimed_of_the_outputs(tmp_path):
     assert [spec.name for spec in predictor.manifest.inputs] == ["sort", "years"]
     inputs = {"years": np.ones((2, 1), "float32"), "sort": np.ones((2, 1), "int64")}
     assert predictor.predict(inputs).outputs["class"].shape == (2, 4)
-    with pytest.raises(ServingError, match="A model of none must be asked for outputs"):
+    with pytest.raises(ServingError, match="A model of outputs must be asked for outputs"):
         _ = predictor.predict(inputs).probabilities
 
 
@@ -453,7 +453,7 @@ def test_labels_that_do_not_fit_are_refused(labels, last, message, tmp_path):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"task": "values", "labels": ("a", "b", "c")}, "the output 'values', one elem"),
+        ({"task": "regression", "labels": ("a", "b", "c")}, "the output 'values', one elem"),
         ({"columns": ("a", "b")}, "must take its 2 columns as the input inputs"),
     ],
 )
