@@ -11,11 +11,11 @@ import keras
 import numpy as np
 
 from export.onnx.convert import LOWEST_ONNXRUNTIME, OPSET, check_opset, convert_to_onnx
-from serving.agreement import Inputs, Outputs, take_samples
 from serving.bundle import MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.errors import InputError
 from serving.manifest import FORMAT_VERSION, Baseline, Calibration, Manifest, Proof, RejectOption
+from serving.parity import Inputs, Outputs, take_samples
 from serving.verify import verify_bundle
 
 from .environment import describe_environment

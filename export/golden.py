@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from onnx import numpy_helper
 
-from serving.agreement import Inputs, Outputs
 from serving.bundle import GOLDEN
+from serving.parity import Inputs, Outputs
 
 from .inference import InferenceFunction
 

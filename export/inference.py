@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from serving.agreement import Inputs, Outputs
 from serving.manifest import DTYPES, TensorSpec
+from serving.parity import Inputs, Outputs
 
 from .errors import ExportError, explained
 from .float32_model import in_float32

@@ -155,9 +155,9 @@ def _evidence(manifest: Manifest) -> str:
             str(item.batch_size),
             f"{item.max_absolute_difference:.1e}",
             f"{item.max_relative_difference:.1e}",
-            "" if item.top1_agreement is None else f"{item.top1_agreement:.0%}",
+            "" if item.top1_match is None else f"{item.top1_match:.0%}",
         )
-        for item in proof.agreements
+        for item in proof.parity
     ]
     heads = (
         "artifact", "output", "batch size", "largest difference from Keras", "of the largest value",

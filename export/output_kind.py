@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.agreement import Outputs
+from serving.parity import Outputs
 
 from .errors import ExportError
 

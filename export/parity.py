@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.agreement import (
+from serving.bundle import MODEL
+from serving.manifest import Parity, Proof
+from serving.parity import (
     TOLERANCES,
     Inputs,
     Outputs,
@@ -16,10 +18,8 @@ from serving.agreement import (
     largest_difference,
     largest_magnitude,
     run_in_batches,
-    top1_agreement,
+    top1_match,
 )
-from serving.bundle import MODEL
-from serving.manifest import Agreement, Proof
 from serving.session import open_session
 
 from .errors import ProofError, explained
@@ -122,9 +122,9 @@ def batch_sizes(inputs: Inputs) -> list[int]:
     return sorted({min(size, count_samples(inputs)) for size in _BATCH_SIZES})
 
 
-def _worst(agreements: list[Agreement]) -> tuple[Agreement, ...]:
+def _worst(agreements: list[Parity]) -> tuple[Parity, ...]:
     """Return for each artifact, output and batch size the largest differences."""
-    found: dict[tuple[str, str, int], Agreement] = {}
+    found: dict[tuple[str, str, int], Parity] = {}
     for item in agreements:
         key = (item.artifact, item.output, item.batch_size)
         other = found.get(key, item)
@@ -147,20 +147,20 @@ def compare(
     expected: np.ndarray,
     received: np.ndarray,
     has_classes: bool,
-) -> Agreement:
+) -> Parity:
     """Return how far `received` is from `expected`; NaN in either counts as infinitely far."""
     difference = largest_difference(expected, received)
-    return Agreement(
+    return Parity(
         artifact,
         output,
         batch_size,
         difference,
         difference / largest_magnitude(expected) if expected.dtype.kind == "f" else difference,
-        top1_agreement(expected, received) if has_classes else None,
+        top1_match(expected, received) if has_classes else None,
     )
 
 
-def _require(agreement: Agreement, allowed: float) -> None:
+def _require(agreement: Parity, allowed: float) -> None:
     where = f"{agreement.artifact} at batch size {agreement.batch_size}"
     if not is_within(agreement.max_absolute_difference, allowed):
         raise ProofError(
@@ -168,10 +168,10 @@ def _require(agreement: Agreement, allowed: float) -> None:
             f"Received: {agreement.max_absolute_difference:.1e} from {where}. "
             "Nothing was published."
         )
-    if agreement.top1_agreement not in (None, 1.0):
+    if agreement.top1_match not in (None, 1.0):
         raise ProofError(
             "Every sample must have the same most probable class in every artifact. "
-            f"Received: {agreement.top1_agreement:.2%} of them from {where}. Nothing was published."
+            f"Received: {agreement.top1_match:.2%} of them from {where}. Nothing was published."
         )
 
 

@@ -13,10 +13,10 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from serving.agreement import Inputs, count_samples, run_in_batches, take_samples
 from serving.bundle import INT8, MODEL
 from serving.errors import one_line
-from serving.manifest import Agreement, Int8
+from serving.manifest import Int8, Parity
+from serving.parity import Inputs, count_samples, run_in_batches, take_samples
 from serving.timing import median_ms
 
 from .errors import ExportError
@@ -110,7 +110,7 @@ def evaluate_int8(
         accuracy_int8=after,
         calibrated_on=data.calibrated_on,
         measured_on=data.measured_on,
-        agreements=(),
+        parity=(),
     )
     if not decision.kept:
         (folder / INT8).unlink()
@@ -118,7 +118,7 @@ def evaluate_int8(
     # What the receiver checks it on, edge cases among it, counts as well.
     samples = _joined(inference.by_name(data.evaluation), inference.by_name(golden))
     agreements = _agreements(inference, runs[INT8], samples, meaning)
-    return replace(decision, agreements=agreements)
+    return replace(decision, parity=agreements)
 
 
 def _joined(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> Inputs:
@@ -249,7 +249,7 @@ def _accuracy(answer: np.ndarray, truth: np.ndarray, meaning: OutputKind) -> flo
 
 def _agreements(
     inference: InferenceFunction, run: Any, inputs: Inputs, meaning: OutputKind
-) -> tuple[Agreement, ...]:
+) -> tuple[Parity, ...]:
     found = []
     expected = inference.predict(inputs)
     for batch_size in batch_sizes(inputs):

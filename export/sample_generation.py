@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from serving.agreement import Inputs
 from serving.manifest import TensorSpec
+from serving.parity import Inputs
 
 from .errors import ExportError
 from .inference import InferenceFunction

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from serving.agreement import Inputs, Outputs, count_samples, take_samples
+from serving.parity import Inputs, Outputs, count_samples, take_samples
 
 from .errors import ExportError
 

@@ -5,10 +5,10 @@ import json
 
 import onnxruntime
 
-from .agreement import TOLERANCES
 from .bundle import MODEL
 from .errors import ManifestError
 from .manifest import Manifest, TensorSpec, describe_spec
+from .parity import TOLERANCES
 from .session import session_signature
 
 # What is proven against Keras, whatever else is.
@@ -55,14 +55,14 @@ def check_proof(manifest: Manifest) -> None:
             )
     if proof.samples < 1:
         raise ManifestError(f"A proof must have samples. Received: {proof.samples}.")
-    proven = {(agreement.artifact, agreement.output) for agreement in proof.agreements}
+    proven = {(agreement.artifact, agreement.output) for agreement in proof.parity}
     for artifact, spec in itertools.product(ARTIFACTS, manifest.outputs):
         if (artifact, spec.name) not in proven:
             raise ManifestError(
                 f"Every output must be proven. Received: no proof of {spec.name!r} of {artifact}."
             )
     dtypes = {spec.name: spec.dtype for spec in manifest.outputs}
-    for agreement in proof.agreements:
+    for agreement in proof.parity:
         is_probability = agreement.output == manifest.probabilities
         kind = "probabilities" if is_probability else dtypes.get(agreement.output, "")
         difference = (
@@ -72,12 +72,12 @@ def check_proof(manifest: Manifest) -> None:
         )
         is_near = 0 <= difference <= proof.tolerances.get(kind, 0.0)
         has_classes = is_probability and manifest.task == "multiclass"
-        is_same = agreement.top1_agreement == (1.0 if has_classes else None)
+        is_same = agreement.top1_match == (1.0 if has_classes else None)
         if not is_near or not is_same:
             raise ManifestError(
                 f"Every artifact must agree. Received: {agreement.output} of "
                 f"{agreement.artifact} at batch size {agreement.batch_size}, difference "
-                f"{difference:.1e}, same classes {agreement.top1_agreement}."
+                f"{difference:.1e}, same classes {agreement.top1_match}."
             )
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .agreement import Inputs
 from .csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
 from .errors import InputError
 from .images import ImageSource, fit_and_pad, read_gray
 from .manifest import Manifest, describe_spec
+from .parity import Inputs
 from .photographs import find_digit
 
 

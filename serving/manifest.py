@@ -42,7 +42,7 @@ def describe_spec(spec: TensorSpec) -> str:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Parity:
     """How far one artifact's output is from Keras' at one batch size.
 
     Attributes:
@@ -51,7 +51,7 @@ class Agreement:
         batch_size: samples in a call.
         max_absolute_difference: the largest over all samples.
         max_relative_difference: the same, as a share of the output's largest magnitude.
-        top1_agreement: share of the samples with the same most probable class, which must be
+        top1_match: share of the samples with the same most probable class, which must be
             1.0; None for outputs that are no probabilities.
     """
 
@@ -60,7 +60,7 @@ class Agreement:
     batch_size: int
     max_absolute_difference: float
     max_relative_difference: float
-    top1_agreement: float | None
+    top1_match: float | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Proof:
     samples: int
     edge_cases: tuple[str, ...]
     tolerances: dict[str, float]
-    agreements: tuple[Agreement, ...]
+    parity: tuple[Parity, ...]
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Int8:
     accuracy_int8: float | None
     calibrated_on: str
     measured_on: str
-    agreements: tuple[Agreement, ...]
+    parity: tuple[Parity, ...]
 
 
 @dataclass(frozen=True)

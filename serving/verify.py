@@ -9,15 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .agreement import (
-    Inputs,
-    allowed_difference,
-    count_samples,
-    is_within,
-    largest_difference,
-    run_in_batches,
-    top1_agreement,
-)
 from .bundle import (
     CHECKSUMS,
     GOLDEN,
@@ -32,6 +23,15 @@ from .contract import check_contract, check_proof
 from .errors import ManifestError, ServingError
 from .golden import read_golden
 from .manifest import Manifest, describe_spec
+from .parity import (
+    Inputs,
+    allowed_difference,
+    count_samples,
+    is_within,
+    largest_difference,
+    run_in_batches,
+    top1_match,
+)
 from .predictor import Predictor
 from .session import open_session
 from .triton import CONFIG, LABELS, render_config, render_labels
@@ -182,7 +182,7 @@ def _check_int8(
     """
     predictor = Predictor.load(folder, int8="always")
     received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, BATCH_SIZES[-1])
-    agreements = manifest.int8.agreements if manifest.int8 is not None else ()
+    agreements = manifest.int8.parity if manifest.int8 is not None else ()
     for name, wanted in expected.items():
         if wanted.dtype.kind != "f":  # what is counted differs by a whole where rounding does
             continue
@@ -201,7 +201,7 @@ def _check_int8(
             )
         # Whatever the manifest allows: an answer that is wholly another one is none.
         if manifest.task == "multiclass" and name == manifest.prediction_output:
-            agreement = top1_agreement(wanted, received[name])
+            agreement = top1_match(wanted, received[name])
             if agreement < _INT8_MIN_AGREEMENT:
                 raise ManifestError(
                     f"{name} of {INT8} must name {_INT8_MIN_AGREEMENT:.0%} of the golden "
@@ -227,7 +227,7 @@ def _require_same_classes(
 ) -> None:
     if manifest.task != "multiclass" or name != manifest.prediction_output:
         return
-    if top1_agreement(wanted, received) < 1:
+    if top1_match(wanted, received) < 1:
         raise ManifestError(
             f"{name} must name the golden classes. Received: others at batch size {batch_size}."
         )

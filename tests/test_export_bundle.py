@@ -33,9 +33,9 @@ from models.activations import ACTIVATIONS
 from models.blocks import NORMALIZATIONS
 from models.heads import divide_logits
 from serving import Manifest, Predictor, verify_bundle
-from serving.agreement import TOLERANCES, run_in_batches
 from serving.errors import InputError, ServingError
 from serving.inputs import read_inputs
+from serving.parity import TOLERANCES, run_in_batches
 from serving.session import open_session
 
 BATCH_SIZES = (1, 2, 7, 64)
@@ -146,10 +146,10 @@ def test_every_family_agrees_in_every_format_at_every_batch_size(family_bundle, 
 def test_every_knob_converts(knob):
     config = models.FeatureExtractorConfig(hidden=(16, 16), groups=2, num_outputs=3, **knob)
     keras.utils.set_random_seed(3)
-    require_agreement(models.feature_extractor(config), with_edge_cases(rows(), "drawn").inputs)
+    require_parity(models.feature_extractor(config), with_edge_cases(rows(), "drawn").inputs)
 
 
-def require_agreement(model, inputs):
+def require_parity(model, inputs):
     """Require that ONNX Runtime answers as Keras does, as the proof of an export would."""
     inference = trace_inference(model)
     session = open_session(convert_to_onnx(inference, {}).SerializeToString())
@@ -159,7 +159,7 @@ def require_agreement(model, inputs):
         found = compare("onnx", name, len(inputs), wanted, received[name], name == "probabilities")
         largest = max(1.0, np.abs(wanted).max())
         assert found.max_absolute_difference <= TOLERANCES["probabilities"] * largest
-        assert found.top1_agreement in (1.0, None)
+        assert found.top1_match in (1.0, None)
 
 
 @pytest.mark.parametrize("normalization", ["layer", "instance", "group"])
@@ -172,7 +172,7 @@ def test_every_norm_of_convolutions_converts(normalization, images):
         activation="prelu",
     )
     keras.utils.set_random_seed(3)
-    require_agreement(models.digit_net(config), with_edge_cases(images, "drawn").inputs)
+    require_parity(models.digit_net(config), with_edge_cases(images, "drawn").inputs)
 
 
 def test_an_exported_model_takes_raw_rows(raw_bundle):
@@ -326,7 +326,7 @@ def test_the_saved_model_keeps_the_names_of_its_outputs(bundle):
 
 def test_the_manifest_tells_the_proof(bundle, mlp_run):
     manifest = Manifest.from_json((bundle / "manifest.json").read_bytes())
-    cells = {(a.artifact, a.output, a.batch_size) for a in manifest.proof.agreements}
+    cells = {(a.artifact, a.output, a.batch_size) for a in manifest.proof.parity}
     assert cells == {
         (artifact, output, batch_size)
         for artifact in ("saved_model", "onnx")
@@ -471,7 +471,7 @@ def test_nan_and_another_class_are_no_agreement():
     nothing = compare("onnx", "probabilities", 1, fine, fine * np.nan, has_classes=True)
     assert nothing.max_absolute_difference == nothing.max_relative_difference == float("inf")
     swapped = compare("onnx", "probabilities", 1, fine, fine[:, ::-1], has_classes=True)
-    assert swapped.top1_agreement == 0
+    assert swapped.top1_match == 0
     assert swapped.max_absolute_difference > TOLERANCES["probabilities"]
 
 

@@ -50,7 +50,7 @@ def test_a_kept_int8_model_verifies_and_predicts(kept, images):
     assert (found.kept, found.policy) == (True, "always")
     assert found.latency_ratio_1 > 0
     assert found.accuracy_int8 > found.accuracy_float32 - 0.1
-    assert {a.batch_size for a in found.agreements} == {1, 2, 7, 64}
+    assert {a.batch_size for a in found.parity} == {1, 2, 7, 64}
     same = Predictor.load(kept).predict(images).probabilities.argmax(axis=1)
     other = predictor.predict(images).probabilities.argmax(axis=1)
     assert (same == other).mean() > 0.9

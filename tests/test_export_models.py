@@ -52,7 +52,7 @@ def draw(inference, samples, size):
     return inputs
 
 
-def require_agreement(inference, graph, inputs):
+def require_parity(inference, graph, inputs):
     session = open_session(graph.SerializeToString())
     names = [output.name for output in session.get_outputs()]
     received = dict(zip(names, session.run(names, inputs), strict=True))
@@ -69,7 +69,7 @@ def test_every_kind_of_layer_converts(name):
     inference = trace_inference(randomize(zoo()[name]()))
     graph = convert_to_onnx(inference, {})
     for samples in (1, 3):
-        require_agreement(inference, graph, draw(inference, samples, 13))
+        require_parity(inference, graph, draw(inference, samples, 13))
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_the_whole_zoo_converts_to_every_opset(name, opset):
     inference = trace_inference(randomize(zoo()[name]()))
     graph = convert_to_onnx(inference, {}, opset)
     assert {o.domain: o.version for o in graph.opset_import}[""] == opset
-    require_agreement(inference, graph, draw(inference, 3, 13))
+    require_parity(inference, graph, draw(inference, 3, 13))
 
 
 @pytest.mark.parametrize("name", ["variable_image", "variable_tokens", "variable_recurrent"])
@@ -91,7 +91,7 @@ def test_variable_axes_are_named_and_take_any_size(name):
     assert [d.dim_param or d.dim_value for d in dims] == list(spec.shape)
     assert all(isinstance(size, str) for size in spec.shape[:2])
     for size in (6, 11, 30):
-        require_agreement(inference, graph, draw(inference, 2, size))
+        require_parity(inference, graph, draw(inference, 2, size))
 
 
 def _between_loops():

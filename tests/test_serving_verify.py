@@ -11,9 +11,9 @@ import pytest
 from onnx import numpy_helper
 
 from serving import ManifestError, Predictor, verify_bundle
-from serving.agreement import largest_difference, run_in_batches
 from serving.bundle import GOLDEN, read_checksums
 from serving.errors import InputError
+from serving.parity import largest_difference, run_in_batches
 
 
 @pytest.fixture
@@ -170,15 +170,15 @@ def test_other_weights_are_noticed_by_behavior_even_with_new_checksums(copy):
         (lambda m: m["labels"].reverse(), 'must be of the manifest\'s labels, ["9", "8",'),
         (lambda m: m["proof"].update(samples=0), "A proof must have samples. Received: 0."),
         (
-            lambda m: [a.update(artifact="other") for a in m["proof"]["agreements"]],
+            lambda m: [a.update(artifact="other") for a in m["proof"]["parity"]],
             "no proof of 'probabilities' of saved_model",
         ),
         (
-            lambda m: m["proof"]["agreements"][0].update(max_absolute_difference=-1.0),
+            lambda m: m["proof"]["parity"][0].update(max_absolute_difference=-1.0),
             "Every artifact must agree",
         ),
         (
-            lambda m: m["proof"]["agreements"][0].update(top1_agreement=None),
+            lambda m: m["proof"]["parity"][0].update(top1_match=None),
             "Every artifact must agree",
         ),
         (
@@ -186,13 +186,13 @@ def test_other_weights_are_noticed_by_behavior_even_with_new_checksums(copy):
             "probabilities must be at most 1e-05",
         ),
         (lambda m: m["proof"]["tolerances"].update(float32=-1.0), "float32 must be at most 0.0001"),
-        (lambda m: m["proof"].update(agreements=[]), "no proof of 'probabilities'"),
+        (lambda m: m["proof"].update(parity=[]), "no proof of 'probabilities'"),
         (
-            lambda m: m["proof"]["agreements"][0].update(max_absolute_difference=9.0),
+            lambda m: m["proof"]["parity"][0].update(max_absolute_difference=9.0),
             "Every artifact must agree",
         ),
         (
-            lambda m: m["proof"]["agreements"][0].update(top1_agreement=0.5),
+            lambda m: m["proof"]["parity"][0].update(top1_match=0.5),
             "Every artifact must agree",
         ),
         (lambda m: m.update(version=99), "in the folder of its number, 99"),
@@ -201,7 +201,10 @@ def test_other_weights_are_noticed_by_behavior_even_with_new_checksums(copy):
         (lambda m: m["outputs"][0].update(shape=["batch", 0]), "a named first axis"),
         (lambda m: m["outputs"][0].update(shape=["batch", "wide"]), "The outputs of model.onnx"),
         (lambda m: m.update(columns=["a", "b"]), "must take its 2 columns as the input inputs"),
-        (lambda m: m.update(answer=None), "answer must be the name of an output"),
+        (
+            lambda m: m.update(prediction_output=None),
+            "prediction_output must be the name of an output",
+        ),
         (lambda m: m["metrics"].update(accuracy=float("nan")), "NaN, which is no JSON number"),
     ],
 )
@@ -239,7 +242,7 @@ def test_golden_answers_of_another_class_are_noticed(tmp_path):
     inputs = keras.Input((4,), name="inputs")
     dense = keras.layers.Dense(3, "softmax", kernel_initializer="zeros")
     model = keras.Model(inputs, {"probabilities": dense(inputs)})
-    facts = ModelFacts(task="classes", labels=("a", "b", "c"), columns=tuple("wxyz"))
+    facts = ModelFacts(task="multiclass", labels=("a", "b", "c"), columns=tuple("wxyz"))
     samples = with_edge_cases(np.ones((30, 4), "float32"), "drawn")
     bundle = export_bundle(model, tmp_path, "own", facts, samples)
     assert all(results(bundle).values())

@@ -127,7 +127,7 @@ def _predictions_table(result: DemoResult) -> Table:
 
 def _summary_table(result: DemoResult) -> Table:
     manifest = Predictor.load(result.bundle).manifest
-    agreements = [a for a in manifest.proof.agreements if a.output == manifest.prediction_output]
+    agreements = [a for a in manifest.proof.parity if a.output == manifest.prediction_output]
     largest = max(a.max_absolute_difference for a in agreements)
     table = Table("measured", "value", title="the digit net")
     table.add_row("test accuracy", f"{result.run.metrics['test']['accuracy']:.2%}")
@@ -135,7 +135,7 @@ def _summary_table(result: DemoResult) -> Table:
         "parity: largest difference from Keras",
         f"{largest:.1e} (allowed {manifest.proof.tolerances['probabilities']:g})",
     )
-    equal = all(a.top1_agreement == 1 for a in agreements)
+    equal = all(a.top1_match == 1 for a in agreements)
     table.add_row("parity: same class for every sample", "yes" if equal else "no")
     table.add_section()
     for name, size in _file_sizes(result).items():

@@ -16,17 +16,17 @@ from export import ExportError
 from export.inference import to_tensors, trace_inference
 from export.saved_model import convert_to_litert, load_saved_model
 from models.heads import divide_logits
-from serving.agreement import (
+from serving.bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
+from serving.golden import read_golden
+from serving.manifest import Manifest
+from serving.parity import (
     Inputs,
     Outputs,
     count_samples,
     largest_difference,
     take_samples,
-    top1_agreement,
+    top1_match,
 )
-from serving.bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
-from serving.golden import read_golden
-from serving.manifest import Manifest
 from serving.session import open_session
 from serving.timing import quartiles_ms
 
@@ -137,7 +137,7 @@ def _row(
 ) -> Row:
     same = None
     if manifest.task == "multiclass" and manifest.prediction_output is not None:
-        same = top1_agreement(
+        same = top1_match(
             expected[manifest.prediction_output], received[manifest.prediction_output]
         )
     return Row(

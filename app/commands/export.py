@@ -108,7 +108,7 @@ def export(
             bundle = export_run(source, output, name, options, target_accuracy)
     manifest = read_manifest(bundle)
     agreements = [
-        a for a in manifest.proof.agreements if manifest.prediction_output in (a.output, None)
+        a for a in manifest.proof.parity if manifest.prediction_output in (a.output, None)
     ]
     largest = max(a.max_absolute_difference for a in agreements)
     if as_json:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..agreement import Inputs, count_samples, take_samples
 from ..errors import ManifestError
 from ..golden import read_golden
 from ..manifest import Manifest
+from ..parity import Inputs, count_samples, take_samples
 from ..predictor import Prediction, Predictor
 from ..verify import verify_bundle
 from .batching import Arrays, Batcher, Cost, Limits

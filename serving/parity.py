@@ -81,6 +81,6 @@ def allowed_difference(expected: np.ndarray, are_probabilities: bool) -> float:
     return TOLERANCES.get(expected.dtype.name, 0.0) * largest_magnitude(expected)
 
 
-def top1_agreement(expected: np.ndarray, received: np.ndarray) -> float:
+def top1_match(expected: np.ndarray, received: np.ndarray) -> float:
     """Return the share of samples with the same largest entry, both `(samples, classes)`."""
     return float((received.argmax(axis=1) == expected.argmax(axis=1)).mean())
