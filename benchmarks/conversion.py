@@ -30,12 +30,12 @@ from typing import Any
 import keras
 import numpy as np
 import onnx
-import onnxruntime
 
 from benchmarks.results import write_results
 from benchmarks.zoo import randomize, zoo
 from export.inference import InferenceFunction, trace_inference
 from export.onnx.convert import convert_to_onnx
+from serving.runtime import onnxruntime
 
 APPLICATIONS = """
     ConvNeXtTiny ConvNeXtSmall ConvNeXtBase DenseNet121 DenseNet169 DenseNet201 EfficientNetB0

@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+
+import serving.runtime  # noqa: F401  # before onnxruntime: turns its telemetry off
+
+# isort: split
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -3,12 +3,11 @@
 import itertools
 import json
 
-import onnxruntime
-
 from .bundle import MODEL
 from .errors import ManifestError
 from .manifest import Manifest, TensorSpec, describe_spec
 from .parity import TOLERANCES
+from .runtime import onnxruntime
 from .session import session_signature
 
 # What is proven against Keras, whatever else is.

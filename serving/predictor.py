@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
-import onnxruntime
 
 from .bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
 from .checking import check_finite, check_inputs, check_options, dtype_of, refuse_masked
@@ -16,6 +15,7 @@ from .errors import InputError, ManifestError, ServingError, one_line
 from .golden import read_golden
 from .manifest import TASKS, Manifest
 from .parity import Inputs, count_samples, take_samples
+from .runtime import onnxruntime
 from .session import open_session
 from .spreading import spread
 

@@ -1,10 +1,9 @@
 """Opens an ONNX Runtime session on the CPU, and reads its signature."""
 
-import onnxruntime
-
 from .errors import ManifestError, one_line
 from .external_data import refuse_external_data
 from .manifest import TensorSpec
+from .runtime import onnxruntime
 
 _DTYPES = {
     "tensor(float)": "float32",

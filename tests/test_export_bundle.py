@@ -8,7 +8,6 @@ from dataclasses import replace
 import keras
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import tensorflow as tf
 from onnx import numpy_helper
@@ -36,6 +35,7 @@ from serving import Manifest, Predictor, verify_bundle
 from serving.errors import InputError, ServingError
 from serving.inputs import read_inputs
 from serving.parity import TOLERANCES, run_in_batches
+from serving.runtime import onnxruntime
 from serving.session import open_session
 
 BATCH_SIZES = (1, 2, 7, 64)

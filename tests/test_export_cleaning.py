@@ -2,12 +2,12 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from export.passes.pipeline import clean_graph
+from serving.runtime import onnxruntime
 
 
 class Builder:
