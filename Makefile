@@ -1,5 +1,6 @@
 # make demo   install, then the main job: train, export, verify, predict
 # make test   install, then the tests
+# make test-isa   the parity tests again, as on processors with fewer instruction sets
 # make lint   formatting, lint, types, import walls; changes nothing
 # make fix    format, and mend what ruff can
 
@@ -10,13 +11,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: demo test lint fix
+.PHONY: demo test test-isa lint fix
 
 demo: $(VENV)/.installed
 	$(BIN)/hornbill demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+test-isa: $(VENV)/.installed
+	$(BIN)/python -m pytest -m isa
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

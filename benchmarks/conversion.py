@@ -32,7 +32,7 @@ import numpy as np
 import onnx
 
 from benchmarks.results import write_results
-from benchmarks.zoo import randomize, zoo
+from benchmarks.zoo import ZOO, build_zoo_model
 from export.inference import InferenceFunction, trace_inference
 from export.onnx.convert import convert_to_onnx
 from serving.runtime import onnxruntime
@@ -106,7 +106,7 @@ def draw(inference: InferenceFunction, samples: int) -> dict[str, np.ndarray]:
 
 def measure(name: str) -> dict[str, Any]:
     """Convert a model both ways and compare."""
-    is_small = name in zoo()
+    is_small = name in ZOO
     kind = "zoo" if is_small else "application"
     model = build(name)
     inference = trace_inference(model)
@@ -147,8 +147,7 @@ def measure(name: str) -> dict[str, Any]:
 def build(name: str) -> keras.Model:
     """Build a model of the zoo or of the applications; the same each time."""
     keras.utils.set_random_seed(0)
-    builders = zoo()
-    return randomize(builders[name]()) if name in builders else application(name)
+    return build_zoo_model(name) if name in ZOO else application(name)
 
 
 def _attempt(
@@ -307,7 +306,7 @@ def main() -> None:
         return
     names = arguments or ["zoo", *APPLICATIONS]
     for name in names:
-        run(list(zoo()) if name == "zoo" else [name])
+        run(list(ZOO) if name == "zoo" else [name])
 
 
 if __name__ == "__main__":

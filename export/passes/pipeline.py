@@ -13,6 +13,7 @@ from .initializers import adopt_constants
 from .loop_invariants import hoist_invariants
 from .max_pool_padding import guard_pools
 from .naming import in_canonical_order, name_after_layers
+from .reductions import split_reductions
 from .shapes import resolve_shapes
 from .transposes import remove_transposes
 
@@ -42,6 +43,7 @@ def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelPr
     remove_transposes(graph)
     fuse_operators(graph)
     fold_into_weights(graph)
+    split_reductions(graph)
     guard_pools(graph)
     in_canonical_order(graph)
     name_after_layers(graph, layers)
