@@ -2,11 +2,10 @@
 
 import json
 import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from export.environment import processor_name
+from serving.environment import package_versions, processor_name
 
 FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("keras", "tensorflow", "onnxruntime", "numpy")
@@ -36,5 +35,5 @@ def kept_here(name: str) -> list[dict[str, Any]]:
 
 def describe_machine() -> dict[str, str]:
     """Return the processor, its count and the versions that matter."""
-    versions = {package: version(package) for package in PACKAGES}
-    return {"processor": processor_name(), "cores": str(os.cpu_count()), **versions}
+    machine = {"processor": processor_name(), "cores": str(os.cpu_count())}
+    return machine | package_versions(PACKAGES)

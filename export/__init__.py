@@ -1,7 +1,8 @@
 """From a trained Keras model to a bundle that proves itself."""
 
-from .bundle import ExportOptions, ModelFacts, export_bundle
+from .bundle import export_bundle
 from .errors import ExportError, ProofError
+from .options import ExportOptions, ModelFacts
 from .quantization import Int8Data
 from .samples import Samples, with_edge_cases
 

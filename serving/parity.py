@@ -10,11 +10,11 @@ from .errors import InputError
 # How far an output may be from Keras': probabilities absolutely, other floats as a fraction of the
 # output's largest magnitude; whole numbers must be equal.
 #
-# float32 rounds to eps = 1.2e-7. Processors and runtimes add up the n products of a layer in another
-# order, which changes the sum by about sqrt(n) * eps of its magnitude, and d layers by sqrt(d) times
-# as much. A hundred 3x3 convolutions of 512 channels give sqrt(100 * 4608) * eps = 8e-5: hence 1e-4.
-# Probabilities are the end of far shorter sums, and softmax and sigmoid pass on at most a quarter of
-# a difference: hence 1e-5. A wrong weight or operator shows as 1e-3 and more.
+# float32 rounds to eps = 1.2e-7. Processors and runtimes add up the n products of a layer in
+# different orders, which changes the sum by about sqrt(n) * eps of its magnitude, and d layers by
+# sqrt(d) times as much. A hundred 3x3 convolutions of 512 channels give sqrt(100 * 4608) * eps =
+# 8e-5: hence 1e-4. Softmax and sigmoid pass on at most a quarter of a difference, so that 1e-5
+# allows 25 such layers before logits around 1. A wrong weight or operator shows as 1e-3 and more.
 TOLERANCES = {"probabilities": 1e-5, "float32": 1e-4, "float64": 1e-4}
 
 Outputs = dict[str, np.ndarray]

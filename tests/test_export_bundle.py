@@ -367,7 +367,7 @@ def test_the_model_card_has_front_matter_and_an_example_that_runs(bundle):
     example = card.split("```python\n")[1].split("```")[0]
     namespace = {}
     exec(example.replace('"model.onnx"', repr(str(bundle / "model.onnx"))), namespace)  # noqa: S102
-    assert namespace["answer"].shape == (1, 10)
+    assert namespace["prediction"].shape == (1, 10)
 
 
 DRAWN = with_edge_cases(rows(), "drawn")
@@ -417,7 +417,7 @@ def test_a_version_with_other_columns_is_refused(published):
 
 def test_a_predecessor_that_cannot_be_read_stops_the_next_version(published):
     (published / "own" / "1" / "manifest.json").write_text("{}")
-    with pytest.raises(ExportError, match="needs a sound one before it"):
+    with pytest.raises(ExportError, match="needs a readable previous version"):
         export_bundle(own(), published, "own", facts(), DRAWN, WITHOUT_INT8)
     assert {path.name for path in published.iterdir()} == {"own"}
 
@@ -454,12 +454,12 @@ def test_the_proof_reads_the_artifacts_from_disk(bundle, mlp_run, images, tmp_pa
     """Artifacts of one model do not prove another."""
     keras.utils.set_random_seed(1)
     other = models.digit_net(models.DigitNetConfig(variant="mlp", hidden=(32,)))
-    meaning = OutputKind("multiclass", "probabilities", tuple("0123456789"))
+    kind = OutputKind("multiclass", "probabilities", tuple("0123456789"))
     samples = with_edge_cases(images, "drawn")
 
     def prove_by(model):
         inference = trace_inference(model)
-        return prove(inference, bundle, samples, inference.predict(samples.inputs), meaning)
+        return prove(inference, bundle, samples, inference.predict(samples.inputs), kind)
 
     with pytest.raises(ProofError, match="Nothing was published"):
         prove_by(other)
@@ -520,7 +520,7 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "dist").mkdir()
     (tmp_path / "dist" / "own").write_text("kept")
     samples = with_edge_cases(rows(), "drawn")
-    with pytest.raises(ExportError, match="a folder that can be written"):
+    with pytest.raises(ExportError, match="output folder of bundles must be writable"):
         export_bundle(model, tmp_path / "file", "own", facts(), samples, WITHOUT_INT8)
     with pytest.raises(ExportError, match="must be a folder. Received: .*own, a file"):
         export_bundle(model, tmp_path / "dist", "own", facts(), samples, WITHOUT_INT8)

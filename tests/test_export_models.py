@@ -444,7 +444,7 @@ def test_what_cannot_be_exported_is_refused_in_a_line(build, message, tmp_path):
     ],
 )
 def test_samples_that_do_not_fit_are_refused(samples, message, tmp_path):
-    with pytest.raises(ExportError, match="Samples must fit the model") as error:
+    with pytest.raises(ExportError, match="Samples must fit the model's inputs") as error:
         export_bundle(classifier(), tmp_path, "own", samples=samples)
     assert message in str(error.value)
     assert not list(tmp_path.iterdir())
@@ -468,7 +468,10 @@ def test_labels_that_do_not_fit_are_refused(labels, last, message, tmp_path):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"task": "regression", "labels": ("a", "b", "c")}, "the output 'values', one elem"),
+        (
+            {"task": "regression", "labels": ("a", "b", "c")},
+            "the output 'values', with one element",
+        ),
         ({"columns": ("a", "b")}, "must take its 2 columns as the input inputs"),
     ],
 )
@@ -480,13 +483,13 @@ def test_facts_that_do_not_fit_are_refused(facts, message, tmp_path):
 
 
 def test_metrics_without_data_are_refused():
-    with pytest.raises(ExportError, match="metrics and config are of some data"):
+    with pytest.raises(ExportError, match="metrics and config need data"):
         ModelFacts(metrics={"accuracy": 0.5})
 
 
 @pytest.mark.parametrize("name", ["2024", "x" * 101])
 def test_a_name_must_fit_a_folder_and_be_no_version(name, tmp_path):
-    with pytest.raises(ExportError, match="at most 100 letters, .* and be no number"):
+    with pytest.raises(ExportError, match="at most 100 letters, .* and not be a number"):
         export_bundle(classifier(), tmp_path, name)
 
 
@@ -500,7 +503,7 @@ def test_a_version_can_be_chosen_and_is_never_overwritten(tmp_path):
     assert export(4) == "4"
     assert export() == "5"
     assert export(2) == "2"
-    with pytest.raises(ExportError, match="version=4, which is there. The next is 6"):
+    with pytest.raises(ExportError, match="version=4, which exists. The next free one is 6"):
         export(4)
     with pytest.raises(ExportError, match="version must be from 1 to 2"):
         ExportOptions(version=0)

@@ -92,7 +92,10 @@ def test_a_disk_that_fills_is_an_error_and_leaves_what_was_there(program):
     output, answers = program(FULL)
     assert len(answers) > 3
     for answer, left in answers:
-        assert "A bundle must be written whole. Received: " in answer
+        assert (
+            "The bundle could not be written completely, so nothing was published. Received: "
+            in answer
+        )
         assert "File too large" in answer
         assert left == ["own"]
     assert sorted(path.name for path in (output / "own").iterdir() if path.is_dir()) == ["1"]
