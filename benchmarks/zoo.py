@@ -1,6 +1,6 @@
-"""Small models, one for each layer, activation and normalization that an export must manage.
+"""Small models, one for each layer, activation and normalization that an export must convert.
 
-Weights are random, statistics of normalization too, so that nothing folds away by being 0 or 1.
+Weights and normalization statistics are random, so that nothing folds away by being 0 or 1.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Conc
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Draw every weight anew, variances and scales above 0; return the model."""
+    """Set every weight to a random value, variances and scales to one above 0; return the model."""
     random = np.random.default_rng(seed)
     for weight in model.weights:
         if not str(weight.dtype).startswith(("float", "bfloat")):
@@ -154,15 +154,15 @@ def _mixed(policy: str) -> keras.Model:
 
 @keras.saving.register_keras_serializable(package="zoo")
 class Squeeze(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """A layer of one's own: squeeze and excitation (Hu et al., 2018), written with `ops`."""
+    """A custom layer: squeeze and excitation (Hu et al., 2018), written with `keras.ops`."""
 
     def build(self, shape: tuple[int, ...]) -> None:
-        """Make the weights."""
+        """Create the weights."""
         self.kernel = self.add_weight(shape=(shape[-1], shape[-1]), name="kernel")
         super().build(shape)
 
     def call(self, x: Any) -> Any:
-        """Weigh the channels of `x`."""
+        """Scale the channels of `x`."""
         mean = keras.ops.mean(x, axis=(1, 2), keepdims=True)
         return x * keras.ops.sigmoid(keras.ops.matmul(mean, self.kernel))
 
@@ -200,7 +200,7 @@ def _spectral() -> keras.Model:
     return keras.Model(start, layers.SpectralNormalization(layers.Dense(4))(start))
 
 
-# Layers between two Dense layers, on rows (12,).
+# Layers between two Dense layers, for inputs (12,).
 _ROWS: dict[str, Layers] = {
     "prelu": lambda: [layers.PReLU(alpha_initializer="glorot_uniform")],
     "relu_layer": lambda: [layers.ReLU(max_value=2.0, negative_slope=0.1, threshold=0.2)],
@@ -218,7 +218,7 @@ _ROWS: dict[str, Layers] = {
     "rms_norm": lambda: [layers.RMSNormalization()],
     "unit_norm": lambda: [layers.UnitNormalization()],
 }
-# Layers on sequences (10, 6).
+# Layers for sequences (10, 6).
 _STEPS: dict[str, Layers] = {
     "conv1d": lambda: [layers.Conv1D(5, 3, activation="relu")],
     "conv1d_causal": lambda: [layers.Conv1D(5, 3, padding="causal", dilation_rate=2)],
@@ -261,7 +261,7 @@ _STEPS: dict[str, Layers] = {
     "flatten": lambda: [layers.Flatten(), layers.Dense(3)],
     "spatial_dropout": lambda: [layers.SpatialDropout1D(0.5), layers.Dense(3)],
 }
-# Layers on feature maps (12, 10, 6).
+# Layers for feature maps (12, 10, 6).
 _MAPS: dict[str, Layers] = {
     "conv2d": lambda: [layers.Conv2D(5, 3, activation="relu"), layers.Flatten(), layers.Dense(3)],
     "conv2d_dilated": lambda: [layers.Conv2D(5, 3, dilation_rate=2, padding="same")],
@@ -306,7 +306,7 @@ _MAPS: dict[str, Layers] = {
     ],
     "own_layer": lambda: [layers.Conv2D(6, 3), Squeeze()],
 }
-# Layers on volumes (6, 7, 8, 4), or on sequences of feature maps.
+# Layers for volumes or for sequences of feature maps (6, 7, 8, 4).
 _CUBES: dict[str, Layers] = {
     "conv3d": lambda: [layers.Conv3D(5, 3, activation="relu"), layers.BatchNormalization()],
     "conv3d_transpose": lambda: [layers.Conv3DTranspose(3, 3, strides=2)],
@@ -338,6 +338,7 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "equal_clips": lambda x: [keras.ops.exp(keras.ops.clip(x, -2, 2)) for _ in range(2)],
 }
 
+# A builder for each model, by name.
 ZOO: dict[str, Build] = {
     **{f"activation_{name}": partial(_row, partial(_activation, name)) for name in ACTIVATIONS},
     **{name: partial(_row, make) for name, make in _ROWS.items()},

@@ -1,4 +1,8 @@
-"""From a trained Keras model to a bundle that proves itself."""
+"""From a trained Keras model to a bundle that proves itself.
+
+Here is what turns a model into files. Training, data and the command line belong to `app`, reading
+and running bundles to `serving`.
+"""
 
 from .bundle import export_bundle
 from .errors import ExportError, ProofError

@@ -1,12 +1,8 @@
 """Export of third-party Keras models: what is taken, what is refused."""
 
 import functools
-import hashlib
 import importlib
 import json
-import os
-import shutil
-import subprocess
 import sys
 import unittest
 import warnings
@@ -216,24 +212,6 @@ def test_batch_norms_and_transposes_are_gone_and_tensors_are_named_after_layers(
         assert constant.name.rpartition(".")[0] in known
 
 
-def test_a_model_gives_the_same_bytes_in_another_process(tmp_path):
-    build_zoo_model("transformer").save(tmp_path / "model.keras")
-    program = (
-        "import hashlib, sys, keras\n"
-        "from export.inference import trace_inference\n"
-        "from export.onnx.convert import convert_to_onnx\n"
-        "model = keras.saving.load_model(sys.argv[1])\n"
-        "graph = convert_to_onnx(trace_inference(model), {})\n"
-        "print(hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest())\n"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "model.keras")]
-    environment = {**os.environ, "PYTHONHASHSEED": "12"}
-    finished = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    graph = convert_to_onnx(trace_inference(keras.saving.load_model(command[-1])), {})
-    content = graph.SerializeToString(deterministic=True)
-    assert finished.stdout.strip() == hashlib.sha256(content).hexdigest()
-
-
 def classifier(units=3, last="softmax"):
     keras.utils.set_random_seed(0)
     return keras.Sequential([Input((4,)), layers.Dense(8, "relu"), layers.Dense(units, last)])
@@ -344,7 +322,9 @@ def test_edge_cases_without_a_finite_answer_are_left_out(tmp_path):
     samples = np.array([[1, 2], [3, 4]], "float32")
     bundle = export_bundle(model, tmp_path, "own", samples=samples, options=WITHOUT_INT8)
     assert Predictor.load(bundle).manifest.proof.samples == 2
-    with pytest.raises(ExportError, match="must be finite. Received: log of sample 0 of the"):
+    with pytest.raises(
+        ExportError, match="outputs must be finite. Received: log of sample 0 of the"
+    ):
         export_bundle(model, tmp_path, "own", samples=-samples + 2)
 
 
@@ -421,7 +401,7 @@ def _unmapped():
         (_two_unnamed, "Each of several inputs must have a name. Received: keras_tensor"),
         (lambda: _with_dtype("float64"), "Received: x of float64. Build the model with"),
         (lambda: _with_dtype("complex64"), "Received: x of complex64"),
-        (lambda: _with_dtype("string"), "x, of strings. Give some with --samples"),
+        (lambda: _with_dtype("string"), "x, of strings. Give samples with --samples"),
         (_unmapped, "Received: Erfinv of layer 'inverse'"),
     ],
 )
@@ -564,12 +544,13 @@ def test_a_module_in_the_current_folder_is_found(hornbill, tmp_path, monkeypatch
         "    def call(self, x):\n"
         "        return 2 * x\n"
     )
-    program = (
-        "import keras, layers_of_mine\n"
-        "x = keras.Input((4,), name='x')\n"
-        "keras.Model(x, layers_of_mine.Doubling()(x)).save('own.keras')\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    start = Input((4,), name="x")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        doubling = importlib.import_module("layers_of_mine").Doubling()
+    keras.Model(start, doubling(start)).save("own.keras")
+    del sys.modules["layers_of_mine"]  # as in a process that has not imported it
+    keras.saving.get_custom_objects().pop("mine>Doubling")
     before = list(sys.path)
     status, _, error = hornbill("export", "own.keras", "--module", "layers_of_mine")
     assert status == 0, error
@@ -609,24 +590,3 @@ def test_a_wrong_command_is_an_error_of_one_line(
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "dist").exists()
-
-
-def test_two_exports_at_once_to_one_name_both_end_well(tmp_path):
-    classifier().save(tmp_path / "own.keras")
-    program = "from app.commands.cli import main; main()"
-    command = [sys.executable, "-c", program, "export", str(tmp_path / "own.keras"), "--output",
-               str(tmp_path / "dist")]  # fmt: skip
-    both = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    for process in both:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
-    assert sorted(path.name for path in (tmp_path / "dist" / "own").iterdir()) == [
-        "1", "2", "config.pbtxt", "labels.txt",
-    ]  # fmt: skip
-    for number in "12":
-        checks = verify_bundle(tmp_path / "dist" / "own" / number)
-        assert all(check.passed for check in checks)
-    shutil.rmtree(tmp_path / "dist")

@@ -1,4 +1,4 @@
-"""From a traced function to an ONNX graph: tf2onnx, the operators that it lacks, and their parts.
+"""From a traced function to an ONNX graph: tf2onnx, and the operators that it lacks.
 
-What a graph is turned into once it is ONNX belongs to `export.passes`.
+What changes a graph that is ONNX already belongs to `export.passes`.
 """

@@ -1,4 +1,4 @@
-"""Passes over an ONNX graph, each from a graph to one that computes the same: run by `pipeline`.
+"""Passes over an ONNX graph that keep what it computes; `pipeline` runs them in order.
 
 Nothing here knows Keras or TensorFlow.
 """

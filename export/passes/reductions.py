@@ -17,7 +17,7 @@ def split_reductions(model: ir.Model) -> None:
     """Split every mean and sum over axes that lie apart. The graph changes in place.
 
     Args:
-        model: with inferred shapes and its constants as initializers.
+        model: Graph with inferred shapes whose constants are initializers.
     """
     for node in list(model.graph):
         if node.op_type in ("ReduceMean", "ReduceSum") and node.domain == "":
