@@ -138,20 +138,25 @@ def _names_that_collide():
     return keras.Model([start, other], answers)
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        _between_loops,
-        _before_a_loop,
-        _variable_output,
-        _scaled_output,
-        _joined_and_normalized,
-        _names_that_collide,
-    ],
-)
+BRANCHES = {
+    "between_loops": _between_loops,
+    "before_a_loop": _before_a_loop,
+    "variable_output": _variable_output,
+    "scaled_output": _scaled_output,
+}
+
+
+def _branches():
+    return join_models({name: build() for name, build in BRANCHES.items()})
+
+
+@pytest.mark.parametrize("build", [_branches, _joined_and_normalized, _names_that_collide])
 def test_what_people_build_is_exported_and_verifies(build, tmp_path):
     bundle = export_bundle(randomize(build()), tmp_path, "own", options=WITHOUT_INT8)
     assert all(check.passed for check in verify_bundle(bundle))
+    if build is _branches:  # the proof names an output, and so the branch
+        outputs = Predictor.load(bundle).manifest.outputs
+        assert [spec.name.partition("__")[0] for spec in outputs] == list(BRANCHES)
 
 
 @pytest.mark.parametrize("operation", [keras.ops.expm1, keras.ops.log1p])
@@ -219,7 +224,8 @@ def classifier(units=3, last="softmax"):
 
 def test_a_sequential_model_with_labels_becomes_a_bundle(tmp_path):
     model = classifier()
-    bundle = export_bundle(model, tmp_path, "own", ModelFacts(labels=("a", "b", "c")))
+    facts = ModelFacts(labels=("a", "b", "c"))
+    bundle = export_bundle(model, tmp_path, "own", facts, options=WITHOUT_INT8)
     assert all(check.passed for check in verify_bundle(bundle.parent))
     predictor = Predictor.load(bundle)
     assert (predictor.manifest.task, predictor.manifest.prediction_output) == (
@@ -237,14 +243,13 @@ def test_a_sequential_model_with_labels_becomes_a_bundle(tmp_path):
 
 
 def test_sigmoid_outputs_are_labels_of_which_any_number_holds(tmp_path):
-    bundle = export_bundle(
-        classifier(last="sigmoid"), tmp_path, "own", ModelFacts(labels=("a", "b", "c"))
-    )
+    facts = ModelFacts(labels=("a", "b", "c"))
+    bundle = export_bundle(classifier(last="sigmoid"), tmp_path, "own", facts, options=WITHOUT_INT8)
     assert Predictor.load(bundle).manifest.task == "multilabel"
 
 
-def test_without_labels_nothing_is_claimed_of_the_outputs(tmp_path):
-    bundle = export_bundle(build_zoo_model("dict_in_and_out"), tmp_path, "own")
+def test_without_labels_nothing_is_claimed_of_the_outputs(zoo_bundles):
+    bundle = zoo_bundles["dict_in_and_out"]
     assert all(check.passed for check in verify_bundle(bundle.parent))
     predictor = Predictor.load(bundle)
     assert [spec.name for spec in predictor.manifest.inputs] == ["sort", "years"]
@@ -254,29 +259,36 @@ def test_without_labels_nothing_is_claimed_of_the_outputs(tmp_path):
         _ = predictor.predict(inputs).probabilities
 
 
-def test_onnx_s_own_backend_tests_run_the_golden_samples(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_tests, "load_model_tests", lambda **_: [])  # those it brings along
+@pytest.fixture(scope="module")
+def zoo_bundles(tmp_path_factory):
+    """Bundles of models of the zoo, by name. Not to be changed."""
+    folder = tmp_path_factory.mktemp("zoo")
+    return {
+        name: export_bundle(build_zoo_model(name), folder, name)
+        for name in ("dict_in_and_out", "variable_image", "lstm")
+    }
+
+
+def test_onnx_s_own_backend_tests_run_the_golden_samples(zoo_bundles, monkeypatch):
+    monkeypatch.setattr(onnx_tests, "load_model_tests", lambda **_: [])  # those of onnx itself
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         backend = importlib.import_module("onnxruntime.backend.backend").OnnxRuntimeBackend
     runner = onnx_tests.Runner(backend)
-    names = ["dict_in_and_out", "variable_image", "lstm"]
-    for name in names:
-        options = ExportOptions(int8="never")
-        folder = export_bundle(build_zoo_model(name), tmp_path, name, options=options)
+    for name, folder in zoo_bundles.items():
         case = TestCase(
             f"test_{name}", name, None, str(folder), None, None, "real", rtol=1e-4, atol=1e-5
         )
         runner._add_model_test(case, "Own")
     ours = runner.test_cases["OnnxBackendOwnModelTest"]
     result = unittest.TestResult()
-    for name in names:
+    for name in zoo_bundles:
         ours(f"test_{name}_cpu").run(result)
     assert (result.testsRun, result.skipped, result.errors, result.failures) == (3, [], [], [])
 
 
-def test_a_bundle_of_variable_axes_verifies_and_predicts_any_size(tmp_path):
-    bundle = export_bundle(build_zoo_model("variable_image"), tmp_path, "own")
+def test_a_bundle_of_variable_axes_verifies_and_predicts_any_size(zoo_bundles):
+    bundle = zoo_bundles["variable_image"]
     assert all(check.passed for check in verify_bundle(bundle.parent))
     predictor = Predictor.load(bundle)
     for size in (9, 40):

@@ -30,6 +30,10 @@ def _split(graph: ir.Graph, node: ir.Node) -> None:
     source, axes = node.inputs[0], _axes(node)
     if axes is None or source.shape is None or not node.attributes.get_int("keepdims", 1):
         return
+    if (
+        source.dtype is None or not source.dtype.is_floating_point()
+    ):  # means of integers are rounded
+        return
     *earlier, last = sorted(axis % len(source.shape) for axis in axes)
     if not earlier or last - earlier[0] == len(earlier):  # neighbors
         return
