@@ -1,14 +1,15 @@
-"""Our road to ONNX beside `Model.export(format="onnx")`: what converts, agrees, and how fast it is.
+"""Compares our conversion to ONNX with `Model.export(format="onnx")`: coverage, parity, latency.
 
     python -m benchmarks.conversion                     the zoo and keras.applications
     python -m benchmarks.conversion zoo                 the zoo alone
     python -m benchmarks.conversion ResNet50 …          some of the applications
 
-Weights are random, and so are the statistics of batch normalization. Each application runs in a
-process of its own. A graph agrees if no output is further from Keras' than 1e-4 of its largest.
-Latency: batch 1, one thread, four sessions of both graphs and four more of theirs taking turns; the
-ratio is that of the medians, with the interval in which 95 % of resampled ratios lie, and the noise
-that of theirs against theirs.
+Weights and the statistics of batch normalization are random. Each application runs in a separate
+process. A graph agrees if each output is within 1e-4 of its largest magnitude from Keras'.
+
+Latency is measured at batch size 1 on one thread; four sessions of both graphs, and four more of
+theirs, take turns. The ratio is that of the medians, with the interval that holds 95 % of resampled
+ratios. The noise is the ratio of theirs to theirs.
 """
 
 import os
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ import numpy as np
 import onnx
 
 from benchmarks.results import write_results
-from benchmarks.zoo import randomize, zoo
+from benchmarks.zoo import ZOO, build_zoo_model
 from export.inference import InferenceFunction, trace_inference
 from export.onnx.convert import convert_to_onnx
 from serving.runtime import onnxruntime
@@ -45,17 +46,17 @@ APPLICATIONS = """
     ResNet101V2 ResNet152 ResNet152V2 ResNet50 ResNet50V2 VGG16 VGG19 Xception
 """.split()  # noqa: SIM905
 ALLOWED = 1e-4
-SECONDS = {"zoo": 0.7, "application": 5.0}  # of taking turns
+SECONDS = {"zoo": 0.7, "application": 5.0}  # for taking turns
 MIN_TURNS = 15
-SESSIONS = 4  # of each graph
-LONGEST = 900  # seconds that the other road may take
+SESSIONS = 4  # for each graph
+THEIR_TIMEOUT_S = 900
 
 
 def application(name: str) -> keras.Model:
-    """Build one of `keras.applications`: logits, random weights, random statistics.
+    """Build one of `keras.applications` with logits, random weights and random statistics.
 
-    The statistics are those of a batch of noise, times what is random, as if they had been
-    learned. Others let signals die away or grow until no two runtimes can agree.
+    The statistics are those of a batch of noise, times a random factor, as if they were learned.
+    With others signals vanish or grow until no two runtimes can agree.
     """
     build = getattr(keras.applications, name)
     model = build(weights=None, classifier_activation=None)
@@ -66,7 +67,7 @@ def application(name: str) -> keras.Model:
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
     for layer in layers:
-        layer.momentum = 0.0  # keeps what it meets
+        layer.momentum = 0.0  # keeps the statistics of the last batch
         for weight in layer.trainable_weights:
             middle = 1 if "gamma" in weight.path else 0
             weight.assign(random.uniform(middle - 0.2, middle + 0.2, weight.shape))
@@ -80,7 +81,7 @@ def application(name: str) -> keras.Model:
 def _noise(model: keras.Model, samples: int, random: np.random.Generator) -> np.ndarray:
     """Return images of coarse and fine noise, in the range of pixels that the model takes.
 
-    Coarse as well, since fine noise looks all alike to deep layers.
+    Fine noise alone looks the same to deep layers.
     """
     prepares = any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
     low, high = (0, 255) if prepares else (-1, 1)
@@ -92,7 +93,7 @@ def _noise(model: keras.Model, samples: int, random: np.random.Generator) -> np.
 
 
 def draw(inference: InferenceFunction, samples: int) -> dict[str, np.ndarray]:
-    """Draw inputs of a small model: whole numbers, or what is normal around -1."""
+    """Draw inputs of a small model: integers, or floats that are normally distributed around -1."""
     random = np.random.default_rng(0)
     inputs = {}
     for spec in inference.inputs:
@@ -106,49 +107,46 @@ def draw(inference: InferenceFunction, samples: int) -> dict[str, np.ndarray]:
 
 def measure(name: str) -> dict[str, Any]:
     """Convert a model both ways and compare."""
-    is_small = name in zoo()
+    is_small = name in ZOO
     kind = "zoo" if is_small else "application"
     model = build(name)
     inference = trace_inference(model)
-    if is_small:
-        inputs = draw(inference, 2)
-    else:
-        inputs = {inference.inputs[0].name: _noise(model, 2, np.random.default_rng(0))}
+    inputs = _inputs(inference, is_small)
     expected = inference.predict(inputs)
     tensor_names = [tensor.name for tensor in inference.model.inputs]
     renamed = dict(zip(tensor_names, inputs.values(), strict=True))
-    model(keras.tree.pack_sequence_as(model.input, list(inputs.values())))  # their road asks for it
+    # Model.export needs a model that was called.
+    model(keras.tree.pack_sequence_as(model.input, list(inputs.values())))
     start = time.perf_counter()
     ours = _attempt(lambda: _our_graph(inference), inputs, expected)
     ours["seconds"] = round(time.perf_counter() - start, 2)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    # A large model can take all memory on the other road.
+    # Their conversion of a large model can take all memory.
     theirs = _attempt(
-        lambda: _their_graph(model) if is_small else _their_graph_apart(name), renamed, expected
+        lambda: _their_graph(model) if is_small else _their_graph_in_another_process(name),
+        renamed,
+        expected,
     )
-    row = {
-        "what": name,
-        "kind": kind,
-        "ours": ours,
-        "theirs": theirs,
-        "peak_mb": peak_mb,
-    }
+    row = {"what": name, "kind": kind, "ours": ours, "theirs": theirs, "peak_mb": peak_mb}
     if ours["agrees"] and theirs["agrees"]:
         row["latency"] = take_turns(
-            SECONDS[kind],
-            (ours["graph"], _first(inputs)),
-            (theirs["graph"], _first(renamed)),
+            SECONDS[kind], (ours["graph"], _first(inputs)), (theirs["graph"], _first(renamed))
         )
     for side in (ours, theirs):
         side.pop("graph", None)
     return row
 
 
+def _inputs(inference: InferenceFunction, is_small: bool) -> dict[str, np.ndarray]:
+    if is_small:
+        return draw(inference, 2)
+    return {inference.inputs[0].name: _noise(inference.model, 2, np.random.default_rng(0))}
+
+
 def build(name: str) -> keras.Model:
     """Build a model of the zoo or of the applications; the same each time."""
     keras.utils.set_random_seed(0)
-    builders = zoo()
-    return randomize(builders[name]()) if name in builders else application(name)
+    return build_zoo_model(name) if name in ZOO else application(name)
 
 
 def _attempt(
@@ -196,12 +194,12 @@ def _their_graph(model: keras.Model) -> bytes:
         return path.read_bytes()
 
 
-def _their_graph_apart(name: str) -> bytes:
+def _their_graph_in_another_process(name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         command = [sys.executable, "-m", "benchmarks.conversion", "--theirs", name, str(path)]
         finished = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=LONGEST
+            command, capture_output=True, text=True, check=False, timeout=THEIR_TIMEOUT_S
         )
         if finished.returncode:
             last = finished.stderr.strip().splitlines()[-1:]
@@ -224,10 +222,9 @@ def _first(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def take_turns(
     seconds: float, ours: tuple[bytes, dict[str, np.ndarray]], theirs: tuple[bytes, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the medians in ms, their ratio, ours over theirs, with its interval, and the noise.
+    """Return the median latencies in ms, their ratio (ours / theirs), its interval and the noise.
 
-    A turn is the mean of a call of each of some sessions, since two sessions of one graph differ
-    by where their memory lies. The noise is the ratio of theirs to as many others of theirs.
+    The noise is the ratio of theirs to as many other sessions of theirs.
     """
     sides = [
         ([open_graph(graph) for _ in range(SESSIONS)], inputs)
@@ -236,25 +233,15 @@ def take_turns(
     for sessions, inputs in sides:
         for session in sessions:
             session.run(None, inputs)
-    times: list[list[float]] = [[], [], []]
+    turns: list[list[float]] = []
     start = time.perf_counter()
-    while len(times[0]) < MIN_TURNS or time.perf_counter() - start < seconds:
-        turn = np.zeros(len(sides))
-        first = len(times[0]) % len(sides)  # each goes first as often as the others
-        for number in range(SESSIONS):
-            for place in range(len(sides)):
-                side = (first + place) % len(sides)
-                sessions, inputs = sides[side]
-                before = time.perf_counter()
-                sessions[number].run(None, inputs)
-                turn[side] += (time.perf_counter() - before) / SESSIONS
-        for side, seconds_taken in enumerate(turn):
-            times[side].append(seconds_taken)
-    counted = np.array(times)
-    medians = np.median(counted, axis=1)
-    picks = np.random.default_rng(0).integers(0, counted.shape[1], (1000, counted.shape[1]))
-    drawn = np.median(counted[:, picks], axis=2)
-    low, high = np.quantile(drawn[0] / drawn[1], [0.025, 0.975])
+    while len(turns) < MIN_TURNS or time.perf_counter() - start < seconds:
+        turns.append(_turn(sides, len(turns) % len(sides)))
+    times = np.array(turns).T
+    medians = np.median(times, axis=1)
+    picks = np.random.default_rng(0).integers(0, times.shape[1], (1000, times.shape[1]))
+    resampled = np.median(times[:, picks], axis=2)
+    low, high = np.quantile(resampled[0] / resampled[1], [0.025, 0.975])
     return {
         "our_ms": round(1e3 * float(medians[0]), 4),
         "their_ms": round(1e3 * float(medians[1]), 4),
@@ -264,8 +251,24 @@ def take_turns(
     }
 
 
+def _turn(sides: Sequence[tuple[Sequence[Any], dict[str, Any]]], first: int) -> list[float]:
+    """Return for each side the mean seconds of a call of each of its sessions, starting at `first`.
+
+    Two sessions of the same graph differ by where their memory lies: hence several.
+    """
+    seconds = [0.0] * len(sides)
+    for number in range(SESSIONS):
+        for place in range(len(sides)):
+            side = (first + place) % len(sides)
+            sessions, inputs = sides[side]
+            before = time.perf_counter()
+            sessions[number].run(None, inputs)
+            seconds[side] += (time.perf_counter() - before) / SESSIONS
+    return seconds
+
+
 def measure_all(names: list[str]) -> None:
-    """Print a JSON line for each model: in a process of its own."""
+    """Print a JSON line for each model."""
     logging.disable(logging.ERROR)
     for name in names:
         print(json.dumps(measure(name)), flush=True)
@@ -273,7 +276,7 @@ def measure_all(names: list[str]) -> None:
 
 
 def run(names: list[str]) -> None:
-    """Measure `names` in one process and keep the results."""
+    """Measure `names` in another process and write the results."""
     command = [sys.executable, "-m", "benchmarks.conversion", "--here", *names]
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     lines = [line for line in finished.stdout.splitlines() if line.startswith('{"what"')]
@@ -300,14 +303,13 @@ def main() -> None:
         return
     if arguments[:1] == ["--theirs"]:
         model = build(arguments[1])
-        model(
-            np.zeros([size or 224 for size in (1, *model.inputs[0].shape[1:])])
-        )  # they ask for it
+        # Model.export needs a model that was called.
+        model(np.zeros([size or 224 for size in (1, *model.inputs[0].shape[1:])]))
         Path(arguments[2]).write_bytes(_their_graph(model))
         return
     names = arguments or ["zoo", *APPLICATIONS]
     for name in names:
-        run(list(zoo()) if name == "zoo" else [name])
+        run(list(ZOO) if name == "zoo" else [name])
 
 
 if __name__ == "__main__":

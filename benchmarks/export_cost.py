@@ -1,9 +1,9 @@
-"""Seconds and memory of whole exports, the proof included.
+"""Measures the time and memory of whole exports, the proof included.
 
     python -m benchmarks.export_cost
 
-Each model is exported with random weights in a process of its own. The seconds begin after the
-imports; the memory is the largest that the process ever had, TensorFlow's own included.
+Each model is exported with random weights in a separate process. The time starts after the imports.
+The memory is the peak of the process, TensorFlow included.
 """
 
 import json
@@ -15,8 +15,8 @@ import time
 
 from benchmarks.results import write_results
 
-# Seconds and MB asked for; None where none are. Of digit_net int8 is tried too.
-ASKED = {"digit_net": (10, None), "ResNet50": (60, 2000), "ResNet50 with int8": (None, None)}
+# Goals in seconds and MB; None where there is none. For digit_net int8 is tried too.
+GOALS = {"digit_net": (10, None), "ResNet50": (60, 2000), "ResNet50 with int8": (None, None)}
 
 
 def measure(name: str) -> dict[str, float]:
@@ -32,7 +32,7 @@ def measure(name: str) -> dict[str, float]:
     imported_mb = _peak_mb()
     keras.utils.set_random_seed(0)
     architecture, _, tries_int8 = name.partition(" with ")
-    # Without labels, whose accuracy can be told, no int8 is tried.
+    # Without labels accuracy is unknown, and no int8 is tried.
     classes = {"digit_net": 10, "ResNet50": 1000 if tries_int8 else 0}[architecture]
     facts = ModelFacts(labels=tuple(map(str, range(classes))))
     model = (
@@ -52,11 +52,11 @@ def _peak_mb() -> int:
 
 
 def main() -> None:
-    """Measure each model, or in a process of its own the one that the argument names."""
+    """Measure each model in a separate process, or here the one that the argument names."""
     if sys.argv[1:]:
         print(json.dumps(measure(sys.argv[1])))
         return
-    for name, (seconds, megabytes) in ASKED.items():
+    for name, (seconds, megabytes) in GOALS.items():
         command = [sys.executable, "-m", "benchmarks.export_cost", name]
         finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         row = json.loads(finished.stdout.splitlines()[-1])

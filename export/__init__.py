@@ -4,8 +4,9 @@ Nothing here trains a model or reads a data set: samples are passed in. What a r
 read a bundle belongs to `serving`.
 """
 
-from .bundle import ExportOptions, ModelFacts, export_bundle
+from .bundle import export_bundle
 from .errors import ExportError, ProofError
+from .options import ExportOptions, ModelFacts
 from .quantization import Int8Data
 from .samples import Samples, with_edge_cases
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from serving.errors import HornbillError
 
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
-# What Keras and TensorFlow put behind the reason.
-_NOTES = ("Arguments received by", "[[{{node", "Stack trace for op definition", "Call arguments")
+# Lines that Keras and TensorFlow append to the reason of an error.
+_APPENDIX = ("Arguments received by", "[[{{node", "Stack trace for op definition", "Call arguments")
 
 
 class ExportError(HornbillError, ValueError):
@@ -31,23 +31,26 @@ def explained(rule: str) -> Iterator[None]:
     """Turn what Keras, TensorFlow, tf2onnx or ONNX Runtime raise into an `ExportError`.
 
     Args:
-        rule: what must hold, one sentence.
+        rule: What must hold, one sentence.
+
+    Raises:
+        ExportError: The block raised an exception other than `ExportError` or `OSError`.
     """
     try:
         yield
     except (ExportError, OSError):
         raise
-    except Exception as error:  # of these, each raises whatever it likes
-        if isinstance(error.__context__, KeyboardInterrupt):  # TensorFlow makes it a TypeError
+    except Exception as error:  # these libraries raise anything
+        if isinstance(error.__context__, KeyboardInterrupt):  # TensorFlow turns it into a TypeError
             raise error.__context__ from None
-        reason = " ".join(_telling(str(error)).split())
+        reason = " ".join(_reason(str(error)).split())
         raise ExportError(f"{rule} Received: {type(error).__name__}: {reason:.200}.") from error
 
 
-def _telling(message: str) -> str:
-    """Return a short message whole, of one with a traceback in it what it comes down to."""
+def _reason(message: str) -> str:
+    """Return the whole message, or its last line where it contains a traceback."""
     lines = [line.strip() for line in _COLORS.sub("", message).splitlines()]
-    ends = [n for n, line in enumerate(lines) if line.startswith(_NOTES)]
+    ends = [n for n, line in enumerate(lines) if line.startswith(_APPENDIX)]
     lines = [line for line in lines[: ends[0] if ends else None] if line]
     has_trace = any(line.startswith("File ") for line in lines)
     return lines[-1] if has_trace and lines else " ".join(lines)

@@ -1,4 +1,4 @@
-"""Rebuilds a model that computes in another precision."""
+"""Rebuilds a model of mixed precision in float32."""
 
 from typing import Any
 
@@ -10,26 +10,14 @@ _NARROW = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """Return `model`, or one of the same weights whose layers all compute in float32.
+    """Return `model`, or a model with the same weights whose layers all compute in float32.
 
     Raises:
-        ExportError: a layer computes in another type than these, or is no Keras object that can
-            be rebuilt.
+        ExportError: A layer is quantized or of an unsupported precision, or Keras cannot rebuild
+            the model.
     """
     policies = {layer.dtype_policy.name: layer.name for layer in model._flatten_layers()}
-    for policy, layer in policies.items():
-        # Layers that prepare, such as Hashing, compute in whole numbers.
-        is_known = policy in ("float32", *_NARROW) or policy.startswith(("int", "uint"))
-        if not is_known or "_from_" in policy:
-            mend = (
-                " Export it as it was before quantize(), with --int8 always."
-                if "_from_" in policy
-                else ""
-            )
-            raise ExportError(
-                "Layers must compute in float32 or in a mixed precision. "
-                f"Received: {policy} in layer {layer!r}.{mend}"
-            )
+    _check_policies(policies)
     if not policies.keys() & set(_NARROW):
         return model
     config = _widened(keras.saving.serialize_keras_object(model))
@@ -38,17 +26,35 @@ def in_float32(model: keras.Model) -> keras.Model:
     except (TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ExportError(
-            "A model in mixed precision must be one that Keras can rebuild. "
+            "Keras must be able to rebuild a model of mixed precision from its config. "
             f"Received: {reason:.200}."
         ) from None
     rebuilt.set_weights(model.get_weights())
     for before, after in zip(model._flatten_layers(), rebuilt._flatten_layers(), strict=True):
-        _take_state(before, after)
+        _copy_state(before, after)
     return rebuilt
 
 
-def _take_state(before: Any, after: Any) -> None:
-    """Bring along what layers keep besides weights, or compute from these once."""
+def _check_policies(policies: dict[str, str]) -> None:
+    """Refuse precisions other than float32 and the mixed ones.
+
+    Args:
+        policies: Name of a layer for each dtype policy in the model.
+    """
+    for policy, layer in policies.items():
+        # Preprocessing layers, such as Hashing, compute in integers.
+        is_known = policy in ("float32", *_NARROW) or policy.startswith(("int", "uint"))
+        is_quantized = "_from_" in policy
+        if not is_known or is_quantized:
+            fix = " Export it as it was before quantize(), with --int8 always."
+            raise ExportError(
+                "Layers must compute in float32 or in a mixed precision. "
+                f"Received: {policy} in layer {layer!r}.{fix if is_quantized else ''}"
+            )
+
+
+def _copy_state(before: Any, after: Any) -> None:
+    """Copy what layers keep besides weights, or compute from weights once."""
     if getattr(before, "lookup_table", None) is not None:
         after.set_vocabulary(before.get_vocabulary(include_special_tokens=False))
     if isinstance(after, keras.layers.Normalization) and after.input_mean is None:

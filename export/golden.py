@@ -12,17 +12,17 @@ from .inference import InferenceFunction
 
 
 def write_golden(
-    inference: InferenceFunction, inputs: Inputs, answers: Outputs, folder: Path
+    inference: InferenceFunction, inputs: Inputs, expected: Outputs, folder: Path
 ) -> None:
     """Write `test_data_set_0/input_0.pb`, … and `output_0.pb`, … into `folder`.
 
-    The answers are Keras', so that whoever runs the ONNX graph compares it with the original.
+    The outputs are Keras', so that a receiver compares the ONNX graph with the original.
 
     Args:
-        inference: the traced model.
-        inputs: the golden samples.
-        answers: what Keras gives for them.
-        folder: of the version being made.
+        inference: The traced model.
+        inputs: The golden samples.
+        expected: What Keras predicts for them.
+        folder: Folder of the version being made.
     """
     golden = folder / GOLDEN
     golden.mkdir()
@@ -30,7 +30,7 @@ def write_golden(
     for number, spec in enumerate(inference.inputs):
         (golden / f"input_{number}.pb").write_bytes(_tensor_proto(named[spec.name], spec.name))
     for number, output in enumerate(inference.outputs):
-        message = _tensor_proto(answers[output.name], output.name)
+        message = _tensor_proto(expected[output.name], output.name)
         (golden / f"output_{number}.pb").write_bytes(message)
 
 

@@ -1,4 +1,4 @@
-"""Gives memory back to the system."""
+"""Returns freed memory to the system."""
 
 import ctypes
 import gc
@@ -6,9 +6,9 @@ import sys
 
 
 def return_memory() -> None:
-    """Give back what is free: glibc keeps it, several times the size of a model."""
+    """Return freed memory, which glibc keeps: several times the size of a model."""
     gc.collect()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl lacks it
         if trim is not None:
             trim(0)

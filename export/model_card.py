@@ -1,4 +1,4 @@
-"""Writes the model card: README.md of a version, with Hugging Face front matter."""
+"""Writes the model card: `README.md` of a version, with Hugging Face front matter."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,16 +7,16 @@ from serving.bundle import CHECKSUMS, GOLDEN, INT8, MANIFEST, MODEL
 from serving.manifest import TASKS, Manifest, TensorSpec
 
 _FILES = {
-    MODEL: "the model for ONNX Runtime, preprocessing inside",
+    MODEL: "the model for ONNX Runtime, preprocessing included",
     "saved_model.pb": "the same function for TensorFlow, weights in `variables/`",
-    GOLDEN: "samples and Keras' answers to them, in ONNX's own test layout",
-    MANIFEST: "signature, labels, evidence and origin, for machines",
+    GOLDEN: "samples and what Keras predicts for them, in ONNX's own test layout",
+    MANIFEST: "inputs, outputs, labels, proof and origin, for programs",
     CHECKSUMS: "SHA-256 of every other file: `sha256sum -c SHA256SUMS`",
 }
 
 
-def write_card(manifest: Manifest, figures: Sequence[str], folder: Path) -> None:
-    """Write `README.md` into `folder`, with the named pictures of `figures/`."""
+def write_model_card(manifest: Manifest, figures: Sequence[str], folder: Path) -> None:
+    """Write `README.md` into `folder`; it shows the named pictures of `figures/`."""
     sections = (
         _front_matter(manifest),
         f"# {manifest.name}, version {manifest.version}\n",
@@ -56,7 +56,7 @@ def _results(manifest: Manifest, task: str | None) -> str:
 
 
 def _task(manifest: Manifest) -> str | None:
-    """Return the name that Hugging Face has for what the model does; None if it is not known."""
+    """Return Hugging Face's name for the task; None if it has none or the task is unknown."""
     if manifest.columns or manifest.string_columns:
         is_regression = manifest.task == "regression"
         return "tabular-regression" if is_regression else "tabular-classification"
@@ -76,7 +76,7 @@ def _summary(manifest: Manifest) -> str:
         else ""
     )
     measured = (
-        f"\nOn {manifest.proof.source} ({manifest.proof.samples:,} samples): {metrics}.\n"
+        f"\nMeasured on {manifest.proof.source} ({manifest.proof.samples:,} samples): {metrics}.\n"
         if metrics
         else ""
     )
@@ -93,7 +93,9 @@ def _signature(manifest: Manifest) -> str:
     )
     columns = _columns(manifest)
     steps = "".join(f"{n}. `{step}`\n" for n, step in enumerate(manifest.preprocessing, start=1))
-    inside = f"\nThe graph prepares the raw input itself:\n\n{steps}" if steps else ""
+    inside = (
+        f"\nThe graph takes raw inputs and preprocesses them itself:\n\n{steps}" if steps else ""
+    )
     return f"## Signature\n\n{body}{columns}{inside}"
 
 
@@ -105,8 +107,8 @@ def _columns(manifest: Manifest) -> str:
         lines += f"\nNaN stands for a missing value in: {', '.join(manifest.nullable_columns)}.\n"
     if manifest.string_columns:
         lines += (
-            f"\nColumns of `texts`, in order: {', '.join(manifest.string_columns)}. The empty text "
-            "stands for a missing one; unknown texts are taken as such.\n"
+            f"\nColumns of `texts`, in order: {', '.join(manifest.string_columns)}. An empty "
+            "string stands for a missing value. Strings that training never saw count as unknown.\n"
         )
     return lines
 
@@ -119,7 +121,7 @@ def _usage(manifest: Manifest) -> str:
     arrays = "\n".join(map(_zeros, manifest.inputs))
     feed = ", ".join(f'"{spec.name}": {spec.name}' for spec in manifest.inputs)
     show = ".argmax(axis=1)" if manifest.task == "multiclass" else ""
-    answer = manifest.prediction_output or manifest.outputs[0].name
+    output = manifest.prediction_output or manifest.outputs[0].name
     return f"""## Use
 
 With ONNX Runtime alone:
@@ -130,16 +132,16 @@ import onnxruntime
 
 session = onnxruntime.InferenceSession("{MODEL}")
 {arrays}
-(answer,) = session.run(["{answer}"], {{{feed}}})
-print(answer{show})
+(prediction,) = session.run(["{output}"], {{{feed}}})
+print(prediction{show})
 ```
 
-Checked on your machine, from the folder above this one: `hornbill verify {manifest.version}`.
+To check this version on your machine: `hornbill verify {manifest.version}` in the parent folder.
 """
 
 
 def _zeros(spec: TensorSpec) -> str:
-    # Any size will do for an axis that is named.
+    # A named axis takes any size.
     shape = ", ".join(str(n) if isinstance(n, int) else "64" for n in (1, *spec.shape[1:]))
     if spec.dtype == "string":
         return f'{spec.name} = np.full(({shape}), "", object)'
@@ -160,25 +162,26 @@ def _evidence(manifest: Manifest) -> str:
         for item in proof.parity
     ]
     heads = (
-        "artifact", "output", "batch size", "largest difference from Keras", "of the largest value",
-        "top-1 equal",
+        "artifact", "output", "batch size", "largest difference from Keras", "relative difference",
+        "same top-1",
     )  # fmt: skip
     return (
-        f"## Proof\n\nEach artifact was run on {proof.samples:,} samples, {proof.source}, "
-        f"and on edge cases ({', '.join(proof.edge_cases)}), against `keras.Model.predict`. "
-        f"Allowed is {_allowed(proof.tolerances)}; past it nothing is published.\n\n"
+        f"## Proof\n\nEach artifact was run on {proof.samples:,} samples ({proof.source}) and on "
+        f"edge cases ({', '.join(proof.edge_cases)}), and compared with `keras.Model.predict`. "
+        f"Allowed differences: {_allowed(proof.tolerances)}. A model that exceeds one is not "
+        f"published.\n\n"
         f"{_table(heads, rows)}"
     )
 
 
 def _allowed(tolerances: dict[str, float]) -> str:
     spoken = [
-        f"{value:g} of probabilities"
+        f"{value:g} in probabilities"
         if name == "probabilities"
-        else f"{value:g} of the output's largest magnitude in {name}"
+        else f"{value:g} of the largest magnitude in other {name} outputs"
         for name, value in tolerances.items()
     ]
-    return "; ".join([*spoken, "no difference in whole numbers"])
+    return "; ".join([*spoken, "none in integers"])
 
 
 def _confidence(manifest: Manifest) -> str:
@@ -186,18 +189,18 @@ def _confidence(manifest: Manifest) -> str:
     if manifest.calibration is not None:
         found = manifest.calibration
         text += (
-            f"Logits are divided by a temperature of {found.temperature:.3f}, fitted on "
-            f"{found.fitted_on}; it is inside the graph. The expected calibration error on "
-            f"{found.measured_on} is {found.ece_after:.4f}; it was {found.ece_before:.4f}.\n"
+            f"The graph divides logits by a temperature of {found.temperature:.3f}, fitted on "
+            f"{found.fitted_on}. On {found.measured_on} this changes the expected calibration "
+            f"error from {found.ece_before:.4f} to {found.ece_after:.4f}.\n"
         )
     if manifest.reject_option is not None:
         option = manifest.reject_option
         right = "none" if option.accuracy is None else f"{option.accuracy:.2%}"
         text += (
-            f"\nAnswers of a probability of {option.threshold:.4f} and more are accepted, chosen "
-            f"on {option.chosen_on} for an accuracy of {option.target_accuracy:.2%}. On "
-            f"{option.measured_on} that accepts {option.coverage:.2%} of the answers, of which "
-            f"{right} are right.\n"
+            f"\nPredictions with a probability of {option.threshold:.4f} or more are accepted. The "
+            f"threshold was chosen on {option.chosen_on} for an accuracy of "
+            f"{option.target_accuracy:.2%}. On {option.measured_on} it accepts "
+            f"{option.coverage:.2%} of the predictions, of which {right} are right.\n"
         )
     return f"## Confidence\n\n{text}" if text else ""
 
@@ -207,20 +210,20 @@ def _int8(manifest: Manifest) -> str:
         return ""
     found = manifest.int8
     rows = [
-        ("time at batch 1, over float32's", f"{found.latency_ratio_1:.2f}"),
-        ("time at batch 64, over float32's", f"{found.latency_ratio_64:.2f}"),
-        ("accuracy of float32", _share(found.accuracy_float32)),
-        ("accuracy of int8", _share(found.accuracy_int8)),
+        ("latency at batch size 1, int8 / float32", f"{found.latency_ratio_1:.2f}"),
+        ("latency at batch size 64, int8 / float32", f"{found.latency_ratio_64:.2f}"),
+        ("accuracy of float32", _percent(found.accuracy_float32)),
+        ("accuracy of int8", _percent(found.accuracy_int8)),
     ]
     is_kept = f"kept, as `{INT8}`" if found.kept else "not kept"
     return (
-        f"## int8\n\nA quantized model was calibrated on {found.calibrated_on}, measured on "
-        f"{found.measured_on}, and {is_kept}.\n\n{_table(('measured', 'value'), rows)}"
+        f"## int8\n\nA quantized model was calibrated on {found.calibrated_on} and evaluated on "
+        f"{found.measured_on}. It was {is_kept}.\n\n{_table(('measure', 'value'), rows)}"
     )
 
 
-def _share(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.2%}"
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2%}"
 
 
 def _pictures(figures: Sequence[str]) -> str:
@@ -234,8 +237,8 @@ def _training(manifest: Manifest) -> str:
         ("setting", "value"), [(f"`{k}`", f"`{v}`") for k, v in manifest.config.items()]
     )
     versions = ", ".join(f"{name} {number}" for name, number in manifest.environment.items())
-    made = f"Made {manifest.created} with {versions}. Runs in ONNX Runtime from "
-    made += f"{manifest.lowest_onnxruntime} on.\n"
+    made = f"Exported {manifest.created} with {versions}. Needs ONNX Runtime "
+    made += f"{manifest.lowest_onnxruntime} or later.\n"
     if not manifest.config:
         return f"## Origin\n\n{made}"
     return (

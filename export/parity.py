@@ -1,6 +1,6 @@
 """Proves that Keras, the SavedModel and the ONNX graph compute one function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,81 +34,91 @@ _BATCH_SIZES = (1, 2, 7, 64)
 _NARROW_TOLERANCE = 0.1
 
 Run = Callable[[Inputs], Outputs]
+# Inputs, and what Keras predicts for them.
+_Case = tuple[Inputs, Outputs]
 
 
 def prove(
     inference: InferenceFunction,
     folder: Path,
     samples: Samples,
-    answers: Outputs,
-    meaning: OutputKind,
+    expected: Outputs,
+    kind: OutputKind,
 ) -> Proof:
-    """Run every sample through every artifact at several batch sizes, and compare.
+    """Run every sample through every artifact at several batch sizes, and compare with Keras.
 
-    The SavedModel and the ONNX graph run as read back from `folder`, where they were written.
+    The SavedModel and the ONNX graph are read back from `folder`, where they were written.
 
     Args:
-        inference: the traced model.
-        folder: of the version being made.
-        samples: what to run.
-        answers: what `keras.Model.predict` gives for them.
-        meaning: of the outputs: of classes the most probable one must agree.
+        inference: The traced model.
+        folder: Folder of the version being made.
+        samples: Samples to run.
+        expected: What `keras.Model.predict` returns for them.
+        kind: What the outputs stand for. Of classes, the most probable one must be the same.
 
     Raises:
-        ProofError: an output differs by more, or a sample has another most probable class.
+        ProofError: An output differs by more than its tolerance, or a sample has another most
+            probable class.
     """
-    artifacts: dict[str, Callable[[], Run]] = {
-        "saved_model": lambda: _saved_model(inference, folder),
+    cases = [(samples.inputs, expected), *_cases_of_other_sizes(inference, samples)]
+    loaders: dict[str, Callable[[], Run]] = {
+        "saved_model": lambda: _saved_model_runner(inference, folder),
         "onnx": lambda: onnx_runner(inference, folder / MODEL),
     }
-    others = (finite_part(x, inference.predict(x)) for x in samples.of_other_sizes)
-    more = [(inputs, expected) for inputs, expected in others if count_samples(inputs)]
-    agreements = []
-    for artifact, load in artifacts.items():
-        with explained(f"{artifact} must load."):
+    measured: list[Parity] = []
+    for artifact, load in loaders.items():
+        with explained(f"The {artifact} that was written must load."):
             run = load()
-        for batch_size in batch_sizes(samples.inputs):
-            for inputs, expected in ((samples.inputs, answers), *more):
-                with explained(f"{artifact} must run as Keras does."):
-                    received = run_in_batches(run, inputs, batch_size)
-                for name, wanted in expected.items():
-                    has_classes = meaning.task == "multiclass" and name == meaning.prediction_output
-                    agreement = compare(
-                        artifact, name, batch_size, wanted, received[name], has_classes
-                    )
-                    are_probabilities = (
-                        name == meaning.prediction_output and meaning.task != "regression"
-                    )
-                    _require(agreement, allowed_difference(wanted, are_probabilities))
-                    agreements.append(agreement)
+        for parity, allowed in _measure(artifact, run, cases, kind):
+            _require(parity, allowed)
+            measured.append(parity)
         del run
         return_memory()
     dtypes = {"probabilities", *(spec.dtype for spec in inference.outputs)}
     tolerances = {name: value for name, value in TOLERANCES.items() if name in dtypes}
-    return Proof(samples.source, len(samples), samples.edge_cases, tolerances, _worst(agreements))
+    return Proof(samples.source, len(samples), samples.edge_cases, tolerances, _worst(measured))
+
+
+def _cases_of_other_sizes(inference: InferenceFunction, samples: Samples) -> list[_Case]:
+    found = (finite_part(inputs, inference.predict(inputs)) for inputs in samples.of_other_sizes)
+    return [(inputs, expected) for inputs, expected in found if count_samples(inputs)]
+
+
+def _measure(
+    artifact: str, run: Run, cases: list[_Case], kind: OutputKind
+) -> Iterator[tuple[Parity, float]]:
+    """Yield the parity of each output at each batch size, and the difference it may have."""
+    for batch_size in batch_sizes(cases[0][0]):
+        for inputs, expected in cases:
+            with explained(f"The {artifact} must run on every input that Keras runs on."):
+                received = run_in_batches(run, inputs, batch_size)
+            for name, wanted in expected.items():
+                has_classes = kind.predicts_classes(name)
+                parity = compare(artifact, name, batch_size, wanted, received[name], has_classes)
+                yield parity, allowed_difference(wanted, kind.predicts_probabilities(name))
 
 
 def require_same_as_original(
-    inference: InferenceFunction, inputs: Inputs, answers: Outputs
+    inference: InferenceFunction, inputs: Inputs, rebuilt: Outputs
 ) -> None:
-    """Require that a model that was rebuilt in float32 answers as it did before, but for rounding.
+    """Require that a model rebuilt in float32 predicts as the original did, but for rounding.
 
     Args:
-        inference: the traced model.
-        inputs: samples.
-        answers: of the rebuilt model.
+        inference: The traced model.
+        inputs: Samples.
+        rebuilt: Outputs of the rebuilt model.
 
     Raises:
-        ProofError: it answers otherwise.
+        ProofError: An output differs by more than the rounding of the original's precision.
     """
     if inference.original is inference.model:
         return
-    before = replace(inference, model=inference.original).predict(inputs)
-    for name, wanted in before.items():
+    original = replace(inference, model=inference.original).predict(inputs)
+    for name, wanted in original.items():
         if wanted.dtype.kind not in "fV":  # bfloat16 is of the kind V
             continue
         wide = wanted.astype(np.float32)
-        difference = largest_difference(wide, answers[name].astype(np.float32))
+        difference = largest_difference(wide, rebuilt[name].astype(np.float32))
         allowed = _NARROW_TOLERANCE * largest_magnitude(wide)
         if not is_within(difference, allowed):
             raise ProofError(
@@ -118,17 +128,17 @@ def require_same_as_original(
 
 
 def batch_sizes(inputs: Inputs) -> list[int]:
-    """Return the batch sizes to run `inputs` at: none is larger than their count."""
+    """Return the batch sizes to run `inputs` at, none larger than their count."""
     return sorted({min(size, count_samples(inputs)) for size in _BATCH_SIZES})
 
 
-def _worst(agreements: list[Parity]) -> tuple[Parity, ...]:
-    """Return for each artifact, output and batch size the largest differences."""
-    found: dict[tuple[str, str, int], Parity] = {}
-    for item in agreements:
+def _worst(measured: Iterable[Parity]) -> tuple[Parity, ...]:
+    """Return the largest differences of each artifact, output and batch size."""
+    worst: dict[tuple[str, str, int], Parity] = {}
+    for item in measured:
         key = (item.artifact, item.output, item.batch_size)
-        other = found.get(key, item)
-        found[key] = replace(
+        other = worst.get(key, item)
+        worst[key] = replace(
             item,
             max_absolute_difference=max(
                 item.max_absolute_difference, other.max_absolute_difference
@@ -137,7 +147,7 @@ def _worst(agreements: list[Parity]) -> tuple[Parity, ...]:
                 item.max_relative_difference, other.max_relative_difference
             ),
         )
-    return tuple(found.values())
+    return tuple(worst.values())
 
 
 def compare(
@@ -160,28 +170,27 @@ def compare(
     )
 
 
-def _require(agreement: Parity, allowed: float) -> None:
-    where = f"{agreement.artifact} at batch size {agreement.batch_size}"
-    if not is_within(agreement.max_absolute_difference, allowed):
+def _require(parity: Parity, allowed: float) -> None:
+    where = f"{parity.artifact} at batch size {parity.batch_size}"
+    if not is_within(parity.max_absolute_difference, allowed):
         raise ProofError(
-            f"{agreement.output} of every artifact must be within {allowed:.1e} of Keras'. "
-            f"Received: {agreement.max_absolute_difference:.1e} from {where}. "
+            f"{parity.output} of every artifact must be within {allowed:.1e} of Keras'. "
+            f"Received: {parity.max_absolute_difference:.1e} from {where}. "
             "Nothing was published."
         )
-    if agreement.top1_match not in (None, 1.0):
+    if parity.top1_match not in (None, 1.0):
         raise ProofError(
             "Every sample must have the same most probable class in every artifact. "
-            f"Received: {agreement.top1_match:.2%} of them from {where}. Nothing was published."
+            f"Received: {parity.top1_match:.2%} of them from {where}. Nothing was published."
         )
 
 
-def _saved_model(inference: InferenceFunction, folder: Path) -> Run:
+def _saved_model_runner(inference: InferenceFunction, folder: Path) -> Run:
     function = load_saved_model(folder)
 
     def run(batch: Inputs) -> Outputs:
-        tensors = to_tensors(inference.by_name(batch))
-        answers = function(**tensors)
-        return {name: plain_array(value.numpy()) for name, value in answers.items()}
+        outputs = function(**to_tensors(inference.by_name(batch)))
+        return {name: plain_array(value.numpy()) for name, value in outputs.items()}
 
     return run
 

@@ -1,4 +1,4 @@
-"""Says in words what a graph does to its raw input."""
+"""Describes in words how a graph preprocesses its raw input."""
 
 from typing import Any
 
@@ -17,9 +17,10 @@ _PREPROCESSING = (
     keras.layers.Rescaling,
     keras.layers.StringLookup,
 )
-# Statistics and vocabularies, too long for a line, and what every lookup of ours has alike.
-_UNSAID = {"mean", "variance", "vocabulary", "idf_weights", "pad_to_max_tokens", "sparse"}
-_UNSAID |= {"invert", "mask_token", "max_tokens", "vocabulary_dtype", "encoding", "output_mode"}
+# Arguments left out: statistics and vocabularies, which are too long for a line, and arguments that
+# all our lookups share.
+_OMITTED = {"mean", "variance", "vocabulary", "idf_weights", "pad_to_max_tokens", "sparse"}
+_OMITTED |= {"invert", "mask_token", "max_tokens", "vocabulary_dtype", "encoding", "output_mode"}
 
 
 def describe_preprocessing(model: keras.Model) -> tuple[str, ...]:
@@ -29,7 +30,7 @@ def describe_preprocessing(model: keras.Model) -> tuple[str, ...]:
 
 
 def _describe(layer: Any) -> str:
-    of_every_layer = keras.layers.Layer.get_config(layer)
-    own = {k: v for k, v in layer.get_config().items() if k not in of_every_layer}
-    arguments = [f"{k}={v}" for k, v in own.items() if k not in _UNSAID]
-    return f"{type(layer).__name__}({', '.join(arguments)})"
+    common = keras.layers.Layer.get_config(layer)
+    arguments = {k: v for k, v in layer.get_config().items() if k not in common}
+    parts = [f"{k}={v}" for k, v in arguments.items() if k not in _OMITTED]
+    return f"{type(layer).__name__}({', '.join(parts)})"

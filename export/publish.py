@@ -1,4 +1,4 @@
-"""Puts a finished version in its place: written beside, then renamed, so never half of one."""
+"""Publishes a finished version: written to a hidden folder, then renamed, so never half of one."""
 
 import contextlib
 import hashlib
@@ -17,80 +17,84 @@ from serving.triton import CONFIG, LABELS, render_config, render_labels
 
 from .errors import ExportError
 
-# What all versions of a model have alike.
-_KEPT = (
+# Keys of the manifest that all versions of a model share.
+_CONTRACT = (
     "inputs",
     "outputs",
     "task",
-    "answer",
+    "prediction_output",
     "labels",
     "columns",
     "nullable_columns",
     "string_columns",
 )
 _IN_USE = "in_use.lock"
-# A number would be taken for a version of its folder.
+# A number would be taken for the version of a model that is called like its folder.
 _NAME = re.compile(r"(?![0-9]+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 def check_name(name: str) -> None:
-    """Raise `ExportError` unless `name` fits a folder, a Triton model and an address."""
+    """Raise `ExportError` unless `name` can name a folder, a Triton model and a part of a URL."""
     if not _NAME.fullmatch(name):
         raise ExportError(
             "A model's name must be at most 100 letters, digits, '_', '-' and '.', not begin with "
-            f"'.' or '-', and be no number. Received: name={name!r:.120}. Choose one with --name."
+            f"'.' or '-', and not be a number. Received: name={name!r:.120}. "
+            "Choose one with --name."
         )
 
 
-def choose_version(model_folder: Path, asked: int | None) -> int:
-    """Return the number asked for, or the one after the latest version's, 1 for the first.
+def choose_version(model_folder: Path, wanted: int | None) -> int:
+    """Return `wanted`, or if that is None the number after the latest version's, 1 for the first.
 
     Raises:
-        ExportError: there is such a version.
+        ExportError: That version exists.
     """
     versions = version_numbers(model_folder) if model_folder.is_dir() else []
-    if asked is None:
+    if wanted is None:
         return max(versions, default=0) + 1
-    if asked in versions:
+    if wanted in versions:
         raise ExportError(
-            f"A version is never overwritten. Received: version={asked}, which is there. "
-            f"The next is {versions[-1] + 1}."
+            f"A version is never overwritten. Received: version={wanted}, which exists. "
+            f"The next free one is {versions[-1] + 1}."
         )
-    return asked
+    return wanted
 
 
 @contextlib.contextmanager
-def alone(output: Path, name: str) -> Iterator[None]:
-    """Let one export at a time choose a version of `name` and put it in its place."""
+def version_lock(output: Path, name: str) -> Iterator[None]:
+    """Hold the lock under which an export of `name` chooses a version and publishes it.
+
+    Another export waits for it.
+    """
     lock = FileLock(output / f".{name}.lock")
     with lock:
         try:
             yield
         finally:
-            # While it is held: filelock looks whether the file is still there once it has it.
+            # While it is held: filelock checks that the file still exists once it has the lock.
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def new_workplace(output: Path, name: str) -> tuple[Path, FileLock]:
     """Make a hidden folder to write a version in; remove those of exports that were killed.
 
-    To be called alone.
+    Call it with `version_lock` held.
 
     Returns:
-        The folder, and the lock that says to other exports that it is in use.
+        The folder, and a lock held on it that shows other exports that it is in use.
     """
     for folder in output.glob(f".{name}-{'?' * 8}/"):  # not those of <name>-more
         lock = FileLock(folder / _IN_USE, blocking=False)
         with contextlib.suppress(Timeout), lock:
             shutil.rmtree(folder, ignore_errors=True)
     workplace = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=output))
-    lock = FileLock(workplace / _IN_USE)
-    lock.acquire()
-    return workplace, lock
+    in_use = FileLock(workplace / _IN_USE)
+    in_use.acquire()
+    return workplace, in_use
 
 
 def write_checksums(folder: Path) -> None:
-    """Write `SHA256SUMS` over every other file of `folder`, as `sha256sum -c` reads it."""
+    """Write `SHA256SUMS` of every other file of `folder`, in the format of `sha256sum -c`."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     lines = [
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names
@@ -99,10 +103,10 @@ def write_checksums(folder: Path) -> None:
 
 
 def check_same_contract(manifest: Manifest, model_folder: Path) -> None:
-    """Refuse a version whose signature, labels or columns differ from its predecessor's.
+    """Refuse a version whose inputs, outputs, labels or columns differ from the latest version's.
 
     Raises:
-        ExportError: they differ, and it says in what; or the predecessor cannot be read.
+        ExportError: They differ, or the latest version cannot be read.
     """
     versions = version_numbers(model_folder) if model_folder.is_dir() else []
     if not versions:
@@ -111,29 +115,33 @@ def check_same_contract(manifest: Manifest, model_folder: Path) -> None:
     try:
         before = read_manifest(latest)
     except ManifestError as error:
-        raise ExportError(f"A new version needs a sound one before it. {error}") from None
-    for name in _KEPT:
+        raise ExportError(f"A new version needs a readable previous version. {error}") from None
+    for name in _CONTRACT:
         old, new = getattr(before, name), getattr(manifest, name)
         if old != new:
             raise ExportError(
                 f"A new version must keep the {name} of {latest}. "
-                f"Received: {_plain(new)} instead of {_plain(old)}. "
+                f"Received: {_spelled(new)} instead of {_spelled(old)}. "
                 "Export it under another name with --name."
             )
 
 
 def publish(staged: Path, manifest: Manifest, model_folder: Path) -> Path:
-    """Rename a staged version to its place, and return that.
+    """Rename a staged version to its final place.
 
-    A first version goes with the files beside it in one step; a later one finds them there.
+    The first version is published in one step with the files that all versions share; a later one
+    finds them there.
 
     Args:
-        staged: folder of the version, called by its number, alone in the folder above.
-        manifest: of the version.
-        model_folder: where versions of the model are.
+        staged: Folder of the version, named by its number, the only one in its parent folder.
+        manifest: Manifest of the version.
+        model_folder: Folder of the model's versions.
+
+    Returns:
+        The published folder.
 
     Raises:
-        ExportError: the place was taken meanwhile, or cannot be written. It is as it was.
+        ExportError: The place was taken in the meantime, or is not writable. It is unchanged.
     """
     number = str(manifest.version)
     is_first = not model_folder.exists() or not version_numbers(model_folder)
@@ -152,7 +160,7 @@ def publish(staged: Path, manifest: Manifest, model_folder: Path) -> Path:
     return model_folder / number
 
 
-def _plain(value: object) -> str:
+def _spelled(value: object) -> str:
     if isinstance(value, tuple):
-        return "(" + ", ".join(_plain(item) for item in value) + ")"
+        return "(" + ", ".join(_spelled(item) for item in value) + ")"
     return describe_spec(value) if isinstance(value, TensorSpec) else str(value)

@@ -1,8 +1,8 @@
-"""Quantizes an ONNX graph to int8, and keeps that only where it earns its place."""
+"""Quantizes an ONNX graph to int8, and keeps it only if it meets the acceptance criteria."""
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,18 +26,18 @@ from serving.timing import median_ms
 from .errors import ExportError
 from .inference import InferenceFunction
 from .output_kind import OutputKind
-from .parity import batch_sizes, compare, onnx_runner
+from .parity import Run, batch_sizes, compare, onnx_runner
 
 POLICIES = ("always", "auto", "never")
-# Points of accuracy, of 100, that int8 may lose.
+# Percentage points of accuracy that int8 may lose.
 _MAX_LOST = 0.1
 _TIMED_BATCHES = (1, 64)
 _TRIES, _ROUNDS = 3, 15
-_LONG_MS = 1000.0
-# Samples that are run together, and numbers of their inputs, which bound the memory.
+_LONG_MS = 1000.0  # noise hardly shows in calls that long, and repeating them is costly
+# Samples in a batch, and numbers in their inputs: these bound the memory.
 _BATCH, _BATCH_NUMBERS = 32, 1_000_000
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# What runs on int8 as it comes, if all that it reads does.
+# Operators that need no weights and run on int8 if all that they read is int8.
 _PASSING = (
     "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Pad",
     "Relu", "Reshape", "Squeeze", "Transpose",
@@ -46,14 +46,14 @@ _PASSING = (
 
 @dataclass(frozen=True)
 class Int8Data:
-    """What int8 is calibrated and judged on.
+    """Samples that int8 is calibrated and evaluated on.
 
     Attributes:
-        calibration: inputs, of training samples.
-        calibrated_on: what these are, in words.
-        evaluation: inputs, of other samples.
-        targets: of these, as in training; None to take the float32 model's answers for true.
-        measured_on: what these are, in words.
+        calibration: Inputs of training samples.
+        calibrated_on: Description of these, in words.
+        evaluation: Inputs of other samples.
+        targets: Their targets, as in training; None to compare with what float32 predicts.
+        measured_on: Description of the evaluation samples, in words.
     """
 
     calibration: Inputs
@@ -68,44 +68,57 @@ def evaluate_int8(
     folder: Path,
     data: Int8Data,
     golden: Inputs,
-    meaning: OutputKind,
+    kind: OutputKind,
     policy: str,
 ) -> Int8 | None:
-    """Quantize `model.onnx`, measure both, and leave `model.int8.onnx` there if it is kept.
+    """Quantize `model.onnx`, measure both models, and leave `model.int8.onnx` there if it is kept.
 
-    Static QDQ, int8 for weights and activations, weights per channel (Jacob et al., 2018). Layers
-    of constant weights and what lies between them are quantized; preparation stays float32.
+    Static QDQ with int8 weights, per channel, and int8 activations (Jacob et al., 2018). Layers
+    with constant weights and what lies between them are quantized; preprocessing stays float32.
 
     Args:
-        inference: the traced model, for what Keras answers.
-        folder: of the version being made.
-        data: what to calibrate and to judge on.
-        golden: what the receiver will check it on.
-        meaning: of the outputs; of one of which nothing is known, accuracy cannot be told.
-        policy: `always`; or `auto`: kept if faster at batch 1 or 64 and at most 0.1 points of
-            accuracy are lost; or `never`.
+        inference: The traced model, for what Keras predicts.
+        folder: Folder of the version being made.
+        data: Samples to calibrate and to evaluate on.
+        golden: Golden inputs, on which the receiver will check the model.
+        kind: What the outputs stand for. Accuracy is unknown where this is.
+        policy: `always`; `auto`, which keeps int8 if it is faster at batch size 1 or 64 and loses
+            at most 0.1 percentage points of accuracy; or `never`.
 
     Returns:
         The decision with its numbers; None if there was nothing to decide.
 
     Raises:
-        ExportError: `always`, but the graph has no layer to quantize, or one that cannot be.
+        ExportError: The policy is `always`, but the graph cannot be quantized.
     """
-    if policy == "never" or (policy == "auto" and meaning.prediction_output is None):
+    if policy == "never" or (policy == "auto" and kind.prediction_output is None):
         return None
-    refusal = _quantize(inference, folder, data.calibration)
-    if refusal:
+    failure = _quantize(inference, folder, data.calibration)
+    if failure:
         (folder / INT8).unlink(missing_ok=True)
         if policy == "always":
-            raise ExportError(f"int8 needs a graph that can be quantized. Received: {refusal}.")
+            raise ExportError(f"int8 needs a graph that can be quantized. Received: {failure}.")
         return None
     runs = {name: onnx_runner(inference, folder / name) for name in (MODEL, INT8)}
-    ratios = [_latency_ratio(runs, take_samples(data.evaluation, _picks(data, size)))
-              for size in _TIMED_BATCHES]  # fmt: skip
-    before, after = _accuracies(runs, data, meaning)
+    decision = _decide(runs, data, kind, policy)
+    if not decision.kept:
+        (folder / INT8).unlink()
+        return decision
+    # The receiver checks it on the golden samples, edge cases included: these count as well.
+    samples = _joined(inference.by_name(data.evaluation), inference.by_name(golden))
+    return replace(decision, parity=_parity(inference, runs[INT8], samples, kind))
+
+
+def _decide(runs: dict[str, Run], data: Int8Data, kind: OutputKind, policy: str) -> Int8:
+    """Measure the latency and accuracy of both models, and decide whether int8 is kept."""
+    ratios = [
+        _latency_ratio(runs, take_samples(data.evaluation, _picks(data, size)))
+        for size in _TIMED_BATCHES
+    ]
+    before, after = _accuracies(runs, data, kind)
     lost = 100 * (before - after) if before is not None and after is not None else 0.0
     is_better = min(ratios) < 1 and lost <= _MAX_LOST
-    decision = Int8(
+    return Int8(
         kept=policy == "always" or is_better,
         policy=policy,
         latency_ratio_1=ratios[0],
@@ -116,13 +129,6 @@ def evaluate_int8(
         measured_on=data.measured_on,
         parity=(),
     )
-    if not decision.kept:
-        (folder / INT8).unlink()
-        return decision
-    # What the receiver checks it on, edge cases among it, counts as well.
-    samples = _joined(inference.by_name(data.evaluation), inference.by_name(golden))
-    agreements = _agreements(inference, runs[INT8], samples, meaning)
-    return replace(decision, parity=agreements)
 
 
 def _joined(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> Inputs:
@@ -136,11 +142,12 @@ def _batch_size(inputs: Inputs) -> int:
 
 
 def _picks(data: Int8Data, size: int) -> np.ndarray:
+    """Return the places of `size` evaluation samples, repeated where there are fewer."""
     return np.arange(size) % count_samples(data.evaluation)
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Hands the calibration samples on, batch by batch."""
+    """The calibration samples, batch by batch."""
 
     def __init__(self, inputs: dict[str, np.ndarray]) -> None:
         size = _batch_size(inputs)
@@ -148,38 +155,38 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has 
         self._left = (take_samples(inputs, slice(start, start + size)) for start in starts)
 
     def get_next(self) -> Any:
-        """Return the next batch, None after the last."""
+        """Return the next batch; None after the last."""
         return next(self._left, None)
 
 
 def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -> str:
-    """Write `model.int8.onnx`; return why not, or the empty text."""
-    with tempfile.TemporaryDirectory() as workplace, _quiet():
+    """Write `model.int8.onnx`; return the reason for a failure, or an empty string."""
+    with tempfile.TemporaryDirectory() as workplace, _without_log():
         prepared = Path(workplace) / "prepared.onnx"
         try:
             quant_pre_process(folder / MODEL, prepared, skip_symbolic_shape=True)
             nodes = _quantizable(onnx.load(prepared))
             if not nodes:
-                return "no layer of weights"
+                return "no layer with constant weights"
             quantize_static(
                 prepared,
                 folder / INT8,
                 _Batches(inference.by_name(calibration)),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
-                # Without these instructions sums of products overflow 16 bits.
+                # Without VNNI sums of products overflow 16 bits.
                 reduce_range=not _has_vnni(),
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
                 nodes_to_quantize=nodes,
             )
-        except Exception as error:  # whatever onnxruntime raises on a graph it does not know
+        except Exception as error:  # onnxruntime raises anything on a graph it does not know
             return f"{type(error).__name__}: {one_line(error)}"[:160]
     return ""
 
 
 def _quantizable(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes of constant weights, and of what lies behind them."""
+    """Return the names of the nodes with constant weights, and of those that follow them."""
     weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) >= 2}
     constants = {tensor.name for tensor in model.graph.initializer}
     inside: set[str] = set()
@@ -191,7 +198,7 @@ def _quantizable(model: onnx.ModelProto) -> list[str]:
         if is_layer or is_passing:
             names.append(node.name)
             inside.update(node.output)
-    return names  # the first is a layer: nothing else begins what is inside
+    return names  # the first one has weights: nothing else starts the quantized part
 
 
 def _has_vnni() -> bool:
@@ -201,72 +208,73 @@ def _has_vnni() -> bool:
         return False
 
 
-def _latency_ratio(runs: dict[str, Any], batch: Inputs) -> float:
-    """Return the time of int8 over that of float32, both taking turns: the worst of some tries.
+def _latency_ratio(runs: dict[str, Run], batch: Inputs) -> float:
+    """Return the time of int8 over that of float32, taking turns: the worst of several tries.
 
-    A machine's noise must not make it the faster one.
+    The worst, so that the noise of the machine does not make int8 the faster one.
     """
     calls = {name: _call(run, batch) for name, run in runs.items()}
     once = median_ms(calls, 2, warm_up=0)
-    if sum(once.values()) > _LONG_MS:  # so long that noise hardly shows, and repeating costs
+    if sum(once.values()) > _LONG_MS:
         return once[INT8] / once[MODEL]
     tries = [median_ms(calls, _ROUNDS) for _ in range(_TRIES)]
     return max(medians[INT8] / medians[MODEL] for medians in tries)
 
 
-def _call(run: Any, batch: Inputs) -> Any:
+def _call(run: Run, batch: Inputs) -> Callable[[], Any]:
     return lambda: run(batch)
 
 
 def _accuracies(
-    runs: dict[str, Any], data: Int8Data, meaning: OutputKind
+    runs: dict[str, Run], data: Int8Data, kind: OutputKind
 ) -> tuple[float | None, float | None]:
-    """Return the accuracy of float32 and of int8; None if it cannot be told."""
-    if meaning.prediction_output is None:
+    """Return the accuracy of float32 and of int8; None where it is unknown."""
+    if kind.prediction_output is None:
         return None, None
     size = _batch_size(data.evaluation)
-    answers = {
-        name: run_in_batches(run, data.evaluation, size)[meaning.prediction_output]
+    predictions = {
+        name: run_in_batches(run, data.evaluation, size)[kind.prediction_output]
         for name, run in runs.items()
     }
-    truth = _decide(answers[MODEL], meaning) if data.targets is None else data.targets
-    first, second = (_accuracy(answers[name], truth, meaning) for name in (MODEL, INT8))
+    targets = _predicted(predictions[MODEL], kind) if data.targets is None else data.targets
+    first, second = (_accuracy(predictions[name], targets, kind) for name in (MODEL, INT8))
     return first, second
 
 
-def _decide(answer: np.ndarray, meaning: OutputKind) -> np.ndarray:
-    if meaning.task == "multiclass":
-        return np.asarray(answer.argmax(axis=1))
-    return (answer >= 0.5).astype(np.float32) if meaning.task == "multilabel" else answer
+def _predicted(output: np.ndarray, kind: OutputKind) -> np.ndarray:
+    """Return the class of each sample, the decision on each label, or the values themselves."""
+    if kind.task == "multiclass":
+        return np.asarray(output.argmax(axis=1))
+    return (output >= 0.5).astype(np.float32) if kind.task == "multilabel" else output
 
 
-def _accuracy(answer: np.ndarray, truth: np.ndarray, meaning: OutputKind) -> float:
-    """Return the share of right classes, or of right decisions on labels; of values mean R²."""
-    if meaning.task == "regression":
-        wanted = truth.reshape(answer.shape)
-        # Of each output, for they may be prices and shares.
+def _accuracy(output: np.ndarray, targets: np.ndarray, kind: OutputKind) -> float:
+    """Return the fraction of right classes or of right decisions on labels; for values mean R²."""
+    if kind.task == "regression":
+        wanted = targets.reshape(output.shape)
+        # For each output by itself: their units may differ.
         spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)
-        missed = ((answer - wanted) ** 2).sum(axis=0)
+        missed = ((output - wanted) ** 2).sum(axis=0)
         return float((1 - missed / np.maximum(spread, 1e-12)).mean())
-    return float((_decide(answer, meaning) == truth).mean())
+    return float((_predicted(output, kind) == targets).mean())
 
 
-def _agreements(
-    inference: InferenceFunction, run: Any, inputs: Inputs, meaning: OutputKind
+def _parity(
+    inference: InferenceFunction, run: Run, inputs: Inputs, kind: OutputKind
 ) -> tuple[Parity, ...]:
-    found = []
+    measured = []
     expected = inference.predict(inputs)
     for batch_size in batch_sizes(inputs):
         received = run_in_batches(run, inputs, batch_size)
         for name, wanted in expected.items():
-            has_classes = meaning.task == "multiclass" and name == meaning.prediction_output
-            found.append(compare("int8", name, batch_size, wanted, received[name], has_classes))
-    return tuple(found)
+            has_classes = kind.predicts_classes(name)
+            measured.append(compare("int8", name, batch_size, wanted, received[name], has_classes))
+    return tuple(measured)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep onnxruntime's advice on quantizing to itself."""
+def _without_log() -> Iterator[None]:
+    """Keep onnxruntime from logging advice on quantization."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Samples for a model that came without any: drawn to fit the dtype and the range of each input."""
+"""Draws samples for a model that came without any, to fit the dtype and range of each input."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,25 +14,26 @@ from .errors import ExportError
 from .inference import InferenceFunction
 from .samples import Samples
 
-# How many are drawn, and beyond how many numbers fewer.
-_MOST, _FEWEST, _NUMBERS = 62, 14, 2_000_000
+# Number of samples drawn; fewer, down to the minimum, if they would hold more numbers than this.
+_MAX_SAMPLES, _MIN_SAMPLES, _MAX_NUMBERS = 62, 14, 2_000_000
 _EDGE_CASES = ("lowest", "highest")
-# Of axes that are variable; the first that the model takes is used, and its double.
+# Sizes to try for variable axes; the first that the model takes is used, and twice that.
 _SIZES = (8, 16, 32, 64, 128, 256)
-# Whole numbers that nothing is known of: tokens and categories have at least two values.
-_FEWEST_VALUES = 2
-_WIDE = (-9, 9)
+# Ranges for integers of unknown meaning. Tokens and categories have at least two values; below 0
+# division and remainders differ between runtimes.
+_MIN_VALUES = 2
+_WIDE_RANGE = (-9, 9)
 
 
 def draw_samples(inference: InferenceFunction) -> Samples:
-    """Draw samples, and two that lie at the ends of each input's range.
+    """Draw samples, and two edge cases at the ends of each input's range.
 
-    Whole numbers stay below the size of the embedding or encoding that reads them; floats are
-    normal around 0, around the mean of a `Normalization`, or from 0 to 255 before a `Rescaling`
-    that expects it, as with `uint8`.
+    Integers stay below the size of the embedding or encoding that reads them. Floats are normally
+    distributed around 0 or around the mean of a `Normalization`, or lie between 0 and 255 before a
+    `Rescaling` that expects pixels. uint8 goes from 0 to 255.
 
     Raises:
-        ExportError: the model takes none of the sizes that are tried for its variable axes.
+        ExportError: The model takes strings, or none of the sizes tried for its variable axes.
     """
     ranges = [
         _range_of(tensor, spec)
@@ -48,13 +49,14 @@ def draw_samples(inference: InferenceFunction) -> Samples:
             for inputs in drawn:
                 inference.predict(inputs)
         except ExportError as error:
-            reason = error
+            last_error = error
             continue
         return _samples(drawn[0], (drawn[1],))
     shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in inference.inputs)
     raise ExportError(
-        f"The model must take variable axes of {_SIZES[0]} to {_SIZES[-1]}. Received: {shapes}, "
-        f"which failed for each. {reason} Give samples with --samples."
+        "The model must take some size of its variable axes "
+        f"from {_SIZES[0]} to {_SIZES[-1]}. Received: {shapes}, which failed for each. "
+        f"{last_error} Give samples with --samples."
     )
 
 
@@ -69,11 +71,11 @@ def _draw(inference: InferenceFunction, ranges: list[Any], size: int) -> dict[st
         [n if isinstance(n, int) else size for n in spec.shape[1:]] for spec in inference.inputs
     ]
     numbers = sum(map(math.prod, shapes))
-    count = min(max(_NUMBERS // numbers, _FEWEST), _MOST)
+    count = min(max(_MAX_NUMBERS // numbers, _MIN_SAMPLES), _MAX_SAMPLES)
     drawn = {}
     for spec, shape, (low, high) in zip(inference.inputs, shapes, ranges, strict=True):
         if spec.dtype.startswith("float"):
-            # Normal, as far as the range goes.
+            # Normally distributed, cut off at the ends of the range.
             middle, spread = (low + high) / 2, (high - low) / 6
             body: Any = np.clip(random.normal(middle, spread, (count, *shape)), low, high)
         else:
@@ -84,11 +86,11 @@ def _draw(inference: InferenceFunction, ranges: list[Any], size: int) -> dict[st
 
 
 def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
-    """Return the lowest and the highest value to draw, inclusive; arrays where axes differ."""
+    """Return the lowest and the highest value to draw; arrays where elements differ."""
     if spec.dtype == "string":
         raise ExportError(
-            "Samples of texts cannot be drawn. "
-            f"Received: {spec.name}, of strings. Give some with --samples."
+            "Strings cannot be drawn as samples. "
+            f"Received: {spec.name}, of strings. Give samples with --samples."
         )
     if spec.dtype == "bool":
         return 0, 1
@@ -97,7 +99,7 @@ def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
         return 0, 255
     if not spec.dtype.startswith("float"):
         sizes = [size for layer in readers if (size := _number_of_values(layer)) is not None]
-        return 0, min(sizes, default=_FEWEST_VALUES) - 1
+        return 0, min(sizes, default=_MIN_VALUES) - 1
     for layer in readers:
         if isinstance(layer, keras.layers.Normalization) and layer.mean is not None:
             mean = np.asarray(keras.ops.convert_to_numpy(layer.mean))[0]
@@ -108,23 +110,22 @@ def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | str]) -> bool:
-    """Tell whether an array can be broadcast; it cannot behind a layer that joins or reshapes."""
+    """Return whether an array broadcasts to a shape, as it may not behind a joining layer."""
     pairs = zip(reversed(shape), reversed(wanted), strict=False)
     return len(shape) <= len(wanted) and all(own in (1, other) for own, other in pairs)
 
 
 def _widened(inference: InferenceFunction, ranges: list[Any]) -> list[Any]:
-    """Return wider ranges of whole numbers of which nothing is known, if the model takes them.
-
-    Below 0 division and remainders differ between runtimes.
-    """
+    """Return a wider range for integers of unknown meaning, if the model takes it."""
     unknown = [
-        spec.dtype in ("int8", "int32", "int64") and bounds == (0, _FEWEST_VALUES - 1)
+        spec.dtype in ("int8", "int32", "int64") and bounds == (0, _MIN_VALUES - 1)
         for bounds, spec in zip(ranges, inference.inputs, strict=True)
     ]
     if not any(unknown):
         return ranges
-    wider = [_WIDE if is_unknown else r for r, is_unknown in zip(ranges, unknown, strict=True)]
+    wider = [
+        _WIDE_RANGE if is_unknown else r for r, is_unknown in zip(ranges, unknown, strict=True)
+    ]
     try:
         inference.predict(_draw(inference, wider, _SIZES[0]))
     except ExportError:
@@ -148,7 +149,7 @@ def _number_of_values(layer: Any) -> int | None:
 
 
 def _readers(tensor: Any) -> Iterator[Any]:
-    """Yield the layers that read `tensor`, and those behind layers that change its shape alone."""
+    """Yield the layers that read `tensor`, also those behind layers that only change its shape."""
     same_values = (
         keras.layers.Reshape,
         keras.layers.Flatten,

@@ -1,4 +1,4 @@
-"""The samples that a proof is made on: the evaluation data, and cases made to be hard."""
+"""The samples of a proof: evaluation data, and edge cases that are hard for a model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +18,11 @@ class Samples:
     """Inputs of a model.
 
     Attributes:
-        inputs: one array `(samples, …)`, or one for each input's name; the edge cases last.
-        source: where those before the edge cases came from.
-        edge_cases: names of the kinds of edge cases.
-        num_edge_cases: how many lie at the end.
-        of_other_sizes: more inputs, of other sizes along the axes that are variable.
+        inputs: One array `(samples, …)`, or one for each input's name. The edge cases come last.
+        source: Origin of the samples before the edge cases, in words.
+        edge_cases: Names of the kinds of edge cases.
+        num_edge_cases: Number of edge cases.
+        of_other_sizes: More inputs, with other sizes of the variable axes.
     """
 
     inputs: Inputs
@@ -32,23 +32,24 @@ class Samples:
     of_other_sizes: tuple[Inputs, ...] = ()
 
     def __len__(self) -> int:
-        """Return how many samples there are, edge cases not counted."""
+        """Return the number of samples without the edge cases."""
         return count_samples(self.inputs) - self.num_edge_cases
 
 
 def with_edge_cases(
     inputs: Inputs, source: str, nullable_columns: Sequence[int] = (), has_unknown: bool = True
 ) -> Samples:
-    """Append all zeros, all at the maximum, random samples, and where they may be missing values.
+    """Append edge cases: all zeros, all at the maximum, random samples, and missing values.
 
-    The maximum is 255 for uint8 and the largest of each element elsewhere; random samples lie
-    between the extremes. Texts are unknown in the first, and drawn from those at hand elsewhere.
+    The maximum is 255 for uint8 and each element's largest value otherwise. Random samples lie
+    between the extremes. The first edge case has an unknown string; the other strings are drawn
+    from `inputs`. Missing values are added if there are nullable columns.
 
     Args:
-        inputs: arrays `(samples, …)` of numbers or strings.
-        source: what they are, in words.
-        nullable_columns: columns of float32 rows that may have no value.
-        has_unknown: whether the model takes texts that it does not know.
+        inputs: One array `(samples, …)` of numbers or strings, or one for each input's name.
+        source: Origin of the samples, in words.
+        nullable_columns: Places of the float32 columns that may have missing values.
+        has_unknown: Whether the model takes strings that it does not know.
     """
     random = np.random.default_rng(0)
     arrays = inputs if isinstance(inputs, dict) else {"": inputs}
@@ -69,23 +70,40 @@ def _edge_cases(
     nullable_columns: Sequence[int],
     unknown: str | None,
 ) -> np.ndarray:
-    shape = (_RANDOM_SAMPLES, *array.shape[1:])
     if array.dtype == object:
-        drawn = random.choice(array, _RANDOM_SAMPLES + 2 + bool(nullable_columns))
-        if unknown is not None:
-            drawn[0] = unknown
-        return drawn
+        return _edge_strings(array, random, len(nullable_columns) > 0, unknown)
+    if array.dtype.kind == "f":
+        return _edge_floats(array, random, nullable_columns)
+    return _edge_integers(array, random)
+
+
+def _edge_strings(
+    array: np.ndarray, random: np.random.Generator, has_missing: bool, unknown: str | None
+) -> np.ndarray:
+    drawn = random.choice(array, _RANDOM_SAMPLES + 2 + has_missing)
+    if unknown is not None:
+        drawn[0] = unknown
+    return drawn
+
+
+def _edge_integers(array: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    shape = (_RANDOM_SAMPLES, *array.shape[1:])
     zeros = np.zeros_like(array[:1])
     if array.dtype == np.uint8:
         maximum = np.full_like(zeros, 255)
         return np.concatenate([zeros, maximum, random.integers(0, 256, shape, np.uint8)])
-    if array.dtype.kind != "f":
-        lowest, highest = array.min(axis=0, keepdims=True), array.max(axis=0, keepdims=True)
-        drawn = random.integers(lowest, highest, shape, endpoint=True)
-        return np.concatenate([zeros, highest, drawn.astype(array.dtype)])
-    # A column may have no value at all in these samples.
-    present = np.where(np.isnan(array), 0, array)
+    lowest, highest = array.min(axis=0, keepdims=True), array.max(axis=0, keepdims=True)
+    drawn = random.integers(lowest, highest, shape, endpoint=True)
+    return np.concatenate([zeros, highest, drawn.astype(array.dtype)])
+
+
+def _edge_floats(
+    array: np.ndarray, random: np.random.Generator, nullable_columns: Sequence[int]
+) -> np.ndarray:
+    shape = (_RANDOM_SAMPLES, *array.shape[1:])
+    present = np.where(np.isnan(array), 0, array)  # a column may have no value in any sample
     lowest, maximum = present.min(axis=0, keepdims=True), present.max(axis=0, keepdims=True)
+    zeros = np.zeros_like(array[:1])
     cases = [zeros, maximum, random.uniform(lowest, maximum, shape).astype(array.dtype)]
     if len(nullable_columns):
         missing = np.array(maximum)
@@ -94,41 +112,42 @@ def _edge_cases(
     return np.concatenate(cases)
 
 
-def finite_samples(samples: Samples, answers: Outputs) -> tuple[Samples, Outputs]:
-    """Leave out edge cases whose answers are not finite: nothing can be compared with them.
+def finite_samples(samples: Samples, outputs: Outputs) -> tuple[Samples, Outputs]:
+    """Leave out edge cases whose outputs are not finite, since nothing can be compared with them.
 
-    A mean over no token, or the logarithm of 0, is none of the model's faults.
+    A mean over no token or the logarithm of 0 is not a fault of the model.
 
     Raises:
-        ExportError: the answer to a sample is not finite.
+        ExportError: The output for a sample that is no edge case is not finite.
     """
-    for name, array in answers.items():
-        is_fine = _are_finite({name: array})
-        if not is_fine[: len(samples)].all():
-            place = int(np.argmin(is_fine))
+    for name, array in outputs.items():
+        is_finite = _are_finite({name: array})
+        if not is_finite[: len(samples)].all():
+            place = int(np.argmin(is_finite))
             raise ExportError(
-                f"Keras' answers must be finite. Received: {name} of sample {place} of "
+                f"Keras' outputs must be finite. Received: {name} of sample {place} of "
                 f"{samples.source}, with NaN or infinity."
             )
-    chosen, left = finite_part(samples.inputs, answers)
-    kept = count_samples(chosen) - len(samples)
-    return replace(samples, inputs=chosen, num_edge_cases=kept), left
+    inputs, left = finite_part(samples.inputs, outputs)
+    kept = count_samples(inputs) - len(samples)
+    return replace(samples, inputs=inputs, num_edge_cases=kept), left
 
 
-def finite_part(inputs: Inputs, answers: Outputs) -> tuple[Inputs, Outputs]:
-    """Return the inputs, and their answers, whose answers are finite."""
-    is_fine = _are_finite(answers)
-    if is_fine.all():
-        return inputs, answers
-    return take_samples(inputs, is_fine), {name: a[is_fine] for name, a in answers.items()}
+def finite_part(inputs: Inputs, outputs: Outputs) -> tuple[Inputs, Outputs]:
+    """Return the inputs whose outputs are finite, and these outputs."""
+    is_finite = _are_finite(outputs)
+    if is_finite.all():
+        return inputs, outputs
+    return take_samples(inputs, is_finite), {name: a[is_finite] for name, a in outputs.items()}
 
 
-def _are_finite(answers: Outputs) -> np.ndarray:
+def _are_finite(outputs: Outputs) -> np.ndarray:
+    """Return for each sample whether all its outputs are finite, bool `(samples,)`."""
     found = [
         np.isfinite(array).reshape(len(array), -1).all(axis=1)
         if array.dtype.kind == "f"
         else np.ones(len(array), bool)
-        for array in answers.values()
+        for array in outputs.values()
     ]
     are_finite: np.ndarray = np.logical_and.reduce(found)
     return are_finite
@@ -141,5 +160,5 @@ def choose_golden(samples: Samples, count: int = 22) -> np.ndarray:
 
 
 def spread(count: int, most: int) -> np.ndarray:
-    """Return at most `most` of `count` places, spread evenly, int64."""
+    """Return at most `most` of the places below `count`, spread evenly, int64."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

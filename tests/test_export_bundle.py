@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from conversion import join_models, require_parity, run_graph
 from onnx import numpy_helper
 
 import models
@@ -28,6 +29,7 @@ from export.onnx.convert import convert_to_onnx
 from export.output_kind import OutputKind
 from export.parity import compare, prove
 from export.samples import choose_golden
+from export.saved_model import write_saved_model
 from models.activations import ACTIVATIONS
 from models.blocks import NORMALIZATIONS
 from models.heads import divide_logits
@@ -36,7 +38,6 @@ from serving.errors import InputError, ServingError
 from serving.inputs import read_inputs
 from serving.parity import TOLERANCES, run_in_batches
 from serving.runtime import onnxruntime
-from serving.session import open_session
 
 BATCH_SIZES = (1, 2, 7, 64)
 WITHOUT_INT8 = ExportOptions(int8="never")
@@ -57,7 +58,7 @@ def raw_bundle(exported_raw_bundle):
 def facts(labels=("a", "b", "c"), columns=("one", "two", "three", "four")):
     return ModelFacts(
         family="own",
-        task="classes",
+        task="multiclass",
         labels=labels,
         columns=columns,
         metrics={"accuracy": 0.5},
@@ -138,53 +139,55 @@ def test_every_family_agrees_in_every_format_at_every_batch_size(family_bundle, 
 
     for batch_size in BATCH_SIZES:
         received = run_in_batches(run, samples.inputs, batch_size)
-        assert received.keys() == expected.keys()
-        np.testing.assert_allclose(received["probabilities"], expected["probabilities"], atol=1e-5)
-        np.testing.assert_array_equal(
-            received["probabilities"].argmax(axis=1), expected["probabilities"].argmax(axis=1)
-        )
-        if "features" in expected:
-            largest = max(1.0, np.abs(expected["features"]).max())
-            np.testing.assert_allclose(
-                received["features"], expected["features"], atol=1e-5 * largest, rtol=0
-            )
+        require_parity(expected, received)
 
 
-@pytest.mark.parametrize(
-    "knob",
-    [{"activation": a} for a in ACTIVATIONS] + [{"normalization": n} for n in NORMALIZATIONS],
-    ids=lambda knob: next(iter(knob.values())),
-)
-def test_every_knob_converts(knob):
-    config = models.FeatureExtractorConfig(hidden=(16, 16), groups=2, num_outputs=3, **knob)
-    keras.utils.set_random_seed(3)
-    require_parity(models.feature_extractor(config), with_edge_cases(rows(), "drawn").inputs)
-
-
-def require_parity(model, inputs):
-    """Require that ONNX Runtime answers as Keras does, as the proof of an export would."""
+def outputs_of_branches(built, inputs):
+    """Convert models as the branches of one; return Keras' outputs and the graph's."""
+    model = join_models(built)
     inference = trace_inference(model)
-    session = open_session(convert_to_onnx(inference, {}).SerializeToString())
-    names = [output.name for output in session.get_outputs()]
-    received = dict(zip(names, session.run(names, inference.by_name(inputs)), strict=True))
-    for name, wanted in inference.predict(inputs).items():
-        found = compare("onnx", name, len(inputs), wanted, received[name], name == "probabilities")
-        largest = max(1.0, np.abs(wanted).max())
-        assert found.max_absolute_difference <= TOLERANCES["probabilities"] * largest
-        assert found.top1_match in (1.0, None)
+    given = {spec.name: inputs for spec in inference.inputs}
+    graph = convert_to_onnx(inference, {})
+    return inference.predict(given), run_graph(inference, graph, given)
 
 
-@pytest.mark.parametrize("normalization", ["layer", "instance", "group"])
-def test_every_norm_of_convolutions_converts(normalization, images):
-    config = models.DigitNetConfig(
-        filters=(16, 32),
-        hidden=(64,),
-        normalization=normalization,
-        groups=2,
-        activation="prelu",
-    )
+@pytest.fixture(scope="module")
+def outputs_of_settings():
+    """Nets of rows, one for each activation and each normalization."""
+    settings = {name: {"activation": name} for name in ACTIVATIONS}
+    settings |= {name: {"normalization": name} for name in NORMALIZATIONS}
     keras.utils.set_random_seed(3)
-    require_parity(models.digit_net(config), with_edge_cases(images, "drawn").inputs)
+    built = {
+        name: models.feature_extractor(
+            models.FeatureExtractorConfig(hidden=(16, 16), groups=2, num_outputs=3, **setting)
+        )
+        for name, setting in settings.items()
+    }
+    return outputs_of_branches(built, with_edge_cases(rows(), "drawn").inputs)
+
+
+@pytest.mark.parametrize("name", [*ACTIVATIONS, *NORMALIZATIONS])
+def test_every_activation_and_normalization_converts(name, outputs_of_settings):
+    require_parity(*outputs_of_settings, branch=name)
+
+
+NORMS = ("layer", "instance", "group")
+
+
+@pytest.fixture(scope="module")
+def outputs_of_norms(images):
+    """Convolutional nets, one for each normalization whose statistics are the sample's own."""
+    keras.utils.set_random_seed(3)
+    sizes = {"filters": (16, 32), "hidden": (64,), "groups": 2, "activation": "prelu"}
+    built = {
+        norm: models.digit_net(models.DigitNetConfig(normalization=norm, **sizes)) for norm in NORMS
+    }
+    return outputs_of_branches(built, with_edge_cases(images, "drawn").inputs)
+
+
+@pytest.mark.parametrize("normalization", NORMS)
+def test_every_norm_of_convolutions_converts(normalization, outputs_of_norms):
+    require_parity(*outputs_of_norms, branch=normalization)
 
 
 def test_an_exported_model_takes_raw_rows(raw_bundle):
@@ -247,8 +250,8 @@ def test_heads_of_labels_and_values_are_exported(head, tmp_path):
     config = models.FeatureExtractorConfig(
         hidden=(8,), head=head, many_labels=head == "sigmoid", num_outputs=3
     )
-    kind = "labels" if head == "sigmoid" else "values"
-    known = replace(facts(), task=kind)
+    task = "multilabel" if head == "sigmoid" else "regression"
+    known = replace(facts(), task=task)
     samples = with_edge_cases(rows(), "drawn")
     bundle = export_bundle(
         models.feature_extractor(config), tmp_path, "own", known, samples, WITHOUT_INT8
@@ -376,7 +379,7 @@ def test_the_model_card_has_front_matter_and_an_example_that_runs(bundle):
     example = card.split("```python\n")[1].split("```")[0]
     namespace = {}
     exec(example.replace('"model.onnx"', repr(str(bundle / "model.onnx"))), namespace)  # noqa: S102
-    assert namespace["answer"].shape == (1, 10)
+    assert namespace["prediction"].shape == (1, 10)
 
 
 DRAWN = with_edge_cases(rows(), "drawn")
@@ -426,7 +429,7 @@ def test_a_version_with_other_columns_is_refused(published):
 
 def test_a_predecessor_that_cannot_be_read_stops_the_next_version(published):
     (published / "own" / "1" / "manifest.json").write_text("{}")
-    with pytest.raises(ExportError, match="needs a sound one before it"):
+    with pytest.raises(ExportError, match="needs a readable previous version"):
         export_bundle(own(), published, "own", facts(), DRAWN, WITHOUT_INT8)
     assert {path.name for path in published.iterdir()} == {"own"}
 
@@ -463,12 +466,12 @@ def test_the_proof_reads_the_artifacts_from_disk(bundle, mlp_run, images, tmp_pa
     """Artifacts of one model do not prove another."""
     keras.utils.set_random_seed(1)
     other = models.digit_net(models.DigitNetConfig(variant="mlp", hidden=(32,)))
-    meaning = OutputKind("classes", "probabilities", tuple("0123456789"))
+    kind = OutputKind("multiclass", "probabilities", tuple("0123456789"))
     samples = with_edge_cases(images, "drawn")
 
     def prove_by(model):
         inference = trace_inference(model)
-        return prove(inference, bundle, samples, inference.predict(samples.inputs), meaning)
+        return prove(inference, bundle, samples, inference.predict(samples.inputs), kind)
 
     with pytest.raises(ProofError, match="Nothing was published"):
         prove_by(other)
@@ -476,6 +479,26 @@ def test_the_proof_reads_the_artifacts_from_disk(bundle, mlp_run, images, tmp_pa
     manifest = Manifest.from_json((bundle / "manifest.json").read_bytes())
     divide_logits(model, "probabilities", manifest.calibration.temperature)
     prove_by(model)
+
+
+def test_a_bias_that_is_off_by_a_thousandth_is_refused_by_the_proof(tmp_path):
+    keras.utils.set_random_seed(0)
+    start = keras.Input((4,), name="inputs")
+    dense = keras.layers.Dense(3, bias_initializer="ones")
+    model = keras.Model(start, {"values": dense(start)})
+    samples = with_edge_cases(rows(), "drawn")
+    inference = trace_inference(model)
+    answers = inference.predict(samples.inputs)
+    kind = OutputKind("regression", "values", ("a", "b", "c"))
+    graph = convert_to_onnx(inference, {})
+    write_saved_model(inference, tmp_path)
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    prove(inference, tmp_path, samples, answers, kind)
+    (bias,) = [tensor for tensor in graph.graph.initializer if list(tensor.dims) == [3]]
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) * 1.001, bias.name))
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    with pytest.raises(ProofError, match="values of every artifact must be within"):
+        prove(inference, tmp_path, samples, answers, kind)
 
 
 def test_nan_and_another_class_are_no_agreement():
@@ -509,7 +532,7 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "dist").mkdir()
     (tmp_path / "dist" / "own").write_text("kept")
     samples = with_edge_cases(rows(), "drawn")
-    with pytest.raises(ExportError, match="a folder that can be written"):
+    with pytest.raises(ExportError, match="output folder of bundles must be writable"):
         export_bundle(model, tmp_path / "file", "own", facts(), samples, WITHOUT_INT8)
     with pytest.raises(ExportError, match="must be a folder. Received: .*own, a file"):
         export_bundle(model, tmp_path / "dist", "own", facts(), samples, WITHOUT_INT8)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -233,3 +234,27 @@ def test_a_cleaned_graph_computes_what_it_did(model):
     for before, after in zip(expected, run(changed, x), strict=True):
         scale = max(1, np.abs(before).max())
         np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5 * scale)
+
+
+def mean_of_pictures(opset):
+    """A graph of the mean over the axes that group normalization reduces."""
+    axes = [1, 2, 4]
+    constants, inputs, attributes = [], ["x"], {"axes": axes}
+    if opset >= 18:
+        constants = [numpy_helper.from_array(np.array(axes), "axes")]
+        inputs, attributes = ["x", "axes"], {}
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 112, 112, 2, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1, 1, 2, 1])
+    node = helper.make_node("ReduceMean", inputs, ["y"], name="mean", **attributes)
+    graph = helper.make_graph([node], "g", [x], [y], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+def test_a_mean_over_axes_that_lie_apart_loses_no_digits(opset):
+    x = np.full((2, 112, 112, 2, 8), 0.1, "float32")  # each sum is rounded in the same direction
+    cleaned = clean_graph(mean_of_pictures(opset), ())
+    onnx.checker.check_model(cleaned, full_check=True)
+    assert [node.op_type for node in cleaned.graph.node] == ["ReduceMean"] * 3
+    (received,) = run(cleaned, x)
+    np.testing.assert_allclose(received, np.full((2, 1, 1, 2, 1), 0.1), rtol=2e-6)

@@ -1,4 +1,4 @@
-"""int8: kept only where it earns its place, and told of either way."""
+"""int8: kept only if it meets the acceptance criteria; the manifest has the decision either way."""
 
 import keras
 import numpy as np
@@ -29,7 +29,7 @@ def kept(mlp_run, tmp_path_factory):
     return export_run(mlp_run.folder, tmp_path_factory.mktemp("dist"), options=options)
 
 
-def test_int8_is_weights_and_activations_of_8_bits_behind_the_preparation(kept):
+def test_int8_is_weights_and_activations_of_8_bits_behind_the_preprocessing(kept):
     graph = onnx.load(kept / INT8).graph
     quantized = {node.name for node in graph.node if node.op_type == "DequantizeLinear"}
     assert quantized
@@ -121,8 +121,8 @@ def test_int8_that_loses_accuracy_is_dropped(tmp_path):
     targets = inference.predict(rows)["probabilities"].argmax(axis=1)
     (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
     data = Int8Data(rows, "drawn", rows, targets, "drawn")
-    meaning = OutputKind("classes", "probabilities", ("a", "b"))
-    found = evaluate_int8(inference, tmp_path, data, rows, meaning, "auto")
+    kind = OutputKind("multiclass", "probabilities", ("a", "b"))
+    found = evaluate_int8(inference, tmp_path, data, rows, kind, "auto")
     assert found.accuracy_int8 < found.accuracy_float32 - 0.001
     assert not found.kept
     assert not (tmp_path / INT8).exists()
@@ -140,8 +140,8 @@ def test_an_output_of_small_numbers_that_int8_makes_constant_counts(tmp_path):
     targets = inference.predict(rows)["values"]
     (tmp_path / "model.onnx").write_bytes(convert_to_onnx(inference, {}).SerializeToString())
     data = Int8Data(rows, "drawn", rows, targets, "drawn")
-    meaning = OutputKind("values", "values", ("price", "share"))
-    found = evaluate_int8(inference, tmp_path, data, rows, meaning, "auto")
+    kind = OutputKind("regression", "values", ("price", "share"))
+    found = evaluate_int8(inference, tmp_path, data, rows, kind, "auto")
     assert found.accuracy_float32 > 0.99
     assert found.accuracy_int8 < 0.6
     assert not found.kept
@@ -153,7 +153,9 @@ def test_a_model_without_weights_has_no_int8(tmp_path):
     facts = ModelFacts(labels=tuple("abcd"))
     bundle = export_bundle(model, tmp_path, "own", facts)
     assert Predictor.load(bundle).manifest.int8 is None
-    with pytest.raises(ExportError, match="can be quantized. Received: no layer of weights"):
+    with pytest.raises(
+        ExportError, match="can be quantized. Received: no layer with constant weights"
+    ):
         export_bundle(model, tmp_path, "own", facts, options=ExportOptions(int8="always"))
     with pytest.raises(ExportError, match="int8 must be one of always, auto, never"):
         ExportOptions(int8="maybe")

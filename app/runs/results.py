@@ -4,7 +4,6 @@ import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from app.reports.run_report import write_report
 from app.system.atomic_files import atomic_write, sync, write_json
 from app.system.signals import resume_command
 from app.training.fit import FitResult
+from serving.environment import package_versions
 
 from .run_folder import (
     CHECKPOINT,
@@ -145,7 +145,7 @@ def _environment(fitted: FitResult) -> dict[str, Any]:
         "precision": fitted.compilation.precision,
         "xla": fitted.compilation.xla,
         "step_ms": fitted.compilation.step_ms,
-        "versions": {package: version(package) for package in packages},
+        "versions": package_versions(packages),
         "processes": fitted.processes,
         "parameters": fitted.model.count_params(),
         "epochs": len(fitted.history),

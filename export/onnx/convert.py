@@ -1,4 +1,4 @@
-"""Converts the inference function to an ONNX graph that runs anywhere as it is."""
+"""Converts the inference function to an ONNX graph that needs nothing but ONNX Runtime."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ from .lookup_operators import ML_DOMAIN, ML_OPSET, Table
 from .operators import operator_handlers
 
 OPSET = 18
-# By opset, the first release of ONNX Runtime that knows it.
+# The first release of ONNX Runtime that supports each opset.
 LOWEST_ONNXRUNTIME = {15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14"}
 OPSETS = tuple(LOWEST_ONNXRUNTIME)
 _DOMAINS = {"", "ai.onnx", ML_DOMAIN}
@@ -39,35 +39,35 @@ _DOMAINS = {"", "ai.onnx", ML_DOMAIN}
 def convert_to_onnx(
     inference: InferenceFunction, metadata: Mapping[str, Any], opset: int = OPSET
 ) -> onnx.ModelProto:
-    """Convert, clean and check.
+    """Convert a traced model, clean the graph and check it.
 
     Args:
-        inference: the traced model.
-        metadata: values for the file's `metadata_props`, written as JSON.
-        opset: of the default domain, one of `OPSETS`.
+        inference: The traced model.
+        metadata: Values for the file's `metadata_props`, written as JSON.
+        opset: Opset of the default domain, one of `OPSETS`.
 
     Returns:
-        A graph with the model's own names of inputs, outputs and axes; its nodes and tensors are
-        named after the layers. One model gives one graph, to the last byte.
+        A graph whose inputs, outputs and axes have the names of `inference` and whose nodes and
+        tensors are named after the layers. The same model gives the same graph, byte for byte.
 
     Raises:
-        ExportError: an operation has no counterpart in ONNX, or the graph is not valid.
+        ExportError: An operation has no counterpart in ONNX, or the graph is not valid.
     """
     check_opset(opset)
     layers = {layer.name for layer in inference.model._flatten_layers(include_self=False)}
-    with explained("The model must convert to ONNX."):
+    with explained("tf2onnx must be able to convert the model."):
         converted = _convert(inference, opset)
     return_memory()
     _require_known_operators(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
     for spec, value in named:
         _set_shape(value, spec)
-    with explained("The ONNX graph must be valid."):
+    with explained("The converted graph must be valid ONNX."):
         graph = clean_graph(converted, layers)
-    # Some value inside may have become the output, with names of axes of its own.
+    # A value from inside may have become the output, with axis names of its own.
     for spec, value in zip(inference.outputs, graph.graph.output, strict=True):
         _set_shape(value, spec)
-    del graph.metadata_props[:]  # the converter's own remarks
+    del graph.metadata_props[:]  # what the converter wrote
     for key, value in metadata.items():
         entry = graph.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
@@ -92,10 +92,10 @@ def _convert(inference: InferenceFunction, opset: int) -> onnx.ModelProto:
     }
     tables = _tables(inference, input_names)
     model: onnx.ModelProto
-    with _quiet(), tf.Graph().as_default() as graph:
+    with _without_log(), tf.Graph().as_default() as graph:
         weights = compress_graph_def(frozen)  # TensorFlow copies what it imports
         tf.import_graph_def(_inline(frozen, input_names + output_names), name="")
-        # Without tf2onnx's optimizers: most of the time, for what is done here anyway.
+        # Without tf2onnx's optimizers, which take most of the time and do what clean_graph does.
         model = process_tf_graph(
             graph,
             const_node_values=weights,
@@ -111,18 +111,18 @@ def _convert(inference: InferenceFunction, opset: int) -> onnx.ModelProto:
 
 
 def _freeze(function: Any) -> tuple[Any, list[str], list[str]]:
-    """Return the graph with its variables as constants, and its inputs' and outputs' names.
+    """Return the graph with its variables as constants, and the names of its inputs and outputs.
 
-    tf2onnx's own entries fail on many Keras 3 models. Loops stay whole, so that it finds the
-    recurrent layers in them; functions that ask for XLA, as grouped convolutions do, are marked
-    to be inlined like any other.
+    tf2onnx's own entry points fail on many Keras 3 models. Loops stay as they are, so that tf2onnx
+    recognizes recurrent layers in them. Functions that ask for XLA, as grouped convolutions do, are
+    inlined like any other.
     """
-    # `convert_variables_to_constants_v2` does the same, and makes a function of the graph again,
-    # which takes half of the time and six copies of the weights.
+    # `convert_variables_to_constants_v2` also makes a function of the graph again, which takes half
+    # of the time and six copies of the weights.
     changing = [op for op in function.graph.get_operations() if op.type.startswith("Assign")]
     if changing:
         raise ExportError(
-            "A model must neither draw random numbers nor change its variables when it answers. "
+            "A model must neither draw random numbers nor change its variables at inference. "
             f"Received: {changing[0].name}."
         )
     data = _FunctionConverterDataInEager(
@@ -138,9 +138,9 @@ def _freeze(function: Any) -> tuple[Any, list[str], list[str]]:
 
 
 def _inline(graph: Any, fetches: list[str]) -> Any:
-    """Return the graph with its functions inlined and without what nothing needs."""
+    """Return the graph with its functions inlined and without unused nodes."""
     config = ConfigProto()
-    # No folding of constants: the weights are out of the graph.
+    # No constant folding: the weights are not in the graph.
     config.graph_options.rewrite_options.optimizers[:] = ["function", "dependency"]
     config.graph_options.infer_shapes = True
     meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph)
@@ -149,8 +149,8 @@ def _inline(graph: Any, fetches: list[str]) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep tf2onnx from logging what is raised or mended afterwards."""
+def _without_log() -> Iterator[None]:
+    """Keep tf2onnx from logging errors that are raised or fixed afterwards."""
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -161,8 +161,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _tables(inference: InferenceFunction, input_names: list[str]) -> dict[str, Table]:
-    """Return what each table of the frozen graph holds, by the name of its handle."""
-    # The handles stay inputs of the frozen graph, after the model's own, in the order captured.
+    """Return the content of each lookup table of the frozen graph, by the name of its handle."""
+    # The handles are inputs of the frozen graph, behind the model's, in the order of capture.
     handles = [t for t in inference.function.captured_inputs if t.dtype == tf.resource]
     of_handle = {
         id(table.resource_handle): _read_table(table) for table in lookup_tables(inference.model)
@@ -173,12 +173,12 @@ def _tables(inference: InferenceFunction, input_names: list[str]) -> dict[str, T
 
 def _read_table(table: Any) -> Table:
     keys, values = (tensor.numpy() for tensor in table.export())
-    order = np.argsort(values, kind="stable")  # a table has none of its own
+    order = np.argsort(values, kind="stable")  # a table has no order
     default = np.asarray(table._default_value)
-    return Table(_plain(keys[order]), _plain(values[order]), _plain(default.reshape(1))[0])
+    return Table(_decoded(keys[order]), _decoded(values[order]), _decoded(default.reshape(1))[0])
 
 
-def _plain(values: np.ndarray) -> list[Any]:
+def _decoded(values: np.ndarray) -> list[Any]:
     return [v.decode() if isinstance(v, bytes) else v for v in values.tolist()]
 
 
@@ -197,7 +197,7 @@ def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
 
 
 def _require_known_operators(model: onnx.ModelProto, layers: Collection[str], opset: int) -> None:
-    """Raise where a node is none of ONNX': tf2onnx leaves those as they are."""
+    """Raise for operations that are not ONNX: tf2onnx leaves those it cannot convert."""
     unknown = {
         node.op_type: layer_of(node.name, layers)
         for node in _all_nodes(model.graph)
@@ -208,7 +208,7 @@ def _require_known_operators(model: onnx.ModelProto, layers: Collection[str], op
     }
     if unknown:
         where = ", ".join(
-            f"{op} of layer {layer!r}" if layer else f"{op} of a function of keras.ops"
+            f"{op} of layer {layer!r}" if layer else f"{op} of a keras.ops function"
             for op, layer in sorted(unknown.items())
         )
         raise ExportError(

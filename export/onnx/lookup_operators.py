@@ -1,7 +1,7 @@
-"""Maps TensorFlow operations of categories: tables, one-hot and multi-hot encoding, bins.
+"""Converts TensorFlow operations on categories: lookups, one-hot and multi-hot encoding, bins.
 
-Each function gets tf2onnx's graph and the node to replace, in the form that its
-`custom_op_handlers` ask for.
+Each function is a handler for tf2onnx's `custom_op_handlers`: it takes tf2onnx's graph and the node
+to replace.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from .nodes import add_constant, add_step, as_tf2onnx_does, replace_node
+from .nodes import add_constant, add_step, convert_by_default, replace_node
 
 ML_DOMAIN = "ai.onnx.ml"
 ML_OPSET = 3
@@ -19,12 +19,12 @@ ML_OPSET = 3
 
 @dataclass(frozen=True)
 class Table:
-    """What a lookup table holds: texts or whole numbers on either side.
+    """Content of a lookup table.
 
     Attributes:
-        keys: what is looked up.
-        values: what is found, in the same order.
-        default: what is found for others.
+        keys: Strings or integers to look up.
+        values: Value of each key, strings or integers.
+        default: Value of an unknown key.
     """
 
     keys: list[Any]
@@ -35,7 +35,7 @@ class Table:
 def convert_lookup(
     tables: Mapping[str, Table], context: Any, node: Any, _name: str, _args: Any
 ) -> None:
-    """Map a table, which tf2onnx reads from files alone, to LabelEncoder of ONNX-ML."""
+    """Convert a lookup to LabelEncoder of ONNX-ML; tf2onnx only knows tables from files."""
     table = tables[node.input[0]]
     keys, values = ("string" if isinstance(side[0], str) else "int64" for side in
                     (table.keys, table.values))  # fmt: skip
@@ -51,9 +51,9 @@ def convert_lookup(
 
 
 def convert_bucketize(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map Bucketize, of Discretization: the number of boundaries that x is not below.
+    """Convert Bucketize (Discretization) to the number of boundaries that x is not below.
 
-    So it counts all of them for NaN, as TensorFlow does.
+    For NaN these are all boundaries, as in TensorFlow.
     """
     boundaries = np.array(node.get_attr_value("boundaries"), np.float32)
     last = add_constant(context, node, "last", np.array([-1], np.int64))
@@ -66,56 +66,56 @@ def convert_bucketize(context: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def convert_bincount(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map DenseBincount of rows, of layers that encode categories; tf2onnx counts over all rows."""
+    """Convert DenseBincount (multi-hot and count encoding) by row; tf2onnx counts over all rows."""
     source = node.input[0]
     while context.get_node_by_output(source).type == "Identity":
         source = context.get_node_by_output(source).input[0]
     shape = context.get_shape(source) or []
     depth = _fixed_size(context, node.input[1])
     weights = context.get_node_by_output(node.input[2])
-    is_plain = weights.is_const() and weights.get_tensor_value(as_list=False).size == 0
-    if len(shape) != 2 or depth is None or not is_plain:
-        as_tf2onnx_does(context, node)
+    has_no_weights = weights.is_const() and weights.get_tensor_value(as_list=False).size == 0
+    if len(shape) != 2 or depth is None or not has_no_weights:
+        convert_by_default(context, node)
         return
     last = add_constant(context, node, "last", np.array([-1], np.int64))
     first = add_constant(context, node, "first", np.array([1], np.int64))
     places = add_step(context, node, "Unsqueeze", [node.input[0], last])
     whole = add_step(context, node, "Cast", [places], to=TensorProto.INT64)
     classes = add_constant(context, node, "classes", np.arange(depth, dtype=np.int64))
-    is_there = add_step(context, node, "Equal", [whole, classes])
-    ones = add_step(context, node, "Cast", [is_there], to=node.output_dtypes[0])
+    is_hot = add_step(context, node, "Equal", [whole, classes])
+    ones = add_step(context, node, "Cast", [is_hot], to=node.output_dtypes[0])
     is_binary = bool(node.get_attr_value("binary_output", 0))
-    how = "ReduceMax" if is_binary else "ReduceSum"
-    if how == "ReduceMax" and context.opset < 18:  # its axes are an attribute there
-        replace_node(context, node, how, [ones], attr={"axes": [1], "keepdims": 0})
+    op = "ReduceMax" if is_binary else "ReduceSum"
+    if op == "ReduceMax" and context.opset < 18:  # axes are still an attribute
+        replace_node(context, node, op, [ones], attr={"axes": [1], "keepdims": 0})
     else:
-        replace_node(context, node, how, [ones, first], attr={"keepdims": 0})
+        replace_node(context, node, op, [ones, first], attr={"keepdims": 0})
 
 
 def convert_one_hot(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map OneHot; ONNX counts indices below 0 from the end, where TensorFlow has no hot one."""
+    """Convert OneHot: ONNX counts indices below 0 from the end, TensorFlow sets none hot."""
     indices, depth, on, off = node.input
     size = context.get_node_by_output(depth)
     shape = context.get_shape(indices)
     axis = node.get_attr_value("axis", -1)
     if not size.is_const() or shape is None or axis not in (-1, len(shape)):
-        as_tf2onnx_does(context, node)
+        convert_by_default(context, node)
         return
     last = add_constant(context, node, "last", np.array([-1], np.int64))
     places = add_step(context, node, "Unsqueeze", [indices, last])
     whole = add_step(context, node, "Cast", [places], to=TensorProto.INT64)
     classes = np.arange(int(size.get_tensor_value()), dtype=np.int64)
-    is_there = add_step(
+    is_hot = add_step(
         context, node, "Equal", [whole, add_constant(context, node, "classes", classes)]
     )
     if node.output_dtypes[0] == TensorProto.BOOL:
-        replace_node(context, node, "Identity", [is_there])
+        replace_node(context, node, "Identity", [is_hot])
     else:
-        replace_node(context, node, "Where", [is_there, on, off])
+        replace_node(context, node, "Where", [is_hot, on, off])
 
 
 def _fixed_size(context: Any, name: str) -> int | None:
-    """Return a constant, or what lies between two bounds that are equal; None if neither."""
+    """Return the value of a constant, or of what is clipped to one value; None if it varies."""
     for _ in range(3):
         node = context.get_node_by_output(name)
         if node.is_const():
@@ -136,7 +136,7 @@ def _fixed_size(context: Any, name: str) -> int | None:
 
 
 def convert_equal(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map Equal of texts and constant ones; ONNX compares no texts before opset 19."""
+    """Convert Equal with constant strings to lookups; before opset 19 ONNX compares no strings."""
     for text, other in (node.input, node.input[::-1]):
         constant = context.get_node_by_output(text)
         if context.get_dtype(text) == TensorProto.STRING and constant.is_const():

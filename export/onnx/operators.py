@@ -1,7 +1,7 @@
-"""Maps TensorFlow operations that Keras emits and tf2onnx lacks or maps badly.
+"""Converts TensorFlow operations that Keras emits and tf2onnx lacks or converts wrongly.
 
-Each function gets tf2onnx's graph and the node to replace, in the form that its
-`custom_op_handlers` ask for.
+Each function is a handler for tf2onnx's `custom_op_handlers`: it takes tf2onnx's graph and the node
+to replace.
 """
 
 import functools
@@ -19,17 +19,17 @@ from .lookup_operators import (
     convert_lookup,
     convert_one_hot,
 )
-from .nodes import add_constant, add_step, as_tf2onnx_does, replace_node
+from .nodes import add_constant, add_step, convert_by_default, replace_node
 from .resampling import RESAMPLING, convert_resampling
 
 _SIGN_BIT = -(2**31)
 
 
 def operator_handlers(tables: Mapping[str, Table]) -> dict[str, Any]:
-    """Return what tf2onnx takes as `custom_op_handlers`.
+    """Return the handlers for tf2onnx's `custom_op_handlers`.
 
     Args:
-        tables: each lookup table, by the name of its handle.
+        tables: Each lookup table, by the name of its handle.
     """
     handlers = {
         "Bitcast": _convert_bitcast,
@@ -52,13 +52,13 @@ def operator_handlers(tables: Mapping[str, Table]) -> dict[str, Any]:
 
 
 def _convert_erfc(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map Erfc, of Keras' GELU: erfc(x) = 1 - erf(x)."""
+    """Convert Erfc (Keras' GELU): erfc(x) = 1 - erf(x)."""
     one = add_constant(context, node, "one", np.ones((), np.float32))
     replace_node(context, node, "Sub", [one, add_step(context, node, "Erf", node.input)])
 
 
 def _convert_expm1(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map Expm1, of CELU: exp(x) - 1, near 0 as Kahan has it."""
+    """Convert Expm1 (CELU): exp(x) - 1, near 0 by Kahan's formula."""
     step = functools.partial(add_step, context, node)
     (x,) = node.input
     one = add_constant(context, node, "one", np.ones((), np.float32))
@@ -69,7 +69,7 @@ def _convert_expm1(context: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def _convert_log1p(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map Log1p: log(1 + x), near 0 as Kahan has it."""
+    """Convert Log1p: log(1 + x), near 0 by Kahan's formula."""
     step = functools.partial(add_step, context, node)
     (x,) = node.input
     one = add_constant(context, node, "one", np.ones((), np.float32))
@@ -80,10 +80,10 @@ def _convert_log1p(context: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def _replace_near_zero(context: Any, node: Any, u: str, exact: str, plain: str) -> None:
-    """Give x where u = exp(x) or 1 + x rounds to 1, `exact` where |x| < 1, `plain` beyond.
+    """Return x where u = exp(x) or u = 1 + x rounds to 1, `exact` where |x| < 1, else `plain`.
 
-    The rounding of u then cancels, where exp(x) - 1 and log(1 + x) lose all digits (W. Kahan; in
-    Higham, Accuracy and Stability of Numerical Algorithms, 2002, 1.14.1).
+    In `exact` the rounding of u cancels, while `plain` loses all digits near 0 (Kahan's formula, in
+    Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 1.14.1).
     """
     step = functools.partial(add_step, context, node)
     (x,) = node.input
@@ -94,21 +94,21 @@ def _replace_near_zero(context: Any, node: Any, u: str, exact: str, plain: str) 
 
 
 def _convert_floor_division(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map FloorDiv of whole numbers, which ONNX' Div rounds towards zero."""
+    """Convert FloorDiv of integers, which ONNX's Div rounds towards zero."""
     x, y = node.input
     if not _is_whole(node):
-        as_tf2onnx_does(context, node)
+        convert_by_default(context, node)
         return
-    rest = add_step(context, node, "Mod", [x, y])  # of the sign of y
+    rest = add_step(context, node, "Mod", [x, y])  # has the sign of y
     replace_node(context, node, "Div", [add_step(context, node, "Sub", [x, rest]), y])
 
 
 def _convert_floor_modulo(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map FloorMod of whole numbers, which is ONNX' Mod."""
+    """Convert FloorMod of integers to ONNX's Mod."""
     if _is_whole(node):
         replace_node(context, node, "Mod", node.input)
     else:
-        as_tf2onnx_does(context, node)
+        convert_by_default(context, node)
 
 
 def _is_whole(node: Any) -> bool:
@@ -116,16 +116,16 @@ def _is_whole(node: Any) -> bool:
 
 
 def _convert_bitcast(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map the one use that Keras makes of Bitcast, in argmax: to keep the sign bit of a float.
+    """Convert Bitcast as Keras uses it, in argmax: to extract the sign bit of a float.
 
-    What is given is the lowest number with it and 0 without. ONNX has no Bitcast before opset 26.
+    The result is the lowest int32 with the bit and 0 without. ONNX has no Bitcast before opset 26.
     """
     consumers = context.find_output_consumers(node.output[0])
     if not all(_keeps_sign_bit(context, consumer) for consumer in consumers):
-        return  # it stays, and is refused as what ONNX lacks
+        return  # it stays, and is refused later as an operation that ONNX lacks
     zero = add_constant(context, node, "zero", np.zeros((), np.float32))
     below = add_step(context, node, "Less", [*node.input, zero])
-    # Of negative zero the reciprocal is below, of negative infinity itself.
+    # The reciprocal is below 0 for negative zero; negative infinity itself is.
     reciprocal = add_step(
         context, node, "Less", [add_step(context, node, "Reciprocal", node.input), zero]
     )
@@ -134,9 +134,9 @@ def _convert_bitcast(context: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def _convert_bitwise_and(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map the BitwiseAnd that keeps a sign bit; ONNX has none before opset 18."""
+    """Convert a BitwiseAnd that extracts a sign bit; ONNX has none before opset 18."""
     if not _keeps_sign_bit(context, node):
-        as_tf2onnx_does(context, node)
+        convert_by_default(context, node)
         return
     (x,) = [name for name in node.input if not context.get_node_by_output(name).is_const()]
     zero = add_constant(context, node, "zero", np.zeros((), np.int32))
@@ -145,7 +145,7 @@ def _convert_bitwise_and(context: Any, node: Any, _name: str, _args: Any) -> Non
 
 
 def _replace_by_sign_bit(context: Any, node: Any, has_sign: str) -> None:
-    """Put the lowest whole number where `has_sign` is true, and 0 elsewhere."""
+    """Replace `node` by the lowest int32 where `has_sign` is true, and 0 elsewhere."""
     whole = add_step(context, node, "Cast", [has_sign], to=TensorProto.INT32)
     lowest = add_constant(context, node, "lowest", np.array(_SIGN_BIT, np.int32))
     replace_node(context, node, "Mul", [whole, lowest])
@@ -159,7 +159,7 @@ def _keeps_sign_bit(context: Any, node: Any) -> bool:
 
 
 def _convert_select(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map SelectV2, which tf2onnx makes a sum of products: NaN where the other side is infinite."""
+    """Convert SelectV2 to Where; tf2onnx multiplies and adds, so that infinity becomes NaN."""
     condition, first, second = node.input
     if node.output_dtypes != [TensorProto.BOOL]:
         replace_node(context, node, "Where", node.input)
@@ -172,9 +172,9 @@ def _convert_select(context: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def _convert_einsum(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map Einsum to one matrix product where it is one, as in attention, else to ONNX' own.
+    """Convert Einsum to a matrix product where it is one, as in attention, else to ONNX's Einsum.
 
-    tf2onnx computes the shapes for such a product at run time.
+    tf2onnx would compute the shapes for the product at run time.
     """
     equation = node.get_attr_value("equation").decode().replace(" ", "")
     plan = matrix_product(equation)
@@ -200,14 +200,14 @@ def _transposed(context: Any, node: Any, value: str, order: tuple[int, ...]) -> 
 def matrix_product(
     equation: str,
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
-    """Return how an einsum is one product of (stacks of) matrices; None if it is not.
+    """Return how to compute an einsum as one product of (stacks of) matrices.
 
     Args:
-        equation: of `numpy.einsum`, such as `aecd,abcd->acbe`.
+        equation: Equation of `numpy.einsum`, such as `aecd,abcd->acbe`.
 
     Returns:
-        The order of axes that each side is transposed to before the product, and that of the
-        result after it.
+        The axis orders to which the left and the right side are transposed before the product, and
+        the result after it; None if the einsum is no such product.
     """
     sides, arrow, result = equation.partition("->")
     terms = sides.split(",")

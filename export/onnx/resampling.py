@@ -1,4 +1,4 @@
-"""Maps resampling that ONNX lacks to what it is: a product with a matrix along each axis."""
+"""Converts resampling that ONNX lacks to a product with a matrix along each axis."""
 
 from typing import Any
 
@@ -8,21 +8,23 @@ from onnx import TensorProto
 
 from .nodes import add_constant, add_step, replace_node
 
-# TensorFlow's operations of cubic, of averaged, and of antialiased and of Lanczos resampling.
+# TensorFlow's operations for averaging, for cubic, and for antialiased and Lanczos resampling.
 RESAMPLING = ("ResizeArea", "ResizeBicubic", "ScaleAndTranslate")
 
 
 def convert_resampling(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Map a resampling of images of known size, `(batch, height, width, channels)`.
+    """Convert a resampling of images of known size, `(batch, height, width, channels)`.
 
-    It is linear and goes along one axis after the other, so that two matrices say it all: what
-    TensorFlow makes of the unit matrix.
+    Resampling is linear and works along one axis after the other, so that two matrices describe it.
+    They are what TensorFlow makes of the unit matrix.
     """
     _, *sizes, _ = context.get_shape(node.input[0]) or (None, -1, -1, None)
     new_sizes = context.get_node_by_output(node.input[1])
     if min(sizes) < 0 or not new_sizes.is_const():
-        return  # it stays, and is refused as what ONNX lacks
-    attributes = {key: _plain(node.attr[key]) for key in _ATTRIBUTES[node.type] if key in node.attr}
+        return  # it stays, and is refused later as an operation that ONNX lacks
+    attributes = {
+        key: _attribute(node.attr[key]) for key in _ATTRIBUTES[node.type] if key in node.attr
+    }
     along_height, along_width = (
         _matrix(node.type, old, int(new), attributes)
         for old, new in zip(sizes, new_sizes.get_tensor_value(), strict=True)
@@ -43,7 +45,7 @@ _ATTRIBUTES = {
 }
 
 
-def _plain(attribute: Any) -> Any:
+def _attribute(attribute: Any) -> Any:
     value = attribute.s.decode() if attribute.s else attribute.i
     return value if attribute.s else bool(value)
 
@@ -51,9 +53,9 @@ def _plain(attribute: Any) -> Any:
 def _matrix(op: str, old: int, new: int, attributes: dict[str, Any]) -> np.ndarray:
     """Return the matrix along one axis, float32 `(new, old)`."""
     unit = np.eye(old, dtype=np.float32)[np.newaxis, :, :, np.newaxis]
-    # Along the height of the unit matrix; its width stays as it is.
+    # Resample the height of the unit matrix and keep its width.
     arguments: dict[str, Any] = {"images": unit, "size": np.array([new, old], np.int32)}
-    if op == "ScaleAndTranslate":  # which Keras emits to resize alone: without a translation
+    if op == "ScaleAndTranslate":  # Keras emits it only to resize, without translation
         arguments["scale"] = np.array([new / old, 1], np.float32)
         arguments["translation"] = np.zeros(2, np.float32)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:

@@ -1,7 +1,7 @@
-"""Folds products and sums with constants into each other, and into the weights before them.
+"""Folds products and sums with constants into each other and into the weights before them.
 
-Batch normalization at inference is a product and a sum for each channel (Ioffe & Szegedy, 2015);
-behind a convolution or a matrix product it costs nothing once it is part of the weights.
+Batch normalization at inference is a product and a sum for each channel (Ioffe & Szegedy, 2015).
+As part of the weights of the convolution or matrix product before it, it costs nothing.
 """
 
 import numpy as np
@@ -14,10 +14,10 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def fold_into_weights(model: ir.Model) -> None:
-    """Fold every product and sum that can be. The graph changes in place.
+    """Fold products and sums wherever possible. The graph changes in place.
 
     Args:
-        model: with inferred shapes and its constants as initializers.
+        model: Graph with inferred shapes whose constants are initializers.
     """
     for node in list(model.graph):
         if node.op_type in ("Mul", "Add") and node.domain == "":
@@ -26,7 +26,7 @@ def fold_into_weights(model: ir.Model) -> None:
 
 
 def _fold(graph: ir.Graph, node: ir.Node) -> None:
-    """Fold `node` into what it reads; again, until it is gone or nothing changes."""
+    """Fold `node` into what it reads, until it is gone or nothing changes."""
     while True:
         found = _value_and_constant(node)
         if found is None:
@@ -38,7 +38,7 @@ def _fold(graph: ir.Graph, node: ir.Node) -> None:
         if before.domain == "" and before.op_type in _WEIGHTED:
             changed = _changed_constants(before, node.op_type, constant)
             if changed is not None:
-                _give_constants(graph, before, changed)
+                _set_constants(graph, before, changed)
                 _replace_output(node, value)
             return
         if before.domain != "" or before.op_type not in ("Mul", "Add"):
@@ -51,7 +51,7 @@ def _fold(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _value_and_constant(node: ir.Node) -> tuple[ir.Value, np.ndarray] | None:
-    """Return what is computed and what is constant, if the result has the shape of the former."""
+    """Return the computed and the constant input, if the output has the shape of the former."""
     for value, other in (node.inputs, tuple(reversed(node.inputs))):
         if value is None or other is None or other.const_value is None:
             continue
@@ -74,9 +74,9 @@ def _merge(
     value: ir.Value,
     earlier: np.ndarray,
 ) -> bool:
-    """Make one operation of two alike, or put a product before a sum; False if nothing changed.
+    """Merge two equal operations, or move a product before a sum; return whether it changed.
 
-    (x + a) * b becomes x * b + a * b, so that the product can go on into the weights.
+    (x + a) * b becomes x * b + a * b, so that the product can be folded into weights.
     """
     if before.op_type == node.op_type:
         both = earlier * constant if node.op_type == "Mul" else earlier + constant
@@ -92,7 +92,7 @@ def _merge(
     graph.insert_before(node, product)
     node.op_type = "Add"
     _set_inputs(graph, node, scaled, earlier * constant)
-    graph.remove(before, safe=True)  # before `product` looks who reads `value`
+    graph.remove(before, safe=True)  # before `product` looks at the readers of `value`
     _fold(graph, product)
     return True
 
@@ -102,7 +102,7 @@ def _set_inputs(graph: ir.Graph, node: ir.Node, value: ir.Value, constant: np.nd
     node.replace_input_with(1, add_initializer(graph, constant))
 
 
-def _give_constants(graph: ir.Graph, before: ir.Node, changed: dict[int, np.ndarray]) -> None:
+def _set_constants(graph: ir.Graph, before: ir.Node, changed: dict[int, np.ndarray]) -> None:
     for place, array in changed.items():
         if place >= len(before.inputs):
             before.resize_inputs(place + 1)
@@ -114,13 +114,13 @@ def _replace_output(node: ir.Node, value: ir.Value) -> None:
     if output.is_graph_output():
         value.name, output.name = output.name, f"{output.name}_folded"
     output.replace_all_uses_with(value, replace_graph_outputs=True)
-    node.graph.remove(node, safe=True)  # else it counts as a reader of `value`
+    node.graph.remove(node, safe=True)  # it would count as a reader of `value`
 
 
 def _changed_constants(
     before: ir.Node, op: str, constant: np.ndarray
 ) -> dict[int, np.ndarray] | None:
-    """Return new weights and bias of `before`, by the place of the input; None if impossible."""
+    """Return new weights and bias of `before`, by place of the input; None if impossible."""
     weights = before.inputs[1].const_value
     bias = before.inputs[2] if len(before.inputs) > 2 else None
     if weights is None or (bias is not None and bias.const_value is None):
@@ -146,7 +146,7 @@ def _changed_constants(
 
 
 def _channels(before: ir.Node, weights: np.ndarray) -> tuple[int | None, int]:
-    """Return the axis of `weights` along which the channels of the result lie, and their number."""
+    """Return the axis of `weights` that holds the output channels, and their number."""
     attributes = before.attributes
     if before.op_type == "Conv":
         return 0, weights.shape[0]
@@ -162,10 +162,10 @@ def _channels(before: ir.Node, weights: np.ndarray) -> tuple[int | None, int]:
 
 
 def _per_channel(constant: np.ndarray, channels: int, op: str, rank: int) -> np.ndarray | None:
-    """Return one number for each channel, if `constant` broadcasts along that axis alone."""
+    """Return a number for each channel, if `constant` varies along that axis alone."""
     if constant.size == 1:
         return np.full(channels, constant.reshape(()))
-    behind = rank - 2 if op.startswith("Conv") else 0  # axes behind that of the channels
+    behind = rank - 2 if op.startswith("Conv") else 0  # axes behind the channels
     shape = constant.shape
     if (
         constant.size != channels

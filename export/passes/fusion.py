@@ -1,14 +1,14 @@
-"""Fuses chains of operations that ONNX has one operator for and ONNX Runtime does not fuse."""
+"""Fuses chains for which ONNX has one operator and which ONNX Runtime does not fuse."""
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 
 def fuse_operators(model: ir.Model) -> None:
-    """Fuse every chain that is found. The graph changes in place.
+    """Fuse every such chain. The graph changes in place.
 
     Args:
-        model: with its constants as initializers.
+        model: Graph whose constants are initializers.
     """
     for node in list(model.graph):
         _fuse_hard_sigmoid(node)
@@ -16,9 +16,9 @@ def fuse_operators(model: ir.Model) -> None:
 
 
 def _fuse_hard_sigmoid(node: ir.Node) -> None:
-    """Make one HardSigmoid of clip(x + b, 0, c) / c, which is also the half of a hard swish.
+    """Replace clip(x + b, 0, c) / c by a HardSigmoid, which is also part of a hard swish.
 
-    Howard et al., 2019 (MobileNetV3): relu6(x + 3) / 6.
+    MobileNetV3 has it as relu6(x + 3) / 6 (Howard et al., 2019).
     """
     scale = _scalar(node, 1)
     if scale is None or node.op_type not in ("Div", "Mul") or node.domain:
@@ -45,7 +45,7 @@ def _fuse_hard_sigmoid(node: ir.Node) -> None:
 
 
 def _single_use(value: ir.Value | None, op: str) -> ir.Node | None:
-    """Return the `op` that gives `value`, if nothing else reads it."""
+    """Return the node `op` that computes `value`, if `value` has one reader."""
     if value is None or value.is_graph_output() or len(value.uses()) != 1:
         return None
     node = value.producer()
@@ -53,7 +53,7 @@ def _single_use(value: ir.Value | None, op: str) -> ir.Node | None:
 
 
 def _scalar(node: ir.Node, place: int) -> float | None:
-    """Return the one number of a constant input."""
+    """Return the value of a constant input of one number; None for other inputs."""
     value = node.inputs[place] if place < len(node.inputs) else None
     if value is None or value.const_value is None or value.const_value.size != 1:
         return None

@@ -1,11 +1,11 @@
-"""The constants of a graph."""
+"""Adds constants to a graph."""
 
 import numpy as np
 import onnx_ir as ir
 
 
 def add_initializer(graph: ir.Graph, array: np.ndarray) -> ir.Value:
-    """Add `array` to the constants of `graph`, under a name that no other has; return its value."""
+    """Add `array` to the constants of `graph` under a new name; return its value."""
     number = len(graph.initializers)
     while (name := f"constant.{number}") in graph.initializers:
         number += 1
@@ -18,9 +18,9 @@ def add_initializer(graph: ir.Graph, array: np.ndarray) -> ir.Value:
 
 
 def adopt_constants(graph: ir.Graph) -> None:
-    """Take in the constants that nodes read and `graph` does not have.
+    """Register the constants that nodes read but `graph` does not have.
 
-    onnxscript forgets them where it makes two of one name, as of two equal clips of one tensor.
+    onnxscript loses them where it makes two with one name, as for two equal clips of one tensor.
     """
     for node in graph:
         for value in node.inputs:

@@ -1,15 +1,17 @@
-"""Makes constants of what is the same in each turn of a loop.
+"""Turns loop states that never change into constants.
 
-TensorFlow hands a loop its weights as variables, which come out as they went in. As constants of
-the loop's body they are neither copied nor handed in, turn by turn.
+TensorFlow passes weights to a loop as states, which come out as they went in. As constants of the
+loop's body they are neither copied nor passed from iteration to iteration.
 """
+
+from collections.abc import Sequence
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 
 def hoist_invariants(model: ir.Model) -> None:
-    """Make constants in the bodies of loops of what does not change. The graph changes in place."""
+    """Turn loop states that never change into constants. The graph changes in place."""
     for node in list(model.graph):
         if node.op_type == "Loop" and node.domain == "":
             _hoist(model.graph, node)
@@ -20,33 +22,28 @@ def hoist_invariants(model: ir.Model) -> None:
 
 
 def _hoist(graph: ir.Graph, loop: ir.Node) -> None:
+    """Replace a loop by one that does not carry the states that it never changes."""
     body = loop.attributes["body"].as_graph()
     states = len(loop.inputs) - 2  # behind the count and the condition
-    fixed = {
+    fixed = [
         place
         for place in range(states)
         if loop.inputs[2 + place] is not None
         and _origin(body.outputs[1 + place]) is body.inputs[2 + place]
-    }
+    ]
     if not fixed:
         return
+    kept = [place for place in range(states) if place not in fixed]
     for place in fixed:
         outer = loop.inputs[2 + place]
         loop.outputs[place].replace_all_uses_with(outer, replace_graph_outputs=True)
-    kept = [place for place in range(states) if place not in fixed]
-    inner = list(body.outputs)
-    body.outputs.clear()
-    body.outputs.extend([inner[0], *(inner[1 + p] for p in kept), *inner[1 + states :]])
-    for place in fixed:
-        body.inputs[2 + place].replace_all_uses_with(loop.inputs[2 + place])
-    given = list(body.inputs)
-    body.inputs.clear()
-    body.inputs.extend([*given[:2], *(given[2 + p] for p in kept)])
-    inputs = [*loop.inputs[:2], *(loop.inputs[2 + p] for p in kept)]
-    left = [loop.outputs[p] for p in (*kept, *range(states, len(loop.outputs)))]
+        body.inputs[2 + place].replace_all_uses_with(outer)
+    _keep_states(body, kept, states)
+    inputs = [*loop.inputs[:2], *(loop.inputs[2 + place] for place in kept)]
+    outputs = [loop.outputs[place] for place in (*kept, *range(states, len(loop.outputs)))]
     attribute = loop.attributes.pop("body")
-    hoisted = ir.Node("", "Loop", inputs, [attribute], num_outputs=len(left), name=loop.name)
-    for before, after in zip(left, hoisted.outputs, strict=True):
+    hoisted = ir.Node("", "Loop", inputs, [attribute], num_outputs=len(outputs), name=loop.name)
+    for before, after in zip(outputs, hoisted.outputs, strict=True):
         after.name, after.shape, after.type = before.name, before.shape, before.type
         before.name = None
         before.replace_all_uses_with(after, replace_graph_outputs=True)
@@ -54,8 +51,18 @@ def _hoist(graph: ir.Graph, loop: ir.Node) -> None:
     graph.remove(loop, safe=True)
 
 
+def _keep_states(body: ir.Graph, kept: Sequence[int], states: int) -> None:
+    """Drop the inputs and outputs of a body for the states that are not kept."""
+    outputs = list(body.outputs)  # the condition, the states, what is scanned
+    body.outputs.clear()
+    body.outputs.extend([outputs[0], *(outputs[1 + p] for p in kept), *outputs[1 + states :]])
+    inputs = list(body.inputs)  # the count, the condition, the states
+    body.inputs.clear()
+    body.inputs.extend([*inputs[:2], *(inputs[2 + p] for p in kept)])
+
+
 def _take_constants(body: ir.Graph) -> None:
-    """Give a body constants of its own for those of the graph outside that it reads."""
+    """Copy into a body the constants of the outer graph that it reads."""
     own: dict[ir.Value, ir.Value] = {}
     for node in body:
         for place, value in enumerate(node.inputs):
@@ -70,7 +77,7 @@ def _take_constants(body: ir.Graph) -> None:
 
 
 def _origin(value: ir.Value) -> ir.Value:
-    """Return what `value` is, behind operations that change nothing."""
+    """Return the value that `value` is a copy of, through any number of Identity nodes."""
     node = value.producer()
     while node is not None and node.op_type == "Identity":
         value = node.inputs[0]

@@ -1,14 +1,14 @@
-"""Writes a graph so that ONNX Runtime does not optimize it into another function."""
+"""Keeps ONNX Runtime from optimizing a padded MaxPool into another function."""
 
 import onnx_ir as ir
 
 
 def guard_pools(model: ir.Model) -> None:
-    """Keep paddings of zeros out of MaxPool. The graph changes in place.
+    """Protect paddings of zeros before MaxPool. The graph changes in place.
 
-    ONNX Runtime (seen in 1.31) makes a padding before MaxPool its own, which is of lowest values,
-    not of zeros: the result is another where all of a border is below 0. It leaves alone a pool
-    that says by `auto_pad` that it has none.
+    ONNX Runtime (seen in 1.31) merges a padding of zeros into MaxPool, which pads with the lowest
+    value: the results differ where all values of a border are below 0. It does not merge into a
+    pool whose `auto_pad` says that it has no padding.
     """
     for node in model.graph:
         if node.op_type != "MaxPool" or node.domain:

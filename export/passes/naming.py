@@ -1,11 +1,11 @@
-"""Names nodes and tensors of an ONNX graph after the Keras layers that they came from."""
+"""Names the nodes and tensors of an ONNX graph after the Keras layers they come from."""
 
 import re
 from collections.abc import Collection
 
 import onnx_ir as ir
 
-# TensorFlow numbers scopes of one name; Keras opens that of a layer twice, the second to compute.
+# TensorFlow numbers scopes of the same name; Keras opens a layer's scope twice.
 _NUMBERED = re.compile(r"(.+)_\d+")
 
 
@@ -13,8 +13,8 @@ def layer_of(name: str, layers: Collection[str]) -> str | None:
     """Return the innermost layer among the parts of a TensorFlow name; None if there is none.
 
     Args:
-        name: such as `digit_net_1/block1_conv_1/convolution`.
-        layers: the names of the model's layers.
+        name: Name of a node, such as `digit_net_1/block1_conv_1/convolution`.
+        layers: Names of the model's layers.
     """
     for part in reversed(name.split("/")):
         numbered = _NUMBERED.fullmatch(part)
@@ -25,10 +25,10 @@ def layer_of(name: str, layers: Collection[str]) -> str | None:
 
 
 def in_canonical_order(model: ir.Model) -> None:
-    """Sort the nodes so that their order follows from how they are connected alone.
+    """Sort the nodes so that their order depends on their connections alone.
 
-    Each output's ancestors come before it, in the order in which it reads them. Converters go
-    through sets, whose order differs from run to run.
+    The ancestors of each output come before it, in the order in which they are read. Converters
+    iterate over sets, whose order differs from run to run.
     """
     graph = model.graph
     place: dict[ir.Node, int] = {}
@@ -49,7 +49,7 @@ def in_canonical_order(model: ir.Model) -> None:
 
 
 def _read_by(node: ir.Node) -> list[ir.Value | None]:
-    """Return what `node` reads, inside its subgraphs too."""
+    """Return the values that `node` and its subgraphs read."""
     found = list(node.inputs)
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
@@ -59,20 +59,20 @@ def _read_by(node: ir.Node) -> list[ir.Value | None]:
 
 
 def name_after_layers(model: ir.Model, layers: Collection[str]) -> None:
-    """Rename every node `<layer>/<operation>`, its outputs like it, its constants `<node>.<place>`.
+    """Rename nodes `<layer>/<operator>`, their outputs alike, their constants `<node>.<place>`.
 
-    Names follow from the graph alone, in its order, so that one model gives one file. Inputs and
-    outputs of the graph keep theirs. What came from no layer is named after where it reads from.
+    Names depend on the graph alone, so that the same model gives the same file. Inputs and outputs
+    of the graph keep their names. A node from no layer is named after the layer that it reads from.
 
     Args:
-        model: its nodes in their canonical order.
-        layers: the names of the model's layers.
+        model: Graph with its nodes in canonical order.
+        layers: Names of the model's layers.
     """
     _Namer(model.graph, layers).name_nodes(model.graph, model.graph.name or "graph")
 
 
 class _Namer:
-    """Names the nodes of a graph and of its subgraphs; remembers the names and where they are."""
+    """Names the nodes of a graph and of its subgraphs; keeps the names in use and the layers."""
 
     def __init__(self, graph: ir.Graph, layers: Collection[str]) -> None:
         self.layers = layers
@@ -81,7 +81,7 @@ class _Namer:
         self.origin = {value: value.name or "" for value in graph.inputs}
 
     def name_nodes(self, graph: ir.Graph, default: str) -> None:
-        """Name the nodes of `graph`; those of no layer, reading nothing, after `default`."""
+        """Name the nodes of `graph`; those of no layer that read nothing after `default`."""
         constants: dict[ir.Value, str] = {}
         for node in graph:
             read = [self.origin[value] for value in node.inputs if value in self.origin]
@@ -103,7 +103,7 @@ class _Namer:
                 value.name = node.name if number == 0 else f"{node.name}:{number}"
 
     def _name_constants(self, graph: ir.Graph, names: dict[ir.Value, str], default: str) -> None:
-        """Name the constants, and put them in the order of `names`; the rest only loops read."""
+        """Name the constants and order them like `names`; those left are read by loops only."""
         for value in graph.initializers.values():
             if value in self.given:
                 names[value] = value.name

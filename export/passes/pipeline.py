@@ -1,4 +1,4 @@
-"""Takes out of a converted ONNX graph what the conversion left in it: the passes in their order."""
+"""Cleans a converted ONNX graph: the passes in order."""
 
 from collections.abc import Collection
 
@@ -13,27 +13,28 @@ from .initializers import adopt_constants
 from .loop_invariants import hoist_invariants
 from .max_pool_padding import guard_pools
 from .naming import in_canonical_order, name_after_layers
+from .reductions import split_reductions
 from .shapes import resolve_shapes
 from .transposes import remove_transposes
 
-# Of constants to compute with: transposed weights are as large as the model.
+# Size limit for folding constants: transposed weights are as large as the model.
 _ANY_SIZE = 2**40
 
 
 def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
-    """Return a graph of the same function without what is redundant.
+    """Return a graph that computes the same without redundant nodes.
 
-    Constants and shapes are computed, transposes are gone where they meet their inverse, products
-    and sums with constants are part of the weights, chains are fused where ONNX has an operator
-    for them. Order and names follow from the graph alone, so that one model gives one file.
+    Constants and shapes are computed. Transposes cancel with their inverse. Products and sums with
+    constants become part of the weights. Chains for which ONNX has an operator are fused. Order and
+    names depend on the graph alone, so that the same model gives the same file.
 
     Args:
-        model: with inputs and outputs of known types; its other types are inferred anew.
-        layers: the names of the model's layers, after which its nodes are named.
+        model: Graph with inputs and outputs of known types; other types are inferred again.
+        layers: Names of the model's layers, after which the nodes are named.
     """
     del model.graph.value_info[:]
     graph = ir.from_proto(model)
-    for _ in range(2):  # what is known of shapes lets more be folded
+    for _ in range(2):  # known shapes allow more folding
         optimize_ir(graph, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
         adopt_constants(graph.graph)
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
@@ -42,9 +43,10 @@ def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelPr
     remove_transposes(graph)
     fuse_operators(graph)
     fold_into_weights(graph)
+    split_reductions(graph)
     guard_pools(graph)
     in_canonical_order(graph)
     name_after_layers(graph, layers)
     cleaned: onnx.ModelProto = ir.to_proto(graph)
-    del cleaned.graph.value_info[:]  # its names of axes are invented
+    del cleaned.graph.value_info[:]  # its axis names are made up
     return cleaned

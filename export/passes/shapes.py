@@ -1,8 +1,8 @@
-"""Computes at export what an ONNX graph would compute of shapes at run time.
+"""Computes shapes at export that an ONNX graph would compute at run time.
 
 `Flatten`, attention and recurrent layers leave chains of Shape, Gather and Concat behind, though
-all sizes but the batch are known. One walk follows the numbers through such chains; what is fully
-known becomes a constant, and a Reshape to all but one known size gets a constant with -1.
+all sizes but the batch are known. One walk follows the sizes through such chains. A fully known
+shape becomes a constant, and a Reshape with one unknown size gets a constant with -1.
 """
 
 import math
@@ -15,17 +15,17 @@ from onnx_ir.passes import common
 
 from .initializers import add_initializer
 
-# A size: a number, the name of an axis, or None where it is unknown.
+# A size is a number, the name of an axis, or None where it is unknown.
 Size = int | str | None
-_LONGEST = 64  # elements; longer integers are data, not shapes
+_MAX_ELEMENTS = 64  # longer integer tensors are data, not shapes
 _BROADCASTING = ("Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Where")
 
 
 def resolve_shapes(model: ir.Model) -> None:
-    """Replace in the main graph what can be known of shapes. The graph changes in place.
+    """Compute the shapes in the main graph that can be known. The graph changes in place.
 
     Args:
-        model: with inferred shapes and its constants as initializers.
+        model: Graph with inferred shapes whose constants are initializers.
     """
     sizes: dict[ir.Value, list[Size]] = {}
     for node in list(model.graph):
@@ -42,14 +42,14 @@ def resolve_shapes(model: ir.Model) -> None:
         elif node.op_type in _FOLLOW:
             found = _FOLLOW[node.op_type](node, [_sizes(v, sizes) for v in node.inputs])
             if found is not None:
-                _note(model.graph, node, found, sizes)
+                _record(model.graph, node, found, sizes)
     common.RemoveUnusedNodesPass()(model)
 
 
 def _sizes(value: ir.Value | None, sizes: dict[ir.Value, list[Size]]) -> list[Size] | None:
     if value is None or value in sizes:
         return sizes.get(value) if value is not None else None
-    if value.const_value is None or value.const_value.size > _LONGEST:
+    if value.const_value is None or value.const_value.size > _MAX_ELEMENTS:
         return None
     array = value.const_value.numpy()
     if array.ndim > 1 or array.dtype.kind not in "iub":
@@ -57,10 +57,10 @@ def _sizes(value: ir.Value | None, sizes: dict[ir.Value, list[Size]]) -> list[Si
     return [int(number) for number in array.reshape(-1)]
 
 
-def _note(
+def _record(
     graph: ir.Graph, node: ir.Node, found: list[Size], sizes: dict[ir.Value, list[Size]]
 ) -> None:
-    """Remember the numbers of an output; if all are known, put a constant in its place."""
+    """Record the sizes that an output holds; replace it by a constant if all are known."""
     output = node.outputs[0]
     sizes[output] = found
     if output.is_graph_output() or output.dtype is None or output.shape is None:
@@ -88,7 +88,7 @@ def _is_known(size: Size) -> bool:
 
 
 def _settle_resize(graph: ir.Graph, node: ir.Node) -> None:
-    """Let scales reach the size that was meant: 12 pixels times float32(7 / 12) are 6.99…, so 6."""
+    """Round scales up so that they give the intended size: 12 * float32(7 / 12) is 6.99…, so 6."""
     scales = node.inputs[2].const_value if len(node.inputs) > 2 and node.inputs[2] else None
     shape = node.inputs[0].shape
     if scales is None or scales.size == 0 or shape is None:
@@ -96,17 +96,17 @@ def _settle_resize(graph: ir.Graph, node: ir.Node) -> None:
     settled = scales.numpy().astype(np.float32)
     for place, size in enumerate(shape):
         if isinstance(size, int):
-            meant = round(size * float(settled[place]))
-            # Whether a runtime multiplies in float32 or, as shape inference does, in float64.
-            while math.floor(size * float(settled[place])) < meant:
+            intended = round(size * float(settled[place]))
+            # Holds whether a runtime multiplies in float32 or, like shape inference, in float64.
+            while math.floor(size * float(settled[place])) < intended:
                 settled[place] = np.nextafter(settled[place], np.float32(np.inf))
     node.replace_input_with(2, add_initializer(graph, settled))
 
 
 def _settle_fill(graph: ir.Graph, node: ir.Node) -> None:
-    """Let who reads a tensor full of one number broadcast the number, where that is the same."""
+    """Replace a tensor filled with one number by the number, where readers broadcast it."""
     filled, array = node.outputs[0], _filled_with(node)
-    if array is None or filled.shape is None or None in map(_plain, filled.shape):
+    if array is None or filled.shape is None or None in map(_size, filled.shape):
         return
     for user, place in list(filled.uses()):
         others = [value for value in user.inputs if value is not None and value is not filled]
@@ -117,18 +117,20 @@ def _settle_fill(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _settle_state(node: ir.Node) -> None:
-    """Drop initial states of zeros, which a recurrent operator takes by itself."""
+    """Drop initial states of zeros, which are the default of a recurrent operator."""
     for place in range(5, min(7, len(node.inputs))):
         before = node.inputs[place].producer() if node.inputs[place] is not None else None
         while before is not None and before.op_type in ("Identity", "Transpose", "Unsqueeze"):
             before = before.inputs[0].producer()
         if before is not None and _filled_with(before) == 0:
             node.replace_input_with(place, None)
-            node.name = before.name  # of the layer; the converter made up the operator's own
+            node.name = (
+                before.name
+            )  # named after the layer; the operator's name was made up by the converter
 
 
 def _filled_with(node: ir.Node) -> np.ndarray | None:
-    """Return the one number that `node` fills a tensor with; None if it does something else."""
+    """Return the number that `node` fills a tensor with; None if it does something else."""
     if node.op_type == "Expand":
         number = node.inputs[0].const_value
         return None if number is None or number.size != 1 else number.numpy().reshape(())
@@ -138,7 +140,7 @@ def _filled_with(node: ir.Node) -> np.ndarray | None:
     return None
 
 
-def _plain(size: Any) -> Size:
+def _size(size: Any) -> Size:
     return size if isinstance(size, int) else size.value
 
 
@@ -146,7 +148,7 @@ def _follow_shape(node: ir.Node, _inputs: Any) -> list[Size] | None:
     shape = node.inputs[0].shape if node.inputs[0] is not None else None
     if shape is None:
         return None
-    found = [_plain(size) for size in shape]
+    found = [_size(size) for size in shape]
     return found[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(found))]
 
 
@@ -177,7 +179,7 @@ def _follow_slice(_node: ir.Node, inputs: list[list[Size] | None]) -> list[Size]
 
 
 def _follow_concat(_node: ir.Node, inputs: list[list[Size] | None]) -> list[Size] | None:
-    # Of unknown length, so that nothing is known of the whole.
+    # An input of unknown length makes the length of the output unknown.
     if any(values is None for values in inputs):
         return None
     return [size for values in inputs if values is not None for size in values]

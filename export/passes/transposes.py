@@ -1,8 +1,8 @@
-"""Moves transposes through an ONNX graph until they meet their inverse.
+"""Moves transposes through an ONNX graph until they cancel.
 
-TensorFlow keeps channels last and ONNX keeps them first, so that a converter puts a Transpose
-before and after each convolution. One walk in the order of the graph takes them out: a value stays
-in the order of axes in which it was computed, and is transposed only where that matters.
+TensorFlow has channels last and ONNX has them first, so that a converter puts a Transpose before
+and after each convolution. One walk in the order of the graph removes them: a value stays in the
+axis order in which it was computed, and is transposed only where a reader needs another order.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -30,22 +30,22 @@ _ALONG_AN_AXIS = ["Hardmax", "LogSoftmax", "Softmax"]
 
 
 def remove_transposes(model: ir.Model) -> None:
-    """Take out of the main graph every Transpose that is not needed. The graph changes in place.
+    """Remove every Transpose of the main graph that is not needed. The graph changes in place.
 
     Args:
-        model: with inferred shapes and its constants as initializers.
+        model: Graph with inferred shapes whose constants are initializers.
     """
     walk = _Walk(model.graph)
     for node in list(model.graph):
         walk.visit(node)
-    walk.give_outputs()
+    walk.restore_outputs()
     common.RemoveUnusedNodesPass()(model)
 
 
 class _Walk:
     """One walk through a graph, in its order.
 
-    `views` tells of a value that it is to be read as another one, its axes taken in some order:
+    `views` maps a value to the one it is a transposed view of, and to the order of its axes:
     `value.shape[i] == source.shape[order[i]]`.
     """
 
@@ -58,12 +58,14 @@ class _Walk:
         self._given = {value: value.shape for value in graph.outputs}
 
     def visit(self, node: ir.Node) -> None:
-        """Run `node` on values as they lie, if it can; else transpose them for it."""
+        """Run `node` on untransposed values if possible; otherwise transpose them for it."""
         if node.op_type == "Transpose":
-            if _is_read_inside(node) and node.inputs[0] in self.views:  # it stays, for the body
-                node.replace_input_with(0, self._made(node.inputs[0], node))
+            if (
+                _is_read_inside(node) and node.inputs[0] in self.views
+            ):  # it stays, because a loop's body reads it
+                node.replace_input_with(0, self._transposed_value(node.inputs[0], node))
             source, order = self._read(node.inputs[0])
-            taken = _ints(node, "perm")  # the optimizer writes out what is the default
+            taken = _ints(node, "perm")  # always set: the optimizer writes out the default
             order = taken if order is None else tuple(order[axis] for axis in taken)
             self.views[node.outputs[0]] = (source, order)
             return
@@ -74,10 +76,10 @@ class _Walk:
         if order is None or follow is None or not follow(self, node, order):
             for place, value in enumerate(node.inputs):
                 if value in self.views:
-                    node.replace_input_with(place, self._made(value, node))
+                    node.replace_input_with(place, self._transposed_value(value, node))
 
-    def give_outputs(self) -> None:
-        """Let the graph's outputs be what they were."""
+    def restore_outputs(self) -> None:
+        """Transpose the outputs of the graph to their original order."""
         for place, value in enumerate(self.graph.outputs):
             if value in self.views:
                 source, order = self.views[value]
@@ -88,15 +90,15 @@ class _Walk:
                 self.graph.outputs[place] = given
 
     def set_inputs(self, node: ir.Node, order: Order, places: Iterable[int] | None = None) -> bool:
-        """Let `node` read its inputs as they lie; False, and nothing changed, if one cannot be.
+        """Let `node` read its inputs untransposed; return False, without change, if one cannot be.
 
         Args:
-            node: all of whose transposed inputs have one order.
-            order: that order.
-            places: of the inputs that broadcast against each other; all if None.
+            node: Node whose transposed inputs all have the same order.
+            order: That order.
+            places: Places of the inputs that broadcast against each other; None for all.
         """
         chosen = range(len(node.inputs)) if places is None else places
-        found = {place: self._as_it_lies(node.inputs[place], order) for place in chosen}
+        found = {place: self._untransposed(node.inputs[place], order) for place in chosen}
         if any(value is None and node.inputs[p] is not None for p, value in found.items()):
             return False
         for place, value in found.items():
@@ -105,7 +107,7 @@ class _Walk:
         return True
 
     def set_outputs(self, node: ir.Node, order: Order) -> None:
-        """Say that the outputs of `node` lie in another order of axes now."""
+        """Record that the outputs of `node` now have another order of axes."""
         for value in node.outputs:
             if order != tuple(range(len(order))):
                 self.views[value] = (value, order)
@@ -116,16 +118,16 @@ class _Walk:
         return self.views.get(value, (value, None))
 
     def _order_of(self, node: ir.Node) -> Order | None:
-        """Return the one order of axes of the inputs that are views; None if there are several."""
+        """Return the axis order of the inputs that are views; None if they differ."""
         orders = {self.views[value][1] for value in node.inputs if value in self.views}
         return orders.pop() if len(orders) == 1 else None
 
-    def _as_it_lies(self, value: ir.Value | None, order: Order) -> ir.Value | None:
+    def _untransposed(self, value: ir.Value | None, order: Order) -> ir.Value | None:
         if value is None:
             return None
         if value in self.views:
             return self.views[value][0]
-        if (value, _inverse(order)) in self._transposed:  # for another reader
+        if (value, _inverse(order)) in self._transposed:  # made for another reader
             return self._transposed[value, _inverse(order)]
         array = None if value.const_value is None else value.const_value.numpy()
         if array is None or array.ndim > len(order):
@@ -135,8 +137,8 @@ class _Walk:
         full = array.reshape((1,) * (len(order) - array.ndim) + array.shape)
         return add_initializer(self.graph, np.ascontiguousarray(full.transpose(_inverse(order))))
 
-    def _made(self, value: ir.Value, before: ir.Node) -> ir.Value:
-        """Return a value of its own for a view."""
+    def _transposed_value(self, value: ir.Value, before: ir.Node) -> ir.Value:
+        """Return a transposed value for a view."""
         source, order = self.views[value]
         if order == tuple(range(len(order))):
             return source
@@ -158,7 +160,7 @@ class _Walk:
             node = ir.node("Transpose", [source], {"perm": order})
         (made,) = node.outputs
         made.name = self._new_name(source.name)
-        if source.dtype is not None:  # a type without one cannot be written
+        if source.dtype is not None:  # a type without a dtype cannot be written
             made.dtype = source.dtype
         if sizes is not None:
             made.shape = ir.Shape(sizes)
@@ -173,7 +175,7 @@ class _Walk:
 
 
 def _is_read_inside(node: ir.Node) -> bool:
-    """Tell whether a subgraph, of a loop say, reads an output of `node`."""
+    """Return whether a subgraph, such as a loop's body, reads an output of `node`."""
     return any(user.graph is not node.graph for value in node.outputs for user, _ in value.uses())
 
 
@@ -263,7 +265,7 @@ def _follow_resize(walk: _Walk, node: ir.Node, order: Order) -> bool:
 
 
 def _follow_reshape(walk: _Walk, node: ir.Node, order: Order) -> bool:
-    """Flatten as it lies, if a product with constant weights follows: they take the new order."""
+    """Flatten untransposed if a product with constant weights follows: reorder the weights."""
     source = walk.views[node.inputs[0]][0] if node.inputs[0] in walk.views else None
     shape, target = (source.shape if source is not None else None), _constant(node, 1)
     users = [usage.node for usage in node.outputs[0].uses()]
@@ -279,7 +281,7 @@ def _follow_reshape(walk: _Walk, node: ir.Node, order: Order) -> bool:
         or not all(_multiplies_by_constant(user, node.outputs[0]) for user in users)
     ):
         return False
-    sizes = [shape[axis] for axis in order[1:]]  # in the order in which the weights' rows were
+    sizes = [shape[axis] for axis in order[1:]]  # in the order of the weights' rows
     back = [axis - 1 for axis in _inverse(order)[1:]]
     for user in users:
         weights = user.inputs[1].const_value.numpy()
@@ -316,7 +318,7 @@ _FOLLOW: dict[str, Follow] = {
 
 
 def _moves_only_ones(sizes: Sequence[Any], order: Order) -> bool:
-    """Tell whether the axes longer than 1 keep their order, so that no element moves."""
+    """Return whether the axes longer than 1 keep their order, so that no element moves."""
     longer = [axis for size, axis in zip(sizes, order, strict=True) if size != 1]
     is_known = sum(not isinstance(size, int) for size in sizes) <= 1 and 0 not in sizes
     return is_known and longer == sorted(longer)
@@ -327,7 +329,7 @@ def _inverse(order: Sequence[int]) -> Order:
 
 
 def _without(order: Order, gone: Sequence[int]) -> Order:
-    """Return the order of the axes that are left, counted anew."""
+    """Return the order of the remaining axes, renumbered."""
     left = [axis for place, axis in enumerate(order) if place not in gone]
     return tuple(sorted(left).index(axis) for axis in left)
 
@@ -348,7 +350,7 @@ def _ints(node: ir.Node, name: str) -> Order:
 
 
 def _axes(node: ir.Node, place: int) -> Order | None:
-    """Return the axes that an input or an attribute names; None if they are not known."""
+    """Return the axes given by an input or an attribute; None if they are unknown."""
     axes = _constant(node, place)
     return tuple(axes.tolist()) if axes is not None else _ints(node, "axes") or None
 

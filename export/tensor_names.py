@@ -1,0 +1,126 @@
+"""Names the inputs, outputs and axes of a model, the same in every process.
+
+Keras numbers the names that it makes up, so that they differ between processes; such a name never
+leaves with a bundle.
+"""
+
+import itertools
+import keyword
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from .errors import ExportError
+
+BATCH_AXIS = "batch"
+# Names of the variable axes behind the batch, by the rank of the tensor, channels excluded.
+_AXES = {3: ("steps",), 4: ("height", "width"), 5: ("depth", "height", "width")}
+_INVALID = re.compile(r"[^A-Za-z0-9_]")
+# Names that TensorFlow accepts for an outermost scope.
+_SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+_MADE_UP = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
+
+
+def with_valid_name(model: keras.Model) -> keras.Model:
+    """Return the model, under another name where TensorFlow cannot use its own as a scope."""
+    if _SCOPE.fullmatch(model.name):
+        return model
+    return keras.Model(model.input, model.output, name=_without_invalid(f"model_{model.name}"))
+
+
+def input_names(model: keras.Model) -> list[str]:
+    """Return the name of each input: its key in a dict, else the name given to `keras.Input`.
+
+    A single input without a name is called `inputs`.
+
+    Raises:
+        ExportError: One of several inputs has no name.
+    """
+    own = [
+        key or (None if _MADE_UP.fullmatch(tensor.name) else tensor.name)
+        for key, tensor in zip(_keys(model.input), model.inputs, strict=True)
+    ]
+    if own == [None]:
+        return ["inputs"]
+    if None in own:
+        received = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in model.inputs)
+        raise ExportError(
+            "Each of several inputs must have a name. "
+            f"Received: {received}. Give one with keras.Input(shape, name=…)."
+        )
+    return _made_unique([_as_argument(str(name)) for name in own])
+
+
+def output_names(model: keras.Model, inputs: Sequence[str]) -> list[str]:
+    """Return the name of each output: its key in a dict, else the name of its layer.
+
+    The number that Keras appends to a name of its own making is dropped. `_out` is appended to the
+    name of an input: ONNX has one tensor for each name.
+
+    Args:
+        model: Functional model.
+        inputs: Names of its inputs.
+    """
+    names = []
+    for key, tensor in zip(_keys(model.output), model.outputs, strict=True):
+        layer = tensor._keras_history.operation
+        kind = _snake_case(type(layer).__name__)
+        is_made_up = re.fullmatch(rf"{kind}(_\d+)?", layer.name) is not None
+        names.append(_without_invalid(key or (kind if is_made_up else layer.name)))
+    return _made_unique([f"{name}_out" if name in inputs else name for name in names], inputs)
+
+
+def declared_order(model: keras.Model, names: Sequence[str]) -> list[str]:
+    """Return the names of the outputs in the order of the model's dict; Keras sorts its keys."""
+    if not isinstance(model.output, dict):
+        return list(names)
+    declared = [_without_invalid(str(key)) for key in model.output]
+    declared = [name if name in names else f"{name}_out" for name in declared]
+    return declared if set(declared) == set(names) else list(names)
+
+
+def axis_name(tensor: str, rank: int, axis: int) -> str:
+    """Return the name of a variable axis, such as `image_height`.
+
+    Args:
+        tensor: Name of the tensor.
+        rank: Number of its axes.
+        axis: Place of the axis, 1 for the first behind the batch.
+    """
+    known = _AXES.get(rank, ())
+    return f"{tensor}_{known[axis - 1] if axis <= len(known) else axis}"
+
+
+def _without_invalid(name: str) -> str:
+    return _INVALID.sub("_", name)
+
+
+def _as_argument(name: str) -> str:
+    """Return a name that can also name an argument of a Python function."""
+    valid = _without_invalid(name).strip("_") or "input"
+    return f"{valid}_" if keyword.iskeyword(valid) or valid == "self" else valid
+
+
+def _keys(structure: Any) -> list[str | None]:
+    """Return for each leaf its keys in dicts, joined by `_`; None for a leaf outside of dicts."""
+    paths = (path for path, _ in keras.tree.flatten_with_path(structure))
+    return ["_".join(part for part in path if isinstance(part, str)) or None for path in paths]
+
+
+def _made_unique(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """Return the names, a repeated or taken one with the next number that is free."""
+    unique: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        candidates = itertools.chain([name], numbered)
+        unique.append(next(each for each in candidates if each not in (*unique, *taken)))
+    return unique
+
+
+def _snake_case(name: str) -> str:
+    """Return the name that Keras gives to a layer of the class `name`."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

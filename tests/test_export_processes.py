@@ -1,0 +1,161 @@
+"""Exports in processes of their own: cut off, at the same time, and of the same model.
+
+A server imports TensorFlow once, without starting threads, and forks a process for each of them.
+"""
+
+import gc
+import hashlib
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from multiprocessing import forkserver
+from pathlib import Path
+
+import keras
+import pytest
+
+from app.commands.cli import main
+from benchmarks.zoo import build_zoo_model
+from export import ExportError, ExportOptions, export_bundle
+from export.inference import trace_inference
+from export.onnx.convert import convert_to_onnx
+from serving import verify_bundle
+
+FORKS = multiprocessing.get_context("forkserver")
+CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONHASHSEED", "12")  # another order of sets than in this process
+        FORKS.set_forkserver_preload(
+            [__name__, "app.bundles.keras_files", "app.bundles.export_run"]
+        )
+        forkserver.ensure_running()
+
+
+def start(function, *arguments):
+    process = FORKS.Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
+def result_of(function, *arguments):
+    """Run a function in a process of its own; return what it sends."""
+    receiver, sender = FORKS.Pipe(duplex=False)
+    process = start(function, *arguments, sender)
+    sender.close()
+    with receiver:
+        found = receiver.recv()
+    process.join()
+    assert process.exitcode == 0
+    return found
+
+
+def export(output):
+    gc.freeze()  # as the command does
+    keras.utils.set_random_seed(0)
+    keras.backend.clear_session()  # names of the same length each time, so files too
+    layers = [keras.Input((40,)), keras.layers.Dense(300), keras.layers.Dense(3, "softmax")]
+    options = ExportOptions(int8="never")
+    return export_bundle(keras.Sequential(layers), output, "own", options=options)
+
+
+def export_on_a_full_disk(output, sender):
+    """Export with limits of file size up to the longest file's: what a full disk does to it."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    sizes = {path.stat().st_size for path in export(output).rglob("*") if path.is_file()}
+    found = []
+    for limit in [*sorted({0, *(size - 1 for size in sizes)})[::3], max(sizes) - 1]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try:
+            answer = str(export(output))
+        except ExportError as error:
+            answer = str(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        found.append((answer, sorted(path.name for path in output.iterdir())))
+    sender.send(found)
+
+
+def test_a_disk_that_fills_is_an_error_and_leaves_what_was_there(tmp_path):
+    output = tmp_path / "dist"
+    found = result_of(export_on_a_full_disk, output)
+    assert len(found) > 3
+    for answer, left in found:
+        assert "The bundle could not be written completely" in answer
+        assert "File too large" in answer
+        assert left == ["own"]
+    assert sorted(path.name for path in (output / "own").iterdir() if path.is_dir()) == ["1"]
+    assert all(check.passed for check in verify_bundle(output / "own"))
+
+
+def export_until(output, last, count_file):
+    """Export, and be killed at the change of a file whose number is `last`; write their count."""
+    done = 0
+
+    def count(event, arguments):
+        nonlocal done
+        if event not in CHANGES or not str(arguments[0]).startswith(str(output)):
+            return
+        if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            return
+        done += 1
+        if done == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    export(output)
+    count_file.write_text(str(done))
+
+
+def test_an_export_that_is_killed_publishes_whole_versions_or_none(tmp_path):
+    output, count_file = tmp_path / "dist", tmp_path / "changes"
+    start(export_until, output, None, count_file).join()
+    total = int(count_file.read_text())
+    for last in sorted({2, total // 2, total - 6, total - 1}):
+        process = start(export_until, output, last, count_file)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        names = {path.name for path in (output / "own").iterdir()}
+        assert {"1", "config.pbtxt", "labels.txt"} <= names
+    start(export, output).join()
+    assert [path.name for path in output.iterdir()] == ["own"]  # the last has cleaned up
+    versions = [path for path in (output / "own").iterdir() if path.is_dir()]
+    for version in versions:
+        assert all(check.passed for check in verify_bundle(version))
+
+
+def export_by_command(path, output):
+    main(["export", str(path), "--output", str(output)])
+
+
+def test_two_exports_at_once_to_one_name_both_end_well(tmp_path):
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save(tmp_path / "own.keras")
+    output = tmp_path / "dist"
+    both = [start(export_by_command, tmp_path / "own.keras", output) for _ in range(2)]
+    for process in both:
+        process.join()
+        assert process.exitcode == 0
+    assert sorted(path.name for path in (output / "own").iterdir()) == [
+        "1", "2", "config.pbtxt", "labels.txt",
+    ]  # fmt: skip
+    for number in "12":
+        assert all(check.passed for check in verify_bundle(output / "own" / number))
+
+
+def graph_sha256(path):
+    graph = convert_to_onnx(trace_inference(keras.saving.load_model(path)), {})
+    return hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+def send_graph_sha256(path, sender):
+    sender.send(graph_sha256(path))
+
+
+def test_a_model_gives_the_same_bytes_in_another_process(tmp_path):
+    path = Path(tmp_path / "model.keras")
+    build_zoo_model("transformer").save(path)
+    assert result_of(send_graph_sha256, path) == graph_sha256(path)
