@@ -87,7 +87,7 @@ def test_the_command_line_comes_before_the_file(tmp_path):
         ("normalization=instanc", "normalization must be one of .*Did you mean 'instance'"),
         ("class_weight=balance", "class_weight must be one of none, balanced"),
         ("precision=float16", "precision must be one of auto, float32"),
-        ("xla=true", "xla must not be true or false"),
+        ("xla=on", "xla must be true or false. Received: xla='on'"),
         ("validation_split=0", "validation_split must be above 0"),
         ("patience=-1", "patience must be at least 0"),
         ("unreadable=drop", "unreadable must be one of refuse, skip"),

@@ -123,7 +123,7 @@ def test_sources_of_different_kinds_cannot_be_joined():
         load_dataset("digits8x8+iris")
     with pytest.raises(DataError, match="must have the same columns"):
         load_dataset("iris+wine")
-    with pytest.raises(DataError, match="must have the same kind of targets"):
+    with pytest.raises(DataError, match="must have the same task"):
         load_dataset("breast_cancer+diabetes")
 
 
@@ -140,7 +140,7 @@ def test_the_report_counts_classes_and_samples_that_occur_twice(folder, images):
     splits = Splits(np.arange(0, 10), np.array([10, 11]), np.array([last]))
     report = report_data(dataset, splits)
     assert report["counts"]["train"] == {"few": 6, "many": 4}
-    assert report["duplicates"] == {"validation_split": 0, "test": 1}
+    assert report["duplicates"] == {"validation": 0, "test": 1}
     assert report["samples"] == {"train": 10, "validation": 2, "test": 1}
 
 

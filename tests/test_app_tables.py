@@ -111,19 +111,19 @@ def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
 
 def test_several_columns_are_labels_or_values(tmp_path):
     text = "x,a,b\n1,0,yes\n2,1,no\n"
-    labels = read(tmp_path, text, "b,a", "labels")
-    assert (labels.task, labels.labels) == ("labels", ("b", "a"))
+    labels = read(tmp_path, text, "b,a", "multilabel")
+    assert (labels.task, labels.labels) == ("multilabel", ("b", "a"))
     np.testing.assert_array_equal(labels.targets, [[1, 0], [0, 1]])
-    floats = read(tmp_path, "x,a,b\n1,0.0,1.0\n2,1.0,0\n", "b,a", "labels")
+    floats = read(tmp_path, "x,a,b\n1,0.0,1.0\n2,1.0,0\n", "b,a", "multilabel")
     np.testing.assert_array_equal(floats.targets, labels.targets)
-    values = read(tmp_path, "x,a,b\n1,0.5,3\n2,1,4\n", "a,b", "values")
-    assert values.task == "values"
+    values = read(tmp_path, "x,a,b\n1,0.5,3\n2,1,4\n", "a,b", "regression")
+    assert values.task == "regression"
     np.testing.assert_array_equal(values.targets, [[0.5, 3], [1, 4]])
 
 
 def test_one_column_of_labels_is_two_classes(tmp_path):
     dataset = read(tmp_path, "x,kind\n1,no\n2,yes\n", task="multilabel")
-    assert (dataset.task, dataset.labels) == ("classes", ("no", "yes"))
+    assert (dataset.task, dataset.labels) == ("multiclass", ("no", "yes"))
 
 
 def test_a_model_knows_the_gaps_and_the_words_of_the_training_split_alone(tmp_path):
@@ -174,16 +174,16 @@ def test_a_column_of_names_of_samples_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("targets", "text", "message"),
+    ("task", "text", "message"),
     [
-        ("values", "x,kind\n1,2\n2,red\n", "of numbers or of text. Received: kind='red' in line 3"),
-        ("values", "x,kind\nred,b\n", "target must be a number. Received: kind='b' in line 2"),
-        ("labels", "x,kind,b\n1,2,0\n", "target must be 0 or 1. Received: kind='2' in line 2"),
+        ("regression", "x,kind\n1,2\n2,red\n", "of numbers or of text. Received: kind='red' in line 3"),
+        ("regression", "x,kind\nred,b\n", "target must be a number. Received: kind='b' in line 2"),
+        ("multilabel", "x,kind,b\n1,2,0\n", "target must be 0 or 1. Received: kind='2' in line 2"),
     ],
 )
-def test_a_target_of_another_kind_is_refused(targets, text, message, tmp_path):
+def test_a_target_of_another_kind_is_refused(task, text, message, tmp_path):
     with pytest.raises(DataError, match=message):
-        read(tmp_path, text, "kind,b" if targets == "labels" else "kind", targets)
+        read(tmp_path, text, "kind,b" if task == "multilabel" else "kind", task)
 
 
 @pytest.mark.parametrize("column", ["x", "word"])

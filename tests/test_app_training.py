@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(mlp_run, t
     dataset, splits = load_dataset("digits8x8"), mlp_run.splits
     other = fit(combine_settings(None, mlp_run.folder / "config.toml", seed=1), dataset, splits)
     answers = predict_answers(other.model, dataset, splits.test)
-    assert measure("classes", dataset.targets[splits.test], answers) != mlp_run.metrics["test"]
+    assert measure("multiclass", dataset.targets[splits.test], answers) != mlp_run.metrics["test"]
 
 
 def test_a_trained_net_knows_more_than_chance(mlp_run, softmax_run):
@@ -142,8 +142,8 @@ def test_behind_steps_the_head_alone_learns():
     ("settings", "rates"),
     [
         ({"schedule": "constant"}, [0.1, 0.1, 0.1]),
-        ({"schedule": "step", "factor": 0.5, "every": 2}, [0.1, 0.05, 0.05]),
-        ({"schedule": "exponential", "factor": 0.25, "every": 4}, [0.1, 0.05, 0.1 * 0.25**0.9]),
+        ({"schedule": "step", "decay_rate": 0.5, "decay_epochs": 2}, [0.1, 0.05, 0.05]),
+        ({"schedule": "exponential", "decay_rate": 0.25, "decay_epochs": 4}, [0.1, 0.05, 0.1 * 0.25**0.9]),
         ({"schedule": "cosine"}, [0.1, 0.05, 0.05 * (1 + np.cos(0.9 * np.pi))]),
         ({"schedule": "cosine", "warmup": 0.5}, [0, 0.1, 0.05 * (1 + np.cos(0.8 * np.pi))]),
     ],
@@ -201,7 +201,7 @@ def test_a_model_that_diverges_in_the_last_step_is_an_error(tmp_path):
     with pytest.raises(RunError, match="loss must stay finite. Received: nan after epoch 1. Lower"):
         train(config, tmp_path)
     with pytest.raises(RunError, match="must give finite answers. Received: NaN or infinity"):
-        measure("classes", np.array([0]), np.array([[np.nan, 0.0]]))
+        measure("multiclass", np.array([0]), np.array([[np.nan, 0.0]]))
 
 
 def test_shares_that_cannot_be_trained_on_are_left_out_with_the_reason(tmp_path):
