@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import ops
 
 from .activations import ACTIVATIONS, activate
 from .checks import check_above, check_at_least, check_choice, check_fraction, check_sizes
+from .replicas import has_replicas, normalize_replicas, replicated_dense
 
 NORMALIZATIONS = ("none", "batch", "layer", "instance", "group")
 # The literature's names, and Keras' for the same distributions.
@@ -32,9 +32,6 @@ class KernelConfig:
         initializer_stddev: standard deviation of the initializer `normal`.
         l1: weight of the sum of absolute weights in the loss.
         l2: weight of the sum of squared weights in the loss.
-        nets: how many nets of this architecture stand side by side in one model, each with
-            weights of its own, so that one step trains all; what is behind the layer `nets` then
-            has an axis for them after that of the batch. 0 is one net without that axis.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -44,7 +41,6 @@ class KernelConfig:
     initializer_stddev: float = 0.01
     l1: float = 0.0
     l2: float = 0.0
-    nets: int = 0
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -52,53 +48,16 @@ class KernelConfig:
         check_above("initializer_stddev", self.initializer_stddev, 0)
         check_at_least("l1", self.l1, 0)
         check_at_least("l2", self.l2, 0)
-        check_at_least("nets", self.nets, 0)
 
     def kernel_arguments(self) -> dict[str, Any]:
         """Return the Keras arguments of a layer's kernel."""
         initializer: Any = INITIALIZERS[self.initializer]
         if self.initializer == "normal":
             initializer = keras.initializers.RandomNormal(stddev=self.initializer_stddev)
-        if self.nets:
-            initializer = EachNet(initializer)
         return {
             "kernel_initializer": initializer,
             "kernel_regularizer": keras.regularizers.L1L2(l1=self.l1, l2=self.l2),
         }
-
-
-@keras.saving.register_keras_serializable(package="hornbill")
-class EachNet(keras.initializers.Initializer):
-    """Draws the kernels of several nets, each as if it were alone.
-
-    Args:
-        initializer: of the kernel of one.
-    """
-
-    def __init__(self, initializer: Any) -> None:
-        self.initializer = keras.initializers.get(initializer)
-
-    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
-        """Return kernels `(nets, columns, units)`."""
-        nets, *kernel = shape
-        return ops.stack([self.initializer.clone()(kernel, dtype) for _ in range(nets)])
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that rebuild the initializer."""
-        return {"initializer": keras.initializers.serialize(self.initializer)}
-
-
-def for_each_net(x: Any, config: KernelConfig) -> Any:
-    """Hand the same columns to each net.
-
-    Args:
-        x: float `(batch, columns)`.
-        config: says how many nets there are.
-
-    Returns:
-        float `(batch, nets, columns)`, the layer `nets`; `x` itself without that axis.
-    """
-    return keras.layers.RepeatVector(config.nets, name="nets")(x) if config.nets else x
 
 
 def dense(x: Any, units: int, config: KernelConfig, name: str, **arguments: Any) -> Any:
@@ -115,14 +74,9 @@ def dense(x: Any, units: int, config: KernelConfig, name: str, **arguments: Any)
         float `(batch, units)`, or `(batch, nets, units)`.
     """
     arguments |= config.kernel_arguments()
-    if not config.nets:
-        return keras.layers.Dense(units, name=name, **arguments)(x)
-    bias_axes = "no" if arguments.pop("use_bias", True) else None
-    shape = (config.nets, units)
-    layer = keras.layers.EinsumDense(
-        "bni,nio->bno", shape, bias_axes=bias_axes, name=name, **arguments
-    )
-    return layer(x)
+    if has_replicas(x):
+        return replicated_dense(x, units, name, **arguments)
+    return keras.layers.Dense(units, name=name, **arguments)(x)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,8 +132,8 @@ class HiddenConfig(KernelConfig):
 
 def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
     """Apply the normalization of `config`, of the same shape, as the layer `name`."""
-    if config.nets:
-        return _normalize_nets(x, config, name)
+    if has_replicas(x):
+        return normalize_replicas(x, config.normalization, config.groups, name)
     is_dense = len(x.shape) == 2
     if config.normalization == "batch":
         return keras.layers.BatchNormalization(name=name)(x)
@@ -189,20 +143,6 @@ def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
         groups = -1 if config.normalization == "instance" else config.groups
         return keras.layers.GroupNormalization(groups, name=name)(x)
     return x
-
-
-def _normalize_nets(x: Any, config: HiddenConfig, name: str) -> Any:
-    """Normalize `(batch, nets, units)`: side by side, each unit of each net is a channel."""
-    if config.normalization == "none":
-        return x
-    shape = x.shape[1:]
-    channels = keras.layers.Flatten(name=f"{name}_channels")(x)
-    if config.normalization == "batch":
-        channels = keras.layers.BatchNormalization(name=name)(channels)
-    else:
-        groups = config.groups if config.normalization == "group" else 1
-        channels = keras.layers.GroupNormalization(config.nets * groups, name=name)(channels)
-    return keras.layers.Reshape(shape, name=f"{name}_nets")(channels)
 
 
 def dense_block(x: Any, units: int, config: HiddenConfig, name: str) -> Any:

@@ -6,10 +6,11 @@ from typing import Any
 import keras
 
 from .activations import activate
-from .blocks import HiddenConfig, conv_block, convolve, feature_stack, for_each_net, normalize
+from .blocks import HiddenConfig, conv_block, convolve, feature_stack, normalize
 from .checks import check_at_least, check_choice, check_sizes
 from .heads import classify
 from .ink import Binarize, Denoise, FitInk, InkLevel
+from .replicas import replicate
 
 IMAGE_SIDE = 28
 VARIANTS = ("mlp", "cnn", "resnet")
@@ -55,11 +56,6 @@ class DigitNetConfig(HiddenConfig):
         if self.variant != "mlp":
             self._check_stages()
         self.check_widths("hidden", self.hidden)
-        if self.nets and self.variant != "mlp":
-            raise ValueError(
-                "Several nets side by side must be of the variant 'mlp'. "
-                f"Received: nets={self.nets}, variant={self.variant!r}."
-            )
         check_at_least("num_classes", self.num_classes, 2)
 
     def _check_stages(self) -> None:
@@ -94,10 +90,8 @@ class DigitNetConfig(HiddenConfig):
         """Name of the layer up to which an image is prepared alike in each epoch.
 
         Augmentation acts on what it gives: for `mlp` before the ink is fitted into its box, since
-        a box that is filled otherwise is never met again. (Nets side by side take no augmentation.)
+        a box that is filled otherwise is never met again.
         """
-        if self.nets:
-            return "pixels"
         return "denoise" if self.variant == "mlp" else "fit_ink"
 
     @property
@@ -178,7 +172,7 @@ _MAPS = {
 }
 
 
-def digit_net(config: DigitNetConfig) -> keras.Model:
+def digit_net(config: DigitNetConfig, replicas: int = 0) -> keras.Model:
     """Build a classifier of handwritten digits.
 
     The image may be dark on light or light on dark, of any contrast, the digit of any size and at
@@ -186,6 +180,7 @@ def digit_net(config: DigitNetConfig) -> keras.Model:
 
     Args:
         config: the model's configuration.
+        replicas: number of replicas to build, see `models.replicas`; 0 builds an ordinary model.
 
     Returns:
         A model from `image` uint8 `(batch, 28, 28)` to a dict with `probabilities` float32
@@ -196,10 +191,15 @@ def digit_net(config: DigitNetConfig) -> keras.Model:
         >>> model.output_shape
         {'probabilities': (None, 10), 'features': (None, 256)}
     """
+    if replicas and config.variant != "mlp":
+        raise ValueError(
+            "Only the variant 'mlp' can be replicated. "
+            f"Received: replicas={replicas}, variant={config.variant!r}."
+        )
     image = keras.Input((IMAGE_SIDE, IMAGE_SIDE), dtype="uint8", name="image")
     ink = InkLevel(name="ink_level")(image)
     maps = _MAPS[config.variant](ink, config)
-    features = feature_stack(for_each_net(maps, config), config.hidden, config)
+    features = feature_stack(replicate(maps, replicas), config.hidden, config)
     x = features
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)

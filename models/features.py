@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 
-from .blocks import HiddenConfig, feature_stack, for_each_net
+from .blocks import HiddenConfig, feature_stack
 from .checks import check_at_least, check_choice, check_sizes
 from .heads import HEADS, classify, regress, tell_labels, tell_two_classes
+from .replicas import replicate
 from .rows import RowsConfig, prepare_rows
 
 
@@ -75,7 +76,7 @@ class FeatureExtractorConfig(HiddenConfig):
         return "standard_values" if self.head == "linear" else "probabilities"
 
 
-def feature_extractor(config: FeatureExtractorConfig) -> keras.Model:
+def feature_extractor(config: FeatureExtractorConfig, replicas: int = 0) -> keras.Model:
     """Build a fully connected network whose last hidden layer is the learned representation.
 
     Rows are standardized by the layer `normalize`, which is adapted to the training data before
@@ -83,6 +84,7 @@ def feature_extractor(config: FeatureExtractorConfig) -> keras.Model:
 
     Args:
         config: the model's configuration.
+        replicas: number of replicas to build, see `models.replicas`; 0 builds an ordinary model.
 
     Returns:
         A model from the inputs of `prepare_rows`, or from `image` uint8 `(batch, height, width)`,
@@ -101,8 +103,7 @@ def feature_extractor(config: FeatureExtractorConfig) -> keras.Model:
         x = keras.layers.Flatten(name="pixels")(x)
     else:
         inputs, x = prepare_rows(config.rows)
-    x = for_each_net(x, config)
-    features = feature_stack(x, config.hidden, config, config.residual)
+    features = feature_stack(replicate(x, replicas), config.hidden, config, config.residual)
     x = features
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 import keras
 
-from .blocks import KernelConfig, for_each_net
+from .blocks import KernelConfig
 from .checks import check_at_least
 from .heads import classify
+from .replicas import replicate
 from .rows import RowsConfig, prepare_rows
 
 
@@ -41,7 +42,7 @@ class SoftmaxClassifierConfig(KernelConfig):
         return "probabilities"
 
 
-def softmax_classifier(config: SoftmaxClassifierConfig) -> keras.Model:
+def softmax_classifier(config: SoftmaxClassifierConfig, replicas: int = 0) -> keras.Model:
     """Build multinomial logistic regression.
 
     The layer `normalize` standardizes the columns inside the graph: adapt it to the training data
@@ -49,6 +50,7 @@ def softmax_classifier(config: SoftmaxClassifierConfig) -> keras.Model:
 
     Args:
         config: the model's configuration.
+        replicas: number of replicas to build, see `models.replicas`; 0 builds an ordinary model.
 
     Returns:
         A model from the inputs of `prepare_rows` to a dict with `probabilities` float32
@@ -60,5 +62,5 @@ def softmax_classifier(config: SoftmaxClassifierConfig) -> keras.Model:
         {'probabilities': (None, 3)}
     """
     inputs, columns = prepare_rows(config.rows)
-    probabilities = classify(for_each_net(columns, config), config.num_classes, config)
+    probabilities = classify(replicate(columns, replicas), config.num_classes, config)
     return keras.Model(inputs, {"probabilities": probabilities}, name="softmax_classifier")

@@ -176,7 +176,11 @@ def test_a_column_of_names_of_samples_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("task", "text", "message"),
     [
-        ("regression", "x,kind\n1,2\n2,red\n", "of numbers or of text. Received: kind='red' in line 3"),
+        (
+            "regression",
+            "x,kind\n1,2\n2,red\n",
+            "of numbers or of text. Received: kind='red' in line 3",
+        ),
         ("regression", "x,kind\nred,b\n", "target must be a number. Received: kind='b' in line 2"),
         ("multilabel", "x,kind,b\n1,2,0\n", "target must be 0 or 1. Received: kind='2' in line 2"),
     ],

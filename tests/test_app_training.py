@@ -143,7 +143,10 @@ def test_behind_steps_the_head_alone_learns():
     [
         ({"schedule": "constant"}, [0.1, 0.1, 0.1]),
         ({"schedule": "step", "decay_rate": 0.5, "decay_epochs": 2}, [0.1, 0.05, 0.05]),
-        ({"schedule": "exponential", "decay_rate": 0.25, "decay_epochs": 4}, [0.1, 0.05, 0.1 * 0.25**0.9]),
+        (
+            {"schedule": "exponential", "decay_rate": 0.25, "decay_epochs": 4},
+            [0.1, 0.05, 0.1 * 0.25**0.9],
+        ),
         ({"schedule": "cosine"}, [0.1, 0.05, 0.05 * (1 + np.cos(0.9 * np.pi))]),
         ({"schedule": "cosine", "warmup": 0.5}, [0, 0.1, 0.05 * (1 + np.cos(0.8 * np.pi))]),
     ],

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
@@ -37,7 +36,7 @@ class Family:
     source: str
     model: ModelConfig
     training: TrainingConfig
-    build: Callable[[Any], keras.Model]
+    build: Callable[..., keras.Model]
     takes: tuple[str, ...]
 
 

@@ -23,8 +23,6 @@ from .training_config import TrainingConfig
 
 # The data decides these; a setting that contradicted it could only be wrong.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
-# For whoever trains nets side by side from Python: a run's folder holds one.
-FOR_SEVERAL_NETS = ("nets", "optimizer.learning_rates")
 RUN_KEYS = ("family", "data", "seed")
 # What pydantic's kinds of errors are about, in our words.
 _WANTED = {
@@ -227,8 +225,7 @@ def _parse_value(text: str) -> Any:
 
 def _settable(config: Any) -> dict[str, Any]:
     values = {key: value for key, value in asdict(config).items() if key not in DECIDED_BY_DATA}
-    flat = flatten(values)
-    return {key: value for key, value in flat.items() if key not in FOR_SEVERAL_NETS}
+    return flatten(values)
 
 
 def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:

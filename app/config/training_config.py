@@ -49,8 +49,6 @@ class OptimizerConfig:
         warmup: share of the run in which the learning rate first rises from 0 (`cosine`).
         decay_rate: see `schedule`.
         decay_epochs: see `schedule`, in epochs.
-        learning_rates: of nets side by side, one for each, in place of `learning_rate`; empty if
-            all have that.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -66,7 +64,6 @@ class OptimizerConfig:
     warmup: float = 0.0
     decay_rate: float = 0.5
     decay_epochs: int = 10
-    learning_rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""

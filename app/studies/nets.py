@@ -1,28 +1,24 @@
-"""What studies train: many small nets of one architecture side by side, by the project's `fit`."""
+"""What studies train and measure: replicas of small nets, trained by the project's own loop."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 from sklearn.datasets import load_digits
 
-from app.config.families import FAMILIES
 from app.config.run_config import RunConfig, make_config
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.evaluation.metrics import ANSWERS
-from app.training.fit import FitResult, fit
-from app.training.model_sizes import fit_to_data
-from app.training.preprocessing import adapt
+from app.training.fit import FitResult
+from app.training.replicas import ReplicaJob, Replicas
 
 # Plain nets, unless a study is about what makes them less plain.
 _PLAIN = {"normalization": "none", "dropout": 0.0, "optimizer.schedule": "constant"}
 # Steps that the device takes before Python is asked again: tiny ones take less time than asking.
 _STEPS = 500
 NONE = np.arange(0)
-Callbacks = Sequence[keras.callbacks.Callback]
 
 
 def rows(
@@ -55,8 +51,8 @@ def digit_rows() -> Dataset:
     return rows("digits8x8", bunch.data, bunch.target)
 
 
-def split_for_nets(
-    dataset: Dataset, nets: int, train: int, test: int
+def split_for_replicas(
+    dataset: Dataset, count: int, train: int, test: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return samples to train and to test each net on, drawn anew for each.
 
@@ -65,59 +61,39 @@ def split_for_nets(
     """
     orders = [
         np.random.default_rng(net).permutation(len(dataset.targets))[: train + test]
-        for net in range(nets)
+        for net in range(count)
     ]
     order = np.stack(orders, axis=1)
     return order[:train], order[train:]
 
 
-def configure(settings: Mapping[str, Any], nets: int, rates: Sequence[float] = ()) -> RunConfig:
-    """Return the configuration of nets of the family `features`, or of another that is named.
+def plain_config(settings: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration of a plain model.
 
     Args:
-        settings: by flat key, as of `make_config`; `family` too.
-        nets: how many stand side by side; 0 is one alone, without an axis of nets.
-        rates: the learning rate of each; empty if all have that of the settings.
+        settings: values by flat key, as `make_config` takes them, and `family` if it is not
+            `features`.
     """
     given = dict(settings)
     family = given.pop("family", "features")
     plain = _PLAIN if family != "softmax" else {"optimizer.schedule": "constant"}
-    config = make_config(family, {**plain, "steps_per_execution": _STEPS, **given}, data="study")
-    optimizer = replace(config.training.optimizer, learning_rates=tuple(rates))
-    return replace(
-        config,
-        model=replace(config.model, nets=nets),
-        training=replace(config.training, optimizer=optimizer),
-    )
+    return make_config(family, {**plain, "steps_per_execution": _STEPS, **given}, data="study")
 
 
-def train_nets(
-    config: RunConfig,
-    dataset: Dataset,
-    train: np.ndarray,
-    validation: np.ndarray = NONE,
-    callbacks: Callbacks = (),
-) -> FitResult:
-    """Train the nets of `config`.
+def configure(settings: Mapping[str, Any], count: int, rates: Sequence[float] = ()) -> Replicas:
+    """Return replicas of a plain model.
 
     Args:
-        config: see `configure`.
-        dataset: the samples.
-        train: which to train on: `(samples,)` for all alike, or `(samples, nets)`.
-        validation: of which the loss is told after each epoch; of the same kind.
-        callbacks: passed to `keras.Model.fit`.
+        settings: see `plain_config`.
+        count: number of replicas.
+        rates: learning rate of each replica; empty if all have that of the settings.
     """
-    return fit(config, dataset, Splits(train, validation, NONE), callbacks)
+    return Replicas(plain_config(settings), count, tuple(rates))
 
 
-def build_nets(config: RunConfig, dataset: Dataset, train: np.ndarray) -> keras.Model:
-    """Return the nets of `config` as training begins with them."""
-    keras.utils.set_random_seed(config.seed)
-    family = FAMILIES[config.family]
-    seen = np.unique(train)
-    model = family.build(fit_to_data(family, config.model, dataset, Splits(seen, NONE, NONE)))
-    adapt(model, dataset, seen)
-    return model
+def build_replicas(replicas: Replicas, dataset: Dataset, train: np.ndarray) -> keras.Model:
+    """Return the replicas as training begins with them."""
+    return ReplicaJob(replicas, dataset, Splits(train, NONE, NONE)).model
 
 
 def prepared(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> Any:
@@ -128,13 +104,13 @@ def prepared(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> Any:
         dataset: the samples.
         indices: which of them, `(samples,)`.
     """
-    preparation = keras.Model(model.inputs, model.get_layer("nets").output)
+    preparation = keras.Model(model.inputs, model.get_layer("replicas").output)
     return preparation(keras.ops.convert_to_tensor(dataset.model_inputs(indices)))
 
 
 def losses(fitted: FitResult, split: str = "") -> np.ndarray:
     """Return the loss of each net after each epoch, `(epochs, nets)`; `split` may be `val_`."""
-    return np.array([row[f"{split}net_losses"] for row in fitted.history], float)
+    return np.array([row[f"{split}replica_losses"] for row in fitted.history], float)
 
 
 def answers(fitted: FitResult, dataset: Dataset) -> np.ndarray:

@@ -96,7 +96,6 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Add to the history, keep the weights if they are worth it, and write."""
-        # Numbers, or of nets side by side a list.
         values = {name: np.asarray(value, float).tolist() for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch + 1, **values})
         loss = values.get("val_loss", math.inf)

@@ -1,7 +1,5 @@
 """What training lowers and what it shows: the loss, the targets as numbers, the metrics."""
 
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -53,50 +51,14 @@ def metric_name(task: str) -> str:
     return _METRICS[task]
 
 
-class NetLosses(keras.metrics.Metric):
-    """The mean loss of each of several nets, `(nets,)`.
-
-    Args:
-        loss: of a sample.
-        nets: how many.
-    """
-
-    def __init__(self, loss: keras.losses.Loss, nets: int) -> None:
-        super().__init__(name="net_losses")
-        self._loss = loss
-        self._sums = self.add_weight(shape=(nets,), initializer="zeros", name="sums")
-        self._count = self.add_weight(shape=(), initializer="zeros", name="count")
-
-    def update_state(self, targets: Any, answers: Any, sample_weight: Any = None) -> None:  # noqa: ARG002
-        """Add the losses of a batch, both `(batch, nets, …)`; samples count alike."""
-        losses = self._loss.call(targets, answers)  # (batch, nets)
-        self._sums.assign_add(keras.ops.sum(losses, axis=0))
-        self._count.assign_add(keras.ops.cast(keras.ops.shape(losses)[0], "float32"))
-
-    def result(self) -> Any:
-        """Return the means."""
-        return self._sums / keras.ops.maximum(self._count, 1.0)
-
-
-def make_metrics(task: str, loss: keras.losses.Loss, nets: int = 0) -> list[keras.metrics.Metric]:
-    """Return what is shown beside the loss.
-
-    Args:
-        task: `multiclass`, `multilabel` or `regression`.
-        loss: what is lowered.
-        nets: that stand side by side, the loss of each of which is shown; 0 is one alone.
-
-    Returns:
-        Keras' metric under the name of `metric_name`, or `NetLosses`.
-    """
-    if nets:
-        return [NetLosses(loss, nets)]
+def make_metric(task: str) -> keras.metrics.Metric:
+    """Return the metric that training shows beside the loss, under the name of `metric_name`."""
     name = metric_name(task)
     if task == "multiclass":
-        return [keras.metrics.CategoricalAccuracy(name=name)]
+        return keras.metrics.CategoricalAccuracy(name=name)
     if task == "multilabel":
-        return [keras.metrics.BinaryAccuracy(name=name)]
-    return [keras.metrics.R2Score(name=name)]
+        return keras.metrics.BinaryAccuracy(name=name)
+    return keras.metrics.R2Score(name=name)
 
 
 def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:

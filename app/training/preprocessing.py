@@ -59,10 +59,18 @@ def _check_spread(
         )
 
 
-def prepare(model: keras.Model, prepared_layer: str, dataset: Dataset) -> Array:
-    """Return the output of `prepared_layer` for every sample, float32 `(samples, …)`."""
-    layer = model.get_layer(prepared_layer)
-    preparation = keras.Model(model.inputs, layer.output)
+def prepare(model: keras.Model, prepared: Any, dataset: Dataset) -> Array:
+    """Compute a tensor inside `model`, such as a layer's output, for every sample.
+
+    Args:
+        model: a functional model whose statistics are adapted.
+        prepared: the symbolic tensor `(batch, …)`.
+        dataset: the samples.
+
+    Returns:
+        float32 `(samples, …)`, in memory, or on disk if the samples are.
+    """
+    preparation = keras.Model(model.inputs, prepared)
     count = len(dataset.inputs)
     batches = (
         preparation.predict_on_batch(
@@ -72,10 +80,10 @@ def prepare(model: keras.Model, prepared_layer: str, dataset: Dataset) -> Array:
     )
     if not isinstance(dataset.inputs, DiskArray):
         return np.concatenate(list(batches))
-    prepared = DiskArray(layer.output.shape[1:], np.float32)
+    outputs = DiskArray(prepared.shape[1:], np.float32)
     for batch in batches:
-        prepared.append(batch)
-    return prepared
+        outputs.append(batch)
+    return outputs
 
 
 def _in_order(model: keras.Model, inputs: Any) -> Any:
