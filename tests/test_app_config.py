@@ -87,7 +87,6 @@ def test_the_command_line_comes_before_the_file(tmp_path):
         ("normalization=instanc", "normalization must be one of .*Did you mean 'instance'"),
         ("class_weight=balance", "class_weight must be one of none, balanced"),
         ("precision=float16", "precision must be one of auto, float32"),
-        ("xla=on", "xla must be true or false. Received: xla='on'"),
         ("validation_split=0", "validation_split must be above 0"),
         ("patience=-1", "patience must be at least 0"),
         ("unreadable=drop", "unreadable must be one of refuse, skip"),
@@ -119,6 +118,43 @@ def test_the_command_line_comes_before_the_file(tmp_path):
 def test_a_wrong_setting_is_named_with_its_mend(setting, message):
     with pytest.raises(ConfigError, match=message):
         make_config("digits", parse_settings([setting]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "new"),
+    [
+        ("passes=2", "repeat"),
+        ("keep=best", "restore_best_weights"),
+        ("averaging=0.9", "optimizer.ema_momentum"),
+        ("optimizer.averaging=0.9", "optimizer.ema_momentum"),
+        ("optimizer.every=3", "optimizer.decay_epochs"),
+        ("optimizer.factor=0.5", "optimizer.decay_rate"),
+        ("validation=0.2", "validation_split"),
+        ("class_weights=balanced", "class_weight"),
+        ("training_shares=0.1,0.3", "train_sizes"),
+    ],
+)
+def test_a_renamed_setting_is_named_with_its_new_name(setting, new, tmp_path):
+    old, _, value = setting.partition("=")
+    message = f"^{old!r} is no setting of digits. It is now called {new!r}.$"
+    with pytest.raises(ConfigError, match=message):
+        make_config("digits", parse_settings([setting]))
+    (tmp_path / "config.toml").write_text(f'{old} = "{value}"\n')
+    with pytest.raises(ConfigError, match=message):
+        combine_settings("digits", tmp_path / "config.toml")
+
+
+@pytest.mark.parametrize("setting", ["xla=on", "residual=on", "restore_best_weights=best"])
+def test_a_switch_is_true_or_false(setting):
+    key, _, value = setting.partition("=")
+    message = f"{key} must be true or false. Received: {key}={value!r}."
+    with pytest.raises(ConfigError, match=message):
+        make_config("features", parse_settings([setting]))
+    config = make_config("features", parse_settings([f"{key}=true", "figures=false"]))
+    assert flat_config(config)[key] is True
+    assert config.figures is False
+    with pytest.raises(ConfigError, match="figures must be true or false. Received: figures='off'"):
+        make_config("features", parse_settings(["figures=off"]))
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, True, 1.5, "1"])
@@ -157,7 +193,7 @@ def test_an_unknown_family_is_named():
     ("text", "message"),
     [
         ("epochs = ", "must be TOML"),
-        ('family = "softmax"', "must be of the family 'digits'. Received: family='softmax'"),
+        ('family = "softmax"', "must be for the family 'digits'. Received: family='softmax'"),
         ('seed = "a"', "seed must be .*seed='a'"),
         ("epoch = 3", "'epoch' is no setting"),
     ],

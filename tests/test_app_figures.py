@@ -150,7 +150,8 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
         "versions": {"keras": "3"},
     }
     metrics = {"train": {"accuracy": 0.5}, "test": {"accuracy": 0.25}}
-    config = make_config("features", data="/secret/folder/drawn.csv")
+    settings = {"hidden": [8], "residual": True}
+    config = make_config("features", settings, data="/secret/folder/drawn.csv")
     write_report(tmp_path, config, facts, metrics, environment)
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
@@ -163,3 +164,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
     assert not re.search(r"https?://", text)
     assert "/secret" not in text
     assert "0.2500" in text
+    changed, _, rest = text.partition("<h2>Scores</h2>")
+    assert re.findall('<tr><th scope="row"><code>(.*?)</code>', changed) == ["hidden", "residual"]
+    assert '<td><code>8</code></td><td class="soft"><code>64, 32</code></td>' in changed
+    assert re.search("<details><summary>All .. settings</summary>", rest)

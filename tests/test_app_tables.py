@@ -211,7 +211,8 @@ def test_a_gap_that_training_never_saw_is_filled(tmp_path):
     cells[row] = f",1,{row % 2}"
     path = tmp_path / "table.csv"
     path.write_text("x,y,kind\n" + "\n".join(cells))
-    run = train(make_config("softmax", {"target": "kind", "epochs": 1}, data=str(path)), tmp_path)
+    config = make_config("softmax", {"target": "kind", "epochs": 1}, data=str(path))
+    run = train(config, tmp_path, figures=False)
     assert np.isfinite(run.metrics["test"]["cross_entropy"])
     options = ExportOptions(int8="never")
     manifest = Predictor.load(export_run(run.folder, tmp_path / "dist", options=options)).manifest
@@ -269,7 +270,7 @@ def test_a_column_that_is_constant_in_training_does_not_blow_up_when_it_varies(t
     rows = [f"{i % 7},3,{'ab'[i % 2]}" for i in range(60)]
     path.write_text("\n".join(["x,flag,kind", *rows]) + "\n")
     config = make_config("softmax", {"target": "kind", "epochs": 1}, data=str(path))
-    model = train(config, tmp_path / "runs").load_model()
+    model = train(config, tmp_path / "runs", figures=False).load_model()
     standard = keras.Model(model.input, model.get_layer("normalize").output)
     given = np.array([[3, 3], [3, 4]], "float32")
     np.testing.assert_allclose(standard.predict(given, verbose=0)[:, 1], [0, 1], atol=1e-6)
