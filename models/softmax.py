@@ -1,4 +1,4 @@
-"""The softmax classifier: normalized columns and one softmax layer."""
+"""The softmax classifier: standardized columns and a softmax layer."""
 
 from dataclasses import dataclass, field
 
@@ -16,8 +16,8 @@ class SoftmaxClassifierConfig(KernelConfig):
     """Configures `softmax_classifier`.
 
     Attributes:
-        rows: the columns of the input.
-        num_classes: classes, at least 2.
+        rows: columns of the input.
+        num_classes: number of classes, at least 2.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -33,12 +33,12 @@ class SoftmaxClassifierConfig(KernelConfig):
 
     @property
     def prepared_layer(self) -> str:
-        """Name of the layer up to which an input is prepared alike in each epoch."""
+        """Name of the layer up to which inputs are prepared once, before training."""
         return self.rows.prepared_layer
 
     @property
     def trained_layer(self) -> str:
-        """Name of the layer whose output is compared with the targets."""
+        """Name of the layer whose output the loss compares with the targets."""
         return "probabilities"
 
 
@@ -46,7 +46,7 @@ def softmax_classifier(config: SoftmaxClassifierConfig, replicas: int = 0) -> ke
     """Build multinomial logistic regression.
 
     The layer `normalize` standardizes the columns inside the graph: adapt it to the training data
-    before training. Unadapted it passes its input through.
+    before training. Until then it returns its input.
 
     Args:
         config: the model's configuration.

@@ -9,8 +9,8 @@ from models.checks import (
     check_at_least,
     check_choice,
     check_fraction,
+    check_open_fraction,
     check_range,
-    check_share,
 )
 
 LOSSES = ("auto", "cross_entropy", "binary_cross_entropy", "mse", "kl_divergence")
@@ -75,7 +75,7 @@ class OptimizerConfig:
         check_fraction("optimizer.ema_momentum", self.ema_momentum)
         check_choice("optimizer.schedule", self.schedule, SCHEDULES)
         check_fraction("optimizer.warmup", self.warmup)
-        check_share("optimizer.decay_rate", self.decay_rate)
+        check_open_fraction("optimizer.decay_rate", self.decay_rate)
         check_range("optimizer.decay_epochs", self.decay_epochs, 1, 1_000_000)
 
 
@@ -142,9 +142,9 @@ class TrainingConfig:
         check_at_least("patience", self.patience, 0)
         check_choice("precision", self.precision, PRECISIONS)
         check_at_least("steps_per_execution", self.steps_per_execution, 1)
-        check_share("validation_split", self.validation_split)
+        check_open_fraction("validation_split", self.validation_split)
         for share in self.train_sizes:
-            check_share("train_sizes", share)
+            check_open_fraction("train_sizes", share)
         if len(set(self.train_sizes)) < len(self.train_sizes):
             raise ValueError(
                 "train_sizes must name each share once. "

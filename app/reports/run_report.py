@@ -29,6 +29,15 @@ _CAPTIONS = {
     "features_projection": "Learned features of test samples on their first two principal "
     "components. Well separated colors show features that tell the targets apart.",
 }
+_METRIC_NAMES = {
+    "f1_macro": "macro F1",
+    "f1_micro": "micro F1",
+    "mae": "mean absolute error",
+    "r2": "R²",
+    "rmse": "root mean squared error",
+    "roc_auc": "ROC AUC",
+    "top3_accuracy": "top-3 accuracy",
+}
 # Every run has these of its own, or the report shows them elsewhere.
 _SHOWN_ELSEWHERE = ("family", "data", "seed", "precision", "figures")
 
@@ -79,7 +88,10 @@ def write_report(
         targets=TASKS[data["task"]],
         metrics=metrics,
         speed=describe_speed(environment),
-        names=list(next(iter(metrics.values()))),
+        names={
+            metric: _METRIC_NAMES.get(metric, metric.replace("_", " "))
+            for metric in next(iter(metrics.values()))
+        },
         pictures=captioned_pictures([folder / "figures"], _CAPTIONS),
         changed=changed_settings(config),
         settings={**flat_config(config), "data": source},

@@ -109,7 +109,7 @@ class ReplicaJob(Job):
         training = self.config.training
         settings = replace(training.optimizer, learning_rate=1.0)
         optimizer = make_optimizer(settings, self.steps_per_epoch, training.epochs)
-        kind = type("ReplicaOptimizer", (_ReplicaRates, type(optimizer)), {"rates": rates})
+        kind: Any = type("ReplicaOptimizer", (_ReplicaRates, type(optimizer)), {"rates": rates})
         return kind.from_config(optimizer.get_config())
 
     def guards(self) -> list[keras.callbacks.Callback]:
