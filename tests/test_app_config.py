@@ -79,7 +79,7 @@ def test_the_command_line_comes_before_the_file(tmp_path):
         ("optimizer.clip_norm=inf", "optimizer.clip_norm must be finite. Received: .*=inf"),
         ("epochs=99999999999999999999", "epochs must be from 1 to 1,000,000"),
         ("epochs=nan", "epochs must be finite. Received: epochs=nan"),
-        ("train_sizes=0.5,0.1,0.5", "train_sizes must name each share once"),
+        ("train_sizes=0.5,0.1,0.5", "train_sizes must name each fraction once"),
         ("optimizer.clip_norm=-1", "optimizer.clip_norm must be at least 0"),
         ("augmentation.rotatoin=3", "Did you mean 'augmentation.rotation'"),
         ("augmentation.rotation=300", "augmentation.rotation must be from 0 to 180"),

@@ -372,7 +372,7 @@ def test_the_data_decides_the_sizes_of_the_model():
             "features",
             "diabetes",
             {"head": "linear", "label_smoothing": 0.1},
-            "label_smoothing needs a loss of cross entropy",
+            "label_smoothing applies to cross entropy only",
         ),
     ],
 )

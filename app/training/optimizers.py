@@ -1,4 +1,4 @@
-"""From the settings of an optimizer to Keras' own."""
+"""Creates Keras optimizers and learning-rate schedules from their settings."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def make_optimizer(
 
 
 def optimizer_callbacks(config: OptimizerConfig) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that the schedule and the averaging need, in their order."""
+    """Return the callbacks that the schedule and the moving average need, in their order."""
     callbacks: list[keras.callbacks.Callback] = []
     if config.schedule == "plateau":
         callbacks.append(
