@@ -99,7 +99,7 @@ def test_a_folder_without_classes_is_refused(tmp_path):
 def test_an_image_beside_the_folders_of_the_classes_is_refused(folder):
     shutil.copy(next((folder / "few").iterdir()), folder / "one.PNG")
     (folder / "LICENSE").touch()
-    with pytest.raises(DataError, match=r"their class\. Received: one.PNG in .*digits itself\."):
+    with pytest.raises(DataError, match=r"its class\. Received: one.PNG in .*digits itself\."):
         load_dataset(str(folder))
 
 

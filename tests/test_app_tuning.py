@@ -384,9 +384,7 @@ def test_numbers_that_cannot_be_standardized_are_refused_before_the_search(tmp_p
     rows = [f"{1_700_000_000 + 128 * (i % 3)},{'ab'[i % 2]}" for i in range(60)]
     path.write_text("\n".join(["x,kind", *rows]) + "\n")
     definition = definition_of(data=str(path), target=["kind"])
-    with pytest.raises(
-        DataError, match="must vary by more than the rounding of float32. Received: x, "
-    ):
+    with pytest.raises(DataError, match="more than the rounding of float32. Received: x, "):
         tune(definition, tmp_path / "tunes")
     assert not (tmp_path / "tunes").exists()
 
