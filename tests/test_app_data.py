@@ -145,7 +145,7 @@ def test_a_source_without_a_name_is_refused(source):
 
 @pytest.mark.parametrize("source", ["x" * 300, "+".join(["part-0000000001.csv"] * 40)])
 def test_names_too_long_for_a_file_are_refused(source):
-    with pytest.raises(DataError, match="Received: .*(no file|'xxx)"):
+    with pytest.raises(DataError, match="does not exist|Received: 'xxx"):
         load_dataset(source)
 
 

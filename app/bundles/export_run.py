@@ -18,7 +18,7 @@ from app.evaluation.calibration import (
     confidence_and_truth,
     fit_temperature,
 )
-from app.evaluation.metrics import measure, predict_answers
+from app.evaluation.metrics import measure, predict_targets
 from app.reports.classification_figures import draw_reliability
 from app.runs.run_folder import Run, read_run
 from app.runs.train import load_run_data
@@ -111,7 +111,7 @@ def _calibrated(
     both = np.concatenate([splits.validation, splits.test])
 
     def answer() -> list[np.ndarray]:
-        return np.split(predict_answers(model, dataset, both), [len(splits.validation)])
+        return np.split(predict_targets(model, dataset, both), [len(splits.validation)])
 
     validation, before = answer()
     temperature = fit_temperature(validation, dataset.targets[splits.validation])

@@ -18,8 +18,8 @@ from app.errors import RunError
 from app.evaluation.metrics import (
     SCORES,
     measure,
-    predict_answers,
     predict_output,
+    predict_targets,
     standard_error,
 )
 from app.reports.feature_projection import MAX_SAMPLES, draw_projection
@@ -126,7 +126,7 @@ def _measure(
     parts = vars(replace(splits, train=measured))
     ends = np.cumsum([len(indices) for indices in parts.values()])
     # All splits in one call: Keras traces the model anew for each size of the last batch.
-    together = predict_answers(model, dataset, np.concatenate(list(parts.values())))
+    together = predict_targets(model, dataset, np.concatenate(list(parts.values())))
     predictions = dict(zip(parts, np.split(together, ends[:-1]), strict=True))
     metrics = {
         name: measure(dataset.task, dataset.targets[indices], predictions[name])

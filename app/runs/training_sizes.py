@@ -11,7 +11,7 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.distributed.team import Team
 from app.errors import DataError, RunError
-from app.evaluation.metrics import SCORES, measure, predict_answers
+from app.evaluation.metrics import SCORES, measure, predict_targets
 from app.training.fit import fit
 
 
@@ -50,7 +50,7 @@ def scores_by_size(
 def _scores(model: keras.Model, dataset: Dataset, splits: Splits) -> dict[str, float]:
     scores = {}
     for name, indices in (("train", splits.train), ("validation", splits.validation)):
-        predictions = predict_answers(model, dataset, indices)
+        predictions = predict_targets(model, dataset, indices)
         metrics = measure(dataset.task, dataset.targets[indices], predictions)
         scores[name] = metrics[SCORES[dataset.task]]
     return scores

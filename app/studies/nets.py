@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from app.config.run_config import RunConfig, make_config
 from app.data.datasets import Dataset
 from app.data.splits import Splits
-from app.evaluation.metrics import ANSWERS
+from app.evaluation.metrics import OUTPUTS
 from app.training.fit import FitResult
 from app.training.replicas import ReplicaJob, Replicas
 
@@ -119,7 +119,7 @@ def answers(fitted: FitResult, dataset: Dataset) -> np.ndarray:
     Of a net alone `(samples, outputs)`.
     """
     inputs = dataset.model_inputs(np.arange(len(dataset.targets)))
-    answered: np.ndarray = outputs(fitted.model, inputs)[ANSWERS[dataset.task]]
+    answered: np.ndarray = outputs(fitted.model, inputs)[OUTPUTS[dataset.task]]
     return answered
 
 

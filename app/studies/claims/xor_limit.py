@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.evaluation.estimates import count_text, is_more_often, share_estimate
+from app.evaluation.estimates import count_text, is_more_often, proportion_estimate
 from app.studies.nets import accuracies, configure, losses, outputs, rows
 from app.studies.panels import bars, panels
 from app.studies.study import Check, Effort, Parts, Study
@@ -62,7 +62,7 @@ def judge(found: Parts) -> Sequence[Check]:
     """Return what follows from how many seeds get all four points right."""
     solved = {arm: np.array(found[arm]["right"]) == 1 for arm in ARMS}
     most = max(found["logistic"]["right"])
-    learned = share_estimate(int(solved["cascade"].sum()), len(solved["cascade"]))
+    learned = proportion_estimate(int(solved["cascade"].sum()), len(solved["cascade"]))
     return [
         Check(
             "logistic",
