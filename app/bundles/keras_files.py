@@ -40,7 +40,7 @@ def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) ->
                 import_module(module)
         except Exception as error:  # whatever the module raises
             raise ExportError(
-                "The module cannot be imported. "
+                "A module must be importable, such as package.layers. "
                 f"Received: {module!r}: {type(error).__name__}: {error}."
             ) from None
     try:
@@ -54,8 +54,8 @@ def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) ->
             ) from None
         if "Could not locate" in reason:
             raise ExportError(
-                f"A custom layer of the model is not registered. Received: {path}: "
-                f"{reason:.160}… Name the module that registers it with --module."
+                f"The model has custom layers that are not registered. Received: {path}: "
+                f"{reason:.160}… Name the module that registers them with --module."
             ) from None
         raise ExportError(
             f"Keras {keras.__version__} cannot load the model. Received: {path}: {reason:.200}."
