@@ -79,8 +79,8 @@ class Denoise(Float32Layer):
         threes = ops.maximum(
             ops.maximum(padded[:, :, :width], padded[:, :, 2:]), padded[:, :, 1 : width + 1]
         )
-        beside = ops.maximum(padded[:, 1:-1, :width], padded[:, 1:-1, 2:])
-        around = ops.maximum(ops.maximum(threes[:, :height], threes[:, 2:]), beside)
+        sides = ops.maximum(padded[:, 1:-1, :width], padded[:, 1:-1, 2:])
+        around = ops.maximum(ops.maximum(threes[:, :height], threes[:, 2:]), sides)
         return ops.minimum(ink, around)
 
 

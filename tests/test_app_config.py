@@ -50,7 +50,7 @@ def test_the_config_file_is_complete():
     assert "augmentation.shift" not in flat_config(make_config("softmax"))
 
 
-def test_the_command_line_comes_before_the_file(tmp_path):
+def test_the_command_line_overrides_the_file(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text('epochs = 3\nbatch_size = 8\ndata = "wine"\nseed = 4\n')
     config = combine_settings("softmax", path, {"epochs": 5}, None, 1)
@@ -115,7 +115,7 @@ def test_the_command_line_comes_before_the_file(tmp_path):
         ("=3", "A setting must be key=value"),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_mend(setting, message):
+def test_a_wrong_setting_is_named_with_what_would_be_right(setting, message):
     with pytest.raises(ConfigError, match=message):
         make_config("digits", parse_settings([setting]))
 
@@ -163,7 +163,7 @@ def test_a_seed_out_of_range_is_refused(seed):
         make_config("digits", seed=seed)
 
 
-def test_numbers_of_numpy_paths_and_tables_are_settings():
+def test_numpy_values_paths_and_nested_tables_are_accepted():
     settings = {"hidden": np.array([8, 4]), "optimizer": {"learning_rate": np.float32(0.5)}}
     config = make_config("digits", settings, data=Path("own.npz"), seed=np.int64(3))
     assert (config.data, config.seed, config.model.hidden) == ("own.npz", 3, (8, 4))

@@ -149,12 +149,12 @@ def test_names_too_long_for_a_file_are_refused(source):
         load_dataset(source)
 
 
-def test_names_that_are_no_text_are_refused(tmp_path):
+def test_names_that_are_not_utf8_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"Names must be UTF-8. Received: 'caf\\udce9.csv'"):
         load_dataset("caf\udce9.csv")
 
 
-def test_joined_sources_lie_in_folders_whose_names_do_not_join(tmp_path, monkeypatch):
+def test_joined_sources_are_in_folders_without_the_separator(tmp_path, monkeypatch):
     (tmp_path / "c++").mkdir()
     monkeypatch.chdir(tmp_path / "c++")
     with pytest.raises(DataError, match="must be in folders without '\\+'"):
@@ -211,7 +211,7 @@ def test_a_training_pipeline_shuffles_anew_each_epoch_and_alike_for_a_seed():
     assert epoch(0, seed=1) != epoch(0, seed=2)
 
 
-def test_a_training_pipeline_counts_how_long_its_batches_are_waited_for():
+def test_a_training_pipeline_measures_how_long_its_reader_waits():
     class Slow:
         dtype, shape = np.dtype("int64"), (40,)
 
@@ -236,7 +236,7 @@ def test_an_evaluation_pipeline_keeps_the_order():
     np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), indices)
 
 
-def test_the_fingerprint_tells_one_pixel():
+def test_the_checksum_changes_with_a_single_pixel():
     images = np.zeros((3, 28, 28), "uint8")
     changed = images.copy()
     changed[1, 2, 3] = 1

@@ -77,7 +77,7 @@ CLASSES = COMMON | {"confusion_matrix", "reliability_diagram"}
     ],
     ids=["classes", "two", "images", "labels", "14 labels", "values", "one value", "40 classes"],
 )
-def test_the_pictures_suit_the_targets(data, expected, tmp_path):
+def test_the_figures_suit_the_task(data, expected, tmp_path):
     assert drawn(tmp_path, data) == expected
 
 

@@ -147,7 +147,7 @@ def test_sigterm_stops_a_run_as_sigint_does(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_must_not_be_left_half_done_is_interrupted_afterwards(number):
+def test_deferred_signals_arrive_after_the_block(number):
     done = []
 
     def work():

@@ -100,7 +100,7 @@ def test_values_taken_for_classes_are_told_of_their_head(tmp_path):
         train(config, tmp_path / "runs")
 
 
-def test_numbers_that_are_names_become_text(tmp_path):
+def test_categorical_numbers_become_text(tmp_path):
     dataset = read(tmp_path, FLOWERS, categorical=("weight",))
     assert dataset.string_columns == ("color", "weight")
     assert dataset.columns == ("size",)
@@ -128,7 +128,7 @@ def test_one_column_of_labels_is_two_classes(tmp_path):
     assert (dataset.task, dataset.labels) == ("multiclass", ("no", "yes"))
 
 
-def test_a_model_knows_the_gaps_and_the_words_of_the_training_split_alone(tmp_path):
+def test_vocabularies_and_indicators_come_from_the_training_split(tmp_path):
     rows = [f"{i if i % 7 else ''},{'abc'[i % 3]},{i % 2}" for i in range(90)]
     dataset = read(tmp_path, "x,word,kind\n" + "\n".join([*rows, "1,rare,0"]) + "\n")
     splits = split_dataset(dataset, seed=0)
@@ -169,7 +169,7 @@ def test_a_table_that_cannot_be_used_is_refused_with_its_line(text, message, tmp
         load_dataset(str(path), ReadingConfig(target=("kind",)))
 
 
-def test_a_column_of_names_of_samples_is_refused(tmp_path):
+def test_a_column_with_too_many_texts_is_refused(tmp_path):
     rows = "".join(f"{i},person {i},{i % 2}\n" for i in range(1100))
     with pytest.raises(DataError, match="at most 1,000 different texts.*'name'.*Remove the column"):
         read(tmp_path, "x,name,kind\n" + rows)
@@ -206,7 +206,7 @@ def test_a_column_without_a_value_in_training_is_refused(column, tmp_path):
         fit_to_data(family, family.model, dataset, splits)
 
 
-def test_a_gap_that_training_never_saw_is_filled(tmp_path):
+def test_a_missing_value_in_the_test_split_alone_is_filled(tmp_path):
     cells = [f"{n},{n % 3},{n % 2}" for n in range(60)]
     splits = split_dataset(read(tmp_path, "x,y,kind\n" + "\n".join(cells)), seed=0)
     row = splits.test[0]
@@ -243,7 +243,7 @@ def test_any_text_is_a_table_or_an_error(tmp_path_factory, text):
         assert len(dataset.inputs) == len(dataset.targets)
 
 
-def test_a_table_lies_on_disk(tmp_path):
+def test_a_table_is_read_to_disk(tmp_path):
     assert isinstance(read(tmp_path, FLOWERS).inputs, DiskArray)
 
 

@@ -133,14 +133,14 @@ def test_the_features_family_takes_images_too():
     ],
     ids=lambda settings: ",".join(f"{key}={value}" for key, value in settings.items()),
 )
-def test_every_training_knob_lowers_the_loss(settings):
+def test_every_training_setting_lowers_the_loss(settings):
     config = make_config("softmax", {"epochs": 3, "optimizer.learning_rate": 0.02, **settings})
     dataset = load_dataset("iris")
     fitted = fit(config, dataset, split_dataset(dataset, 0))
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
 
 
-def test_behind_steps_the_head_alone_learns():
+def test_only_the_head_learns_behind_step_activations():
     config = make_config("features", {"activation": "step", "epochs": 3, "hidden": [8]})
     dataset = load_dataset("iris")
     fitted = fit(config, dataset, split_dataset(dataset, 0))
@@ -216,7 +216,7 @@ def test_a_model_that_diverges_in_the_last_step_is_an_error(tmp_path):
         measure("multiclass", np.array([0]), np.array([[np.nan, 0.0]]))
 
 
-def test_shares_that_cannot_be_trained_on_are_left_out_with_the_reason(tmp_path):
+def test_sizes_that_cannot_be_trained_on_are_left_out_with_the_reason(tmp_path):
     settings = {"head": "linear", "epochs": 2, "train_sizes": [0.1, 0.5]}  # 0.1 is 1 sample
     run = train(make_config("features", settings, data="linnerud"), tmp_path, figures=False)
     found = json.loads((run.folder / "training_sizes.json").read_text())
@@ -546,7 +546,7 @@ def test_bfloat16_must_save_a_fifth(float32, bfloat16, chosen, monkeypatch):
     assert found.step_ms == {"float32": 1000, "mixed_bfloat16": 1000 * min(bfloat16)}
 
 
-def test_a_run_s_settings_say_in_which_precision_it_was_trained(mlp_run):
+def test_the_config_of_a_run_has_the_precision_that_was_chosen(mlp_run):
     assert mlp_run.config.training.precision == "float32"
     assert 'precision = "float32"' in (mlp_run.folder / "config.toml").read_text()
 
@@ -561,7 +561,7 @@ OWN_SETTINGS = {
 }
 
 
-def test_keras_own_settings_change_nothing_and_stay(digits):
+def test_settings_of_keras_have_no_effect_and_are_restored(digits):
     settings = {"filters": [4], "hidden": [8], "augmentation.thickness": 0.5, "repeat": 1}
     samples = np.arange(0, 1797, 6)
     splits = Splits(samples[:200], samples[200:250], samples[250:])
@@ -583,7 +583,7 @@ def test_keras_own_settings_change_nothing_and_stay(digits):
         np.testing.assert_array_equal(one, other)
 
 
-def test_threads_that_train_at_once_come_to_what_each_does_alone(tmp_path):
+def test_threads_that_train_at_once_get_the_results_of_each_alone(tmp_path):
     config = make_config("softmax", {"epochs": 2}, data="iris")
     expected = train(config, tmp_path, figures=False).metrics
     with ThreadPoolExecutor(2) as threads:

@@ -14,32 +14,32 @@ from app.evaluation.metrics import OUTPUTS
 from app.training.fit import FitResult
 from app.training.replicas import ReplicaJob, Replicas
 
-# Plain nets, unless a study is about what makes them less plain.
+# Plain models: a study adds only what it is about.
 _PLAIN = {"normalization": "none", "dropout": 0.0, "optimizer.schedule": "constant"}
-# Steps that the device takes before Python is asked again: tiny ones take less time than asking.
+# Steps between two returns to Python, which takes longer than a step of a tiny model.
 _STEPS = 500
 NONE = np.arange(0)
 
 
 def rows(
-    name: str, inputs: Any, targets: Any, kind: str = "multiclass", labels: Sequence[str] = ()
+    name: str, inputs: Any, targets: Any, task: str = "multiclass", labels: Sequence[str] = ()
 ) -> Dataset:
-    """Return a data set that a study makes up.
+    """Return a data set of rows.
 
     Args:
-        name: of it.
-        inputs: `(samples, columns)`.
-        targets: of the kind `multiclass` `(samples,)`, else `(samples, targets)`.
-        kind: as of `Dataset.task`.
-        labels: names of the targets; numbers unless given.
+        name: name of the data set.
+        inputs: float `(samples, columns)`.
+        targets: `(samples,)` for the task `multiclass`, otherwise `(samples, targets)`.
+        task: see `Dataset.task`.
+        labels: names of the targets; numbers by default.
     """
     inputs, targets = np.asarray(inputs, np.float32), np.asarray(targets)
-    count = int(targets.max()) + 1 if kind == "multiclass" else targets.shape[1]
+    count = int(targets.max()) + 1 if task == "multiclass" else targets.shape[1]
     return Dataset(
         source=name,
         inputs=inputs,
-        targets=targets.astype(np.int64 if kind == "multiclass" else np.float32),
-        task=kind,
+        targets=targets.astype(np.int64 if task == "multiclass" else np.float32),
+        task=task,
         labels=tuple(labels) or tuple(map(str, range(count))),
         columns=tuple(f"column{number}" for number in range(inputs.shape[1])),
     )
@@ -54,14 +54,15 @@ def digit_rows() -> Dataset:
 def split_for_replicas(
     dataset: Dataset, count: int, train: int, test: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return samples to train and to test each net on, drawn anew for each.
+    """Draw training and test samples for each replica.
 
     Returns:
-        int64 `(train, nets)` and `(test, nets)`; no sample of a net is in both.
+        int64 indices `(train, replicas)` and `(test, replicas)`. The training and the test samples
+        of a replica never overlap.
     """
     orders = [
-        np.random.default_rng(net).permutation(len(dataset.targets))[: train + test]
-        for net in range(count)
+        np.random.default_rng(number).permutation(len(dataset.targets))[: train + test]
+        for number in range(count)
     ]
     order = np.stack(orders, axis=1)
     return order[:train], order[train:]
@@ -97,94 +98,99 @@ def build_replicas(replicas: Replicas, dataset: Dataset, train: np.ndarray) -> k
 
 
 def prepared(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> Any:
-    """Return what the layers of nets that learn take, float32 `(samples, nets, columns)`.
+    """Return the inputs of the layers that learn, float32 `(samples, replicas, columns)`.
 
     Args:
-        model: of `build_nets`.
+        model: replicas, see `build_replicas`.
         dataset: the samples.
-        indices: which of them, `(samples,)`.
+        indices: indices of the samples, `(samples,)`.
     """
     preparation = keras.Model(model.inputs, model.get_layer("replicas").output)
     return preparation(keras.ops.convert_to_tensor(dataset.model_inputs(indices)))
 
 
 def losses(fitted: FitResult, split: str = "") -> np.ndarray:
-    """Return the loss of each net after each epoch, `(epochs, nets)`; `split` may be `val_`."""
+    """Return the loss of each replica after each epoch, `(epochs, replicas)`.
+
+    Args:
+        fitted: the replicas.
+        split: empty for the training split, `val_` for validation.
+    """
     return np.array([row[f"{split}replica_losses"] for row in fitted.history], float)
 
 
 def answers(fitted: FitResult, dataset: Dataset) -> np.ndarray:
-    """Return what each net answers to every sample, `(samples, nets, outputs)`.
+    """Return the predictions for every sample, `(samples, replicas, outputs)`.
 
-    Of a net alone `(samples, outputs)`.
+    For a model without replicas they are `(samples, outputs)`.
     """
     inputs = dataset.model_inputs(np.arange(len(dataset.targets)))
-    answered: np.ndarray = outputs(fitted.model, inputs)[OUTPUTS[dataset.task]]
-    return answered
+    predictions: np.ndarray = outputs(fitted.model, inputs)[OUTPUTS[dataset.task]]
+    return predictions
 
 
 def outputs(model: keras.Model, inputs: Any) -> Any:
-    """Return what a model gives for a few samples, NumPy arrays in the structure of its outputs.
+    """Return the outputs of a model for a few samples, as numpy arrays in the same structure.
 
-    Sooner than by `keras.Model.predict`, which traces it first.
+    This is faster than `keras.Model.predict`, which traces the model first.
     """
     given = model(keras.ops.convert_to_tensor(inputs), training=False)
     return keras.tree.map_structure(keras.ops.convert_to_numpy, given)
 
 
 def accuracies(fitted: FitResult, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
-    """Return the share of samples that each net gets right, `(nets,)`.
+    """Return the accuracy of each replica, `(replicas,)`.
 
     Args:
-        fitted: the nets.
+        fitted: the replicas.
         dataset: the samples.
-        indices: which of them: `(samples,)`, or `(samples, nets)`.
+        indices: indices of the samples, `(samples,)` or `(samples, replicas)`.
     """
     is_right = answers(fitted, dataset).argmax(axis=2) == dataset.targets[:, np.newaxis]
     chosen = (
         is_right[indices] if indices.ndim == 1 else np.take_along_axis(is_right, indices, axis=0)
     )
-    shares: np.ndarray = chosen.mean(axis=0)
-    return shares
+    found: np.ndarray = chosen.mean(axis=0)
+    return found
 
 
 class AfterEachEpoch(keras.callbacks.Callback):
-    """Measures something of nets before their training, and after each epoch.
+    """Measures something before training and after each epoch.
 
     Args:
-        nets: of `build_nets`; they are given the weights of those that are trained.
-        measure: called then.
+        replicas: a model of `build_replicas`, which gets the weights of the trained model.
+        measure: function that measures it.
 
     Attributes:
-        found: what was measured.
+        found: the measurements.
     """
 
-    def __init__(self, nets: keras.Model, measure: Callable[[], Any]) -> None:
+    def __init__(self, replicas: keras.Model, measure: Callable[[], Any]) -> None:
         super().__init__()
-        self.nets = nets
+        self.replicas = replicas
         self.measure = measure
         self.found: list[Any] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Measure what training begins with."""
+        """Measure the initial weights."""
         self._measure()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Measure."""
+        """Measure the weights after the epoch."""
         self._measure()
 
     def _measure(self) -> None:
-        pairs = zip(self.nets.trainable_variables, self.model.trainable_variables, strict=True)
+        pairs = zip(self.replicas.trainable_variables, self.model.trainable_variables, strict=True)
         for own, trained in pairs:
             own.assign(trained)
         self.found.append(self.measure())
 
 
 class StartFrom(keras.callbacks.Callback):
-    """Begins training with weights of one's choice.
+    """Begins training with the given weights.
 
     Args:
-        weights: of the layers that learn, in their order.
+        weights: weights of the layers that learn, in their order.
     """
 
     def __init__(self, weights: Sequence[np.ndarray]) -> None:
@@ -197,5 +203,5 @@ class StartFrom(keras.callbacks.Callback):
 
 
 def learning_weights(model: keras.Model) -> list[np.ndarray]:
-    """Return the weights that training changes, in the order of `StartFrom`."""
+    """Return the trainable weights, in the order of `StartFrom`."""
     return [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]

@@ -177,14 +177,14 @@ def _write_checkpoint(
         for group, members in arrays.items()
         for number, array in enumerate(members)
     }
-    beside = path.with_suffix(".new")
+    new = path.with_suffix(".new")
     try:
-        with beside.open("wb") as file:
+        with new.open("wb") as file:
             text = json.dumps(state, default=float)
             np.savez(file, state=np.frombuffer(text.encode(), np.uint8), **content)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        new.replace(path)
     except OSError as error:
         raise RunError(
             f"The checkpoint cannot be written. Received: {path}: {error.strerror}. "
