@@ -151,7 +151,7 @@ def test_vocabularies_and_indicators_come_from_the_training_split(tmp_path):
         ("kind\na\nb\n", "must have columns besides the target"),
         ("x,kind\n1,a\n2\n", "must have 2 cells.*Received: 1 in line 3"),
         ("x,kind\n1,a\n2,b,c\n", "must have 2 cells.*Received: 3 in line 3"),
-        ("x,kind\n1,a\n2,\n", "must have a target. Received: kind='' in line 3"),
+        ("x,kind\n1,a\n2,\n", "must have a target. Received: kind='', a missing value, in line 3"),
         ("x,kind\n1,a\nred,b\n", "must be numeric or text.*x='red' in line 3.*line 2"),
         ("x,kind\nred,a\n2,b\n", "must be numeric or text.*x='2' in line 3.*--categorical x"),
         ("x,kind\n1,a\ninf,b\n", "Numbers must be from .*x='inf' in line 3"),

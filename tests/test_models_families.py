@@ -214,7 +214,7 @@ def test_settings_that_a_variant_has_no_use_for_have_no_effect(used, unused):
         (
             models.FeatureExtractorConfig,
             {"normalization": "group", "groups": 8, "hidden": (8,)},
-            r"hidden must be at least 16 with normalization=group.*\(8,\)",
+            r"normalization=group, hidden must be at least 16.*\(8,\)",
         ),
         (models.FeatureExtractorConfig, {"normalization": "layer", "hidden": (1,)}, "at least 2"),
         (models.FeatureExtractorConfig, {"head": "linea"}, "head must be one of .*'linear'"),
@@ -230,7 +230,7 @@ def test_settings_that_a_variant_has_no_use_for_have_no_effect(used, unused):
             "nullable_columns must be below num_columns=4",
         ),
         (models.RowsConfig, {"indicators": (1,)}, "indicators must be among nullable_columns"),
-        (models.RowsConfig, {"vocabularies": ((),)}, "must hold a text each"),
+        (models.RowsConfig, {"vocabularies": ((),)}, "Each vocabulary must hold a text"),
         (models.DigitNetConfig, {"l1": float("inf")}, "l1 must be finite"),
         (models.DigitNetConfig, {"activation": "relo"}, "Did you mean 'relu'"),
         (models.DigitNetConfig, {"hidden": ()}, r"hidden must be one or more .*hidden=\(\)"),
