@@ -137,80 +137,79 @@ def _learn_cell(path: Path, line: int, column: _Column, cell: str, is_target: bo
     number = parse_number(cell)
     if column.is_text is None:
         column.is_text, column.first_line = number is None, line
-    if not column.is_text and number is None:
-        raise DataError(
-            f"A column must be numeric or text. Received: {column.name}={cell!r} in line "
-            f"{line} of {path}, but a number in line {column.first_line}. "
-            f"If all are categories: --categorical {column.name}."
-        )
-    if not column.is_text and not abs(number or 0.0) <= LARGEST:
+    if column.is_text:
+        if column.first_line and number is not None:
+            raise _mixed_column(path, line, column, cell, "text")
+        column.texts.setdefault(cell, len(column.texts))
+        if len(column.texts) > MAX_TEXTS:
+            raise _too_many_texts(path, column, is_target)
+        return
+    if number is None:
+        raise _mixed_column(path, line, column, cell, "a number")
+    if not abs(number) <= LARGEST:
         raise DataError(
             f"Numbers must be from -1e18 to 1e18. Received: {column.name}={cell!r} in line {line} "
             f"of {path}."
         )
-    if number is not None and not column.is_text:
-        column.least, column.largest = min(column.least, number), max(column.largest, number)
-    if column.is_text:
-        if column.first_line and number is not None:
-            raise DataError(
-                f"A column must be numeric or text. Received: {column.name}={cell!r} in line "
-                f"{line} of {path}, but text in line {column.first_line}. "
-                f"If all are categories: --categorical {column.name}."
-            )
-        column.texts.setdefault(cell, len(column.texts))
-        if len(column.texts) > MAX_TEXTS:
-            fix = "Remove the column."
-            if is_target:
-                fix = "To predict numbers, use head=linear of the family features."
-            raise DataError(
-                f"A column of text must have at most {MAX_TEXTS:,} different texts. "
-                f"Received: more in {column.name!r} of {path}. {fix}"
-            )
+    column.least, column.largest = min(column.least, number), max(column.largest, number)
+
+
+def _mixed_column(path: Path, line: int, column: _Column, cell: str, first: str) -> DataError:
+    return DataError(
+        f"A column must be numeric or text. Received: {column.name}={cell!r} in line "
+        f"{line} of {path}, but {first} in line {column.first_line}. "
+        f"If all are categories: --categorical {column.name}."
+    )
+
+
+def _too_many_texts(path: Path, column: _Column, is_target: bool) -> DataError:
+    fix = "Remove the column."
+    if is_target:
+        fix = "To predict numbers, use head=linear of the family features."
+    return DataError(
+        f"A column of text must have at most {MAX_TEXTS:,} different texts. "
+        f"Received: more in {column.name!r} of {path}. {fix}"
+    )
 
 
 def _encode(path: Path, columns: Sequence[_Column], reading: ReadingConfig, task: str) -> Dataset:
-    by_role: dict[str, list[int]] = {"target": [], "number": [], "text": []}
-    for place, column in enumerate(columns):
-        role = "text" if column.is_text else "number"
-        by_role["target" if column.name in reading.target else role].append(place)
+    """Read the file again, into numbers on disk."""
     names = [column.name for column in columns]
-    by_role["target"] = [names.index(name) for name in reading.target]  # in the order asked for
-    words = [_in_order(columns[place].texts) for place in by_role["text"]]
-    code_of = [{word: code for code, word in enumerate(known)} for known in words]
-    target_columns = [columns[place] for place in by_role["target"]]
+    target = [names.index(name) for name in reading.target]  # in the order of the setting
+    inputs = [place for place in range(len(columns)) if place not in target]
+    numeric = [place for place in inputs if not columns[place].is_text]
+    text = [place for place in inputs if columns[place].is_text]
+    words = [_in_order(columns[place].texts) for place in text]
+    codes_of = [{word: code for code, word in enumerate(known)} for known in words]
+    target_columns = [columns[place] for place in target]
     labels = _labels(path, target_columns, task)
 
-    numbers = DiskArray((len(by_role["number"]),), np.float32)
-    codes = DiskArray((len(words),), np.int32)
+    numbers = DiskArray((len(numeric),), np.float32)
+    codes = DiskArray((len(text),), np.int32)
     targets: list[np.ndarray] = []
     for rows in _batches(_rows(path, len(columns))):
-        numbers.append(
-            np.array([[_value(cells[p]) for p in by_role["number"]] for _, cells in rows], "f4")
-        )
-        codes.append(
-            np.array(
-                [
-                    [
-                        known.get(cells[p], 0)
-                        for p, known in zip(by_role["text"], code_of, strict=True)
-                    ]
-                    for _, cells in rows
-                ],
-                "i4",
-            )
-        )
-        targets.append(_targets(path, rows, by_role["target"], target_columns, labels, task))
+        lines = [cells for _, cells in rows]
+        numbers.append(np.array([[_value(cells[p]) for p in numeric] for cells in lines], "f4"))
+        codes.append(np.array([_text_codes(cells, text, codes_of) for cells in lines], "i4"))
+        targets.append(_targets(path, rows, target, target_columns, labels, task))
     return Dataset(
         source=str(path),
         inputs=numbers,
         targets=np.concatenate(targets),
         task=task,
         labels=labels,
-        columns=tuple(names[place] for place in by_role["number"]),
+        columns=tuple(names[place] for place in numeric),
         codes=codes if words else None,
-        string_columns=tuple(names[place] for place in by_role["text"]),
+        string_columns=tuple(names[place] for place in text),
         words=tuple(map(tuple, words)),
     )
+
+
+def _text_codes(
+    cells: Sequence[str], places: Sequence[int], codes_of: Sequence[dict[str, int]]
+) -> list[int]:
+    """Return the codes of a line's texts; 0 stands for a missing value."""
+    return [known.get(cells[p], 0) for p, known in zip(places, codes_of, strict=True)]
 
 
 def _in_order(texts: dict[str, int]) -> list[str]:

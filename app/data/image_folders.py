@@ -32,6 +32,27 @@ def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = Fa
     Raises:
         DataError: there are fewer than two classes, a class is empty, or an image cannot be read.
     """
+    classes = _find_classes(folder)
+    images, targets, problems = _read_classes(classes, of_digits)
+    if problems and reading.unreadable == "refuse":
+        _refuse(folder, problems)
+    counts = np.bincount(targets, minlength=len(classes))
+    if not counts.all():
+        raise DataError(
+            f"Each class must have images. Received: {classes[int(counts.argmin())]}, without any."
+        )
+    return Dataset(
+        source=str(folder),
+        inputs=images,
+        targets=targets,
+        labels=tuple(path.name for path in classes),
+        # Names of files can be any bytes.
+        skipped=tuple(str(p).encode("utf-8", "backslashreplace").decode() for p in problems),
+    )
+
+
+def _find_classes(folder: Path) -> list[Path]:
+    """Return the sub-folders of the classes, sorted by name."""
     inside = _visible(folder)
     classes = sorted(path for path in inside if path.is_dir())
     check_names(path.name for path in classes)
@@ -48,6 +69,13 @@ def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = Fa
             f"Each image must be in the sub-folder of its class. Received: {min(stray)} in "
             f"{folder} itself{f', and {len(stray) - 1:,} more' if len(stray) > 1 else ''}."
         )
+    return classes
+
+
+def _read_classes(
+    classes: list[Path], of_digits: bool
+) -> tuple[DiskArray, np.ndarray, list[InputError]]:
+    """Return all images, their class numbers, and the errors of files that cannot be read."""
     images = DiskArray((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     targets: list[int] = []
     problems: list[InputError] = []
@@ -61,21 +89,7 @@ def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = Fa
                 batch.clear()
     if batch:
         images.append(np.stack(batch))
-    if problems and reading.unreadable == "refuse":
-        _refuse(folder, problems)
-    counts = np.bincount(np.array(targets, int), minlength=len(classes))
-    if not counts.all():
-        raise DataError(
-            f"Each class must have images. Received: {classes[int(counts.argmin())]}, without any."
-        )
-    return Dataset(
-        source=str(folder),
-        inputs=images,
-        targets=np.array(targets, np.int64),
-        labels=tuple(path.name for path in classes),
-        # Names of files can be any bytes.
-        skipped=tuple(str(p).encode("utf-8", "backslashreplace").decode() for p in problems),
-    )
+    return images, np.array(targets, np.int64), problems
 
 
 def _visible(folder: Path) -> list[Path]:
