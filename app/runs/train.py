@@ -185,9 +185,12 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
 
 
 def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
-    """Return what must be equal in all processes. The path of the data may differ."""
+    """Return what must be equal in all processes. The path of the data may differ.
+
+    Only one process draws figures.
+    """
     content = checkpoint.read_bytes() if checkpoint.exists() else b""
-    settings = flat_config(replace(run.config, data=""))
+    settings = flat_config(replace(run.config, data="", figures=True))
     return {
         **{name: str(value) for name, value in settings.items()},
         "data (SHA-256)": run.data["sha256"],

@@ -26,6 +26,7 @@ from .callbacks import Seconds
 from .compilation import Compilation
 
 _STATE = {"settings", "history", "has_ended", "compilation", "best", "seconds", "callbacks"}
+_MAY_CHANGE = ("data", "epochs", "figures")
 # A checkpoint takes longer than an epoch of a tiny model.
 _SECONDS_BETWEEN = 1.0
 # State that Keras' callbacks keep between epochs, and reset when training begins.
@@ -152,9 +153,9 @@ class Checkpoint(keras.callbacks.Callback):
 def _lasting_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that must stay the same, as JSON returns them.
 
-    Epochs may be added, and the data is compared by its content.
+    Epochs may be added, figures do not matter, and the data is compared by its content.
     """
-    settings = {k: v for k, v in flat_config(config).items() if k not in ("data", "epochs")}
+    settings = {k: v for k, v in flat_config(config).items() if k not in _MAY_CHANGE}
     lasting: dict[str, Any] = json.loads(json.dumps(settings))
     return lasting
 
