@@ -150,8 +150,9 @@ def test_a_switch_is_true_or_false(setting):
     message = f"{key} must be true or false. Received: {key}={value!r}."
     with pytest.raises(ConfigError, match=message):
         make_config("features", parse_settings([setting]))
-    config = make_config("features", parse_settings([f"{key}=true", "figures=false"]))
-    assert flat_config(config)[key] is True
+    for true in ("true", "True"):
+        config = make_config("features", parse_settings([f"{key}={true}", "figures=false"]))
+        assert flat_config(config)[key] is True
     assert config.figures is False
     with pytest.raises(ConfigError, match="figures must be true or false. Received: figures='off'"):
         make_config("features", parse_settings(["figures=off"]))

@@ -322,7 +322,7 @@ def test_columns_of_text_are_refused_under_jax(run, monkeypatch, tmp_path):
     )
     assert status == 2
     assert error.startswith(
-        "hornbill: Columns of text need Keras' backend tensorflow, and one process. "
+        "hornbill: Columns of text need the Keras backend tensorflow, in a single process. "
         f"Received: jax, and word of {tmp_path / 'a.csv'}."
     )
     assert not (tmp_path / "r").exists()

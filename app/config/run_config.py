@@ -25,6 +25,8 @@ from .training_config import TrainingConfig
 # The data decides these: a setting could only contradict it.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
 RUN_KEYS = ("family", "data", "seed", "figures")
+# Python's names of truth values, which TOML spells in lower case.
+_BOOLS = {"True": True, "False": False}
 # What a value must be, by the kind of pydantic's error.
 _WANTED = {
     "bool": "true or false",
@@ -132,6 +134,7 @@ def _converted(key: str, value: Any, default: Any) -> Any:
     """Return a value whose kind, true or false or a list, is that of the setting's default."""
     # pydantic would take 1 and "on" for true, and true for 1.
     if isinstance(default, bool):
+        value = _BOOLS.get(value, value) if isinstance(value, str) else value
         _check_bool(key, value)
     elif isinstance(value, bool):
         raise ConfigError(f"{key} must not be true or false. Received: {key}={value}.")

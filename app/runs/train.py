@@ -141,9 +141,8 @@ def load_run_data(config: RunConfig) -> Dataset:
     backend = keras.backend.backend()
     if dataset.string_columns and backend != "tensorflow":
         raise DataError(
-            "Columns of text can only be trained on with the Keras backend 'tensorflow', in one "
-            f"process. Received: backend {backend!r} and the columns "
-            f"{', '.join(dataset.string_columns)} of {dataset.source}. "
+            "Columns of text need the Keras backend tensorflow, in a single process. "
+            f"Received: {backend}, and {', '.join(dataset.string_columns)} of {dataset.source}. "
             "Leave out --processes and KERAS_BACKEND, or encode the texts as numbers."
         )
     return dataset
