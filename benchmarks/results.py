@@ -1,4 +1,4 @@
-"""Where results go, and what machine they come from."""
+"""Reads and writes the results of benchmarks, each with the machine that measured it."""
 
 import json
 import os
@@ -12,7 +12,7 @@ PACKAGES = ("keras", "tensorflow", "onnxruntime", "numpy")
 
 
 def write_results(name: str, results: list[dict[str, Any]]) -> None:
-    """Merge rows into `results/<name>.json`, by their key `what`; each names its machine."""
+    """Merge rows into `results/<name>.json` by their key `what`, and add this machine to each."""
     FOLDER.mkdir(exist_ok=True)
     machine = describe_machine()
     new = [{**row, "machine": machine} for row in results]
@@ -22,18 +22,18 @@ def write_results(name: str, results: list[dict[str, Any]]) -> None:
 
 
 def read_results(name: str) -> list[dict[str, Any]]:
-    """Return the rows of `results/<name>.json`; none if there is no such file."""
+    """Return the rows of `results/<name>.json`; an empty list if the file does not exist."""
     path = FOLDER / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else []
 
 
-def kept_here(name: str) -> list[dict[str, Any]]:
-    """Return the rows that were measured on such a machine, which further runs may join."""
+def results_of_this_machine(name: str) -> list[dict[str, Any]]:
+    """Return the rows that were measured on a machine like this one, which later runs extend."""
     machine = describe_machine()
     return [row for row in read_results(name) if row["machine"] == machine]
 
 
 def describe_machine() -> dict[str, str]:
-    """Return the processor, its count and the versions that matter."""
+    """Return the processor, the number of cores and the versions of the main packages."""
     machine = {"processor": processor_name(), "cores": str(os.cpu_count())}
     return machine | package_versions(PACKAGES)

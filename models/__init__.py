@@ -1,4 +1,4 @@
-"""Keras functional models, each a function from a frozen configuration to a `keras.Model`.
+"""Keras functional models, each built by a function from a frozen configuration.
 
 Only Keras is imported here, so that the models build, train and load on any Keras backend.
 Training, data and export belong to the other packages.

@@ -29,14 +29,6 @@ def pytest_collection_finish():
     gc.freeze()  # as commands do: each export would look through all of TensorFlow for garbage
 
 
-@pytest.fixture(scope="session", autouse=True)
-def coarse_pictures():
-    """Draw in a fifth of the points: most runs of tests end with pictures that nobody looks at."""
-    from app.reports import plotting
-
-    plotting.DPI = plotting.DPI * 0.45
-
-
 @pytest.fixture(scope="session")
 def data_folder():
     """The folder that HORNBILL_DATA names, with mnist.npz and semeion.data."""
@@ -51,19 +43,18 @@ def workplace(tmp_path_factory):
     return tmp_path_factory.mktemp("session")
 
 
-def _train(workplace, family, settings):
+def _train(workplace, family, settings, figures=False):
     from app.config import make_config
     from app.runs import train
 
-    return train(make_config(family, settings), workplace / "runs")
+    return train(make_config(family, settings), workplace / "runs", figures=figures)
 
 
 @pytest.fixture(scope="session")
 def mlp_run(workplace):
-    """A digit net trained for a moment."""
-    return _train(
-        workplace, "digits", {"variant": "mlp", "epochs": 3, "hidden": [32], "batch_size": 16}
-    )
+    """A digit net trained for a moment, with its figures."""
+    settings = {"variant": "mlp", "epochs": 3, "hidden": [32], "batch_size": 16}
+    return _train(workplace, "digits", settings, figures=True)
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +90,8 @@ def exported_raw_bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported-raw")
     table = shutil.copy(BUNDLES / "raw.csv", folder)
     settings = {"target": "kind", "epochs": 3, "hidden": [8]}
-    run = train(make_config("features", settings, data=str(table)), folder / "runs")
+    config = make_config("features", settings, data=str(table))
+    run = train(config, folder / "runs", figures=False)
     return _export(run, folder / "dist", "raw"), table
 
 

@@ -347,7 +347,10 @@ def test_jax_ends_a_process_that_cannot_join():
     [
         ("--process-id 1", "--process-id needs --coordinator. Received: --process-id 1."),
         ("--process-id 1 --processes 2", "--process-id needs --coordinator."),
-        ("--coordinator h:1", "--coordinator needs --processes and --process-id, which counts from 0."),
+        (
+            "--coordinator h:1",
+            "--coordinator needs --processes and --process-id, which counts from 0.",
+        ),
         ("--coordinator h:1 --processes 2", "--coordinator needs --processes and --process-id"),
         (
             "--coordinator localhost:7000 --processes 2 --process-id 2",
@@ -416,7 +419,7 @@ def test_columns_of_text_are_refused_under_jax(run, monkeypatch, tmp_path):
     )
     assert status == 2
     assert error.startswith(
-        "hornbill: Columns of text need Keras' backend tensorflow, and one process. "
+        "hornbill: Columns of text need the Keras backend tensorflow, in a single process. "
         f"Received: jax, and word of {tmp_path / 'a.csv'}."
     )
     assert not (tmp_path / "r").exists()

@@ -1,4 +1,4 @@
-"""Reads a folder of images with a sub-folder for each class."""
+"""Reads a folder of images that has a sub-folder for each class."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,23 +15,44 @@ from serving.photographs import find_digit
 from .arrays import CHUNK, DiskArray
 from .datasets import Dataset, check_names
 
-# Named in an error; the rest is counted.
+# Number of files that an error names; the others are counted.
 _NAMED_IN_ERRORS = 3
 
 
 def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = False) -> Dataset:
-    """Read `<folder>/<class>/<image>` as gray 28x28 images, each decoded once.
+    """Read `<folder>/<class>/<image>` as gray 28x28 images.
 
-    Files and folders whose names begin with a dot are left out.
+    Files and folders whose names begin with a dot are ignored.
 
     Args:
-        folder: the folder of the classes.
+        folder: folder with a sub-folder for each class.
         reading: whether images that cannot be read are refused or skipped.
         of_digits: whether large images are photographs of a digit, see `load_dataset`.
 
     Raises:
-        DataError: there are not two classes, a class is empty, or an image cannot be read.
+        DataError: there are fewer than two classes, a class is empty, or an image cannot be read.
     """
+    classes = _find_classes(folder)
+    images, targets, problems = _read_classes(classes, of_digits)
+    if problems and reading.unreadable == "refuse":
+        _refuse(folder, problems)
+    counts = np.bincount(targets, minlength=len(classes))
+    if not counts.all():
+        raise DataError(
+            f"Each class must have images. Received: {classes[int(counts.argmin())]}, without any."
+        )
+    return Dataset(
+        source=str(folder),
+        inputs=images,
+        targets=targets,
+        labels=tuple(path.name for path in classes),
+        # Names of files can be any bytes.
+        skipped=tuple(str(p).encode("utf-8", "backslashreplace").decode() for p in problems),
+    )
+
+
+def _find_classes(folder: Path) -> list[Path]:
+    """Return the sub-folders of the classes, sorted by name."""
     inside = _visible(folder)
     classes = sorted(path for path in inside if path.is_dir())
     check_names(path.name for path in classes)
@@ -40,14 +61,21 @@ def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = Fa
             f"{folder} must have a sub-folder of images for each of two or more classes. "
             f"Received: {len(classes)} sub-folders."
         )
-    # Other files may lie there, such as a license.
+    # Other files, such as a license, may be there.
     files = (path for path in inside if path.is_file())
     stray = [path.name for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if stray:
         raise DataError(
-            f"Images must lie in the sub-folder of their class. Received: {min(stray)} in {folder} "
-            f"itself{f', and {len(stray) - 1:,} more' if len(stray) > 1 else ''}."
+            f"Each image must be in the sub-folder of its class. Received: {min(stray)} in "
+            f"{folder} itself{f', and {len(stray) - 1:,} more' if len(stray) > 1 else ''}."
         )
+    return classes
+
+
+def _read_classes(
+    classes: list[Path], of_digits: bool
+) -> tuple[DiskArray, np.ndarray, list[InputError]]:
+    """Return all images, their class numbers, and the errors of files that cannot be read."""
     images = DiskArray((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     targets: list[int] = []
     problems: list[InputError] = []
@@ -61,21 +89,7 @@ def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = Fa
                 batch.clear()
     if batch:
         images.append(np.stack(batch))
-    if problems and reading.unreadable == "refuse":
-        _refuse(folder, problems)
-    counts = np.bincount(np.array(targets, int), minlength=len(classes))
-    if not counts.all():
-        raise DataError(
-            f"Each class must have images. Received: {classes[int(counts.argmin())]}, without any."
-        )
-    return Dataset(
-        source=str(folder),
-        inputs=images,
-        targets=np.array(targets, np.int64),
-        labels=tuple(path.name for path in classes),
-        # Names of files may be any bytes.
-        skipped=tuple(str(p).encode("utf-8", "backslashreplace").decode() for p in problems),
-    )
+    return images, np.array(targets, np.int64), problems
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -108,5 +122,5 @@ def _refuse(folder: Path, problems: list[InputError]) -> None:
     rest = f"; and {more:,} more" if more > 0 else ""
     raise DataError(
         f"Every image of {folder} must be readable. Received: {len(problems):,} that are not: "
-        f"{'; '.join(received[:_NAMED_IN_ERRORS])}{rest}. Leave them out with unreadable=skip."
+        f"{'; '.join(received[:_NAMED_IN_ERRORS])}{rest}. Skip them with --set unreadable=skip."
     )

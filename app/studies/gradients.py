@@ -28,7 +28,9 @@ def gradients(model: keras.Model, inputs: Any, targets: np.ndarray) -> dict[str,
         inputs: of `prepared`, `(samples, nets, columns)`.
         targets: one-hot `(samples, classes)`; the loss of each net is the mean over samples.
     """
-    learning = keras.Model(model.get_layer("nets").output, model.get_layer("probabilities").output)
+    learning = keras.Model(
+        model.get_layer("replicas").output, model.get_layer("probabilities").output
+    )
     nets = inputs.shape[1]
     recorder = _Recorder()
     loss = keras.losses.CategoricalCrossentropy()

@@ -14,7 +14,7 @@ from app.data.arrays import rows_at
 from app.data.datasets import Dataset
 from app.data.splits import MIN_VALUES, Splits, split_dataset
 from app.errors import DataError
-from app.evaluation.metrics import SCORES, measure, predict_answers
+from app.evaluation.metrics import SCORES, measure, predict_targets
 from app.system.memory import translate_out_of_memory
 from app.training.fit import fit
 from app.training.losses import metric_name
@@ -133,7 +133,7 @@ def _train_and_measure(
     keras.utils.clear_session()  # otherwise each trial's graphs stay in memory
     model = fit(config, dataset, part, callbacks).model
     task = dataset.task
-    predictions = predict_answers(model, dataset, part.validation)
+    predictions = predict_targets(model, dataset, part.validation)
     measured = measure(task, dataset.targets[part.validation], predictions)
     return measured[LOSSES[task]], measured[SCORES[task]]
 
