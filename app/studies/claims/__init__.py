@@ -1,1 +1,1 @@
-"""One module for each claim, each with a `STUDY`. What they share lives in `app.studies`."""
+"""One module per claim, each with a `STUDY`. Code that several claims share is in `app.studies`."""
