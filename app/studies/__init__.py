@@ -1,6 +1,5 @@
-"""Studies: claims about neural networks, each tested with the project's own models and training.
+"""Studies: how claims about neural networks are tested over many seeds, cached and reported.
 
-Each study is a module in `claims/` with a `STUDY`, and a text of the same name in `texts/`. What
-the studies share lives here; models, layers and training itself do not. docs/studies.md says how
-to add a study.
+Each claim is a module in `app.studies.claims` with a text in `texts/`; docs/studies.md says how to
+add one. No claim's own experiment lives here.
 """

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -31,12 +31,18 @@ _MAX_PROCESSES = 4
 _events: "SimpleQueue[tuple[str, tuple[Any, ...]] | None]"
 
 
+def _import_and_run(*arguments: Any) -> Result:
+    import_tensorflow_quietly()
+    return run_study(*arguments)
+
+
 def run_studies(
     names: Sequence[str],
     output: Path,
     seeds: int | None = None,
     quick: bool = False,
     observer: StudyObserver | None = None,
+    run: Callable[..., Any] = _import_and_run,
 ) -> list[Result]:
     """Run studies as `run_study` does, in as many processes as there are cores, at most four.
 
@@ -49,6 +55,7 @@ def run_studies(
         seeds: see `run_study`.
         quick: see `run_study`.
         observer: follows the progress; called from another thread.
+        run: runs one study in its process, with the arguments of `run_study`.
 
     Returns:
         The results, in the order of `names`.
@@ -60,18 +67,17 @@ def run_studies(
     observer = observer or StudyObserver()
     count = min(available_cores(), len(names), _MAX_PROCESSES)
     if count == 1:
-        import_tensorflow_quietly()
-        return [run_study(name, output, seeds, quick, observer) for name in names]
+        return [run(name, output, seeds, quick, observer) for name in names]
     with _pool(count, observer) as pool:
         with defer_signals():  # a process that is interrupted while it starts prints a traceback
             # Later studies take longer. The short ones come last, so that no process idles long.
-            runs = {
-                name: pool.submit(_run, name, output, seeds, quick)
+            futures = {
+                name: pool.submit(_observed, run, name, output, seeds, quick)
                 for name in sorted(names, key=NAMES.index, reverse=True)
             }
-        for run in as_completed(runs.values()):
-            run.result()
-    return [runs[name].result() for name in names]
+        for future in as_completed(futures.values()):
+            future.result()
+    return [futures[name].result() for name in names]
 
 
 @contextmanager
@@ -119,8 +125,7 @@ def _start_worker(events: "SimpleQueue[Any]", count: int) -> None:
     _events = events
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process stops this one
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    os.environ.update(share_of_threads(count))
-    import_tensorflow_quietly()
+    os.environ.update(share_of_threads(count))  # read when TensorFlow is imported
 
 
 def _exit_with_parent() -> None:
@@ -130,9 +135,10 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _run(name: str, output: Path, seeds: int | None, quick: bool) -> Result:
+def _observed(run: Callable[..., Any], *arguments: Any) -> Any:
+    """Call `run` with an observer that reports to the parent process."""
     callbacks = {field.name: partial(_send, field.name) for field in fields(StudyObserver)}
-    return run_study(name, output, seeds, quick, StudyObserver(**callbacks))
+    return run(*arguments, StudyObserver(**callbacks))
 
 
 def _send(callback: str, *arguments: Any) -> None:

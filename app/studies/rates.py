@@ -31,7 +31,7 @@ class Pace:
     last_epoch: int
 
     def __str__(self) -> str:
-        """Return the mean of the epochs; if seeds missed the goal, the last epoch and their number."""
+        """Return the mean of the epochs, or the last epoch and how many seeds missed the goal."""
         if self.missed:
             return f"> {self.last_epoch} ({self.missed}/{len(self.needed)})"
         return f"{self.needed.mean():.1f}"

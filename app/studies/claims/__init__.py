@@ -1,1 +1,4 @@
-"""One module per claim, each with a `STUDY`. Code that several claims share is in `app.studies`."""
+"""One module for each claim, each with a `STUDY`.
+
+What several claims share lives in `app.studies`; nothing else lives here.
+"""
