@@ -141,7 +141,7 @@ def _print_results(results: Sequence[Any]) -> None:
         for check, sentence in zip(
             result.checks, sentences(result.name, result.checks), strict=True
         ):
-            fact = " (mathematics)" if check.is_fact else ""
+            fact = " (mathematical fact)" if check.is_fact else ""
             typer.echo(f"  {'✓' if check.holds else '✗'} {sentence['en']}{fact}")
 
 
