@@ -5,14 +5,14 @@ from typing import Any
 import keras
 
 from models.ink import Binarize, Denoise, FitInk, InkLevel
-from models.rows import FillGaps
+from models.rows import FillMissing
 
 _PREPROCESSING = (
     InkLevel,
     Denoise,
     FitInk,
     Binarize,
-    FillGaps,
+    FillMissing,
     keras.layers.Normalization,
     keras.layers.Rescaling,
     keras.layers.StringLookup,

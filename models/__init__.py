@@ -1,6 +1,6 @@
-"""Keras functional models, each a function from a frozen configuration to a `keras.Model`.
+"""Keras functional models, each built by a function from a frozen configuration.
 
-Keras alone is imported here, so the models build, train and load on any Keras backend.
+Nothing but Keras is imported here, so the models build, train and load on any Keras backend.
 """
 
 from .augment import AugmentationConfig

@@ -1,11 +1,11 @@
-"""The non-linearities by name: Keras' own, and the two that it lacks."""
+"""Activation functions by name: those of Keras, and two that it lacks."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-# Xu et al. (2015): slopes of the negative side are drawn between 1/8 and 1/3.
+# Xu et al. (2015) draw the slope of the negative side between 1/8 and 1/3.
 RRELU_SLOPES = (1 / 8, 1 / 3)
 
 ACTIVATIONS = (
@@ -28,25 +28,25 @@ ACTIVATIONS = (
 class Step(keras.layers.Layer):
     """The step function of the perceptron: 1 above 0, else 0 (Rosenblatt, 1958).
 
-    Its slope is 0 wherever it has one, so that nothing before it can learn by gradients.
+    Its gradient is 0 everywhere, so layers in front of it cannot learn by gradient descent.
 
-    Input shape: float, any.
-    Output shape: the same.
+    Input shape: float, any shape.
+    Output shape: same as the input.
     """
 
     def call(self, x: Any) -> Any:
         """Return 0 or 1 for each element."""
-        return ops.relu(ops.sign(x))  # which has a gradient, of 0; a comparison has none
+        return ops.relu(ops.sign(x))  # its gradient is 0; a comparison would have none at all
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class RandomizedReLU(keras.layers.Layer):
-    """A leaky ReLU whose slope is drawn anew for each element in training (Xu et al., 2015).
+    """A leaky ReLU that draws the slope of each element at random in training (Xu et al., 2015).
 
-    Outside training the slope is the mean of its range.
+    In inference the slope is the mean of its range.
 
-    Input shape: float, any.
-    Output shape: the same.
+    Input shape: float, any shape.
+    Output shape: same as the input.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -69,11 +69,11 @@ def activate(x: Any, activation: str, name: str) -> Any:
     """Apply one of `ACTIVATIONS` as the layer `name`.
 
     Args:
-        x: float `(batch, columns)`, `(batch, nets, columns)` or
+        x: float `(batch, columns)`, `(batch, replicas, columns)` or
             `(batch, height, width, channels)`.
-        activation: which; `linear` is none; `prelu` (He et al., 2015) learns one slope for each
-            channel.
-        name: of the layer.
+        activation: one of `ACTIVATIONS`. `linear` returns its input; `prelu` (He et al., 2015)
+            learns a slope for each channel.
+        name: name of the layer.
     """
     if activation == "step":
         layer = Step(name=name)

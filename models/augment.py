@@ -1,7 +1,7 @@
-"""Augmentation: each training step sees every digit drawn a little differently.
+"""Augmentation: each training step sees every digit a little differently.
 
-These layers act in training alone and sit in front of the trained layers, outside the model that
-is saved: they never reach an export.
+These layers act in training only. They sit in front of the trained layers, outside the model that
+is saved, so no export contains them.
 """
 
 from dataclasses import dataclass, replace
@@ -14,30 +14,31 @@ from keras import ops
 from .checks import check_fraction, check_range
 from .ink import ink_box
 
-# Points along each side at which an elastic field is drawn; between them it is smooth.
+# An elastic field is drawn at so many points along each side and is smooth between them.
 ELASTIC_POINTS = 6
-# Between these, a hard edge lies inside the gray one.
+# Range of the threshold that turns gray strokes into hard ones.
 THRESHOLDS = (0.25, 0.75)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """How far a training step bends its digits; every value is drawn anew for each sample.
+    """How much augmentation changes the digits. All values are drawn at random for each sample.
 
     Attributes:
-        shift: largest move along each axis, as a share of the image's side.
-        rotation: largest turn either way, in degrees.
-        scale: largest change of size: 0.1 gives 0.9 to 1.1 times.
-        stretch: largest change of the width against the height: 0.1 gives 0.9 to 1.1 times.
-        squareness: largest share of the way, in logarithms, on which the shorter side of the ink's
-            box grows towards the longer one: 1 goes as far as a square, as in collections that
-            stretch each digit over its box.
+        shift: largest shift along each axis, as a fraction of the image's side.
+        rotation: largest rotation in either direction, in degrees.
+        scale: largest change of size: 0.1 scales by a factor of 0.9 to 1.1.
+        stretch: largest change of the ratio of width to height: 0.1 changes it by a factor of 0.9
+            to 1.1.
+        squareness: how far the bounding box of the ink is stretched towards a square: 0 keeps its
+            shape, 1 goes all the way for some samples. It imitates data sets in which each digit
+            fills its square.
         shear: largest slant, as the tangent of its angle.
-        elastic: standard deviation of a smooth random displacement, as a share of the side
+        elastic: standard deviation of a smooth random displacement, as a fraction of the side
             (Simard et al., 2003).
-        sharpness: largest share of the way from gray edges of strokes to hard ones, as in
-            collections of ink or no ink.
-        thickness: largest share of a pixel by which strokes grow or shrink on each side.
+        sharpness: how far gray edges of strokes are turned into hard ones, from 0 to 1. It
+            imitates data sets of black and white pixels.
+        thickness: largest fraction of a pixel by which strokes grow or shrink on each side.
 
     Raises:
         ValueError: a value is out of range.
@@ -68,10 +69,10 @@ def augment(ink: Any, config: AugmentationConfig) -> Any:
 
     Args:
         ink: float32 `(batch, side, side)`, ink 1, paper 0.
-        config: how far.
+        config: how much to change.
 
     Returns:
-        float32 `(batch, side, side)`; outside training, `ink` as it is.
+        float32 `(batch, side, side)`; outside training `ink` unchanged.
     """
     if config.thickness:
         ink = RandomThickness(config.thickness, name="random_thickness")(ink)
@@ -83,13 +84,13 @@ def augment(ink: Any, config: AugmentationConfig) -> Any:
 
 
 class RandomThickness(keras.layers.Layer):
-    """Mixes each image with its dilation (thicker strokes) or its erosion (thinner ones).
+    """Mixes each image with its dilation (thicker strokes) or its erosion (thinner strokes).
 
     Input shape: float32 `(batch, side, side)`.
     Output shape: the same.
 
     Args:
-        thickness: largest share of the dilated or eroded image.
+        thickness: largest fraction of the dilated or eroded image in the mixture.
     """
 
     def __init__(self, thickness: float, **kwargs: Any) -> None:
@@ -98,27 +99,27 @@ class RandomThickness(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator()
 
     def call(self, ink: Any, training: bool = False) -> Any:
-        """Return `ink` with strokes of other thickness."""
+        """Return `ink` with thicker or thinner strokes."""
         if not training:
             return ink
         shape = (ops.shape(ink)[0], 1, 1)
-        share = keras.random.uniform(
+        fraction = keras.random.uniform(
             shape, -self.thickness, self.thickness, seed=self.seed_generator
         )
         maps = ops.expand_dims(ink, 3)
         dilated = ops.squeeze(ops.max_pool(maps, 3, 1, "same", "channels_last"), 3)
         eroded = -ops.squeeze(ops.max_pool(-maps, 3, 1, "same", "channels_last"), 3)
-        return ink + ops.abs(share) * (ops.where(share > 0, dilated, eroded) - ink)
+        return ink + ops.abs(fraction) * (ops.where(fraction > 0, dilated, eroded) - ink)
 
 
 class RandomSharpness(keras.layers.Layer):
-    """Mixes each image with one whose edges are hard, at a threshold that is drawn too.
+    """Mixes each image with its black and white version, cut at a random threshold.
 
     Input shape: float32 `(batch, side, side)`.
     Output shape: the same.
 
     Args:
-        sharpness: largest share of the hard image.
+        sharpness: largest fraction of the black and white image in the mixture.
     """
 
     def __init__(self, sharpness: float, **kwargs: Any) -> None:
@@ -131,23 +132,23 @@ class RandomSharpness(keras.layers.Layer):
         if not training:
             return ink
         shape = (ops.shape(ink)[0], 1, 1)
-        share = keras.random.uniform(shape, 0, self.sharpness, seed=self.seed_generator)
+        fraction = keras.random.uniform(shape, 0, self.sharpness, seed=self.seed_generator)
         threshold = keras.random.uniform(shape, *THRESHOLDS, seed=self.seed_generator)
         hard = ops.cast(ink > threshold, ink.dtype)
-        return ink + share * (hard - ink)
+        return ink + fraction * (hard - ink)
 
 
 class RandomWarp(keras.layers.Layer):
-    """Moves, turns, scales, slants and bends each image, in one bilinear resampling.
+    """Shifts, rotates, scales, shears and bends each image in a single bilinear resampling.
 
-    Keras has a layer for each of these; five in a row resample five times, which blurs strokes
-    and takes the time of a small net.
+    Keras has a layer for each of these, but five in a row resample five times, which blurs the
+    strokes and takes as long as a small model.
 
-    Input shape: float32 `(batch, side, side)`; 0 lies around it.
-    Output shape: the same.
+    Input shape: float32 `(batch, side, side)`; everything outside the image counts as 0.
+    Output shape: same as the input.
 
     Args:
-        config: how far; `thickness` is not used here.
+        config: how much to change; `thickness` and `sharpness` are not used here.
     """
 
     def __init__(self, config: AugmentationConfig, **kwargs: Any) -> None:
@@ -156,15 +157,15 @@ class RandomWarp(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator()
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        """Lay out the grid of result pixels and the basis of elastic fields."""
+        """Create the grid of output pixels and the basis of elastic fields."""
         side = input_shape[1]
         self._side = side
-        # Result pixels around the center, (2, side, side): row offsets, column offsets.
+        # Output pixels relative to the center, (2, side, side): row offsets, column offsets.
         self._grid = (np.indices((side, side)) - (side - 1) / 2).astype("float32")
         points = np.linspace(0, side - 1, ELASTIC_POINTS)
         spacing = points[1]
         basis = np.exp(-0.5 * ((np.arange(side)[:, np.newaxis] - points) / spacing) ** 2)
-        # Each pixel's displacement then has the standard deviation of the drawn points.
+        # Normalized: each pixel's displacement has the standard deviation of the drawn points.
         self._basis = (basis / np.linalg.norm(basis, axis=1, keepdims=True)).astype("float32")
         super().build(input_shape)
 
@@ -185,7 +186,7 @@ class RandomWarp(keras.layers.Layer):
         return sample_bilinearly(ink, rows, columns)
 
     def _affine(self, ink: Any) -> tuple[Any, Any]:
-        """Return the place in the source of each result pixel, each `(batch, side, side)`."""
+        """Return source row and column of each output pixel, both `(batch, side, side)`."""
         config = self.config
         batch = ops.shape(ink)[0]
         angle = self._uniform(batch, np.deg2rad(config.rotation))
@@ -204,12 +205,13 @@ class RandomWarp(keras.layers.Layer):
         return rows, columns
 
     def _squared(self, ink: Any, row: Any, column: Any) -> tuple[Any, Any]:
+        """Stretch the shorter side of the ink's bounding box towards the longer one."""
         first, end = ink_box(ink)
         sides = ops.maximum(end - first, 1.0)  # (batch, 2)
-        share = keras.random.uniform(
+        exponent = keras.random.uniform(
             (ops.shape(ink)[0], 1), 0, self.config.squareness, seed=self.seed_generator
         )
-        growth = (ops.max(sides, axis=1, keepdims=True) / sides) ** share
+        growth = (ops.max(sides, axis=1, keepdims=True) / sides) ** exponent
         growth = ops.reshape(growth, (-1, 2, 1, 1))
         return row / growth[:, 0], column / growth[:, 1]
 
@@ -218,18 +220,18 @@ class RandomWarp(keras.layers.Layer):
 
 
 def sample_bilinearly(images: Any, rows: Any, columns: Any) -> Any:
-    """Read images at fractional places; outside lies 0.
+    """Sample images at fractional positions; everything outside an image counts as 0.
 
     Args:
         images: float32 `(batch, height, width)`.
-        rows: float32 `(batch, m, n)`, 0 is the center of the first row.
-        columns: float32 `(batch, m, n)`.
+        rows: float32 `(batch, m, n)`; 0 is the center of the first row.
+        columns: float32 `(batch, m, n)`; 0 is the center of the first column.
 
     Returns:
         float32 `(batch, m, n)`.
     """
     height, width = images.shape[1:]
-    # One row and column of 0 around each image, in which all places outside end.
+    # A border of zeros around each image, to which all positions outside are clipped.
     flat = ops.reshape(ops.pad(images, ((0, 0), (1, 1), (1, 1))), (-1,))
     rows = ops.clip(rows + 1, 0, height + 0.999)
     columns = ops.clip(columns + 1, 0, width + 0.999)

@@ -1,16 +1,16 @@
-"""The knobs that the families share, and the blocks of layers that they turn."""
+"""Settings that the families share, and the blocks of layers that they configure."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import ops
 
 from .activations import ACTIVATIONS, activate
 from .checks import check_above, check_at_least, check_choice, check_fraction, check_sizes
+from .replicas import has_replicas, normalize_replicas, replicated_dense
 
 NORMALIZATIONS = ("none", "batch", "layer", "instance", "group")
-# The literature's names, and Keras' for the same distributions.
+# Names in the literature, and Keras' names of the same distributions.
 INITIALIZERS = {
     "zeros": "zeros",
     "normal": "random_normal",
@@ -23,18 +23,15 @@ INITIALIZERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class KernelConfig:
-    """How the weights of a layer start and how they are kept small.
+    """How the weights of a layer are initialized and regularized.
 
     Attributes:
-        initializer: one of `INITIALIZERS`: zeros; normal around 0; Xavier (Glorot & Bengio,
-            2010), which suits tanh and sigmoid; Kaiming (He et al., 2015), which suits ReLU and
-            its kin.
+        initializer: initial distribution of the weights, one of `INITIALIZERS`. Xavier (Glorot &
+            Bengio, 2010) suits tanh and sigmoid, Kaiming (He et al., 2015) suits ReLU and its
+            variants; `normal` has mean 0.
         initializer_stddev: standard deviation of the initializer `normal`.
-        l1: weight of the sum of absolute weights in the loss.
-        l2: weight of the sum of squared weights in the loss.
-        nets: how many nets of this architecture stand side by side in one model, each with
-            weights of its own, so that one step trains all; what is behind the layer `nets` then
-            has an axis for them after that of the batch. 0 is one net without that axis.
+        l1: factor of the L1 penalty, the sum of absolute weights, in the loss.
+        l2: factor of the L2 penalty, the sum of squared weights, in the loss.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -44,7 +41,6 @@ class KernelConfig:
     initializer_stddev: float = 0.01
     l1: float = 0.0
     l2: float = 0.0
-    nets: int = 0
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -52,91 +48,50 @@ class KernelConfig:
         check_above("initializer_stddev", self.initializer_stddev, 0)
         check_at_least("l1", self.l1, 0)
         check_at_least("l2", self.l2, 0)
-        check_at_least("nets", self.nets, 0)
 
     def kernel_arguments(self) -> dict[str, Any]:
         """Return the Keras arguments of a layer's kernel."""
         initializer: Any = INITIALIZERS[self.initializer]
         if self.initializer == "normal":
             initializer = keras.initializers.RandomNormal(stddev=self.initializer_stddev)
-        if self.nets:
-            initializer = EachNet(initializer)
         return {
             "kernel_initializer": initializer,
             "kernel_regularizer": keras.regularizers.L1L2(l1=self.l1, l2=self.l2),
         }
 
 
-@keras.saving.register_keras_serializable(package="hornbill")
-class EachNet(keras.initializers.Initializer):
-    """Draws the kernels of several nets, each as if it were alone.
-
-    Args:
-        initializer: of the kernel of one.
-    """
-
-    def __init__(self, initializer: Any) -> None:
-        self.initializer = keras.initializers.get(initializer)
-
-    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
-        """Return kernels `(nets, columns, units)`."""
-        nets, *kernel = shape
-        return ops.stack([self.initializer.clone()(kernel, dtype) for _ in range(nets)])
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that rebuild the initializer."""
-        return {"initializer": keras.initializers.serialize(self.initializer)}
-
-
-def for_each_net(x: Any, config: KernelConfig) -> Any:
-    """Hand the same columns to each net.
-
-    Args:
-        x: float `(batch, columns)`.
-        config: says how many nets there are.
-
-    Returns:
-        float `(batch, nets, columns)`, the layer `nets`; `x` itself without that axis.
-    """
-    return keras.layers.RepeatVector(config.nets, name="nets")(x) if config.nets else x
-
-
 def dense(x: Any, units: int, config: KernelConfig, name: str, **arguments: Any) -> Any:
-    """Apply a fully connected layer, of each net its own.
+    """Apply a fully connected layer; each replica has weights of its own.
 
     Args:
-        x: float `(batch, columns)`, or `(batch, nets, columns)`.
+        x: float `(batch, columns)`, or `(batch, replicas, columns)`.
         units: width of the result.
-        config: how the weights start and are kept small, and how many nets there are.
-        name: of the layer.
-        arguments: of `keras.layers.Dense`.
+        config: how the weights are initialized and regularized.
+        name: name of the layer.
+        arguments: further arguments of `keras.layers.Dense`.
 
     Returns:
-        float `(batch, units)`, or `(batch, nets, units)`.
+        float `(batch, units)`, or `(batch, replicas, units)`.
     """
     arguments |= config.kernel_arguments()
-    if not config.nets:
-        return keras.layers.Dense(units, name=name, **arguments)(x)
-    bias_axes = "no" if arguments.pop("use_bias", True) else None
-    shape = (config.nets, units)
-    layer = keras.layers.EinsumDense(
-        "bni,nio->bno", shape, bias_axes=bias_axes, name=name, **arguments
-    )
-    return layer(x)
+    if has_replicas(x):
+        return replicated_dense(x, units, name, **arguments)
+    return keras.layers.Dense(units, name=name, **arguments)(x)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HiddenConfig(KernelConfig):
-    """The knobs of hidden layers.
+    """Settings of hidden layers.
 
     Attributes:
-        activation: one of `ACTIVATIONS`.
-        normalization: between each layer's product and its activation: `batch` (Ioffe & Szegedy,
-            2015), `layer` (Ba et al., 2016), `instance` (Ulyanov et al., 2016), `group` (Wu & He,
-            2018) or `none`. In a fully connected layer, where a channel has one value alone,
-            `instance` is `layer`.
-        groups: groups of channels of the normalization `group`; every width must be a multiple.
-        dropout: share of the features that a training step drops before the head
+        activation: activation function, one of `ACTIVATIONS`.
+        normalization: normalization in front of each activation: `batch` (Ioffe & Szegedy, 2015),
+            `layer` (Ba et al., 2016), `instance` (Ulyanov et al., 2016), `group` (Wu & He, 2018)
+            or `none`. In fully connected layers, where each channel is a single value, `instance`
+            is the same as `layer`.
+        groups: number of channel groups of the normalization `group`; every width must be a
+            multiple of it.
+        dropout: fraction of the features that dropout zeroes in front of the head in training
             (Srivastava et al., 2014).
 
     Raises:
@@ -158,12 +113,12 @@ class HiddenConfig(KernelConfig):
         check_fraction("dropout", self.dropout)
 
     def check_widths(self, name: str, widths: tuple[int, ...]) -> None:
-        """Raise `ValueError` unless `widths` can be those of hidden layers."""
+        """Raise `ValueError` unless the setting `name` can have these widths."""
         check_sizes(name, widths)
         if self.normalization == "group" and any(width % self.groups for width in widths):
             raise ValueError(
-                f"{name} must be multiples of groups={self.groups}, which normalization=group "
-                f"divides them into. Received: {name}={widths!r}."
+                f"With normalization=group, {name} must be multiples of groups={self.groups}. "
+                f"Received: {name}={widths!r}."
             )
         # An image has many values of a channel; a fully connected layer has one.
         of_one = {"layer": 1, "instance": 1, "group": self.groups}
@@ -171,15 +126,15 @@ class HiddenConfig(KernelConfig):
         least = 2 * (of_one if name == "hidden" else of_many).get(self.normalization, 0)
         if any(width < least for width in widths):
             raise ValueError(
-                f"{name} must be at least {least} with normalization={self.normalization}, which "
-                f"makes a constant of a single value. Received: {name}={widths!r}."
+                f"With normalization={self.normalization}, {name} must be at least {least}: a "
+                f"single normalized value is constant. Received: {name}={widths!r}."
             )
 
 
 def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
-    """Apply the normalization of `config`, of the same shape, as the layer `name`."""
-    if config.nets:
-        return _normalize_nets(x, config, name)
+    """Apply the normalization of `config` as the layer `name`; the shape stays."""
+    if has_replicas(x):
+        return normalize_replicas(x, config.normalization, config.groups, name)
     is_dense = len(x.shape) == 2
     if config.normalization == "batch":
         return keras.layers.BatchNormalization(name=name)(x)
@@ -191,46 +146,32 @@ def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
     return x
 
 
-def _normalize_nets(x: Any, config: HiddenConfig, name: str) -> Any:
-    """Normalize `(batch, nets, units)`: side by side, each unit of each net is a channel."""
-    if config.normalization == "none":
-        return x
-    shape = x.shape[1:]
-    channels = keras.layers.Flatten(name=f"{name}_channels")(x)
-    if config.normalization == "batch":
-        channels = keras.layers.BatchNormalization(name=name)(channels)
-    else:
-        groups = config.groups if config.normalization == "group" else 1
-        channels = keras.layers.GroupNormalization(config.nets * groups, name=name)(channels)
-    return keras.layers.Reshape(shape, name=f"{name}_nets")(channels)
-
-
 def dense_block(x: Any, units: int, config: HiddenConfig, name: str) -> Any:
     """Apply a fully connected layer, its normalization and its activation.
 
     Args:
-        x: float32 `(batch, columns)`, or `(batch, nets, columns)`.
+        x: float32 `(batch, columns)`, or `(batch, replicas, columns)`.
         units: width of the result.
-        config: the knobs.
+        config: settings of the hidden layers.
         name: name of the activation, the block's output.
 
     Returns:
-        float32 `(batch, units)`, or `(batch, nets, units)`.
+        float32 `(batch, units)`, or `(batch, replicas, units)`.
     """
-    has_bias = config.normalization == "none"  # a normalization brings its own
+    has_bias = config.normalization == "none"  # a normalization has a bias of its own
     x = dense(x, units, config, f"{name}_dense", use_bias=has_bias)
     return activate(normalize(x, config, f"{name}_norm"), config.activation, name)
 
 
 def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments: Any) -> Any:
-    """Apply a convolution, padded so that stride alone changes the size, as the layer `name`.
+    """Apply a convolution with padding, so that only its stride changes the size.
 
     Args:
         x: float `(batch, height, width, channels)`.
         filters: channels of the result.
-        config: the knobs.
-        name: of the layer.
-        arguments: of `keras.layers.Conv2D`; 3x3 unless `kernel_size` is among them.
+        config: settings of the hidden layers.
+        name: name of the layer.
+        arguments: further arguments of `keras.layers.Conv2D`; `kernel_size` is 3 by default.
     """
     layer = keras.layers.Conv2D(
         filters,
@@ -249,7 +190,7 @@ def conv_block(x: Any, filters: int, config: HiddenConfig, name: str, **argument
     Args:
         x: float `(batch, height, width, channels)`.
         filters: channels of the result.
-        config: the knobs.
+        config: settings of the hidden layers.
         name: name of the activation, the block's output.
         arguments: see `convolve`.
 
@@ -264,16 +205,17 @@ def conv_block(x: Any, filters: int, config: HiddenConfig, name: str, **argument
 def feature_stack(
     x: Any, hidden: tuple[int, ...], config: HiddenConfig, residual: bool = False
 ) -> Any:
-    """Apply one dense block for each of `hidden`; the last is named `features`.
+    """Apply a dense block for each of `hidden`; the last one is named `features`.
 
     Args:
-        x: float32 `(batch, columns)`, or `(batch, nets, columns)`.
-        hidden: units of each layer; none gives `x` itself.
-        config: the knobs.
-        residual: whether a block adds to what it takes, where the width stays (He et al., 2016).
+        x: float32 `(batch, columns)`, or `(batch, replicas, columns)`.
+        hidden: units of each layer; without any, `x` itself is returned.
+        config: settings of the hidden layers.
+        residual: whether blocks that keep the width add their input to their output (He et al.,
+            2016).
 
     Returns:
-        float32 `(batch, hidden[-1])`, or `(batch, nets, hidden[-1])`.
+        float32 `(batch, hidden[-1])`, or `(batch, replicas, hidden[-1])`.
     """
     for number, units in enumerate(hidden, start=1):
         name = "features" if number == len(hidden) else f"hidden{number}"

@@ -1,11 +1,11 @@
-"""Checks of configuration values, each with an error that names the value and the mend."""
+"""Checks of configuration values. Each error names the value and what would be right."""
 
 import difflib
 from collections.abc import Collection, Iterable
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """Return `" Did you mean 'x'?"` for the choice closest to `name`, or nothing."""
+    """Return `" Did you mean 'x'?"` for the choice closest to `name`, or an empty text."""
     close = difflib.get_close_matches(name, list(choices), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
@@ -38,7 +38,7 @@ def check_fraction(name: str, value: float) -> None:
         raise ValueError(f"{name} must be at least 0 and below 1. Received: {name}={value!r}.")
 
 
-def check_share(name: str, value: float) -> None:
+def check_open_fraction(name: str, value: float) -> None:
     """Raise `ValueError` unless `value` lies in (0, 1)."""
     if not 0 < value < 1:
         raise ValueError(f"{name} must be above 0 and below 1. Received: {name}={value!r}.")

@@ -1,4 +1,4 @@
-"""The handwritten-digit net: one contract, several variants behind it."""
+"""The handwritten-digit net: several variants with the same input and outputs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 import keras
 
 from .activations import activate
-from .blocks import HiddenConfig, conv_block, convolve, feature_stack, for_each_net, normalize
+from .blocks import HiddenConfig, conv_block, convolve, feature_stack, normalize
 from .checks import check_at_least, check_choice, check_sizes
 from .heads import classify
 from .ink import Binarize, Denoise, FitInk, InkLevel
+from .replicas import replicate
 
 IMAGE_SIDE = 28
 VARIANTS = ("mlp", "cnn", "resnet")
-# Of `cnn` and `resnet`: 28 pixels can be halved as often.
+# `cnn` and `resnet` halve the 28 pixels of a side in each stage, so there can be four.
 MAX_STAGES = 4
 
 
@@ -22,18 +23,19 @@ class DigitNetConfig(HiddenConfig):
     """Configures `digit_net`.
 
     Attributes:
-        variant: `mlp` (16x16 ink or no ink, fully connected), `cnn` (28x28, stages of 3x3
-            convolutions) or `resnet` (the same with residual blocks: He et al., 2016).
-        stem: channels of a 5x5 convolution of stride 2 before the stages of `cnn`, which makes a
-            step about four times as fast; 0 is none. (`resnet` always has one.)
+        variant: architecture: `mlp` (16x16 black and white pixels, fully connected), `cnn` (28x28
+            pixels, stages of 3x3 convolutions) or `resnet` (28x28 pixels, residual blocks: He et
+            al., 2016).
+        stem: channels of a 5x5 convolution of stride 2 in front of the stages of `cnn`, which
+            makes a step about four times as fast; 0 leaves it out. `resnet` always has one.
         filters: channels of each stage of `cnn` and `resnet`; each stage halves the image.
-        convolutions: 3x3 convolutions in each stage of `cnn`; one number stands for all.
-        depth: layers with weights in the longest way through `resnet`, the features and the head
-            not counted: a convolution, then two for each block; the blocks are spread over the
-            stages.
+        convolutions: number of 3x3 convolutions in each stage of `cnn`; a single number applies
+            to all stages.
+        depth: convolutions on the longest path through `resnet`: one, then two for each block.
+            The blocks are spread evenly over the stages.
         hidden: units of the fully connected layers; the last is the dimension of the features.
-        num_classes: classes, at least 2.
-        dropout: share of the features that a training step drops.
+        num_classes: number of classes, at least 2.
+        dropout: fraction of the features that dropout zeroes in front of the head in training.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -55,11 +57,6 @@ class DigitNetConfig(HiddenConfig):
         if self.variant != "mlp":
             self._check_stages()
         self.check_widths("hidden", self.hidden)
-        if self.nets and self.variant != "mlp":
-            raise ValueError(
-                "Several nets side by side must be of the variant 'mlp'. "
-                f"Received: nets={self.nets}, variant={self.variant!r}."
-            )
         check_at_least("num_classes", self.num_classes, 2)
 
     def _check_stages(self) -> None:
@@ -71,7 +68,7 @@ class DigitNetConfig(HiddenConfig):
         if len(self.filters) + bool(stem) > MAX_STAGES:
             raise ValueError(
                 f"filters must name at most {MAX_STAGES} stages, or {MAX_STAGES - 1} behind a "
-                f"stem, since each halves the {IMAGE_SIDE} pixels of a side. "
+                f"stem: each halves the {IMAGE_SIDE} pixels of a side. "
                 f"Received: filters={self.filters!r}, stem={stem}."
             )
         if self.variant == "cnn":
@@ -85,29 +82,27 @@ class DigitNetConfig(HiddenConfig):
         check_at_least("depth", self.depth, 1 + 2 * len(self.filters))
         if self.depth % 2 == 0:
             raise ValueError(
-                "depth must be odd: one convolution, then two a block. "
+                "depth must be odd: one convolution, then two for each block. "
                 f"Received: depth={self.depth}. Use {self.depth - 1} or {self.depth + 1}."
             )
 
     @property
     def prepared_layer(self) -> str:
-        """Name of the layer up to which an image is prepared alike in each epoch.
+        """Name of the layer up to which images are prepared once, before training.
 
-        Augmentation acts on what it gives: for `mlp` before the ink is fitted into its box, since
-        a box that is filled otherwise is never met again. (Nets side by side take no augmentation.)
+        Augmentation acts on its output. In `mlp` it comes before the ink is scaled to its box:
+        otherwise augmented digits would fill the box differently from all later ones.
         """
-        if self.nets:
-            return "pixels"
         return "denoise" if self.variant == "mlp" else "fit_ink"
 
     @property
     def trained_layer(self) -> str:
-        """Name of the layer whose output is compared with the targets."""
+        """Name of the layer whose output the loss compares with the targets."""
         return "probabilities"
 
 
 def _mlp_pixels(ink: Any) -> Any:
-    # The box fills the whole 16x16, as in the Semeion digits.
+    # The bounding box fills the 16x16 pixels, as in the Semeion data set.
     ink = Denoise(name="denoise")(ink)
     ink = FitInk(size=16, ink_size=16, center="box", name="fit_ink")(ink)
     ink = Binarize(name="binarize")(ink)
@@ -134,12 +129,12 @@ def _cnn_maps(ink: Any, config: DigitNetConfig) -> Any:
 
 def _resnet_maps(ink: Any, config: DigitNetConfig) -> Any:
     first, *_ = config.filters
-    # Strokes are three pixels wide: half the side keeps them, at a quarter of the time.
+    # Strokes are three pixels wide: half the resolution keeps them, in a quarter of the time.
     x = convolve(_image(ink), first, config, "stem", kernel_size=5, strides=2)
     stages = len(config.filters)
     blocks = (config.depth - 1) // 2
     for stage, filters in enumerate(config.filters):
-        # As even as can be, the later stages first.
+        # As evenly as possible; later stages get one more.
         count = (blocks + stage) // stages
         for number in range(1, count + 1):
             is_smaller = stage > 0 and number == 1
@@ -151,14 +146,14 @@ def _resnet_maps(ink: Any, config: DigitNetConfig) -> Any:
 def _residual_block(
     x: Any, filters: int, config: DigitNetConfig, name: str, is_smaller: bool
 ) -> Any:
-    """Add to `x` what two convolutions make of it, normalized and activated first."""
+    """Add two convolutions of `x`, each behind its normalization and activation, to `x`."""
     strides = 2 if is_smaller else 1
     residual = activate(normalize(x, config, f"{name}_norm1"), config.activation, f"{name}_act1")
     if is_smaller or x.shape[-1] != filters:
         x = residual
         if is_smaller:
-            # Before the convolution and not by its strides: the gradient of such kernels, of few
-            # channels, writes past its memory in oneDNN as TensorFlow 2.21 has it.
+            # A pool instead of a convolution with strides: the gradient of such small kernels
+            # writes past its memory in the oneDNN of TensorFlow 2.21.
             pool = keras.layers.MaxPooling2D(
                 1, strides=2, data_format="channels_last", name=f"{name}_smaller"
             )
@@ -178,14 +173,15 @@ _MAPS = {
 }
 
 
-def digit_net(config: DigitNetConfig) -> keras.Model:
+def digit_net(config: DigitNetConfig, replicas: int = 0) -> keras.Model:
     """Build a classifier of handwritten digits.
 
-    The image may be dark on light or light on dark, of any contrast, the digit of any size and at
-    any place: the graph brings it to one polarity, size and place before the variant's layers.
+    The digit may be dark on light or light on dark, of any contrast and size, and anywhere in the
+    image: the graph normalizes polarity, size and position before the layers of the variant.
 
     Args:
         config: the model's configuration.
+        replicas: number of replicas to build, see `models.replicas`; 0 builds an ordinary model.
 
     Returns:
         A model from `image` uint8 `(batch, 28, 28)` to a dict with `probabilities` float32
@@ -196,10 +192,15 @@ def digit_net(config: DigitNetConfig) -> keras.Model:
         >>> model.output_shape
         {'probabilities': (None, 10), 'features': (None, 256)}
     """
+    if replicas and config.variant != "mlp":
+        raise ValueError(
+            "Only the variant 'mlp' can be replicated. "
+            f"Received: replicas={replicas}, variant={config.variant!r}."
+        )
     image = keras.Input((IMAGE_SIDE, IMAGE_SIDE), dtype="uint8", name="image")
     ink = InkLevel(name="ink_level")(image)
     maps = _MAPS[config.variant](ink, config)
-    features = feature_stack(for_each_net(maps, config), config.hidden, config)
+    features = feature_stack(replicate(maps, replicas), config.hidden, config)
     x = features
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)

@@ -1,4 +1,4 @@
-"""What sits on top of the features: a linear classifier, or a linear regression."""
+"""Heads: the output layers on top of the features, for classification and regression."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ HEADS = ("softmax", "sigmoid", "linear")
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class BothClasses(keras.layers.Layer):
-    """Completes the probability of the second of two classes with that of the first.
+    """Adds the probability of the first of two classes in front of that of the second.
 
     Input shape: float `(…, 1)`.
     Output shape: float `(…, 2)`, each row summing to 1.
@@ -27,9 +27,9 @@ def classify(features: Any, num_classes: int, config: KernelConfig) -> Any:
     """Apply a softmax layer.
 
     Args:
-        features: float `(batch, dimension)`, or `(batch, nets, dimension)`.
-        num_classes: classes.
-        config: how the weights start and are kept small.
+        features: float `(batch, dimension)`, or `(batch, replicas, dimension)`.
+        num_classes: number of classes.
+        config: how the weights are initialized and regularized.
 
     Returns:
         float32 `(…, num_classes)`, named `probabilities`, each row summing to 1.
@@ -37,8 +37,8 @@ def classify(features: Any, num_classes: int, config: KernelConfig) -> Any:
     return _head(features, num_classes, config, "probabilities", activation="softmax")
 
 
-def tell_two_classes(features: Any, config: KernelConfig) -> Any:
-    """Apply one sigmoid unit, the probability of the second of two classes.
+def binary_probabilities(features: Any, config: KernelConfig) -> Any:
+    """Apply one sigmoid unit, which gives the probability of the second of two classes.
 
     Returns:
         float32 `(…, 2)`, named `probabilities`, each row summing to 1.
@@ -47,8 +47,8 @@ def tell_two_classes(features: Any, config: KernelConfig) -> Any:
     return BothClasses(name="probabilities", dtype="float32")(second)
 
 
-def tell_labels(features: Any, num_labels: int, config: KernelConfig) -> Any:
-    """Apply a sigmoid unit for each label; a sample may have none, one or many.
+def label_probabilities(features: Any, num_labels: int, config: KernelConfig) -> Any:
+    """Apply a sigmoid unit for each label; a sample may have any number of labels.
 
     Returns:
         float32 `(…, num_labels)`, named `probabilities`, each element a probability.
@@ -57,42 +57,43 @@ def tell_labels(features: Any, num_labels: int, config: KernelConfig) -> Any:
 
 
 def regress(features: Any, num_values: int, config: KernelConfig) -> Any:
-    """Apply a linear layer to standardized values, and bring them to the targets' own units.
+    """Apply a linear layer that gives standardized values, and scale them to the targets' units.
 
-    The layer `values` holds the targets' mean and variance: adapt it to the training data.
-    Unadapted it passes the standardized values through.
+    The layer `values` holds mean and variance of the targets: adapt it to the training data. Until
+    then it returns the standardized values.
 
     Returns:
-        float32 `(…, num_values)`, named `values`; the layer before is `standard_values`.
+        float32 `(…, num_values)`, named `values`; the layer in front is `standard_values`.
     """
     standard = _head(features, num_values, config, "standard_values")
     return keras.layers.Normalization(invert=True, name="values", dtype="float32")(standard)
 
 
 def divide_logits(model: keras.Model, output: str, temperature: float) -> None:
-    """Divide the logits behind an output of probabilities, by dividing the weights they come from.
+    """Divide the logits of an output by a temperature, by scaling the weights of its layer.
 
-    The model changes in place. Guo et al., 2017: one temperature for all classes changes no order.
+    The model changes in place. A single temperature for all classes keeps their order (Guo et al.,
+    2017).
 
     Args:
-        model: functional, with a dict of outputs.
-        output: name of the one that softmax or sigmoid gives from a `Dense` layer.
-        temperature: above 0; above 1 makes probabilities less extreme.
+        model: functional model with a dict of outputs.
+        output: name of an output that is the softmax or sigmoid of a `Dense` layer.
+        temperature: above 0; a temperature above 1 makes probabilities less extreme.
 
     Raises:
-        ValueError: the output comes from other layers.
+        ValueError: the output does not come from a `Dense` layer.
     """
     operation = model.output[output]._keras_history.operation
     while isinstance(operation, keras.layers.Activation | keras.layers.Softmax | BothClasses):
         operation = operation.input._keras_history.operation
     if not isinstance(operation, keras.layers.Dense):
         raise ValueError(
-            "Logits must come from a Dense layer. "
+            "Only the logits of a Dense layer can be divided. "
             f"Received: {output} from {type(operation).__name__} {operation.name!r}."
         )
     operation.set_weights([weight / temperature for weight in operation.get_weights()])
 
 
 def _head(features: Any, units: int, config: KernelConfig, name: str, **arguments: Any) -> Any:
-    # float32 under mixed precision too: the losses need it.
+    # float32 even under mixed precision: the losses need it.
     return dense(features, units, config, name, dtype="float32", **arguments)

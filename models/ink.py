@@ -1,8 +1,8 @@
-"""Preprocessing of digit images inside the graph: polarity, contrast, size and place of the ink.
+"""Preprocessing of digit images inside the graph: polarity, contrast, size and position.
 
-Each decision (which polarity, which box) compares numbers that every runtime computes alike;
-everything after a decision is continuous, so that rounding stays rounding and an exported graph
-agrees with Keras.
+Each decision (which polarity, which bounding box) compares numbers that every runtime computes
+exactly. Everything else is continuous: a rounding difference between runtimes stays a rounding
+difference, and exported graphs agree with Keras.
 """
 
 import math
@@ -16,12 +16,12 @@ from keras import ops
 from .checks import check_choice
 from .precision import Float32Layer
 
-# In gray levels: the noise of a blank scan is not stretched into strokes.
+# In gray levels. Below it, the noise of a blank scan would be stretched into strokes.
 MINIMUM_CONTRAST = 16.0
-# Ink is k/r with whole k and r below 256, and 257/1024 lies at least 3.8e-6 from each such ratio:
-# no runtime's rounding moves a pixel across.
+# Ink is a ratio k/r of whole numbers below 256. Every such ratio is at least 3.8e-6 away from
+# 257/1024, so rounding cannot move a pixel across the threshold.
 INK_THRESHOLD = 257 / 1024
-# A ramp instead of a step: a step would turn a rounding error of 1e-7 into a whole pixel.
+# A steep ramp instead of a step, which would turn a rounding error of 1e-7 into a whole pixel.
 BINARIZING_SLOPE = 8.0
 
 
@@ -29,18 +29,18 @@ BINARIZING_SLOPE = 8.0
 class InkLevel(Float32Layer):
     """Turns an image of either polarity and any contrast into ink: 0 is paper, 1 the darkest ink.
 
-    There is more paper than ink, and the border is paper first of all: where the mean of the
-    border and the mean of the image, with 0 the darkest and 1 the lightest pixel, sum to more
-    than 1, the ink is dark on light paper. The border alone is wrong where ink runs up to it, as
-    in 30 of Semeion's 1593 digits; with the mean it is wrong in 2. The sums are of whole numbers
-    below 2**24, exact in float32.
+    Most of an image, and above all its border, is paper. With the darkest pixel as 0 and the
+    lightest as 1, the ink is dark on light paper if the mean of the border plus the mean of the
+    image is above 1. The border alone fails where ink touches it, as in 30 of Semeion's 1593
+    digits; together with the mean it fails in 2. All sums are of whole numbers below 2**24 and
+    therefore exact in float32.
 
     Input shape: uint8 `(batch, height, width)`.
-    Output shape: float32 `(batch, height, width)` in [0, 1]; a flat image becomes 0.
+    Output shape: float32 `(batch, height, width)` in [0, 1]; a uniform image becomes 0.
     """
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        """Weigh pixels so that the border and the image count alike, in whole numbers."""
+        """Compute whole-number weights with which the border and the image count equally."""
         height, width = input_shape[1:]
         pixels, border = height * width, 2 * (height + width) - 4
         common = math.gcd(pixels, border)
@@ -64,8 +64,8 @@ class InkLevel(Float32Layer):
 class Denoise(Float32Layer):
     """Removes specks: no pixel stays darker than the darkest of its eight neighbors.
 
-    Strokes are wider than a pixel, so that they pass; dust of one pixel goes, which would else
-    stretch the box around the ink.
+    Strokes are wider than a pixel and stay. Specks of a single pixel, which would enlarge the
+    bounding box of the ink, disappear.
 
     Input shape: float32 `(batch, height, width)`, ink in [0, 1].
     Output shape: the same.
@@ -75,31 +75,32 @@ class Denoise(Float32Layer):
         """Return `ink` without specks."""
         padded = ops.pad(ink, ((0, 0), (1, 1), (1, 1)))
         height, width = ink.shape[1:]
-        # Rows of three first, then the pixel's own row without itself.
+        # The three neighbors above and below first, then the two in the pixel's own row.
         threes = ops.maximum(
             ops.maximum(padded[:, :, :width], padded[:, :, 2:]), padded[:, :, 1 : width + 1]
         )
-        beside = ops.maximum(padded[:, 1:-1, :width], padded[:, 1:-1, 2:])
-        around = ops.maximum(ops.maximum(threes[:, :height], threes[:, 2:]), beside)
+        sides = ops.maximum(padded[:, 1:-1, :width], padded[:, 1:-1, 2:])
+        around = ops.maximum(ops.maximum(threes[:, :height], threes[:, 2:]), sides)
         return ops.minimum(ink, around)
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class FitInk(Float32Layer):
-    """Scales the box around the ink to `ink_size` and puts the ink in the middle.
+    """Scales the bounding box of the ink to `ink_size` and centers the ink.
 
-    A digit of any size at any place then looks like a training sample. MNIST was made so (LeCun
-    et al., 1998): a box of 20x20, its aspect kept, centered by mass in 28x28. Resampling is two
-    matrix products a sample, each result pixel averaging linearly over what it covers.
+    A digit of any size and position then looks like a training sample. MNIST was made in this way
+    (LeCun et al., 1998): a box of 20x20 pixels with its aspect ratio kept, centered by mass in
+    28x28. Resampling takes two matrix products for each sample; each output pixel is a weighted
+    average of the source pixels that it covers.
 
     Input shape: float32 `(batch, side, side)`, ink in [0, 1].
     Output shape: float32 `(batch, size, size)`.
 
     Args:
-        size: pixels along each side of the result.
-        ink_size: pixels along the longer side of the ink's box in the result.
-        center: what lies in the middle of the result: the center of `mass`, or of the `box`,
-            which lets the box fill the result.
+        size: pixels along each side of the output.
+        ink_size: pixels along the longer side of the ink's bounding box in the output.
+        center: point that is moved to the middle of the output: the center of `mass`, or of the
+            `box`, which lets the box fill the output.
     """
 
     def __init__(self, size: int, ink_size: int, center: str = "mass", **kwargs: Any) -> None:
@@ -121,26 +122,26 @@ class FitInk(Float32Layer):
         first, end = ink_box(ink)
         longest = ops.max(end - first, axis=1, keepdims=True)  # (batch, 1), below 0 if blank
         center = 0.5 * (first + end) if self.center == "box" else _center_of_mass(ink, index)
-        # Source pixels per pixel of the result, (batch, 1, 1).
+        # Source pixels per output pixel, (batch, 1, 1).
         step = ops.expand_dims(ops.maximum(longest, 1.0) / self.ink_size, 2)
 
         offset = np.arange(self.size, dtype="float32") + 0.5 - self.size / 2
         position = ops.expand_dims(center, 2) + step * offset  # (batch, 2, size)
         width = ops.expand_dims(ops.maximum(step, 1.0), 3)
         distance = ops.abs(ops.expand_dims(position, 3) - (index + 0.5))
-        # (batch, 2, size, side); the weights of each result pixel sum to 1, so flat ink stays flat.
+        # (batch, 2, size, side); the weights of each output pixel sum to 1, so uniform ink stays.
         kernel = ops.clip(0.5 * (width + 1.0) - distance, 0.0, 1.0) / width
         from_rows, from_columns = ops.unstack(kernel, axis=1)
         return ops.matmul(from_rows, ops.matmul(ink, ops.transpose(from_columns, (0, 2, 1))))
 
 
 def _along_both_axes(reduce: Callable[..., Any], ink: Any) -> Any:
-    """Reduce each row, and each column: `(batch, side, side)` to `(batch, 2, side)`."""
+    """Reduce each row and each column, from `(batch, side, side)` to `(batch, 2, side)`."""
     return ops.stack([reduce(ink, axis=2), reduce(ink, axis=1)], axis=1)
 
 
 def ink_box(ink: Any) -> tuple[Any, Any]:
-    """Return where the ink begins and ends, each float32 `(batch, 2)` for rows and columns.
+    """Return begin and end of the ink, each float32 `(batch, 2)` for rows and columns.
 
     Args:
         ink: float32 `(batch, side, side)`, ink 1, paper 0.
@@ -161,12 +162,12 @@ def _center_of_mass(ink: Any, index: np.ndarray) -> Any:
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class Binarize(Float32Layer):
-    """Turns gray ink into ink (1) and no ink (0), with a short ramp around one half.
+    """Turns gray ink into black (1) and white (0), with a short ramp around one half.
 
     Input shape: float32, any, in [0, 1].
     Output shape: the same.
     """
 
     def call(self, ink: Any) -> Any:
-        """Return `ink` pushed to 0 and 1."""
+        """Return `ink` moved towards 0 and 1."""
         return ops.clip((ink - 0.5) * BINARIZING_SLOPE + 0.5, 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Layers whose numbers need float32, whatever the rest of the model computes in."""
+"""Layers that need float32, whatever precision the rest of the model has."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import keras
 
 
 class Float32Layer(keras.layers.Layer):
-    """A layer that computes in float32 under a policy of mixed precision too.
+    """A layer that computes in float32 even under a mixed-precision policy.
 
-    Sixteen bits would round away what preparation decides: where the ink ends, which column is
-    how far from its mean.
+    Sixteen bits are too few for preprocessing, such as finding where the ink ends or how far a
+    value is from its mean.
     """
 
     def __init__(self, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Preprocessing of rows inside the graph: numbers, missing values, texts."""
+"""Preprocessing of rows inside the graph: numbers, missing values and texts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +13,18 @@ from .precision import Float32Layer
 
 @dataclass(frozen=True, kw_only=True)
 class RowsConfig:
-    """The columns that a model takes, all learned from the training data.
+    """The columns of a model's input, as the training data decides them.
 
     Attributes:
-        num_columns: columns of numbers.
-        nullable_columns: which of them may have no value (NaN), ascending.
-        indicators: which of these get an indicator of missing values, since some were missing in
-            training.
-        vocabularies: for each column of text, the texts that are known; one at least.
+        num_columns: number of numeric columns.
+        nullable_columns: indices of the numeric columns that may have missing values (NaN), in
+            ascending order.
+        indicators: indices of the nullable columns that get an indicator of missing values,
+            because values were missing in the training data.
+        vocabularies: known texts of each column of text, at least one for each.
 
     Raises:
-        ValueError: there is no column, a number names one that is not there, or a column of text
-            has no known text.
+        ValueError: there is no column, an index is out of range, or a vocabulary is empty.
     """
 
     num_columns: int = 4
@@ -46,26 +46,26 @@ class RowsConfig:
                 f"Received: {self.indicators}."
             )
         if not all(self.vocabularies):
-            raise ValueError("vocabularies must hold a text each. Received: an empty one.")
+            raise ValueError("Each vocabulary must hold a text. Received: an empty one.")
 
     @property
     def prepared_layer(self) -> str:
         """Name of the last layer of `prepare_rows`."""
         if self.vocabularies:
             return "columns"
-        return "fill_gaps" if self.nullable_columns else "normalize"
+        return "fill_missing" if self.nullable_columns else "normalize"
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
-class FillGaps(Float32Layer):
-    """Puts 0, the mean of a standardized column, where a value is missing, and says where.
+class FillMissing(Float32Layer):
+    """Replaces missing values by 0, the mean of a standardized column, and adds indicators.
 
-    Input shape: float32 `(batch, columns)`, NaN where there is no value.
-    Output shape: float32 `(batch, columns + len(indicators))`: the filled columns, then for each
-        of `indicators` 1 where the column had no value, else 0.
+    Input shape: float32 `(batch, columns)`, NaN for missing values.
+    Output shape: float32 `(batch, columns + len(indicators))`: the filled columns, then a column
+        for each of `indicators`, which is 1 where its value was missing and 0 elsewhere.
 
     Args:
-        indicators: the columns that get an indicator of missing values.
+        indicators: indices of the columns that get an indicator.
     """
 
     def __init__(self, indicators: tuple[int, ...], **kwargs: Any) -> None:
@@ -77,7 +77,7 @@ class FillGaps(Float32Layer):
         return {**super().get_config(), "indicators": self.indicators}
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        """Lay out the choice of columns, which as a matrix product needs no shapes."""
+        """Create the matrix that selects columns: unlike a gather, its product needs no shapes."""
         self._choice = np.eye(input_shape[1], dtype="float32")[:, self.indicators]
         super().build(input_shape)
 
@@ -87,23 +87,24 @@ class FillGaps(Float32Layer):
         filled = ops.where(is_missing, 0.0, x)
         if not self.indicators:
             return filled
-        told = ops.matmul(ops.cast(is_missing, "float32"), self._choice)
-        return ops.concatenate([filled, told], axis=1)
+        indicated = ops.matmul(ops.cast(is_missing, "float32"), self._choice)
+        return ops.concatenate([filled, indicated], axis=1)
 
 
 def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
-    """Begin a model of rows.
+    """Create the inputs of a model of rows, and their preprocessing.
 
     Args:
         config: the columns.
 
     Returns:
-        The model's inputs: `inputs` float32 `(batch, num_columns)`, NaN only in the columns of
-        `nullable_columns`,
-        and if there are vocabularies `texts`, strings `(batch, len(vocabularies))`; in a dict if
-        both are there. And the prepared columns, float32 `(batch, width)`: standardized numbers,
-        the indicators, and for each text a column for each known value,
-        all 0 for an unknown one.
+        The inputs, and the preprocessed columns.
+
+        The inputs are `inputs` float32 `(batch, num_columns)`, NaN for missing values, and `texts`
+        strings `(batch, len(vocabularies))`; a dict if the model has both.
+
+        The preprocessed columns are float32 `(batch, width)`: standardized numbers, indicators of
+        missing values, and a one-hot column for each known text. Unknown texts are all 0.
     """
     inputs, parts = {}, []
     if config.num_columns:
@@ -111,7 +112,7 @@ def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
         inputs["inputs"] = numbers
         x = keras.layers.Normalization(name="normalize", dtype="float32")(numbers)
         parts.append(
-            FillGaps(config.indicators, name="fill_gaps")(x) if config.nullable_columns else x
+            FillMissing(config.indicators, name="fill_missing")(x) if config.nullable_columns else x
         )
     if config.vocabularies:
         texts = keras.Input((len(config.vocabularies),), dtype="string", name="texts")
@@ -128,6 +129,6 @@ def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
 
 def _known_texts(texts: Any, words: tuple[str, ...], name: str) -> Any:
     lookup = keras.layers.StringLookup(vocabulary=list(words), num_oov_indices=1, name=name)
-    codes = lookup(texts)  # 0 is every unknown text
+    codes = lookup(texts)  # 0 stands for every unknown text
     one_hot = keras.layers.CategoryEncoding(len(words) + 1, "one_hot", name=f"{name}_one_hot")
     return one_hot(codes)[:, 1:]

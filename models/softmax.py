@@ -1,12 +1,13 @@
-"""The softmax classifier: normalized columns and one softmax layer."""
+"""The softmax classifier: standardized columns and a softmax layer."""
 
 from dataclasses import dataclass, field
 
 import keras
 
-from .blocks import KernelConfig, for_each_net
+from .blocks import KernelConfig
 from .checks import check_at_least
 from .heads import classify
+from .replicas import replicate
 from .rows import RowsConfig, prepare_rows
 
 
@@ -15,8 +16,8 @@ class SoftmaxClassifierConfig(KernelConfig):
     """Configures `softmax_classifier`.
 
     Attributes:
-        rows: the columns of the input.
-        num_classes: classes, at least 2.
+        rows: columns of the input.
+        num_classes: number of classes, at least 2.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -32,23 +33,24 @@ class SoftmaxClassifierConfig(KernelConfig):
 
     @property
     def prepared_layer(self) -> str:
-        """Name of the layer up to which an input is prepared alike in each epoch."""
+        """Name of the layer up to which inputs are prepared once, before training."""
         return self.rows.prepared_layer
 
     @property
     def trained_layer(self) -> str:
-        """Name of the layer whose output is compared with the targets."""
+        """Name of the layer whose output the loss compares with the targets."""
         return "probabilities"
 
 
-def softmax_classifier(config: SoftmaxClassifierConfig) -> keras.Model:
+def softmax_classifier(config: SoftmaxClassifierConfig, replicas: int = 0) -> keras.Model:
     """Build multinomial logistic regression.
 
     The layer `normalize` standardizes the columns inside the graph: adapt it to the training data
-    before training. Unadapted it passes its input through.
+    before training. Until then it returns its input.
 
     Args:
         config: the model's configuration.
+        replicas: number of replicas to build, see `models.replicas`; 0 builds an ordinary model.
 
     Returns:
         A model from the inputs of `prepare_rows` to a dict with `probabilities` float32
@@ -60,5 +62,5 @@ def softmax_classifier(config: SoftmaxClassifierConfig) -> keras.Model:
         {'probabilities': (None, 3)}
     """
     inputs, columns = prepare_rows(config.rows)
-    probabilities = classify(for_each_net(columns, config), config.num_classes, config)
+    probabilities = classify(replicate(columns, replicas), config.num_classes, config)
     return keras.Model(inputs, {"probabilities": probabilities}, name="softmax_classifier")

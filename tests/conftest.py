@@ -27,14 +27,6 @@ def pytest_collection_finish():
     gc.freeze()  # as commands do: each export would look through all of TensorFlow for garbage
 
 
-@pytest.fixture(scope="session", autouse=True)
-def coarse_pictures():
-    """Draw in a fifth of the points: most runs of tests end with pictures that nobody looks at."""
-    from app.reports import plotting
-
-    plotting.DPI = plotting.DPI * 0.45
-
-
 @pytest.fixture(scope="session")
 def data_folder():
     """The folder that HORNBILL_DATA names, with mnist.npz and semeion.data."""
@@ -49,19 +41,18 @@ def workplace(tmp_path_factory):
     return tmp_path_factory.mktemp("session")
 
 
-def _train(workplace, family, settings):
+def _train(workplace, family, settings, figures=False):
     from app.config import make_config
     from app.runs import train
 
-    return train(make_config(family, settings), workplace / "runs")
+    return train(make_config(family, settings), workplace / "runs", figures=figures)
 
 
 @pytest.fixture(scope="session")
 def mlp_run(workplace):
-    """A digit net trained for a moment."""
-    return _train(
-        workplace, "digits", {"variant": "mlp", "epochs": 3, "hidden": [32], "batch_size": 16}
-    )
+    """A digit net trained for a moment, with its figures."""
+    settings = {"variant": "mlp", "epochs": 3, "hidden": [32], "batch_size": 16}
+    return _train(workplace, "digits", settings, figures=True)
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +95,8 @@ def raw_bundle(tmp_path_factory):
     ]
     (folder / "raw.csv").write_text("size,color,weight,kind\n" + "\n".join(lines) + "\n")
     settings = {"target": "kind", "epochs": 3, "hidden": [8]}
-    run = train(make_config("features", settings, data=str(folder / "raw.csv")), folder / "runs")
+    config = make_config("features", settings, data=str(folder / "raw.csv"))
+    run = train(config, folder / "runs", figures=False)
     options = ExportOptions(int8="never")
     return export_run(run.folder, folder / "dist", "raw", options), folder / "raw.csv"
 

@@ -50,7 +50,7 @@ def test_the_config_file_is_complete():
     assert "augmentation.shift" not in flat_config(make_config("softmax"))
 
 
-def test_the_command_line_comes_before_the_file(tmp_path):
+def test_the_command_line_overrides_the_file(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text('epochs = 3\nbatch_size = 8\ndata = "wine"\nseed = 4\n')
     config = combine_settings("softmax", path, {"epochs": 5}, None, 1)
@@ -79,7 +79,7 @@ def test_the_command_line_comes_before_the_file(tmp_path):
         ("optimizer.clip_norm=inf", "optimizer.clip_norm must be finite. Received: .*=inf"),
         ("epochs=99999999999999999999", "epochs must be from 1 to 1,000,000"),
         ("epochs=nan", "epochs must be finite. Received: epochs=nan"),
-        ("train_sizes=0.5,0.1,0.5", "train_sizes must name each share once"),
+        ("train_sizes=0.5,0.1,0.5", "train_sizes must name each fraction once"),
         ("optimizer.clip_norm=-1", "optimizer.clip_norm must be at least 0"),
         ("augmentation.rotatoin=3", "Did you mean 'augmentation.rotation'"),
         ("augmentation.rotation=300", "augmentation.rotation must be from 0 to 180"),
@@ -87,7 +87,6 @@ def test_the_command_line_comes_before_the_file(tmp_path):
         ("normalization=instanc", "normalization must be one of .*Did you mean 'instance'"),
         ("class_weight=balance", "class_weight must be one of none, balanced"),
         ("precision=float16", "precision must be one of auto, float32"),
-        ("xla=true", "xla must not be true or false"),
         ("validation_split=0", "validation_split must be above 0"),
         ("patience=-1", "patience must be at least 0"),
         ("unreadable=drop", "unreadable must be one of refuse, skip"),
@@ -116,9 +115,46 @@ def test_the_command_line_comes_before_the_file(tmp_path):
         ("=3", "A setting must be key=value"),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_mend(setting, message):
+def test_a_wrong_setting_is_named_with_what_would_be_right(setting, message):
     with pytest.raises(ConfigError, match=message):
         make_config("digits", parse_settings([setting]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "new"),
+    [
+        ("passes=2", "repeat"),
+        ("keep=best", "restore_best_weights"),
+        ("averaging=0.9", "optimizer.ema_momentum"),
+        ("optimizer.averaging=0.9", "optimizer.ema_momentum"),
+        ("optimizer.every=3", "optimizer.decay_epochs"),
+        ("optimizer.factor=0.5", "optimizer.decay_rate"),
+        ("validation=0.2", "validation_split"),
+        ("class_weights=balanced", "class_weight"),
+        ("training_shares=0.1,0.3", "train_sizes"),
+    ],
+)
+def test_a_renamed_setting_is_named_with_its_new_name(setting, new, tmp_path):
+    old, _, value = setting.partition("=")
+    message = f"^{old!r} is no setting of digits. It is now called {new!r}.$"
+    with pytest.raises(ConfigError, match=message):
+        make_config("digits", parse_settings([setting]))
+    (tmp_path / "config.toml").write_text(f'{old} = "{value}"\n')
+    with pytest.raises(ConfigError, match=message):
+        combine_settings("digits", tmp_path / "config.toml")
+
+
+@pytest.mark.parametrize("setting", ["xla=on", "residual=on", "restore_best_weights=best"])
+def test_a_switch_is_true_or_false(setting):
+    key, _, value = setting.partition("=")
+    message = f"{key} must be true or false. Received: {key}={value!r}."
+    with pytest.raises(ConfigError, match=message):
+        make_config("features", parse_settings([setting]))
+    config = make_config("features", parse_settings([f"{key}=true", "figures=false"]))
+    assert flat_config(config)[key] is True
+    assert config.figures is False
+    with pytest.raises(ConfigError, match="figures must be true or false. Received: figures='off'"):
+        make_config("features", parse_settings(["figures=off"]))
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, True, 1.5, "1"])
@@ -127,7 +163,7 @@ def test_a_seed_out_of_range_is_refused(seed):
         make_config("digits", seed=seed)
 
 
-def test_numbers_of_numpy_paths_and_tables_are_settings():
+def test_numpy_values_paths_and_nested_tables_are_accepted():
     settings = {"hidden": np.array([8, 4]), "optimizer": {"learning_rate": np.float32(0.5)}}
     config = make_config("digits", settings, data=Path("own.npz"), seed=np.int64(3))
     assert (config.data, config.seed, config.model.hidden) == ("own.npz", 3, (8, 4))
@@ -157,7 +193,7 @@ def test_an_unknown_family_is_named():
     ("text", "message"),
     [
         ("epochs = ", "must be TOML"),
-        ('family = "softmax"', "must be of the family 'digits'. Received: family='softmax'"),
+        ('family = "softmax"', "must be for the family 'digits'. Received: family='softmax'"),
         ('seed = "a"', "seed must be .*seed='a'"),
         ("epoch = 3", "'epoch' is no setting"),
     ],

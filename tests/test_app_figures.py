@@ -21,12 +21,12 @@ HISTORY = [
 random = np.random.default_rng(0)
 
 
-def dataset(kind="classes", labels=tuple("abc"), samples=60, images=False):
+def dataset(kind="multiclass", labels=tuple("abc"), samples=60, images=False):
     shape = (samples, 28, 28) if images else (samples, 4)
     targets = {
-        "classes": lambda: np.arange(samples) % len(labels),
-        "labels": lambda: random.integers(0, 2, (samples, len(labels))).astype("float32"),
-        "values": lambda: random.normal(size=(samples, len(labels))).astype("float32"),
+        "multiclass": lambda: np.arange(samples) % len(labels),
+        "multilabel": lambda: random.integers(0, 2, (samples, len(labels))).astype("float32"),
+        "regression": lambda: random.normal(size=(samples, len(labels))).astype("float32"),
     }[kind]()
     return Dataset(
         source="drawn",
@@ -40,7 +40,7 @@ def dataset(kind="classes", labels=tuple("abc"), samples=60, images=False):
 
 def answers_for(data, test):
     answers = random.uniform(size=(len(test), len(data.labels))).astype("float32")
-    if data.task == "classes":
+    if data.task == "multiclass":
         answers /= answers.sum(axis=1, keepdims=True)
     return answers
 
@@ -69,19 +69,19 @@ CLASSES = COMMON | {"confusion_matrix", "reliability_diagram"}
         (dataset(), CLASSES),
         (dataset(labels=("no", "yes")), CLASSES | {"roc"}),
         (dataset(images=True), CLASSES | {"mistakes"}),
-        (dataset("labels"), COMMON | {"roc"}),
-        (dataset("labels", tuple(map(str, range(14)))), COMMON | {"roc"}),
-        (dataset("values"), COMMON | {"predicted_and_true"}),
-        (dataset("values", ("one",)), COMMON | {"predicted_and_true"}),
+        (dataset("multilabel"), COMMON | {"roc"}),
+        (dataset("multilabel", tuple(map(str, range(14)))), COMMON | {"roc"}),
+        (dataset("regression"), COMMON | {"predicted_and_true"}),
+        (dataset("regression", ("one",)), COMMON | {"predicted_and_true"}),
         (dataset(labels=tuple(f"class {n}" for n in range(40)), samples=200), CLASSES),
     ],
     ids=["classes", "two", "images", "labels", "14 labels", "values", "one value", "40 classes"],
 )
-def test_the_pictures_suit_the_targets(data, expected, tmp_path):
+def test_the_figures_suit_the_task(data, expected, tmp_path):
     assert drawn(tmp_path, data) == expected
 
 
-@pytest.mark.parametrize("kind", ["classes", "labels", "values"])
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression"])
 def test_names_may_be_odd(kind, tmp_path):
     assert "learning_curves" in drawn(tmp_path, dataset(kind, ODD))
 
@@ -127,7 +127,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
     counts = {split: dict.fromkeys(ODD, 1) for split in ("train", "test")}
     facts = {
         "sha256": "0" * 64,
-        "targets": "classes",
+        "task": "multiclass",
         "labels": list(ODD),
         "samples": {"train": 70, "test": 30},
         "counts": counts,
@@ -150,7 +150,8 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
         "versions": {"keras": "3"},
     }
     metrics = {"train": {"accuracy": 0.5}, "test": {"accuracy": 0.25}}
-    config = make_config("features", data="/secret/folder/drawn.csv")
+    settings = {"hidden": [8], "residual": True}
+    config = make_config("features", settings, data="/secret/folder/drawn.csv")
     write_report(tmp_path, config, facts, metrics, environment)
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
@@ -163,3 +164,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
     assert not re.search(r"https?://", text)
     assert "/secret" not in text
     assert "0.2500" in text
+    changed, _, rest = text.partition("<h2>Scores</h2>")
+    assert re.findall('<tr><th scope="row"><code>(.*?)</code>', changed) == ["hidden", "residual"]
+    assert '<td><code>8</code></td><td class="soft"><code>64, 32</code></td>' in changed
+    assert re.search("<details><summary>All .. settings</summary>", rest)

@@ -27,7 +27,7 @@ def trained(model, variant, optimizer="sgd"):
 
 
 @pytest.mark.parametrize("variant", ["cnn", "resnet", "mlp"])
-def test_a_fused_model_learns_and_answers_as_keras_does(variant):
+def test_a_fused_model_learns_and_predicts_as_keras_does(variant):
     plain = learning_part(variant)
     part = learning_part(variant)
     fused = with_fused_normalization(part)
@@ -53,7 +53,7 @@ def test_a_residual_net_of_few_channels_trains():
     assert losses[-1] < losses[0]
 
 
-def test_what_is_not_trained_keeps_its_statistics():
+def test_frozen_layers_keep_their_statistics():
     part = learning_part("cnn")
     for layer in part.layers:
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
@@ -65,7 +65,7 @@ def test_what_is_not_trained_keeps_its_statistics():
 
 
 @pytest.mark.parametrize("arguments", [{"center": False}, {"scale": False}, {"axis": 1}])
-def test_what_the_operation_does_not_know_stays_as_it_is(arguments):
+def test_layers_that_the_fused_operation_cannot_compute_stay(arguments):
     x = keras.Input((4, 4, 4))
     model = keras.Model(x, keras.layers.BatchNormalization(**arguments)(x))
     assert with_fused_normalization(model).layers[1] is model.layers[1]

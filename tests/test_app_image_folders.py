@@ -36,7 +36,7 @@ def test_a_sub_folder_is_a_class(folder, images):
     np.testing.assert_array_equal(dataset.inputs[:], images)
 
 
-def test_a_digit_in_a_large_image_is_read_as_it_will_be_served(folder, images):
+def test_a_digit_in_a_large_image_is_read_as_the_server_reads_it(folder, images):
     paper = np.full((300, 200), 230, np.uint8)
     paper[150:178, 40:68] = 255 - images[0]
     path = folder / "few" / "00.png"
@@ -71,7 +71,7 @@ def test_unreadable_images_are_named_and_counted(folder):
         load_dataset(str(folder))
 
 
-def test_a_pipe_is_no_image_and_is_not_waited_for(folder):
+def test_a_pipe_is_refused_without_waiting(folder):
     os.mkfifo(folder / "many" / "pipe.png")
     with pytest.raises(DataError, match=r"Received: 1 that are not: .*pipe.png, a pipe"):
         load_dataset(str(folder))
@@ -96,10 +96,10 @@ def test_a_folder_without_classes_is_refused(tmp_path):
         load_dataset(str(tmp_path))
 
 
-def test_an_image_beside_the_folders_of_the_classes_is_refused(folder):
+def test_an_image_outside_the_folders_of_the_classes_is_refused(folder):
     shutil.copy(next((folder / "few").iterdir()), folder / "one.PNG")
     (folder / "LICENSE").touch()
-    with pytest.raises(DataError, match=r"their class\. Received: one.PNG in .*digits itself\."):
+    with pytest.raises(DataError, match=r"its class\. Received: one.PNG in .*digits itself\."):
         load_dataset(str(folder))
 
 
@@ -123,7 +123,7 @@ def test_sources_of_different_kinds_cannot_be_joined():
         load_dataset("digits8x8+iris")
     with pytest.raises(DataError, match="must have the same columns"):
         load_dataset("iris+wine")
-    with pytest.raises(DataError, match="must have the same kind of targets"):
+    with pytest.raises(DataError, match="must have the same task"):
         load_dataset("breast_cancer+diabetes")
 
 
@@ -140,7 +140,7 @@ def test_the_report_counts_classes_and_samples_that_occur_twice(folder, images):
     splits = Splits(np.arange(0, 10), np.array([10, 11]), np.array([last]))
     report = report_data(dataset, splits)
     assert report["counts"]["train"] == {"few": 6, "many": 4}
-    assert report["duplicates"] == {"validation_split": 0, "test": 1}
+    assert report["duplicates"] == {"validation": 0, "test": 1}
     assert report["samples"] == {"train": 10, "validation": 2, "test": 1}
 
 
@@ -159,7 +159,7 @@ def test_a_class_that_training_never_sees_is_refused(tmp_path):
         split_dataset(load_dataset(str(tmp_path / "own.npz")), 0)
 
 
-def test_a_class_whose_name_is_no_text_is_refused(folder):
+def test_a_class_whose_name_is_not_utf8_is_refused(folder):
     Path(os.fsdecode(bytes(folder) + b"/caf\xe9")).mkdir()
     with pytest.raises(DataError, match=r"Names must be UTF-8. Received: 'caf\\udce9'"):
         load_dataset(str(folder))

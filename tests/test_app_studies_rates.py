@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.evaluation.estimates import difference, is_more_often, mean_estimate, share_estimate
+from app.evaluation.estimates import difference, is_more_often, mean_estimate, proportion_estimate
 from app.studies.rates import best_pace, epochs_saved, epochs_to
 
 
@@ -19,8 +19,8 @@ def test_intervals_are_those_of_the_textbook():
     estimate = mean_estimate([1.0, 2.0, 3.0, 4.0])
     assert estimate.value == 2.5
     assert estimate.high - estimate.value == pytest.approx(3.182 * np.sqrt(5 / 3) / 2, rel=1e-3)
-    assert share_estimate(0, 20).high == pytest.approx(0.1684, abs=1e-4)
-    assert f"{share_estimate(20, 20):.2f}" == "1.00 [0.83, 1.00]"
+    assert proportion_estimate(0, 20).high == pytest.approx(0.1684, abs=1e-4)
+    assert f"{proportion_estimate(20, 20):.2f}" == "1.00 [0.83, 1.00]"
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_columns_of_numbers_of_text_and_the_target_are_told_apart(tmp_path):
 
 
 def test_a_column_that_is_predicted_cannot_be_categorical(tmp_path):
-    with pytest.raises(DataError, match="columns that are not predicted. Received: 'kind'"):
+    with pytest.raises(DataError, match="A target cannot be categorical. Received: 'kind'"):
         read(tmp_path, FLOWERS, categorical=("kind",))
 
 
@@ -86,7 +86,9 @@ def test_values_of_too_few_samples_to_measure_on_are_refused(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("x,y\n1,2\n2,4\n3,5\n")
     config = make_config("features", {"target": "y", "head": "linear"}, data=str(path))
-    with pytest.raises(DataError, match="two of values, .*Received: 3 samples, of which a share"):
+    with pytest.raises(
+        DataError, match="two for regression, .*Received: 3 samples, with a fraction"
+    ):
         train(config, tmp_path / "runs")
 
 
@@ -94,11 +96,11 @@ def test_values_taken_for_classes_are_told_of_their_head(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("x,y\n" + "".join(f"{i},{i + 0.5}\n" for i in range(30)))
     config = make_config("features", {"target": "y"}, data=str(path))
-    with pytest.raises(DataError, match=r"of the class '0.5', .* need head=linear\."):
+    with pytest.raises(DataError, match=r"of the class '0.5', .* use head=linear\."):
         train(config, tmp_path / "runs")
 
 
-def test_numbers_that_are_names_become_text(tmp_path):
+def test_categorical_numbers_become_text(tmp_path):
     dataset = read(tmp_path, FLOWERS, categorical=("weight",))
     assert dataset.string_columns == ("color", "weight")
     assert dataset.columns == ("size",)
@@ -111,22 +113,22 @@ def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
 
 def test_several_columns_are_labels_or_values(tmp_path):
     text = "x,a,b\n1,0,yes\n2,1,no\n"
-    labels = read(tmp_path, text, "b,a", "labels")
-    assert (labels.task, labels.labels) == ("labels", ("b", "a"))
+    labels = read(tmp_path, text, "b,a", "multilabel")
+    assert (labels.task, labels.labels) == ("multilabel", ("b", "a"))
     np.testing.assert_array_equal(labels.targets, [[1, 0], [0, 1]])
-    floats = read(tmp_path, "x,a,b\n1,0.0,1.0\n2,1.0,0\n", "b,a", "labels")
+    floats = read(tmp_path, "x,a,b\n1,0.0,1.0\n2,1.0,0\n", "b,a", "multilabel")
     np.testing.assert_array_equal(floats.targets, labels.targets)
-    values = read(tmp_path, "x,a,b\n1,0.5,3\n2,1,4\n", "a,b", "values")
-    assert values.task == "values"
+    values = read(tmp_path, "x,a,b\n1,0.5,3\n2,1,4\n", "a,b", "regression")
+    assert values.task == "regression"
     np.testing.assert_array_equal(values.targets, [[0.5, 3], [1, 4]])
 
 
 def test_one_column_of_labels_is_two_classes(tmp_path):
     dataset = read(tmp_path, "x,kind\n1,no\n2,yes\n", task="multilabel")
-    assert (dataset.task, dataset.labels) == ("classes", ("no", "yes"))
+    assert (dataset.task, dataset.labels) == ("multiclass", ("no", "yes"))
 
 
-def test_a_model_knows_the_gaps_and_the_words_of_the_training_split_alone(tmp_path):
+def test_vocabularies_and_indicators_come_from_the_training_split(tmp_path):
     rows = [f"{i if i % 7 else ''},{'abc'[i % 3]},{i % 2}" for i in range(90)]
     dataset = read(tmp_path, "x,word,kind\n" + "\n".join([*rows, "1,rare,0"]) + "\n")
     splits = split_dataset(dataset, seed=0)
@@ -150,12 +152,12 @@ def test_a_model_knows_the_gaps_and_the_words_of_the_training_split_alone(tmp_pa
         ("x,kind\n1,a\n2\n", "must have 2 cells.*Received: 1 in line 3"),
         ("x,kind\n1,a\n2,b,c\n", "must have 2 cells.*Received: 3 in line 3"),
         ("x,kind\n1,a\n2,\n", "must have a target. Received: kind='' in line 3"),
-        ("x,kind\n1,a\nred,b\n", "of numbers or of text.*x='red' in line 3.*line 2"),
-        ("x,kind\nred,a\n2,b\n", "of numbers or of text.*x='2' in line 3.*--categorical x"),
+        ("x,kind\n1,a\nred,b\n", "must be numeric or text.*x='red' in line 3.*line 2"),
+        ("x,kind\nred,a\n2,b\n", "must be numeric or text.*x='2' in line 3.*--categorical x"),
         ("x,kind\n1,a\ninf,b\n", "Numbers must be from .*x='inf' in line 3"),
         ("x,kind\n1,a\n1e39,b\n", "from -1e18 to 1e18.*x='1e39'"),
         ("x,kind\n,a\n,b\n", "must have a value. Received: 'x', without any"),
-        ("x,kind\n1,a\n2,a\n", "must have two or more classes. Received: a alone"),
+        ("x,kind\n1,a\n2,a\n", "must have two or more classes. Received: only a"),
         ('x,kind\n1,"a\n', "must be a CSV file"),
         ("x,kind\n1,\xff\n".encode("latin1"), "must be a CSV file in UTF-8"),
     ],
@@ -167,23 +169,27 @@ def test_a_table_that_cannot_be_used_is_refused_with_its_line(text, message, tmp
         load_dataset(str(path), ReadingConfig(target=("kind",)))
 
 
-def test_a_column_of_names_of_samples_is_refused(tmp_path):
+def test_a_column_with_too_many_texts_is_refused(tmp_path):
     rows = "".join(f"{i},person {i},{i % 2}\n" for i in range(1100))
-    with pytest.raises(DataError, match="at most 1,000 different texts.*'name'.*Take the column"):
+    with pytest.raises(DataError, match="at most 1,000 different texts.*'name'.*Remove the column"):
         read(tmp_path, "x,name,kind\n" + rows)
 
 
 @pytest.mark.parametrize(
-    ("targets", "text", "message"),
+    ("task", "text", "message"),
     [
-        ("values", "x,kind\n1,2\n2,red\n", "of numbers or of text. Received: kind='red' in line 3"),
-        ("values", "x,kind\nred,b\n", "target must be a number. Received: kind='b' in line 2"),
-        ("labels", "x,kind,b\n1,2,0\n", "target must be 0 or 1. Received: kind='2' in line 2"),
+        (
+            "regression",
+            "x,kind\n1,2\n2,red\n",
+            "must be numeric or text. Received: kind='red' in line 3",
+        ),
+        ("regression", "x,kind\nred,b\n", "target must be a number. Received: kind='b' in line 2"),
+        ("multilabel", "x,kind,b\n1,2,0\n", "target must be 0 or 1. Received: kind='2' in line 2"),
     ],
 )
-def test_a_target_of_another_kind_is_refused(targets, text, message, tmp_path):
+def test_a_target_of_another_kind_is_refused(task, text, message, tmp_path):
     with pytest.raises(DataError, match=message):
-        read(tmp_path, text, "kind,b" if targets == "labels" else "kind", targets)
+        read(tmp_path, text, "kind,b" if task == "multilabel" else "kind", task)
 
 
 @pytest.mark.parametrize("column", ["x", "word"])
@@ -200,14 +206,15 @@ def test_a_column_without_a_value_in_training_is_refused(column, tmp_path):
         fit_to_data(family, family.model, dataset, splits)
 
 
-def test_a_gap_that_training_never_saw_is_filled(tmp_path):
+def test_a_missing_value_in_the_test_split_alone_is_filled(tmp_path):
     cells = [f"{n},{n % 3},{n % 2}" for n in range(60)]
     splits = split_dataset(read(tmp_path, "x,y,kind\n" + "\n".join(cells)), seed=0)
     row = splits.test[0]
     cells[row] = f",1,{row % 2}"
     path = tmp_path / "table.csv"
     path.write_text("x,y,kind\n" + "\n".join(cells))
-    run = train(make_config("softmax", {"target": "kind", "epochs": 1}, data=str(path)), tmp_path)
+    config = make_config("softmax", {"target": "kind", "epochs": 1}, data=str(path))
+    run = train(config, tmp_path, figures=False)
     assert np.isfinite(run.metrics["test"]["cross_entropy"])
     options = ExportOptions(int8="never")
     manifest = Predictor.load(export_run(run.folder, tmp_path / "dist", options=options)).manifest
@@ -222,7 +229,7 @@ def test_several_columns_are_no_classes(tmp_path):
 def test_a_csv_needs_a_target_and_nothing_else_takes_one(tmp_path):
     with pytest.raises(DataError, match="--target COLUMN. .*has size, color, weight, kind"):
         read(tmp_path, FLOWERS, target=None)
-    with pytest.raises(DataError, match="target names columns of a CSV. Received: target=x"):
+    with pytest.raises(DataError, match="target applies to CSV files only. Received: target=x"):
         load_dataset("iris", ReadingConfig(target=("x",)))
 
 
@@ -236,7 +243,7 @@ def test_any_text_is_a_table_or_an_error(tmp_path_factory, text):
         assert len(dataset.inputs) == len(dataset.targets)
 
 
-def test_a_table_lies_on_disk(tmp_path):
+def test_a_table_is_read_to_disk(tmp_path):
     assert isinstance(read(tmp_path, FLOWERS).inputs, DiskArray)
 
 
@@ -265,7 +272,7 @@ def test_a_column_that_is_constant_in_training_does_not_blow_up_when_it_varies(t
     rows = [f"{i % 7},3,{'ab'[i % 2]}" for i in range(60)]
     path.write_text("\n".join(["x,flag,kind", *rows]) + "\n")
     config = make_config("softmax", {"target": "kind", "epochs": 1}, data=str(path))
-    model = train(config, tmp_path / "runs").load_model()
+    model = train(config, tmp_path / "runs", figures=False).load_model()
     standard = keras.Model(model.input, model.get_layer("normalize").output)
     given = np.array([[3, 3], [3, 4]], "float32")
     np.testing.assert_allclose(standard.predict(given, verbose=0)[:, 1], [0, 1], atol=1e-6)
@@ -276,11 +283,11 @@ def test_a_class_without_a_sample_in_training_is_refused(tmp_path):
     rows = [f"{i},{'common' if i > 2 else 'rare'}" for i in range(200)]
     path.write_text("\n".join(["x,kind", *rows]) + "\n")
     settings = {"target": "kind", "validation_split": 0.8}
-    with pytest.raises(DataError, match="each class in training. Received: .*class 'rare'"):
+    with pytest.raises(DataError, match="training needs each class. Received: .*class 'rare'"):
         train(make_config("softmax", settings, data=str(path)), tmp_path / "runs")
 
 
 def test_a_target_of_too_many_texts_is_pointed_to_a_linear_head(tmp_path):
     rows = "".join(f"{i},{i}.5\n" for i in range(1002))
-    with pytest.raises(DataError, match="in 'kind' of .*Numbers are predicted with head=linear"):
+    with pytest.raises(DataError, match="in 'kind' of .*To predict numbers, use head=linear"):
         read(tmp_path, f"x,kind\n{rows}")

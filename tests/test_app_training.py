@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -22,23 +23,30 @@ from app.config.families import FAMILIES
 from app.config.run_config import combine_settings, make_config
 from app.config.training_config import LOSSES, OPTIMIZERS, SCHEDULES, OptimizerConfig
 from app.data.sources import load_dataset
-from app.data.splits import split_dataset
+from app.data.splits import Splits, split_dataset
 from app.errors import ConfigError, DataError, RunError
 from app.evaluation.metrics import (
     classification_metrics,
     label_metrics,
     measure,
-    predict_answers,
+    predict_targets,
     regression_metrics,
 )
-from app.runs import train
+from app.runs import resume, train
 from app.runs.run_folder import new_run_folder, read_run
+from app.training.compilation import Compilation
 from app.training.fit import fit
+from app.training.job import Job
 from app.training.model_sizes import fit_to_data
 from app.training.optimizers import make_optimizer, optimizer_callbacks
 from app.training.progress_bar import TrainingProgress
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits8x8")
 
 
 def test_a_run_holds_everything_about_itself(mlp_run):
@@ -85,12 +93,13 @@ def test_a_run_is_read_back_as_it_was_written(mlp_run):
 
 
 def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(mlp_run, tmp_path):
-    again = train(combine_settings(None, mlp_run.folder / "config.toml"), tmp_path)
+    config = combine_settings(None, mlp_run.folder / "config.toml")
+    again = train(config, tmp_path, figures=False)
     assert again.metrics == mlp_run.metrics
     dataset, splits = load_dataset("digits8x8"), mlp_run.splits
-    other = fit(combine_settings(None, mlp_run.folder / "config.toml", seed=1), dataset, splits)
-    answers = predict_answers(other.model, dataset, splits.test)
-    assert measure("classes", dataset.targets[splits.test], answers) != mlp_run.metrics["test"]
+    other = fit(replace(config, seed=1), dataset, splits)
+    answers = predict_targets(other.model, dataset, splits.test)
+    assert measure("multiclass", dataset.targets[splits.test], answers) != mlp_run.metrics["test"]
 
 
 def test_a_trained_net_knows_more_than_chance(mlp_run, softmax_run):
@@ -99,8 +108,8 @@ def test_a_trained_net_knows_more_than_chance(mlp_run, softmax_run):
 
 
 def test_the_features_family_takes_images_too():
-    dataset, splits, result = fitted("digits8x8", hidden=[16], epochs=1)
-    answers = predict_answers(result.model, dataset, splits.test)
+    dataset, splits, result = fitted("digits8x8", hidden=[16], epochs=1, repeat=3)
+    answers = predict_targets(result.model, dataset, splits.test)
     assert classification_metrics(dataset.targets[splits.test], answers)["accuracy"] > 0.2
 
 
@@ -124,14 +133,14 @@ def test_the_features_family_takes_images_too():
     ],
     ids=lambda settings: ",".join(f"{key}={value}" for key, value in settings.items()),
 )
-def test_every_training_knob_lowers_the_loss(settings):
+def test_every_training_setting_lowers_the_loss(settings):
     config = make_config("softmax", {"epochs": 3, "optimizer.learning_rate": 0.02, **settings})
     dataset = load_dataset("iris")
     fitted = fit(config, dataset, split_dataset(dataset, 0))
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
 
 
-def test_behind_steps_the_head_alone_learns():
+def test_only_the_head_learns_behind_step_activations():
     config = make_config("features", {"activation": "step", "epochs": 3, "hidden": [8]})
     dataset = load_dataset("iris")
     fitted = fit(config, dataset, split_dataset(dataset, 0))
@@ -142,8 +151,11 @@ def test_behind_steps_the_head_alone_learns():
     ("settings", "rates"),
     [
         ({"schedule": "constant"}, [0.1, 0.1, 0.1]),
-        ({"schedule": "step", "factor": 0.5, "every": 2}, [0.1, 0.05, 0.05]),
-        ({"schedule": "exponential", "factor": 0.25, "every": 4}, [0.1, 0.05, 0.1 * 0.25**0.9]),
+        ({"schedule": "step", "decay_rate": 0.5, "decay_epochs": 2}, [0.1, 0.05, 0.05]),
+        (
+            {"schedule": "exponential", "decay_rate": 0.25, "decay_epochs": 4},
+            [0.1, 0.05, 0.1 * 0.25**0.9],
+        ),
         ({"schedule": "cosine"}, [0.1, 0.05, 0.05 * (1 + np.cos(0.9 * np.pi))]),
         ({"schedule": "cosine", "warmup": 0.5}, [0, 0.1, 0.05 * (1 + np.cos(0.8 * np.pi))]),
     ],
@@ -200,13 +212,13 @@ def test_a_model_that_diverges_in_the_last_step_is_an_error(tmp_path):
     config = make_config("features", {**settings, "normalization": "none"}, data="iris")
     with pytest.raises(RunError, match="loss must stay finite. Received: nan after epoch 1. Lower"):
         train(config, tmp_path)
-    with pytest.raises(RunError, match="must give finite answers. Received: NaN or infinity"):
-        measure("classes", np.array([0]), np.array([[np.nan, 0.0]]))
+    with pytest.raises(RunError, match="predictions must be finite. Received: NaN or infinity"):
+        measure("multiclass", np.array([0]), np.array([[np.nan, 0.0]]))
 
 
-def test_shares_that_cannot_be_trained_on_are_left_out_with_the_reason(tmp_path):
+def test_sizes_that_cannot_be_trained_on_are_left_out_with_the_reason(tmp_path):
     settings = {"head": "linear", "epochs": 2, "train_sizes": [0.1, 0.5]}  # 0.1 is 1 sample
-    run = train(make_config("features", settings, data="linnerud"), tmp_path)
+    run = train(make_config("features", settings, data="linnerud"), tmp_path, figures=False)
     found = json.loads((run.folder / "training_sizes.json").read_text())
     assert [row["samples"] for row in found["sizes"]] == [7, 14]
     (left_out,) = found["left_out"]
@@ -250,7 +262,7 @@ def test_runs_at_the_same_moment_get_folders_of_their_own(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"a folder that can be written. Received: .*file"):
+    with pytest.raises(RunError, match=r"folder of runs cannot be written. Received: .*file"):
         new_run_folder(tmp_path / "file", "digits")
 
 
@@ -259,10 +271,28 @@ def test_an_unfinished_run_is_refused(missing, mlp_run, tmp_path):
     for path in mlp_run.folder.iterdir():
         if path.is_file() and path.name != missing:
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(
-        RunError, match=f"A run must (be finished. Received: .* no|have a) {missing}"
-    ):
+    with pytest.raises(RunError, match=f"(not finished|is incomplete). .*, without {missing}"):
         read_run(tmp_path)
+
+
+def test_a_run_of_an_earlier_version_is_refused_and_stays_as_it_is(mlp_run, tmp_path):
+    folder = shutil.copytree(mlp_run.folder, tmp_path / "run")
+    data = json.loads((folder / "data.json").read_text())
+    data["targets"] = data.pop("task")
+    (folder / "data.json").write_text(json.dumps(data))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for read in (read_run, resume):
+        with pytest.raises(RunError, match="an earlier version of Hornbill.*Train it again") as e:
+            read(folder)
+        assert str(folder) in str(e.value)
+        assert "\n" not in str(e.value)
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_without_figures_has_a_report_without_pictures(softmax_run):
+    assert not (softmax_run.folder / "figures").exists()
+    assert "<img" not in (softmax_run.folder / "report.html").read_text()
+    assert "figures = false" in (softmax_run.folder / "config.toml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -277,14 +307,14 @@ def test_an_unfinished_run_is_refused(missing, mlp_run, tmp_path):
 def test_a_damaged_run_is_refused(name, content, mlp_run, tmp_path):
     folder = shutil.copytree(mlp_run.folder, tmp_path / "run")
     (folder / name).write_bytes(content)
-    with pytest.raises(RunError, match="A run must be (readable|whole). Received: "):
+    with pytest.raises(RunError, match="The run folder (cannot be read|is damaged). Received: "):
         read_run(folder)
 
 
 def test_a_damaged_model_is_refused(mlp_run, tmp_path):
     folder = shutil.copytree(mlp_run.folder, tmp_path / "run")
     (folder / "model.keras").write_bytes(b"no model")
-    with pytest.raises(RunError, match="model.keras must be a Keras model"):
+    with pytest.raises(RunError, match="model.keras cannot be loaded by Keras"):
         read_run(folder).load_model()
 
 
@@ -297,12 +327,12 @@ def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
     np.savez(tmp_path / "own.npz", **arrays)
     monkeypatch.chdir(tmp_path)
     settings = {"variant": "mlp", "epochs": 1, "hidden": [4]}
-    run = train(make_config("digits", settings, data="own.npz"), tmp_path)
+    run = train(make_config("digits", settings, data="own.npz"), tmp_path, figures=False)
     assert read_run(run.folder).config.data == str(tmp_path / "own.npz")
 
 
 def test_a_missing_run_is_refused(tmp_path):
-    with pytest.raises(RunError, match="A run must be a folder that hornbill train made"):
+    with pytest.raises(RunError, match="A run is a folder that hornbill train has written"):
         read_run(tmp_path / "none")
 
 
@@ -342,7 +372,7 @@ def test_the_data_decides_the_sizes_of_the_model():
             "features",
             "diabetes",
             {"head": "linear", "label_smoothing": 0.1},
-            "label_smoothing needs a loss of cross entropy",
+            "label_smoothing applies to cross entropy only",
         ),
     ],
 )
@@ -353,7 +383,6 @@ def test_settings_that_contradict_each_other_are_refused(family, data, settings,
 
 
 def fitted(data, family="features", **settings):
-    from app.data.splits import split_dataset
     from app.runs.train import load_run_data
 
     # Two long epochs: the steps of twenty, without most of their evaluations.
@@ -365,14 +394,14 @@ def fitted(data, family="features", **settings):
 
 def test_a_regression_explains_more_than_the_mean_does():
     dataset, splits, result = fitted("diabetes", head="linear")
-    values = predict_answers(result.model, dataset, splits.test)
+    values = predict_targets(result.model, dataset, splits.test)
     assert regression_metrics(dataset.targets[splits.test], values)["r2"] > 0.2
 
 
 def test_a_net_trained_for_few_steps_knows_all_that_it_learned():
     settings = {"filters": [8], "hidden": [16], "dropout": 0.0, "epochs": 6, "repeat": 1}
     dataset, splits, result = fitted("digits8x8", "digits", **settings)
-    answers = predict_answers(result.model, dataset, splits.train)
+    answers = predict_targets(result.model, dataset, splits.train)
     known = classification_metrics(dataset.targets[splits.train], answers)["accuracy"]
     assert result.history[-1]["accuracy"] > 0.95
     assert known > 0.95  # moving statistics of the last hundred steps, most of them old: 0.90
@@ -382,19 +411,23 @@ def test_a_net_trained_for_few_steps_knows_all_that_it_learned():
 @pytest.mark.parametrize(
     ("batch_size", "passes", "steps"), [(1293, 1, 10), (64, 1, 21), (64, 10, 100)]
 )
-def test_moving_statistics_are_those_of_the_last_epoch(batch_size, passes, steps, precision):
+def test_moving_statistics_are_those_of_the_last_epoch(
+    batch_size, passes, steps, precision, digits
+):
     settings = {"variant": "mlp", "hidden": [4], "normalization": "batch", "epochs": 1}
     settings |= {"batch_size": batch_size, "repeat": passes, "precision": precision}
-    _, _, result = fitted("digits8x8", "digits", **settings)
-    (layer,) = (
-        layer for layer in result.model.layers if isinstance(layer, keras.layers.BatchNormalization)
-    )
-    assert layer.momentum == pytest.approx(1 - 1 / steps)
+    config = make_config("digits", settings)
+    job = Job(config, digits, split_dataset(digits, 0))
+    for model in (job.model, job.build(Compilation(precision, xla=False))):
+        (layer,) = (
+            layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)
+        )
+        assert layer.momentum == pytest.approx(1 - 1 / steps)
 
 
 def test_one_sigmoid_unit_tells_two_classes():
     dataset, splits, result = fitted("breast_cancer", head="sigmoid")
-    probabilities = predict_answers(result.model, dataset, splits.test)
+    probabilities = predict_targets(result.model, dataset, splits.test)
     assert probabilities.shape == (114, 2)
     metrics = classification_metrics(dataset.targets[splits.test], probabilities)
     assert metrics["accuracy"] > 0.9
@@ -408,7 +441,7 @@ def test_a_sigmoid_unit_for_each_label_learns_all_of_them(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("a,b,c,first,second\n" + "\n".join(",".join(map(str, r)) for r in rows))
     dataset, splits, result = fitted(str(path), head="sigmoid", target=["first", "second"])
-    answers = predict_answers(result.model, dataset, splits.test)
+    answers = predict_targets(result.model, dataset, splits.test)
     metrics = label_metrics(dataset.targets[splits.test], answers)
     assert metrics["exact_match"] > 0.85
     assert metrics["roc_auc"] > 0.97
@@ -417,7 +450,6 @@ def test_a_sigmoid_unit_for_each_label_learns_all_of_them(tmp_path):
 def test_balanced_classes_count_alike():
     from app.config.training_config import TrainingConfig
     from app.data.datasets import Dataset
-    from app.data.splits import Splits
     from app.training.losses import sample_weights
 
     targets = np.array([0] * 9 + [1] * 3)
@@ -436,7 +468,7 @@ def test_the_best_epoch_is_kept_on_request():
     dataset, splits, result = fitted(
         "wine", restore_best_weights=True, epochs=10, repeat=1, **settings
     )
-    answers = predict_answers(result.model, dataset, splits.validation)
+    answers = predict_targets(result.model, dataset, splits.validation)
     kept = classification_metrics(dataset.targets[splits.validation], answers)["cross_entropy"]
     losses = [row["val_loss"] for row in result.history]
     assert losses[-1] > min(losses)
@@ -459,7 +491,7 @@ def test_full_batch_gradient_descent_takes_one_step_an_epoch():
 
 def test_augmentation_never_reaches_the_saved_model(tmp_path):
     settings = {"variant": "mlp", "epochs": 1, "hidden": [8], "augmentation.rotation": 10}
-    run = train(make_config("digits", settings), tmp_path)
+    run = train(make_config("digits", settings), tmp_path, figures=False)
     layers = {type(layer).__name__ for layer in run.load_model().layers}
     assert "FitInk" in layers
     assert not {"RandomWarp", "RandomThickness"} & layers
@@ -470,7 +502,7 @@ def test_augmentation_never_reaches_the_saved_model(tmp_path):
 )
 def test_precision_is_measured_where_training_takes_long(steps, measured):
     from app.config.training_config import TrainingConfig
-    from app.training.compilation import Compilation, choose_compilation
+    from app.training.compilation import choose_compilation
 
     built = []
 
@@ -514,7 +546,7 @@ def test_bfloat16_must_save_a_fifth(float32, bfloat16, chosen, monkeypatch):
     assert found.step_ms == {"float32": 1000, "mixed_bfloat16": 1000 * min(bfloat16)}
 
 
-def test_a_run_s_settings_say_in_which_precision_it_was_trained(mlp_run):
+def test_the_config_of_a_run_has_the_precision_that_was_chosen(mlp_run):
     assert mlp_run.config.training.precision == "float32"
     assert 'precision = "float32"' in (mlp_run.folder / "config.toml").read_text()
 
@@ -529,15 +561,18 @@ OWN_SETTINGS = {
 }
 
 
-def test_keras_own_settings_change_nothing_and_stay():
+def test_settings_of_keras_have_no_effect_and_are_restored(digits):
     settings = {"filters": [4], "hidden": [8], "augmentation.thickness": 0.5, "repeat": 1}
-    _, _, expected = fitted("digits8x8", "digits", **settings)
+    samples = np.arange(0, 1797, 6)
+    splits = Splits(samples[:200], samples[200:250], samples[250:])
+    config = make_config("digits", {"epochs": 2, **settings})
+    expected = fit(config, digits, splits)
     before = {name: getattr(keras.config, name)() for name in OWN_SETTINGS}
     try:
         for name, value in OWN_SETTINGS.items():
             getattr(keras.config, f"set_{name}")(value)
-        dataset, splits, result = fitted("digits8x8", "digits", **settings)
-        assert len(predict_answers(result.model, dataset, splits.train)) == len(splits.train)
+        result = fit(config, digits, splits)
+        assert len(predict_targets(result.model, digits, splits.train)) == len(splits.train)
         assert {name: getattr(keras.config, name)() for name in OWN_SETTINGS} == OWN_SETTINGS
     finally:
         for name, value in before.items():
@@ -548,11 +583,11 @@ def test_keras_own_settings_change_nothing_and_stay():
         np.testing.assert_array_equal(one, other)
 
 
-def test_threads_that_train_at_once_come_to_what_each_does_alone(tmp_path):
+def test_threads_that_train_at_once_get_the_results_of_each_alone(tmp_path):
     config = make_config("softmax", {"epochs": 2}, data="iris")
-    expected = train(config, tmp_path).metrics
+    expected = train(config, tmp_path, figures=False).metrics
     with ThreadPoolExecutor(2) as threads:
-        runs = list(threads.map(lambda _: train(config, tmp_path), range(2)))
+        runs = list(threads.map(lambda _: train(config, tmp_path, figures=False), range(2)))
     assert [run.metrics for run in runs] == [expected, expected]
 
 
@@ -566,7 +601,7 @@ def test_the_bar_of_a_run_that_ends_early_is_full(capfd):
 
 
 def test_standard_error_may_be_closed(tmp_path):
-    arguments = ["train", "softmax", "--set", "epochs=1", "--quiet"]
+    arguments = ["train", "softmax", "--set", "epochs=1", "--quiet", "--no-figures"]
     program = f"from app.commands.cli import main; main({arguments})"
     command = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(program)} 2>&-"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -1,4 +1,4 @@
-"""Augmentation: it acts in training alone, and each knob does what it says."""
+"""Augmentation: it acts in training only, and each setting has its effect."""
 
 import keras
 import numpy as np
@@ -19,9 +19,9 @@ def digit():
     return ink
 
 
-def augmented(ink, training=True, **knobs):
+def augmented(ink, training=True, **settings):
     inputs = keras.Input((SIDE, SIDE))
-    model = keras.Model(inputs, augment(inputs, AugmentationConfig(**knobs)))
+    model = keras.Model(inputs, augment(inputs, AugmentationConfig(**settings)))
     return ops.convert_to_numpy(model(ink, training=training))
 
 
@@ -31,7 +31,7 @@ def centers(ink):
     return (ink.sum(axis=2) @ rows) / total, (ink.sum(axis=1) @ rows) / total
 
 
-KNOBS = {
+SETTINGS = {
     "shift": 0.1,
     "rotation": 20,
     "scale": 0.2,
@@ -44,23 +44,23 @@ KNOBS = {
 }
 
 
-@pytest.mark.parametrize(("knob", "value"), KNOBS.items())
-def test_each_knob_changes_each_sample_differently_in_training_alone(knob, value, digit):
+@pytest.mark.parametrize(("setting", "value"), SETTINGS.items())
+def test_each_setting_changes_each_sample_differently_in_training_only(setting, value, digit):
     digit[:, 6:22, 16] = 0.5  # an edge that can be sharpened
-    bent = augmented(digit, **{knob: value})
+    bent = augmented(digit, **{setting: value})
     assert np.abs(bent - digit).max() > 0.05
     assert np.abs(bent - bent[:1]).max() > 0.05
     assert bent.min() >= -1e-6
     assert bent.max() <= 1 + 1e-5
-    np.testing.assert_array_equal(augmented(digit, training=False, **{knob: value}), digit)
+    np.testing.assert_array_equal(augmented(digit, training=False, **{setting: value}), digit)
 
 
-def test_without_a_knob_there_is_no_layer():
+def test_without_settings_there_is_no_layer():
     inputs = keras.Input((SIDE, SIDE))
     assert augment(inputs, AugmentationConfig()) is inputs
 
 
-def test_a_shift_moves_the_ink_as_far_as_it_was_told(digit):
+def test_a_shift_moves_the_ink_as_far_as_set(digit):
     before, after = centers(digit), centers(augmented(digit, shift=0.1))
     moved = np.abs(np.subtract(after, before))
     assert moved.max() <= 0.1 * SIDE + 1e-3
@@ -105,7 +105,7 @@ def test_sharpness_moves_gray_towards_ink_or_paper_and_leaves_both():
     assert (sharp[:, 0, middle] > ramp[:, 0, middle]).any()
 
 
-def test_an_elastic_field_has_the_deviation_it_was_told():
+def test_an_elastic_field_has_the_standard_deviation_that_was_set():
     ramp = np.tile(np.arange(SIDE, dtype="float32"), (64, SIDE, 1))
     moved = (augmented(ramp, elastic=0.02) - ramp)[:, 5:-5, 5:-5]
     assert moved.std() == pytest.approx(0.02 * SIDE, rel=0.25)
@@ -120,7 +120,7 @@ def test_sampling_between_pixels_is_linear_and_0_outside():
 
 
 @pytest.mark.parametrize(
-    ("knob", "value", "message"),
+    ("setting", "value", "message"),
     [
         ("shift", 1.0, "augmentation.shift must be at least 0 and below 1"),
         ("squareness", 1.5, "augmentation.squareness must be from 0 to 1"),
@@ -129,6 +129,6 @@ def test_sampling_between_pixels_is_linear_and_0_outside():
         ("elastic", -0.1, "augmentation.elastic must be at least 0"),
     ],
 )
-def test_a_knob_out_of_range_is_refused(knob, value, message):
+def test_a_setting_out_of_range_is_refused(setting, value, message):
     with pytest.raises(ValueError, match=message):
-        AugmentationConfig(**{knob: value})
+        AugmentationConfig(**{setting: value})

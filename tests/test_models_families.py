@@ -1,4 +1,4 @@
-"""The three families: their contracts, their knobs, their errors."""
+"""The three families: their contracts, their settings, their errors."""
 
 import keras
 import numpy as np
@@ -45,20 +45,20 @@ def test_a_feature_extractor_takes_rows_or_images(images):
 
 
 @pytest.mark.parametrize(
-    "knob",
+    "setting",
     [{"activation": a} for a in ACTIVATIONS]
     + [{"initializer": i} for i in INITIALIZERS]
     + [{"normalization": n} for n in NORMALIZATIONS],
 )
-def test_every_knob_builds_a_net_of_finite_answers(knob, images):
-    config = models.DigitNetConfig(variant="mlp", hidden=(8,), **knob)
+def test_every_setting_builds_a_model_with_finite_outputs(setting, images):
+    config = models.DigitNetConfig(variant="mlp", hidden=(8,), **setting)
     answers = predict(models.digit_net(config), images)
     assert np.isfinite(answers["probabilities"]).all()
 
 
-def test_a_knob_turns_what_it_says():
-    def layers(**knobs):
-        net = models.digit_net(models.DigitNetConfig(variant="mlp", hidden=(8,), **knobs))
+def test_each_setting_has_its_effect():
+    def layers(**settings):
+        net = models.digit_net(models.DigitNetConfig(variant="mlp", hidden=(8,), **settings))
         return {layer.name: layer for layer in net.layers}
 
     assert layers(activation="gelu")["features"].activation.__name__ == "gelu"
@@ -88,7 +88,7 @@ def test_each_norm_makes_its_own_groups_alike():
     assert normalize(x, models.DigitNetConfig(normalization="none"), "norm") is x
 
 
-def test_activations_are_what_their_papers_say():
+def test_activations_follow_their_papers():
     x = np.array([[-2.0, -0.5, 0.0, 0.5]], "float32")
 
     def values(name):
@@ -100,7 +100,7 @@ def test_activations_are_what_their_papers_say():
     assert values("rrelu") == pytest.approx([-2 * mean_slope, -0.5 * mean_slope, 0, 0.5])
 
 
-def test_rrelu_draws_its_slopes_in_training_alone():
+def test_rrelu_draws_its_slopes_in_training_only():
     x = -np.ones((100, 100), "float32")
     drawn = ops.convert_to_numpy(RandomizedReLU()(x, training=True))
     assert -1 / 3 <= drawn.min() < -0.33
@@ -109,7 +109,7 @@ def test_rrelu_draws_its_slopes_in_training_alone():
 
 
 @pytest.mark.parametrize("variant", models.digits.VARIANTS)
-def test_preparation_and_answer_are_float32_in_mixed_precision(variant, images):
+def test_preprocessing_and_outputs_are_float32_in_mixed_precision(variant, images):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         net = models.digit_net(models.DigitNetConfig(variant=variant))
@@ -139,7 +139,7 @@ def test_a_stage_has_as_many_convolutions_as_it_was_asked_for():
     ]
 
 
-def test_heads_answer_as_their_targets_want():
+def test_heads_suit_their_targets():
     rows = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
 
     def answers(**settings):
@@ -154,7 +154,7 @@ def test_heads_answer_as_their_targets_want():
     assert answers(head="linear", num_outputs=1)["values"].shape == (20, 1)
 
 
-def test_a_linear_head_answers_in_the_units_of_its_targets():
+def test_a_linear_head_predicts_in_the_units_of_its_targets():
     config = models.FeatureExtractorConfig(hidden=(8,), head="linear", num_outputs=1)
     model = models.feature_extractor(config)
     rows = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
@@ -163,7 +163,7 @@ def test_a_linear_head_answers_in_the_units_of_its_targets():
     np.testing.assert_allclose(predict(model, rows)["values"], 100 + 10 * standard, rtol=1e-5)
 
 
-def test_rows_with_gaps_and_texts_become_columns():
+def test_rows_with_missing_values_and_texts_become_columns():
     config = models.RowsConfig(
         num_columns=2, nullable_columns=(0, 1), indicators=(1,), vocabularies=(("red", "blue"),)
     )

@@ -68,7 +68,7 @@ def test_fitted_ink_fills_its_box_around_the_center_of_mass():
 
 @pytest.mark.parametrize(("size", "ink_size", "center"), [(28, 20, "mass"), (16, 16, "box")])
 @pytest.mark.parametrize("side", [10, 17, 20, 24, 28])
-def test_flat_ink_stays_flat_at_any_scale(side, size, ink_size, center):
+def test_uniform_ink_stays_uniform_at_any_scale(side, size, ink_size, center):
     ink = np.zeros((1, 28, 28), "float32")
     ink[0, :side, :side] = 1
     layer = FitInk(size=size, ink_size=ink_size, center=center)
@@ -97,7 +97,7 @@ def test_any_image_becomes_finite_ink_between_0_and_1(image):
 
 
 @given(st.sampled_from([0, 7, 255]))
-def test_a_flat_image_has_no_ink(gray):
+def test_a_uniform_image_has_no_ink(gray):
     image = np.full((1, 28, 28), gray, "uint8")
     assert not fitted(image).any()
 

@@ -1,6 +1,4 @@
-"""Several nets side by side in one model: each is the net that it would be alone."""
-
-from dataclasses import replace
+"""Replicas: each model that trains side by side with others is what it would be alone."""
 
 import keras
 import numpy as np
@@ -15,15 +13,18 @@ from app.studies.nets import (
     NONE,
     StartFrom,
     answers,
-    build_nets,
+    build_replicas,
     configure,
     learning_weights,
     losses,
-    train_nets,
+    outputs,
+    plain_config,
 )
 from app.training.fit import fit
+from app.training.job import Job
+from app.training.replicas import fit_replicas
 
-NETS = 3
+COUNT = 3
 EVERYTHING = np.arange(150)
 
 
@@ -32,13 +33,17 @@ def iris():
     return load_dataset("iris")
 
 
-def of_net(weights, net):
-    """The weights of one net; those of normalizations lie side by side."""
-    return [weight.reshape(NETS, -1)[net].reshape(alone(weight)) for weight in weights]
+def of_replica(weights, number, count=COUNT):
+    """The weights of one replica; those of normalizations lie in a row."""
+    shapes = [w.shape[1:] if len(w) == count else (len(w) // count,) for w in weights]
+    return [
+        weight.reshape(count, -1)[number].reshape(shape)
+        for weight, shape in zip(weights, shapes, strict=True)
+    ]
 
 
-def alone(weight):
-    return weight.shape[1:] if weight.shape[0] == NETS else (weight.shape[0] // NETS,)
+def single_model(settings, dataset):
+    return Job(plain_config(settings), dataset, Splits(EVERYTHING, NONE, NONE)).model
 
 
 @pytest.mark.parametrize(
@@ -55,17 +60,17 @@ def alone(weight):
     ],
     ids=str,
 )
-def test_each_net_answers_as_it_would_alone(settings, iris):
-    many = build_nets(configure(settings, NETS), iris, EVERYTHING)
-    together = many.predict(iris.inputs, verbose=0)["probabilities"]
-    assert together.shape == (150, NETS, 3)
-    for net in range(NETS):
-        single = build_nets(configure(settings, 0), iris, EVERYTHING)
+def test_each_replica_predicts_as_it_would_alone(settings, iris):
+    many = build_replicas(configure(settings, COUNT), iris, EVERYTHING)
+    together = outputs(many, iris.inputs)["probabilities"]
+    assert together.shape == (150, COUNT, 3)
+    single = single_model(settings, iris)
+    for net in range(COUNT):
         for variable, weight in zip(
-            single.trainable_variables, of_net(learning_weights(many), net), strict=True
+            single.trainable_variables, of_replica(learning_weights(many), net), strict=True
         ):
             variable.assign(weight)
-        own = single.predict(iris.inputs, verbose=0)["probabilities"]
+        own = outputs(single, iris.inputs)["probabilities"]
         np.testing.assert_allclose(together[:, net], own, atol=2e-6)
 
 
@@ -76,18 +81,18 @@ def test_each_net_answers_as_it_would_alone(settings, iris):
         ("diabetes", {"head": "linear", "hidden": [3]}, "values"),
     ],
 )
-def test_every_head_answers_for_each_net(data, settings, output):
+def test_every_head_predicts_for_each_replica(data, settings, output):
     dataset = load_dataset(
-        data, targets={"sigmoid": "labels", "linear": "values"}[settings["head"]]
+        data, task={"sigmoid": "multilabel", "linear": "regression"}[settings["head"]]
     )
-    nets = build_nets(configure(settings, NETS), dataset, np.arange(100))
-    found = nets.predict(dataset.inputs[:5], verbose=0)[output]
-    assert found.shape == (5, NETS, len(dataset.labels))
+    nets = build_replicas(configure(settings, COUNT), dataset, np.arange(100))
+    found = outputs(nets, dataset.inputs[:5])[output]
+    assert found.shape == (5, COUNT, len(dataset.labels))
     assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-def test_nets_trained_side_by_side_are_those_trained_alone(optimizer, iris):
+def test_replicas_learn_what_they_would_learn_alone(optimizer, iris):
     settings = {
         "hidden": [5],
         "activation": "tanh",
@@ -97,50 +102,50 @@ def test_nets_trained_side_by_side_are_those_trained_alone(optimizer, iris):
         "repeat": 5,
         "optimizer.name": optimizer,
     }
-    rates = [0.01, 0.05, 0.1]
-    config = configure(settings, NETS, rates)
-    start = learning_weights(build_nets(config, iris, EVERYTHING))
-    together = train_nets(config, iris, EVERYTHING, callbacks=[StartFrom(start)])
-    assert losses(together).shape == (2, NETS)
+    rates = [0.01, 0.1]
+    config = configure(settings, len(rates), rates)
+    start = learning_weights(build_replicas(config, iris, EVERYTHING))
+    together = fit_replicas(config, iris, EVERYTHING, callbacks=[StartFrom(start)])
+    assert losses(together).shape == (2, len(rates))
     for net, rate in enumerate(rates):
-        own_config = configure({**settings, "optimizer.learning_rate": rate}, 0)
-        begin = StartFrom(of_net(start, net))
-        own = train_nets(own_config, iris, EVERYTHING, callbacks=[begin])
-        expected = own.model.predict(iris.inputs, verbose=0)["probabilities"]
+        own_config = plain_config({**settings, "optimizer.learning_rate": rate})
+        begin = StartFrom(of_replica(start, net, len(rates)))
+        own = fit(own_config, iris, Splits(EVERYTHING, NONE, NONE), [begin])
+        expected = outputs(own.model, iris.inputs)["probabilities"]
         np.testing.assert_allclose(answers(together, iris)[:, net], expected, atol=1e-4)
 
 
-def test_each_net_learns_from_its_own_samples_alone(iris):
-    """The second net sees two of the classes, and never answers the third."""
+def test_each_replica_learns_from_its_own_samples_alone(iris):
+    """The second replica sees two of the classes, and never predicts the third."""
     train = np.stack([np.arange(0, 150, 3), np.arange(0, 100, 2)], axis=1)
     settings = {"hidden": [], "epochs": 1, "repeat": 60, "optimizer.learning_rate": 0.1}
-    predicted = answers(train_nets(configure(settings, 2), iris, train), iris).argmax(axis=2)
+    predicted = answers(fit_replicas(configure(settings, 2), iris, train), iris).argmax(axis=2)
     assert (predicted[:, 1] != 2).all()
     assert (predicted[:, 0] == iris.targets).mean() > 0.9
 
 
-def test_one_net_has_an_axis_of_nets_too(iris):
-    fitted = train_nets(configure({"hidden": [4], "epochs": 2}, 1), iris, EVERYTHING)
+def test_a_single_replica_has_an_axis_too(iris):
+    fitted = fit_replicas(configure({"hidden": [4], "epochs": 2}, 1), iris, EVERYTHING)
     assert losses(fitted).shape == (2, 1)
     assert answers(fitted, iris).shape == (150, 1, 3)
 
 
-def test_a_net_that_diverges_leaves_the_others_alone(iris):
+def test_a_replica_that_diverges_leaves_the_others_alone(iris):
     settings = {"hidden": [8], "epochs": 1, "repeat": 20, "optimizer.name": "sgd"}
-    fitted = train_nets(configure(settings, 2, [0.05, 1e30]), iris, EVERYTHING)
+    fitted = fit_replicas(configure(settings, 2, [0.05, 1e30]), iris, EVERYTHING)
     first, second = losses(fitted)[-1]
     assert first < 0.6
     assert not np.isfinite(second)
 
 
-def test_initial_weights_differ_between_nets_and_have_the_spread_of_one(iris):
-    nets = build_nets(configure({"hidden": [200]}, NETS), iris, EVERYTHING)
+def test_initial_weights_differ_between_replicas_and_have_the_spread_of_a_single_model(iris):
+    nets = build_replicas(configure({"hidden": [200]}, COUNT), iris, EVERYTHING)
     kernels = learning_weights(nets)[0]
-    assert len({kernel.tobytes() for kernel in kernels}) == NETS
+    assert len({kernel.tobytes() for kernel in kernels}) == COUNT
     assert kernels.std() == pytest.approx(np.sqrt(2 / 4), rel=0.1)  # Kaiming, of 4 inputs
 
 
-def test_passes_make_longer_epochs_of_the_same_training(iris):
+def test_repeat_makes_longer_epochs_of_the_same_training(iris):
     def train(epochs, passes):
         settings = {"epochs": epochs, "repeat": passes, "optimizer.schedule": "constant"}
         config = make_config("features", settings)
@@ -161,12 +166,12 @@ def test_a_linear_model_is_one_without_hidden_layers(iris):
     assert len(model.trainable_variables) == 2
 
 
-def test_convolutions_do_not_stand_side_by_side():
-    with pytest.raises(ValueError, match="must be of the variant 'mlp'. Received: nets=2"):
-        replace(models.DigitNetConfig(), nets=2)
+def test_convolutions_cannot_be_replicated():
+    with pytest.raises(ValueError, match="Only the variant 'mlp' can be .*Received: replicas=2"):
+        models.digit_net(models.DigitNetConfig(), replicas=2)
 
 
-@pytest.mark.parametrize("key", ["nets", "optimizer.learning_rates"])
-def test_a_run_trains_one_net(key):
+@pytest.mark.parametrize("key", ["replicas", "optimizer.learning_rates"])
+def test_a_run_trains_a_single_model(key):
     with pytest.raises(ConfigError, match="is no setting of features"):
         make_config("features", {key: 2})

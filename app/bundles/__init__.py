@@ -1,4 +1,4 @@
-"""From a finished run to a bundle on disk, and what a bundle is measured by.
+"""Exports a finished run or a Keras file as a bundle, and benchmarks a bundle.
 
-What a bundle is belongs to `export` and `serving`; no training happens here.
+The format of bundles is defined in `export` and `serving`. Nothing here implements training.
 """

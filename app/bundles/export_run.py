@@ -1,4 +1,4 @@
-"""Exports a finished run, proven on its own test split."""
+"""Exports a finished run as a bundle, with parity checked on its own test split."""
 
 import tempfile
 from dataclasses import replace
@@ -18,7 +18,7 @@ from app.evaluation.calibration import (
     confidence_and_truth,
     fit_temperature,
 )
-from app.evaluation.metrics import measure, predict_answers
+from app.evaluation.metrics import measure, predict_targets
 from app.reports.classification_figures import draw_reliability
 from app.runs.run_folder import Run, read_run
 from app.runs.train import load_run_data
@@ -35,8 +35,8 @@ from export.samples import spread
 from models.heads import divide_logits
 from serving.manifest import TASKS, Baseline, Calibration, RejectOption
 
-# Samples for int8: more say little more and take time.
-_MAX_CALIBRATION, _MAX_JUDGED = 512, 10_000
+# Samples to calibrate and to evaluate int8; more would take longer and change little.
+_MAX_CALIBRATION, _MAX_EVALUATED = 512, 10_000
 _DEFAULT_OPTIONS = ExportOptions()
 
 
@@ -48,31 +48,31 @@ def export_run(
     options: ExportOptions = _DEFAULT_OPTIONS,
     target_accuracy: float | None = None,
 ) -> Path:
-    """Export a run as a version of a bundle, its probabilities calibrated.
+    """Export a run as a version of a bundle, with calibrated probabilities.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         output: folder of bundles.
-        name: of the model; the run's family if None.
-        options: version and opset; a run's model says itself what it takes.
-        target_accuracy: of the answers that `Prediction.accepted` marks, by a threshold that is
-            chosen on the validation split; None to accept all.
+        name: name of the model; the run's family if None.
+        options: version and opset of the export.
+        target_accuracy: accuracy of the predictions that `Prediction.accepted` marks. The
+            threshold is chosen on the validation split. None accepts all predictions.
 
     Returns:
-        The version's folder. After an error nothing was published.
+        The version's folder. After an error nothing is published.
 
     Raises:
-        RunError: the run is not finished, or its data has changed since.
-        ConfigError: `target_accuracy` is out of range or out of reach, or there are no classes.
+        RunError: the run is not finished, or its data has changed.
+        ConfigError: `target_accuracy` is out of range or out of reach, or the model has no classes.
         ExportError: the model cannot be exported.
-        ProofError: the artifacts do not agree.
+        ProofError: the exported artifacts differ from Keras by more than the tolerances.
     """
     run = read_run(Path(folder))
     dataset = load_run_data(run.config)
     run.check_data(dataset)
     if target_accuracy is not None and dataset.task != "multiclass":
         raise ConfigError(
-            "target_accuracy is for models of classes. "
+            "target_accuracy applies to models of classes only. "
             f"Received: {target_accuracy} for a model of {TASKS[dataset.task]}."
         )
     source = f"the test split of {bare_source(run.config.data)}"
@@ -82,12 +82,13 @@ def export_run(
     facts = replace(facts, int8_data=_int8_data(run, dataset))
     with tempfile.TemporaryDirectory() as figures:
         if dataset.task != "regression":
-            facts, answers = _calibrated(model, facts, run, dataset, Path(figures))
+            facts, predictions = _calibrated(model, facts, run, dataset, Path(figures))
         if dataset.task == "multiclass":
-            facts = replace(facts, baseline=_baseline(answers[1]))
+            facts = replace(facts, baseline=_baseline(predictions[1]))
         if target_accuracy is not None:
             facts = replace(
-                facts, reject_option=_choose_reject_option(answers, run, dataset, target_accuracy)
+                facts,
+                reject_option=_choose_reject_option(predictions, run, dataset, target_accuracy),
             )
         return export_bundle(
             model,
@@ -105,18 +106,18 @@ def _calibrated(
     """Divide the model's logits by a temperature.
 
     Returns:
-        The facts with what that changes, and the new answers for the validation and test splits.
+        The updated facts, and the new predictions for the validation and test splits.
     """
     splits = run.splits
     both = np.concatenate([splits.validation, splits.test])
 
-    def answer() -> list[np.ndarray]:
-        return np.split(predict_answers(model, dataset, both), [len(splits.validation)])
+    def predict() -> list[np.ndarray]:
+        return np.split(predict_targets(model, dataset, both), [len(splits.validation)])
 
-    validation, before = answer()
+    validation, before = predict()
     temperature = fit_temperature(validation, dataset.targets[splits.validation])
     divide_logits(model, "probabilities", temperature)
-    validation, after = answer()
+    validation, after = predict()
     targets = dataset.targets[splits.test]
     path = folder / "reliability_diagram.png"
     draw_reliability(targets, after, path, before)
@@ -137,12 +138,12 @@ def _calibrated(
 
 
 def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
-    """Return training samples to calibrate on, and validation samples to judge by."""
+    """Return training samples to calibrate int8 on, and validation samples to evaluate it on."""
     train, validation = (
         indices[spread(len(indices), most)]
         for indices, most in (
             (run.splits.train, _MAX_CALIBRATION),
-            (run.splits.validation, _MAX_JUDGED),
+            (run.splits.validation, _MAX_EVALUATED),
         )
     )
     return Int8Data(
@@ -154,19 +155,19 @@ def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
     )
 
 
-def _baseline(answers: np.ndarray) -> Baseline:
-    """Return how often each class is answered to the samples of the test split."""
-    counts = np.bincount(answers.argmax(axis=1), minlength=answers.shape[1])
-    shares = (counts / len(answers)).tolist()
-    return Baseline(f"the {len(answers):,} samples of the test split", tuple(shares))
+def _baseline(predictions: np.ndarray) -> Baseline:
+    """Return how often each class is predicted for the test split."""
+    counts = np.bincount(predictions.argmax(axis=1), minlength=predictions.shape[1])
+    fractions = (counts / len(predictions)).tolist()
+    return Baseline(f"the {len(predictions):,} samples of the test split", tuple(fractions))
 
 
 def _choose_reject_option(
-    answers: tuple[np.ndarray, np.ndarray], run: Run, dataset: Dataset, accuracy: float
+    predictions: tuple[np.ndarray, np.ndarray], run: Run, dataset: Dataset, accuracy: float
 ) -> RejectOption:
-    """Return the threshold that gives `accuracy` on the validation split, and what it costs."""
+    """Return the threshold for `accuracy` on the validation split, and its effect on the test."""
     splits = run.splits
-    validation, test = answers
+    validation, test = predictions
     threshold = choose_threshold(validation, dataset.targets[splits.validation], accuracy)
     confidences, is_right = confidence_and_truth(test, dataset.targets[splits.test])
     is_accepted = confidences >= threshold
@@ -181,7 +182,7 @@ def _choose_reject_option(
 
 
 def _nullable_columns(run: Run, dataset: Dataset) -> tuple[int, ...]:
-    """Return the columns of numbers that may have no value."""
+    """Return the numeric columns that may have missing values."""
     family = FAMILIES[run.config.family]
     config = fit_to_data(family, run.config.model, dataset, run.splits)
     return config.rows.nullable_columns if dataset.kind == "rows" else ()

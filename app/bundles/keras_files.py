@@ -1,4 +1,4 @@
-"""Reads what others bring to an export: a Keras model, its labels, samples to prove it on."""
+"""Reads the files of a third-party export: a Keras model, its labels, and samples."""
 
 import contextlib
 import sys
@@ -21,18 +21,18 @@ def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) ->
     """Read a Keras model from a `.keras` file.
 
     Args:
-        path: of the file.
-        modules: to import first, which register the model's own layers.
-        unsafe: whether layers may run code that the file brings along, as Lambda does.
+        path: path of the file.
+        modules: modules to import first, which register the model's custom layers.
+        unsafe: whether layers such as Lambda may run code from the file.
 
     Raises:
-        ExportError: the file is no such model, or needs code that is not allowed or not there.
+        ExportError: the file is not a Keras model, or needs code that is missing or not allowed.
     """
     if not path.exists():
-        raise ExportError(f"A model must be a .keras file. Received: {path}, not there.")
+        raise ExportError(f"The model file does not exist. Received: {path}.")
     if not zipfile.is_zipfile(path):
         raise ExportError(
-            f"A model must be a .keras file, as keras.Model.save writes it. Received: {path}."
+            f"A model must be a .keras file, written by keras.Model.save. Received: {path}."
         )
     for module in modules:
         try:
@@ -40,7 +40,7 @@ def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) ->
                 import_module(module)
         except Exception as error:  # whatever the module raises
             raise ExportError(
-                f"A module must be importable, such as package.layers. "
+                "A module must be importable, such as package.layers. "
                 f"Received: {module!r}: {type(error).__name__}: {error}."
             ) from None
     try:
@@ -54,41 +54,40 @@ def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) ->
             ) from None
         if "Could not locate" in reason:
             raise ExportError(
-                f"The model's own layers must be registered before it is read. Received: {path}: "
+                f"The model has custom layers that are not registered. Received: {path}: "
                 f"{reason:.160}… Name the module that registers them with --module."
             ) from None
         raise ExportError(
-            f"A model must be one that Keras {keras.__version__} reads. "
-            f"Received: {path}: {reason:.200}."
+            f"Keras {keras.__version__} cannot load the model. Received: {path}: {reason:.200}."
         ) from None
 
 
 @contextlib.contextmanager
 def _importing_from_here() -> Iterator[None]:
-    """Find modules in the current folder too, as `python -m` does and a console script does not."""
+    """Import modules from the current folder too, as `python -m` does."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # the module may have taken it away
+        with contextlib.suppress(ValueError):  # the module may have removed it
             sys.path.remove(here)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the lines of a text file: one label each, in the order of the model's answer.
+    """Return the labels in a text file, one on each line, in the order of the model's output.
 
     Raises:
-        ExportError: the file cannot be read or is empty.
+        ExportError: the file cannot be read, is empty, or has a label that is not printable.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(
-            f"Labels must be a text file, one a line. Received: {path}: {error}."
+            f"The labels must be a text file, one on each line. Received: {path}: {error}."
         ) from None
     if not lines:
-        raise ExportError(f"Labels must be a text file, one a line. Received: {path}, empty.")
+        raise ExportError(f"The file of labels is empty. Received: {path}.")
     for number, line in enumerate(lines, 1):
         if not line.strip() or not line.isprintable():
             raise ExportError(
@@ -99,7 +98,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def read_samples(path: Path) -> Any:
-    """Return the arrays of an `.npz` file, by name; of a file with one array, the array.
+    """Return the arrays of an `.npz` file by name, or a single array as it is.
 
     Raises:
         ExportError: the file cannot be read, or holds Python objects.
@@ -107,8 +106,8 @@ def read_samples(path: Path) -> Any:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # of zip, of its compressions, or of a header that numpy evaluates
+    except Exception as error:  # zip, its compressions and numpy's header each raise their own
         raise ExportError(
-            f"Samples must be an .npz file, as numpy.savez writes it. Received: {path}: {error}."
+            f"Samples must be an .npz file, written by numpy.savez. Received: {path}: {error}."
         ) from None
     return arrays if len(arrays) != 1 else next(iter(arrays.values()))

@@ -1,4 +1,4 @@
-"""Runs a bundle's samples through every runtime at hand: size, agreement and latency beside."""
+"""Benchmarks a bundle in every installed runtime: size, parity and latency."""
 
 import json
 from collections.abc import Callable
@@ -40,15 +40,15 @@ Run = Callable[[Inputs], Outputs]
 
 @dataclass(frozen=True)
 class Row:
-    """What one runtime did.
+    """Results of one runtime.
 
     Attributes:
-        runtime: its name.
+        runtime: name of the runtime.
         size: bytes of the model's files.
-        same_class: share of the golden samples with Keras' most probable class; None where the
-            model predicts no classes.
-        largest_difference: from Keras' answers, over all outputs.
-        milliseconds: of a call, by batch size: lower quartile, median, upper quartile.
+        same_class: fraction of the golden samples with the most probable class of Keras; None if
+            the model predicts no classes.
+        largest_difference: largest absolute difference from Keras, over all outputs.
+        milliseconds: latency of a call by batch size: lower quartile, median, upper quartile.
     """
 
     runtime: str
@@ -60,12 +60,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A way to run the model.
+    """A runtime with the model loaded.
 
     Attributes:
-        name: of it.
+        name: name of the runtime.
         size: bytes of the model's files.
-        run: from a batch to the outputs by name.
+        run: function from a batch to the outputs by name.
     """
 
     name: str
@@ -76,18 +76,18 @@ class Runtime:
 def bench_bundle(
     path: str | Path, keras_file: Path | None = None, rounds: int = ROUNDS
 ) -> list[Row]:
-    """Measure every runtime that is installed, on one thread where it can be told so.
+    """Measure every installed runtime, on a single thread if the runtime allows it.
 
-    The runtimes take turns at each batch size; a batch repeats the golden samples.
+    The runtimes take turns at each batch size. Batches repeat the golden samples.
 
     Args:
-        path: of a bundle.
-        keras_file: the `.keras` file that the bundle was made of, to measure Keras too.
-        rounds: how often each runtime is called at each batch size.
+        path: path of a bundle.
+        keras_file: the `.keras` file that the bundle was exported from, to measure Keras too.
+        rounds: number of calls of each runtime at each batch size.
 
     Raises:
-        ManifestError: there is no sound bundle.
-        ExportError: the Keras model is another one.
+        ManifestError: the bundle is missing or damaged.
+        ExportError: the Keras model has other outputs than the bundle.
     """
     folder = find_version(path)
     manifest = read_manifest(folder)
@@ -156,8 +156,8 @@ def _keras(path: Path, manifest: Manifest) -> Runtime:
     inference = trace_inference(model)
     if inference.outputs != manifest.outputs:
         raise ExportError(
-            f"The Keras model must be the one that was exported. Received: {path}, whose outputs "
-            f"are {', '.join(spec.name for spec in inference.outputs)}."
+            "The Keras model must be the one that was exported. Received: "
+            f"{path}, with the outputs {', '.join(spec.name for spec in inference.outputs)}."
         )
 
     def run(batch: Inputs) -> Outputs:
@@ -194,8 +194,8 @@ def _litert(folder: Path, manifest: Manifest) -> Runtime:
     names = [spec.name for spec in manifest.outputs]
 
     def run(batch: Any) -> Outputs:
-        answers = runner(**batch)
-        return {name: np.array(answers[name]) for name in names}
+        outputs = runner(**batch)
+        return {name: np.array(outputs[name]) for name in names}
 
     return Runtime("LiteRT", len(content), run)
 
@@ -207,8 +207,8 @@ def _openvino(folder: Path, manifest: Manifest) -> Runtime:
     names = [spec.name for spec in manifest.outputs]
 
     def run(batch: Any) -> Outputs:
-        answers = model(batch)
-        return {name: np.array(answers[name]) for name in names}
+        outputs = model(batch)
+        return {name: np.array(outputs[name]) for name in names}
 
     return Runtime("OpenVINO", (folder / MODEL).stat().st_size, run)
 
@@ -219,7 +219,7 @@ def rows_to_json(rows: list[Row]) -> str:
 
 
 def bench_table(rows: list[Row]) -> list[str]:
-    """Return a line for each runtime, below a header."""
+    """Return a text table: a header, and a line for each runtime."""
     heads = "".join(f"{f'batch {size}, ms':>27}" for size in BATCH_SIZES)
     lines = [f"{'runtime':14}{'size':>12}{'same class':>12}{'difference':>12}{heads}"]
     for row in rows:
@@ -234,7 +234,7 @@ def bench_table(rows: list[Row]) -> list[str]:
 
 
 def draw_bench(rows: list[Row], path: Path) -> None:
-    """Write a PNG of the median latency of each runtime, with its quartiles, by batch size."""
+    """Write a PNG of the latency of each runtime by batch size: median and quartiles."""
     figure = Figure(figsize=(7, 1.2 + 0.9 * len(BATCH_SIZES)), layout="constrained")
     panels = figure.subplots(len(BATCH_SIZES), 1, squeeze=False)[:, 0]
     names = [row.runtime for row in rows]
@@ -246,5 +246,5 @@ def draw_bench(rows: list[Row], path: Path) -> None:
         axes.set(xscale="log", ylabel=f"batch {size}")
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
-    panels[-1].set_xlabel("milliseconds a call, median and quartiles")
+    panels[-1].set_xlabel("milliseconds per call: median and quartiles")
     save(figure, path)

@@ -53,6 +53,7 @@ class Request:
         seed: of everything random.
         resume: the folder of a run to go on with.
         output: the folder of runs.
+        figures: whether the run draws figures.
         as_json: whether to print an object.
         quiet: whether to print nothing.
     """
@@ -65,6 +66,7 @@ class Request:
     seed: int | None = None
     resume: str | None = None
     output: str = "runs"
+    figures: bool = True
     as_json: bool = False
     quiet: bool = False
 
@@ -109,12 +111,15 @@ def train(
         Path | None,
         typer.Option("--output", "-o", help="Folder to write into.", show_default="runs"),
     ] = None,
+    no_figures: Annotated[
+        bool, typer.Option("--no-figures", help="Draw no figures; the report has none.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model and write its run folder, or go on with an interrupted run."""
     others = (family, data, target, categorical, config, settings, seed, output)
-    if resume is not None and any(value is not None for value in others):
+    if resume is not None and (no_figures or any(value is not None for value in others)):
         raise typer.BadParameter("--resume takes its settings from the run, and no others.")
     if resume is None and family is None and config is None:
         raise typer.BadParameter("A family must be given: digits, softmax or features.")
@@ -130,6 +135,7 @@ def train(
         seed=seed,
         resume=None if resume is None else str(resume),
         output="runs" if output is None else str(output),
+        figures=not no_figures,
         as_json=as_json,
         quiet=quiet,
     )
@@ -170,7 +176,7 @@ def run_training(request: Request, team: Any) -> None:
             merged = {**parse_settings(request.settings), **request.given}
             file = None if request.config is None else Path(request.config)
             config = combine_settings(request.family, file, merged, request.data, request.seed)
-            run = train(config, request.output, callbacks, team)
+            run = train(config, request.output, callbacks, team, request.figures)
     if request.as_json:
         print_json({"run": str(run.folder), "metrics": run.metrics})
     elif not request.quiet:

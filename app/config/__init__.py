@@ -1,6 +1,6 @@
-"""Configuration: frozen dataclasses, the registry of families, TOML and `key=value` in and out.
+"""Configuration: frozen dataclasses, the registry of families, parsing of TOML and `key=value`.
 
-Nothing here reads data or builds a model; of `app`, only `app.errors` is imported.
+Nothing here reads data or trains; from `app`, only `app.errors` is imported.
 """
 
 from .run_config import RunConfig, make_config

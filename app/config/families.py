@@ -1,8 +1,7 @@
-"""The three families as the command line names them, with the defaults that suit each."""
+"""The registry of model families: their names, defaults and builders."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
@@ -22,22 +21,22 @@ ModelConfig = DigitNetConfig | FeatureExtractorConfig | SoftmaxClassifierConfig
 
 @dataclass(frozen=True)
 class Family:
-    """One family.
+    """A family of models.
 
     Attributes:
-        name: as on the command line.
-        source: the data source used unless another is named.
+        name: name on the command line.
+        source: default data source.
         model: default configuration of the model.
         training: default configuration of the training.
-        build: from the configuration to the model.
-        takes: what the model's input may be: `rows`, `images`.
+        build: function that builds the model of a configuration.
+        takes: kinds of input that the model can have: `rows`, `images`.
     """
 
     name: str
     source: str
     model: ModelConfig
     training: TrainingConfig
-    build: Callable[[Any], keras.Model]
+    build: Callable[..., keras.Model]
     takes: tuple[str, ...]
 
 
@@ -75,9 +74,9 @@ FAMILIES = {
 
 
 def task_of(config: ModelConfig) -> str:
-    """Return what the model's head is trained on: `multiclass`, `multilabel` or `regression`.
+    """Return the task of the model's head: `multiclass`, `multilabel` or `regression`.
 
-    `multilabel` stands for a sigmoid head, which takes two classes or several labels.
+    A sigmoid head counts as `multilabel`, though it can also tell two classes apart.
     """
     head = getattr(config, "head", "softmax")
     return {"softmax": "multiclass", "sigmoid": "multilabel", "linear": "regression"}[head]

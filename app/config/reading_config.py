@@ -1,4 +1,4 @@
-"""How a data source is to be read, where the source alone does not say."""
+"""Settings for reading a data source, for what the source itself does not say."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ class ReadingConfig:
     """How a data source is read.
 
     Attributes:
-        target: columns of a CSV that are to be predicted.
-        categorical: columns of a CSV whose numbers are names, such as postcodes.
-        unreadable: what becomes of images that cannot be read: `refuse` them all with an error,
-            or `skip` them and say which.
+        target: CSV columns to predict.
+        categorical: numeric CSV columns to treat as categories, such as postcodes.
+        unreadable: what to do with images that cannot be read: `refuse` reports an error, `skip`
+            leaves them out and lists them in the report.
 
     Raises:
         ValueError: a value is unknown, or a column is named twice.

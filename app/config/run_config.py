@@ -1,8 +1,8 @@
 """The complete configuration of a run: read from settings, written as TOML.
 
-Outside, keys are flat (`variant`, `epochs`, `optimizer.learning_rate`); inside, those of the
-reading, of the model and of the training are dataclasses of their own. This module is the one
-place that knows both.
+Users see flat keys (`variant`, `epochs`, `optimizer.learning_rate`). Inside, the settings for
+reading the data, for the model and for training are dataclasses of their own. This module alone
+translates between the two.
 """
 
 import tomllib
@@ -19,14 +19,13 @@ from models.checks import check_choice, suggest
 
 from .families import FAMILIES, ModelConfig
 from .reading_config import ReadingConfig
+from .renamed_keys import RENAMED
 from .training_config import TrainingConfig
 
-# The data decides these; a setting that contradicted it could only be wrong.
+# The data decides these: a setting could only contradict it.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
-# For whoever trains nets side by side from Python: a run's folder holds one.
-FOR_SEVERAL_NETS = ("nets", "optimizer.learning_rates")
-RUN_KEYS = ("family", "data", "seed")
-# What pydantic's kinds of errors are about, in our words.
+RUN_KEYS = ("family", "data", "seed", "figures")
+# What a value must be, by the kind of pydantic's error.
 _WANTED = {
     "bool": "true or false",
     "int": "a whole number",
@@ -42,11 +41,12 @@ class RunConfig:
 
     Attributes:
         family: one of `FAMILIES`.
-        data: a named source or a path.
-        seed: of the split, the weights, the order of samples and dropout.
+        data: name or path of the data source.
+        seed: seed of the split, the initial weights, the order of samples and dropout.
         reading: how the source is read.
-        model: the model's configuration; the data fills in its sizes.
-        training: the training's configuration.
+        model: configuration of the model; the data fills in its sizes.
+        training: configuration of the training.
+        figures: whether a finished run draws the figures of its report.
 
     Example:
         >>> config = make_config("digits", {"variant": "mlp", "optimizer.learning_rate": 1e-3})
@@ -60,6 +60,7 @@ class RunConfig:
     reading: ReadingConfig
     model: ModelConfig
     training: TrainingConfig
+    figures: bool = True
 
 
 def make_config(
@@ -69,29 +70,22 @@ def make_config(
     data: str | Path | None = None,
     seed: int = 0,
 ) -> RunConfig:
-    """Return the family's defaults with settings applied.
+    """Return the family's default configuration with settings applied.
 
     Args:
         family: `digits`, `softmax` or `features`.
         settings: values by flat key, such as `{"optimizer.learning_rate": 1e-3}`, or nested as in
-            `config.toml`; text is turned into the type that the key wants.
-        data: a named source or a path; the family's own if None.
-        seed: of the split, the weights, the order of samples and dropout.
+            `config.toml`. Text is converted to the type of the setting.
+        data: name or path of the data source; the family's default source if None.
+        seed: seed of the split, the initial weights, the order of samples and dropout.
 
     Raises:
         ConfigError: the family or a key is unknown, or a value is mistyped or out of range.
     """
-    try:
-        check_choice("family", str(family), FAMILIES)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    seed = _plain(seed)
-    if type(seed) is not int or not 0 <= seed < 2**32:
-        raise ConfigError(
-            f"seed must be a whole number from 0 to 4294967295. Received: seed={seed!r}."
-        )
-    if not isinstance(data, str | Path | None):
-        raise ConfigError(f"data must be text. Received: data={data!r}.")
+    given = flatten(settings or {})
+    figures = given.pop("figures", True)
+    seed = _to_python(seed)
+    _check_run_keys(family, data, seed, figures)
     defaults = FAMILIES[family]
     parts = {
         "reading": ReadingConfig(),
@@ -101,25 +95,52 @@ def make_config(
     keys = {name: _settable(part) for name, part in parts.items()}
     known = {key: value for part in keys.values() for key, value in part.items()}
     changes: dict[str, dict[str, Any]] = {name: {} for name in parts}
-    for key, given in flatten(settings or {}).items():
-        value = _plain(given)
+    for key, value in given.items():
         if key not in known:
-            raise ConfigError(f"{key!r} is no setting of {family}.{_mend_key(key, known)}")
-        if isinstance(value, bool) and not isinstance(known[key], bool):  # pydantic would take 1
-            raise ConfigError(f"{key} must not be true or false. Received: {key}={value}.")
-        is_one_of_many = isinstance(known[key], tuple) and not isinstance(value, list | tuple)
+            raise ConfigError(f"{key!r} is no setting of {family}.{_suggest_key(key, known)}")
         part = next(name for name in parts if key in keys[name])
-        changes[part][key] = [value] if is_one_of_many else value
+        changes[part][key] = _converted(key, _to_python(value), known[key])
     return RunConfig(
         family=family,
         data=defaults.source if data is None else str(data),
         seed=seed,
+        figures=figures,
         **{name: _change(part, changes[name]) for name, part in parts.items()},
     )
 
 
+def _check_run_keys(family: Any, data: Any, seed: Any, figures: Any) -> None:
+    try:
+        check_choice("family", str(family), FAMILIES)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ConfigError(
+            f"seed must be a whole number from 0 to 4294967295. Received: seed={seed!r}."
+        )
+    if not isinstance(data, str | Path | None):
+        raise ConfigError(f"data must be text. Received: data={data!r}.")
+    _check_bool("figures", figures)
+
+
+def _check_bool(key: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key} must be true or false. Received: {key}={value!r}.")
+
+
+def _converted(key: str, value: Any, default: Any) -> Any:
+    """Return a value whose kind, true or false or a list, is that of the setting's default."""
+    # pydantic would take 1 and "on" for true, and true for 1.
+    if isinstance(default, bool):
+        _check_bool(key, value)
+    elif isinstance(value, bool):
+        raise ConfigError(f"{key} must not be true or false. Received: {key}={value}.")
+    is_one_of_many = isinstance(default, tuple) and not isinstance(value, list | tuple)
+    return [value] if is_one_of_many else value
+
+
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
-    """Read `key=value` texts: values are TOML, or bare text, or a list with commas.
+    """Parse `key=value` texts. A value is TOML, bare text, or a list separated by commas.
 
     Raises:
         ConfigError: a text has no `=`.
@@ -141,7 +162,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """Return the settings of a TOML file by flat key.
 
     Raises:
-        ConfigError: the file is missing or no TOML.
+        ConfigError: the file cannot be read or is not TOML.
     """
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
@@ -159,23 +180,23 @@ def combine_settings(
     data: str | None = None,
     seed: int | None = None,
 ) -> RunConfig:
-    """Return a configuration from a TOML file and from what overrides it.
+    """Return the configuration of a TOML file and of settings that override it.
 
     Args:
-        family: the family; None takes the file's.
-        file: a TOML of settings, which may name `family`, `data` and `seed` too.
-        settings: values by flat key, which come before the file's; `data` and `seed` too.
-        data: a source, which comes before the file's.
-        seed: which comes before the file's.
+        family: the family; None takes that of the file.
+        file: a TOML file of settings, which may name `family`, `data` and `seed` too.
+        settings: values by flat key, which override the file; `data` and `seed` may be among them.
+        data: name or path of the data source, which overrides file and settings.
+        seed: seed, which overrides file and settings.
 
     Raises:
-        ConfigError: the file cannot be read or is of another family, or a setting is wrong.
+        ConfigError: the file cannot be read or is for another family, or a setting is wrong.
     """
     merged = {**(read_config_file(file) if file else {}), **(settings or {})}
     own_family = merged.pop("family", family)
     if family is not None and own_family != family:
         raise ConfigError(
-            f"The settings must be of the family {family!r}. Received: family={own_family!r}."
+            f"The settings must be for the family {family!r}. Received: family={own_family!r}."
         )
     own_data, own_seed = merged.pop("data", None), merged.pop("seed", 0)
     return make_config(
@@ -187,14 +208,14 @@ def combine_settings(
 
 
 def flat_config(config: RunConfig) -> dict[str, Any]:
-    """Return every setting of a run by flat key, in the order in which people look for them."""
+    """Return every setting of a run by flat key, the most important first."""
     run = {key: getattr(config, key) for key in RUN_KEYS}
     parts = (config.reading, config.model, config.training)
     return {**run, **{key: value for part in parts for key, value in _settable(part).items()}}
 
 
 def config_toml(config: RunConfig) -> str:
-    """Return the complete configuration as TOML, from which the run can be repeated."""
+    """Return the complete configuration as TOML; a run can be repeated from it."""
     tables: dict[str, Any] = {}
     for key, value in flat_config(config).items():
         table, _, name = key.rpartition(".")
@@ -213,8 +234,8 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _plain(value: Any) -> Any:
-    """Return numbers and arrays of numpy as Python's."""
+def _to_python(value: Any) -> Any:
+    """Return numpy numbers and arrays as Python numbers and lists."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
@@ -227,12 +248,11 @@ def _parse_value(text: str) -> Any:
 
 def _settable(config: Any) -> dict[str, Any]:
     values = {key: value for key, value in asdict(config).items() if key not in DECIDED_BY_DATA}
-    flat = flatten(values)
-    return {key: value for key, value in flat.items() if key not in FOR_SEVERAL_NETS}
+    return flatten(values)
 
 
 def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
-    """Return `config` with changes by flat key, converted and checked by its dataclass."""
+    """Return `config` with changes by flat key, which its dataclass converts and checks."""
     own = {key: value for key, value in changes.items() if "." not in key}
     for field in fields(config):
         nested = getattr(config, field.name)
@@ -246,8 +266,10 @@ def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
         raise ConfigError(_first_problem(error, prefix)) from None
 
 
-def _mend_key(key: str, known: Mapping[str, Any]) -> str:
-    """Return who has the setting, or the one that was meant."""
+def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
+    """Return a hint: the new name of a setting, the families that have it, or a similar key."""
+    if RENAMED.get(key) in known:
+        return f" It is now called {RENAMED[key]!r}."
     owners = [
         name
         for name, family in FAMILIES.items()

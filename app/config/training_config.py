@@ -1,4 +1,4 @@
-"""The knobs of training, apart from those of the model."""
+"""Settings of the training; those of the model are in `models`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +9,8 @@ from models.checks import (
     check_at_least,
     check_choice,
     check_fraction,
+    check_open_fraction,
     check_range,
-    check_share,
 )
 
 LOSSES = ("auto", "cross_entropy", "binary_cross_entropy", "mse", "kl_divergence")
@@ -30,27 +30,28 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """How weights follow gradients.
+    """Settings of the optimizer and its learning-rate schedule.
 
     Attributes:
-        name: one of `OPTIMIZERS`: `gradient_descent` takes one step a pass, over the whole
-            training split; `momentum` and `nesterov` are SGD with `momentum`.
-        learning_rate: size of a step, at its largest.
-        momentum: share of the last step that the next one keeps (`momentum`, `nesterov`).
-        weight_decay: share of each weight that a step takes away, times the learning rate
-            (`adamw`: Loshchilov & Hutter, 2019).
-        clip_norm: largest norm of all gradients together; longer ones are shortened; 0 is off.
-        ema_momentum: share of the average of the weights over past steps that a step keeps; the
-            average is what is evaluated and saved (Polyak & Juditsky, 1992); 0 is off.
-        schedule: of the learning rate: `constant`; `step`: times `decay_rate` every
-            `decay_epochs` epochs; `exponential`: the same in small steps; `cosine`: falling to 0
-            over the run along half a cosine (Loshchilov & Hutter, 2017); `plateau`: times
-            `decay_rate` once the validation loss has not fallen for `decay_epochs` epochs.
-        warmup: share of the run in which the learning rate first rises from 0 (`cosine`).
-        decay_rate: see `schedule`.
-        decay_epochs: see `schedule`, in epochs.
-        learning_rates: of nets side by side, one for each, in place of `learning_rate`; empty if
-            all have that.
+        name: optimizer, one of `OPTIMIZERS`. `gradient_descent` takes one step for each pass over
+            the whole training split; `momentum` and `nesterov` are SGD with `momentum`.
+        learning_rate: learning rate at its highest.
+        momentum: fraction of the last step that is added to the next one (`momentum` and
+            `nesterov` only).
+        weight_decay: fraction of each weight that a step subtracts, times the learning rate
+            (`adamw` only: Loshchilov & Hutter, 2019).
+        clip_norm: largest global norm of the gradients; longer gradients are scaled down. 0 turns
+            clipping off.
+        ema_momentum: momentum of the exponential moving average of the weights, which is
+            evaluated and saved in their place (Polyak & Juditsky, 1992). 0 turns averaging off.
+        schedule: learning-rate schedule. `constant` keeps it; `step` multiplies it by
+            `decay_rate` every `decay_epochs` epochs; `exponential` does the same gradually;
+            `cosine` lets it fall to 0 along half a cosine over the run (Loshchilov & Hutter,
+            2017); `plateau` multiplies it by `decay_rate` when the validation loss has not fallen
+            for `decay_epochs` epochs.
+        warmup: fraction of the run in which the learning rate first rises from 0 (`cosine` only).
+        decay_rate: factor of the learning rate, see `schedule`.
+        decay_epochs: number of epochs between decays, see `schedule`.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -66,7 +67,6 @@ class OptimizerConfig:
     warmup: float = 0.0
     decay_rate: float = 0.5
     decay_epochs: int = 10
-    learning_rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -78,37 +78,39 @@ class OptimizerConfig:
         check_fraction("optimizer.ema_momentum", self.ema_momentum)
         check_choice("optimizer.schedule", self.schedule, SCHEDULES)
         check_fraction("optimizer.warmup", self.warmup)
-        check_share("optimizer.decay_rate", self.decay_rate)
+        check_open_fraction("optimizer.decay_rate", self.decay_rate)
         check_range("optimizer.decay_epochs", self.decay_epochs, 1, 1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a model is trained.
+    """Settings of the training.
 
     Attributes:
-        epochs: passes over the training split, times `repeat`.
-        repeat: passes over the training split that make an epoch: where it is tiny, more of them
-            spare the time of evaluation and callbacks.
-        batch_size: samples in a step.
-        loss: `auto`: cross entropy, or for a linear head `mse`; else one of `LOSSES`, where
-            `cross_entropy` is the categorical one.
-        label_smoothing: share of each target that is spread over all classes
-            (Szegedy et al., 2016); of the cross entropies.
-        class_weight: `none`, or `balanced`: a sample counts in inverse proportion to how common
-            its class is.
-        patience: epochs without a better validation loss after which training stops; 0 is never.
-        restore_best_weights: whether the weights of the epoch with the best validation loss are
-            kept, instead of those of the last.
-        precision: of the layers between input and head: `auto` is `float32`, or where training
-            takes longer than a minute `mixed_bfloat16` if that is measured to save a fifth.
-        xla: whether XLA compiles TensorFlow's steps; without it a run is repeated to the last
-            bit. It always compiles those of JAX.
-        steps_per_execution: steps that the device takes before Python is asked again.
-        validation_split: share of the samples outside the test split that is kept for validation.
-        train_sizes: shares of the training split to train on besides, each from the start,
-            for a picture of the score against the number of samples.
-        optimizer: how weights follow gradients.
+        epochs: number of epochs.
+        repeat: passes over the training split in each epoch. On tiny data sets, several passes
+            save the time of evaluations and callbacks.
+        batch_size: number of samples in a step.
+        loss: loss function, one of `LOSSES`. `auto` is the cross entropy that suits the head, or
+            `mse` for a linear head; `cross_entropy` is the categorical cross entropy.
+        label_smoothing: fraction of each target that is spread over all classes (Szegedy et al.,
+            2016). It applies to the cross entropies.
+        class_weight: `balanced` weights each sample in inverse proportion to how common its class
+            is; `none` weights all samples the same.
+        patience: number of epochs without a lower validation loss after which training stops; 0
+            trains to the end.
+        restore_best_weights: whether the weights of the epoch with the lowest validation loss are
+            kept; otherwise those of the last epoch are.
+        precision: precision of the layers between input and head. `auto` is `float32`, but where
+            training takes longer than a minute it measures `mixed_bfloat16` and uses it if steps
+            are at least 20 % faster.
+        xla: whether XLA compiles TensorFlow's training steps; a run then no longer repeats to the
+            last bit. The steps of JAX are always compiled by XLA.
+        steps_per_execution: number of steps that run between two returns to Python.
+        validation_split: fraction of the samples outside the test split to use for validation.
+        train_sizes: fractions of the training split on which further models are trained, to plot
+            the score by the number of training samples.
+        optimizer: settings of the optimizer.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -138,37 +140,37 @@ class TrainingConfig:
         check_fraction("label_smoothing", self.label_smoothing)
         if self.label_smoothing and self.loss in ("mse", "kl_divergence"):
             raise ValueError(
-                "label_smoothing needs a loss of cross entropy. "
+                "label_smoothing applies to cross entropy only. "
                 f"Received: label_smoothing={self.label_smoothing}, loss={self.loss!r}."
             )
         check_choice("class_weight", self.class_weight, ("none", "balanced"))
         check_at_least("patience", self.patience, 0)
         check_choice("precision", self.precision, PRECISIONS)
         check_at_least("steps_per_execution", self.steps_per_execution, 1)
-        check_share("validation_split", self.validation_split)
-        for share in self.train_sizes:
-            check_share("train_sizes", share)
+        check_open_fraction("validation_split", self.validation_split)
+        for fraction in self.train_sizes:
+            check_open_fraction("train_sizes", fraction)
         if len(set(self.train_sizes)) < len(self.train_sizes):
             raise ValueError(
-                "train_sizes must name each share once. "
+                "train_sizes must name each fraction once. "
                 f"Received: train_sizes={self.train_sizes!r}."
             )
 
     def augment(self, inputs: Any) -> Any:
-        """Return what a training step sees of prepared inputs: here, the inputs themselves."""
+        """Return prepared inputs as a training step sees them: here, unchanged."""
         return inputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class DigitTrainingConfig(TrainingConfig):
-    """How a model of digits is trained.
+    """Settings of the training of a digit net.
 
     Attributes:
-        augmentation: how far a training step bends its digits.
+        augmentation: how much augmentation changes the digits of a training step.
     """
 
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
     def augment(self, inputs: Any) -> Any:
-        """Return `inputs`, float32 `(batch, side, side)` of ink, bent at random."""
+        """Return `inputs`, float32 `(batch, side, side)` of ink, changed at random."""
         return augment(inputs, self.augmentation)

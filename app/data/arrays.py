@@ -1,4 +1,4 @@
-"""Arrays on disk, for data that need not fit into memory."""
+"""Arrays on disk, for data that does not fit into memory."""
 
 import os
 import tempfile
@@ -12,19 +12,19 @@ import numpy as np
 
 from app.errors import DataError
 
-# Rows handled at a time wherever a data set is walked through.
+# Number of rows that are read or written at a time.
 CHUNK = 4096
 
 
 class DiskArray:
-    """An array in a temporary file that has no name, so that it is gone when the process is.
+    """An array in an unnamed temporary file, which disappears with the process.
 
-    Rows are appended, then read by index as from a numpy array. Memory holds what was asked for,
-    whatever the size of the array. The file lies in the folder that `TMPDIR` names.
+    Rows are appended, then read by index as from a numpy array. Only the rows that are read are in
+    memory. The file is in the folder that the environment variable `TMPDIR` names.
 
     Args:
-        sample_shape: shape of one row.
-        dtype: of the elements.
+        sample_shape: shape of a row.
+        dtype: type of the elements.
     """
 
     def __init__(self, sample_shape: tuple[int, ...], dtype: Any) -> None:
@@ -36,7 +36,7 @@ class DiskArray:
 
     @property
     def ndim(self) -> int:
-        """Number of axes, the first among them."""
+        """Number of axes, including that of the rows."""
         return len(self.shape)
 
     def __len__(self) -> int:
@@ -56,13 +56,13 @@ class DiskArray:
                 self._file.flush()
         except OSError as error:
             raise DataError(
-                f"Data that is read must fit into {tempfile.gettempdir()}. "
-                f"Received: {error.strerror}. Name a larger folder in TMPDIR."
+                f"The data does not fit into the temporary folder {tempfile.gettempdir()}. "
+                f"Received: {error.strerror}. Set TMPDIR to a folder with more space."
             ) from None
         self.shape = (self.shape[0] + len(rows), *self.shape[1:])
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """Return a copy of the rows that a slice or an array of indices names."""
+        """Return a copy of the rows at a slice or an array of indices."""
         if isinstance(index, slice):
             index = np.arange(*index.indices(len(self)))
         if len(index) and not 0 <= index.min() <= index.max() < len(self):
@@ -71,8 +71,8 @@ class DiskArray:
         if not rows.size:
             return rows
         target, row_size = rows.reshape(-1).view(np.uint8).data, rows[0].nbytes
-        # Rows that follow one another are read at once. Read, not mapped: a map of the file would
-        # bring in many rows around each one that is wanted, and they count as memory in use.
+        # Consecutive rows are read in one call. The file is read and not memory-mapped: a map
+        # would load many more rows around each one, which would count as memory in use.
         breaks = np.flatnonzero(np.diff(index) != 1) + 1
         with self._lock:
             for start, end in pairwise([0, *breaks.tolist(), len(index)]):
@@ -82,11 +82,11 @@ class DiskArray:
 
 
 class OneHot:
-    """Classes as rows of 0 and a 1, made as they are read: all at once may not fit into memory.
+    """One-hot rows of classes, created when they are read: together they may exceed the memory.
 
     Args:
         classes: int64 `(samples,)`.
-        count: how many classes there are.
+        count: number of classes.
     """
 
     dtype = np.dtype(np.float32)
@@ -102,7 +102,7 @@ class OneHot:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """Return the rows that a slice or an array of indices names."""
+        """Return the rows at a slice or an array of indices."""
         rows: np.ndarray = self._rows[self._classes[index]]
         return rows
 
@@ -111,7 +111,7 @@ Array = np.ndarray | DiskArray | OneHot
 
 
 def chunks(array: Array, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Yield the rows of `array`, or those at `indices`, some thousands at a time."""
+    """Yield the rows of `array`, or those at `indices`, `CHUNK` at a time."""
     count = len(array) if indices is None else len(indices)
     for start in range(0, count, CHUNK):
         end = min(start + CHUNK, count)

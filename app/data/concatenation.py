@@ -1,4 +1,4 @@
-"""Makes one data set of several."""
+"""Concatenates several data sets."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +12,14 @@ from .datasets import Dataset
 
 
 def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
-    """Return the samples of all parts, those of their own test splits at the end.
+    """Return the samples of all parts, with those of their test splits at the end.
 
     Args:
-        source: name of the whole.
-        parts: of the same kind, columns and targets; labels are matched by name.
+        source: name of the result.
+        parts: data sets of the same kind, task and columns; labels are matched by name.
 
     Raises:
-        DataError: the parts are of different kinds.
+        DataError: the parts differ in kind, task or columns, or have columns of text.
     """
     first = parts[0]
     for part in parts:
@@ -57,7 +57,7 @@ def _renumbered(part: Dataset, labels: Sequence[str]) -> np.ndarray:
         if part.labels != tuple(labels):
             raise DataError(
                 "Data sources that are joined must have the same targets. "
-                f"Received: {', '.join(labels)}, of which {part.source} has "
+                f"Received: {', '.join(labels)}; {part.source} has only "
                 f"{', '.join(part.labels)}."
             )
         return part.targets
@@ -66,7 +66,10 @@ def _renumbered(part: Dataset, labels: Sequence[str]) -> np.ndarray:
 
 
 def _in_order(arrays: Sequence[Array], parts: Sequence[Dataset]) -> Any:
-    """Return the training samples of all parts, then their test samples; on disk if one is."""
+    """Return the training samples of all parts, then their test samples.
+
+    The result is on disk if one of the arrays is.
+    """
     ends = [_training_end(part) for part in parts]
     pieces = [(array, np.arange(end)) for array, end in zip(arrays, ends, strict=True)]
     pieces += [(array, np.arange(end, len(array))) for array, end in zip(arrays, ends, strict=True)]

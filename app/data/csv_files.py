@@ -1,7 +1,7 @@
-"""Reads a CSV: columns of numbers, columns of text, gaps, and the columns to predict.
+"""Reads a CSV file: numeric columns, columns of text, missing values, and the targets.
 
-The file is read twice: once to learn what each column holds, once to turn it into numbers on disk.
-Memory holds some thousand lines and the targets.
+The file is read twice: first to find out what each column holds, then to write it to disk as
+numbers. Memory holds a few thousand lines and the targets.
 """
 
 import math
@@ -21,17 +21,17 @@ from serving.errors import InputError
 from .arrays import CHUNK, DiskArray
 from .datasets import Dataset
 
-# More texts than this are names of samples rather than of kinds of samples.
+# A column with more different texts names samples rather than categories.
 MAX_TEXTS = 1000
 _TRUTH = {"false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 
 @dataclass
 class _Column:
-    """What the first pass learns of a column."""
+    """What the first pass finds out about a column."""
 
     name: str
-    is_text: bool | None = None  # None until a value is met
+    is_text: bool | None = None  # None until the first value
     first_line: int = 0
     texts: dict[str, int] = field(default_factory=dict)
     least: float = math.inf
@@ -39,20 +39,21 @@ class _Column:
 
 
 def read_csv(path: Path, reading: ReadingConfig, task: str) -> Dataset:
-    """Read a CSV with a header.
+    """Read a CSV file with a header.
 
-    A column is of numbers or of text, as its first value is; `reading.categorical` makes text of
-    numbers. Empty cells, NA, n/a, NaN, null, none and ? are missing.
+    The first value of a column decides whether it is numeric or text; the columns of
+    `reading.categorical` are always text. Empty cells, NA, n/a, NaN, null, none and ? are missing
+    values.
 
     Args:
-        path: of the file, UTF-8.
-        reading: the columns to predict, and those that are text whatever they look like.
-        task: `multiclass`, `multilabel` or `regression`. One column of
-            labels is read as two classes.
+        path: path of the file, in UTF-8.
+        reading: the columns to predict, and the columns to treat as text.
+        task: `multiclass`, `multilabel` or `regression`. A single column of labels is read as two
+            classes.
 
     Raises:
         DataError: a column is missing or mixes numbers and text, a line has too many or too few
-            cells, a target is missing or of the wrong kind. It names the line.
+            cells, or a target is missing or of the wrong kind. The message names the line.
     """
     header = _header(path)
     _check_names(path, header, reading)
@@ -82,7 +83,8 @@ def _header(path: Path) -> list[str]:
 def _check_names(path: Path, header: Sequence[str], reading: ReadingConfig) -> None:
     if not reading.target:
         raise DataError(
-            f"A CSV needs the column to predict, --target COLUMN. {path} has {', '.join(header)}."
+            "A CSV file needs a column to predict: --target COLUMN. "
+            f"{path} has {', '.join(header)}."
         )
     for name in (*reading.target, *reading.categorical):
         if name not in header:
@@ -91,9 +93,7 @@ def _check_names(path: Path, header: Sequence[str], reading: ReadingConfig) -> N
                 f"Received: {', '.join(map(repr, header))}.{suggest(name, header)}"
             )
     for name in set(reading.categorical) & set(reading.target):
-        raise DataError(
-            f"categorical must name columns that are not predicted. Received: {name!r}, a target."
-        )
+        raise DataError(f"A target cannot be categorical. Received: {name!r} in both.")
     if set(header) == set(reading.target):
         raise DataError(f"{path} must have columns besides the target. Received: none.")
 
@@ -113,8 +113,8 @@ def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> No
             if cell.lower() in MISSING:
                 if column.name in reading.target:
                     raise DataError(
-                        f"Each sample must have a target. Received: {column.name}={cell!r} in "
-                        f"line {line} of {path}, which stands for a missing value."
+                        f"Each sample must have a target. Received: {column.name}={cell!r}, a "
+                        f"missing value, in line {line} of {path}."
                     )
                 continue
             _learn_cell(path, line, column, cell, column.name in reading.target)
@@ -128,8 +128,8 @@ def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> No
         least, largest = column.least, column.largest
         if least < largest and np.float32(least) == np.float32(largest):
             raise DataError(
-                f"Numbers must vary by more than float32 can lose. Received: {column.name}, from "
-                f"{least!r} to {largest!r} in {path}. Subtract their mean."
+                f"Numbers must vary by more than the rounding of float32. Received: {column.name}, "
+                f"from {least!r} to {largest!r} in {path}. Subtract their mean."
             )
 
 
@@ -139,9 +139,9 @@ def _learn_cell(path: Path, line: int, column: _Column, cell: str, is_target: bo
         column.is_text, column.first_line = number is None, line
     if not column.is_text and number is None:
         raise DataError(
-            f"A column must be of numbers or of text. Received: {column.name}={cell!r} in line "
-            f"{line} of {path}, a number in line {column.first_line}. "
-            f"If all are names: --categorical {column.name}."
+            f"A column must be numeric or text. Received: {column.name}={cell!r} in line "
+            f"{line} of {path}, but a number in line {column.first_line}. "
+            f"If all are categories: --categorical {column.name}."
         )
     if not column.is_text and not abs(number or 0.0) <= LARGEST:
         raise DataError(
@@ -153,18 +153,18 @@ def _learn_cell(path: Path, line: int, column: _Column, cell: str, is_target: bo
     if column.is_text:
         if column.first_line and number is not None:
             raise DataError(
-                f"A column must be of numbers or of text. Received: {column.name}={cell!r} in line "
-                f"{line} of {path}, text in line {column.first_line}. "
-                f"If all are names: --categorical {column.name}."
+                f"A column must be numeric or text. Received: {column.name}={cell!r} in line "
+                f"{line} of {path}, but text in line {column.first_line}. "
+                f"If all are categories: --categorical {column.name}."
             )
         column.texts.setdefault(cell, len(column.texts))
         if len(column.texts) > MAX_TEXTS:
-            mend = "Take the column out."
+            fix = "Remove the column."
             if is_target:
-                mend = "Numbers are predicted with head=linear, which the family features has."
+                fix = "To predict numbers, use head=linear of the family features."
             raise DataError(
                 f"A column of text must have at most {MAX_TEXTS:,} different texts. "
-                f"Received: more in {column.name!r} of {path}. {mend}"
+                f"Received: more in {column.name!r} of {path}. {fix}"
             )
 
 
@@ -182,7 +182,7 @@ def _encode(path: Path, columns: Sequence[_Column], reading: ReadingConfig, task
 
     numbers = DiskArray((len(by_role["number"]),), np.float32)
     codes = DiskArray((len(words),), np.int32)
-    answers: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
     for rows in _batches(_rows(path, len(columns))):
         numbers.append(
             np.array([[_value(cells[p]) for p in by_role["number"]] for _, cells in rows], "f4")
@@ -199,11 +199,11 @@ def _encode(path: Path, columns: Sequence[_Column], reading: ReadingConfig, task
                 "i4",
             )
         )
-        answers.append(_answers(path, rows, by_role["target"], target_columns, labels, task))
+        targets.append(_targets(path, rows, by_role["target"], target_columns, labels, task))
     return Dataset(
         source=str(path),
         inputs=numbers,
-        targets=np.concatenate(answers),
+        targets=np.concatenate(targets),
         task=task,
         labels=labels,
         columns=tuple(names[place] for place in by_role["number"]),
@@ -214,7 +214,7 @@ def _encode(path: Path, columns: Sequence[_Column], reading: ReadingConfig, task
 
 
 def _in_order(texts: dict[str, int]) -> list[str]:
-    """Return the texts of a column, the empty one first, which stands for a missing value."""
+    """Return the texts of a column in order, behind the empty text of a missing value."""
     return ["", *sorted(texts)]
 
 
@@ -227,12 +227,12 @@ def _labels(path: Path, columns: Sequence[_Column], task: str) -> tuple[str, ...
     if len(labels) < 2:
         raise DataError(
             f"{column.name!r} of {path} must have two or more classes. "
-            f"Received: {', '.join(labels)} alone."
+            f"Received: only {', '.join(labels)}."
         )
     return tuple(labels)
 
 
-def _answers(
+def _targets(
     path: Path,
     rows: Sequence[tuple[int, list[str]]],
     places: Sequence[int],

@@ -1,4 +1,4 @@
-"""What a data source gives: samples with their targets and their names."""
+"""A data set: samples with their targets and names."""
 
 import hashlib
 from collections.abc import Iterable
@@ -17,20 +17,21 @@ class Dataset:
     """Samples with targets.
 
     Attributes:
-        source: name or path that they came from.
-        inputs: float32 `(samples, columns)` rows, NaN where a value is missing, or uint8
-            `(samples, 28, 28)` images; in memory or on disk.
-        targets: int64 `(samples,)`, the index of each sample's class; or float32
-            `(samples, labels)`, for each label 1 or 0; or float32 `(samples, values)`.
+        source: name or path of the source.
+        inputs: rows, float32 `(samples, columns)` with NaN for missing values, or images, uint8
+            `(samples, 28, 28)`; in memory or on disk.
+        targets: class indices, int64 `(samples,)`; labels 0 or 1, float32 `(samples, labels)`; or
+            values, float32 `(samples, values)`.
         task: `multiclass`, `multilabel` or `regression`.
         labels: name of each class, label or value.
         columns: name of each column of `inputs`; empty for images.
-        codes: int32 `(samples, text columns)`, indices into `words`; None without such columns.
+        codes: columns of text as indices into `words`, int32 `(samples, text columns)`; None if
+            there are none.
         string_columns: name of each column of text.
-        words: the texts that each of them holds.
-        test_start: index of the first sample of the source's own test split, which lies at the
-            end; None if the source has none.
-        skipped: what could not be read and was left out on request.
+        words: the different texts of each column of text.
+        test_start: index of the first sample of the source's own test split, which is at the end;
+            None if the source has no test split.
+        skipped: files that could not be read and were left out.
     """
 
     source: str
@@ -51,7 +52,7 @@ class Dataset:
         return "images" if self.inputs.ndim == 3 else "rows"
 
     def model_inputs(self, indices: Any) -> Any:
-        """Return what a model takes: an array, or with columns of text a dict.
+        """Return the inputs of a model: an array, or a dict if there are columns of text.
 
         Args:
             indices: a slice or an array.
@@ -64,7 +65,7 @@ class Dataset:
         return {"inputs": self.inputs[indices], "texts": texts} if self.columns else texts
 
     def sha256(self) -> str:
-        """Return a fingerprint of samples and names, which tells whether a source changed."""
+        """Return the SHA-256 of samples and names, which changes if the source changes."""
         names = (self.labels, self.columns, self.string_columns, self.words)
         digest = hashlib.sha256(repr(names).encode())
         arrays = [self.inputs, self.targets]
@@ -77,10 +78,10 @@ class Dataset:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Require names that can be written down, which those of files need not be.
+    """Require names in UTF-8, since names of files can be any bytes.
 
     Raises:
-        DataError: one is no UTF-8.
+        DataError: a name is not valid UTF-8.
     """
     for name in names:
         try:

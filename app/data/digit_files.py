@@ -1,4 +1,4 @@
-"""Reads handwritten digits from files: Keras' MNIST archive, and Semeion's text."""
+"""Reads handwritten digits from files: archives in the layout of MNIST, and Semeion's text file."""
 
 import zlib
 from pathlib import Path
@@ -19,7 +19,7 @@ def read_npz(path: Path) -> Dataset:
     """Read an `.npz` in the layout of `keras.datasets.mnist`.
 
     Raises:
-        DataError: it lacks what it must hold.
+        DataError: the file cannot be read, or an array is missing or of the wrong form.
     """
     try:
         if not is_zipfile(path):
@@ -50,10 +50,10 @@ def read_npz(path: Path) -> Dataset:
 def joined_arrays(
     source: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
 ) -> Dataset:
-    """Return the data set of images and labels that come in two parts.
+    """Return a data set from training and test arrays.
 
     Raises:
-        DataError: they are no images of gray levels with their labels.
+        DataError: the arrays are not gray images with their labels.
     """
     for name, images, targets in (("train", x_train, y_train), ("test", x_test, y_test)):
         if images.dtype != np.uint8 or images.ndim != 3:
@@ -78,10 +78,10 @@ def joined_arrays(
 
 
 def read_semeion(path: Path) -> Dataset:
-    """Read Semeion's text file: 16x16 pixels, ink 1, and ten columns of the class.
+    """Read Semeion's text file. Each line has 16x16 pixels, ink 1, and the class as one-hot.
 
     Raises:
-        DataError: it is of another form.
+        DataError: the file has another form.
     """
     pixels = SEMEION_SIDE * SEMEION_SIDE
     try:
@@ -90,17 +90,19 @@ def read_semeion(path: Path) -> Dataset:
             raise ValueError("an empty file")
         table = np.loadtxt(lines, dtype=np.float32, ndmin=2)
     except (OSError, ValueError) as error:
-        problem, *_ = str(error).split(";")  # numpy goes on with advice to programmers
+        problem, *_ = str(error).split(";")  # numpy's message ends with advice for programmers
         raise DataError(f"{path} must be a table of numbers. Received: {problem}.") from None
     if table.shape[1] != pixels + 10:
         raise DataError(
-            f"{path} must have {pixels} pixels and 10 labels a line, as Semeion has. "
+            f"Each line of {path} must have {pixels} pixels and 10 labels, as in Semeion. "
             f"Received: {table.shape[1]} columns."
         )
     is_one_hot = (table[:, pixels:].sum(axis=1) == 1) & np.isin(table, (0, 1)).all(axis=1)
     if not is_one_hot.all():
         line = int(np.argmin(is_one_hot)) + 1
-        raise DataError(f"{path} must have pixels 0 or 1 and one label 1. Received: line {line}.")
+        raise DataError(
+            f"Each line of {path} must have pixels 0 or 1 and one label 1. Received: line {line}."
+        )
     images = (255 * table[:, :pixels]).astype(np.uint8).reshape(-1, SEMEION_SIDE, SEMEION_SIDE)
     return digit_images(str(path), images, table[:, pixels:].argmax(axis=1))
 
@@ -108,7 +110,7 @@ def read_semeion(path: Path) -> Dataset:
 def digit_images(
     source: str, images: np.ndarray, targets: np.ndarray, test_start: int | None = None
 ) -> Dataset:
-    """Return the data set of images of any size, which are brought to 28x28.
+    """Return a data set of images, resized to 28x28 pixels.
 
     Raises:
         DataError: a label is out of range.

@@ -1,4 +1,4 @@
-"""Reads a folder of images with a sub-folder for each class."""
+"""Reads a folder of images that has a sub-folder for each class."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +15,22 @@ from serving.photographs import find_digit
 from .arrays import CHUNK, DiskArray
 from .datasets import Dataset, check_names
 
-# Named in an error; the rest is counted.
+# Number of files that an error names; the others are counted.
 _NAMED_IN_ERRORS = 3
 
 
 def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = False) -> Dataset:
-    """Read `<folder>/<class>/<image>` as gray 28x28 images, each decoded once.
+    """Read `<folder>/<class>/<image>` as gray 28x28 images.
 
-    Files and folders whose names begin with a dot are left out.
+    Files and folders whose names begin with a dot are ignored.
 
     Args:
-        folder: the folder of the classes.
+        folder: folder with a sub-folder for each class.
         reading: whether images that cannot be read are refused or skipped.
         of_digits: whether large images are photographs of a digit, see `load_dataset`.
 
     Raises:
-        DataError: there are not two classes, a class is empty, or an image cannot be read.
+        DataError: there are fewer than two classes, a class is empty, or an image cannot be read.
     """
     inside = _visible(folder)
     classes = sorted(path for path in inside if path.is_dir())
@@ -40,13 +40,13 @@ def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = Fa
             f"{folder} must have a sub-folder of images for each of two or more classes. "
             f"Received: {len(classes)} sub-folders."
         )
-    # Other files may lie there, such as a license.
+    # Other files, such as a license, may be there.
     files = (path for path in inside if path.is_file())
     stray = [path.name for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if stray:
         raise DataError(
-            f"Images must lie in the sub-folder of their class. Received: {min(stray)} in {folder} "
-            f"itself{f', and {len(stray) - 1:,} more' if len(stray) > 1 else ''}."
+            f"Each image must be in the sub-folder of its class. Received: {min(stray)} in "
+            f"{folder} itself{f', and {len(stray) - 1:,} more' if len(stray) > 1 else ''}."
         )
     images = DiskArray((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     targets: list[int] = []
@@ -73,7 +73,7 @@ def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = Fa
         inputs=images,
         targets=np.array(targets, np.int64),
         labels=tuple(path.name for path in classes),
-        # Names of files may be any bytes.
+        # Names of files can be any bytes.
         skipped=tuple(str(p).encode("utf-8", "backslashreplace").decode() for p in problems),
     )
 
@@ -108,5 +108,5 @@ def _refuse(folder: Path, problems: list[InputError]) -> None:
     rest = f"; and {more:,} more" if more > 0 else ""
     raise DataError(
         f"Every image of {folder} must be readable. Received: {len(problems):,} that are not: "
-        f"{'; '.join(received[:_NAMED_IN_ERRORS])}{rest}. Leave them out with unreadable=skip."
+        f"{'; '.join(received[:_NAMED_IN_ERRORS])}{rest}. Skip them with --set unreadable=skip."
     )

@@ -1,7 +1,7 @@
-"""tf.data pipelines: samples to batches, ahead of the step that consumes them.
+"""tf.data pipelines: they prepare batches ahead of the training steps.
 
-The order of an epoch follows from the seed and the number of the epoch alone, so that a run that
-is resumed meets the samples that the uninterrupted one would have met.
+The order of an epoch depends only on the seed and the number of the epoch, so a resumed run meets
+the same batches as an uninterrupted one.
 """
 
 import time
@@ -20,10 +20,9 @@ EVALUATION_BATCH_SIZE = 256
 
 
 def seed_everything(seed: int, xla: bool = False) -> None:
-    """Make pipelines, initial weights, dropout and sums repeat from here on for the same seed.
+    """Seed pipelines, initial weights and dropout, and make TensorFlow deterministic.
 
-    TensorFlow compiles nothing by XLA while it promises that sums repeat to the last bit, so with
-    `xla` it does not promise that.
+    With `xla` it is not deterministic: TensorFlow refuses to compile deterministic operations.
     """
     keras.utils.set_random_seed(seed)
     if xla:
@@ -33,19 +32,19 @@ def seed_everything(seed: int, xla: bool = False) -> None:
 
 
 class Wait:
-    """Adds up the seconds between `begin` and `end`."""
+    """Sums the seconds between calls of `begin` and `end`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self._begun = 0.0
 
     def begin(self) -> np.ndarray:
-        """Start to count. Returns 0, for tf.data wants a value."""
+        """Start the clock. Returns 0, because tf.data needs a value."""
         self._begun = time.perf_counter()
         return _ZERO
 
     def end(self) -> np.ndarray:
-        """Stop to count. Returns 0."""
+        """Stop the clock. Returns 0."""
         self.seconds += time.perf_counter() - self._begun
         return _ZERO
 
@@ -54,22 +53,22 @@ _ZERO = np.zeros((), np.uint8)
 
 
 class TrainingPipeline:
-    """Batches for training: another order each pass, the same orders for the same seed.
+    """Batches for training, in a new order for each pass; the same seed gives the same orders.
 
     Args:
-        arrays: `(samples, …)` each; a batch holds their rows as a tuple.
-        indices: int64, which samples to draw from: `(samples,)`, or `(samples, nets)`, a column
-            for each of several nets, which is ordered on its own; rows are then
-            `(batch, nets, …)`.
-        batch_size: samples in a batch; the last of an epoch may be smaller.
-        seed: of the orders.
-        passes: passes over the samples that make an epoch.
-        shard: which rows of each batch to give; None is all of them.
+        arrays: arrays `(samples, …)`; a batch is a tuple of their rows.
+        indices: int64 indices of the samples, `(samples,)`. With more axes, such as
+            `(samples, replicas)`, each column has an order of its own, and batches are
+            `(batch, replicas, …)`.
+        batch_size: samples in a batch; the last batch of a pass may be smaller.
+        seed: seed of the orders.
+        passes: passes over the samples in each epoch.
+        shard: the part of each batch to return; None returns all of it.
 
     Attributes:
-        batches: a `tf.data.Dataset`; to iterate over it gives the batches of one epoch.
-        epoch: number of the epoch to give, set before its batches are asked for.
-        wait: how long whoever asked for batches waited for them.
+        batches: a `tf.data.Dataset` of the batches of one epoch.
+        epoch: number of the epoch; set it before its batches are read.
+        wait: time that the reader of the batches has waited for them.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class TrainingPipeline:
         steps = -(-count // batch_size) * passes
 
         def shuffle(number: int) -> np.ndarray:
-            # Of one-dimensional indices the same as `permutation`.
+            # For one-dimensional indices this is the same as `permutation`.
             generator = np.random.default_rng((seed, self.epoch * passes + int(number)))
             return generator.permuted(indices, axis=0)
 
@@ -110,7 +109,7 @@ def evaluation_pipeline(
     batch_size: int = EVALUATION_BATCH_SIZE,
     shard: Shard | None = None,
 ) -> tf.data.Dataset:
-    """Return batches of the samples at `indices`, in their order; of each the rows of `shard`."""
+    """Return batches of the samples at `indices`, in order; of each batch the rows of `shard`."""
     given = tf.numpy_function(lambda: indices, [], indices.dtype)
     chosen = _in_batches(given, len(indices), batch_size, shard or Shard())
     return chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(
@@ -131,8 +130,8 @@ def _in_batches(indices: tf.Tensor, count: int, batch_size: int, shard: Shard) -
     return batches.map(lambda batch: tf.numpy_function(fed_from_here, [batch], indices.dtype))
 
 
-def _reader(arrays: Sequence[Array], nets: tuple[int, ...]) -> Any:
-    """Return what reads rows; `nets` are the axes of the indices behind the first."""
+def _reader(arrays: Sequence[Array], more_axes: tuple[int, ...]) -> Any:
+    """Return a function that reads rows; `more_axes` are those of the indices behind the first."""
     dtypes = [tf.as_dtype(array.dtype) for array in arrays]
 
     @tf.autograph.experimental.do_not_convert
@@ -141,17 +140,17 @@ def _reader(arrays: Sequence[Array], nets: tuple[int, ...]) -> Any:
             lambda chosen: [array[chosen] for array in arrays], [indices], dtypes, stateful=False
         )
         for array, tensor in zip(arrays, rows, strict=True):
-            tensor.set_shape((None, *nets, *array.shape[1:]))
+            tensor.set_shape((None, *more_axes, *array.shape[1:]))
         return tuple(rows)
 
     return read
 
 
 def _timed(batches: tf.data.Dataset, wait: Wait) -> tf.data.Dataset:
-    """Count how long each batch takes to arrive.
+    """Measure how long the reader waits for each batch.
 
-    The clock is read by whoever asks for the batch, so that nothing may be prefetched behind it;
-    TensorFlow would add that on its own. (`tf.timestamp` refuses to run deterministically.)
+    The reader itself must read the clock, so nothing may be prefetched behind it; TensorFlow would
+    add a prefetch by itself. (`tf.timestamp` does not run in deterministic mode.)
     """
 
     def tick(read: Callable[[], np.ndarray]) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""Which rows of a batch a process feeds, where several devices share the batch."""
+"""The rows of a batch that a process reads when several devices share the batch."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Shard:
-    """The part of each batch that one of several processes feeds; all follow one order.
+    """The part of each batch that one of several processes reads. All follow the same order.
 
-    Every device takes as many rows, so that a batch of another size is filled up by repeating its
-    last row; `filled_sizes` tells the step how many rows are samples.
+    Every device takes the same number of rows. A batch of another size is padded with copies of
+    its last row; `filled_sizes` tells the step how many rows are samples.
 
     Attributes:
-        index: of the process.
-        processes: how many there are.
-        devices: that they have together, each as many.
+        index: number of this process, from 0.
+        processes: number of processes.
+        devices: number of devices of all processes together; each process has the same number.
     """
 
     index: int = 0
@@ -24,29 +24,29 @@ class Shard:
 
     @property
     def is_whole(self) -> bool:
-        """Whether one device takes the whole batch."""
+        """Whether a single device takes the whole batch."""
         return self.devices == 1
 
     def batch_size(self, wanted: int) -> int:
-        """Return the next size from `wanted` up of which every device takes as many rows."""
+        """Return the smallest batch size, at least `wanted`, that all devices can share evenly."""
         return -(-wanted // self.devices) * self.devices
 
     def positions(self, size: int, batch_size: int) -> np.ndarray:
-        """Return int64 positions in a batch of `size` samples of the rows that are fed from here.
+        """Return the int64 positions of this process' rows in a batch of `size` samples.
 
         Args:
-            size: samples of the batch; less than `batch_size` in the last one of a pass.
-            batch_size: samples of the other batches.
+            size: samples in the batch; the last batch of a pass has fewer than `batch_size`.
+            batch_size: samples in the other batches.
         """
         rows = self._filled(size, batch_size) // self.processes
         return np.minimum(np.arange(self.index * rows, (self.index + 1) * rows), size - 1)
 
     def filled_sizes(self, count: int, batch_size: int) -> dict[int, int]:
-        """Return by the rows of a batch that was filled up how many of them are samples.
+        """Return the number of samples in padded batches, by their number of rows.
 
         Args:
-            count: samples of a pass.
-            batch_size: samples of a batch; the last may have less.
+            count: samples in a pass.
+            batch_size: samples in a batch; the last may have fewer.
         """
         sizes = {min(batch_size, count), count % batch_size} - {0}
         filled = {self._filled(size, batch_size): size for size in sizes}
@@ -54,5 +54,5 @@ class Shard:
 
     def _filled(self, size: int, batch_size: int) -> int:
         rows = self.batch_size(size)
-        # The rows alone must tell a batch that was filled up from a whole one.
+        # The number of rows must tell a padded batch from a full one.
         return rows + self.devices if size != rows == batch_size else rows

@@ -1,4 +1,4 @@
-"""Reads a data source, named or by path, into a `Dataset`."""
+"""Reads a data source, given by name or path, into a `Dataset`."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from .datasets import Dataset, check_names
 from .digit_files import digit_images, joined_arrays, read_npz, read_semeion
 from .image_folders import read_image_folder
 
-# Between sources that are used as one: mnist.npz+digits8x8.
+# Joins sources that are used as one, such as mnist.npz+digits8x8.
 JOIN = "+"
 
 
@@ -34,16 +34,16 @@ def load_dataset(
     """Read a data source.
 
     Args:
-        source: a name out of `NAMED`, or a path: an `.npz` in the layout of
-            `keras.datasets.mnist`, a Semeion text file (`.data`), a `.csv` with a header, or a
-            folder of images with a sub-folder a class. Several, joined by `+`, are used as one.
-        reading: what the source does not say itself.
-        task: what the model is trained for: `multiclass`, `multilabel` or `regression`.
-        of_digits: whether a folder has images of digits, of which large ones are read as
-            `serving.inputs.read_model_image` reads them: as photographs, the digit alone.
+        source: a name in `NAMED`, or a path: an `.npz` in the layout of `keras.datasets.mnist`, a
+            Semeion text file (`.data`), a `.csv` with a header, or a folder of images with a
+            sub-folder for each class. Several sources joined by `+` are used as one.
+        reading: settings for what the source does not say itself.
+        task: task of the model: `multiclass`, `multilabel` or `regression`.
+        of_digits: whether a folder has images of digits. Large ones are then read as photographs,
+            cut to the digit, as `serving.inputs.read_model_image` does.
 
     Raises:
-        DataError: the source is unknown, unreadable, or lacks what it must hold.
+        DataError: the source is unknown, cannot be read, or lacks something.
     """
     reading = reading or ReadingConfig()
     parts = _parts(source)
@@ -58,7 +58,7 @@ def load_dataset(
     if path.suffix.lower() != ".csv" and (reading.target or reading.categorical):
         given = "target" if reading.target else "categorical"
         raise DataError(
-            f"{given} names columns of a CSV. "
+            f"{given} applies to CSV files only. "
             f"Received: {given}={','.join(getattr(reading, given))} for {source}."
         )
     if source in NAMED:
@@ -72,25 +72,25 @@ def load_dataset(
             f"ends in .csv, {' or '.join(_READERS)}. Received: {source!r}.{suggest(source, NAMED)}"
         )
     if not os.path.isfile(source):  # noqa: PTH113
-        raise DataError(f"A data source given by path must be a file. Received: {path}, no file.")
+        raise DataError(f"The data source does not exist or is not a file. Received: {path}.")
     return reader(path) if reader else read_csv(path, reading, task)
 
 
 def absolute_source(source: str) -> str:
-    """Return `source` with its paths absolute, so that it is found from any folder.
+    """Return `source` with absolute paths, so that it is found from any folder.
 
-    Links stay, for what they lead to may have a name that says nothing of the kind of file.
+    Symbolic links are kept, because their targets may lack the suffix that tells the format.
     """
     parts = [part if part in NAMED else str(Path(part).absolute()) for part in _parts(source)]
     if len(parts) > 1 and any(JOIN in part for part in parts):
         raise DataError(
-            f"Sources that are joined must lie in folders without {JOIN!r}. Received: {parts}."
+            f"Joined sources must be in folders without {JOIN!r} in their names. Received: {parts}."
         )
     return JOIN.join(parts)
 
 
 def bare_source(source: str) -> str:
-    """Return `source` without its folders, which are nobody else's business."""
+    """Return `source` without its folders, which are private to this machine."""
     return JOIN.join(Path(part).name for part in _parts(source))
 
 
@@ -128,7 +128,7 @@ def _mnist(source: str) -> Dataset:
             (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as error:  # the download raises plain Exception
         raise DataError(
-            f"mnist must be downloadable, or pass the path of mnist.npz. Received: {error}."
+            f"mnist could not be downloaded. Received: {error}. Pass the path of mnist.npz instead."
         ) from None
     return joined_arrays(source, x_train, y_train, x_test, y_test)
 

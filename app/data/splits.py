@@ -1,4 +1,4 @@
-"""Splits a data set into training, validation and test parts that never overlap."""
+"""Splits a data set into training, validation and test samples that never overlap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from app.errors import DataError
 
 from .datasets import Dataset
 
-TEST_SHARE = 0.2
-VALIDATION_SHARE = 0.1
-# Of one there is no R².
+TEST_FRACTION = 0.2
+VALIDATION_FRACTION = 0.1
+# R² is undefined for a single value.
 MIN_VALUES = 2
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Which sample is for what; each int64 `(samples,)`, ascending indices into the data set.
+    """Indices of the samples of each split, int64 `(samples,)` in ascending order.
 
     Attributes:
-        train: what the weights are fitted to.
-        validation: what choices are made on.
-        test: what the result is measured on, once.
+        train: samples that the weights are fitted to.
+        validation: samples that choices are made on.
+        test: samples that the result is measured on, once.
     """
 
     train: np.ndarray
@@ -31,25 +31,25 @@ class Splits:
     test: np.ndarray
 
 
-def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_SHARE) -> Splits:
-    """Split at random, with every class in equal shares.
+def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_FRACTION) -> Splits:
+    """Split at random, with the same class proportions in each split.
 
-    The test split is the source's own where it has one, else 20 %.
+    The test split is that of the source if it has one, otherwise 20 % of the samples.
 
     Args:
         dataset: the samples.
-        seed: of the choice.
-        validation: share of the rest that is kept for validation.
+        seed: seed of the split.
+        validation: fraction of the other samples to use for validation.
 
     Raises:
-        DataError: a class has no sample, or none in the training split, a part is too small to
-            measure on, or the test split has a class that training never sees.
+        DataError: a class has no sample, or none in the training split; or a split is too small to
+            measure on.
     """
     everything = np.arange(len(dataset.targets))
     if dataset.task == "multiclass":
         _require_every_class(dataset)
     if dataset.test_start is None:
-        rest, test = _split(dataset, everything, TEST_SHARE, seed)
+        rest, test = _split(dataset, everything, TEST_FRACTION, seed)
     else:
         rest, test = everything[: dataset.test_start], everything[dataset.test_start :]
     train, validating = _split(dataset, rest, validation, seed)
@@ -83,27 +83,27 @@ def _rarest(dataset: Dataset) -> str:
 
 
 def _split(
-    dataset: Dataset, indices: np.ndarray, share: float, seed: int
+    dataset: Dataset, indices: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     classes = dataset.targets[indices] if dataset.task == "multiclass" else None
     try:
         first, second = train_test_split(
-            indices, test_size=share, stratify=classes, random_state=seed
+            indices, test_size=fraction, stratify=classes, random_state=seed
         )
-    except ValueError:  # whose message speaks of arrays that nobody here knows
-        raise _too_few(dataset, share) from None
+    except ValueError:  # its message is about arrays that the user does not know
+        raise _too_few(dataset, fraction) from None
     if dataset.task == "regression" and min(len(first), len(second)) < MIN_VALUES:
-        raise _too_few(dataset, share)
+        raise _too_few(dataset, fraction)
     return np.sort(first), np.sort(second)
 
 
-def _too_few(dataset: Dataset, share: float) -> DataError:
+def _too_few(dataset: Dataset, fraction: float) -> DataError:
     are_fractions = dataset.task == "multiclass" and _have_fractions(dataset.labels)
-    mend = " Numbers that are no classes need head=linear." if are_fractions else ""
+    fix = " To predict numbers instead of classes, use head=linear." if are_fractions else ""
     return DataError(
-        f"{dataset.source} must have samples for the training, the validation and the test split, "
-        "each as many as classes, or two of values, and each class in training. "
-        f"Received: {_rarest(dataset)}, of which a share of {share:g} is split off.{mend}"
+        f"{dataset.source} has too few samples: validation and test need one for each class, or "
+        "two for regression, and training needs each class. "
+        f"Received: {_rarest(dataset)}, with a fraction of {fraction:g} to split off.{fix}"
     )
 
 
@@ -115,7 +115,7 @@ def _have_fractions(labels: Sequence[str]) -> bool:
 
 
 def some(count: int, limit: int) -> np.ndarray:
-    """Return indices of at most `limit` of `count` samples, the same ones every time."""
+    """Return indices of at most `limit` of `count` samples, always the same ones."""
     if count <= limit:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, limit, replace=False))

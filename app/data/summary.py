@@ -1,4 +1,4 @@
-"""What was read: how many samples, of which classes, what is missing, what occurs twice."""
+"""Summarizes a data set: samples by class, missing values, duplicates."""
 
 import hashlib
 from typing import Any
@@ -11,13 +11,14 @@ from .splits import Splits
 
 
 def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
-    """Return what a run's `data.json` says of the data.
+    """Return the content of a run's `data.json`.
 
     Returns:
-        source, sha256 and kind; columns and labels; `samples` by split; `counts`, by split the
-        samples of each class, or how often each label is set; `missing`, cells without a value
-        by column; `duplicates`, samples of the validation and the test split whose input is in
-        the training split too; `skipped`, what could not be read.
+        A dict with `source`, `sha256`, `kind`, `task`, `labels`, `columns` and `string_columns`;
+        `samples`, the size of each split; `counts`, the samples of each class or label by split;
+        `missing`, the number of missing values by column; `duplicates`, the number of validation
+        and test samples whose input is in the training split too; and `skipped`, the files that
+        could not be read.
     """
     parts = vars(splits)
     return {
@@ -37,11 +38,11 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
 
 
 def count_missing(dataset: Dataset, indices: np.ndarray | None = None) -> np.ndarray:
-    """Return how many values each column of numbers lacks, int64 `(columns,)`.
+    """Return the number of missing values in each numeric column, int64 `(columns,)`.
 
     Args:
-        dataset: of rows.
-        indices: the samples to look at; all if None.
+        dataset: a data set of rows.
+        indices: the samples to count; None counts all.
     """
     counts = np.zeros(len(dataset.columns), np.int64)
     for rows in chunks(dataset.inputs, indices):
@@ -81,7 +82,7 @@ def _duplicates(dataset: Dataset, splits: Splits) -> dict[str, int]:
 
 
 def _fingerprints(dataset: Dataset, indices: np.ndarray) -> np.ndarray:
-    """Return a number for each sample, uint64 `(samples,)`, the same for the same input."""
+    """Return a hash of each sample's input, uint64 `(samples,)`."""
     arrays = [dataset.inputs] if dataset.codes is None else [dataset.inputs, dataset.codes]
     rows = (
         b"".join(part.tobytes() for part in row)

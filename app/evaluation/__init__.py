@@ -1,4 +1,4 @@
-"""Metrics, calibration, and estimates with intervals: numbers in, numbers out.
+"""Metrics, calibration, and estimates with intervals.
 
 Nothing here trains, draws or writes files.
 """

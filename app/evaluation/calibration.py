@@ -1,4 +1,4 @@
-"""Makes a model's confidence mean what it says, and finds how much of it to ask for."""
+"""Calibrates probabilities by a temperature, and chooses the threshold of a reject option."""
 
 from typing import Any
 
@@ -8,24 +8,25 @@ from scipy.special import log_expit, log_softmax
 
 from app.errors import ConfigError
 
-# Of equal width, in which confidences are compared with how often they are right.
+# Bins of equal width, in which confidence is compared with accuracy.
 BINS = 15
-# Of a temperature's logarithm: few models need more than 1.6 or less than 0.6.
+# Standard deviation of the prior of log(temperature): most models need 0.6 to 1.6.
 _PRIOR_DEVIATION = 0.25
 _FARTHEST = 3.0
-# In float32 a probability below has become 0; the rest of one near 1 has at most 24 bits.
+# In float32, smaller probabilities have become 0, and 1 - p has at most 24 bits for p near 1.
 _SMALLEST, _SMALLEST_REST = 1e-37, 2.0**-25
 
 
 def fit_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Return the temperature that makes `probabilities` fit `targets` best.
+    """Return the temperature that calibrates `probabilities` best.
 
-    Logits divided by it have the least cross entropy (Guo et al., 2017), with a normal prior on
-    its logarithm: a few samples, or samples that are all right, are no reason to move far from 1.
+    Dividing the logits by it minimizes the cross entropy (Guo et al., 2017). A normal prior on its
+    logarithm keeps it near 1 if there are few samples, or if all predictions are right.
 
     Args:
-        probabilities: `(samples, classes)`, or of labels `(samples, labels)`.
-        targets: of validation samples: classes `(samples,)`, or 0 and 1 `(samples, labels)`.
+        probabilities: predictions for validation samples, `(samples, classes)` or
+            `(samples, labels)`.
+        targets: classes `(samples,)`, or labels 0 and 1 `(samples, labels)`.
     """
     exact = np.clip(probabilities.astype(np.float64), _SMALLEST, None)
     logits = np.log(exact)
@@ -51,9 +52,10 @@ def fit_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
 def confidence_and_truth(
     probabilities: np.ndarray, targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return how sure each answer is, float64, and whether it is right.
+    """Return the confidence of each prediction, float64, and whether it is right.
 
-    Of classes the answer is the most probable one; of labels each one's own decision.
+    For classes, a prediction is the most probable class. For labels, each label of each sample is
+    a prediction of its own.
     """
     if targets.ndim == 1:
         confidences = probabilities.max(axis=1)
@@ -66,7 +68,7 @@ def confidence_and_truth(
 def reliability(
     probabilities: np.ndarray, targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean confidence, accuracy and count of the answers in each filled bin.
+    """Return mean confidence, accuracy and number of the predictions in each bin that has any.
 
     The bins of confidence have equal width (Guo et al., 2017).
     """
@@ -81,18 +83,18 @@ def reliability(
 
 
 def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Return the expected calibration error: the mean gap between confidence and accuracy."""
+    """Return the expected calibration error: the mean difference of confidence and accuracy."""
     confidence, accuracy, counts = reliability(probabilities, targets)
     return float(np.abs(accuracy - confidence) @ counts / counts.sum())
 
 
 def choose_threshold(probabilities: np.ndarray, targets: np.ndarray, accuracy: float) -> float:
-    """Return the least confidence above which answers are as accurate as is asked.
+    """Return the lowest confidence threshold at which accepted predictions reach an accuracy.
 
     Args:
-        probabilities: `(samples, classes)`, of validation samples.
-        targets: `(samples,)`.
-        accuracy: of the answers that are accepted, above 0 and at most 1.
+        probabilities: predictions for validation samples, `(samples, classes)`.
+        targets: classes `(samples,)`.
+        accuracy: accuracy that the accepted predictions must reach, above 0 and at most 1.
 
     Raises:
         ConfigError: no threshold reaches it.
@@ -101,18 +103,18 @@ def choose_threshold(probabilities: np.ndarray, targets: np.ndarray, accuracy: f
         raise ConfigError(f"target_accuracy must be above 0, at most 1. Received: {accuracy}.")
     confidences, is_right = confidence_and_truth(probabilities, targets)
     order = np.argsort(-confidences, kind="stable")
-    confidences, shares = confidences[order], np.cumsum(is_right[order])
-    accuracies: Any = shares / np.arange(1, len(order) + 1)
-    # Answers as sure as each other are accepted together.
+    confidences, right = confidences[order], np.cumsum(is_right[order])
+    accuracies: Any = right / np.arange(1, len(order) + 1)
+    # Predictions of equal confidence are accepted together.
     is_last = np.append(confidences[:-1] > confidences[1:], True)
     reached = np.flatnonzero(is_last & (accuracies >= accuracy))
     if not reached.size:
         raise ConfigError(
-            f"target_accuracy must be in reach. Received: {accuracy}; of the surest validation "
-            f"samples {accuracies[is_last].max():.4f} are right."
+            f"target_accuracy must be in reach. Received: {accuracy}; at best, a threshold reaches "
+            f"{accuracies[is_last].max():.4f} on the validation split."
         )
     last = reached[-1]
     if last == len(order) - 1:
         return 0.0
-    # Between the least sure that is accepted and the next.
+    # Halfway between the least confident accepted prediction and the next one.
     return float((confidences[last] + confidences[last + 1]) / 2)

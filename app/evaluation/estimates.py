@@ -1,4 +1,4 @@
-"""Numbers with their uncertainty: means and shares, each with a 95 % interval."""
+"""Estimates with their uncertainty: means and proportions with a 95 % interval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number that was measured several times.
+    """An estimate with its 95 % interval.
 
     Attributes:
-        value: the mean, or a share.
-        low: lower end of its 95 % interval; minus infinity where one measurement tells none.
-        high: upper end.
+        value: a mean, or a proportion.
+        low: lower end of the interval; minus infinity if there was a single measurement.
+        high: upper end of the interval.
     """
 
     value: float
@@ -27,13 +27,13 @@ class Estimate:
     def __format__(self, spec: str) -> str:
         """Return the value and the interval, each in the format `spec`."""
         sign = spec[:1] if spec[:1] in ("+", "-") else ""
-        spec = f"{sign}z{spec.removeprefix(sign)}"  # what is rounded to 0 has no minus
+        spec = f"{sign}z{spec.removeprefix(sign)}"  # -0.0 is shown as 0.0
         if not np.isfinite([self.low, self.high]).all():
             return f"{self.value:{spec}} [no interval]"
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
     def points(self, spec: str = "+.1f") -> str:
-        """Return a difference of shares in percentage points."""
+        """Return a difference of proportions in percentage points."""
         return format(Estimate(100 * self.value, 100 * self.low, 100 * self.high), spec)
 
 
@@ -41,7 +41,8 @@ def mean_estimate(values: Any) -> Estimate:
     """Return the mean of independent measurements with Student's interval.
 
     Args:
-        values: `(measurements,)`, one at least; one that is not finite leaves nothing known.
+        values: `(measurements,)`, at least one. A value that is not finite makes the interval
+            infinite.
     """
     values = np.asarray(values, float)
     mean = float(values.mean())
@@ -53,37 +54,37 @@ def mean_estimate(values: Any) -> Estimate:
 
 
 def power_estimate(logarithms: Any) -> Estimate:
-    """Return the geometric mean of measurements given by their logarithms to the base of ten."""
+    """Return the geometric mean of measurements, given their logarithms to base ten."""
     estimate = mean_estimate(logarithms)
     return Estimate(*(10.0**end for end in (estimate.value, estimate.low, estimate.high)))
 
 
 def difference(first: Any, second: Any) -> Estimate:
-    """Return the mean of `first - second`, measured in pairs, such as of the same seed."""
+    """Return the mean of `first - second` for paired measurements, such as of the same seed."""
     return mean_estimate(np.asarray(first, float) - np.asarray(second, float))
 
 
-def share_estimate(found: int, count: int) -> Estimate:
-    """Return `found` of `count` with the exact interval of Clopper & Pearson (1934)."""
+def proportion_estimate(found: int, count: int) -> Estimate:
+    """Return `found / count` with the exact interval of Clopper & Pearson (1934)."""
     interval = stats.binomtest(found, count).proportion_ci(CONFIDENCE, method="exact")
     return Estimate(found / count, float(interval.low), float(interval.high))
 
 
 def is_more_often(first: Any, second: Any) -> bool:
-    """Return whether `first` is surely true more often than `second`.
+    """Return whether `first` is true significantly more often than `second`.
 
-    The exact test of McNemar (1947): of the pairs of which one alone is true, a share above one
-    half has it in `first`.
+    This is the exact test of McNemar (1947): among the pairs with a single true value, the
+    proportion with the true value in `first` is above one half.
 
     Args:
         first: `(measurements,)`, true or false.
-        second: the same, measured in pairs, such as of the same seed.
+        second: paired measurements of the same shape, such as of the same seeds.
     """
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     unequal = int((first != second).sum())
-    return unequal > 0 and share_estimate(int((first & ~second).sum()), unequal).low > 0.5
+    return unequal > 0 and proportion_estimate(int((first & ~second).sum()), unequal).low > 0.5
 
 
 def count_text(solved: Sequence[Any] | np.ndarray) -> str:
-    """Return how many are true, such as `17/20`."""
+    """Return the number of true values as text, such as `17/20`."""
     return f"{int(np.sum(np.asarray(solved, bool)))}/{len(solved)}"

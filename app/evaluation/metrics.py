@@ -1,4 +1,4 @@
-"""Measures a trained model on a split, by metrics that suit its targets."""
+"""Measures a trained model on a split, by metrics that suit its task."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ from app.data.datasets import Dataset
 from app.errors import RunError
 from app.system.keras_defaults import keras_defaults
 
-# The name of the output that a model's targets are compared with.
-ANSWERS = {"multiclass": "probabilities", "multilabel": "probabilities", "regression": "values"}
-# Of each kind of targets: the score that is read first.
+# Name of the output that is compared with the targets, by task.
+OUTPUTS = {"multiclass": "probabilities", "multilabel": "probabilities", "regression": "values"}
+# The main score of each task.
 SCORES = {"multiclass": "accuracy", "multilabel": "f1_macro", "regression": "r2"}
 TOP_K = 3
-_DRAWS = 200
+_BOOTSTRAPS = 200
 
 
-def predict_answers(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
-    """Return the probabilities or values for the samples at `indices`, `(samples, outputs)`."""
-    return predict_output(model, ANSWERS[dataset.task], dataset, indices)
+def predict_targets(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
+    """Return probabilities or values for the samples at `indices`, `(samples, outputs)`."""
+    return predict_output(model, OUTPUTS[dataset.task], dataset, indices)
 
 
 @keras_defaults()
@@ -29,7 +29,7 @@ def predict_output(
     model: keras.Model, name: str, dataset: Dataset, indices: np.ndarray
 ) -> np.ndarray:
     """Return the output `name` for the samples at `indices`, float32 `(samples, …)`."""
-    # By the whole model: a part of it would be traced anew for each output.
+    # With the whole model: a part of it would have to be traced for each output.
     parts = [
         model.predict(
             _tensors(dataset.model_inputs(indices[start : start + CHUNK])),
@@ -48,27 +48,27 @@ def _tensors(inputs: Any) -> Any:
     return keras.ops.convert_to_tensor(inputs) if is_text else inputs
 
 
-def measure(task: str, targets: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+def measure(task: str, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """Return the metrics of a split.
 
     Args:
         task: `multiclass`, `multilabel` or `regression`.
         targets: as in `Dataset`.
-        answers: the model's probabilities or values, `(samples, outputs)`.
+        predictions: probabilities or values, `(samples, outputs)`.
 
     Raises:
-        RunError: an answer is not finite.
+        RunError: a prediction is not finite.
     """
-    if not np.isfinite(answers).all():  # the last step of all can do it
+    if not np.isfinite(predictions).all():  # the very last step can cause it
         raise RunError(
-            "A model must give finite answers. Received: NaN or infinity. "
+            "The model's predictions must be finite. Received: NaN or infinity. "
             "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
         )
     return {
         "multiclass": classification_metrics,
         "multilabel": label_metrics,
         "regression": regression_metrics,
-    }[task](targets, answers)
+    }[task](targets, predictions)
 
 
 def classification_metrics(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -79,12 +79,12 @@ def classification_metrics(targets: np.ndarray, probabilities: np.ndarray) -> di
         probabilities: `(samples, classes)`.
 
     Returns:
-        By name. ROC AUC (one class against the rest, averaged over the classes) is left out where
-        a class is missing; top-3 accuracy where there are fewer than six classes.
+        Scores by name. ROC AUC (one class against the rest, averaged over the classes) is left
+        out if a class is missing, top-3 accuracy if there are fewer than six classes.
     """
     predicted = probabilities.argmax(axis=1)
     classes = np.arange(probabilities.shape[1])
-    # float32 rows sum to 1 within 1e-6; scikit-learn asks for more of float64
+    # float32 rows sum to 1 within 1e-6, which is not enough for scikit-learn
     exact = probabilities.astype(np.float64)
     normalized = exact / exact.sum(axis=1, keepdims=True)
     found = {
@@ -103,16 +103,16 @@ def classification_metrics(targets: np.ndarray, probabilities: np.ndarray) -> di
 
 
 def label_metrics(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return what fits samples with any number of labels.
+    """Return metrics for samples that may have any number of labels.
 
     Args:
         targets: 0 or 1, `(samples, labels)`.
         probabilities: `(samples, labels)`.
 
     Returns:
-        `exact_match`, the share of samples with every label right at a threshold of one half;
-        F1 averaged over labels and over all decisions; binary cross entropy in nats; ROC AUC,
-        left out where a label is always or never set.
+        Scores by name: `exact_match`, the fraction of samples with every label right at a
+        threshold of one half; F1 averaged over labels (macro) and over all decisions (micro);
+        binary cross entropy in nats; ROC AUC, left out if a label is always or never set.
     """
     predicted = probabilities >= 0.5
     exact = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
@@ -128,7 +128,7 @@ def label_metrics(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, f
 
 
 def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, float]:
-    """Return mean absolute error, root of the mean squared error and R².
+    """Return mean absolute error, root mean squared error and R².
 
     Args:
         targets: `(samples, values)`.
@@ -143,25 +143,25 @@ def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, flo
     )
 
 
-def standard_error(task: str, targets: np.ndarray, answers: np.ndarray) -> float:
-    """Return how far the score of `SCORES` may be off because so few samples were measured.
+def standard_error(task: str, targets: np.ndarray, predictions: np.ndarray) -> float:
+    """Return the standard error of the main score, which depends on the number of samples.
 
-    Of accuracy, a share, that of Laplace's estimate: that all of a few were right must not look
-    certain. Of others the standard deviation over samples drawn anew (Efron, 1979).
+    For accuracy it is that of Laplace's estimate, which stays above 0 if all of a few predictions
+    are right. For other scores it is the standard deviation over bootstrap samples (Efron, 1979).
 
     Args:
         task: `multiclass`, `multilabel` or `regression`.
         targets: as in `Dataset`.
-        answers: the model's probabilities or values, `(samples, outputs)`.
+        predictions: probabilities or values, `(samples, outputs)`.
     """
     count = len(targets)
     if task == "multiclass":
-        share = ((answers.argmax(axis=1) == targets).sum() + 1) / (count + 2)
-        return float(np.sqrt(share * (1 - share) / count))
+        accuracy = ((predictions.argmax(axis=1) == targets).sum() + 1) / (count + 2)
+        return float(np.sqrt(accuracy * (1 - accuracy) / count))
     random = np.random.default_rng(0)
-    drawn = (random.integers(count, size=count) for _ in range(_DRAWS))
+    drawn = (random.integers(count, size=count) for _ in range(_BOOTSTRAPS))
     score = SCORES[task]
-    scores = [measure(task, targets[i], answers[i])[score] for i in drawn]
+    scores = [measure(task, targets[i], predictions[i])[score] for i in drawn]
     return float(np.std(scores, ddof=1))
 
 

@@ -1,4 +1,4 @@
-"""Figures and HTML pages of a run: numbers in, pictures and pages out.
+"""Figures and HTML pages of a run.
 
 Nothing here trains or measures.
 """

@@ -1,4 +1,4 @@
-"""Pictures of probabilities against true classes or labels."""
+"""Figures for classification: confusion matrix, reliability, ROC curves, mistakes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,24 +11,24 @@ from sklearn.metrics import auc, confusion_matrix, roc_curve
 
 from app.data.datasets import Dataset
 from app.evaluation.calibration import BINS, calibration_error, confidence_and_truth, reliability
-from app.evaluation.estimates import share_estimate
+from app.evaluation.estimates import proportion_estimate
 
 from .plotting import BLUE, GRAY, LINES, distinct, save, short
 
-# Larger matrices have no room for a number in each cell or a name at each row.
+# Larger matrices have no space for a number in each cell or a name at each row.
 _COUNTED_CLASSES = 30
 _CURVES = 10
 _MISTAKES, _MISTAKES_IN_ROW = 36, 6
-# Inches of a mistake on its sheet: its room, caption included, and the longer side of its image.
+# In inches: a cell of the sheet of mistakes, caption included, and the longer side of its image.
 _CELL_WIDTH, _CELL_HEIGHT, _IMAGE_SIDE = 1.5, 1.75, 1.3
-# Longer captions of a mistake take two lines.
+# Captions with more characters take two lines.
 _CAPTION_LENGTH = 16
 
 
 def draw_confusion_matrix(
     targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str], path: Path
 ) -> None:
-    """Write a PNG of how many samples of each class were taken for which.
+    """Write a PNG of the samples by true and predicted class.
 
     Args:
         targets: int64 `(samples,)`.
@@ -37,25 +37,25 @@ def draw_confusion_matrix(
         path: the file to write.
     """
     counts = confusion_matrix(targets, predicted, labels=np.arange(len(labels)))
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [short(label) for label in labels]
     side = 2.2 + 0.42 * min(len(labels), _COUNTED_CLASSES) + 0.05 * max(map(len, names))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     if len(labels) <= _COUNTED_CLASSES:
-        _write_counts(axes, counts, shares)
+        _write_counts(axes, counts, fractions)
     else:
-        figure.colorbar(image, label="share of the true class", shrink=0.7)
+        figure.colorbar(image, label="fraction of the true class", shrink=0.7)
     _name_classes(axes, names)
-    axes.set_title(f"{np.trace(counts):,} of {counts.sum():,} test samples right", fontsize=10)
+    axes.set_title(f"{np.trace(counts):,} of {counts.sum():,} test samples are right", fontsize=10)
     save(figure, path)
 
 
-def _write_counts(axes: Any, counts: np.ndarray, shares: np.ndarray) -> None:
+def _write_counts(axes: Any, counts: np.ndarray, fractions: np.ndarray) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            shade = "white" if shares[row, column] > 0.5 else "black"
+            shade = "white" if fractions[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
 
 
@@ -72,16 +72,16 @@ def _name_classes(axes: Any, names: Sequence[str]) -> None:
 def draw_reliability(
     targets: np.ndarray, probabilities: np.ndarray, path: Path, before: np.ndarray | None = None
 ) -> None:
-    """Write a PNG of how often answers of a given confidence are right.
+    """Write a PNG of the accuracy of predictions by their confidence.
 
-    With the expected calibration error over bins of equal width (Guo et al., 2017), and intervals
-    in which the accuracy of a bin lies with 95 % confidence (Clopper & Pearson, 1934).
+    It shows the expected calibration error over bins of equal width (Guo et al., 2017), and the
+    95 % interval of each bin's accuracy (Clopper & Pearson, 1934).
 
     Args:
-        targets: classes `(samples,)`, or 0 and 1 `(samples, labels)`.
+        targets: classes `(samples,)`, or labels 0 and 1 `(samples, labels)`.
         probabilities: `(samples, classes)` or `(samples, labels)`.
         path: the file to write.
-        before: the same before they were calibrated, if they were.
+        before: the probabilities before calibration, if they were calibrated.
     """
     figure = Figure(figsize=(5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -93,33 +93,33 @@ def draw_reliability(
         above.plot(confidence, accuracy, color=GRAY, marker="s", linestyle="", label=label)
     confidence, accuracy, counts = reliability(probabilities, targets)
     error = calibration_error(probabilities, targets)
-    label = f"model, with 95 % intervals, ECE {error:.3f}"
+    label = f"model with 95 % intervals, ECE {error:.3f}"
     reach = _interval_lengths(accuracy, counts)
     above.errorbar(confidence, accuracy, reach, fmt="o", color=BLUE, capsize=3, label=label)
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
-    figure.legend(loc="outside upper left", frameon=False)  # inside it would hide answers
+    figure.legend(loc="outside upper left", frameon=False)  # inside it would hide points
     above.set_title("ECE: expected calibration error", fontsize=10, loc="left")
     confidences, _ = confidence_and_truth(probabilities, targets)
     below.hist(confidences, bins=BINS, range=(0, 1), color=BLUE, rwidth=0.9)
-    below.set(xlabel="confidence, the probability of what is predicted", ylabel="test answers")
+    below.set(xlabel="confidence (probability of the prediction)", ylabel="predictions")
     for axes in (above, below):
         axes.grid(alpha=0.3)
     save(figure, path)
 
 
-def _interval_lengths(shares: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return how far the intervals of shares reach below and above them, `(2, shares)`."""
-    found = np.rint(shares * counts).astype(int).tolist()
-    estimates = map(share_estimate, found, counts.tolist())
+def _interval_lengths(fractions: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the lengths of intervals below and above fractions, `(2, fractions)`."""
+    found = np.rint(fractions * counts).astype(int).tolist()
+    estimates = map(proportion_estimate, found, counts.tolist())
     return np.transpose([(e.value - e.low, e.high - e.value) for e in estimates])
 
 
 def draw_roc_curves(
     targets: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], path: Path
 ) -> None:
-    """Write a PNG of the trade between hits and false alarms for each label.
+    """Write a PNG of the ROC curve of each label.
 
-    A label that is always or never set has no such curve; where none has, nothing is written.
+    A label that is always or never set has no curve. If no label has one, nothing is written.
 
     Args:
         targets: 0 or 1, `(samples, labels)`.
@@ -135,12 +135,12 @@ def draw_roc_curves(
     axes = figure.subplots()
     axes.plot((0, 1), (0, 1), color=GRAY, linewidth=1, label="chance")
     for label, (color, line) in zip(drawn, distinct(len(drawn), LINES), strict=True):
-        false_alarms, hits, _ = roc_curve(targets[:, label], probabilities[:, label])
-        name = f"AUC {auc(false_alarms, hits):.3f}  {short(labels[label])}"
-        axes.plot(false_alarms, hits, color=color, linestyle=line, label=name)
+        false_positives, true_positives, _ = roc_curve(targets[:, label], probabilities[:, label])
+        name = f"AUC {auc(false_positives, true_positives):.3f}  {short(labels[label])}"
+        axes.plot(false_positives, true_positives, color=color, linestyle=line, label=name)
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     if len(varying) > len(drawn):
-        axes.set_title(f"the first {len(drawn)} of {len(labels)} labels", fontsize=10)
+        axes.set_title(f"first {len(drawn)} of {len(labels)} labels", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
     save(figure, path)
@@ -149,11 +149,11 @@ def draw_roc_curves(
 def draw_mistakes(
     dataset: Dataset, test: np.ndarray, probabilities: np.ndarray, path: Path
 ) -> None:
-    """Write a PNG of the images that the model is most confidently wrong about, if there are any.
+    """Write a PNG of the most confident mistakes, if there are any.
 
     Args:
-        dataset: of images and classes.
-        test: int64 `(samples,)`, indices of the test split.
+        dataset: a data set of images and classes.
+        test: indices of the test split, int64 `(samples,)`.
         probabilities: `(samples, classes)`.
         path: the file to write.
     """
@@ -165,7 +165,7 @@ def draw_mistakes(
     width = _MISTAKES_IN_ROW * _CELL_WIDTH
     height = -(-len(worst) // _MISTAKES_IN_ROW) * _CELL_HEIGHT
     figure = Figure(figsize=(width, height + 0.4), layout="constrained")
-    axes = figure.subplots()  # one for all: to lay out one for each takes most of a second
+    axes = figure.subplots()  # a single one: laying out one for each image takes most of a second
     images = dataset.inputs[test[worst]]
     for place, (sample, image) in enumerate(zip(worst, images, strict=True)):
         row, column = divmod(place, _MISTAKES_IN_ROW)
@@ -181,7 +181,7 @@ def draw_mistakes(
 
 
 def _show_image(axes: Any, image: np.ndarray, middle: float, top: float, caption: str) -> None:
-    """Show an image in its frame with a caption below; places are in inches, downward."""
+    """Show an image in a frame with a caption below. Positions are in inches from the top."""
     rows, columns = image.shape[:2]
     height, width = (_IMAGE_SIDE * side / max(rows, columns) for side in (rows, columns))
     left, right, bottom = middle - width / 2, middle + width / 2, top + height

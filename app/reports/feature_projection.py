@@ -1,4 +1,4 @@
-"""A picture of the feature space, seen along its first two principal components."""
+"""A figure of the learned features on their first two principal components."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from app.data.datasets import Dataset
 
 from .plotting import MARKERS, distinct, save, short, style
 
-# As many dots as can be told apart.
+# More dots would hide each other.
 MAX_SAMPLES = 2000
-# As many as colors and markers tell apart; beyond, color is an impression only.
+# Colors and markers distinguish so many classes; with more, color gives only an impression.
 _NAMED_CLASSES = 20
 _NAMES_AT_BAR = 10
 _DOTS = {"s": 14, "alpha": 0.8, "linewidths": 0}
@@ -26,13 +26,13 @@ def draw_projection(
 ) -> None:
     """Write a PNG of the features' first two principal components, colored by target.
 
-    Nothing is written where there are fewer than two features, fewer than three samples, or
-    features that are the same for all.
+    Nothing is written if there are fewer than two features or three samples, or if all samples
+    have the same features.
 
     Args:
-        dataset: of the samples.
-        indices: int64 `(samples,)`, which samples; at most `MAX_SAMPLES` can be told apart.
-        features: float `(samples, dimension)`, theirs.
+        dataset: the data set of the samples.
+        indices: indices of the samples, int64 `(samples,)`; at most `MAX_SAMPLES` are useful.
+        features: features of the samples, float `(samples, dimension)`.
         path: the file to write.
     """
     features = features.astype(np.float64)
@@ -61,7 +61,7 @@ def _draw_classes(
     for number, (color, marker) in enumerate(distinct(len(labels), MARKERS)):
         own = points[targets == number]
         if len(own):
-            # The blank keeps names with a leading underscore, which matplotlib would leave out.
+            # matplotlib leaves out names with a leading underscore; the blank prevents that.
             name = f" {short(labels[number])}"
             axes.scatter(*own.T, color=color, marker=marker, label=name, **_DOTS)
     axes.figure.legend(loc="outside right upper", fontsize=8)

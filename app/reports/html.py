@@ -1,4 +1,4 @@
-"""Renders pages, which open from disk as one file: their pictures are inside them."""
+"""Renders HTML pages that open from disk as a single file, with their figures inside."""
 
 import base64
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template of `templates/` with its values; text is escaped in HTML alone."""
+    """Render a template of `templates/`. Text is escaped in HTML templates only."""
     templates = Environment(
         loader=PackageLoader("app.reports"),
         autoescape=select_autoescape(("html.j2",)),
@@ -21,22 +21,22 @@ def render(template: str, **values: Any) -> str:
 
 
 def data_uri(path: Path) -> str:
-    """Return a PNG as an address, so that a page needs no file beside it."""
+    """Return a PNG as a data URI, so that a page needs no other file."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def captioned_pictures(
     folders: Iterable[Path], captions: Mapping[str, str]
 ) -> list[dict[str, str]]:
-    """Return title, caption and address of each PNG that there is.
+    """Return title, caption and data URI of each PNG that exists.
 
     Args:
-        folders: where to look; a later one comes before an earlier one.
-        captions: by the file's name without its ending, in the order of the page.
+        folders: folders to look in; of files with the same name, that of the last folder is used.
+        captions: captions by file name without suffix, in the order of the page.
     """
-    there = {path.stem: path for folder in folders for path in folder.glob("*.png")}
+    found = {path.stem: path for folder in folders for path in folder.glob("*.png")}
     return [
-        {"title": stem.replace("_", " "), "caption": caption, "address": data_uri(there[stem])}
+        {"title": stem.replace("_", " "), "caption": caption, "address": data_uri(found[stem])}
         for stem, caption in captions.items()
-        if stem in there
+        if stem in found
     ]

@@ -1,4 +1,4 @@
-"""Pictures of a run. matplotlib without pyplot, so that nothing looks for a screen."""
+"""Figures of a run. They avoid pyplot, which looks for a screen."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from .classification_figures import (
 from .plotting import BLUE, GRAY, ORANGE, save, short, style
 
 _NO_METRICS = ("epoch", "loss", "learning_rate")
-# Beyond these a line shows more than its markers do.
+# With more epochs, markers would hide the line.
 _MARKED_EPOCHS = 30
 _PANELS, _POINTS = 6, 5000
 
@@ -30,32 +30,32 @@ def draw_figures(
     history: Sequence[dict[str, float]],
     dataset: Dataset,
     test: np.ndarray,
-    answers: np.ndarray,
+    predictions: np.ndarray,
 ) -> None:
-    """Write the pictures that suit a run's targets.
+    """Write the figures that suit the task of a run.
 
     Args:
-        folder: where the PNGs go; made if it is missing.
-        history: one row an epoch: epoch, loss, a metric, and both on the validation split.
-        dataset: what was learned from.
-        test: int64 `(samples,)`, indices of the test split.
-        answers: the model's probabilities or values for the test split, `(samples, outputs)`.
+        folder: folder of the PNGs; it is created if it does not exist.
+        history: one row for each epoch: epoch, loss, a metric, and both on the validation split.
+        dataset: the samples of the run.
+        test: indices of the test split, int64 `(samples,)`.
+        predictions: probabilities or values for the test split, `(samples, outputs)`.
     """
     folder.mkdir(exist_ok=True)
     draw = {"multiclass": _draw_classes, "multilabel": _draw_labels, "regression": _draw_values}
     with style():
         _draw_learning_curves(history, folder / "learning_curves.png")
-        draw[dataset.task](folder, dataset, test, answers)
+        draw[dataset.task](folder, dataset, test, predictions)
 
 
 def draw_training_sizes(
     sizes: Sequence[dict[str, Any]], left_out: Sequence[dict[str, Any]], metric: str, path: Path
 ) -> None:
-    """Write a PNG of how a score grows with the number of samples trained on.
+    """Write a PNG of the score by number of training samples.
 
     Args:
-        sizes: rows of `samples`, and the scores `train` and `validation`.
-        left_out: rows of `samples`, so few that they could not be trained on.
+        sizes: rows with `samples` and the scores `train` and `validation`.
+        left_out: rows with `samples`, too few to train on.
         metric: name of the score.
         path: the file to write.
     """
@@ -67,10 +67,10 @@ def draw_training_sizes(
         axes.set_xscale("log")
         axes.set_xticks(samples, [f"{count:,.0f}" for count in samples], rotation=45)
         axes.minorticks_off()
-        axes.set_xlabel("training samples (logarithmic)")
+        axes.set_xlabel("training samples (logarithmic scale)")
         if left_out:
             counts = ", ".join(f"{row['samples']:,}" for row in left_out)
-            axes.set_title(f"without {counts}, on which it cannot be trained", fontsize=10)
+            axes.set_title(f"too few to train on: {counts}", fontsize=10)
         axes.set_ylabel(_spelled(metric))
         save(figure, path)
 
@@ -146,7 +146,7 @@ def _draw_values(folder: Path, dataset: Dataset, test: np.ndarray, values: np.nd
     for axes in panels[count:]:
         axes.remove()
     if len(dataset.labels) > count:
-        figure.suptitle(f"the first {count} of {len(dataset.labels)} values")
+        figure.suptitle(f"first {count} of {len(dataset.labels)} values")
     save(figure, folder / "predicted_and_true.png")
 
 
@@ -158,6 +158,10 @@ def _plot_values(axes: Any, targets: np.ndarray, values: np.ndarray, name: str) 
     limits = (lowest - margin, highest + margin)
     axes.plot(limits, limits, color=GRAY, linestyle="--")
     axes.scatter(targets[shown], values[shown], s=12, alpha=0.6, color=BLUE, linewidths=0)
-    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="true", ylabel="predicted")
-    axes.set_title(f"{short(name)}\nmean error {np.abs(values - targets).mean():.3g}", fontsize=10)
+    axes.set(
+        xlim=limits, ylim=limits, aspect="equal", xlabel="true value", ylabel="predicted value"
+    )
+    axes.set_title(
+        f"{short(name)}\nmean absolute error {np.abs(values - targets).mean():.3g}", fontsize=10
+    )
     axes.grid(alpha=0.3)

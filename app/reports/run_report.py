@@ -1,45 +1,65 @@
-"""Writes a run's `report.html`: one file with everything in it, that opens from disk."""
+"""Writes `report.html` of a run: a single file that opens from disk, figures included."""
 
 from pathlib import Path
 from typing import Any
 
-from app.config.run_config import RunConfig, flat_config
+from app.config.run_config import RunConfig, flat_config, make_config
 from app.data.sources import bare_source
 from serving.manifest import TASKS
 
 from .html import captioned_pictures, render
 
 REPORT = "report.html"
-# By the name of the picture's file, in the order of the page.
+# By the name of the figure's file, in the order of the page.
 _CAPTIONS = {
-    "learning_curves": "Loss and score by epoch. A validation curve that turns while the training "
-    "curve goes on tells of over-fitting; two curves that still rise, of too few epochs.",
-    "training_sizes": "Score against the number of training samples. Curves that are still apart "
-    "and rising on the right ask for more data; curves that meet, for a larger model.",
-    "confusion_matrix": "Samples of the test split by true and by predicted class. What lies off "
-    "the diagonal was mistaken.",
-    "mistakes": "The mistakes that the model was surest of: labels worth a second look, and what "
-    "the model has yet to learn.",
-    "reliability_diagram": "How often answers of a given confidence are right. Where a point lies "
-    "below the diagonal with all of its bar, the model is surer than it should be; the bar reaches "
-    "as far as chance may have moved the point. The lower part shows how many answers there are.",
-    "roc": "The share of hits against the share of false alarms as the threshold falls. The "
-    "further up and left, the better; AUC is the area below.",
-    "predicted_and_true": "Predicted against true values of the test split. On the dashed line the "
-    "prediction is right.",
-    "features_projection": "The learned features of test samples, seen along the two directions in "
-    "which they vary most. Colors that part show features that tell the targets apart.",
+    "learning_curves": "Loss and score after each epoch. If the validation loss rises while the "
+    "training loss falls, the model overfits. If both scores still rise at the end, train longer.",
+    "training_sizes": "Score by number of training samples. If the curves are still apart and "
+    "rising on the right, more data will help. If they meet, a larger model may help.",
+    "confusion_matrix": "Test samples by true class (rows) and predicted class (columns). Counts "
+    "off the diagonal are mistakes.",
+    "mistakes": "The mistakes that the model is most confident about. Some may be wrong labels; "
+    "the others show what the model has yet to learn.",
+    "reliability_diagram": "Accuracy by confidence. Where a point and all of its 95 % interval lie "
+    "below the diagonal, the model is overconfident. The histogram counts the predictions.",
+    "roc": "True positive rate by false positive rate as the threshold falls. The closer a curve "
+    "is to the upper left corner, the better; AUC is the area under it.",
+    "predicted_and_true": "Predicted values by true values of the test split. On the dashed line "
+    "the prediction is exact.",
+    "features_projection": "Learned features of test samples on their first two principal "
+    "components. Well separated colors show features that tell the targets apart.",
 }
+_METRIC_NAMES = {
+    "f1_macro": "macro F1",
+    "f1_micro": "micro F1",
+    "mae": "mean absolute error",
+    "r2": "R²",
+    "rmse": "root mean squared error",
+    "roc_auc": "ROC AUC",
+    "top3_accuracy": "top-3 accuracy",
+}
+# Every run has these of its own, or the report shows them elsewhere.
+_SHOWN_ELSEWHERE = ("family", "data", "seed", "precision", "figures")
 
 
 def describe_speed(environment: dict[str, Any]) -> str:
-    """Return how fast a run took its steps, from its `environment.json`."""
+    """Return the speed of the training steps, from a run's `environment.json`."""
     if not environment["examples_per_s"]:
         return "a single step, which is not timed"
     return (
         f"{environment['examples_per_s']:,.0f} examples/s, "
-        f"{environment['wait_fraction']:.1%} of the steps' time waiting for data"
+        f"{environment['wait_fraction']:.1%} of the step time spent waiting for data"
     )
+
+
+def changed_settings(config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ from the family's defaults: by key, value and default."""
+    defaults = flat_config(make_config(config.family))
+    return {
+        key: (value, defaults[key])
+        for key, value in flat_config(config).items()
+        if value != defaults[key] and key not in _SHOWN_ELSEWHERE
+    }
 
 
 def write_report(
@@ -49,14 +69,14 @@ def write_report(
     metrics: dict[str, dict[str, float]],
     environment: dict[str, Any],
 ) -> None:
-    """Write `report.html` into the run's folder, with the pictures that are in `figures/`.
+    """Write `report.html` into the run's folder, with the figures that are in `figures/`.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         config: its configuration.
         data: see `app.data.summary.report_data`.
-        metrics: by split, then by metric.
-        environment: see `environment.json`.
+        metrics: scores by split, then by metric.
+        environment: content of `environment.json`.
     """
     source = bare_source(config.data)
     page = render(
@@ -68,8 +88,12 @@ def write_report(
         targets=TASKS[data["task"]],
         metrics=metrics,
         speed=describe_speed(environment),
-        names=list(next(iter(metrics.values()))),
+        names={
+            metric: _METRIC_NAMES.get(metric, metric.replace("_", " "))
+            for metric in next(iter(metrics.values()))
+        },
         pictures=captioned_pictures([folder / "figures"], _CAPTIONS),
+        changed=changed_settings(config),
         settings={**flat_config(config), "data": source},
         environment=environment,
     )

@@ -1,4 +1,4 @@
-"""A run: its folder, how it is trained from start to end or resumed, and what it leaves.
+"""A run: its folder, how it is trained or resumed, and the results that it writes.
 
 The training loop itself lives in `app.training`.
 """

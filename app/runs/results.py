@@ -1,4 +1,4 @@
-"""Writes what a run came to: model, metrics, pictures, report."""
+"""Writes the results of a run: model, metrics, figures, report."""
 
 import csv
 from collections.abc import Sequence
@@ -15,7 +15,13 @@ from app.config.run_config import config_toml
 from app.data.datasets import Dataset
 from app.data.splits import Splits, some
 from app.errors import RunError
-from app.evaluation.metrics import SCORES, measure, predict_answers, predict_output, standard_error
+from app.evaluation.metrics import (
+    SCORES,
+    measure,
+    predict_output,
+    predict_targets,
+    standard_error,
+)
 from app.reports.feature_projection import MAX_SAMPLES, draw_projection
 from app.reports.run_figures import draw_figures, draw_training_sizes
 from app.reports.run_report import write_report
@@ -35,20 +41,22 @@ from .run_folder import (
     unwritable,
 )
 
-# Samples of the training split that its metrics are taken of: they only show how far it is from
-# the others, and the answers for each sample would be kept in memory.
+Metrics = dict[str, dict[str, float]]
+
+# The scores of the training split only show how far it is from the other splits; so many samples
+# are enough for that, and predictions for more would fill the memory.
 _MAX_MEASURED = 100_000
 
 
 def finish_run(
     run: Run, dataset: Dataset, fitted: FitResult, sizes: Sequence[dict[str, Any]] = ()
 ) -> Run:
-    """Write everything about a trained model; the metrics come last and mark the run finished.
+    """Write everything about a trained model. The metrics come last and mark the run as finished.
 
     Args:
-        run: as it was begun, with the precision that it was trained in.
-        dataset: what it was trained on.
-        fitted: the result.
+        run: the run, with the precision that it was trained in.
+        dataset: the samples that it was trained on.
+        fitted: the trained model.
         sizes: see `app.runs.training_sizes.scores_by_size`.
 
     Raises:
@@ -59,69 +67,72 @@ def finish_run(
         fitted.model.save(folder / MODEL)
         sync(folder / MODEL)
         _write_history(folder / "history.csv", fitted.history)
-        metrics, answers = _measure(fitted.model, dataset, run.splits)
-        test = run.splits.test
-        draw_figures(folder / FIGURES, fitted.history, dataset, test, answers["test"])
-        _draw_features(folder / FIGURES, fitted.model, dataset, test)
+        metrics, predictions = _measure(fitted.model, dataset, run.splits)
+        if run.config.figures:
+            _draw(run, dataset, fitted, predictions["test"])
         if sizes:
-            _write_sizes(folder, sizes, dataset, run.splits, metrics, answers["validation"])
+            _write_sizes(run, sizes, dataset, metrics, predictions["validation"])
         environment = _environment(fitted)
         write_json(folder / ENVIRONMENT, environment)
         write_report(folder, run.config, run.data, metrics, environment)
         write_json(folder / METRICS, metrics)
-        # Not before: a run that goes on does so with the settings of its checkpoint.
+        # Only now: a run that is resumed must still have the settings of its checkpoint.
         atomic_write(folder / CONFIG, config_toml(run.config))
         (folder / CHECKPOINT).unlink(missing_ok=True)
     except OSError as error:
-        mend = f"Go on with {resume_command(folder)}."
-        raise RunError(f"{unwritable(folder, error)} {mend}") from None
+        fix = f"Go on with {resume_command(folder)}."
+        raise RunError(f"{unwritable(folder, error)} {fix}") from None
     return replace(run, metrics=metrics)
 
 
+def _draw(run: Run, dataset: Dataset, fitted: FitResult, predictions: np.ndarray) -> None:
+    """Draw all figures of a run; `predictions` are those for the test split."""
+    folder, test = run.folder / FIGURES, run.splits.test
+    draw_figures(folder, fitted.history, dataset, test, predictions)
+    if "features" in fitted.model.output:
+        shown = test[some(len(test), MAX_SAMPLES)]
+        features = predict_output(fitted.model, "features", dataset, shown)
+        draw_projection(dataset, shown, features, folder / "features_projection.png")
+
+
 def _write_sizes(
-    folder: Path,
+    run: Run,
     sizes: Sequence[dict[str, Any]],
     dataset: Dataset,
-    splits: Splits,
-    metrics: dict[str, dict[str, float]],
-    validated: np.ndarray,
+    metrics: Metrics,
+    predictions: np.ndarray,
 ) -> None:
-    kind = dataset.task
-    score = SCORES[kind]
+    """Write the scores by training-set size; `predictions` are those for the validation split."""
+    score = SCORES[dataset.task]
     whole = {name: metrics[name][score] for name in ("train", "validation")}
-    rows = [*sizes, {"samples": len(splits.train), **whole}]
+    rows = [*sizes, {"samples": len(run.splits.train), **whole}]
     measured = sorted((r for r in rows if "reason" not in r), key=lambda r: r["samples"])
     left_out = [row for row in rows if "reason" in row]
-    error = standard_error(kind, dataset.targets[splits.validation], validated)
+    error = standard_error(dataset.task, dataset.targets[run.splits.validation], predictions)
     write_json(
-        folder / TRAINING_SIZES,
+        run.folder / TRAINING_SIZES,
         {"score": score, "standard_error": error, "sizes": measured, "left_out": left_out},
     )
-    draw_training_sizes(measured, left_out, score, folder / FIGURES / "training_sizes.png")
+    if run.config.figures:
+        path = run.folder / FIGURES / "training_sizes.png"
+        draw_training_sizes(measured, left_out, score, path)
 
 
 def _measure(
     model: keras.Model, dataset: Dataset, splits: Splits
-) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
-    """Return the metrics of each split, and the answers for it."""
+) -> tuple[Metrics, dict[str, np.ndarray]]:
+    """Return metrics and predictions by split."""
     measured = splits.train[some(len(splits.train), _MAX_MEASURED)]
     parts = vars(replace(splits, train=measured))
     ends = np.cumsum([len(indices) for indices in parts.values()])
-    # At once: Keras prepares anew for each size of batch.
-    together = predict_answers(model, dataset, np.concatenate(list(parts.values())))
-    answers = dict(zip(parts, np.split(together, ends[:-1]), strict=True))
+    # All splits in one call: Keras traces the model anew for each size of the last batch.
+    together = predict_targets(model, dataset, np.concatenate(list(parts.values())))
+    predictions = dict(zip(parts, np.split(together, ends[:-1]), strict=True))
     metrics = {
-        name: measure(dataset.task, dataset.targets[indices], answers[name])
+        name: measure(dataset.task, dataset.targets[indices], predictions[name])
         for name, indices in parts.items()
     }
-    return metrics, answers
-
-
-def _draw_features(folder: Path, model: keras.Model, dataset: Dataset, test: np.ndarray) -> None:
-    if "features" in model.output:
-        shown = test[some(len(test), MAX_SAMPLES)]
-        features = predict_output(model, "features", dataset, shown)
-        draw_projection(dataset, shown, features, folder / "features_projection.png")
+    return metrics, predictions
 
 
 def _write_history(path: Path, history: Sequence[dict[str, float]]) -> None:

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, how it is begun and read back."""
+"""A run's folder: its files, and how a run is begun and read back."""
 
 import json
 import shutil
@@ -33,9 +33,9 @@ CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES, TRAINING
     "figures",
     "training_sizes.json",
 )
-# What is there from the beginning; the rest comes when training has ended.
+# These files exist from the beginning; the others are written when training has ended.
 _BEGUN = (CONFIG, SPLITS, DATA)
-# Room that a run needs beside its weights: pictures, logs and tables.
+# Space that a run needs besides its weights: figures, logs and tables.
 _SPARE_BYTES = 20_000_000
 
 
@@ -44,11 +44,11 @@ class Run:
     """A run.
 
     Attributes:
-        folder: where it lies.
-        config: what it is trained with.
-        splits: which sample is for what.
+        folder: folder of the run.
+        config: its configuration.
+        splits: indices of the training, validation and test samples.
         data: see `app.data.summary.report_data`.
-        metrics: by split, then by metric; empty until it is finished.
+        metrics: scores by split, then by metric; empty until the run is finished.
     """
 
     folder: Path
@@ -59,20 +59,20 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether training came to its end and everything was written."""
+        """Whether training has ended and everything was written."""
         return bool(self.metrics)
 
     def check_data(self, dataset: Dataset) -> None:
-        """Require that `dataset` is what the run began with.
+        """Require that `dataset` is the data that the run began with.
 
         Raises:
-            RunError: it has changed since.
+            RunError: the data has changed since.
         """
         if dataset.sha256() != self.data["sha256"]:
             raise RunError(
-                f"{self.config.data} must hold the data that {self.folder} was trained on. "
-                f"Received: SHA-256 {dataset.sha256()[:12]}… "
-                f"instead of {self.data['sha256'][:12]}…."
+                f"{self.config.data} no longer holds the data that {self.folder} was trained on. "
+                f"Received: SHA-256 {dataset.sha256()[:12]}… instead of "
+                f"{self.data['sha256'][:12]}…. Restore the file, or train a new run."
             )
 
     def load_model(self) -> keras.Model:
@@ -85,12 +85,14 @@ class Run:
             return keras.saving.load_model(self.folder / MODEL, compile=False)
         except Exception as error:  # Keras, zipfile and h5py each raise their own
             raise RunError(
-                f"{self.folder / MODEL} must be a Keras model. Received: {one_line(error):.200}"
+                f"{self.folder / MODEL} cannot be loaded by Keras: {one_line(error):.200}"
             ) from None
 
 
 def new_run_folder(output: Path, family: str) -> Path:
-    """Make and return `<output>/<family>/<time>`, a folder of its own even for runs at once.
+    """Create and return `<output>/<family>/<time>`, a new folder for each run.
+
+    Runs that begin in the same second get folders of their own.
 
     Raises:
         RunError: the folder cannot be made.
@@ -104,15 +106,14 @@ def new_run_folder(output: Path, family: str) -> Path:
             continue
         except OSError as error:
             raise RunError(
-                f"Runs must go to a folder that can be written. "
-                f"Received: {output}: {error.strerror}."
+                f"The folder of runs cannot be written. Received: {output}: {error.strerror}."
             ) from None
         return folder
-    raise RunError(f"{output / family / stamp} must not exist yet. Received: 100 runs of its name.")
+    raise RunError(f"{output / family / stamp} and 99 more folders of its name exist already.")
 
 
 def check_room(folder: Path, parameters: int) -> None:
-    """Require room for the model, its checkpoint and the next one beside it.
+    """Require disk space for the model, its checkpoint and the next checkpoint beside it.
 
     Raises:
         RunError: the disk is too full.
@@ -122,8 +123,8 @@ def check_room(folder: Path, parameters: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RunError(
-            f"A run needs {needed / 1e6:,.0f} MB of room. Received: {folder}, on a disk with "
-            f"{free / 1e6:,.0f} MB."
+            f"A run needs {needed / 1e6:,.0f} MB of disk space. "
+            f"Received: {folder}, on a disk with {free / 1e6:,.0f} MB free."
         )
 
 
@@ -133,7 +134,7 @@ def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits
 
 
 def begin_run(run: Run) -> None:
-    """Write what is known before training, from which it can go on after any interruption.
+    """Write what is known before training, so that an interrupted run can be resumed.
 
     Raises:
         RunError: the folder cannot be written.
@@ -148,7 +149,7 @@ def begin_run(run: Run) -> None:
 
 
 def describe_data(data: dict[str, Any]) -> str:
-    """Return a line about the data of a run, such as `1,797 samples of 10 classes, …`."""
+    """Return a one-line summary of a run's data, such as `1,797 samples of 10 classes, …`."""
     total = sum(data["samples"].values())
     count = len(data["labels"])
     targets = TASKS[data["task"]]
@@ -161,8 +162,8 @@ def describe_data(data: dict[str, Any]) -> str:
         parts.append(f"{each} of each in training")
     if data["missing"]:
         parts.append(f"{sum(data['missing'].values()):,} values missing")
-    if twice := sum(data["duplicates"].values()):
-        parts.append(f"{twice:,} of validation or test also in training")
+    if duplicates := sum(data["duplicates"].values()):
+        parts.append(f"{duplicates:,} validation or test samples also in training")
     if data["skipped"]:
         number = len(data["skipped"])
         parts.append(f"{number:,} unreadable {'file' if number == 1 else 'files'} skipped")
@@ -176,51 +177,57 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 
 def unwritable(folder: Path, error: OSError) -> RunError:
-    """Return the error of a run's folder that cannot be written."""
-    return RunError(f"A run's folder must be writable. Received: {folder}: {error.strerror}.")
+    """Return the error for a run's folder that cannot be written."""
+    return RunError(f"The run's folder cannot be written. Received: {folder}: {error.strerror}.")
 
 
 def read_run(folder: Path) -> Run:
-    """Read the folder of a run that is finished.
+    """Read the folder of a finished run.
 
     Raises:
-        RunError: there is none, or the run did not finish.
-        ConfigError: its configuration was changed into something impossible.
+        RunError: the folder is no run of this version, is damaged, or its run is not finished.
+        ConfigError: its `config.toml` was changed and is no longer valid.
     """
     run = read_begun_run(folder)
     if not run.is_finished:
         missing = METRICS if (folder / MODEL).is_file() else MODEL
-        mend = "Train it anew with hornbill train."
+        fix = "Train a new run with hornbill train."
         if (folder / CHECKPOINT).is_file():
-            mend = f"Go on with {resume_command(folder)}."
-        raise RunError(
-            f"A run must be finished. Received: {folder}, which has no {missing}. {mend}"
-        )
+            fix = f"Go on with {resume_command(folder)}."
+        raise RunError(f"The run is not finished. Received: {folder}, without {missing}. {fix}")
     return run
 
 
 def read_begun_run(folder: Path) -> Run:
-    """Read the folder of a run, finished or not.
+    """Read the folder of a run, finished or not. Nothing on disk changes.
 
     Raises:
-        RunError: there is none, or it is damaged.
-        ConfigError: its configuration was changed into something impossible.
+        RunError: the folder is no run of this version, or is damaged.
+        ConfigError: its `config.toml` was changed and is no longer valid.
     """
     if not folder.is_dir():
-        raise RunError(f"A run must be a folder that hornbill train made. Received: {folder}.")
+        raise RunError(f"A run is a folder that hornbill train has written. Received: {folder}.")
     missing = [name for name in _BEGUN if not (folder / name).is_file()]
     if missing:
-        raise RunError(f"A run must have a {missing[0]}. Received: {folder}, which has none.")
+        raise RunError(f"The run folder is incomplete. Received: {folder}, without {missing[0]}.")
     try:
         with (folder / SPLITS).open("rb") as file, np.load(file) as arrays:
             splits = Splits(**arrays)
         data = json.loads((folder / DATA).read_text("utf-8"))
         is_finished = (folder / METRICS).is_file() and (folder / MODEL).is_file()
         metrics = json.loads((folder / METRICS).read_text("utf-8")) if is_finished else {}
-        is_whole = {"source", "sha256", "samples"} <= data.keys()
-        is_whole &= not is_finished or "test" in metrics
+        is_complete = {"source", "sha256", "samples"} <= data.keys()
+        is_complete &= not is_finished or "test" in metrics
     except (OSError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
-        raise RunError(f"A run must be readable. Received: {folder}: {error}.") from None
-    if not is_whole:
-        raise RunError(f"A run must be whole. Received: {folder}, its {METRICS} or {DATA} is not.")
+        raise RunError(f"The run folder cannot be read. Received: {folder}: {error}.") from None
+    if not is_complete:
+        raise RunError(
+            f"The run folder is damaged. Received: {folder}, whose {METRICS} or {DATA} lacks a "
+            "part. Train a new run with hornbill train."
+        )
+    if "task" not in data:
+        raise RunError(
+            f"The run was made by an earlier version of Hornbill. Received: {folder}, whose {DATA} "
+            "has no 'task'. Train it again with this version: hornbill train."
+        )
     return Run(folder, combine_settings(None, folder / CONFIG), splits, data, metrics)

@@ -1,10 +1,9 @@
-"""Training from data source to run folder."""
+"""Trains a run from its data source to its finished folder, or resumes one."""
 
 import contextlib
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,25 +47,30 @@ def train(
     output: str | Path = "runs",
     callbacks: Callbacks = (),
     team: Team | None = None,
+    figures: bool = True,
 ) -> Run:
-    """Train the model of `config` and write its run folder; one thread at a time does.
+    """Train the model of `config` and write its run folder. Threads take turns.
 
     Args:
-        config: see `app.config.run_config.make_config`.
-        output: folder of runs; the new one is `<output>/<family>/<time>`.
-        callbacks: passed to `keras.Model.fit`.
-        team: the processes that train together, each of which calls this; None is this one alone.
+        config: see `app.config.make_config`.
+        output: folder of all runs; the new run is written to `<output>/<family>/<time>`.
+        callbacks: callbacks for `keras.Model.fit`.
+        team: the processes that train together, each of which calls this; None is this process
+            alone.
+        figures: whether to draw the figures of the report. Drawing takes a second or two; a run
+            that is resumed keeps this choice.
 
     Returns:
-        The finished run. After an error no run folder is left behind, unless an epoch was
-        finished: then `resume` goes on from there.
+        The finished run. If it fails before the end of the first epoch, its folder is removed;
+        afterwards the folder stays and `resume` continues from the last checkpoint.
 
     Raises:
         DataError: the data source cannot be used, or does not fit the family.
-        ConfigError: head, loss and targets contradict each other, or devices cannot share a batch.
-        RunError: the folder cannot be written, the loss is no longer finite, or processes would
-            train different things.
-        Interrupted: SIGINT or SIGTERM stopped it after a finished epoch.
+        ConfigError: head, loss and targets contradict each other, or the batch size is not a
+            multiple of the number of devices.
+        RunError: the folder cannot be written, the loss is no longer finite, or the processes of
+            the team have different settings or data.
+        Interrupted: SIGINT or SIGTERM stopped the run after its first epoch.
 
     Example:
         >>> run = train(make_config("digits", {"variant": "mlp"}))
@@ -75,7 +79,7 @@ def train(
     team = team or alone()
     team.check_batch_size(config.training)
     dataset = load_run_data(config)
-    config = replace(config, data=absolute_source(config.data))
+    config = replace(config, data=absolute_source(config.data), figures=config.figures and figures)
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
     model = checked_model(config, dataset, splits)
     if not team.is_writer:
@@ -84,44 +88,40 @@ def train(
             report_run(folder, config, dataset, splits), dataset, callbacks, team
         )
     folder = new_run_folder(Path(output), config.family)
-    try:
+    with _removed_unless_resumable(folder), _session(folder, team):
         check_room(folder, model.count_params())
-        with sigterm_as_sigint(), _alone(folder):
-            run = report_run(folder, config, dataset, splits)
-            begin_run(run)
-            team.from_writer(str(folder))
-            return _fit_and_finish(run, dataset, callbacks, team)
-    except BaseException:
-        if not ((folder / CHECKPOINT).exists() or (folder / METRICS).exists()):
-            shutil.rmtree(folder)
-        raise
+        run = report_run(folder, config, dataset, splits)
+        begin_run(run)
+        team.from_writer(str(folder))
+        return _fit_and_finish(run, dataset, callbacks, team)
 
 
 @keras_defaults()
 def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = None) -> Run:
-    """Go on with a run that was interrupted, to the metrics of the uninterrupted one.
+    """Continue an interrupted run; it ends with the metrics of an uninterrupted run.
 
     Args:
-        folder: of the run, which every process must be able to read.
-        callbacks: passed to `keras.Model.fit`.
-        team: the processes that train together, as many as before or not; None is this one alone.
+        folder: folder of the run, which every process must be able to read.
+        callbacks: callbacks for `keras.Model.fit`.
+        team: the processes that train together; their number may differ from before. None is
+            this process alone.
 
     Returns:
-        The finished run; one that was finished before as it is.
+        The finished run. A run that is finished already is returned as it is.
 
     Raises:
         DataError: the data source cannot be used.
-        ConfigError: devices cannot share a batch.
-        RunError: the folder is no run, its data has changed since, its checkpoint is damaged, or
-            another process is training it.
-        Interrupted: SIGINT or SIGTERM stopped it again.
+        ConfigError: the batch size is not a multiple of the number of devices.
+        RunError: the folder is no run of this version, its data has changed, its checkpoint is
+            damaged, or another process is training it.
+        Interrupted: SIGINT or SIGTERM stopped the run again.
     """
     team = team or alone()
     run = read_begun_run(Path(folder))
     if run.is_finished:
         return run
-    with _alone(run.folder) if team.is_writer else contextlib.nullcontext():
-        run = read_begun_run(run.folder)  # which another process may have finished meanwhile
+    with _session(run.folder, team):
+        run = read_begun_run(run.folder)  # another process may have finished it meanwhile
         if team.from_writer(run.is_finished):
             return run
         team.check_batch_size(run.config.training)
@@ -131,26 +131,27 @@ def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = No
 
 
 def load_run_data(config: RunConfig) -> Dataset:
-    """Read the data of a run as its head wants it.
+    """Read the data of a run in the form that its head needs.
 
     Raises:
-        DataError: the source cannot be used, or has columns of text, which TensorFlow alone reads.
+        DataError: the source cannot be used, or has columns of text, which only TensorFlow reads.
     """
     task, of_digits = task_of(config.model), config.family == "digits"
     dataset = load_dataset(config.data, config.reading, task, of_digits)
     backend = keras.backend.backend()
     if dataset.string_columns and backend != "tensorflow":
         raise DataError(
-            "Columns of text need Keras' backend tensorflow, and one process. "
-            f"Received: {backend}, and {', '.join(dataset.string_columns)} of {dataset.source}. "
-            "Leave out --processes and KERAS_BACKEND, or give the words as columns of numbers."
+            "Columns of text can only be trained on with the Keras backend 'tensorflow', in one "
+            f"process. Received: backend {backend!r} and the columns "
+            f"{', '.join(dataset.string_columns)} of {dataset.source}. "
+            "Leave out --processes and KERAS_BACKEND, or encode the texts as numbers."
         )
     return dataset
 
 
 @keras_defaults()
 def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.Model:
-    """Return the model, not trained; refuse whatever contradicts itself.
+    """Return the untrained model, after checking that its settings and data go together.
 
     Raises:
         DataError: the family cannot take such data.
@@ -169,24 +170,22 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
     team.announce(run.folder)
     checkpoint = run.folder / CHECKPOINT
     team.agree(_facts(run, checkpoint))
-    # Whoever writes nothing needs no order to end.
-    with _interruptible(run.folder) if team.is_writer else contextlib.nullcontext():
-        if team.is_writer:
-            log = keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False)
-            callbacks = [*callbacks, log]
-        with translate_out_of_memory():
-            fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
-            # What was measured once is neither measured again nor chosen otherwise.
-            training = replace(run.config.training, precision=fitted.compilation.precision)
-            run = replace(run, config=replace(run.config, training=training))
-            sizes = scores_by_size(run.config, dataset, run.splits, team)
-        if team.is_writer:
-            run = finish_run(run, dataset, fitted, sizes)
-        return replace(run, metrics=team.from_writer(run.metrics))
+    if team.is_writer:
+        log = keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False)
+        callbacks = [*callbacks, log]
+    with translate_out_of_memory():
+        fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
+        # The precision was measured and chosen once; what follows takes it as it is.
+        training = replace(run.config.training, precision=fitted.compilation.precision)
+        run = replace(run, config=replace(run.config, training=training))
+        sizes = scores_by_size(run.config, dataset, run.splits, team)
+    if team.is_writer:
+        run = finish_run(run, dataset, fitted, sizes)
+    return replace(run, metrics=team.from_writer(run.metrics))
 
 
 def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
-    """Return what must be the same wherever a run is trained; its data may lie elsewhere."""
+    """Return what must be equal in all processes. The path of the data may differ."""
     content = checkpoint.read_bytes() if checkpoint.exists() else b""
     settings = flat_config(replace(run.config, data=""))
     return {
@@ -196,22 +195,37 @@ def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
     }
 
 
-def _alone(folder: Path) -> AbstractContextManager[None]:
-    """Keep other processes from training the run."""
-    taken = RunError(
-        f"A run must be trained by one process at a time. Received: {folder}, "
-        "which another is training."
-    )
-    return exclusive_lock(folder, taken, lambda error: unwritable(folder, error))
-
-
 @contextlib.contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
-    """Treat SIGTERM as SIGINT, and say how to go on."""
-    with sigterm_as_sigint():
+def _session(folder: Path, team: Team) -> Iterator[None]:
+    """Lock a run's folder while it is trained; SIGTERM and SIGINT name the command to resume it.
+
+    A process that writes nothing needs neither the lock nor an orderly end.
+    """
+    if not team.is_writer:
+        yield
+        return
+    taken = RunError(
+        f"Only one process can train a run at a time. Received: {folder}, "
+        "which another process is training."
+    )
+    with (
+        exclusive_lock(folder, taken, lambda error: unwritable(folder, error)),
+        sigterm_as_sigint(),
+    ):
         try:
             yield
         except KeyboardInterrupt:
             if not (folder / CHECKPOINT).exists():
                 raise
             raise Interrupted(f"Go on with: {resume_command(folder)}") from None
+
+
+@contextlib.contextmanager
+def _removed_unless_resumable(folder: Path) -> Iterator[None]:
+    """Remove a new run's folder after an error, unless `resume` could continue the run."""
+    try:
+        yield
+    except BaseException:
+        if not ((folder / CHECKPOINT).exists() or (folder / METRICS).exists()):
+            shutil.rmtree(folder)
+        raise

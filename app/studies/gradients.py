@@ -24,11 +24,13 @@ def gradients(model: keras.Model, inputs: Any, targets: np.ndarray) -> dict[str,
     """Return the gradient of the cross entropy with respect to each weight, by the weight's path.
 
     Args:
-        model: several nets with a softmax head, from `build_nets`.
+        model: several nets with a softmax head, from `build_replicas`.
         inputs: the output of `prepared`, `(samples, nets, columns)`.
         targets: one-hot `(samples, classes)`; the loss of each net is the mean over samples.
     """
-    learning = keras.Model(model.get_layer("nets").output, model.get_layer("probabilities").output)
+    learning = keras.Model(
+        model.get_layer("replicas").output, model.get_layer("probabilities").output
+    )
     nets = inputs.shape[1]
     recorder = _Recorder()
     loss = keras.losses.CategoricalCrossentropy()

@@ -1,49 +1,45 @@
-"""What studies train: many small nets of one architecture side by side, by the project's `fit`."""
+"""What studies train and measure: replicas of small nets, trained by the project's own loop."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 from sklearn.datasets import load_digits
 
-from app.config.families import FAMILIES
 from app.config.run_config import RunConfig, make_config
 from app.data.datasets import Dataset
 from app.data.splits import Splits
-from app.evaluation.metrics import ANSWERS
-from app.training.fit import FitResult, fit
-from app.training.model_sizes import fit_to_data
-from app.training.preprocessing import adapt
+from app.evaluation.metrics import OUTPUTS
+from app.training.fit import FitResult
+from app.training.replicas import ReplicaJob, Replicas
 
-# Plain nets, unless a study is about what makes them less plain.
+# Plain models: a study adds only what it is about.
 _PLAIN = {"normalization": "none", "dropout": 0.0, "optimizer.schedule": "constant"}
-# Steps that the device takes before Python is asked again: tiny ones take less time than asking.
+# Steps between two returns to Python, which takes longer than a step of a tiny model.
 _STEPS = 500
 NONE = np.arange(0)
-Callbacks = Sequence[keras.callbacks.Callback]
 
 
 def rows(
-    name: str, inputs: Any, targets: Any, kind: str = "multiclass", labels: Sequence[str] = ()
+    name: str, inputs: Any, targets: Any, task: str = "multiclass", labels: Sequence[str] = ()
 ) -> Dataset:
-    """Return a data set that a study makes up.
+    """Return a data set of rows.
 
     Args:
-        name: of it.
-        inputs: `(samples, columns)`.
-        targets: of the kind `multiclass` `(samples,)`, else `(samples, targets)`.
-        kind: as of `Dataset.task`.
-        labels: names of the targets; numbers unless given.
+        name: name of the data set.
+        inputs: float `(samples, columns)`.
+        targets: `(samples,)` for the task `multiclass`, otherwise `(samples, targets)`.
+        task: see `Dataset.task`.
+        labels: names of the targets; numbers by default.
     """
     inputs, targets = np.asarray(inputs, np.float32), np.asarray(targets)
-    count = int(targets.max()) + 1 if kind == "multiclass" else targets.shape[1]
+    count = int(targets.max()) + 1 if task == "multiclass" else targets.shape[1]
     return Dataset(
         source=name,
         inputs=inputs,
-        targets=targets.astype(np.int64 if kind == "multiclass" else np.float32),
-        task=kind,
+        targets=targets.astype(np.int64 if task == "multiclass" else np.float32),
+        task=task,
         labels=tuple(labels) or tuple(map(str, range(count))),
         columns=tuple(f"column{number}" for number in range(inputs.shape[1])),
     )
@@ -55,160 +51,146 @@ def digit_rows() -> Dataset:
     return rows("digits8x8", bunch.data, bunch.target)
 
 
-def split_for_nets(
-    dataset: Dataset, nets: int, train: int, test: int
+def split_for_replicas(
+    dataset: Dataset, count: int, train: int, test: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return samples to train and to test each net on, drawn anew for each.
+    """Draw training and test samples for each replica.
 
     Returns:
-        int64 `(train, nets)` and `(test, nets)`; no sample of a net is in both.
+        int64 indices `(train, replicas)` and `(test, replicas)`. The training and the test samples
+        of a replica never overlap.
     """
     orders = [
-        np.random.default_rng(net).permutation(len(dataset.targets))[: train + test]
-        for net in range(nets)
+        np.random.default_rng(number).permutation(len(dataset.targets))[: train + test]
+        for number in range(count)
     ]
     order = np.stack(orders, axis=1)
     return order[:train], order[train:]
 
 
-def configure(settings: Mapping[str, Any], nets: int, rates: Sequence[float] = ()) -> RunConfig:
-    """Return the configuration of nets of the family `features`, or of another that is named.
+def plain_config(settings: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration of a plain model.
 
     Args:
-        settings: by flat key, as of `make_config`; `family` too.
-        nets: how many stand side by side; 0 is one alone, without an axis of nets.
-        rates: the learning rate of each; empty if all have that of the settings.
+        settings: values by flat key, as `make_config` takes them, and `family` if it is not
+            `features`.
     """
     given = dict(settings)
     family = given.pop("family", "features")
     plain = _PLAIN if family != "softmax" else {"optimizer.schedule": "constant"}
-    config = make_config(family, {**plain, "steps_per_execution": _STEPS, **given}, data="study")
-    optimizer = replace(config.training.optimizer, learning_rates=tuple(rates))
-    return replace(
-        config,
-        model=replace(config.model, nets=nets),
-        training=replace(config.training, optimizer=optimizer),
-    )
+    return make_config(family, {**plain, "steps_per_execution": _STEPS, **given}, data="study")
 
 
-def train_nets(
-    config: RunConfig,
-    dataset: Dataset,
-    train: np.ndarray,
-    validation: np.ndarray = NONE,
-    callbacks: Callbacks = (),
-) -> FitResult:
-    """Train the nets of `config`.
+def configure(settings: Mapping[str, Any], count: int, rates: Sequence[float] = ()) -> Replicas:
+    """Return replicas of a plain model.
 
     Args:
-        config: see `configure`.
-        dataset: the samples.
-        train: which to train on: `(samples,)` for all alike, or `(samples, nets)`.
-        validation: of which the loss is told after each epoch; of the same kind.
-        callbacks: passed to `keras.Model.fit`.
+        settings: see `plain_config`.
+        count: number of replicas.
+        rates: learning rate of each replica; empty if all have that of the settings.
     """
-    return fit(config, dataset, Splits(train, validation, NONE), callbacks)
+    return Replicas(plain_config(settings), count, tuple(rates))
 
 
-def build_nets(config: RunConfig, dataset: Dataset, train: np.ndarray) -> keras.Model:
-    """Return the nets of `config` as training begins with them."""
-    keras.utils.set_random_seed(config.seed)
-    family = FAMILIES[config.family]
-    seen = np.unique(train)
-    model = family.build(fit_to_data(family, config.model, dataset, Splits(seen, NONE, NONE)))
-    adapt(model, dataset, seen)
-    return model
+def build_replicas(replicas: Replicas, dataset: Dataset, train: np.ndarray) -> keras.Model:
+    """Return the replicas as training begins with them."""
+    return ReplicaJob(replicas, dataset, Splits(train, NONE, NONE)).model
 
 
 def prepared(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> Any:
-    """Return what the layers of nets that learn take, float32 `(samples, nets, columns)`.
+    """Return the inputs of the layers that learn, float32 `(samples, replicas, columns)`.
 
     Args:
-        model: of `build_nets`.
+        model: replicas, see `build_replicas`.
         dataset: the samples.
-        indices: which of them, `(samples,)`.
+        indices: indices of the samples, `(samples,)`.
     """
-    preparation = keras.Model(model.inputs, model.get_layer("nets").output)
+    preparation = keras.Model(model.inputs, model.get_layer("replicas").output)
     return preparation(keras.ops.convert_to_tensor(dataset.model_inputs(indices)))
 
 
 def losses(fitted: FitResult, split: str = "") -> np.ndarray:
-    """Return the loss of each net after each epoch, `(epochs, nets)`; `split` may be `val_`."""
-    return np.array([row[f"{split}net_losses"] for row in fitted.history], float)
+    """Return the loss of each replica after each epoch, `(epochs, replicas)`.
+
+    Args:
+        fitted: the replicas.
+        split: empty for the training split, `val_` for validation.
+    """
+    return np.array([row[f"{split}replica_losses"] for row in fitted.history], float)
 
 
 def answers(fitted: FitResult, dataset: Dataset) -> np.ndarray:
-    """Return what each net answers to every sample, `(samples, nets, outputs)`.
+    """Return the predictions for every sample, `(samples, replicas, outputs)`.
 
-    Of a net alone `(samples, outputs)`.
+    For a model without replicas they are `(samples, outputs)`.
     """
     inputs = dataset.model_inputs(np.arange(len(dataset.targets)))
-    answered: np.ndarray = outputs(fitted.model, inputs)[ANSWERS[dataset.task]]
-    return answered
+    predictions: np.ndarray = outputs(fitted.model, inputs)[OUTPUTS[dataset.task]]
+    return predictions
 
 
 def outputs(model: keras.Model, inputs: Any) -> Any:
-    """Return what a model gives for a few samples, NumPy arrays in the structure of its outputs.
+    """Return the outputs of a model for a few samples, as numpy arrays in the same structure.
 
-    Sooner than by `keras.Model.predict`, which traces it first.
+    This is faster than `keras.Model.predict`, which traces the model first.
     """
     given = model(keras.ops.convert_to_tensor(inputs), training=False)
     return keras.tree.map_structure(keras.ops.convert_to_numpy, given)
 
 
 def accuracies(fitted: FitResult, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
-    """Return the share of samples that each net gets right, `(nets,)`.
+    """Return the accuracy of each replica, `(replicas,)`.
 
     Args:
-        fitted: the nets.
+        fitted: the replicas.
         dataset: the samples.
-        indices: which of them: `(samples,)`, or `(samples, nets)`.
+        indices: indices of the samples, `(samples,)` or `(samples, replicas)`.
     """
     is_right = answers(fitted, dataset).argmax(axis=2) == dataset.targets[:, np.newaxis]
     chosen = (
         is_right[indices] if indices.ndim == 1 else np.take_along_axis(is_right, indices, axis=0)
     )
-    shares: np.ndarray = chosen.mean(axis=0)
-    return shares
+    found: np.ndarray = chosen.mean(axis=0)
+    return found
 
 
 class AfterEachEpoch(keras.callbacks.Callback):
-    """Measures something of nets before their training, and after each epoch.
+    """Measures something before training and after each epoch.
 
     Args:
-        nets: of `build_nets`; they are given the weights of those that are trained.
-        measure: called then.
+        replicas: a model of `build_replicas`, which gets the weights of the trained model.
+        measure: function that measures it.
 
     Attributes:
-        found: what was measured.
+        found: the measurements.
     """
 
-    def __init__(self, nets: keras.Model, measure: Callable[[], Any]) -> None:
+    def __init__(self, replicas: keras.Model, measure: Callable[[], Any]) -> None:
         super().__init__()
-        self.nets = nets
+        self.replicas = replicas
         self.measure = measure
         self.found: list[Any] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Measure what training begins with."""
+        """Measure the initial weights."""
         self._measure()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Measure."""
+        """Measure the weights after the epoch."""
         self._measure()
 
     def _measure(self) -> None:
-        pairs = zip(self.nets.trainable_variables, self.model.trainable_variables, strict=True)
+        pairs = zip(self.replicas.trainable_variables, self.model.trainable_variables, strict=True)
         for own, trained in pairs:
             own.assign(trained)
         self.found.append(self.measure())
 
 
 class StartFrom(keras.callbacks.Callback):
-    """Begins training with weights of one's choice.
+    """Begins training with the given weights.
 
     Args:
-        weights: of the layers that learn, in their order.
+        weights: weights of the layers that learn, in their order.
     """
 
     def __init__(self, weights: Sequence[np.ndarray]) -> None:
@@ -221,5 +203,5 @@ class StartFrom(keras.callbacks.Callback):
 
 
 def learning_weights(model: keras.Model) -> list[np.ndarray]:
-    """Return the weights that training changes, in the order of `StartFrom`."""
+    """Return the trainable weights, in the order of `StartFrom`."""
     return [keras.ops.convert_to_numpy(weight) for weight in model.trainable_variables]

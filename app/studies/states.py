@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from app.training.fit import FitResult
+from app.training.replicas import fit_replicas
 
-from .nets import configure, rows, train_nets
+from .nets import configure, rows
 from .study import Effort
 
 Gate = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -58,7 +59,7 @@ def train_on_states(
         "repeat": effort.choose(18, 6),
         "optimizer.learning_rate": 0.02,
     }
-    return train_nets(configure(settings, len(chosen)), samples, np.stack(draws, axis=1)), samples
+    return fit_replicas(configure(settings, len(chosen)), samples, np.stack(draws, axis=1)), samples
 
 
 def state_accuracies(

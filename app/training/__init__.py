@@ -1,4 +1,4 @@
-"""Fitting a model: pipelines in, weights out. Losses, optimizers, callbacks, checkpoints.
+"""Training of a model: losses, optimizers, callbacks, checkpoints and the training loop.
 
-Nothing here knows the layout of a run's folder or draws a figure.
+Nothing here knows the files of a run's folder or draws a figure.
 """

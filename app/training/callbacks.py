@@ -1,4 +1,4 @@
-"""Callbacks that watch training: the epoch, the clock, and the loss that must stay finite."""
+"""Callbacks that set the epoch, measure time, and stop a run whose loss is not finite."""
 
 import math
 import time
@@ -10,18 +10,19 @@ import keras
 from app.data.pipelines import TrainingPipeline, Wait
 from app.errors import RunError
 
-_CALM = "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
+_FIX = "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
 
 
 @dataclass
 class Seconds:
-    """What whole epochs took, those before an interruption with them.
+    """Seconds that all epochs have taken, including those before an interruption.
 
     Attributes:
-        epochs: validation included.
-        steps: of training alone, but for the first step of each process, which is compiled.
-        waiting: in which these steps waited for data.
-        passes: how many epochs' worth of steps `steps` is about.
+        epochs: time of the epochs, validation included.
+        steps: time of the training steps, without the first step of each process, which is
+            compiled.
+        waiting: part of `steps` that was spent waiting for data.
+        passes: number of epochs that the steps of `steps` amount to.
     """
 
     epochs: float = 0.0
@@ -31,7 +32,7 @@ class Seconds:
 
 
 class Clock(keras.callbacks.Callback):
-    """Adds each epoch that ends to `seconds`; `wait` is the pipeline's."""
+    """Adds the time of each finished epoch to `seconds`; `wait` is that of the pipeline."""
 
     def __init__(self, seconds: Seconds, wait: Wait) -> None:
         super().__init__()
@@ -43,20 +44,20 @@ class Clock(keras.callbacks.Callback):
         self._left_out = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Start to count."""
+        """Start the clock."""
         self._epoch = self._begun = self._last = time.perf_counter()
         self._waited = self.wait.seconds
         self._left_out = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Count up to here, or from here."""
+        """Take the time; the clock starts anew after the first step, which is compiled."""
         self._last = time.perf_counter()
         if not self._compiled:
             self._compiled = True
             self._begun, self._waited, self._left_out = self._last, self.wait.seconds, batch + 1
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Add the epoch."""
+        """Add the time of the epoch."""
         self.seconds.epochs += time.perf_counter() - self._epoch
         self.seconds.steps += self._last - self._begun
         self.seconds.waiting += self.wait.seconds - self._waited
@@ -64,7 +65,7 @@ class Clock(keras.callbacks.Callback):
 
 
 class NextEpoch(keras.callbacks.Callback):
-    """Tells a pipeline which epoch's batches come next."""
+    """Sets the epoch whose batches the pipeline gives next."""
 
     def __init__(self, pipeline: TrainingPipeline) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class FiniteLoss(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Check the validation loss, which tells of the last step.
+        """Check the validation loss, which shows the effect of the last step.
 
         Raises:
             RunError: it is infinite or NaN.
@@ -92,7 +93,7 @@ class FiniteLoss(keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise RunError(
                 f"The validation loss must stay finite. Received: {loss} after epoch {epoch + 1}. "
-                f"{_CALM}"
+                f"{_FIX}"
             )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -104,10 +105,10 @@ class FiniteLoss(keras.callbacks.Callback):
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            mend = _CALM
-            if self._epoch == batch == 0:  # of the weights as they were drawn
-                mend = "No step was taken before: lower initializer_stddev, l1, l2, or the targets."
+            fix = _FIX
+            if self._epoch == batch == 0:  # the weights are still the initial ones
+                fix = "No step was taken before: lower initializer_stddev, l1, l2, or the targets."
             raise RunError(
                 f"The loss must stay finite. Received: {loss} in step {batch + 1} of epoch "
-                f"{self._epoch + 1}, at the learning rate {learning_rate:.3g}. {mend}"
+                f"{self._epoch + 1}, at the learning rate {learning_rate:.3g}. {fix}"
             )

@@ -1,7 +1,7 @@
-"""The checkpoint of a run: one file from which training goes on as if never stopped.
+"""The checkpoint of a run: one file from which training continues as if never interrupted.
 
-It holds the variables of model and optimizer, the states of the random generators among them, what
-the callbacks remember, the best weights so far and the history.
+It holds the variables of model and optimizer, including the states of random generators, the state
+of the callbacks, the weights to keep and the history.
 """
 
 import json
@@ -26,10 +26,10 @@ from .callbacks import Seconds
 from .compilation import Compilation
 
 _STATE = {"settings", "history", "has_ended", "compilation", "best", "seconds", "callbacks"}
-# Epochs of tiny nets take less time than a checkpoint.
+# A checkpoint takes longer than an epoch of a tiny model.
 _SECONDS_BETWEEN = 1.0
-# What Keras' callbacks remember between epochs, and set back when training begins.
-_REMEMBERED: dict[type, tuple[str, ...]] = {
+# State that Keras' callbacks keep between epochs, and reset when training begins.
+_CALLBACK_STATE: dict[type, tuple[str, ...]] = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
     keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
@@ -37,26 +37,27 @@ _REMEMBERED: dict[type, tuple[str, ...]] = {
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps the history and the weights worth keeping, and writes all after an epoch.
+    """Collects the history and the weights to keep, and writes the checkpoint.
 
-    It writes after the first epoch, after the last, and in between at most once a second.
-
-    It must be the last of the callbacks, behind the one that swaps averaged weights in.
+    It writes after the first epoch, after the last, and in between at most once a second. It must
+    be the last of the callbacks, behind the one that swaps averaged weights in.
 
     Args:
-        path: of the file; if it is there, training goes on from it. None writes none.
-        config: of the run; but for the epochs it must be what it was when the file was written.
-        writes: whether this process writes the file; of several that train together one does.
+        path: path of the file. If it exists, training continues from it. None writes no file.
+        config: configuration of the run. Except for the epochs, it must be the same as when the
+            file was written.
+        writes: whether this process writes the file; one of a team does.
 
     Attributes:
-        history: one row an epoch.
-        has_ended: whether training stopped early.
-        compilation: how steps run, to be the same when training goes on; None if not chosen yet.
-        weights: those to keep.
-        seconds: what the epochs of the history took.
+        history: one row for each epoch.
+        has_ended: whether training has stopped early.
+        compilation: precision and compiler, which stay the same when training continues; None if
+            they are not chosen yet.
+        weights: the weights to keep.
+        seconds: time that the epochs of the history took.
 
     Raises:
-        RunError: the file cannot be read, or is of other settings.
+        RunError: the file cannot be read, or was written with other settings.
     """
 
     def __init__(self, path: Path | None, config: RunConfig, writes: bool = True) -> None:
@@ -75,28 +76,27 @@ class Checkpoint(keras.callbacks.Callback):
         self._others: list[keras.callbacks.Callback] = []
         self._read: dict[str, Any] | None = None
         if path is not None and path.exists():
-            self._take_up(_read_checkpoint(path))
+            self._restore(_read_checkpoint(path))
 
     def remember(
         self, callbacks: Sequence[keras.callbacks.Callback]
     ) -> Sequence[keras.callbacks.Callback]:
-        """Return `callbacks`, whose memory belongs to the checkpoint from here on."""
-        self._others = [callback for callback in callbacks if type(callback) in _REMEMBERED]
+        """Return `callbacks`, whose state the checkpoint holds from now on."""
+        self._others = [callback for callback in callbacks if type(callback) in _CALLBACK_STATE]
         return callbacks
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Set variables and callbacks as they were, after these have set themselves back."""
+        """Restore variables and callbacks, after the callbacks have reset themselves."""
         if self._read is None:
             return
         _assign("model", self.model.variables, self._read["model"])
         _assign("optimizer", self.model.optimizer.variables, self._read["optimizer"])
-        for callback, memory in zip(self._others, self._read["state"]["callbacks"], strict=True):
-            vars(callback).update(memory)
+        for callback, state in zip(self._others, self._read["state"]["callbacks"], strict=True):
+            vars(callback).update(state)
         self._read = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Add to the history, keep the weights if they are worth it, and write."""
-        # Numbers, or of nets side by side a list.
+        """Add a row to the history, keep the weights if they are to be kept, and write the file."""
         values = {name: np.asarray(value, float).tolist() for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch + 1, **values})
         loss = values.get("val_loss", math.inf)
@@ -110,15 +110,15 @@ class Checkpoint(keras.callbacks.Callback):
             _write_checkpoint(self.path, self._arrays(), self._state())
             self._written = time.monotonic()
 
-    def _take_up(self, read: dict[str, Any]) -> None:
+    def _restore(self, read: dict[str, Any]) -> None:
         self._read = read
         state = read["state"]
         for name, value in self._settings.items():
             if value != state["settings"].get(name):
                 raise RunError(
-                    "A run must go on with the settings that it began with. "
+                    "An interrupted run can only go on with the settings that it began with. "
                     f"Received: {name}={value!r} instead of {state['settings'].get(name)!r}. "
-                    "Set the run's config.toml back, or train anew."
+                    "Set the run's config.toml back, or train a new run."
                 )
         self.history, self.has_ended = state["history"], state["has_ended"]
         self.compilation = Compilation(**state["compilation"])
@@ -135,7 +135,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _state(self) -> dict[str, Any]:
         callbacks = [
-            {name: vars(callback)[name] for name in _REMEMBERED[type(callback)]}
+            {name: vars(callback)[name] for name in _CALLBACK_STATE[type(callback)]}
             for callback in self._others
         ]
         return {
@@ -150,7 +150,10 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _lasting_settings(config: RunConfig) -> dict[str, Any]:
-    """Return what must stay, as JSON gives it back. Epochs may be added; the data are compared."""
+    """Return the settings that must stay the same, as JSON returns them.
+
+    Epochs may be added, and the data is compared by its content.
+    """
     settings = {k: v for k, v in flat_config(config).items() if k not in ("data", "epochs")}
     lasting: dict[str, Any] = json.loads(json.dumps(settings))
     return lasting
@@ -159,7 +162,7 @@ def _lasting_settings(config: RunConfig) -> dict[str, Any]:
 def _assign(what: str, variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
     if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
         raise RunError(
-            f"The checkpoint must be of the same {what}. "
+            f"The checkpoint belongs to another {what}. "
             f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes."
         )
     for variable, array in zip(variables, arrays, strict=True):
@@ -174,18 +177,18 @@ def _write_checkpoint(
         for group, members in arrays.items()
         for number, array in enumerate(members)
     }
-    beside = path.with_suffix(".new")
+    new = path.with_suffix(".new")
     try:
-        with beside.open("wb") as file:
+        with new.open("wb") as file:
             text = json.dumps(state, default=float)
             np.savez(file, state=np.frombuffer(text.encode(), np.uint8), **content)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        new.replace(path)
     except OSError as error:
         raise RunError(
-            f"A checkpoint must be written after each epoch. Received: {path}: {error.strerror}. "
-            f"The last one written is whole. Go on with: {resume_command(path.parent)}"
+            f"The checkpoint cannot be written. Received: {path}: {error.strerror}. "
+            f"The previous one is complete. Go on with: {resume_command(path.parent)}"
         ) from None
 
 
@@ -195,12 +198,13 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
             arrays = {name: archive[name] for name in archive.files}
         state = json.loads(arrays.pop("state").tobytes())
         if missing := _STATE - state.keys():
-            raise ValueError(f"one of another version, without {', '.join(sorted(missing))}")
+            raise ValueError(f"a file of another version, without {', '.join(sorted(missing))}")
         groups: dict[str, Any] = {"model": [], "optimizer": [], "kept": []}
         for name, array in arrays.items():  # in the order in which they were written
             groups[name.rpartition("_")[0]].append(array)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise RunError(
-            f"{path} must be a checkpoint. Received: {error}. Remove it to begin anew."
+            f"{path} must be a checkpoint. Received: {error}. Remove the file to train from the "
+            "start."
         ) from None
     return {**groups, "state": state}

@@ -1,4 +1,4 @@
-"""Chooses the precision of the layers and whether XLA compiles the step."""
+"""Chooses the precision of the layers, and whether XLA compiles the training step."""
 
 import contextlib
 import math
@@ -11,13 +11,13 @@ import keras
 
 from app.config.training_config import TrainingConfig
 
-# Enough to tell candidates apart that are worth telling apart.
+# Steps in a measurement; enough to see a difference that matters.
 _STEPS = 5
-# Each candidate's fastest turn counts: what else the machine does only ever adds to a turn.
+# The fastest turn of each candidate counts: other load on the machine can only slow a turn down.
 _TURNS = 4
-# Of float32's time: what is saved must show above the noise, and pay for the digits that are lost.
+# Fraction of float32's time: the gain must exceed the noise and be worth the lost digits.
 _MIN_GAIN = 0.2
-# A choice takes some seconds itself, most of them to compile two models.
+# Measuring takes some seconds itself, mostly to compile two models.
 _MIN_STEPS = 1000
 _MIN_SECONDS = 60.0
 
@@ -27,9 +27,9 @@ class Compilation:
     """How a training step runs.
 
     Attributes:
-        precision: Keras' dtype policy of the layers between input and head.
+        precision: Keras dtype policy of the layers between input and head.
         xla: whether XLA compiles the step.
-        step_ms: milliseconds of a step in each precision that was measured to choose this one.
+        step_ms: step time in milliseconds for each precision that was measured.
     """
 
     precision: str
@@ -38,7 +38,7 @@ class Compilation:
 
     @contextlib.contextmanager
     def policy(self) -> Iterator[None]:
-        """Build layers in this precision."""
+        """Return a context in which layers are built in this precision."""
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(self.precision)
         try:
@@ -53,19 +53,19 @@ def choose_compilation(
     batch: Sequence[Any],
     steps: int,
 ) -> Compilation:
-    """Return what the settings say, or where they say `auto` what this device gains from.
+    """Return precision and compiler as the settings name them; `auto` measures this device.
 
-    mixed_bfloat16 takes some steps in turns with float32 and must save `_MIN_GAIN` of their time,
-    which GPUs and CPUs with units for it (AMX) do and others do not. Training that is over soon
-    anyway is done in float32.
+    float32 and mixed_bfloat16 take turns of a few steps. mixed_bfloat16 is chosen if it saves
+    `_MIN_GAIN` of the time, as it does on GPUs and on CPUs with units for it (AMX). A short
+    training uses float32 without measuring.
 
     Args:
-        config: the settings.
-        build: makes a compiled model of its own for a candidate.
+        config: settings of the training.
+        build: builds and compiles a new model for a candidate.
         batch: inputs and targets of one step.
-        steps: that the training takes.
+        steps: number of steps of the training.
     """
-    # JAX knows no other compiler; TensorFlow with XLA gives up on repeating a run exactly.
+    # JAX has no other compiler; with XLA, TensorFlow no longer repeats a run exactly.
     xla = config.xla or keras.backend.backend() == "jax"
     if config.precision != "auto":
         return Compilation(config.precision, xla)
@@ -85,7 +85,7 @@ def choose_compilation(
 
 
 def step_seconds(model: keras.Model, batch: Sequence[Any]) -> float:
-    """Return the seconds of one training step, compilation not counted."""
+    """Return the time of a training step in seconds, without its compilation."""
     model.train_on_batch(*batch)
     start = time.perf_counter()
     for _ in range(_STEPS):

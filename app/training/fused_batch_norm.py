@@ -1,7 +1,7 @@
-"""Batch normalization by TensorFlow's fused operation, which Keras 3 no longer calls.
+"""Batch normalization by TensorFlow's fused operation, which Keras 3 no longer uses.
 
-Keras composes it of some twenty operations. On a CPU, where XLA does not fuse them, they take a
-third of the step of a convolutional net, and more in bfloat16, since Keras casts to float32 for it.
+Keras composes it from about twenty operations. Without XLA these take a third of a training step
+of a convolutional net on a CPU, and more in bfloat16, because Keras casts to float32 for them.
 """
 
 from typing import Any
@@ -11,10 +11,10 @@ import tensorflow as tf
 
 
 def with_fused_normalization(model: keras.Model) -> keras.Model:
-    """Return a functional `model` that shares its weights and computes the same, sooner.
+    """Return a faster functional model that computes the same as `model` and shares its weights.
 
-    Layers of batch normalization on the last axis are computed by the fused operation, which takes
-    and gives bfloat16 and float16 as they are and holds its statistics in float32.
+    The fused operation replaces batch normalization on the last axis. It reads and returns
+    bfloat16 and float16 without a cast, and keeps its statistics in float32.
     """
 
     def layer_of(layer: keras.Layer) -> keras.Layer:
@@ -37,14 +37,14 @@ def _can_be_fused(layer: keras.Layer) -> bool:
 
 
 class _FusedNormalization(keras.layers.Layer):
-    """Computes what a layer of batch normalization does, and updates its moving statistics."""
+    """Computes what a batch normalization layer does, and updates its moving statistics."""
 
     def __init__(self, layer: keras.layers.BatchNormalization) -> None:
         super().__init__(name=layer.name, dtype=layer.dtype_policy)
         self.layer = layer
         self.built = True
 
-    # Of masks, which only sequences have, Keras hands on that there is none.
+    # Keras passes `mask`, which is None except for sequences.
     def call(self, inputs: Any, training: bool = False, mask: None = None) -> Any:
         layer = self.layer
         channels = inputs.shape[-1]
@@ -60,7 +60,7 @@ class _FusedNormalization(keras.layers.Layer):
             is_training=is_training,
         )
         if is_training:
-            # The operation's is the unbiased one; Keras keeps the mean of squares.
+            # The operation returns the unbiased variance; Keras keeps the biased one.
             count = tf.cast(tf.size(images) // channels, variance.dtype)
             variance *= tf.maximum(count - 1, 1) / count
             for variable, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):

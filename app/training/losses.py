@@ -1,6 +1,4 @@
-"""What training lowers and what it shows: the loss, the targets as numbers, the metrics."""
-
-from typing import Any
+"""The loss, the metric beside it, the targets as numbers, and the weights of samples."""
 
 import keras
 import numpy as np
@@ -12,7 +10,7 @@ from app.data.splits import Splits
 from app.errors import ConfigError
 from serving.manifest import TASKS
 
-# Which losses make sense for which targets.
+# The losses that suit each task; the first is the default.
 _LOSSES = {
     "multiclass": ("cross_entropy", "binary_cross_entropy", "mse", "kl_divergence"),
     "multilabel": ("binary_cross_entropy", "mse"),
@@ -22,21 +20,21 @@ _METRICS = {"multiclass": "accuracy", "multilabel": "binary_accuracy", "regressi
 
 
 def make_loss(config: TrainingConfig, task: str) -> keras.losses.Loss:
-    """Return Keras' loss.
+    """Return the Keras loss that the settings name.
 
     Raises:
-        ConfigError: it makes no sense for such targets.
+        ConfigError: the loss does not suit the task.
     """
     allowed = _LOSSES[task]
     name = allowed[0] if config.loss == "auto" else config.loss
     if name not in allowed:
         raise ConfigError(
-            f"The loss for targets that are {TASKS[task]} must be one of {', '.join(allowed)}. "
+            f"The loss for {TASKS[task]} must be one of {', '.join(allowed)}. "
             f"Received: loss={name!r}."
         )
     if config.label_smoothing and not name.endswith("cross_entropy"):
         raise ConfigError(
-            "label_smoothing needs a loss of cross entropy. "
+            "label_smoothing applies to cross entropy only. "
             f"Received: label_smoothing={config.label_smoothing}, loss={name!r}."
         )
     if name == "cross_entropy":
@@ -49,60 +47,24 @@ def make_loss(config: TrainingConfig, task: str) -> keras.losses.Loss:
 
 
 def metric_name(task: str) -> str:
-    """Return the metric that training shows beside the loss."""
+    """Return the name of the metric that training shows beside the loss."""
     return _METRICS[task]
 
 
-class NetLosses(keras.metrics.Metric):
-    """The mean loss of each of several nets, `(nets,)`.
-
-    Args:
-        loss: of a sample.
-        nets: how many.
-    """
-
-    def __init__(self, loss: keras.losses.Loss, nets: int) -> None:
-        super().__init__(name="net_losses")
-        self._loss = loss
-        self._sums = self.add_weight(shape=(nets,), initializer="zeros", name="sums")
-        self._count = self.add_weight(shape=(), initializer="zeros", name="count")
-
-    def update_state(self, targets: Any, answers: Any, sample_weight: Any = None) -> None:  # noqa: ARG002
-        """Add the losses of a batch, both `(batch, nets, …)`; samples count alike."""
-        losses = self._loss.call(targets, answers)  # (batch, nets)
-        self._sums.assign_add(keras.ops.sum(losses, axis=0))
-        self._count.assign_add(keras.ops.cast(keras.ops.shape(losses)[0], "float32"))
-
-    def result(self) -> Any:
-        """Return the means."""
-        return self._sums / keras.ops.maximum(self._count, 1.0)
-
-
-def make_metrics(task: str, loss: keras.losses.Loss, nets: int = 0) -> list[keras.metrics.Metric]:
-    """Return what is shown beside the loss.
-
-    Args:
-        task: `multiclass`, `multilabel` or `regression`.
-        loss: what is lowered.
-        nets: that stand side by side, the loss of each of which is shown; 0 is one alone.
-
-    Returns:
-        Keras' metric under the name of `metric_name`, or `NetLosses`.
-    """
-    if nets:
-        return [NetLosses(loss, nets)]
+def make_metric(task: str) -> keras.metrics.Metric:
+    """Return the metric that training shows beside the loss, under the name of `metric_name`."""
     name = metric_name(task)
     if task == "multiclass":
-        return [keras.metrics.CategoricalAccuracy(name=name)]
+        return keras.metrics.CategoricalAccuracy(name=name)
     if task == "multilabel":
-        return [keras.metrics.BinaryAccuracy(name=name)]
-    return [keras.metrics.R2Score(name=name)]
+        return keras.metrics.BinaryAccuracy(name=name)
+    return keras.metrics.R2Score(name=name)
 
 
 def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:
-    """Return what the trained layer is compared with, float32 `(samples, outputs)`.
+    """Return the targets that the loss compares outputs with, float32 `(samples, outputs)`.
 
-    Classes become one-hot; values are standardized as the layer `values` of `model` was adapted.
+    Classes become one-hot; values are standardized by the statistics of the layer `values`.
     """
     if dataset.task == "multiclass":
         return OneHot(dataset.targets, len(dataset.labels))
@@ -115,16 +77,16 @@ def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:
 
 
 def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> np.ndarray | None:
-    """Return how much each sample counts, float32 `(samples,)`; None if all count alike.
+    """Return the weight of each sample, float32 `(samples,)`; None if all weigh the same.
 
     Raises:
-        ConfigError: balanced classes were asked for where there are none.
+        ConfigError: the settings ask for balanced classes, but the task has no classes.
     """
     if config.class_weight == "none":
         return None
     if dataset.task != "multiclass":
         raise ConfigError(
-            "class_weight=balanced needs classes. "
+            "class_weight=balanced needs classes to balance. "
             f"Received: {dataset.source}, which holds {TASKS[dataset.task]}."
         )
     counts = np.bincount(dataset.targets[splits.train], minlength=len(dataset.labels))

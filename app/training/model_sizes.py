@@ -1,4 +1,4 @@
-"""The sizes of a model that the data decides: classes, columns, vocabularies, shapes of images."""
+"""Fits a model's configuration to the data: classes, columns, vocabularies, image shape."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,13 @@ from serving.manifest import TASKS
 
 def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -> Any:
     """Return the model's configuration with the sizes that the data decides.
+
+    Args:
+        family: the family of the model.
+        config: configuration of the model.
+        dataset: the samples.
+        splits: indices of the splits; vocabularies and indicators of missing values come from the
+            training split.
 
     Raises:
         DataError: the family cannot take such data.
@@ -57,7 +64,7 @@ def _check_head(config: ModelConfig, dataset: Dataset) -> None:
     if head not in heads:
         raise ConfigError(
             f"Targets that are {TASKS[task]} need head={' or head='.join(heads)}, which the family "
-            f"features has. Received: head={head!r} for {dataset.source}."
+            f"'features' has. Received: head={head!r} for {dataset.source}."
         )
 
 

@@ -1,10 +1,8 @@
-"""From the settings of an optimizer to Keras' own."""
+"""Creates Keras optimizers and learning-rate schedules from their settings."""
 
-from dataclasses import replace
 from typing import Any
 
 import keras
-import numpy as np
 
 from app.config.training_config import OptimizerConfig
 
@@ -33,32 +31,12 @@ def make_optimizer(
         arguments["global_clipnorm"] = config.clip_norm
     if config.ema_momentum:
         arguments |= {"use_ema": True, "ema_momentum": config.ema_momentum}
-    optimizer = _OPTIMIZERS[config.name]
-    if config.learning_rates:
-        optimizer = _with_rates(optimizer, config.learning_rates)
-        config = replace(config, learning_rate=1.0)
-    return optimizer(_learning_rate(config, steps_per_epoch, epochs), **arguments)
-
-
-def _with_rates(optimizer: Any, rates: tuple[float, ...]) -> Any:
-    """Return a kind of `optimizer` that takes the steps of each net at a rate of its own.
-
-    The first axis of each weight is that of the nets, or of all their units side by side.
-    """
-
-    class WithRates(optimizer):
-        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            first, *others = variable.shape
-            each = np.repeat(np.array(rates, np.float32), first // len(rates))
-            super().update_step(
-                gradient, variable, learning_rate * each.reshape(-1, *[1] * len(others))
-            )
-
-    return WithRates
+    rate = _learning_rate(config, steps_per_epoch, epochs)
+    return _OPTIMIZERS[config.name](rate, **arguments)
 
 
 def optimizer_callbacks(config: OptimizerConfig) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that the schedule and the averaging need, in their order."""
+    """Return the callbacks that the schedule and the moving average need, in their order."""
     callbacks: list[keras.callbacks.Callback] = []
     if config.schedule == "plateau":
         callbacks.append(

@@ -1,8 +1,8 @@
-"""Runs the part of a model that is the same in each epoch once, before training.
+"""Runs the preprocessing layers of a model once, before training, instead of in each epoch.
 
-A model is a preparation (polarity, size and place of the ink; standardized columns) followed by
-layers that learn. What the preparation gives is kept, in memory or, where the data lies there, on
-disk; training then starts behind it.
+A model consists of preprocessing (position of the ink, standardized columns) and layers that
+learn. The preprocessed samples are kept in memory, or on disk if the data is on disk, and training
+starts behind the preprocessing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,22 +15,22 @@ from app.data.arrays import CHUNK, Array, DiskArray, chunks
 from app.data.datasets import Dataset
 from app.errors import DataError
 
-# Keras divides by no smaller deviation: what varied less would come out as a constant.
+# Keras divides by no smaller standard deviation: such a column would become a constant.
 _MIN_DEVIATION = 1e-7
 # float32 has 24 bits; values this close to each other share all but the last few.
-_MIN_SHARE = 1e-6
-# What sums in float64 leave of the deviation of a constant.
+_MIN_RELATIVE_DEVIATION = 1e-6
+# Relative deviation that rounding in float64 can give a constant column.
 _ROUNDING = 1e-9
 
 
 def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
-    """Give the layers of statistics the mean and the variance of the training split.
+    """Set the statistics of normalization layers to those of the training split.
 
-    A column that is the same in all of it is only brought to 0, as scikit-learn does it.
+    A column that is constant there is only shifted to 0, as in scikit-learn.
 
     Raises:
-        DataError: a column varies, but by less than can be standardized in float32, or a target
-            does not vary at all.
+        DataError: a column varies too little to be standardized in float32, or a target does not
+            vary at all.
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization):
@@ -40,7 +40,7 @@ def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
             names = dataset.labels if is_target else dataset.columns
             is_constant = np.sqrt(variance) <= _ROUNDING * np.abs(mean)
             _check_spread(names, mean, variance, is_constant & (not is_target))
-            # Else one that varies later would be multiplied by ten million.
+            # A variance of 0 would multiply a later change of the column by ten million.
             _set_statistics(layer, mean, np.where(is_constant, 1.0, variance), count)
 
 
@@ -48,21 +48,29 @@ def _check_spread(
     columns: Sequence[str], mean: np.ndarray, variance: np.ndarray, is_accepted: np.ndarray
 ) -> None:
     deviation = np.sqrt(variance)
-    least = np.maximum(_MIN_DEVIATION, _MIN_SHARE * np.abs(mean))
+    least = np.maximum(_MIN_DEVIATION, _MIN_RELATIVE_DEVIATION * np.abs(mean))
     wrong = np.flatnonzero(~is_accepted & (deviation < least))
     if len(wrong):
         first = int(wrong[0])
         raise DataError(
-            f"Numbers must vary by more than float32 can lose. Received: {columns[first]}, "
-            f"{mean[first]:.6g} with a standard deviation of {deviation[first]:.2g}. "
-            "Subtract their mean."
+            "Numbers must vary by more than the rounding of float32. "
+            f"Received: {columns[first]}, with mean {mean[first]:.6g} and standard deviation "
+            f"{deviation[first]:.2g}. Subtract their mean."
         )
 
 
-def prepare(model: keras.Model, prepared_layer: str, dataset: Dataset) -> Array:
-    """Return the output of `prepared_layer` for every sample, float32 `(samples, …)`."""
-    layer = model.get_layer(prepared_layer)
-    preparation = keras.Model(model.inputs, layer.output)
+def prepare(model: keras.Model, prepared: Any, dataset: Dataset) -> Array:
+    """Compute a tensor inside `model`, such as a layer's output, for every sample.
+
+    Args:
+        model: a functional model whose statistics are adapted.
+        prepared: the symbolic tensor `(batch, …)`.
+        dataset: the samples.
+
+    Returns:
+        float32 `(samples, …)`, in memory, or on disk if the samples are.
+    """
+    preparation = keras.Model(model.inputs, prepared)
     count = len(dataset.inputs)
     batches = (
         preparation.predict_on_batch(
@@ -72,10 +80,10 @@ def prepare(model: keras.Model, prepared_layer: str, dataset: Dataset) -> Array:
     )
     if not isinstance(dataset.inputs, DiskArray):
         return np.concatenate(list(batches))
-    prepared = DiskArray(layer.output.shape[1:], np.float32)
+    outputs = DiskArray(prepared.shape[1:], np.float32)
     for batch in batches:
-        prepared.append(batch)
-    return prepared
+        outputs.append(batch)
+    return outputs
 
 
 def _in_order(model: keras.Model, inputs: Any) -> Any:
@@ -85,9 +93,9 @@ def _in_order(model: keras.Model, inputs: Any) -> Any:
 
 
 def _statistics(parts: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return mean, variance and count of each column; what is NaN is left out.
+    """Return mean, variance and count of each column, ignoring NaN.
 
-    The variance is that of Chan et al. (1979), which joins parts without losing digits.
+    Parts are combined as in Chan et al. (1979), which loses no digits.
     """
     count: Any = 0.0
     mean: Any = 0.0

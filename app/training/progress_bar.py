@@ -1,4 +1,4 @@
-"""A progress bar for training, on standard error: standard output stays fit for machines."""
+"""A progress bar for training. It uses standard error, so that standard output has results only."""
 
 from typing import Any, Self
 
@@ -8,10 +8,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class TrainingProgress(keras.callbacks.Callback):
-    """Shows the epoch, its steps, and the loss and its companion so far; to be used in `with`."""
+    """Shows epoch, steps, loss and metric. Use it as a context manager."""
 
     def __init__(self) -> None:
-        """Prepare a bar; it appears when training begins."""
+        """Create the bar; it appears when training begins."""
         super().__init__()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -46,12 +46,12 @@ class TrainingProgress(keras.callbacks.Callback):
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Show the validation loss, and keep it in sight during the next epoch."""
+        """Show the validation loss, which stays during the next epoch."""
         self._validation = f"  val_loss {float((logs or {}).get('val_loss', 0)):.4f}"
         self._progress.update(self._task, scores=self._training + self._validation)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leave the finished bar on the screen, of as many epochs as it took."""
+        """Leave the full bar on the screen, with the number of epochs that training took."""
         done = self._epoch + 1
         self._show(done, done, epochs=done)
         self._progress.stop()
@@ -66,10 +66,10 @@ class TrainingProgress(keras.callbacks.Callback):
         )
 
     def __enter__(self) -> Self:
-        """Show the bar where training begins."""
+        """Return the callback."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the terminal back, however training ended: Keras says nothing after an error."""
+        """Release the terminal. After an error Keras does not call `on_train_end`."""
         if self._progress.live.is_started:
             self._progress.stop()

@@ -14,7 +14,7 @@ from app.data.arrays import rows_at
 from app.data.datasets import Dataset
 from app.data.splits import MIN_VALUES, Splits, split_dataset
 from app.errors import DataError
-from app.evaluation.metrics import SCORES, measure, predict_answers
+from app.evaluation.metrics import SCORES, measure, predict_targets
 from app.system.memory import translate_out_of_memory
 from app.training.fit import fit
 from app.training.losses import metric_name
@@ -132,7 +132,7 @@ def _train_and_measure(
     keras.utils.clear_session()  # else each trial's graphs stay in memory
     model = fit(config, dataset, part, callbacks).model
     kind = dataset.task
-    answers = predict_answers(model, dataset, part.validation)
+    answers = predict_targets(model, dataset, part.validation)
     measured = measure(kind, dataset.targets[part.validation], answers)
     return measured[LOSSES[kind]], measured[SCORES[kind]]
 

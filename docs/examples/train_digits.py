@@ -8,7 +8,7 @@ from serving import Predictor
 
 SETTINGS = {
     "variant": "mlp",
-    "epochs": 5,
+    "epochs": 3,
     "hidden": [128],
     "optimizer.learning_rate": 3e-3,
     "augmentation.rotation": 10,

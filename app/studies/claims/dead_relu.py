@@ -13,14 +13,14 @@ from app.studies.nets import (
     AfterEachEpoch,
     StartFrom,
     accuracies,
-    build_nets,
+    build_replicas,
     configure,
     digit_rows,
     learning_weights,
-    train_nets,
 )
 from app.studies.panels import curve, panels
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 ACTIVATIONS = ("relu", "leaky_relu", "prelu")
 SUITABLE, LARGE = 0.01, 0.3  # learning rates of Adam
@@ -55,14 +55,14 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
     }
     rates = np.repeat([SUITABLE, LARGE, SUITABLE], seeds)
     config = configure(settings, 3 * seeds, rates.tolist())
-    nets = build_nets(config, digits, train)
+    nets = build_replicas(config, digits, train)
     layers = [nets.get_layer(name).output for name in ("hidden1_dense", "features_dense")]
     preactivations = keras.Model(nets.inputs, layers)
     largest = keras.ops.max(preactivations(keras.ops.convert_to_tensor(digits.inputs))[0], axis=0)
     weights = _starts(learning_weights(nets), keras.ops.convert_to_numpy(largest), seeds)
     inputs = keras.ops.convert_to_tensor(digits.inputs[watched])
     silent = AfterEachEpoch(nets, lambda: _silent(preactivations(inputs)))
-    fitted = train_nets(config, digits, train, callbacks=[StartFrom(weights), silent])
+    fitted = fit_replicas(config, digits, train, callbacks=[StartFrom(weights), silent])
     is_silent = np.array(silent.found)  # epochs, nets, units
     half = is_silent[len(is_silent) // 2]
     woken = (half & ~is_silent[-1]).sum(axis=1) / np.maximum(half.sum(axis=1), 1)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from app.evaluation.estimates import difference
-from app.studies.nets import accuracies, configure, digit_rows, split_for_nets, train_nets
+from app.studies.nets import accuracies, configure, digit_rows, split_for_replicas
 from app.studies.panels import curve, panels
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 INPUTS, CLASSES = 64, 10
 WIDTHS = (5, 10, 20, 40)  # of the single layer whose weights set the budget
@@ -54,7 +55,7 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 def _train(width: int, depth: int, effort: Effort) -> dict[str, Any]:
     hidden = shape_for(count_weights([width]), depth)
     digits = digit_rows()
-    train, test = split_for_nets(digits, effort.seeds, TRAIN, TEST)
+    train, test = split_for_replicas(digits, effort.seeds, TRAIN, TEST)
     settings = {
         "hidden": hidden,
         "epochs": 5,
@@ -63,7 +64,7 @@ def _train(width: int, depth: int, effort: Effort) -> dict[str, Any]:
         "optimizer.learning_rate": 5e-3,
         "optimizer.schedule": "cosine",
     }
-    fitted = train_nets(configure(settings, effort.seeds), digits, train)
+    fitted = fit_replicas(configure(settings, effort.seeds), digits, train)
     return {
         "width": width,
         "depth": depth,

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 
 from app.evaluation.estimates import count_text, difference, is_more_often, mean_estimate
-from app.studies.nets import answers, configure, learning_weights, outputs, rows, train_nets
+from app.studies.nets import answers, configure, learning_weights, outputs, rows
 from app.studies.panels import arms, bars, panels
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 BITS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)], float)
 NUMBER = np.arange(4.0)[:, np.newaxis]
@@ -65,7 +66,7 @@ def _train(arm: Arm, effort: Effort) -> dict[str, Any]:
         "repeat": effort.choose(1500, 200),
         "optimizer.learning_rate": 0.02,
     }
-    fitted = train_nets(configure(settings, 2 * seeds), samples, train)
+    fitted = fit_replicas(configure(settings, 2 * seeds), samples, train)
     predicted = answers(fitted, samples).argmax(axis=2)
     right = np.take_along_axis(predicted == samples.targets[:, np.newaxis], train, axis=0)
     solved = np.asarray(right.all(axis=0))

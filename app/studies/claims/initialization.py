@@ -12,16 +12,16 @@ from app.evaluation.estimates import difference, mean_estimate, power_estimate
 from app.studies.gradients import gradients
 from app.studies.nets import (
     StartFrom,
-    build_nets,
+    build_replicas,
     configure,
     digit_rows,
     learning_weights,
     losses,
     prepared,
-    train_nets,
 )
 from app.studies.panels import curve, panels
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 ACTIVATIONS = ("tanh", "relu")
 INITIALIZERS = ("zeros", "normal", "xavier_normal", "kaiming_normal")
@@ -52,10 +52,10 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
         "optimizer.name": "sgd",
         "optimizer.learning_rate": 0.05,
     }
-    nets = build_nets(configure(settings, len(INITIALIZERS) * seeds), digits, train)
+    nets = build_replicas(configure(settings, len(INITIALIZERS) * seeds), digits, train)
     starts = [
         learning_weights(
-            build_nets(configure({**settings, "initializer": name}, seeds), digits, train)
+            build_replicas(configure({**settings, "initializer": name}, seeds), digits, train)
         )
         for name in INITIALIZERS
     ]
@@ -64,7 +64,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
         variable.assign(value)
     variances = _variances(nets, digits, depth)
     config = configure(settings, len(INITIALIZERS) * seeds)
-    fitted = train_nets(config, digits, train, callbacks=[StartFrom(weights)])
+    fitted = fit_replicas(config, digits, train, callbacks=[StartFrom(weights)])
     kernels = [w for w in learning_weights(fitted.model) if w.ndim == 3][:-1]
     apart = np.max([np.ptp(kernel, axis=2).max(axis=1) for kernel in kernels], axis=0)
     curves = losses(fitted)

@@ -10,9 +10,10 @@ from sklearn.metrics import confusion_matrix
 
 from app.data.sources import load_dataset
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers, configure, split_for_nets, train_nets
+from app.studies.nets import answers, configure, split_for_replicas
 from app.studies.panels import arms, panels
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 SHAPES = ((16,), (64,), (256,), (64, 64), (256, 256))
 SMALL, LARGE = "16", "256"
@@ -33,7 +34,7 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 
 def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     digits, seeds = load_dataset("digits8x8"), effort.seeds
-    train, test = split_for_nets(digits, seeds, TRAIN, TEST)
+    train, test = split_for_replicas(digits, seeds, TRAIN, TEST)
     settings = {
         "family": "digits",
         "variant": "mlp",
@@ -44,7 +45,7 @@ def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
         "repeat": effort.choose(10, 4),
         "optimizer.schedule": "cosine",
     }
-    fitted = train_nets(configure(settings, seeds), digits, train)
+    fitted = fit_replicas(configure(settings, seeds), digits, train)
     predicted = answers(fitted, digits).argmax(axis=2)
     targets = digits.targets
     found = np.take_along_axis(predicted, test, axis=0)

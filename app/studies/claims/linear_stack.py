@@ -10,17 +10,10 @@ import numpy as np
 from app.data.datasets import Dataset
 from app.data.sources import load_dataset
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import (
-    answers,
-    build_nets,
-    configure,
-    learning_weights,
-    losses,
-    outputs,
-    train_nets,
-)
+from app.studies.nets import answers, build_replicas, configure, learning_weights, losses, outputs
 from app.studies.panels import arms, curve, panels
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 HIDDEN = 5
 EXACT, SAME_LOSS = 1e-6, 0.005  # largest differences of probabilities, and of losses in nats
@@ -50,7 +43,7 @@ def _config(arm: str, effort: Effort) -> Any:
 def _train(arm: str, effort: Effort) -> dict[str, Any]:
     iris = load_dataset("iris")
     everything = np.arange(len(iris.targets))
-    fitted = train_nets(_config(arm, effort), iris, everything)
+    fitted = fit_replicas(_config(arm, effort), iris, everything)
     numbers = {"losses": losses(fitted)}
     if arm != "single":
         numbers["collapsed"] = _collapsed(fitted, iris, everything, effort)
@@ -63,7 +56,7 @@ def _collapsed(fitted: Any, iris: Dataset, everything: np.ndarray, effort: Effor
     The distance is the largest difference of probabilities over all flowers.
     """
     weights, biases, head, head_biases = map(np.float64, learning_weights(fitted.model))
-    single = build_nets(_config("single", effort), iris, everything)
+    single = build_replicas(_config("single", effort), iris, everything)
     product = np.einsum("nij,njk->nik", weights, head)
     bias = np.einsum("nj,njk->nk", biases, head) + head_biases
     for variable, value in zip(single.trainable_variables, (product, bias), strict=True):

@@ -11,15 +11,15 @@ import numpy as np
 from app.studies.nets import (
     AfterEachEpoch,
     StartFrom,
-    build_nets,
+    build_replicas,
     configure,
     digit_rows,
     learning_weights,
-    train_nets,
 )
 from app.studies.panels import curve, panels
 from app.studies.rates import Pace, best_pace, epochs_saved
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 LOSSES = ("cross_entropy", "mse")
 # Behind a softmax, the gradient of MSE is some ten times smaller: it needs larger rates.
@@ -65,7 +65,7 @@ def _train(loss: str, effort: Effort) -> dict[str, Any]:
         "optimizer.name": "gradient_descent",  # one step per epoch
     }
     config = configure(settings, seeds * len(RATES), np.repeat(RATES, seeds).tolist())
-    nets = build_nets(config, digits, train)
+    nets = build_replicas(config, digits, train)
     weights = [np.concatenate([w[:seeds]] * len(RATES)) for w in learning_weights(nets)]
     inputs = keras.ops.convert_to_tensor(digits.inputs[validation])
     targets = digits.targets[validation, np.newaxis]
@@ -76,7 +76,7 @@ def _train(loss: str, effort: Effort) -> dict[str, Any]:
         return fractions
 
     watch = AfterEachEpoch(nets, accuracy)
-    train_nets(config, digits, train, callbacks=[StartFrom(weights), watch])
+    fit_replicas(config, digits, train, callbacks=[StartFrom(weights), watch])
     accuracies = np.array(watch.found).reshape(-1, len(RATES), seeds)  # (epochs, rates, seeds)
     return {"accuracies": accuracies}
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers, configure, losses, rows, train_nets
+from app.studies.nets import answers, configure, losses, rows
 from app.studies.panels import arms, curve, panels
 from app.studies.states import HIDDEN, state_accuracies, subsets, train_on_states
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 SIZES = (4, 6)
 LABELINGS, QUICK_LABELINGS = 32, 12  # per seed
@@ -62,7 +63,7 @@ def _two_targets(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
         "repeat": STEPS,  # the batch holds all samples
         "optimizer.learning_rate": 0.02,
     }
-    fitted = train_nets(configure(settings, effort.seeds), samples, np.arange(4), np.arange(4))
+    fitted = fit_replicas(configure(settings, effort.seeds), samples, np.arange(4), np.arange(4))
     return {"losses": losses(fitted, "val_")}
 
 

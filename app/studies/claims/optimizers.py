@@ -10,16 +10,16 @@ import numpy as np
 
 from app.studies.nets import (
     StartFrom,
-    build_nets,
+    build_replicas,
     configure,
     digit_rows,
     learning_weights,
     losses,
-    train_nets,
 )
 from app.studies.panels import curve, panels
 from app.studies.rates import Pace, best_pace, epochs_saved
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 # The grid of learning rates of each.
 OPTIMIZERS: dict[str, tuple[float, ...]] = {
@@ -50,9 +50,9 @@ def _train(name: str, effort: Effort) -> dict[str, Any]:
         "optimizer.name": name,
     }
     config = configure(settings, seeds * len(rates), np.repeat(rates, seeds).tolist())
-    starts = learning_weights(build_nets(configure(settings, seeds), digits, train))
+    starts = learning_weights(build_replicas(configure(settings, seeds), digits, train))
     weights = [np.concatenate([weight] * len(rates)) for weight in starts]
-    fitted = train_nets(config, digits, train, train, [StartFrom(weights)])
+    fitted = fit_replicas(config, digits, train, train, [StartFrom(weights)])
     return {"losses": losses(fitted, "val_").reshape(-1, len(rates), seeds)}
 
 

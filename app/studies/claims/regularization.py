@@ -17,12 +17,13 @@ from app.studies.nets import (
     configure,
     digit_rows,
     learning_weights,
-    split_for_nets,
-    train_nets,
+    plain_config,
+    split_for_replicas,
 )
 from app.studies.panels import arms, panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.fit import fit
+from app.training.replicas import fit_replicas
 
 TRAIN, TEST = 100, 500
 # Common strengths that a practitioner would try first; none was chosen by its result.
@@ -53,10 +54,10 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 
 def _train(settings: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
     digits, seeds = digit_rows(), effort.seeds
-    train, test = split_for_nets(digits, seeds, TRAIN, TEST)
+    train, test = split_for_replicas(digits, seeds, TRAIN, TEST)
     shared = {"hidden": [64, 64], "batch_size": 50, "epochs": 5, "repeat": effort.choose(40, 15)}
     rate = {"optimizer.learning_rate": 3e-3}
-    fitted = train_nets(configure({**shared, **rate, **settings}, seeds), digits, train)
+    fitted = fit_replicas(configure({**shared, **rate, **settings}, seeds), digits, train)
     kernels = np.concatenate(
         [w.reshape(seeds, -1) for w in learning_weights(fitted.model) if w.ndim == 3], axis=1
     )
@@ -87,7 +88,7 @@ def _train_images(normalization: str, effort: Effort) -> dict[str, Any]:
     """Train one small convolutional net after another."""
     digits = load_dataset("digits8x8")
     seeds = effort.seeds
-    train, test = split_for_nets(digits, seeds, TRAIN, TEST)
+    train, test = split_for_replicas(digits, seeds, TRAIN, TEST)
     settings = {
         "family": "digits",
         "filters": [8] if effort.quick else [8, 16],
@@ -98,7 +99,7 @@ def _train_images(normalization: str, effort: Effort) -> dict[str, Any]:
         "repeat": effort.choose(100, 15),
         "optimizer.learning_rate": 3e-3,
     }
-    config = configure(settings, 0)
+    config = plain_config(settings)
     found = []
     for seed in range(seeds):
         own = Splits(train[:, seed], NONE, NONE)

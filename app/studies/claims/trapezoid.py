@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers, configure, rows, train_nets
+from app.studies.nets import answers, configure, rows
 from app.studies.panels import panels
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 SAMPLES, TESTS = 200, 500
 # For each arm: whether products of the inputs are features too, and the hidden layers.
@@ -50,7 +51,7 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
         nets,
     )
     train = np.arange(nets * SAMPLES).reshape(nets, SAMPLES).T  # separate samples for each net
-    fitted = train_nets(config, dataset, train)
+    fitted = fit_replicas(config, dataset, train)
     tests = np.arange(nets * SAMPLES, len(area))
     found = answers(fitted, dataset)[tests, :, 0]  # (tests, nets)
     errors = ((found - area[tests, np.newaxis]) ** 2).mean(axis=0)

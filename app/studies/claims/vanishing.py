@@ -10,7 +10,7 @@ import numpy as np
 
 from app.evaluation.estimates import mean_estimate, power_estimate
 from app.studies.gradients import gradients
-from app.studies.nets import build_nets, configure, prepared, rows
+from app.studies.nets import build_replicas, configure, prepared, rows
 from app.studies.panels import curve, panels
 from app.studies.study import Check, Effort, Parts, Study
 
@@ -42,7 +42,7 @@ def _measure(activation: str, depth: int, seeds: int) -> dict[str, Any]:
         "activation": activation,
         "initializer": ARMS[activation],
     }
-    model = build_nets(configure(settings, seeds), samples, np.arange(64))
+    model = build_replicas(configure(settings, seeds), samples, np.arange(64))
     # For one sample, the gradient of a bias is the gradient of the activation's input.
     inputs = prepared(model, samples, np.arange(1))
     found = gradients(model, inputs, np.eye(2, dtype="float32")[samples.targets[:1]])

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import accuracies, configure, digit_rows, split_for_nets, train_nets
+from app.studies.nets import accuracies, configure, digit_rows, split_for_replicas
 from app.studies.panels import curve, legend_beside, panels
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 WIDTH = 32
 DEPTHS, QUICK_DEPTHS = (10, 30, 100), (5, 20)
@@ -36,7 +37,7 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 def _train(arm: str, depth: int, effort: Effort) -> dict[str, Any]:
     residual, normalization = ARMS[arm]
     digits = digit_rows()
-    train, test = split_for_nets(digits, effort.seeds, TRAIN, TEST)
+    train, test = split_for_replicas(digits, effort.seeds, TRAIN, TEST)
     settings = {
         "hidden": [WIDTH] * depth,
         "residual": residual,
@@ -46,7 +47,7 @@ def _train(arm: str, depth: int, effort: Effort) -> dict[str, Any]:
         "repeat": effort.choose(10, 5),
         "optimizer.learning_rate": 3e-3,
     }
-    fitted = train_nets(configure(settings, effort.seeds), digits, train)
+    fitted = fit_replicas(configure(settings, effort.seeds), digits, train)
     return {"arm": arm, "depth": depth, "accuracies": accuracies(fitted, digits, test)}
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.evaluation.estimates import count_text, is_more_often, share_estimate
-from app.studies.nets import accuracies, configure, losses, outputs, rows, train_nets
+from app.evaluation.estimates import count_text, is_more_often, proportion_estimate
+from app.studies.nets import accuracies, configure, losses, outputs, rows
 from app.studies.panels import bars, panels
 from app.studies.study import Check, Effort, Parts, Study
+from app.training.replicas import fit_replicas
 
 POINTS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)], float)
 TARGETS = np.array([0, 1, 1, 0])
@@ -42,7 +43,7 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
         "optimizer.learning_rate": 0.03,
     }
     everything = np.arange(len(points.targets))
-    fitted = train_nets(configure(settings, effort.seeds), points, everything)
+    fitted = fit_replicas(configure(settings, effort.seeds), points, everything)
     right = accuracies(fitted, points, everything)
     numbers = {"right": right, "losses": losses(fitted)[-1]}
     if arm == "cascade" and (right == 1).any():
@@ -61,7 +62,7 @@ def judge(found: Parts) -> Sequence[Check]:
     """Return the checks on how many seeds get all four points right."""
     solved = {arm: np.array(found[arm]["right"]) == 1 for arm in ARMS}
     most = max(found["logistic"]["right"])
-    learned = share_estimate(int(solved["cascade"].sum()), len(solved["cascade"]))
+    learned = proportion_estimate(int(solved["cascade"].sum()), len(solved["cascade"]))
     return [
         Check(
             "logistic",

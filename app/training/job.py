@@ -1,0 +1,174 @@
+"""A training job: a model, its data in the form that training takes, and who trains it."""
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.config.families import FAMILIES
+from app.config.run_config import RunConfig
+from app.data.arrays import Array
+from app.data.datasets import Dataset
+from app.data.pipelines import EVALUATION_BATCH_SIZE, seed_everything
+from app.data.splits import Splits
+from app.distributed.steps import SharedModel
+from app.distributed.team import Team
+
+from .callbacks import FiniteLoss
+from .compilation import Compilation
+from .fused_batch_norm import with_fused_normalization
+from .losses import make_loss, make_metric, numeric_targets, sample_weights
+from .model_sizes import fit_to_data
+from .optimizers import make_optimizer
+from .preprocessing import adapt, prepare
+
+# The moving statistics of batch normalization average over about so many steps: fewer would be
+# noise, and more would remember weights of many epochs ago.
+_MIN_STEPS, _MAX_STEPS = 10, 100
+
+
+class Job:
+    """One model and everything that its training needs.
+
+    Building a job seeds all random generators, builds the model and prepares the inputs.
+
+    Args:
+        config: the run's configuration.
+        dataset: the samples.
+        splits: indices of the training, validation and test samples.
+        team: the processes that train together; None is this process alone, on one device.
+
+    Attributes:
+        config, splits, team: as given.
+        task: `multiclass`, `multilabel` or `regression`.
+        model_config: the model's configuration with the sizes that the data decides.
+        model: the model in float32, its normalization adapted to the training split.
+        arrays: prepared inputs, numeric targets, and sample weights if samples differ in weight.
+        loss_weight: factor of the loss.
+
+    Raises:
+        DataError: the family cannot take such data.
+        ConfigError: the class weights do not suit the targets.
+    """
+
+    loss_weight = 1.0
+
+    def __init__(
+        self, config: RunConfig, dataset: Dataset, splits: Splits, team: Team | None = None
+    ) -> None:
+        seed_everything(config.seed)
+        self.config, self.splits, self.task = config, splits, dataset.task
+        self.team = team or Team()
+        train = np.unique(splits.train)
+        self.model_config = fit_to_data(
+            FAMILIES[config.family], config.model, dataset, replace(splits, train=train)
+        )
+        self.model = self.build()
+        adapt(self.model, dataset, train)
+        self.arrays: list[Array] = [
+            prepare(self.model, self.prepared(self.model), dataset),
+            numeric_targets(dataset, self.model),
+        ]
+        weights = sample_weights(config.training, dataset, splits)
+        if weights is not None:
+            self.arrays.append(weights)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a step."""
+        training, count = self.config.training, len(self.splits.train)
+        is_full = training.optimizer.name == "gradient_descent"
+        return count if is_full else min(training.batch_size, count)
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        """Samples in a step of evaluation."""
+        return self.team.shard.batch_size(EVALUATION_BATCH_SIZE)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in an epoch; the last step of each pass may have fewer samples."""
+        passes = self.config.training.repeat
+        return -(-len(self.splits.train) // self.batch_size) * passes
+
+    def build(self, compilation: Compilation | None = None) -> keras.Model:
+        """Return a new model, with layers in the precision of `compilation`; float32 if None."""
+        with (compilation or Compilation("float32", xla=False)).policy():
+            model = self.build_family()
+        # Keras' own momentum averages over a hundred steps, which on a small data set includes
+        # weights of many epochs ago: the model would predict worse than it has learned to.
+        momentum = 1 - 1 / min(max(self.steps_per_epoch, _MIN_STEPS), _MAX_STEPS)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = momentum
+        return model
+
+    def build_family(self) -> keras.Model:
+        """Return a new model of the run's family."""
+        return FAMILIES[self.config.family].build(self.model_config)
+
+    def prepared(self, model: keras.Model) -> Any:
+        """Return the tensor in `model` that is computed once for each sample before training."""
+        return model.get_layer(self.model_config.prepared_layer).output
+
+    def trained_input(self, model: keras.Model) -> Any:
+        """Return the tensor in `model` where training begins."""
+        return self.prepared(model)
+
+    def batch_indices(self, indices: np.ndarray) -> np.ndarray:
+        """Return `indices` of a split in the form that the pipelines take."""
+        return indices
+
+    def metric(self, loss: keras.losses.Loss) -> keras.metrics.Metric:  # noqa: ARG002
+        """Return the metric that training shows beside the loss."""
+        return make_metric(self.task)
+
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """Return the optimizer, its schedule laid out over the run."""
+        training = self.config.training
+        return make_optimizer(training.optimizer, self.steps_per_epoch, training.epochs)
+
+    def guards(self) -> list[keras.callbacks.Callback]:
+        """Return the callbacks that stop a run that can no longer succeed."""
+        return [FiniteLoss()]
+
+    def compile(self, model: keras.Model, compilation: Compilation) -> keras.Model:
+        """Return the layers of `model` that learn, behind the augmentation, compiled.
+
+        They share their weights with `model`.
+        """
+        training = self.config.training
+        prepared = self.trained_input(model)
+        learning = keras.Model(prepared, model.get_layer(self.model_config.trained_layer).output)
+        if keras.backend.backend() == "tensorflow" and not compilation.xla:  # XLA fuses it itself
+            learning = with_fused_normalization(learning)
+        inputs = keras.Input(prepared.shape[1:], dtype="float32")
+        trained = self._model_of_steps(inputs, learning(training.augment(inputs)))
+        loss = make_loss(training, self.task)
+        optimizer = self.optimizer()
+        if compilation.precision == "mixed_float16":
+            # Keras does this by itself only where the whole model has that precision.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        trained.compile(
+            optimizer=optimizer,
+            loss=loss,
+            loss_weights=[self.loss_weight],
+            metrics=[self.metric(loss)],
+            jit_compile=compilation.xla,
+            steps_per_execution=training.steps_per_execution,
+        )
+        # If the first step created the optimizer's state, it would be traced twice.
+        trained.optimizer.build(trained.trainable_variables)
+        return trained
+
+    def _model_of_steps(self, inputs: Any, outputs: Any) -> keras.Model:
+        shard, splits = self.team.shard, self.splits
+        if shard.is_whole:
+            return keras.Model(inputs, outputs)
+        model = SharedModel(inputs, outputs)
+        model.training_sizes = shard.filled_sizes(len(splits.train), self.batch_size)
+        model.evaluation_sizes = shard.filled_sizes(
+            len(splits.validation), self.evaluation_batch_size
+        )
+        return model
