@@ -16,6 +16,14 @@ from app.reports.plotting import COLORS, GRAY, LINES, MARKERS, save, style
 _WIDTH, _HEIGHT = 4.6, 3.7
 # With more panels in a row, the figure would be too small to read on a printed page.
 _COLUMNS = 2
+# How figures write the names of activations.
+ACTIVATIONS = {
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "relu": "ReLU",
+    "leaky_relu": "leaky ReLU",
+    "prelu": "parametric ReLU",
+}
 
 
 @contextmanager
@@ -34,7 +42,7 @@ def panels(path: Path, count: int = 1, width: float = _WIDTH) -> Iterator[Any]:
 
 
 def curve(axes: Any, places: Any, values: Any, label: str, number: int = 0) -> None:
-    """Draw the mean over seeds as a curve, with its 95 % interval as a band.
+    """Draw the mean over seeds as a curve, with its 95% interval as a band.
 
     Args:
         axes: axes to draw on.
@@ -61,7 +69,7 @@ def curve(axes: Any, places: Any, values: Any, label: str, number: int = 0) -> N
 
 
 def arms(axes: Any, measured: Mapping[str, Any], axis: str) -> None:
-    """Draw the seeds of each arm as dots, and their mean with its 95 % interval.
+    """Draw the seeds of each arm as dots, and their mean with its 95% interval.
 
     Args:
         axes: axes to draw on.

@@ -18,11 +18,11 @@ from app.studies.nets import (
     digit_rows,
     learning_weights,
 )
-from app.studies.panels import curve, panels
+from app.studies.panels import ACTIVATIONS, curve, panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
-ACTIVATIONS = ("relu", "leaky_relu", "prelu")
+ARMS = ("relu", "leaky_relu", "prelu")
 SUITABLE, LARGE = 0.01, 0.3  # learning rates of Adam
 # The bad start scales the first layer's weights by this, and makes this the largest input of any
 # of its units on any sample.
@@ -39,7 +39,7 @@ UNITS, TRAIN, WATCHED = 32, 1000, 300
 
 def parts(effort: Effort) -> Mapping[str, Any]:
     """Return the training of each activation, in all cases at once."""
-    return {activation: partial(_train, activation, effort) for activation in ACTIVATIONS}
+    return {activation: partial(_train, activation, effort) for activation in ARMS}
 
 
 def _train(activation: str, effort: Effort) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def judge(found: Parts) -> Sequence[Check]:
             is_fact=True,
         ),
     ]
-    for name in ACTIVATIONS[1:]:
+    for name in ARMS[1:]:
         case = found[name]["bad start"]
         fewer = difference(relu["large"]["silent"][-1], found[name]["large"]["silent"][-1])
         woken = difference(np.array(case["silent"])[0], np.array(case["silent"])[-1])
@@ -148,10 +148,10 @@ def draw(found: Parts, path: Path) -> None:
     }
     with panels(path, 3) as axes:
         for panel, case in zip(axes, CASES, strict=True):
-            for number, activation in enumerate(ACTIVATIONS):
+            for number, activation in enumerate(ARMS):
                 silent = found[activation][case]["silent"]
                 epochs = PASSES * np.arange(len(silent))
-                curve(panel, epochs, silent, activation.replace("_", " "), number)
+                curve(panel, epochs, silent, ACTIVATIONS[activation], number)
             panel.set(xlabel="epoch", ylim=(-0.03, 1.03))
             panel.set_title(titles[case], fontsize=10)
         for panel in axes[::2]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers
+from app.studies.nets import predictions
 from app.studies.panels import curve, panels
 from app.studies.states import (
     HIDDEN,
@@ -39,7 +39,7 @@ def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     chosen = [np.add(states, 8 * number) for states, number in zip(sets, mapped, strict=True)]
     fitted, samples = train_on_states(hidden, chosen, mappings.ravel(), effort)
     # The states are the same for each mapping, so the first eight rows are enough.
-    predicted = answers(fitted, samples)[:8].argmax(axis=2)
+    predicted = predictions(fitted, samples)[:8].argmax(axis=2)
     targets = mappings[mapped].T
     trained, left_out = state_accuracies(predicted, targets, sets)
     sizes = np.array([len(states) for states in one_seed])

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from app.evaluation.estimates import count_text, difference, is_more_often, mean_estimate
-from app.studies.nets import answers, configure, learning_weights, outputs, rows
+from app.studies.nets import configure, learning_weights, outputs, predictions, rows
 from app.studies.panels import arms, bars, panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
@@ -67,7 +67,7 @@ def _train(arm: Arm, effort: Effort) -> dict[str, Any]:
         "optimizer.learning_rate": 0.02,
     }
     fitted = fit_replicas(configure(settings, 2 * seeds), samples, train)
-    predicted = answers(fitted, samples).argmax(axis=2)
+    predicted = predictions(fitted, samples).argmax(axis=2)
     right = np.take_along_axis(predicted == samples.targets[:, np.newaxis], train, axis=0)
     solved = np.asarray(right.all(axis=0))
     numbers: dict[str, Any] = {"OR": solved[:seeds], "XOR": solved[seeds:]}

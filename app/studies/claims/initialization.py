@@ -19,12 +19,18 @@ from app.studies.nets import (
     losses,
     prepared,
 )
-from app.studies.panels import curve, panels
+from app.studies.panels import ACTIVATIONS, curve, panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
-ACTIVATIONS = ("tanh", "relu")
-INITIALIZERS = ("zeros", "normal", "xavier_normal", "kaiming_normal")
+ARMS = ("tanh", "relu")
+# How the figure writes the names of the initializers.
+INITIALIZERS = {
+    "zeros": "zeros",
+    "normal": "N(0, 0.01²)",
+    "xavier_normal": "Xavier",
+    "kaiming_normal": "Kaiming",
+}
 WIDTH = 64
 WATCHED = 300  # samples on which activations and gradients are measured
 # A signal has vanished if less than this fraction of the activations' mean square in the first
@@ -36,7 +42,7 @@ PASSES = 3
 
 def parts(effort: Effort) -> Mapping[str, Any]:
     """Return the training of each activation, with all initializers at once."""
-    return {activation: partial(_train, activation, effort) for activation in ACTIVATIONS}
+    return {activation: partial(_train, activation, effort) for activation in ARMS}
 
 
 def _train(activation: str, effort: Effort) -> dict[str, Any]:
@@ -108,9 +114,9 @@ def judge(found: Parts) -> Sequence[Check]:
         curves = np.array(found[activation][name]["losses"], float)
         return np.asarray(curves[-1])
 
-    apart = max(max(found[activation]["zeros"]["apart"]) for activation in ACTIVATIONS)
-    kept = max(float(_kept(found[activation]["normal"]).max()) for activation in ACTIVATIONS)
-    stuck = [mean_estimate(last(activation, "normal")) for activation in ACTIVATIONS]
+    apart = max(max(found[activation]["zeros"]["apart"]) for activation in ARMS)
+    kept = max(float(_kept(found[activation]["normal"]).max()) for activation in ARMS)
+    stuck = [mean_estimate(last(activation, "normal")) for activation in ARMS]
     checks = [
         Check("zeros", apart == 0, {"apart": f"{apart:.1g}"}, is_fact=True),
         Check(
@@ -139,10 +145,10 @@ def judge(found: Parts) -> Sequence[Check]:
 def draw(found: Parts, path: Path) -> None:
     """Draw the variances of activations and gradients by layer, and the training losses."""
     with panels(path, 6) as axes:
-        for column, activation in enumerate(ACTIVATIONS):
+        for column, activation in enumerate(ARMS):
             forward, backward, learning = axes[column::2]
-            for number, name in enumerate(INITIALIZERS):
-                numbers, label = found[activation][name], name.replace("_normal", "")
+            for number, (name, label) in enumerate(INITIALIZERS.items()):
+                numbers = found[activation][name]
                 squares = np.array(numbers["activations"], float)
                 layers = np.arange(1, len(squares) + 1)
                 if name != "zeros":  # they have no logarithm
@@ -150,7 +156,7 @@ def draw(found: Parts, path: Path) -> None:
                     curve(backward, layers, np.log10(numbers["gradients"]), label, number)
                 epochs = PASSES * np.arange(1, len(numbers["losses"]) + 1)
                 curve(learning, epochs, numbers["losses"], label, number)
-            forward.set_title(activation)
+            forward.set_title(ACTIVATIONS[activation])
             forward.set(xlabel="hidden layer", ylabel="mean square of\nactivations (log₁₀)")
             backward.set(xlabel="hidden layer", ylabel="mean square of\ngradients (log₁₀)")
             learning.set(xlabel="epoch", ylabel="training loss (nats)")

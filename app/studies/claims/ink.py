@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix
 
 from app.data.sources import load_dataset
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers, configure, split_for_replicas
+from app.studies.nets import configure, predictions, split_for_replicas
 from app.studies.panels import arms, panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
@@ -18,7 +18,7 @@ from app.training.replicas import fit_replicas
 SHAPES = ((16,), (64,), (256,), (64, 64), (256, 256))
 SMALL, LARGE = "16", "256"
 READS = 0.95  # accuracy
-TRAIN, TEST = 1437, 360  # 80 % and 20 % of digits8x8
+TRAIN, TEST = 1437, 360  # 80% and 20% of digits8x8
 CONFUSED = 3  # pairs of digits that the text names
 
 
@@ -46,7 +46,7 @@ def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
         "optimizer.schedule": "cosine",
     }
     fitted = fit_replicas(configure(settings, seeds), digits, train)
-    predicted = answers(fitted, digits).argmax(axis=2)
+    predicted = predictions(fitted, digits).argmax(axis=2)
     targets = digits.targets
     found = np.take_along_axis(predicted, test, axis=0)
     counts = [confusion_matrix(targets[test[:, n]], found[:, n]) for n in range(seeds)]

@@ -10,7 +10,14 @@ import numpy as np
 from app.data.datasets import Dataset
 from app.data.sources import load_dataset
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers, build_replicas, configure, learning_weights, losses, outputs
+from app.studies.nets import (
+    build_replicas,
+    configure,
+    learning_weights,
+    losses,
+    outputs,
+    predictions,
+)
 from app.studies.panels import arms, curve, panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
@@ -63,7 +70,7 @@ def _collapsed(fitted: Any, iris: Dataset, everything: np.ndarray, effort: Effor
         variable.assign(value.astype(np.float32))
     inputs = iris.model_inputs(everything)
     one = outputs(single, inputs)["probabilities"]
-    apart: np.ndarray = np.abs(one - answers(fitted, iris)).max(axis=(0, 2))
+    apart: np.ndarray = np.abs(one - predictions(fitted, iris)).max(axis=(0, 2))
     return apart
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers, configure, losses, rows
+from app.studies.nets import configure, losses, predictions, rows
 from app.studies.panels import arms, curve, panels
 from app.studies.states import HIDDEN, state_accuracies, subsets, train_on_states
 from app.studies.study import Check, Effort, Parts, Study
@@ -46,7 +46,7 @@ def _random(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     chosen = [np.add(states, 8 * start) for states, start in zip(sets, starts, strict=True)]
     fitted, samples = train_on_states(hidden, chosen, labels.ravel(), effort)
     # The states are the same for each labeling, so the first eight rows are enough.
-    predicted = answers(fitted, samples)[:8].argmax(axis=2)
+    predicted = predictions(fitted, samples)[:8].argmax(axis=2)
     _, accuracies = state_accuracies(predicted, labels[starts].T, sets)
     by_size = accuracies.reshape(effort.seeds, each, len(SIZES))
     return {"accuracies": by_size.mean(axis=(1, 2))}

@@ -30,6 +30,15 @@ OPTIMIZERS: dict[str, tuple[float, ...]] = {
     "rmsprop": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
     "adam": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
 }
+# How texts and figures write the names.
+NAMES = {
+    "gradient_descent": "batch gradient descent",
+    "sgd": "SGD",
+    "momentum": "momentum",
+    "adagrad": "AdaGrad",
+    "rmsprop": "RMSProp",
+    "adam": "Adam",
+}
 REACHED = 0.05  # training loss, in nats
 TRAIN = 1000
 
@@ -68,7 +77,7 @@ def judge(found: Parts) -> Sequence[Check]:
     apart = sum(epochs_saved(one, other)[0] or epochs_saved(other, one)[0] for one, other in pairs)
     figures = {"apart": f"{apart}/{len(pairs)}"}
     for which, name in (("fast", order[0]), ("slow", order[-1])):
-        figures |= {f"{which}est": name.replace("_", " "), which: str(paces[name])}
+        figures |= {f"{which}est": NAMES[name], which: str(paces[name])}
 
     def fewer(check: str, name: str, than: str) -> Check:
         is_faster, epochs = epochs_saved(paces[name], paces[than])
@@ -87,7 +96,7 @@ def draw(found: Parts, path: Path) -> None:
     with panels(path, 2, width=5.2) as (left, right):
         for number, (name, rates) in enumerate(OPTIMIZERS.items()):
             best = _pace(name, found[name])
-            label = name.replace("_", " ")
+            label = NAMES[name]
             places = np.arange(1, len(best.curves) + 1)
             curve(left, places, np.log10(best.curves), f"{label}, {best.rate:g}", number)
             last = np.array(found[name]["losses"], float)[-1]

@@ -13,11 +13,11 @@ from app.data.splits import Splits
 from app.evaluation.estimates import difference, mean_estimate
 from app.studies.nets import (
     NONE,
-    answers,
     configure,
     digit_rows,
     learning_weights,
     plain_config,
+    predictions,
     split_for_replicas,
 )
 from app.studies.panels import arms, panels
@@ -61,7 +61,7 @@ def _train(settings: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
     kernels = np.concatenate(
         [w.reshape(seeds, -1) for w in learning_weights(fitted.model) if w.ndim == 3], axis=1
     )
-    found = answers(fitted, digits)
+    found = predictions(fitted, digits)
     return {
         "train": _cross_entropies(found, digits.targets, train),
         "test": _cross_entropies(found, digits.targets, test),
@@ -103,7 +103,7 @@ def _train_images(normalization: str, effort: Effort) -> dict[str, Any]:
     found = []
     for seed in range(seeds):
         own = Splits(train[:, seed], NONE, NONE)
-        found.append(answers(fit(replace(config, seed=seed), digits, own), digits))
+        found.append(predictions(fit(replace(config, seed=seed), digits, own), digits))
     probabilities = np.stack(found, axis=1)
     return {
         "train": _cross_entropies(probabilities, digits.targets, train),

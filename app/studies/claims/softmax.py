@@ -13,13 +13,13 @@ from sklearn.model_selection import StratifiedKFold
 from app.data.sources import load_dataset
 from app.evaluation.estimates import mean_estimate
 from app.reports.plotting import COLORS, GRAY
-from app.studies.nets import answers, configure, rows
+from app.studies.nets import configure, predictions, rows
 from app.studies.panels import panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 FOLDS = 5
-# Smallest accuracy over all flowers, and in each species. If 95 % are right, the 95 % intervals
+# Smallest accuracy over all flowers, and in each species. If 95% are right, the 95% intervals
 # over 150 and over 50 flowers reach down to about here.
 ALL_RIGHT, SPECIES_RIGHT = 0.9, 0.8
 
@@ -53,7 +53,9 @@ def _train(effort: Effort) -> dict[str, Any]:
         },
         len(folds),
     )
-    found = answers(fit_replicas(config, dataset, train), dataset).argmax(axis=2)  # (rows, nets)
+    found = predictions(fit_replicas(config, dataset, train), dataset).argmax(
+        axis=2
+    )  # (rows, nets)
     predicted = np.empty((effort.seeds, len(samples)), int)
     for net, (start, (_, test)) in enumerate(zip(starts, folds, strict=True)):
         predicted[net // FOLDS, test] = found[start + test, net]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers, configure, rows
+from app.studies.nets import configure, predictions, rows
 from app.studies.panels import panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
@@ -53,7 +53,7 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
     train = np.arange(nets * SAMPLES).reshape(nets, SAMPLES).T  # separate samples for each net
     fitted = fit_replicas(config, dataset, train)
     tests = np.arange(nets * SAMPLES, len(area))
-    found = answers(fitted, dataset)[tests, :, 0]  # (tests, nets)
+    found = predictions(fitted, dataset)[tests, :, 0]  # (tests, nets)
     errors = ((found - area[tests, np.newaxis]) ** 2).mean(axis=0)
     return {
         "r2": 1 - errors / area[tests].var(),

@@ -11,7 +11,7 @@ import numpy as np
 from app.evaluation.estimates import mean_estimate, power_estimate
 from app.studies.gradients import gradients
 from app.studies.nets import build_replicas, configure, prepared, rows
-from app.studies.panels import curve, panels
+from app.studies.panels import ACTIVATIONS, curve, panels
 from app.studies.study import Check, Effort, Parts, Study
 
 WIDTH = 32
@@ -110,9 +110,9 @@ def draw(found: Parts, path: Path) -> None:
         for number, activation in enumerate(ARMS):
             own = [n for n in found.values() if n["activation"] == activation]
             norms = next(np.log10(n["norms"]) for n in own if n["depth"] == deepest)
-            curve(left, np.arange(1, deepest + 1), norms, activation, number)
+            curve(left, np.arange(1, deepest + 1), norms, ACTIVATIONS[activation], number)
             first = [np.log10(n["norms"])[0] for n in own]
-            curve(right, [n["depth"] for n in own], first, activation, number)
+            curve(right, [n["depth"] for n in own], first, ACTIVATIONS[activation], number)
         layers = np.arange(1, deepest + 1)
         bound = {"color": "#000000", "linestyle": ":", "label": "0.25 per layer"}
         left.plot(layers, np.log10(SLOPE) * (deepest + 1 - layers), **bound)
