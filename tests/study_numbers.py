@@ -1,4 +1,4 @@
-"""Numbers such as the parts of studies give, from which a known verdict must follow."""
+"""Numbers in the form that the parts of studies return, each set with the verdict it must give."""
 
 import numpy as np
 
@@ -6,12 +6,12 @@ SEEDS = 6
 
 
 def around(value, spread=1e-3):
-    """Measurements of six seeds near a value."""
+    """Return measurements of six seeds near a value."""
     return [value + spread * step for step in (-1, 1, -0.5, 0.5, 0.2, -0.2)]
 
 
 def curves(last, epochs=3):
-    """Losses of six seeds that end near a value."""
+    """Return losses of six seeds that end near a value."""
     return [around(last + 1.0)] * (epochs - 1) + [around(last)]
 
 
@@ -160,7 +160,7 @@ def initialization(apart, starved, stuck, own, kept):
 
 
 def by_rate(values, rates):
-    """Losses of all seeds, twice as large at every rate but one, inside the grid."""
+    """Return losses of all seeds, twice as large at every rate except one inside the grid."""
     factors = np.full(len(rates), 2.0)
     factors[1] = 1.0
     return (values[:, np.newaxis] * factors)[..., np.newaxis].repeat(SEEDS, 2)

@@ -1,4 +1,4 @@
-"""What processes run in place of a study, where only the processes are tested."""
+"""Functions that run in place of a study where only the processes are tested."""
 
 import time
 

@@ -83,7 +83,7 @@ def test_every_pattern_matches_files(pattern):
 
 
 def test_every_module_that_a_study_imports_belongs_to_its_key():
-    """But for those that judge, draw or handle errors and signals, which change no number."""
+    """Modules that judge, draw, or handle errors and signals are exempt: they change no number."""
     harmless = {"app.errors", "app.reports.plotting", "app.system.signals"} | {
         f"app.studies.{name}" for name in ("panels", "rates", "study")
     }

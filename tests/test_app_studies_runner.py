@@ -20,7 +20,7 @@ from app.studies.study import HOLDS, VERDICTS
 
 @pytest.fixture(scope="module", autouse=True)
 def canned():
-    """Give `vanishing` canned numbers: these tests are about what becomes of them."""
+    """Give `vanishing` canned numbers: these tests are about how results are kept."""
 
     def parts(effort):
         numbers = vanishing(0.25, 0.2, 0.95, seeds=effort.seeds)
