@@ -88,7 +88,7 @@ def state_accuracies(
 
 
 def majority_accuracies(targets: np.ndarray, chosen: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return the accuracy on the states left out of always predicting the majority class.
+    """Return the accuracy on the states left out when the majority class is always predicted.
 
     The majority is that of the states trained on; if both classes are as frequent, the accuracy
     is one half.
