@@ -1,9 +1,9 @@
-"""How long all studies take, in full and quickly, and what they say.
+"""Measures how long all studies take, in full and in quick mode, and keeps their verdicts.
 
     python -m benchmarks.studies [--output DIR]
 
-Runs `hornbill study run --all` and `--quick` as a user would, in a folder of its own, and keeps
-wall time and verdicts. The bars: 15 minutes in full, 2 minutes quickly, on two cores.
+Runs `hornbill study run --all`, without and with `--quick`, as a user would, in a new folder, and
+records wall time and verdicts. The goals on two cores: 15 minutes in full, 2 minutes in quick mode.
 """
 
 import argparse
@@ -16,19 +16,19 @@ from pathlib import Path
 
 from benchmarks.results import write_results
 
-ASKED_S = {"full": 15 * 60, "quick": 2 * 60}
+GOALS_S = {"full": 15 * 60, "quick": 2 * 60}
 _HORNBILL = "from app.commands.cli import main; raise SystemExit(main())"
 
 
 def main() -> None:
-    """Run both, and report."""
+    """Run both and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", metavar="DIR", type=Path, help="keep the studies there")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="folder to keep the studies in")
     output = parser.parse_args().output
     with tempfile.TemporaryDirectory() as folder:
-        rows = [_run(effort, (output or Path(folder)) / effort) for effort in ASKED_S]
+        rows = [_run(effort, (output or Path(folder)) / effort) for effort in GOALS_S]
     for row in rows:
-        print(f"{row['what']}: {row['seconds']} s (asked for {row['asked_seconds']})")
+        print(f"{row['what']}: {row['seconds']} s (goal: {row['asked_seconds']} s)")
     write_results("studies", rows)
 
 
@@ -44,7 +44,7 @@ def _run(effort: str, folder: Path) -> dict[str, object]:
     return {
         "what": effort,
         "seconds": round(seconds),
-        "asked_seconds": ASKED_S[effort],
+        "asked_seconds": GOALS_S[effort],
         "verdicts": {row["study"]: row["verdict"] for row in found},
     }
 

@@ -12,13 +12,13 @@ from app.errors import ConfigError
 from app.studies.nets import (
     NONE,
     StartFrom,
-    answers,
     build_replicas,
     configure,
     learning_weights,
     losses,
     outputs,
     plain_config,
+    predictions,
 )
 from app.training.fit import fit
 from app.training.job import Job
@@ -112,14 +112,14 @@ def test_replicas_learn_what_they_would_learn_alone(optimizer, iris):
         begin = StartFrom(of_replica(start, net, len(rates)))
         own = fit(own_config, iris, Splits(EVERYTHING, NONE, NONE), [begin])
         expected = outputs(own.model, iris.inputs)["probabilities"]
-        np.testing.assert_allclose(answers(together, iris)[:, net], expected, atol=1e-4)
+        np.testing.assert_allclose(predictions(together, iris)[:, net], expected, atol=1e-4)
 
 
 def test_each_replica_learns_from_its_own_samples_alone(iris):
     """The second replica sees two of the classes, and never predicts the third."""
     train = np.stack([np.arange(0, 150, 3), np.arange(0, 100, 2)], axis=1)
     settings = {"hidden": [], "epochs": 1, "repeat": 60, "optimizer.learning_rate": 0.1}
-    predicted = answers(fit_replicas(configure(settings, 2), iris, train), iris).argmax(axis=2)
+    predicted = predictions(fit_replicas(configure(settings, 2), iris, train), iris).argmax(axis=2)
     assert (predicted[:, 1] != 2).all()
     assert (predicted[:, 0] == iris.targets).mean() > 0.9
 
@@ -127,7 +127,7 @@ def test_each_replica_learns_from_its_own_samples_alone(iris):
 def test_a_single_replica_has_an_axis_too(iris):
     fitted = fit_replicas(configure({"hidden": [4], "epochs": 2}, 1), iris, EVERYTHING)
     assert losses(fitted).shape == (2, 1)
-    assert answers(fitted, iris).shape == (150, 1, 3)
+    assert predictions(fitted, iris).shape == (150, 1, 3)
 
 
 def test_a_replica_that_diverges_leaves_the_others_alone(iris):

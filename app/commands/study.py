@@ -118,10 +118,10 @@ def _write_page(folder: Path) -> tuple[Path, list[str]]:
     from app.studies.report import write_page
     from app.studies.runner import RESULT, read_result
 
-    there = {name: read_result(name, folder) for name in NAMES}
-    page = write_page([result for result in there.values() if result is not None], folder)
-    is_damaged = [n for n, result in there.items() if result is None]
-    return page, [name for name in is_damaged if (folder / name / RESULT).exists()]
+    results = [result for name in NAMES if (result := read_result(name, folder))]
+    shown = {result.name for result in results}
+    written = [path.parent.name for path in sorted(folder.glob(f"*/{RESULT}"))]
+    return write_page(results, folder), [name for name in written if name not in shown]
 
 
 def _summary(result: Any) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _print_results(results: Sequence[Any]) -> None:
         for check, sentence in zip(
             result.checks, sentences(result.name, result.checks), strict=True
         ):
-            fact = " (mathematics)" if check.is_fact else ""
+            fact = " (mathematical fact)" if check.is_fact else ""
             typer.echo(f"  {'✓' if check.holds else '✗'} {sentence['en']}{fact}")
 
 

@@ -1,4 +1,4 @@
-"""Numbers of studies on disk: each file is as it was written, or counts as none."""
+"""The results of studies on disk: which still count, and files that a checksum protects."""
 
 import hashlib
 import json
@@ -17,58 +17,75 @@ from .catalogue import module_name
 from .study import Effort
 
 _CHECKSUM = "sha256"
-_APP = Path(__file__).parents[1]
-# What may decide the numbers of a part beside the study itself; what judges and draws does not.
-_TRAINERS = (
-    "config/*.py",
-    "data/*.py",
-    "evaluation/*.py",
-    "training/*.py",
-    "studies/gradients.py",
-    "studies/nets.py",
-    "studies/states.py",
+_ROOT = Path(__file__).parents[2]
+# Sources that may change the numbers of a study, besides its own module. Verdict, figure and text
+# follow from the numbers, so the modules that make these are not among them.
+SOURCES = (
+    "app/config/**/*.py",
+    "app/data/**/*.py",
+    "app/distributed/**/*.py",
+    "app/evaluation/**/*.py",
+    "app/training/**/*.py",
+    "app/system/keras_defaults.py",
+    "app/studies/gradients.py",
+    "app/studies/nets.py",
+    "app/studies/states.py",
+    "export/**/*.py",
+    "models/**/*.py",
+    "serving/**/*.py",
 )
-_PACKAGES = ("export/**/*.py", "models/*.py", "serving/*.py")
 _LIBRARIES = ("keras", "numpy", "onnxruntime", "scikit-learn", "tensorflow", "tf2onnx")
 
 
-def key_of(name: str, effort: Effort) -> str:
-    """Return what tells numbers of other settings, code or versions apart."""
-    own = Path(__file__).parent / "claims" / f"{module_name(name).rpartition('.')[2]}.py"
-    others = [*map(_APP.glob, _TRAINERS), *map(_APP.parent.glob, _PACKAGES)]
-    paths = (own, *(path for found in others for path in sorted(found)))
-    sources = [path.read_text("utf-8") for path in paths]
+def cache_key(name: str, effort: Effort, root: Path = _ROOT) -> str:
+    """Return a key that changes with whatever may change the numbers of a study.
+
+    Args:
+        name: name of the study.
+        effort: the settings of the study.
+        root: the folder that holds the packages.
+
+    Returns:
+        The SHA-256 of the settings, the source files and the versions of the libraries.
+    """
+    sources = [path.read_text("utf-8") for path in source_files(name, root)]
     versions = [VERSION, *(version(library) for library in _LIBRARIES)]
     return digest([name, asdict(effort), versions, sources])
 
 
+def source_files(name: str, root: Path = _ROOT) -> list[Path]:
+    """Return the source files that may change the numbers of a study, its own module first."""
+    own = root.joinpath(*module_name(name).split(".")).with_suffix(".py")
+    return [own, *(path for pattern in SOURCES for path in sorted(root.glob(pattern)))]
+
+
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Return the content of a file of `write_sealed`; empty if it is not there or damaged."""
+    """Return the content of a file of `write_sealed`; empty if it is missing or damaged."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    is_whole = isinstance(content, dict) and content.pop(_CHECKSUM, "") == digest(content)
-    return content if is_whole else {}
+    is_intact = isinstance(content, dict) and content.pop(_CHECKSUM, "") == digest(content)
+    return content if is_intact else {}
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object that JSON can hold, with a checksum, beside the file and then in its place.
+    """Write an object that JSON can hold, with its checksum, in one step.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written; an earlier one is then unchanged.
     """
-    whole = {**content, _CHECKSUM: digest(content)}
-    atomic_write(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    sealed = {**content, _CHECKSUM: digest(content)}
+    atomic_write(path, json.dumps(sealed, indent=1, allow_nan=False) + "\n")
 
 
 def digest(content: Any) -> str:
-    """Return the SHA-256 of what JSON can hold."""
+    """Return the SHA-256 of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:
-    """Return numbers as JSON holds them; what is not finite becomes None."""
+    """Return a value as JSON holds it: arrays become lists, NaN and infinities become None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -1,4 +1,4 @@
-"""The studies by name, and their texts. Nothing here loads Keras before a study is asked for."""
+"""The studies by name, and their texts. Keras is imported only when a study is loaded."""
 
 import difflib
 import tomllib
@@ -13,7 +13,7 @@ from .study import Study
 
 _TEXTS = Path(__file__).parent / "texts"
 LANGUAGES = ("en", "zh")
-# In the order in which a student meets them.
+# The order in which a student meets them.
 NAMES = (
     "trapezoid",
     "softmax",
@@ -38,15 +38,15 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Text:
-    """What a study says, in one language.
+    """The text of a study in one language.
 
     Attributes:
         title: a few words.
-        claim: a sentence.
+        claim: one sentence.
         method: what was done.
-        reading: what a student takes from it, whatever the verdict.
-        caption: of the figure.
-        checks: for each check a sentence with places for its figures.
+        reading: what a student can learn from the study, whatever the verdict.
+        caption: caption of the figure.
+        checks: a sentence for each check, with placeholders for its figures.
     """
 
     title: str
@@ -60,15 +60,15 @@ class Text:
 def check_name(name: str) -> None:
     """Raise `StudyError` with a suggestion unless `name` is a study."""
     if name not in NAMES:
-        # Not by models.checks, which would load Keras.
-        begun = [known for known in NAMES if name and known.startswith(name.lower())]
-        close = begun or difflib.get_close_matches(name.lower(), NAMES, n=1)
-        mend = f" Did you mean {close[0]!r}?" if close else ""
-        raise StudyError(f"A study must be one of {', '.join(NAMES)}. Received: {name!r}.{mend}")
+        # The suggestions of models.checks would load Keras.
+        prefixed = [known for known in NAMES if name and known.startswith(name.lower())]
+        close = prefixed or difflib.get_close_matches(name.lower(), NAMES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise StudyError(f"A study must be one of {', '.join(NAMES)}. Received: {name!r}.{hint}")
 
 
 def read_texts(name: str) -> dict[str, Text]:
-    """Return the text of a study by language."""
+    """Return the text of a study in each language."""
     tables = tomllib.loads((_TEXTS / f"{name}.toml").read_text("utf-8"))
     return {
         language: Text(
@@ -85,10 +85,10 @@ def module_name(name: str) -> str:
 
 
 def load_study(name: str) -> Study:
-    """Return a study.
+    """Import and return a study.
 
     Raises:
-        StudyError: there is none of that name.
+        StudyError: no study has that name.
     """
     check_name(name)
     study: Study = import_module(module_name(name)).STUDY

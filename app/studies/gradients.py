@@ -1,4 +1,4 @@
-"""Gradients of the loss by the weights, as they are where training begins."""
+"""Gradients of the loss with respect to the weights, before training."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class _Recorder(keras.optimizers.Optimizer):
-    """Keeps gradients instead of following them."""
+    """An optimizer that stores the gradients and leaves the weights unchanged."""
 
     def __init__(self) -> None:
         super().__init__(learning_rate=0.0)
@@ -21,11 +21,11 @@ class _Recorder(keras.optimizers.Optimizer):
 
 
 def gradients(model: keras.Model, inputs: Any, targets: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the gradient of the cross entropy by each weight, by the weight's path.
+    """Return the gradient of the cross entropy with respect to each weight, by the weight's path.
 
     Args:
-        model: nets side by side with a softmax head, of `build_nets`.
-        inputs: of `prepared`, `(samples, nets, columns)`.
+        model: several nets with a softmax head, from `build_replicas`.
+        inputs: the output of `prepared`, `(samples, nets, columns)`.
         targets: one-hot `(samples, classes)`; the loss of each net is the mean over samples.
     """
     learning = keras.Model(

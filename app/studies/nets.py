@@ -119,14 +119,14 @@ def losses(fitted: FitResult, split: str = "") -> np.ndarray:
     return np.array([row[f"{split}replica_losses"] for row in fitted.history], float)
 
 
-def answers(fitted: FitResult, dataset: Dataset) -> np.ndarray:
+def predictions(fitted: FitResult, dataset: Dataset) -> np.ndarray:
     """Return the predictions for every sample, `(samples, replicas, outputs)`.
 
     For a model without replicas they are `(samples, outputs)`.
     """
     inputs = dataset.model_inputs(np.arange(len(dataset.targets)))
-    predictions: np.ndarray = outputs(fitted.model, inputs)[OUTPUTS[dataset.task]]
-    return predictions
+    found: np.ndarray = outputs(fitted.model, inputs)[OUTPUTS[dataset.task]]
+    return found
 
 
 def outputs(model: keras.Model, inputs: Any) -> Any:
@@ -146,7 +146,7 @@ def accuracies(fitted: FitResult, dataset: Dataset, indices: np.ndarray) -> np.n
         dataset: the samples.
         indices: indices of the samples, `(samples,)` or `(samples, replicas)`.
     """
-    is_right = answers(fitted, dataset).argmax(axis=2) == dataset.targets[:, np.newaxis]
+    is_right = predictions(fitted, dataset).argmax(axis=2) == dataset.targets[:, np.newaxis]
     chosen = (
         is_right[indices] if indices.ndim == 1 else np.take_along_axis(is_right, indices, axis=0)
     )

@@ -1,4 +1,4 @@
-"""What the figures of studies share: panels, curves with bands, arms with intervals."""
+"""Drawing that the figures of studies share: panels, curves with bands, dots with intervals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,16 +14,24 @@ from app.evaluation.estimates import mean_estimate
 from app.reports.plotting import COLORS, GRAY, LINES, MARKERS, save, style
 
 _WIDTH, _HEIGHT = 4.6, 3.7
-# More in a row would be too small to read where the figure fills a printed page.
-_IN_A_ROW = 2
+# With more panels in a row, the figure would be too small to read on a printed page.
+_COLUMNS = 2
+# How figures write the names of activations.
+ACTIVATIONS = {
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "relu": "ReLU",
+    "leaky_relu": "leaky ReLU",
+    "prelu": "parametric ReLU",
+}
 
 
 @contextmanager
 def panels(path: Path, count: int = 1, width: float = _WIDTH) -> Iterator[Any]:
-    """Give the axes of `count` panels, two in a row, and write the PNG once they are drawn."""
-    # Here no name comes from data, and axes of logarithms have formulas.
+    """Yield the axes of `count` panels, two in a row, and write the PNG when they are drawn."""
+    # No label comes from data here, and logarithmic axes need formulas.
     with style(), mpl.rc_context({"text.parse_math": True}):
-        columns = min(count, _IN_A_ROW)
+        columns = min(count, _COLUMNS)
         rows = -(-count // columns)
         figure = Figure(figsize=(width * columns, _HEIGHT * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -34,41 +42,41 @@ def panels(path: Path, count: int = 1, width: float = _WIDTH) -> Iterator[Any]:
 
 
 def curve(axes: Any, places: Any, values: Any, label: str, number: int = 0) -> None:
-    """Draw the mean over seeds with its 95 % interval.
+    """Draw the mean over seeds as a curve, with its 95% interval as a band.
 
     Args:
-        axes: to draw on.
-        places: on the horizontal axis, `(places,)`.
-        values: `(places, seeds)`; what is missing is left out.
-        label: of the curve.
-        number: of its color, line and marker.
+        axes: axes to draw on.
+        places: horizontal positions, `(places,)`.
+        values: `(places, seeds)`; places with a value that is not finite are left out.
+        label: label of the curve.
+        number: number of its color, line style and marker.
     """
     values = np.array(values, float)
-    is_there = np.isfinite(values).all(axis=1)
-    places, values = np.asarray(places)[is_there], values[is_there]
-    found = [mean_estimate(row) for row in values]
+    is_finite = np.isfinite(values).all(axis=1)
+    places, values = np.asarray(places)[is_finite], values[is_finite]
+    estimates = [mean_estimate(row) for row in values]
     color = COLORS[number % len(COLORS)]
     line = {"linestyle": LINES[number % len(LINES)], "color": color, "label": label}
     marker = MARKERS[number % len(MARKERS)] if len(places) <= 12 else None
-    axes.plot(places, [e.value for e in found], marker=marker, markersize=4, **line)
+    axes.plot(places, [e.value for e in estimates], marker=marker, markersize=4, **line)
     if values.shape[1] > 1 and len(places) > 1:
-        low, high = [e.low for e in found], [e.high for e in found]
+        low, high = [e.low for e in estimates], [e.high for e in estimates]
         axes.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0)
-    elif values.shape[1] > 1 and found:  # a band has no width there
-        (only,) = found
+    elif values.shape[1] > 1 and estimates:  # a single place is too narrow for a band
+        (only,) = estimates
         axes.errorbar(places, only.value, yerr=only.high - only.value, color=color, capsize=4)
     axes.grid(alpha=0.3)
 
 
-def arms(axes: Any, found: Mapping[str, Any], axis: str) -> None:
-    """Draw for each arm its seeds as dots, and their mean with its 95 % interval.
+def arms(axes: Any, measured: Mapping[str, Any], axis: str) -> None:
+    """Draw the seeds of each arm as dots, and their mean with its 95% interval.
 
     Args:
-        axes: to draw on.
-        found: by the arm's name, `(seeds,)`.
-        axis: what is measured, with its unit.
+        axes: axes to draw on.
+        measured: the measurements of each arm by its name, `(seeds,)`.
+        axis: label of the horizontal axis, with the unit.
     """
-    for place, values in enumerate(found.values()):
+    for place, values in enumerate(measured.values()):
         numbers = np.array(values, float)
         numbers = numbers[np.isfinite(numbers)]
         if not len(numbers):
@@ -76,27 +84,34 @@ def arms(axes: Any, found: Mapping[str, Any], axis: str) -> None:
         axes.scatter(numbers, np.full(len(numbers), place), s=12, color=GRAY, alpha=0.6)
         estimate = mean_estimate(numbers)
         reach = estimate.high - estimate.value if len(numbers) > 1 else 0.0
-        again, number = divmod(place, len(COLORS))
-        look = {"fmt": MARKERS[again % len(MARKERS)], "color": COLORS[number]}
+        turn, number = divmod(place, len(COLORS))
+        look = {"fmt": MARKERS[turn % len(MARKERS)], "color": COLORS[number]}
         axes.errorbar(estimate.value, place, xerr=reach, capsize=4, **look)
-    axes.set_yticks(range(len(found)), list(found))
-    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_yticks(range(len(measured)), list(measured))
+    axes.set_ylim(len(measured) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_xlabel(axis)
     axes.grid(axis="x", alpha=0.3)
 
 
 def legend_beside(axes: Any, **options: Any) -> None:
-    """Put the legend to the right of the axes, where it hides nothing."""
+    """Put the legend to the right of the axes, where it covers nothing."""
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), **options)
 
 
-def bars(axes: Any, names: Sequence[str], shares: Sequence[tuple[int, int]], axis: str) -> None:
-    """Draw counts `(found, of)` as bars of their shares, the counts written beside them."""
-    values = [found / count for found, count in shares]
+def bars(axes: Any, names: Sequence[str], counts: Sequence[tuple[int, int]], axis: str) -> None:
+    """Draw fractions as bars, with the counts written next to them.
+
+    Args:
+        axes: axes to draw on.
+        names: name of each bar.
+        counts: for each bar, how many and of how many, such as `(17, 20)`.
+        axis: label of the horizontal axis.
+    """
+    values = [found / count for found, count in counts]
     colors = [COLORS[place % len(COLORS)] for place in range(len(names))]
     axes.barh(range(len(names)), values, color=colors, alpha=0.85)
-    for place, (found, count) in enumerate(shares):
+    for place, (found, count) in enumerate(counts):
         axes.text(min(values[place] + 0.02, 1.02), place, f"{found}/{count}", va="center")
     axes.set_yticks(range(len(names)), list(names))
     axes.set_ylim(len(names) - 0.5, -0.5)

@@ -1,10 +1,10 @@
-"""Runs several studies at once, in a process for each core."""
+"""Runs several studies at once, in one process per core."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,13 +21,19 @@ from app.system.threads import share_of_threads
 from serving.cores import available_cores
 
 from .catalogue import NAMES
-from .runner import Progress, run_study
+from .runner import StudyObserver, run_study
 from .study import Result
 
-# The longest study takes a quarter of the time of all: more processes would wait for it.
-_MOST = 4
-# What a process of the pool tells of its progress: a method of `Progress` and its arguments.
-_told: "SimpleQueue[tuple[str, tuple[Any, ...]] | None]"
+# The longest study takes a quarter of the total time, so further processes would only wait for it.
+_MAX_PROCESSES = 4
+# In a worker process: where it reports progress, as a callback of `StudyObserver` and its
+# arguments.
+_events: "SimpleQueue[tuple[str, tuple[Any, ...]] | None]"
+
+
+def _import_and_run(*arguments: Any) -> Result:
+    import_tensorflow_quietly()
+    return run_study(*arguments)
 
 
 def run_studies(
@@ -35,99 +41,105 @@ def run_studies(
     output: Path,
     seeds: int | None = None,
     quick: bool = False,
-    progress: Progress | None = None,
+    observer: StudyObserver | None = None,
+    run: Callable[..., Any] = _import_and_run,
 ) -> list[Result]:
-    """Run studies as `run_study` does, as many at once as there are cores, at most four.
+    """Run studies as `run_study` does, in as many processes as there are cores, at most four.
 
-    A script calls it below `if __name__ == "__main__":`, since processes are started that import
-    the script (Python's "Safe importing of main module").
+    A script must call this below `if __name__ == "__main__":`, since each new process imports the
+    script (see "Safe importing of main module" in the documentation of Python's multiprocessing).
 
     Args:
-        names: of `catalogue.NAMES`, each once.
+        names: names from `catalogue.NAMES`, each once.
         output: folder of studies.
         seeds: see `run_study`.
         quick: see `run_study`.
-        progress: whom to tell, from a thread of its own.
+        observer: follows the progress; called from another thread.
+        run: runs one study in its process, with the arguments of `run_study`.
 
     Returns:
-        What came out of each, in the order of `names`.
+        The results, in the order of `names`.
 
     Raises:
-        StudyError: as of `run_study`, at the first study that fails, or a process was killed. What
-            was finished is kept.
+        StudyError: a study failed as in `run_study`, or a process was killed. The other studies
+            are stopped; finished parts are kept.
     """
-    progress = progress or Progress()
-    count = min(available_cores(), len(names), _MOST)
+    observer = observer or StudyObserver()
+    count = min(available_cores(), len(names), _MAX_PROCESSES)
     if count == 1:
-        import_tensorflow_quietly()
-        return [run_study(name, output, seeds, quick, progress) for name in names]
-    with _pool(count, progress) as pool:
-        with defer_signals():  # a process whose start is cut off dies with a traceback
-            # Later studies take longer: last come those that no process waits for.
-            runs = {
-                name: pool.submit(_run, name, output, seeds, quick)
+        return [run(name, output, seeds, quick, observer) for name in names]
+    with _pool(count, observer) as pool:
+        with defer_signals():  # a process that is interrupted while it starts prints a traceback
+            # Later studies take longer. The short ones come last, so that no process idles long.
+            futures = {
+                name: pool.submit(_observed, run, name, output, seeds, quick)
                 for name in sorted(names, key=NAMES.index, reverse=True)
             }
-        for run in as_completed(runs.values()):
-            run.result()
-    return [runs[name].result() for name in names]
+        for future in as_completed(futures.values()):
+            future.result()
+    return [futures[name].result() for name in names]
 
 
 @contextmanager
-def _pool(count: int, progress: Progress) -> Iterator[ProcessPoolExecutor]:
-    """Give processes that tell of their progress, and end them at once where something fails."""
+def _pool(count: int, observer: StudyObserver) -> Iterator[ProcessPoolExecutor]:
+    """Start a pool whose processes report to the observer; stop all of them if anything fails."""
     others = set(multiprocessing.active_children())
-    # Not forked: TensorFlow's threads would be lost.
+    # A forked process would lack the threads of TensorFlow.
     context = multiprocessing.get_context("spawn")
-    told = context.SimpleQueue()
-    listener = threading.Thread(target=_listen, args=(told, progress), daemon=True)
+    events = context.SimpleQueue()
+    listener = threading.Thread(target=_forward, args=(events, observer), daemon=True)
     listener.start()
-    pool = ProcessPoolExecutor(count, context, _begin_process, (told, count))
+    pool = ProcessPoolExecutor(count, context, _start_worker, (events, count))
     try:
         yield pool
     except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - others:
-            process.terminate()  # parts and files are written whole or not at all
+            process.terminate()  # safe at any moment, since files are written atomically
             process.join()
         if isinstance(error, BrokenProcessPool):
-            raise StudyError(
-                f"The processes of studies must live until they end. Received: one of {count} that "
-                "was killed, perhaps for want of memory, or did not start, as in a script without "
-                '`if __name__ == "__main__":`. What was finished before is kept.'
-            ) from None
+            raise _broken(count) from None
         raise
     pool.shutdown()
-    told.put(None)
+    events.put(None)
     listener.join()
 
 
-def _listen(told: "SimpleQueue[Any]", progress: Progress) -> None:
-    while (event := told.get()) is not None:
-        name, arguments = event
-        getattr(progress, name)(*arguments)
+def _broken(count: int) -> StudyError:
+    return StudyError(
+        "Every process of the studies must run to its end. "
+        f"Received: one of {count} was killed, perhaps for lack of memory, or could not start, as "
+        'in a script without `if __name__ == "__main__":`. Finished parts are kept.'
+    )
 
 
-def _begin_process(told: "SimpleQueue[Any]", count: int) -> None:
-    global _told  # noqa: PLW0603 - what a process of a pool begins with has no other place
-    _told = told
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for this one ends it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.update(share_of_threads(count))
-    import_tensorflow_quietly()
+def _forward(events: "SimpleQueue[Any]", observer: StudyObserver) -> None:
+    """Call the observer for each event, until None arrives."""
+    while (event := events.get()) is not None:
+        callback, arguments = event
+        getattr(observer, callback)(*arguments)
 
 
-def _end_with_parent() -> None:
+def _start_worker(events: "SimpleQueue[Any]", count: int) -> None:
+    global _events  # noqa: PLW0603 - a pool passes arguments to its initializer only
+    _events = events
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process stops this one
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    os.environ.update(share_of_threads(count))  # read when TensorFlow is imported
+
+
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _run(name: str, output: Path, seeds: int | None, quick: bool) -> Result:
-    tell = Progress(**{event.name: partial(_tell, event.name) for event in fields(Progress)})
-    return run_study(name, output, seeds, quick, tell)
+def _observed(run: Callable[..., Any], *arguments: Any) -> Any:
+    """Call `run` with an observer that reports to the parent process."""
+    callbacks = {field.name: partial(_send, field.name) for field in fields(StudyObserver)}
+    return run(*arguments, StudyObserver(**callbacks))
 
 
-def _tell(event: str, *arguments: Any) -> None:
-    _told.put((event, arguments))
+def _send(callback: str, *arguments: Any) -> None:
+    _events.put((callback, arguments))

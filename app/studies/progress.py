@@ -1,25 +1,34 @@
-"""Shows on the terminal which studies, and which parts of them, are being run."""
+"""Shows on the terminal which studies, and which of their parts, are running."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
-from .runner import Progress
+from .runner import StudyObserver
 
 
 @contextmanager
-def showing_progress(studies: int, hidden: bool) -> Iterator[Progress]:
-    """Give what to tell a run of so many studies, and show it on standard error.
+def showing_progress(studies: int, hidden: bool) -> Iterator[StudyObserver]:
+    """Show progress bars on standard error.
 
     Args:
-        studies: how many.
-        hidden: whether nothing is shown.
+        studies: number of studies that will be run.
+        hidden: whether to show nothing.
+
+    Yields:
+        The observer that moves the bars.
     """
     console = Console(stderr=True)
-    bars = Bars(
+    bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -29,17 +38,21 @@ def showing_progress(studies: int, hidden: bool) -> Iterator[Progress]:
         transient=True,
     )
     with bars:
-        all_studies = bars.add_task("studies", total=studies)
-        begun: dict[str, TaskID] = {}
+        yield _observer(bars, studies)
 
-        def end(name: str) -> None:
-            bars.advance(all_studies)
-            if name in begun:
-                bars.remove_task(begun.pop(name))
 
-        yield Progress(
-            begin=lambda name, left: begun.update({name: bars.add_task(name, total=left)}),
-            begin_part=lambda name, part: bars.update(begun[name], description=f"{name}: {part}"),
-            end_part=lambda name: bars.advance(begun[name]),
-            end=end,
-        )
+def _observer(bars: Progress, studies: int) -> StudyObserver:
+    total = bars.add_task("studies", total=studies)
+    running: dict[str, TaskID] = {}
+
+    def finish(name: str) -> None:
+        bars.advance(total)
+        if name in running:  # a cached study never started
+            bars.remove_task(running.pop(name))
+
+    return StudyObserver(
+        study_started=lambda name, left: running.update({name: bars.add_task(name, total=left)}),
+        part_started=lambda name, part: bars.update(running[name], description=f"{name}: {part}"),
+        part_finished=lambda name: bars.advance(running[name]),
+        study_finished=finish,
+    )

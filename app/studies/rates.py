@@ -1,4 +1,4 @@
-"""Methods compared fairly: each at the learning rate at which it gets to a goal soonest."""
+"""Fair comparison of training methods: each at the learning rate that reaches a goal soonest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ class Pace:
     """How soon a method reached a goal at its best learning rate.
 
     Attributes:
-        rate: the learning rate.
-        is_inside: whether its grid goes on to both sides; else a better one may lie beyond.
-        curves: the losses through training, `(epochs, seeds)`.
-        needed: epochs to the goal, float `(seeds,)`; all that were tried where it was missed.
-        missed: how many seeds missed it.
-        tried: number of the last epoch.
+        rate: the best learning rate.
+        is_inside: whether the grid has rates on both sides of it. If not, a better rate may lie
+            beyond the grid.
+        curves: the losses during training, `(epochs, seeds)`.
+        needed: epochs to the goal, float `(seeds,)`; all epochs where the goal was missed.
+        missed: number of seeds that missed the goal.
+        last_epoch: number of the last epoch.
     """
 
     rate: float
@@ -27,25 +28,25 @@ class Pace:
     curves: np.ndarray
     needed: np.ndarray
     missed: int
-    tried: int
+    last_epoch: int
 
     def __str__(self) -> str:
-        """Return the mean of the epochs, or in how many seeds they were too few."""
+        """Return the mean of the epochs, or the last epoch and how many seeds missed the goal."""
         if self.missed:
-            return f"> {self.tried} ({self.missed}/{len(self.needed)})"
+            return f"> {self.last_epoch} ({self.missed}/{len(self.needed)})"
         return f"{self.needed.mean():.1f}"
 
 
 def best_pace(rates: Sequence[float], losses: Any, goal: float, first: int = 0) -> Pace:
-    """Return what happened at the rate at which most seeds reach the goal, and soonest.
+    """Return the pace at the rate at which most seeds reach the goal, and soonest.
 
-    Where none gets there at any rate it is that of the least loss at the end.
+    If no seed reaches it at any rate, the rate with the lowest final loss counts as the best.
 
     Args:
-        rates: the grid, rising.
-        losses: `(epochs, rates, seeds)`, lower is better; what is not finite is worst.
-        goal: the loss to get down to.
-        first: the epoch of the first row.
+        rates: the grid of learning rates, in rising order.
+        losses: `(epochs, rates, seeds)`; lower is better, NaN and infinities are worst.
+        goal: the loss to reach.
+        first: number of the epoch in the first row.
     """
     losses = np.array(losses, float)
     losses = np.where(np.isfinite(losses), losses, np.inf)
@@ -63,32 +64,33 @@ def best_pace(rates: Sequence[float], losses: Any, goal: float, first: int = 0) 
     )
 
 
-def saved(pace: Pace, other: Pace) -> tuple[bool, str]:
-    """Return whether a method is surely sooner than another, and by how many epochs.
+def epochs_saved(pace: Pace, other: Pace) -> tuple[bool, str]:
+    """Return whether a method is significantly faster than another, and by how many epochs.
 
-    Of a grid's end nothing is sure. Where the other method missed the goal, what is saved is at
-    least what is said.
+    Nothing is significant if either rate is an end of its grid, or if the first method missed the
+    goal. If the other method missed it, the epochs saved are a lower bound, marked with "≥".
     """
     gap = difference(other.needed, pace.needed)
-    is_sure = gap.low > 0 and pace.is_inside and other.is_inside and not pace.missed
-    return is_sure, f"≥ {gap:.1f}" if other.missed else f"{gap:.1f}"
+    is_faster = gap.low > 0 and pace.is_inside and other.is_inside and not pace.missed
+    return is_faster, f"≥ {gap:.1f}" if other.missed else f"{gap:.1f}"
 
 
 def epochs_to(losses: np.ndarray, goal: float, first: int = 0) -> np.ndarray:
-    """Return when each curve first gets down to a value, straight lines drawn between epochs.
+    """Return when each curve first reaches a loss, interpolated linearly between epochs.
 
     Args:
         losses: `(epochs, seeds)`.
-        goal: the value.
-        first: the epoch of the first row, in which a curve that starts below is there.
+        goal: the loss to reach.
+        first: number of the epoch in the first row. A curve that starts below the goal reaches it
+            there.
 
     Returns:
-        float `(seeds,)`, in epochs; the last where a curve does not get there by then.
+        float `(seeds,)`, in epochs; the last epoch where a curve never reaches the goal.
     """
-    is_there = losses <= goal
+    is_reached = losses <= goal
     needed = np.full(losses.shape[1], float(first + len(losses) - 1))
-    for seed in np.flatnonzero(is_there.any(axis=0)):
-        after = int(is_there[:, seed].argmax())
+    for seed in np.flatnonzero(is_reached.any(axis=0)):
+        after = int(is_reached[:, seed].argmax())
         needed[seed] = first + after
         if after:
             above, below = losses[after - 1 : after + 1, seed]

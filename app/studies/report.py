@@ -1,4 +1,4 @@
-"""A study's README.md, and the page of all studies: what a student reads."""
+"""Writes what a student reads: the README.md of a study, and the page of all studies."""
 
 import contextlib
 import os
@@ -13,7 +13,6 @@ from .catalogue import LANGUAGES, read_texts
 from .study import FAILS, HOLDS, IN_PART, Check, Result
 
 PAGE, README, FIGURE = "index.html", "README.md", "figure.png"
-# By language, then by verdict.
 _VERDICTS = {
     "en": {HOLDS: HOLDS, IN_PART: IN_PART, FAILS: FAILS},
     "zh": {HOLDS: "成立", IN_PART: "部分成立", FAILS: "不成立"},
@@ -22,43 +21,44 @@ _VERDICTS = {
 
 def write_readme(result: Result) -> None:
     """Write `README.md` into a study's folder."""
-    text = render("study.md.j2", study=_described(result))
+    text = render("study.md.j2", study=_template_values(result))
     atomic_write(result.folder / README, text)
 
 
 def write_page(results: Sequence[Result], output: Path) -> Path:
-    """Write one page of all results, in English and in Chinese, with the figures inside.
+    """Write one page of all results, in English and in Chinese, with the figures embedded.
 
     Args:
-        results: in the order of the page.
+        results: the results in the order of the page.
         output: folder of studies.
 
     Returns:
-        The page, which opens from disk.
+        The path of the page, which a browser opens from disk.
 
     Raises:
-        StudyError: it cannot be written.
+        StudyError: the page cannot be written.
     """
     studies = [
-        {**_described(result), "figure": data_uri(result.folder / FIGURE)} for result in results
+        {**_template_values(result), "figure": data_uri(result.folder / FIGURE)}
+        for result in results
     ]
     counts = {kind: sum(r.verdict == kind for r in results) for kind in _VERDICTS["en"]}
     page = render("studies.html.j2", studies=studies, counts=counts, verdicts=_VERDICTS)
-    # Two commands may write it at once; the last one's stays.
-    beside = output / f"{PAGE}.{os.getpid()}"
+    # Two commands may write the page at once: each has its own file, and the later one stays.
+    new = output / f"{PAGE}.{os.getpid()}"
     try:
-        beside.write_text(page, "utf-8")
-        return beside.replace(output / PAGE)
+        new.write_text(page, "utf-8")
+        return new.replace(output / PAGE)
     except OSError as error:
-        with contextlib.suppress(OSError):  # of a folder that is read-only
-            beside.unlink()
+        with contextlib.suppress(OSError):  # in a read-only folder
+            new.unlink()
         raise StudyError(
             f"The page of studies must be writable. Received: {output / PAGE}: {error.strerror}."
         ) from None
 
 
 def sentences(name: str, checks: Sequence[Check]) -> list[dict[str, str]]:
-    """Return what each check says, by language, its figures in their places."""
+    """Return the sentence of each check in each language, with the figures filled in."""
     texts = read_texts(name)
     return [
         {language: texts[language].checks[check.name].format(**check.figures) for language in texts}
@@ -66,7 +66,7 @@ def sentences(name: str, checks: Sequence[Check]) -> list[dict[str, str]]:
     ]
 
 
-def _described(result: Result) -> dict[str, object]:
+def _template_values(result: Result) -> dict[str, object]:
     found = sentences(result.name, result.checks)
     return {
         "result": result,
@@ -78,6 +78,6 @@ def _described(result: Result) -> dict[str, object]:
 
 
 def _command(result: Result) -> str:
-    """Return what gives the same result again, in whatever folder."""
+    """Return the command that gives the same result in any folder."""
     quick = " --quick" if result.quick else ""
     return f"hornbill study run {result.name}{quick} --seeds {result.seeds}"

@@ -1,4 +1,4 @@
-"""Runs studies part by part, keeps what is done, and writes what came out."""
+"""Runs a study part by part, saves each part as it finishes, and writes the result."""
 
 import hashlib
 import time
@@ -12,33 +12,33 @@ from app.errors import StudyError
 from app.system.locks import exclusive_lock
 from serving.version import VERSION
 
-from .cache import key_of, plain, read_sealed, write_sealed
+from .cache import cache_key, plain, read_sealed, write_sealed
 from .catalogue import check_name, load_study
 from .report import FIGURE, sentences, write_readme
 from .study import Check, Effort, Result, Study, verdict
 
 RESULT = "result.json"
-# Of a study's folder: the parts that were run, a file for each setting.
+# The folder, inside a study's folder, of the parts that were run: one file for each setting.
 _PARTS = ".parts"
-# More nets than `MAX_SEEDS` make do not fit into the memory of a small machine.
+# With more seeds the nets that train at once do not fit into the memory of a small machine.
 MAX_SEEDS = 200
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Whom to tell what is being done.
+class StudyObserver:
+    """Callbacks that follow the progress of studies.
 
     Attributes:
-        begin: called with a study's name and the number of its parts that are left.
-        begin_part: called with a study's and a part's name.
-        end_part: called with a study's name once the part is kept.
-        end: called with a study's name once it is written, or was there.
+        study_started: called with a study's name and the number of parts left to run.
+        part_started: called with a study's name and a part's name.
+        part_finished: called with a study's name once a part is saved.
+        study_finished: called with a study's name once its result is written or found.
     """
 
-    begin: Callable[[str, int], None] = lambda _name, _parts: None
-    begin_part: Callable[[str, str], None] = lambda _name, _part: None
-    end_part: Callable[[str], None] = lambda _name: None
-    end: Callable[[str], None] = lambda _name: None
+    study_started: Callable[[str, int], None] = lambda _name, _parts: None
+    part_started: Callable[[str, str], None] = lambda _name, _part: None
+    part_finished: Callable[[str], None] = lambda _name: None
+    study_finished: Callable[[str], None] = lambda _name: None
 
 
 def run_study(
@@ -46,78 +46,68 @@ def run_study(
     output: Path,
     seeds: int | None = None,
     quick: bool = False,
-    progress: Progress | None = None,
+    observer: StudyObserver | None = None,
 ) -> Result:
-    """Run a study, or what is left of it, and write `output/<name>/`.
+    """Run a study, or the parts of it that are left, and write `output/<name>/`.
 
-    Parts that were run before, with the same settings, code and versions, are not run again.
+    Parts that were run before with the same settings, code and versions are not run again. An
+    earlier result stays until the new one is complete.
 
     Args:
         name: one of `catalogue.NAMES`.
         output: folder of studies.
         seeds: how often each training is repeated; None takes the study's own number. A study
-            without chance has one whatever is asked for.
-        quick: whether seconds must do.
-        progress: whom to tell.
+            without randomness always has one seed.
+        quick: whether to save time at the price of coarser numbers.
+        observer: follows the progress.
 
     Returns:
-        What came out.
+        The result.
 
     Raises:
         StudyError: the study is unknown, `seeds` is not from 1 to `MAX_SEEDS`, another process
-            is running the study there, or the folder cannot be written.
+            is running the study in this folder, or the folder cannot be written.
     """
     check_name(name)
-    progress = progress or Progress()
     if seeds is not None and not 1 <= seeds <= MAX_SEEDS:
         raise StudyError(f"seeds must be from 1 to {MAX_SEEDS}. Received: seeds={seeds}.")
-    study = load_study(name)
-    effort = _effort(study, seeds, quick)
-    folder = output / name
     if output.exists() and not output.is_dir():
-        raise StudyError(f"The folder of studies must be a folder. Received: {output}, a file.")
+        raise StudyError(f"The output of studies must be a folder. Received: {output}, a file.")
+    observer = observer or StudyObserver()
+    folder = output / name
     try:
         (folder / _PARTS).mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
-            kept = _read_parts(name, folder, effort)
-            is_there, before = (folder / RESULT).exists(), read_sealed(folder / RESULT)
-            note = _why_anew(before, kept["key"], effort) if is_there else ""
-            is_kept = set(study.parts(effort)) <= set(kept["parts"])
-            content = kept if is_kept else _run_parts(study, kept, folder, progress, name)
-            checks = study.judge(content["parts"])
-            found = {"verdict": verdict(checks), "checks": [asdict(check) for check in checks]}
-            content = {**content, **plain(found)}
-            result = _write_all(study, folder, content, before, is_kept, note)
-        progress.end(name)
+        with _lock(folder):
+            result = _run_in(folder, seeds, quick, observer)
+        observer.study_finished(name)
     except OSError as error:
         raise _unwritable(folder)(error) from None
     return result
 
 
 def read_result(name: str, output: Path) -> Result | None:
-    """Return the result of a study that is in `output`.
+    """Return the result of a study in the folder of studies.
 
     Returns:
-        What came out; None where there is none, or none that is whole and of this version and
-        state of the study.
+        The result; None if there is none that is intact and made by this version of the study.
     """
     folder = output / name
-    found = read_sealed(folder / RESULT)
-    if not _is_current(name, found):
+    content = read_sealed(folder / RESULT)
+    if not _is_current(name, content):
         return None
     try:
-        result = _result(name, found, folder, is_kept=True)
+        result = _result(name, content, folder, is_kept=True)
         sentences(name, result.checks)
-    except (KeyError, IndexError, TypeError):  # of a version that wrote something else
+    except (KeyError, IndexError, TypeError):  # another version wrote other fields
         return None
-    return result if found["figure"] == _checksum(folder / FIGURE) else None
+    return result if content["figure"] == _checksum(folder / FIGURE) else None
 
 
-def _alone(folder: Path) -> AbstractContextManager[None]:
-    """Keep other processes from running the study."""
+def _lock(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes from running the study in this folder."""
     taken = StudyError(
-        f"A study must be run by one process at a time. Received: {folder}, "
-        "in which another is running it."
+        "A study's folder can be used by one process at a time. "
+        f"Received: {folder}, in use by another. Wait for it, or choose another --output."
     )
     return exclusive_lock(folder, taken, _unwritable(folder))
 
@@ -125,8 +115,31 @@ def _alone(folder: Path) -> AbstractContextManager[None]:
 def _unwritable(folder: Path) -> Callable[[OSError], StudyError]:
     return lambda error: StudyError(
         f"A study's folder must be writable. Received: {error.filename or folder}: "
-        f"{error.strerror}. What was finished before is kept."
+        f"{error.strerror}. Finished parts are kept."
     )
+
+
+def _run_in(folder: Path, seeds: int | None, quick: bool, observer: StudyObserver) -> Result:
+    """Run the study that the folder is named after, once the folder is locked."""
+    name = folder.name
+    study = load_study(name)
+    effort = _effort(study, seeds, quick)
+    content = _read_parts(name, folder, effort)
+    before = read_sealed(folder / RESULT)
+    note = _why_rerun(before, content["key"], effort) if (folder / RESULT).exists() else ""
+    is_kept = set(study.parts(effort)) <= set(content["parts"])
+    if not is_kept:
+        _run_parts(study, content, folder, observer)
+    checks = study.judge(content["parts"])
+    content |= plain({"verdict": verdict(checks), "checks": [asdict(check) for check in checks]})
+    figure = _figure_checksum(study, folder, content, before if is_kept else {})
+    result = _result(name, content, folder, is_kept, note)
+    write_readme(result)
+    # The result comes last: it says that the figure and the text are there.
+    if before != (content := {**content, "figure": figure}):
+        write_sealed(folder / RESULT, content)
+    _remove_outdated_parts(name, folder)
+    return result
 
 
 def _effort(study: Study, seeds: int | None, quick: bool) -> Effort:
@@ -136,72 +149,66 @@ def _effort(study: Study, seeds: int | None, quick: bool) -> Effort:
 
 
 def _quick_seeds(study: Study) -> int:
-    # Tiny nets cost little, and fewer than six pairs show nothing by an exact test.
+    # Tiny nets cost little, and with fewer than six pairs no exact test is significant.
     return 6 if study.seeds >= 20 else 3
 
 
 def _read_parts(name: str, folder: Path, effort: Effort) -> dict[str, Any]:
-    """Return what has been run with these settings, and drop what no settings of now need."""
-    key = key_of(name, effort)
-    content = {"key": key, "version": VERSION, **asdict(effort), "seconds": 0.0, "parts": {}}
-    for path in (folder / _PARTS).glob("*.json"):
-        found = read_sealed(path)
-        if not _is_current(name, found):
-            path.unlink()
-        elif found["key"] == key:
-            content = found
-    return content
-
-
-def _is_current(name: str, content: dict[str, Any]) -> bool:
-    try:
-        effort = Effort(content["seeds"], content["quick"])
-    except KeyError:  # damaged, or of a version that wrote something else
-        return False
-    return bool(content.get("key") == key_of(name, effort))
+    """Return what has been run with these settings: a result without verdict, perhaps no parts."""
+    key = cache_key(name, effort)
+    content = read_sealed(_parts_path(folder, key))
+    if content.get("key") == key:
+        return content
+    return {"key": key, "version": VERSION, **asdict(effort), "seconds": 0.0, "parts": {}}
 
 
 def _parts_path(folder: Path, key: str) -> Path:
     return folder / _PARTS / f"{key[:16]}.json"
 
 
+def _remove_outdated_parts(name: str, folder: Path) -> None:
+    """Remove the parts that no settings can use any more: other code, or damaged."""
+    for path in (folder / _PARTS).glob("*.json"):
+        if not _is_current(name, read_sealed(path)):
+            path.unlink()
+
+
+def _is_current(name: str, content: dict[str, Any]) -> bool:
+    """Return whether a result or its parts were made by this code and these versions."""
+    try:
+        effort = Effort(content["seeds"], content["quick"])
+    except KeyError:  # damaged, or another version wrote other fields
+        return False
+    return bool(content.get("key") == cache_key(name, effort))
+
+
 def _run_parts(
-    study: Study, content: dict[str, Any], folder: Path, progress: Progress, name: str
-) -> dict[str, Any]:
-    """Run the parts that are left, and keep each as soon as it is there."""
+    study: Study, content: dict[str, Any], folder: Path, observer: StudyObserver
+) -> None:
+    """Run the parts that are missing in `content`, and save it after each."""
     parts = study.parts(Effort(content["seeds"], content["quick"]))
     left = [part for part in parts if part not in content["parts"]]
-    progress.begin(name, len(left))
+    observer.study_started(folder.name, len(left))
     for part in left:
-        progress.begin_part(name, part)
+        observer.part_started(folder.name, part)
         start = time.perf_counter()
         content["parts"][part] = plain(parts[part]())
         content["seconds"] += time.perf_counter() - start
         write_sealed(_parts_path(folder, content["key"]), content)
-        progress.end_part(name)
-    return content
+        observer.part_finished(folder.name)
 
 
-def _write_all(
-    study: Study,
-    folder: Path,
-    content: dict[str, Any],
-    before: dict[str, Any],
-    is_kept: bool,
-    note: str,
-) -> Result:
-    """Write the figure and the text, and last the result, which says that they are there."""
-    figure = _checksum(folder / FIGURE)
-    if not is_kept or before.get("key") != content["key"] or before.get("figure") != figure:
-        beside = folder / f"new-{FIGURE}"
-        study.draw(content["parts"], beside)
-        beside.replace(folder / FIGURE)
-        figure = _checksum(folder / FIGURE)
-    result = _result(folder.name, content, folder, is_kept, note)
-    write_readme(result)
-    if before != (content := {**content, "figure": figure}):
-        write_sealed(folder / RESULT, content)
-    return result
+def _figure_checksum(
+    study: Study, folder: Path, content: dict[str, Any], before: dict[str, Any]
+) -> str:
+    """Draw the figure unless the one of the earlier result `before` is intact and the same."""
+    checksum = _checksum(folder / FIGURE)
+    if before.get("key") != content["key"] or before.get("figure") != checksum:
+        new = folder / f"new-{FIGURE}"
+        study.draw(content["parts"], new)
+        new.replace(folder / FIGURE)
+        checksum = _checksum(folder / FIGURE)
+    return checksum
 
 
 def _result(
@@ -212,21 +219,21 @@ def _result(
     return Result(name, checks=checks, folder=folder, is_kept=is_kept, note=note, **facts)
 
 
-def _why_anew(found: dict[str, Any], key: str, effort: Effort) -> str:
-    """Return why a result that is there is no more that of these settings; empty if it is."""
-    if found.get("key") == key:
+def _why_rerun(before: dict[str, Any], key: str, effort: Effort) -> str:
+    """Return why the earlier result does not count for these settings; empty if it does."""
+    if before.get("key") == key:
         return ""
-    if not {"version", "seeds", "quick"} <= set(found):
-        return "its result was damaged"
-    if found["version"] != VERSION:
-        return f"its result was of version {found['version']}, this is {VERSION}"
-    if {"seeds": found["seeds"], "quick": found["quick"]} != asdict(effort):
-        return "its result was of other settings"
-    return "its result was of an earlier state of the study"
+    if not {"version", "seeds", "quick"} <= set(before):
+        return "the earlier result was damaged"
+    if before["version"] != VERSION:
+        return f"the earlier result is from version {before['version']}, this is {VERSION}"
+    if {"seeds": before["seeds"], "quick": before["quick"]} != asdict(effort):
+        return "the earlier result has other settings"
+    return "the earlier result is from an earlier state of the study's code"
 
 
 def _checksum(path: Path) -> str:
-    """Return the SHA-256 of a file; empty where it is not there."""
+    """Return the SHA-256 of a file; empty if there is none."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:

@@ -1,4 +1,4 @@
-"""Mappings of eight states, three bits, to two classes: what two studies train on them."""
+"""The eight states of three bits as a data set, which two studies train on."""
 
 from collections.abc import Callable, Sequence
 from itertools import combinations, product
@@ -15,14 +15,14 @@ from .study import Effort
 Gate = Callable[[np.ndarray, np.ndarray], np.ndarray]
 STATES = np.array(list(product((0.0, 1.0), repeat=3)))
 HIDDEN = {"8": [8], "2+3": [2, 3]}
-# Divisible by every number of states from 1 to 7: each net meets its states equally often.
+# Divisible by every number of states from 1 to 7, so that each net sees its states equally often.
 _DRAWS, _BATCH = 420, 12
 
 
 def compositions() -> np.ndarray:
-    """Return what each composition of two gates makes of the states, `(9, 8)`.
+    """Return the class of each state under each composition of two gates, `(9, 8)`.
 
-    It is outer(inner(first, second), third), both gates AND, OR or XOR.
+    A composition is outer(inner(first, second), third), where both gates are AND, OR or XOR.
     """
     first, second, third = STATES.astype(int).T
     gates: tuple[Gate, ...] = (np.bitwise_and, np.bitwise_or, np.bitwise_xor)
@@ -30,23 +30,23 @@ def compositions() -> np.ndarray:
 
 
 def subsets(sizes: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return every set of so many of the eight states."""
+    """Return every subset of the eight states that has one of these sizes."""
     return [chosen for size in sizes for chosen in combinations(range(len(STATES)), size)]
 
 
 def train_on_states(
     hidden: Sequence[int], chosen: Sequence[Any], targets: np.ndarray, effort: Effort
 ) -> tuple[FitResult, Any]:
-    """Train a net for each set of states.
+    """Train one net on each set of samples.
 
     Args:
         hidden: units of each hidden layer.
-        chosen: the samples that each net is trained on, by number in `targets`.
-        targets: class of each sample, whose states repeat every eight.
-        effort: how much may be spent.
+        chosen: for each net the samples that it is trained on, as indices into `targets`.
+        targets: class of each sample; the states of the samples repeat every eight.
+        effort: how much computation to use.
 
     Returns:
-        The nets, and the data set.
+        The trained nets and the data set.
     """
     samples = rows("states", np.tile(STATES, (len(targets) // len(STATES), 1)), targets)
     draws = [np.resize(np.asarray(states), _DRAWS) for states in chosen]
@@ -56,41 +56,42 @@ def train_on_states(
         "initializer": "xavier_uniform",
         "batch_size": _BATCH,
         "epochs": 2,
-        "repeat": effort.of(18, 6),
+        "repeat": effort.choose(18, 6),
         "optimizer.learning_rate": 0.02,
     }
     return fit_replicas(configure(settings, len(chosen)), samples, np.stack(draws, axis=1)), samples
 
 
-def accuracies_of_states(
-    answered: np.ndarray, targets: np.ndarray, chosen: Sequence[Sequence[int]]
+def state_accuracies(
+    predicted: np.ndarray, targets: np.ndarray, chosen: Sequence[Sequence[int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the share of states right among those that each net was trained on, and of the rest.
+    """Return each net's accuracy on the states that it was trained on, and on the others.
 
     Args:
-        answered: class that each net gives each of the eight states, `(8, nets)`.
-        targets: the right ones, `(8, nets)`.
-        chosen: the states that each was trained on.
+        predicted: class that each net predicts for each of the eight states, `(8, nets)`.
+        targets: true classes, `(8, nets)`.
+        chosen: the states that each net was trained on.
 
     Returns:
-        Both `(nets,)`.
+        Two float arrays `(nets,)`.
     """
-    is_chosen = np.zeros(answered.shape, bool)
+    is_chosen = np.zeros(predicted.shape, bool)
     for net, states in enumerate(chosen):
         is_chosen[np.asarray(states), net] = True
-    is_right = answered == targets
+    is_right = predicted == targets
 
-    def share(among: np.ndarray) -> np.ndarray:
-        shares: np.ndarray = (is_right & among).sum(axis=0) / among.sum(axis=0)
-        return shares
+    def accuracy(states: np.ndarray) -> np.ndarray:
+        found: np.ndarray = (is_right & states).sum(axis=0) / states.sum(axis=0)
+        return found
 
-    return share(is_chosen), share(~is_chosen)
+    return accuracy(is_chosen), accuracy(~is_chosen)
 
 
-def guessed_accuracies(targets: np.ndarray, chosen: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return what the more frequent class of the chosen states gets right among the others.
+def majority_accuracies(targets: np.ndarray, chosen: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return the accuracy on the states left out when the majority class is always predicted.
 
-    Where both are as frequent that is one half.
+    The majority is that of the states trained on; if both classes are as frequent, the accuracy
+    is one half.
 
     Args:
         targets: class of each of the eight states, `(8, nets)`.
@@ -99,9 +100,9 @@ def guessed_accuracies(targets: np.ndarray, chosen: Sequence[Sequence[int]]) -> 
     Returns:
         float `(nets,)`.
     """
-    found = np.empty(len(chosen))
+    accuracies = np.empty(len(chosen))
     for net, states in enumerate(chosen):
-        among, rest = targets[list(states), net], np.delete(targets[:, net], list(states))
-        excess = among.mean() - 0.5
-        found[net] = 0.5 if not excess else (rest == (excess > 0)).mean()
-    return found
+        trained, rest = targets[list(states), net], np.delete(targets[:, net], list(states))
+        excess = trained.mean() - 0.5
+        accuracies[net] = 0.5 if not excess else (rest == (excess > 0)).mean()
+    return accuracies

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# A part's numbers, as JSON holds them.
+# The numbers of a part, as JSON holds them.
 Numbers = Any
 Parts = Mapping[str, Numbers]
 
@@ -15,30 +15,30 @@ VERDICTS = (HOLDS, IN_PART, FAILS)
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a study may take.
+    """How much computation a study may use.
 
     Attributes:
         seeds: how often each training is repeated.
-        quick: whether it is to be over in seconds, at the price of coarser numbers.
+        quick: whether the study should take seconds, at the price of coarser numbers.
     """
 
     seeds: int
     quick: bool = False
 
-    def of(self, full: int, quick: int) -> int:
-        """Return a size: of epochs, of samples, of whatever a study can have less of."""
+    def choose(self, full: int, quick: int) -> int:
+        """Return the size that suits the effort, such as a number of epochs or of samples."""
         return quick if self.quick else full
 
 
 @dataclass(frozen=True)
 class Check:
-    """One statement that the claim is made of.
+    """One statement that a claim consists of.
 
     Attributes:
-        name: of its sentence in the study's text.
+        name: the key of its sentence in the study's text.
         holds: whether the numbers support it.
-        figures: the numbers, by the names that stand in the sentence.
-        is_fact: whether mathematics decides it: were it false, the fault would be the program's.
+        figures: the numbers in the sentence, by placeholder.
+        is_fact: whether it is a mathematical fact; if it were false, the program would be wrong.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Study:
-    """A claim that is tested.
+    """A claim and how it is tested.
 
     Attributes:
-        seeds: how often each training is repeated unless told otherwise.
-        parts: returns what is to be trained or computed, by name; each part gives numbers as JSON
-            holds them, is kept once it is there, and is run in this order.
+        seeds: how often each training is repeated by default.
+        parts: returns the trainings and computations by name, in the order in which they are run.
+            Each returns numbers that JSON can hold, which are saved as soon as they are there.
         judge: returns the checks that follow from the numbers of all parts.
-        draw: writes a PNG of the numbers of all parts.
+        draw: writes a PNG that shows the numbers of all parts.
     """
 
     seeds: int
@@ -67,18 +67,19 @@ class Study:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a study.
+    """The outcome of a study.
 
     Attributes:
-        name: of the study.
+        name: name of the study.
         verdict: one of `VERDICTS`.
-        checks: what it follows from.
+        checks: the checks that the verdict follows from.
         seeds: how often each training was repeated.
-        quick: whether the numbers are the coarser ones.
-        seconds: that the parts took.
-        folder: with `result.json`, `figure.png` and `README.md`.
-        is_kept: whether it had been there before.
-        note: why the result that had been there no longer counts; empty if there was none.
+        quick: whether the numbers are the coarser ones of quick mode.
+        seconds: wall time of the parts.
+        folder: holds `result.json`, `figure.png` and `README.md`.
+        is_kept: whether all parts had been run before.
+        note: why an earlier result in the folder no longer counts; empty if it does or if there
+            was none.
     """
 
     name: str
@@ -93,13 +94,16 @@ class Result:
 
 
 def verdict(checks: Sequence[Check]) -> str:
-    """Return what the checks say together.
+    """Return the verdict on a claim.
+
+    Mathematical facts could not have come out otherwise, so they cannot carry a claim alone: if
+    none of the other checks holds, neither does the claim.
 
     Returns:
-        `holds` if all do; `does not hold` if none does that could have come out otherwise (where
-        mathematics decides all of them, none at all); else `holds in part`.
+        `holds` if all checks hold; `does not hold` if none of those holds that are not facts (or
+        none at all, if all are facts); otherwise `holds in part`.
     """
     if all(check.holds for check in checks):
         return HOLDS
-    open_ones = [check for check in checks if not check.is_fact] or checks
-    return IN_PART if any(check.holds for check in open_ones) else FAILS
+    empirical = [check for check in checks if not check.is_fact] or checks
+    return IN_PART if any(check.holds for check in empirical) else FAILS

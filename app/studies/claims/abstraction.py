@@ -1,4 +1,4 @@
-"""What the layers of the digit net hold: a linear probe on each, and a picture of each."""
+"""How abstract the layers of the digit net are: a linear probe and a projection of each."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -29,32 +29,32 @@ LAYERS = {
     "block3_pool": "block 3",
     "features": "features",
 }
-# Few, so that a probe shows how little it needs.
-PROBED = 100
+# Training samples of a probe: few, so that its accuracy shows how linear the classes lie.
+PROBE_SAMPLES = 100
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training of each seed's net."""
+    """Return the training and probing of one net per seed."""
     return {f"seed {seed}": partial(_train, seed, effort) for seed in range(effort.seeds)}
 
 
 def _train(seed: int, effort: Effort) -> dict[str, Any]:
     digits = load_dataset("digits8x8")
-    config = make_config("digits", {"epochs": effort.of(10, 2)}, seed=seed)
+    config = make_config("digits", {"epochs": effort.choose(10, 2)}, seed=seed)
     splits = split_dataset(digits, seed, config.training.validation_split)
     model = fit(config, digits, splits).model
-    # What enters the first block, as the net itself prepares it.
+    # "fit_ink" is the image as the net preprocesses it for the first block.
     names = ["fit_ink", *list(LAYERS)[1:]]
     layers = keras.Model(model.input, [model.get_layer(name).output for name in names])
 
-    def values(indices: np.ndarray) -> list[np.ndarray]:
+    def features(indices: np.ndarray) -> list[np.ndarray]:
         found = outputs(layers, digits.inputs[indices])
         return [layer.reshape(len(indices), -1) for layer in found]
 
-    chosen = np.random.default_rng(seed).permutation(splits.train)[:PROBED]
+    chosen = np.random.default_rng(seed).permutation(splits.train)[:PROBE_SAMPLES]
     labels, tests = digits.targets[chosen], digits.targets[splits.test]
     accuracies, points = [], []
-    for seen, unseen in zip(values(chosen), values(splits.test), strict=True):
+    for seen, unseen in zip(features(chosen), features(splits.test), strict=True):
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         accuracies.append(probe.fit(seen, labels).score(unseen, tests))
         points.append(PCA(2, random_state=0).fit_transform(unseen))
@@ -65,7 +65,7 @@ def _train(seed: int, effort: Effort) -> dict[str, Any]:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from the accuracy of linear probes, layer by layer."""
+    """Return the checks on the accuracy of the probes, layer by layer."""
     accuracies = np.array([numbers["accuracies"] for numbers in found.values()])  # seeds, layers
     gained = difference(accuracies[:, -1], accuracies[:, 0])
     steps = [
@@ -85,15 +85,13 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw the probes' accuracies, and each layer along its first two principal components."""
+    """Draw the probes' accuracies, and the test digits along two principal components per layer."""
     first = next(iter(found.values()))
     classes = np.array(first["classes"])
     with panels(path, 6) as axes:
         accuracies = np.array([numbers["accuracies"] for numbers in found.values()]).T
         names = list(LAYERS.values())
-        arms(
-            axes[0], dict(zip(names, accuracies, strict=True)), "accuracy of a linear probe (share)"
-        )
+        arms(axes[0], dict(zip(names, accuracies, strict=True)), "accuracy of a linear probe")
         for panel, name, points in zip(axes[1:], names, first["points"], strict=True):
             for label in range(10):
                 color, marker = COLORS[label % len(COLORS)], MARKERS[label // len(COLORS)]

@@ -1,4 +1,4 @@
-"""ReLU units that never fire again, and what leaky and parametric ones do instead."""
+"""ReLU units that never fire again, and leaky and parametric ones that recover."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -18,26 +18,28 @@ from app.studies.nets import (
     digit_rows,
     learning_weights,
 )
-from app.studies.panels import curve, panels
+from app.studies.panels import ACTIVATIONS, curve, panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
-ACTIVATIONS = ("relu", "leaky_relu", "prelu")
+ARMS = ("relu", "leaky_relu", "prelu")
 SUITABLE, LARGE = 0.01, 0.3  # learning rates of Adam
-# Of the bad start: how small the first layer's weights are, and the most that any sample makes
-# enter one of its units.
-SMALL, MOST = 0.1, -1.0
-# Of accuracy: less is no recovery.
+# The bad start scales the first layer's weights by this, and makes this the largest input of any
+# of its units on any sample.
+SMALL, LARGEST_INPUT = 0.1, -1.0
+# Smallest gain in accuracy that counts as recovery.
 RECOVERED = 0.1
-# Of the units that are silent half-way: more of them that fire at the end are not dead for good.
+# Largest fraction of the units silent halfway that may fire at the end if they are dead for good.
 WOKEN = 0.05
+# Passes over the data in an epoch of training.
+PASSES = 3
 CASES = ("suitable", "large", "bad start")
 UNITS, TRAIN, WATCHED = 32, 1000, 300
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training of each activation, all cases side by side."""
-    return {activation: partial(_train, activation, effort) for activation in ACTIVATIONS}
+    """Return the training of each activation, in all cases at once."""
+    return {activation: partial(_train, activation, effort) for activation in ARMS}
 
 
 def _train(activation: str, effort: Effort) -> dict[str, Any]:
@@ -48,18 +50,18 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
         "hidden": [UNITS, UNITS],
         "activation": activation,
         "batch_size": 50,
-        "epochs": effort.of(12, 5),
-        "repeat": 3,
+        "epochs": effort.choose(12, 5),
+        "repeat": PASSES,
     }
     rates = np.repeat([SUITABLE, LARGE, SUITABLE], seeds)
     config = configure(settings, 3 * seeds, rates.tolist())
     nets = build_replicas(config, digits, train)
     layers = [nets.get_layer(name).output for name in ("hidden1_dense", "features_dense")]
-    entering = keras.Model(nets.inputs, layers)
-    most = keras.ops.max(entering(keras.ops.convert_to_tensor(digits.inputs))[0], axis=0)
-    weights = _starts(learning_weights(nets), keras.ops.convert_to_numpy(most), seeds)
+    preactivations = keras.Model(nets.inputs, layers)
+    largest = keras.ops.max(preactivations(keras.ops.convert_to_tensor(digits.inputs))[0], axis=0)
+    weights = _starts(learning_weights(nets), keras.ops.convert_to_numpy(largest), seeds)
     inputs = keras.ops.convert_to_tensor(digits.inputs[watched])
-    silent = AfterEachEpoch(nets, lambda: _silent(entering(inputs)))
+    silent = AfterEachEpoch(nets, lambda: _silent(preactivations(inputs)))
     fitted = fit_replicas(config, digits, train, callbacks=[StartFrom(weights), silent])
     is_silent = np.array(silent.found)  # epochs, nets, units
     half = is_silent[len(is_silent) // 2]
@@ -68,7 +70,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
     found = {}
     for number, case in enumerate(CASES):
         own = slice(number * seeds, (number + 1) * seeds)
-        # The bad start is that of the first layer: what the second does is its own affair.
+        # The bad start concerns the first layer only, so the second one is not counted.
         units = slice(UNITS) if case == "bad start" else slice(None)
         found[case] = {
             "silent": is_silent[:, own, units].mean(axis=2),
@@ -78,33 +80,33 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
     return found
 
 
-def _starts(weights: list[np.ndarray], most: np.ndarray, seeds: int) -> list[np.ndarray]:
-    """Return the same start for each case, the last with a first layer that is silent.
+def _starts(weights: list[np.ndarray], largest: np.ndarray, seeds: int) -> list[np.ndarray]:
+    """Return the same initial weights for each case, but with a silent first layer in the last.
 
     Args:
-        weights: of the nets as they were built, biases 0.
-        most: that any sample makes enter each unit of the first layer, `(nets, units)`.
-        seeds: nets in each case.
+        weights: weights of the nets as they were built, with biases of 0.
+        largest: largest input of each unit of the first layer on any sample, `(nets, units)`.
+        seeds: number of nets in each case.
     """
     same = [np.concatenate([weight[:seeds]] * 3) for weight in weights]
     same[0][2 * seeds :] *= SMALL
-    same[1][2 * seeds :] = MOST - SMALL * most[:seeds]
+    same[1][2 * seeds :] = LARGEST_INPUT - SMALL * largest[:seeds]
     return same
 
 
-def _silent(entering: Sequence[Any]) -> np.ndarray:
-    """Return of each net's hidden units whether nothing above 0 enters them, `(nets, units)`.
+def _silent(preactivations: Sequence[Any]) -> np.ndarray:
+    """Return which hidden units have no input above 0 on any sample, bool `(nets, units)`.
 
     Args:
-        entering: of each layer, what enters its units, `(samples, nets, units)`.
+        preactivations: the inputs of each layer's units, `(samples, nets, units)`.
     """
-    # What is no number fires no more either.
-    is_silent = [~(keras.ops.convert_to_numpy(values).max(axis=0) > 0) for values in entering]
+    # A unit whose input is NaN is silent too.
+    is_silent = [~(keras.ops.convert_to_numpy(each).max(axis=0) > 0) for each in preactivations]
     return np.concatenate(is_silent, axis=1)
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from the shares of silent units and the accuracies."""
+    """Return the checks on the fractions of silent units and on the accuracies."""
     relu = found["relu"]
     killed = difference(relu["large"]["silent"][-1], relu["suitable"]["silent"][-1])
     woken = mean_estimate(relu["large"]["woken"])
@@ -125,7 +127,7 @@ def judge(found: Parts) -> Sequence[Check]:
             is_fact=True,
         ),
     ]
-    for name in ACTIVATIONS[1:]:
+    for name in ARMS[1:]:
         case = found[name]["bad start"]
         fewer = difference(relu["large"]["silent"][-1], found[name]["large"]["silent"][-1])
         woken = difference(np.array(case["silent"])[0], np.array(case["silent"])[-1])
@@ -138,21 +140,22 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw the share of silent units through training, a panel for each case."""
+    """Draw the fraction of silent units during training, one panel per case."""
     titles = {
         "suitable": f"learning rate {SUITABLE}",
         "large": f"learning rate {LARGE}",
-        "bad start": "first layer alone, silent at the start",
+        "bad start": "silent first layer at the start",
     }
     with panels(path, 3) as axes:
         for panel, case in zip(axes, CASES, strict=True):
-            for number, activation in enumerate(ACTIVATIONS):
-                shares = found[activation][case]["silent"]
-                curve(panel, np.arange(len(shares)), shares, activation.replace("_", " "), number)
-            panel.set(xlabel="epoch (three passes)", ylim=(-0.03, 1.03))
+            for number, activation in enumerate(ARMS):
+                silent = found[activation][case]["silent"]
+                epochs = PASSES * np.arange(len(silent))
+                curve(panel, epochs, silent, ACTIVATIONS[activation], number)
+            panel.set(xlabel="epoch", ylim=(-0.03, 1.03))
             panel.set_title(titles[case], fontsize=10)
         for panel in axes[::2]:
-            panel.set_ylabel("units that are silent on all samples (share)")
+            panel.set_ylabel("fraction of silent units")
         axes[0].legend()
 
 

@@ -1,4 +1,4 @@
-"""More layers against more units in one layer, at about the same number of weights."""
+"""More layers against more units in one layer, with about the same number of weights."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,26 +13,27 @@ from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 INPUTS, CLASSES = 64, 10
-WIDTHS = (5, 10, 20, 40)  # of the one layer whose weights are the budget
+WIDTHS = (5, 10, 20, 40)  # of the single layer whose weights set the budget
 DEPTHS = (1, 2, 3)
 TRAIN, TEST = 1200, 500
 
 
 def count_weights(hidden: Sequence[int]) -> int:
-    """Return the weights of a fully connected net with these hidden layers."""
+    """Return the number of weights of a fully connected net with these hidden layers."""
     sizes = [INPUTS, *hidden, CLASSES]
     return sum((before + 1) * after for before, after in pairwise(sizes))
 
 
 def shape_for(budget: int, depth: int) -> list[int]:
-    """Return hidden layers, none wider than the one before, whose weights are nearest the budget.
+    """Return the hidden layers whose number of weights is nearest to the budget.
 
-    Later layers have half the units of the first at least; of equals the most even.
+    No layer is wider than the one before, and the last has at least half the units of the first.
+    Among shapes that are equally near, the most even one is returned.
     """
-    most = max(WIDTHS) + 1
+    limit = max(WIDTHS) + 1
     shapes = [
         list(shape)
-        for shape in product(range(2, most), repeat=depth)
+        for shape in product(range(2, limit), repeat=depth)
         if all(a >= b for a, b in pairwise(shape)) and 2 * shape[-1] >= shape[0]
     ]
     return min(shapes, key=lambda shape: _miss(shape, budget))
@@ -43,11 +44,11 @@ def _miss(shape: Sequence[int], budget: int) -> tuple[int, int]:
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training of each depth within each budget."""
-    widths = WIDTHS[:: effort.of(1, 2)]
+    """Return the training of each depth with each budget."""
+    widths = WIDTHS[:: effort.choose(1, 2)]
     return {
         f"{width} units, {depth} layers": partial(_train, width, depth, effort)
-        for width, depth in product(widths, DEPTHS[: effort.of(3, 2)])
+        for width, depth in product(widths, DEPTHS[: effort.choose(3, 2)])
     }
 
 
@@ -58,7 +59,7 @@ def _train(width: int, depth: int, effort: Effort) -> dict[str, Any]:
     settings = {
         "hidden": hidden,
         "epochs": 5,
-        "repeat": effort.of(12, 4),
+        "repeat": effort.choose(12, 4),
         "batch_size": 50,
         "optimizer.learning_rate": 5e-3,
         "optimizer.schedule": "cosine",
@@ -74,7 +75,7 @@ def _train(width: int, depth: int, effort: Effort) -> dict[str, Any]:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return for each budget and depth whether the deep net does better than the wide one."""
+    """Return for each budget and depth whether the deep net is better than the wide one."""
     by_width: dict[int, dict[int, Any]] = {}
     for numbers in found.values():
         by_width.setdefault(numbers["width"], {})[numbers["depth"]] = numbers
@@ -95,14 +96,14 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw test accuracy against the number of weights, a curve for each depth."""
+    """Draw test accuracy against the number of weights, one curve per depth."""
     with panels(path, 1, width=6) as (axes,):
         for place, depth in enumerate(sorted({n["depth"] for n in found.values()})):
             chosen = [n for n in found.values() if n["depth"] == depth]
             label = f"{depth} hidden layer{'s' if depth > 1 else ''}"
             weights = [n["weights"] for n in chosen]
             curve(axes, weights, [n["accuracies"] for n in chosen], label, place)
-        axes.set(xlabel="weights (logarithmic)", ylabel="test accuracy (share)", xscale="log")
+        axes.set(xlabel="number of weights (logarithmic)", ylabel="test accuracy", xscale="log")
         weights = sorted({n["weights"] for n in found.values() if n["depth"] == 1})
         axes.set_xticks(weights, [f"{count:,}" for count in weights])
         axes.minorticks_off()

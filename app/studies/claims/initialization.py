@@ -1,4 +1,4 @@
-"""How weights start: zeros, a small normal, Xavier and Kaiming, on tanh and on ReLU."""
+"""Initial weights compared: zeros, a small normal, Xavier and Kaiming, on tanh and on ReLU."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,34 +19,42 @@ from app.studies.nets import (
     losses,
     prepared,
 )
-from app.studies.panels import curve, panels
+from app.studies.panels import ACTIVATIONS, curve, panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
-ACTIVATIONS = ("tanh", "relu")
-INITIALIZERS = ("zeros", "normal", "xavier_normal", "kaiming_normal")
+ARMS = ("tanh", "relu")
+# How the figure writes the names of the initializers.
+INITIALIZERS = {
+    "zeros": "zeros",
+    "normal": "N(0, 0.01²)",
+    "xavier_normal": "Xavier",
+    "kaiming_normal": "Kaiming",
+}
 WIDTH = 64
-WATCHED = 300
-# Of the activations' mean square, what is left in the last layer of the first's; of the loss, in
-# nats: guessing has ln 10 = 2.3.
+WATCHED = 300  # samples on which activations and gradients are measured
+# A signal has vanished if less than this fraction of the activations' mean square in the first
+# layer is left in the last. A loss is stuck above this many nats; guessing has ln 10 = 2.3.
 STARVED, STUCK = 1e-3, 2.0
+# Passes over the data in an epoch of training.
+PASSES = 3
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training of each activation, all initializers side by side."""
-    return {activation: partial(_train, activation, effort) for activation in ACTIVATIONS}
+    """Return the training of each activation, with all initializers at once."""
+    return {activation: partial(_train, activation, effort) for activation in ARMS}
 
 
 def _train(activation: str, effort: Effort) -> dict[str, Any]:
     digits, seeds = digit_rows(), effort.seeds
-    depth = effort.of(10, 6)
+    depth = effort.choose(10, 6)
     train = np.arange(1200)
     settings = {
         "hidden": [WIDTH] * depth,
         "activation": activation,
         "batch_size": 60,
-        "epochs": effort.of(10, 4),
-        "repeat": 3,
+        "epochs": effort.choose(10, 4),
+        "repeat": PASSES,
         "optimizer.name": "sgd",
         "optimizer.learning_rate": 0.05,
     }
@@ -78,7 +86,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
 
 
 def _variances(nets: keras.Model, digits: Any, depth: int) -> dict[str, np.ndarray]:
-    """Return of each hidden layer the mean square of what it gives, and of its gradient."""
+    """Return the mean square of each hidden layer's activations and of its gradient."""
     names = [*(f"hidden{number}" for number in range(1, depth)), "features"]
     layers = keras.Model(nets.inputs, [nets.get_layer(name).output for name in names])
     given = layers(keras.ops.convert_to_tensor(digits.inputs[:WATCHED]))
@@ -100,15 +108,15 @@ def _kept(numbers: Mapping[str, Any]) -> np.ndarray:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from symmetry, from variances at the start, and from losses."""
+    """Return the checks on symmetry, on variances before training, and on losses."""
 
     def last(activation: str, name: str) -> np.ndarray:
         curves = np.array(found[activation][name]["losses"], float)
         return np.asarray(curves[-1])
 
-    apart = max(max(found[activation]["zeros"]["apart"]) for activation in ACTIVATIONS)
-    kept = max(float(_kept(found[activation]["normal"]).max()) for activation in ACTIVATIONS)
-    stuck = [mean_estimate(last(activation, "normal")) for activation in ACTIVATIONS]
+    apart = max(max(found[activation]["zeros"]["apart"]) for activation in ARMS)
+    kept = max(float(_kept(found[activation]["normal"]).max()) for activation in ARMS)
+    stuck = [mean_estimate(last(activation, "normal")) for activation in ARMS]
     checks = [
         Check("zeros", apart == 0, {"apart": f"{apart:.1g}"}, is_fact=True),
         Check(
@@ -135,29 +143,23 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw variances of activations and gradients by layer, and training losses."""
+    """Draw the variances of activations and gradients by layer, and the training losses."""
     with panels(path, 6) as axes:
-        for column, activation in enumerate(ACTIVATIONS):
+        for column, activation in enumerate(ARMS):
             forward, backward, learning = axes[column::2]
-            for number, name in enumerate(INITIALIZERS):
-                numbers, label = found[activation][name], name.replace("_normal", "")
+            for number, (name, label) in enumerate(INITIALIZERS.items()):
+                numbers = found[activation][name]
                 squares = np.array(numbers["activations"], float)
                 layers = np.arange(1, len(squares) + 1)
-                if name != "zeros":  # whose logarithm there is not
+                if name != "zeros":  # they have no logarithm
                     curve(forward, layers, np.log10(squares), label, number)
                     curve(backward, layers, np.log10(numbers["gradients"]), label, number)
-                curve(
-                    learning,
-                    np.arange(1, len(numbers["losses"]) + 1),
-                    numbers["losses"],
-                    label,
-                    number,
-                )
-            forward.set(
-                xlabel="hidden layer", ylabel=f"{activation}: mean square of\nactivations (log₁₀)"
-            )
-            backward.set(xlabel="hidden layer", ylabel="mean square of weights'\ngradients (log₁₀)")
-            learning.set(xlabel="epoch (three passes)", ylabel="training loss (nats)")
+                epochs = PASSES * np.arange(1, len(numbers["losses"]) + 1)
+                curve(learning, epochs, numbers["losses"], label, number)
+            forward.set_title(ACTIVATIONS[activation])
+            forward.set(xlabel="hidden layer", ylabel="mean square of\nactivations (log₁₀)")
+            backward.set(xlabel="hidden layer", ylabel="mean square of\ngradients (log₁₀)")
+            learning.set(xlabel="epoch", ylabel="training loss (nats)")
             learning.legend()
 
 

@@ -1,4 +1,4 @@
-"""256 inputs of ink or no ink, and one fully connected net: what it takes to read digits."""
+"""Digits read from 256 inputs of ink or no ink by one fully connected net."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,16 +10,16 @@ from sklearn.metrics import confusion_matrix
 
 from app.data.sources import load_dataset
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers, configure, split_for_replicas
+from app.studies.nets import configure, predictions, split_for_replicas
 from app.studies.panels import arms, panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 SHAPES = ((16,), (64,), (256,), (64, 64), (256, 256))
 SMALL, LARGE = "16", "256"
-READS = 0.95
-TRAIN, TEST = 1437, 360  # 80 % and 20 % of digits8x8
-CONFUSED = 3  # pairs that are named
+READS = 0.95  # accuracy
+TRAIN, TEST = 1437, 360  # 80% and 20% of digits8x8
+CONFUSED = 3  # pairs of digits that the text names
 
 
 def _name(hidden: Sequence[int]) -> str:
@@ -42,11 +42,11 @@ def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
         "normalization": "batch",
         "dropout": 0.2,
         "epochs": 2,
-        "repeat": effort.of(10, 4),
+        "repeat": effort.choose(10, 4),
         "optimizer.schedule": "cosine",
     }
     fitted = fit_replicas(configure(settings, seeds), digits, train)
-    predicted = answers(fitted, digits).argmax(axis=2)
+    predicted = predictions(fitted, digits).argmax(axis=2)
     targets = digits.targets
     found = np.take_along_axis(predicted, test, axis=0)
     counts = [confusion_matrix(targets[test[:, n]], found[:, n]) for n in range(seeds)]
@@ -57,7 +57,7 @@ def _train(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
 
 
 def _most_confused(confusion: Any) -> list[tuple[int, int, int]]:
-    """Return the pairs of digits that are mistaken for each other most, and how often."""
+    """Return the pairs of digits that are most often mistaken for each other, with counts."""
     both = np.array(confusion) + np.transpose(confusion)
     pairs = [(first, second) for first in range(10) for second in range(first + 1, 10)]
     order = sorted(pairs, key=lambda pair: -both[pair])[:CONFUSED]
@@ -65,7 +65,7 @@ def _most_confused(confusion: Any) -> list[tuple[int, int, int]]:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from the accuracies of unseen digits."""
+    """Return the checks on the accuracies on unseen digits."""
     accuracy = mean_estimate(found[LARGE]["accuracies"])
     gained = difference(found[LARGE]["accuracies"], found[SMALL]["accuracies"])
     pairs = ", ".join(f"{a}/{b} ({n})" for a, b, n in _most_confused(found[LARGE]["confusion"]))
@@ -76,12 +76,12 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw the confusion matrix of the net of 256 units, and accuracies by layers and units."""
+    """Draw the confusion matrix of the net of 256 units, and accuracies by architecture."""
     confusion = np.array(found[LARGE]["confusion"])
     with panels(path, 2, width=5) as (left, right):
         wrong = confusion - np.diag(np.diag(confusion))
         picture = left.imshow(wrong, cmap="Blues")
-        left.figure.colorbar(picture, ax=left, label="mistakes, all seeds (count)")
+        left.figure.colorbar(picture, ax=left, label="mistakes, all seeds")
         for (row, column), count in np.ndenumerate(confusion):
             if count:
                 dark = row != column and count > wrong.max() / 2
@@ -98,7 +98,7 @@ def draw(found: Parts, path: Path) -> None:
         left.set_xticks(range(10))
         left.set_yticks(range(10))
         named = {name: numbers["accuracies"] for name, numbers in found.items()}
-        arms(right, named, "test accuracy (share)")
+        arms(right, named, "test accuracy")
         right.set_ylabel("units of the hidden layers")
 
 

@@ -1,4 +1,4 @@
-"""Two layers without a non-linearity between them are one: 4→5→3 equals 4→3."""
+"""Two layers without a non-linearity between them collapse into one: 4→5→3 equals 4→3."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,13 +10,20 @@ import numpy as np
 from app.data.datasets import Dataset
 from app.data.sources import load_dataset
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers, build_replicas, configure, learning_weights, losses, outputs
+from app.studies.nets import (
+    build_replicas,
+    configure,
+    learning_weights,
+    losses,
+    outputs,
+    predictions,
+)
 from app.studies.panels import arms, curve, panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 HIDDEN = 5
-EXACT, SAME_LOSS = 1e-6, 0.005  # of probabilities; in nats
+EXACT, SAME_LOSS = 1e-6, 0.005  # largest differences of probabilities, and of losses in nats
 ARMS = {"single": ([], "linear"), "stack": ([HIDDEN], "linear"), "tanh": ([HIDDEN], "tanh")}
 
 
@@ -33,7 +40,7 @@ def _config(arm: str, effort: Effort) -> Any:
         "initializer": "xavier_uniform",
         "batch_size": 150,
         "epochs": 8,
-        "repeat": effort.of(500, 70),
+        "repeat": effort.choose(500, 70),
         "optimizer.learning_rate": 0.03,
         "optimizer.schedule": "cosine",
     }
@@ -51,7 +58,10 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
 
 
 def _collapsed(fitted: Any, iris: Dataset, everything: np.ndarray, effort: Effort) -> np.ndarray:
-    """Return how far the product of each net's layers is from the net, `(nets,)`."""
+    """Return how far the product of each net's layers is from the net, `(nets,)`.
+
+    The distance is the largest difference of probabilities over all flowers.
+    """
     weights, biases, head, head_biases = map(np.float64, learning_weights(fitted.model))
     single = build_replicas(_config("single", effort), iris, everything)
     product = np.einsum("nij,njk->nik", weights, head)
@@ -60,12 +70,12 @@ def _collapsed(fitted: Any, iris: Dataset, everything: np.ndarray, effort: Effor
         variable.assign(value.astype(np.float32))
     inputs = iris.model_inputs(everything)
     one = outputs(single, inputs)["probabilities"]
-    apart: np.ndarray = np.abs(one - answers(fitted, iris)).max(axis=(0, 2))
+    apart: np.ndarray = np.abs(one - predictions(fitted, iris)).max(axis=(0, 2))
     return apart
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from the outputs and the losses of all seeds."""
+    """Return the checks on the outputs and the losses of all seeds."""
     single, stack, tanh = (np.array(found[arm]["losses"], float)[-1] for arm in ARMS)
     apart = difference(stack, single)
     gained = difference(single, tanh)
@@ -83,13 +93,16 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw the training losses, and how far products are from their nets."""
+    """Draw the training losses, and how far each product is from its net."""
     names = {"single": "4→3", "stack": "4→5→3, linear", "tanh": "4→5→3, tanh"}
     with panels(path, 2) as (left, right):
         for number, (arm, name) in enumerate(names.items()):
             values = np.array(found[arm]["losses"], float)
-            curve(left, np.arange(1, len(values) + 1), values, name, number)
-        left.set(xlabel="eighth of the training", ylabel="training loss (nats)", yscale="log")
+            progress = np.arange(1, len(values) + 1) / len(values)
+            curve(left, progress, values, name, number)
+        left.set(
+            xlabel="fraction of the training steps", ylabel="training loss (nats)", yscale="log"
+        )
         left.legend()
         apart = {names[arm]: found[arm]["collapsed"] for arm in ("stack", "tanh")}
         arms(right, apart, "largest difference of probabilities\nfrom the product of the layers")

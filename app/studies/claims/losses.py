@@ -1,4 +1,4 @@
-"""Cross entropy: its figures, its parts, and how it trains a softmax against MSE."""
+"""Cross entropy: its textbook figures, its parts, and training a softmax with it or with MSE."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,12 +17,12 @@ from app.studies.nets import (
     learning_weights,
 )
 from app.studies.panels import curve, panels
-from app.studies.rates import Pace, best_pace, saved
+from app.studies.rates import Pace, best_pace, epochs_saved
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 LOSSES = ("cross_entropy", "mse")
-# A gradient of MSE behind a softmax is some ten times as small, and its rates as large.
+# Behind a softmax, the gradient of MSE is some ten times smaller: it needs larger rates.
 RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 LOGITS, SOFTMAX = (3.0, 1.0, -3.0), (0.879, 0.119, 0.002)
 OUTPUT, CLASS = (0.2, 0.7, 0.1), 1
@@ -32,7 +32,7 @@ TRAIN, VALIDATION = 1000, 300
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the figures, and the training with each loss at all learning rates side by side."""
+    """Return the figures, and the training with each loss at all learning rates at once."""
     return {"figures": _figures, **{loss: partial(_train, loss, effort) for loss in LOSSES}}
 
 
@@ -61,8 +61,8 @@ def _train(loss: str, effort: Effort) -> dict[str, Any]:
     settings = {
         "hidden": [],
         "loss": loss,
-        "epochs": effort.of(60, 20),
-        "optimizer.name": "gradient_descent",  # a step an epoch
+        "epochs": effort.choose(60, 20),
+        "optimizer.name": "gradient_descent",  # one step per epoch
     }
     config = configure(settings, seeds * len(RATES), np.repeat(RATES, seeds).tolist())
     nets = build_replicas(config, digits, train)
@@ -72,13 +72,13 @@ def _train(loss: str, effort: Effort) -> dict[str, Any]:
 
     def accuracy() -> np.ndarray:
         found = keras.ops.convert_to_numpy(nets(inputs)["probabilities"]).argmax(axis=2)
-        shares: np.ndarray = (found == targets).mean(axis=0)
-        return shares
+        fractions: np.ndarray = (found == targets).mean(axis=0)
+        return fractions
 
     watch = AfterEachEpoch(nets, accuracy)
     fit_replicas(config, digits, train, callbacks=[StartFrom(weights), watch])
-    # epochs, rates, seeds
-    return {"accuracies": np.array(watch.found).reshape(-1, len(RATES), seeds)}
+    accuracies = np.array(watch.found).reshape(-1, len(RATES), seeds)  # (epochs, rates, seeds)
+    return {"accuracies": accuracies}
 
 
 def _pace(numbers: Mapping[str, Any]) -> Pace:
@@ -86,12 +86,12 @@ def _pace(numbers: Mapping[str, Any]) -> Pace:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from the figures, and from the steps that each loss needs."""
+    """Return the checks on the figures, and on the steps that each loss needs."""
     figures = found["figures"]
     given = ", ".join(f"{value:.3f}" for value in figures["softmax"])
     is_right = all(abs(figures[name] - value) < 5e-4 for name, value in FIGURES.items())
     paces = {loss: _pace(found[loss]) for loss in LOSSES}
-    is_sooner, sooner = saved(paces["cross_entropy"], paces["mse"])
+    is_faster, sooner = epochs_saved(paces["cross_entropy"], paces["mse"])
     return [
         Check(
             "softmax",
@@ -105,7 +105,7 @@ def judge(found: Parts) -> Sequence[Check]:
         Check("parts", figures["apart"] < 1e-5, {"apart": f"{figures['apart']:.0e}"}, is_fact=True),
         Check(
             "sooner",
-            is_sooner,
+            is_faster,
             {
                 **{f"{loss}_rate": f"{paces[loss].rate:g}" for loss in LOSSES},
                 **{loss: str(paces[loss]) for loss in LOSSES},
@@ -116,26 +116,21 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw validation accuracy with each loss, at its best learning rate and at all."""
+    """Draw validation accuracy with each loss, at its best learning rate and at all rates."""
     with panels(path, 2) as (left, right):
         for number, loss in enumerate(LOSSES):
             best = _pace(found[loss])
             curves = 1 - best.curves
             name = {"cross_entropy": "cross entropy", "mse": "MSE"}[loss]
-            curve(
-                left,
-                np.arange(len(curves)),
-                curves,
-                f"{name}, learning rate {best.rate:g}",
-                number,
-            )
+            label = f"{name}, learning rate {best.rate:g}"
+            curve(left, np.arange(len(curves)), curves, label, number)
             means = np.array(found[loss]["accuracies"], float).mean(axis=0)
             curve(right, RATES, means, name, number)
         left.axhline(REACHED, color="#999999", linestyle=":")
-        left.set(xlabel="step of training", ylabel="validation accuracy (share)")
+        left.set(xlabel="training step", ylabel="validation accuracy")
         right.set(
             xlabel="learning rate",
-            ylabel="validation accuracy, mean of all steps (share)",
+            ylabel="mean validation accuracy over training",
             xscale="log",
         )
         left.legend()

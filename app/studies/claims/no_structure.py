@@ -1,4 +1,4 @@
-"""Without structure: random labels, and an input with two targets."""
+"""Nothing to learn: random labels, and one input with two targets."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,23 +8,24 @@ from typing import Any
 import numpy as np
 
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers, configure, losses, rows
+from app.studies.nets import configure, losses, predictions, rows
 from app.studies.panels import arms, curve, panels
-from app.studies.states import HIDDEN, accuracies_of_states, subsets, train_on_states
+from app.studies.states import HIDDEN, state_accuracies, subsets, train_on_states
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 SIZES = (4, 6)
-LABELINGS, QUICK_LABELINGS = 32, 12  # of each seed
-EQUAL = 0.03  # accuracy
-# One input with two targets: one of the first, three of the second.
+LABELINGS, QUICK_LABELINGS = 32, 12  # per seed
+EQUAL = 0.03  # largest difference of accuracies
+# One input with two targets: the first one time in four.
 TARGETS = np.array([0, 1, 1, 1])
 FLOOR = float(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))  # nats
-REACHED = 0.005
+REACHED = 0.005  # largest distance from the floor, in nats
+STEPS = 10  # per epoch of training on two targets
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training of each architecture on random labels, and on a non-function."""
+    """Return the training of each architecture on random labels, and on two targets."""
     return {
         **{f"random, {name}": partial(_random, h, effort) for name, h in HIDDEN.items()},
         **{f"two targets, {name}": partial(_two_targets, h, effort) for name, h in HIDDEN.items()},
@@ -33,7 +34,7 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 
 def _random(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     random = np.random.default_rng(0)
-    each = effort.of(LABELINGS, QUICK_LABELINGS)
+    each = effort.choose(LABELINGS, QUICK_LABELINGS)
     count = effort.seeds * each
     labels = random.integers(0, 2, (count, 8))
     starts, sets = [], []
@@ -44,10 +45,10 @@ def _random(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
             starts.append(labeling)
     chosen = [np.add(states, 8 * start) for states, start in zip(sets, starts, strict=True)]
     fitted, samples = train_on_states(hidden, chosen, labels.ravel(), effort)
-    # The states of every labeling are the same eight rows.
-    answered = answers(fitted, samples)[:8].argmax(axis=2)
-    _, shares = accuracies_of_states(answered, labels[starts].T, sets)
-    by_size = shares.reshape(effort.seeds, each, len(SIZES))
+    # The states are the same for each labeling, so the first eight rows are enough.
+    predicted = predictions(fitted, samples)[:8].argmax(axis=2)
+    _, accuracies = state_accuracies(predicted, labels[starts].T, sets)
+    by_size = accuracies.reshape(effort.seeds, each, len(SIZES))
     return {"accuracies": by_size.mean(axis=(1, 2))}
 
 
@@ -59,7 +60,7 @@ def _two_targets(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
         "initializer": "xavier_uniform",
         "batch_size": 4,
         "epochs": 15,
-        "repeat": 10,
+        "repeat": STEPS,  # the batch holds all samples
         "optimizer.learning_rate": 0.02,
     }
     fitted = fit_replicas(configure(settings, effort.seeds), samples, np.arange(4), np.arange(4))
@@ -67,7 +68,7 @@ def _two_targets(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from accuracies on unseen states, and from the losses."""
+    """Return the checks on accuracies on unseen states, and on the losses."""
     shallow, deep = (found[f"random, {name}"]["accuracies"] for name in HIDDEN)
     apart = difference(deep, shallow)
     guess = max(map(mean_estimate, (shallow, deep)), key=lambda estimate: estimate.high)
@@ -81,7 +82,7 @@ def judge(found: Parts) -> Sequence[Check]:
             {"apart": apart.points()},
         ),
         Check("guess", guess.high < 0.5 + EQUAL, {"accuracy": f"{guess:.1%}"}),
-        # Rounding of float32 may leave a loss below its floor by some 1e-7.
+        # Rounding in float32 may bring a loss below its floor by some 1e-7.
         Check(
             "floor",
             least >= FLOOR - 1e-6,
@@ -93,16 +94,17 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw accuracy on unseen states, and the loss of the non-function above its floor."""
+    """Draw accuracy on unseen states, and how the loss on two targets nears its floor."""
     with panels(path, 2) as (left, right):
         accuracies = {f"hidden {n}": found[f"random, {n}"]["accuracies"] for n in HIDDEN}
-        arms(left, accuracies, "accuracy on states left out,\nrandom labels (share)")
+        arms(left, accuracies, "accuracy on states left out,\nrandom labels")
         left.axvline(0.5, color="#999999", linestyle=":")
         for number, name in enumerate(HIDDEN):
             values = found[f"two targets, {name}"]["losses"]
-            curve(right, np.arange(1, len(values) + 1), values, f"hidden {name}", number)
+            steps = STEPS * np.arange(1, len(values) + 1)
+            curve(right, steps, values, f"hidden {name}", number)
         right.axhline(FLOOR, color="#000000", linestyle=":", label="conditional entropy")
-        right.set(xlabel="epoch (ten steps)", ylabel="loss, one input with two targets (nats)")
+        right.set(xlabel="training step", ylabel="loss, one input with two targets (nats)")
         right.legend()
 
 

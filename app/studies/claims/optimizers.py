@@ -17,11 +17,11 @@ from app.studies.nets import (
     losses,
 )
 from app.studies.panels import curve, panels
-from app.studies.rates import Pace, best_pace, saved
+from app.studies.rates import Pace, best_pace, epochs_saved
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
-# Each with the grid of its learning rates.
+# The grid of learning rates of each.
 OPTIMIZERS: dict[str, tuple[float, ...]] = {
     "gradient_descent": (0.3, 1.0, 3.0, 5.0, 10.0, 30.0),
     "sgd": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
@@ -30,12 +30,21 @@ OPTIMIZERS: dict[str, tuple[float, ...]] = {
     "rmsprop": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
     "adam": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
 }
+# How texts and figures write the names.
+NAMES = {
+    "gradient_descent": "batch gradient descent",
+    "sgd": "SGD",
+    "momentum": "momentum",
+    "adagrad": "AdaGrad",
+    "rmsprop": "RMSProp",
+    "adam": "Adam",
+}
 REACHED = 0.05  # training loss, in nats
 TRAIN = 1000
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training with each optimizer at all its learning rates side by side."""
+    """Return the training with each optimizer, at all its learning rates at once."""
     return {name: partial(_train, name, effort) for name in OPTIMIZERS}
 
 
@@ -46,7 +55,7 @@ def _train(name: str, effort: Effort) -> dict[str, Any]:
     settings = {
         "hidden": [32],
         "batch_size": 50,
-        "epochs": effort.of(30, 8),
+        "epochs": effort.choose(30, 8),
         "optimizer.name": name,
     }
     config = configure(settings, seeds * len(rates), np.repeat(rates, seeds).tolist())
@@ -61,18 +70,18 @@ def _pace(name: str, numbers: Mapping[str, Any]) -> Pace:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from the epochs that each optimizer needs to the same loss."""
+    """Return the checks on the epochs that each optimizer needs to the same loss."""
     paces = {name: _pace(name, found[name]) for name in OPTIMIZERS}
     order = sorted(paces, key=lambda name: paces[name].needed.mean())
     pairs = list(combinations(paces.values(), 2))
-    apart = sum(saved(one, other)[0] or saved(other, one)[0] for one, other in pairs)
+    apart = sum(epochs_saved(one, other)[0] or epochs_saved(other, one)[0] for one, other in pairs)
     figures = {"apart": f"{apart}/{len(pairs)}"}
     for which, name in (("fast", order[0]), ("slow", order[-1])):
-        figures |= {f"{which}est": name.replace("_", " "), which: str(paces[name])}
+        figures |= {f"{which}est": NAMES[name], which: str(paces[name])}
 
     def fewer(check: str, name: str, than: str) -> Check:
-        is_sooner, epochs = saved(paces[name], paces[than])
-        return Check(check, is_sooner, {"fewer": epochs})
+        is_faster, epochs = epochs_saved(paces[name], paces[than])
+        return Check(check, is_faster, {"fewer": epochs})
 
     return [
         Check("differ", apart > len(pairs) / 2, figures),
@@ -83,11 +92,11 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw the losses at each optimizer's best learning rate, and by learning rate."""
+    """Draw the losses at each optimizer's best learning rate, and the final ones by rate."""
     with panels(path, 2, width=5.2) as (left, right):
         for number, (name, rates) in enumerate(OPTIMIZERS.items()):
             best = _pace(name, found[name])
-            label = name.replace("_", " ")
+            label = NAMES[name]
             places = np.arange(1, len(best.curves) + 1)
             curve(left, places, np.log10(best.curves), f"{label}, {best.rate:g}", number)
             last = np.array(found[name]["losses"], float)[-1]
@@ -95,8 +104,8 @@ def draw(found: Parts, path: Path) -> None:
             curve(right, rates, last, label, number)
         left.axhline(np.log10(REACHED), color="#999999", linestyle=":")
         left.set(xlabel="epoch", ylabel="training loss (log₁₀ nats)")
-        right.set(xlabel="learning rate", ylabel="last training loss (log₁₀ nats)", xscale="log")
-        right.set_ylim(top=1)  # above is what diverged
+        right.set(xlabel="learning rate", ylabel="final training loss (log₁₀ nats)", xscale="log")
+        right.set_ylim(top=1)  # runs above have diverged
         left.legend(fontsize=8)
 
 

@@ -1,4 +1,4 @@
-"""Over-fitting of a small training set, and what L1, L2, dropout and normalization do to it."""
+"""Overfitting on a small training set, and what L1, L2, dropout and normalization do to it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,11 +13,11 @@ from app.data.splits import Splits
 from app.evaluation.estimates import difference, mean_estimate
 from app.studies.nets import (
     NONE,
-    answers,
     configure,
     digit_rows,
     learning_weights,
     plain_config,
+    predictions,
     split_for_replicas,
 )
 from app.studies.panels import arms, panels
@@ -26,7 +26,7 @@ from app.training.fit import fit
 from app.training.replicas import fit_replicas
 
 TRAIN, TEST = 100, 500
-# Common strengths, the same that a practitioner would try first; none was chosen by its result.
+# Common strengths that a practitioner would try first; none was chosen by its result.
 ARMS: dict[str, dict[str, Any]] = {
     "none": {},
     "L1": {"l1": 1e-3},
@@ -36,12 +36,12 @@ ARMS: dict[str, dict[str, Any]] = {
     "layer": {"normalization": "layer"},
     "group": {"normalization": "group", "groups": 8},
 }
-# Instance normalization needs images: a channel of a fully connected layer has one value alone.
+# Instance normalization needs images: in a fully connected layer a channel has only one value.
 IMAGE_ARMS = {"none, images": "none", "instance, images": "instance"}
 NORMALIZATIONS = (("batch", "none"), ("layer", "none"), ("group", "none"),
                   ("instance, images", "none, images"))  # fmt: skip
-ZERO = 1e-3
-_LEAST = 1e-7  # of a probability, as Keras' losses take it
+ZERO = 1e-3  # weights below this magnitude count as zero
+_MIN_PROBABILITY = 1e-7  # as in the losses of Keras
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
@@ -55,13 +55,13 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 def _train(settings: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
     digits, seeds = digit_rows(), effort.seeds
     train, test = split_for_replicas(digits, seeds, TRAIN, TEST)
-    shared = {"hidden": [64, 64], "batch_size": 50, "epochs": 5, "repeat": effort.of(40, 15)}
+    shared = {"hidden": [64, 64], "batch_size": 50, "epochs": 5, "repeat": effort.choose(40, 15)}
     rate = {"optimizer.learning_rate": 3e-3}
     fitted = fit_replicas(configure({**shared, **rate, **settings}, seeds), digits, train)
     kernels = np.concatenate(
         [w.reshape(seeds, -1) for w in learning_weights(fitted.model) if w.ndim == 3], axis=1
     )
-    found = answers(fitted, digits)
+    found = predictions(fitted, digits)
     return {
         "train": _cross_entropies(found, digits.targets, train),
         "test": _cross_entropies(found, digits.targets, test),
@@ -74,18 +74,18 @@ def _cross_entropies(found: np.ndarray, targets: np.ndarray, indices: np.ndarray
     """Return the mean cross entropy of each net on its samples, in nats.
 
     Args:
-        found: probabilities `(samples, nets, classes)`.
-        targets: class of each sample.
-        indices: samples of each net, `(chosen, nets)`.
+        found: predicted probabilities, `(samples, nets, classes)`.
+        targets: true class of each sample.
+        indices: indices of the samples of each net, `(chosen, nets)`.
     """
     nets = np.arange(found.shape[1])
     right = found[indices, nets, targets[indices]]
-    means: np.ndarray = -np.log(np.maximum(right, _LEAST)).mean(axis=0)
+    means: np.ndarray = -np.log(np.maximum(right, _MIN_PROBABILITY)).mean(axis=0)
     return means
 
 
 def _train_images(normalization: str, effort: Effort) -> dict[str, Any]:
-    """Train small convolutional nets, one after the other."""
+    """Train one small convolutional net after another."""
     digits = load_dataset("digits8x8")
     seeds = effort.seeds
     train, test = split_for_replicas(digits, seeds, TRAIN, TEST)
@@ -96,14 +96,14 @@ def _train_images(normalization: str, effort: Effort) -> dict[str, Any]:
         "normalization": normalization,
         "batch_size": 50,
         "epochs": 1,
-        "repeat": effort.of(100, 15),
+        "repeat": effort.choose(100, 15),
         "optimizer.learning_rate": 3e-3,
     }
     config = plain_config(settings)
     found = []
     for seed in range(seeds):
         own = Splits(train[:, seed], NONE, NONE)
-        found.append(answers(fit(replace(config, seed=seed), digits, own), digits))
+        found.append(predictions(fit(replace(config, seed=seed), digits, own), digits))
     probabilities = np.stack(found, axis=1)
     return {
         "train": _cross_entropies(probabilities, digits.targets, train),
@@ -117,7 +117,7 @@ def _gap(numbers: Mapping[str, Any]) -> np.ndarray:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from weights, and from the gaps between training and test."""
+    """Return the checks on the weights, and on the gaps between test and training."""
     none = found["none"]
     zeros = difference(found["L1"]["zeros"], none["zeros"])
     size = difference(none["size"], found["L2"]["size"])
@@ -147,19 +147,19 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw the gaps, test losses, and the share of weights that are zero."""
+    """Draw the gaps, the test losses, and the fraction of weights that are nearly zero."""
     with panels(path, 3) as (left, middle, right):
         arms(
             left,
             {arm: _gap(numbers) for arm, numbers in found.items()},
-            "cross entropy, test less training (nats)",
+            "generalization gap (nats)",
         )
-        arms(middle, {arm: n["test"] for arm, n in found.items()}, "cross entropy on test (nats)")
+        arms(middle, {arm: n["test"] for arm, n in found.items()}, "test cross entropy (nats)")
         weighed = {arm: n for arm, n in found.items() if "zeros" in n}
         arms(
             right,
             {arm: n["zeros"] for arm, n in weighed.items()},
-            f"weights below {ZERO} in magnitude (share)",
+            f"fraction of weights below {ZERO} in magnitude",
         )
 
 

@@ -1,4 +1,4 @@
-"""A softmax layer alone on iris: 4 inputs, 3 classes, 5-fold cross validation."""
+"""A softmax layer alone classifies iris: 4 inputs, 3 classes, 5-fold cross validation."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,19 +13,19 @@ from sklearn.model_selection import StratifiedKFold
 from app.data.sources import load_dataset
 from app.evaluation.estimates import mean_estimate
 from app.reports.plotting import COLORS, GRAY
-from app.studies.nets import answers, configure, rows
+from app.studies.nets import configure, predictions, rows
 from app.studies.panels import panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 FOLDS = 5
-# Of all flowers, and of each species: as far down as the 95 % intervals of 150 and of 50 flowers
-# reach where 95 % of them are right.
+# Smallest accuracy over all flowers, and in each species. If 95% are right, the 95% intervals
+# over 150 and over 50 flowers reach down to about here.
 ALL_RIGHT, SPECIES_RIGHT = 0.9, 0.8
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the one training: a net for each fold of each seed's partition."""
+    """Return the only training: one net per fold of each seed's partition."""
     return {"cross validation": partial(_train, effort)}
 
 
@@ -37,7 +37,7 @@ def _train(effort: Effort) -> dict[str, Any]:
         for seed in range(effort.seeds)
         for fold in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(samples, targets)
     ]
-    # A copy of the samples for each net, standardized by what that net is trained on alone.
+    # Each net has its own copy of the samples, standardized by its training samples only.
     copies = [(samples - samples[a].mean(0)) / samples[a].std(0) for a, _ in folds]
     dataset = rows("iris", np.concatenate(copies), np.tile(targets, len(folds)), labels=iris.labels)
     starts = len(samples) * np.arange(len(folds))
@@ -47,19 +47,21 @@ def _train(effort: Effort) -> dict[str, Any]:
             "family": "softmax",
             "batch_size": 24,
             "epochs": 4,
-            "repeat": effort.of(50, 25),
+            "repeat": effort.choose(50, 25),
             "optimizer.learning_rate": 0.05,
             "optimizer.schedule": "cosine",
         },
         len(folds),
     )
-    found = answers(fit_replicas(config, dataset, train), dataset).argmax(axis=2)  # (rows, nets)
+    found = predictions(fit_replicas(config, dataset, train), dataset).argmax(
+        axis=2
+    )  # (rows, nets)
     predicted = np.empty((effort.seeds, len(samples)), int)
     for net, (start, (_, test)) in enumerate(zip(starts, folds, strict=True)):
         predicted[net // FOLDS, test] = found[start + test, net]
     return {
         "accuracies": (predicted == targets).mean(axis=1),
-        # The flowers are the same in each partition: it is over them that an interval is.
+        # All partitions contain the same flowers, so the intervals are over flowers.
         "right": (predicted == targets).mean(axis=0),
         "classes": targets,
         "confusion": sum(confusion_matrix(targets, row) for row in predicted),
@@ -68,7 +70,7 @@ def _train(effort: Effort) -> dict[str, Any]:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from how often each flower is right."""
+    """Return the checks on how often each flower is classified correctly."""
     numbers = found["cross validation"]
     right, classes = np.array(numbers["right"], float), np.array(numbers["classes"])
     accuracy = mean_estimate(right)
@@ -85,7 +87,7 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw the accuracies, and which classes are mistaken for which."""
+    """Draw the accuracies and the confusion matrix."""
     numbers = found["cross validation"]
     with panels(path, 2) as (left, right):
         accuracy = mean_estimate(numbers["right"])
@@ -93,19 +95,19 @@ def draw(found: Parts, path: Path) -> None:
         left.axvspan(accuracy.low, accuracy.high, color=COLORS[0], alpha=0.15, linewidth=0)
         left.axvline(accuracy.value, color=COLORS[0])
         left.scatter(numbers["accuracies"], places, s=16, color=GRAY)
-        left.set(xlabel="accuracy of left-out folds (share)", ylabel="partition of the flowers")
+        left.set(xlabel="accuracy on the left-out folds", ylabel="partition of the flowers")
         left.yaxis.set_major_locator(MaxNLocator(integer=True))
-        shares = np.array(numbers["confusion"]) / np.sum(numbers["confusion"], axis=1)[:, None]
-        right.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), share in np.ndenumerate(shares):
+        fractions = np.array(numbers["confusion"]) / np.sum(numbers["confusion"], axis=1)[:, None]
+        right.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), fraction in np.ndenumerate(fractions):
             right.text(
-                column, row, f"{share:.1%}", ha="center", va="center",
-                color="white" if share > 0.5 else "black",
+                column, row, f"{fraction:.1%}", ha="center", va="center",
+                color="white" if fraction > 0.5 else "black",
             )  # fmt: skip
         names = numbers["labels"]
         right.set_xticks(range(len(names)), names)
         right.set_yticks(range(len(names)), names, rotation=90, va="center")
-        right.set(xlabel="predicted class", ylabel="true class (shares of it)")
+        right.set(xlabel="predicted class", ylabel="true class")
 
 
 STUDY = Study(20, parts, judge, draw)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from app.evaluation.estimates import difference, mean_estimate
-from app.studies.nets import answers, configure, rows
+from app.studies.nets import configure, predictions, rows
 from app.studies.panels import panels
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 SAMPLES, TESTS = 200, 500
-# Of each arm: whether products of the inputs are given, and the hidden layer.
+# For each arm: whether products of the inputs are features too, and the hidden layers.
 ARMS: dict[str, tuple[bool, list[int]]] = {
     "raw": (False, []),
     "products": (True, []),
@@ -45,25 +45,25 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
             "optimizer.learning_rate": 0.02,
             "optimizer.schedule": "cosine",
             "batch_size": 20,
-            "epochs": effort.of(8, 4),
+            "epochs": effort.choose(8, 4),
             "repeat": 40,
         },
         nets,
     )
-    train = np.arange(nets * SAMPLES).reshape(nets, SAMPLES).T  # samples of its own for each net
+    train = np.arange(nets * SAMPLES).reshape(nets, SAMPLES).T  # separate samples for each net
     fitted = fit_replicas(config, dataset, train)
     tests = np.arange(nets * SAMPLES, len(area))
-    found = answers(fitted, dataset)[tests, :, 0]  # (tests, nets)
+    found = predictions(fitted, dataset)[tests, :, 0]  # (tests, nets)
     errors = ((found - area[tests, np.newaxis]) ** 2).mean(axis=0)
     return {
         "r2": 1 - errors / area[tests].var(),
         "area": area[tests][:200],
-        "answers": found[:200, 0],
+        "predicted": found[:200, 0],
     }
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from R² on trapezoids that no net has seen."""
+    """Return the checks on R² on trapezoids that no net has seen."""
     raw, products, hidden = (found[arm]["r2"] for arm in ARMS)
     lost = mean_estimate(raw)
     exact = mean_estimate(products)
@@ -81,13 +81,13 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw predicted against true areas of one net an arm."""
+    """Draw predicted against true areas, for one net of each arm."""
     names = {"raw": "raw inputs", "products": "with products", "hidden": "hidden layer"}
     with panels(path, 3) as axes:
         for panel, (arm, name) in zip(axes, names.items(), strict=True):
             area = found[arm]["area"]
             panel.plot([0, 4], [0, 4], color="#999999", linestyle="--")
-            panel.scatter(area, found[arm]["answers"], s=8, alpha=0.6, color="#0072B2")
+            panel.scatter(area, found[arm]["predicted"], s=8, alpha=0.6, color="#0072B2")
             panel.set(xlabel="true area (units²)", ylabel="predicted area (units²)")
             panel.set_title(f"{name}: R² {np.mean(found[arm]['r2']):.4f}", fontsize=10)
             panel.grid(alpha=0.3)

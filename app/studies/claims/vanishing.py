@@ -1,4 +1,4 @@
-"""How far a gradient gets: sigmoid, tanh and ReLU, from 2 to 30 layers."""
+"""How much of a gradient is left after 2 to 30 layers of sigmoid, tanh or ReLU."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,15 +11,15 @@ import numpy as np
 from app.evaluation.estimates import mean_estimate, power_estimate
 from app.studies.gradients import gradients
 from app.studies.nets import build_replicas, configure, prepared, rows
-from app.studies.panels import curve, panels
+from app.studies.panels import ACTIVATIONS, curve, panels
 from app.studies.study import Check, Effort, Parts, Study
 
 WIDTH = 32
 DEPTHS = (2, 5, 10, 20, 30)
-# Each with the initializer that suits it.
+# The initializer that suits each activation.
 ARMS = {"sigmoid": "xavier_normal", "tanh": "xavier_normal", "relu": "kaiming_normal"}
-SLOPE = 0.25
-KEPT = 0.1  # of a gradient, by ReLU, through all layers
+SLOPE = 0.25  # largest slope of a sigmoid
+KEPT = 0.1  # smallest fraction of a gradient that ReLU must keep through all layers
 # float32 rounds each of up to 30 products by 6e-8.
 ROUNDING = 1e-4
 
@@ -43,14 +43,14 @@ def _measure(activation: str, depth: int, seeds: int) -> dict[str, Any]:
         "initializer": ARMS[activation],
     }
     model = build_replicas(configure(settings, seeds), samples, np.arange(64))
-    # Of one sample the gradient by a bias is the gradient by what enters the activation.
+    # For one sample, the gradient of a bias is the gradient of the activation's input.
     inputs = prepared(model, samples, np.arange(1))
     found = gradients(model, inputs, np.eye(2, dtype="float32")[samples.targets[:1]])
     layers = [*(f"hidden{n}_dense" for n in range(1, depth)), "features_dense", "probabilities"]
     norms = np.stack([np.linalg.norm(found[f"{layer}/bias"], axis=1) for layer in layers])
     kernels = [keras.ops.convert_to_numpy(model.get_layer(layer).kernel) for layer in layers]
     spectral = np.stack([np.linalg.norm(kernel, 2, axis=(1, 2)) for kernel in kernels])
-    # By layer: the norms of all kernels that the gradient passes on its way back to it.
+    # For each layer, the product of the norms of all kernels that the gradient passes.
     passed = np.cumprod(spectral[:0:-1], axis=0)[::-1]
     shrunk = norms[:-1] / (norms[-1] * passed)
     return {
@@ -62,21 +62,21 @@ def _measure(activation: str, depth: int, seeds: int) -> dict[str, Any]:
 
 
 def _exceeding(numbers: Mapping[str, Any]) -> tuple[int, int]:
-    """Return how many gradients are above their bound, and how many there are."""
+    """Return how many gradients exceed their bound, and how many there are."""
     shrunk = np.array(numbers["shrunk"], float)
     slopes = np.arange(len(shrunk), 0, -1)[:, np.newaxis]
     return int((shrunk > SLOPE**slopes * (1 + ROUNDING)).sum()), shrunk.size
 
 
 def _per_layer(numbers: Mapping[str, Any]) -> np.ndarray:
-    """Return the mean factor of one layer between the last hidden one and the first, `(seeds,)`."""
+    """Return the mean factor per layer from the last hidden layer to the first, `(seeds,)`."""
     norms = np.array(numbers["norms"], float)
     factors: np.ndarray = (norms[0] / norms[-1]) ** (1 / (len(norms) - 1))
     return factors
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from the norms of gradients of every layer and seed."""
+    """Return the checks on the norms of the gradients in every layer and seed."""
     sigmoid = [n for n in found.values() if n["activation"] == "sigmoid"]
     above, counted = (sum(pair) for pair in zip(*map(_exceeding, sigmoid), strict=True))
     deepest = max(n["depth"] for n in found.values())
@@ -104,23 +104,24 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw the norms by layer of the deepest nets, and of the first layer by depth."""
+    """Draw the norms by layer of the deepest nets, and those of the first layer by depth."""
     deepest = max(n["depth"] for n in found.values())
     with panels(path, 2) as (left, right):
         for number, activation in enumerate(ARMS):
             own = [n for n in found.values() if n["activation"] == activation]
             norms = next(np.log10(n["norms"]) for n in own if n["depth"] == deepest)
-            curve(left, np.arange(1, deepest + 1), norms, activation, number)
+            curve(left, np.arange(1, deepest + 1), norms, ACTIVATIONS[activation], number)
             first = [np.log10(n["norms"])[0] for n in own]
-            curve(right, [n["depth"] for n in own], first, activation, number)
+            curve(right, [n["depth"] for n in own], first, ACTIVATIONS[activation], number)
         layers = np.arange(1, deepest + 1)
-        bound = {"color": "#000000", "linestyle": ":", "label": "0.25 a layer"}
+        bound = {"color": "#000000", "linestyle": ":", "label": "0.25 per layer"}
         left.plot(layers, np.log10(SLOPE) * (deepest + 1 - layers), **bound)
         depths = sorted({n["depth"] for n in found.values()})
         right.plot(depths, np.log10(SLOPE) * np.array(depths), **bound)
-        left.set(xlabel=f"layer of {deepest}", ylabel="gradient over that of the output\n(log₁₀)")
+        left.set(xlabel=f"layer (of {deepest})", ylabel="gradient relative to the output\n(log₁₀)")
         right.set(
-            xlabel="layers", ylabel="gradient at the first layer\nover that of the output (log₁₀)"
+            xlabel="number of layers",
+            ylabel="gradient at the first layer\nrelative to the output (log₁₀)",
         )
         left.legend()
 

@@ -1,4 +1,4 @@
-"""Very deep networks: plain against residual, with and without normalization, 10 to 100 layers."""
+"""Very deep networks, 10 to 100 layers: plain or residual, with or without normalization."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,11 +20,11 @@ ARMS = {
     "residual, normalized": (True, "layer"),
 }
 TRAIN, TEST = 1200, 500
-TRAINS = 0.9  # test accuracy
+TRAINS = 0.9  # test accuracy at which a net counts as trained
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training of each arm at each depth; quickly, of what a verdict needs alone."""
+    """Return the training of each arm at each depth; in quick mode, what the verdict needs."""
     depths = QUICK_DEPTHS if effort.quick else DEPTHS
     return {
         f"{arm}, {depth} layers": partial(_train, arm, depth, effort)
@@ -44,7 +44,7 @@ def _train(arm: str, depth: int, effort: Effort) -> dict[str, Any]:
         "normalization": normalization,
         "batch_size": 60,
         "epochs": 1,
-        "repeat": effort.of(10, 5),
+        "repeat": effort.choose(10, 5),
         "optimizer.learning_rate": 3e-3,
     }
     fitted = fit_replicas(configure(settings, effort.seeds), digits, train)
@@ -52,17 +52,19 @@ def _train(arm: str, depth: int, effort: Effort) -> dict[str, Any]:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from test accuracies at the least and at the greatest depth."""
+    """Return the checks on test accuracies at the smallest and at the largest depth."""
     depths = sorted({numbers["depth"] for numbers in found.values()})
     least, most = depths[0], depths[-1]
 
-    def right(arm: str, depth: int) -> Any:
+    def accuracies_of(arm: str, depth: int) -> Any:
         return found[f"{arm}, {depth} layers"]["accuracies"]
 
-    plain = {depth: mean_estimate(right("plain", depth)) for depth in (least, most)}
-    both = mean_estimate(right("residual, normalized", most))
-    gained = difference(right("residual, normalized", most), right("plain", most))
-    alone = {arm: mean_estimate(right(arm, most)) for arm in ("plain, normalized", "residual")}
+    plain = {depth: mean_estimate(accuracies_of("plain", depth)) for depth in (least, most)}
+    both = mean_estimate(accuracies_of("residual, normalized", most))
+    gained = difference(accuracies_of("residual, normalized", most), accuracies_of("plain", most))
+    alone = {
+        arm: mean_estimate(accuracies_of(arm, most)) for arm in ("plain, normalized", "residual")
+    }
     sizes = {"least": str(least), "most": str(most)}
     return [
         Check(
@@ -87,7 +89,7 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw test accuracy against depth, a curve for each arm."""
+    """Draw test accuracy against depth, one curve per arm."""
     with panels(path, 1, width=6) as (axes,):
         for number, arm in enumerate(ARMS):
             own = [numbers for numbers in found.values() if numbers["arm"] == arm]
@@ -98,7 +100,7 @@ def draw(found: Parts, path: Path) -> None:
         depths = sorted({numbers["depth"] for numbers in found.values()})
         axes.set_xticks(depths, [str(depth) for depth in depths])
         axes.minorticks_off()
-        axes.set(xlabel="hidden layers (logarithmic)", ylabel="test accuracy (share)")
+        axes.set(xlabel="hidden layers (logarithmic)", ylabel="test accuracy")
         legend_beside(axes)
 
 

@@ -15,11 +15,11 @@ from export.saved_model import load_saved_model
 from models import FeatureExtractorConfig, RowsConfig, feature_extractor
 from serving import Predictor
 
-# Rows are neurons.
+# Each row holds the weights of one neuron.
 WEIGHTS = ([[1, -2], [-1, 1]], [[2, -1], [-2, -1]], [[3, -1], [-1, 4]])
 BIASES = ([1, 0], [0, 0], [-2, 2])
 INPUTS = ((1, -1), (0, 0))
-# By input, by layer: the neurons' values to two decimals.
+# For each input and each layer, the outputs of the neurons to two decimals.
 EXPECTED = (
     ((0.98, 0.12), (0.86, 0.11), (0.62, 0.83)),
     ((0.73, 0.50), (0.72, 0.12), (0.51, 0.85)),
@@ -29,7 +29,7 @@ RUNTIMES = ("Keras", "SavedModel", "ONNX")
 
 
 def worked_example() -> keras.Model:
-    """Return the network, float32 `inputs` `(batch, 2)` to the values of its three layers."""
+    """Return the network: float32 `inputs` `(batch, 2)` to the outputs of its three layers."""
     config = FeatureExtractorConfig(
         rows=RowsConfig(num_columns=2),
         hidden=(2, 2),
@@ -53,7 +53,7 @@ def worked_example() -> keras.Model:
 
 
 def parts(_: Effort) -> Mapping[str, Any]:
-    """Return the one computation; it has no seeds."""
+    """Return the only computation, which has no seeds."""
     return {"values": _compute}
 
 
@@ -64,19 +64,19 @@ def _compute() -> dict[str, Any]:
         bundle = export_bundle(
             model, folder, "worked_example", ModelFacts(), options=ExportOptions(int8="never")
         )
-        answered = {
+        outputs = {
             "Keras": model.predict(inputs, verbose=0),
             "SavedModel": load_saved_model(bundle)(inputs=inputs),
             "ONNX": Predictor.load(bundle).predict(inputs).outputs,
         }
     return {
-        runtime: [np.asarray(outputs[layer]) for layer in LAYERS]
-        for runtime, outputs in answered.items()
+        runtime: [np.asarray(found[layer]) for layer in LAYERS]
+        for runtime, found in outputs.items()
     }
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return for each runtime whether every neuron has its number to two decimals."""
+    """Return for each runtime whether every neuron has the expected value to two decimals."""
     checks = []
     for runtime in RUNTIMES:
         values = np.array(found["values"][runtime], float).transpose(
@@ -90,7 +90,7 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw the network with the values of its neurons, for both inputs."""
+    """Draw the network with the outputs of its neurons, for both inputs."""
     with panels(path, 2) as axes:
         for number, panel in enumerate(axes):
             columns = [INPUTS[number], *(layer[number] for layer in found["values"]["ONNX"])]

@@ -1,4 +1,4 @@
-"""XOR: what logistic regression cannot separate, and two ways to change its features."""
+"""XOR, which logistic regression cannot separate, and two ways to change its features."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -39,7 +39,7 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
         "initializer": "xavier_uniform",
         "batch_size": 4,
         "epochs": 3,
-        "repeat": effort.of(1000, 250),
+        "repeat": effort.choose(1000, 250),
         "optimizer.learning_rate": 0.03,
     }
     everything = np.arange(len(points.targets))
@@ -59,7 +59,7 @@ def _features(fitted: Any, points: Any, net: int) -> np.ndarray:
 
 
 def judge(found: Parts) -> Sequence[Check]:
-    """Return what follows from how many seeds get all four points right."""
+    """Return the checks on how many seeds get all four points right."""
     solved = {arm: np.array(found[arm]["right"]) == 1 for arm in ARMS}
     most = max(found["logistic"]["right"])
     learned = proportion_estimate(int(solved["cascade"].sum()), len(solved["cascade"]))
@@ -80,28 +80,28 @@ def judge(found: Parts) -> Sequence[Check]:
 
 
 def draw(found: Parts, path: Path) -> None:
-    """Draw the features by hand, the learned ones, and how many seeds solve it."""
+    """Draw the features set by hand, the learned ones, and how many seeds solve XOR."""
     cascade = found["cascade"]
     with panels(path, 3) as (by_hand, learned, counts):
         _draw_points(by_hand, distances(POINTS))
         by_hand.plot([0.5, 1.2], [1.2, 0.5], color="#000000", linestyle="--")
         by_hand.set(xlabel="distance to (0, 0)", ylabel="distance to (1, 1)")
-        by_hand.set_title("features by hand", fontsize=10)
+        by_hand.set_title("features set by hand", fontsize=10)
         if "features" in cascade:
             _draw_points(learned, np.array(cascade["features"]))
         learned.set(xlabel="first hidden unit", ylabel="second hidden unit")
-        learned.set_title("features that a cascade learned", fontsize=10)
-        shares = [_count(found[arm]["right"]) for arm in ARMS]
+        learned.set_title("features learned by a cascade", fontsize=10)
+        seeds = [_count(found[arm]["right"]) for arm in ARMS]
         names = ["logistic\nregression", "on distances", "cascade 2+1"]
-        bars(counts, names, shares, "seeds that get all four points right (share)")
+        bars(counts, names, seeds, "fraction of seeds that get all points right")
 
 
 def _count(right: Sequence[float]) -> tuple[int, int]:
-    return sum(share == 1 for share in right), len(right)
+    return sum(accuracy == 1 for accuracy in right), len(right)
 
 
 def _draw_points(axes: Any, places: np.ndarray) -> None:
-    # Two of the points fall together in some features: the larger marker lies below.
+    # Some features map two points to the same place: the later marker is smaller and on top.
     for number, (place, target) in enumerate(zip(places, TARGETS, strict=True)):
         marker, color = ("o", "#0072B2") if target else ("s", "#D55E00")
         axes.scatter(*place, s=160 - 30 * number, marker=marker, color=color, edgecolors="white")

@@ -1,0 +1,73 @@
+"""Estimates with intervals, and methods compared at their best learning rates."""
+
+import numpy as np
+import pytest
+
+from app.evaluation.estimates import difference, is_more_often, mean_estimate, proportion_estimate
+from app.studies.rates import best_pace, epochs_saved, epochs_to
+
+
+def test_one_measurement_has_no_interval():
+    estimate = mean_estimate([0.5])
+    assert estimate.value == 0.5
+    assert (estimate.low, estimate.high) == (-np.inf, np.inf)
+    assert not difference([0.9], [0.1]).low > 0
+    assert not mean_estimate([1.0, np.nan]).low > 0
+
+
+def test_intervals_are_those_of_the_textbook():
+    estimate = mean_estimate([1.0, 2.0, 3.0, 4.0])
+    assert estimate.value == 2.5
+    assert estimate.high - estimate.value == pytest.approx(3.182 * np.sqrt(5 / 3) / 2, rel=1e-3)
+    assert proportion_estimate(0, 20).high == pytest.approx(0.1684, abs=1e-4)
+    assert f"{proportion_estimate(20, 20):.2f}" == "1.00 [0.83, 1.00]"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [(6, 0, True), (5, 0, False), (20, 12, True), (20, 16, False), (4, 4, False)],
+)
+def test_pairs_are_compared_by_the_exact_test(first, second, expected):
+    found = [[seed < count for seed in range(20)] for count in (first, second)]
+    assert is_more_often(*found) == expected
+
+
+RATES = (0.1, 1.0, 10.0)
+# Losses of two seeds after each epoch: the second rate reaches the goal first.
+PACES = np.array([
+    [[1.0, 1.0], [4.0, 4.0], [9.0, 9.0]],
+    [[0.5, 0.5], [0.2, 0.4], [9.0, 9.0]],
+    [[0.4, 0.5], [0.1, 0.1], [np.nan, 9.0]],
+])  # fmt: skip
+
+
+def test_a_method_is_judged_at_the_rate_that_reaches_the_goal_soonest():
+    pace = best_pace(RATES, PACES, goal=0.25, first=1)
+    assert (pace.rate, pace.is_inside, pace.missed) == (1.0, True, 0)
+    np.testing.assert_allclose(pace.needed, [2 - 0.05 / 3.8, 2.5])
+    assert str(pace) == "2.2"
+    assert best_pace(RATES, PACES, goal=2.0, first=1).rate == 0.1
+
+
+def test_if_no_rate_reaches_the_goal_the_lowest_final_loss_decides():
+    assert best_pace(RATES, PACES, goal=0.01).rate == 1.0
+
+
+def test_a_goal_that_was_missed_gives_a_lower_bound():
+    paces = np.concatenate([PACES] * 5, axis=2)
+    slow = best_pace(RATES, paces + (np.arange(10) < 6), goal=0.25)
+    assert str(slow) == "> 2 (6/10)"
+    fast = best_pace(RATES, paces, goal=0.25)
+    is_faster, text = epochs_saved(fast, slow)
+    assert is_faster
+    assert text.startswith("≥ 0.5 [0.1, 0.8]")
+    assert not epochs_saved(slow, fast)[0]
+    edge = best_pace(RATES[:2], paces[:, :2], goal=0.25)
+    assert not edge.is_inside
+    assert not epochs_saved(edge, slow)[0]
+
+
+def test_losses_are_interpolated_linearly_between_epochs():
+    curves = np.array([[1.0], [0.5], [0.5]])
+    for goal, expected in ((0.75, 1.5), (0.2, 3.0), (2.0, 1.0)):
+        np.testing.assert_allclose(epochs_to(curves, goal, 1), [expected])

@@ -1,0 +1,319 @@
+"""Running a study: what is finished is kept, what is damaged or outdated is computed again."""
+
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from study_numbers import vanishing
+
+from app.commands.cli import main
+from app.errors import StudyError
+from app.studies import runner
+from app.studies.catalogue import NAMES, load_study
+from app.studies.runner import StudyObserver, read_result, run_study
+from app.studies.study import HOLDS, VERDICTS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def canned():
+    """Give `vanishing` canned numbers: these tests are about how results are kept."""
+
+    def parts(effort):
+        numbers = vanishing(0.25, 0.2, 0.95, seeds=effort.seeds)
+        return {f"{part} layers": lambda part=part: numbers[part] for part in numbers}
+
+    def load(name):
+        study = load_study(name)
+        return replace(study, parts=parts) if name == "vanishing" else study
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "load_study", load)
+        yield
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """A study without randomness, run for real with 40 seeds."""
+    return run_study("worked-example", tmp_path_factory.mktemp("example"), 40)
+
+
+def test_a_study_writes_numbers_a_figure_and_a_text(example):
+    result = example
+    assert result.verdict == HOLDS
+    written = json.loads((result.folder / "result.json").read_text())
+    assert written["verdict"] == HOLDS
+    assert np.array(written["parts"]["values"]["ONNX"]).shape == (3, 2, 2)
+    assert (result.folder / "figure.png").read_bytes().startswith(b"\x89PNG")
+    text = (result.folder / "README.md").read_text("utf-8")
+    assert "Verdict: holds" in text
+    assert "成立。**" in text
+    assert sorted(path.name for path in result.folder.iterdir()) == [
+        ".parts", "README.md", "figure.png", "result.json"
+    ]  # fmt: skip
+
+
+def test_a_study_without_randomness_has_one_seed(example):
+    assert example.seeds == 1
+    assert "repeated" not in (example.folder / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a finished study. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    run_study("vanishing", folder, seeds=2, quick=True)
+    return folder
+
+
+@pytest.fixture
+def again(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "studies")
+    return tmp_path / "studies"
+
+
+def parts_run(folder, **options):
+    parts = []
+    observer = StudyObserver(part_started=lambda _, part: parts.append(part))
+    result = run_study("vanishing", folder, observer=observer, **options)
+    return parts, result
+
+
+def interrupt(folder, seeds):
+    """Stop the study in its third part."""
+
+    def stop(_, part):
+        if part == "tanh, 2 layers":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study("vanishing", folder, seeds, True, StudyObserver(part_started=stop))
+
+
+def rewrite(path, change):
+    """Change some fields of a result or its parts, with a checksum that is right."""
+    content = {**json.loads(path.read_text()), **change}
+    content.pop("sha256")
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**content, "sha256": digest}))
+
+
+def test_a_result_of_the_same_settings_is_kept(again):
+    before = (again / "vanishing" / "result.json").read_bytes()
+    parts, result = parts_run(again, seeds=2, quick=True)
+    assert not parts
+    assert result.is_kept
+    assert (again / "vanishing" / "result.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "note"),
+    [
+        ({}, {"seeds": 3}, "other settings"),
+        ({"key": "other"}, {"seeds": 2}, "an earlier state"),
+        ({"key": "other", "version": "0.0.1"}, {"seeds": 2}, "from version 0.0.1, this is 0.1.0"),
+    ],
+)
+def test_a_result_of_other_settings_code_or_version_is_computed_again_and_the_reason_noted(
+    change, options, note, again
+):
+    folder = again / "vanishing"
+    for path in (folder / "result.json", *(folder / ".parts").iterdir()):
+        rewrite(path, change)
+    parts, result = parts_run(again, quick=True, **options)
+    assert len(parts) == 6
+    assert note in result.note
+    assert json.loads((folder / "result.json").read_text())["seeds"] == options["seeds"]
+
+
+def test_a_result_with_other_fields_is_none(again):
+    rewrite(again / "vanishing" / "result.json", {"checks": [{"name": "of another version"}]})
+    assert read_result("vanishing", again) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:100],
+        lambda text: text.replace('"holds": true', '"holds": "maybe"', 1),
+        lambda text: text.replace('"norms": [', '"norms": 5, "other": [', 1),
+        lambda _: "[1]",
+        lambda _: "",
+    ],
+)
+def test_a_damaged_result_is_written_again(damage, again):
+    path = again / "vanishing" / "result.json"
+    before = path.read_bytes()
+    path.write_text(damage(path.read_text()))
+    assert read_result("vanishing", again) is None
+    parts, result = parts_run(again, seeds=2, quick=True)
+    assert not parts  # they have files of their own
+    assert result.note == "the earlier result was damaged"
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["figure.png", "README.md"])
+def test_a_damaged_figure_or_text_is_made_again_from_the_numbers(name, again):
+    path = again / "vanishing" / name
+    before = path.read_bytes()
+    for damage in (lambda: path.write_bytes(before[:100]), path.unlink):
+        damage()
+        parts, result = parts_run(again, seeds=2, quick=True)
+        assert (parts, result.is_kept) == ([], True)
+        assert path.read_bytes() == before
+
+
+def test_parts_of_several_settings_are_kept(again):
+    interrupt(again, seeds=3)
+    assert len(parts_run(again, seeds=4, quick=True)[0]) == 6
+    assert not parts_run(again, seeds=2, quick=True)[0]
+    assert parts_run(again, seeds=3, quick=True)[0][0] == "tanh, 2 layers"
+
+
+def test_damaged_parts_of_an_interrupted_study_are_run_again(tmp_path):
+    interrupt(tmp_path, seeds=2)
+    (path,) = (tmp_path / "vanishing" / ".parts").iterdir()
+    path.write_text(path.read_text().replace('"depth": 2', '"depth": "two"'))
+    parts, result = parts_run(tmp_path, seeds=2, quick=True)
+    assert len(parts) == 6
+    assert result.verdict in VERDICTS
+
+
+def test_one_process_at_a_time_runs_a_study(again):
+    with (
+        FileLock(again / "vanishing" / ".lock"),
+        pytest.raises(
+            StudyError, match="by one process at a time. Received: .*vanishing, in use by another"
+        ),
+    ):
+        run_study("vanishing", again, 3, True)
+
+
+def test_a_study_of_one_seed_is_written_completely(tmp_path):
+    result = run_study("vanishing", tmp_path, 1, True)
+    kept = result.checks[-1]
+    assert not kept.holds
+    assert kept.figures["kept"].endswith("[no interval]")
+    assert (result.folder / "figure.png").exists()
+
+
+def test_an_interrupted_study_continues_where_it_was(tmp_path):
+    interrupt(tmp_path, seeds=2)
+    assert not (tmp_path / "vanishing" / "result.json").exists()
+    parts, result = parts_run(tmp_path, seeds=2, quick=True)
+    assert parts[0] == "tanh, 2 layers"
+    assert len(parts) == 4
+    assert result.verdict in VERDICTS
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_interrupted_rerun_leaves_the_result_that_was_there(again):
+    """An earlier result counts until the new one is complete, also that of an earlier version."""
+    for path in (again / "vanishing" / "result.json", *(again / "vanishing" / ".parts").iterdir()):
+        rewrite(path, {"key": "other", "version": "0.0.1"})
+    before = contents(again)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study("vanishing", again, 3, True, StudyObserver(part_started=stop))
+    assert contents(again) == before
+
+
+def test_results_under_an_earlier_name_of_a_study_stay_and_are_named(again, capsys):
+    shutil.copytree(again / "vanishing", again / "initialisation")
+    before = contents(again / "initialisation")
+    arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
+    code, out, _ = status_of(arguments, capsys)
+    assert not code
+    assert re.search(r"not on the page, .*: initialisation\.", out)
+    assert contents(again / "initialisation") == before
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "studies").write_text("a file")
+    with pytest.raises(StudyError, match="must be a folder. Received: .*studies, a file."):
+        run_study("vanishing", tmp_path / "studies", 2, True)
+
+
+@pytest.mark.parametrize("seeds", [0, -3, 100_000_000])
+def test_numbers_of_seeds_out_of_range_are_refused(seeds, tmp_path):
+    with pytest.raises(StudyError, match=f"seeds must be from 1 to 200. Received: seeds={seeds}."):
+        run_study("ink", tmp_path, seeds)
+    assert not list(tmp_path.iterdir())
+
+
+def status_of(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return ended.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "xorlimit"], "Received: 'xorlimit'. Did you mean 'xor-limit'?"),
+        (["run", "vanishing", "--seeds", "0"], "Received: seeds=0."),
+        (
+            ["run", "vanishing", "--seeds", "few"],
+            "unable to parse string as an integer. Received: 'few'.",
+        ),
+        (["run", "xor"], "Did you mean 'xor-limit'?"),
+        (["run", "initialisation"], "Did you mean 'initialization'?"),
+        (["run"], "Received: neither."),
+        (["run", "ink", "--all"], "Received: both."),
+    ],
+)
+def test_a_wrong_command_is_answered_in_one_line(arguments, message, capsys):
+    code, out, err = status_of(["study", *arguments], capsys)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_the_list_names_every_claim(capsys):
+    code, out, _ = status_of(["study", "list", "--json"], capsys)
+    assert not code
+    assert [row["name"] for row in json.loads(out)] == list(NAMES)
+
+
+def test_the_command_prints_verdict_checks_and_page(again, capsys):
+    arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
+    code, out, _ = status_of(arguments, capsys)
+    assert not code
+    assert out.startswith("vanishing: ")
+    assert "kept" in out
+    assert (again / "index.html").exists()
+    _, out, _ = status_of([*arguments, "--json"], capsys)
+    (row,) = json.loads(out)
+    assert row["verdict"] in VERDICTS
+    assert row["checks"][0]["held"] == "24/24"
+
+
+def test_a_study_that_is_not_on_the_page_is_named(again, capsys):
+    (again / "ink").mkdir()
+    (again / "ink" / "result.json").write_text("{}")
+    arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
+    code, out, _ = status_of(arguments, capsys)
+    assert not code
+    assert re.search(r"not on the page, .*: ink\.", out)
+    assert 'id="ink"' not in (again / "index.html").read_text("utf-8")
+
+
+def test_a_page_that_cannot_be_written_is_one_line_after_the_results(again, capsys):
+    (again / "index.html").mkdir()
+    arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
+    code, out, err = status_of(arguments, capsys)
+    assert code == 2
+    assert out.startswith("vanishing: ")
+    assert "The page of studies must be writable. Received: " in err
+    assert err.count("\n") == 1
+    assert {path.name for path in again.iterdir()} == {"vanishing", "index.html"}
