@@ -347,7 +347,10 @@ def test_jax_ends_a_process_that_cannot_join():
     [
         ("--process-id 1", "--process-id needs --coordinator. Received: --process-id 1."),
         ("--process-id 1 --processes 2", "--process-id needs --coordinator."),
-        ("--coordinator h:1", "--coordinator needs --processes and --process-id, which counts from 0."),
+        (
+            "--coordinator h:1",
+            "--coordinator needs --processes and --process-id, which counts from 0.",
+        ),
         ("--coordinator h:1 --processes 2", "--coordinator needs --processes and --process-id"),
         (
             "--coordinator localhost:7000 --processes 2 --process-id 2",
