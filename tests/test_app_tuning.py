@@ -1,4 +1,4 @@
-"""A search from definition to refit: what is written, shared, retried and refused."""
+"""Searches from definition to refit: what is written, shared, retried and refused."""
 
 import contextlib
 import csv
@@ -17,6 +17,9 @@ import keras
 import numpy as np
 import optuna
 import pytest
+from processes import is_alive
+from programs import write_program
+from waiting import wait_until
 
 from app.commands.cli import _extra_of, main
 from app.config.run_config import combine_settings
@@ -26,8 +29,10 @@ from app.data.splits import split_dataset
 from app.errors import DataError, TuningError
 from app.runs.run_folder import read_run
 from app.runs.train import load_run_data
-from app.tuning import search
+from app.system.child_process import ChildProcess
+from app.tuning import search, worker_process
 from app.tuning.definition import make_definition
+from app.tuning.local_workers import run_workers
 from app.tuning.search import Observer, join, tune
 from app.tuning.search_space import dimensions
 from app.tuning.storage import (
@@ -45,13 +50,26 @@ RATE = {"optimizer.learning_rate": "log:1e-2..1"}
 FAST = {"epochs": 2, "batch_size": 64}
 
 
+# The beginning of a program in place of a worker: it begins a trial.
+TRIAL = """
+import json, os, signal, sys, time
+from pathlib import Path
+from app.tuning.storage import StudyLocation, load_study
+payload = json.loads(os.environ["HORNBILL_STUDY"])
+study = load_study(StudyLocation(payload["address"], payload["study"]))
+trial = study.ask()
+trial.suggest_float("optimizer.learning_rate", 1e-2, 1, log=True)
+trial.set_user_attr("worker", payload["name"])
+"""
+
+
 def definition_of(budget=None, declared=RATE, family="softmax", **settings):
     return make_definition(family, declared, budget or {"trials": 2}, settings={**FAST, **settings})
 
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
-    """A search that was interrupted in its second trial, and what finished it answered."""
+    """A search that was interrupted in its second trial, and the output of joining it."""
     declared = {"optimizer.learning_rate": "log:1e-3..1", "hidden": "layers:1..2x2..8"}
     definition = definition_of({"trials": 4}, declared, "features", epochs=1)
     # After the epoch of the first trial, after that trial, after the epoch of the second.
@@ -81,8 +99,8 @@ def begun(tmp_path):
         with pytest.raises(_StopError):
             tune(definition, tmp_path, observer=Observer(_stop))
         (folder,) = (tmp_path / definition.base.family).iterdir()
-        place, _ = search.find_study(str(folder))
-        return folder, place
+        location, _ = search.find_study(str(folder))
+        return folder, location
 
     return begin
 
@@ -96,7 +114,7 @@ def _stop(*_):
 
 
 def test_a_search_leaves_everything_about_itself(tuned):
-    folder, _, answer = tuned
+    folder, _, output = tuned
     names = {path.name for path in folder.iterdir()}
     wanted = {"space.toml", "journal.log", "best.toml", "trials.csv", "report.html", "figures"}
     assert wanted | {"refit"} <= names
@@ -104,38 +122,38 @@ def test_a_search_leaves_everything_about_itself(tuned):
     assert figures == {"history", "importance", "parallel_coordinates", "trial_curves"}
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png") == 6
-    assert all(sentence in page for sentence in answer["diagnosis"])
+    assert all(sentence in page for sentence in output["diagnosis"])
 
 
 def test_the_table_has_every_trial_and_the_best_comes_first(tuned):
-    folder, _, answer = tuned
+    folder, _, output = tuned
     with (folder / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 5
-    assert int(rows[0]["trial"]) == answer["best"]["trial"]
+    assert int(rows[0]["trial"]) == output["best"]["trial"]
     losses = [float(row["cross_entropy"]) for row in rows if row["cross_entropy"]]
     assert losses == sorted(losses)
 
 
 def test_the_best_is_a_config_that_train_takes_and_the_refit_was_trained_on(tuned):
-    folder, _, answer = tuned
+    folder, _, output = tuned
     config = combine_settings(None, folder / "best.toml")
-    refit = read_run(Path(answer["refit"]))
-    assert list(config.model.hidden) == answer["best"]["settings"]["hidden"]
+    refit = read_run(Path(output["refit"]))
+    assert list(config.model.hidden) == output["best"]["settings"]["hidden"]
     shares = refit.config.training.train_sizes
     assert replace(config, training=replace(config.training, train_sizes=shares)) == refit.config
-    assert answer["test"] == refit.metrics["test"]
+    assert output["test"] == refit.metrics["test"]
 
 
-def test_an_interrupted_search_gives_its_trial_back_and_join_finishes_it(tuned):
-    folder, before, answer = tuned
+def test_an_interrupted_search_requeues_its_trial_and_join_finishes_it(tuned):
+    folder, before, output = tuned
     assert [trial.state.name for trial in before] == ["COMPLETE", "FAIL", "WAITING"]
-    assert answer["trials"] == {"finished": 4, "pruned": 0, "lost": 1}
+    assert output["trials"] == {"finished": 4, "pruned": 0, "lost": 1}
     lost, again = load_study(search.find_study(str(folder))[0]).trials[1:3]
     assert again.params == lost.params
 
 
-def test_a_finished_search_is_joined_to_no_effect(tuned, run):
+def test_joining_a_finished_search_changes_nothing(tuned, run):
     folder, _, _ = tuned
     status, output, _ = run("tune", "--join", folder)
     assert status == 0
@@ -148,13 +166,13 @@ def test_no_trial_sees_the_test_split():
     of_refit = split_dataset(dataset, config.seed, config.training.validation_split)
     kept = np.sort(np.concatenate([of_refit.train, of_refit.validation]))
     for folds in (1, 3):
-        material = make_trial_data(config, dataset, folds)
-        np.testing.assert_array_equal(material.dataset.inputs, dataset.inputs[kept])
-        np.testing.assert_array_equal(material.dataset.targets, dataset.targets[kept])
-        assert all(len(part.test) == 0 for part in material.parts)
+        data = make_trial_data(config, dataset, folds)
+        np.testing.assert_array_equal(data.dataset.inputs, dataset.inputs[kept])
+        np.testing.assert_array_equal(data.dataset.targets, dataset.targets[kept])
+        assert all(len(part.test) == 0 for part in data.parts)
 
 
-def test_what_is_streamed_from_disk_stays_there_without_the_test_split(tmp_path):
+def test_data_streamed_from_disk_stay_there_without_the_test_split(tmp_path):
     lines = [f"{n},{'abc'[n % 3]},{'xy'[n % 2]}" for n in range(5000)]
     (tmp_path / "rows.csv").write_text("\n".join(["number,text,kind", *lines]) + "\n")
     config = definition_of(family="features", data=str(tmp_path / "rows.csv"), target=["kind"]).base
@@ -169,10 +187,10 @@ def test_what_is_streamed_from_disk_stays_there_without_the_test_split(tmp_path)
 
 
 def test_folds_measure_each_sample_outside_the_test_split_once():
-    material = make_trial_data(definition_of().base, load_dataset("iris"), folds=2)
-    measured = np.concatenate([part.validation for part in material.parts])
+    data = make_trial_data(definition_of().base, load_dataset("iris"), folds=2)
+    measured = np.concatenate([part.validation for part in data.parts])
     np.testing.assert_array_equal(np.sort(measured), np.arange(120))
-    outcome = evaluate(definition_of().base, material)
+    outcome = evaluate(definition_of().base, data)
     assert outcome.loss > 0
     assert 0 <= outcome.score <= 1
 
@@ -226,22 +244,22 @@ def test_a_file_of_sqlite_is_found_from_any_folder(tmp_path, monkeypatch):
 def test_the_same_seed_searches_alike(begun, tmp_path):
     found = []
     for _ in range(2):
-        _, place = begun(definition_of({"trials": 1}, epochs=1))
-        work(place)
-        found.append([(trial.params, trial.value) for trial in load_study(place).trials])
+        _, location = begun(definition_of({"trials": 1}, epochs=1))
+        work(location)
+        found.append([(trial.params, trial.value) for trial in load_study(location).trials])
         (tmp_path / "softmax").rename(tmp_path / f"done-{len(found)}")
     assert found[0] == found[1]
 
 
 def test_a_trial_poorer_than_the_others_were_is_pruned(begun):
-    _, place = begun(definition_of({"trials": 6}, epochs=4))
-    study = load_study(place)
+    _, location = begun(definition_of({"trials": 6}, epochs=4))
+    study = load_study(location)
     for _ in range(5):
         trial = study.ask()
         for epoch in (1, 2, 3, 4):
             trial.report(1e-6, epoch)
         study.tell(trial, 1e-6)
-    work(place)
+    work(location)
     last = study.trials[-1]
     assert last.state.name == "PRUNED"
     assert list(last.intermediate_values) == [1, 2, 3]
@@ -249,15 +267,15 @@ def test_a_trial_poorer_than_the_others_were_is_pruned(begun):
 
 
 def test_a_trial_that_has_come_to_its_end_is_not_pruned(begun):
-    _, place = begun(definition_of({"trials": 6}, epochs=3))
-    study = load_study(place)
+    _, location = begun(definition_of({"trials": 6}, epochs=3))
+    study = load_study(location)
     for _ in range(5):
         study.add_trial(
             optuna.trial.create_trial(
                 value=1e-6, intermediate_values=dict.fromkeys((1, 2, 3), 1e-6)
             )
         )
-    work(place)
+    work(location)
     last = study.trials[-1]
     assert last.state.name == "COMPLETE"
     assert list(last.intermediate_values) == [1, 2, 3]
@@ -265,10 +283,10 @@ def test_a_trial_that_has_come_to_its_end_is_not_pruned(begun):
 
 def test_values_that_cannot_be_trained_are_pruned_with_the_reason(begun):
     declared = {"loss": "choice:mse|cross_entropy", "label_smoothing": "choice:0.0|0.1"}
-    _, place = begun(definition_of({"trials": 1}, declared))
-    load_study(place).enqueue_trial({"loss": "mse", "label_smoothing": "0.1"})
-    work(place)
-    (trial,) = load_study(place).trials
+    _, location = begun(definition_of({"trials": 1}, declared))
+    load_study(location).enqueue_trial({"loss": "mse", "label_smoothing": "0.1"})
+    work(location)
+    (trial,) = load_study(location).trials
     assert trial.state.name == "PRUNED"
     assert trial.user_attrs["reason"].startswith("label_smoothing applies to cross entropy only")
 
@@ -276,41 +294,38 @@ def test_values_that_cannot_be_trained_are_pruned_with_the_reason(begun):
 def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
     """Here one that is too deep, for one too wide would take the memory of whoever else tests."""
     declared = {"hidden": "layers:1..500x2..8"}
-    _, place = begun(definition_of({"trials": 1}, declared, "features"))
-    load_study(place).enqueue_trial({"hidden.layers": 500, "hidden.units": 2})
-    work(place)
-    (trial,) = load_study(place).trials
+    _, location = begun(definition_of({"trials": 1}, declared, "features"))
+    load_study(location).enqueue_trial({"hidden.layers": 500, "hidden.units": 2})
+    work(location)
+    (trial,) = load_study(location).trials
     assert trial.state.name == "PRUNED"
     assert trial.user_attrs["reason"].startswith(
         "The model is too large for this machine. Received: RecursionError: maximum"
     )
 
 
-def test_penalties_do_not_count_and_a_searched_loss_is_told_by_its_metric():
+def test_penalties_do_not_count_and_a_searched_loss_is_replaced_by_the_metric():
     """Two trials whose losses mean different things are compared by what means the same."""
     config = definition_of(l2=10.0, epochs=1).base
-    material = make_trial_data(config, load_dataset("iris"), folds=1)
-    told = {}
+    data = make_trial_data(config, load_dataset("iris"), folds=1)
+    reported = {}
     for key in ("l2", "loss"):
         trial = optuna.create_study().ask()
-        evaluate(config, material, [Report(trial, [key], "multiclass", False, 1, lambda: None)])
-        (told[key],) = trial.study.trials[0].intermediate_values.values()
-    assert told["l2"] < 3  # 50 with its penalty
-    assert told["loss"] * 12 == pytest.approx(round(told["loss"] * 12), abs=1e-4)
+        evaluate(config, data, [Report(trial, [key], "multiclass", False, 1, lambda: None)])
+        (reported[key],) = trial.study.trials[0].intermediate_values.values()
+    assert reported["l2"] < 3  # 50 with its penalty
+    assert reported["loss"] * 12 == pytest.approx(round(reported["loss"] * 12), abs=1e-4)
 
 
-def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun):
-    _, place = begun(definition_of({"trials": 2}, epochs=40, repeat=40))
-    told = {"address": place.address, "study": place.name, "name": "doomed"}
-    environment = {**os.environ, "HORNBILL_STUDY": json.dumps(told)}
-    command = [sys.executable, "-m", "app.tuning.worker_process"]
-    with subprocess.Popen(command, env=environment) as process:
-        study = load_study(place)
-        while not any(trial.intermediate_values for trial in study.trials):
-            assert process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-    requeue_stale_trials(study)  # its heart beat a moment ago, so that nobody takes its trial yet
+def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun, tmp_path):
+    _, location = begun(definition_of({"trials": 2}))
+    payload = {"address": location.address, "study": location.name, "name": "doomed"}
+    program = write_program(tmp_path, TRIAL + "time.sleep(60)")
+    worker = ChildProcess(program, {"HORNBILL_STUDY": json.dumps(payload)})
+    study = load_study(location)
+    wait_until(lambda: any("worker" in trial.user_attrs for trial in study.trials))
+    worker.kill()
+    requeue_stale_trials(study)  # its heartbeat is recent, so that nobody takes its trial yet
     assert [trial.state.name for trial in study.trials] == ["RUNNING"]
     requeue_stale_trials(study, lambda trial: trial.user_attrs["worker"] == "doomed")
     requeue_stale_trials(study, lambda trial: trial.number == 0)  # once only
@@ -320,10 +335,91 @@ def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun
     assert again.user_attrs["retry_of"] == 0
 
 
-def test_what_dead_workers_left_is_tried_again_by_who_joins(begun):
+def test_a_killed_worker_is_replaced_and_its_trial_is_tried_again(begun, tmp_path):
+    _, location = begun(definition_of({"trials": 4}))
+    source = (
+        TRIAL
+        + """
+try:
+    Path(sys.argv[1]).touch(exist_ok=False)
+    os.kill(os.getpid(), signal.SIGKILL)
+except FileExistsError:
+    study.tell(trial, 1.0)
+"""
+    )
+    run_workers(location, 2, program=write_program(tmp_path, source, tmp_path / "killed"))
+    trials = load_study(location).trials
+    states = [trial.state.name for trial in trials]
+    assert (states.count("FAIL"), states.count("COMPLETE")) == (1, 4)
+    (lost,) = [trial for trial in trials if trial.state.name == "FAIL"]
+    (again,) = [trial for trial in trials if trial.user_attrs.get("retry_of") == lost.number]
+    assert again.params == lost.params
+
+
+def test_workers_that_are_killed_again_and_again_end_the_search(begun, tmp_path):
+    _, location = begun(definition_of({"trials": 99}))
+    program = write_program(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    message = "end in the middle of their trials. Received: 5 .* exit status -9: no message."
+    with pytest.raises(TuningError, match=message):
+        run_workers(location, 2, program=program)
+
+
+def test_the_reason_of_a_worker_that_cannot_go_on_is_passed_on(begun, tmp_path):
+    _, location = begun(definition_of())
+    source = "import sys; sys.stderr.write('noise\\nThe data changed.\\n'); sys.exit(2)"
+    with pytest.raises(TuningError, match="^The data changed.$"):
+        run_workers(location, 2, program=write_program(tmp_path, source))
+
+
+def test_workers_of_an_interrupted_search_end_and_their_trials_are_queued_again(begun, tmp_path):
+    _, location = begun(definition_of({"trials": 9}))
+    source = TRIAL + "(Path(sys.argv[1]) / f'{os.getpid()}.pid').touch(); time.sleep(60)"
+
+    def interrupt():
+        if len(list(tmp_path.glob("*.pid"))) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_workers(location, 2, interrupt, program=write_program(tmp_path, source, tmp_path))
+    assert not any(is_alive(path.stem) for path in tmp_path.glob("*.pid"))
+    states = [trial.state.name for trial in load_study(location).trials]
+    assert sorted(states) == ["FAIL", "FAIL", "WAITING", "WAITING"]
+
+
+def test_the_program_of_a_worker_runs_trials_or_gives_its_reason(begun, monkeypatch, capsys):
+    folder, location = begun(definition_of({"trials": 1}, epochs=1))
+    payload = {"address": location.address, "study": location.name, "index": 1, "name": "mine"}
+    monkeypatch.setenv("HORNBILL_STUDY", json.dumps(payload))
+    assert worker_process.main() == 0
+    (trial,) = load_study(location).trials
+    assert (trial.state.name, trial.user_attrs["worker"]) == ("COMPLETE", "mine")
+    (folder / "journal.log").unlink()
+    assert worker_process.main() == 2
+    assert capsys.readouterr().err.startswith("The journal of the study is missing.")
+
+
+OLD_KEYS = {"validation_split": "validation", "class_weight": "class_weights"}
+
+
+@pytest.mark.parametrize(("new", "old"), OLD_KEYS.items())
+def test_a_study_of_another_version_is_one_line_and_stays_as_it_is(new, old, begun, run):
+    folder, _ = begun(definition_of())
+    for name in ("space.toml", "journal.log"):
+        path = folder / name
+        path.write_text(path.read_text().replace(new, old))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    status, output, error = run("tune", "--join", folder)
+    assert (status, output, error.count("\n")) == (2, "", 1)
+    assert error.startswith("hornbill: This version cannot read the definition of the study ")
+    assert f"'{old}' is no setting of softmax. Did you mean '{new}'" in error
+    assert "Finish it with the version that began it, or begin another study." in error
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_join_tries_the_trials_of_dead_workers_again(begun):
     declared = {**RATE, "l2": "log:1e-5..1e-2"}
-    folder, place = begun(definition_of({"trials": 1}, declared, epochs=1))
-    study, definition = open_study(place)
+    folder, location = begun(definition_of({"trials": 1}, declared, epochs=1))
+    study, definition = open_study(location)
     partial = study.ask()  # its worker died while it drew
     partial.suggest_float("l2", 1e-5, 1e-2, log=True)
     study.tell(partial, state=optuna.trial.TrialState.FAIL)
@@ -334,8 +430,8 @@ def test_what_dead_workers_left_is_tried_again_by_who_joins(begun):
 
 
 def test_values_whose_workers_die_are_tried_three_times(begun):
-    _, place = begun(definition_of({"trials": 9}))
-    study, definition = open_study(place)
+    _, location = begun(definition_of({"trials": 9}))
+    study, definition = open_study(location)
     study.ask(dimensions(definition.space))
     for _ in range(4):
         requeue_stale_trials(study, lambda _: True)
@@ -346,13 +442,13 @@ def test_values_whose_workers_die_are_tried_three_times(begun):
 
 
 def test_no_trial_begins_once_the_minutes_are_over(begun):
-    _, place = begun(definition_of({"minutes": 1.0}))
-    study, definition = open_study(place)
+    _, location = begun(definition_of({"minutes": 1.0}))
+    study, definition = open_study(location)
     assert may_begin(study, definition)
     study.set_user_attr(BEGUN, time.time() - 61)
     study.enqueue_trial({"optimizer.learning_rate": 0.1})
     assert not may_begin(study, definition)
-    work(place)
+    work(location)
     assert [trial.state.name for trial in study.trials] == ["WAITING"]
 
 
@@ -439,7 +535,7 @@ def test_a_study_is_joined_with_its_own_space_and_data(begun, tmp_path):
         ),
     ],
 )
-def test_what_is_no_study_is_refused(where, message):
+def test_another_folder_or_address_is_refused(where, message):
     with pytest.raises(TuningError, match=message):
         join(where)
 
@@ -456,8 +552,8 @@ def test_a_study_without_its_journal_is_refused(begun):
 def test_a_storage_that_comes_back_is_waited_for(tmp_path):
     folder = tmp_path / "later"
     threading.Timer(0.3, folder.mkdir).start()
-    place = StudyLocation(f"sqlite:///{folder}/studies.db", "mine")
-    assert create_study(place, {"a": 1}, waits_s=(0.2,) * 20).user_attrs == {"a": 1}
+    location = StudyLocation(f"sqlite:///{folder}/studies.db", "mine")
+    assert create_study(location, {"a": 1}, waits_s=(0.2,) * 20).user_attrs == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -480,8 +576,8 @@ def test_a_storage_that_stays_down_is_an_error_without_its_password(address, mes
 def test_a_storage_that_goes_down_later_is_an_error_and_nothing_is_lost(tmp_path):
     folder = tmp_path / "journals"
     folder.mkdir()
-    place = StudyLocation(str(folder / "journal.log"), "study")
-    study = create_study(place, {}, waits_s=(0.0,))
+    location = StudyLocation(str(folder / "journal.log"), "study")
+    study = create_study(location, {}, waits_s=(0.0,))
     study.tell(study.ask(), 1.0)
     folder.rename(tmp_path / "away")
     with pytest.raises(TuningError, match="Finished trials are kept: go on with hornbill tune"):
@@ -491,49 +587,49 @@ def test_a_storage_that_goes_down_later_is_an_error_and_nothing_is_lost(tmp_path
 
 
 def _journal(folder):
-    place = StudyLocation(str(folder / "journal.log"), "study")
-    study = create_study(place, {}, waits_s=(0.0,))
+    location = StudyLocation(str(folder / "journal.log"), "study")
+    study = create_study(location, {}, waits_s=(0.0,))
     study.tell(study.ask(), 1.0)
-    return place, folder / "journal.log"
+    return location, folder / "journal.log"
 
 
 def test_a_journal_whose_last_line_was_cut_off_goes_on_without_it(tmp_path):
     """By a kill or a full disk; what the next worker writes must not be glued to it."""
-    place, path = _journal(tmp_path)
+    location, path = _journal(tmp_path)
     path.write_bytes(path.read_bytes()[:-9])
-    study = load_study(place)
+    study = load_study(location)
     study.tell(study.ask(), 2.0)
-    assert [trial.value for trial in load_study(place).trials] == [None, 2.0]
+    assert [trial.value for trial in load_study(location).trials] == [None, 2.0]
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(TuningError, match="The storage has no study of this name."):
-        load_study(place)
+        load_study(location)
 
 
 def test_a_journal_that_is_damaged_is_an_error_of_one_line(tmp_path):
-    place, path = _journal(tmp_path)
+    location, path = _journal(tmp_path)
     for damage in (b'{"a\n', b"\xd2\n"):
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join([lines[0], damage, *lines[1:]]))
         with pytest.raises(
             TuningError, match="journal of the study is damaged. Received: .*journal.log: "
         ):
-            load_study(place)
+            load_study(location)
 
 
 def test_a_lock_that_a_killed_worker_left_does_not_hold_a_study_up(tmp_path, monkeypatch):
     """Of a relative path, whose link by Optuna led nowhere."""
     monkeypatch.chdir(tmp_path)
     Path("tunes").mkdir()
-    place, path = _journal(Path("tunes"))
-    monkeypatch.setattr("app.tuning.storage._STALE_LOCK_S", 3)
+    location, path = _journal(Path("tunes"))
+    monkeypatch.setattr("app.tuning.storage._STALE_LOCK_S", 1)
     killed = Journal(str(path))
     killed._lock.acquire()
-    study = load_study(place)
+    study = load_study(location)
     study.tell(study.ask(), 2.0)
-    assert len(load_study(place).trials) == 2
+    assert len(load_study(location).trials) == 2
 
 
-def test_a_database_tells_which_studies_it_has(tmp_path):
+def test_the_error_of_an_unknown_study_lists_those_of_the_database(tmp_path):
     address = f"sqlite:///{tmp_path / 'x.db'}"
     create_study(StudyLocation(address, "mine"), {})
     with pytest.raises(TuningError, match="Received: 'yours'; sqlite:.* has mine."):
@@ -585,13 +681,13 @@ def test_wrong_input_is_one_line_and_leaves_nothing(arguments, message, run, tmp
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_missing_optuna_is_answered_with_its_extra():
+def test_a_missing_optuna_names_its_extra():
     assert _extra_of("optuna") == "tune"
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_replaced_by_its_crew(tmp_path):
-    """Two workers, one of them killed: the budget is spent all the same."""
+def test_a_killed_worker_is_replaced_while_it_trains(tmp_path):
+    """With real training: two workers, one of them killed, spend the budget all the same."""
     killed = []
 
     def kill_one():
