@@ -1,5 +1,6 @@
 # make demo   install what training and export need, then train, export, verify and predict
 # make test   install everything, then run the tests
+# make test-isa   run the parity tests again as on processors with fewer instruction sets
 # make lint   install everything, then check formatting, lint, types and imports; changes nothing
 # make fix    format, and fix what ruff can fix
 # make docs   install the docs builder, then build the documentation into site/
@@ -16,13 +17,16 @@ EXTRAS_demo := train
 EXTRAS_docs := docs
 EXTRAS_dev := train,tune,serve,sign,ray,jax,dev
 
-.PHONY: demo test lint fix docs
+.PHONY: demo test test-isa lint fix docs
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/hornbill demo
 
 test: $(VENV)/.compiled
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+test-isa: $(VENV)/.compiled
+	$(BIN)/python -m pytest -m isa
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

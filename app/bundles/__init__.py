@@ -1,4 +1,4 @@
-"""From a finished run to a bundle on disk, and the comparison of its runtimes.
+"""Exports a finished run or a Keras file as a bundle, and benchmarks a bundle.
 
-The format of a bundle belongs to `export` and `serving`; no training happens here.
+The format of bundles is defined in `export` and `serving`. Nothing here implements training.
 """

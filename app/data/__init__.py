@@ -1,4 +1,4 @@
 """Data: named sources and files, splits that never overlap, tf.data pipelines.
 
-Nothing here knows models, training or runs.
+Nothing here builds a model, trains or measures one.
 """
