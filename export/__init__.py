@@ -1,7 +1,7 @@
 """From a trained Keras model to a bundle that proves itself.
 
-Nothing here trains a model or reads a data set: samples are passed in. What a receiver needs to
-read a bundle belongs to `serving`.
+Here is what turns a model into files. Training, data and the command line belong to `app`, reading
+and running bundles to `serving`.
 """
 
 from .bundle import export_bundle

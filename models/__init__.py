@@ -1,7 +1,6 @@
 """Keras functional models, each built by a function from a frozen configuration.
 
-Only Keras is imported here, so that the models build, train and load on any Keras backend.
-Training, data and export belong to the other packages.
+Nothing but Keras is imported here, so the models build, train and load on any Keras backend.
 """
 
 from .augment import AugmentationConfig

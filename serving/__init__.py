@@ -1,7 +1,6 @@
-"""Predictions from exported bundles, with numpy and onnxruntime alone.
+"""Predictions from exported bundles. Needs only numpy and onnxruntime, never TensorFlow.
 
-Pillow is needed only to read image files. TensorFlow, Keras and the other packages are never
-imported here, and imports are relative, so that the package also works as `hornbill_serving`.
+Reading image files (`serving.images`) also needs Pillow, and `serving.server` needs the web stack.
 """
 
 from .errors import InputError, ManifestError, ServingError

@@ -1,4 +1,4 @@
-"""The whole path on one data set: train, export, verify, predict, and compare the runtimes."""
+"""The demo: train, export, verify and predict, with a table of the results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ from serving.timing import median_ms
 from .export_run import export_run
 
 BATCH_SIZES = (1, 256)
-FORMATS = ("keras.Model.predict", "SavedModel", "Predictor (ONNX)")
+FORMATS = ("keras.Model.predict", "SavedModel", "Predictor")
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The results of the demo.
+    """Results of the demo.
 
     Attributes:
         run: the training run.
-        bundle: the exported version's folder.
-        checks: the results of verifying the bundle.
-        predictions: index, true label, predicted label and its probability of ten test images.
-        latency_ms: median milliseconds, by batch size and then by format.
+        bundle: folder of the exported version.
+        checks: checks of the bundle.
+        predictions: for ten test images: index, true label, predicted label and its probability.
+        latency_ms: median latency in milliseconds, by batch size, then by format.
     """
 
     run: Run
@@ -57,33 +57,26 @@ def run_demo(
     Args:
         runs: folder of runs.
         bundles: folder of bundles.
-        console: prints progress and tables.
-        settings: settings of the training; None means the defaults of `digits`.
+        console: console to print to.
+        settings: settings of the training; None takes the defaults of `digits`.
 
     Raises:
-        ProofError: the bundle fails its own verification.
+        ProofError: the exported bundle fails its verification.
     """
-    console.print("[bold]1/4[/] Training a digit net on the handwritten digits of scikit-learn")
+    console.print("[bold]1/4[/] training the digit net on scikit-learn's handwritten digits")
     with TrainingProgress() as progress:
         run = train(make_config("digits", settings), runs, [progress])
-    console.print(
-        "[bold]2/4[/] Exporting it to SavedModel and ONNX, and proving that both match Keras"
-    )
+    console.print("[bold]2/4[/] exporting to SavedModel and ONNX, and checking their parity")
     bundle = export_run(run.folder, bundles)
-    console.print(f"[bold]3/4[/] Verifying {bundle}")
+    console.print(f"[bold]3/4[/] verifying {bundle}")
     checks = verify_bundle(bundle.parent)
     for check in checks:
         line = f"    {'PASS' if check.passed else 'FAIL'} {check.name}: {check.detail}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if not all(check.passed for check in checks):
-        failed = next(check for check in checks if not check.passed)
-        raise ProofError(
-            "The exported bundle failed its own verification. "
-            f"Received: {bundle}: {failed.name}: {failed.detail}"
-        )
-    console.print(
-        "[bold]4/4[/] Predicting ten test images, and timing Keras, TensorFlow and ONNX Runtime"
-    )
+        failed = ", ".join(check.name for check in checks if not check.passed)
+        raise ProofError(f"The exported bundle failed its own verification. Received: {failed}.")
+    console.print("[bold]4/4[/] predicting, and timing Keras, SavedModel and ONNX Runtime")
     result = _predict_and_time(run, bundle, checks)
     console.print(_predictions_table(result))
     console.print(_summary_table(result))
@@ -127,7 +120,7 @@ def _calls(
 
 
 def _predictions_table(result: DemoResult) -> Table:
-    table = Table("test image", "true label", "predicted", "probability", title="Ten test images")
+    table = Table("test image", "true", "predicted", "probability", title="ten test images")
     for index, truth, label, probability in result.predictions:
         table.add_row(str(index), truth, label, f"{probability:.3f}")
     return table
@@ -140,7 +133,7 @@ def _summary_table(result: DemoResult) -> Table:
     table = Table("metric", "value", title="The digit net")
     table.add_row("test accuracy", f"{result.run.metrics['test']['accuracy']:.2%}")
     table.add_row(
-        "largest difference from Keras",
+        "parity: largest difference from Keras",
         f"{largest:.1e} (allowed {manifest.proof.tolerances['probabilities']:g})",
     )
     equal = all(p.top1_match == 1 for p in parity)

@@ -1,4 +1,4 @@
 """From a traced function to an ONNX graph: tf2onnx, and the operators that it lacks.
 
-Changes to a finished ONNX graph belong to `export.passes`.
+What changes a graph that is ONNX already belongs to `export.passes`.
 """
