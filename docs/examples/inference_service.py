@@ -47,10 +47,14 @@ def main() -> None:
     """Print the manifest of a bundle."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", help="Folder of a model, such as dist/digits.")
-    parser.add_argument("storage_uri", help="URI of the folder of bundles, such as s3://models/dist.")
+    parser.add_argument(
+        "storage_uri", help="URI of the folder of bundles, such as s3://models/dist."
+    )
     given = parser.parse_args()
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", given.storage_uri):
-        parser.error(f"storage_uri must be a URI such as s3://models/dist. Received: {given.storage_uri!r}.")
+        parser.error(
+            f"storage_uri must be a URI such as s3://models/dist. Received: {given.storage_uri!r}."
+        )
     try:
         name = read_manifest(find_version(given.bundle)).name
     except ManifestError as error:

@@ -28,7 +28,7 @@ from .image_requests import require_images, write_image_response
 from .models import Model
 from .open_inference import JSON_LENGTH, Inference
 from .repository import LoadedModel, Repository
-from .router import Handler, Router
+from .router import Handler, ModelHandler, Router
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
@@ -73,7 +73,7 @@ class Server:
         # A separate pool: large images wait for each other, and nothing else must wait for them.
         self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
         self._repository = Repository(settings.folder, settings.versions, self._serve)
-        handlers = {
+        handlers: dict[str, ModelHandler] = {
             "infer": partial(self._run, _read_inference, _write_inference),
             "predict": partial(self._run, _read_call, _write_predictions),
             "image": self._image,
