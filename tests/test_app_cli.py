@@ -127,7 +127,7 @@ def test_verify_fails_with_1_and_says_what(run, bundle, tmp_path):
     status, output, error = run("verify", copy)
     assert (status, error) == (1, "")
     assert "FAIL  files" in output
-    assert "the file was changed" in output
+    assert "the file has changed" in output
     status, output, error = run("verify", copy, "--quiet")
     assert (status, output) == (1, "")
     assert error.startswith("FAIL  files")

@@ -141,7 +141,7 @@ def test_a_model_knows_the_gaps_and_the_words_of_the_training_split_alone(tmp_pa
     ("text", "message"),
     [
         ("", "must name each column once. Received: an empty file"),
-        ("x,x,kind\n1,2,a\n", "each once. Received: 'x' twice"),
+        ("x,x,kind\n1,2,a\n", "each column once. Received: 'x' twice"),
         ("x,,kind\n1,2,a\n", "a column without a name"),
         ("x,kind\n", "must have lines below its header"),
         ("x,sort\n1,a\n", "must have the column 'kind'. Received: 'x', 'sort'"),
