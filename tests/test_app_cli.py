@@ -162,7 +162,7 @@ def test_verify_fails_with_1_and_says_what(run, bundle, tmp_path):
         (["predict", "BUNDLE"], "Missing argument"),
         (["serve", "none"], "Received: none, No such file"),
         (["serve", "noise.png"], "Received: noise.png, Not a directory"),
-        (["serve", "BUNDLE"], "one version. Serve the folder around it"),
+        (["serve", "BUNDLE"], "a single version. Serve its parent folder"),
         (["serve", ".", "--host", ""], "an empty host"),
         (["serve", ".", "--max-requests", "9" * 20], "at most 1,000,000"),
     ],
