@@ -33,7 +33,7 @@ def check_contract(manifest: Manifest, session: onnxruntime.InferenceSession) ->
     others = [spec.name for spec in inputs if spec.name not in ("inputs", "texts")]
     if others and (manifest.columns or manifest.string_columns):
         raise ManifestError(
-            f"A {MODEL} with columns must only take the inputs inputs and texts. "
+            f"A {MODEL} with columns must have no inputs but 'inputs' and 'texts'. "
             f"Received: {others[0]!r:.80}."
         )
     _check_prediction_output(manifest, outputs)

@@ -70,9 +70,8 @@ def _best(contrast: np.ndarray) -> _Digit | None:
 
 def _fills(digit: _Digit, shape: tuple[int, ...]) -> bool:
     """Return whether the digit fills the image: then its surroundings are not paper."""
-    coarse = (
-        _shrink(np.uint8(255) * digit.mask, _COARSE_SIDE) > 127
-    )  # coarse, since the edge of a shadow is ragged
+    # Coarse, since the edge of a shadow is ragged.
+    coarse = _shrink(np.uint8(255) * digit.mask, _COARSE_SIDE) > 127
     is_thin = coarse.any() and _stroke_width(coarse) <= _MAX_STROKE * max(coarse.shape)
     lengths = zip(digit.mask.shape, shape, strict=True)
     return bool(is_thin) and all(length > 0.95 * side for length, side in lengths)

@@ -131,7 +131,7 @@ def test_verify_exits_with_1_and_names_the_failed_check(run, bundle, tmp_path):
     status, output, error = run("verify", copy)
     assert (status, error) == (1, "")
     assert "FAIL  files" in output
-    assert "the file was changed" in output
+    assert "the file has changed" in output
     status, output, error = run("verify", copy, "--quiet")
     assert (status, output) == (1, "")
     assert error.startswith("FAIL  files")
@@ -166,7 +166,7 @@ def test_verify_exits_with_1_and_names_the_failed_check(run, bundle, tmp_path):
         (["predict", "BUNDLE"], "Give either FILE…, or --input and --output for a batch job"),
         (["serve", "none"], "Received: none, No such file"),
         (["serve", "noise.png"], "Received: noise.png, Not a directory"),
-        (["serve", "BUNDLE"], "one version. Serve the folder around it"),
+        (["serve", "BUNDLE"], "a single version. Serve its parent folder"),
         (["serve", ".", "--host", ""], "an empty host"),
         (["serve", ".", "--max-requests", "9" * 20], "at most 1,000,000"),
     ],

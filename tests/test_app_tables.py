@@ -143,7 +143,7 @@ def test_vocabularies_and_indicators_come_from_the_training_split(tmp_path):
     ("text", "message"),
     [
         ("", "must name each column once. Received: an empty file"),
-        ("x,x,kind\n1,2,a\n", "each once. Received: 'x' twice"),
+        ("x,x,kind\n1,2,a\n", "each column once. Received: 'x' twice"),
         ("x,,kind\n1,2,a\n", "a column without a name"),
         ("x,kind\n", "must have lines below its header"),
         ("x,sort\n1,a\n", "must have the column 'kind'. Received: 'x', 'sort'"),

@@ -85,7 +85,7 @@ def test_another_int8_model_in_its_place_is_noticed(kept, softmax_run, tmp_path)
 def test_never_tries_none_and_a_bundle_without_says_so(bundle):
     assert not (bundle / INT8).exists()
     assert Predictor.load(bundle).manifest.int8 is None
-    with pytest.raises(ManifestError, match="int8 needs a bundle that kept model.int8.onnx"):
+    with pytest.raises(ManifestError, match="int8='always' needs a bundle with model.int8.onnx"):
         Predictor.load(bundle, int8="always")
 
 

@@ -50,13 +50,13 @@ def test_tritonclient_reads_metadata_configuration_and_statistics(client, images
     config = client.get_model_config("digits", "1")
     assert config["input"] == [{"name": "image", "data_type": "TYPE_UINT8", "dims": [28, 28]}]
 
-    def samples_answered():
+    def predicted_samples():
         (stats,) = client.get_inference_statistics("digits", "1")["model_stats"]
         return stats["inference_count"]
 
-    before = samples_answered()
+    before = predicted_samples()
     client.infer("digits", [image_input(images)])
-    assert samples_answered() == before + len(images)
+    assert predicted_samples() == before + len(images)
     names = [stats["name"] for stats in client.get_inference_statistics()["model_stats"]]
     assert sorted(names) == ["digits", "softmax"]
 
@@ -72,23 +72,23 @@ def test_tritonclient_infers_with_json_and_binary_tensors_compressed_or_not(
         triton.InferRequestedOutput(name, binary_data=is_binary)
         for name in ("features", "probabilities")
     ]
-    answer = client.infer(
+    response = client.infer(
         "digits", [image_input(images, is_binary)], outputs=outputs, request_id="seven",
         request_compression_algorithm=sent, response_compression_algorithm=received,
     )  # fmt: skip
-    np.testing.assert_array_equal(answer.as_numpy("probabilities"), expected.probabilities)
-    np.testing.assert_array_equal(answer.as_numpy("features"), expected.features)
-    assert answer.get_response()["id"] == "seven"
-    assert [output["name"] for output in answer.get_response()["outputs"]] == [
+    np.testing.assert_array_equal(response.as_numpy("probabilities"), expected.probabilities)
+    np.testing.assert_array_equal(response.as_numpy("features"), expected.features)
+    assert response.get_response()["id"] == "seven"
+    assert [output["name"] for output in response.get_response()["outputs"]] == [
         "features",
         "probabilities",
     ]
 
 
 def test_tritonclient_gets_all_outputs_by_default(client, images):
-    answer = client.infer("digits", [image_input(images)], model_version="1")
-    assert answer.get_output("features")["shape"] == [len(images), 32]
-    assert answer.as_numpy("probabilities").shape == (len(images), 10)
+    response = client.infer("digits", [image_input(images)], model_version="1")
+    assert response.get_output("features")["shape"] == [len(images), 32]
+    assert response.as_numpy("probabilities").shape == (len(images), 10)
 
 
 @pytest.mark.parametrize("is_binary", [True, False], ids=["binary", "json"])
@@ -121,11 +121,11 @@ def test_tritonclient_sends_rows_with_texts_and_missing_values(is_binary, raw_bu
     ]
     client, stop = start(Settings(folder.parent, log_requests=False))
     try:
-        with triton.InferenceServerClient(f"127.0.0.1:{client.port}") as asking:
-            answer = asking.infer("raw", tensors).as_numpy("probabilities")
+        with triton.InferenceServerClient(f"127.0.0.1:{client.port}") as own:
+            response = own.infer("raw", tensors).as_numpy("probabilities")
     finally:
         stop()
-    np.testing.assert_array_equal(answer, predictor.predict(inputs).probabilities)
+    np.testing.assert_array_equal(response, predictor.predict(inputs).probabilities)
 
 
 def test_tritonclient_sends_many_requests_at_once(client, port, bundle, images):
@@ -134,12 +134,12 @@ def test_tritonclient_sends_many_requests_at_once(client, port, bundle, images):
     pending = [client.async_infer("digits", [tensor]) for tensor in tensors]
 
     async def ask():
-        async with triton_aio.InferenceServerClient(f"127.0.0.1:{port}") as asking:
-            assert await asking.is_model_ready("digits")
-            return await asyncio.gather(*(asking.infer("digits", [tensor]) for tensor in tensors))
+        async with triton_aio.InferenceServerClient(f"127.0.0.1:{port}") as own:
+            assert await own.is_model_ready("digits")
+            return await asyncio.gather(*(own.infer("digits", [tensor]) for tensor in tensors))
 
-    for answers in ([request.get_result() for request in pending], asyncio.run(ask())):
-        received = np.concatenate([answer.as_numpy("probabilities") for answer in answers])
+    for responses in ([request.get_result() for request in pending], asyncio.run(ask())):
+        received = np.concatenate([response.as_numpy("probabilities") for response in responses])
         np.testing.assert_allclose(received, expected, atol=1e-6)
 
 

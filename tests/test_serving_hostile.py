@@ -84,14 +84,14 @@ def client(served):
 
 
 @pytest.fixture(autouse=True)
-def the_server_stays_well(served):
+def the_server_stays_healthy(served):
     client, errors = served
     errors.records.clear()
     yield
     assert errors.records == []
-    status, answer = client.post(PREDICT, {"instances": [[5.1, 3.5, 1.4, 0.2]]})
-    assert (status, len(answer["predictions"])) == (200, 1)
-    for _ in range(60):  # the metrics are noted twice a second
+    status, response = client.post(PREDICT, {"instances": [[5.1, 3.5, 1.4, 0.2]]})
+    assert (status, len(response["predictions"])) == (200, 1)
+    for _ in range(60):  # the gauges are updated twice a second
         in_flight = re.search(r"\nhornbill_requests_in_flight (\S+)", metrics(client))[1]
         if in_flight == "0.0":
             return
@@ -110,9 +110,9 @@ def speak(port, *parts, pause_s=0.0):
             for part in parts:
                 connection.sendall(part)
                 time.sleep(pause_s)
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        return answer.status, dict(answer.getheaders()), answer.read()
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return response.status, dict(response.getheaders()), response.read()
 
 
 def listen(port, *parts):
@@ -128,8 +128,8 @@ def head(path=INFER, *lines, method="POST"):
     return first + b"".join(line.encode("latin-1") + b"\r\n" for line in lines) + b"\r\n"
 
 
-def assert_refused(answer, *statuses):
-    status, _, body = answer
+def assert_refused(response, *statuses):
+    status, _, body = response
     assert status in (statuses or range(400, 500)), (status, body)
     error = json.loads(body)
     assert list(error) == ["error"]
@@ -138,17 +138,17 @@ def assert_refused(answer, *statuses):
     return error["error"]
 
 
-def assert_answered_or_refused(answer):
-    if answer[0] != 200:
-        assert_refused_or_no_http(answer)
+def assert_accepted_or_refused(response):
+    if response[0] != 200:
+        assert_refused_or_no_http(response)
 
 
-def assert_refused_or_no_http(answer, *statuses):
+def assert_refused_or_no_http(response, *statuses):
     """Granian itself refuses bytes that are not HTTP, with a 400 without a body."""
-    status, headers, body = answer
+    status, headers, body = response
     if status == 400 and not body and "x-request-id" not in headers:
         return
-    assert_refused(answer, *statuses)
+    assert_refused(response, *statuses)
 
 
 ROUTES = st.sampled_from([INFER, PREDICT, TEXTS, RAW_PREDICT, IMAGES])
@@ -240,7 +240,7 @@ def spoil(data, value):
 def test_a_mutated_request_succeeds_or_is_refused(client, data, good):
     route, value = copy.deepcopy(good)
     text = json.dumps(spoil(data, value))
-    assert_answered_or_refused(client("POST", route, text))
+    assert_accepted_or_refused(client("POST", route, text))
 
 
 @settings(max_examples=200)
@@ -263,7 +263,7 @@ def test_binary_tensors_with_wrong_sizes_are_refused(client, route, shape, size,
     for lie in (length, len(text)):
         spoken = str(lie).translate({10: None, 13: None}).encode("latin-1")
         headers = {"Inference-Header-Content-Length": spoken}
-        assert_answered_or_refused(client("POST", route, text + tail, headers))
+        assert_accepted_or_refused(client("POST", route, text + tail, headers))
 
 
 @pytest.mark.parametrize("shape", [[10**12, 1], [2**62, 1], [2**63 - 1, 1]])
@@ -271,17 +271,17 @@ def test_a_declared_shape_allocates_nothing_before_its_data_arrives(shape, clien
     tensor = {**TEXT, "shape": shape, "data": [], "parameters": {"binary_data_size": 5}}
     text = json.dumps({"inputs": [tensor]}).encode()
     headers = {"Inference-Header-Content-Length": str(len(text))}
-    answer = client("POST", TEXTS, text + b"\1\0\0\0r", headers)
+    response = client("POST", TEXTS, text + b"\1\0\0\0r", headers)
     assert f"texts must have {shape[0]} texts. Received: 1, truncated" in assert_refused(
-        answer, 400
+        response, 400
     )
 
 
 def test_null_for_a_text_is_refused_with_how_to_write_a_missing_one(client):
     for data in ([None], [[None]]):
         value = {"inputs": [NUMBER, {**TEXT, "data": data}]}
-        answer = client("POST", TEXTS, json.dumps(value))
-        assert 'Write a missing text as "".' in assert_refused(answer, 400)
+        response = client("POST", TEXTS, json.dumps(value))
+        assert 'Write a missing text as "".' in assert_refused(response, 400)
 
 
 def test_a_size_of_thousands_of_digits_is_refused(client):
@@ -317,8 +317,8 @@ def test_an_unterminated_text_next_to_nan_is_read_in_one_pass(piece, client):
 
 def test_an_output_can_only_be_requested_once(client):
     value = {"inputs": [PIXELS], "outputs": [{"name": "probabilities"}] * 1000}
-    answer = client("POST", INFER, json.dumps(value))
-    assert "Each output must be requested once" in assert_refused(answer, 400)
+    response = client("POST", INFER, json.dumps(value))
+    assert "Each output must be requested once" in assert_refused(response, 400)
 
 
 def test_integers_and_bools_are_classified_by_value():
@@ -338,8 +338,8 @@ def test_bodies_that_do_not_match_their_encoding_are_refused(encoding, compress,
     assert_refused(post(bomb), 413)
     whole = compress(json.dumps({"inputs": [PIXELS]}).encode())
     assert post(whole)[0] == 200
-    for spoilt in (b"", whole[:-1], whole[:9], whole + b"x", whole + whole, b"x" + whole, b"{}"):
-        assert_refused(post(spoilt), 400)
+    for changed in (b"", whole[:-1], whole[:9], whole + b"x", whole + whole, b"x" + whole, b"{}"):
+        assert_refused(post(changed), 400)
     assert_refused(post(compress(whole)), 400)
     for name in ("br", "zstd", f"{encoding}, {encoding}", "x" * 1000):
         assert_refused(post(whole, name), 415)
@@ -355,11 +355,11 @@ def test_a_body_that_does_not_arrive_times_out(client):
     heads = [(head(INFER, f"Content-Length: {length}"), body) for length, body in halves]
     start_s = time.perf_counter()
     with ThreadPoolExecutor() as threads:
-        answers = list(threads.map(lambda parts: listen(client.port, *parts), heads))
+        responses = list(threads.map(lambda parts: listen(client.port, *parts), heads))
     assert time.perf_counter() - start_s < 10 * BODY_S
-    for answer in answers:
-        assert answer.startswith(b"HTTP/1.1 408")
-        error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    for response in responses:
+        assert response.startswith(b"HTTP/1.1 408")
+        error = json.loads(response.partition(b"\r\n\r\n")[2])["error"]
         assert error.startswith("The body must arrive")
 
 
@@ -371,7 +371,7 @@ def test_a_body_that_arrives_too_slowly_times_out(client):
 def test_an_idle_connection_is_closed(client):
     with ThreadPoolExecutor() as threads:
         halves = [b"POST ", head()[:-2], b"\r\n"]
-        assert set(threads.map(lambda said: listen(client.port, said), halves)) == {b""}
+        assert set(threads.map(lambda content: listen(client.port, content), halves)) == {b""}
 
 
 def test_a_refused_body_is_not_read_forever(client):
@@ -392,17 +392,17 @@ def test_a_connection_stays_open_after_a_response_before_the_body(path, client):
     body = json.dumps(GOOD[2][1]).encode()
     good = head(PREDICT, f"Content-Length: {len(body)}") + body
     with socket.create_connection(("127.0.0.1", client.port), timeout=10) as connection:
-        for said, status in (
+        for content, status in (
             ([head(path, "Content-Length: 2"), b"{}"], (404, 400, 405)),
             ([head(path, "Transfer-Encoding: chunked"), b"1\r\n{\r\n0\r\n\r\n"], (404, 400, 405)),
             ([good, b""], (200,)),
         ):
-            connection.sendall(said[0])
-            answer = http.client.HTTPResponse(connection)
-            answer.begin()
-            assert answer.status in status
-            answer.read()
-            connection.sendall(said[1])
+            connection.sendall(content[0])
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            assert response.status in status
+            response.read()
+            connection.sendall(content[1])
 
 
 def test_aborted_bodies_do_not_stay_in_flight(client):
@@ -429,12 +429,12 @@ def test_aborted_bodies_do_not_stay_in_flight(client):
     ids=" ".join,
 )
 def test_heads_that_are_not_http_are_refused(lines, client):
-    answer = speak(client.port, head(INFER, *lines), b"{}\r\n\r\n")
-    assert_refused_or_no_http(answer, 400, 413)
+    response = speak(client.port, head(INFER, *lines), b"{}\r\n\r\n")
+    assert_refused_or_no_http(response, 400, 413)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "content",
     [
         b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",  # TLS
         b"GET  HTTP/1.1\r\n\r\n",
@@ -448,16 +448,16 @@ def test_heads_that_are_not_http_are_refused(lines, client):
     ],
     ids=repr,
 )
-def test_requests_of_other_protocols_are_refused(said, client):
-    assert_refused_or_no_http(speak(client.port, said))
+def test_requests_of_other_protocols_are_refused(content, client):
+    assert_refused_or_no_http(speak(client.port, content))
 
 
 @settings(max_examples=50)
 @given(st.binary(min_size=1, max_size=60))
 @example(b"PRI * HTTP/2.0\r\n\r\nSM")
-def test_any_bytes_instead_of_a_request_are_refused_or_disconnected(client, said):
-    answer = listen(client.port, said + b"\r\n\r\n")
-    assert not answer or answer.startswith(b"HTTP/1.1 4")
+def test_any_bytes_instead_of_a_request_are_refused_or_disconnected(client, content):
+    response = listen(client.port, content + b"\r\n\r\n")
+    assert not response or response.startswith(b"HTTP/1.1 4")
 
 
 @given(
@@ -467,7 +467,7 @@ def test_any_bytes_instead_of_a_request_are_refused_or_disconnected(client, said
 def test_any_header_is_tolerated(client, name, value):
     body = json.dumps(GOOD[2][1])
     parts = head(PREDICT, f"{name}: {value}", f"Content-Length: {len(body)}"), body.encode()
-    assert_answered_or_refused(speak(client.port, *parts))
+    assert_accepted_or_refused(speak(client.port, *parts))
 
 
 PATHS = [
@@ -530,10 +530,10 @@ def test_the_images_before_their_mutation_are_valid(client):
     st.integers(0, 10_000),
 )
 def test_a_mutated_image_succeeds_or_is_refused(client, file, changes, length):
-    spoilt = bytearray(file)
+    changed = bytearray(file)
     for place, value in changes:
-        spoilt[min(place, len(spoilt) - 1)] = value
-    assert_answered_or_refused(client("POST", IMAGES, bytes(spoilt[:length])))
+        changed[min(place, len(changed) - 1)] = value
+    assert_accepted_or_refused(client("POST", IMAGES, bytes(changed[:length])))
 
 
 def png(width, height, pixels):
@@ -552,8 +552,8 @@ def png(width, height, pixels):
 def test_an_image_that_is_too_large_when_decoded_is_refused(client):
     assert client("POST", IMAGES, png(70, 90, bytes(71 * 90)))[0] == 200
     for side in (9_000, 100_000, 2**31 - 1):
-        answer = client("POST", IMAGES, png(side, side, bytes(100_000)))
-        assert "at most 50,000,000 pixels" in assert_refused(answer, 400)
+        response = client("POST", IMAGES, png(side, side, bytes(100_000)))
+        assert "at most 50,000,000 pixels" in assert_refused(response, 400)
     assert_refused(client("POST", IMAGES, png(8_000, 8_000, b"")), 400)
 
 

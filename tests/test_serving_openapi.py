@@ -55,19 +55,22 @@ CLASSES = {"name": "probabilities", "parameters": {"classification": 2}}
 def test_valid_requests_and_their_responses_are_as_documented(address, path, value, client):
     document = client.get("/openapi.json")[1]
     operation = document["paths"][address]["post"]
-    status, answer = client.post(path, value)
+    status, response = client.post(path, value)
     assert status == 200
-    for part, said in ((operation["requestBody"], value), (operation["responses"]["200"], answer)):
+    for part, sent in (
+        (operation["requestBody"], value),
+        (operation["responses"]["200"], response),
+    ):
         schema = part["content"]["application/json"]["schema"]
-        Draft202012Validator({**schema, "components": document["components"]}).validate(said)
+        Draft202012Validator({**schema, "components": document["components"]}).validate(sent)
 
 
 def test_binary_responses_are_as_documented(client):
     tensor = {**IMAGE, "data": None, "parameters": {"binary_data_size": 784}}
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     headers = {"Inference-Header-Content-Length": str(len(head))}
-    status, answered, _ = client("POST", "/v2/models/digits/infer", head + bytes(784), headers)
+    status, received, _ = client("POST", "/v2/models/digits/infer", head + bytes(784), headers)
     operation = client.get("/openapi.json")[1]["paths"]["/v2/models/{model}/infer"]["post"]
     assert status == 200
-    assert answered["content-type"] in operation["responses"]["200"]["content"]
+    assert received["content-type"] in operation["responses"]["200"]["content"]
     assert "Inference-Header-Content-Length" in [p.get("name") for p in operation["parameters"]]

@@ -134,8 +134,8 @@ def hand_over(page, event, target, file):
 def test_the_prediction_is_updated_while_drawing(client, open_page):
     page = open_page(client)
     expect(page.locator("#rows")).to_contain_text("digits")
-    answers = []
-    page.on("response", lambda r: "/images/" in r.url and answers.append(r))
+    responses = []
+    page.on("response", lambda r: "/images/" in r.url and responses.append(r))
     draw_with_mouse(page)
     expect_prediction(page)
     # An incomplete stroke fills the image, so wait until the whole one was sent. The policy of the
@@ -149,8 +149,8 @@ def test_the_prediction_is_updated_while_drawing(client, open_page):
     draw_with_mouse(page)
     page.locator("#clear").click()
     expect(page.locator("#label")).to_be_empty()
-    assert len(answers) >= 2
-    assert all(answer.status == 200 for answer in answers)
+    assert len(responses) >= 2
+    assert all(response.status == 200 for response in responses)
 
 
 @pytest.mark.parametrize(("event", "target"), [("drop", "body"), ("paste", "body")])
@@ -160,10 +160,10 @@ def test_an_image_can_be_dropped_or_pasted(event, target, client, open_page, ima
     file = file_of(images[0])
     hand_over(page, event, target, file)
     label, shares = expect_prediction(page)
-    answer = json.loads(client("POST", "/images/digits", file)[2])
-    assert label == answer["label"]
+    response = json.loads(client("POST", "/images/digits", file)[2])
+    assert label == response["label"]
     assert list(shares.values()) == pytest.approx(
-        [100 * share for share in answer["probabilities"]], abs=0.06
+        [100 * share for share in response["probabilities"]], abs=0.06
     )
     np.testing.assert_array_equal(seen_image(page), images[0])
 

@@ -79,18 +79,18 @@ def test_memory_layout_does_not_matter(predictor, images):
 
 def test_threads_share_a_predictor(predictor, images):
     expected = predictor.predict(images).probabilities
-    answers = {}
+    outputs = {}
 
     def work(number):
-        answers[number] = [predictor.predict(images).probabilities for _ in range(20)]
+        outputs[number] = [predictor.predict(images).probabilities for _ in range(20)]
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(answers) == 8
-    for batch in answers.values():
+    assert len(outputs) == 8
+    for batch in outputs.values():
         np.testing.assert_array_equal(batch, [expected] * 20)
 
 
@@ -329,7 +329,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         check=True,
         cwd=Path(__file__).parent.parent,
     )
-    # Besides the file's own pages, 157 MB, the answers, 34 MB, twice for a moment.
+    # Besides the pages of the file (157 MB), the outputs (34 MB) exist twice for a moment.
     assert int(finished.stdout) < 260_000
 
 

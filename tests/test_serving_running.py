@@ -76,9 +76,9 @@ def half_sent(port, *lines):
 
         def finish():
             connection.sendall(BODY[9:])
-            answer = http.client.HTTPResponse(connection)
-            answer.begin()
-            return answer.status, json.loads(answer.read())
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            return response.status, json.loads(response.read())
 
         yield finish
 
@@ -98,8 +98,8 @@ def test_a_request_in_flight_at_sigterm_is_completed_before_the_processes_end(wo
             process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
             assert process.poll() is None
-            status, answer = finish()
-        assert (status, len(answer["predictions"])) == (200, 1)
+            status, response = finish()
+        assert (status, len(response["predictions"])) == (200, 1)
         _, errors = process.communicate(timeout=10)
         assert process.returncode in (0, -signal.SIGTERM)
         assert "Traceback" not in errors

@@ -68,10 +68,14 @@ def test_health_and_metadata_follow_the_protocol(client):
 
 
 def test_a_response_has_the_outputs_of_the_predictor(client, bundle, images):
-    status, answer = client.post("/v2/models/digits/infer", digits(images, id="seven"))
+    status, response = client.post("/v2/models/digits/infer", digits(images, id="seven"))
     assert status == 200
-    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("digits", "1", "seven")
-    probabilities, features = answer["outputs"]
+    assert (response["model_name"], response["model_version"], response["id"]) == (
+        "digits",
+        "1",
+        "seven",
+    )
+    probabilities, features = response["outputs"]
     expected = Predictor.load(bundle).predict(images)
     received = np.array(probabilities["data"], np.float32).reshape(probabilities["shape"])
     np.testing.assert_array_equal(received, expected.probabilities)
@@ -88,8 +92,8 @@ def test_nested_data_is_the_same_as_flat(client, images):
 
 def test_outputs_can_be_selected_and_classified(client, images):
     outputs = [{"name": "probabilities", "parameters": {"classification": 2}}]
-    _, answer = client.post("/v2/models/digits/infer", digits(images, outputs=outputs))
-    (output,) = answer["outputs"]
+    _, response = client.post("/v2/models/digits/infer", digits(images, outputs=outputs))
+    (output,) = response["outputs"]
     assert (output["datatype"], output["shape"]) == ("BYTES", [len(images), 2])
     value, index, label = output["data"][0].split(":")
     assert label == "0123456789"[int(index)]
@@ -143,10 +147,10 @@ def test_rows_and_columns_of_tf_serving(client, row_bundle):
 def test_bodies_can_be_compressed_both_ways(encoding, compress, client, images):
     body = compress(json.dumps(digits(images)).encode())
     headers = {"Content-Encoding": encoding, "Accept-Encoding": encoding}
-    status, headers, answer = client("POST", "/v2/models/digits/infer", body, headers)
+    status, headers, response = client("POST", "/v2/models/digits/infer", body, headers)
     assert (status, headers["content-encoding"]) == (200, encoding)
     unpack = gzip.decompress if encoding == "gzip" else zlib.decompress
-    assert json.loads(unpack(answer))["outputs"][0]["shape"] == [len(images), 10]
+    assert json.loads(unpack(response))["outputs"][0]["shape"] == [len(images), 10]
 
 
 @pytest.mark.parametrize("name", ["Identity", "", " IDENTITY "])
@@ -169,12 +173,12 @@ def test_a_gzip_body_can_have_several_members(client, images):
 
 
 def test_a_field_that_is_null_counts_as_missing(client, images):
-    answer = client.post("/v2/models/digits/infer", digits(images))
+    response = client.post("/v2/models/digits/infer", digits(images))
     nothing = digits(images, parameters=None, outputs=None, id=None)
     nothing["inputs"][0]["parameters"] = None
-    assert client.post("/v2/models/digits/infer", nothing) == answer
+    assert client.post("/v2/models/digits/infer", nothing) == response
     outputs = [{"name": name, "parameters": None} for name in ("probabilities", "features")]
-    assert client.post("/v2/models/digits/infer", digits(images, outputs=outputs)) == answer
+    assert client.post("/v2/models/digits/infer", digits(images, outputs=outputs)) == response
     row = [[5.1, 3.5, 1.4, 0.2]]
     by_row = client.post("/v1/models/softmax:predict", {"instances": row, "inputs": None})
     assert by_row == client.post("/v1/models/softmax:predict", {"instances": row})
@@ -215,9 +219,9 @@ def wrong(**changes):
 )  # fmt: skip
 def test_a_wrong_request_gets_400_with_the_reason(body, message, client):
     text = body if isinstance(body, str) else json.dumps(body)
-    status, _, answer = client("POST", "/v2/models/digits/infer", text)
+    status, _, response = client("POST", "/v2/models/digits/infer", text)
     assert status == 400
-    assert message in json.loads(answer)["error"]
+    assert message in json.loads(response)["error"]
 
 
 @pytest.mark.parametrize(
@@ -240,9 +244,9 @@ def test_a_wrong_request_gets_400_with_the_reason(body, message, client):
 def test_an_unknown_path_or_method_is_refused_with_the_reason(
     method, path, status, message, client
 ):
-    answer = client(method, path)
-    assert answer[0] == status
-    assert message in json.loads(answer[2])["error"]
+    response = client(method, path)
+    assert response[0] == status
+    assert message in json.loads(response[2])["error"]
 
 
 def test_bodies_are_bounded_before_and_after_decompression(client):
@@ -259,8 +263,8 @@ def test_samples_are_bounded(row_bundle):
     try:
         row = [5.1, 3.5, 1.4, 0.2]
         assert client.post("/v1/models/softmax:predict", {"instances": [row] * 2})[0] == 200
-        status, answer = client.post("/v1/models/softmax:predict", {"instances": [row] * 3})
-        assert (status, answer["error"]) == (
+        status, response = client.post("/v1/models/softmax:predict", {"instances": [row] * 3})
+        assert (status, response["error"]) == (
             413,
             "A request must have at most 2 samples. Received: 3.",
         )
@@ -276,11 +280,11 @@ def test_a_long_request_with_too_many_numbers_is_refused_before_decoding(row_bun
             tensor = (
                 f'{{"name": "inputs", "datatype": "FP32", "shape": {shape}, "data": [{zeros}]}}'
             )
-            answer = client("POST", "/v2/models/softmax/infer", f'{{"inputs": [{tensor}]}}')
-            assert answer[0] == status
-        assert b"must have at most 8 elements. Received: more." in answer[2]
-        answer = client("POST", "/v1/models/softmax:predict", f'{{"inputs": [[{zeros}]]}}')
-        assert (answer[0], b"at most 8 elements" in answer[2]) == (400, True)
+            response = client("POST", "/v2/models/softmax/infer", f'{{"inputs": [{tensor}]}}')
+            assert response[0] == status
+        assert b"must have at most 8 elements. Received: more." in response[2]
+        response = client("POST", "/v1/models/softmax:predict", f'{{"inputs": [[{zeros}]]}}')
+        assert (response[0], b"at most 8 elements" in response[2]) == (400, True)
     finally:
         stop()
 
@@ -341,26 +345,26 @@ def test_log_lines_that_nobody_reads_are_dropped_and_counted(monkeypatch, caplog
 def test_nan_is_refused_and_null_is_nan(client):
     for value in ("NaN", "null"):
         body = f'{{"instances": [[1, 2, 3, {value}]]}}'
-        status, _, answer = client("POST", "/v1/models/softmax:predict", body)
+        status, _, response = client("POST", "/v1/models/softmax:predict", body)
         assert status == 400
-        assert "inputs must be finite. Received: nan at (0, 3)" in json.loads(answer)["error"]
+        assert "inputs must be finite. Received: nan at (0, 3)" in json.loads(response)["error"]
 
 
 def test_concurrent_requests_get_the_same_outputs_as_single_ones(client, bundle, images):
     predictor = Predictor.load(bundle)
-    answers = {}
+    responses = {}
 
     def ask(number):
         image = np.roll(images[number % len(images)], number, axis=0)[np.newaxis]
-        _, answer = client.post("/v2/models/digits/infer", digits(image))
-        answers[number] = (image, answer["outputs"][0]["data"])
+        _, response = client.post("/v2/models/digits/infer", digits(image))
+        responses[number] = (image, response["outputs"][0]["data"])
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(40)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for image, data in answers.values():
+    for image, data in responses.values():
         alone = predictor.predict(image).probabilities[0]
         np.testing.assert_allclose(np.array(data, np.float32), alone, atol=1e-6)
     metrics = client("GET", "/metrics")[2].decode()
@@ -397,11 +401,11 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
     failed = []
     is_over = threading.Event()
 
-    def keep_asking():
+    def keep_sending():
         while not is_over.is_set():
-            status, answer = client.post("/v1/models/softmax:predict", body)
+            status, response = client.post("/v1/models/softmax:predict", body)
             if status != 200:
-                failed.append(answer)
+                failed.append(response)
 
     def states():
         versions = client.get("/v1/models/softmax")[1]["model_version_status"]
@@ -414,8 +418,8 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
             time.sleep(0.05)
         raise AssertionError(states())
 
-    asking = threading.Thread(target=keep_asking)
-    asking.start()
+    sender = threading.Thread(target=keep_sending)
+    sender.start()
     try:
         wait_for({"1": "AVAILABLE"})
         second = as_version(tmp_path / "softmax" / "1", 2)
@@ -432,7 +436,7 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
         wait_for({"1": "AVAILABLE"})
     finally:
         is_over.set()
-        asking.join()
+        sender.join()
         stop()
     assert not failed
 
@@ -522,8 +526,8 @@ def test_requests_with_inputs_in_another_order_share_a_batch():
             asked = [batcher.infer(arrays) for arrays in (first, second, first)]
             return await asyncio.wait_for(asyncio.gather(*asked), 30)
 
-    answers = [answer[0].tolist() for answer in asyncio.run(ask())]
-    assert answers == [[[2, 3]], [[2, 3]], [[2, 3]]]
+    responses = [response[0].tolist() for response in asyncio.run(ask())]
+    assert responses == [[[2, 3]], [[2, 3]], [[2, 3]]]
 
 
 def test_rows_larger_than_the_measured_ones_are_run_in_a_thread():
@@ -648,8 +652,8 @@ def test_a_request_that_cannot_be_run_does_not_fail_its_batch(row_bundle):
         batcher = model.batcher(
             lambda outputs: counted.append(len(outputs[0])), executor, 1, settings
         )
-        answers = await asyncio.gather(*map(batcher.infer, requests), return_exceptions=True)
-        return answers, batcher.counts.batches
+        responses = await asyncio.gather(*map(batcher.infer, requests), return_exceptions=True)
+        return responses, batcher.counts.batches
 
     counted = []
     with ThreadPoolExecutor(1) as executor:
@@ -669,14 +673,14 @@ def as_png(image):
 def test_an_image_file_gets_the_prediction_of_the_predictor(client, bundle, images):
     status, _, body = client("POST", "/images/digits", as_png(images[0]))
     assert status == 200
-    answer = json.loads(body)
+    response = json.loads(body)
     expected = Predictor.load(bundle).predict(images[:1])
-    assert answer["label"] == expected.labels[0]
-    assert answer["accepted"] is bool(expected.accepted[0])
+    assert response["label"] == expected.labels[0]
+    assert response["accepted"] is bool(expected.accepted[0])
     np.testing.assert_array_equal(
-        np.array(answer["probabilities"], np.float32), expected.probabilities[0]
+        np.array(response["probabilities"], np.float32), expected.probabilities[0]
     )
-    np.testing.assert_array_equal(np.reshape(answer["image"]["data"], (28, 28)), images[0])
+    np.testing.assert_array_equal(np.reshape(response["image"]["data"], (28, 28)), images[0])
     assert client("POST", "/images/digits/versions/1", as_png(images[0]))[0] == 200
 
 
@@ -690,9 +694,9 @@ def test_an_image_file_gets_the_prediction_of_the_predictor(client, bundle, imag
     ],
 )
 def test_an_image_that_does_not_fit_is_refused(path, body, status, message, client):
-    received, _, answer = client("POST", path, body)
+    received, _, response = client("POST", path, body)
     assert received == status
-    assert message in json.loads(answer)["error"]
+    assert message in json.loads(response)["error"]
 
 
 def test_models_are_listed_with_failed_versions(bundle, tmp_path):
@@ -733,7 +737,7 @@ def test_processes_share_their_metrics(row_bundle):
             body = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
             for _ in range(30):
                 assert client.post("/v1/models/softmax:predict", body)[0] == 200
-            time.sleep(0.2)  # a request is counted once it is answered
+            time.sleep(0.2)  # a request is counted when it is completed
             texts = [client("GET", "/metrics")[2].decode() for _ in range(8)]
             line = 'hornbill_requests_total{route="predict",status="200"} 30.0'
             assert all(line in text for text in texts)

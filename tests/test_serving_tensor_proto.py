@@ -62,7 +62,7 @@ def test_a_key_that_other_readers_would_misread_is_refused():
 
 def test_unknown_fields_are_ignored():
     tensor = numpy_helper.from_array(np.float32([1, 2]), "x")
-    tensor.doc_string = "said"
+    tensor.doc_string = "text"
     assert read_tensor(tensor.SerializeToString())[1].tolist() == [1, 2]
 
 

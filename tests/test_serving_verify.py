@@ -363,9 +363,9 @@ def test_a_pipe_in_a_bundle_is_noticed_without_waiting_for_it(copy):
 
 def test_outputs_of_another_count_or_shape_are_refused():
     inputs = np.zeros((4, 2))
-    for answer in (lambda x: x[:1], lambda x: np.zeros((len(x), len(x)))):
+    for output in (lambda x: x[:1], lambda x: np.zeros((len(x), len(x)))):
         with pytest.raises(InputError, match="one element of the same shape for each sample"):
-            run_in_batches(lambda x, answer=answer: {"y": answer(x)}, inputs, 3)
+            run_in_batches(lambda x, output=output: {"y": output(x)}, inputs, 3)
     assert largest_difference(np.zeros((4, 1)), np.zeros((4, 3))) == np.inf
 
 

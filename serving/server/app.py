@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from granian.rsgi import Headers, HTTPProtocol, Scope
@@ -26,12 +26,12 @@ from .errors import RequestError
 from .http import BINARY, Bodies, Response, compressed, error_response, send_response
 from .image_requests import require_images, write_image_response
 from .models import Model
-from .open_inference import JSON_LENGTH, Inference, OpenInference
+from .open_inference import JSON_LENGTH, Inference
 from .repository import LoadedModel, Repository
-from .router import Handler, Router
+from .router import Handler, ModelHandler, Router
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
-from .tf_serving import read_call, write_predictions
+from .tf_serving import Call, read_call, write_predictions
 
 _LOG = logging.getLogger("hornbill.server")
 # Bytes: longer bodies are read and written in a thread, since other requests would have to wait.
@@ -44,12 +44,9 @@ _ORPHAN_S = 30.0  # for requests in flight when the main process has ended
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
 
 
-class _Request(Protocol):
-    """A request that was read."""
-
-    @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The inputs of the model by name."""
+# What reads the body of a request for a model, and what writes the model's outputs.
+Read = Callable[[Model, Headers, bytes, int | None], Inference | Call]
+Write = Callable[[Model, Any, Sequence[np.ndarray]], Response]
 
 
 class Server:
@@ -76,7 +73,11 @@ class Server:
         # A separate pool: large images wait for each other, and nothing else must wait for them.
         self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
         self._repository = Repository(settings.folder, settings.versions, self._serve)
-        handlers = {"infer": self._infer, "predict": self._predict, "image": self._image}
+        handlers: dict[str, ModelHandler] = {
+            "infer": partial(self._run, _read_inference, _write_inference),
+            "predict": partial(self._run, _read_call, _write_predictions),
+            "image": self._image,
+        }
         documents = Documents(self._repository, self._metrics)
         self._router = Router(handlers, documents, self._show, self._repository)
         self._is_loaded = asyncio.Event()
@@ -228,59 +229,34 @@ class Server:
                 {"www-authenticate": "Bearer"},
             )
 
-    async def _find(self, name: str, version: str | None) -> LoadedModel:
-        # A replacement process is started while others respond; its first requests wait.
-        if not self._is_loaded.is_set():
-            with suppress(TimeoutError):  # then the repository reports that it is not ready
-                async with asyncio.timeout(_LOADING_S):
-                    await self._is_loaded.wait()
-        return self._repository.find(name, version)
-
-    async def _infer(
-        self, name: str, version: str | None, headers: Headers, protocol: HTTPProtocol
-    ) -> Response:
-        loaded = await self._find(name, version)
-        codec = loaded.model.open_inference
-
-        def read(body: bytes, max_rows: int | None) -> Inference:
-            return codec.read(body, _json_length(headers), max_rows)
-
-        return await self._run(loaded, headers, protocol, read, partial(_write_inference, codec))
-
-    async def _predict(
-        self, name: str, version: str | None, headers: Headers, protocol: HTTPProtocol
-    ) -> Response:
-        loaded = await self._find(name, version)
-        manifest = loaded.model.manifest
-        return await self._run(
-            loaded,
-            headers,
-            protocol,
-            partial(read_call, manifest),
-            partial(write_predictions, manifest),
-        )
-
     async def _run(
         self,
-        loaded: LoadedModel,
+        read: Read,
+        write: Write,
+        name: str,
+        version: str | None,
         headers: Headers,
         protocol: HTTPProtocol,
-        read: Callable[[bytes, int | None], Any],
-        write: Callable[[Any, Sequence[np.ndarray]], Response],
     ) -> Response:
         """Read a request, run the model on it, and write the response."""
+        if not self._is_loaded.is_set():
+            await self._wait_until_loaded()
+        loaded = self._repository.find(name, version)
         body = await self._bodies.read(headers, protocol)
         is_long = len(body) >= _LONG_BODY
         max_rows = self._settings.max_rows if is_long else None
-        request: _Request = await self._call(is_long, read, body, max_rows)
+        request = await self._call(is_long, read, loaded.model, headers, body, max_rows)
         outputs = await loaded.batcher.infer(request.arrays)
-        response: Response = await self._call(not _is_short(outputs), write, request, outputs)
+        is_long = not _is_short(outputs)
+        response: Response = await self._call(is_long, write, loaded.model, request, outputs)
         return response
 
     async def _image(
         self, name: str, version: str | None, headers: Headers, protocol: HTTPProtocol
     ) -> Response:
-        loaded = await self._find(name, version)
+        if not self._is_loaded.is_set():
+            await self._wait_until_loaded()
+        loaded = self._repository.find(name, version)
         manifest = loaded.model.manifest
         require_images(manifest)
         body = await self._bodies.read(headers, protocol)
@@ -290,6 +266,12 @@ class Server:
         arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
+
+    async def _wait_until_loaded(self) -> None:
+        """Wait a while: a replacement process gets its first requests before it has its models."""
+        with suppress(TimeoutError):  # then the repository reports that it is not ready
+            async with asyncio.timeout(_LOADING_S):
+                await self._is_loaded.wait()
 
     async def _show(self, path: str, document: Document) -> Response:
         # The metrics of all processes are read from files.
@@ -304,13 +286,23 @@ class Server:
         return call(*arguments)
 
 
-def _write_inference(
-    codec: OpenInference, inference: Inference, outputs: Sequence[np.ndarray]
-) -> Response:
-    content, json_length = codec.write(inference, outputs)
+def _read_inference(model: Model, headers: Headers, body: bytes, max_rows: int | None) -> Inference:
+    return model.open_inference.read(body, _json_length(headers), max_rows)
+
+
+def _write_inference(model: Model, inference: Inference, outputs: Sequence[np.ndarray]) -> Response:
+    content, json_length = model.open_inference.write(inference, outputs)
     if json_length is None:
         return Response(content)
     return Response(content, media_type=BINARY, headers=[(JSON_LENGTH, str(json_length))])
+
+
+def _read_call(model: Model, _headers: Headers, body: bytes, max_rows: int | None) -> Call:
+    return read_call(model.manifest, body, max_rows)
+
+
+def _write_predictions(model: Model, call: Call, outputs: Sequence[np.ndarray]) -> Response:
+    return write_predictions(model.manifest, call, outputs)
 
 
 def _is_short(outputs: Sequence[np.ndarray]) -> bool:

@@ -161,15 +161,18 @@ class Repository:
                 has_loaded |= before is None or isinstance(before.state, LoadedModel)
                 state = await loop.run_in_executor(executor, self._load, name, number)
                 known[number] = self._entry(name, number, snapshot, state, before)
+        self._drop_removed(found)
+        return has_loaded
+
+    def _drop_removed(self, found: dict[str, dict[int, _Snapshot]]) -> None:
         for name in list(self._entries):
-            gone = self._entries[name].keys() - found.get(name, {}).keys()
-            for number in gone:
+            removed = self._entries[name].keys() - found.get(name, {}).keys()
+            for number in removed:
                 entry = self._entries[name].pop(number)
                 if isinstance(entry.state, LoadedModel):
                     _LOG.info("%s version %d is no longer served.", name, number)
             if not self._entries[name]:
                 del self._entries[name]
-        return has_loaded
 
     def _entry(
         self,
