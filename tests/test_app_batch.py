@@ -490,6 +490,21 @@ def test_one_job_at_a_time_writes_into_a_folder(tmp_path):
         pass
 
 
+def test_an_output_folder_of_another_version_is_one_line_and_stays_as_it_is(
+    bundle, arrays, tmp_path
+):
+    output = tmp_path / "out"
+    predict(bundle, arrays / "*.npy", output)
+    done = output / "_done.jsonl"
+    done.write_text(done.read_text().replace('"failed"', '"bad"'))
+    before = {path: path.read_bytes() for path in output.rglob("*")}
+    message = "was changed, or written by another version of Hornbill. .* Choose another --output"
+    with pytest.raises(BatchError, match=message) as caught:
+        predict(bundle, arrays / "*.npy", output)
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in output.rglob("*")} == before
+
+
 def test_a_changed_list_of_finished_parts_is_refused(bundle, arrays, tmp_path):
     predict(bundle, arrays / "*.npy", tmp_path / "out")
     (tmp_path / "out" / "_done.jsonl").write_text('{"part": "x"}\n')
