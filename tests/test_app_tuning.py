@@ -187,10 +187,11 @@ def test_data_streamed_from_disk_stay_there_without_the_test_split(tmp_path):
 
 
 def test_folds_measure_each_sample_outside_the_test_split_once():
-    data = make_trial_data(definition_of().base, load_dataset("iris"), folds=2)
+    config = definition_of(precision="float32").base
+    data = make_trial_data(config, load_dataset("iris"), folds=2)
     measured = np.concatenate([part.validation for part in data.parts])
     np.testing.assert_array_equal(np.sort(measured), np.arange(120))
-    outcome = evaluate(definition_of().base, data)
+    outcome = evaluate(config, data)
     assert outcome.loss > 0
     assert 0 <= outcome.score <= 1
 
@@ -306,7 +307,7 @@ def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
 
 def test_penalties_do_not_count_and_a_searched_loss_is_replaced_by_the_metric():
     """Two trials whose losses mean different things are compared by what means the same."""
-    config = definition_of(l2=10.0, epochs=1).base
+    config = definition_of(l2=10.0, epochs=1, precision="float32").base
     data = make_trial_data(config, load_dataset("iris"), folds=1)
     reported = {}
     for key in ("l2", "loss"):
