@@ -1,14 +1,17 @@
-"""What a batch job costs over a bare loop, and what a second actor brings.
+"""Benchmarks a batch job: its cost over a bare loop, and the gain of a second actor.
 
     python -m benchmarks.batch          mlp and cnn
-    python -m benchmarks.batch mlp      one of them
+    python -m benchmarks.batch mlp      only one
 
-A million images of 28x28, in 16 .npy files, are predicted in turn by a loop over Predictor.predict
-on one thread, which writes nothing, in a process of its own; by two such loops at once, which show
-what a second core brings without Ray; and by the job on Ray Data with one actor and with two. What
-each takes for two files with an image each, which is the start of its processes, is measured apart
-and subtracted. The nets are untrained, since weights cost no time. The bars: one actor within 15 %
-of the loop, two actors at least 1.6 times one.
+A million images of 28x28, in 16 .npy files, are predicted in turn
+
+- by a loop over Predictor.predict on one thread in a separate process, which writes nothing,
+- by two such loops at once, which show the gain of a second core without Ray,
+- by the job on Ray Data with one actor and with two.
+
+The start of the processes is measured separately, with two files of one image each, and
+subtracted. The nets are untrained, since weights do not affect the time. The goals: one actor
+within 15 % of the loop, two actors at least 1.6 times one.
 """
 
 import argparse
@@ -34,7 +37,7 @@ ROUNDS = {"mlp": 3, "cnn": 1}
 
 
 def main() -> None:
-    """Measure the nets."""
+    """Measure the named nets, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ROUNDS))
     names = parser.parse_args().names or list(ROUNDS)
@@ -89,7 +92,7 @@ def _measure(bundle: Path, folder: Path, rounds: int) -> dict[str, object]:
 
 
 def _compare(times: dict[str, list[float]]) -> dict[str, object]:
-    """Return medians over rounds; a ratio is of the times of one round."""
+    """Return medians over rounds; ratios are computed within a round."""
     loop, two_loops, one, two = (
         [whole - start for whole, start in zip(times[n], times[f"start_{n}"], strict=True)]
         for n in ("loop", "two_loops", "one", "two")
@@ -126,7 +129,7 @@ def _loop(bundle: Path, files: Sequence[Path]) -> None:
 
 
 def _loops(bundle: Path, files: Sequence[Path], count: int) -> None:
-    """Share the files out among processes that know nothing of each other."""
+    """Divide the files among independent processes."""
     context = multiprocessing.get_context("spawn")
     loops = [
         context.Process(target=_loop, args=(bundle, files[number::count]))

@@ -1,11 +1,11 @@
-"""What training by two processes costs: its examples/s against those of one process, two threads.
+"""Benchmarks training in two processes: examples/s against one process with two threads.
 
     python -m benchmarks.distributed [mlp] [cnn]
 
-Both are `hornbill train digits` under JAX on the same two cores, at a global batch of 2,048. Each
-is run for few and for more epochs, in turn; the difference of their times holds no compilation.
-The bar: at most 25 % fewer examples/s. How long two
-processes take for an all-reduce of a kilobyte is measured beside: a step waits for several.
+Both are `hornbill train digits` under JAX on the same two cores, at a global batch size of 2,048.
+Each is run for few and for more epochs, in turn; the difference of their times excludes
+compilation. The goal: at most 25 % fewer examples/s. The benchmark also measures how long two
+processes take for an all-reduce of a kilobyte, since a step waits for several.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from app.distributed.cluster import free_port
 from benchmarks.results import write_results
 
 BATCH_SIZE, STEPS, REPEATS, ASKED = 2048, 4, 3, 0.25
-# Of each variant so many that the longer run takes half a minute or so.
+# Epochs of the short and of the long run; the long one takes about half a minute.
 EPOCHS = {"mlp": (3, 43), "cnn": (1, 5)}
 _HORNBILL = "from app.commands.cli import main; raise SystemExit(main())"
 _ALL_REDUCE = """
@@ -52,9 +52,9 @@ jax.distributed.shutdown()
 
 
 def write_images(path: Path) -> None:
-    """Write noise in MNIST's layout: what is in an image takes no time."""
+    """Write noise in MNIST's layout; the time does not depend on the content of images."""
     random = np.random.default_rng(0)
-    # 5 % are for validation; no batch of the rest is smaller.
+    # 5 % are for validation; the rest fills whole batches.
     counts = {"train": math.ceil(BATCH_SIZE * STEPS / 0.95), "test": 100}
     arrays: dict[str, Any] = {}
     for name, count in counts.items():
@@ -64,7 +64,7 @@ def write_images(path: Path) -> None:
 
 
 def seconds_of_steps(data: Path, variant: str, processes: int, epochs: int) -> tuple[float, int]:
-    """Return the seconds of all training steps of a run, and its samples."""
+    """Return the seconds of all training steps of a run, and its number of samples."""
     settings = [f"variant={variant}", f"epochs={epochs}", f"batch_size={BATCH_SIZE}"]
     settings += ["validation_split=0.05", "optimizer.schedule=constant"]
     with tempfile.TemporaryDirectory() as folder:
@@ -84,13 +84,13 @@ def seconds_of_steps(data: Path, variant: str, processes: int, epochs: int) -> t
 
 
 def examples_per_s(data: Path, variant: str, processes: int) -> float:
-    """Return the samples trained on in a second, once everything is compiled."""
+    """Return the training samples per second, without compilation."""
     few, more = (seconds_of_steps(data, variant, processes, n) for n in EPOCHS[variant])
     return (more[1] - few[1]) / (more[0] - few[0])
 
 
 def compare(data: Path, variant: str) -> dict[str, Any]:
-    """Return what both reach, in turns, and what share two processes cost: the median of rounds."""
+    """Return the rates of both, in turns, and the median fraction that two processes lose."""
     found: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(REPEATS):
         for processes, rates in found.items():
@@ -107,7 +107,7 @@ def compare(data: Path, variant: str) -> dict[str, Any]:
 
 
 def all_reduce_ms() -> float:
-    """Return the milliseconds that two processes, a core each, take to add up a kilobyte."""
+    """Return the milliseconds of an all-reduce of a kilobyte by two processes, one per core."""
     port = free_port()
     pair = [
         subprocess.Popen(
@@ -115,12 +115,12 @@ def all_reduce_ms() -> float:
         )
         for number in (0, 1)
     ]
-    said = [process.communicate()[0] for process in pair]
-    return round(1e3 * float(said[0].splitlines()[-1]), 2)
+    outputs = [process.communicate()[0] for process in pair]
+    return round(1e3 * float(outputs[0].splitlines()[-1]), 2)
 
 
 def main() -> None:
-    """Measure each variant that is named, or all."""
+    """Measure the named variants, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help=", ".join(EPOCHS))
     variants = parser.parse_args().variants or list(EPOCHS)

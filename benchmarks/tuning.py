@@ -1,10 +1,10 @@
-"""What searches are worth: against the defaults, method against method, two workers against one.
+"""Benchmarks searches: against the defaults, method against method, two workers against one.
 
-    python -m benchmarks.tuning                  all three, some twelve minutes on two cores
-    python -m benchmarks.tuning methods workers  some of them
+    python -m benchmarks.tuning                  all three, about twelve minutes on two cores
+    python -m benchmarks.tuning methods workers  only these
 
 MNIST is read from the folder that HORNBILL_DATA names. Each search is `hornbill tune` as a user
-would run it, with one thread a trial. The bars: 40 trials of TPE find a test error at least 20 %
+would run it, with one thread per trial. The goals: 40 trials of TPE find a test error at least 20 %
 below that of the defaults; Bayesian <= random <= grid in best validation loss, as means of five
 searches; two workers take at most 0.6 of the time of one, until the last trial has ended.
 """
@@ -31,7 +31,7 @@ from app.tuning.trial_loop import BEGUN
 from benchmarks.results import write_results
 
 TRAINING_SAMPLES, SEARCHES = 6_000, 5
-_TURNS = 3  # of one worker and two
+_ROUNDS = 3  # each with one worker and with two
 METHODS = ("tpe", "gp", "random", "grid")
 _HORNBILL = "from app.commands.cli import main; raise SystemExit(main())"
 _ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -51,7 +51,7 @@ _FEATURES = (
 
 
 def main() -> None:
-    """Run the measurements that were asked for and keep their results."""
+    """Run the named measurements, or all, and write their results."""
     jobs: dict[str, Callable[[Path], dict[str, Any]]] = {
         "defaults": against_the_defaults,
         "methods": method_against_method,
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def against_the_defaults(folder: Path) -> dict[str, Any]:
-    """Return test errors of `digits`, variant `mlp`, on 6,000 samples of MNIST."""
+    """Return the test errors of `digits`, variant `mlp`, on 6,000 samples of MNIST."""
     options = ["digits", "--data", str(_small_mnist(folder)), "--set", "variant=mlp"]
     trained = _run("train", *options, "--output", str(folder / "runs"))
     searched = [word for each in _DIGITS for word in ("--search", each)]
@@ -86,7 +86,7 @@ def against_the_defaults(folder: Path) -> dict[str, Any]:
 
 
 def method_against_method(folder: Path) -> dict[str, Any]:
-    """Return the best validation loss and error of each method, 20 trials a search."""
+    """Return the best validation loss and error of each method, with 20 trials per search."""
     jobs = [(method, seed) for seed in range(SEARCHES) for method in METHODS]
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda job: _search_digits8x8(folder, *job), jobs))
@@ -108,16 +108,16 @@ def method_against_method(folder: Path) -> dict[str, Any]:
 
 
 def two_workers_against_one(folder: Path) -> dict[str, Any]:
-    """Return the seconds from the study's beginning until the last of 24 trials ended.
+    """Return the seconds from the beginning of the study until the last of 24 trials ended.
 
-    The processes of two workers start within them; one works in the command's own.
+    They include the start of the processes of two workers; a single worker runs in the command.
     """
     data = str(_small_mnist(folder))
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    for turn, workers in itertools.product(range(_TURNS), (1, 2)):
+    for round_, workers in itertools.product(range(_ROUNDS), (1, 2)):
         options = ["--data", data, "--set", "variant=mlp", "--set", "epochs=8", "--no-pruning"]
         budget = ["--trials", "24", "--method", "random", "--workers", str(workers)]
-        output = ["--search", _DIGITS[0], "--output", str(folder / f"{turn}-{workers}")]
+        output = ["--search", _DIGITS[0], "--output", str(folder / f"{round_}-{workers}")]
         tuned = _run("tune", "digits", *options, *budget, *output)
         seconds[workers].append(round(_seconds_of_trials(tuned["folder"]), 1))
     ratios = [two / one for one, two in zip(seconds[1], seconds[2], strict=True)]
@@ -144,7 +144,7 @@ def _seconds_of_trials(folder: str) -> float:
 
 
 def _small_mnist(folder: Path) -> Path:
-    """Write 6,000 samples for training, 667 for validation, and the test split of MNIST."""
+    """Write 6,000 training and 667 validation samples of MNIST, and its test split."""
     path = folder / "mnist6000.npz"
     with np.load(Path(os.environ["HORNBILL_DATA"]) / "mnist.npz") as mnist:
         arrays = {name: mnist[name] for name in mnist.files}

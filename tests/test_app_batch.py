@@ -91,7 +91,7 @@ def ids(found):
     return sorted((one["file"], one.get("row")) for one in found)
 
 
-def lying_array(rows):
+def array_with_wrong_header(rows):
     """Return the bytes of an array of two images whose header says `rows`."""
     file = io.BytesIO()
     header = {"descr": "|u1", "fortran_order": False, "shape": (rows, 28, 28)}
@@ -149,7 +149,7 @@ def test_images_share_a_part_and_a_broken_one_costs_only_itself(bundle, images, 
     }
 
 
-def test_rows_of_parquet_are_found_by_name_and_bear_their_key(row_bundle, tmp_path):
+def test_parquet_columns_are_found_by_name_and_rows_have_their_key(row_bundle, tmp_path):
     columns = flowers(row_bundle, 5)
     name = next(iter(columns))
     columns[name][2] = np.nan
@@ -160,13 +160,13 @@ def test_rows_of_parquet_are_found_by_name_and_bear_their_key(row_bundle, tmp_pa
     assert [(one["row"], one["key"]) for one in lines(tmp_path / "out")] == [
         (0, "a"), (1, "b"), (3, "d"),
     ]  # fmt: skip
-    gap, keyless = lines(tmp_path / "out", "errors")
-    assert (gap["row"], gap["key"]) == (2, "c")
-    assert gap["reason"] == "inputs must be finite. Received: nan at (2, 0)."
+    missing, keyless = lines(tmp_path / "out", "errors")
+    assert (missing["row"], missing["key"]) == (2, "c")
+    assert missing["reason"] == "inputs must be finite. Received: nan at (2, 0)."
     assert keyless["reason"] == "A key must not be missing. Received: null in column 'id'."
 
 
-def test_gaps_and_texts_of_parquet_are_those_of_a_csv(raw_bundle, tmp_path):
+def test_missing_values_and_texts_of_parquet_equal_those_of_a_csv(raw_bundle, tmp_path):
     bundle, _ = raw_bundle
     table = {"size": [0.5, None, 1], "color": ["red", None, "?"], "weight": [1.0, 2.0, None]}
     write_table(tmp_path / "a.parquet", table)
@@ -190,7 +190,7 @@ def test_gaps_and_texts_of_parquet_are_those_of_a_csv(raw_bundle, tmp_path):
         ("a.npy", np.zeros((3, 28, 28)), "image must be a numpy array of uint8. Received: float64"),
         ("a.npy", np.zeros((28, 28), np.uint8), "Add the batch axis with array[np.newaxis]."),
         ("a.npy", np.zeros((), np.uint8), "image must have shape (batch, 28, 28)."),
-        ("a.npy", lying_array(-1), "An array must be a readable .npy file. Received: "),
+        ("a.npy", array_with_wrong_header(-1), "An array must be a readable .npy file. Received: "),
         ("a.npy", b"PK\x05\x06" + bytes(18), "An array must be a readable .npy file. Received: "),
         (
             "a.npy",
@@ -271,7 +271,7 @@ def test_every_file_is_in_one_part(names):
     assert len({part.name for part in parts}) == len(parts)
 
 
-def test_a_job_goes_on_with_what_is_not_done_and_with_new_files(bundle, arrays, tmp_path):
+def test_a_job_resumes_with_unfinished_and_new_files(bundle, arrays, tmp_path):
     output, seen = tmp_path / "out", []
 
     def breaks(work, parts):
@@ -292,14 +292,14 @@ def test_a_job_goes_on_with_what_is_not_done_and_with_new_files(bundle, arrays, 
     assert not (output / "_unfinished").exists()
 
 
-def test_what_a_kill_leaves_at_any_moment_is_swept(bundle, arrays, tmp_path):
+def test_leftovers_of_a_kill_at_any_moment_are_removed(bundle, arrays, tmp_path):
     output = tmp_path / "out"
     predict(bundle, arrays / "*.npy", output)
     whole = sorted(ids(lines(output)))
-    noted = (output / "_done.jsonl").read_bytes()
-    (output / "_done.jsonl").write_bytes(noted[:-20])  # killed while it was noted
+    recorded = (output / "_done.jsonl").read_bytes()
+    (output / "_done.jsonl").write_bytes(recorded[:-20])  # killed while recording
     (output / "_unfinished" / "x").mkdir(parents=True)
-    (output / "errors-0123456789abcdef.jsonl").write_text("{}\n")  # moved, and not noted
+    (output / "errors-0123456789abcdef.jsonl").write_text("{}\n")  # moved but not recorded
     assert predict(bundle, arrays / "*.npy", output) == Summary(3, 36, 0)
     assert sorted(ids(lines(output))) == whole
     assert not lines(output, "errors")
@@ -314,7 +314,7 @@ def write_arrays(folder, images, files, copies):
         np.save(folder / f"{number:03}.npy", np.tile(images, (copies, 1, 1)))
 
 
-def send_amid(process, output, ending):
+def signal_midway(process, output, ending):
     """Send a signal once three parts are published, and return how the process finished."""
     until = time.monotonic() + 60
     while len(list(output.glob("part-*"))) < 3 and time.monotonic() < until:
@@ -323,11 +323,11 @@ def send_amid(process, output, ending):
     return finish(process)
 
 
-def test_a_job_that_is_killed_is_finished_by_the_same_command(bundle, images, tmp_path):
+def test_the_same_command_finishes_a_killed_job(bundle, images, tmp_path):
     folder, output = tmp_path / "many", tmp_path / "out"
     write_arrays(folder, images, files=60, copies=60)
     arguments = ["predict", bundle, "--input", folder / "*.npy", "-o", output, "--json"]
-    send_amid(start(*arguments), output, signal.SIGKILL)
+    signal_midway(start(*arguments), output, signal.SIGKILL)
     assert 3 <= len(list(output.glob("part-*"))) < 60
     status, printed, error = finish(start(*arguments))
     assert (status, error) == (0, "")
@@ -350,7 +350,7 @@ def test_an_interrupted_job_prints_only_how_to_go_on(
     folder, output = tmp_path / "many", tmp_path / "out"
     write_arrays(folder, images, **size)
     arguments = ["predict", bundle, "--input", folder / "*.npy", "-o", output, "--json"]
-    assert send_amid(start(*arguments, blocked=blocked), output, ending) == (
+    assert signal_midway(start(*arguments, blocked=blocked), output, ending) == (
         130,
         "",
         "hornbill: Interrupted. Finished parts are kept; go on with the same command.\n",
@@ -488,6 +488,21 @@ def test_one_job_at_a_time_writes_into_a_folder(tmp_path):
         open_ledger(tmp_path / "out", {"model": "a"}),
     ):
         pass
+
+
+def test_an_output_folder_of_another_version_is_one_line_and_stays_as_it_is(
+    bundle, arrays, tmp_path
+):
+    output = tmp_path / "out"
+    predict(bundle, arrays / "*.npy", output)
+    done = output / "_done.jsonl"
+    done.write_text(done.read_text().replace('"failed"', '"bad"'))
+    before = {path: path.read_bytes() for path in output.rglob("*")}
+    message = "was changed, or written by another version of Hornbill. .* Choose another --output"
+    with pytest.raises(BatchError, match=message) as caught:
+        predict(bundle, arrays / "*.npy", output)
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in output.rglob("*")} == before
 
 
 def test_a_changed_list_of_finished_parts_is_refused(bundle, arrays, tmp_path):

@@ -1,4 +1,4 @@
-"""docs/scale.md: its figures are those that were measured, and KServe takes its manifest."""
+"""docs/scale.md: its figures are the measured ones, and its manifest has KServe's fields."""
 
 import ast
 import subprocess
@@ -13,7 +13,7 @@ from benchmarks.results import read_results
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "scale.md").read_text()
-# Of serving.kserve.io/v1beta1: the class of KServe's client for each object, and those inside.
+# KServe's client classes for serving.kserve.io/v1beta1, by path in the manifest.
 CLASSES = {
     "": "v1beta1_inference_service",
     "spec": "v1beta1_inference_service_spec",

@@ -187,10 +187,11 @@ def test_data_streamed_from_disk_stay_there_without_the_test_split(tmp_path):
 
 
 def test_folds_measure_each_sample_outside_the_test_split_once():
-    data = make_trial_data(definition_of().base, load_dataset("iris"), folds=2)
+    config = definition_of(precision="float32").base
+    data = make_trial_data(config, load_dataset("iris"), folds=2)
     measured = np.concatenate([part.validation for part in data.parts])
     np.testing.assert_array_equal(np.sort(measured), np.arange(120))
-    outcome = evaluate(definition_of().base, data)
+    outcome = evaluate(config, data)
     assert outcome.loss > 0
     assert 0 <= outcome.score <= 1
 
@@ -306,7 +307,7 @@ def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
 
 def test_penalties_do_not_count_and_a_searched_loss_is_replaced_by_the_metric():
     """Two trials whose losses mean different things are compared by what means the same."""
-    config = definition_of(l2=10.0, epochs=1).base
+    config = definition_of(l2=10.0, epochs=1, precision="float32").base
     data = make_trial_data(config, load_dataset("iris"), folds=1)
     reported = {}
     for key in ("l2", "loss"):
@@ -337,23 +338,23 @@ def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun
 
 def test_a_killed_worker_is_replaced_and_its_trial_is_tried_again(begun, tmp_path):
     _, location = begun(definition_of({"trials": 4}))
-    source = (
-        TRIAL
-        + """
+    source = f"""{TRIAL}
 try:
     Path(sys.argv[1]).touch(exist_ok=False)
     os.kill(os.getpid(), signal.SIGKILL)
 except FileExistsError:
     study.tell(trial, 1.0)
+while sum(trial.state.name == "COMPLETE" for trial in study.trials) < 4:
+    study.tell(study.ask(), 1.0)
 """
-    )
     run_workers(location, 2, program=write_program(tmp_path, source, tmp_path / "killed"))
     trials = load_study(location).trials
     states = [trial.state.name for trial in trials]
-    assert (states.count("FAIL"), states.count("COMPLETE")) == (1, 4)
+    assert states.count("FAIL") == 1
+    assert states.count("COMPLETE") >= 4
     (lost,) = [trial for trial in trials if trial.state.name == "FAIL"]
     (again,) = [trial for trial in trials if trial.user_attrs.get("retry_of") == lost.number]
-    assert again.params == lost.params
+    assert again.system_attrs["fixed_params"] == lost.params
 
 
 def test_workers_that_are_killed_again_and_again_end_the_search(begun, tmp_path):
@@ -418,7 +419,7 @@ def test_a_study_of_another_version_is_one_line_and_stays_as_it_is(new, old, beg
 
 def test_join_tries_the_trials_of_dead_workers_again(begun):
     declared = {**RATE, "l2": "log:1e-5..1e-2"}
-    folder, location = begun(definition_of({"trials": 1}, declared, epochs=1))
+    folder, location = begun(definition_of({"trials": 1}, declared, epochs=1, train_sizes=[0.5]))
     study, definition = open_study(location)
     partial = study.ask()  # its worker died while it drew
     partial.suggest_float("l2", 1e-5, 1e-2, log=True)
@@ -617,11 +618,11 @@ def test_a_journal_that_is_damaged_is_an_error_of_one_line(tmp_path):
 
 
 def test_a_lock_that_a_killed_worker_left_does_not_hold_a_study_up(tmp_path, monkeypatch):
-    """Of a relative path, whose link by Optuna led nowhere."""
+    """With a relative path, for which Optuna's own lock is a broken link."""
     monkeypatch.chdir(tmp_path)
     Path("tunes").mkdir()
     location, path = _journal(Path("tunes"))
-    monkeypatch.setattr("app.tuning.storage._STALE_LOCK_S", 1)
+    monkeypatch.setattr("app.tuning.storage._STALE_LOCK_S", 3)  # the least of Optuna
     killed = Journal(str(path))
     killed._lock.acquire()
     study = load_study(location)

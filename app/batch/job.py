@@ -62,9 +62,8 @@ def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
         InputError: the bundle cannot be used, or does not take such files.
     """
     folder = find_version(job.bundle).absolute()
-    manifest = Predictor.load(
-        folder, threads=1
-    ).manifest  # checks the bundle before any actor loads it
+    # Checked here once, before any actor loads it.
+    manifest = Predictor.load(folder, threads=1).manifest
     files = find_files(job.pattern)
     check_kinds(files, manifest, job.key)
     _require_pyarrow(files)

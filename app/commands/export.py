@@ -162,16 +162,16 @@ def _print_quality(manifest: Any) -> None:
         found = manifest.int8
         loss = 100 * ((found.accuracy_float32 or 0) - (found.accuracy_int8 or 0))
         typer.echo(
-            f"int8:        {'included' if found.kept else 'not included'}: "
-            f"{found.latency_ratio_1:.2f} and {found.latency_ratio_64:.2f} of float32's latency at "
-            f"batch sizes 1 and 64, {loss:.2f} percentage points less accuracy"
+            f"int8:        {'included' if found.kept else 'not included'}: latency "
+            f"{found.latency_ratio_1:.2f} and {found.latency_ratio_64:.2f} of float32 at batch "
+            f"sizes 1 and 64, accuracy {loss:.2f} percentage points lower"
         )
     if manifest.reject_option is not None:
         option = manifest.reject_option
         accuracy = "" if option.accuracy is None else f", with accuracy {option.accuracy:.2%}"
         typer.echo(
-            f"reject:      below probability {option.threshold:.4f}; accepts {option.coverage:.2%} "
-            f"of the test split{accuracy}"
+            f"reject:      predictions below probability {option.threshold:.4f}; accepts "
+            f"{option.coverage:.2%} of the test split{accuracy}"
         )
 
 

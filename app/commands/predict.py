@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.errors import ConfigError
 from app.system.signals import INTERRUPTED, sigterm_as_sigint
 from serving.errors import printable
 
@@ -74,10 +75,10 @@ def predict(
         return
     if not files or (pattern, output, key, ray_address) != (None, None, None, None):
         if pattern is not None and output is None and not files:
-            raise typer.BadParameter(
+            raise ConfigError(
                 "Missing option '--output', the folder for the predictions of a batch job."
             )
-        raise typer.BadParameter(
+        raise ConfigError(
             "Give either FILE…, or --input and --output for a batch job. "
             f"Received: {'both' if files else 'neither'}."
         )

@@ -154,4 +154,4 @@ def _print_results(results: Sequence[Any]) -> None:
 def _remark(result: Any) -> str:
     if result.is_kept:
         return f" (kept: same settings and version{'; ' + result.note if result.note else ''})"
-    return f" (run anew: {result.note})" if result.note else ""
+    return f" (run again: {result.note})" if result.note else ""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.errors import ConfigError
 from app.system.signals import INTERRUPTED
 from serving.errors import printable
 
@@ -135,11 +136,9 @@ def train(
     """Train a model and write a run folder, or resume an interrupted run."""
     others = (family, data, target, categorical, config, settings, seed, output)
     if resume is not None and (no_figures or any(value is not None for value in others)):
-        raise typer.BadParameter(
-            "--resume takes all settings from the run. Remove the other options."
-        )
+        raise ConfigError("--resume takes all settings from the run. Remove the other options.")
     if resume is None and family is None and config is None:
-        raise typer.BadParameter("Missing argument 'FAMILY': digits, softmax or features.")
+        raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
     from app.distributed.cluster import make_cluster
     from app.distributed.launching import launch
 

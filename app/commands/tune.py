@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.errors import ConfigError
 from app.system.signals import INTERRUPTED, sigterm_as_sigint
 
 from .terminal import (
@@ -123,11 +124,9 @@ def tune(
     given = {name: value for name, value in budget.items() if value is not None}
     others = (family, data, target, categorical, config, settings, seed, output)
     if join is not None and (given or any(value is not None for value in others)):
-        raise typer.BadParameter(
-            "--join takes all settings from the study. Remove the other options."
-        )
+        raise ConfigError("--join takes all settings from the study. Remove the other options.")
     if join is None and family is None and config is None:
-        raise typer.BadParameter("Missing argument 'FAMILY': digits, softmax or features.")
+        raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
     load_tensorflow()
     from app.config.run_config import parse_settings
     from app.tuning import search
