@@ -1,6 +1,7 @@
 """Runs that are interrupted: what is left, and that going on ends where it would have ended."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from app.config import make_config
+from app.data.sources import load_dataset
 from app.errors import RunError
 from app.runs import resume, train
 from app.runs.run_folder import CHECKPOINT, CONFIG, check_room, read_environment, read_run
@@ -60,13 +62,49 @@ def history(run):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    return train(make_config("digits", MEMORY), tmp_path_factory.mktemp("whole"), figures=False)
+def few_digits(tmp_path_factory):
+    """The path of a file of 400 digits."""
+    digits = load_dataset("digits8x8")
+    arrays = {
+        "x_train": digits.inputs[:320],
+        "y_train": digits.targets[:320],
+        "x_test": digits.inputs[320:400],
+        "y_test": digits.targets[320:400],
+    }
+    path = tmp_path_factory.mktemp("data") / "few.npz"
+    np.savez(path, **arrays)
+    return path
 
 
-def test_a_run_that_is_interrupted_twice_ends_as_the_uninterrupted_one(uninterrupted, tmp_path):
+@pytest.fixture(scope="module")
+def uninterrupted(few_digits, tmp_path_factory):
+    config = make_config("digits", MEMORY, data=few_digits)
+    return train(config, tmp_path_factory.mktemp("whole"), figures=False)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The folder of a run that SIGTERM stopped after its second epoch. Copy it to change it."""
+
+    def terminate():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    output = tmp_path_factory.mktemp("cut")
+    before = signal.getsignal(signal.SIGTERM)
+    config = make_config("softmax", {"epochs": 3})
+    with pytest.raises(Interrupted):
+        train(config, output, [StopAt(2, terminate)], figures=False)
+    assert signal.getsignal(signal.SIGTERM) is before
+    (folder,) = (output / "softmax").iterdir()
+    return folder
+
+
+def test_a_run_that_is_interrupted_twice_ends_as_the_uninterrupted_one(
+    uninterrupted, few_digits, tmp_path
+):
+    config = make_config("digits", MEMORY, data=few_digits)
     with pytest.raises(Interrupted, match="Go on with: hornbill train --resume .*"):
-        train(make_config("digits", MEMORY), tmp_path, [StopAt(1, interrupt)], figures=False)
+        train(config, tmp_path, [StopAt(1, interrupt)], figures=False)
     (folder,) = (tmp_path / "digits").iterdir()
     with pytest.raises(Interrupted):
         resume(folder, [StopAt(3, interrupt)])
@@ -136,14 +174,9 @@ def test_a_run_without_a_finished_epoch_leaves_nothing(tmp_path):
     assert not list((tmp_path / "softmax").iterdir())
 
 
-def test_sigterm_stops_a_run_as_sigint_does(tmp_path):
-    def terminate():
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Interrupted):
-        train(make_config("softmax"), tmp_path, [StopAt(2, terminate)])
-    assert signal.getsignal(signal.SIGTERM) is before
+def test_sigterm_stops_a_run_as_sigint_does(interrupted):
+    assert (interrupted / CHECKPOINT).exists()
+    assert not (interrupted / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -195,10 +228,8 @@ def test_a_process_that_was_stopped_can_be_resumed(number, tmp_path):
     assert resume(checkpoint.parent).is_finished
 
 
-def test_a_checkpoint_that_is_damaged_is_named(tmp_path):
-    with pytest.raises(Interrupted):
-        train(make_config("softmax"), tmp_path, [StopAt(2, interrupt)])
-    (folder,) = (tmp_path / "softmax").iterdir()
+def test_a_checkpoint_that_is_damaged_is_named(interrupted, tmp_path):
+    folder = shutil.copytree(interrupted, tmp_path / "run")
     whole = (folder / CHECKPOINT).read_bytes()
     for content in (b"", b"PK", whole[: len(whole) // 2]):
         (folder / CHECKPOINT).write_bytes(content)
@@ -225,11 +256,8 @@ def test_a_run_whose_data_changed_is_refused(tmp_path):
         resume(folder)
 
 
-def test_a_run_whose_settings_changed_is_refused(tmp_path):
-    config = make_config("softmax", {"epochs": 3})
-    with pytest.raises(Interrupted):
-        train(config, tmp_path, [StopAt(1, interrupt)], figures=False)
-    (folder,) = (tmp_path / "softmax").iterdir()
+def test_a_run_whose_settings_changed_is_refused(interrupted, tmp_path):
+    folder = shutil.copytree(interrupted, tmp_path / "run")
     settings = (folder / CONFIG).read_text()
     (folder / CONFIG).write_text(settings.replace("patience = 0", "patience = 2"))
     with pytest.raises(RunError, match="Received: patience=2 instead of 0. Set the run's config"):

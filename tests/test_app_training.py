@@ -242,7 +242,7 @@ def test_float16_is_trained_with_its_loss_scaled():
     kept = []
     config = make_config("softmax", {"precision": "mixed_float16", "epochs": 1})
     dataset = load_dataset("iris")
-    fit(config, dataset, split_dataset(dataset, 0), [Kept()])
+    fit(config, dataset, without_validation(split_dataset(dataset, 0)), [Kept()])
     assert isinstance(kept[0], keras.optimizers.LossScaleOptimizer)
 
 
@@ -393,7 +393,8 @@ def fitted(data, family="features", validate=False, **settings):
     from app.runs.train import load_run_data
 
     # Two long epochs: the steps of twenty, without most of their evaluations.
-    config = make_config(family, {"epochs": 2, "repeat": 10, **settings}, data=data)
+    shared = {"epochs": 2, "repeat": 10, "steps_per_execution": 50}
+    config = make_config(family, {**shared, **settings}, data=data)
     dataset = load_run_data(config)
     splits = split_dataset(dataset, 0)
     result = fit(config, dataset, splits if validate else without_validation(splits))
@@ -493,14 +494,15 @@ def test_full_batch_gradient_descent_takes_one_step_an_epoch():
         def on_train_batch_end(self, batch, logs=None):
             steps.append(batch)
 
-    fit(config, dataset, split_dataset(dataset, 0), [Count()])
+    fit(config, dataset, without_validation(split_dataset(dataset, 0)), [Count()])
     assert steps == [0, 0, 0]
 
 
-def test_augmentation_never_reaches_the_saved_model(tmp_path):
+def test_augmentation_never_reaches_the_model_that_is_saved(digits):
     settings = {"variant": "mlp", "epochs": 1, "hidden": [8], "augmentation.rotation": 10}
-    run = train(make_config("digits", settings), tmp_path, figures=False)
-    layers = {type(layer).__name__ for layer in run.load_model().layers}
+    splits = Splits(np.arange(200), np.arange(0), np.arange(0))
+    model = fit(make_config("digits", settings), digits, splits).model
+    layers = {type(layer).__name__ for layer in model.layers}
     assert "FitInk" in layers
     assert not {"RandomWarp", "RandomThickness"} & layers
 
@@ -591,12 +593,10 @@ def test_settings_of_keras_have_no_effect_and_are_restored(digits):
         np.testing.assert_array_equal(one, other)
 
 
-def test_threads_that_train_at_once_get_the_results_of_each_alone(tmp_path):
-    config = make_config("softmax", {"epochs": 2}, data="iris")
-    expected = train(config, tmp_path, figures=False).metrics
+def test_threads_that_train_at_once_get_the_results_of_each_alone(softmax_run, tmp_path):
     with ThreadPoolExecutor(2) as threads:
-        runs = list(threads.map(lambda _: train(config, tmp_path, figures=False), range(2)))
-    assert [run.metrics for run in runs] == [expected, expected]
+        runs = list(threads.map(lambda _: train(softmax_run.config, tmp_path), range(2)))
+    assert [run.metrics for run in runs] == [softmax_run.metrics] * 2
 
 
 def test_the_bar_of_a_run_that_ends_early_is_full(capfd):
