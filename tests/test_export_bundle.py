@@ -1,4 +1,4 @@
-"""Export: what a bundle holds, that its artifacts agree, that a failed proof publishes nothing."""
+"""What a bundle contains, the parity of its artifacts, and failed proofs that publish nothing."""
 
 import json
 import shutil
@@ -109,7 +109,7 @@ def family_case(request):
 
 @pytest.fixture(scope="module")
 def family_bundle(family_case, tmp_path_factory):
-    """A bundle of such a model, its samples, and Keras' own answers to them."""
+    """A bundle of such a model, its samples, and what Keras predicts for them."""
     model, inputs = family_case
     samples = with_edge_cases(inputs, "drawn")
     expected = {k: keras.ops.convert_to_numpy(v) for k, v in model(samples.inputs).items()}
@@ -210,7 +210,7 @@ def test_an_exported_model_takes_raw_rows(raw_bundle):
     )
 
 
-def test_an_unknown_text_and_a_gap_change_the_answer_alike_everywhere(raw_bundle):
+def test_unknown_strings_and_missing_values_change_the_prediction(raw_bundle):
     predictor = Predictor.load(raw_bundle[0])
     numbers = np.zeros((3, 2), "float32")
     numbers[2, 0] = np.nan
@@ -246,7 +246,7 @@ def test_raw_rows_that_do_not_fit_are_refused(change, message, raw_bundle):
 
 
 @pytest.mark.parametrize("head", ["sigmoid", "linear"])
-def test_heads_of_labels_and_values_are_exported(head, tmp_path):
+def test_multilabel_and_regression_heads_are_exported(head, tmp_path):
     config = models.FeatureExtractorConfig(
         hidden=(8,), head=head, many_labels=head == "sigmoid", num_outputs=3
     )
@@ -270,7 +270,7 @@ def test_heads_of_labels_and_values_are_exported(head, tmp_path):
         assert prediction.labels == expected
 
 
-def test_a_bundle_holds_what_the_design_says(bundle):
+def test_a_bundle_has_the_documented_files(bundle):
     files = {path.relative_to(bundle.parent).as_posix() for path in bundle.parent.rglob("*.*")}
     files |= {"1/SHA256SUMS"}
     assert files == {
@@ -339,7 +339,7 @@ def test_the_saved_model_keeps_the_names_of_its_outputs(bundle):
     assert signature.structured_outputs.keys() == {"probabilities", "features"}
 
 
-def test_the_manifest_tells_the_proof(bundle, mlp_run):
+def test_the_manifest_records_the_proof(bundle, mlp_run):
     manifest = Manifest.from_json((bundle / "manifest.json").read_bytes())
     cells = {(a.artifact, a.output, a.batch_size) for a in manifest.proof.parity}
     assert cells == {
@@ -352,7 +352,7 @@ def test_the_manifest_tells_the_proof(bundle, mlp_run):
     measured = mlp_run.metrics["test"]
     assert manifest.metrics.keys() == measured.keys()
     assert manifest.metrics["accuracy"] == measured["accuracy"]
-    # A temperature changes how sure the model is, not what it answers.
+    # A temperature changes the confidence of the model, not its classes.
     assert manifest.calibration.temperature != 1
     assert manifest.metrics["cross_entropy"] < measured["cross_entropy"]
     assert manifest.config["variant"] == "mlp"
@@ -447,7 +447,7 @@ def test_a_place_that_is_taken_is_left_as_it_was(tmp_path):
 
 @keras.saving.register_keras_serializable(package="tests")
 class Chaos(keras.layers.Layer):
-    """Turns the rounding errors in which runtimes differ into other answers."""
+    """Amplifies the rounding errors by which runtimes differ."""
 
     def call(self, x):
         return keras.ops.sin(x * 1e7)
@@ -501,7 +501,7 @@ def test_a_bias_that_is_off_by_a_thousandth_is_refused_by_the_proof(tmp_path):
         prove(inference, tmp_path, samples, answers, kind)
 
 
-def test_nan_and_another_class_are_no_agreement():
+def test_nan_and_another_class_break_parity():
     fine = np.array([[0.4, 0.6]], "float32")
     nothing = compare("onnx", "probabilities", 1, fine, fine * np.nan, has_classes=True)
     assert nothing.max_absolute_difference == nothing.max_relative_difference == float("inf")

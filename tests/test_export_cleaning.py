@@ -1,4 +1,4 @@
-"""Graphs are cleaned, and compute what they did."""
+"""Cleaning a graph keeps what it computes."""
 
 import numpy as np
 import onnx
@@ -139,7 +139,7 @@ def enlarge(b, draw):
 
 
 def affine(b, draw):
-    """What is left of a normalization: products and sums with a number for each of one axis."""
+    """Products and sums with a number for each element of one axis, as in a normalization."""
     axis = draw(st.integers(1, len(b.shape) - 1))
     shape = [s if a == axis else 1 for a, s in enumerate(b.shape)][1:]
     for op in draw(st.lists(st.sampled_from(["Add", "Mul"]), min_size=1, max_size=3)):
@@ -171,7 +171,7 @@ def hard_sigmoid(b, draw):
 
 
 def reshape_by_shape(b, draw):
-    """A reshape whose target is computed of the input's shape."""
+    """A reshape whose target is computed from the shape of the input."""
     start, end = (b.constant(np.array([v])) for v in (0, 1))
     rest = b.constant(np.array([int(np.prod(b.shape[1:]))]))
     n = len(b.nodes)
@@ -236,14 +236,14 @@ def test_a_cleaned_graph_computes_what_it_did(model):
         np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5 * scale)
 
 
-def mean_of_pictures(opset):
+def mean_of_pictures(opset, channels=8):
     """A graph of the mean over the axes that group normalization reduces."""
     axes = [1, 2, 4]
     constants, inputs, attributes = [], ["x"], {"axes": axes}
     if opset >= 18:
         constants = [numpy_helper.from_array(np.array(axes), "axes")]
         inputs, attributes = ["x", "axes"], {}
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 112, 112, 2, 8])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 112, 112, 2, channels])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1, 1, 2, 1])
     node = helper.make_node("ReduceMean", inputs, ["y"], name="mean", **attributes)
     graph = helper.make_graph([node], "g", [x], [y], constants)
@@ -258,3 +258,10 @@ def test_a_mean_over_axes_that_lie_apart_loses_no_digits(opset):
     assert [node.op_type for node in cleaned.graph.node] == ["ReduceMean"] * 3
     (received,) = run(cleaned, x)
     np.testing.assert_allclose(received, np.full((2, 1, 1, 2, 1), 0.1), rtol=2e-6)
+
+
+def test_a_mean_does_not_count_axes_of_size_1_as_apart():
+    cleaned = clean_graph(mean_of_pictures(18, channels=1), ())
+    assert [node.op_type for node in cleaned.graph.node] == ["ReduceMean"]
+    (axes,) = [numpy_helper.to_array(constant) for constant in cleaned.graph.initializer]
+    assert axes.tolist() == [1, 2]

@@ -24,12 +24,12 @@ def bundle(exported_bundle):
 
 @pytest.fixture(scope="module")
 def kept(mlp_run, tmp_path_factory):
-    """A bundle that was made to keep int8."""
+    """A bundle exported with int8="always"."""
     options = ExportOptions(int8="always")
     return export_run(mlp_run.folder, tmp_path_factory.mktemp("dist"), options=options)
 
 
-def test_int8_is_weights_and_activations_of_8_bits_behind_the_preprocessing(kept):
+def test_int8_quantizes_weights_and_activations_behind_the_preprocessing(kept):
     graph = onnx.load(kept / INT8).graph
     quantized = {node.name for node in graph.node if node.op_type == "DequantizeLinear"}
     assert quantized
@@ -62,7 +62,7 @@ def test_a_kept_int8_model_verifies_and_predicts(kept, images):
     assert (same == other).mean() > 0.9
 
 
-def test_another_int8_model_in_its_place_is_noticed(kept, softmax_run, tmp_path):
+def test_verify_notices_another_int8_model(kept, softmax_run, tmp_path):
     import shutil
 
     from export.publish import write_checksums
@@ -82,7 +82,7 @@ def test_another_int8_model_in_its_place_is_noticed(kept, softmax_run, tmp_path)
     assert INT8 in failed[0].detail
 
 
-def test_never_tries_none_and_a_bundle_without_says_so(bundle):
+def test_never_makes_no_int8_model_and_asking_for_it_is_an_error(bundle):
     assert not (bundle / INT8).exists()
     assert Predictor.load(bundle).manifest.int8 is None
     with pytest.raises(ManifestError, match="int8='always' needs a bundle with model.int8.onnx"):
@@ -90,11 +90,11 @@ def test_never_tries_none_and_a_bundle_without_says_so(bundle):
 
 
 @pytest.mark.parametrize(("ratio", "is_kept"), [(0.5, True), (1.5, False)])
-def test_auto_keeps_and_runs_what_is_faster_and_as_good(
+def test_auto_keeps_and_runs_int8_that_is_faster_and_as_accurate(
     ratio, is_kept, softmax_run, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(quantization, "_latency_ratio", lambda *_: ratio)
-    monkeypatch.setattr(quantization, "_MAX_LOST", 100.0)  # of the few samples of iris
+    monkeypatch.setattr(quantization, "_MAX_LOST", 100.0)  # iris has few samples
     bundle = export_run(softmax_run.folder, tmp_path)
     assert Predictor.load(bundle).manifest.int8.kept == is_kept == (bundle / INT8).exists()
     assert "## int8" in (bundle / "README.md").read_text()
@@ -108,7 +108,7 @@ def test_auto_keeps_and_runs_what_is_faster_and_as_good(
 
 
 def test_int8_that_loses_accuracy_is_dropped(tmp_path):
-    """A model whose answer hangs on less than 8 bits of its features."""
+    """The model depends on differences of its features that 8 bits cannot represent."""
     start = keras.Input((64,), name="x")
     dense = keras.layers.Dense(2, activation="softmax", name="probabilities")
     model = keras.Model(start, {"probabilities": dense(start)})
@@ -128,7 +128,7 @@ def test_int8_that_loses_accuracy_is_dropped(tmp_path):
     assert not (tmp_path / INT8).exists()
 
 
-def test_an_output_of_small_numbers_that_int8_makes_constant_counts(tmp_path):
+def test_accuracy_counts_an_output_of_small_numbers_that_int8_makes_constant(tmp_path):
     keras.utils.set_random_seed(0)
     start = keras.Input((4,), name="x")
     values = keras.layers.Dense(2, name="values")(start)

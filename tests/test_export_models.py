@@ -26,7 +26,7 @@ from serving import Predictor, verify_bundle
 from serving.errors import ServingError
 
 WITHOUT_INT8 = ExportOptions(int8="never")
-# One of each kind of layer; `python -m benchmarks.conversion` has the whole zoo.
+# One model of each kind; `python -m benchmarks.conversion` converts the whole zoo.
 KINDS = [
     "activation_gelu", "activation_celu", "conv1d_causal", "conv2d_groups", "conv2d_transpose",
     "conv3d", "batch_norm", "group_norm", "resizing", "zero_padding_max_pool", "gru",
@@ -43,7 +43,7 @@ def draw(inference, samples, size):
     for spec in inference.inputs:
         shape = [samples, *(n if isinstance(n, int) else size for n in spec.shape[1:])]
         whole = "int" in spec.dtype
-        # Below 0 as a whole now and then, where a padding of zeros shows.
+        # Mostly below 0, so that a padding of zeros shows.
         values = random.integers(0, 5, shape) if whole else random.normal(-1, size=shape)
         inputs[spec.name] = values.astype(spec.dtype)
     return inputs
@@ -160,7 +160,7 @@ def test_what_people_build_is_exported_and_verifies(build, tmp_path):
 
 
 @pytest.mark.parametrize("operation", [keras.ops.expm1, keras.ops.log1p])
-def test_digits_near_zero_are_kept(operation, tmp_path):
+def test_expm1_and_log1p_are_accurate_near_zero(operation, tmp_path):
     start = Input((4,), name="x")
     model = keras.Model(start, operation(start))
     samples = np.array(
@@ -172,7 +172,7 @@ def test_digits_near_zero_are_kept(operation, tmp_path):
     np.testing.assert_allclose(received, expected, rtol=1e-5)
 
 
-def test_texts_are_compared_with_several_words(tmp_path):
+def test_strings_are_compared_with_several_constants(tmp_path):
     start = Input((1,), dtype="string", name="text")
 
     def compare(x):
@@ -242,13 +242,13 @@ def test_a_sequential_model_with_labels_becomes_a_bundle(tmp_path):
     assert "model-index" not in card  # nothing was measured
 
 
-def test_sigmoid_outputs_are_labels_of_which_any_number_holds(tmp_path):
+def test_labels_of_sigmoid_outputs_are_multilabel(tmp_path):
     facts = ModelFacts(labels=("a", "b", "c"))
     bundle = export_bundle(classifier(last="sigmoid"), tmp_path, "own", facts, options=WITHOUT_INT8)
     assert Predictor.load(bundle).manifest.task == "multilabel"
 
 
-def test_without_labels_nothing_is_claimed_of_the_outputs(zoo_bundles):
+def test_without_labels_nothing_is_claimed_about_the_outputs(zoo_bundles):
     bundle = zoo_bundles["dict_in_and_out"]
     assert all(check.passed for check in verify_bundle(bundle.parent))
     predictor = Predictor.load(bundle)
@@ -310,14 +310,14 @@ def test_input_dtype_moves_the_cast_into_the_graph(tmp_path):
     np.testing.assert_allclose(received, model.predict(image, verbose=0), atol=1e-5)
 
 
-def test_samples_that_are_given_are_what_is_proven_on(tmp_path):
+def test_the_proof_uses_the_samples_that_are_given(tmp_path):
     samples = np.random.default_rng(0).normal(size=(9, 4))  # numpy's own float64 is taken
     bundle = export_bundle(classifier(), tmp_path, "own", samples=samples)
     proof = Predictor.load(bundle).manifest.proof
     assert (proof.source, proof.samples) == ("the samples given", 9)
 
 
-def test_a_preparation_in_mixed_precision_keeps_what_it_learned(tmp_path):
+def test_preprocessing_in_mixed_precision_keeps_its_statistics(tmp_path):
     start = Input((2,), name="x")
     normalization = layers.Normalization(dtype="mixed_float16")
     normalization.adapt(np.array([[90, 2], [110, 6]], "float32"))
@@ -328,7 +328,7 @@ def test_a_preparation_in_mixed_precision_keeps_what_it_learned(tmp_path):
     np.testing.assert_allclose(received, model.predict(rows, verbose=0), atol=0.02)
 
 
-def test_edge_cases_without_a_finite_answer_are_left_out(tmp_path):
+def test_edge_cases_without_finite_outputs_are_left_out(tmp_path):
     start = Input((2,), name="x")
     model = keras.Model(start, keras.ops.log(start))
     samples = np.array([[1, 2], [3, 4]], "float32")
@@ -340,7 +340,7 @@ def test_edge_cases_without_a_finite_answer_are_left_out(tmp_path):
         export_bundle(model, tmp_path, "own", samples=-samples + 2)
 
 
-def test_tokens_of_any_count_may_have_no_answer_where_there_are_none(tmp_path):
+def test_an_output_may_be_undefined_for_zero_tokens(tmp_path):
     tokens = Input((None,), dtype="int32", name="tokens")
     x = layers.GlobalAveragePooling1D()(layers.Embedding(9, 4, mask_zero=True)(tokens))
     model = keras.Model(tokens, layers.Dense(2, activation="softmax")(x))

@@ -6,6 +6,8 @@ grows with their count: 3e-5 of the variance of 6,272 numbers, and more in large
 after the other is the same mean, about a hundred times as accurate, and faster.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -34,20 +36,29 @@ def _split(graph: ir.Graph, node: ir.Node) -> None:
         source.dtype is None or not source.dtype.is_floating_point()
     ):  # means of integers are rounded
         return
-    *earlier, last = sorted(axis % len(source.shape) for axis in axes)
-    if not earlier or last - earlier[0] == len(earlier):  # neighbors
+    found = sorted(axis % len(source.shape) for axis in axes)
+    longer = [axis for axis in found if source.shape[axis] != 1]
+    if _are_neighbors(found) or not longer:
         return
+    if _are_neighbors(longer):  # as in instance normalization, whose groups have one channel
+        _set_axes(graph, node, longer)
+        return
+    *earlier, last = longer
     for axis in earlier:
         source = _add_step(graph, node, source, axis)
     node.replace_input_with(0, source)
-    _set_axis(graph, node, last)
+    _set_axes(graph, node, [last])
+
+
+def _are_neighbors(axes: Sequence[int]) -> bool:
+    return axes[-1] - axes[0] == len(axes) - 1
 
 
 def _add_step(graph: ir.Graph, node: ir.Node, source: ir.Value, axis: int) -> ir.Value:
     """Add before `node` the same reduction over one axis alone; return its output."""
     step = ir.node(node.op_type, list(node.inputs), {**node.attributes}, name=node.name)
     step.replace_input_with(0, source)
-    _set_axis(graph, step, axis)
+    _set_axes(graph, step, [axis])
     (reduced,) = step.outputs
     reduced.name, reduced.dtype = f"{node.outputs[0].name}/{axis}", source.dtype
     reduced.shape = ir.Shape([1 if n == axis else size for n, size in enumerate(source.shape)])
@@ -65,8 +76,8 @@ def _axes(node: ir.Node) -> list[int] | None:
     return [int(axis) for axis in value.const_value.numpy()]
 
 
-def _set_axis(graph: ir.Graph, node: ir.Node, axis: int) -> None:
+def _set_axes(graph: ir.Graph, node: ir.Node, axes: Sequence[int]) -> None:
     if "axes" in node.attributes:
-        node.attributes["axes"] = ir.AttrInt64s("axes", [axis])
+        node.attributes["axes"] = ir.AttrInt64s("axes", axes)
     else:
-        node.replace_input_with(1, add_initializer(graph, np.array([axis], np.int64)))
+        node.replace_input_with(1, add_initializer(graph, np.array(axes, np.int64)))
