@@ -132,12 +132,12 @@ class Baseline:
 
     Attributes:
         measured_on: description of the samples.
-        shares: fraction of the samples whose most probable class is each label, in the order of
+        fractions: fraction of the samples whose most probable class is each label, in the order of
             the labels.
     """
 
     measured_on: str
-    shares: tuple[float, ...]
+    fractions: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -313,10 +313,10 @@ def _check_consistency(manifest: Manifest) -> None:
         raise ManifestError(
             f"reject_option needs task=multiclass. Received: task={manifest.task!r}."
         )
-    if manifest.baseline is not None and len(manifest.baseline.shares) != len(manifest.labels):
+    if manifest.baseline is not None and len(manifest.baseline.fractions) != len(manifest.labels):
         raise ManifestError(
-            "baseline must have one share for each label. Received: "
-            f"{len(manifest.baseline.shares)} shares for {len(manifest.labels)} labels."
+            "baseline must have one fraction for each label. Received: "
+            f"{len(manifest.baseline.fractions)} fractions for {len(manifest.labels)} labels."
         )
 
 

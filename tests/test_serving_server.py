@@ -715,10 +715,10 @@ def test_models_are_listed_with_failed_versions(bundle, tmp_path):
 
 
 def test_metrics_have_the_baseline_of_the_bundle(client, bundle):
-    shares = Predictor.load(bundle).manifest.baseline.shares
+    shares = Predictor.load(bundle).manifest.baseline.fractions
     text = client("GET", "/metrics")[2].decode()
     for label, share in enumerate(shares):
-        series = f'hornbill_baseline_share{{label="{label}",model="digits",version="1"}}'
+        series = f'hornbill_baseline_fraction{{label="{label}",model="digits",version="1"}}'
         assert f"{series} {share}\n" in text
     assert sum(shares) == pytest.approx(1)
 

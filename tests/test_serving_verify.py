@@ -156,10 +156,13 @@ def test_other_weights_are_noticed_by_behavior_even_with_new_checksums(copy):
     ("change", "message"),
     [
         (
-            lambda m: (m["labels"].pop(), m["baseline"]["shares"].pop()),
+            lambda m: (m["labels"].pop(), m["baseline"]["fractions"].pop()),
             "probabilities float32 [batch, 10] for 9 labels",
         ),
-        (lambda m: m["labels"].pop(), "one share for each label. Received: 10 shares for 9 labels"),
+        (
+            lambda m: m["labels"].pop(),
+            "one fraction for each label. Received: 10 fractions for 9 labels",
+        ),
         (lambda m: m["inputs"][0].update(dtype="float32"), "The inputs of model.onnx must be"),
         (lambda m: m["outputs"].pop(), "The outputs of model.onnx must be"),
         (lambda m: m.update(name="other"), 'must have the manifest\'s name, "other". Received:'),

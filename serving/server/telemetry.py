@@ -82,12 +82,12 @@ class Metrics:
             ["model", "version"], registry=self.registry, multiprocess_mode="livemin",
         )  # fmt: skip
         self.baseline = Gauge(
-            "hornbill_baseline_share",
+            "hornbill_baseline_fraction",
             "Fraction of the test samples predicted as each class, measured at export.",
             ["model", "version", "label"], registry=self.registry, multiprocess_mode="livemax",
         )  # fmt: skip
         self.baseline_rejected = Gauge(
-            "hornbill_baseline_rejected_share",
+            "hornbill_baseline_rejected_fraction",
             "Fraction of the test samples below the threshold, measured at export.",
             ["model", "version"], registry=self.registry, multiprocess_mode="livemax",
         )  # fmt: skip
@@ -165,8 +165,8 @@ class PredictionCounter:
         if manifest.reject_option is not None:
             metrics.baseline_rejected.labels(*names).set(1 - manifest.reject_option.coverage)
         if manifest.baseline is not None:
-            for label, share in zip(manifest.labels, manifest.baseline.shares, strict=True):
-                metrics.baseline.labels(*names, label).set(share)
+            for label, fraction in zip(manifest.labels, manifest.baseline.fractions, strict=True):
+                metrics.baseline.labels(*names, label).set(fraction)
 
     def count(self, outputs: Sequence[np.ndarray]) -> None:
         """Count the samples of one batch, given all outputs of the model."""
