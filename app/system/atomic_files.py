@@ -31,9 +31,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         OSError: the file cannot be written. The old one is untouched.
     """
     new = path.with_name(f"{path.name}.new")
-    yield new
-    sync(new)
-    new.replace(path)
+    try:
+        yield new
+        sync(new)
+        new.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # in a read-only folder
+            new.unlink(missing_ok=True)
+        raise
 
 
 def sync(path: Path) -> None:
