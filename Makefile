@@ -17,6 +17,9 @@ EXTRAS_demo := train
 EXTRAS_docs := docs
 EXTRAS_dev := train,tune,serve,sign,ray,jax,dev
 
+# The tests start many processes, which must not compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-isa lint fix docs
 
 demo: $(VENV)/.installed-demo

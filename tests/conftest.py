@@ -2,12 +2,14 @@
 
 import gc
 import os
+import pickle
 import shutil
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 BUNDLES = Path(__file__).with_name("bundles")
@@ -27,6 +29,7 @@ def pytest_report_header():
 
 def pytest_collection_finish():
     gc.freeze()  # as commands do: each export would look through all of TensorFlow for garbage
+    gc.set_threshold(100_000, 50, 100)  # a traced function is many objects and little garbage
 
 
 @pytest.fixture(scope="session")
@@ -39,30 +42,49 @@ def data_folder():
 
 
 @pytest.fixture(scope="session")
-def workplace(tmp_path_factory):
-    return tmp_path_factory.mktemp("session")
+def once(tmp_path_factory, worker_id):
+    """Make something once for all processes of pytest-xdist.
+
+    `once(name, make, *arguments)` calls `make(folder, *arguments)` in the first process that needs
+    it. Each process gets a copy of the result; all share the folder. Not to be changed.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = (root if worker_id == "master" else root.parent) / "once"
+    root.mkdir(exist_ok=True)
+
+    def call(name, make, *arguments):
+        folder, result = root / name, root / f"{name}.pickle"
+        with FileLock(root / f"{name}.lock"):
+            if not result.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                result.write_bytes(pickle.dumps(make(folder, *arguments)))
+        return pickle.loads(result.read_bytes())  # noqa: S301
+
+    return call
 
 
-def _train(workplace, family, settings, figures=False):
+def _train(folder, family, settings, figures=False, **data):
     from app.config import make_config
     from app.runs import train
 
-    return train(make_config(family, settings), workplace / "runs", figures=figures)
+    return train(make_config(family, settings, **data), folder / "runs", figures=figures)
 
 
 @pytest.fixture(scope="session")
-def mlp_run(workplace):
+def mlp_run(once):
     """A digit net trained for a moment, with its figures."""
     settings = {"variant": "mlp", "epochs": 3, "hidden": [32], "batch_size": 16}
-    return _train(workplace, "digits", settings, figures=True)
+    return once("mlp", _train, "digits", settings, True)
 
 
 @pytest.fixture(scope="session")
-def softmax_run(workplace):
-    return _train(workplace, "softmax", {"epochs": 10, "optimizer.learning_rate": 0.1})
+def softmax_run(once):
+    settings = {"epochs": 10, "optimizer.learning_rate": 0.1}
+    return once("softmax", _train, "softmax", settings)
 
 
-def _export(run, folder, name):
+def _export(folder, run, name):
     from app.bundles.export_run import export_run
     from export import ExportOptions
 
@@ -70,37 +92,37 @@ def _export(run, folder, name):
 
 
 @pytest.fixture(scope="session")
-def exported_bundle(workplace, mlp_run):
+def exported_bundle(once, mlp_run):
     """Version 1 of `digits` as an export writes it today. Not to be changed."""
-    return _export(mlp_run, workplace / "exported", "digits")
+    return once("exported-digits", _export, mlp_run, "digits")
 
 
 @pytest.fixture(scope="session")
-def exported_row_bundle(workplace, softmax_run):
+def exported_row_bundle(once, softmax_run):
     """Version 1 of `softmax` as an export writes it today. Not to be changed."""
-    return _export(softmax_run, workplace / "exported", "softmax")
+    return once("exported-softmax", _export, softmax_run, "softmax")
 
 
 @pytest.fixture(scope="session")
-def exported_raw_bundle(tmp_path_factory):
+def exported_raw_bundle(once):
     """Version 1 of `raw` as an export writes it today, and its table."""
-    from app.config import make_config
-    from app.runs import train
 
-    folder = tmp_path_factory.mktemp("exported-raw")
-    table = shutil.copy(BUNDLES / "raw.csv", folder)
-    settings = {"target": "kind", "epochs": 3, "hidden": [8]}
-    config = make_config("features", settings, data=str(table))
-    run = train(config, folder / "runs", figures=False)
-    return _export(run, folder / "dist", "raw"), table
+    def make(folder):
+        table = shutil.copy(BUNDLES / "raw.csv", folder)
+        settings = {"target": "kind", "epochs": 3, "hidden": [8]}
+        run = _train(folder, "features", settings, data=str(table))
+        return _export(folder / "dist", run, "raw"), table
+
+    return once("exported-raw", make)
 
 
 @pytest.fixture(scope="session")
-def committed_models(workplace):
+def committed_models(tmp_path_factory):
     """A copy of the bundles that `make_bundles.py` makes, `digits` and `softmax`."""
+    folder = tmp_path_factory.mktemp("committed") / "dist"
     for name in ("digits", "softmax"):
-        shutil.copytree(BUNDLES / "dist" / name, workplace / "dist" / name)
-    return workplace / "dist"
+        shutil.copytree(BUNDLES / "dist" / name, folder / name)
+    return folder
 
 
 @pytest.fixture(scope="session")
