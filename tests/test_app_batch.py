@@ -353,7 +353,7 @@ def test_an_interrupted_job_prints_only_how_to_go_on(
     assert signal_midway(start(*arguments, blocked=blocked), output, ending) == (
         130,
         "",
-        "hornbill: Interrupted. Finished parts are kept; go on with the same command.\n",
+        "hornbill: Interrupted. Finished parts are kept; run the same command to resume.\n",
     )
     assert 3 <= len(list(output.glob("part-*"))) < size["files"]
 
@@ -433,7 +433,7 @@ def test_the_command_counts_and_names_the_file_of_failures(run, bundle, arrays, 
         start("predict", bundle, "--input", arrays / "*.npy", "-o", tmp_path / "out")
     )
     assert status == 1
-    assert f"predicted: 36 rows, in 4 files of {tmp_path / 'out'}" in output
+    assert f"predicted: 36 rows, in 4 files in {tmp_path / 'out'}" in output
     assert f"failed:    1 rows or files: {tmp_path / 'out'}/errors-*.jsonl" in output
     assert error == ""
 

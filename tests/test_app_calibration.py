@@ -81,7 +81,7 @@ def test_accepted_answers_are_as_accurate_as_asked_and_no_fewer_than_need_be(dat
     confidences, is_right = confidence_and_truth(probabilities, targets)
     reachable = [level for level in set(levels) if is_right[confidences >= level].mean() >= asked]
     if not reachable:
-        with pytest.raises(ConfigError, match="must be in reach"):
+        with pytest.raises(ConfigError, match="must be reachable"):
             choose_threshold(probabilities, targets, asked)
         return
     accepted = confidences >= choose_threshold(probabilities, targets, asked)

@@ -61,9 +61,9 @@ def test_the_command_line_overrides_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("epoch=3", "'epoch' is no setting of digits. Did you mean 'epochs'"),
+        ("epoch=3", "'epoch' is not a setting of digits. Did you mean 'epochs'"),
         ("optimizer.learning_rte=3", "Did you mean 'optimizer.learning_rate'"),
-        ("num_classes=3", "'num_classes' is no setting"),
+        ("num_classes=3", "'num_classes' is not a setting"),
         ("epochs=three", "epochs must be a whole number. Received: epochs='three'"),
         ("epochs=2.5", "epochs must be a whole number. Received: epochs=2.5"),
         ("epochs=0", "epochs must be from 1 to 1,000,000. Received: epochs=0"),
@@ -91,9 +91,12 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ("patience=-1", "patience must be at least 0"),
         ("unreadable=drop", "unreadable must be one of refuse, skip"),
         ("hidden=64,x", "hidden must be a whole number. Received: hidden='x'"),
-        ("optimizer=adam", "'optimizer' is no setting"),
-        ("learning_rate=1", "'learning_rate' is no setting of digits. Did you mean 'optimizer.l"),
-        ("head=linear", "'head' is no setting of digits. It is one of features."),
+        ("optimizer=adam", "'optimizer' is not a setting"),
+        (
+            "learning_rate=1",
+            "'learning_rate' is not a setting of digits. Did you mean 'optimizer.l",
+        ),
+        ("head=linear", "'head' is not a setting of digits. It is a setting of features."),
         ("hidden=64,,32", "hidden must be a whole number. Received: hidden=''"),
         ("epochs=", "epochs must be a whole number. Received: epochs=''"),
         ("dropout=much", "dropout must be a number. Received: dropout='much'"),
@@ -136,7 +139,7 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(setting, message):
 )
 def test_a_renamed_setting_is_named_with_its_new_name(setting, new, tmp_path):
     old, _, value = setting.partition("=")
-    message = f"^{old!r} is no setting of digits. It is now called {new!r}.$"
+    message = f"^{old!r} is not a setting of digits. It is now called {new!r}.$"
     with pytest.raises(ConfigError, match=message):
         make_config("digits", parse_settings([setting]))
     (tmp_path / "config.toml").write_text(f'{old} = "{value}"\n')
@@ -196,7 +199,7 @@ def test_an_unknown_family_is_named():
         ("epochs = ", "must be TOML"),
         ('family = "softmax"', "must be for the family 'digits'. Received: family='softmax'"),
         ('seed = "a"', "seed must be .*seed='a'"),
-        ("epoch = 3", "'epoch' is no setting"),
+        ("epoch = 3", "'epoch' is not a setting"),
     ],
 )
 def test_a_wrong_config_file_is_refused(text, message, tmp_path):

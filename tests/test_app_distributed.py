@@ -174,7 +174,7 @@ def test_a_run_that_is_interrupted_or_loses_a_process_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error == f"hornbill: Interrupted. Go on with: hornbill train --resume {folder}\n"
+    assert error == f"hornbill: Interrupted. Resume with: hornbill train --resume {folder}\n"
     assert not any(map(is_alive, started))
     process, _ = begin_run("--resume", folder, folder=tmp_path)
     started = children(process)
@@ -183,7 +183,7 @@ def test_a_run_that_is_interrupted_or_loses_a_process_goes_on(tmp_path):
     assert process.returncode == 2
     assert error == (
         "hornbill: The 2 processes of a run must all stay alive. Received: process 1, ended by "
-        f"SIGKILL. Go on with: hornbill train --resume {folder}\n"
+        f"SIGKILL. Resume with: hornbill train --resume {folder}\n"
     )
     assert not any(map(is_alive, started))
     epochs = len(Checkpoint(folder / CHECKPOINT, read_begun_run(folder).config).history) + 2
@@ -236,7 +236,7 @@ time.sleep(60)
         launch_program(tmp_path, source)
     assert str(caught.value) == (
         "The 2 processes of a run must all stay alive. Received: process 1, ended by SIGKILL. "
-        f"Go on with: hornbill train --resume {tmp_path}"
+        f"Resume with: hornbill train --resume {tmp_path}"
     )
     assert not any(map(is_alive, pids(tmp_path)))
 
@@ -256,7 +256,7 @@ def test_a_signal_ends_all_processes_and_names_the_command_to_resume(number, tmp
     threading.Thread(target=interrupt).start()
     with pytest.raises(Interrupted) as caught:
         launch_program(tmp_path, RUNNING)
-    assert str(caught.value) == f"Go on with: hornbill train --resume {tmp_path}"
+    assert str(caught.value) == f"Resume with: hornbill train --resume {tmp_path}"
     assert not any(map(is_alive, pids(tmp_path)))
 
 
@@ -294,8 +294,8 @@ def test_the_first_process_alone_writes_to_the_console(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("seeds", "counts", "message"),
     [
-        ((0, 1), (2, 2), "the same seed. Received: 1 of process 1, 0 of process 0."),
-        ((0, 0), (2, 4), "the same --processes. Received: 4 of process 1, 2 of process 0."),
+        ((0, 1), (2, 2), "the same seed. Received: 1 in process 1, 0 in process 0."),
+        ((0, 0), (2, 4), "the same --processes. Received: 4 in process 1, 2 in process 0."),
     ],
 )
 def test_processes_with_different_settings_are_refused(seeds, counts, message, tmp_path):
@@ -428,7 +428,8 @@ def test_columns_of_text_are_refused_under_jax(run, monkeypatch, tmp_path):
 def test_a_batch_must_be_shared_evenly(tmp_path):
     team = Team(Shard(index=0, processes=2, devices=2))
     with pytest.raises(
-        ConfigError, match="must be a multiple of the 2 processes .* Received: batch_size=33."
+        ConfigError,
+        match="must be a multiple of 2, the number of processes .* Received: batch_size=33.",
     ):
         train(make_config("softmax", {"batch_size": 33}), tmp_path, team=team)
     assert not list(tmp_path.iterdir())

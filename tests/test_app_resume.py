@@ -103,7 +103,7 @@ def test_a_run_that_is_interrupted_twice_ends_as_the_uninterrupted_one(
     uninterrupted, few_digits, tmp_path
 ):
     config = make_config("digits", MEMORY, data=few_digits)
-    with pytest.raises(Interrupted, match="Go on with: hornbill train --resume .*"):
+    with pytest.raises(Interrupted, match="Resume with: hornbill train --resume .*"):
         train(config, tmp_path, [StopAt(1, interrupt)], figures=False)
     (folder,) = (tmp_path / "digits").iterdir()
     with pytest.raises(Interrupted):
@@ -160,7 +160,9 @@ def test_a_run_whose_end_cannot_be_written_goes_on_from_there(tmp_path):
             (folder,) = (tmp_path / "softmax").iterdir()
             (folder / "history.csv").mkdir()
 
-    message = "cannot be written. Received: .*: Is a directory. Go on with hornbill train --resume "
+    message = (
+        "cannot be written. Received: .*: Is a directory. Resume it with hornbill train --resume "
+    )
     with pytest.raises(RunError, match=message):
         train(make_config("softmax", {"epochs": 2}), tmp_path, [InTheWay()], figures=False)
     (folder,) = (tmp_path / "softmax").iterdir()
@@ -220,9 +222,9 @@ def test_a_process_that_was_stopped_can_be_resumed(number, tmp_path):
     (checkpoint,) = checkpoints
     if number == signal.SIGTERM:
         assert process.returncode == 130
-        assert error.endswith(f"Go on with: hornbill train --resume {checkpoint.parent}\n")
+        assert error.endswith(f"Resume with: hornbill train --resume {checkpoint.parent}\n")
     config = checkpoint.parent / "config.toml"
-    with pytest.raises(RunError, match="is not finished.*Go on with hornbill train --resume"):
+    with pytest.raises(RunError, match="is not finished.*Resume it with hornbill train --resume"):
         read_run(checkpoint.parent)
     config.write_text(config.read_text().replace("epochs = 3000", "epochs = 1"))
     assert resume(checkpoint.parent).is_finished

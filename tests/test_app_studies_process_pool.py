@@ -125,5 +125,5 @@ def test_processes_end_with_the_program(ending, tmp_path):
 def test_an_interrupted_command_ends_its_processes_and_says_how_to_go_on(tmp_path):
     status, stderr = end(COMMAND, signal.SIGINT, tmp_path)
     assert status == 130
-    assert b"go on with the same command" in stderr
+    assert b"run the same command to resume" in stderr
     assert stderr.count(b"\n") == 1

@@ -106,15 +106,15 @@ def test_a_result_of_the_same_settings_is_kept(again):
     before = (again / "vanishing" / "result.json").read_bytes()
     parts, result = parts_run(again, seeds=2, quick=True)
     assert not parts
-    assert result.is_kept
+    assert result.is_cached
     assert (again / "vanishing" / "result.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("change", "options", "note"),
     [
-        ({}, {"seeds": 3}, "other settings"),
-        ({"key": "other"}, {"seeds": 2}, "an earlier state"),
+        ({}, {"seeds": 3}, "different settings"),
+        ({"key": "other"}, {"seeds": 2}, "code has changed"),
         ({"key": "other", "version": "0.0.1"}, {"seeds": 2}, "from version 0.0.1, this is 0.1.0"),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_damaged_figure_or_text_is_made_again_from_the_numbers(name, again):
     for damage in (lambda: path.write_bytes(before[:100]), path.unlink):
         damage()
         parts, result = parts_run(again, seeds=2, quick=True)
-        assert (parts, result.is_kept) == ([], True)
+        assert (parts, result.is_cached) == ([], True)
         assert path.read_bytes() == before
 
 
@@ -187,7 +187,8 @@ def test_one_process_at_a_time_runs_a_study(again):
     with (
         FileLock(again / "vanishing" / ".lock"),
         pytest.raises(
-            StudyError, match="by one process at a time. Received: .*vanishing, in use by another"
+            StudyError,
+            match="by one process at a time. Received: .*vanishing, which another process",
         ),
     ):
         run_study("vanishing", again, 3, True)
@@ -290,7 +291,7 @@ def test_the_command_prints_verdict_checks_and_page(again, capsys):
     code, out, _ = status_of(arguments, capsys)
     assert not code
     assert out.startswith("vanishing: ")
-    assert "kept" in out
+    assert "cached" in out
     assert (again / "index.html").exists()
     _, out, _ = status_of([*arguments, "--json"], capsys)
     (row,) = json.loads(out)

@@ -156,7 +156,7 @@ def test_vocabularies_and_indicators_come_from_the_training_split(tmp_path):
         ("x,kind\nred,a\n2,b\n", "must be numeric or text.*x='2' in line 3.*--categorical x"),
         ("x,kind\n1,a\ninf,b\n", "Numbers must be from .*x='inf' in line 3"),
         ("x,kind\n1,a\n1e39,b\n", "from -1e18 to 1e18.*x='1e39'"),
-        ("x,kind\n,a\n,b\n", "must have a value. Received: 'x', without any"),
+        ("x,kind\n,a\n,b\n", "must have a value. Received: 'x', which has none"),
         ("x,kind\n1,a\n2,a\n", "must have two or more classes. Received: only a"),
         ('x,kind\n1,"a\n', "must be a CSV file"),
         ("x,kind\n1,\xff\n".encode("latin1"), "must be a CSV file in UTF-8"),

@@ -29,7 +29,7 @@ from app.evaluation.metrics import (
     classification_metrics,
     label_metrics,
     measure,
-    predict_targets,
+    predict_samples,
     regression_metrics,
 )
 from app.runs import resume, train
@@ -103,7 +103,7 @@ def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(mlp_run, t
     assert again.metrics == mlp_run.metrics
     dataset, splits = load_dataset("digits8x8"), mlp_run.splits
     other = fit(replace(config, seed=1), dataset, splits)
-    answers = predict_targets(other.model, dataset, splits.test)
+    answers = predict_samples(other.model, dataset, splits.test)
     assert measure("multiclass", dataset.targets[splits.test], answers) != mlp_run.metrics["test"]
 
 
@@ -114,7 +114,7 @@ def test_a_trained_net_knows_more_than_chance(mlp_run, softmax_run):
 
 def test_the_features_family_takes_images_too():
     dataset, splits, result = fitted("digits8x8", hidden=[16], epochs=1, repeat=3)
-    answers = predict_targets(result.model, dataset, splits.test)
+    answers = predict_samples(result.model, dataset, splits.test)
     assert classification_metrics(dataset.targets[splits.test], answers)["accuracy"] > 0.2
 
 
@@ -209,7 +209,7 @@ def test_a_loss_that_is_no_longer_finite_is_an_error_and_leaves_no_run(tmp_path)
 
 
 def test_a_loss_that_begins_infinite_is_not_blamed_on_the_learning_rate(tmp_path):
-    message = "inf in step 1 of epoch 1, .* No step was taken before: lower initializer_stddev, l1"
+    message = "inf in step 1 of epoch 1, .* No step was taken yet: lower initializer_stddev, l1"
     with pytest.raises(RunError, match=message):
         train(make_config("softmax", {"l2": 1e38}), tmp_path)
 
@@ -339,7 +339,7 @@ def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
 
 
 def test_a_missing_run_is_refused(tmp_path):
-    with pytest.raises(RunError, match="A run is a folder that hornbill train has written"):
+    with pytest.raises(RunError, match="A run must be a folder that hornbill train has written"):
         read_run(tmp_path / "none")
 
 
@@ -403,14 +403,14 @@ def fitted(data, family="features", validate=False, **settings):
 
 def test_a_regression_explains_more_than_the_mean_does():
     dataset, splits, result = fitted("diabetes", head="linear")
-    values = predict_targets(result.model, dataset, splits.test)
+    values = predict_samples(result.model, dataset, splits.test)
     assert regression_metrics(dataset.targets[splits.test], values)["r2"] > 0.2
 
 
 def test_a_net_trained_for_few_steps_knows_all_that_it_learned():
     settings = {"filters": [8], "hidden": [16], "dropout": 0.0, "epochs": 6, "repeat": 1}
     dataset, splits, result = fitted("digits8x8", "digits", **settings)
-    answers = predict_targets(result.model, dataset, splits.train)
+    answers = predict_samples(result.model, dataset, splits.train)
     known = classification_metrics(dataset.targets[splits.train], answers)["accuracy"]
     assert result.history[-1]["accuracy"] > 0.95
     assert known > 0.95  # moving statistics of the last hundred steps, most of them old: 0.90
@@ -436,7 +436,7 @@ def test_moving_statistics_are_those_of_the_last_epoch(
 
 def test_one_sigmoid_unit_tells_two_classes():
     dataset, splits, result = fitted("breast_cancer", head="sigmoid")
-    probabilities = predict_targets(result.model, dataset, splits.test)
+    probabilities = predict_samples(result.model, dataset, splits.test)
     assert probabilities.shape == (114, 2)
     metrics = classification_metrics(dataset.targets[splits.test], probabilities)
     assert metrics["accuracy"] > 0.9
@@ -450,7 +450,7 @@ def test_a_sigmoid_unit_for_each_label_learns_all_of_them(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("a,b,c,first,second\n" + "\n".join(",".join(map(str, r)) for r in rows))
     dataset, splits, result = fitted(str(path), head="sigmoid", target=["first", "second"])
-    answers = predict_targets(result.model, dataset, splits.test)
+    answers = predict_samples(result.model, dataset, splits.test)
     metrics = label_metrics(dataset.targets[splits.test], answers)
     assert metrics["exact_match"] > 0.85
     assert metrics["roc_auc"] > 0.97
@@ -477,7 +477,7 @@ def test_the_best_epoch_is_kept_on_request():
     dataset, splits, result = fitted(
         "wine", validate=True, restore_best_weights=True, epochs=10, repeat=1, **settings
     )
-    answers = predict_targets(result.model, dataset, splits.validation)
+    answers = predict_samples(result.model, dataset, splits.validation)
     kept = classification_metrics(dataset.targets[splits.validation], answers)["cross_entropy"]
     losses = [row["val_loss"] for row in result.history]
     assert losses[-1] > min(losses)
@@ -582,7 +582,7 @@ def test_settings_of_keras_have_no_effect_and_are_restored(digits):
         for name, value in OWN_SETTINGS.items():
             getattr(keras.config, f"set_{name}")(value)
         result = fit(config, digits, splits)
-        assert len(predict_targets(result.model, digits, splits.train)) == len(splits.train)
+        assert len(predict_samples(result.model, digits, splits.train)) == len(splits.train)
         assert {name: getattr(keras.config, name)() for name in OWN_SETTINGS} == OWN_SETTINGS
     finally:
         for name, value in before.items():

@@ -81,7 +81,7 @@ def tuned(tmp_path_factory):
             raise error
 
     observer = Observer(lambda *_: contextlib.nullcontext(interrupt))
-    with pytest.raises(KeyboardInterrupt, match="Go on with: hornbill tune --join") as caught:
+    with pytest.raises(KeyboardInterrupt, match="Resume with: hornbill tune --join") as caught:
         tune(definition, tmp_path_factory.mktemp("tunes"), observer=observer)
     folder = Path(str(caught.value).rpartition(" ")[2])
     before = load_study(search.find_study(str(folder))[0]).trials
@@ -264,7 +264,7 @@ def test_a_trial_poorer_than_the_others_were_is_pruned(begun):
     last = study.trials[-1]
     assert last.state.name == "PRUNED"
     assert list(last.intermediate_values) == [1, 2, 3]
-    assert last.user_attrs["reason"] == "poorer than others after epoch 3"
+    assert last.user_attrs["reason"] == "worse than the median of the others after epoch 3"
 
 
 def test_a_trial_that_has_come_to_its_end_is_not_pruned(begun):
@@ -360,7 +360,7 @@ while sum(trial.state.name == "COMPLETE" for trial in study.trials) < 4:
 def test_workers_that_are_killed_again_and_again_end_the_search(begun, tmp_path):
     _, location = begun(definition_of({"trials": 99}))
     program = write_program(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    message = "end in the middle of their trials. Received: 5 .* exit status -9: no message."
+    message = "must not end during their trials. Received: 5 .* exit status -9: no message."
     with pytest.raises(TuningError, match=message):
         run_workers(location, 2, program=program)
 
@@ -412,8 +412,8 @@ def test_a_study_of_another_version_is_one_line_and_stays_as_it_is(new, old, beg
     status, output, error = run("tune", "--join", folder)
     assert (status, output, error.count("\n")) == (2, "", 1)
     assert error.startswith("hornbill: This version cannot read the definition of the study ")
-    assert f"'{old}' is no setting of softmax. Did you mean '{new}'" in error
-    assert "Finish it with the version that began it, or begin another study." in error
+    assert f"'{old}' is not a setting of softmax. Did you mean '{new}'" in error
+    assert "Finish it with the version that started it, or start another study." in error
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -473,7 +473,7 @@ def test_sigterm_ends_a_search_that_can_go_on(tmp_path):
     process.terminate()
     _, error = process.communicate(timeout=60)
     (folder,) = tmp_path.glob("softmax/*")
-    assert error == f"hornbill: Interrupted. Go on with: hornbill tune --join {folder}\n"
+    assert error == f"hornbill: Interrupted. Resume with: hornbill tune --join {folder}\n"
     assert process.returncode == 130
 
 
@@ -529,10 +529,10 @@ def test_a_study_is_joined_with_its_own_space_and_data(begun, tmp_path):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("none", "--join takes a folder that hornbill tune made, or ADDRESS#NAME. Received: none."),
+        ("none", "--join must be a folder that hornbill tune made, or URL#NAME. Received: none."),
         (
             "sqlite:///none.db",
-            "A study in a database is named ADDRESS#NAME. Received: 'sqlite:///none",
+            "A study in a database must be given as URL#NAME. Received: 'sqlite:///none",
         ),
     ],
 )
@@ -564,7 +564,7 @@ def test_a_storage_that_comes_back_is_waited_for(tmp_path):
             "sqlite:////no/such/folder/x.db",
             "does not respond. Received: sqlite.*unable to open.*in 3",
         ),
-        ("nonsense://u:secret@h/x", r"must be the address of a database.*nonsense://u:\*\*\*@h/x"),
+        ("nonsense://u:secret@h/x", r"must be the URL of a database.*nonsense://u:\*\*\*@h/x"),
     ],
 )
 def test_a_storage_that_stays_down_is_an_error_without_its_password(address, message):
@@ -581,7 +581,7 @@ def test_a_storage_that_goes_down_later_is_an_error_and_nothing_is_lost(tmp_path
     study = create_study(location, {}, waits_s=(0.0,))
     study.tell(study.ask(), 1.0)
     folder.rename(tmp_path / "away")
-    with pytest.raises(TuningError, match="Finished trials are kept: go on with hornbill tune"):
+    with pytest.raises(TuningError, match="Finished trials are kept; resume with hornbill tune"):
         study.ask()
     again = StudyLocation(str(tmp_path / "away" / "journal.log"), "study")
     assert load_study(again).best_value == 1.0
@@ -653,10 +653,10 @@ def test_a_search_in_which_no_trial_ends_says_why(tmp_path):
     [
         (["tune"], "Missing argument 'FAMILY'"),
         (["tune", "softmax"], "A search needs at least one setting."),
-        (["tune", "softmax", "--search", "l3=log:1e-5..1"], "'l3' is no setting of softmax."),
+        (["tune", "softmax", "--search", "l3=log:1e-5..1"], "'l3' is not a setting of softmax."),
         (["tune", "softmax", "--join", "x"], "--join takes all settings from the study"),
         (["tune", "--join", "x", "--trials", "3"], "--join takes all settings from the study"),
-        (["tune", "--join", "x"], "--join takes a folder that hornbill tune made"),
+        (["tune", "--join", "x"], "--join must be a folder that hornbill tune made"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--data", "digits8x8"], "takes rows"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--method", "cmaes"], "two ranges"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x://y"], "must be the ad"),
