@@ -360,7 +360,7 @@ while sum(trial.state.name == "COMPLETE" for trial in study.trials) < 4:
 def test_workers_that_are_killed_again_and_again_end_the_search(begun, tmp_path):
     _, location = begun(definition_of({"trials": 99}))
     program = write_program(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    message = "must not end during their trials. Received: 5 .* exit status -9: no message."
+    message = "must not end in a trial. Received: 5 .* status -9: no message."
     with pytest.raises(TuningError, match=message):
         run_workers(location, 2, program=program)
 

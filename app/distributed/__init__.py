@@ -1,5 +1,4 @@
-"""Training in several processes on one or more machines: how they are started, connected and
-watched.
+"""Training in several processes: how they are started, connected, watched and ended.
 
 Nothing here knows what is trained or where it is written; that belongs to `app.runs`.
 """

@@ -107,7 +107,7 @@ class FiniteLoss(keras.callbacks.Callback):
             learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             fix = _FIX
             if self._epoch == batch == 0:  # the weights are still the initial ones
-                fix = "No step was taken yet: lower initializer_stddev, l1 or l2, or scale targets down."
+                fix = "No step was taken yet: lower initializer_stddev, l1, l2, or the targets."
             raise RunError(
                 f"The loss must stay finite. Received: {loss} in step {batch + 1} of epoch "
                 f"{self._epoch + 1}, at the learning rate {learning_rate:.3g}. {fix}"

@@ -149,7 +149,7 @@ class ReplicaLosses(keras.metrics.Metric):
         self._count = self.add_weight(shape=(), initializer="zeros", name="count")
 
     def update_state(self, targets: Any, outputs: Any, sample_weight: Any = None) -> None:  # noqa: ARG002
-        """Add the losses of a batch; both arrays are `(batch, replicas, …)`. Weights are ignored."""
+        """Add the losses of a batch; both arrays are `(batch, replicas, …)`. No weights."""
         losses = self._loss.call(targets, outputs)  # (batch, replicas)
         self._sums.assign_add(keras.ops.sum(losses, axis=0))
         self._count.assign_add(keras.ops.cast(keras.ops.shape(losses)[0], "float32"))

@@ -112,8 +112,8 @@ def _watch(
                 continue
             if replaced == _MAX_REPLACEMENTS:
                 raise TuningError(
-                    f"Workers must not end during their trials. Received: {replaced} that ended and "
-                    f"were replaced, the last with exit status {worker.child.exit_status}: "
+                    f"Workers must not end in a trial. Received: {replaced} that ended and "
+                    f"were replaced, the last with status {worker.child.exit_status}: "
                     f"{worker.child.last_line}. Use fewer --workers if memory is short. Finished "
                     "trials are kept."
                 )

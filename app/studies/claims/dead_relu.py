@@ -123,7 +123,7 @@ def judge(found: Parts) -> Sequence[Check]:
         Check(
             "stuck",
             stuck,
-            {"share": f"{bad[-1].mean():.0%}", "accuracy": f"{accuracy:.1%}"},
+            {"fraction": f"{bad[-1].mean():.0%}", "accuracy": f"{accuracy:.1%}"},
             is_fact=True,
         ),
     ]
