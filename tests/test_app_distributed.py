@@ -132,7 +132,7 @@ def test_two_processes_train_like_one(one, two):
     np.testing.assert_allclose(*histories, atol=1e-5)
 
 
-def test_both_have_equal_metrics_and_one_writes(two):
+def test_both_processes_have_equal_metrics_and_one_writes(two):
     (first, second), folder = two
     assert second == first
     assert read_run(Path(first["run"])).is_finished
@@ -166,7 +166,7 @@ def begin_run(*arguments, folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
-def test_a_run_that_is_interrupted_or_loses_a_process_goes_on(tmp_path):
+def test_a_run_that_is_interrupted_or_loses_a_process_can_be_resumed(tmp_path):
     """With real training, and to its end by one process under TensorFlow."""
     settings = [*WINE, "--set", "epochs=100000"]
     process, folder = begin_run(*settings, "--output", tmp_path, folder=tmp_path)
@@ -270,7 +270,7 @@ def test_processes_end_with_the_command_that_started_them(tmp_path):
     wait_until(lambda: not any(map(is_alive, pids(tmp_path))))
 
 
-def test_a_refused_process_gives_its_reason(tmp_path):
+def test_a_refused_process_states_its_reason(tmp_path):
     """The other one, whose peer ended, ends later, as JAX does."""
     source = (
         PROCESS
@@ -328,7 +328,7 @@ def test_one_process_uses_all_its_devices(one, tmp_path):
         (0, "All 2 processes must join within 3 s. Received: fewer, at {address}."),
     ],
 )
-def test_processes_that_do_not_meet_name_the_address(process_id, message, tmp_path):
+def test_processes_that_cannot_connect_name_the_address(process_id, message, tmp_path):
     """JAX ends a process by SIGABRT if it cannot join."""
     cluster = Cluster(2, "127.0.0.1", 7000, process_id, join_s=3)
     with pytest.raises(RunError, match=message.format(address=cluster.address)):
@@ -425,7 +425,7 @@ def test_columns_of_text_are_refused_under_jax(run, monkeypatch, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
-def test_a_batch_must_be_shared_evenly(tmp_path):
+def test_the_batch_size_must_be_divisible_by_the_number_of_devices(tmp_path):
     team = Team(Shard(index=0, processes=2, devices=2))
     with pytest.raises(
         ConfigError,
@@ -437,7 +437,7 @@ def test_a_batch_must_be_shared_evenly(tmp_path):
 
 @pytest.mark.parametrize("devices", [2, 4])
 @pytest.mark.parametrize(("count", "batch_size"), [(127, 32), (13, 64), (128, 32), (125, 8)])
-def test_the_shares_of_a_batch_are_its_rows_in_their_order(devices, count, batch_size):
+def test_the_shards_of_a_batch_are_its_rows_in_order(devices, count, batch_size):
     shards = [Shard(index, 2, devices) for index in range(2)]
     filled = shards[0].filled_sizes(count, batch_size)
     for size in {min(batch_size, count), count % batch_size} - {0}:

@@ -82,11 +82,11 @@ def test_the_figures_suit_the_task(data, expected, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression"])
-def test_names_may_be_odd(kind, tmp_path):
+def test_figures_accept_unusual_names(kind, tmp_path):
     assert "learning_curves" in drawn(tmp_path, dataset(kind, ODD))
 
 
-def test_without_mistakes_there_is_no_sheet_of_them(tmp_path):
+def test_without_mistakes_no_sheet_of_mistakes_is_drawn(tmp_path):
     data = dataset(images=True)
     test = np.arange(30)
     sure = np.eye(3, dtype="float32")[data.targets[test]]
@@ -121,7 +121,7 @@ class Page(HTMLParser):
         self.alternatives += [value for name, value in attrs if name == "alt"]
 
 
-def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
+def test_the_report_is_one_file_without_external_resources(tmp_path):
     data = dataset(labels=ODD, samples=100)
     names = drawn(tmp_path, data)
     counts = {split: dict.fromkeys(ODD, 1) for split in ("train", "test")}

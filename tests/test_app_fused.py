@@ -65,7 +65,7 @@ def test_frozen_layers_keep_their_statistics():
 
 
 @pytest.mark.parametrize("arguments", [{"center": False}, {"scale": False}, {"axis": 1}])
-def test_layers_that_the_fused_operation_cannot_compute_stay(arguments):
+def test_layers_that_the_fused_operation_cannot_compute_are_unchanged(arguments):
     x = keras.Input((4, 4, 4))
     model = keras.Model(x, keras.layers.BatchNormalization(**arguments)(x))
     assert with_fused_normalization(model).layers[1] is model.layers[1]

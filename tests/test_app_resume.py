@@ -99,7 +99,7 @@ def interrupted(tmp_path_factory):
     return folder
 
 
-def test_a_run_that_is_interrupted_twice_ends_as_the_uninterrupted_one(
+def test_a_run_that_is_interrupted_twice_ends_like_an_uninterrupted_run(
     uninterrupted, few_digits, tmp_path
 ):
     config = make_config("digits", MEMORY, data=few_digits)
@@ -115,7 +115,7 @@ def test_a_run_that_is_interrupted_twice_ends_as_the_uninterrupted_one(
     assert not (folder / "figures").exists()  # the choice of the first call stays
 
 
-def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
+def test_only_one_process_at_a_time_can_train_a_run(tmp_path):
     def resume_elsewhere():
         (folder,) = (tmp_path / "softmax").iterdir()
         with pytest.raises(RunError, match="Only one process can train a run at a time"):
@@ -130,11 +130,11 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
     assert not list(run.folder.glob("*lock*"))
 
 
-def test_a_finished_run_is_resumed_as_it_is(uninterrupted):
+def test_resuming_a_finished_run_returns_it_unchanged(uninterrupted):
     assert resume(uninterrupted.folder).metrics == uninterrupted.metrics
 
 
-def test_a_run_that_stopped_early_does_not_go_on(tmp_path):
+def test_a_run_that_stopped_early_is_not_trained_further(tmp_path):
     settings = {"patience": 1, "optimizer.learning_rate": 1e-30, "figures": False}
     whole = train(make_config("softmax", settings), tmp_path / "whole")
     assert history(whole).count("\n") < 20  # of a hundred epochs
@@ -154,7 +154,7 @@ def test_a_run_that_stopped_early_does_not_go_on(tmp_path):
     assert environment["examples_per_s"] > 0
 
 
-def test_a_run_whose_end_cannot_be_written_goes_on_from_there(tmp_path):
+def test_a_run_whose_results_could_not_be_written_can_be_resumed(tmp_path):
     class InTheWay(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
             (folder,) = (tmp_path / "softmax").iterdir()
@@ -176,7 +176,7 @@ def test_a_run_without_a_finished_epoch_leaves_nothing(tmp_path):
     assert not list((tmp_path / "softmax").iterdir())
 
 
-def test_sigterm_stops_a_run_as_sigint_does(interrupted):
+def test_sigterm_stops_a_run_like_sigint(interrupted):
     assert (interrupted / CHECKPOINT).exists()
     assert not (interrupted / "metrics.json").exists()
 
@@ -195,7 +195,7 @@ def test_deferred_signals_arrive_after_the_block(number):
     assert done
 
 
-def test_a_run_trains_in_a_thread_of_its_own(tmp_path):
+def test_a_run_can_be_trained_in_another_thread(tmp_path):
     runs = []
     config = make_config("softmax", {"epochs": 2})
     thread = threading.Thread(target=lambda: runs.append(train(config, tmp_path, figures=False)))
@@ -230,7 +230,7 @@ def test_a_process_that_was_stopped_can_be_resumed(number, tmp_path):
     assert resume(checkpoint.parent).is_finished
 
 
-def test_a_checkpoint_that_is_damaged_is_named(interrupted, tmp_path):
+def test_a_damaged_checkpoint_is_refused(interrupted, tmp_path):
     folder = shutil.copytree(interrupted, tmp_path / "run")
     whole = (folder / CHECKPOINT).read_bytes()
     for content in (b"", b"PK", whole[: len(whole) // 2]):

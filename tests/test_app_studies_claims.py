@@ -65,7 +65,7 @@ def test_facts_leave_the_verdict_to_the_other_checks():
     assert verdict([fact, broken]) == IN_PART
 
 
-def test_one_seed_is_enough_for_numbers_but_for_no_interval():
+def test_one_seed_gives_numbers_but_no_interval():
     numbers = {arm: {"r2": [0.9]} for arm in ("raw", "products", "hidden")}
     raw = load_study("trapezoid").judge(numbers)[0]
     assert not raw.holds

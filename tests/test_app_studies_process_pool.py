@@ -33,7 +33,7 @@ def numbers(folder, name):
     return {part: np.array(parts[part]["norms"]) for part in parts}
 
 
-def test_studies_run_at_once_give_the_results_of_one_alone(tmp_path):
+def test_studies_that_run_at_once_give_the_results_of_separate_runs(tmp_path):
     names = ["vanishing", "softmax"]
     results = process_pool.run_studies(names, tmp_path, 2, True)
     assert [result.name for result in results] == names
@@ -122,7 +122,7 @@ def test_processes_end_with_the_program(ending, tmp_path):
 
 
 @linux
-def test_an_interrupted_command_ends_its_processes_and_says_how_to_go_on(tmp_path):
+def test_an_interrupted_command_ends_its_processes_and_prints_how_to_resume(tmp_path):
     status, stderr = end(COMMAND, signal.SIGINT, tmp_path)
     assert status == 130
     assert b"run the same command to resume" in stderr

@@ -102,7 +102,7 @@ def rewrite(path, change):
     path.write_text(json.dumps({**content, "sha256": digest}))
 
 
-def test_a_result_of_the_same_settings_is_kept(again):
+def test_a_result_with_the_same_settings_is_cached(again):
     before = (again / "vanishing" / "result.json").read_bytes()
     parts, result = parts_run(again, seeds=2, quick=True)
     assert not parts
@@ -118,7 +118,7 @@ def test_a_result_of_the_same_settings_is_kept(again):
         ({"key": "other", "version": "0.0.1"}, {"seeds": 2}, "from version 0.0.1, this is 0.1.0"),
     ],
 )
-def test_a_result_of_other_settings_code_or_version_is_computed_again_and_the_reason_noted(
+def test_a_result_with_other_settings_code_or_version_is_computed_again_with_a_reason(
     change, options, note, again
 ):
     folder = again / "vanishing"
@@ -130,7 +130,7 @@ def test_a_result_of_other_settings_code_or_version_is_computed_again_and_the_re
     assert json.loads((folder / "result.json").read_text())["seeds"] == options["seeds"]
 
 
-def test_a_result_with_other_fields_is_none(again):
+def test_a_result_with_unknown_fields_is_not_read(again):
     rewrite(again / "vanishing" / "result.json", {"checks": [{"name": "of another version"}]})
     assert read_result("vanishing", again) is None
 
@@ -157,7 +157,7 @@ def test_a_damaged_result_is_written_again(damage, again):
 
 
 @pytest.mark.parametrize("name", ["figure.png", "README.md"])
-def test_a_damaged_figure_or_text_is_made_again_from_the_numbers(name, again):
+def test_a_damaged_figure_or_text_is_recreated_from_the_numbers(name, again):
     path = again / "vanishing" / name
     before = path.read_bytes()
     for damage in (lambda: path.write_bytes(before[:100]), path.unlink):
@@ -167,7 +167,7 @@ def test_a_damaged_figure_or_text_is_made_again_from_the_numbers(name, again):
         assert path.read_bytes() == before
 
 
-def test_parts_of_several_settings_are_kept(again):
+def test_parts_of_several_settings_are_cached(again):
     interrupt(again, seeds=3)
     assert len(parts_run(again, seeds=4, quick=True)[0]) == 6
     assert not parts_run(again, seeds=2, quick=True)[0]
@@ -183,7 +183,7 @@ def test_damaged_parts_of_an_interrupted_study_are_run_again(tmp_path):
     assert result.verdict in VERDICTS
 
 
-def test_one_process_at_a_time_runs_a_study(again):
+def test_only_one_process_at_a_time_can_run_a_study(again):
     with (
         FileLock(again / "vanishing" / ".lock"),
         pytest.raises(
@@ -202,7 +202,7 @@ def test_a_study_of_one_seed_is_written_completely(tmp_path):
     assert (result.folder / "figure.png").exists()
 
 
-def test_an_interrupted_study_continues_where_it_was(tmp_path):
+def test_an_interrupted_study_resumes_at_the_unfinished_part(tmp_path):
     interrupt(tmp_path, seeds=2)
     assert not (tmp_path / "vanishing" / "result.json").exists()
     parts, result = parts_run(tmp_path, seeds=2, quick=True)
@@ -215,7 +215,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_interrupted_rerun_leaves_the_result_that_was_there(again):
+def test_an_interrupted_rerun_keeps_the_earlier_result(again):
     """An earlier result counts until the new one is complete, also that of an earlier version."""
     for path in (again / "vanishing" / "result.json", *(again / "vanishing" / ".parts").iterdir()):
         rewrite(path, {"key": "other", "version": "0.0.1"})
@@ -229,7 +229,7 @@ def test_an_interrupted_rerun_leaves_the_result_that_was_there(again):
     assert contents(again) == before
 
 
-def test_results_under_an_earlier_name_of_a_study_stay_and_are_named(again, capsys):
+def test_results_under_a_former_study_name_are_kept_and_listed(again, capsys):
     shutil.copytree(again / "vanishing", again / "initialisation")
     before = contents(again / "initialisation")
     arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
@@ -273,7 +273,7 @@ def status_of(arguments, capsys):
         (["run", "ink", "--all"], "Received: both."),
     ],
 )
-def test_a_wrong_command_is_answered_in_one_line(arguments, message, capsys):
+def test_a_wrong_command_prints_one_line(arguments, message, capsys):
     code, out, err = status_of(["study", *arguments], capsys)
     assert (code, out) == (2, "")
     assert message in err
@@ -299,7 +299,7 @@ def test_the_command_prints_verdict_checks_and_page(again, capsys):
     assert row["checks"][0]["held"] == "24/24"
 
 
-def test_a_study_that_is_not_on_the_page_is_named(again, capsys):
+def test_a_study_that_is_left_off_the_page_is_named(again, capsys):
     (again / "ink").mkdir()
     (again / "ink" / "result.json").write_text("{}")
     arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
@@ -309,7 +309,7 @@ def test_a_study_that_is_not_on_the_page_is_named(again, capsys):
     assert 'id="ink"' not in (again / "index.html").read_text("utf-8")
 
 
-def test_a_page_that_cannot_be_written_is_one_line_after_the_results(again, capsys):
+def test_a_page_that_cannot_be_written_is_reported_after_the_results(again, capsys):
     (again / "index.html").mkdir()
     arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
     code, out, err = status_of(arguments, capsys)
