@@ -1,4 +1,4 @@
-"""What tests share: versions in the header, real data, trained models and committed bundles."""
+"""Shared fixtures: real data, trained models and committed bundles; versions in the header."""
 
 import gc
 import os
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 BUNDLES = Path(__file__).with_name("bundles")
-# A busy machine is no fault of what is tested.
+# A busy machine must not fail a test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -26,7 +26,7 @@ def pytest_report_header():
 
 
 def pytest_collection_finish():
-    gc.freeze()  # as commands do: each export would look through all of TensorFlow for garbage
+    gc.freeze()  # as in commands: otherwise each export would scan all of TensorFlow for garbage
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ def _train(workplace, family, settings, figures=False):
 
 @pytest.fixture(scope="session")
 def mlp_run(workplace):
-    """A digit net trained for a moment, with its figures."""
+    """A briefly trained digit net, with its figures."""
     settings = {"variant": "mlp", "epochs": 3, "hidden": [32], "batch_size": 16}
     return _train(workplace, "digits", settings, figures=True)
 
@@ -71,19 +71,19 @@ def _export(run, folder, name):
 
 @pytest.fixture(scope="session")
 def exported_bundle(workplace, mlp_run):
-    """Version 1 of `digits` as an export writes it today. Not to be changed."""
+    """Version 1 of `digits`, freshly exported. Tests must not change it."""
     return _export(mlp_run, workplace / "exported", "digits")
 
 
 @pytest.fixture(scope="session")
 def exported_row_bundle(workplace, softmax_run):
-    """Version 1 of `softmax` as an export writes it today. Not to be changed."""
+    """Version 1 of `softmax`, freshly exported. Tests must not change it."""
     return _export(softmax_run, workplace / "exported", "softmax")
 
 
 @pytest.fixture(scope="session")
 def exported_raw_bundle(tmp_path_factory):
-    """Version 1 of `raw` as an export writes it today, and its table."""
+    """Version 1 of `raw`, freshly exported, and its table."""
     from app.config import make_config
     from app.runs import train
 
@@ -105,13 +105,13 @@ def committed_models(workplace):
 
 @pytest.fixture(scope="session")
 def bundle(committed_models):
-    """The folder of version 1 of `digits`. Not to be changed: copy it first."""
+    """The folder of version 1 of `digits`. Tests must not change it, but may copy it."""
     return committed_models / "digits" / "1"
 
 
 @pytest.fixture(scope="session")
 def row_bundle(committed_models):
-    """The folder of version 1 of `softmax`. Not to be changed."""
+    """The folder of version 1 of `softmax`. Tests must not change it."""
     return committed_models / "softmax" / "1"
 
 
@@ -132,7 +132,7 @@ def images():
 
 @pytest.fixture
 def run(capfd):
-    """Run a command in this process: status, standard output, standard error."""
+    """Run a command in this process; return its status, standard output and standard error."""
     from app.commands.cli import main
 
     def call(*arguments):

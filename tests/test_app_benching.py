@@ -1,4 +1,4 @@
-"""`hornbill bench`: every runtime at hand beside the others."""
+"""`hornbill bench`: every installed runtime, compared with the others."""
 
 import json
 from importlib.util import find_spec

@@ -126,7 +126,7 @@ def test_logits_that_the_model_does_not_compute_are_refused():
 
 @pytest.fixture(scope="module")
 def choosy(mlp_run, tmp_path_factory):
-    """A bundle that accepts some answers."""
+    """A bundle with a reject option, which accepts some predictions."""
     folder = tmp_path_factory.mktemp("dist")
     return export_run(mlp_run.folder, folder, None, ExportOptions(int8="never"), 0.99)
 
@@ -165,9 +165,9 @@ def test_predict_marks_what_is_not_accepted(choosy, tmp_path, capfd):
     capfd.readouterr()
     with pytest.raises(SystemExit):
         main(["predict", str(bundle), str(blank), "--json"])
-    answer = json.loads(capfd.readouterr().out)
-    assert max(answer["probabilities"].values()) < manifest["reject_option"]["threshold"]
-    assert answer["accepted"] is False
+    prediction = json.loads(capfd.readouterr().out)
+    assert max(prediction["probabilities"].values()) < manifest["reject_option"]["threshold"]
+    assert prediction["accepted"] is False
     with pytest.raises(SystemExit):
         main(["predict", str(bundle), str(blank)])
     assert "not accepted" in capfd.readouterr().out

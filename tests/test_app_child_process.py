@@ -1,4 +1,4 @@
-"""Child processes: what is kept of them, and how they are stopped."""
+"""Child processes: their last line and exit status, and how they are stopped."""
 
 import signal
 import subprocess

@@ -187,7 +187,7 @@ def test_invalid_input_prints_one_line_and_exits_with_2(
 
 
 def test_a_failed_proof_exits_with_1_and_publishes_nothing(run, mlp_run, softmax_run, tmp_path):
-    """A run whose model was swapped for one that no two runtimes compute alike."""
+    """A run whose model was replaced by one on which the runtimes disagree."""
     import keras
 
     from app.runs.run_folder import MODEL
@@ -270,7 +270,7 @@ def test_keras_settings_that_prevent_its_start_are_reported(settings, backend, l
 
 
 def interrupted_at(module, *arguments):
-    """Run a command, and send it SIGINT as it imports a module."""
+    """Run a command, and send it SIGINT while it imports a module."""
     program = f"""
 import signal, sys
 class Interrupts:

@@ -1,4 +1,4 @@
-"""Training by several processes: it gives the results of one, and ends clearly if one is lost."""
+"""Training in several processes: it gives the results of one, and ends clearly if one is lost."""
 
 import json
 import os
@@ -32,7 +32,7 @@ from app.training.checkpoint import Checkpoint
 ROOT = Path(__file__).parent.parent
 LOCAL = Cluster(2, "127.0.0.1", 7000)
 CLI = "import sys; from app.commands.cli import main; main(sys.argv[1:])"
-# The beginning of a program in place of one that trains: it reports its id to the test.
+# The beginning of a program that stands in for training: it reports its id to the test.
 PROCESS = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -54,8 +54,8 @@ from app.distributed.cluster import Cluster
 from app.distributed.launching import launch
 launch(Cluster(2, "127.0.0.1", 1), json.loads(sys.argv[1]), sys.argv[2:])
 """
-# 127 samples to train on: the last batch of 31 is divided among two, padded to 32. Dropout and
-# batch statistics show whether the two compute like one.
+# With 127 training samples, the last batch of 31 is padded to 32 and divided among two processes.
+# Dropout and batch statistics show whether the two compute the same as one.
 SETTINGS = {
     "hidden": "16",
     "normalization": "batch",
@@ -99,7 +99,7 @@ def metrics(trained):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """The results of two processes that meet as if on two machines, and their folder of runs."""
+    """The results of two processes that connect as if on two machines, and their folder of runs."""
     folder = tmp_path_factory.mktemp("two")
     address = f"127.0.0.1:{free_port()}"
     processes = [
@@ -114,7 +114,7 @@ def two(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    """The result of one process, under JAX too."""
+    """The result of a single process, also under JAX."""
     output = tmp_path_factory.mktemp("one")
     return result(start(*WINE, "--output", output, "--json", KERAS_BACKEND="jax"))
 
@@ -122,7 +122,7 @@ def one(tmp_path_factory):
 def test_two_processes_train_like_one(one, two):
     (first, _), _ = two
     for ours, theirs in zip(weights(first), weights(one), strict=True):
-        # float32, its sums in another order.
+        # float32 sums in a different order.
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
     np.testing.assert_allclose(metrics(first), metrics(one), atol=1e-5)
     histories = [
@@ -167,7 +167,7 @@ def begin_run(*arguments, folder):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
 def test_a_run_that_is_interrupted_or_loses_a_process_can_be_resumed(tmp_path):
-    """With real training, and to its end by one process under TensorFlow."""
+    """Real training, which one process under TensorFlow finishes."""
     settings = [*WINE, "--set", "epochs=100000"]
     process, folder = begin_run(*settings, "--output", tmp_path, folder=tmp_path)
     started = children(process)
@@ -194,7 +194,7 @@ def test_a_run_that_is_interrupted_or_loses_a_process_can_be_resumed(tmp_path):
 
 
 def launch_program(folder, source, cluster=LOCAL):
-    """Launch two programs of a few lines in place of two that train."""
+    """Launch two programs of a few lines instead of two that train."""
     launch(cluster, {"folder": str(folder)}, write_program(folder, source))
 
 
@@ -271,7 +271,7 @@ def test_processes_end_with_the_command_that_started_them(tmp_path):
 
 
 def test_a_refused_process_states_its_reason(tmp_path):
-    """The other one, whose peer ended, ends later, as JAX does."""
+    """The other process, which has lost its peer, ends later, as under JAX."""
     source = (
         PROCESS
         + """

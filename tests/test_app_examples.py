@@ -16,7 +16,7 @@ BLOCKS = [
 ]
 
 
-# In this process, which has imported what they import.
+# Run in this process, which has already imported what they import.
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_an_example_script_runs(script, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Runs that are interrupted: what is left, and that going on ends where it would have ended."""
+"""Interrupted runs: what is kept, and that resuming gives the result of an uninterrupted run."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from app.runs.run_folder import CHECKPOINT, CONFIG, check_room, read_environment
 from app.system.signals import Interrupted, defer_signals, sigterm_as_sigint
 
 CLI = "import sys; from app.commands.cli import main; main(sys.argv[1:])"
-# Everything that remembers something from one epoch to the next.
+# Settings that keep state from one epoch to the next.
 MEMORY = {
     "variant": "mlp",
     "hidden": [16],
@@ -39,7 +39,7 @@ MEMORY = {
 
 
 class StopAt(keras.callbacks.Callback):
-    """Does something at the beginning of some batch of an epoch."""
+    """Calls a function at the beginning of a batch."""
 
     def __init__(self, epoch, action):
         super().__init__()
@@ -112,14 +112,14 @@ def test_a_run_that_is_interrupted_twice_ends_like_an_uninterrupted_run(
     assert history(run) == history(uninterrupted)
     assert run.metrics == uninterrupted.metrics
     assert not (folder / CHECKPOINT).exists()
-    assert not (folder / "figures").exists()  # the choice of the first call stays
+    assert not (folder / "figures").exists()  # the choice of the first call is kept
 
 
 def test_only_one_process_at_a_time_can_train_a_run(tmp_path):
     def resume_elsewhere():
         (folder,) = (tmp_path / "softmax").iterdir()
         with pytest.raises(RunError, match="Only one process can train a run at a time"):
-            resume(folder)  # a lock of its own, which is another process' too
+            resume(folder)  # its lock also excludes other processes
         refused.append(folder)
 
     refused = []
@@ -137,7 +137,7 @@ def test_resuming_a_finished_run_returns_it_unchanged(uninterrupted):
 def test_a_run_that_stopped_early_is_not_trained_further(tmp_path):
     settings = {"patience": 1, "optimizer.learning_rate": 1e-30, "figures": False}
     whole = train(make_config("softmax", settings), tmp_path / "whole")
-    assert history(whole).count("\n") < 20  # of a hundred epochs
+    assert history(whole).count("\n") < 20  # out of a hundred epochs
 
     class AtTheEnd(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
@@ -149,7 +149,7 @@ def test_a_run_that_stopped_early_is_not_trained_further(tmp_path):
     run = resume(folder)
     assert history(run) == history(whole)
     assert run.metrics == whole.metrics
-    environment = read_environment(run.folder)  # of the epochs before the interruption
+    environment = read_environment(run.folder)  # includes the epochs before the interruption
     assert environment["seconds"] > 0
     assert environment["examples_per_s"] > 0
 

@@ -1,4 +1,4 @@
-"""Which edits make the cached results of a study outdated, and files that a checksum protects."""
+"""Which edits invalidate the cached results of a study, and files protected by a checksum."""
 
 import shutil
 from pathlib import Path

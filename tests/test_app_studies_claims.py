@@ -75,7 +75,7 @@ def test_one_seed_gives_numbers_but_no_interval():
 @pytest.mark.parametrize(
     ("name", "part", "facts"),
     [
-        # One architecture of two: the bound holds for any network.
+        # Only one of two architectures: the bound holds for any network.
         ("no-structure", "two targets, 2+3", ["floor"]),
         ("linear-stack", "stack", ["product"]),
         ("losses", "figures", ["softmax", "figures", "parts"]),

@@ -29,7 +29,7 @@ def studies(tmp_path_factory, worker_id):
     if worker_id != "master":  # the processes of pytest-xdist share the folder
         folder = tmp_path_factory.getbasetemp().parent / "studies"
     with FileLock(folder.with_name("studies.lock")):
-        for name in CHEAP:  # one by one, in this process, which has TensorFlow already
+        for name in CHEAP:  # one by one, in this process, which has imported TensorFlow
             with pytest.raises(SystemExit) as ended:
                 main(["study", "run", name, "--quick", "--seeds", "2", "-q", "-o", str(folder)])
             assert not ended.value.code

@@ -62,7 +62,7 @@ def test_results_come_in_order_and_progress_is_reported(tmp_path):
 def test_a_study_that_fails_stops_the_others_with_its_reason(tmp_path):
     with pytest.raises(StudyError, match="This study must fail. Received: worked-example."):
         process_pool.run_studies(TWO, tmp_path, run=study_runs.fail_at_worked_example)
-    # Two threads wait for each process: for a moment one may not know what the other does.
+    # Two threads wait for each process, so one may notice its end a moment later than the other.
     wait_until(lambda: not multiprocessing.active_children())
 
 
@@ -72,7 +72,7 @@ def test_a_process_that_is_killed_is_an_error(tmp_path):
         multiprocessing.active_children()[0].kill()
 
     threading.Thread(target=kill).start()
-    with pytest.raises(StudyError, match="run to its end. Received: one of 2 was killed"):
+    with pytest.raises(StudyError, match="run to completion. Received: one of 2 was killed"):
         process_pool.run_studies(TWO, tmp_path, run=study_runs.wait)
 
 
@@ -98,7 +98,7 @@ def end(program, ending, folder):
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
     )
     try:
-        # Two that run studies, and one that multiprocessing needs itself.
+        # Two processes that run studies, and one that multiprocessing itself needs.
         wait_until(lambda: len(children(run)) >= 3)
         begun = children(run)
         run.send_signal(ending)

@@ -1,4 +1,4 @@
-"""Running a study: what is finished is kept, what is damaged or outdated is computed again."""
+"""Running a study: finished parts are cached; damaged or outdated ones are computed again."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from app.studies.study import HOLDS, VERDICTS
 
 @pytest.fixture(scope="module", autouse=True)
 def canned():
-    """Give `vanishing` canned numbers: these tests are about how results are kept."""
+    """Give `vanishing` canned numbers: these tests are about how results are cached."""
 
     def parts(effort):
         numbers = vanishing(0.25, 0.2, 0.95, seeds=effort.seeds)
@@ -95,7 +95,7 @@ def interrupt(folder, seeds):
 
 
 def rewrite(path, change):
-    """Change some fields of a result or its parts, with a checksum that is right."""
+    """Change some fields of a result or its parts, and update the checksum."""
     content = {**json.loads(path.read_text()), **change}
     content.pop("sha256")
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -151,7 +151,7 @@ def test_a_damaged_result_is_written_again(damage, again):
     path.write_text(damage(path.read_text()))
     assert read_result("vanishing", again) is None
     parts, result = parts_run(again, seeds=2, quick=True)
-    assert not parts  # they have files of their own
+    assert not parts  # they have separate files
     assert result.note == "the earlier result was damaged"
     assert path.read_bytes() == before
 
@@ -216,7 +216,7 @@ def contents(folder):
 
 
 def test_an_interrupted_rerun_keeps_the_earlier_result(again):
-    """An earlier result counts until the new one is complete, also that of an earlier version."""
+    """An earlier result stays until the new one is complete, even if another version wrote it."""
     for path in (again / "vanishing" / "result.json", *(again / "vanishing" / ".parts").iterdir()):
         rewrite(path, {"key": "other", "version": "0.0.1"})
     before = contents(again)

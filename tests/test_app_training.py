@@ -1,4 +1,4 @@
-"""Training: what a run's folder holds, that it repeats, that errors leave nothing behind."""
+"""Training: what a run's folder contains, that runs are reproducible, that errors leave nothing."""
 
 import contextlib
 import csv
@@ -50,7 +50,7 @@ def digits():
 
 
 def without_validation(splits):
-    """Spares the time to trace an evaluation."""
+    """Return splits without validation samples, which saves tracing the evaluation."""
     return replace(splits, validation=splits.validation[:0])
 
 
@@ -82,7 +82,7 @@ def test_a_run_folder_contains_everything_about_the_run(mlp_run):
     assert environment["examples_per_s"] > 0
     assert 0 < environment["wait_fraction"] < 1
     assert (environment["precision"], environment["xla"]) == ("float32", False)
-    assert environment["step_ms"] == {}  # so few steps need no choice
+    assert environment["step_ms"] == {}  # too few steps to measure the precision
     assert environment["versions"]["keras"] == keras.__version__
 
 
@@ -103,8 +103,10 @@ def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(mlp_run, t
     assert again.metrics == mlp_run.metrics
     dataset, splits = load_dataset("digits8x8"), mlp_run.splits
     other = fit(replace(config, seed=1), dataset, splits)
-    answers = predict_samples(other.model, dataset, splits.test)
-    assert measure("multiclass", dataset.targets[splits.test], answers) != mlp_run.metrics["test"]
+    predictions = predict_samples(other.model, dataset, splits.test)
+    assert (
+        measure("multiclass", dataset.targets[splits.test], predictions) != mlp_run.metrics["test"]
+    )
 
 
 def test_a_trained_net_is_better_than_chance(mlp_run, softmax_run):
@@ -114,8 +116,8 @@ def test_a_trained_net_is_better_than_chance(mlp_run, softmax_run):
 
 def test_the_features_family_accepts_images():
     dataset, splits, result = fitted("digits8x8", hidden=[16], epochs=1, repeat=3)
-    answers = predict_samples(result.model, dataset, splits.test)
-    assert classification_metrics(dataset.targets[splits.test], answers)["accuracy"] > 0.2
+    predictions = predict_samples(result.model, dataset, splits.test)
+    assert classification_metrics(dataset.targets[splits.test], predictions)["accuracy"] > 0.2
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_only_the_head_learns_behind_step_activations():
     ],
 )
 def test_the_learning_rate_follows_its_schedule(settings, rates):
-    """At the begin, in the middle and at nine tenths of four epochs of five steps."""
+    """At the start, in the middle and at nine tenths of four epochs of five steps."""
     config = OptimizerConfig(learning_rate=0.1, **settings)
     rate = make_optimizer(config, steps_per_epoch=5, epochs=4).get_config()["learning_rate"]
     found = [rate] * 3
@@ -392,7 +394,7 @@ def test_settings_that_contradict_each_other_are_refused(family, data, settings,
 def fitted(data, family="features", validate=False, **settings):
     from app.runs.train import load_run_data
 
-    # Two long epochs: the steps of twenty, without most of their evaluations.
+    # Two long epochs have the steps of twenty, but without most of the evaluations.
     shared = {"epochs": 2, "repeat": 10, "steps_per_execution": 50}
     config = make_config(family, {**shared, **settings}, data=data)
     dataset = load_run_data(config)
@@ -410,10 +412,10 @@ def test_a_regression_explains_more_than_the_mean_does():
 def test_a_net_trained_for_few_steps_predicts_as_well_as_it_has_learned():
     settings = {"filters": [8], "hidden": [16], "dropout": 0.0, "epochs": 6, "repeat": 1}
     dataset, splits, result = fitted("digits8x8", "digits", **settings)
-    answers = predict_samples(result.model, dataset, splits.train)
-    known = classification_metrics(dataset.targets[splits.train], answers)["accuracy"]
+    predictions = predict_samples(result.model, dataset, splits.train)
+    known = classification_metrics(dataset.targets[splits.train], predictions)["accuracy"]
     assert result.history[-1]["accuracy"] > 0.95
-    assert known > 0.95  # moving statistics of the last hundred steps, most of them old: 0.90
+    assert known > 0.95  # with moving statistics of the last hundred steps it is 0.90
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
@@ -450,8 +452,8 @@ def test_a_sigmoid_unit_for_each_label_learns_all_of_them(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("a,b,c,first,second\n" + "\n".join(",".join(map(str, r)) for r in rows))
     dataset, splits, result = fitted(str(path), head="sigmoid", target=["first", "second"])
-    answers = predict_samples(result.model, dataset, splits.test)
-    metrics = label_metrics(dataset.targets[splits.test], answers)
+    predictions = predict_samples(result.model, dataset, splits.test)
+    metrics = label_metrics(dataset.targets[splits.test], predictions)
     assert metrics["exact_match"] > 0.85
     assert metrics["roc_auc"] > 0.97
 
@@ -477,8 +479,8 @@ def test_the_best_epoch_is_kept_on_request():
     dataset, splits, result = fitted(
         "wine", validate=True, restore_best_weights=True, epochs=10, repeat=1, **settings
     )
-    answers = predict_samples(result.model, dataset, splits.validation)
-    kept = classification_metrics(dataset.targets[splits.validation], answers)["cross_entropy"]
+    predictions = predict_samples(result.model, dataset, splits.validation)
+    kept = classification_metrics(dataset.targets[splits.validation], predictions)["cross_entropy"]
     losses = [row["val_loss"] for row in result.history]
     assert losses[-1] > min(losses)
     assert kept == pytest.approx(min(losses), rel=1e-3)
@@ -540,7 +542,7 @@ def test_precision_is_measured_if_training_takes_long(steps, measured):
     [
         ([1.0], [0.79], "mixed_bfloat16"),
         ([1.0], [0.81], "float32"),
-        # What else the machine does slows down single turns.
+        # Other load on the machine slows down single turns.
         ([1.0], [3.0, 0.79], "mixed_bfloat16"),
         ([3.0, 1.0], [0.81], "float32"),
     ],
@@ -618,7 +620,7 @@ def test_standard_error_may_be_closed(tmp_path):
     assert not (metrics.parent / "figures").exists()
 
 
-@pytest.mark.slow  # TensorFlow asks for memory again for ten seconds
+@pytest.mark.slow  # TensorFlow retries the allocation for ten seconds
 def test_a_model_too_large_for_the_machine_is_a_one_line_error(run, tmp_path):
     command = ["train", "features", "--data", "iris", "--set", "hidden=1000000000000"]
     status, _, error = run(*command, "--output", tmp_path)

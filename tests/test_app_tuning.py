@@ -50,7 +50,7 @@ RATE = {"optimizer.learning_rate": "log:1e-2..1"}
 FAST = {"epochs": 2, "batch_size": 64}
 
 
-# The beginning of a program in place of a worker: it begins a trial.
+# The beginning of a program that stands in for a worker: it begins a trial.
 TRIAL = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -93,7 +93,7 @@ def tuned(tmp_path_factory):
 
 @pytest.fixture
 def begun(tmp_path):
-    """A folder and its study, in which no trial has been begun."""
+    """A folder and its study, in which no trial has started."""
 
     def begin(definition):
         with pytest.raises(_StopError):
@@ -209,7 +209,7 @@ def test_more_folds_than_values_can_be_measured_in_are_refused():
         make_trial_data(config, load_dataset("linnerud", task="regression"), folds=10)
 
 
-def test_a_poor_trial_is_pruned_after_its_first_fold():
+def test_a_trial_is_pruned_in_the_last_epoch_of_a_fold_only_if_other_folds_follow():
     class Trial:
         def report(self, value, step):
             pass
@@ -293,7 +293,7 @@ def test_values_that_cannot_be_trained_are_pruned_with_the_reason(begun):
 
 
 def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
-    """Here one that is too deep, for one too wide would take the memory of whoever else tests."""
+    """The model is too deep; one that is too wide would take memory from tests that run at once."""
     declared = {"hidden": "layers:1..500x2..8"}
     _, location = begun(definition_of({"trials": 1}, declared, "features"))
     load_study(location).enqueue_trial({"hidden.layers": 500, "hidden.units": 2})
@@ -306,7 +306,7 @@ def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
 
 
 def test_penalties_do_not_count_and_a_searched_loss_is_replaced_by_the_metric():
-    """Two trials whose losses mean different things are compared by what means the same."""
+    """Trials with different losses are compared by a metric that means the same for both."""
     config = definition_of(l2=10.0, epochs=1, precision="float32").base
     data = make_trial_data(config, load_dataset("iris"), folds=1)
     reported = {}
@@ -326,7 +326,7 @@ def test_the_trial_of_a_killed_worker_is_lost_and_tried_again(begun, tmp_path):
     study = load_study(location)
     wait_until(lambda: any("worker" in trial.user_attrs for trial in study.trials))
     worker.kill()
-    requeue_stale_trials(study)  # its heartbeat is recent, so that nobody takes its trial yet
+    requeue_stale_trials(study)  # its heartbeat is recent, so its trial is not requeued yet
     assert [trial.state.name for trial in study.trials] == ["RUNNING"]
     requeue_stale_trials(study, lambda trial: trial.user_attrs["worker"] == "doomed")
     requeue_stale_trials(study, lambda trial: trial.number == 0)  # once only
@@ -421,7 +421,7 @@ def test_join_repeats_the_trials_of_dead_workers(begun):
     declared = {**RATE, "l2": "log:1e-5..1e-2"}
     folder, location = begun(definition_of({"trials": 1}, declared, epochs=1, train_sizes=[0.5]))
     study, definition = open_study(location)
-    partial = study.ask()  # its worker died while it drew
+    partial = study.ask()  # its worker died while it sampled values
     partial.suggest_float("l2", 1e-5, 1e-2, log=True)
     study.tell(partial, state=optuna.trial.TrialState.FAIL)
     study.ask(dimensions(definition.space)).set_user_attr("heartbeat", 0.0)
@@ -595,7 +595,7 @@ def _journal(folder):
 
 
 def test_an_incomplete_last_line_of_a_journal_is_ignored(tmp_path):
-    """By a kill or a full disk; what the next worker writes must not be glued to it."""
+    """After a kill or with a full disk. The next entry must start on a new line."""
     location, path = _journal(tmp_path)
     path.write_bytes(path.read_bytes()[:-9])
     study = load_study(location)
@@ -618,11 +618,11 @@ def test_a_damaged_journal_is_a_one_line_error(tmp_path):
 
 
 def test_a_lock_that_a_killed_worker_left_does_not_block_a_study(tmp_path, monkeypatch):
-    """With a relative path, for which Optuna's own lock is a broken link."""
+    """With a relative path, for which Optuna's default lock is a broken link."""
     monkeypatch.chdir(tmp_path)
     Path("tunes").mkdir()
     location, path = _journal(Path("tunes"))
-    monkeypatch.setattr("app.tuning.storage._STALE_LOCK_S", 3)  # the least of Optuna
+    monkeypatch.setattr("app.tuning.storage._STALE_LOCK_S", 3)  # Optuna's minimum
     killed = Journal(str(path))
     killed._lock.acquire()
     study = load_study(location)
@@ -690,7 +690,7 @@ def test_a_missing_optuna_names_its_extra():
 
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_while_it_trains(tmp_path):
-    """With real training: two workers, one of them killed, spend the budget all the same."""
+    """Real training: two workers, one of which is killed, still spend the budget."""
     killed = []
 
     def kill_one():
