@@ -91,7 +91,7 @@ def test_accepted_predictions_reach_the_accuracy_and_are_as_many_as_possible(dat
 
 @pytest.mark.parametrize("accuracy", [0, -1, 1.01, float("nan")])
 def test_an_accuracy_out_of_range_is_refused(accuracy):
-    with pytest.raises(ConfigError, match="target_accuracy must be above 0, at most 1"):
+    with pytest.raises(ConfigError, match="target_accuracy must be above 0 and at most 1"):
         choose_threshold(np.array([[0.9, 0.1]]), np.array([0]), accuracy)
 
 

@@ -29,7 +29,7 @@ def folder(images, tmp_path):
     return place
 
 
-def test_a_sub_folder_is_a_class(folder, images):
+def test_a_subfolder_is_a_class(folder, images):
     dataset = load_dataset(str(folder))
     assert dataset.labels == ("few", "many")
     assert dataset.targets.tolist() == [0] * 6 + [1] * 6
@@ -92,7 +92,7 @@ def test_an_empty_class_is_refused(folder):
 
 
 def test_a_folder_without_classes_is_refused(tmp_path):
-    with pytest.raises(DataError, match="sub-folder of images for each.*Received: 0 sub-folders"):
+    with pytest.raises(DataError, match="subfolder of images for each.*Received: 0 subfolders"):
         load_dataset(str(tmp_path))
 
 

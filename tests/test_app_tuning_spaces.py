@@ -76,7 +76,7 @@ def test_the_budget_is_forty_trials_unless_minutes_are_given():
             "A search needs at least one setting. Received: none. Add one, such as --search",
         ),
         ({"epoch": "int:1..3"}, "'epoch' is not a setting of features. Did you mean 'epochs'?"),
-        ({"epochs": "imt:1..3"}, "must be one of int, .*='imt'. Did you mean 'int'?"),
+        ({"epochs": "imt:1..3"}, "must begin with one of int, .*=imt:1..3. Did you mean 'int'?"),
         ({"epochs": "int:1..x"}, "A range must be LOW..HIGH, two whole numbers. Received: epochs="),
         ({"dropout": "uniform:0"}, "A range must be LOW..HIGH, two numbers. Received: dropout="),
         ({"epochs": "int:3..3"}, "must be finite, the lower one first. Received: epochs=int:3..3."),
@@ -147,7 +147,7 @@ def test_a_setting_is_either_fixed_or_searched():
         ({"trials": 0}, "trials must be from 1 to 1,000,000. Received: trials=0."),
         ({"minutes": 0.0}, "minutes must be above 0 and finite. Received: minutes=0.0."),
         ({"folds": 0}, "folds must be from 1 to 100. Received: folds=0."),
-        ({"trails": 3}, r"\[tuning\] takes method, .*. Received: trails."),
+        ({"trails": 3}, r"\[tuning\] can contain method, .*. Received: trails."),
     ],
 )
 def test_an_impossible_budget_is_refused(budget, message):

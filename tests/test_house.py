@@ -124,7 +124,7 @@ def test_imports_run_downward_and_never_climb(path):
     }[package]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            # serving/ is also installed under another name: its sub-folders must use two dots.
+            # serving/ is also installed under another name: its subfolders must use two dots.
             depth = len(path.relative_to(ROOT).parts) - 1 if package == "serving" else 1
             assert node.level <= depth, ast.unparse(node)
             root = (node.module or "").split(".")[0]

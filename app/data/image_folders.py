@@ -1,4 +1,4 @@
-"""Reads a folder of images that has a sub-folder for each class."""
+"""Reads a folder of images that has a subfolder for each class."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def read_image_folder(folder: Path, reading: ReadingConfig, has_digits: bool = F
     Files and folders whose names begin with a dot are ignored.
 
     Args:
-        folder: folder with a sub-folder for each class.
+        folder: folder with a subfolder for each class.
         reading: whether images that cannot be read are refused or skipped.
         has_digits: whether the images show digits, see `load_dataset`.
 
@@ -53,21 +53,21 @@ def read_image_folder(folder: Path, reading: ReadingConfig, has_digits: bool = F
 
 
 def _find_classes(folder: Path) -> list[Path]:
-    """Return the sub-folders of the classes, sorted by name."""
+    """Return the subfolders of the classes, sorted by name."""
     inside = _visible(folder)
     classes = sorted(path for path in inside if path.is_dir())
     check_names(path.name for path in classes)
     if len(classes) < 2:
         raise DataError(
-            f"{folder} must have a sub-folder of images for each of two or more classes. "
-            f"Received: {len(classes)} sub-folders."
+            f"{folder} must have a subfolder of images for each of two or more classes. "
+            f"Received: {len(classes)} subfolders."
         )
     # Other files, such as a license, may be there.
     files = (path for path in inside if path.is_file())
     stray = [path.name for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if stray:
         raise DataError(
-            f"Each image must be in the sub-folder of its class. Received: {min(stray)} in "
+            f"Each image must be in the subfolder of its class. Received: {min(stray)} in "
             f"{folder} itself{f', and {len(stray) - 1:,} more' if len(stray) > 1 else ''}."
         )
     return classes

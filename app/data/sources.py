@@ -36,7 +36,7 @@ def load_dataset(
     Args:
         source: a name in `NAMED`, or a path: an `.npz` in the layout of `keras.datasets.mnist`, a
             Semeion text file (`.data`), a `.csv` with a header, or a folder of images with a
-            sub-folder for each class. Several sources joined by `+` are used as one.
+            subfolder for each class. Several sources joined by `+` are used as one.
         reading: settings for what the source itself does not specify.
         task: task of the model: `multiclass`, `multilabel` or `regression`.
         has_digits: whether a folder of images shows digits. Large images are then read as
