@@ -145,7 +145,7 @@ def test_a_bundle_is_calibrated_and_states_its_threshold(choosy, mlp_run, images
     assert 0 < reject.coverage <= 1
     card = (bundle / "README.md").read_text()
     assert f"a temperature of {calibration.temperature:.3f}" in card
-    assert f"accepts {reject.coverage:.2%} of the answers" in card
+    assert f"accepts {reject.coverage:.2%} of the predictions" in card
     assert (bundle / "figures" / "reliability_diagram.png").stat().st_size > 5000
 
 

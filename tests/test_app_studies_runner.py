@@ -115,7 +115,11 @@ def test_a_result_with_the_same_settings_is_cached(again):
     [
         ({}, {"seeds": 3}, "different settings"),
         ({"key": "other"}, {"seeds": 2}, "code has changed"),
-        ({"key": "other", "version": "0.0.1"}, {"seeds": 2}, "from version 0.0.1, and this is 0.1.0"),
+        (
+            {"key": "other", "version": "0.0.1"},
+            {"seeds": 2},
+            "from version 0.0.1, and this is 0.1.0",
+        ),
     ],
 )
 def test_a_result_with_other_settings_code_or_version_is_computed_again_with_a_reason(

@@ -366,9 +366,24 @@ def test_the_data_decides_the_sizes_of_the_model():
 @pytest.mark.parametrize(
     ("family", "data", "settings", "message"),
     [
-        ("features", "diabetes", {}, "Targets that are values need head=linear"),
-        ("softmax", "diabetes", {}, "Targets that are values need head=linear"),
-        ("features", "iris", {"head": "linear"}, "classes need head=softmax or head=sigmoid"),
+        (
+            "features",
+            "diabetes",
+            {},
+            "targets are values. Use the family 'features' with head=linear",
+        ),
+        (
+            "softmax",
+            "diabetes",
+            {},
+            "targets are values. Use the family 'features' with head=linear",
+        ),
+        (
+            "features",
+            "iris",
+            {"head": "linear"},
+            "classes. Use the family 'features' with head=softmax or head=sigmoid",
+        ),
         ("features", "iris", {"head": "sigmoid"}, "head=sigmoid must have two classes"),
         ("features", "diabetes", {"head": "linear", "loss": "cross_entropy"}, "must be one of mse"),
         (

@@ -63,8 +63,9 @@ def _check_head(config: ModelConfig, dataset: Dataset) -> None:
     head = getattr(config, "head", "softmax")
     if head not in heads:
         raise ConfigError(
-            f"Targets that are {TASKS[task]} need head={' or head='.join(heads)}, which the family "
-            f"'features' has. Received: head={head!r} for {dataset.source}."
+            f"The head must suit the targets. Received: head={head!r} for {dataset.source}, whose "
+            f"targets are {TASKS[task]}. Use the family 'features' with "
+            f"head={' or head='.join(heads)}."
         )
 
 
