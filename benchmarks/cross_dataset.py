@@ -17,7 +17,7 @@ import numpy as np
 from app.config.run_config import combine_settings
 from app.data.sources import bare_source, load_dataset
 from app.data.splits import split_dataset
-from app.evaluation.metrics import predict_targets
+from app.evaluation.metrics import predict_samples
 from app.training.fit import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import write_results
@@ -37,7 +37,7 @@ def measure(train_on: str, test_on: list[str], recipe: str) -> None:
         for source in test_on:
             other = load_dataset(source)
             everything = np.arange(len(other.targets))
-            answers = predict_targets(model, other, everything).argmax(axis=1)
+            answers = predict_samples(model, other, everything).argmax(axis=1)
             accuracies[source].append(float((answers == other.targets).mean()))
             last = accuracies[source][-1]
             print(f"{bare_source(train_on)} to {bare_source(source)}: {last:.2%}", flush=True)

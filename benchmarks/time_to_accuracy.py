@@ -27,7 +27,7 @@ from app.config.run_config import combine_settings
 from app.data.datasets import Dataset
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
-from app.evaluation.metrics import predict_targets
+from app.evaluation.metrics import predict_samples
 from app.training.fit import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import results_of_this_machine, write_results
@@ -81,7 +81,7 @@ def our_seconds(dataset: Dataset, recipe: str, seed: int) -> tuple[float, float]
     start = time.perf_counter()
     model = fit(config, dataset, splits).model
     seconds = time.perf_counter() - start
-    probabilities = predict_targets(model, dataset, splits.test)
+    probabilities = predict_samples(model, dataset, splits.test)
     return seconds, float((probabilities.argmax(axis=1) == dataset.targets[splits.test]).mean())
 
 

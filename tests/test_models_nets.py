@@ -173,5 +173,5 @@ def test_convolutions_cannot_be_replicated():
 
 @pytest.mark.parametrize("key", ["replicas", "optimizer.learning_rates"])
 def test_a_run_trains_a_single_model(key):
-    with pytest.raises(ConfigError, match="is no setting of features"):
+    with pytest.raises(ConfigError, match="is not a setting of features"):
         make_config("features", {key: 2})

@@ -232,7 +232,7 @@ def test_a_changed_byte_is_noticed_on_loading(name, own_bundle):
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "SHA256SUMS"])
-def test_a_missing_file_is_named(name, own_bundle):
+def test_a_missing_file_is_refused(name, own_bundle):
     (own_bundle / "1" / name).unlink()
     with pytest.raises(ManifestError, match=f"{name} must be readable. Received: .*No such file"):
         Predictor.load(own_bundle)
