@@ -1,4 +1,4 @@
-"""Image files as requests: the page sends them, and anybody can with curl."""
+"""Requests whose body is an image file, as the page and curl send them."""
 
 from typing import Any
 

@@ -31,10 +31,10 @@ from .writing import ThreadedHandler
 _VARIABLE = "HORNBILL_SETTINGS"
 # Time for the requests in flight when the server ends.
 _DRAIN_S = 30
-# Connections that may be open beyond `max_requests`; health checks would wait behind more.
+# Connections that may be open beyond `max_requests`. With more, health checks would wait.
 _IDLE_CONNECTIONS = 4096
 _HEAD_S = 10  # for the head of a request to arrive; `Settings.body_s` is for its body
-# Granian's options. An idle HTTP/2 connection would stay open for ever and block the shutdown.
+# Granian's options. An idle HTTP/2 connection would stay open forever and block the shutdown.
 OPTIONS: dict[str, Any] = {
     "interface": Interfaces.RSGI,
     "http": HTTPModes.http1,
@@ -69,7 +69,7 @@ def find_address(host: str, port: int) -> Address:
     reason = "an empty host"
     for family, ip in _resolve(host) if host else ():
         try:
-            # Tried here, because Granian's own error is a long traceback.
+            # Tested here, because Granian's own error is a long traceback.
             with socket.create_server((ip, port), family=family) as listener:
                 return Address(ip, listener.getsockname()[1])
         except OSError as error:
