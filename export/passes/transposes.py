@@ -90,7 +90,7 @@ class _Walk:
                 self.graph.outputs[place] = given
 
     def set_inputs(self, node: ir.Node, order: Order, places: Iterable[int] | None = None) -> bool:
-        """Let `node` read its inputs untransposed. If one cannot be, change nothing and return False.
+        """Let `node` read its inputs untransposed; if one cannot, return False and change nothing.
 
         Args:
             node: Node whose transposed inputs all have the same order.
