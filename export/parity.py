@@ -158,7 +158,16 @@ def compare(
     received: np.ndarray,
     has_classes: bool,
 ) -> Parity:
-    """Return the parity of `received` with `expected`; NaN in either is an infinite difference."""
+    """Return the parity of `received` with `expected`; NaN in either is an infinite difference.
+
+    Args:
+        artifact: `saved_model`, `onnx` or `int8`.
+        output: Name of the output.
+        batch_size: Number of samples in each call.
+        expected: What Keras predicts, `(samples, …)`.
+        received: What the artifact predicts, of the same shape.
+        has_classes: Whether the output holds probabilities of classes, `(samples, classes)`.
+    """
     difference = largest_difference(expected, received)
     return Parity(
         artifact,

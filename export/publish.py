@@ -121,7 +121,7 @@ def check_same_contract(manifest: Manifest, model_folder: Path) -> None:
         if old != new:
             raise ExportError(
                 f"A new version must keep the {name} of {latest}. "
-                f"Received: {_spelled(new)} instead of {_spelled(old)}. "
+                f"Received: {_as_text(new)} instead of {_as_text(old)}. "
                 "Export it under another name with --name."
             )
 
@@ -160,7 +160,7 @@ def publish(staged: Path, manifest: Manifest, model_folder: Path) -> Path:
     return model_folder / number
 
 
-def _spelled(value: object) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, tuple):
-        return "(" + ", ".join(_spelled(item) for item in value) + ")"
+        return "(" + ", ".join(_as_text(item) for item in value) + ")"
     return describe_spec(value) if isinstance(value, TensorSpec) else str(value)

@@ -112,7 +112,7 @@ def evaluate_int8(
 def _decide(runs: dict[str, Run], data: Int8Data, kind: OutputKind, policy: str) -> Int8:
     """Measure the latency and accuracy of both models, and decide whether int8 is kept."""
     ratios = [
-        _latency_ratio(runs, take_samples(data.evaluation, _picks(data, size)))
+        _latency_ratio(runs, take_samples(data.evaluation, _sample_indices(data, size)))
         for size in _TIMED_BATCHES
     ]
     before, after = _accuracies(runs, data, kind)
@@ -141,7 +141,7 @@ def _batch_size(inputs: Inputs) -> int:
     return max(1, min(_BATCH, _BATCH_NUMBERS // max(1, numbers)))
 
 
-def _picks(data: Int8Data, size: int) -> np.ndarray:
+def _sample_indices(data: Int8Data, size: int) -> np.ndarray:
     """Return the indices of `size` evaluation samples, repeated if there are fewer."""
     return np.arange(size) % count_samples(data.evaluation)
 

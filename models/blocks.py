@@ -132,7 +132,17 @@ class HiddenConfig(KernelConfig):
 
 
 def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
-    """Apply the normalization of `config` as the layer `name`. The shape does not change."""
+    """Apply the normalization of `config` as the layer `name`.
+
+    Args:
+        x: float `(batch, columns)`, `(batch, replicas, columns)` or
+            `(batch, height, width, channels)`.
+        config: settings of the hidden layers.
+        name: name of the layer.
+
+    Returns:
+        float of the same shape; `x` itself for `none`.
+    """
     if has_replicas(x):
         return normalize_replicas(x, config.normalization, config.groups, name)
     is_dense = len(x.shape) == 2
@@ -172,6 +182,9 @@ def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments:
         config: settings of the hidden layers.
         name: name of the layer.
         arguments: further arguments of `keras.layers.Conv2D`; `kernel_size` is 3 by default.
+
+    Returns:
+        float `(batch, height, width, filters)`, with height and width divided by the stride.
     """
     layer = keras.layers.Conv2D(
         filters,

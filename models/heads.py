@@ -40,6 +40,10 @@ def classify(features: Any, num_classes: int, config: KernelConfig) -> Any:
 def binary_probabilities(features: Any, config: KernelConfig) -> Any:
     """Apply one sigmoid unit, which gives the probability of the second of two classes.
 
+    Args:
+        features: float `(batch, dimension)`, or `(batch, replicas, dimension)`.
+        config: how the weights are initialized and regularized.
+
     Returns:
         float32 `(…, 2)`, named `probabilities`, each row summing to 1.
     """
@@ -49,6 +53,11 @@ def binary_probabilities(features: Any, config: KernelConfig) -> Any:
 
 def label_probabilities(features: Any, num_labels: int, config: KernelConfig) -> Any:
     """Apply a sigmoid unit for each label; a sample may have any number of labels.
+
+    Args:
+        features: float `(batch, dimension)`, or `(batch, replicas, dimension)`.
+        num_labels: number of labels.
+        config: how the weights are initialized and regularized.
 
     Returns:
         float32 `(…, num_labels)`, named `probabilities`, each element a probability.
@@ -61,6 +70,11 @@ def regress(features: Any, num_values: int, config: KernelConfig) -> Any:
 
     The layer `values` holds the mean and variance of the targets. Adapt it to the training data;
     until then it returns the standardized values.
+
+    Args:
+        features: float `(batch, dimension)`, or `(batch, replicas, dimension)`.
+        num_values: number of values.
+        config: how the weights are initialized and regularized.
 
     Returns:
         float32 `(…, num_values)`, named `values`; the linear layer is named `standard_values`.

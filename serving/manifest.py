@@ -46,7 +46,7 @@ class Parity:
     """How far one output of an artifact is from the same output of Keras, at one batch size.
 
     Attributes:
-        artifact: `saved_model` or `onnx`.
+        artifact: `saved_model`, `onnx` or `int8`.
         output: name of the output.
         batch_size: number of samples in each call.
         max_absolute_difference: largest absolute difference over all samples.

@@ -130,17 +130,17 @@ class Prediction:
 class Predictor:
     """Runs an exported model on the CPU. It can be shared between threads.
 
-    Examples:
-        >>> predictor = Predictor.load("dist/digits")
-        >>> prediction = predictor.predict(np.zeros((2, 28, 28), np.uint8))
-        >>> prediction.probabilities.shape
-        (2, 10)
-
     A `with` statement closes it at the end.
 
     Attributes:
         manifest: manifest of the model.
         session: the ONNX Runtime session; None after `close`.
+
+    Examples:
+        >>> predictor = Predictor.load("dist/digits")
+        >>> prediction = predictor.predict(np.zeros((2, 28, 28), np.uint8))
+        >>> prediction.probabilities.shape
+        (2, 10)
     """
 
     def __init__(

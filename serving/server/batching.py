@@ -1,6 +1,6 @@
 """Runs requests for one model together where that raises throughput.
 
-All waiting requests are run as one batch: on the event loop if that is quick, else in a thread.
+All waiting requests are run as one batch: on the event loop if it is quick, or in a thread.
 While a thread runs, the next batch builds up. Nothing waits for a batch to fill: a single request
 is run at once, and batches grow with the load.
 """

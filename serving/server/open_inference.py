@@ -299,7 +299,7 @@ class OpenInference:
             arrays: every output of the model, in the manifest's order.
 
         Returns:
-            The body, and the length of its JSON if binary tensors follow it, else None.
+            The body, and the length of its JSON if binary tensors follow it; otherwise None.
         """
         tails: list[bytes] = []
         outputs = [self._write_output(selected, arrays, tails) for selected in inference.outputs]
