@@ -73,7 +73,7 @@ def find_address(host: str, port: int) -> Address:
             with socket.create_server((ip, port), family=family) as listener:
                 return Address(ip, listener.getsockname()[1])
         except OSError as error:
-            reason = str(error.strerror)
+            reason = os.strerror(error.errno or 0)  # Python's own text repeats the address
     raise _no_address(f"{host}:{port}, {reason}")
 
 
@@ -91,8 +91,8 @@ def _resolve(host: str) -> list[tuple[int, str]]:
 
 def _no_address(received: str) -> InputError:
     return InputError(
-        "The host and port must be free on this machine, such as 127.0.0.1:8000. "
-        f"Received: {received}."
+        "The host must be an address of this machine and the port must be free, such as "
+        f"127.0.0.1:8000. Received: {received}."
     )
 
 
