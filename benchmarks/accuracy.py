@@ -32,14 +32,14 @@ from benchmarks.results import results_of_this_machine, write_results
 
 # The training and scoring of each seed or fold.
 Runs = Sequence[Callable[[], float]]
-# The measurement shows that 101 layers train.
+# This shows that 101 layers can be trained.
 DEEP = {"variant": "resnet", "depth": 101, "epochs": 20}
 # These are measured by cross-validation, the others over seeds.
 FOLDED = ("iris-softmax", "semeion-mlp", "semeion-cnn")
 
 
 def over_seeds(family: str, source: str, settings: dict[str, Any] | str, seeds: int = 3) -> Runs:
-    """Return one run for each seed, which decides splits, weights and order."""
+    """Return one run for each seed, which determines splits, weights and order."""
     return [partial(_score, family, source, settings, seed) for seed in range(seeds)]
 
 

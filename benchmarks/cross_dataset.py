@@ -5,7 +5,7 @@
 MNIST has anti-aliased images of 28x28 pixels, Semeion black and white images of 16x16 pixels that
 the digit fills, and digits8x8 has 17 gray levels. Size, thickness and placement differ. Training
 sees no sample of the data set that is tested on. The settings were chosen by the errors on
-digits8x8, so the results on digits8x8 say so.
+digits8x8, and the results on digits8x8 are marked accordingly.
 """
 
 import os
