@@ -65,7 +65,13 @@ SETTINGS = {
     "restore_best_weights": True,
     "class_weight": "balanced",
 }
-WINE = ["features", "--data", "wine", "--no-figures", *(f"--set={k}={v}" for k, v in SETTINGS.items())]
+WINE = [
+    "features",
+    "--data",
+    "wine",
+    "--no-figures",
+    *(f"--set={k}={v}" for k, v in SETTINGS.items()),
+]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo and pass_fds are POSIX'")
 
 
