@@ -255,7 +255,7 @@ def test_without_labels_the_bundle_claims_nothing_about_its_outputs(zoo_bundles)
     assert [spec.name for spec in predictor.manifest.inputs] == ["sort", "years"]
     inputs = {"years": np.ones((2, 1), "float32"), "sort": np.ones((2, 1), "int64")}
     assert predictor.predict(inputs).outputs["class"].shape == (2, 4)
-    with pytest.raises(ServingError, match="A model of outputs must be asked for outputs"):
+    with pytest.raises(ServingError, match="Received: task='unknown'. Read outputs"):
         _ = predictor.predict(inputs).probabilities
 
 
