@@ -255,7 +255,7 @@ def test_without_labels_the_bundle_claims_nothing_about_its_outputs(zoo_bundles)
     assert [spec.name for spec in predictor.manifest.inputs] == ["sort", "years"]
     inputs = {"years": np.ones((2, 1), "float32"), "sort": np.ones((2, 1), "int64")}
     assert predictor.predict(inputs).outputs["class"].shape == (2, 4)
-    with pytest.raises(ServingError, match="A model of outputs must be asked for outputs"):
+    with pytest.raises(ServingError, match="Received: task='unknown'. Read outputs"):
         _ = predictor.predict(inputs).probabilities
 
 
@@ -572,11 +572,11 @@ def test_a_module_in_the_current_folder_is_found(hornbill, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gone.keras"], "a .keras file. Received: gone.keras, not there"),
-        (["text.keras"], "as keras.Model.save writes it. Received: text.keras"),
+        (["gone.keras"], "The model file does not exist. Received: gone.keras"),
+        (["text.keras"], "written by keras.Model.save. Received: text.keras"),
         (["own.keras"], "Name the module that registers them with --module"),
         (["own.keras", "--module", "no_such"], "such as package.layers. Received: 'no_such'"),
-        (["fine.keras", "--labels", "gone.txt"], "Labels must be a text file"),
+        (["fine.keras", "--labels", "gone.txt"], "labels must be a text file"),
         (["fine.keras", "--samples", "text.keras"], "Samples must be an .npz file"),
         (["fine.keras", "--input-dtype", "uint9"], "input_dtype must be one of"),
         (["fine.keras", "--name", "a b"], "A model's name must be at most 100 letters"),
