@@ -412,7 +412,7 @@ def test_a_study_of_another_version_is_refused_and_unchanged(new, old, begun, ru
     status, output, error = run("tune", "--join", folder)
     assert (status, output, error.count("\n")) == (2, "", 1)
     assert error.startswith("hornbill: This version cannot read the definition of the study ")
-    assert f"'{old}' is not a setting of softmax. Did you mean '{new}'" in error
+    assert f"'{old}' is not a setting of softmax. It is now called '{new}'" in error
     assert "Finish it with the version that started it, or start another study." in error
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
@@ -658,8 +658,8 @@ def test_a_search_without_a_finished_trial_states_why(tmp_path):
         (["tune", "--join", "x", "--trials", "3"], "--join takes all settings from the study"),
         (["tune", "--join", "x"], "--join must be a folder that hornbill tune made"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--data", "digits8x8"], "takes rows"),
-        (["tune", "softmax", "--search", "l2=log:1e-5..1", "--method", "cmaes"], "two ranges"),
-        (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x://y"], "must be the ad"),
+        (["tune", "softmax", "--search", "l2=log:1e-5..1", "--method", "cmaes"], "two or more ranges"),
+        (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x://y"], "must be the URL"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x"], "Received: 'x'."),
         (
             ["tune", "--join", "x://y#z", "--storage", "x://y"],
