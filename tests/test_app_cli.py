@@ -20,7 +20,8 @@ def digit_file(images, tmp_path):
 
 
 def test_train_export_verify_and_predict_work_in_sequence(run, tmp_path, digit_file):
-    arguments = ["--set", "variant=mlp", "--set", "epochs=1", "--output", tmp_path / "runs"]
+    settings = ["--set", "variant=mlp", "--set", "hidden=16", "--set", "epochs=1"]
+    arguments = [*settings, "--no-figures", "--output", tmp_path / "runs"]
     status, output, error = run("train", "digits", *arguments)
     assert status == 0
     assert "epoch 1/1" in error
@@ -51,7 +52,7 @@ def test_train_prints_one_json_object(run, tmp_path):
 
 
 def test_quiet_prints_nothing(run, tmp_path):
-    arguments = ["--quiet", "--set", "epochs=1", "--output", tmp_path]
+    arguments = ["--quiet", "--no-figures", "--set", "epochs=1", "--output", tmp_path]
     assert run("train", "softmax", *arguments) == (0, "", "")
 
 

@@ -34,9 +34,8 @@ def numbers(folder, name):
 
 
 def test_studies_that_run_at_once_give_the_results_of_separate_runs(tmp_path):
-    names = ["vanishing", "softmax"]
-    results = process_pool.run_studies(names, tmp_path, 2, True)
-    assert [result.name for result in results] == names
+    results = process_pool.run_studies(TWO, tmp_path, 2, True)
+    assert [result.name for result in results] == TWO
     alone = run_study("vanishing", tmp_path / "alone", 2, True)
     assert alone.checks == results[0].checks
     together = numbers(tmp_path, "vanishing")

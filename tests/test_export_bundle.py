@@ -260,7 +260,7 @@ def test_multilabel_and_regression_heads_are_exported(head, tmp_path):
     prediction = Predictor.load(bundle).predict(rows())
     if head == "linear":
         assert prediction.values.shape == (70, 3)
-        with pytest.raises(ServingError, match="Received: task='regression'. Read values"):
+        with pytest.raises(ServingError, match="Received: task='regression'. Read values instead"):
             prediction.labels  # noqa: B018
     else:
         expected = [

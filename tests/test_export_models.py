@@ -255,7 +255,7 @@ def test_without_labels_the_bundle_claims_nothing_about_its_outputs(zoo_bundles)
     assert [spec.name for spec in predictor.manifest.inputs] == ["sort", "years"]
     inputs = {"years": np.ones((2, 1), "float32"), "sort": np.ones((2, 1), "int64")}
     assert predictor.predict(inputs).outputs["class"].shape == (2, 4)
-    with pytest.raises(ServingError, match="Received: task='unknown'. Read outputs"):
+    with pytest.raises(ServingError, match="Received: task='unknown'. Read outputs instead"):
         _ = predictor.predict(inputs).probabilities
 
 
@@ -264,7 +264,7 @@ def zoo_bundles(tmp_path_factory):
     """Bundles of models of the zoo, by name. Tests must not change them."""
     folder = tmp_path_factory.mktemp("zoo")
     return {
-        name: export_bundle(build_zoo_model(name), folder, name)
+        name: export_bundle(build_zoo_model(name), folder, name, options=WITHOUT_INT8)
         for name in ("dict_in_and_out", "variable_image", "lstm")
     }
 
@@ -539,6 +539,7 @@ def test_code_in_a_keras_file_runs_only_if_allowed(hornbill, tmp_path):
     model = keras.Model(start, layers.Lambda(lambda x: x * 2, output_shape=(4,))(start))
     model.save(tmp_path / "lambda.keras")
     arguments = ["export", tmp_path / "lambda.keras", "--output", tmp_path / "dist"]
+    arguments += ["--int8", "never"]
     status, _, error = hornbill(*arguments)
     assert status == 2
     assert "Allow it with --unsafe" in error
@@ -564,7 +565,9 @@ def test_a_module_in_the_current_folder_is_found(hornbill, tmp_path, monkeypatch
     del sys.modules["layers_of_mine"]  # as in a process that has not imported it
     keras.saving.get_custom_objects().pop("mine>Doubling")
     before = list(sys.path)
-    status, _, error = hornbill("export", "own.keras", "--module", "layers_of_mine")
+    status, _, error = hornbill(
+        *["export", "own.keras", "--module", "layers_of_mine", "--int8", "never"]
+    )
     assert status == 0, error
     assert sys.path == before
 
@@ -576,7 +579,7 @@ def test_a_module_in_the_current_folder_is_found(hornbill, tmp_path, monkeypatch
         (["text.keras"], "written by keras.Model.save. Received: text.keras"),
         (["own.keras"], "Name the module that registers them with --module"),
         (["own.keras", "--module", "no_such"], "such as package.layers. Received: 'no_such'"),
-        (["fine.keras", "--labels", "gone.txt"], "labels must be a text file"),
+        (["fine.keras", "--labels", "gone.txt"], "The labels must be a text file"),
         (["fine.keras", "--samples", "text.keras"], "Samples must be an .npz file"),
         (["fine.keras", "--input-dtype", "uint9"], "input_dtype must be one of"),
         (["fine.keras", "--name", "a b"], "A model's name must be at most 100 letters"),
