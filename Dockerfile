@@ -3,7 +3,7 @@
 #   docker run --rm -p 8000:8000 -v "$PWD/dist:/models:ro" hornbill
 FROM python:3.12-slim
 
-# onnxruntime would report to its maker; start with -e ORT_DISABLE_TELEMETRY=0 to allow that.
+# Turns off the telemetry of onnxruntime; docker run -e ORT_DISABLE_TELEMETRY=0 turns it on.
 ENV ORT_DISABLE_TELEMETRY=1
 WORKDIR /hornbill
 COPY pyproject.toml constraints.txt README.md LICENSE ./

@@ -1,6 +1,6 @@
-# make demo   install what training and export need, then train, export, verify and predict
+# make demo   install the packages for training and export, then train, export, verify and predict
 # make test   install everything, then run the tests
-# make test-isa   run the parity tests again with fewer instruction sets, as on older processors
+# make test-isa   run the parity tests with fewer instruction sets, as on older processors
 # make lint   install everything, then check formatting, lint, types and imports; changes nothing
 # make fix    format, and fix what ruff can fix
 # make docs   install the docs builder, then build the documentation into site/
@@ -8,7 +8,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# The first interpreter on the PATH that pyproject.toml admits.
+# The first interpreter on the PATH with a version that pyproject.toml allows.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$p && break; done)

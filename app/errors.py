@@ -2,10 +2,10 @@
 
 HornbillError
 └── AppError (also a ValueError)
-    ├── BatchError     a batch job cannot start or go on
+    ├── BatchError     a batch job cannot start or continue
     ├── ConfigError    a setting is unknown or out of range
     ├── DataError      a data source cannot be used
-    ├── RunError       a run cannot start or go on, or its folder is missing or changed
+    ├── RunError       a run cannot start or continue, or its folder is missing or changed
     ├── StudyError     a study is unknown, or its results cannot be written
     └── TuningError    a search is impossible, or its storage does not respond
 """
@@ -18,7 +18,7 @@ class AppError(HornbillError, ValueError):
 
 
 class BatchError(AppError):
-    """A batch job cannot start or go on. Finished parts are kept."""
+    """A batch job cannot start or continue. Finished parts are kept."""
 
 
 class ConfigError(AppError):
@@ -30,7 +30,7 @@ class DataError(AppError):
 
 
 class RunError(AppError):
-    """A run cannot start or go on, or its folder is missing, unfinished or changed."""
+    """A run cannot start or continue, or its folder is missing, unfinished or changed."""
 
 
 class StudyError(AppError):

@@ -25,21 +25,21 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from app.config.run_config import combine_settings
 from app.data.sources import load_dataset
 from app.data.splits import Splits, split_dataset
-from app.evaluation.metrics import classification_metrics, predict_targets
+from app.evaluation.metrics import classification_metrics, predict_samples
 from app.training.fit import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import results_of_this_machine, write_results
 
 # The training and scoring of each seed or fold.
 Runs = Sequence[Callable[[], float]]
-# The measurement shows that 101 layers train.
+# This shows that 101 layers can be trained.
 DEEP = {"variant": "resnet", "depth": 101, "epochs": 20}
 # These are measured by cross-validation, the others over seeds.
 FOLDED = ("iris-softmax", "semeion-mlp", "semeion-cnn")
 
 
 def over_seeds(family: str, source: str, settings: dict[str, Any] | str, seeds: int = 3) -> Runs:
-    """Return one run for each seed, which decides splits, weights and order."""
+    """Return one run for each seed, which determines splits, weights and order."""
     return [partial(_score, family, source, settings, seed) for seed in range(seeds)]
 
 
@@ -75,7 +75,7 @@ def _score(
     )
     start = time.perf_counter()
     model = fit(config, dataset, parts).model
-    probabilities = predict_targets(model, dataset, parts.test)
+    probabilities = predict_samples(model, dataset, parts.test)
     accuracy = classification_metrics(dataset.targets[parts.test], probabilities)["accuracy"]
     run = f"seed {seed}" if fold is None else f"fold {fold}"
     print(f"    {run}: {accuracy:.2%} in {time.perf_counter() - start:.0f} s", flush=True)

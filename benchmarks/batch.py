@@ -1,7 +1,7 @@
 """Benchmarks a batch job: its cost over a bare loop, and the gain of a second actor.
 
     python -m benchmarks.batch          mlp and cnn
-    python -m benchmarks.batch mlp      only one
+    python -m benchmarks.batch mlp      only the mlp
 
 A million images of 28x28, in 16 .npy files, are predicted in turn
 

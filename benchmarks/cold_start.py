@@ -1,9 +1,9 @@
-"""Time from a fresh interpreter to its first prediction: serving, onnxruntime, TensorFlow.
+"""Time from a fresh interpreter to the first prediction: serving, onnxruntime, TensorFlow.
 
     python -m benchmarks.cold_start dist/digits
 
 The scripts run in turn, each in a new process, after one round that warms the disk cache. Each
-prints the time of its imports, of loading and of the first prediction, and its resident memory.
+prints the times of its imports, of loading and of the first prediction, and its resident memory.
 Goals: at most 1.3 times the script with bare onnxruntime, at most a twentieth of the script with
 TensorFlow, and less than 75 MB.
 """
@@ -29,7 +29,7 @@ pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
 steps = [1000 * (end - start) for start, end in zip(times, times[1:])]
 print(json.dumps([*steps, pages * os.sysconf("SC_PAGE_SIZE") / 1e6]))
 """
-# The statements of each script that import, load and predict.
+# For each script, the statements that import, load and predict.
 SCRIPTS = {
     "serving": (
         "import numpy as np; from serving import Predictor",

@@ -20,7 +20,7 @@ from models import DigitNetConfig, digit_net
 
 BATCH_SIZE, ROUNDS = 128, 5
 PRECISIONS = ("float32", "mixed_bfloat16")
-# How the step is computed: suffix of the name, whether by XLA, whether fused.
+# How the step is computed: suffix of the name, whether with XLA, whether fused.
 WAYS = (("", False, True), (", Keras' own normalization", False, False), (", XLA", True, False))
 
 

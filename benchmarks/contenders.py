@@ -21,7 +21,7 @@ class RequestFormat:
         path: path of the URL.
         headers: headers of the request.
         body: body of the request.
-        read: returns the probabilities in the body of a response, float `(10,)`.
+        read: function that returns the probabilities in the body of a response, float `(10,)`.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class Contender:
             variable MODEL names the ONNX file.
         formats: its request formats, by the names of `make_request_formats`.
         folder: working directory.
-        is_ours: whether it runs in this environment.
+        is_ours: whether it is Hornbill, which runs in this environment.
         is_checked: whether it runs the model, so that its responses must be checked.
     """
 

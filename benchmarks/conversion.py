@@ -4,12 +4,13 @@
     python -m benchmarks.conversion zoo                 the zoo alone
     python -m benchmarks.conversion ResNet50 …          some of the applications
 
-Weights and the statistics of batch normalization are random. Each application runs in a separate
-process. A graph agrees if each output is within 1e-4 of its largest magnitude from Keras'.
+"Ours" is the graph of Hornbill, "theirs" that of Keras. Weights and the statistics of batch
+normalization are random. Each application runs in a separate process. A graph agrees if each output
+differs from that of Keras by at most 1e-4 of its largest magnitude.
 
-Latency is measured at batch size 1 on one thread; four sessions of both graphs, and four more of
-theirs, take turns. The ratio is that of the medians, with the interval that holds 95 % of resampled
-ratios. The noise is the ratio of theirs to theirs.
+Latency is measured at batch size 1 on one thread. Four sessions of ours, four of theirs and four
+more of theirs take turns. The ratio is that of the medians, with a 95 % bootstrap interval. The
+noise is the ratio of theirs to theirs.
 """
 
 import os
@@ -56,7 +57,7 @@ def application(name: str) -> keras.Model:
     """Build one of `keras.applications` with logits, random weights and random statistics.
 
     The statistics are those of a batch of noise, times a random factor, as if they were learned.
-    With others signals vanish or grow until no two runtimes can agree.
+    With other statistics, signals vanish or grow until no two runtimes can agree.
     """
     build = getattr(keras.applications, name)
     model = build(weights=None, classifier_activation=None)
@@ -144,7 +145,7 @@ def _inputs(inference: InferenceFunction, is_small: bool) -> dict[str, np.ndarra
 
 
 def build(name: str) -> keras.Model:
-    """Build a model of the zoo or of the applications; the same each time."""
+    """Build a model of the zoo or of the applications; it is the same each time."""
     keras.utils.set_random_seed(0)
     return build_zoo_model(name) if name in ZOO else application(name)
 
@@ -155,7 +156,7 @@ def _attempt(
     try:
         graph = export()
         answers = open_graph(graph).run(None, inputs)
-    except Exception as error:  # whatever a converter raises is its result
+    except Exception as error:  # any error of a converter is its result
         return {
             "agrees": False,
             "error": " ".join(f"{type(error).__name__}: {error}".split())[:200],
@@ -254,7 +255,7 @@ def take_turns(
 def _turn(sides: Sequence[tuple[Sequence[Any], dict[str, Any]]], first: int) -> list[float]:
     """Return for each side the mean seconds of a call of each of its sessions, starting at `first`.
 
-    Two sessions of the same graph differ by where their memory lies: hence several.
+    Several sessions of each graph, because the place of their memory affects the time.
     """
     seconds = [0.0] * len(sides)
     for number in range(SESSIONS):

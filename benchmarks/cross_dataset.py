@@ -5,7 +5,7 @@
 MNIST has anti-aliased images of 28x28 pixels, Semeion black and white images of 16x16 pixels that
 the digit fills, and digits8x8 has 17 gray levels. Size, thickness and placement differ. Training
 sees no sample of the data set that is tested on. The settings were chosen by the errors on
-digits8x8, so the results on digits8x8 say so.
+digits8x8, and the results on digits8x8 are marked accordingly.
 """
 
 import os
@@ -17,7 +17,7 @@ import numpy as np
 from app.config.run_config import combine_settings
 from app.data.sources import bare_source, load_dataset
 from app.data.splits import split_dataset
-from app.evaluation.metrics import predict_targets
+from app.evaluation.metrics import predict_samples
 from app.training.fit import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import write_results
@@ -37,7 +37,7 @@ def measure(train_on: str, test_on: list[str], recipe: str) -> None:
         for source in test_on:
             other = load_dataset(source)
             everything = np.arange(len(other.targets))
-            answers = predict_targets(model, other, everything).argmax(axis=1)
+            answers = predict_samples(model, other, everything).argmax(axis=1)
             accuracies[source].append(float((answers == other.targets).mean()))
             last = accuracies[source][-1]
             print(f"{bare_source(train_on)} to {bare_source(source)}: {last:.2%}", flush=True)

@@ -3,7 +3,7 @@
     python -m benchmarks.distributed [mlp] [cnn]
 
 Both are `hornbill train digits` under JAX on the same two cores, at a global batch size of 2,048.
-Each is run for few and for more epochs, in turn; the difference of their times excludes
+Each is run for few and for many epochs, in turn; the difference of the times excludes
 compilation. The goal: at most 25 % fewer examples/s. The benchmark also measures how long two
 processes take for an all-reduce of a kilobyte, since a step waits for several.
 """
@@ -90,7 +90,7 @@ def examples_per_s(data: Path, variant: str, processes: int) -> float:
 
 
 def compare(data: Path, variant: str) -> dict[str, Any]:
-    """Return the rates of both, in turns, and the median fraction that two processes lose."""
+    """Return the rates of one and of two processes, and the median fraction that two lose."""
     found: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(REPEATS):
         for processes, rates in found.items():

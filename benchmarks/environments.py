@@ -1,4 +1,4 @@
-"""Virtual environments for other projects' servers, one each, so that versions cannot conflict."""
+"""Virtual environments for the servers of other projects, one for each server."""
 
 import json
 import re
@@ -20,7 +20,7 @@ class Unavailable(Exception):  # noqa: N818  # a result that is reported, not an
 
 
 def make_environment(folder: Path, packages: Sequence[str]) -> Path:
-    """Return the Python of an environment with the packages, which the first call creates.
+    """Return the Python of an environment with the packages. The first call creates it.
 
     Args:
         folder: folder of the environment.

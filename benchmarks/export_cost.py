@@ -15,7 +15,7 @@ import time
 
 from benchmarks.results import write_results
 
-# Goals in seconds and MB; None where there is none. For digit_net int8 is tried too.
+# Goals in seconds and MB; None where there is no goal. For digit_net, int8 is tried too.
 GOALS = {"digit_net": (10, None), "ResNet50": (60, 2000), "ResNet50 with int8": (None, None)}
 
 
@@ -32,7 +32,7 @@ def measure(name: str) -> dict[str, float]:
     imported_mb = _peak_mb()
     keras.utils.set_random_seed(0)
     architecture, _, tries_int8 = name.partition(" with ")
-    # Without labels accuracy is unknown, and no int8 is tried.
+    # Without labels, accuracy is unknown and int8 is not tried.
     classes = {"digit_net": 10, "ResNet50": 1000 if tries_int8 else 0}[architecture]
     facts = ModelFacts(labels=tuple(map(str, range(classes))))
     model = (

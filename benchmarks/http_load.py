@@ -6,7 +6,7 @@ Each server runs on one core, and the load comes from another: 32 connections, e
 one image as soon as the previous response arrives. The other servers are in `rivals/`; each has a
 virtual environment, which is created on first use. Before the load, a server must return the
 probabilities of the bundle's Predictor. The servers run in turn, for several rounds. A ratio is the
-median of the ratios within each round, so that a drift of the machine affects all servers alike.
+median of the ratios within each round, so that slow changes of the machine affect all alike.
 
 Needs wrk and taskset.
 """
@@ -55,7 +55,7 @@ class Measurement:
 
     Attributes:
         versions: versions of its packages.
-        loads: figures of each round, by the kind of body.
+        loads: for each kind of body, the figures of each round.
         reason: why it could not be measured in all rounds; empty if it could.
     """
 

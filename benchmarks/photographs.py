@@ -50,7 +50,7 @@ def photograph(digit: np.ndarray, kind: str, rng: np.random.Generator) -> bytes:
     noisy = gray * light + rng.normal(0, rng.uniform(0.005, 0.03), layer.shape)
     image = Image.fromarray(np.rint(255 * noisy.clip(0, 1)).astype(np.uint8))
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 2)))
-    # Like a camera that was held sideways: the pixels are rotated, and an EXIF tag says so.
+    # As from a camera held sideways: the pixels are rotated, and an EXIF tag says so.
     exif = Image.Exif()
     exif[0x0112] = 6
     file = io.BytesIO()

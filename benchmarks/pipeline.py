@@ -3,7 +3,7 @@
     HORNBILL_DATA=… python -m benchmarks.pipeline
 
 Measures the examples/s of the pipeline alone, the examples/s of the default `cnn`, and the fraction
-of its step time that the `cnn` waits for data. Without HORNBILL_DATA it uses digits8x8.
+of its step time that the `cnn` spends waiting for data. Without HORNBILL_DATA it uses digits8x8.
 """
 
 import os

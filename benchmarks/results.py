@@ -12,7 +12,7 @@ PACKAGES = ("keras", "tensorflow", "onnxruntime", "numpy")
 
 
 def write_results(name: str, results: list[dict[str, Any]]) -> None:
-    """Merge rows into `results/<name>.json` by their key `what`, and add this machine to each."""
+    """Merge rows into `results/<name>.json` by their key `what`; add this machine to each row."""
     FOLDER.mkdir(exist_ok=True)
     machine = describe_machine()
     new = [{**row, "machine": machine} for row in results]
@@ -28,7 +28,7 @@ def read_results(name: str) -> list[dict[str, Any]]:
 
 
 def results_of_this_machine(name: str) -> list[dict[str, Any]]:
-    """Return the rows that were measured on a machine like this one, which later runs extend."""
+    """Return the rows that were measured on a machine like this one, to be extended."""
     machine = describe_machine()
     return [row for row in read_results(name) if row["machine"] == machine]
 

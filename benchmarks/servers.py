@@ -88,7 +88,7 @@ class Server:
 
 @contextmanager
 def running(contender: Contender, bundle: Path, python: Path) -> Iterator[Server]:
-    """Run a server for the time of the context; all of its processes end with it.
+    """Run a server inside the context; all of its processes end with the context.
 
     Args:
         contender: the server to run.

@@ -3,11 +3,13 @@
     python -m benchmarks.soak dist [--requests 1000000]
 
 Processes send requests over persistent connections: single images and batches as JSON, as binary
-tensors and by TF Serving's interface, image files, and a dozen kinds of invalid requests. Some hang
-up before the response. Expected: every valid request gets status 200 and exactly the bits of the
-Predictor (the outputs of the model do not depend on the rest of a batch), every invalid one its
-4xx; no 5xx except 503 under overload; and the memory of the server does not grow after the first
-tenth.
+tensors and by TF Serving's interface, image files, and a dozen kinds of invalid requests. Some
+clients hang up before the response. Expected:
+
+- Every valid request gets status 200 and exactly the outputs of the Predictor, which do not depend
+  on the rest of a batch.
+- Every invalid request gets its 4xx, and there is no 5xx except 503 under overload.
+- The memory of the server does not grow after the first tenth.
 """
 
 import argparse

@@ -3,7 +3,8 @@
     python -m benchmarks.studies [--output DIR]
 
 Runs `hornbill study run --all`, without and with `--quick`, as a user would, in a new folder, and
-records wall time and verdicts. The goals on two cores: 15 minutes in full, 2 minutes in quick mode.
+records the wall time and the verdicts. The goals on two cores: 15 minutes in full, 2 minutes in
+quick mode.
 """
 
 import argparse

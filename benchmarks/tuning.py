@@ -1,12 +1,14 @@
-"""Benchmarks searches: against the defaults, method against method, two workers against one.
+"""Benchmarks searches: compares them with the defaults, methods with each other, and workers.
 
     python -m benchmarks.tuning                  all three, about twelve minutes on two cores
     python -m benchmarks.tuning methods workers  only these
 
 MNIST is read from the folder that HORNBILL_DATA names. Each search is `hornbill tune` as a user
-would run it, with one thread per trial. The goals: 40 trials of TPE find a test error at least 20 %
-below that of the defaults; Bayesian <= random <= grid in best validation loss, as means of five
-searches; two workers take at most 0.6 of the time of one, until the last trial has ended.
+would run it, with one thread per trial. The goals:
+
+- 40 trials of TPE find settings with a test error at least 20 % below that of the defaults.
+- Bayesian <= random <= grid in best validation loss, as means of five searches.
+- Two workers take at most 0.6 of the time of one, until the last trial has ended.
 """
 
 import argparse

@@ -24,7 +24,7 @@ _MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Conc
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Set every weight to a random value, variances and scales to one above 0; return the model."""
+    """Set all weights to random values, variances and scales to ones above 0; return the model."""
     random = np.random.default_rng(seed)
     for weight in model.weights:
         if not str(weight.dtype).startswith(("float", "bfloat")):

@@ -1,7 +1,7 @@
 """From a trained Keras model to a bundle that proves itself.
 
-Here is what turns a model into files. Training, data and the command line belong to `app`, reading
-and running bundles to `serving`.
+Everything here turns a model into files. Training, data and the command line belong to `app`;
+reading and running bundles belong to `serving`.
 """
 
 from .bundle import export_bundle

@@ -83,7 +83,7 @@ def export_bundle(
     model_folder = Path(output) / name
     if model_folder.exists() and not model_folder.is_dir():
         raise ExportError(f"A bundle must be a folder. Received: {model_folder}, a file.")
-    choose_version(model_folder, options.version)  # a version that exists fails before the work
+    choose_version(model_folder, options.version)  # fails before the work if it exists
     with _staging_folder(Path(output), name) as staged:
         inference = trace_inference(model, options.input_dtype)
         manifest = _write_evidence(inference, facts, samples, options, staged)
@@ -97,7 +97,7 @@ def export_bundle(
 
 @contextmanager
 def _staging_folder(output: Path, name: str) -> Iterator[Path]:
-    """Make a hidden folder to write a version in, and remove it in the end, whatever happens."""
+    """Make a hidden folder to write a version in, and always remove it at the end."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         with version_lock(output, name):
@@ -159,7 +159,7 @@ def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | No
 
 
 def _cast_samples(inference: InferenceFunction, samples: Inputs) -> dict[str, np.ndarray]:
-    """Return an array for each input, cast to its dtype where that keeps the kind of number."""
+    """Return an array for each input, cast to its dtype where numpy calls that the same kind."""
     arrays = inference.by_name(samples)
     for spec in inference.inputs:
         array = np.asarray(arrays[spec.name]) if spec.name in arrays else None
@@ -212,7 +212,7 @@ def _write_golden_samples(
 
 
 def _int8_data_from(samples: Samples) -> Int8Data:
-    """Calibrate and evaluate on the samples of the proof, where no training samples are known."""
+    """Return the samples of the proof as int8 data, for models without known training samples."""
     inputs = take_samples(samples.inputs, spread(len(samples), _MAX_CALIBRATION))
     return Int8Data(inputs, samples.source, inputs, None, f"{samples.source}, against float32")
 
@@ -258,7 +258,7 @@ def _manifest(
 def _complete(
     manifest: Manifest, figures: Sequence[Path], options: ExportOptions, folder: Path
 ) -> None:
-    """Write what is left, sign the folder, and verify it as a receiver will."""
+    """Write the remaining files, sign the folder, and verify it as a receiver will."""
     (folder / MANIFEST).write_text(manifest.to_json(), "utf-8")
     (folder / "figures").mkdir()
     for figure in figures:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from serving.errors import HornbillError
 
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
-# Lines that Keras and TensorFlow append to the reason of an error.
+# Beginnings of the lines that Keras and TensorFlow append to an error.
 _APPENDIX = ("Arguments received by", "[[{{node", "Stack trace for op definition", "Call arguments")
 
 
@@ -31,7 +31,7 @@ def explained(rule: str) -> Iterator[None]:
     """Turn what Keras, TensorFlow, tf2onnx or ONNX Runtime raise into an `ExportError`.
 
     Args:
-        rule: What must hold, one sentence.
+        rule: The rule that was broken, as one sentence.
 
     Raises:
         ExportError: The block raised an exception other than `ExportError` or `OSError`.

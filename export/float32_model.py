@@ -54,7 +54,7 @@ def _check_policies(policies: dict[str, str]) -> None:
 
 
 def _copy_state(before: Any, after: Any) -> None:
-    """Copy what layers keep besides weights, or compute from weights once."""
+    """Copy the state that layers hold outside of their weights, or compute once from them."""
     if getattr(before, "lookup_table", None) is not None:
         after.set_vocabulary(before.get_vocabulary(include_special_tokens=False))
     if isinstance(after, keras.layers.Normalization) and after.input_mean is None:

@@ -16,7 +16,7 @@ def write_golden(
 ) -> None:
     """Write `test_data_set_0/input_0.pb`, … and `output_0.pb`, … into `folder`.
 
-    The outputs are Keras', so that a receiver compares the ONNX graph with the original.
+    The outputs come from Keras, so that a receiver compares the ONNX graph with the original.
 
     Args:
         inference: The traced model.

@@ -1,4 +1,4 @@
-"""From a Keras model to the one TensorFlow function that both artifacts are made from."""
+"""Traces a Keras model into the TensorFlow function from which both artifacts are made."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,7 +54,7 @@ class InferenceFunction:
 
         Args:
             inputs: One array `(samples, …)`, or one for each input's name.
-            batch_size: Samples in a call.
+            batch_size: Number of samples in each call.
 
         Raises:
             ExportError: Keras cannot run the model, or an output lacks a row for some sample.
@@ -65,7 +65,7 @@ class InferenceFunction:
             for spec, tensor in zip(self.inputs, self.model.inputs, strict=True)
         ]
         given = keras.tree.pack_sequence_as(self.model.input, leaves)
-        # A GPU may round products to three digits (TF32), which is no reference.
+        # A GPU may round products to three digits (TF32), too coarse for a reference.
         with explained("Keras must be able to run the model on the CPU."), tf.device("/CPU:0"):
             predicted = self.model.predict(given, batch_size=batch_size, verbose=0)
         names = output_names(self.model, [spec.name for spec in self.inputs])
@@ -78,7 +78,8 @@ def trace_inference(model: keras.Model, input_dtype: str | None = None) -> Infer
     """Trace a model for inference: in float32, without randomness, on the CPU.
 
     Args:
-        model: Functional or sequential model; inputs and outputs single, in lists or in dicts.
+        model: Functional or sequential model. Its inputs and its outputs may each be a single
+            tensor, a list or a dict.
         input_dtype: Dtype that float32 inputs take instead, cast inside the graph.
 
     Raises:
@@ -121,7 +122,7 @@ def plain_array(output: Any) -> np.ndarray:
 
 
 def to_tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return `inputs` as tensors: TensorFlow does not take numpy's strings."""
+    """Return `inputs` as tensors, since TensorFlow does not accept numpy's strings."""
     return {name: tf.constant(array) for name, array in inputs.items()}
 
 
@@ -141,7 +142,7 @@ def _trace(model: keras.Model, inputs: Sequence[TensorSpec], outputs: Sequence[T
         leaves = [tf.cast(t, leaf.dtype) for t, leaf in zip(tensors, model.inputs, strict=True)]
         packed = keras.tree.pack_sequence_as(model.input, leaves)
         computed = keras.tree.flatten(model(packed, training=False))
-        # An output that is an input, or another output, needs a tensor of its own.
+        # An output that is also an input or another output needs a separate tensor.
         return {spec.name: tf.identity(x) for spec, x in zip(outputs, computed, strict=True)}
 
     signature = [

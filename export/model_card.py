@@ -16,7 +16,7 @@ _FILES = {
 
 
 def write_model_card(manifest: Manifest, figures: Sequence[str], folder: Path) -> None:
-    """Write `README.md` into `folder`; it shows the named pictures of `figures/`."""
+    """Write `README.md` into `folder`; it shows the named images of `figures/`."""
     sections = (
         _front_matter(manifest),
         f"# {manifest.name}, version {manifest.version}\n",

@@ -1,4 +1,4 @@
-"""What a caller tells an export: facts about the model, and how to export it."""
+"""The arguments of an export: facts about the model, and options."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,16 +25,17 @@ class ModelFacts:
         labels: Name of each class, label or value, in the order of the predicted elements. May be
             empty for a model about which nothing is known.
         columns: Name of each numeric column; empty for images.
-        nullable_columns: Those of `columns` that may have missing values.
+        nullable_columns: The columns among `columns` that may have missing values.
         string_columns: Name of each text column.
         metrics: Metrics measured on the test split.
         config: Training configuration, by flat key.
-        data: Training data: source, SHA-256, number of samples in each split.
+        data: Description of the training data: source, SHA-256, number of samples in each split.
         figures: Pictures for the model card.
         calibration: How the probabilities were calibrated; the temperature is already in the model.
         reject_option: Which predictions are confident enough to be accepted.
         baseline: How often each class is predicted.
-        int8_data: Samples to calibrate and evaluate an int8 model on; None for those of the proof.
+        int8_data: Samples to calibrate and evaluate an int8 model on; None to use those of the
+            proof.
 
     Raises:
         ExportError: A value has the wrong type or contradicts another.
@@ -81,7 +82,7 @@ class ExportOptions:
         input_dtype: Dtype that float32 inputs take instead, such as `uint8`. The graph casts it.
         int8: Whether to make a quantized model: `auto` keeps it only if it is faster and as
             accurate, `always` keeps it, `never` makes none.
-        sign: Signs the finished folder, as returned by `serving.signature.read_signer`.
+        sign: Function that signs the finished folder, from `serving.signature.read_signer`.
 
     Raises:
         ExportError: A value is out of range.

@@ -1,4 +1,4 @@
-"""Finds out what the outputs of a model stand for."""
+"""Infers what the outputs of a model stand for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,11 +38,11 @@ class OutputKind:
 
 
 def infer_task(outputs: Outputs, labels: Sequence[str]) -> OutputKind:
-    """Find the output whose elements `labels` name, and whether they are classes.
+    """Find the output whose elements are named by `labels`, and whether they are classes.
 
     Args:
         outputs: Outputs for some samples, by name.
-        labels: Name of each element; none if nothing is known.
+        labels: Name of each element; empty if nothing is known.
 
     Returns:
         `multiclass` if the probabilities of each sample sum to 1, else `multilabel`.

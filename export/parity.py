@@ -30,7 +30,7 @@ from .samples import Samples, finite_part
 from .saved_model import load_saved_model
 
 _BATCH_SIZES = (1, 2, 7, 64)
-# bfloat16 rounds to one part in 256, and does so in every layer.
+# bfloat16 rounds to one part in 256 in every layer.
 _NARROW_TOLERANCE = 0.1
 
 Run = Callable[[Inputs], Outputs]
@@ -54,7 +54,7 @@ def prove(
         folder: Folder of the version being made.
         samples: Samples to run.
         expected: What `keras.Model.predict` returns for them.
-        kind: What the outputs stand for. Of classes, the most probable one must be the same.
+        kind: What the outputs stand for. For classes, the most probable one must be the same.
 
     Raises:
         ProofError: An output differs by more than its tolerance, or a sample has another most
@@ -101,7 +101,7 @@ def _measure(
 def require_same_as_original(
     inference: InferenceFunction, inputs: Inputs, rebuilt: Outputs
 ) -> None:
-    """Require that a model rebuilt in float32 predicts as the original did, but for rounding.
+    """Require that a model rebuilt in float32 predicts the same as the original, up to rounding.
 
     Args:
         inference: The traced model.
@@ -158,7 +158,16 @@ def compare(
     received: np.ndarray,
     has_classes: bool,
 ) -> Parity:
-    """Return how far `received` is from `expected`; NaN in either counts as infinitely far."""
+    """Return the parity of `received` with `expected`; NaN in either is an infinite difference.
+
+    Args:
+        artifact: `saved_model`, `onnx` or `int8`.
+        output: Name of the output.
+        batch_size: Number of samples in each call.
+        expected: What Keras predicts, `(samples, …)`.
+        received: What the artifact predicts, of the same shape.
+        has_classes: Whether the output holds probabilities of classes, `(samples, classes)`.
+    """
     difference = largest_difference(expected, received)
     return Parity(
         artifact,

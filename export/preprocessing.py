@@ -17,8 +17,8 @@ _PREPROCESSING = (
     keras.layers.Rescaling,
     keras.layers.StringLookup,
 )
-# Arguments left out: statistics and vocabularies, which are too long for a line, and arguments that
-# all our lookups share.
+# Arguments that are left out: statistics and vocabularies are too long for a line, and the others
+# are the same in all our lookups.
 _OMITTED = {"mean", "variance", "vocabulary", "idf_weights", "pad_to_max_tokens", "sparse"}
 _OMITTED |= {"invert", "mask_token", "max_tokens", "vocabulary_dtype", "encoding", "output_mode"}
 

@@ -1,4 +1,4 @@
-"""Publishes a finished version: written to a hidden folder, then renamed, so never half of one."""
+"""Publishes a finished version by renaming its hidden folder: there is never half a version."""
 
 import contextlib
 import hashlib
@@ -29,7 +29,7 @@ _CONTRACT = (
     "string_columns",
 )
 _IN_USE = "in_use.lock"
-# A number would be taken for the version of a model that is called like its folder.
+# A name that is a number would be mistaken for a version.
 _NAME = re.compile(r"(?![0-9]+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -44,7 +44,7 @@ def check_name(name: str) -> None:
 
 
 def choose_version(model_folder: Path, wanted: int | None) -> int:
-    """Return `wanted`, or if that is None the number after the latest version's, 1 for the first.
+    """Return `wanted`; if that is None, the number after the latest version, or 1 if there is none.
 
     Raises:
         ExportError: That version exists.
@@ -64,7 +64,7 @@ def choose_version(model_folder: Path, wanted: int | None) -> int:
 def version_lock(output: Path, name: str) -> Iterator[None]:
     """Hold the lock under which an export of `name` chooses a version and publishes it.
 
-    Another export waits for it.
+    Other exports of `name` wait for it.
     """
     lock = FileLock(output / f".{name}.lock")
     with lock:
@@ -121,7 +121,7 @@ def check_same_contract(manifest: Manifest, model_folder: Path) -> None:
         if old != new:
             raise ExportError(
                 f"A new version must keep the {name} of {latest}. "
-                f"Received: {_spelled(new)} instead of {_spelled(old)}. "
+                f"Received: {_as_text(new)} instead of {_as_text(old)}. "
                 "Export it under another name with --name."
             )
 
@@ -129,8 +129,8 @@ def check_same_contract(manifest: Manifest, model_folder: Path) -> None:
 def publish(staged: Path, manifest: Manifest, model_folder: Path) -> Path:
     """Rename a staged version to its final place.
 
-    The first version is published in one step with the files that all versions share; a later one
-    finds them there.
+    The first version is published in one step with the files that all versions share. Later
+    versions use the same files.
 
     Args:
         staged: Folder of the version, named by its number, the only one in its parent folder.
@@ -141,7 +141,7 @@ def publish(staged: Path, manifest: Manifest, model_folder: Path) -> Path:
         The published folder.
 
     Raises:
-        ExportError: The place was taken in the meantime, or is not writable. It is unchanged.
+        ExportError: The final place exists by now, or is not writable. It is unchanged.
     """
     number = str(manifest.version)
     is_first = not model_folder.exists() or not version_numbers(model_folder)
@@ -160,7 +160,7 @@ def publish(staged: Path, manifest: Manifest, model_folder: Path) -> Path:
     return model_folder / number
 
 
-def _spelled(value: object) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, tuple):
-        return "(" + ", ".join(_spelled(item) for item in value) + ")"
+        return "(" + ", ".join(_as_text(item) for item in value) + ")"
     return describe_spec(value) if isinstance(value, TensorSpec) else str(value)

@@ -33,11 +33,11 @@ POLICIES = ("always", "auto", "never")
 _MAX_LOST = 0.1
 _TIMED_BATCHES = (1, 64)
 _TRIES, _ROUNDS = 3, 15
-_LONG_MS = 1000.0  # noise hardly shows in calls that long, and repeating them is costly
+_LONG_MS = 1000.0  # longer calls have little noise, and repeating them is costly
 # Samples in a batch, and numbers in their inputs: these bound the memory.
 _BATCH, _BATCH_NUMBERS = 32, 1_000_000
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# Operators that need no weights and run on int8 if all that they read is int8.
+# Operators without weights, which run on int8 if all of their inputs are int8.
 _PASSING = (
     "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Pad",
     "Relu", "Reshape", "Squeeze", "Transpose",
@@ -77,11 +77,11 @@ def evaluate_int8(
     with constant weights and what lies between them are quantized; preprocessing stays float32.
 
     Args:
-        inference: The traced model, for what Keras predicts.
+        inference: The traced model, which gives the predictions of Keras.
         folder: Folder of the version being made.
         data: Samples to calibrate and to evaluate on.
         golden: Golden inputs, on which the receiver will check the model.
-        kind: What the outputs stand for. Accuracy is unknown where this is.
+        kind: What the outputs stand for. If that is unknown, so is the accuracy.
         policy: `always`; `auto`, which keeps int8 if it is faster at batch size 1 or 64 and loses
             at most 0.1 percentage points of accuracy; or `never`.
 
@@ -104,7 +104,7 @@ def evaluate_int8(
     if not decision.kept:
         (folder / INT8).unlink()
         return decision
-    # The receiver checks it on the golden samples, edge cases included: these count as well.
+    # The receiver checks it on the golden samples, which include edge cases: measure these too.
     samples = _joined(inference.by_name(data.evaluation), inference.by_name(golden))
     return replace(decision, parity=_parity(inference, runs[INT8], samples, kind))
 
@@ -112,7 +112,7 @@ def evaluate_int8(
 def _decide(runs: dict[str, Run], data: Int8Data, kind: OutputKind, policy: str) -> Int8:
     """Measure the latency and accuracy of both models, and decide whether int8 is kept."""
     ratios = [
-        _latency_ratio(runs, take_samples(data.evaluation, _picks(data, size)))
+        _latency_ratio(runs, take_samples(data.evaluation, _sample_indices(data, size)))
         for size in _TIMED_BATCHES
     ]
     before, after = _accuracies(runs, data, kind)
@@ -141,8 +141,8 @@ def _batch_size(inputs: Inputs) -> int:
     return max(1, min(_BATCH, _BATCH_NUMBERS // max(1, numbers)))
 
 
-def _picks(data: Int8Data, size: int) -> np.ndarray:
-    """Return the places of `size` evaluation samples, repeated where there are fewer."""
+def _sample_indices(data: Int8Data, size: int) -> np.ndarray:
+    """Return the indices of `size` evaluation samples, repeated if there are fewer."""
     return np.arange(size) % count_samples(data.evaluation)
 
 
@@ -174,7 +174,7 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
                 _Batches(inference.by_name(calibration)),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
-                # Without VNNI sums of products overflow 16 bits.
+                # Without VNNI, sums of products overflow 16 bits.
                 reduce_range=not _has_vnni(),
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
@@ -186,7 +186,7 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
 
 
 def _quantizable(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes with constant weights, and of those that follow them."""
+    """Return the names of the nodes with constant weights, and of those that can follow in int8."""
     weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) >= 2}
     constants = {tensor.name for tensor in model.graph.initializer}
     inside: set[str] = set()
@@ -198,7 +198,7 @@ def _quantizable(model: onnx.ModelProto) -> list[str]:
         if is_layer or is_passing:
             names.append(node.name)
             inside.update(node.output)
-    return names  # the first one has weights: nothing else starts the quantized part
+    return names  # only a node with weights starts the quantized part
 
 
 def _has_vnni() -> bool:
@@ -209,9 +209,9 @@ def _has_vnni() -> bool:
 
 
 def _latency_ratio(runs: dict[str, Run], batch: Inputs) -> float:
-    """Return the time of int8 over that of float32, taking turns: the worst of several tries.
+    """Return the time of int8 divided by that of float32, the worst ratio of several tries.
 
-    The worst, so that the noise of the machine does not make int8 the faster one.
+    The worst ratio, so that noise does not make int8 look faster. The two take turns.
     """
     calls = {name: _call(run, batch) for name, run in runs.items()}
     once = median_ms(calls, 2, warm_up=0)
@@ -249,10 +249,10 @@ def _predicted(output: np.ndarray, kind: OutputKind) -> np.ndarray:
 
 
 def _accuracy(output: np.ndarray, targets: np.ndarray, kind: OutputKind) -> float:
-    """Return the fraction of right classes or of right decisions on labels; for values mean R²."""
+    """Return the fraction of right classes or of right decisions on labels, or the mean R²."""
     if kind.task == "regression":
         wanted = targets.reshape(output.shape)
-        # For each output by itself: their units may differ.
+        # R² of each output separately: their units may differ.
         spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)
         missed = ((output - wanted) ** 2).sum(axis=0)
         return float((1 - missed / np.maximum(spread, 1e-12)).mean())

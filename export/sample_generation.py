@@ -1,4 +1,4 @@
-"""Draws samples for a model that came without any, to fit the dtype and range of each input."""
+"""Draws samples for a model that comes without any, in the dtype and range of each input."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,10 @@ from .errors import ExportError
 from .inference import InferenceFunction
 from .samples import Samples
 
-# Number of samples drawn; fewer, down to the minimum, if they would hold more numbers than this.
+# Number of samples to draw. Fewer, down to the minimum, if they would hold more numbers than this.
 _MAX_SAMPLES, _MIN_SAMPLES, _MAX_NUMBERS = 62, 14, 2_000_000
 _EDGE_CASES = ("lowest", "highest")
-# Sizes to try for variable axes; the first that the model takes is used, and twice that.
+# Sizes to try for variable axes. The first that the model takes is used, and twice that size.
 _SIZES = (8, 16, 32, 64, 128, 256)
 # Ranges for integers of unknown meaning. Tokens and categories have at least two values; below 0
 # division and remainders differ between runtimes.
@@ -110,7 +110,7 @@ def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | str]) -> bool:
-    """Return whether an array broadcasts to a shape, as it may not behind a joining layer."""
+    """Return whether an array broadcasts to a shape; after a layer that joins inputs it may not."""
     pairs = zip(reversed(shape), reversed(wanted), strict=False)
     return len(shape) <= len(wanted) and all(own in (1, other) for own, other in pairs)
 
@@ -149,7 +149,7 @@ def _number_of_values(layer: Any) -> int | None:
 
 
 def _readers(tensor: Any) -> Iterator[Any]:
-    """Yield the layers that read `tensor`, also those behind layers that only change its shape."""
+    """Yield the layers that read `tensor`, directly or after layers that only change its shape."""
     same_values = (
         keras.layers.Reshape,
         keras.layers.Flatten,

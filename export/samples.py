@@ -1,4 +1,4 @@
-"""The samples of a proof: evaluation data, and edge cases that are hard for a model."""
+"""The samples of a proof: evaluation data and edge cases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ class Samples:
 
     Attributes:
         inputs: One array `(samples, …)`, or one for each input's name. The edge cases come last.
-        source: Origin of the samples before the edge cases, in words.
+        source: Description of where the samples, without the edge cases, came from.
         edge_cases: Names of the kinds of edge cases.
         num_edge_cases: Number of edge cases.
         of_other_sizes: More inputs, with other sizes of the variable axes.
@@ -47,9 +47,9 @@ def with_edge_cases(
 
     Args:
         inputs: One array `(samples, …)` of numbers or strings, or one for each input's name.
-        source: Origin of the samples, in words.
-        nullable_columns: Places of the float32 columns that may have missing values.
-        has_unknown: Whether the model takes strings that it does not know.
+        source: Description of where the samples came from.
+        nullable_columns: Indices of the float32 columns that may have missing values.
+        has_unknown: Whether the model accepts strings that it does not know.
     """
     random = np.random.default_rng(0)
     arrays = inputs if isinstance(inputs, dict) else {"": inputs}
@@ -115,7 +115,7 @@ def _edge_floats(
 def finite_samples(samples: Samples, outputs: Outputs) -> tuple[Samples, Outputs]:
     """Leave out edge cases whose outputs are not finite, since nothing can be compared with them.
 
-    A mean over no token or the logarithm of 0 is not a fault of the model.
+    Such a case, for example a mean over no tokens, is not a fault of the model.
 
     Raises:
         ExportError: The output for a sample that is no edge case is not finite.
@@ -154,11 +154,11 @@ def _are_finite(outputs: Outputs) -> np.ndarray:
 
 
 def choose_golden(samples: Samples, count: int = 22) -> np.ndarray:
-    """Return the places of `count` samples spread over the data, and of every edge case."""
+    """Return the indices of `count` samples spread over the data, and of every edge case, int64."""
     edge_cases = np.arange(len(samples), len(samples) + samples.num_edge_cases)
     return np.concatenate([spread(len(samples), count), edge_cases])
 
 
 def spread(count: int, most: int) -> np.ndarray:
-    """Return at most `most` of the places below `count`, spread evenly, int64."""
+    """Return at most `most` of the indices below `count`, spread evenly, int64."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

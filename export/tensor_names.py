@@ -1,7 +1,7 @@
 """Names the inputs, outputs and axes of a model, the same in every process.
 
-Keras numbers the names that it makes up, so that they differ between processes; such a name never
-leaves with a bundle.
+Keras numbers the names that it generates, so they differ between processes. A bundle never contains
+such a name.
 """
 
 import itertools
@@ -15,7 +15,7 @@ import keras
 from .errors import ExportError
 
 BATCH_AXIS = "batch"
-# Names of the variable axes behind the batch, by the rank of the tensor, channels excluded.
+# Names of the variable axes after the batch, by the rank of the tensor, without channels.
 _AXES = {3: ("steps",), 4: ("height", "width"), 5: ("depth", "height", "width")}
 _INVALID = re.compile(r"[^A-Za-z0-9_]")
 # Names that TensorFlow accepts for an outermost scope.
@@ -24,14 +24,14 @@ _MADE_UP = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 
 
 def with_valid_name(model: keras.Model) -> keras.Model:
-    """Return the model, under another name where TensorFlow cannot use its own as a scope."""
+    """Return the model, renamed if TensorFlow cannot use its name as a scope."""
     if _SCOPE.fullmatch(model.name):
         return model
     return keras.Model(model.input, model.output, name=_without_invalid(f"model_{model.name}"))
 
 
 def input_names(model: keras.Model) -> list[str]:
-    """Return the name of each input: its key in a dict, else the name given to `keras.Input`.
+    """Return the name of each input: its key in a dict, or the name given to `keras.Input`.
 
     A single input without a name is called `inputs`.
 
@@ -54,10 +54,10 @@ def input_names(model: keras.Model) -> list[str]:
 
 
 def output_names(model: keras.Model, inputs: Sequence[str]) -> list[str]:
-    """Return the name of each output: its key in a dict, else the name of its layer.
+    """Return the name of each output: its key in a dict, or the name of its layer.
 
-    The number that Keras appends to a name of its own making is dropped. `_out` is appended to the
-    name of an input: ONNX has one tensor for each name.
+    The number that Keras appends to a generated name is dropped. An output with the name of an
+    input gets `_out` appended, since ONNX has one tensor for each name.
 
     Args:
         model: Functional model.
@@ -73,7 +73,7 @@ def output_names(model: keras.Model, inputs: Sequence[str]) -> list[str]:
 
 
 def declared_order(model: keras.Model, names: Sequence[str]) -> list[str]:
-    """Return the names of the outputs in the order of the model's dict; Keras sorts its keys."""
+    """Return the names of the outputs in the order of the model's dict, whose keys Keras sorts."""
     if not isinstance(model.output, dict):
         return list(names)
     declared = [_without_invalid(str(key)) for key in model.output]
@@ -87,7 +87,7 @@ def axis_name(tensor: str, rank: int, axis: int) -> str:
     Args:
         tensor: Name of the tensor.
         rank: Number of its axes.
-        axis: Place of the axis, 1 for the first behind the batch.
+        axis: Index of the axis; 1 is the first one after the batch.
     """
     known = _AXES.get(rank, ())
     return f"{tensor}_{known[axis - 1] if axis <= len(known) else axis}"
@@ -104,13 +104,13 @@ def _as_argument(name: str) -> str:
 
 
 def _keys(structure: Any) -> list[str | None]:
-    """Return for each leaf its keys in dicts, joined by `_`; None for a leaf outside of dicts."""
+    """Return the dict keys that lead to each leaf, joined by `_`; None for a leaf in no dict."""
     paths = (path for path, _ in keras.tree.flatten_with_path(structure))
     return ["_".join(part for part in path if isinstance(part, str)) or None for path in paths]
 
 
 def _made_unique(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
-    """Return the names, a repeated or taken one with the next number that is free."""
+    """Return the names; a repeated or taken one gets the next free number appended."""
     unique: list[str] = []
     for name in names:
         numbered = (f"{name}_{number}" for number in itertools.count(2))

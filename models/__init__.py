@@ -1,6 +1,6 @@
 """Keras functional models, each built by a function from a frozen configuration.
 
-Nothing but Keras is imported here, so the models build, train and load on any Keras backend.
+Only Keras is imported here, so the models build, train and load on any Keras backend.
 """
 
 from .augment import AugmentationConfig

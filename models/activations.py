@@ -1,4 +1,4 @@
-"""Activation functions by name: those of Keras, and two that it lacks."""
+"""Activation functions by name: those of Keras and two that it lacks."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ class Step(keras.layers.Layer):
 
     def call(self, x: Any) -> Any:
         """Return 0 or 1 for each element."""
-        return ops.relu(ops.sign(x))  # its gradient is 0; a comparison would have none at all
+        return ops.relu(ops.sign(x))  # has gradient 0; a comparison would have no gradient
 
 
 @keras.saving.register_keras_serializable(package="hornbill")

@@ -1,4 +1,4 @@
-"""Augmentation: each training step sees every digit a little differently.
+"""Augmentation: layers that change every digit a little at each training step.
 
 These layers act in training only. They sit in front of the trained layers, outside the model that
 is saved, so no export contains them.
@@ -14,7 +14,7 @@ from keras import ops
 from .checks import check_fraction, check_range
 from .ink import ink_box
 
-# An elastic field is drawn at so many points along each side and is smooth between them.
+# Number of points along each side at which an elastic field is drawn; it is smooth between them.
 ELASTIC_POINTS = 6
 # Range of the threshold that turns gray strokes into hard ones.
 THRESHOLDS = (0.25, 0.75)
@@ -69,10 +69,10 @@ def augment(ink: Any, config: AugmentationConfig) -> Any:
 
     Args:
         ink: float32 `(batch, side, side)`, ink 1, paper 0.
-        config: how much to change.
+        config: how much to change the digits.
 
     Returns:
-        float32 `(batch, side, side)`; outside training `ink` unchanged.
+        float32 `(batch, side, side)`; outside of training, `ink` itself.
     """
     if config.thickness:
         ink = RandomThickness(config.thickness, name="random_thickness")(ink)
@@ -165,7 +165,7 @@ class RandomWarp(keras.layers.Layer):
         points = np.linspace(0, side - 1, ELASTIC_POINTS)
         spacing = points[1]
         basis = np.exp(-0.5 * ((np.arange(side)[:, np.newaxis] - points) / spacing) ** 2)
-        # Normalized: each pixel's displacement has the standard deviation of the drawn points.
+        # Normalized, so that the displacements have the standard deviation of the drawn points.
         self._basis = (basis / np.linalg.norm(basis, axis=1, keepdims=True)).astype("float32")
         super().build(input_shape)
 

@@ -1,4 +1,4 @@
-"""Settings that the families share, and the blocks of layers that they configure."""
+"""Settings that the model families share, and the blocks of layers that they configure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +61,7 @@ class KernelConfig:
 
 
 def dense(x: Any, units: int, config: KernelConfig, name: str, **arguments: Any) -> Any:
-    """Apply a fully connected layer; each replica has weights of its own.
+    """Apply a fully connected layer; each replica has separate weights.
 
     Args:
         x: float `(batch, columns)`, or `(batch, replicas, columns)`.
@@ -120,7 +120,7 @@ class HiddenConfig(KernelConfig):
                 f"With normalization=group, {name} must be multiples of groups={self.groups}. "
                 f"Received: {name}={widths!r}."
             )
-        # An image has many values of a channel; a fully connected layer has one.
+        # A channel has many values in an image, but only one in a fully connected layer.
         of_one = {"layer": 1, "instance": 1, "group": self.groups}
         of_many = {"layer": 1}
         least = 2 * (of_one if name == "hidden" else of_many).get(self.normalization, 0)
@@ -132,7 +132,17 @@ class HiddenConfig(KernelConfig):
 
 
 def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
-    """Apply the normalization of `config` as the layer `name`; the shape stays."""
+    """Apply the normalization of `config` as the layer `name`.
+
+    Args:
+        x: float `(batch, columns)`, `(batch, replicas, columns)` or
+            `(batch, height, width, channels)`.
+        config: settings of the hidden layers.
+        name: name of the layer.
+
+    Returns:
+        float of the same shape; `x` itself for `none`.
+    """
     if has_replicas(x):
         return normalize_replicas(x, config.normalization, config.groups, name)
     is_dense = len(x.shape) == 2
@@ -158,13 +168,13 @@ def dense_block(x: Any, units: int, config: HiddenConfig, name: str) -> Any:
     Returns:
         float32 `(batch, units)`, or `(batch, replicas, units)`.
     """
-    has_bias = config.normalization == "none"  # a normalization has a bias of its own
+    has_bias = config.normalization == "none"  # a normalization has its own bias
     x = dense(x, units, config, f"{name}_dense", use_bias=has_bias)
     return activate(normalize(x, config, f"{name}_norm"), config.activation, name)
 
 
 def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments: Any) -> Any:
-    """Apply a convolution with padding, so that only its stride changes the size.
+    """Apply a padded convolution: only its stride changes the size.
 
     Args:
         x: float `(batch, height, width, channels)`.
@@ -172,6 +182,9 @@ def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments:
         config: settings of the hidden layers.
         name: name of the layer.
         arguments: further arguments of `keras.layers.Conv2D`; `kernel_size` is 3 by default.
+
+    Returns:
+        float `(batch, height, width, filters)`, with height and width divided by the stride.
     """
     layer = keras.layers.Conv2D(
         filters,
@@ -209,7 +222,7 @@ def feature_stack(
 
     Args:
         x: float32 `(batch, columns)`, or `(batch, replicas, columns)`.
-        hidden: units of each layer; without any, `x` itself is returned.
+        hidden: units of each layer; if empty, `x` itself is returned.
         config: settings of the hidden layers.
         residual: whether blocks that keep the width add their input to their output (He et al.,
             2016).

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """Return `" Did you mean 'x'?"` for the choice closest to `name`, or an empty text."""
+    """Return `" Did you mean 'x'?"` for the choice closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(choices), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 

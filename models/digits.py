@@ -14,7 +14,7 @@ from .replicas import replicate
 
 IMAGE_SIDE = 28
 VARIANTS = ("mlp", "cnn", "resnet")
-# `cnn` and `resnet` halve the 28 pixels of a side in each stage, so there can be four.
+# Each stage of `cnn` and `resnet` halves the 28 pixels of a side, so there can be four stages.
 MAX_STAGES = 4
 
 
@@ -27,7 +27,8 @@ class DigitNetConfig(HiddenConfig):
             pixels, stages of 3x3 convolutions) or `resnet` (28x28 pixels, residual blocks: He et
             al., 2016).
         stem: channels of a 5x5 convolution of stride 2 in front of the stages of `cnn`, which
-            makes a step about four times as fast; 0 leaves it out. `resnet` always has one.
+            makes a training step about four times as fast; 0 leaves it out. `resnet` always has a
+            stem.
         filters: channels of each stage of `cnn` and `resnet`; each stage halves the image.
         convolutions: number of 3x3 convolutions in each stage of `cnn`; a single number applies
             to all stages.
@@ -90,8 +91,8 @@ class DigitNetConfig(HiddenConfig):
     def prepared_layer(self) -> str:
         """Name of the layer up to which images are prepared once, before training.
 
-        Augmentation acts on its output. In `mlp` it comes before the ink is scaled to its box:
-        otherwise augmented digits would fill the box differently from all later ones.
+        Augmentation acts on the output of this layer. In `mlp`, the ink is scaled to its box after
+        augmentation, so that augmented digits fill the box like all others.
         """
         return "denoise" if self.variant == "mlp" else "fit_ink"
 
@@ -129,12 +130,12 @@ def _cnn_maps(ink: Any, config: DigitNetConfig) -> Any:
 
 def _resnet_maps(ink: Any, config: DigitNetConfig) -> Any:
     first, *_ = config.filters
-    # Strokes are three pixels wide: half the resolution keeps them, in a quarter of the time.
+    # Strokes are three pixels wide: they survive at half the resolution, in a quarter of the time.
     x = convolve(_image(ink), first, config, "stem", kernel_size=5, strides=2)
     stages = len(config.filters)
     blocks = (config.depth - 1) // 2
     for stage, filters in enumerate(config.filters):
-        # As evenly as possible; later stages get one more.
+        # Spread evenly; later stages get the remaining blocks.
         count = (blocks + stage) // stages
         for number in range(1, count + 1):
             is_smaller = stage > 0 and number == 1
@@ -146,14 +147,14 @@ def _resnet_maps(ink: Any, config: DigitNetConfig) -> Any:
 def _residual_block(
     x: Any, filters: int, config: DigitNetConfig, name: str, is_smaller: bool
 ) -> Any:
-    """Add two convolutions of `x`, each behind its normalization and activation, to `x`."""
+    """Add two convolutions of `x`, each after a normalization and an activation, to `x`."""
     strides = 2 if is_smaller else 1
     residual = activate(normalize(x, config, f"{name}_norm1"), config.activation, f"{name}_act1")
     if is_smaller or x.shape[-1] != filters:
         x = residual
         if is_smaller:
-            # A pool instead of a convolution with strides: the gradient of such small kernels
-            # writes past its memory in the oneDNN of TensorFlow 2.21.
+            # A pool instead of a convolution with strides: in TensorFlow 2.21, oneDNN writes past
+            # its memory in the gradient of such small kernels.
             pool = keras.layers.MaxPooling2D(
                 1, strides=2, data_format="channels_last", name=f"{name}_smaller"
             )

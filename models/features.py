@@ -22,7 +22,7 @@ class FeatureExtractorConfig(HiddenConfig):
         head: output layer: `softmax` for one of several classes, `sigmoid` for one of two classes
             or for any number of labels, `linear` for regression.
         num_outputs: number of classes, labels or values.
-        many_labels: whether a sample may have several labels, or none.
+        many_labels: whether a sample may have any number of labels.
         hidden: units of the hidden layers; the last is the dimension of the features. Without
             hidden layers the model is linear, and its features are the preprocessed columns.
         residual: whether hidden layers that keep the width add their input to their output (He et
@@ -79,8 +79,8 @@ class FeatureExtractorConfig(HiddenConfig):
 def feature_extractor(config: FeatureExtractorConfig, replicas: int = 0) -> keras.Model:
     """Build a fully connected network whose last hidden layer holds the learned features.
 
-    The layer `normalize` standardizes rows: adapt it to the training data before training (until
-    then it returns its input). Gray levels are scaled to [0, 1].
+    The layer `normalize` standardizes rows. Adapt it to the training data before training; until
+    then it returns its input. Gray levels are scaled to [0, 1].
 
     Args:
         config: the model's configuration.

@@ -12,7 +12,7 @@ HEADS = ("softmax", "sigmoid", "linear")
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class BothClasses(keras.layers.Layer):
-    """Adds the probability of the first of two classes in front of that of the second.
+    """Turns the probability of the second of two classes into the probabilities of both.
 
     Input shape: float `(…, 1)`.
     Output shape: float `(…, 2)`, each row summing to 1.
@@ -40,6 +40,10 @@ def classify(features: Any, num_classes: int, config: KernelConfig) -> Any:
 def binary_probabilities(features: Any, config: KernelConfig) -> Any:
     """Apply one sigmoid unit, which gives the probability of the second of two classes.
 
+    Args:
+        features: float `(batch, dimension)`, or `(batch, replicas, dimension)`.
+        config: how the weights are initialized and regularized.
+
     Returns:
         float32 `(…, 2)`, named `probabilities`, each row summing to 1.
     """
@@ -50,6 +54,11 @@ def binary_probabilities(features: Any, config: KernelConfig) -> Any:
 def label_probabilities(features: Any, num_labels: int, config: KernelConfig) -> Any:
     """Apply a sigmoid unit for each label; a sample may have any number of labels.
 
+    Args:
+        features: float `(batch, dimension)`, or `(batch, replicas, dimension)`.
+        num_labels: number of labels.
+        config: how the weights are initialized and regularized.
+
     Returns:
         float32 `(…, num_labels)`, named `probabilities`, each element a probability.
     """
@@ -59,11 +68,16 @@ def label_probabilities(features: Any, num_labels: int, config: KernelConfig) ->
 def regress(features: Any, num_values: int, config: KernelConfig) -> Any:
     """Apply a linear layer that gives standardized values, and scale them to the targets' units.
 
-    The layer `values` holds mean and variance of the targets: adapt it to the training data. Until
-    then it returns the standardized values.
+    The layer `values` holds the mean and variance of the targets. Adapt it to the training data;
+    until then it returns the standardized values.
+
+    Args:
+        features: float `(batch, dimension)`, or `(batch, replicas, dimension)`.
+        num_values: number of values.
+        config: how the weights are initialized and regularized.
 
     Returns:
-        float32 `(…, num_values)`, named `values`; the layer in front is `standard_values`.
+        float32 `(…, num_values)`, named `values`; the linear layer is named `standard_values`.
     """
     standard = _head(features, num_values, config, "standard_values")
     return keras.layers.Normalization(invert=True, name="values", dtype="float32")(standard)
@@ -78,7 +92,7 @@ def divide_logits(model: keras.Model, output: str, temperature: float) -> None:
     Args:
         model: functional model with a dict of outputs.
         output: name of an output that is the softmax or sigmoid of a `Dense` layer.
-        temperature: above 0; a temperature above 1 makes probabilities less extreme.
+        temperature: divisor above 0; a temperature above 1 makes probabilities less extreme.
 
     Raises:
         ValueError: the output does not come from a `Dense` layer.

@@ -2,7 +2,7 @@
 
 Each decision (which polarity, which bounding box) compares numbers that every runtime computes
 exactly. Everything else is continuous: a rounding difference between runtimes stays a rounding
-difference, and exported graphs agree with Keras.
+difference, so exported graphs match Keras.
 """
 
 import math
@@ -16,7 +16,7 @@ from keras import ops
 from .checks import check_choice
 from .precision import Float32Layer
 
-# In gray levels. Below it, the noise of a blank scan would be stretched into strokes.
+# In gray levels. With less contrast, the noise of a blank scan would be stretched into strokes.
 MINIMUM_CONTRAST = 16.0
 # Ink is a ratio k/r of whole numbers below 256. Every such ratio is at least 3.8e-6 away from
 # 257/1024, so rounding cannot move a pixel across the threshold.
@@ -27,20 +27,20 @@ BINARIZING_SLOPE = 8.0
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class InkLevel(Float32Layer):
-    """Turns an image of either polarity and any contrast into ink: 0 is paper, 1 the darkest ink.
+    """Turns an image of either polarity and any contrast into ink: 0 for paper, 1 for full ink.
 
-    Most of an image, and above all its border, is paper. With the darkest pixel as 0 and the
+    Most of an image is paper, especially at its border. With the darkest pixel as 0 and the
     lightest as 1, the ink is dark on light paper if the mean of the border plus the mean of the
-    image is above 1. The border alone fails where ink touches it, as in 30 of Semeion's 1593
-    digits; together with the mean it fails in 2. All sums are of whole numbers below 2**24 and
-    therefore exact in float32.
+    image is above 1. The border alone gives the wrong polarity where ink touches it, as in 30 of
+    Semeion's 1593 digits; with the mean of the image only 2 are wrong. All sums are whole numbers
+    below 2**24 and therefore exact in float32.
 
     Input shape: uint8 `(batch, height, width)`.
     Output shape: float32 `(batch, height, width)` in [0, 1]; a uniform image becomes 0.
     """
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        """Compute whole-number weights with which the border and the image count equally."""
+        """Compute whole-number weights by which the border and the image count equally."""
         height, width = input_shape[1:]
         pixels, border = height * width, 2 * (height + width) - 4
         common = math.gcd(pixels, border)
@@ -75,7 +75,7 @@ class Denoise(Float32Layer):
         """Return `ink` without specks."""
         padded = ops.pad(ink, ((0, 0), (1, 1), (1, 1)))
         height, width = ink.shape[1:]
-        # The three neighbors above and below first, then the two in the pixel's own row.
+        # First the three neighbors above and the three below, then the two in the same row.
         threes = ops.maximum(
             ops.maximum(padded[:, :, :width], padded[:, :, 2:]), padded[:, :, 1 : width + 1]
         )
@@ -89,9 +89,9 @@ class FitInk(Float32Layer):
     """Scales the bounding box of the ink to `ink_size` and centers the ink.
 
     A digit of any size and position then looks like a training sample. MNIST was made in this way
-    (LeCun et al., 1998): a box of 20x20 pixels with its aspect ratio kept, centered by mass in
-    28x28. Resampling takes two matrix products for each sample; each output pixel is a weighted
-    average of the source pixels that it covers.
+    (LeCun et al., 1998): the ink is scaled to a box of 20x20 pixels, keeping its aspect ratio, and
+    centered by mass in 28x28. Resampling takes two matrix products for each sample; each output
+    pixel is a weighted average of the source pixels that it covers.
 
     Input shape: float32 `(batch, side, side)`, ink in [0, 1].
     Output shape: float32 `(batch, size, size)`.
@@ -99,8 +99,8 @@ class FitInk(Float32Layer):
     Args:
         size: pixels along each side of the output.
         ink_size: pixels along the longer side of the ink's bounding box in the output.
-        center: point that is moved to the middle of the output: the center of `mass`, or of the
-            `box`, which lets the box fill the output.
+        center: the point that is moved to the middle of the output: the center of `mass`, or the
+            center of the `box`, so that the box can fill the output.
     """
 
     def __init__(self, size: int, ink_size: int, center: str = "mass", **kwargs: Any) -> None:
@@ -141,7 +141,7 @@ def _along_both_axes(reduce: Callable[..., Any], ink: Any) -> Any:
 
 
 def ink_box(ink: Any) -> tuple[Any, Any]:
-    """Return begin and end of the ink, each float32 `(batch, 2)` for rows and columns.
+    """Return the begin and the end of the ink, each float32 `(batch, 2)` for rows and columns.
 
     Args:
         ink: float32 `(batch, side, side)`, ink 1, paper 0.

@@ -1,4 +1,4 @@
-"""Layers that need float32, whatever precision the rest of the model has."""
+"""The base of layers that need float32, whatever precision the rest of the model has."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ import keras
 class Float32Layer(keras.layers.Layer):
     """A layer that computes in float32 even under a mixed-precision policy.
 
-    Sixteen bits are too few for preprocessing, such as finding where the ink ends or how far a
-    value is from its mean.
+    Sixteen bits are too few for preprocessing, for example to find where the ink ends or how far a
+    value is from the mean.
     """
 
     def __init__(self, **kwargs: Any) -> None:

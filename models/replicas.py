@@ -1,8 +1,8 @@
 """Replicas: several models of one architecture that train side by side in one Keras model.
 
-Each replica has weights of its own, and one training step updates all of them. Behind the layer
-`replicas` every tensor has an axis for them after that of the batch. Only fully connected layers
-can be replicated. Studies train replicas; exported models never have them.
+Each replica has separate weights, and one training step updates all of them. After the layer
+`replicas`, every tensor has an axis for the replicas, right after the batch axis. Only fully
+connected layers can be replicated. Studies train replicas; exported models never have them.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class ReplicaInitializer(keras.initializers.Initializer):
-    """Draws the kernel of each replica as if it were alone.
+    """Draws the kernel of each replica as for a single model.
 
     Args:
         initializer: initializer of a single kernel.
@@ -46,7 +46,7 @@ def replicate(x: Any, replicas: int) -> Any:
 
 
 def has_replicas(x: Any) -> bool:
-    """Return whether `x` has an axis of replicas, as all behind the layer `replicas` has."""
+    """Return whether `x` has an axis of replicas, as every tensor after the layer `replicas`."""
     return len(x.shape) == 3
 
 
@@ -72,7 +72,7 @@ def replicated_dense(x: Any, units: int, name: str, **arguments: Any) -> Any:
 
 
 def normalize_replicas(x: Any, normalization: str, groups: int, name: str) -> Any:
-    """Apply a normalization in which each unit of each replica is a channel of its own.
+    """Apply a normalization in which each unit of each replica is a separate channel.
 
     Args:
         x: float `(batch, replicas, units)`.

@@ -13,7 +13,7 @@ from .precision import Float32Layer
 
 @dataclass(frozen=True, kw_only=True)
 class RowsConfig:
-    """The columns of a model's input, as the training data decides them.
+    """The columns of a model's input, as determined by the training data.
 
     Attributes:
         num_columns: number of numeric columns.
@@ -21,7 +21,7 @@ class RowsConfig:
             ascending order.
         indicators: indices of the nullable columns that get an indicator of missing values,
             because values were missing in the training data.
-        vocabularies: known texts of each column of text, at least one for each.
+        vocabularies: the known texts of each text column; at least one for each column.
 
     Raises:
         ValueError: there is no column, an index is out of range, or a vocabulary is empty.
@@ -58,7 +58,7 @@ class RowsConfig:
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class FillMissing(Float32Layer):
-    """Replaces missing values by 0, the mean of a standardized column, and adds indicators.
+    """Replaces missing values by 0, which is the mean of a standardized column; adds indicators.
 
     Input shape: float32 `(batch, columns)`, NaN for missing values.
     Output shape: float32 `(batch, columns + len(indicators))`: the filled columns, then a column
@@ -77,7 +77,7 @@ class FillMissing(Float32Layer):
         return {**super().get_config(), "indicators": self.indicators}
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        """Create the matrix that selects columns: unlike a gather, its product needs no shapes."""
+        """Create the matrix that selects columns: a product needs no shapes, unlike a gather."""
         self._choice = np.eye(input_shape[1], dtype="float32")[:, self.indicators]
         super().build(input_shape)
 
@@ -92,7 +92,7 @@ class FillMissing(Float32Layer):
 
 
 def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
-    """Create the inputs of a model of rows, and their preprocessing.
+    """Create the inputs of a model for rows, and their preprocessing.
 
     Args:
         config: the columns.
@@ -104,7 +104,7 @@ def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
         strings `(batch, len(vocabularies))`; a dict if the model has both.
 
         The preprocessed columns are float32 `(batch, width)`: standardized numbers, indicators of
-        missing values, and a one-hot column for each known text. Unknown texts are all 0.
+        missing values, and a one-hot column for each known text. An unknown text gives zeros.
     """
     inputs, parts = {}, []
     if config.num_columns:

@@ -96,7 +96,7 @@ def read_checksums(version_folder: Path) -> dict[str, str]:
 
 
 def _read_file(path: Path) -> bytes:
-    """Return the bytes of a regular file: a pipe or a device might never end."""
+    """Return the bytes of a regular file. Others are refused: a pipe may never end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
     return path.read_bytes()
@@ -117,7 +117,7 @@ def _parse_line(number: int, line: str) -> tuple[str, str]:
 
 
 def read_checked(version_folder: Path, name: str, checksums: dict[str, str]) -> bytes:
-    """Return a file's bytes after their SHA-256 was compared with the listed one.
+    """Return a file's bytes after checking them against the listed SHA-256.
 
     Args:
         version_folder: folder of the version.

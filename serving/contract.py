@@ -44,7 +44,7 @@ def check_proof(manifest: Manifest) -> None:
     """Check that the manifest proves parity within the tolerances of this release.
 
     Raises:
-        ManifestError: a tolerance is larger, an output has no proof, or an output differed.
+        ManifestError: a tolerance is too large, or an output has no proof or exceeds it.
     """
     proof = manifest.proof
     for name, tolerance in proof.tolerances.items():

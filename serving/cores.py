@@ -10,9 +10,9 @@ _PERIOD_V1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
 
 def available_cores(v2: Path = _QUOTA_V2, v1: tuple[Path, Path] = (_QUOTA_V1, _PERIOD_V1)) -> int:
-    """Return the number of processors by the process' affinity or its cgroup's quota, the smaller.
+    """Return the smaller of the process's CPU affinity and its cgroup's CPU quota.
 
-    A quota of 1.5 counts as 2: a waiting thread is better than an idle processor.
+    A quota of 1.5 processors counts as 2: a waiting thread is better than an idle processor.
     Source: Linux, "Control Group v2", cpu.max.
 
     Args:

@@ -1,4 +1,4 @@
-"""Reads CSV files strictly: one cell too many would shift all cells after it."""
+"""Reads CSV files strictly: a line with a cell too many would shift all cells after it."""
 
 import csv
 import math

@@ -18,7 +18,7 @@ def package_versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def processor_name() -> str:
-    """Return the name of the processor, or the architecture where the system does not tell it."""
+    """Return the name of the processor, or the architecture if the system does not report it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

@@ -20,7 +20,7 @@ _LARGE_PIXELS = 4_000_000
 _large_image_lock = threading.Lock()
 # A large image is converted to gray in bands of this many pixels.
 _BAND_PIXELS = 1_000_000
-# Not all formats of Pillow: its EPS reader, for one, runs another program on the bytes.
+# Not every format that Pillow reads: its EPS reader, for example, runs another program.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 # Suffixes of files of these formats, in lower case.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -30,7 +30,7 @@ ImageSource = str | Path | bytes | Image.Image
 
 
 def read_image(source: ImageSource, shape: tuple[int, int]) -> np.ndarray:
-    """Read an image and resize it; its aspect is kept by padding with the gray of its border.
+    """Read an image and resize it. Padding with the gray of its border keeps the aspect ratio.
 
     Args:
         source: path of a file, bytes of a file, or a Pillow image.
@@ -83,7 +83,7 @@ def read_gray(source: ImageSource) -> np.ndarray:
 
 
 def fit_and_pad(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resize a gray image; its aspect is kept by padding with the median gray of its border.
+    """Resize a gray image. Padding with the median gray of its border keeps the aspect ratio.
 
     Args:
         gray: uint8 `(height, width)`.
@@ -132,7 +132,7 @@ def _name(source: ImageSource) -> str:
 
 
 def _read_bounded(name: str, image: Image.Image, is_own: bool = False) -> np.ndarray:
-    """Decode and convert an image; only one large image at a time."""
+    """Decode and convert an image. Only one large image is decoded at a time."""
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
         raise InputError(f"{_TOO_LARGE} Received: {name}, {pixels:,} pixels.")
@@ -140,8 +140,8 @@ def _read_bounded(name: str, image: Image.Image, is_own: bool = False) -> np.nda
         raise InputError(f"An image must have at least one pixel. Received: {name}.")
     if pixels <= _LARGE_PIXELS:
         return _to_gray(name, image)
-    # In a thread that ends: glibc keeps freed memory for the thread that used it, so that each
-    # thread of a server would hold the memory of an image.
+    # In a thread that ends: glibc keeps freed memory for the thread that used it. Otherwise each
+    # thread of a server would keep the memory of an image.
     with _large_image_lock, ThreadPoolExecutor(1) as pool:
         return pool.submit(_read_large, name, image, is_own).result()
 
@@ -184,7 +184,7 @@ def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
 
 
 def _extrema(name: str, image: Image.Image) -> tuple[float, float]:
-    """Return the minimum and the maximum: no file says which numbers are black and white."""
+    """Return the lowest and the highest value, since files do not say what black and white are."""
     found = [(array.min(), array.max()) for array in map(np.asarray, _bands(image, 1))]
     low, high = (float(value) for value in (np.min(found), np.max(found)))
     if not math.isfinite(high - low):

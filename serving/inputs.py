@@ -59,7 +59,7 @@ def read_model_image(source: ImageSource, manifest: Manifest) -> np.ndarray:
 
 
 def check_images(images: Sequence[ImageSource]) -> None:
-    """Check that images are a list of at least one: a single path would be read letter by letter.
+    """Check that `images` is a list that is not empty; a path would be read letter by letter.
 
     Raises:
         InputError: `images` is not a list, or is empty.

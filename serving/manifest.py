@@ -12,7 +12,7 @@ from .schema import decode
 
 FORMAT_VERSION = 5
 DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64", "bool", "string")
-# Each task, and what the labels of its models name.
+# For each task, the noun for what a model's labels name.
 TASKS = {
     "multiclass": "classes",
     "multilabel": "labels",
@@ -46,7 +46,7 @@ class Parity:
     """How far one output of an artifact is from the same output of Keras, at one batch size.
 
     Attributes:
-        artifact: `saved_model` or `onnx`.
+        artifact: `saved_model`, `onnx` or `int8`.
         output: name of the output.
         batch_size: number of samples in each call.
         max_absolute_difference: largest absolute difference over all samples.
@@ -151,7 +151,7 @@ class Int8:
         latency_ratio_1: latency divided by that of float32, at batch size 1 on one thread.
         latency_ratio_64: the same at batch size 64.
         accuracy_float32: accuracy of the float32 model, R² for regression; None if unknown.
-        accuracy_int8: the same of the int8 model.
+        accuracy_int8: the same for the int8 model.
         calibrated_on: description of the samples that gave the ranges of the activations.
         measured_on: description of the samples that the accuracies were measured on.
         parity: differences from Keras; empty if the model was not kept.

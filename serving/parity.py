@@ -11,10 +11,11 @@ from .errors import InputError
 # magnitude for other floats. Integers, bools and strings must be equal.
 #
 # float32 rounds to eps = 1.2e-7. Processors and runtimes add up the n products of a layer in
-# different orders, which changes the sum by about sqrt(n) * eps of its magnitude, and d layers by
-# sqrt(d) times as much. A hundred 3x3 convolutions of 512 channels give sqrt(100 * 4608) * eps =
-# 8e-5: hence 1e-4. Softmax and sigmoid pass on at most a quarter of a difference, so that 1e-5
-# allows 25 such layers before logits around 1. A wrong weight or operator shows as 1e-3 and more.
+# different orders, which changes the sum by about sqrt(n) * eps of its magnitude; d layers change
+# it by sqrt(d) times as much. A hundred 3x3 convolutions of 512 channels give
+# sqrt(100 * 4608) * eps = 8e-5, hence 1e-4. Softmax and sigmoid pass on at most a quarter of a
+# difference: 1e-5 allows 25 such layers before logits of magnitude 1. A wrong weight or operator
+# shows as 1e-3 and more.
 TOLERANCES = {"probabilities": 1e-5, "float32": 1e-4, "float64": 1e-4}
 
 Outputs = dict[str, np.ndarray]
@@ -60,9 +61,9 @@ def run_in_batches(run: Callable[[Any], Outputs], inputs: Inputs, batch_size: in
 
 
 def largest_difference(expected: np.ndarray, received: np.ndarray) -> float:
-    """Return the largest absolute difference; infinity if one is NaN or the shapes differ.
+    """Return the largest absolute difference; infinity if it is NaN or the shapes differ.
 
-    For arrays that are not floats it is 1 if any element differs, else 0.
+    For arrays that are not floats, return 1 if any element differs and 0 otherwise.
     """
     if expected.shape != received.shape:
         return float("inf")

@@ -12,13 +12,13 @@ from PIL import Image, ImageFilter, ImageOps
 
 from .images import fit_and_pad, resize_gray
 
-# An image of at most this side was cropped for a model already, and is only resized.
+# An image with no side above this was already cropped for a model, and is only resized.
 _SMALL_SIDE = 64
 _SIDE, _COARSE_SIDE = 384, 64
 # In pixels of the coarse image: wider than two strokes of a marker, narrower than most shadows.
 _MEDIAN_SIZE = 21
 _MIN_CONTRAST = 0.08
-# Ink lighter than this fraction of the digit's belongs to ruled lines and to the page behind.
+# Ink fainter than this fraction of the digit's ink belongs to ruled lines and to the page behind.
 _FAINT = 0.45
 # A component belongs to the digit if it has at least this fraction of the digit's ink and is no
 # farther away than this fraction of the digit's size.
@@ -55,7 +55,7 @@ def find_digit(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 class _Digit(NamedTuple):
-    """A candidate in its bounding box: ink from 0 to 1, its mask, and a score for its choice."""
+    """A candidate, cropped to its bounding box: ink from 0 to 1, its mask, and its score."""
 
     level: np.ndarray
     mask: np.ndarray
@@ -63,13 +63,13 @@ class _Digit(NamedTuple):
 
 
 def _best(contrast: np.ndarray) -> _Digit | None:
-    """Return the better candidate of dark ink and of bright ink (chalk), or None."""
+    """Return the better one of the candidates for dark ink and for bright ink (chalk), or None."""
     found = [digit for digit in map(_find, (contrast, -contrast)) if digit is not None]
     return max(found, key=lambda digit: digit.score, default=None)
 
 
 def _fills(digit: _Digit, shape: tuple[int, ...]) -> bool:
-    """Return whether the digit fills the image: then its surroundings are not paper."""
+    """Return whether the digit fills the image, which then has no paper around the digit."""
     # Coarse, since the edge of a shadow is ragged.
     coarse = _shrink(np.uint8(255) * digit.mask, _COARSE_SIDE) > 127
     is_thin = coarse.any() and _stroke_width(coarse) <= _MAX_STROKE * max(coarse.shape)
@@ -140,7 +140,7 @@ def _strength(ink: np.ndarray) -> float:
 
 
 def _largest(ink: np.ndarray, least: float) -> tuple[np.ndarray, float]:
-    """Return the mask of the component with the most ink and of those close to it; its score."""
+    """Return the mask of the best component and those close to it, and the score of the best."""
     mask = ink > least
     labels, boxes = _connected(mask)
     # Cubed, since a shadow is wide and faint.
@@ -226,7 +226,7 @@ def _stroke_width(mask: np.ndarray) -> float:
 
 
 def _thicken(level: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Widen thin strokes so far that they survive shrinking to a few pixels."""
+    """Widen thin strokes enough that they survive shrinking to a few pixels."""
     wanted = round(_MIN_STROKE * max(level.shape) - _stroke_width(mask))
     gray = Image.fromarray(np.rint(255 * level).astype(np.uint8))
     if wanted < 2:

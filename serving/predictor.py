@@ -130,17 +130,17 @@ class Prediction:
 class Predictor:
     """Runs an exported model on the CPU. It can be shared between threads.
 
-    Examples:
-        >>> predictor = Predictor.load("dist/digits")
-        >>> prediction = predictor.predict(np.zeros((2, 28, 28), np.uint8))
-        >>> prediction.probabilities.shape
-        (2, 10)
-
     A `with` statement closes it at the end.
 
     Attributes:
         manifest: manifest of the model.
         session: the ONNX Runtime session; None after `close`.
+
+    Examples:
+        >>> predictor = Predictor.load("dist/digits")
+        >>> prediction = predictor.predict(np.zeros((2, 28, 28), np.uint8))
+        >>> prediction.probabilities.shape
+        (2, 10)
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Predictor:
         is_int8 = int8 == "always" or (int8 == "auto" and _is_int8_faster(manifest))
         model = read_checked(folder, INT8 if is_int8 else MODEL, read_checksums(folder))
         threads = available_cores() if threads is None else threads
-        # A small operation ends before a second thread has woken up.
+        # A small operation is over before a second thread has woken up.
         is_large = len(model) >= _LARGE_BYTES
         session = open_session(model, threads if is_large else 1)
         check_contract(manifest, session)
@@ -226,9 +226,9 @@ class Predictor:
             ServingError: ONNX Runtime fails for another reason, such as memory, or the predictor
                 is closed.
         """
-        # A complete check takes as long as a small net. ONNX Runtime refuses wrong shapes itself,
-        # so they are explained only after it has. A dtype that it could misread (another byte
-        # order) is not the singleton and takes the slow path.
+        # A complete check takes as long as a small net. ONNX Runtime itself refuses wrong shapes,
+        # so the check runs only after an error. A dtype that ONNX Runtime could misread, such as
+        # another byte order, is not numpy's singleton and takes the slow path.
         if (
             type(inputs) is not Array
             or inputs.dtype is not self._dtype
@@ -241,7 +241,7 @@ class Predictor:
             check_inputs(self._by_name(inputs), self.manifest.inputs)
             raise _failure(error) from error
         # The sum of squares is not finite if an element is not. It takes one pass, numpy.isfinite
-        # takes two, and after the run the numbers are in the cache, which halves the time.
+        # takes two. After the run the numbers are in the cache, which halves the time.
         if self._must_be_finite and not math.isfinite(np.vdot(inputs, inputs)):
             check_finite(self._input_name, inputs, ())
         elif self._nullable_columns:

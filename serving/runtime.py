@@ -2,8 +2,8 @@
 
 Since version 1.29 every process that imports onnxruntime writes a device id and a database into
 the home folder and contacts its maker. It reads `ORT_DISABLE_TELEMETRY` when it is imported, so
-that the default must be set before. A value that the user has set is respected: 0 turns telemetry
-on.
+the default must be set before the import. A value that the user has set is respected: 0 turns
+telemetry on.
 """
 
 import os

@@ -18,7 +18,7 @@ _DTYPES = {
 
 
 def open_session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
-    """Open a session for small nets: sequential, with few threads that do not spin.
+    """Open a session for small nets: operators run one by one, and idle threads do not spin.
 
     Args:
         model: bytes of the ONNX file.

@@ -67,8 +67,8 @@ def _run_with_helpers(work: Callable[[], None], helpers: int, errors: list[BaseE
         for thread in started:
             thread.join()
     except BaseException as error:
-        # Python considers a thread ended when its `join` was interrupted, and unknown when its
-        # `start` was. If Python ended during such a thread's call, ONNX Runtime would abort.
+        # After an interrupted `join` or `start`, Python no longer waits for that thread at exit. If
+        # Python ended while the thread runs a model, ONNX Runtime would abort.
         errors.append(error)
         while len(ended) < len(begun):
             time.sleep(0.001)

@@ -86,7 +86,7 @@ def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     while position < len(message):
         key, position = _varint(message, position)
         field, wire_type = key >> 3, key & 7
-        # A reader of 32-bit keys would mistake it for another field.
+        # A reader of 32-bit keys would read another field.
         if not 0 < field < 2**29:
             raise ManifestError(f"The bytes must be a protobuf message. Received: field {field}.")
         if wire_type == _VARINT:

@@ -37,7 +37,7 @@ from .session import open_session
 from .triton import CONFIG, LABELS, render_config, render_labels
 
 BATCH_SIZES = (1, 2, 7)
-# The int8 model may be this much farther from Keras than on the machine of the export.
+# The int8 model may be this much farther from Keras than on the exporting machine.
 _INT8_FACTOR, _INT8_MARGIN = 2.0, 0.1
 _INT8_MIN_MATCH = 0.5
 
@@ -178,7 +178,7 @@ def _check_behavior(folder: Path) -> str:
 def _check_int8(
     folder: Path, manifest: Manifest, samples: Inputs, expected: dict[str, np.ndarray]
 ) -> None:
-    """Check that the int8 model is about as far from Keras as on the machine of the export.
+    """Check that the int8 model is about as far from Keras as on the exporting machine.
 
     Processors round and saturate differently, and the golden samples include edge cases.
     """
@@ -201,7 +201,7 @@ def _check_int8(
                 f"{name} of {INT8} must be within {allowed:.1e} of the golden outputs. "
                 f"Received: {difference:.1e}."
             )
-        # Required whatever the manifest allows: other classes are wrong predictions.
+        # Required whatever the manifest says: a different class is a wrong prediction.
         if manifest.task == "multiclass" and name == manifest.prediction_output:
             match = top1_match(wanted, received[name])
             if match < _INT8_MIN_MATCH:

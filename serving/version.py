@@ -1,3 +1,3 @@
-"""The version of Hornbill, and of `serving` as a package of its own."""
+"""The version of Hornbill, and of `serving` as a separate package."""
 
 VERSION = "0.1.0"

@@ -1,10 +1,10 @@
-"""Makes a bundle that a test has changed pass the check of its files again."""
+"""Updates the checksums of a bundle that a test has changed."""
 
 import hashlib
 
 
 def write_checksums(folder):
-    """Write `SHA256SUMS` over every other file of a version's folder."""
+    """Write `SHA256SUMS` for all other files in a version's folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"

@@ -1,4 +1,4 @@
-"""What tests share: versions in the header, real data, trained models and committed bundles."""
+"""Shared fixtures: real data, trained models and committed bundles; versions in the header."""
 
 import gc
 import os
@@ -13,7 +13,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 BUNDLES = Path(__file__).with_name("bundles")
-# A busy machine is no fault of what is tested.
+# A busy machine must not fail a test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,7 +28,7 @@ def pytest_report_header():
 
 
 def pytest_collection_finish():
-    gc.freeze()  # as commands do: each export would look through all of TensorFlow for garbage
+    gc.freeze()  # as in commands: otherwise each export would scan all of TensorFlow for garbage
     gc.set_threshold(100_000, 50, 100)  # a traced function is many objects and little garbage
 
 
@@ -73,7 +73,7 @@ def _train(folder, family, settings, figures=False, **data):
 
 @pytest.fixture(scope="session")
 def mlp_run(once):
-    """A digit net trained for a moment, with its figures."""
+    """A briefly trained digit net, with its figures."""
     settings = {"variant": "mlp", "epochs": 3, "hidden": [32], "batch_size": 16}
     return once("mlp", _train, "digits", settings, True)
 
@@ -93,19 +93,19 @@ def _export(folder, run, name):
 
 @pytest.fixture(scope="session")
 def exported_bundle(once, mlp_run):
-    """Version 1 of `digits` as an export writes it today. Not to be changed."""
+    """Version 1 of `digits`, freshly exported. Tests must not change it."""
     return once("exported-digits", _export, mlp_run, "digits")
 
 
 @pytest.fixture(scope="session")
 def exported_row_bundle(once, softmax_run):
-    """Version 1 of `softmax` as an export writes it today. Not to be changed."""
+    """Version 1 of `softmax`, freshly exported. Tests must not change it."""
     return once("exported-softmax", _export, softmax_run, "softmax")
 
 
 @pytest.fixture(scope="session")
 def exported_raw_bundle(once):
-    """Version 1 of `raw` as an export writes it today, and its table."""
+    """Version 1 of `raw`, freshly exported, and its table."""
 
     def make(folder):
         table = shutil.copy(BUNDLES / "raw.csv", folder)
@@ -127,13 +127,13 @@ def committed_models(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bundle(committed_models):
-    """The folder of version 1 of `digits`. Not to be changed: copy it first."""
+    """The folder of version 1 of `digits`. Tests must not change it, but may copy it."""
     return committed_models / "digits" / "1"
 
 
 @pytest.fixture(scope="session")
 def row_bundle(committed_models):
-    """The folder of version 1 of `softmax`. Not to be changed."""
+    """The folder of version 1 of `softmax`. Tests must not change it."""
     return committed_models / "softmax" / "1"
 
 
@@ -154,7 +154,7 @@ def images():
 
 @pytest.fixture
 def run(capfd):
-    """Run a command in this process: status, standard output, standard error."""
+    """Run a command in this process; return its status, standard output and standard error."""
     from app.commands.cli import main
 
     def call(*arguments):

@@ -1,4 +1,4 @@
-"""What tests of conversion share: models joined into one, and comparison by the proof's rule."""
+"""Shared by tests of conversion: models joined into one, and outputs compared as in the proof."""
 
 import keras
 import numpy as np
@@ -8,10 +8,9 @@ from serving.session import open_session
 
 
 def join_models(models):
-    """Return one model whose branches are `models`, by name: one conversion serves them all.
+    """Return one model whose branches are `models`, so that one conversion converts them all.
 
-    Inputs and outputs are called `<name>__<its own name>`, outputs by their place where a branch
-    has no names for them.
+    Inputs and outputs are named `<branch>__<name>`; outputs without a name get their index instead.
     """
     inputs, outputs = {}, {}
     for name, model in models.items():

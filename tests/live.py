@@ -14,7 +14,7 @@ from serving.server.running import OPTIONS
 
 
 def free_port():
-    """Return a port of 127.0.0.1 on which nobody listens."""
+    """Return a port of 127.0.0.1 on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 

@@ -20,7 +20,7 @@ from tests.checksums import write_checksums
 
 FOLDER = Path(__file__).with_name("bundles")
 TABLE = "raw.csv"
-# An int8 model is kept or dropped by a race on the machine that exports.
+# Whether an int8 model is included depends on its speed on the machine that exports.
 OPTIONS = ExportOptions(int8="never")
 DIGITS = {"variant": "mlp", "epochs": 3, "hidden": [32], "batch_size": 16}
 ROWS = {"epochs": 10, "optimizer.learning_rate": 0.1}
@@ -50,7 +50,7 @@ def write_raw_rows(path):
 
 
 def make_bundle(name, config):
-    """Export version 1 of a model, without pictures: they are most of a bundle's size."""
+    """Export version 1 of a model, without pictures, which are most of a bundle's size."""
     with tempfile.TemporaryDirectory() as runs:
         version = export_run(train(config, runs).folder, "dist", name, OPTIONS)
     shutil.rmtree(version / "figures", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Programs of a few lines that stand in for TensorFlow where only processes are tested."""
+"""Programs of a few lines that stand in for TensorFlow in tests of processes alone."""
 
 import sys
 

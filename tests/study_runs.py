@@ -1,4 +1,4 @@
-"""Functions that run in place of a study where only the processes are tested."""
+"""Functions that stand in for a study in tests of the processes alone."""
 
 import time
 

@@ -56,14 +56,14 @@ def start(*arguments, blocked=("ray", "pyarrow", "tensorflow", "keras")):
     )
 
 
-def test_a_pattern_that_finds_a_file_by_two_ways_names_it_once(tmp_path):
+def test_a_file_that_a_pattern_matches_twice_is_listed_once(tmp_path):
     (tmp_path / "x" / "x").mkdir(parents=True)
     file = tmp_path / "x" / "x" / "a.npy"
     file.touch()
     assert find_files(f"{tmp_path}/**/x/**/*.npy") == [str(file)]
 
 
-def test_rows_of_a_variable_axis_are_read_as_many_as_memory_has_room_for(tmp_path, row_bundle):
+def test_rows_with_a_variable_axis_are_read_in_pieces_that_fit_into_memory(tmp_path, row_bundle):
     np.save(tmp_path / "wide.npy", np.zeros((9, 500_000), "float32"))
     manifest = Predictor.load(row_bundle).manifest
     (spec,) = manifest.inputs
@@ -119,9 +119,7 @@ def flowers(row_bundle, rows):
     return {name: random.uniform(1, 5, rows) for name in names}
 
 
-def test_each_row_of_arrays_is_predicted_once_as_the_predictor_does(
-    bundle, arrays, images, tmp_path
-):
+def test_each_row_of_an_array_gets_the_predictors_output_once(bundle, arrays, images, tmp_path):
     summary = predict(bundle, arrays / "*.npy", tmp_path / "out")
     assert summary == Summary(parts=3, rows=36, failed=0)
     found = lines(tmp_path / "out")
@@ -134,7 +132,7 @@ def test_each_row_of_arrays_is_predicted_once_as_the_predictor_does(
     assert not list((tmp_path / "out").glob("errors-*"))
 
 
-def test_images_share_a_part_and_a_broken_one_costs_only_itself(bundle, images, tmp_path):
+def test_images_share_a_part_and_a_broken_image_fails_alone(bundle, images, tmp_path):
     for number, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{number:02}.png")
     (tmp_path / "07.png").write_bytes(b"no image")
@@ -149,7 +147,7 @@ def test_images_share_a_part_and_a_broken_one_costs_only_itself(bundle, images, 
     }
 
 
-def test_parquet_columns_are_found_by_name_and_rows_have_their_key(row_bundle, tmp_path):
+def test_parquet_columns_are_found_by_name_and_lines_contain_the_key(row_bundle, tmp_path):
     columns = flowers(row_bundle, 5)
     name = next(iter(columns))
     columns[name][2] = np.nan
@@ -166,7 +164,7 @@ def test_parquet_columns_are_found_by_name_and_rows_have_their_key(row_bundle, t
     assert keyless["reason"] == "A key must not be missing. Received: null in column 'id'."
 
 
-def test_missing_values_and_texts_of_parquet_equal_those_of_a_csv(raw_bundle, tmp_path):
+def test_missing_values_and_texts_are_read_from_parquet_as_from_csv(raw_bundle, tmp_path):
     bundle, _ = raw_bundle
     table = {"size": [0.5, None, 1], "color": ["red", None, "?"], "weight": [1.0, 2.0, None]}
     write_table(tmp_path / "a.parquet", table)
@@ -199,7 +197,7 @@ def test_missing_values_and_texts_of_parquet_equal_those_of_a_csv(raw_bundle, tm
         ),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named_and_the_job_goes_on(
+def test_an_unusable_file_is_reported_and_the_job_continues(
     name, content, reason, bundle, arrays, tmp_path
 ):
     if isinstance(content, bytes):
@@ -219,7 +217,7 @@ def test_an_array_that_is_cut_off_fails_and_an_empty_one_has_no_rows(bundle, arr
     assert predict(bundle, arrays / "*.npy", tmp_path / "out") == Summary(3, 12, 1)
 
 
-def test_tables_that_cannot_be_used_are_named(row_bundle, tmp_path):
+def test_unusable_tables_are_reported(row_bundle, tmp_path):
     columns = flowers(row_bundle, 4)
     name = next(iter(columns))
     write_table(tmp_path / "good.parquet", columns)
@@ -253,7 +251,7 @@ def test_texts_that_are_not_utf8_fail(raw_bundle, tmp_path):
 
 
 @given(st.lists(st.lists(st.floats(width=32), min_size=4, max_size=4), min_size=1, max_size=20))
-def test_whatever_the_numbers_each_row_is_predicted_or_named(row_bundle, tmp_path_factory, rows):
+def test_any_row_of_numbers_is_either_predicted_or_reported(row_bundle, tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("wild")
     array = np.array(rows, np.float32)
     np.save(folder / "a.npy", array)
@@ -292,7 +290,7 @@ def test_a_job_resumes_with_unfinished_and_new_files(bundle, arrays, tmp_path):
     assert not (output / "_unfinished").exists()
 
 
-def test_leftovers_of_a_kill_at_any_moment_are_removed(bundle, arrays, tmp_path):
+def test_leftovers_of_a_killed_job_are_removed(bundle, arrays, tmp_path):
     output = tmp_path / "out"
     predict(bundle, arrays / "*.npy", output)
     whole = sorted(ids(lines(output)))
@@ -344,7 +342,7 @@ def test_the_same_command_finishes_a_killed_job(bundle, images, tmp_path):
         pytest.param((), {"files": 300, "copies": 200}, marks=pytest.mark.slow, id="ray"),
     ],
 )
-def test_an_interrupted_job_prints_only_how_to_go_on(
+def test_an_interrupted_job_prints_only_how_to_resume(
     ending, blocked, size, bundle, images, tmp_path
 ):
     folder, output = tmp_path / "many", tmp_path / "out"
@@ -353,12 +351,12 @@ def test_an_interrupted_job_prints_only_how_to_go_on(
     assert signal_midway(start(*arguments, blocked=blocked), output, ending) == (
         130,
         "",
-        "hornbill: Interrupted. Finished parts are kept; go on with the same command.\n",
+        "hornbill: Interrupted. Finished parts are kept; run the same command to resume.\n",
     )
     assert 3 <= len(list(output.glob("part-*"))) < size["files"]
 
 
-def test_ray_and_one_process_give_the_same(bundle, arrays, tmp_path):
+def test_ray_and_a_single_process_write_the_same_predictions(bundle, arrays, tmp_path):
     (arrays / "broken.npy").write_bytes(b"")
     both = {}
     for name, blocked in {"ray": (), "alone": ("ray", "pyarrow")}.items():
@@ -376,7 +374,7 @@ def test_ray_and_one_process_give_the_same(bundle, arrays, tmp_path):
         assert ray == alone
 
 
-def test_parquet_and_a_cluster_name_the_missing_package(row_bundle, tmp_path):
+def test_a_missing_package_is_named_for_parquet_and_for_a_cluster(row_bundle, tmp_path):
     write_table(tmp_path / "a.parquet", flowers(row_bundle, 1))
     arguments = ["predict", row_bundle, "--input", tmp_path / "*.parquet", "-o", tmp_path / "out"]
     for more, package in ((["--ray-address", "127.0.0.1:1"], "ray"), ([], "pyarrow")):
@@ -388,7 +386,7 @@ def test_parquet_and_a_cluster_name_the_missing_package(row_bundle, tmp_path):
         )
 
 
-def test_an_address_without_a_cluster_is_named_at_once():
+def test_an_address_without_a_cluster_is_refused_at_once():
     with pytest.raises(
         BatchError, match="No Ray cluster responds at --ray-address. Received: 127.0.0.1:1: Connec"
     ):
@@ -396,7 +394,7 @@ def test_an_address_without_a_cluster_is_named_at_once():
 
 
 @pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:10001", "host:", "host:99999"])
-def test_an_address_is_a_host_and_a_port(address):
+def test_an_address_must_be_a_host_and_a_port(address):
     with pytest.raises(BatchError, match="must be HOST:PORT of a cluster that this machine is"):
         check_address(address)
 
@@ -413,7 +411,9 @@ def test_an_address_of_another_server_is_refused(monkeypatch):
             check_address(address)
 
 
-def test_the_same_pattern_in_another_folder_is_another_job(bundle, arrays, tmp_path, monkeypatch):
+def test_the_same_relative_pattern_in_another_folder_is_another_job(
+    bundle, arrays, tmp_path, monkeypatch
+):
     other = tmp_path / "tuesday"
     shutil.copytree(arrays, other)
     monkeypatch.chdir(arrays)
@@ -433,7 +433,7 @@ def test_the_command_counts_and_names_the_file_of_failures(run, bundle, arrays, 
         start("predict", bundle, "--input", arrays / "*.npy", "-o", tmp_path / "out")
     )
     assert status == 1
-    assert f"predicted: 36 rows, in 4 files of {tmp_path / 'out'}" in output
+    assert f"predicted: 36 rows, in 4 files in {tmp_path / 'out'}" in output
     assert f"failed:    1 rows or files: {tmp_path / 'out'}/errors-*.jsonl" in output
     assert error == ""
 
@@ -461,7 +461,7 @@ def test_the_command_counts_and_names_the_file_of_failures(run, bundle, arrays, 
         ),
     ],
 )
-def test_a_job_that_cannot_start_is_one_line_and_changes_nothing(
+def test_a_job_that_cannot_start_prints_one_line_and_changes_nothing(
     arguments, message, run, bundle, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -490,9 +490,7 @@ def test_one_job_at_a_time_writes_into_a_folder(tmp_path):
         pass
 
 
-def test_an_output_folder_of_another_version_is_one_line_and_stays_as_it_is(
-    bundle, arrays, tmp_path
-):
+def test_an_output_folder_of_another_version_is_refused_and_unchanged(bundle, arrays, tmp_path):
     output = tmp_path / "out"
     predict(bundle, arrays / "*.npy", output)
     done = output / "_done.jsonl"
@@ -514,5 +512,5 @@ def test_a_changed_list_of_finished_parts_is_refused(bundle, arrays, tmp_path):
         predict(bundle, arrays / "*.npy", tmp_path / "out")
 
 
-def test_a_part_is_named_for_its_files_whatever_bytes_they_have():
+def test_a_part_has_a_name_even_if_its_file_names_are_not_utf8():
     assert Part(("a\udcff.png",)).name != Part(("a.png",)).name

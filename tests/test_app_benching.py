@@ -1,4 +1,4 @@
-"""`hornbill bench`: every runtime at hand beside the others."""
+"""`hornbill bench`: every installed runtime, compared with the others."""
 
 import json
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ def row_bundle(exported_row_bundle):
     return exported_row_bundle
 
 
-def test_every_runtime_gives_keras_answers(row_bundle, softmax_run):
+def test_every_runtime_gives_the_outputs_of_keras(row_bundle, softmax_run):
     rows = bench_bundle(row_bundle, softmax_run.folder / MODEL, rounds=3)
     names = [row.runtime for row in rows]
     assert names[:3] == ["Keras", "SavedModel", "ONNX Runtime"]
@@ -32,12 +32,12 @@ def test_every_runtime_gives_keras_answers(row_bundle, softmax_run):
             assert 0 < low <= middle <= high
 
 
-def test_another_keras_model_is_refused(row_bundle, mlp_run):
+def test_a_different_keras_model_is_refused(row_bundle, mlp_run):
     with pytest.raises(ExportError, match="must be the one that was exported"):
         bench_bundle(row_bundle, mlp_run.folder / MODEL)
 
 
-def test_the_command_line_gives_table_json_and_picture(row_bundle, tmp_path, capfd):
+def test_bench_prints_a_table_or_json_and_writes_a_picture(row_bundle, tmp_path, capfd):
     def run(*arguments):
         with pytest.raises(SystemExit) as caught:
             main([str(argument) for argument in arguments])

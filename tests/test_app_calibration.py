@@ -38,7 +38,7 @@ def test_a_known_temperature_is_found(temperature):
     assert fit_temperature(probabilities, targets) == pytest.approx(temperature, rel=0.08)
 
 
-def test_the_temperature_of_labels_is_found():
+def test_the_temperature_of_a_multilabel_model_is_found():
     random = np.random.default_rng(0)
     logits = random.normal(size=(4000, 3)) * 2
     targets = (random.random(logits.shape) < expit(logits)).astype("float32")
@@ -55,7 +55,7 @@ def test_few_samples_or_perfect_predictions_keep_the_temperature_near_one():
     assert 0.2 < found[2] < 0.5
 
 
-def test_calibration_lowers_the_error_of_other_samples():
+def test_calibration_lowers_the_error_on_unseen_samples():
     probabilities, targets = drawn_classes(3.0)
     others, their_targets = drawn_classes(3.0, seed=1)
     found = fit_temperature(probabilities, targets)
@@ -64,7 +64,7 @@ def test_calibration_lowers_the_error_of_other_samples():
     assert calibration_error(tempered, their_targets) < 0.03
 
 
-def test_the_calibration_error_is_the_mean_gap():
+def test_the_calibration_error_is_the_mean_difference_of_confidence_and_accuracy():
     probabilities = np.array([[0.9, 0.1]] * 4 + [[0.6, 0.4]] * 6)
     targets = np.array([0, 0, 0, 1, 0, 0, 0, 1, 1, 1])
     # 4 samples of confidence 0.9 and accuracy 0.75, 6 of 0.6 and 0.5.
@@ -73,7 +73,7 @@ def test_the_calibration_error_is_the_mean_gap():
 
 @settings(deadline=None, max_examples=200)
 @given(st.data())
-def test_accepted_answers_are_as_accurate_as_asked_and_no_fewer_than_need_be(data):
+def test_accepted_predictions_reach_the_accuracy_and_are_as_many_as_possible(data):
     levels = data.draw(st.lists(st.sampled_from([0.6, 0.7, 0.8, 0.9]), min_size=1, max_size=30))
     targets = np.array([data.draw(st.integers(0, 1)) for _ in levels])
     probabilities = np.array([[level, 1 - level] for level in levels])
@@ -81,7 +81,7 @@ def test_accepted_answers_are_as_accurate_as_asked_and_no_fewer_than_need_be(dat
     confidences, is_right = confidence_and_truth(probabilities, targets)
     reachable = [level for level in set(levels) if is_right[confidences >= level].mean() >= asked]
     if not reachable:
-        with pytest.raises(ConfigError, match="must be in reach"):
+        with pytest.raises(ConfigError, match="must be reachable"):
             choose_threshold(probabilities, targets, asked)
         return
     accepted = confidences >= choose_threshold(probabilities, targets, asked)
@@ -91,7 +91,7 @@ def test_accepted_answers_are_as_accurate_as_asked_and_no_fewer_than_need_be(dat
 
 @pytest.mark.parametrize("accuracy", [0, -1, 1.01, float("nan")])
 def test_an_accuracy_out_of_range_is_refused(accuracy):
-    with pytest.raises(ConfigError, match="target_accuracy must be above 0, at most 1"):
+    with pytest.raises(ConfigError, match="target_accuracy must be above 0 and at most 1"):
         choose_threshold(np.array([[0.9, 0.1]]), np.array([0]), accuracy)
 
 
@@ -115,7 +115,7 @@ def test_logits_are_divided_whatever_the_head(head):
     np.testing.assert_allclose(after, expected, atol=1e-6)
 
 
-def test_logits_from_elsewhere_are_refused():
+def test_logits_that_the_model_does_not_compute_are_refused():
     start = keras.Input((4,))
     model = keras.Model(start, {"probabilities": keras.layers.Softmax()(start)})
     with pytest.raises(
@@ -126,12 +126,12 @@ def test_logits_from_elsewhere_are_refused():
 
 @pytest.fixture(scope="module")
 def choosy(mlp_run, tmp_path_factory):
-    """A bundle that accepts some answers."""
+    """A bundle with a reject option, which accepts some predictions."""
     folder = tmp_path_factory.mktemp("dist")
     return export_run(mlp_run.folder, folder, None, ExportOptions(int8="never"), 0.99)
 
 
-def test_a_bundle_is_calibrated_and_says_what_it_accepts(choosy, mlp_run, images):
+def test_a_bundle_is_calibrated_and_states_its_threshold(choosy, mlp_run, images):
     bundle = choosy
     predictor = Predictor.load(bundle)
     calibration, reject = predictor.manifest.calibration, predictor.manifest.reject_option
@@ -149,7 +149,7 @@ def test_a_bundle_is_calibrated_and_says_what_it_accepts(choosy, mlp_run, images
     assert (bundle / "figures" / "reliability_diagram.png").stat().st_size > 5000
 
 
-def test_without_a_threshold_every_answer_is_accepted(bundle, images):
+def test_without_a_threshold_every_prediction_is_accepted(bundle, images):
     predictor = Predictor.load(bundle)
     assert predictor.manifest.reject_option is None
     assert predictor.predict(images).accepted.all()
@@ -165,9 +165,9 @@ def test_predict_marks_what_is_not_accepted(choosy, tmp_path, capfd):
     capfd.readouterr()
     with pytest.raises(SystemExit):
         main(["predict", str(bundle), str(blank), "--json"])
-    answer = json.loads(capfd.readouterr().out)
-    assert max(answer["probabilities"].values()) < manifest["reject_option"]["threshold"]
-    assert answer["accepted"] is False
+    prediction = json.loads(capfd.readouterr().out)
+    assert max(prediction["probabilities"].values()) < manifest["reject_option"]["threshold"]
+    assert prediction["accepted"] is False
     with pytest.raises(SystemExit):
         main(["predict", str(bundle), str(blank)])
     assert "not accepted" in capfd.readouterr().out

@@ -1,4 +1,4 @@
-"""Child processes: what is kept of them, and how they are stopped."""
+"""Child processes: their last line and exit status, and how they are stopped."""
 
 import signal
 import subprocess
@@ -51,7 +51,7 @@ def test_the_last_line_of_standard_error_and_the_exit_status_are_kept(tmp_path):
     assert child.stderr == "first\nlast\n\n"
 
 
-def test_a_program_that_writes_nothing_has_a_last_line_that_says_so(tmp_path):
+def test_the_last_line_of_a_silent_program_is_no_message(tmp_path):
     child = ChildProcess(write_program(tmp_path, ""), {})
     wait_until(lambda: not child.is_running)
     child.kill()
@@ -79,7 +79,7 @@ def test_environment_variables_are_added_to_those_of_this_process(tmp_path, monk
     child.kill()
 
 
-def test_a_program_ends_with_its_parent_even_if_that_is_killed(tmp_path):
+def test_a_program_ends_with_its_parent_even_if_the_parent_is_killed(tmp_path):
     pid_file = tmp_path / "pid"
     with subprocess.Popen(write_program(tmp_path, NESTED, pid_file)) as parent:
         wait_until(lambda: pid_file.exists() and pid_file.read_text())

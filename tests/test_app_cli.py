@@ -19,7 +19,7 @@ def digit_file(images, tmp_path):
     return path
 
 
-def test_the_path_from_data_to_prediction(run, tmp_path, digit_file):
+def test_train_export_verify_and_predict_work_in_sequence(run, tmp_path, digit_file):
     settings = ["--set", "variant=mlp", "--set", "hidden=16", "--set", "epochs=1"]
     arguments = [*settings, "--no-figures", "--output", tmp_path / "runs"]
     status, output, error = run("train", "digits", *arguments)
@@ -88,7 +88,7 @@ def test_file_names_may_be_any_bytes_and_json_overrides_quiet(run, bundle, digit
     assert run("predict", bundle, odd, "--quiet") == (0, "", "")
 
 
-def test_predict_takes_rows(run, row_bundle, tmp_path):
+def test_predict_reads_rows_from_csv(run, row_bundle, tmp_path):
     path = tmp_path / "flowers.csv"
     columns = json.loads((row_bundle / "manifest.json").read_text())["columns"]
     path.write_text(",".join(columns) + "\n5.1,3.5,1.4,0.2\n")
@@ -149,7 +149,7 @@ def test_verify_exits_with_1_and_names_the_failed_check(run, bundle, tmp_path):
         (["train", "digits", "--resume", "."], "--resume takes all settings from the run"),
         (["train", "--resume", ".", "--output", "."], "--resume takes all settings from the run"),
         (["tune", "--join", ".", "--output", "."], "--join takes all settings from the study"),
-        (["train", "--resume", "none"], "A run is a folder that hornbill train"),
+        (["train", "--resume", "none"], "A run must be a folder that hornbill train"),
         (["train", "features", "--data", "noise.csv"], "A CSV file needs a column to predict"),
         (["train", "digit"], "Did you mean 'digits'"),
         (["train", "digits", "--sed", "1"], "No such option"),
@@ -158,7 +158,7 @@ def test_verify_exits_with_1_and_names_the_failed_check(run, bundle, tmp_path):
         (["train", "digits", "--data", "nowhere"], "Received: 'nowhere'"),
         (["train", "digits", "--data", "iris"], "takes images"),
         (["train", "digits", "--config", "none.toml"], "none.toml must be readable"),
-        (["export", "none"], "A run is a folder that hornbill train"),
+        (["export", "none"], "A run must be a folder that hornbill train"),
         (["export", "."], "The run folder is incomplete"),
         (["verify", "none"], "Received: none, which does not exist"),
         (["predict", "none", "a.png"], "Received: none, which does not exist"),
@@ -172,7 +172,7 @@ def test_verify_exits_with_1_and_names_the_failed_check(run, bundle, tmp_path):
         (["serve", ".", "--max-requests", "9" * 20], "at most 1,000,000"),
     ],
 )
-def test_wrong_input_is_one_line_and_status_2(
+def test_invalid_input_prints_one_line_and_exits_with_2(
     arguments, message, run, bundle, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -187,8 +187,8 @@ def test_wrong_input_is_one_line_and_status_2(
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_a_failed_proof_is_status_1_and_publishes_nothing(run, mlp_run, softmax_run, tmp_path):
-    """A run whose model was swapped for one that no two runtimes compute alike."""
+def test_a_failed_proof_exits_with_1_and_publishes_nothing(run, mlp_run, softmax_run, tmp_path):
+    """A run whose model was replaced by one on which the runtimes disagree."""
     import keras
 
     from app.runs.run_folder import MODEL
@@ -225,7 +225,7 @@ def test_the_demo_measures_every_format(tmp_path):
         assert words in text.getvalue()
 
 
-def test_the_name_of_a_file_cannot_print_lines_of_its_own(run, bundle, tmp_path):
+def test_a_file_name_cannot_inject_lines_into_the_output(run, bundle, tmp_path):
     copy = shutil.copytree(bundle, tmp_path / "copy")
     (copy / "x\n\x1b[1APASS  files").write_text("")
     status, output, _ = run("verify", copy)
@@ -253,7 +253,7 @@ def test_version_prints_the_package_version(run):
         ({"floatx": "float8"}, "", "Keras cannot start with its settings. Received: "),
     ],
 )
-def test_keras_settings_that_prevent_its_start_are_named(settings, backend, line, tmp_path):
+def test_keras_settings_that_prevent_its_start_are_reported(settings, backend, line, tmp_path):
     (tmp_path / "keras.json").write_text(json.dumps(settings))
     finished = subprocess.run(
         [sys.executable, "-c", "from app.entry import main; main()", "train", "softmax"],
@@ -271,7 +271,7 @@ def test_keras_settings_that_prevent_its_start_are_named(settings, backend, line
 
 
 def interrupted_at(module, *arguments):
-    """Run a command, and send it SIGINT as it imports a module."""
+    """Run a command, and send it SIGINT while it imports a module."""
     program = f"""
 import signal, sys
 class Interrupts:

@@ -28,7 +28,7 @@ def test_settings_reach_the_model_and_the_training():
     assert (config.seed, config.data) == (5, "digits8x8")
 
 
-def test_one_number_is_a_list_of_one_layer():
+def test_a_single_number_is_a_list_with_one_layer():
     assert make_config("digits", parse_settings(["hidden=128"])).model.hidden == (128,)
 
 
@@ -61,9 +61,9 @@ def test_the_command_line_overrides_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("epoch=3", "'epoch' is no setting of digits. Did you mean 'epochs'"),
+        ("epoch=3", "'epoch' is not a setting of digits. Did you mean 'epochs'"),
         ("optimizer.learning_rte=3", "Did you mean 'optimizer.learning_rate'"),
-        ("num_classes=3", "'num_classes' is no setting"),
+        ("num_classes=3", "'num_classes' is not a setting"),
         ("epochs=three", "epochs must be a whole number. Received: epochs='three'"),
         ("epochs=2.5", "epochs must be a whole number. Received: epochs=2.5"),
         ("epochs=0", "epochs must be from 1 to 1,000,000. Received: epochs=0"),
@@ -91,9 +91,12 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ("patience=-1", "patience must be at least 0"),
         ("unreadable=drop", "unreadable must be one of refuse, skip"),
         ("hidden=64,x", "hidden must be a whole number. Received: hidden='x'"),
-        ("optimizer=adam", "'optimizer' is no setting"),
-        ("learning_rate=1", "'learning_rate' is no setting of digits. Did you mean 'optimizer.l"),
-        ("head=linear", "'head' is no setting of digits. It is one of features."),
+        ("optimizer=adam", "'optimizer' is not a setting"),
+        (
+            "learning_rate=1",
+            "'learning_rate' is not a setting of digits. Did you mean 'optimizer.l",
+        ),
+        ("head=linear", "'head' is not a setting of digits. It is a setting of features."),
         ("hidden=64,,32", "hidden must be a whole number. Received: hidden=''"),
         ("epochs=", "epochs must be a whole number. Received: epochs=''"),
         ("dropout=much", "dropout must be a number. Received: dropout='much'"),
@@ -115,7 +118,7 @@ def test_the_command_line_overrides_the_file(tmp_path):
         ("=3", "A setting must be key=value"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_would_be_right(setting, message):
+def test_an_error_names_the_wrong_setting_and_what_would_be_right(setting, message):
     with pytest.raises(ConfigError, match=message):
         make_config("digits", parse_settings([setting]))
 
@@ -134,9 +137,9 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(setting, message):
         ("training_shares=0.1,0.3", "train_sizes"),
     ],
 )
-def test_a_renamed_setting_is_named_with_its_new_name(setting, new, tmp_path):
+def test_an_old_setting_name_is_refused_with_the_new_name(setting, new, tmp_path):
     old, _, value = setting.partition("=")
-    message = f"^{old!r} is no setting of digits. It is now called {new!r}.$"
+    message = f"^{old!r} is not a setting of digits. It is now called {new!r}.$"
     with pytest.raises(ConfigError, match=message):
         make_config("digits", parse_settings([setting]))
     (tmp_path / "config.toml").write_text(f'{old} = "{value}"\n')
@@ -145,7 +148,7 @@ def test_a_renamed_setting_is_named_with_its_new_name(setting, new, tmp_path):
 
 
 @pytest.mark.parametrize("setting", ["xla=on", "residual=on", "restore_best_weights=best"])
-def test_a_switch_is_true_or_false(setting):
+def test_a_boolean_setting_must_be_true_or_false(setting):
     key, _, value = setting.partition("=")
     message = f"{key} must be true or false. Received: {key}={value!r}."
     with pytest.raises(ConfigError, match=message):
@@ -173,7 +176,7 @@ def test_numpy_values_paths_and_nested_tables_are_accepted():
         make_config("digits", data=3)
 
 
-def test_seed_and_data_are_settings_too():
+def test_seed_and_data_can_be_given_as_settings():
     config = combine_settings("softmax", settings=parse_settings(["seed=3", "data=wine"]))
     assert (config.seed, config.data) == (3, "wine")
     assert combine_settings("softmax", settings={"seed": 3}, seed=4).seed == 4
@@ -185,7 +188,7 @@ def test_a_family_must_be_a_name(tmp_path):
         combine_settings(None, tmp_path / "config.toml")
 
 
-def test_an_unknown_family_is_named():
+def test_an_unknown_family_is_refused():
     with pytest.raises(ConfigError, match="family must be one of .*Did you mean 'digits'"):
         make_config("digit")
 
@@ -196,7 +199,7 @@ def test_an_unknown_family_is_named():
         ("epochs = ", "must be TOML"),
         ('family = "softmax"', "must be for the family 'digits'. Received: family='softmax'"),
         ('seed = "a"', "seed must be .*seed='a'"),
-        ("epoch = 3", "'epoch' is no setting"),
+        ("epoch = 3", "'epoch' is not a setting"),
     ],
 )
 def test_a_wrong_config_file_is_refused(text, message, tmp_path):
@@ -212,13 +215,13 @@ def test_a_missing_config_file_is_refused(tmp_path):
 
 
 @given(st.lists(st.text()))
-def test_any_text_is_a_setting_or_an_error(texts):
+def test_any_text_is_read_as_a_setting_or_refused(texts):
     with contextlib.suppress(ConfigError):
         assert make_config("digits", parse_settings(texts)).family == "digits"
 
 
 @given(st.floats(1e-6, 10), st.integers(1, 9), st.lists(st.integers(1, 99), min_size=1))
-def test_what_is_written_is_what_is_read(learning_rate, epochs, hidden):
+def test_a_written_configuration_is_read_back_unchanged(learning_rate, epochs, hidden):
     texts = [
         f"optimizer.learning_rate={learning_rate!r}",
         f"epochs={epochs}",

@@ -35,7 +35,7 @@ def mnist_arrays():
         ("breast_cancer", (569, 30), 2),
     ],
 )
-def test_a_named_source_gives_labeled_samples(source, shape, classes):
+def test_a_named_source_has_labeled_samples(source, shape, classes):
     dataset = load_dataset(source)
     assert dataset.inputs.shape == shape
     assert len(dataset.labels) == classes
@@ -43,7 +43,7 @@ def test_a_named_source_gives_labeled_samples(source, shape, classes):
     assert len(dataset.columns) == (shape[1] if dataset.kind == "rows" else 0)
 
 
-def test_digits_keep_their_ink_when_scaled_up():
+def test_digits_keep_their_ink_when_enlarged():
     import sklearn.datasets
 
     small = sklearn.datasets.load_digits().images
@@ -80,7 +80,7 @@ def test_an_array_that_is_renamed_to_npz_is_refused(tmp_path):
         load_dataset(str(tmp_path / "own.npz"))
 
 
-def test_images_of_another_size_are_brought_to_28x28(mnist_arrays, tmp_path):
+def test_images_of_another_size_are_resized_to_28x28(mnist_arrays, tmp_path):
     arrays = {k: v[:, :20, :16] if k[0] == "x" else v for k, v in mnist_arrays.items()}
     np.savez(tmp_path / "small.npz", **arrays)
     assert load_dataset(str(tmp_path / "small.npz")).inputs.shape == (220, 28, 28)
@@ -132,7 +132,7 @@ def test_a_file_of_another_kind_is_refused(name, content, message, tmp_path):
         load_dataset(str(tmp_path / name))
 
 
-def test_an_unknown_source_is_named_with_a_suggestion():
+def test_an_unknown_source_is_refused_with_a_suggestion():
     with pytest.raises(DataError, match="Received: 'irish'. Did you mean 'iris'"):
         load_dataset("irish")
 
@@ -154,19 +154,19 @@ def test_names_that_are_not_utf8_are_refused(tmp_path):
         load_dataset("caf\udce9.csv")
 
 
-def test_joined_sources_are_in_folders_without_the_separator(tmp_path, monkeypatch):
+def test_joined_sources_in_a_folder_with_the_separator_are_refused(tmp_path, monkeypatch):
     (tmp_path / "c++").mkdir()
     monkeypatch.chdir(tmp_path / "c++")
     with pytest.raises(DataError, match="must be in folders without '\\+'"):
         absolute_source("digits8x8+more.csv")
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"does not exist .* Received: .*none\.npz"):
         load_dataset(str(tmp_path / "none.npz"))
 
 
-def test_mnist_and_semeion_are_read_whole(data_folder):
+def test_mnist_and_semeion_are_read_completely(data_folder):
     mnist = load_dataset(str(data_folder / "mnist.npz"))
     assert (len(mnist.inputs), mnist.test_start, mnist.kind) == (70_000, 60_000, "images")
     semeion = load_dataset(str(data_folder / "semeion.data"))
@@ -192,7 +192,7 @@ def test_splits_never_overlap_and_hold_every_class(seed, sizes):
     np.testing.assert_array_equal(splits.test, again.test)
 
 
-def test_a_training_pipeline_shuffles_anew_each_epoch_and_alike_for_a_seed():
+def test_a_training_pipeline_shuffles_each_epoch_differently_and_depends_on_the_seed():
     numbers = np.arange(100, 150)
     indices = np.arange(40)
 

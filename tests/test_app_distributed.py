@@ -1,4 +1,4 @@
-"""Training by several processes: it gives the results of one, and ends clearly if one is lost."""
+"""Training in several processes: it gives the results of one, and ends clearly if one is lost."""
 
 import json
 import os
@@ -32,7 +32,7 @@ from app.training.checkpoint import Checkpoint
 ROOT = Path(__file__).parent.parent
 LOCAL = Cluster(2, "127.0.0.1", 7000)
 CLI = "import sys; from app.commands.cli import main; main(sys.argv[1:])"
-# The beginning of a program in place of one that trains: it reports its id to the test.
+# The beginning of a program that stands in for training: it reports its id to the test.
 PROCESS = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -54,8 +54,8 @@ from app.distributed.cluster import Cluster
 from app.distributed.launching import launch
 launch(Cluster(2, "127.0.0.1", 1), json.loads(sys.argv[1]), sys.argv[2:])
 """
-# 127 samples to train on: the last batch of 31 is divided among two, padded to 32. Dropout and
-# batch statistics show whether the two compute like one.
+# With 127 training samples, the last batch of 31 is padded to 32 and divided among two processes.
+# Dropout and batch statistics show whether the two compute the same as one.
 SETTINGS = {
     "hidden": "16",
     "normalization": "batch",
@@ -65,7 +65,13 @@ SETTINGS = {
     "restore_best_weights": True,
     "class_weight": "balanced",
 }
-WINE = ["features", "--data", "wine", "--no-figures", *(f"--set={k}={v}" for k, v in SETTINGS.items())]
+WINE = [
+    "features",
+    "--data",
+    "wine",
+    "--no-figures",
+    *(f"--set={k}={v}" for k, v in SETTINGS.items()),
+]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo and pass_fds are POSIX'")
 
 
@@ -100,7 +106,7 @@ def metrics(trained):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """The results of two processes that meet as if on two machines, and their folder of runs."""
+    """The results of two processes that connect as if on two machines, and their folder of runs."""
     folder = tmp_path_factory.mktemp("two")
     address = f"127.0.0.1:{free_port()}"
     processes = [
@@ -115,7 +121,7 @@ def two(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    """The result of one process, under JAX too."""
+    """The result of a single process, also under JAX."""
     output = tmp_path_factory.mktemp("one")
     return result(start(*WINE, "--output", output, "--json", KERAS_BACKEND="jax"))
 
@@ -123,7 +129,7 @@ def one(tmp_path_factory):
 def test_two_processes_train_like_one(one, two):
     (first, _), _ = two
     for ours, theirs in zip(weights(first), weights(one), strict=True):
-        # float32, its sums in another order.
+        # float32 sums in a different order.
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
     np.testing.assert_allclose(metrics(first), metrics(one), atol=1e-5)
     histories = [
@@ -133,7 +139,7 @@ def test_two_processes_train_like_one(one, two):
     np.testing.assert_allclose(*histories, atol=1e-5)
 
 
-def test_both_have_equal_metrics_and_one_writes(two):
+def test_both_processes_have_equal_metrics_and_one_writes(two):
     (first, second), folder = two
     assert second == first
     assert read_run(Path(first["run"])).is_finished
@@ -167,15 +173,15 @@ def begin_run(*arguments, folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
-def test_a_run_that_is_interrupted_or_loses_a_process_goes_on(tmp_path):
-    """With real training, and to its end by one process under TensorFlow."""
+def test_a_run_that_is_interrupted_or_loses_a_process_can_be_resumed(tmp_path):
+    """Real training, which one process under TensorFlow finishes."""
     settings = [*WINE, "--set", "epochs=100000"]
     process, folder = begin_run(*settings, "--output", tmp_path, folder=tmp_path)
     started = children(process)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error == f"hornbill: Interrupted. Go on with: hornbill train --resume {folder}\n"
+    assert error == f"hornbill: Interrupted. Resume with: hornbill train --resume {folder}\n"
     assert not any(map(is_alive, started))
     process, _ = begin_run("--resume", folder, folder=tmp_path)
     started = children(process)
@@ -184,7 +190,7 @@ def test_a_run_that_is_interrupted_or_loses_a_process_goes_on(tmp_path):
     assert process.returncode == 2
     assert error == (
         "hornbill: The 2 processes of a run must all stay alive. Received: process 1, ended by "
-        f"SIGKILL. Go on with: hornbill train --resume {folder}\n"
+        f"SIGKILL. Resume with: hornbill train --resume {folder}\n"
     )
     assert not any(map(is_alive, started))
     epochs = len(Checkpoint(folder / CHECKPOINT, read_begun_run(folder).config).history) + 2
@@ -195,7 +201,7 @@ def test_a_run_that_is_interrupted_or_loses_a_process_goes_on(tmp_path):
 
 
 def launch_program(folder, source, cluster=LOCAL):
-    """Launch two programs of a few lines in place of two that train."""
+    """Launch two programs of a few lines instead of two that train."""
     launch(cluster, {"folder": str(folder)}, write_program(folder, source))
 
 
@@ -237,7 +243,7 @@ time.sleep(60)
         launch_program(tmp_path, source)
     assert str(caught.value) == (
         "The 2 processes of a run must all stay alive. Received: process 1, ended by SIGKILL. "
-        f"Go on with: hornbill train --resume {tmp_path}"
+        f"Resume with: hornbill train --resume {tmp_path}"
     )
     assert not any(map(is_alive, pids(tmp_path)))
 
@@ -257,7 +263,7 @@ def test_a_signal_ends_all_processes_and_names_the_command_to_resume(number, tmp
     threading.Thread(target=interrupt).start()
     with pytest.raises(Interrupted) as caught:
         launch_program(tmp_path, RUNNING)
-    assert str(caught.value) == f"Go on with: hornbill train --resume {tmp_path}"
+    assert str(caught.value) == f"Resume with: hornbill train --resume {tmp_path}"
     assert not any(map(is_alive, pids(tmp_path)))
 
 
@@ -271,8 +277,8 @@ def test_processes_end_with_the_command_that_started_them(tmp_path):
     wait_until(lambda: not any(map(is_alive, pids(tmp_path))))
 
 
-def test_a_refused_process_gives_its_reason(tmp_path):
-    """The other one, whose peer ended, ends later, as JAX does."""
+def test_a_refused_process_states_its_reason(tmp_path):
+    """The other process, which has lost its peer, ends later, as under JAX."""
     source = (
         PROCESS
         + """
@@ -295,8 +301,8 @@ def test_the_first_process_alone_writes_to_the_console(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("seeds", "counts", "message"),
     [
-        ((0, 1), (2, 2), "the same seed. Received: 1 of process 1, 0 of process 0."),
-        ((0, 0), (2, 4), "the same --processes. Received: 4 of process 1, 2 of process 0."),
+        ((0, 1), (2, 2), "the same seed. Received: 1 in process 1, 0 in process 0."),
+        ((0, 0), (2, 4), "the same --processes. Received: 4 in process 1, 2 in process 0."),
     ],
 )
 def test_processes_with_different_settings_are_refused(seeds, counts, message, tmp_path):
@@ -329,7 +335,7 @@ def test_one_process_uses_all_its_devices(one, tmp_path):
         (0, "All 2 processes must join within 3 s. Received: fewer, at {address}."),
     ],
 )
-def test_processes_that_do_not_meet_name_the_address(process_id, message, tmp_path):
+def test_processes_that_cannot_connect_name_the_address(process_id, message, tmp_path):
     """JAX ends a process by SIGABRT if it cannot join."""
     cluster = Cluster(2, "127.0.0.1", 7000, process_id, join_s=3)
     with pytest.raises(RunError, match=message.format(address=cluster.address)):
@@ -426,10 +432,11 @@ def test_columns_of_text_are_refused_under_jax(run, monkeypatch, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
-def test_a_batch_must_be_shared_evenly(tmp_path):
+def test_the_batch_size_must_be_divisible_by_the_number_of_devices(tmp_path):
     team = Team(Shard(index=0, processes=2, devices=2))
     with pytest.raises(
-        ConfigError, match="must be a multiple of the 2 processes .* Received: batch_size=33."
+        ConfigError,
+        match="must be a multiple of 2, the number of processes .* Received: batch_size=33.",
     ):
         train(make_config("softmax", {"batch_size": 33}), tmp_path, team=team)
     assert not list(tmp_path.iterdir())
@@ -437,7 +444,7 @@ def test_a_batch_must_be_shared_evenly(tmp_path):
 
 @pytest.mark.parametrize("devices", [2, 4])
 @pytest.mark.parametrize(("count", "batch_size"), [(127, 32), (13, 64), (128, 32), (125, 8)])
-def test_the_shares_of_a_batch_are_its_rows_in_their_order(devices, count, batch_size):
+def test_the_shards_of_a_batch_are_its_rows_in_order(devices, count, batch_size):
     shards = [Shard(index, 2, devices) for index in range(2)]
     filled = shards[0].filled_sizes(count, batch_size)
     for size in {min(batch_size, count), count % batch_size} - {0}:

@@ -16,7 +16,7 @@ BLOCKS = [
 ]
 
 
-# In this process, which has imported what they import.
+# Run in this process, which has already imported what they import.
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_an_example_script_runs(script, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -25,7 +25,7 @@ def test_an_example_script_runs(script, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_the_python_of_a_page_runs(block, tmp_path, monkeypatch, capsys):
+def test_the_python_examples_of_a_page_run(block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "block.py").write_text(block)
     runpy.run_path("block.py", run_name="__main__")

@@ -1,4 +1,4 @@
-"""Pictures and the report: what is drawn for which targets, and that it can be read."""
+"""Figures and the report: what is drawn for which targets, and that the report is complete."""
 
 import re
 from html.parser import HTMLParser
@@ -38,17 +38,17 @@ def dataset(kind="multiclass", labels=tuple("abc"), samples=60, images=False):
     )
 
 
-def answers_for(data, test):
-    answers = random.uniform(size=(len(test), len(data.labels))).astype("float32")
+def predictions_for(data, test):
+    predictions = random.uniform(size=(len(test), len(data.labels))).astype("float32")
     if data.task == "multiclass":
-        answers /= answers.sum(axis=1, keepdims=True)
-    return answers
+        predictions /= predictions.sum(axis=1, keepdims=True)
+    return predictions
 
 
-def drawn(folder, data, history=HISTORY, answers=None, step=1):
+def drawn(folder, data, history=HISTORY, predictions=None, step=1):
     test = np.arange(0, len(data.targets) // 2, step)
-    answers = answers_for(data, test) if answers is None else answers
-    draw_figures(folder / "figures", history, data, test, answers)
+    predictions = predictions_for(data, test) if predictions is None else predictions
+    draw_figures(folder / "figures", history, data, test, predictions)
     features = random.normal(size=(len(test), 5)).astype("float32")
     draw_projection(data, test, features, folder / "figures" / "features_projection.png")
     paths = sorted((folder / "figures").iterdir())
@@ -82,15 +82,15 @@ def test_the_figures_suit_the_task(data, expected, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression"])
-def test_names_may_be_odd(kind, tmp_path):
+def test_figures_accept_unusual_names(kind, tmp_path):
     assert "learning_curves" in drawn(tmp_path, dataset(kind, ODD))
 
 
-def test_without_mistakes_there_is_no_sheet_of_them(tmp_path):
+def test_without_mistakes_no_sheet_of_mistakes_is_drawn(tmp_path):
     data = dataset(images=True)
     test = np.arange(30)
     sure = np.eye(3, dtype="float32")[data.targets[test]]
-    assert drawn(tmp_path, data, answers=sure) == CLASSES
+    assert drawn(tmp_path, data, predictions=sure) == CLASSES
 
 
 def test_a_single_epoch_is_drawn(tmp_path):
@@ -98,7 +98,7 @@ def test_a_single_epoch_is_drawn(tmp_path):
 
 
 def test_a_class_may_be_absent_from_the_test_split(tmp_path):
-    data = dataset(labels=("a", "b"))  # every second sample is of the first
+    data = dataset(labels=("a", "b"))  # every second sample has the first class
     assert drawn(tmp_path, data, step=2) == CLASSES
 
 
@@ -121,7 +121,7 @@ class Page(HTMLParser):
         self.alternatives += [value for name, value in attrs if name == "alt"]
 
 
-def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
+def test_the_report_is_one_file_without_external_resources(tmp_path):
     data = dataset(labels=ODD, samples=100)
     names = drawn(tmp_path, data)
     counts = {split: dict.fromkeys(ODD, 1) for split in ("train", "test")}
@@ -156,7 +156,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path):
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
     assert "script" not in page.tags
-    assert "b" in page.tags  # of our captions
+    assert "b" in page.tags  # used in captions
     assert "<b>broken.png" not in text
     assert "2.3 ms in float32, 1,234.5 ms in mixed_bfloat16" in text
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)

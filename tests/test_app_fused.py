@@ -1,4 +1,4 @@
-"""Fused batch normalization computes what Keras' does, and shares its weights."""
+"""Fused batch normalization computes the same as that of Keras, and shares its weights."""
 
 import keras
 import numpy as np
@@ -42,7 +42,7 @@ def test_a_fused_model_learns_and_predicts_as_keras_does(variant):
 
 
 def test_a_residual_net_of_few_channels_trains():
-    """With a skip of 1x1 convolutions and strides oneDNN wrote past its memory."""
+    """With a skip connection of strided 1x1 convolutions, oneDNN wrote past its memory."""
     config = DigitNetConfig(variant="resnet", filters=(4, 8), hidden=(6,), depth=5)
     net = digit_net(config)
     part = keras.Model(net.get_layer("fit_ink").output, net.get_layer("probabilities").output)
@@ -65,7 +65,7 @@ def test_frozen_layers_keep_their_statistics():
 
 
 @pytest.mark.parametrize("arguments", [{"center": False}, {"scale": False}, {"axis": 1}])
-def test_layers_that_the_fused_operation_cannot_compute_stay(arguments):
+def test_layers_that_the_fused_operation_cannot_compute_are_unchanged(arguments):
     x = keras.Input((4, 4, 4))
     model = keras.Model(x, keras.layers.BatchNormalization(**arguments)(x))
     assert with_fused_normalization(model).layers[1] is model.layers[1]

@@ -29,7 +29,7 @@ def folder(images, tmp_path):
     return place
 
 
-def test_a_sub_folder_is_a_class(folder, images):
+def test_a_subfolder_is_a_class(folder, images):
     dataset = load_dataset(str(folder))
     assert dataset.labels == ("few", "many")
     assert dataset.targets.tolist() == [0] * 6 + [1] * 6
@@ -42,13 +42,13 @@ def test_a_digit_in_a_large_image_is_read_as_the_server_reads_it(folder, images)
     path = folder / "few" / "00.png"
     Image.fromarray(paper).save(path)
     served = find_digit(paper, (28, 28))
-    assert (served == load_dataset(str(folder), of_digits=True).inputs[:][0]).all()
+    assert (served == load_dataset(str(folder), has_digits=True).inputs[:][0]).all()
     assert (served != load_dataset(str(folder)).inputs[:][0]).any()
     config = make_config("digits", data=str(folder))
     assert (served == load_run_data(config).inputs[:][0]).all()
 
 
-def test_a_link_keeps_its_own_name(tmp_path, monkeypatch):
+def test_a_symbolic_link_keeps_its_name(tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "9f8a12").write_text("x,kind\n1,a\n2,b\n")
     (tmp_path / "flowers.csv").symlink_to(tmp_path / "cache" / "9f8a12")
@@ -56,7 +56,7 @@ def test_a_link_keeps_its_own_name(tmp_path, monkeypatch):
     assert absolute_source("flowers.csv") == str(tmp_path / "flowers.csv")
 
 
-def test_hidden_files_are_left_out(folder):
+def test_hidden_files_are_ignored(folder):
     (folder / "few" / ".DS_Store").write_bytes(b"x")
     (folder / ".cache").mkdir()
     assert len(load_dataset(str(folder)).inputs) == 12
@@ -92,7 +92,7 @@ def test_an_empty_class_is_refused(folder):
 
 
 def test_a_folder_without_classes_is_refused(tmp_path):
-    with pytest.raises(DataError, match="sub-folder of images for each.*Received: 0 sub-folders"):
+    with pytest.raises(DataError, match="subfolder of images for each.*Received: 0 subfolders"):
         load_dataset(str(tmp_path))
 
 
@@ -127,13 +127,13 @@ def test_sources_of_different_kinds_cannot_be_joined():
         load_dataset("breast_cancer+diabetes")
 
 
-def test_a_source_is_found_from_any_folder_and_shown_without_one(monkeypatch, tmp_path):
+def test_a_source_is_found_from_any_folder_and_shown_without_its_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert absolute_source("mnist.npz+digits8x8") == f"{tmp_path}/mnist.npz+digits8x8"
     assert bare_source(f"{tmp_path}/mnist.npz+digits8x8") == "mnist.npz+digits8x8"
 
 
-def test_the_report_counts_classes_and_samples_that_occur_twice(folder, images):
+def test_the_data_report_counts_samples_by_class_and_duplicates(folder, images):
     Image.fromarray(images[0]).save(folder / "many" / "twice.png")
     dataset = load_dataset(str(folder))
     last = len(dataset.inputs) - 1

@@ -1,4 +1,4 @@
-"""Runs that are interrupted: what is left, and that going on ends where it would have ended."""
+"""Interrupted runs: what is kept, and that resuming gives the result of an uninterrupted run."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from app.runs.run_folder import CHECKPOINT, CONFIG, check_room, read_environment
 from app.system.signals import Interrupted, defer_signals, sigterm_as_sigint
 
 CLI = "import sys; from app.commands.cli import main; main(sys.argv[1:])"
-# Everything that remembers something from one epoch to the next.
+# Settings that keep state from one epoch to the next.
 MEMORY = {
     "variant": "mlp",
     "hidden": [16],
@@ -39,7 +39,7 @@ MEMORY = {
 
 
 class StopAt(keras.callbacks.Callback):
-    """Does something at the beginning of some batch of an epoch."""
+    """Calls a function at the beginning of a batch."""
 
     def __init__(self, epoch, action):
         super().__init__()
@@ -99,11 +99,11 @@ def interrupted(tmp_path_factory):
     return folder
 
 
-def test_a_run_that_is_interrupted_twice_ends_as_the_uninterrupted_one(
+def test_a_run_that_is_interrupted_twice_ends_like_an_uninterrupted_run(
     uninterrupted, few_digits, tmp_path
 ):
     config = make_config("digits", MEMORY, data=few_digits)
-    with pytest.raises(Interrupted, match="Go on with: hornbill train --resume .*"):
+    with pytest.raises(Interrupted, match="Resume with: hornbill train --resume .*"):
         train(config, tmp_path, [StopAt(1, interrupt)], figures=False)
     (folder,) = (tmp_path / "digits").iterdir()
     with pytest.raises(Interrupted):
@@ -112,14 +112,14 @@ def test_a_run_that_is_interrupted_twice_ends_as_the_uninterrupted_one(
     assert history(run) == history(uninterrupted)
     assert run.metrics == uninterrupted.metrics
     assert not (folder / CHECKPOINT).exists()
-    assert not (folder / "figures").exists()  # the choice of the first call stays
+    assert not (folder / "figures").exists()  # the choice of the first call is kept
 
 
-def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
+def test_only_one_process_at_a_time_can_train_a_run(tmp_path):
     def resume_elsewhere():
         (folder,) = (tmp_path / "softmax").iterdir()
         with pytest.raises(RunError, match="Only one process can train a run at a time"):
-            resume(folder)  # a lock of its own, which is another process' too
+            resume(folder)  # its lock also excludes other processes
         refused.append(folder)
 
     refused = []
@@ -130,14 +130,14 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
     assert not list(run.folder.glob("*lock*"))
 
 
-def test_a_finished_run_is_resumed_as_it_is(uninterrupted):
+def test_resuming_a_finished_run_returns_it_unchanged(uninterrupted):
     assert resume(uninterrupted.folder).metrics == uninterrupted.metrics
 
 
-def test_a_run_that_stopped_early_does_not_go_on(tmp_path):
+def test_a_run_that_stopped_early_is_not_trained_further(tmp_path):
     settings = {"patience": 1, "optimizer.learning_rate": 1e-30, "figures": False}
     whole = train(make_config("softmax", settings), tmp_path / "whole")
-    assert history(whole).count("\n") < 20  # of a hundred epochs
+    assert history(whole).count("\n") < 20  # out of a hundred epochs
 
     class AtTheEnd(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
@@ -149,18 +149,20 @@ def test_a_run_that_stopped_early_does_not_go_on(tmp_path):
     run = resume(folder)
     assert history(run) == history(whole)
     assert run.metrics == whole.metrics
-    environment = read_environment(run.folder)  # of the epochs before the interruption
+    environment = read_environment(run.folder)  # includes the epochs before the interruption
     assert environment["seconds"] > 0
     assert environment["examples_per_s"] > 0
 
 
-def test_a_run_whose_end_cannot_be_written_goes_on_from_there(tmp_path):
+def test_a_run_whose_results_could_not_be_written_can_be_resumed(tmp_path):
     class InTheWay(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
             (folder,) = (tmp_path / "softmax").iterdir()
             (folder / "history.csv").mkdir()
 
-    message = "cannot be written. Received: .*: Is a directory. Go on with hornbill train --resume "
+    message = (
+        "cannot be written. Received: .*: Is a directory. Resume it with hornbill train --resume "
+    )
     with pytest.raises(RunError, match=message):
         train(make_config("softmax", {"epochs": 2}), tmp_path, [InTheWay()], figures=False)
     (folder,) = (tmp_path / "softmax").iterdir()
@@ -174,7 +176,7 @@ def test_a_run_without_a_finished_epoch_leaves_nothing(tmp_path):
     assert not list((tmp_path / "softmax").iterdir())
 
 
-def test_sigterm_stops_a_run_as_sigint_does(interrupted):
+def test_sigterm_stops_a_run_like_sigint(interrupted):
     assert (interrupted / CHECKPOINT).exists()
     assert not (interrupted / "metrics.json").exists()
 
@@ -193,7 +195,7 @@ def test_deferred_signals_arrive_after_the_block(number):
     assert done
 
 
-def test_a_run_trains_in_a_thread_of_its_own(tmp_path):
+def test_a_run_can_be_trained_in_another_thread(tmp_path):
     runs = []
     config = make_config("softmax", {"epochs": 2})
     thread = threading.Thread(target=lambda: runs.append(train(config, tmp_path, figures=False)))
@@ -220,15 +222,15 @@ def test_a_process_that_was_stopped_can_be_resumed(number, tmp_path):
     (checkpoint,) = checkpoints
     if number == signal.SIGTERM:
         assert process.returncode == 130
-        assert error.endswith(f"Go on with: hornbill train --resume {checkpoint.parent}\n")
+        assert error.endswith(f"Resume with: hornbill train --resume {checkpoint.parent}\n")
     config = checkpoint.parent / "config.toml"
-    with pytest.raises(RunError, match="is not finished.*Go on with hornbill train --resume"):
+    with pytest.raises(RunError, match="is not finished.*Resume it with hornbill train --resume"):
         read_run(checkpoint.parent)
     config.write_text(config.read_text().replace("epochs = 3000", "epochs = 1"))
     assert resume(checkpoint.parent).is_finished
 
 
-def test_a_checkpoint_that_is_damaged_is_named(interrupted, tmp_path):
+def test_a_damaged_checkpoint_is_refused(interrupted, tmp_path):
     folder = shutil.copytree(interrupted, tmp_path / "run")
     whole = (folder / CHECKPOINT).read_bytes()
     for content in (b"", b"PK", whole[: len(whole) // 2]):
@@ -260,7 +262,9 @@ def test_a_run_whose_settings_changed_is_refused(interrupted, tmp_path):
     folder = shutil.copytree(interrupted, tmp_path / "run")
     settings = (folder / CONFIG).read_text()
     (folder / CONFIG).write_text(settings.replace("patience = 0", "patience = 2"))
-    with pytest.raises(RunError, match="Received: patience=2 instead of 0. Set the run's config"):
+    with pytest.raises(
+        RunError, match="Received: patience=2 instead of 0. Restore the run's config"
+    ):
         resume(folder)
     (folder / CONFIG).write_text(settings.replace("epochs = 3", "epochs = 5"))
     assert len(history(resume(folder)).splitlines()) == 6

@@ -65,7 +65,7 @@ def test_the_manifest_has_the_fields_that_kserve_knows(service):
 
 
 @pytest.mark.slow
-def test_these_fields_are_those_of_kserves_own_client(tmp_path):
+def test_the_fields_are_those_of_kserves_client(tmp_path):
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "kserve"]
     subprocess.run([*command, "--dest", str(tmp_path)], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("kserve-*.whl")
@@ -85,7 +85,7 @@ def test_these_fields_are_those_of_kserves_own_client(tmp_path):
                 assert theirs[field] is kind, f"{path}.{field}"
 
 
-def test_a_folder_of_bundles_is_a_repository_as_triton_reads_it(bundle):
+def test_a_folder_of_bundles_has_the_layout_that_triton_reads(bundle):
     assert (bundle.parent / "config.pbtxt").is_file()
     assert (bundle / "model.onnx").is_file()
 

@@ -1,4 +1,4 @@
-"""The command line signs what it exports, and verifies it by the public key."""
+"""The command line signs what it exports, and verifies it with the public key."""
 
 from test_serving_signature import make_keys
 

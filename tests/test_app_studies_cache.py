@@ -1,4 +1,4 @@
-"""Which edits make the cached results of a study outdated, and files that a checksum protects."""
+"""Which edits invalidate the cached results of a study, and files protected by a checksum."""
 
 import shutil
 from pathlib import Path
@@ -47,7 +47,7 @@ def is_outdated_by_an_edit(root, path, study="vanishing"):
         "app/tuning/search.py",
     ],
 )
-def test_an_edit_that_changes_no_numbers_keeps_the_results(path, sources):
+def test_an_edit_that_changes_no_numbers_keeps_the_cached_results(path, sources):
     assert not is_outdated_by_an_edit(sources, path)
 
 
@@ -68,11 +68,11 @@ def test_an_edit_that_changes_no_numbers_keeps_the_results(path, sources):
         "serving/session.py",
     ],
 )
-def test_an_edit_of_what_trains_or_exports_makes_results_outdated(path, sources):
+def test_an_edit_of_training_or_export_invalidates_the_cached_results(path, sources):
     assert is_outdated_by_an_edit(sources, path)
 
 
-def test_settings_belong_to_the_key():
+def test_the_cache_key_depends_on_the_settings():
     efforts = (Effort(2), Effort(3), Effort(2, True))
     assert len({cache_key("vanishing", effort) for effort in efforts}) == len(efforts)
 
@@ -82,7 +82,7 @@ def test_every_pattern_matches_files(pattern):
     assert list(ROOT.glob(pattern))
 
 
-def test_every_module_that_a_study_imports_belongs_to_its_key():
+def test_the_cache_key_covers_every_module_that_a_study_imports():
     """Modules that judge, draw, or handle errors and signals are exempt: they change no number."""
     harmless = {"app.errors", "app.reports.plotting", "app.system.signals"} | {
         f"app.studies.{name}" for name in ("panels", "rates", "study")
@@ -97,7 +97,7 @@ def test_every_module_that_a_study_imports_belongs_to_its_key():
         assert {module, *graph.find_upstream_modules(module)} - covered <= harmless
 
 
-def test_numbers_are_written_as_json_holds_them(tmp_path):
+def test_numbers_are_converted_to_what_json_can_represent(tmp_path):
     values = {"a": np.array([1.5, np.nan]), 2: np.int64(3), "c": [np.bool_(True), np.inf]}
     write_sealed(tmp_path / "numbers.json", plain(values))
     assert read_sealed(tmp_path / "numbers.json") == {"a": [1.5, None], "2": 3, "c": [True, None]}

@@ -65,7 +65,7 @@ def test_facts_leave_the_verdict_to_the_other_checks():
     assert verdict([fact, broken]) == IN_PART
 
 
-def test_one_seed_is_enough_for_numbers_but_for_no_interval():
+def test_one_seed_gives_numbers_but_no_interval():
     numbers = {arm: {"r2": [0.9]} for arm in ("raw", "products", "hidden")}
     raw = load_study("trapezoid").judge(numbers)[0]
     assert not raw.holds
@@ -75,7 +75,7 @@ def test_one_seed_is_enough_for_numbers_but_for_no_interval():
 @pytest.mark.parametrize(
     ("name", "part", "facts"),
     [
-        # One architecture of two: the bound holds for any network.
+        # Only one of two architectures: the bound holds for any network.
         ("no-structure", "two targets, 2+3", ["floor"]),
         ("linear-stack", "stack", ["product"]),
         ("losses", "figures", ["softmax", "figures", "parts"]),

@@ -29,7 +29,7 @@ def studies(tmp_path_factory, worker_id):
     if worker_id != "master":  # the processes of pytest-xdist share the folder
         folder = tmp_path_factory.getbasetemp().parent / "studies"
     with FileLock(folder.with_name("studies.lock")):
-        for name in CHEAP:  # one by one, in this process, which has TensorFlow already
+        for name in CHEAP:  # one by one, in this process, which has imported TensorFlow
             with pytest.raises(SystemExit) as ended:
                 main(["study", "run", name, "--quick", "--seeds", "2", "-q", "-o", str(folder)])
             assert not ended.value.code
@@ -41,7 +41,7 @@ def result(studies, name):
 
 
 @pytest.mark.parametrize("name", CHEAP)
-def test_every_study_comes_to_a_verdict(name, studies):
+def test_every_study_reaches_a_verdict(name, studies):
     found = result(studies, name)
     assert found["verdict"] in VERDICTS
     assert found["quick"]
@@ -65,7 +65,7 @@ def test_exact_facts_are_exact(name, checks, studies):
 
 
 @pytest.mark.slow
-def test_all_studies_come_to_a_verdict_and_onto_the_page(tmp_path):
+def test_every_study_reaches_a_verdict_and_is_shown_on_the_page(tmp_path):
     with pytest.raises(SystemExit) as ended:
         main(["study", "run", "--all", "--quick", "--quiet", "-o", str(tmp_path)])
     assert not ended.value.code

@@ -33,7 +33,7 @@ def numbers(folder, name):
     return {part: np.array(parts[part]["norms"]) for part in parts}
 
 
-def test_studies_run_at_once_give_the_results_of_one_alone(tmp_path):
+def test_studies_that_run_at_once_give_the_results_of_separate_runs(tmp_path):
     results = process_pool.run_studies(TWO, tmp_path, 2, True)
     assert [result.name for result in results] == TWO
     alone = run_study("vanishing", tmp_path / "alone", 2, True)
@@ -61,7 +61,7 @@ def test_results_come_in_order_and_progress_is_reported(tmp_path):
 def test_a_study_that_fails_stops_the_others_with_its_reason(tmp_path):
     with pytest.raises(StudyError, match="This study must fail. Received: worked-example."):
         process_pool.run_studies(TWO, tmp_path, run=study_runs.fail_at_worked_example)
-    # Two threads wait for each process: for a moment one may not know what the other does.
+    # Two threads wait for each process, so one may notice its end a moment later than the other.
     wait_until(lambda: not multiprocessing.active_children())
 
 
@@ -71,7 +71,7 @@ def test_a_process_that_is_killed_is_an_error(tmp_path):
         multiprocessing.active_children()[0].kill()
 
     threading.Thread(target=kill).start()
-    with pytest.raises(StudyError, match="run to its end. Received: one of 2 was killed"):
+    with pytest.raises(StudyError, match="run to completion. Received: one of 2 was killed"):
         process_pool.run_studies(TWO, tmp_path, run=study_runs.wait)
 
 
@@ -97,7 +97,7 @@ def end(program, ending, folder):
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
     )
     try:
-        # Two that run studies, and one that multiprocessing needs itself.
+        # Two processes that run studies, and one that multiprocessing itself needs.
         wait_until(lambda: len(children(run)) >= 3)
         begun = children(run)
         run.send_signal(ending)
@@ -121,8 +121,8 @@ def test_processes_end_with_the_program(ending, tmp_path):
 
 
 @linux
-def test_an_interrupted_command_ends_its_processes_and_says_how_to_go_on(tmp_path):
+def test_an_interrupted_command_ends_its_processes_and_prints_how_to_resume(tmp_path):
     status, stderr = end(COMMAND, signal.SIGINT, tmp_path)
     assert status == 130
-    assert b"go on with the same command" in stderr
+    assert b"run the same command to resume" in stderr
     assert stderr.count(b"\n") == 1

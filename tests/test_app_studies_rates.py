@@ -15,7 +15,7 @@ def test_one_measurement_has_no_interval():
     assert not mean_estimate([1.0, np.nan]).low > 0
 
 
-def test_intervals_are_those_of_the_textbook():
+def test_intervals_equal_those_of_a_textbook():
     estimate = mean_estimate([1.0, 2.0, 3.0, 4.0])
     assert estimate.value == 2.5
     assert estimate.high - estimate.value == pytest.approx(3.182 * np.sqrt(5 / 3) / 2, rel=1e-3)
@@ -27,7 +27,7 @@ def test_intervals_are_those_of_the_textbook():
     ("first", "second", "expected"),
     [(6, 0, True), (5, 0, False), (20, 12, True), (20, 16, False), (4, 4, False)],
 )
-def test_pairs_are_compared_by_the_exact_test(first, second, expected):
+def test_paired_outcomes_are_compared_with_the_exact_test(first, second, expected):
     found = [[seed < count for seed in range(20)] for count in (first, second)]
     assert is_more_often(*found) == expected
 

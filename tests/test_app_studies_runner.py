@@ -1,4 +1,4 @@
-"""Running a study: what is finished is kept, what is damaged or outdated is computed again."""
+"""Running a study: finished parts are cached; damaged or outdated ones are computed again."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from app.studies.study import HOLDS, VERDICTS
 
 @pytest.fixture(scope="module", autouse=True)
 def canned():
-    """Give `vanishing` canned numbers: these tests are about how results are kept."""
+    """Give `vanishing` canned numbers: these tests are about how results are cached."""
 
     def parts(effort):
         numbers = vanishing(0.25, 0.2, 0.95, seeds=effort.seeds)
@@ -95,30 +95,34 @@ def interrupt(folder, seeds):
 
 
 def rewrite(path, change):
-    """Change some fields of a result or its parts, with a checksum that is right."""
+    """Change some fields of a result or its parts, and update the checksum."""
     content = {**json.loads(path.read_text()), **change}
     content.pop("sha256")
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     path.write_text(json.dumps({**content, "sha256": digest}))
 
 
-def test_a_result_of_the_same_settings_is_kept(again):
+def test_a_result_with_the_same_settings_is_cached(again):
     before = (again / "vanishing" / "result.json").read_bytes()
     parts, result = parts_run(again, seeds=2, quick=True)
     assert not parts
-    assert result.is_kept
+    assert result.is_cached
     assert (again / "vanishing" / "result.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("change", "options", "note"),
     [
-        ({}, {"seeds": 3}, "other settings"),
-        ({"key": "other"}, {"seeds": 2}, "an earlier state"),
-        ({"key": "other", "version": "0.0.1"}, {"seeds": 2}, "from version 0.0.1, this is 0.1.0"),
+        ({}, {"seeds": 3}, "different settings"),
+        ({"key": "other"}, {"seeds": 2}, "code has changed"),
+        (
+            {"key": "other", "version": "0.0.1"},
+            {"seeds": 2},
+            "from version 0.0.1, and this is 0.1.0",
+        ),
     ],
 )
-def test_a_result_of_other_settings_code_or_version_is_computed_again_and_the_reason_noted(
+def test_a_result_with_other_settings_code_or_version_is_computed_again_with_a_reason(
     change, options, note, again
 ):
     folder = again / "vanishing"
@@ -130,7 +134,7 @@ def test_a_result_of_other_settings_code_or_version_is_computed_again_and_the_re
     assert json.loads((folder / "result.json").read_text())["seeds"] == options["seeds"]
 
 
-def test_a_result_with_other_fields_is_none(again):
+def test_a_result_with_unknown_fields_is_not_read(again):
     rewrite(again / "vanishing" / "result.json", {"checks": [{"name": "of another version"}]})
     assert read_result("vanishing", again) is None
 
@@ -151,23 +155,23 @@ def test_a_damaged_result_is_written_again(damage, again):
     path.write_text(damage(path.read_text()))
     assert read_result("vanishing", again) is None
     parts, result = parts_run(again, seeds=2, quick=True)
-    assert not parts  # they have files of their own
+    assert not parts  # they have separate files
     assert result.note == "the earlier result was damaged"
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["figure.png", "README.md"])
-def test_a_damaged_figure_or_text_is_made_again_from_the_numbers(name, again):
+def test_a_damaged_figure_or_text_is_recreated_from_the_numbers(name, again):
     path = again / "vanishing" / name
     before = path.read_bytes()
     for damage in (lambda: path.write_bytes(before[:100]), path.unlink):
         damage()
         parts, result = parts_run(again, seeds=2, quick=True)
-        assert (parts, result.is_kept) == ([], True)
+        assert (parts, result.is_cached) == ([], True)
         assert path.read_bytes() == before
 
 
-def test_parts_of_several_settings_are_kept(again):
+def test_parts_of_several_settings_are_cached(again):
     interrupt(again, seeds=3)
     assert len(parts_run(again, seeds=4, quick=True)[0]) == 6
     assert not parts_run(again, seeds=2, quick=True)[0]
@@ -183,11 +187,12 @@ def test_damaged_parts_of_an_interrupted_study_are_run_again(tmp_path):
     assert result.verdict in VERDICTS
 
 
-def test_one_process_at_a_time_runs_a_study(again):
+def test_only_one_process_at_a_time_can_run_a_study(again):
     with (
         FileLock(again / "vanishing" / ".lock"),
         pytest.raises(
-            StudyError, match="by one process at a time. Received: .*vanishing, in use by another"
+            StudyError,
+            match="by one process at a time. Received: .*vanishing, which another process",
         ),
     ):
         run_study("vanishing", again, 3, True)
@@ -201,7 +206,7 @@ def test_a_study_of_one_seed_is_written_completely(tmp_path):
     assert (result.folder / "figure.png").exists()
 
 
-def test_an_interrupted_study_continues_where_it_was(tmp_path):
+def test_an_interrupted_study_resumes_at_the_unfinished_part(tmp_path):
     interrupt(tmp_path, seeds=2)
     assert not (tmp_path / "vanishing" / "result.json").exists()
     parts, result = parts_run(tmp_path, seeds=2, quick=True)
@@ -214,8 +219,8 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_interrupted_rerun_leaves_the_result_that_was_there(again):
-    """An earlier result counts until the new one is complete, also that of an earlier version."""
+def test_an_interrupted_rerun_keeps_the_earlier_result(again):
+    """An earlier result stays until the new one is complete, even if another version wrote it."""
     for path in (again / "vanishing" / "result.json", *(again / "vanishing" / ".parts").iterdir()):
         rewrite(path, {"key": "other", "version": "0.0.1"})
     before = contents(again)
@@ -228,7 +233,7 @@ def test_an_interrupted_rerun_leaves_the_result_that_was_there(again):
     assert contents(again) == before
 
 
-def test_results_under_an_earlier_name_of_a_study_stay_and_are_named(again, capsys):
+def test_results_under_a_former_study_name_are_kept_and_listed(again, capsys):
     shutil.copytree(again / "vanishing", again / "initialisation")
     before = contents(again / "initialisation")
     arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
@@ -272,7 +277,7 @@ def status_of(arguments, capsys):
         (["run", "ink", "--all"], "Received: both."),
     ],
 )
-def test_a_wrong_command_is_answered_in_one_line(arguments, message, capsys):
+def test_a_wrong_command_prints_one_line(arguments, message, capsys):
     code, out, err = status_of(["study", *arguments], capsys)
     assert (code, out) == (2, "")
     assert message in err
@@ -290,7 +295,7 @@ def test_the_command_prints_verdict_checks_and_page(again, capsys):
     code, out, _ = status_of(arguments, capsys)
     assert not code
     assert out.startswith("vanishing: ")
-    assert "kept" in out
+    assert "cached" in out
     assert (again / "index.html").exists()
     _, out, _ = status_of([*arguments, "--json"], capsys)
     (row,) = json.loads(out)
@@ -298,7 +303,7 @@ def test_the_command_prints_verdict_checks_and_page(again, capsys):
     assert row["checks"][0]["held"] == "24/24"
 
 
-def test_a_study_that_is_not_on_the_page_is_named(again, capsys):
+def test_a_study_that_is_left_off_the_page_is_named(again, capsys):
     (again / "ink").mkdir()
     (again / "ink" / "result.json").write_text("{}")
     arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
@@ -308,7 +313,7 @@ def test_a_study_that_is_not_on_the_page_is_named(again, capsys):
     assert 'id="ink"' not in (again / "index.html").read_text("utf-8")
 
 
-def test_a_page_that_cannot_be_written_is_one_line_after_the_results(again, capsys):
+def test_a_page_that_cannot_be_written_is_reported_after_the_results(again, capsys):
     (again / "index.html").mkdir()
     arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
     code, out, err = status_of(arguments, capsys)

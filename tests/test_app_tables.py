@@ -37,7 +37,7 @@ def read(tmp_path, text, target="kind", task="multiclass", categorical=()):
     return load_dataset(str(path), reading, task)
 
 
-def test_columns_of_numbers_of_text_and_the_target_are_told_apart(tmp_path):
+def test_numeric_columns_text_columns_and_the_target_are_distinguished(tmp_path):
     dataset = read(tmp_path, FLOWERS)
     assert dataset.columns == ("size", "weight")
     assert dataset.string_columns == ("color",)
@@ -50,12 +50,12 @@ def test_columns_of_numbers_of_text_and_the_target_are_told_apart(tmp_path):
     assert texts.tolist() == [["red"], [""], ["white"], ["red"]]
 
 
-def test_a_column_that_is_predicted_cannot_be_categorical(tmp_path):
+def test_a_target_column_cannot_be_categorical(tmp_path):
     with pytest.raises(DataError, match="A target cannot be categorical. Received: 'kind'"):
         read(tmp_path, FLOWERS, categorical=("kind",))
 
 
-def test_numbers_are_written_in_plain_digits(tmp_path):
+def test_numbers_must_be_written_in_plain_digits(tmp_path):
     for odd in ("1_000", "٣"):
         with pytest.raises(DataError, match=f"x='{odd}' in line 3"):
             read(tmp_path, f"x,kind\n1,a\n{odd},b\n")
@@ -82,7 +82,7 @@ def test_a_target_that_does_not_vary_is_refused(values, tmp_path):
     assert not list((tmp_path / "runs").rglob("config.toml"))
 
 
-def test_values_of_too_few_samples_to_measure_on_are_refused(tmp_path):
+def test_regression_with_too_few_samples_to_measure_on_is_refused(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("x,y\n1,2\n2,4\n3,5\n")
     config = make_config("features", {"target": "y", "head": "linear"}, data=str(path))
@@ -92,7 +92,7 @@ def test_values_of_too_few_samples_to_measure_on_are_refused(tmp_path):
         train(config, tmp_path / "runs")
 
 
-def test_values_taken_for_classes_are_told_of_their_head(tmp_path):
+def test_regression_targets_read_as_classes_get_a_hint_to_the_linear_head(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("x,y\n" + "".join(f"{i},{i + 0.5}\n" for i in range(30)))
     config = make_config("features", {"target": "y"}, data=str(path))
@@ -106,7 +106,7 @@ def test_categorical_numbers_become_text(tmp_path):
     assert dataset.columns == ("size",)
 
 
-def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
+def test_numeric_classes_are_sorted_numerically(tmp_path):
     dataset = read(tmp_path, "x,kind\n1,10\n2,9\n3,10\n")
     assert dataset.labels == ("9", "10")
 
@@ -123,7 +123,7 @@ def test_several_columns_are_labels_or_values(tmp_path):
     np.testing.assert_array_equal(values.targets, [[0.5, 3], [1, 4]])
 
 
-def test_one_column_of_labels_is_two_classes(tmp_path):
+def test_a_single_column_of_labels_is_read_as_two_classes(tmp_path):
     dataset = read(tmp_path, "x,kind\n1,no\n2,yes\n", task="multilabel")
     assert (dataset.task, dataset.labels) == ("multiclass", ("no", "yes"))
 
@@ -156,13 +156,13 @@ def test_vocabularies_and_indicators_come_from_the_training_split(tmp_path):
         ("x,kind\nred,a\n2,b\n", "must be numeric or text.*x='2' in line 3.*--categorical x"),
         ("x,kind\n1,a\ninf,b\n", "Numbers must be from .*x='inf' in line 3"),
         ("x,kind\n1,a\n1e39,b\n", "from -1e18 to 1e18.*x='1e39'"),
-        ("x,kind\n,a\n,b\n", "must have a value. Received: 'x', without any"),
+        ("x,kind\n,a\n,b\n", "must have a value. Received: 'x', which has none"),
         ("x,kind\n1,a\n2,a\n", "must have two or more classes. Received: only a"),
         ('x,kind\n1,"a\n', "must be a CSV file"),
         ("x,kind\n1,\xff\n".encode("latin1"), "must be a CSV file in UTF-8"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_with_its_line(text, message, tmp_path):
+def test_an_unusable_table_is_refused_and_the_line_is_named(text, message, tmp_path):
     path = tmp_path / "wrong.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=message):
@@ -221,13 +221,15 @@ def test_a_missing_value_in_the_test_split_alone_is_filled(tmp_path):
     assert manifest.nullable_columns == ("x",)
 
 
-def test_several_columns_are_no_classes(tmp_path):
+def test_several_target_columns_cannot_be_classes(tmp_path):
     with pytest.raises(DataError, match="need head=sigmoid or head=linear.*target=a,b"):
         read(tmp_path, "x,a,b\n1,2,3\n", "a,b")
 
 
-def test_a_csv_needs_a_target_and_nothing_else_takes_one(tmp_path):
-    with pytest.raises(DataError, match="--target COLUMN. .*has size, color, weight, kind"):
+def test_only_a_csv_file_needs_and_accepts_a_target(tmp_path):
+    with pytest.raises(
+        DataError, match="--target COLUMN. .*has the columns size, color, weight, kind"
+    ):
         read(tmp_path, FLOWERS, target=None)
     with pytest.raises(DataError, match="target applies to CSV files only. Received: target=x"):
         load_dataset("iris", ReadingConfig(target=("x",)))
@@ -235,7 +237,7 @@ def test_a_csv_needs_a_target_and_nothing_else_takes_one(tmp_path):
 
 @settings(deadline=None, max_examples=150)
 @given(st.text(max_size=120))
-def test_any_text_is_a_table_or_an_error(tmp_path_factory, text):
+def test_any_text_is_read_as_a_table_or_refused(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("any") / "any.csv"
     path.write_text("x,kind\n" + text, "utf-8", errors="replace")
     with contextlib.suppress(DataError):
@@ -243,7 +245,7 @@ def test_any_text_is_a_table_or_an_error(tmp_path_factory, text):
         assert len(dataset.inputs) == len(dataset.targets)
 
 
-def test_a_table_is_read_to_disk(tmp_path):
+def test_a_table_is_streamed_to_disk(tmp_path):
     assert isinstance(read(tmp_path, FLOWERS).inputs, DiskArray)
 
 
@@ -267,7 +269,7 @@ def test_an_array_on_disk_may_be_empty():
     assert no_columns[np.array([1, 3])].shape == (2, 0)
 
 
-def test_a_column_that_is_constant_in_training_does_not_blow_up_when_it_varies(tmp_path):
+def test_a_column_that_is_constant_only_in_training_is_not_scaled_up(tmp_path):
     path = tmp_path / "table.csv"
     rows = [f"{i % 7},3,{'ab'[i % 2]}" for i in range(60)]
     path.write_text("\n".join(["x,flag,kind", *rows]) + "\n")
@@ -287,7 +289,7 @@ def test_a_class_without_a_sample_in_training_is_refused(tmp_path):
         train(make_config("softmax", settings, data=str(path)), tmp_path / "runs")
 
 
-def test_a_target_of_too_many_texts_is_pointed_to_a_linear_head(tmp_path):
+def test_a_target_with_too_many_texts_gets_a_hint_to_the_linear_head(tmp_path):
     rows = "".join(f"{i},{i}.5\n" for i in range(1002))
     with pytest.raises(DataError, match="in 'kind' of .*To predict numbers, use head=linear"):
         read(tmp_path, f"x,kind\n{rows}")

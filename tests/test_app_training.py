@@ -1,4 +1,4 @@
-"""Training: what a run's folder holds, that it repeats, that errors leave nothing behind."""
+"""Training: what a run's folder contains, that runs are reproducible, that errors leave nothing."""
 
 import contextlib
 import csv
@@ -29,7 +29,7 @@ from app.evaluation.metrics import (
     classification_metrics,
     label_metrics,
     measure,
-    predict_targets,
+    predict_samples,
     regression_metrics,
 )
 from app.runs import resume, train
@@ -50,11 +50,11 @@ def digits():
 
 
 def without_validation(splits):
-    """Spares the time to trace an evaluation."""
+    """Return splits without validation samples, which saves tracing the evaluation."""
     return replace(splits, validation=splits.validation[:0])
 
 
-def test_a_run_holds_everything_about_itself(mlp_run):
+def test_a_run_folder_contains_everything_about_the_run(mlp_run):
     names = {path.relative_to(mlp_run.folder).as_posix() for path in mlp_run.folder.rglob("*.*")}
     names = {name for name in names if not name.startswith("tensorboard")}
     assert names == {
@@ -82,7 +82,7 @@ def test_a_run_holds_everything_about_itself(mlp_run):
     assert environment["examples_per_s"] > 0
     assert 0 < environment["wait_fraction"] < 1
     assert (environment["precision"], environment["xla"]) == ("float32", False)
-    assert environment["step_ms"] == {}  # so few steps need no choice
+    assert environment["step_ms"] == {}  # too few steps to measure the precision
     assert environment["versions"]["keras"] == keras.__version__
 
 
@@ -103,19 +103,21 @@ def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(mlp_run, t
     assert again.metrics == mlp_run.metrics
     dataset, splits = load_dataset("digits8x8"), mlp_run.splits
     other = fit(replace(config, seed=1), dataset, splits)
-    answers = predict_targets(other.model, dataset, splits.test)
-    assert measure("multiclass", dataset.targets[splits.test], answers) != mlp_run.metrics["test"]
+    predictions = predict_samples(other.model, dataset, splits.test)
+    assert (
+        measure("multiclass", dataset.targets[splits.test], predictions) != mlp_run.metrics["test"]
+    )
 
 
-def test_a_trained_net_knows_more_than_chance(mlp_run, softmax_run):
+def test_a_trained_net_is_better_than_chance(mlp_run, softmax_run):
     assert mlp_run.metrics["test"]["accuracy"] > 0.8
     assert softmax_run.metrics["test"]["accuracy"] > 0.85
 
 
-def test_the_features_family_takes_images_too():
+def test_the_features_family_accepts_images():
     dataset, splits, result = fitted("digits8x8", hidden=[16], epochs=1, repeat=3)
-    answers = predict_targets(result.model, dataset, splits.test)
-    assert classification_metrics(dataset.targets[splits.test], answers)["accuracy"] > 0.2
+    predictions = predict_samples(result.model, dataset, splits.test)
+    assert classification_metrics(dataset.targets[splits.test], predictions)["accuracy"] > 0.2
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_the_features_family_takes_images_too():
     ],
     ids=lambda settings: ",".join(f"{key}={value}" for key, value in settings.items()),
 )
-def test_every_training_setting_lowers_the_loss(settings):
+def test_the_loss_falls_with_every_training_setting(settings):
     config = make_config("softmax", {"epochs": 3, "optimizer.learning_rate": 0.02, **settings})
     dataset = load_dataset("iris")
     needs_validation = "patience" in settings or "plateau" in settings.values()
@@ -168,7 +170,7 @@ def test_only_the_head_learns_behind_step_activations():
     ],
 )
 def test_the_learning_rate_follows_its_schedule(settings, rates):
-    """At the begin, in the middle and at nine tenths of four epochs of five steps."""
+    """At the start, in the middle and at nine tenths of four epochs of five steps."""
     config = OptimizerConfig(learning_rate=0.1, **settings)
     rate = make_optimizer(config, steps_per_epoch=5, epochs=4).get_config()["learning_rate"]
     found = [rate] * 3
@@ -208,8 +210,8 @@ def test_a_loss_that_is_no_longer_finite_is_an_error_and_leaves_no_run(tmp_path)
     assert not list(tmp_path.rglob("config.toml"))
 
 
-def test_a_loss_that_begins_infinite_is_not_blamed_on_the_learning_rate(tmp_path):
-    message = "inf in step 1 of epoch 1, .* No step was taken before: lower initializer_stddev, l1"
+def test_a_loss_that_is_infinite_from_the_start_is_not_blamed_on_the_learning_rate(tmp_path):
+    message = "inf in step 1 of epoch 1, .* No step was taken yet: lower initializer_stddev, l1"
     with pytest.raises(RunError, match=message):
         train(make_config("softmax", {"l2": 1e38}), tmp_path)
 
@@ -234,7 +236,7 @@ def test_sizes_that_cannot_be_trained_on_are_left_out_with_the_reason(tmp_path):
     assert found["standard_error"] > 0
 
 
-def test_float16_is_trained_with_its_loss_scaled():
+def test_float16_is_trained_with_loss_scaling():
     class Kept(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
             kept.append(self.model.optimizer)
@@ -246,7 +248,7 @@ def test_float16_is_trained_with_its_loss_scaled():
     assert isinstance(kept[0], keras.optimizers.LossScaleOptimizer)
 
 
-def test_the_bar_gives_the_terminal_back_after_an_error():
+def test_the_progress_bar_releases_the_terminal_after_an_error():
     def is_shown():
         return "_RefreshThread" in {type(thread).__name__ for thread in threading.enumerate()}
 
@@ -262,12 +264,12 @@ def test_the_bar_gives_the_terminal_back_after_an_error():
     raise AssertionError("the bar is still refreshed")
 
 
-def test_runs_at_the_same_moment_get_folders_of_their_own(tmp_path):
+def test_runs_that_begin_at_the_same_moment_get_different_folders(tmp_path):
     folders = [new_run_folder(tmp_path, "digits") for _ in range(3)]
     assert len(set(folders)) == 3
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"folder of runs cannot be written. Received: .*file"):
         new_run_folder(tmp_path / "file", "digits")
@@ -282,7 +284,7 @@ def test_an_unfinished_run_is_refused(missing, mlp_run, tmp_path):
         read_run(tmp_path)
 
 
-def test_a_run_of_an_earlier_version_is_refused_and_stays_as_it_is(mlp_run, tmp_path):
+def test_a_run_of_an_earlier_version_is_refused_and_unchanged(mlp_run, tmp_path):
     folder = shutil.copytree(mlp_run.folder, tmp_path / "run")
     data = json.loads((folder / "data.json").read_text())
     data["targets"] = data.pop("task")
@@ -339,7 +341,7 @@ def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
 
 
 def test_a_missing_run_is_refused(tmp_path):
-    with pytest.raises(RunError, match="A run is a folder that hornbill train has written"):
+    with pytest.raises(RunError, match="A run must be a folder that hornbill train has written"):
         read_run(tmp_path / "none")
 
 
@@ -364,9 +366,24 @@ def test_the_data_decides_the_sizes_of_the_model():
 @pytest.mark.parametrize(
     ("family", "data", "settings", "message"),
     [
-        ("features", "diabetes", {}, "Targets that are values need head=linear"),
-        ("softmax", "diabetes", {}, "Targets that are values need head=linear"),
-        ("features", "iris", {"head": "linear"}, "classes need head=softmax or head=sigmoid"),
+        (
+            "features",
+            "diabetes",
+            {},
+            "targets are values. Use the family 'features' with head=linear",
+        ),
+        (
+            "softmax",
+            "diabetes",
+            {},
+            "targets are values. Use the family 'features' with head=linear",
+        ),
+        (
+            "features",
+            "iris",
+            {"head": "linear"},
+            "classes. Use the family 'features' with head=softmax or head=sigmoid",
+        ),
         ("features", "iris", {"head": "sigmoid"}, "head=sigmoid must have two classes"),
         ("features", "diabetes", {"head": "linear", "loss": "cross_entropy"}, "must be one of mse"),
         (
@@ -392,7 +409,7 @@ def test_settings_that_contradict_each_other_are_refused(family, data, settings,
 def fitted(data, family="features", validate=False, **settings):
     from app.runs.train import load_run_data
 
-    # Two long epochs: the steps of twenty, without most of their evaluations.
+    # Two long epochs have the steps of twenty, but without most of the evaluations.
     shared = {"epochs": 2, "repeat": 10, "steps_per_execution": 50}
     config = make_config(family, {**shared, **settings}, data=data)
     dataset = load_run_data(config)
@@ -403,17 +420,17 @@ def fitted(data, family="features", validate=False, **settings):
 
 def test_a_regression_explains_more_than_the_mean_does():
     dataset, splits, result = fitted("diabetes", head="linear")
-    values = predict_targets(result.model, dataset, splits.test)
+    values = predict_samples(result.model, dataset, splits.test)
     assert regression_metrics(dataset.targets[splits.test], values)["r2"] > 0.2
 
 
-def test_a_net_trained_for_few_steps_knows_all_that_it_learned():
+def test_a_net_trained_for_few_steps_predicts_as_well_as_it_has_learned():
     settings = {"filters": [8], "hidden": [16], "dropout": 0.0, "epochs": 6, "repeat": 1}
     dataset, splits, result = fitted("digits8x8", "digits", **settings)
-    answers = predict_targets(result.model, dataset, splits.train)
-    known = classification_metrics(dataset.targets[splits.train], answers)["accuracy"]
+    predictions = predict_samples(result.model, dataset, splits.train)
+    known = classification_metrics(dataset.targets[splits.train], predictions)["accuracy"]
     assert result.history[-1]["accuracy"] > 0.95
-    assert known > 0.95  # moving statistics of the last hundred steps, most of them old: 0.90
+    assert known > 0.95  # with moving statistics of the last hundred steps it is 0.90
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
@@ -434,9 +451,9 @@ def test_moving_statistics_are_those_of_the_last_epoch(
         assert layer.momentum == pytest.approx(1 - 1 / steps)
 
 
-def test_one_sigmoid_unit_tells_two_classes():
+def test_a_single_sigmoid_unit_separates_two_classes():
     dataset, splits, result = fitted("breast_cancer", head="sigmoid")
-    probabilities = predict_targets(result.model, dataset, splits.test)
+    probabilities = predict_samples(result.model, dataset, splits.test)
     assert probabilities.shape == (114, 2)
     metrics = classification_metrics(dataset.targets[splits.test], probabilities)
     assert metrics["accuracy"] > 0.9
@@ -450,13 +467,13 @@ def test_a_sigmoid_unit_for_each_label_learns_all_of_them(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("a,b,c,first,second\n" + "\n".join(",".join(map(str, r)) for r in rows))
     dataset, splits, result = fitted(str(path), head="sigmoid", target=["first", "second"])
-    answers = predict_targets(result.model, dataset, splits.test)
-    metrics = label_metrics(dataset.targets[splits.test], answers)
+    predictions = predict_samples(result.model, dataset, splits.test)
+    metrics = label_metrics(dataset.targets[splits.test], predictions)
     assert metrics["exact_match"] > 0.85
     assert metrics["roc_auc"] > 0.97
 
 
-def test_balanced_classes_count_alike():
+def test_balanced_classes_have_equal_total_weight():
     from app.config.training_config import TrainingConfig
     from app.data.datasets import Dataset
     from app.training.losses import sample_weights
@@ -477,14 +494,14 @@ def test_the_best_epoch_is_kept_on_request():
     dataset, splits, result = fitted(
         "wine", validate=True, restore_best_weights=True, epochs=10, repeat=1, **settings
     )
-    answers = predict_targets(result.model, dataset, splits.validation)
-    kept = classification_metrics(dataset.targets[splits.validation], answers)["cross_entropy"]
+    predictions = predict_samples(result.model, dataset, splits.validation)
+    kept = classification_metrics(dataset.targets[splits.validation], predictions)["cross_entropy"]
     losses = [row["val_loss"] for row in result.history]
     assert losses[-1] > min(losses)
     assert kept == pytest.approx(min(losses), rel=1e-3)
 
 
-def test_full_batch_gradient_descent_takes_one_step_an_epoch():
+def test_full_batch_gradient_descent_takes_one_step_per_epoch():
     settings = {"optimizer.name": "gradient_descent", "optimizer.learning_rate": 0.1, "epochs": 3}
     config = make_config("softmax", settings)
     dataset = load_dataset("iris")
@@ -510,7 +527,7 @@ def test_augmentation_never_reaches_the_model_that_is_saved(digits):
 @pytest.mark.parametrize(
     ("steps", "measured"), [(100, []), (1000, ["float32"]), (10**9, ["float32", "mixed_bfloat16"])]
 )
-def test_precision_is_measured_where_training_takes_long(steps, measured):
+def test_precision_is_measured_if_training_takes_long(steps, measured):
     from app.config.training_config import TrainingConfig
     from app.training.compilation import choose_compilation
 
@@ -540,7 +557,7 @@ def test_precision_is_measured_where_training_takes_long(steps, measured):
     [
         ([1.0], [0.79], "mixed_bfloat16"),
         ([1.0], [0.81], "float32"),
-        # What else the machine does slows down single turns.
+        # Other load on the machine slows down single turns.
         ([1.0], [3.0, 0.79], "mixed_bfloat16"),
         ([3.0, 1.0], [0.81], "float32"),
     ],
@@ -556,7 +573,7 @@ def test_bfloat16_must_save_a_fifth(float32, bfloat16, chosen, monkeypatch):
     assert found.step_ms == {"float32": 1000, "mixed_bfloat16": 1000 * min(bfloat16)}
 
 
-def test_the_config_of_a_run_has_the_precision_that_was_chosen(mlp_run):
+def test_the_config_of_a_run_contains_the_chosen_precision(mlp_run):
     assert mlp_run.config.training.precision == "float32"
     assert 'precision = "float32"' in (mlp_run.folder / "config.toml").read_text()
 
@@ -582,7 +599,7 @@ def test_settings_of_keras_have_no_effect_and_are_restored(digits):
         for name, value in OWN_SETTINGS.items():
             getattr(keras.config, f"set_{name}")(value)
         result = fit(config, digits, splits)
-        assert len(predict_targets(result.model, digits, splits.train)) == len(splits.train)
+        assert len(predict_samples(result.model, digits, splits.train)) == len(splits.train)
         assert {name: getattr(keras.config, name)() for name in OWN_SETTINGS} == OWN_SETTINGS
     finally:
         for name, value in before.items():
@@ -593,7 +610,7 @@ def test_settings_of_keras_have_no_effect_and_are_restored(digits):
         np.testing.assert_array_equal(one, other)
 
 
-def test_threads_that_train_at_once_get_the_results_of_each_alone(softmax_run, tmp_path):
+def test_threads_that_train_at_once_get_the_same_results_as_alone(softmax_run, tmp_path):
     with ThreadPoolExecutor(2) as threads:
         runs = list(threads.map(lambda _: train(softmax_run.config, tmp_path), range(2)))
     assert [run.metrics for run in runs] == [softmax_run.metrics] * 2
@@ -618,8 +635,8 @@ def test_standard_error_may_be_closed(tmp_path):
     assert not (metrics.parent / "figures").exists()
 
 
-@pytest.mark.slow  # TensorFlow asks for memory again for ten seconds
-def test_a_model_too_large_for_the_machine_is_a_line(run, tmp_path):
+@pytest.mark.slow  # TensorFlow retries the allocation for ten seconds
+def test_a_model_too_large_for_the_machine_is_a_one_line_error(run, tmp_path):
     command = ["train", "features", "--data", "iris", "--set", "hidden=1000000000000"]
     status, _, error = run(*command, "--output", tmp_path)
     assert (status, error.count("\n")) == (2, 1)

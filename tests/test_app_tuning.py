@@ -50,7 +50,7 @@ RATE = {"optimizer.learning_rate": "log:1e-2..1"}
 FAST = {"epochs": 2, "batch_size": 64}
 
 
-# The beginning of a program in place of a worker: it begins a trial.
+# The beginning of a program that stands in for a worker: it begins a trial.
 TRIAL = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -81,7 +81,7 @@ def tuned(tmp_path_factory):
             raise error
 
     observer = Observer(lambda *_: contextlib.nullcontext(interrupt))
-    with pytest.raises(KeyboardInterrupt, match="Go on with: hornbill tune --join") as caught:
+    with pytest.raises(KeyboardInterrupt, match="Resume with: hornbill tune --join") as caught:
         tune(definition, tmp_path_factory.mktemp("tunes"), observer=observer)
     folder = Path(str(caught.value).rpartition(" ")[2])
     before = load_study(search.find_study(str(folder))[0]).trials
@@ -95,7 +95,7 @@ def tuned(tmp_path_factory):
 
 @pytest.fixture
 def begun(tmp_path):
-    """A folder and its study, in which no trial has been begun."""
+    """A folder and its study, in which no trial has started."""
 
     def begin(definition):
         with pytest.raises(_StopError):
@@ -115,7 +115,7 @@ def _stop(*_):
     raise _StopError
 
 
-def test_a_search_leaves_everything_about_itself(tuned):
+def test_a_search_folder_contains_everything_about_the_search(tuned):
     folder, _, output = tuned
     names = {path.name for path in folder.iterdir()}
     wanted = {"space.toml", "journal.log", "best.toml", "trials.csv", "report.html", "figures"}
@@ -137,7 +137,7 @@ def test_the_table_has_every_trial_and_the_best_comes_first(tuned):
     assert losses == sorted(losses)
 
 
-def test_the_best_is_a_config_that_train_takes_and_the_refit_was_trained_on(tuned):
+def test_best_toml_is_a_config_for_train_and_the_refit_used_it(tuned):
     folder, _, output = tuned
     config = combine_settings(None, folder / "best.toml")
     refit = read_run(Path(output["refit"]))
@@ -174,7 +174,7 @@ def test_no_trial_sees_the_test_split():
         assert all(len(part.test) == 0 for part in data.parts)
 
 
-def test_data_streamed_from_disk_stay_there_without_the_test_split(tmp_path):
+def test_data_streamed_from_disk_stays_on_disk_without_the_test_split(tmp_path):
     lines = [f"{n},{'abc'[n % 3]},{'xy'[n % 2]}" for n in range(5000)]
     (tmp_path / "rows.csv").write_text("\n".join(["number,text,kind", *lines]) + "\n")
     config = definition_of(family="features", data=str(tmp_path / "rows.csv"), target=["kind"]).base
@@ -188,7 +188,7 @@ def test_data_streamed_from_disk_stay_there_without_the_test_split(tmp_path):
     np.testing.assert_array_equal(rest.targets, kept % 2)
 
 
-def test_folds_measure_each_sample_outside_the_test_split_once():
+def test_each_sample_outside_the_test_split_is_validated_in_one_fold():
     config = definition_of(precision="float32").base
     data = make_trial_data(config, load_dataset("iris"), folds=2)
     measured = np.concatenate([part.validation for part in data.parts])
@@ -211,7 +211,7 @@ def test_more_folds_than_values_can_be_measured_in_are_refused():
         make_trial_data(config, load_dataset("linnerud", task="regression"), folds=10)
 
 
-def test_a_poor_trial_ends_after_the_last_epoch_of_its_first_fold_alone():
+def test_a_trial_is_pruned_in_the_last_epoch_of_a_fold_only_if_other_folds_follow():
     class Trial:
         def report(self, value, step):
             pass
@@ -227,12 +227,12 @@ def test_a_poor_trial_ends_after_the_last_epoch_of_its_first_fold_alone():
             report.on_epoch_end(0, {"val_loss": 1.0})
 
 
-def test_trials_compute_alike_where_precision_is_left_open(begun):
+def test_trials_use_float32_if_precision_is_auto(begun):
     folder, _ = begun(definition_of())
     assert 'precision = "float32"' in (folder / "space.toml").read_text()
 
 
-def test_a_file_of_sqlite_is_found_from_any_folder(tmp_path, monkeypatch):
+def test_a_sqlite_file_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert absolute_address("sqlite:///study.db") == f"sqlite:///{tmp_path / 'study.db'}"
     with pytest.raises(TuningError, match="does not exist. Received: .*none/study.db"):
@@ -244,7 +244,7 @@ def test_a_file_of_sqlite_is_found_from_any_folder(tmp_path, monkeypatch):
         assert absolute_address(address) == address
 
 
-def test_the_same_seed_searches_alike(begun, tmp_path):
+def test_the_same_seed_gives_the_same_search(begun, tmp_path):
     found = []
     for _ in range(2):
         _, location = begun(definition_of({"trials": 1}, epochs=1))
@@ -254,7 +254,7 @@ def test_the_same_seed_searches_alike(begun, tmp_path):
     assert found[0] == found[1]
 
 
-def test_a_trial_poorer_than_the_others_were_is_pruned(begun):
+def test_a_trial_worse_than_the_others_is_pruned(begun):
     _, location = begun(definition_of({"trials": 6}, epochs=4))
     study = load_study(location)
     for _ in range(5):
@@ -266,10 +266,10 @@ def test_a_trial_poorer_than_the_others_were_is_pruned(begun):
     last = study.trials[-1]
     assert last.state.name == "PRUNED"
     assert list(last.intermediate_values) == [1, 2, 3]
-    assert last.user_attrs["reason"] == "poorer than others after epoch 3"
+    assert last.user_attrs["reason"] == "worse than the median of the others after epoch 3"
 
 
-def test_a_trial_that_has_come_to_its_end_is_not_pruned(begun):
+def test_a_trial_in_its_last_epoch_is_not_pruned(begun):
     _, location = begun(definition_of({"trials": 6}, epochs=3))
     study = load_study(location)
     for _ in range(5):
@@ -295,7 +295,7 @@ def test_values_that_cannot_be_trained_are_pruned_with_the_reason(begun):
 
 
 def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
-    """Here one that is too deep, for one too wide would take the memory of whoever else tests."""
+    """The model is too deep; one that is too wide would take memory from tests that run at once."""
     declared = {"hidden": "layers:1..500x2..8"}
     _, location = begun(definition_of({"trials": 1}, declared, "features"))
     load_study(location).enqueue_trial({"hidden.layers": 500, "hidden.units": 2})
@@ -308,7 +308,7 @@ def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
 
 
 def test_penalties_do_not_count_and_a_searched_loss_is_replaced_by_the_metric():
-    """Two trials whose losses mean different things are compared by what means the same."""
+    """Trials with different losses are compared by a metric that means the same for both."""
     config = definition_of(l2=10.0, epochs=1, precision="float32").base
     data = make_trial_data(config, load_dataset("iris"), folds=1)
     reported = {}
@@ -320,7 +320,7 @@ def test_penalties_do_not_count_and_a_searched_loss_is_replaced_by_the_metric():
     assert reported["loss"] * 12 == pytest.approx(round(reported["loss"] * 12), abs=1e-4)
 
 
-def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun, tmp_path):
+def test_the_trial_of_a_killed_worker_is_lost_and_tried_again(begun, tmp_path):
     _, location = begun(definition_of({"trials": 2}))
     payload = {"address": location.address, "study": location.name, "name": "doomed"}
     program = write_program(tmp_path, TRIAL + "time.sleep(60)")
@@ -328,7 +328,7 @@ def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun
     study = load_study(location)
     wait_until(lambda: any("worker" in trial.user_attrs for trial in study.trials))
     worker.kill()
-    requeue_stale_trials(study)  # its heartbeat is recent, so that nobody takes its trial yet
+    requeue_stale_trials(study)  # its heartbeat is recent, so its trial is not requeued yet
     assert [trial.state.name for trial in study.trials] == ["RUNNING"]
     requeue_stale_trials(study, lambda trial: trial.user_attrs["worker"] == "doomed")
     requeue_stale_trials(study, lambda trial: trial.number == 0)  # once only
@@ -338,7 +338,7 @@ def test_a_worker_killed_in_a_trial_loses_that_trial_and_it_is_tried_again(begun
     assert again.user_attrs["retry_of"] == 0
 
 
-def test_a_killed_worker_is_replaced_and_its_trial_is_tried_again(begun, tmp_path):
+def test_a_killed_worker_is_replaced_and_its_trial_is_repeated(begun, tmp_path):
     _, location = begun(definition_of({"trials": 4}))
     source = f"""{TRIAL}
 try:
@@ -359,15 +359,15 @@ while sum(trial.state.name == "COMPLETE" for trial in study.trials) < 4:
     assert again.system_attrs["fixed_params"] == lost.params
 
 
-def test_workers_that_are_killed_again_and_again_end_the_search(begun, tmp_path):
+def test_workers_that_are_killed_repeatedly_end_the_search(begun, tmp_path):
     _, location = begun(definition_of({"trials": 99}))
     program = write_program(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    message = "end in the middle of their trials. Received: 5 .* exit status -9: no message."
+    message = "must not end in a trial. Received: 5 .* status -9: no message."
     with pytest.raises(TuningError, match=message):
         run_workers(location, 2, program=program)
 
 
-def test_the_reason_of_a_worker_that_cannot_go_on_is_passed_on(begun, tmp_path):
+def test_the_reason_of_a_worker_that_cannot_continue_is_reported(begun, tmp_path):
     _, location = begun(definition_of())
     source = "import sys; sys.stderr.write('noise\\nThe data changed.\\n'); sys.exit(2)"
     with pytest.raises(TuningError, match="^The data changed.$"):
@@ -389,7 +389,7 @@ def test_workers_of_an_interrupted_search_end_and_their_trials_are_queued_again(
     assert sorted(states) == ["FAIL", "FAIL", "WAITING", "WAITING"]
 
 
-def test_the_program_of_a_worker_runs_trials_or_gives_its_reason(begun, monkeypatch, capsys):
+def test_the_worker_program_runs_trials_or_states_why_it_cannot(begun, monkeypatch, capsys):
     folder, location = begun(definition_of({"trials": 1}, epochs=1))
     payload = {"address": location.address, "study": location.name, "index": 1, "name": "mine"}
     monkeypatch.setenv("HORNBILL_STUDY", json.dumps(payload))
@@ -405,7 +405,7 @@ OLD_KEYS = {"validation_split": "validation", "class_weight": "class_weights"}
 
 
 @pytest.mark.parametrize(("new", "old"), OLD_KEYS.items())
-def test_a_study_of_another_version_is_one_line_and_stays_as_it_is(new, old, begun, run):
+def test_a_study_of_another_version_is_refused_and_unchanged(new, old, begun, run):
     folder, _ = begun(definition_of())
     for name in ("space.toml", "journal.log"):
         path = folder / name
@@ -414,16 +414,16 @@ def test_a_study_of_another_version_is_one_line_and_stays_as_it_is(new, old, beg
     status, output, error = run("tune", "--join", folder)
     assert (status, output, error.count("\n")) == (2, "", 1)
     assert error.startswith("hornbill: This version cannot read the definition of the study ")
-    assert f"'{old}' is no setting of softmax. Did you mean '{new}'" in error
-    assert "Finish it with the version that began it, or begin another study." in error
+    assert f"'{old}' is not a setting of softmax. It is now called '{new}'" in error
+    assert "Finish it with the version that started it, or start another study." in error
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_join_tries_the_trials_of_dead_workers_again(begun):
+def test_join_repeats_the_trials_of_dead_workers(begun):
     declared = {**RATE, "l2": "log:1e-5..1e-2"}
     folder, location = begun(definition_of({"trials": 1}, declared, epochs=1, train_sizes=[0.5]))
     study, definition = open_study(location)
-    partial = study.ask()  # its worker died while it drew
+    partial = study.ask()  # its worker died while it sampled values
     partial.suggest_float("l2", 1e-5, 1e-2, log=True)
     study.tell(partial, state=optuna.trial.TrialState.FAIL)
     study.ask(dimensions(definition.space)).set_user_attr("heartbeat", 0.0)
@@ -455,7 +455,7 @@ def test_no_trial_begins_once_the_minutes_are_over(begun):
     assert [trial.state.name for trial in study.trials] == ["WAITING"]
 
 
-def test_sigterm_ends_a_search_that_can_go_on(tmp_path):
+def test_a_search_ended_by_sigterm_can_be_resumed(tmp_path):
     command = ["tune", "softmax", "--search", "l2=log:1e-5..1", "--trials", "99", "--quiet"]
     process = subprocess.Popen(
         [
@@ -475,7 +475,7 @@ def test_sigterm_ends_a_search_that_can_go_on(tmp_path):
     process.terminate()
     _, error = process.communicate(timeout=60)
     (folder,) = tmp_path.glob("softmax/*")
-    assert error == f"hornbill: Interrupted. Go on with: hornbill tune --join {folder}\n"
+    assert error == f"hornbill: Interrupted. Resume with: hornbill tune --join {folder}\n"
     assert process.returncode == 130
 
 
@@ -489,7 +489,7 @@ def test_numbers_that_cannot_be_standardized_are_refused_before_the_search(tmp_p
     assert not (tmp_path / "tunes").exists()
 
 
-def test_a_fold_without_a_value_of_a_column_is_refused_before_the_search(tmp_path):
+def test_a_fold_in_which_a_column_has_no_value_is_refused_before_the_search(tmp_path):
     path = tmp_path / "table.csv"
     rows = [f"{i},{'1' if i == 8 else ''},{'ab'[i % 2]}" for i in range(60)]
     path.write_text("x,rare,kind\n" + "\n".join(rows) + "\n")
@@ -531,10 +531,10 @@ def test_a_study_is_joined_with_its_own_space_and_data(begun, tmp_path):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("none", "--join takes a folder that hornbill tune made, or ADDRESS#NAME. Received: none."),
+        ("none", "--join must be a folder that hornbill tune made, or URL#NAME. Received: none."),
         (
             "sqlite:///none.db",
-            "A study in a database is named ADDRESS#NAME. Received: 'sqlite:///none",
+            "A study in a database must be given as URL#NAME. Received: 'sqlite:///none",
         ),
     ],
 )
@@ -552,7 +552,7 @@ def test_a_study_without_its_journal_is_refused(begun):
         join(str(folder))
 
 
-def test_a_storage_that_comes_back_is_waited_for(tmp_path):
+def test_a_storage_that_is_down_for_a_moment_is_waited_for(tmp_path):
     folder = tmp_path / "later"
     threading.Timer(0.3, folder.mkdir).start()
     location = StudyLocation(f"sqlite:///{folder}/studies.db", "mine")
@@ -566,7 +566,7 @@ def test_a_storage_that_comes_back_is_waited_for(tmp_path):
             "sqlite:////no/such/folder/x.db",
             "does not respond. Received: sqlite.*unable to open.*in 3",
         ),
-        ("nonsense://u:secret@h/x", r"must be the address of a database.*nonsense://u:\*\*\*@h/x"),
+        ("nonsense://u:secret@h/x", r"must be the URL of a database.*nonsense://u:\*\*\*@h/x"),
     ],
 )
 def test_a_storage_that_stays_down_is_an_error_without_its_password(address, message):
@@ -583,7 +583,7 @@ def test_a_storage_that_goes_down_later_is_an_error_and_nothing_is_lost(tmp_path
     study = create_study(location, {}, waits_s=(0.0,))
     study.tell(study.ask(), 1.0)
     folder.rename(tmp_path / "away")
-    with pytest.raises(TuningError, match="Finished trials are kept: go on with hornbill tune"):
+    with pytest.raises(TuningError, match="Finished trials are kept; resume with hornbill tune"):
         study.ask()
     again = StudyLocation(str(tmp_path / "away" / "journal.log"), "study")
     assert load_study(again).best_value == 1.0
@@ -596,8 +596,8 @@ def _journal(folder):
     return location, folder / "journal.log"
 
 
-def test_a_journal_whose_last_line_was_cut_off_goes_on_without_it(tmp_path):
-    """By a kill or a full disk; what the next worker writes must not be glued to it."""
+def test_an_incomplete_last_line_of_a_journal_is_ignored(tmp_path):
+    """After a kill or with a full disk. The next entry must start on a new line."""
     location, path = _journal(tmp_path)
     path.write_bytes(path.read_bytes()[:-9])
     study = load_study(location)
@@ -608,7 +608,7 @@ def test_a_journal_whose_last_line_was_cut_off_goes_on_without_it(tmp_path):
         load_study(location)
 
 
-def test_a_journal_that_is_damaged_is_an_error_of_one_line(tmp_path):
+def test_a_damaged_journal_is_a_one_line_error(tmp_path):
     location, path = _journal(tmp_path)
     for damage in (b'{"a\n', b"\xd2\n"):
         lines = path.read_bytes().splitlines(keepends=True)
@@ -619,12 +619,12 @@ def test_a_journal_that_is_damaged_is_an_error_of_one_line(tmp_path):
             load_study(location)
 
 
-def test_a_lock_that_a_killed_worker_left_does_not_hold_a_study_up(tmp_path, monkeypatch):
-    """With a relative path, for which Optuna's own lock is a broken link."""
+def test_a_lock_that_a_killed_worker_left_does_not_block_a_study(tmp_path, monkeypatch):
+    """With a relative path, for which Optuna's default lock is a broken link."""
     monkeypatch.chdir(tmp_path)
     Path("tunes").mkdir()
     location, path = _journal(Path("tunes"))
-    monkeypatch.setattr("app.tuning.storage._STALE_LOCK_S", 3)  # the least of Optuna
+    monkeypatch.setattr("app.tuning.storage._STALE_LOCK_S", 3)  # Optuna's minimum
     killed = Journal(str(path))
     killed._lock.acquire()
     study = load_study(location)
@@ -643,7 +643,7 @@ def test_the_error_of_an_unknown_study_lists_those_of_the_database(tmp_path):
         join(f"{address}#mine")
 
 
-def test_a_search_in_which_no_trial_ends_says_why(tmp_path):
+def test_a_search_without_a_finished_trial_states_why(tmp_path):
     definition = definition_of({"trials": 1}, {"l2": "uniform:1e38..2e38"}, epochs=1)
     message = "No trial of the search finished. The last reason: The loss must stay finite"
     with pytest.raises(TuningError, match=message):
@@ -655,13 +655,19 @@ def test_a_search_in_which_no_trial_ends_says_why(tmp_path):
     [
         (["tune"], "Missing argument 'FAMILY'"),
         (["tune", "softmax"], "A search needs at least one setting."),
-        (["tune", "softmax", "--search", "l3=log:1e-5..1"], "'l3' is no setting of softmax."),
+        (["tune", "softmax", "--search", "l3=log:1e-5..1"], "'l3' is not a setting of softmax."),
         (["tune", "softmax", "--join", "x"], "--join takes all settings from the study"),
         (["tune", "--join", "x", "--trials", "3"], "--join takes all settings from the study"),
-        (["tune", "--join", "x"], "--join takes a folder that hornbill tune made"),
+        (["tune", "--join", "x"], "--join must be a folder that hornbill tune made"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--data", "digits8x8"], "takes rows"),
-        (["tune", "softmax", "--search", "l2=log:1e-5..1", "--method", "cmaes"], "two ranges"),
-        (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x://y"], "must be the ad"),
+        (
+            ["tune", "softmax", "--search", "l2=log:1e-5..1", "--method", "cmaes"],
+            "two or more ranges",
+        ),
+        (
+            ["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x://y"],
+            "must be the URL",
+        ),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--storage", "x"], "Received: 'x'."),
         (
             ["tune", "--join", "x://y#z", "--storage", "x://y"],
@@ -674,7 +680,9 @@ def test_a_search_in_which_no_trial_ends_says_why(tmp_path):
         (["tune", "--join", "x", "--storage", ""], "such as sqlite:///study.db. Received: ''"),
     ],
 )
-def test_wrong_input_is_one_line_and_leaves_nothing(arguments, message, run, tmp_path, monkeypatch):
+def test_invalid_input_prints_one_line_and_leaves_nothing(
+    arguments, message, run, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     status, output, error = run(*arguments)
     assert (status, output) == (2, "")
@@ -690,7 +698,7 @@ def test_a_missing_optuna_names_its_extra():
 
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_while_it_trains(tmp_path):
-    """With real training: two workers, one of them killed, spend the budget all the same."""
+    """Real training: two workers, one of which is killed, still spend the budget."""
     killed = []
 
     def kill_one():

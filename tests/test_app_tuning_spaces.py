@@ -20,7 +20,7 @@ def space_of(family="features", **declared):
     return parse_space(declared, make_config(family))
 
 
-def test_each_kind_of_field_draws_values_of_its_own():
+def test_each_kind_of_field_draws_suitable_values():
     space = space_of(epochs="int:1..9", dropout="uniform:0..0.5", hidden="choice:64|64,32")
     drawn = {"epochs": 3, "dropout": 0.25, "hidden": "64,32"}
     assert read_settings(space, drawn) == {"epochs": 3, "dropout": 0.25, "hidden": [64, 32]}
@@ -34,7 +34,7 @@ def test_the_number_of_layers_and_their_units_are_searched():
     assert read_settings(space, drawn) == {"hidden": [40, 40, 40]}
 
 
-def test_a_logarithmic_range_of_whole_numbers_is_whole():
+def test_a_logarithmic_range_of_whole_numbers_draws_whole_numbers():
     (each,) = dimensions(space_of(batch_size="log:8..128")).values()
     assert isinstance(each, optuna.distributions.IntDistribution)
     assert each.log
@@ -51,7 +51,7 @@ def test_a_definition_is_read_back_as_it_was_written():
     assert (again.budget, again.base) == (definition.budget, definition.base)
 
 
-def test_a_file_declares_fields_and_budget_and_the_command_line_comes_first(tmp_path):
+def test_a_file_declares_fields_and_budget_and_the_command_line_overrides_it(tmp_path):
     path = tmp_path / "space.toml"
     path.write_text(
         'family = "features"\nepochs = 3\nhidden = [4]\n[tuning]\ntrials = 7\nfolds = 2\n'
@@ -75,8 +75,8 @@ def test_the_budget_is_forty_trials_unless_minutes_are_given():
             {},
             "A search needs at least one setting. Received: none. Add one, such as --search",
         ),
-        ({"epoch": "int:1..3"}, "'epoch' is no setting of features. Did you mean 'epochs'?"),
-        ({"epochs": "imt:1..3"}, "must be one of int, .*='imt'. Did you mean 'int'?"),
+        ({"epoch": "int:1..3"}, "'epoch' is not a setting of features. Did you mean 'epochs'?"),
+        ({"epochs": "imt:1..3"}, "must begin with one of int, .*=imt:1..3. Did you mean 'int'?"),
         ({"epochs": "int:1..x"}, "A range must be LOW..HIGH, two whole numbers. Received: epochs="),
         ({"dropout": "uniform:0"}, "A range must be LOW..HIGH, two numbers. Received: dropout="),
         ({"epochs": "int:3..3"}, "must be finite, the lower one first. Received: epochs=int:3..3."),
@@ -94,7 +94,7 @@ def test_the_budget_is_forty_trials_unless_minutes_are_given():
         ),
         (
             {"epochs": "layers:1..2x3..4"},
-            "layers needs a setting that is a list of layers. Received: epochs=",
+            "layers can only search a list of layers. Received: epochs=",
         ),
         (
             {"seed": "int:1..3"},
@@ -105,7 +105,7 @@ def test_the_budget_is_forty_trials_unless_minutes_are_given():
         ({"activation": "choice:relu|rlu"}, "Did you mean 'relu'.* It is searched as choice"),
     ],
 )
-def test_an_impossible_space_is_refused_in_a_line(declared, message):
+def test_an_impossible_space_is_refused_with_one_line(declared, message):
     with pytest.raises((TuningError, ConfigError), match=message) as caught:
         make_definition("features", declared)
     assert "\n" not in str(caught.value)
@@ -126,13 +126,15 @@ def test_a_search_without_values_or_named_twice_is_refused(pairs, message):
         parse_searches(pairs)
 
 
-def test_the_most_layers_of_a_range_are_tried_before_the_search():
+def test_the_largest_number_of_layers_is_checked_before_the_search():
     with pytest.raises(TuningError, match="at most 4 stages.*It is searched as layers:1..9x8..32"):
         make_definition("digits", {"filters": "layers:1..9x8..32"})
 
 
-def test_a_field_is_set_or_searched():
-    with pytest.raises(TuningError, match="either fixed or searched. Received: epochs, both."):
+def test_a_setting_is_either_fixed_or_searched():
+    with pytest.raises(
+        TuningError, match="either fixed or searched. Received: epochs, which is both."
+    ):
         make_definition("features", {"epochs": "int:1..3"}, settings={"epochs": 2})
 
 
@@ -145,7 +147,7 @@ def test_a_field_is_set_or_searched():
         ({"trials": 0}, "trials must be from 1 to 1,000,000. Received: trials=0."),
         ({"minutes": 0.0}, "minutes must be above 0 and finite. Received: minutes=0.0."),
         ({"folds": 0}, "folds must be from 1 to 100. Received: folds=0."),
-        ({"trails": 3}, r"\[tuning\] takes method, .*. Received: trails."),
+        ({"trails": 3}, r"\[tuning\] can contain method, .*. Received: trails."),
     ],
 )
 def test_an_impossible_budget_is_refused(budget, message):
@@ -153,7 +155,7 @@ def test_an_impossible_budget_is_refused(budget, message):
         make_definition("features", RATE, budget)
 
 
-def test_text_alone_declares_a_field_in_a_file(tmp_path):
+def test_a_field_in_a_file_must_be_declared_as_text(tmp_path):
     path = tmp_path / "space.toml"
     path.write_text("[search]\nepochs = 3\n")
     with pytest.raises(TuningError, match="must be text such as int:1..9. Received: epochs=3."):
@@ -169,14 +171,14 @@ def test_a_grid_fits_into_the_budget_and_has_each_point_once():
     assert len({tuple(point.values()) for point in points}) == 8
 
 
-def test_a_grid_of_whole_numbers_has_all_of_them_where_the_budget_has():
+def test_a_grid_contains_all_whole_numbers_if_the_budget_allows():
     declared = {"optimizer.decay_epochs": "log:1..10", "epochs": "int:1..3"}
     points = grid(make_definition("features", declared, {"method": "grid", "trials": 40}))
     assert {point["optimizer.decay_epochs"] for point in points} == set(range(1, 11))
     assert len(points) == 30
 
 
-def test_a_grid_larger_than_the_budget_is_cut_at_random():
+def test_a_grid_larger_than_the_budget_is_sampled_at_random():
     declared = {"dropout": "uniform:0..0.5", "hidden": "choice:2|4|8|16"}
     points = grid(make_definition("features", declared, {"method": "grid", "trials": 3}))
     assert len(points) == 3
@@ -188,7 +190,7 @@ def test_a_grid_larger_than_the_budget_is_cut_at_random():
 )
 def test_cmaes_refuses_what_it_cannot_search(declared, received):
     definition = make_definition("features", declared, {"method": "cmaes"})
-    with pytest.raises(TuningError, match=f"cmaes needs two ranges.*{received}.*genetic"):
+    with pytest.raises(TuningError, match=f"cmaes needs two or more ranges.*{received}.*genetic"):
         make_sampler(definition, 0)
 
 
@@ -201,7 +203,7 @@ def bowl(trial, space):
 
 
 @pytest.mark.parametrize("method", ["random", "tpe", "gp", "cmaes", "genetic"])
-def test_every_method_proposes_values_of_the_space(method):
+def test_every_method_proposes_values_from_the_space(method):
     declared = {**RATE, "dropout": "uniform:0..0.5"}
     definition = make_definition("features", declared, {"method": method})
     study = optuna.create_study(sampler=make_sampler(definition, 3))

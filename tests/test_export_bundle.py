@@ -1,4 +1,4 @@
-"""What a bundle contains, the parity of its artifacts, and failed proofs that publish nothing."""
+"""The contents of a bundle, the parity of its artifacts, and failed proofs."""
 
 import json
 import shutil
@@ -153,7 +153,7 @@ def outputs_of_branches(built, inputs):
 
 @pytest.fixture(scope="module")
 def outputs_of_settings():
-    """Nets of rows, one for each activation and each normalization."""
+    """Nets for rows, one for each activation and each normalization."""
     settings = {name: {"activation": name} for name in ACTIVATIONS}
     settings |= {name: {"normalization": name} for name in NORMALIZATIONS}
     keras.utils.set_random_seed(3)
@@ -176,7 +176,7 @@ NORMS = ("layer", "instance", "group")
 
 @pytest.fixture(scope="module")
 def outputs_of_norms(images):
-    """Convolutional nets, one for each normalization whose statistics are the sample's own."""
+    """Convolutional nets, one for each normalization with statistics of the single sample."""
     keras.utils.set_random_seed(3)
     sizes = {"filters": (16, 32), "hidden": (64,), "groups": 2, "activation": "prelu"}
     built = {
@@ -186,7 +186,7 @@ def outputs_of_norms(images):
 
 
 @pytest.mark.parametrize("normalization", NORMS)
-def test_every_norm_of_convolutions_converts(normalization, outputs_of_norms):
+def test_every_normalization_of_convolutions_converts(normalization, outputs_of_norms):
     require_parity(*outputs_of_norms, branch=normalization)
 
 
@@ -311,13 +311,13 @@ def test_the_onnx_graph_names_its_axes_and_computes_no_shapes(bundle):
     assert metadata["labels"] == list("0123456789")
 
 
-def test_sha256sum_checks_a_bundle_with_no_code_of_ours(bundle):
+def test_sha256sum_alone_can_check_a_bundle(bundle):
     command = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
     finished = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stdout) == (0, "")
 
 
-def test_golden_samples_read_as_onnx_s_own_tests_read_them(bundle):
+def test_golden_samples_can_be_read_like_the_test_data_of_onnx(bundle):
     session = onnxruntime.InferenceSession(bundle / "model.onnx")
 
     def read(name):
@@ -399,7 +399,7 @@ def first_version(tmp_path_factory):
 
 @pytest.fixture
 def published(first_version, tmp_path):
-    """A copy of it."""
+    """A copy of `first_version` that a test may change."""
     return shutil.copytree(first_version, tmp_path / "dist")
 
 
@@ -427,14 +427,14 @@ def test_a_version_with_other_columns_is_refused(published):
         export_bundle(own(), published, "own", swapped, DRAWN)
 
 
-def test_a_predecessor_that_cannot_be_read_stops_the_next_version(published):
+def test_an_unreadable_previous_version_stops_the_next_one(published):
     (published / "own" / "1" / "manifest.json").write_text("{}")
     with pytest.raises(ExportError, match="needs a readable previous version"):
         export_bundle(own(), published, "own", facts(), DRAWN, WITHOUT_INT8)
     assert {path.name for path in published.iterdir()} == {"own"}
 
 
-def test_a_place_that_is_taken_is_left_as_it_was(tmp_path):
+def test_an_occupied_place_is_left_unchanged(tmp_path):
     model = models.softmax_classifier(models.SoftmaxClassifierConfig())
     samples = with_edge_cases(rows(), "drawn")
     (tmp_path / "own").mkdir()

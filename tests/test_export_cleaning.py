@@ -1,4 +1,4 @@
-"""Cleaning a graph keeps what it computes."""
+"""Cleaning a graph does not change what it computes."""
 
 import numpy as np
 import onnx
@@ -221,7 +221,7 @@ def run(model, x):
 
 @settings(deadline=None, max_examples=40)
 @given(models())
-def test_a_cleaned_graph_computes_what_it_did(model):
+def test_a_cleaned_graph_computes_the_same_outputs(model):
     if model is None:
         return
     shape = [2, *(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:])]
@@ -236,7 +236,7 @@ def test_a_cleaned_graph_computes_what_it_did(model):
         np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5 * scale)
 
 
-def mean_of_pictures(opset, channels=8):
+def mean_of_images(opset, channels=8):
     """A graph of the mean over the axes that group normalization reduces."""
     axes = [1, 2, 4]
     constants, inputs, attributes = [], ["x"], {"axes": axes}
@@ -251,17 +251,17 @@ def mean_of_pictures(opset, channels=8):
 
 
 @pytest.mark.parametrize("opset", [17, 18])
-def test_a_mean_over_axes_that_lie_apart_loses_no_digits(opset):
+def test_a_mean_over_axes_that_are_not_adjacent_loses_no_digits(opset):
     x = np.full((2, 112, 112, 2, 8), 0.1, "float32")  # each sum is rounded in the same direction
-    cleaned = clean_graph(mean_of_pictures(opset), ())
+    cleaned = clean_graph(mean_of_images(opset), ())
     onnx.checker.check_model(cleaned, full_check=True)
     assert [node.op_type for node in cleaned.graph.node] == ["ReduceMean"] * 3
     (received,) = run(cleaned, x)
     np.testing.assert_allclose(received, np.full((2, 1, 1, 2, 1), 0.1), rtol=2e-6)
 
 
-def test_a_mean_does_not_count_axes_of_size_1_as_apart():
-    cleaned = clean_graph(mean_of_pictures(18, channels=1), ())
+def test_axes_of_size_1_do_not_separate_the_axes_of_a_mean():
+    cleaned = clean_graph(mean_of_images(18, channels=1), ())
     assert [node.op_type for node in cleaned.graph.node] == ["ReduceMean"]
     (axes,) = [numpy_helper.to_array(constant) for constant in cleaned.graph.initializer]
     assert axes.tolist() == [1, 2]

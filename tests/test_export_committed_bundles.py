@@ -42,7 +42,7 @@ def test_a_committed_bundle_has_the_layout_and_the_manifest_of_an_export(name, e
 
 
 def files(model):
-    """The files of a model, but for the pictures, which `make_bundles` leaves out."""
+    """The files of a model, except for the figures, which `make_bundles` leaves out."""
     paths = (path.relative_to(model) for path in model.rglob("*") if path.is_file())
     return sorted(path.as_posix() for path in paths if "figures" not in path.parts)
 

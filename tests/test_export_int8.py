@@ -1,4 +1,4 @@
-"""int8: kept only if it meets the acceptance criteria; the manifest has the decision either way."""
+"""int8: kept only if it meets the acceptance criteria; the manifest records the decision."""
 
 import keras
 import numpy as np
@@ -82,7 +82,7 @@ def test_verify_notices_another_int8_model(kept, softmax_run, tmp_path):
     assert INT8 in failed[0].detail
 
 
-def test_never_makes_no_int8_model_and_asking_for_it_is_an_error(bundle):
+def test_the_policy_never_makes_no_int8_model_and_requiring_it_is_an_error(bundle):
     assert not (bundle / INT8).exists()
     assert Predictor.load(bundle).manifest.int8 is None
     with pytest.raises(ManifestError, match="int8='always' needs a bundle with model.int8.onnx"):

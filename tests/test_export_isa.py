@@ -1,7 +1,7 @@
 """Parity holds whatever instruction sets the processor has. Run with `make test-isa`.
 
-Each test runs the parity tests in a process that may use some instruction sets only: oneDNN, of
-TensorFlow, has settings for that; for ONNX Runtime `cpuid_mask.c` hides the others.
+Each test runs the parity tests in a process that may use only some instruction sets. TensorFlow's
+oneDNN has settings for that; for ONNX Runtime, `cpuid_mask.c` hides the other instruction sets.
 """
 
 import os
@@ -22,7 +22,7 @@ CANNOT_MASK = 77
 def run_parity_tests(settings):
     command = [
         sys.executable, "-m", "pytest", "-q", "-m", "not slow and not isa", "-k", PARITY_TESTS,
-        "-p", "no:faulthandler",  # it would take the mask's signal
+        "-p", "no:faulthandler",  # it would handle the signal that the mask uses
         "-p", "no:cacheprovider", *map(str, sorted(HERE.glob("test_export_*.py"))),
     ]  # fmt: skip
     environment = {**os.environ, **settings}
@@ -40,7 +40,7 @@ def run_parity_tests(settings):
     ],
     ids=lambda settings: "-".join(*settings.items()),
 )
-def test_models_keep_parity_with_a_bounded_onednn(settings):
+def test_models_keep_parity_when_onednn_uses_fewer_instruction_sets(settings):
     finished = run_parity_tests(settings)
     assert finished.returncode == 0, finished.stdout[-4000:]
 

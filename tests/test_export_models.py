@@ -1,4 +1,4 @@
-"""Export of third-party Keras models: what is taken, what is refused."""
+"""Export of third-party Keras models: which are supported, which are refused."""
 
 import functools
 import importlib
@@ -43,13 +43,13 @@ def draw(inference, samples, size):
     for spec in inference.inputs:
         shape = [samples, *(n if isinstance(n, int) else size for n in spec.shape[1:])]
         whole = "int" in spec.dtype
-        # Mostly below 0, so that a padding of zeros shows.
+        # Mostly below 0, so that a padding of zeros makes a difference.
         values = random.integers(0, 5, shape) if whole else random.normal(-1, size=shape)
         inputs[spec.name] = values.astype(spec.dtype)
     return inputs
 
 
-# What a branch of a joined model cannot be: it rebuilds the whole, or is about names of its own.
+# Not branches of a joined model: they would rebuild the whole model, or are about names.
 ALONE = ("mixed_float16", "nested", "same_names_in_and_out", "shared_output")
 JOINED = [name for name in KINDS if name not in ALONE]
 GROUPS = {name: tuple(JOINED[n % 3 :: 3]) for n, name in enumerate(JOINED)}
@@ -151,10 +151,10 @@ def _branches():
 
 
 @pytest.mark.parametrize("build", [_branches, _joined_and_normalized, _names_that_collide])
-def test_what_people_build_is_exported_and_verifies(build, tmp_path):
+def test_unusual_models_are_exported_and_verify(build, tmp_path):
     bundle = export_bundle(randomize(build()), tmp_path, "own", options=WITHOUT_INT8)
     assert all(check.passed for check in verify_bundle(bundle))
-    if build is _branches:  # the proof names an output, and so the branch
+    if build is _branches:  # an error of the proof names an output, and so the branch
         outputs = Predictor.load(bundle).manifest.outputs
         assert [spec.name.partition("__")[0] for spec in outputs] == list(BRANCHES)
 
@@ -185,7 +185,7 @@ def test_strings_are_compared_with_several_constants(tmp_path):
     np.testing.assert_array_equal(received, [[1, 0, 1], [0, 1, 0], [0, 0, 0]])
 
 
-def test_nodes_are_named_after_their_own_layer_where_numbers_tell_layers_apart():
+def test_nodes_are_named_after_their_own_layer_if_layer_names_differ_only_by_a_number():
     start = Input((4,), name="x")
     model = keras.Model(
         start, layers.Dense(3, name="dense_1")(layers.Dense(8, name="dense")(start))
@@ -248,7 +248,7 @@ def test_labels_of_sigmoid_outputs_are_multilabel(tmp_path):
     assert Predictor.load(bundle).manifest.task == "multilabel"
 
 
-def test_without_labels_nothing_is_claimed_about_the_outputs(zoo_bundles):
+def test_without_labels_the_bundle_claims_nothing_about_its_outputs(zoo_bundles):
     bundle = zoo_bundles["dict_in_and_out"]
     assert all(check.passed for check in verify_bundle(bundle.parent))
     predictor = Predictor.load(bundle)
@@ -261,7 +261,7 @@ def test_without_labels_nothing_is_claimed_about_the_outputs(zoo_bundles):
 
 @pytest.fixture(scope="module")
 def zoo_bundles(tmp_path_factory):
-    """Bundles of models of the zoo, by name. Not to be changed."""
+    """Bundles of models of the zoo, by name. Tests must not change them."""
     folder = tmp_path_factory.mktemp("zoo")
     return {
         name: export_bundle(build_zoo_model(name), folder, name, options=WITHOUT_INT8)
@@ -269,7 +269,7 @@ def zoo_bundles(tmp_path_factory):
     }
 
 
-def test_onnx_s_own_backend_tests_run_the_golden_samples(zoo_bundles, monkeypatch):
+def test_the_backend_tests_of_onnx_run_the_golden_samples(zoo_bundles, monkeypatch):
     monkeypatch.setattr(onnx_tests, "load_model_tests", lambda **_: [])  # those of onnx itself
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -417,7 +417,7 @@ def _unmapped():
         (_unmapped, "Received: Erfinv of layer 'inverse'"),
     ],
 )
-def test_what_cannot_be_exported_is_refused_in_a_line(build, message, tmp_path):
+def test_a_model_that_cannot_be_exported_is_refused_with_one_line(build, message, tmp_path):
     with pytest.raises(ExportError) as error:
         export_bundle(build(), tmp_path, "own")
     assert message in str(error.value)
@@ -480,7 +480,7 @@ def test_metrics_without_data_are_refused():
 
 
 @pytest.mark.parametrize("name", ["2024", "x" * 101])
-def test_a_name_must_fit_a_folder_and_be_no_version(name, tmp_path):
+def test_a_name_must_be_valid_for_a_folder_and_not_be_a_number(name, tmp_path):
     with pytest.raises(ExportError, match="at most 100 letters, .* and not be a number"):
         export_bundle(classifier(), tmp_path, name)
 

@@ -1,4 +1,4 @@
-"""Exports in processes of their own: cut off, at the same time, and of the same model.
+"""Exports in separate processes: interrupted, simultaneous, and of the same model.
 
 A server imports TensorFlow once, without starting threads, and forks a process for each of them.
 """
@@ -44,7 +44,7 @@ def start(function, *arguments):
 
 
 def result_of(function, *arguments):
-    """Run a function in a process of its own; return what it sends."""
+    """Run a function in a separate process; return what it sends."""
     receiver, sender = FORKS.Pipe(duplex=False)
     process = start(function, *arguments, sender)
     sender.close()
@@ -58,42 +58,42 @@ def result_of(function, *arguments):
 def export(output):
     gc.freeze()  # as the command does
     keras.utils.set_random_seed(0)
-    keras.backend.clear_session()  # names of the same length each time, so files too
+    keras.backend.clear_session()  # names, and so files, have the same length each time
     layers = [keras.Input((40,)), keras.layers.Dense(300), keras.layers.Dense(3, "softmax")]
     options = ExportOptions(int8="never")
     return export_bundle(keras.Sequential(layers), output, "own", options=options)
 
 
 def export_on_a_full_disk(output, sender):
-    """Export with limits of file size up to the longest file's: what a full disk does to it."""
+    """Export with increasing limits of the file size, which act like a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     sizes = {path.stat().st_size for path in export(output).rglob("*") if path.is_file()}
     found = []
     for limit in [*sorted({0, *(size - 1 for size in sizes)})[::3], max(sizes) - 1]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         try:
-            answer = str(export(output))
+            outcome = str(export(output))
         except ExportError as error:
-            answer = str(error)
+            outcome = str(error)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        found.append((answer, sorted(path.name for path in output.iterdir())))
+        found.append((outcome, sorted(path.name for path in output.iterdir())))
     sender.send(found)
 
 
-def test_a_disk_that_fills_is_an_error_and_leaves_what_was_there(tmp_path):
+def test_a_full_disk_is_an_error_and_leaves_earlier_files_unchanged(tmp_path):
     output = tmp_path / "dist"
     found = result_of(export_on_a_full_disk, output)
     assert len(found) > 3
-    for answer, left in found:
-        assert "The bundle could not be written completely" in answer
-        assert "File too large" in answer
+    for outcome, left in found:
+        assert "The bundle could not be written completely" in outcome
+        assert "File too large" in outcome
         assert left == ["own"]
     assert sorted(path.name for path in (output / "own").iterdir() if path.is_dir()) == ["1"]
     assert all(check.passed for check in verify_bundle(output / "own"))
 
 
 def export_until(output, last, count_file):
-    """Export, and be killed at the change of a file whose number is `last`; write their count."""
+    """Export. Kill this process at file change number `last`, or write the number of changes."""
     done = 0
 
     def count(event, arguments):
@@ -132,7 +132,7 @@ def export_by_command(path, output):
     main(["export", str(path), "--output", str(output)])
 
 
-def test_two_exports_at_once_to_one_name_both_end_well(tmp_path):
+def test_two_simultaneous_exports_of_one_name_both_succeed(tmp_path):
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save(tmp_path / "own.keras")
     output = tmp_path / "dist"
     both = [start(export_by_command, tmp_path / "own.keras", output) for _ in range(2)]

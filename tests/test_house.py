@@ -72,7 +72,7 @@ print(keras.backend.backend())
     assert (finished.stdout, finished.stderr) == ("[]\ntensorflow\n", "")
 
 
-def test_a_command_without_tensorflow_says_which_extra_to_install():
+def test_a_command_without_tensorflow_names_the_extra_to_install():
     code = "from app.commands.cli import main; main(['train', 'digits'])"
     missing = """
 class Missing:
@@ -103,7 +103,7 @@ def test_a_package_exports_a_sorted_list_and_defines_nothing(folder):
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
-def test_a_package_says_what_lives_there_and_what_does_not(folder):
+def test_a_package_docstring_states_what_belongs_there_and_what_does_not(folder):
     text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
     assert len(re.findall(r"[.](?:\s|$)", text)) >= 2, text
 
@@ -124,7 +124,7 @@ def test_imports_run_downward_and_never_climb(path):
     }[package]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            # serving/ is also installed under another name: its sub-folders must use two dots.
+            # serving/ is also installed under another name: its subfolders must use two dots.
             depth = len(path.relative_to(ROOT).parts) - 1 if package == "serving" else 1
             assert node.level <= depth, ast.unparse(node)
             root = (node.module or "").split(".")[0]
@@ -133,7 +133,7 @@ def test_imports_run_downward_and_never_climb(path):
                 assert root not in PACKAGES, "serving/ is imported under other names too"
 
 
-def test_no_module_has_a_name_that_says_nothing():
+def test_no_module_has_a_meaningless_name():
     empty_names = {"utils", "helpers", "common", "manager", "misc"}
     assert not empty_names & {path.stem for path in MODULES}
 

@@ -78,7 +78,7 @@ def test_a_scale_changes_the_amount_of_ink_by_its_square(digit):
     assert 1.2 < ratio.max() < 1.2**2 + 0.05
 
 
-def test_squareness_widens_what_is_narrow_up_to_a_square_and_leaves_its_height():
+def test_squareness_widens_a_narrow_digit_up_to_a_square_and_keeps_its_height():
     narrow = np.zeros((64, SIDE, SIDE), "float32")
     narrow[:, 6:22, 12:16] = 1
     widened = augmented(narrow, squareness=1.0) > 0.5
@@ -94,7 +94,7 @@ def test_thickness_thins_some_strokes_and_thickens_others(digit):
     assert ratio.max() > 1.1
 
 
-def test_sharpness_moves_gray_towards_ink_or_paper_and_leaves_both():
+def test_sharpness_moves_gray_towards_ink_or_paper_and_keeps_both():
     ramp = np.tile(np.linspace(0, 1, SIDE, dtype="float32"), (64, SIDE, 1))
     sharp = augmented(ramp, sharpness=1.0)
     np.testing.assert_array_equal(sharp[:, :, [0, -1]], ramp[:, :, [0, -1]])
@@ -111,7 +111,7 @@ def test_an_elastic_field_has_the_standard_deviation_that_was_set():
     assert moved.std() == pytest.approx(0.02 * SIDE, rel=0.25)
 
 
-def test_sampling_between_pixels_is_linear_and_0_outside():
+def test_sampling_is_linear_between_pixels_and_0_outside_of_the_image():
     image = np.arange(6, dtype="float32").reshape(1, 2, 3)
     rows = np.array([[[0.0, 0.5, 1.0, 0.0, -3.0]]], "float32")
     columns = np.array([[[0.0, 1.0, 1.5, 2.5, 1.0]]], "float32")

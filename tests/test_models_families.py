@@ -24,7 +24,7 @@ def test_a_digit_net_gives_probabilities_and_features(variant, images):
     np.testing.assert_allclose(answers["probabilities"].sum(axis=1), 1, rtol=1e-5)
 
 
-def test_a_softmax_classifier_normalizes_with_the_statistics_it_learned():
+def test_a_softmax_classifier_normalizes_with_the_statistics_of_the_training_data():
     rows = np.array([[1, 200], [3, 400], [5, 900]], "float32")
     config = models.SoftmaxClassifierConfig(rows=models.RowsConfig(num_columns=2), num_classes=3)
     model = models.softmax_classifier(config)
@@ -74,7 +74,7 @@ def test_each_setting_has_its_effect():
     assert kernel.std() == pytest.approx(3, rel=0.1)
 
 
-def test_each_norm_makes_its_own_groups_alike():
+def test_each_normalization_standardizes_its_own_groups():
     x = np.random.default_rng(0).normal(5, 3, (4, 6, 6, 8)).astype("float32")
     axes = {"layer": (3,), "instance": (1, 2)}
     for name, reduced in axes.items():
@@ -121,14 +121,14 @@ def test_preprocessing_and_outputs_are_float32_in_mixed_precision(variant, image
 
 
 @pytest.mark.parametrize("depth", [7, 13, 101])
-def test_a_resnet_has_as_many_layers_as_it_was_asked_for(depth):
+def test_a_resnet_has_the_configured_number_of_layers(depth):
     net = models.digit_net(models.DigitNetConfig(variant="resnet", depth=depth))
     names = [layer.name for layer in net.layers]
     longest = [n for n in names if n == "stem" or n.endswith(("_conv1", "_conv2"))]
     assert len(longest) == depth
 
 
-def test_a_stage_has_as_many_convolutions_as_it_was_asked_for():
+def test_a_stage_has_the_configured_number_of_convolutions():
     config = models.DigitNetConfig(filters=(4, 4), convolutions=(1, 3))
     names = [layer.name for layer in models.digit_net(config).layers]
     assert [n for n in names if n.endswith("_conv")] == [
@@ -142,16 +142,16 @@ def test_a_stage_has_as_many_convolutions_as_it_was_asked_for():
 def test_heads_suit_their_targets():
     rows = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
 
-    def answers(**settings):
+    def outputs(**settings):
         config = models.FeatureExtractorConfig(hidden=(8,), **settings)
         return predict(models.feature_extractor(config), rows)
 
-    two = answers(head="sigmoid")["probabilities"]
+    two = outputs(head="sigmoid")["probabilities"]
     np.testing.assert_allclose(two.sum(axis=1), 1, rtol=1e-6)
-    many = answers(head="sigmoid", many_labels=True, num_outputs=3)["probabilities"]
+    many = outputs(head="sigmoid", many_labels=True, num_outputs=3)["probabilities"]
     assert many.shape == (20, 3)
     assert np.abs(many.sum(axis=1) - 1).max() > 0.1
-    assert answers(head="linear", num_outputs=1)["values"].shape == (20, 1)
+    assert outputs(head="linear", num_outputs=1)["values"].shape == (20, 1)
 
 
 def test_a_linear_head_predicts_in_the_units_of_its_targets():
@@ -185,7 +185,7 @@ def test_rows_with_missing_values_and_texts_become_columns():
         ({"variant": "cnn"}, {"depth": 4}),
     ],
 )
-def test_settings_that_a_variant_has_no_use_for_have_no_effect(used, unused):
+def test_settings_that_a_variant_does_not_use_have_no_effect(used, unused):
     of_mlp = {"variant": "mlp", **used}
     nets = [models.digit_net(models.DigitNetConfig(**of_mlp, **more)) for more in ({}, unused)]
     first, second = ([(layer.name, layer.output.shape) for layer in net.layers] for net in nets)

@@ -1,4 +1,4 @@
-"""The layers that bring any image of a digit to one polarity, contrast, size and place."""
+"""The layers that normalize the polarity, contrast, size and position of a digit."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def fitted(image):
     return ops.convert_to_numpy(FitInk(size=28, ink_size=20)(InkLevel()(image)))
 
 
-def test_ink_is_the_same_whatever_the_polarity_and_the_contrast(images):
+def test_polarity_and_contrast_do_not_change_the_ink(images):
     ink = ops.convert_to_numpy(InkLevel()(images))
     np.testing.assert_array_equal(ops.convert_to_numpy(InkLevel()(255 - images)), ink)
     faint = (images // 4 + 100).astype("uint8")

@@ -1,4 +1,4 @@
-"""Replicas: each model that trains side by side with others is what it would be alone."""
+"""Replicas: each one predicts and learns as a single model would."""
 
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ def iris():
 
 
 def of_replica(weights, number, count=COUNT):
-    """The weights of one replica; those of normalizations lie in a row."""
+    """The weights of one replica. Normalizations store those of all replicas in one axis."""
     shapes = [w.shape[1:] if len(w) == count else (len(w) // count,) for w in weights]
     return [
         weight.reshape(count, -1)[number].reshape(shape)
@@ -60,7 +60,7 @@ def single_model(settings, dataset):
     ],
     ids=str,
 )
-def test_each_replica_predicts_as_it_would_alone(settings, iris):
+def test_each_replica_predicts_like_a_single_model(settings, iris):
     many = build_replicas(configure(settings, COUNT), iris, EVERYTHING)
     together = outputs(many, iris.inputs)["probabilities"]
     assert together.shape == (150, COUNT, 3)
@@ -92,7 +92,7 @@ def test_every_head_predicts_for_each_replica(data, settings, output):
 
 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-def test_replicas_learn_what_they_would_learn_alone(optimizer, iris):
+def test_each_replica_learns_like_a_single_model(optimizer, iris):
     settings = {
         "hidden": [5],
         "activation": "tanh",
@@ -115,7 +115,7 @@ def test_replicas_learn_what_they_would_learn_alone(optimizer, iris):
         np.testing.assert_allclose(predictions(together, iris)[:, net], expected, atol=1e-4)
 
 
-def test_each_replica_learns_from_its_own_samples_alone(iris):
+def test_each_replica_learns_only_from_its_own_samples(iris):
     """The second replica sees two of the classes, and never predicts the third."""
     train = np.stack([np.arange(0, 150, 3), np.arange(0, 100, 2)], axis=1)
     settings = {"hidden": [], "epochs": 1, "repeat": 60, "optimizer.learning_rate": 0.1}
@@ -124,7 +124,7 @@ def test_each_replica_learns_from_its_own_samples_alone(iris):
     assert (predicted[:, 0] == iris.targets).mean() > 0.9
 
 
-def test_a_single_replica_has_an_axis_too(iris):
+def test_a_single_replica_also_has_an_axis(iris):
     fitted = fit_replicas(configure({"hidden": [4], "epochs": 2}, 1), iris, EVERYTHING)
     assert losses(fitted).shape == (2, 1)
     assert predictions(fitted, iris).shape == (150, 1, 3)
@@ -146,8 +146,8 @@ def test_initial_weights_differ_between_replicas_and_have_the_spread_of_a_single
 
 
 def test_repeat_makes_longer_epochs_of_the_same_training(iris):
-    def train(epochs, passes):
-        settings = {"epochs": epochs, "repeat": passes, "optimizer.schedule": "constant"}
+    def train(epochs, repeat):
+        settings = {"epochs": epochs, "repeat": repeat, "optimizer.schedule": "constant"}
         config = make_config("features", settings)
         return fit(config, iris, Splits(EVERYTHING[::2], EVERYTHING[1::2], NONE))
 
@@ -173,5 +173,5 @@ def test_convolutions_cannot_be_replicated():
 
 @pytest.mark.parametrize("key", ["replicas", "optimizer.learning_rates"])
 def test_a_run_trains_a_single_model(key):
-    with pytest.raises(ConfigError, match="is no setting of features"):
+    with pytest.raises(ConfigError, match="is not a setting of features"):
         make_config("features", {key: 2})

@@ -1,4 +1,4 @@
-"""Third-party clients, unmodified, against a live server: tritonclient and KServe's."""
+"""Unmodified third-party clients against a live server: tritonclient and KServe's client."""
 
 import asyncio
 import subprocess
@@ -103,7 +103,7 @@ def test_tritonclient_gets_the_best_classes(is_binary, client, bundle, images):
         texts_of_row = [text.decode() if is_binary else text for text in row]
         values, indices, labels = zip(*(text.split(":") for text in texts_of_row), strict=True)
         assert [int(index) for index in indices] == list(np.argsort(-expected)[:3])
-        assert indices == labels  # digits are named by themselves
+        assert indices == labels  # the label of a digit is the digit
         np.testing.assert_allclose(np.array(values, float), np.sort(expected)[::-1][:3], atol=1e-6)
 
 
@@ -112,7 +112,7 @@ def test_tritonclient_sends_rows_with_texts_and_missing_values(is_binary, raw_bu
     folder, table = raw_bundle
     predictor = Predictor.load(folder)
     named, _ = read_inputs([table], predictor.manifest)
-    # NaN is no JSON, and tritonclient writes none
+    # NaN is not JSON, and tritonclient does not write it
     rows = slice(None) if is_binary else ~np.isnan(named["inputs"]).any(axis=1)
     inputs = {name: array[rows] for name, array in named.items()}
     tensors = [
@@ -166,7 +166,7 @@ def test_tritonclient_raises_the_message_of_the_server(
     assert raised.value.message().startswith(message)
 
 
-# KServe's package asks for another protobuf than TensorFlow: it has an environment of its own.
+# KServe's package and TensorFlow need different protobufs, so it has its own environment.
 KSERVE = """
 import asyncio, json, sys
 import httpx, numpy as np

@@ -29,7 +29,7 @@ from PIL import Image
 from serving.server import Settings
 from serving.server.tensors import classify
 
-# Long enough for a busy machine to send what is good.
+# Long enough for a busy machine to send a valid body.
 BODY_S, SILENCE_S = 1.0, 0.5
 MAX_BYTES = 1_000_000
 INFER, PREDICT, TEXTS = (
@@ -66,7 +66,7 @@ def served(bundle, row_bundle, raw_bundle, tmp_path_factory):
         Settings(
             folder,
             max_body_mb=MAX_BYTES / 1e6,
-            max_rows=MAX_BYTES,  # so that the body is what is bounded
+            max_rows=MAX_BYTES,  # so that only the size of the body is limited
             body_s=BODY_S,
             log_requests=False,
         ),
@@ -302,7 +302,7 @@ def test_a_size_of_thousands_of_digits_is_refused(client):
     ],
 )
 def test_lists_within_lists_are_refused_however_deep(route, text, client):
-    # At some depth below a thousand one of the functions that read has no stack left.
+    # At some depth below a thousand, one of the functions that parse runs out of stack.
     for depth in (*range(940, 1000, 3), 5_000, 100_000):
         assert_refused(client("POST", route, text % ("[" * depth + "]" * depth)), 400)
 
@@ -496,7 +496,7 @@ def test_a_path_without_a_model_is_refused(path, client):
 
 @given(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), max_size=30))
 def test_any_model_name_is_refused(client, name):
-    assume(name not in ("digits", "softmax", "raw"))  # hypothesis knows the words of the code
+    assume(name not in ("digits", "softmax", "raw"))  # hypothesis tries words from the source code
     for method, path in (("POST", f"/v2/models/{name}/infer"), ("GET", f"/v1/models/{name}")):
         lines = "Connection: close", "Content-Length: 0"
         assert_refused_or_no_http(speak(client.port, head(path, *lines, method=method)))
@@ -522,7 +522,7 @@ def test_the_images_before_their_mutation_are_valid(client):
         assert client("POST", IMAGES, file)[0] == 200
 
 
-# Pillow warns of notes that cannot be read, and reads the image.
+# Pillow warns about metadata that it cannot read, and still reads the image.
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @given(
     st.sampled_from(FILES),

@@ -50,7 +50,7 @@ def test_a_28x28_gray_image_is_read_unchanged(images):
     np.testing.assert_array_equal(read_image(encoded(Image.fromarray(images[0])), SHAPE), images[0])
 
 
-def test_the_aspect_is_kept_by_padding_with_paper():
+def test_padding_with_paper_keeps_the_aspect_ratio():
     image = np.full((10, 40), 250, "uint8")
     image[3:7, 10:30] = 0
     gray = read_image(encoded(Image.fromarray(image)), SHAPE)
@@ -194,7 +194,7 @@ def test_a_file_that_is_not_an_image_is_refused(content, tmp_path):
 
 def test_an_image_with_a_damaged_end_is_refused(tmp_path):
     content = encoded(Image.new("L", (30, 20), 9))
-    profile = b"iCCP"  # without a byte, behind the pixels
+    profile = b"iCCP"  # empty, and after the pixels
     chunk = struct.pack(">I", 0) + profile + struct.pack(">I", zlib.crc32(profile))
     end = content.rindex(b"IEND") - 4
     with pytest.raises(InputError, match="it cannot be read as an image"):

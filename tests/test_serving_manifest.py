@@ -81,7 +81,7 @@ def test_a_bundle_of_another_format_says_what_to_do(version, fix, bundle, tmp_pa
     assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
 
 
-def test_json_too_deep_to_read_is_refused():
+def test_json_that_is_nested_too_deeply_is_refused():
     with pytest.raises(ManifestError, match="must be JSON"):
         Manifest.from_json(b"[" * 100_000)
 

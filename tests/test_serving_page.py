@@ -138,7 +138,7 @@ def test_the_prediction_is_updated_while_drawing(client, open_page):
     page.on("response", lambda r: "/images/" in r.url and responses.append(r))
     draw_with_mouse(page)
     expect_prediction(page)
-    # An incomplete stroke fills the image, so wait until the whole one was sent. The policy of the
+    # An incomplete stroke fills the image, so wait until all of it was sent. The policy of the
     # page forbids `wait_for_function`, which evaluates text.
     for _ in range(100):
         if not any(page.evaluate(COLUMNS)[:6]):
@@ -255,7 +255,7 @@ def test_a_label_is_shown_as_text_and_never_as_markup(bundle, tmp_path, open_pag
         stop()
 
 
-def test_without_a_model_of_images_the_page_explains_how_to_get_one(row_bundle, open_page):
+def test_without_a_model_that_takes_images_the_page_explains_how_to_get_one(row_bundle, open_page):
     client, stop = start(Settings(row_bundle.parent, log_requests=False))
     try:
         page = open_page(client)

@@ -65,19 +65,19 @@ def test_labels_are_the_names_of_the_classes(row_predictor):
     assert prediction.features is None
 
 
-def test_one_batch_or_many_calls_are_the_same(predictor, images):
+def test_one_batch_gives_the_same_outputs_as_many_calls(predictor, images):
     together = predictor.predict(images).probabilities
     apart = [predictor.predict(image[np.newaxis]).probabilities[0] for image in images]
     np.testing.assert_allclose(together, apart, atol=1e-6)
 
 
-def test_memory_layout_does_not_matter(predictor, images):
+def test_the_memory_layout_does_not_matter(predictor, images):
     expected = predictor.predict(images).probabilities
     for same in (np.asfortranarray(images), np.repeat(images, 2, axis=0)[::2], images[:]):
         np.testing.assert_allclose(predictor.predict(same).probabilities, expected, atol=1e-6)
 
 
-def test_threads_share_a_predictor(predictor, images):
+def test_a_predictor_can_be_shared_by_threads(predictor, images):
     expected = predictor.predict(images).probabilities
     outputs = {}
 
@@ -232,7 +232,7 @@ def test_a_changed_byte_is_noticed_on_loading(name, own_bundle):
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "SHA256SUMS"])
-def test_a_missing_file_is_named(name, own_bundle):
+def test_a_missing_file_is_refused(name, own_bundle):
     (own_bundle / "1" / name).unlink()
     with pytest.raises(ManifestError, match=f"{name} must be readable. Received: .*No such file"):
         Predictor.load(own_bundle)

@@ -130,7 +130,9 @@ def test_a_host_name_or_an_ip_address_gets_a_free_port(host, url):
     "host", ["", " ", "no.such.name.invalid", "203.0.113.1", "é" * 70, "a..b", "1.2.3.4.5"]
 )
 def test_a_host_of_another_machine_is_refused(host):
-    with pytest.raises(InputError, match="The host and port must be free on this machine"):
+    with pytest.raises(
+        InputError, match="The host must be an address of this machine and the port must be free"
+    ):
         find_address(host, 0)
 
 

@@ -82,7 +82,7 @@ def test_a_response_has_the_outputs_of_the_predictor(client, bundle, images):
     assert features["shape"] == list(expected.features.shape)
 
 
-def test_nested_data_is_the_same_as_flat(client, images):
+def test_nested_data_gives_the_same_outputs_as_flat_data(client, images):
     flat = digits(images)
     nested = digits(images)
     nested["inputs"][0]["data"] = images.tolist()
@@ -100,7 +100,7 @@ def test_outputs_can_be_selected_and_classified(client, images):
     assert 0.1 <= float(value) <= 1
 
 
-def test_binary_tensors_go_both_ways(client, bundle, images):
+def test_binary_tensors_work_in_requests_and_responses(client, bundle, images):
     tensor = {"name": "image", "shape": list(images.shape), "datatype": "UINT8",
               "parameters": {"binary_data_size": images.nbytes}}  # fmt: skip
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
@@ -126,7 +126,7 @@ def test_a_raw_body_is_one_sample(client, images):
     assert outputs[0]["shape"] == [1, 10]
 
 
-def test_rows_and_columns_of_tf_serving(client, row_bundle):
+def test_tf_serving_requests_can_have_rows_or_columns(client, row_bundle):
     rows = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
     expected = Predictor.load(row_bundle).predict(np.array(rows, np.float32)).probabilities
     status, by_row = client.post("/v1/models/softmax:predict", {"instances": rows})
@@ -144,7 +144,7 @@ def test_rows_and_columns_of_tf_serving(client, row_bundle):
 @pytest.mark.parametrize(
     ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
 )
-def test_bodies_can_be_compressed_both_ways(encoding, compress, client, images):
+def test_requests_and_responses_can_be_compressed(encoding, compress, client, images):
     body = compress(json.dumps(digits(images)).encode())
     headers = {"Content-Encoding": encoding, "Accept-Encoding": encoding}
     status, headers, response = client("POST", "/v2/models/digits/infer", body, headers)
@@ -184,7 +184,7 @@ def test_a_field_that_is_null_counts_as_missing(client, images):
     assert by_row == client.post("/v1/models/softmax:predict", {"instances": row})
 
 
-def test_a_refused_method_gets_the_allowed_ones(client):
+def test_a_refused_method_gets_the_list_of_allowed_methods(client):
     assert client("DELETE", "/models")[1]["allow"] == "GET, HEAD"
     assert client("GET", "/v2/models/digits/infer")[1]["allow"] == "POST"
 
@@ -580,7 +580,7 @@ def test_served_versions_stay_while_their_folder_cannot_be_read(
     try:
         for folder in (root, model):
             aside = folder.rename(tmp_path / "aside")
-            # Gone; or a loop of links, for which an error stands that is none of absence.
+            # The root is missing; the model is a loop of links, which is a different error.
             if folder == model:
                 folder.symlink_to(folder)
             time.sleep(0.3)

@@ -141,7 +141,7 @@ def test_malformed_checksums_are_refused(line, message, copy):
     assert message in detail(copy, "files")
 
 
-def test_other_weights_are_noticed_by_behavior_even_with_new_checksums(copy):
+def test_the_behavior_check_notices_other_weights_even_with_new_checksums(copy):
     model = onnx.load(copy / "1" / "model.onnx")
     weights = next(t for t in model.graph.initializer if len(t.dims) == 2 and t.dims[1] == 10)
     changed = numpy_helper.to_array(weights) * np.float32(1.05)
@@ -272,7 +272,7 @@ def constant_softmax():
 
 
 def test_weights_in_another_file_are_refused(copy, tmp_path, monkeypatch):
-    """ONNX Runtime would read them from the receiver's folder, without any checksum."""
+    """ONNX Runtime would read them from the receiver's working directory, without any checksum."""
     model = onnx.load(copy / "1" / "model.onnx")
     onnx.save(
         model,

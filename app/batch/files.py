@@ -31,9 +31,9 @@ def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> No
     """Require files that the model can read.
 
     Raises:
-        BatchError: a file is of another kind or has no columns for `key`, or the outputs of the
-            model have no labels.
-        InputError: the files are images, and the model takes no images.
+        BatchError: the model cannot read a file, a file has no columns for `key`, or the outputs
+            of the model have no labels.
+        InputError: there are images, and the model does not accept images.
     """
     if manifest.prediction_output is None:
         raise BatchError(

@@ -55,11 +55,12 @@ class Summary:
 def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
     """Predict every row of a job's files that was not predicted before.
 
-    However it ends, the output folder contains only complete parts. The same job resumes there.
+    However the job ends, the output folder contains only complete parts. Running the same job again
+    resumes it.
 
     Raises:
-        BatchError: the job cannot start or cannot go on.
-        InputError: the bundle cannot be used, or does not take such files.
+        BatchError: the job cannot start or continue.
+        InputError: the bundle cannot be used, or its model does not accept such files.
     """
     folder = find_version(job.bundle).absolute()
     # Checked here once, before any actor loads it.

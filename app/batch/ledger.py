@@ -62,7 +62,7 @@ def open_ledger(folder: Path, identity: Identity) -> Iterator[Ledger]:
 
     Args:
         folder: output folder; created if missing.
-        identity: facts that identify the job. A folder with results of another job is refused.
+        identity: facts that identify the job. A folder that belongs to another job is refused.
 
     Raises:
         BatchError: the folder belongs to another job, is in use, contains other files, was made by
@@ -83,10 +83,10 @@ def open_ledger(folder: Path, identity: Identity) -> Iterator[Ledger]:
 
 
 def unwritable(folder: Path, error: OSError) -> BatchError:
-    """Return the error of an output folder that cannot be written."""
+    """Return the error for an output folder that cannot be written."""
     return BatchError(
-        f"{folder} must be a folder that can be written. Received: {error.strerror or error}. "
-        "Finished parts are kept; go on with the same command."
+        f"{folder} must be a writable folder. Received: {error.strerror or error}. "
+        "Finished parts are kept; run the same command to resume."
     )
 
 

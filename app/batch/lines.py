@@ -40,7 +40,7 @@ class PredictionLines:
         return "".join([self._template % row for row in rows])
 
     def _decisions(self, outputs: np.ndarray) -> Iterable[str]:
-        """Return the members with the predicted class or labels of each row."""
+        """Return the JSON members that state the predicted class or labels of each row."""
         if self._task == "multiclass":
             return self._classes(outputs)
         if self._task == "multilabel":

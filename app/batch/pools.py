@@ -1,4 +1,4 @@
-"""Chooses where parts are predicted: on Ray if it is installed, else in this process."""
+"""Chooses where parts are predicted: on Ray if it is installed, otherwise in this process."""
 
 import importlib.util
 from collections.abc import Callable, Generator, Sequence
@@ -28,5 +28,5 @@ def choose_pool(ray_address: str | None) -> Pool:
 
 
 def predict_here(work: Work, parts: Sequence[Part]) -> Generator[Finished]:
-    """Predict parts one after the other in this process, on all cores."""
+    """Predict parts one after another in this process, on all cores."""
     yield from map(PartPredictor(work, threads=None), parts)

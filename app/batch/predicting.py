@@ -46,14 +46,14 @@ class PartPredictor:
             threads: see `Predictor.load`.
 
         Raises:
-            ManifestError: the bundle is missing, damaged or of another version.
+            ManifestError: the bundle is missing, damaged or of another format version.
         """
         self._work = work
         self._predictor = Predictor.load(work.bundle, threads)
         self._lines = PredictionLines(self._predictor.manifest)
 
     def __call__(self, part: Part) -> Finished:
-        """Predict a part into a new folder, from which the job publishes it.
+        """Write the predictions for a part into a new folder, from which the job publishes them.
 
         Raises:
             OSError: the lines cannot be written.

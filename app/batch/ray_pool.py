@@ -117,5 +117,5 @@ def _reason(error: BaseException) -> BatchError:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return BatchError(
         f"Ray stopped before the job was finished. Received: {type(error).__name__}: "
-        f"{lines[-1]:.200}. Finished parts are kept; go on with the same command."
+        f"{lines[-1]:.200}. Finished parts are kept; run the same command to resume."
     )

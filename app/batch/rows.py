@@ -11,7 +11,7 @@ from serving.checking import check_finite, is_not_finite
 from serving.errors import InputError, one_line
 from serving.manifest import Manifest
 
-# Limits of the input that is in memory at a time.
+# How much input may be in memory at a time.
 _MAX_BYTES, _MAX_ROWS = 16_000_000, 4096
 
 
@@ -56,19 +56,19 @@ def rows_at_once(manifest: Manifest) -> int:
 
 
 def rows_of(values: int) -> int:
-    """Return how many rows to read at a time if each has so many values."""
+    """Return how many rows to read at a time if each has this number of values."""
     return max(1, min(_MAX_ROWS, _MAX_BYTES // max(1, 8 * values)))
 
 
 def find_not_finite(
     inputs: dict[str, np.ndarray], manifest: Manifest, start: int
 ) -> dict[int, str]:
-    """Return a reason for each row with infinity, or with NaN in a column that cannot be missing.
+    """Return a reason for each row with infinity, or with NaN where no value may be missing.
 
     Args:
-        inputs: inputs of the model by name, for rows of a file from `start` on.
+        inputs: inputs of the model by name, for consecutive rows of a file.
         manifest: manifest of the model.
-        start: number of the first row, for the reasons.
+        start: number of the first of these rows, for the reasons.
     """
     nullable_columns = [manifest.columns.index(name) for name in manifest.nullable_columns]
     reasons: dict[int, str] = {}
@@ -84,7 +84,7 @@ def find_not_finite(
 
 
 def set_aside(rows: Rows, reasons: dict[int, str]) -> Rows:
-    """Move rows to the failed ones, given the reason for each index."""
+    """Return `rows` with some of them moved to `failed`, given the reason for each index."""
     if not reasons:
         return rows
     kept = [index for index in range(len(rows.ids)) if index not in reasons]

@@ -16,7 +16,7 @@ from .rows import Rows, find_not_finite, reason_of, row_ids, rows_at_once, set_a
 
 
 def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]:
-    """Yield the rows of a parquet file; it may have other columns, in any order.
+    """Yield the rows of a parquet file, whose columns may be in any order and among others.
 
     Args:
         path: path of the file; one row group at a time is in memory.
@@ -24,8 +24,8 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
         key: column of whole numbers or texts to copy into each line; None copies none.
 
     Raises:
-        InputError: the file is not a parquet file, is damaged from some row on, or a column is
-            missing or of the wrong type.
+        InputError: the file is not a parquet file or is damaged, or a column is missing or of the
+            wrong type.
     """
     start = 0
     try:

@@ -18,7 +18,7 @@ from app.evaluation.calibration import (
     confidence_and_truth,
     fit_temperature,
 )
-from app.evaluation.metrics import measure, predict_targets
+from app.evaluation.metrics import measure, predict_samples
 from app.reports.classification_figures import draw_reliability
 from app.runs.run_folder import Run, read_run
 from app.runs.train import load_run_data
@@ -54,7 +54,7 @@ def export_run(
         folder: folder of the run.
         output: folder of bundles.
         name: name of the model; the run's family if None.
-        options: version and opset of the export.
+        options: version, opset and other options of the export.
         target_accuracy: accuracy of the predictions that `Prediction.accepted` marks. The
             threshold is chosen on the validation split. None accepts all predictions.
 
@@ -63,7 +63,8 @@ def export_run(
 
     Raises:
         RunError: the run is not finished, or its data has changed.
-        ConfigError: `target_accuracy` is out of range or out of reach, or the model has no classes.
+        ConfigError: `target_accuracy` is out of range or cannot be reached, or the model predicts
+            no classes.
         ExportError: the model cannot be exported.
         ProofError: the exported artifacts differ from Keras by more than the tolerances.
     """
@@ -72,8 +73,9 @@ def export_run(
     run.check_data(dataset)
     if target_accuracy is not None and dataset.task != "multiclass":
         raise ConfigError(
-            "target_accuracy applies to models of classes only. "
-            f"Received: {target_accuracy} for a model of {TASKS[dataset.task]}."
+            "target_accuracy applies only to models that predict classes. "
+            f"Received: target_accuracy={target_accuracy} for a model that predicts "
+            f"{TASKS[dataset.task]}."
         )
     source = f"the test split of {bare_source(run.config.data)}"
     nullable_columns = _nullable_columns(run, dataset)
@@ -112,7 +114,7 @@ def _calibrated(
     both = np.concatenate([splits.validation, splits.test])
 
     def predict() -> list[np.ndarray]:
-        return np.split(predict_targets(model, dataset, both), [len(splits.validation)])
+        return np.split(predict_samples(model, dataset, both), [len(splits.validation)])
 
     validation, before = predict()
     temperature = fit_temperature(validation, dataset.targets[splits.validation])
@@ -165,7 +167,7 @@ def _baseline(predictions: np.ndarray) -> Baseline:
 def _choose_reject_option(
     predictions: tuple[np.ndarray, np.ndarray], run: Run, dataset: Dataset, accuracy: float
 ) -> RejectOption:
-    """Return the threshold for `accuracy` on the validation split, and its effect on the test."""
+    """Choose the threshold on the validation split, and measure its effect on the test split."""
     splits = run.splits
     validation, test = predictions
     threshold = choose_threshold(validation, dataset.targets[splits.validation], accuracy)

@@ -83,8 +83,9 @@ def read_labels(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ExportError(
-            f"The labels must be a text file, one on each line. Received: {path}: {error}."
+            f"The labels must be a text file, one on each line. Received: {path}: {reason}."
         ) from None
     if not lines:
         raise ExportError(f"The file of labels is empty. Received: {path}.")

@@ -45,8 +45,8 @@ class Row:
     Attributes:
         runtime: name of the runtime.
         size: bytes of the model's files.
-        same_class: fraction of the golden samples with the most probable class of Keras; None if
-            the model predicts no classes.
+        same_class: fraction of the golden samples for which the most probable class is that of
+            Keras; None if the model predicts no classes.
         largest_difference: largest absolute difference from Keras, over all outputs.
         milliseconds: latency of a call by batch size: lower quartile, median, upper quartile.
     """
@@ -78,7 +78,7 @@ def bench_bundle(
 ) -> list[Row]:
     """Measure every installed runtime, on a single thread if the runtime allows it.
 
-    The runtimes take turns at each batch size. Batches repeat the golden samples.
+    The runtimes take turns at each batch size. The golden samples are repeated to fill a batch.
 
     Args:
         path: path of a bundle.
@@ -87,7 +87,7 @@ def bench_bundle(
 
     Raises:
         ManifestError: the bundle is missing or damaged.
-        ExportError: the Keras model has other outputs than the bundle.
+        ExportError: the outputs of the Keras model differ from those of the bundle.
     """
     folder = find_version(path)
     manifest = read_manifest(folder)

@@ -1,4 +1,4 @@
-"""The command line: one module for each command, each importing what it needs when it is called.
+"""The command line: one module for each command, which imports what it needs when it is called.
 
-Options, messages and exit statuses live here; the work itself lives in the rooms below.
+Options, messages and exit statuses live here; the work itself is done in the packages below.
 """

@@ -1,4 +1,4 @@
-"""`hornbill bench`: compares a bundle in every available runtime."""
+"""`hornbill bench`: compares a bundle in every installed runtime."""
 
 from pathlib import Path
 from shlex import quote
@@ -28,16 +28,17 @@ def bench(
     keras: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The .keras file that the bundle was exported from, to compare."
+            metavar="FILE",
+            help="The .keras file that the bundle was exported from, to time Keras too.",
         ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PNG file to draw the latencies into.")
+        Path | None, typer.Option(metavar="FILE", help="PNG file to plot the latencies in.")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Benchmark a bundle in every available runtime: size, parity with Keras, latency."""
+    """Benchmark a bundle in every installed runtime: size, parity with Keras, latency."""
     load_tensorflow()
     from app.bundles.runtime_benchmark import bench_bundle, bench_table, draw_bench, rows_to_json
     from app.errors import ConfigError
@@ -58,7 +59,7 @@ def bench(
             draw_bench(rows, picture)
         except OSError as error:
             raise ConfigError(
-                f"--picture must be a file that can be written. Received: {picture}: "
+                f"--picture must be a writable file. Received: {picture}: "
                 f"{error.strerror or error}."
             ) from None
     elif not (as_json or quiet):

@@ -33,8 +33,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"hornbill {VERSION}")
         raise typer.Exit
 
@@ -66,10 +66,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
     Args:
-        arguments: arguments after `hornbill`; None takes those of the process.
+        arguments: arguments after `hornbill`; None uses `sys.argv`.
 
     Raises:
-        SystemExit: always, with the exit status: 0 for success, 1 for a failed check, 2 for
+        SystemExit: always, with the exit status: 0 for success, 1 if a check failed, 2 for
             invalid input, 130 after an interruption.
     """
     try:
@@ -108,6 +108,6 @@ _CLICK_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == 
 
 
 def _received(error: Exception) -> str:
-    """Return the value that pydantic could not parse, which the message of Typer omits."""
+    """Return the value that pydantic could not parse, which Typer's message omits."""
     errors = getattr(error.__cause__, "errors", None)
     return f". Received: {errors()[0]['input']!r}." if errors else ""

@@ -58,8 +58,8 @@ def export(
     target_accuracy: Annotated[
         float | None,
         typer.Option(
-            help="Accuracy that accepted predictions must reach, such as 0.99; the validation "
-            "split decides from which probability on. Default: accept every prediction."
+            help="Accuracy that accepted predictions must reach, such as 0.99. The probability "
+            "threshold is chosen on the validation split. Default: accept every prediction."
         ),
     ] = None,
     int8: Annotated[
@@ -135,10 +135,11 @@ def export(
             )
             bundle = export_run(source, output, name, options, target_accuracy)
     manifest = read_manifest(bundle)
-    agreements = [
-        a for a in manifest.proof.parity if manifest.prediction_output in (a.output, None)
-    ]
-    largest = max(a.max_absolute_difference for a in agreements)
+    largest = max(
+        parity.max_absolute_difference
+        for parity in manifest.proof.parity
+        if manifest.prediction_output in (parity.output, None)
+    )
     if as_json:
         print_json({"bundle": str(bundle), "samples": manifest.proof.samples, "parity": largest})
     elif not quiet:
@@ -160,23 +161,23 @@ def _print_quality(manifest: Any) -> None:
         )
     if manifest.int8 is not None:
         found = manifest.int8
-        loss = 100 * ((found.accuracy_float32 or 0) - (found.accuracy_int8 or 0))
+        gain = 100 * ((found.accuracy_int8 or 0) - (found.accuracy_float32 or 0))
         typer.echo(
             f"int8:        {'included' if found.kept else 'not included'}: latency "
-            f"{found.latency_ratio_1:.2f} and {found.latency_ratio_64:.2f} of float32 at batch "
-            f"sizes 1 and 64, accuracy {loss:.2f} percentage points lower"
+            f"{found.latency_ratio_1:.2f} and {found.latency_ratio_64:.2f} times that of float32 "
+            f"at batch sizes 1 and 64, accuracy {gain:+z.2f} percentage points"
         )
     if manifest.reject_option is not None:
         option = manifest.reject_option
         accuracy = "" if option.accuracy is None else f", with accuracy {option.accuracy:.2%}"
         typer.echo(
-            f"reject:      predictions below probability {option.threshold:.4f}; accepts "
-            f"{option.coverage:.2%} of the test split{accuracy}"
+            f"reject:      predictions below probability {option.threshold:.4f}; "
+            f"{option.coverage:.2%} of the test split is accepted{accuracy}"
         )
 
 
 def _refuse_for_a_run(**options: Any) -> None:
-    """Raise if an option was given that only makes sense for a .keras file."""
+    """Raise `ExportError` if an option was given that applies only to a .keras file."""
     from export import ExportError
 
     given = [name.replace("_", "-") for name, value in options.items() if value]

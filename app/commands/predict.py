@@ -33,7 +33,9 @@ def predict(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="FILE…", help="Images, or CSV files for a model of rows.", show_default=False
+            metavar="FILE…",
+            help="Images, or CSV files if the model takes rows.",
+            show_default=False,
         ),
     ] = None,
     pattern: Annotated[
@@ -50,7 +52,7 @@ def predict(
         typer.Option(
             "--output",
             "-o",
-            help="Folder for the predictions of a batch job; the same command resumes there.",
+            help="Folder for the predictions of a batch job. The same command resumes the job.",
         ),
     ] = None,
     key: Annotated[
@@ -69,7 +71,7 @@ def predict(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Predict files and print a table, with --json one object per line; or run a batch job."""
+    """Predict files and print a table, or one JSON object per line; or run a batch job."""
     if pattern is not None and output is not None and not files:
         predict_batch(bundle, pattern, output, key, ray_address, as_json, quiet)
         return
@@ -174,7 +176,7 @@ def predict_batch(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run or resume a batch job; exit with 1 if something could not be predicted."""
+    """Run or resume a batch job; exit with 1 if a row or a file could not be predicted."""
     from app.batch import Job, choose_pool, run_job
 
     job = Job(bundle, pattern, output, key)
@@ -187,12 +189,12 @@ def predict_batch(
         ):
             summary = run_job(job, pool, on_progress)
     except KeyboardInterrupt:
-        fail("Interrupted. Finished parts are kept; go on with the same command.", INTERRUPTED)
+        fail("Interrupted. Finished parts are kept; run the same command to resume.", INTERRUPTED)
     if as_json:
         print_json({"output": str(output), **asdict(summary)})
     else:
         if not quiet:
-            typer.echo(f"predicted: {summary.rows:,} rows, in {summary.parts:,} files of {output}")
+            typer.echo(f"predicted: {summary.rows:,} rows, in {summary.parts:,} files in {output}")
         if summary.failed:
             typer.echo(
                 f"failed:    {summary.failed:,} rows or files: {output}/errors-*.jsonl", err=quiet
@@ -206,7 +208,7 @@ def predict_batch(
 
 @contextmanager
 def _show_progress(hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar; yield a function that takes the numbers of finished and of all parts."""
+    """Show a progress bar; yield a function that takes the counts of finished and all parts."""
     if hidden or not sys.stderr.isatty():  # a file cannot be drawn over
         yield lambda _, __: None
         return

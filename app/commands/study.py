@@ -52,17 +52,19 @@ def list_studies(as_json: Json = False) -> None:
 def run(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME…", help="Studies to run, see hornbill study list."),
+        typer.Argument(metavar="NAME…", help="Studies to run; hornbill study list names them."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Run all studies.")] = False,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Run smaller experiments: all take about two minutes."),
+        typer.Option(
+            "--quick", help="Run smaller experiments; all studies then take about two minutes."
+        ),
     ] = False,
     seeds: Annotated[
         int | None,
         typer.Option(
-            help="Number of repetitions of each training, 1 to 200. Default: the study's own."
+            help="How often to repeat each training, 1 to 200. Default: depends on the study."
         ),
     ] = None,
     output: Annotated[
@@ -76,7 +78,7 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run studies; parts that were finished before are not run again."""
+    """Run studies, and skip the parts that are already finished."""
     from app.errors import StudyError
     from app.studies.catalogue import NAMES, check_name
     from app.studies.process_pool import run_studies
@@ -95,7 +97,7 @@ def run(
         with sigterm_as_sigint(), showing_progress(len(chosen), quiet or as_json) as progress:
             results = run_studies(chosen, folder, seeds, quick, progress)
     except KeyboardInterrupt:
-        fail("Interrupted. Finished parts are kept; go on with the same command.", INTERRUPTED)
+        fail("Interrupted. Finished parts are kept; run the same command to resume.", INTERRUPTED)
     if as_json:
         print_json([_summary(result) for result in results])
     elif not quiet:
@@ -104,7 +106,7 @@ def run(
     if not (as_json or quiet):
         if left_out:
             typer.echo(
-                "not on the page, since damaged or written by another version: "
+                "not on the page, because damaged or written by another version: "
                 f"{', '.join(left_out)}. Run them again."
             )
         typer.echo(f"page: {page}")
@@ -133,7 +135,7 @@ def _summary(result: Any) -> dict[str, Any]:
         "verdict": result.verdict,
         "seeds": result.seeds,
         "quick": result.quick,
-        "kept": result.is_kept,
+        "cached": result.is_cached,
         "checks": checks,
         "folder": str(result.folder),
     }
@@ -152,6 +154,6 @@ def _print_results(results: Sequence[Any]) -> None:
 
 
 def _remark(result: Any) -> str:
-    if result.is_kept:
-        return f" (kept: same settings and version{'; ' + result.note if result.note else ''})"
+    if result.is_cached:
+        return f" (cached: same settings and version{'; ' + result.note if result.note else ''})"
     return f" (run again: {result.note})" if result.note else ""

@@ -47,13 +47,13 @@ Seed = Annotated[
 
 
 def examples(*lines: str) -> str:
-    """Return the examples that end the help of a command."""
+    """Return the examples at the end of a command's help."""
     return "Examples:\n\n" + "\n\n".join(f"    {line}" for line in lines)
 
 
 def fail(message: str, status: int) -> NoReturn:
     """Print a line on standard error and exit with `status`."""
-    if message:  # empty after the help was shown
+    if message:  # it is empty after the help was shown
         typer.echo(f"hornbill: {printable(message)}", err=True)
     sys.exit(status)
 
@@ -83,12 +83,12 @@ def print_json(value: Any) -> None:
 
 
 def suggest(command: str) -> None:
-    """Print a command to run next."""
+    """Suggest a command to run next."""
     typer.echo(f"next: {printable(command)}")
 
 
 def status(text: str, hidden: bool) -> Any:
-    """Return a context that shows a spinner with a text, unless it is hidden."""
+    """Return a context manager that shows a spinner with a text, unless `hidden` is true."""
     from contextlib import nullcontext
 
     from rich.console import Console

@@ -49,14 +49,14 @@ class Request:
         family: `digits`, `softmax` or `features`; None if `config` or `resume` states it.
         config: path of a TOML file of settings.
         settings: values of `--set`, `key=value`.
-        given: settings with options of their own, such as `--target`.
-        data: named data source or path.
-        seed: seed of everything random.
+        given: settings that have separate options, such as `--target`.
+        data: name or path of the data source; None takes the family's own.
+        seed: seed of the split, the weights and the sample order; None takes the default.
         resume: folder of a run to resume.
         output: folder of runs.
-        figures: draw figures.
-        as_json: print a JSON object.
-        quiet: print nothing.
+        figures: whether to draw figures.
+        as_json: whether to print a JSON object.
+        quiet: whether to print nothing.
     """
 
     family: str | None = None
@@ -79,8 +79,8 @@ def train(
         typer.Option(
             help="Data to train on: digits8x8, mnist, iris, wine, breast_cancer, diabetes, "
             "linnerud, or a path: .csv (with --target), a folder of images with one subfolder per "
-            "class, .npz in the layout of keras.datasets.mnist, or .data of Semeion. Sources "
-            "joined by + are used as one. Default: the family's own source."
+            "class, .npz in the layout of keras.datasets.mnist, or Semeion's .data. Sources "
+            "joined by + are used as one. Default: the family's default source."
         ),
     ] = None,
     target: Target = None,
@@ -119,8 +119,8 @@ def train(
     process_id: Annotated[
         int | None,
         typer.Option(
-            help="Number of this machine's process, from 0; needs --coordinator. Process 0 writes "
-            "the run."
+            help="Number of the process on this machine, from 0; needs --coordinator. Process 0 "
+            "writes the run."
         ),
     ] = None,
     output: Annotated[
@@ -202,7 +202,7 @@ def run_training(request: Request, team: Any) -> None:
 
 
 def _print_run(run: Any, is_written: bool) -> None:
-    """Print the results of a run; details are read from its folder if this process wrote it."""
+    """Print the results of a run, with details from its folder if this process wrote it."""
     from app.reports.run_report import describe_speed
     from app.runs.run_folder import describe_data, read_environment
 

@@ -26,7 +26,7 @@ def main() -> int:
     payload = json.loads(sys.argv[1])
     end_with_parent(INTERRUPTED)
     log = sys.stderr
-    # Python writes to the console; what libraries write by themselves goes to the log.
+    # Python's output goes to the console; what native libraries write goes to the log.
     sys.stdout = os.fdopen(payload["output"], "w", encoding="utf-8")
     sys.stderr = os.fdopen(payload["error"], "w", encoding="utf-8")
     if payload["cores"]:
@@ -63,4 +63,4 @@ def _train(payload: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    os._exit(main())  # where others are lost, JAX would wait for them at the end
+    os._exit(main())  # a normal exit would let JAX wait for lost processes

@@ -62,7 +62,7 @@ def tune(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Minutes after which no trial begins; running ones finish. Default: no limit."
+            help="Minutes after which no new trial starts; running ones finish. Default: no limit."
         ),
     ] = None,
     folds: Annotated[
@@ -72,7 +72,7 @@ def tune(
     pruning: Annotated[
         bool | None,
         typer.Option(
-            "--pruning/--no-pruning", help="Whether to end poor trials early. Default: --pruning."
+            "--pruning/--no-pruning", help="Whether to stop poor trials early. Default: --pruning."
         ),
     ] = None,
     workers: Annotated[
@@ -90,10 +90,10 @@ def tune(
     ] = None,
     join: Annotated[
         str | None,
-        typer.Option(metavar="STUDY", help="Study to join or to resume: its folder, or URL#NAME."),
+        typer.Option(metavar="STUDY", help="Study to join or resume: its folder, or URL#NAME."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data to train on, see hornbill train --help.")
+        str | None, typer.Option(help="Data to train on; see hornbill train --help.")
     ] = None,
     target: Target = None,
     categorical: Categorical = None,
@@ -113,7 +113,7 @@ def tune(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search hyperparameters and refit the best: no trial sees the test split."""
+    """Search hyperparameters and refit the best. No trial sees the test split."""
     budget = {
         "method": method,
         "trials": trials,
@@ -157,7 +157,7 @@ def _print_result(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> N
             print_json({"joined": join, "finished_here": False})
         elif not quiet:
             typer.echo(
-                "The trials are finished. The process that began the study writes the results."
+                "The trials are finished. The process that started the study writes the results."
             )
             if join is not None and Path(join).is_dir():
                 suggest(f"hornbill train --config {quote(join)}/best.toml")

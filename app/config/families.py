@@ -29,7 +29,7 @@ class Family:
         model: default configuration of the model.
         training: default configuration of the training.
         build: function that builds the model of a configuration.
-        takes: kinds of input that the model can have: `rows`, `images`.
+        takes: kinds of input that the model accepts: `rows`, `images`.
     """
 
     name: str
@@ -76,7 +76,7 @@ FAMILIES = {
 def task_of(config: ModelConfig) -> str:
     """Return the task of the model's head: `multiclass`, `multilabel` or `regression`.
 
-    A sigmoid head counts as `multilabel`, though it can also tell two classes apart.
+    A sigmoid head counts as `multilabel`, although it can also separate two classes.
     """
     head = getattr(config, "head", "softmax")
     return {"softmax": "multiclass", "sigmoid": "multilabel", "linear": "regression"}[head]

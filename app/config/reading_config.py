@@ -1,4 +1,4 @@
-"""Settings for reading a data source, for what the source itself does not say."""
+"""Settings for reading a data source: what the source itself does not specify."""
 
 from dataclasses import dataclass
 

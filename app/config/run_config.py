@@ -1,7 +1,7 @@
 """The complete configuration of a run: read from settings, written as TOML.
 
-Users see flat keys (`variant`, `epochs`, `optimizer.learning_rate`). Inside, the settings for
-reading the data, for the model and for training are dataclasses of their own. This module alone
+Users see flat keys (`variant`, `epochs`, `optimizer.learning_rate`). Inside, there is
+one dataclass each for reading the data, for the model and for training. Only this module
 translates between the two.
 """
 
@@ -22,12 +22,12 @@ from .reading_config import ReadingConfig
 from .renamed_keys import RENAMED
 from .training_config import TrainingConfig
 
-# The data decides these: a setting could only contradict it.
+# The data determines these: a setting could only contradict it.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
 RUN_KEYS = ("family", "data", "seed", "figures")
 # Python's names of truth values, which TOML spells in lower case.
 _BOOLS = {"True": True, "False": False}
-# What a value must be, by the kind of pydantic's error.
+# What a value must be, by the first word of pydantic's error type.
 _WANTED = {
     "bool": "true or false",
     "int": "a whole number",
@@ -46,7 +46,7 @@ class RunConfig:
         data: name or path of the data source.
         seed: seed of the split, the initial weights, the order of samples and dropout.
         reading: how the source is read.
-        model: configuration of the model; the data fills in its sizes.
+        model: configuration of the model, without the sizes that the data determines.
         training: configuration of the training.
         figures: whether a finished run draws the figures of its report.
 
@@ -99,7 +99,7 @@ def make_config(
     changes: dict[str, dict[str, Any]] = {name: {} for name in parts}
     for key, value in given.items():
         if key not in known:
-            raise ConfigError(f"{key!r} is no setting of {family}.{_suggest_key(key, known)}")
+            raise ConfigError(f"{key!r} is not a setting of {family}.{_suggest_key(key, known)}")
         part = next(name for name in parts if key in keys[name])
         changes[part][key] = _converted(key, _to_python(value), known[key])
     return RunConfig(
@@ -131,15 +131,15 @@ def _check_bool(key: str, value: Any) -> None:
 
 
 def _converted(key: str, value: Any, default: Any) -> Any:
-    """Return a value whose kind, true or false or a list, is that of the setting's default."""
+    """Return the value as a bool or a list if the setting's default is one."""
     # pydantic would take 1 and "on" for true, and true for 1.
     if isinstance(default, bool):
         value = _BOOLS.get(value, value) if isinstance(value, str) else value
         _check_bool(key, value)
     elif isinstance(value, bool):
         raise ConfigError(f"{key} must not be true or false. Received: {key}={value}.")
-    is_one_of_many = isinstance(default, tuple) and not isinstance(value, list | tuple)
-    return [value] if is_one_of_many else value
+    is_single = isinstance(default, tuple) and not isinstance(value, list | tuple)
+    return [value] if is_single else value
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def combine_settings(
     """Return the configuration of a TOML file and of settings that override it.
 
     Args:
-        family: the family; None takes that of the file.
+        family: name of the family; None takes it from the file.
         file: a TOML file of settings, which may name `family`, `data` and `seed` too.
         settings: values by flat key, which override the file; `data` and `seed` may be among them.
         data: name or path of the data source, which overrides file and settings.
@@ -255,7 +255,7 @@ def _settable(config: Any) -> dict[str, Any]:
 
 
 def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
-    """Return `config` with changes by flat key, which its dataclass converts and checks."""
+    """Return `config` with `changes` by flat key, converted and checked by its dataclass."""
     own = {key: value for key, value in changes.items() if "." not in key}
     for field in fields(config):
         nested = getattr(config, field.name)
@@ -281,7 +281,7 @@ def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
     nested = [name for name in known if name.endswith(f".{key}")]
     if nested:
         return f" Did you mean {nested[0]!r}?"
-    return f" It is one of {' and '.join(owners)}." if owners else suggest(key, known)
+    return f" It is a setting of {' and '.join(owners)}." if owners else suggest(key, known)
 
 
 def _first_problem(error: ValidationError, prefix: str) -> str:

@@ -35,7 +35,7 @@ class OptimizerConfig:
     Attributes:
         name: optimizer, one of `OPTIMIZERS`. `gradient_descent` takes one step for each pass over
             the whole training split; `momentum` and `nesterov` are SGD with `momentum`.
-        learning_rate: learning rate at its highest.
+        learning_rate: peak learning rate.
         momentum: fraction of the last step that is added to the next one (`momentum` and
             `nesterov` only).
         weight_decay: fraction of each weight that a step subtracts, times the learning rate
@@ -44,7 +44,7 @@ class OptimizerConfig:
             clipping off.
         ema_momentum: momentum of the exponential moving average of the weights, which is
             evaluated and saved in their place (Polyak & Juditsky, 1992). 0 turns averaging off.
-        schedule: learning-rate schedule. `constant` keeps it; `step` multiplies it by
+        schedule: learning-rate schedule. `constant` keeps the rate; `step` multiplies it by
             `decay_rate` every `decay_epochs` epochs; `exponential` does the same gradually;
             `cosine` lets it fall to 0 along half a cosine over the run (Loshchilov & Hutter,
             2017); `plateau` multiplies it by `decay_rate` when the validation loss has not fallen
@@ -96,11 +96,11 @@ class TrainingConfig:
         label_smoothing: fraction of each target that is spread over all classes (Szegedy et al.,
             2016). It applies to the cross entropies.
         class_weight: `balanced` weights each sample in inverse proportion to how common its class
-            is; `none` weights all samples the same.
+            is; `none` gives all samples the same weight.
         patience: number of epochs without a lower validation loss after which training stops; 0
             trains to the end.
         restore_best_weights: whether the weights of the epoch with the lowest validation loss are
-            kept; otherwise those of the last epoch are.
+            kept, rather than those of the last epoch.
         precision: precision of the layers between input and head. `auto` is `float32`, but where
             training takes longer than a minute it measures `mixed_bfloat16` and uses it if steps
             are at least 20 % faster.

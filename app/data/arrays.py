@@ -82,7 +82,7 @@ class DiskArray:
 
 
 class OneHot:
-    """One-hot rows of classes, created when they are read: together they may exceed the memory.
+    """One-hot rows of classes, created when they are read, since all may not fit into memory.
 
     Args:
         classes: int64 `(samples,)`.

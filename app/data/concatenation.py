@@ -30,7 +30,7 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
         for what in ("kind", "task", "columns"):
             if getattr(part, what) != getattr(first, what):
                 raise DataError(
-                    f"Data sources that are joined must have the same {what.replace('_', ' ')}. "
+                    f"Data sources that are joined must have the same {what}. "
                     f"Received: {first.source}, {getattr(first, what)}; "
                     f"{part.source}, {getattr(part, what)}."
                 )

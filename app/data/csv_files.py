@@ -1,7 +1,7 @@
 """Reads a CSV file: numeric columns, columns of text, missing values, and the targets.
 
 The file is read twice: first to find out what each column holds, then to write it to disk as
-numbers. Memory holds a few thousand lines and the targets.
+numbers. Only the targets and a few thousand lines are in memory.
 """
 
 import math
@@ -48,8 +48,8 @@ def read_csv(path: Path, reading: ReadingConfig, task: str) -> Dataset:
     Args:
         path: path of the file, in UTF-8.
         reading: the columns to predict, and the columns to treat as text.
-        task: `multiclass`, `multilabel` or `regression`. A single column of labels is read as two
-            classes.
+        task: `multiclass`, `multilabel` or `regression`. For `multilabel`, a single target column
+            is read as two classes.
 
     Raises:
         DataError: a column is missing or mixes numbers and text, a line has too many or too few
@@ -84,7 +84,7 @@ def _check_names(path: Path, header: Sequence[str], reading: ReadingConfig) -> N
     if not reading.target:
         raise DataError(
             "A CSV file needs a column to predict: --target COLUMN. "
-            f"{path} has {', '.join(header)}."
+            f"{path} has the columns {', '.join(header)}."
         )
     for name in (*reading.target, *reading.categorical):
         if name not in header:
@@ -123,7 +123,8 @@ def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> No
     for column in columns:
         if column.is_text is None or (column.is_text and not column.texts):
             raise DataError(
-                f"Each column of {path} must have a value. Received: {column.name!r}, without any."
+                f"Each column of {path} must have a value. "
+                f"Received: {column.name!r}, which has none."
             )
         least, largest = column.least, column.largest
         if least < largest and np.float32(least) == np.float32(largest):
@@ -213,7 +214,7 @@ def _text_codes(
 
 
 def _in_order(texts: dict[str, int]) -> list[str]:
-    """Return the texts of a column in order, behind the empty text of a missing value."""
+    """Return the texts of a column in order, after the empty text of a missing value."""
     return ["", *sorted(texts)]
 
 

@@ -1,4 +1,4 @@
-"""Reads a folder of images that has a sub-folder for each class."""
+"""Reads a folder of images that has a subfolder for each class."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,27 +19,28 @@ from .datasets import Dataset, check_names
 _NAMED_IN_ERRORS = 3
 
 
-def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = False) -> Dataset:
+def read_image_folder(folder: Path, reading: ReadingConfig, has_digits: bool = False) -> Dataset:
     """Read `<folder>/<class>/<image>` as gray 28x28 images.
 
     Files and folders whose names begin with a dot are ignored.
 
     Args:
-        folder: folder with a sub-folder for each class.
+        folder: folder with a subfolder for each class.
         reading: whether images that cannot be read are refused or skipped.
-        of_digits: whether large images are photographs of a digit, see `load_dataset`.
+        has_digits: whether the images show digits, see `load_dataset`.
 
     Raises:
         DataError: there are fewer than two classes, a class is empty, or an image cannot be read.
     """
     classes = _find_classes(folder)
-    images, targets, problems = _read_classes(classes, of_digits)
+    images, targets, problems = _read_classes(classes, has_digits)
     if problems and reading.unreadable == "refuse":
         _refuse(folder, problems)
     counts = np.bincount(targets, minlength=len(classes))
     if not counts.all():
         raise DataError(
-            f"Each class must have images. Received: {classes[int(counts.argmin())]}, without any."
+            "Each class must have images. "
+            f"Received: {classes[int(counts.argmin())]}, which has none."
         )
     return Dataset(
         source=str(folder),
@@ -52,28 +53,28 @@ def read_image_folder(folder: Path, reading: ReadingConfig, of_digits: bool = Fa
 
 
 def _find_classes(folder: Path) -> list[Path]:
-    """Return the sub-folders of the classes, sorted by name."""
+    """Return the subfolders of the classes, sorted by name."""
     inside = _visible(folder)
     classes = sorted(path for path in inside if path.is_dir())
     check_names(path.name for path in classes)
     if len(classes) < 2:
         raise DataError(
-            f"{folder} must have a sub-folder of images for each of two or more classes. "
-            f"Received: {len(classes)} sub-folders."
+            f"{folder} must have a subfolder of images for each of two or more classes. "
+            f"Received: {len(classes)} subfolders."
         )
     # Other files, such as a license, may be there.
     files = (path for path in inside if path.is_file())
     stray = [path.name for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if stray:
         raise DataError(
-            f"Each image must be in the sub-folder of its class. Received: {min(stray)} in "
+            f"Each image must be in the subfolder of its class. Received: {min(stray)} in "
             f"{folder} itself{f', and {len(stray) - 1:,} more' if len(stray) > 1 else ''}."
         )
     return classes
 
 
 def _read_classes(
-    classes: list[Path], of_digits: bool
+    classes: list[Path], has_digits: bool
 ) -> tuple[DiskArray, np.ndarray, list[InputError]]:
     """Return all images, their class numbers, and the errors of files that cannot be read."""
     images = DiskArray((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
@@ -81,7 +82,7 @@ def _read_classes(
     problems: list[InputError] = []
     batch: list[np.ndarray] = []
     for number, label in enumerate(classes):
-        for image in _read_class(label, problems, of_digits):
+        for image in _read_class(label, problems, has_digits):
             targets.append(number)
             batch.append(image)
             if len(batch) == CHUNK:
@@ -101,8 +102,8 @@ def _visible(folder: Path) -> list[Path]:
         ) from None
 
 
-def _read_class(label: Path, problems: list[InputError], of_digits: bool) -> Iterator[np.ndarray]:
-    read = _read_digit if of_digits else read_image
+def _read_class(label: Path, problems: list[InputError], has_digits: bool) -> Iterator[np.ndarray]:
+    read = _read_digit if has_digits else read_image
     for path in sorted(_visible(label)):
         try:
             if path.is_fifo():

@@ -1,7 +1,7 @@
 """tf.data pipelines: they prepare batches ahead of the training steps.
 
-The order of an epoch depends only on the seed and the number of the epoch, so a resumed run meets
-the same batches as an uninterrupted one.
+The order of the samples in an epoch depends only on the seed and the number of the epoch, so a
+resumed run gets the same batches as an uninterrupted one.
 """
 
 import time
@@ -58,7 +58,7 @@ class TrainingPipeline:
     Args:
         arrays: arrays `(samples, …)`; a batch is a tuple of their rows.
         indices: int64 indices of the samples, `(samples,)`. With more axes, such as
-            `(samples, replicas)`, each column has an order of its own, and batches are
+            `(samples, replicas)`, each column has its own order, and batches are
             `(batch, replicas, …)`.
         batch_size: samples in a batch; the last batch of a pass may be smaller.
         seed: seed of the orders.
@@ -68,7 +68,7 @@ class TrainingPipeline:
     Attributes:
         batches: a `tf.data.Dataset` of the batches of one epoch.
         epoch: number of the epoch; set it before its batches are read.
-        wait: time that the reader of the batches has waited for them.
+        wait: how long the reader of the batches has waited for them.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ def evaluation_pipeline(
     batch_size: int = EVALUATION_BATCH_SIZE,
     shard: Shard | None = None,
 ) -> tf.data.Dataset:
-    """Return batches of the samples at `indices`, in order; of each batch the rows of `shard`."""
+    """Return batches of the samples at `indices`, in order: from each batch the rows of `shard`."""
     given = tf.numpy_function(lambda: indices, [], indices.dtype)
     chosen = _in_batches(given, len(indices), batch_size, shard or Shard())
     return chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(
@@ -123,15 +123,15 @@ def _in_batches(indices: tf.Tensor, count: int, batch_size: int, shard: Shard) -
     if shard.is_whole:
         return batches
 
-    def fed_from_here(batch: np.ndarray) -> np.ndarray:
+    def rows_of_shard(batch: np.ndarray) -> np.ndarray:
         rows: np.ndarray = batch[shard.positions(len(batch), batch_size)]
         return rows
 
-    return batches.map(lambda batch: tf.numpy_function(fed_from_here, [batch], indices.dtype))
+    return batches.map(lambda batch: tf.numpy_function(rows_of_shard, [batch], indices.dtype))
 
 
 def _reader(arrays: Sequence[Array], more_axes: tuple[int, ...]) -> Any:
-    """Return a function that reads rows; `more_axes` are those of the indices behind the first."""
+    """Return a function that reads rows; `more_axes` are all but the first axis of the indices."""
     dtypes = [tf.as_dtype(array.dtype) for array in arrays]
 
     @tf.autograph.experimental.do_not_convert
@@ -149,8 +149,9 @@ def _reader(arrays: Sequence[Array], more_axes: tuple[int, ...]) -> Any:
 def _timed(batches: tf.data.Dataset, wait: Wait) -> tf.data.Dataset:
     """Measure how long the reader waits for each batch.
 
-    The reader itself must read the clock, so nothing may be prefetched behind it; TensorFlow would
-    add a prefetch by itself. (`tf.timestamp` does not run in deterministic mode.)
+    The clock must be read when the reader asks for a batch, so nothing may be prefetched after this
+    step; TensorFlow would insert a prefetch automatically. (`tf.timestamp` does not run in
+    deterministic mode.)
     """
 
     def tick(read: Callable[[], np.ndarray]) -> tf.data.Dataset:

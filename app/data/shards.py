@@ -10,7 +10,7 @@ class Shard:
     """The part of each batch that one of several processes reads. All follow the same order.
 
     Every device takes the same number of rows. A batch of another size is padded with copies of
-    its last row; `filled_sizes` tells the step how many rows are samples.
+    its last row; from `filled_sizes`, the step knows how many rows are samples.
 
     Attributes:
         index: number of this process, from 0.

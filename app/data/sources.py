@@ -29,21 +29,21 @@ def load_dataset(
     source: str,
     reading: ReadingConfig | None = None,
     task: str = "multiclass",
-    of_digits: bool = False,
+    has_digits: bool = False,
 ) -> Dataset:
     """Read a data source.
 
     Args:
         source: a name in `NAMED`, or a path: an `.npz` in the layout of `keras.datasets.mnist`, a
             Semeion text file (`.data`), a `.csv` with a header, or a folder of images with a
-            sub-folder for each class. Several sources joined by `+` are used as one.
-        reading: settings for what the source does not say itself.
+            subfolder for each class. Several sources joined by `+` are used as one.
+        reading: settings for what the source itself does not specify.
         task: task of the model: `multiclass`, `multilabel` or `regression`.
-        of_digits: whether a folder has images of digits. Large ones are then read as photographs,
-            cut to the digit, as `serving.inputs.read_model_image` does.
+        has_digits: whether a folder of images shows digits. Large images are then read as
+            photographs and cut to the digit, as `serving.inputs.read_model_image` does.
 
     Raises:
-        DataError: the source is unknown, cannot be read, or lacks something.
+        DataError: the source is unknown, cannot be read, or lacks required content.
     """
     reading = reading or ReadingConfig()
     parts = _parts(source)
@@ -52,7 +52,7 @@ def load_dataset(
     check_names([source])
     if len(parts) > 1:
         return join_datasets(
-            source, [load_dataset(part, reading, task, of_digits) for part in parts]
+            source, [load_dataset(part, reading, task, has_digits) for part in parts]
         )
     path = Path(source)
     if path.suffix.lower() != ".csv" and (reading.target or reading.categorical):
@@ -64,7 +64,7 @@ def load_dataset(
     if source in NAMED:
         return NAMED[source](source)
     if os.path.isdir(source):  # noqa: PTH112 - pathlib raises where a name is too long for a file
-        return read_image_folder(path, reading, of_digits)
+        return read_image_folder(path, reading, has_digits)
     reader = _READERS.get(path.suffix.lower())
     if reader is None and path.suffix.lower() != ".csv":
         raise DataError(

@@ -21,9 +21,9 @@ class Splits:
     """Indices of the samples of each split, int64 `(samples,)` in ascending order.
 
     Attributes:
-        train: samples that the weights are fitted to.
-        validation: samples that choices are made on.
-        test: samples that the result is measured on, once.
+        train: samples that the model is trained on.
+        validation: samples that settings and weights are chosen on.
+        test: samples that only the final result is measured on.
     """
 
     train: np.ndarray
@@ -39,7 +39,7 @@ def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_FR
     Args:
         dataset: the samples.
         seed: seed of the split.
-        validation: fraction of the other samples to use for validation.
+        validation: fraction of the samples outside the test split to use for validation.
 
     Raises:
         DataError: a class has no sample, or none in the training split; or a split is too small to

@@ -1,4 +1,4 @@
-"""Training by several processes, on one machine or many: they are launched, joined and watched.
+"""Training in several processes: how they are started, connected, watched and ended.
 
 Nothing here knows what is trained or where it is written; that belongs to `app.runs`.
 """

@@ -1,4 +1,4 @@
-"""Describes which processes train together and where they meet, from command-line options."""
+"""Describes which processes train together and at which address they connect."""
 
 import importlib.util
 import os

@@ -1,6 +1,6 @@
 """Starts the processes of a run on this machine, watches them, and ends them together.
 
-The launcher imports neither TensorFlow nor JAX, so that it outlives whatever ends a process.
+The launcher imports neither TensorFlow nor JAX, so that it survives whatever ends a process.
 """
 
 import contextlib
@@ -25,7 +25,8 @@ from .cluster import Cluster
 PEER_LOST = 3
 _INVALID_INPUT = RunError.exit_status
 _POLL_S = 0.1
-# Time for the other processes to end by themselves after the first, which shows who was first.
+# After the first process has ended, time for the others to end without being stopped. Their exit
+# statuses then show which one failed first.
 _SETTLE_S = 1.0
 
 
@@ -51,7 +52,7 @@ class _Process:
         return status
 
     def describe_end(self) -> str:
-        """Return a few words on how the process ended."""
+        """Return a short description of how the process ended."""
         status = self.child.exit_status or 0
         if status < 0:
             return f"ended by {signal.Signals(-status).name}"
@@ -61,10 +62,10 @@ class _Process:
 
 
 def launch(cluster: Cluster, request: dict[str, Any], program: Sequence[str]) -> None:
-    """Run the processes of `cluster` that belong on this machine, until all have ended.
+    """Run the processes of `cluster` that belong to this machine until all have ended.
 
     The first of them writes to the standard output and error of this process. However this
-    process ends, even by SIGKILL, none of them goes on, as long as `program` calls
+    process ends, even by SIGKILL, they end too, provided that `program` calls
     `app.system.child_process.end_with_parent`.
 
     Args:
@@ -102,7 +103,7 @@ def _start(
         "number": number,
         "request": request,
         "status_file": str(status_file),
-        "cores": _share_of_cores(number, len(cluster.here)),
+        "cores": _choose_cores(number, len(cluster.here)),
     }
     environment = {
         "KERAS_BACKEND": "jax",
@@ -138,8 +139,8 @@ def _copy(stream: TextIO | None, descriptor: int) -> int:
     return os.dup(descriptor)
 
 
-def _share_of_cores(number: int, processes: int) -> list[int]:
-    """Return the cores of one of several processes here; an empty list leaves it all cores."""
+def _choose_cores(number: int, processes: int) -> list[int]:
+    """Return the cores for one of several processes; an empty list lets it use all cores."""
     if processes == 1 or not hasattr(os, "sched_getaffinity"):
         return []
     cores = sorted(os.sched_getaffinity(0))
@@ -149,10 +150,10 @@ def _share_of_cores(number: int, processes: int) -> list[int]:
 
 
 def _wait(processes: Sequence[_Process]) -> list[_Process]:
-    """Wait until all have ended well, or one has failed and the others had time to end too.
+    """Wait until all have succeeded, or until one has failed and the others had time to end too.
 
     Returns:
-        The processes that failed by themselves.
+        The processes that failed without being stopped.
     """
     while None in (statuses := [process.child.exit_status for process in processes]):
         if any(statuses):
@@ -165,7 +166,7 @@ def _wait(processes: Sequence[_Process]) -> list[_Process]:
 
 
 def _stop(processes: Sequence[_Process]) -> None:
-    """End those that still run: gently the first, which writes, while the others still respond."""
+    """End all processes: first gently the one that writes, while the others still respond."""
     try:
         for process in processes[:1]:
             process.child.stop()
@@ -179,7 +180,7 @@ def _explain(cluster: Cluster, processes: Sequence[_Process], failed: Sequence[_
     for process in failed:
         if process.child.exit_status == _INVALID_INPUT:
             return process.child.last_line
-    # JAX ends a process by SIGABRT, or crashes, when it misses another.
+    # JAX aborts or crashes a process that has lost another one.
     consequences = (PEER_LOST, -signal.SIGABRT, -signal.SIGSEGV)
     causes = [process for process in failed if process.child.exit_status not in consequences]
     if not causes and not any(process.status() for process in failed):
@@ -199,7 +200,7 @@ def _explain_no_join(cluster: Cluster) -> str:
         return (
             f"The coordinator must respond within {cluster.join_s:.0f} s. Received: nothing from "
             f"{cluster.address}. Start process 0 there, open the port, and give each process a "
-            "--process-id of its own."
+            "different --process-id."
         )
     others = "1" if cluster.processes == 2 else f"1 to {cluster.processes - 1}, one each"
     return (
@@ -213,5 +214,5 @@ def _resume_hint(processes: Sequence[_Process]) -> str:
     runs = {str(status["run"]) for p in processes if "run" in (status := p.status())}
     kept = [run for run in runs if Path(run).is_dir()]
     if not kept:
-        return "No epoch was finished, so nothing was kept." if runs else ""
-    return f"Go on with: {resume_command(kept[0])}"
+        return "No epoch was finished, so there is nothing to resume." if runs else ""
+    return f"Resume with: {resume_command(kept[0])}"

@@ -20,8 +20,8 @@ from app.errors import ConfigError, RunError
 
 from .cluster import Cluster
 
-# A process that is silent for so long counts as lost, such as after a power cut. If only the
-# process ends, its closed connections show that at once.
+# A process that is silent for this long counts as lost, for example after a power cut. If only the
+# process ends, its closed connections show it at once.
 _HEARTBEAT_S = 30
 _POLL_S = 0.05
 # Time for all to read what was gathered, on a busy machine.
@@ -57,7 +57,7 @@ class Team:
         return scope
 
     def check_batch_size(self, config: TrainingConfig) -> None:
-        """Require a batch size of which every device gets an equal share.
+        """Require a batch size that the devices can share equally.
 
         Raises:
             ConfigError: the batch size is not a multiple of the number of devices.
@@ -66,15 +66,16 @@ class Team:
         if config.optimizer.name != "gradient_descent" and config.batch_size % devices:
             sharers = "processes" if devices == self.shard.processes else "devices"
             raise ConfigError(
-                f"batch_size must be a multiple of the {devices} {sharers} that share each batch. "
+                f"batch_size must be a multiple of {devices}, the number of {sharers} that share "
+                "each batch. "
                 f"Received: batch_size={config.batch_size}."
             )
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the values of all processes by number; wait until all have called this.
+        """Return the values of all processes in order; wait until all have called this.
 
         Args:
-            value: value of this process, which JSON can hold.
+            value: value of this process; it must be serializable as JSON.
         """
         if self.shard.processes == 1:
             return [value]
@@ -94,7 +95,7 @@ class Team:
         """Require that all processes train with the same facts.
 
         Args:
-            facts: values of this process, by a name for the error message.
+            facts: values of this process, by the name that an error message shows.
 
         Raises:
             RunError: a fact of another process differs, or is missing.
@@ -108,7 +109,7 @@ class Team:
                         time.sleep(_LEAVE_S)
                     raise RunError(
                         f"All processes must train with the same {name}. Received: "
-                        f"{actual:.60} of process {index}, {expected:.60} of process 0."
+                        f"{actual:.60} in process {index}, {expected:.60} in process 0."
                     )
 
     def leave(self) -> None:
@@ -129,8 +130,7 @@ def join(cluster: Cluster, process_id: int) -> Team:
         process_id: number of this process.
 
     Raises:
-        RunError: machines have different numbers of devices, or got different values of
-            `--processes`.
+        RunError: machines have different numbers of devices or different values of `--processes`.
     """
     import jax
 

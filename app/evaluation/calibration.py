@@ -1,4 +1,4 @@
-"""Calibrates probabilities by a temperature, and chooses the threshold of a reject option."""
+"""Calibrates probabilities with a temperature, and chooses the threshold of a reject option."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ BINS = 15
 # Standard deviation of the prior of log(temperature): most models need 0.6 to 1.6.
 _PRIOR_DEVIATION = 0.25
 _FARTHEST = 3.0
-# In float32, smaller probabilities have become 0, and 1 - p has at most 24 bits for p near 1.
+# float32 turns smaller probabilities into 0, and for p near 1 it leaves 1 - p at most 24 bits.
 _SMALLEST, _SMALLEST_REST = 1e-37, 2.0**-25
 
 
@@ -21,7 +21,7 @@ def fit_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
     """Return the temperature that calibrates `probabilities` best.
 
     Dividing the logits by it minimizes the cross entropy (Guo et al., 2017). A normal prior on its
-    logarithm keeps it near 1 if there are few samples, or if all predictions are right.
+    logarithm keeps it near 1 if there are few samples or if all predictions are right.
 
     Args:
         probabilities: predictions for validation samples, `(samples, classes)` or
@@ -55,7 +55,7 @@ def confidence_and_truth(
     """Return the confidence of each prediction, float64, and whether it is right.
 
     For classes, a prediction is the most probable class. For labels, each label of each sample is
-    a prediction of its own.
+    a separate prediction.
     """
     if targets.ndim == 1:
         confidences = probabilities.max(axis=1)
@@ -100,7 +100,7 @@ def choose_threshold(probabilities: np.ndarray, targets: np.ndarray, accuracy: f
         ConfigError: no threshold reaches it.
     """
     if not 0 < accuracy <= 1:
-        raise ConfigError(f"target_accuracy must be above 0, at most 1. Received: {accuracy}.")
+        raise ConfigError(f"target_accuracy must be above 0 and at most 1. Received: {accuracy}.")
     confidences, is_right = confidence_and_truth(probabilities, targets)
     order = np.argsort(-confidences, kind="stable")
     confidences, right = confidences[order], np.cumsum(is_right[order])
@@ -110,7 +110,7 @@ def choose_threshold(probabilities: np.ndarray, targets: np.ndarray, accuracy: f
     reached = np.flatnonzero(is_last & (accuracies >= accuracy))
     if not reached.size:
         raise ConfigError(
-            f"target_accuracy must be in reach. Received: {accuracy}; at best, a threshold reaches "
+            f"target_accuracy must be reachable. Received: {accuracy}; the best threshold reaches "
             f"{accuracies[is_last].max():.4f} on the validation split."
         )
     last = reached[-1]

@@ -60,7 +60,7 @@ def power_estimate(logarithms: Any) -> Estimate:
 
 
 def difference(first: Any, second: Any) -> Estimate:
-    """Return the mean of `first - second` for paired measurements, such as of the same seed."""
+    """Return the mean of `first - second` for measurements paired, for example, by seed."""
     return mean_estimate(np.asarray(first, float) - np.asarray(second, float))
 
 
@@ -73,12 +73,12 @@ def proportion_estimate(found: int, count: int) -> Estimate:
 def is_more_often(first: Any, second: Any) -> bool:
     """Return whether `first` is true significantly more often than `second`.
 
-    This is the exact test of McNemar (1947): among the pairs with a single true value, the
-    proportion with the true value in `first` is above one half.
+    This is McNemar's exact test (1947): among the pairs with a single true value, the proportion
+    with the true value in `first` is above one half.
 
     Args:
         first: `(measurements,)`, true or false.
-        second: paired measurements of the same shape, such as of the same seeds.
+        second: paired measurements of the same shape, for example of the same seeds.
     """
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     unequal = int((first != second).sum())

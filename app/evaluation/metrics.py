@@ -1,4 +1,4 @@
-"""Measures a trained model on a split, by metrics that suit its task."""
+"""Measures a trained model on a split, with metrics that suit its task."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ TOP_K = 3
 _BOOTSTRAPS = 200
 
 
-def predict_targets(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
-    """Return probabilities or values for the samples at `indices`, `(samples, outputs)`."""
+def predict_samples(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
+    """Return the model's probabilities or values, float32 `(samples, outputs)`."""
     return predict_output(model, OUTPUTS[dataset.task], dataset, indices)
 
 
@@ -29,7 +29,7 @@ def predict_output(
     model: keras.Model, name: str, dataset: Dataset, indices: np.ndarray
 ) -> np.ndarray:
     """Return the output `name` for the samples at `indices`, float32 `(samples, …)`."""
-    # With the whole model: a part of it would have to be traced for each output.
+    # The whole model is used, since Keras would have to trace a separate model for each output.
     parts = [
         model.predict(
             _tensors(dataset.model_inputs(indices[start : start + CHUNK])),
@@ -59,7 +59,7 @@ def measure(task: str, targets: np.ndarray, predictions: np.ndarray) -> dict[str
     Raises:
         RunError: a prediction is not finite.
     """
-    if not np.isfinite(predictions).all():  # the very last step can cause it
+    if not np.isfinite(predictions).all():  # the very last training step can cause this
         raise RunError(
             "The model's predictions must be finite. Received: NaN or infinity. "
             "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
@@ -110,8 +110,8 @@ def label_metrics(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, f
         probabilities: `(samples, labels)`.
 
     Returns:
-        Scores by name: `exact_match`, the fraction of samples with every label right at a
-        threshold of one half; F1 averaged over labels (macro) and over all decisions (micro);
+        Scores by name: `exact_match`, the fraction of samples whose labels are all right at a
+        threshold of 0.5; F1 averaged over labels (macro) and over all decisions (micro);
         binary cross entropy in nats; ROC AUC, left out if a label is always or never set.
     """
     predicted = probabilities >= 0.5

@@ -48,7 +48,10 @@ def draw_confusion_matrix(
     else:
         figure.colorbar(image, label="fraction of the true class", shrink=0.7)
     _name_classes(axes, names)
-    axes.set_title(f"{np.trace(counts):,} of {counts.sum():,} test samples are right", fontsize=10)
+    axes.set_title(
+        f"{np.trace(counts):,} of {counts.sum():,} test samples are classified correctly",
+        fontsize=10,
+    )
     save(figure, path)
 
 
@@ -165,7 +168,7 @@ def draw_mistakes(
     width = _MISTAKES_IN_ROW * _CELL_WIDTH
     height = -(-len(worst) // _MISTAKES_IN_ROW) * _CELL_HEIGHT
     figure = Figure(figsize=(width, height + 0.4), layout="constrained")
-    axes = figure.subplots()  # a single one: laying out one for each image takes most of a second
+    axes = figure.subplots()  # shared: laying out axes for each image takes most of a second
     images = dataset.inputs[test[worst]]
     for place, (sample, image) in enumerate(zip(worst, images, strict=True)):
         row, column = divmod(place, _MISTAKES_IN_ROW)

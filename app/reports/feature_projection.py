@@ -1,4 +1,4 @@
-"""A figure of the learned features on their first two principal components."""
+"""Draws the learned features on their first two principal components."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from .plotting import MARKERS, distinct, save, short, style
 
 # More dots would hide each other.
 MAX_SAMPLES = 2000
-# Colors and markers distinguish so many classes; with more, color gives only an impression.
+# Colors and markers can distinguish this many classes; with more, a color scale is used.
 _NAMED_CLASSES = 20
 _NAMES_AT_BAR = 10
 _DOTS = {"s": 14, "alpha": 0.8, "linewidths": 0}

@@ -1,4 +1,4 @@
-"""What all figures share: colors, fonts, short names, writing a file."""
+"""Shared by all figures: colors, fonts, short names, writing a file."""
 
 import contextlib
 import itertools
@@ -33,7 +33,7 @@ _EASTERN_FONTS = (
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Return a context in which names are drawn literally; missing characters become boxes."""
+    """Return a context in which names are drawn literally; unknown characters become boxes."""
     known = set(fontManager.get_font_names())
     fonts = ["DejaVu Sans", *(font for font in _EASTERN_FONTS if font in known)]
     # Otherwise a class named $a_b$ would be drawn as a formula, and $a^$ would be an error.

@@ -38,7 +38,7 @@ _METRIC_NAMES = {
     "roc_auc": "ROC AUC",
     "top3_accuracy": "top-3 accuracy",
 }
-# Every run has these of its own, or the report shows them elsewhere.
+# These differ between all runs, or the report shows them elsewhere.
 _SHOWN_ELSEWHERE = ("family", "data", "seed", "precision", "figures")
 
 

@@ -1,4 +1,4 @@
-"""A run: its folder, how it is trained or resumed, and the results that it writes.
+"""A run: its folder, how it is trained or resumed, and the results that are written.
 
 The training loop itself lives in `app.training`.
 """

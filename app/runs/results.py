@@ -18,7 +18,7 @@ from app.evaluation.metrics import (
     SCORES,
     measure,
     predict_output,
-    predict_targets,
+    predict_samples,
     standard_error,
 )
 from app.reports.feature_projection import MAX_SAMPLES, draw_projection
@@ -43,8 +43,8 @@ from .run_folder import (
 
 Metrics = dict[str, dict[str, float]]
 
-# The scores of the training split only show how far it is from the other splits; so many samples
-# are enough for that, and predictions for more would fill the memory.
+# The scores on the training split only serve to compare it with the other splits. This many samples
+# are enough for that, and the predictions for more would fill the memory.
 _MAX_MEASURED = 100_000
 
 
@@ -57,7 +57,7 @@ def finish_run(
         run: the run, with the precision that it was trained in.
         dataset: the samples that it was trained on.
         fitted: the trained model.
-        sizes: see `app.runs.training_sizes.scores_by_size`.
+        sizes: rows of `app.runs.training_sizes.scores_by_size`.
 
     Raises:
         RunError: the folder cannot be written. The checkpoint is still there.
@@ -76,11 +76,11 @@ def finish_run(
         write_json(folder / ENVIRONMENT, environment)
         write_report(folder, run.config, run.data, metrics, environment)
         write_json(folder / METRICS, metrics)
-        # Only now: a run that is resumed must still have the settings of its checkpoint.
+        # Written late: a run that is resumed must still have the settings of its checkpoint.
         atomic_write(folder / CONFIG, config_toml(run.config))
         (folder / CHECKPOINT).unlink(missing_ok=True)
     except OSError as error:
-        fix = f"Go on with {resume_command(folder)}."
+        fix = f"Resume it with {resume_command(folder)}."
         raise RunError(f"{unwritable(folder, error)} {fix}") from None
     return replace(run, metrics=metrics)
 
@@ -125,8 +125,8 @@ def _measure(
     measured = splits.train[some(len(splits.train), _MAX_MEASURED)]
     parts = vars(replace(splits, train=measured))
     ends = np.cumsum([len(indices) for indices in parts.values()])
-    # All splits in one call: Keras traces the model anew for each size of the last batch.
-    together = predict_targets(model, dataset, np.concatenate(list(parts.values())))
+    # All splits in one call: Keras traces the model again for each size of the last batch.
+    together = predict_samples(model, dataset, np.concatenate(list(parts.values())))
     predictions = dict(zip(parts, np.split(together, ends[:-1]), strict=True))
     metrics = {
         name: measure(dataset.task, dataset.targets[indices], predictions[name])

@@ -92,10 +92,10 @@ class Run:
 def new_run_folder(output: Path, family: str) -> Path:
     """Create and return `<output>/<family>/<time>`, a new folder for each run.
 
-    Runs that begin in the same second get folders of their own.
+    Runs that begin in the same second get different folders.
 
     Raises:
-        RunError: the folder cannot be made.
+        RunError: the folder cannot be created.
     """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for attempt in range(100):
@@ -109,16 +109,17 @@ def new_run_folder(output: Path, family: str) -> Path:
                 f"The folder of runs cannot be written. Received: {output}: {error.strerror}."
             ) from None
         return folder
-    raise RunError(f"{output / family / stamp} and 99 more folders of its name exist already.")
+    raise RunError(f"{output / family / stamp} and 99 numbered variants of it exist already.")
 
 
 def check_room(folder: Path, parameters: int) -> None:
-    """Require disk space for the model, its checkpoint and the next checkpoint beside it.
+    """Require disk space for the model, its checkpoint and the next checkpoint.
 
     Raises:
         RunError: the disk is too full.
     """
-    # float32: a model, and two checkpoints of weights, kept weights and two slots of an optimizer.
+    # In float32: the model, and two checkpoints with the weights, the weights to keep, and two
+    # optimizer variables for each weight.
     needed = _SPARE_BYTES + 4 * parameters * (1 + 2 * 4)
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -163,7 +164,8 @@ def describe_data(data: dict[str, Any]) -> str:
     if data["missing"]:
         parts.append(f"{sum(data['missing'].values()):,} values missing")
     if duplicates := sum(data["duplicates"].values()):
-        parts.append(f"{duplicates:,} validation or test samples also in training")
+        samples = "sample" if duplicates == 1 else "samples"
+        parts.append(f"{duplicates:,} validation or test {samples} also in training")
     if data["skipped"]:
         number = len(data["skipped"])
         parts.append(f"{number:,} unreadable {'file' if number == 1 else 'files'} skipped")
@@ -185,7 +187,7 @@ def read_run(folder: Path) -> Run:
     """Read the folder of a finished run.
 
     Raises:
-        RunError: the folder is no run of this version, is damaged, or its run is not finished.
+        RunError: the folder is not a run of this version or is damaged, or the run is unfinished.
         ConfigError: its `config.toml` was changed and is no longer valid.
     """
     run = read_begun_run(folder)
@@ -193,7 +195,7 @@ def read_run(folder: Path) -> Run:
         missing = METRICS if (folder / MODEL).is_file() else MODEL
         fix = "Train a new run with hornbill train."
         if (folder / CHECKPOINT).is_file():
-            fix = f"Go on with {resume_command(folder)}."
+            fix = f"Resume it with {resume_command(folder)}."
         raise RunError(f"The run is not finished. Received: {folder}, without {missing}. {fix}")
     return run
 
@@ -202,11 +204,13 @@ def read_begun_run(folder: Path) -> Run:
     """Read the folder of a run, finished or not. Nothing on disk changes.
 
     Raises:
-        RunError: the folder is no run of this version, or is damaged.
+        RunError: the folder is not a run of this version, or is damaged.
         ConfigError: its `config.toml` was changed and is no longer valid.
     """
     if not folder.is_dir():
-        raise RunError(f"A run is a folder that hornbill train has written. Received: {folder}.")
+        raise RunError(
+            f"A run must be a folder that hornbill train has written. Received: {folder}."
+        )
     missing = [name for name in _BEGUN if not (folder / name).is_file()]
     if missing:
         raise RunError(f"The run folder is incomplete. Received: {folder}, without {missing[0]}.")
@@ -222,8 +226,8 @@ def read_begun_run(folder: Path) -> Run:
         raise RunError(f"The run folder cannot be read. Received: {folder}: {error}.") from None
     if not is_complete:
         raise RunError(
-            f"The run folder is damaged. Received: {folder}, whose {METRICS} or {DATA} lacks a "
-            "part. Train a new run with hornbill train."
+            f"The run folder is damaged. Received: {folder}, whose {METRICS} or {DATA} is "
+            "incomplete. Train a new run with hornbill train."
         )
     if "task" not in data:
         raise RunError(

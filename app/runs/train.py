@@ -55,8 +55,8 @@ def train(
         config: see `app.config.make_config`.
         output: folder of all runs; the new run is written to `<output>/<family>/<time>`.
         callbacks: callbacks for `keras.Model.fit`.
-        team: the processes that train together, each of which calls this; None is this process
-            alone.
+        team: the processes that train together, each of which calls this; None trains in this
+            process only.
         figures: whether to draw the figures of the report. Drawing takes a second or two; a run
             that is resumed keeps this choice.
 
@@ -103,8 +103,8 @@ def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = No
     Args:
         folder: folder of the run, which every process must be able to read.
         callbacks: callbacks for `keras.Model.fit`.
-        team: the processes that train together; their number may differ from before. None is
-            this process alone.
+        team: the processes that train together; their number may differ from before. None
+            trains in this process only.
 
     Returns:
         The finished run. A run that is finished already is returned as it is.
@@ -112,7 +112,7 @@ def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = No
     Raises:
         DataError: the data source cannot be used.
         ConfigError: the batch size is not a multiple of the number of devices.
-        RunError: the folder is no run of this version, its data has changed, its checkpoint is
+        RunError: the folder is not a run of this version, its data has changed, its checkpoint is
             damaged, or another process is training it.
         Interrupted: SIGINT or SIGTERM stopped the run again.
     """
@@ -134,10 +134,11 @@ def load_run_data(config: RunConfig) -> Dataset:
     """Read the data of a run in the form that its head needs.
 
     Raises:
-        DataError: the source cannot be used, or has columns of text, which only TensorFlow reads.
+        DataError: the source cannot be used, or has columns of text under another backend than
+            TensorFlow.
     """
-    task, of_digits = task_of(config.model), config.family == "digits"
-    dataset = load_dataset(config.data, config.reading, task, of_digits)
+    task, has_digits = task_of(config.model), config.family == "digits"
+    dataset = load_dataset(config.data, config.reading, task, has_digits)
     backend = keras.backend.backend()
     if dataset.string_columns and backend != "tensorflow":
         raise DataError(
@@ -174,7 +175,7 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
         callbacks = [*callbacks, log]
     with translate_out_of_memory():
         fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
-        # The precision was measured and chosen once; what follows takes it as it is.
+        # The precision was chosen once; the models that follow use it without measuring again.
         training = replace(run.config.training, precision=fitted.compilation.precision)
         run = replace(run, config=replace(run.config, training=training))
         sizes = scores_by_size(run.config, dataset, run.splits, team)
@@ -184,9 +185,9 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
 
 
 def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
-    """Return what must be equal in all processes. The path of the data may differ.
+    """Return what must be equal in all processes, by name.
 
-    Only one process draws figures.
+    The path of the data may differ, and so may `figures`, since only one process draws them.
     """
     content = checkpoint.read_bytes() if checkpoint.exists() else b""
     settings = flat_config(replace(run.config, data="", figures=True))
@@ -199,9 +200,9 @@ def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _session(folder: Path, team: Team) -> Iterator[None]:
-    """Lock a run's folder while it is trained; SIGTERM and SIGINT name the command to resume it.
+    """Lock a run's folder while it is trained; after SIGTERM or SIGINT, name the resume command.
 
-    A process that writes nothing needs neither the lock nor an orderly end.
+    A process that writes nothing needs neither.
     """
     if not team.is_writer:
         yield
@@ -219,7 +220,7 @@ def _session(folder: Path, team: Team) -> Iterator[None]:
         except KeyboardInterrupt:
             if not (folder / CHECKPOINT).exists():
                 raise
-            raise Interrupted(f"Go on with: {resume_command(folder)}") from None
+            raise Interrupted(f"Resume with: {resume_command(folder)}") from None
 
 
 @contextlib.contextmanager

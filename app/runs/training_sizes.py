@@ -11,7 +11,7 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.distributed.team import Team
 from app.errors import DataError, RunError
-from app.evaluation.metrics import SCORES, measure, predict_targets
+from app.evaluation.metrics import SCORES, measure, predict_samples
 from app.training.fit import fit
 
 
@@ -24,12 +24,12 @@ def scores_by_size(
         config: configuration of the run; `training.train_sizes` are the fractions.
         dataset: the samples.
         splits: indices of the splits; all validation samples are used each time.
-        team: see `app.training.fit.fit`.
+        team: the processes that train together, see `app.training.fit.fit`.
 
     Returns:
-        For each fraction `samples` and the scores `train` and `validation`; or `samples` and
-        `reason` if so few samples cannot be trained on, for example because a column has no value
-        among them. Fractions that amount to the same number of samples are trained on once.
+        For each fraction, `samples` and the scores `train` and `validation`; or `samples` and
+        `reason` if there are too few samples to train on, for example because a column has no
+        value among them. Fractions that amount to the same number of samples give one row.
     """
     # The first samples of one random order: larger fractions include the smaller ones.
     order = np.random.default_rng(config.seed).permutation(splits.train)
@@ -50,7 +50,7 @@ def scores_by_size(
 def _scores(model: keras.Model, dataset: Dataset, splits: Splits) -> dict[str, float]:
     scores = {}
     for name, indices in (("train", splits.train), ("validation", splits.validation)):
-        predictions = predict_targets(model, dataset, indices)
+        predictions = predict_samples(model, dataset, indices)
         metrics = measure(dataset.task, dataset.targets[indices], predictions)
         scores[name] = metrics[SCORES[dataset.task]]
     return scores

@@ -1,4 +1,4 @@
-"""The results of studies on disk: which still count, and files that a checksum protects."""
+"""The cached results of studies: which are still valid, and files protected by a checksum."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from .study import Effort
 _CHECKSUM = "sha256"
 _ROOT = Path(__file__).parents[2]
 # Sources that may change the numbers of a study, besides its own module. Verdict, figure and text
-# follow from the numbers, so the modules that make these are not among them.
+# are computed from the numbers, so the modules that make them are not listed.
 SOURCES = (
     "app/config/**/*.py",
     "app/data/**/*.py",
@@ -38,7 +38,7 @@ _LIBRARIES = ("keras", "numpy", "onnxruntime", "scikit-learn", "tensorflow", "tf
 
 
 def cache_key(name: str, effort: Effort, root: Path = _ROOT) -> str:
-    """Return a key that changes with whatever may change the numbers of a study.
+    """Return a key that changes whenever the numbers of a study may change.
 
     Args:
         name: name of the study.
@@ -60,7 +60,7 @@ def source_files(name: str, root: Path = _ROOT) -> list[Path]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Return the content of a file of `write_sealed`; empty if it is missing or damaged."""
+    """Return the content of a file that `write_sealed` wrote; empty if it is missing or damaged."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -70,7 +70,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object that JSON can hold, with its checksum, in one step.
+    """Write an object as JSON together with its checksum, atomically.
 
     Raises:
         OSError: the file cannot be written; an earlier one is then unchanged.
@@ -80,12 +80,12 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def digest(content: Any) -> str:
-    """Return the SHA-256 of a value that JSON can hold."""
+    """Return the SHA-256 of a value as JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON holds it: arrays become lists, NaN and infinities become None."""
+    """Return a value that JSON can represent: arrays become lists, NaN and infinities None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -13,7 +13,7 @@ from .study import Study
 
 _TEXTS = Path(__file__).parent / "texts"
 LANGUAGES = ("en", "zh")
-# The order in which a student meets them.
+# In the order in which a student should read them.
 NAMES = (
     "trapezoid",
     "softmax",
@@ -41,8 +41,8 @@ class Text:
     """The text of a study in one language.
 
     Attributes:
-        title: a few words.
-        claim: one sentence.
+        title: title, a few words long.
+        claim: the claim in one sentence.
         method: what was done.
         reading: what a student can learn from the study, whatever the verdict.
         caption: caption of the figure.
@@ -60,7 +60,7 @@ class Text:
 def check_name(name: str) -> None:
     """Raise `StudyError` with a suggestion unless `name` is a study."""
     if name not in NAMES:
-        # The suggestions of models.checks would load Keras.
+        # `models.checks.suggest` would import Keras.
         prefixed = [known for known in NAMES if name and known.startswith(name.lower())]
         close = prefixed or difflib.get_close_matches(name.lower(), NAMES, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

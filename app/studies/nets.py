@@ -1,4 +1,4 @@
-"""What studies train and measure: replicas of small nets, trained by the project's own loop."""
+"""Builds, trains and measures the small nets of studies, as replicas in the usual training loop."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from app.evaluation.metrics import OUTPUTS
 from app.training.fit import FitResult
 from app.training.replicas import ReplicaJob, Replicas
 
-# Plain models: a study adds only what it is about.
+# Plain models, to which a study adds only what it is about.
 _PLAIN = {"normalization": "none", "dropout": 0.0, "optimizer.schedule": "constant"}
 # Steps between two returns to Python, which takes longer than a step of a tiny model.
 _STEPS = 500
@@ -87,13 +87,13 @@ def configure(settings: Mapping[str, Any], count: int, rates: Sequence[float] = 
     Args:
         settings: see `plain_config`.
         count: number of replicas.
-        rates: learning rate of each replica; empty if all have that of the settings.
+        rates: learning rate of each replica; empty if all use that of the settings.
     """
     return Replicas(plain_config(settings), count, tuple(rates))
 
 
 def build_replicas(replicas: Replicas, dataset: Dataset, train: np.ndarray) -> keras.Model:
-    """Return the replicas as training begins with them."""
+    """Return the untrained replicas, as they are at the start of training."""
     return ReplicaJob(replicas, dataset, Splits(train, NONE, NONE)).model
 
 
@@ -158,8 +158,9 @@ class AfterEachEpoch(keras.callbacks.Callback):
     """Measures something before training and after each epoch.
 
     Args:
-        replicas: a model of `build_replicas`, which gets the weights of the trained model.
-        measure: function that measures it.
+        replicas: a model from `build_replicas`; before each measurement it gets the trained
+            weights.
+        measure: function that returns the measurement.
 
     Attributes:
         found: the measurements.

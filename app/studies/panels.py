@@ -1,4 +1,4 @@
-"""Drawing that the figures of studies share: panels, curves with bands, dots with intervals."""
+"""Shared by the figures of studies: panels, curves with bands, dots with intervals, bars."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from app.reports.plotting import COLORS, GRAY, LINES, MARKERS, save, style
 _WIDTH, _HEIGHT = 4.6, 3.7
 # With more panels in a row, the figure would be too small to read on a printed page.
 _COLUMNS = 2
-# How figures write the names of activations.
+# The names of activations in figures.
 ACTIVATIONS = {
     "sigmoid": "sigmoid",
     "tanh": "tanh",
@@ -105,7 +105,7 @@ def bars(axes: Any, names: Sequence[str], counts: Sequence[tuple[int, int]], axi
     Args:
         axes: axes to draw on.
         names: name of each bar.
-        counts: for each bar, how many and of how many, such as `(17, 20)`.
+        counts: for each bar, the count and the total, such as `(17, 20)`.
         axis: label of the horizontal axis.
     """
     values = [found / count for found, count in counts]

@@ -26,8 +26,8 @@ from .study import Result
 
 # The longest study takes a quarter of the total time, so further processes would only wait for it.
 _MAX_PROCESSES = 4
-# In a worker process: where it reports progress, as a callback of `StudyObserver` and its
-# arguments.
+# The queue through which a worker process reports progress: the name of a callback of
+# `StudyObserver`, and its arguments.
 _events: "SimpleQueue[tuple[str, tuple[Any, ...]] | None]"
 
 
@@ -70,7 +70,8 @@ def run_studies(
         return [run(name, output, seeds, quick, observer) for name in names]
     with _pool(count, observer) as pool:
         with defer_signals():  # a process that is interrupted while it starts prints a traceback
-            # Later studies take longer. The short ones come last, so that no process idles long.
+            # Later studies take longer. The short ones are submitted last, so that no process idles
+            # long.
             futures = {
                 name: pool.submit(_observed, run, name, output, seeds, quick)
                 for name in sorted(names, key=NAMES.index, reverse=True)
@@ -107,7 +108,7 @@ def _pool(count: int, observer: StudyObserver) -> Iterator[ProcessPoolExecutor]:
 
 def _broken(count: int) -> StudyError:
     return StudyError(
-        "Every process of the studies must run to its end. "
+        "Every process of the studies must run to completion. "
         f"Received: one of {count} was killed, perhaps for lack of memory, or could not start, as "
         'in a script without `if __name__ == "__main__":`. Finished parts are kept.'
     )

@@ -1,4 +1,4 @@
-"""Fair comparison of training methods: each at the learning rate that reaches a goal soonest."""
+"""Compares training methods fairly: each at the learning rate that reaches a goal soonest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Pace:
 
     Attributes:
         rate: the best learning rate.
-        is_inside: whether the grid has rates on both sides of it. If not, a better rate may lie
-            beyond the grid.
+        is_inside: whether the grid has rates on both sides of the best one. If not, a better rate
+            may lie beyond the grid.
         curves: the losses during training, `(epochs, seeds)`.
-        needed: epochs to the goal, float `(seeds,)`; all epochs where the goal was missed.
+        needed: epochs to the goal, float `(seeds,)`; the last epoch where the goal was missed.
         missed: number of seeds that missed the goal.
         last_epoch: number of the last epoch.
     """
@@ -38,7 +38,7 @@ class Pace:
 
 
 def best_pace(rates: Sequence[float], losses: Any, goal: float, first: int = 0) -> Pace:
-    """Return the pace at the rate at which most seeds reach the goal, and soonest.
+    """Return the pace at the best rate: the one at which most seeds reach the goal, and soonest.
 
     If no seed reaches it at any rate, the rate with the lowest final loss counts as the best.
 

@@ -1,4 +1,4 @@
-"""Writes what a student reads: the README.md of a study, and the page of all studies."""
+"""Writes the pages for students: the README.md of a study, and one page of all studies."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ def write_page(results: Sequence[Result], output: Path) -> Path:
     ]
     counts = {kind: sum(r.verdict == kind for r in results) for kind in _VERDICTS["en"]}
     page = render("studies.html.j2", studies=studies, counts=counts, verdicts=_VERDICTS)
-    # Two commands may write the page at once: each has its own file, and the later one stays.
+    # Two commands may write the page at once: each writes its own file, and the later one wins.
     new = output / f"{PAGE}.{os.getpid()}"
     try:
         new.write_text(page, "utf-8")
@@ -78,6 +78,6 @@ def _template_values(result: Result) -> dict[str, object]:
 
 
 def _command(result: Result) -> str:
-    """Return the command that gives the same result in any folder."""
+    """Return the command that reproduces the result in any folder."""
     quick = " --quick" if result.quick else ""
     return f"hornbill study run {result.name}{quick} --seeds {result.seeds}"

@@ -18,9 +18,9 @@ from .report import FIGURE, sentences, write_readme
 from .study import Check, Effort, Result, Study, verdict
 
 RESULT = "result.json"
-# The folder, inside a study's folder, of the parts that were run: one file for each setting.
+# Subfolder of a study's folder for the finished parts: one file for each choice of settings.
 _PARTS = ".parts"
-# With more seeds the nets that train at once do not fit into the memory of a small machine.
+# With more seeds, the nets that train at once would not fit into the memory of a small machine.
 MAX_SEEDS = 200
 
 
@@ -48,7 +48,7 @@ def run_study(
     quick: bool = False,
     observer: StudyObserver | None = None,
 ) -> Result:
-    """Run a study, or the parts of it that are left, and write `output/<name>/`.
+    """Run those parts of a study that are not finished, and write `output/<name>/`.
 
     Parts that were run before with the same settings, code and versions are not run again. An
     earlier result stays until the new one is complete.
@@ -56,9 +56,9 @@ def run_study(
     Args:
         name: one of `catalogue.NAMES`.
         output: folder of studies.
-        seeds: how often each training is repeated; None takes the study's own number. A study
+        seeds: how often each training is repeated; None takes the study's default. A study
             without randomness always has one seed.
-        quick: whether to save time at the price of coarser numbers.
+        quick: whether to save time with smaller experiments, which give coarser numbers.
         observer: follows the progress.
 
     Returns:
@@ -89,14 +89,14 @@ def read_result(name: str, output: Path) -> Result | None:
     """Return the result of a study in the folder of studies.
 
     Returns:
-        The result; None if there is none that is intact and made by this version of the study.
+        The result; None if it is missing, damaged, or was made by another version of the study.
     """
     folder = output / name
     content = read_sealed(folder / RESULT)
     if not _is_current(name, content):
         return None
     try:
-        result = _result(name, content, folder, is_kept=True)
+        result = _result(name, content, folder, is_cached=True)
         sentences(name, result.checks)
     except (KeyError, IndexError, TypeError):  # another version wrote other fields
         return None
@@ -107,7 +107,7 @@ def _lock(folder: Path) -> AbstractContextManager[None]:
     """Keep other processes from running the study in this folder."""
     taken = StudyError(
         "A study's folder can be used by one process at a time. "
-        f"Received: {folder}, in use by another. Wait for it, or choose another --output."
+        f"Received: {folder}, which another process is using. Wait, or choose another --output."
     )
     return exclusive_lock(folder, taken, _unwritable(folder))
 
@@ -127,15 +127,15 @@ def _run_in(folder: Path, seeds: int | None, quick: bool, observer: StudyObserve
     content = _read_parts(name, folder, effort)
     before = read_sealed(folder / RESULT)
     note = _why_rerun(before, content["key"], effort) if (folder / RESULT).exists() else ""
-    is_kept = set(study.parts(effort)) <= set(content["parts"])
-    if not is_kept:
+    is_cached = set(study.parts(effort)) <= set(content["parts"])
+    if not is_cached:
         _run_parts(study, content, folder, observer)
     checks = study.judge(content["parts"])
     content |= plain({"verdict": verdict(checks), "checks": [asdict(check) for check in checks]})
-    figure = _figure_checksum(study, folder, content, before if is_kept else {})
-    result = _result(name, content, folder, is_kept, note)
+    figure = _figure_checksum(study, folder, content, before if is_cached else {})
+    result = _result(name, content, folder, is_cached, note)
     write_readme(result)
-    # The result comes last: it says that the figure and the text are there.
+    # The result is written last: it shows that the figure and the text are complete.
     if before != (content := {**content, "figure": figure}):
         write_sealed(folder / RESULT, content)
     _remove_outdated_parts(name, folder)
@@ -154,7 +154,7 @@ def _quick_seeds(study: Study) -> int:
 
 
 def _read_parts(name: str, folder: Path, effort: Effort) -> dict[str, Any]:
-    """Return what has been run with these settings: a result without verdict, perhaps no parts."""
+    """Return the parts finished with these settings, in the form of a result without a verdict."""
     key = cache_key(name, effort)
     content = read_sealed(_parts_path(folder, key))
     if content.get("key") == key:
@@ -167,7 +167,7 @@ def _parts_path(folder: Path, key: str) -> Path:
 
 
 def _remove_outdated_parts(name: str, folder: Path) -> None:
-    """Remove the parts that no settings can use any more: other code, or damaged."""
+    """Remove the files of parts that are damaged or were computed by other code or versions."""
     for path in (folder / _PARTS).glob("*.json"):
         if not _is_current(name, read_sealed(path)):
             path.unlink()
@@ -212,28 +212,28 @@ def _figure_checksum(
 
 
 def _result(
-    name: str, content: dict[str, Any], folder: Path, is_kept: bool, note: str = ""
+    name: str, content: dict[str, Any], folder: Path, is_cached: bool, note: str = ""
 ) -> Result:
     checks = tuple(Check(**check) for check in content["checks"])
     facts = {key: content[key] for key in ("verdict", "seeds", "quick", "seconds")}
-    return Result(name, checks=checks, folder=folder, is_kept=is_kept, note=note, **facts)
+    return Result(name, checks=checks, folder=folder, is_cached=is_cached, note=note, **facts)
 
 
 def _why_rerun(before: dict[str, Any], key: str, effort: Effort) -> str:
-    """Return why the earlier result does not count for these settings; empty if it does."""
+    """Return why the earlier result is not valid for these settings; empty if it is."""
     if before.get("key") == key:
         return ""
     if not {"version", "seeds", "quick"} <= set(before):
         return "the earlier result was damaged"
     if before["version"] != VERSION:
-        return f"the earlier result is from version {before['version']}, this is {VERSION}"
+        return f"the earlier result is from version {before['version']}, and this is {VERSION}"
     if {"seeds": before["seeds"], "quick": before["quick"]} != asdict(effort):
-        return "the earlier result has other settings"
-    return "the earlier result is from an earlier state of the study's code"
+        return "the earlier result has different settings"
+    return "the study's code has changed since the earlier result"
 
 
 def _checksum(path: Path) -> str:
-    """Return the SHA-256 of a file; empty if there is none."""
+    """Return the SHA-256 of a file; empty if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:

@@ -41,9 +41,9 @@ def train_on_states(
 
     Args:
         hidden: units of each hidden layer.
-        chosen: for each net the samples that it is trained on, as indices into `targets`.
+        chosen: for each net, the samples to train it on, as indices into `targets`.
         targets: class of each sample; the states of the samples repeat every eight.
-        effort: how much computation to use.
+        effort: how much computation the study may use.
 
     Returns:
         The trained nets and the data set.
@@ -90,8 +90,8 @@ def state_accuracies(
 def majority_accuracies(targets: np.ndarray, chosen: Sequence[Sequence[int]]) -> np.ndarray:
     """Return the accuracy on the states left out when the majority class is always predicted.
 
-    The majority is that of the states trained on; if both classes are as frequent, the accuracy
-    is one half.
+    The majority class is that of the training states; if both classes are equally frequent there,
+    the accuracy is one half.
 
     Args:
         targets: class of each of the eight states, `(8, nets)`.

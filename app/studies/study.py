@@ -1,11 +1,11 @@
-"""What a study is, and how its verdict follows from its numbers."""
+"""Defines a study, its checks and its result, and how the verdict follows from the checks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# The numbers of a part, as JSON holds them.
+# The numbers of a part, in a form that JSON can represent.
 Numbers = Any
 Parts = Mapping[str, Numbers]
 
@@ -19,7 +19,7 @@ class Effort:
 
     Attributes:
         seeds: how often each training is repeated.
-        quick: whether the study should take seconds, at the price of coarser numbers.
+        quick: whether the study should take only seconds, which makes its numbers coarser.
     """
 
     seeds: int
@@ -32,13 +32,13 @@ class Effort:
 
 @dataclass(frozen=True)
 class Check:
-    """One statement that a claim consists of.
+    """One of the statements that make up a claim.
 
     Attributes:
         name: the key of its sentence in the study's text.
         holds: whether the numbers support it.
         figures: the numbers in the sentence, by placeholder.
-        is_fact: whether it is a mathematical fact; if it were false, the program would be wrong.
+        is_fact: whether it is a mathematical fact, which could only fail through a bug.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Study:
     Attributes:
         seeds: how often each training is repeated by default.
         parts: returns the trainings and computations by name, in the order in which they are run.
-            Each returns numbers that JSON can hold, which are saved as soon as they are there.
+            Each returns numbers that JSON can represent, which are saved when it finishes.
         judge: returns the checks that follow from the numbers of all parts.
         draw: writes a PNG that shows the numbers of all parts.
     """
@@ -77,9 +77,9 @@ class Result:
         quick: whether the numbers are the coarser ones of quick mode.
         seconds: wall time of the parts.
         folder: holds `result.json`, `figure.png` and `README.md`.
-        is_kept: whether all parts had been run before.
-        note: why an earlier result in the folder no longer counts; empty if it does or if there
-            was none.
+        is_cached: whether all parts were already finished.
+        note: why an earlier result in the folder is no longer valid; empty if it is, or if there
+            was no earlier result.
     """
 
     name: str
@@ -89,19 +89,19 @@ class Result:
     quick: bool
     seconds: float
     folder: Path
-    is_kept: bool = False
+    is_cached: bool = False
     note: str = ""
 
 
 def verdict(checks: Sequence[Check]) -> str:
     """Return the verdict on a claim.
 
-    Mathematical facts could not have come out otherwise, so they cannot carry a claim alone: if
-    none of the other checks holds, neither does the claim.
+    Mathematical facts always hold, so they cannot support a claim alone: if none of the other
+    checks holds, neither does the claim.
 
     Returns:
-        `holds` if all checks hold; `does not hold` if none of those holds that are not facts (or
-        none at all, if all are facts); otherwise `holds in part`.
+        `holds` if all checks hold; `does not hold` if none of the checks that are not facts holds
+        (if all are facts: if no check holds); otherwise `holds in part`.
     """
     if all(check.holds for check in checks):
         return HOLDS

@@ -15,7 +15,7 @@ _STOP_S = 10.0
 
 
 class ChildProcess:
-    """A running program whose standard error is kept.
+    """A running program whose standard error is captured.
 
     Its standard output is discarded. Its standard input is a pipe on which nothing is written and
     which closes when this process ends.
@@ -24,7 +24,8 @@ class ChildProcess:
         command: program and arguments.
         environment: environment variables to set in addition to those of this process.
         inherit: file descriptors that the program inherits under the same numbers.
-        new_session: start a session, so that Ctrl-C in the terminal does not reach the program.
+        new_session: whether to start a session, so that Ctrl-C in the terminal does not reach the
+            program.
 
     Raises:
         OSError: the program cannot be started.
@@ -88,7 +89,7 @@ class ChildProcess:
             self.kill()
 
     def kill(self) -> None:
-        """End the program with SIGKILL if it still runs, and close what connects to it."""
+        """End the program with SIGKILL if it still runs, and close its pipe and its log."""
         if self.is_running:
             self._process.kill()
             self._process.wait()
@@ -98,7 +99,7 @@ class ChildProcess:
             self._process.stdin.close()
 
     def _close_log(self) -> None:
-        # Seeking moves the offset of the program too, so that it must have ended.
+        # The program shares the file offset that seeking moves, so it must have ended.
         self._log.seek(0)
         self._stderr = self._log.read()
         self._log.close()

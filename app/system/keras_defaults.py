@@ -15,7 +15,7 @@ _DEFAULTS = {
     "max_steps_per_epoch": None,
     "dtype_policy": "float32",
 }
-# Settings and random seed belong to the process: two models at once would share one sequence.
+# Settings and random seed are global: two models trained at once would share one random sequence.
 _LOCK = threading.RLock()
 
 
@@ -23,8 +23,8 @@ _LOCK = threading.RLock()
 def keras_defaults() -> Iterator[None]:
     """Run with Keras' own defaults, in float32, and restore the caller's settings afterwards.
 
-    Only the backend is taken from `keras.json`, the variables `KERAS_…` and `keras.config`. One
-    thread at a time enters; others wait.
+    The backend is the only setting from `keras.json`, the variables `KERAS_…` and `keras.config`
+    that has an effect. Only one thread at a time enters; others wait.
     """
     with _LOCK:
         before = {name: getattr(keras.config, name)() for name in _DEFAULTS}

@@ -20,7 +20,7 @@ def exclusive_lock(
     Args:
         folder: folder to lock.
         taken: error to raise if another process holds the lock.
-        unwritable: makes the error to raise if the lock file cannot be written.
+        unwritable: returns the error to raise if the lock file cannot be written.
         name: name of the lock file in the folder.
 
     Raises:

@@ -40,9 +40,9 @@ def sigterm_as_sigint() -> Iterator[None]:
 
 @contextlib.contextmanager
 def defer_signals() -> Iterator[None]:
-    """Deliver SIGINT and SIGTERM at the end only. Outside the main thread this does nothing.
+    """Delay SIGINT and SIGTERM until the block ends. Outside the main thread this does nothing.
 
-    It protects what must not be left half done, such as the start of a process.
+    It protects steps that must not be left half done, such as the start of a process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

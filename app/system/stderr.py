@@ -1,4 +1,4 @@
-"""Silences start-up messages of libraries that no log level controls."""
+"""Silences start-up messages of libraries, which no log level controls."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Imports TensorFlow and Keras without their start-up messages, which would bury our own lines."""
+"""Imports TensorFlow and Keras without their start-up messages, which would bury our own."""
 
 import contextlib
 import gc
@@ -18,8 +18,8 @@ from .stderr import suppress_stderr
 
 # The backends of Keras that this package supports.
 _BACKENDS = ("tensorflow", "jax")
-# TensorFlow and Keras import these, where they are installed, only to know their types or to wrap
-# them, which nothing here needs. Without them the import takes less than half the time.
+# Where these are installed, TensorFlow and Keras import them only to recognize their types or to
+# wrap them, which nothing here needs. Without them, the import takes less than half the time.
 _UNNEEDED = ("jax", "matplotlib", "pandas", "sklearn")
 
 
@@ -53,8 +53,8 @@ def import_tensorflow_quietly() -> None:
     for name in ("tensorflow", "tf2onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if is_first:
-        # Half a million objects that live as long as the process. An export collects garbage four
-        # times and would traverse them each time.
+        # The imports create half a million objects that live as long as the process. An export
+        # collects garbage four times, and would traverse them each time.
         gc.freeze()
 
 

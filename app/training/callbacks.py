@@ -19,10 +19,10 @@ class Seconds:
 
     Attributes:
         epochs: time of the epochs, validation included.
-        steps: time of the training steps, without the first step of each process, which is
-            compiled.
+        steps: time of the training steps, except the first step of each process, which includes
+            compilation.
         waiting: part of `steps` that was spent waiting for data.
-        passes: number of epochs that the steps of `steps` amount to.
+        passes: number of epochs that the steps in `steps` amount to.
     """
 
     epochs: float = 0.0
@@ -32,7 +32,7 @@ class Seconds:
 
 
 class Clock(keras.callbacks.Callback):
-    """Adds the time of each finished epoch to `seconds`; `wait` is that of the pipeline."""
+    """Adds the time of each finished epoch to `seconds`; `wait` is the pipeline's `Wait`."""
 
     def __init__(self, seconds: Seconds, wait: Wait) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Clock(keras.callbacks.Callback):
         self._left_out = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Take the time; the clock starts anew after the first step, which is compiled."""
+        """Note the time; the clock restarts after the first step, which includes compilation."""
         self._last = time.perf_counter()
         if not self._compiled:
             self._compiled = True
@@ -65,7 +65,7 @@ class Clock(keras.callbacks.Callback):
 
 
 class NextEpoch(keras.callbacks.Callback):
-    """Sets the epoch whose batches the pipeline gives next."""
+    """Sets the epoch whose batches the pipeline yields next."""
 
     def __init__(self, pipeline: TrainingPipeline) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class FiniteLoss(keras.callbacks.Callback):
             learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             fix = _FIX
             if self._epoch == batch == 0:  # the weights are still the initial ones
-                fix = "No step was taken before: lower initializer_stddev, l1, l2, or the targets."
+                fix = "No step was taken yet: lower initializer_stddev, l1, l2, or the targets."
             raise RunError(
                 f"The loss must stay finite. Received: {loss} in step {batch + 1} of epoch "
                 f"{self._epoch + 1}, at the learning rate {learning_rate:.3g}. {fix}"

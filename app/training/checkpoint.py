@@ -41,13 +41,13 @@ class Checkpoint(keras.callbacks.Callback):
     """Collects the history and the weights to keep, and writes the checkpoint.
 
     It writes after the first epoch, after the last, and in between at most once a second. It must
-    be the last of the callbacks, behind the one that swaps averaged weights in.
+    be the last of the callbacks, after the one that swaps averaged weights in.
 
     Args:
         path: path of the file. If it exists, training continues from it. None writes no file.
         config: configuration of the run. Except for the epochs, it must be the same as when the
             file was written.
-        writes: whether this process writes the file; one of a team does.
+        writes: whether this process writes the file; in a team, only one process does.
 
     Attributes:
         history: one row for each epoch.
@@ -97,7 +97,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._read = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Add a row to the history, keep the weights if they are to be kept, and write the file."""
+        """Add a row to the history, store the weights if they are the ones to keep, and write."""
         values = {name: np.asarray(value, float).tolist() for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch + 1, **values})
         loss = values.get("val_loss", math.inf)
@@ -117,9 +117,9 @@ class Checkpoint(keras.callbacks.Callback):
         for name, value in self._settings.items():
             if value != state["settings"].get(name):
                 raise RunError(
-                    "An interrupted run can only go on with the settings that it began with. "
+                    "An interrupted run can only be resumed with the settings that it began with. "
                     f"Received: {name}={value!r} instead of {state['settings'].get(name)!r}. "
-                    "Set the run's config.toml back, or train a new run."
+                    "Restore the run's config.toml, or train a new run."
                 )
         self.history, self.has_ended = state["history"], state["has_ended"]
         self.compilation = Compilation(**state["compilation"])
@@ -151,7 +151,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _lasting_settings(config: RunConfig) -> dict[str, Any]:
-    """Return the settings that must stay the same, as JSON returns them.
+    """Return the settings that must stay the same, as they are read back from JSON.
 
     Epochs may be added, figures do not matter, and the data is compared by its content.
     """
@@ -163,7 +163,7 @@ def _lasting_settings(config: RunConfig) -> dict[str, Any]:
 def _assign(what: str, variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
     if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
         raise RunError(
-            f"The checkpoint belongs to another {what}. "
+            f"The checkpoint belongs to a different {what}. "
             f"Received: {len(arrays)} arrays for {len(variables)} variables, or other shapes."
         )
     for variable, array in zip(variables, arrays, strict=True):
@@ -185,7 +185,7 @@ def _write_checkpoint(
     except OSError as error:
         raise RunError(
             f"The checkpoint cannot be written. Received: {path}: {error.strerror}. "
-            f"The previous one is complete. Go on with: {resume_command(path.parent)}"
+            f"The previous one is intact. Resume with: {resume_command(path.parent)}"
         ) from None
 
 

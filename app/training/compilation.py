@@ -13,9 +13,9 @@ from app.config.training_config import TrainingConfig
 
 # Steps in a measurement; enough to see a difference that matters.
 _STEPS = 5
-# The fastest turn of each candidate counts: other load on the machine can only slow a turn down.
+# The fastest turn of each candidate counts, since other load on the machine can only slow it down.
 _TURNS = 4
-# Fraction of float32's time: the gain must exceed the noise and be worth the lost digits.
+# Fraction of float32's time to save: it must exceed the noise and be worth the lost digits.
 _MIN_GAIN = 0.2
 # Measuring takes some seconds itself, mostly to compile two models.
 _MIN_STEPS = 1000
@@ -38,7 +38,7 @@ class Compilation:
 
     @contextlib.contextmanager
     def policy(self) -> Iterator[None]:
-        """Return a context in which layers are built in this precision."""
+        """Build layers in this precision inside the context."""
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(self.precision)
         try:
@@ -53,10 +53,10 @@ def choose_compilation(
     batch: Sequence[Any],
     steps: int,
 ) -> Compilation:
-    """Return precision and compiler as the settings name them; `auto` measures this device.
+    """Return the precision and the compiler that the settings name; `auto` measures this device.
 
-    float32 and mixed_bfloat16 take turns of a few steps. mixed_bfloat16 is chosen if it saves
-    `_MIN_GAIN` of the time, as it does on GPUs and on CPUs with units for it (AMX). A short
+    float32 and mixed_bfloat16 take turns of a few steps. mixed_bfloat16 is chosen if it saves more
+    than `_MIN_GAIN` of the time, as it does on GPUs and on CPUs with units for it (AMX). A short
     training uses float32 without measuring.
 
     Args:

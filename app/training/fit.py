@@ -32,8 +32,8 @@ class FitResult:
         history: one row for each epoch: epoch, loss, a metric, and both on the validation split.
         seconds: wall time of all epochs in seconds, validation included. Epochs before an
             interruption count too.
-        examples_per_s: training samples per second of training steps. The first step, which is
-            compiled, does not count; 0 if there was no other.
+        examples_per_s: training samples per second of training steps. The first step, which
+            includes compilation, does not count; 0 if there was no other.
         wait_fraction: fraction of the time of these steps that was spent waiting for data.
         compilation: the precision and the compiler that were chosen.
         processes: number of processes that trained together.
@@ -64,13 +64,13 @@ def fit(
     Args:
         config: the run's configuration.
         dataset: the samples.
-        splits: indices of the training, validation and test samples. If there are none for
-            validation, nothing is validated.
+        splits: indices of the training, validation and test samples. Without validation samples,
+            nothing is validated.
         callbacks: callbacks for `keras.Model.fit`.
         checkpoint: the file to write after each epoch. If it exists, training continues from it.
-            None writes none.
-        team: the processes that train together, each of which calls this; None is this process
-            alone, on one device.
+            None writes no checkpoint.
+        team: the processes that train together, each of which calls this; None trains in this
+            process only, on one device.
 
     Raises:
         DataError: the family cannot take such data.
@@ -84,8 +84,8 @@ def fit_job(job: Job, callbacks: Callbacks = (), checkpoint: Path | None = None)
     """Train a job. See `fit`."""
     saver = Checkpoint(checkpoint, job.config, job.team.is_writer)
     chosen = saver.compilation or _choose(job)
-    # Each process has measured for itself: all take the writer's choice, and none begins a step
-    # before every process is ready for it.
+    # Each process has made its own measurement. All use the writer's choice, and no process begins
+    # a step before every process is ready.
     saver.compilation = compilation = Compilation(**job.team.from_writer(asdict(chosen)))
     with job.team.scope():
         _train(job, saver, compilation, callbacks)
@@ -93,7 +93,7 @@ def fit_job(job: Job, callbacks: Callbacks = (), checkpoint: Path | None = None)
 
 
 def _choose(job: Job) -> Compilation:
-    """Return the precision and the compiler, measured on models whose steps do not count."""
+    """Return the precision and the compiler, measured on models that are then discarded."""
     train = job.batch_indices(job.splits.train)
     batch = [array[train[: job.batch_size]] for array in job.arrays]
 
@@ -107,7 +107,7 @@ def _choose(job: Job) -> Compilation:
 def _train(job: Job, saver: Checkpoint, compilation: Compilation, callbacks: Callbacks) -> None:
     """Train `job.model`."""
     full = _to_train(job, compilation)
-    seed_everything(job.config.seed, compilation.xla)  # whatever the choice took
+    seed_everything(job.config.seed, compilation.xla)  # the measurement drew random numbers
     trained = job.compile(full, compilation)
     epochs = range(len(saver.history), 0 if saver.has_ended else job.config.training.epochs)
     if epochs:
@@ -118,7 +118,7 @@ def _train(job: Job, saver: Checkpoint, compilation: Compilation, callbacks: Cal
 
 
 def _to_train(job: Job, compilation: Compilation) -> keras.Model:
-    """Return the job's model, or its equal in another precision or on all devices."""
+    """Return the job's model, or a copy of it in another precision or on all devices."""
     if compilation.precision == "float32" and job.team.shard.is_whole:
         return job.model
     model = job.build(compilation)

@@ -1,6 +1,6 @@
 """Batch normalization by TensorFlow's fused operation, which Keras 3 no longer uses.
 
-Keras composes it from about twenty operations. Without XLA these take a third of a training step
+Keras composes it from about twenty operations. Without XLA, they take a third of a training step
 of a convolutional net on a CPU, and more in bfloat16, because Keras casts to float32 for them.
 """
 

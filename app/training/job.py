@@ -1,4 +1,4 @@
-"""A training job: a model, its data in the form that training takes, and who trains it."""
+"""A training job: a model, its data in the form that training needs, and the processes."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,8 +23,8 @@ from .model_sizes import fit_to_data
 from .optimizers import make_optimizer
 from .preprocessing import adapt, prepare
 
-# The moving statistics of batch normalization average over about so many steps: fewer would be
-# noise, and more would remember weights of many epochs ago.
+# The moving statistics of batch normalization average over a number of steps in this range: fewer
+# would be noise, and more would include weights of many epochs ago.
 _MIN_STEPS, _MAX_STEPS = 10, 100
 
 
@@ -37,14 +37,15 @@ class Job:
         config: the run's configuration.
         dataset: the samples.
         splits: indices of the training, validation and test samples.
-        team: the processes that train together; None is this process alone, on one device.
+        team: the processes that train together; None trains in this process only,
+            on one device.
 
     Attributes:
         config, splits, team: as given.
         task: `multiclass`, `multilabel` or `regression`.
-        model_config: the model's configuration with the sizes that the data decides.
+        model_config: the model's configuration with the sizes that the data determines.
         model: the model in float32, its normalization adapted to the training split.
-        arrays: prepared inputs, numeric targets, and sample weights if samples differ in weight.
+        arrays: prepared inputs, numeric targets, and sample weights unless all are equal.
         loss_weight: factor of the loss.
 
     Raises:
@@ -96,8 +97,8 @@ class Job:
         """Return a new model, with layers in the precision of `compilation`; float32 if None."""
         with (compilation or Compilation("float32", xla=False)).policy():
             model = self.build_family()
-        # Keras' own momentum averages over a hundred steps, which on a small data set includes
-        # weights of many epochs ago: the model would predict worse than it has learned to.
+        # With Keras' default momentum, the statistics average over about a hundred steps. On a
+        # small data set that includes weights of many epochs ago, and predictions get worse.
         momentum = 1 - 1 / min(max(self.steps_per_epoch, _MIN_STEPS), _MAX_STEPS)
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -117,15 +118,15 @@ class Job:
         return self.prepared(model)
 
     def batch_indices(self, indices: np.ndarray) -> np.ndarray:
-        """Return `indices` of a split in the form that the pipelines take."""
+        """Return the indices of a split in the form that the pipelines need."""
         return indices
 
     def metric(self, loss: keras.losses.Loss) -> keras.metrics.Metric:  # noqa: ARG002
-        """Return the metric that training shows beside the loss."""
+        """Return the metric that training shows next to the loss."""
         return make_metric(self.task)
 
     def optimizer(self) -> keras.optimizers.Optimizer:
-        """Return the optimizer, its schedule laid out over the run."""
+        """Return the optimizer, with a schedule that spans the whole run."""
         training = self.config.training
         return make_optimizer(training.optimizer, self.steps_per_epoch, training.epochs)
 
@@ -134,9 +135,9 @@ class Job:
         return [FiniteLoss()]
 
     def compile(self, model: keras.Model, compilation: Compilation) -> keras.Model:
-        """Return the layers of `model` that learn, behind the augmentation, compiled.
+        """Return a compiled model of the augmentation and the layers of `model` that learn.
 
-        They share their weights with `model`.
+        It shares its weights with `model`.
         """
         training = self.config.training
         prepared = self.trained_input(model)
@@ -148,7 +149,7 @@ class Job:
         loss = make_loss(training, self.task)
         optimizer = self.optimizer()
         if compilation.precision == "mixed_float16":
-            # Keras does this by itself only where the whole model has that precision.
+            # Keras does this automatically only if the whole model has that precision.
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         trained.compile(
             optimizer=optimizer,

@@ -1,4 +1,4 @@
-"""The loss, the metric beside it, the targets as numbers, and the weights of samples."""
+"""The loss, the metric shown with it, the targets as numbers, and the sample weights."""
 
 import keras
 import numpy as np
@@ -47,12 +47,12 @@ def make_loss(config: TrainingConfig, task: str) -> keras.losses.Loss:
 
 
 def metric_name(task: str) -> str:
-    """Return the name of the metric that training shows beside the loss."""
+    """Return the name of the metric that training shows next to the loss."""
     return _METRICS[task]
 
 
 def make_metric(task: str) -> keras.metrics.Metric:
-    """Return the metric that training shows beside the loss, under the name of `metric_name`."""
+    """Return the metric that training shows next to the loss, named by `metric_name`."""
     name = metric_name(task)
     if task == "multiclass":
         return keras.metrics.CategoricalAccuracy(name=name)
@@ -77,7 +77,7 @@ def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:
 
 
 def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> np.ndarray | None:
-    """Return the weight of each sample, float32 `(samples,)`; None if all weigh the same.
+    """Return the weight of each sample, float32 `(samples,)`; None if all are equal.
 
     Raises:
         ConfigError: the settings ask for balanced classes, but the task has no classes.
@@ -87,11 +87,11 @@ def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> 
     if dataset.task != "multiclass":
         raise ConfigError(
             "class_weight=balanced needs classes to balance. "
-            f"Received: {dataset.source}, which holds {TASKS[dataset.task]}."
+            f"Received: {dataset.source}, whose targets are {TASKS[dataset.task]}."
         )
     counts = np.bincount(dataset.targets[splits.train], minlength=len(dataset.labels))
     present = counts > 0
-    of_class = np.zeros(len(counts), np.float32)
-    of_class[present] = len(splits.train) / (present.sum() * counts[present])
-    weights: np.ndarray = of_class[dataset.targets]
+    class_weights = np.zeros(len(counts), np.float32)
+    class_weights[present] = len(splits.train) / (present.sum() * counts[present])
+    weights: np.ndarray = class_weights[dataset.targets]
     return weights

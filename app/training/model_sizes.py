@@ -1,4 +1,4 @@
-"""Fits a model's configuration to the data: classes, columns, vocabularies, image shape."""
+"""Adapts a model's configuration to the data: classes, columns, vocabularies, image shape."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from serving.manifest import TASKS
 
 
 def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -> Any:
-    """Return the model's configuration with the sizes that the data decides.
+    """Return the model's configuration with the sizes that the data determines.
 
     Args:
         family: the family of the model.
@@ -63,8 +63,9 @@ def _check_head(config: ModelConfig, dataset: Dataset) -> None:
     head = getattr(config, "head", "softmax")
     if head not in heads:
         raise ConfigError(
-            f"Targets that are {TASKS[task]} need head={' or head='.join(heads)}, which the family "
-            f"'features' has. Received: head={head!r} for {dataset.source}."
+            f"The head must suit the targets. Received: head={head!r} for {dataset.source}, whose "
+            f"targets are {TASKS[task]}. Use the family 'features' with "
+            f"head={' or head='.join(heads)}."
         )
 
 
@@ -74,11 +75,11 @@ def _rows(dataset: Dataset, splits: Splits) -> RowsConfig:
     vocabularies = _vocabularies(dataset, splits)
     has_value = [count < len(splits.train) for count in missing_in_training]
     names = (*dataset.columns, *dataset.string_columns)
-    for name, is_there in zip(names, [*has_value, *map(bool, vocabularies)], strict=True):
-        if not is_there:
+    for name, has_any in zip(names, [*has_value, *map(bool, vocabularies)], strict=True):
+        if not has_any:
             raise DataError(
                 f"Each column of {dataset.source} must have a value in the training split. "
-                f"Received: {name!r}, without any. Take the column out."
+                f"Received: {name!r}, which has none. Remove the column."
             )
     return RowsConfig(
         num_columns=len(dataset.columns),

@@ -1,8 +1,8 @@
 """Runs the preprocessing layers of a model once, before training, instead of in each epoch.
 
-A model consists of preprocessing (position of the ink, standardized columns) and layers that
-learn. The preprocessed samples are kept in memory, or on disk if the data is on disk, and training
-starts behind the preprocessing.
+A model consists of preprocessing (position of the ink, standardized columns) and layers that learn.
+The preprocessed samples are kept in memory, or on disk if the data is on disk, and training starts
+from them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ _ROUNDING = 1e-9
 def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
     """Set the statistics of normalization layers to those of the training split.
 
-    A column that is constant there is only shifted to 0, as in scikit-learn.
+    A column that is constant in the training split is only shifted to 0, as in scikit-learn.
 
     Raises:
         DataError: a column varies too little to be standardized in float32, or a target does not

@@ -1,4 +1,4 @@
-"""A progress bar for training. It uses standard error, so that standard output has results only."""
+"""A progress bar for training, on standard error: standard output is only for results."""
 
 from typing import Any, Self
 

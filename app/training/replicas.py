@@ -1,4 +1,4 @@
-"""Trains replicas: many models of one architecture at once, each with its own samples and rate.
+"""Trains replicas: many models of one architecture at once, with separate samples and rates.
 
 Only the studies use this. Everything that differs from the training of a single model is here and
 in `models.replicas`.
@@ -26,12 +26,12 @@ _NONE = np.arange(0)
 
 @dataclass(frozen=True)
 class Replicas:
-    """What replicas have in common, and in what they differ.
+    """What replicas have in common, and how they differ.
 
     Attributes:
         config: configuration of each replica.
         count: number of replicas.
-        learning_rates: learning rate of each replica; empty if all have that of `config`.
+        learning_rates: learning rate of each replica; empty if all use that of `config`.
     """
 
     config: RunConfig
@@ -53,7 +53,7 @@ def fit_replicas(
         replicas: what to train.
         dataset: the samples.
         train: int64 indices of the training samples: `(samples,)` if all replicas share them, or
-            `(samples, replicas)`. Each replica meets them in an order of its own.
+            `(samples, replicas)`. Each replica sees them in its own order.
         validation: int64 indices of the validation samples, of either shape; empty for none.
         callbacks: callbacks for `keras.Model.fit`.
 
@@ -75,7 +75,9 @@ class ReplicaJob(Job):
 
     def __init__(self, replicas: Replicas, dataset: Dataset, splits: Splits) -> None:
         self.replicas = replicas
-        self.loss_weight = float(replicas.count)  # the sum, so that each learns as if alone
+        self.loss_weight = float(
+            replicas.count
+        )  # turns the mean into a sum: each learns as if alone
         super().__init__(replicas.config, dataset, splits)
 
     def build_family(self) -> keras.Model:
@@ -120,7 +122,7 @@ class ReplicaJob(Job):
 class _ReplicaRates:
     """Extends a Keras optimizer: multiplies the learning rate by that of each replica.
 
-    The first axis of each weight is that of the replicas, or of all their units in a row.
+    The first axis of each weight is over replicas, or over the units of all replicas in order.
     """
 
     rates: tuple[float, ...]
@@ -147,7 +149,7 @@ class ReplicaLosses(keras.metrics.Metric):
         self._count = self.add_weight(shape=(), initializer="zeros", name="count")
 
     def update_state(self, targets: Any, outputs: Any, sample_weight: Any = None) -> None:  # noqa: ARG002
-        """Add the losses of a batch, both `(batch, replicas, …)`; all samples weigh the same."""
+        """Add the losses of a batch; both arrays are `(batch, replicas, …)`. No weights."""
         losses = self._loss.call(targets, outputs)  # (batch, replicas)
         self._sums.assign_add(keras.ops.sum(losses, axis=0))
         self._count.assign_add(keras.ops.cast(keras.ops.shape(losses)[0], "float32"))

@@ -1,4 +1,4 @@
-"""Hyperparameter search: spaces, samplers, trials, workers that share a study, and its report.
+"""Hyperparameter search: spaces, samplers, trials, the workers that share a study, and the report.
 
-How one model is trained belongs to `app.training` and `app.runs`.
+How a single model is trained belongs to `app.training` and `app.runs`.
 """

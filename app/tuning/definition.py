@@ -1,4 +1,4 @@
-"""Defines a study: base configuration, search space and budget; to TOML and back."""
+"""Defines a study: base configuration, search space and budget. Converts it to and from TOML."""
 
 import tomllib
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from models.checks import check_above, check_choice, check_range
 from .search_space import Space, parse_space, read_settings
 
 METHODS = ("grid", "random", "tpe", "gp", "cmaes", "genetic")
-# Enough for the Bayesian methods to go well beyond their random start.
+# Enough for the Bayesian methods to continue well beyond their random start.
 TRIALS = 40
 _SEARCH, _BUDGET = "search", "tuning"
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -41,7 +41,7 @@ class Budget:
     Attributes:
         method: one of `METHODS`.
         trials: maximum number of trials, including pruned ones; None sets no limit.
-        minutes: time after which no trial begins; None sets no limit.
+        minutes: time after which no new trial starts; None sets no limit.
         folds: number of cross-validation folds; 1 uses the validation split.
         pruning: whether a trial ends early once its loss is above the median of the others.
 
@@ -79,10 +79,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Definition:
-    """Everything that a worker must know of a study.
+    """Everything that a worker must know about a study.
 
     Attributes:
-        base: configuration of the settings that are not searched.
+        base: configuration, in which the searched settings are replaced for each trial.
         space: searched settings.
         budget: method and limits of the search.
     """
@@ -92,7 +92,7 @@ class Definition:
     budget: Budget
 
     def configure(self, drawn: Mapping[str, Any]) -> RunConfig:
-        """Return the configuration of the trial for which Optuna drew these values.
+        """Return the configuration of a trial from the values that Optuna drew for it.
 
         Raises:
             ConfigError: the values contradict each other.
@@ -111,7 +111,7 @@ def make_definition(
     """Return the definition of a study; arguments override the TOML file.
 
     Args:
-        family: model family; None takes the file's.
+        family: model family; None takes it from the file.
         declared: search space, see `parse_space`.
         budget: fields of `Budget`.
         file: TOML of settings, with tables `[search]` and `[tuning]`.
@@ -127,7 +127,9 @@ def make_definition(
     given = {**_take(from_file, _BUDGET), **(budget or {})}
     for key in settings or {}:
         if key in searched:
-            raise TuningError(f"A setting is either fixed or searched. Received: {key}, both.")
+            raise TuningError(
+                f"A setting must be either fixed or searched. Received: {key}, which is both."
+            )
     # A file such as a run's config.toml holds every setting; --search overrides it.
     fixed = {key: value for key, value in from_file.items() if key not in searched}
     base = combine_settings(family, None, {**fixed, **(settings or {})})
@@ -173,7 +175,7 @@ def _budget(given: Mapping[str, Any]) -> Budget:
     except TypeError:
         unknown = sorted(set(given) - set(asdict(Budget())))
         raise TuningError(
-            f"[{_BUDGET}] takes {', '.join(asdict(Budget()))}. Received: {unknown[0]}."
+            f"[{_BUDGET}] can contain {', '.join(asdict(Budget()))}. Received: {unknown[0]}."
         ) from None
 
 
@@ -191,7 +193,7 @@ def _check_known(searched: Mapping[str, str], base: RunConfig) -> None:
 
 
 def _checked(definition: Definition) -> Definition:
-    """Return the definition, once the ends of each range and each choice are known to be valid."""
+    """Return the definition after checking the ends of each range and every choice."""
     for field in definition.space:
         for value in field.corners:
             try:

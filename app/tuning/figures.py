@@ -38,7 +38,7 @@ def draw_search(
         drawn: values that Optuna drew for each dimension, by number of the trial.
         space: dimensions by name.
         loss: name of the loss.
-        reported: description of the value that trials report after each epoch.
+        reported: label for the value that trials report after each epoch.
         folder: folder to write into; created if missing.
     """
     folder.mkdir(exist_ok=True)
@@ -133,9 +133,9 @@ def _draw_coordinates(
 
 
 def _label_plainly(axis: Any) -> None:
-    """Label a logarithmic axis as 0.5: powers of ten are formulas, which `style` leaves out."""
+    """Label a logarithmic axis with numbers such as 0.5, since `style` draws no formulas."""
     low, high = axis.get_view_interval()
-    # With many powers of ten there is no room for labels between them.
+    # With many powers of ten, there is no room for labels between them.
     are_few = low > 0 and high / low < 1000
     axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if are_few else (1,)))
     axis.set_major_formatter("{x:g}")

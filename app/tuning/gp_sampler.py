@@ -17,7 +17,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from .search_space import relative_position
 
-# Random trials before the process is used, as many as in Optuna's sampler.
+# Number of random trials before the Gaussian process is used, as in Optuna's sampler.
 _STARTUP_TRIALS = 10
 _CANDIDATES = 1000
 # Standard deviation of candidates near the best trial, as a fraction of the range.
@@ -115,7 +115,7 @@ def _fit(points: np.ndarray, losses: np.ndarray, seed: int) -> GaussianProcessRe
     process = GaussianProcessRegressor(
         kernel, normalize_y=True, n_restarts_optimizer=1, random_state=seed
     )
-    with warnings.catch_warnings():  # a length scale at its bound: the dimension does not matter
+    with warnings.catch_warnings():  # a length scale at its bound: the dimension has no effect
         warnings.simplefilter("ignore", ConvergenceWarning)
         return process.fit(points, losses)
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Relative changes of the validation loss that call for more epochs, or for fewer.
+# Relative changes of the validation loss that suggest more epochs, or fewer.
 _FALLING, _RISEN = 0.01, 0.05
-# Fraction of the epochs, at the end, in which the loss must still fall to call for more.
+# The last fraction of the epochs, in which the loss must still fall to suggest more.
 _RECENT = 0.1
 _MIN_LOSS = 1e-12
 
@@ -29,9 +29,10 @@ def diagnose_sizes(
 ) -> Diagnosis:
     """Diagnose the score against the size of the training set.
 
-    The difference between training and validation at the full size shows variance. The gain of the
-    last step in size shows whether more data still reduce it. Both are compared with the standard
-    error of the score. A validation score within one standard error of 1 leaves nothing to see.
+    The difference between training and validation score at the full size shows the variance. The
+    gain from the last increase in size shows whether more data still reduces it. Both are compared
+    with the standard error of the score. If the validation score is within one standard error of
+    1, no improvement could be measured.
 
     Args:
         sizes: rows of `samples`, `train` and `validation`, in order of `samples`.
@@ -40,7 +41,7 @@ def diagnose_sizes(
         noise: standard error of the score on the validation samples.
     """
     if len(sizes) == 1:
-        return Diagnosis("unknown", "One training-set size shows no trend: use more data.")
+        return Diagnosis("unknown", "A single training-set size shows no trend: use more data.")
     last, before = sizes[-1], sizes[-2]
     gap, gain = last["train"] - last["validation"], last["validation"] - before["validation"]
     numbers = (
@@ -51,18 +52,18 @@ def diagnose_sizes(
     if 1 - last["validation"] <= noise:
         return Diagnosis(
             "perfect",
-            f"Neither more data nor a larger model would show an improvement: {numbers}. On "
-            f"{validated:,} samples the validation score cannot be told from 1.",
+            f"Neither more data nor a larger model would show an improvement: {numbers}. With "
+            f"{validated:,} validation samples, the score cannot be distinguished from 1.",
         )
     if gain > noise:
         return Diagnosis("more data", f"More data would help: {numbers}.")
     if gap <= 2 * noise:
         return Diagnosis(
-            "larger model", f"A larger model may help, more data would not: {numbers}."
+            "larger model", f"A larger model may help; more data would not: {numbers}."
         )
     return Diagnosis(
         "regularize",
-        f"The model overfits, and more data of this kind add little: {numbers}. "
+        f"The model overfits, and more data of this kind adds little: {numbers}. "
         "Augment, regularize, or use a smaller model.",
     )
 
@@ -75,7 +76,7 @@ def diagnose_epochs(losses: Sequence[float]) -> Diagnosis:
     """
     count = len(losses)
     if count == 1:
-        return Diagnosis("unknown", "One epoch shows no trend: train for several.")
+        return Diagnosis("unknown", "A single epoch shows no trend: train for several.")
     lowest = min(range(count), key=losses.__getitem__)
     recent = losses[max(0, count - 1 - max(1, round(_RECENT * count)))]
     # A loss in float32 can be 0.

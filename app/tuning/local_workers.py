@@ -26,7 +26,7 @@ from .trial_loop import (
 from .worker_process import PROGRAM, STUDY
 
 _POLL_S = 0.3
-# Number of workers to replace. Where more die, something kills them all.
+# Maximum number of workers to replace. If more die, something keeps killing them.
 _MAX_REPLACEMENTS = 5
 
 
@@ -35,7 +35,7 @@ class _Worker:
     """A worker process.
 
     Attributes:
-        name: name that its trials carry.
+        name: name that is stored with its trials.
         child: the running program.
     """
 
@@ -50,7 +50,7 @@ def run_workers(
     first: int = 0,
     program: Sequence[str] = PROGRAM,
 ) -> None:
-    """Let workers run trials until the budget is spent. A single worker runs in this process.
+    """Run trials in workers until the budget is spent. A single worker runs in this process.
 
     Args:
         location: where the study is stored.
@@ -60,8 +60,8 @@ def run_workers(
         program: command of a worker process, which finds its study in `HORNBILL_STUDY`.
 
     Raises:
-        AppError: a worker cannot go on; the error states its reason.
-        TuningError: workers were killed again and again.
+        AppError: a worker cannot continue; the error states its reason.
+        TuningError: workers were killed repeatedly.
     """
     if count == 1:
         work(location, first, on_progress=on_progress)
@@ -112,8 +112,8 @@ def _watch(
                 continue
             if replaced == _MAX_REPLACEMENTS:
                 raise TuningError(
-                    f"Workers end in the middle of their trials. Received: {replaced} that were "
-                    f"replaced, the last one with exit status {worker.child.exit_status}: "
+                    f"Workers must not end in a trial. Received: {replaced} that ended and "
+                    f"were replaced, the last with status {worker.child.exit_status}: "
                     f"{worker.child.last_line}. Use fewer --workers if memory is short. Finished "
                     "trials are kept."
                 )

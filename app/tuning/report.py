@@ -23,9 +23,9 @@ REPORT, TABLE, FIGURES = "report.html", "trials.csv", "figures"
 _CAPTIONS = {
     "history": "Validation loss of each finished trial, and the best so far.",
     "importance": "How much of the variance of the validation loss each setting explains on its "
-    "own, as a fraction of what all explain (fANOVA). Settings near 0 need no tuning.",
+    "own, as a fraction of what all settings explain (fANOVA). Settings near 0 need no tuning.",
     "parallel_coordinates": "One line for each finished trial, through its value of each setting. "
-    "The darker a line, the lower its loss. Where dark lines meet, the value matters.",
+    "The darker a line, the lower its loss. Where dark lines converge, the value matters.",
     "trial_curves": "Validation loss of every trial by epoch, or one minus the metric if the loss "
     "itself was searched. Gray trials were pruned or lost.",
     "learning_curves": "Loss and score of the refit by epoch.",

@@ -21,7 +21,7 @@ _STATES = {
     TrialState.FAIL: "lost",
     TrialState.RUNNING: "running",
 }
-# Importance is a fraction of the variance of the losses, which needs several of them.
+# Importance is a fraction of the variance of the losses, which needs several different losses.
 _MIN_TRIALS = 4
 
 
@@ -58,9 +58,9 @@ class SearchResult:
         rows: trials by number.
         best: trial with the lowest validation loss.
         config: configuration of the best trial.
-        importance: fraction that each dimension has in the variance of the losses that single
-            dimensions explain, largest first (fANOVA: Hutter et al., 2014). Empty if there are too
-            few trials.
+        importance: how much of the variance of the losses each dimension explains on its own, as a
+            fraction of what all dimensions explain, largest first (fANOVA: Hutter et al., 2014).
+            Empty if there are too few trials.
     """
 
     rows: tuple[Row, ...]
@@ -88,7 +88,7 @@ def read_search_result(study: optuna.Study, definition: Definition) -> SearchRes
     )
     done = [row for row in rows if row.loss is not None]
     if not done:
-        reasons = [row.reason for row in rows if row.reason] or ["none was begun"]
+        reasons = [row.reason for row in rows if row.reason] or ["no trial was started"]
         raise TuningError(f"No trial of the search finished. The last reason: {reasons[-1]}")
     best = min(done, key=lambda row: (row.loss, row.number))
     config = definition.configure(study.get_trials(deepcopy=False)[best.number].params)
@@ -96,7 +96,7 @@ def read_search_result(study: optuna.Study, definition: Definition) -> SearchRes
 
 
 def write_table(rows: tuple[Row, ...], loss: str, score: str, path: Path) -> None:
-    """Write the trials as CSV, the best first and those without a loss last."""
+    """Write the trials as CSV: the best first, and those without a loss last."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         keys = list(rows[0].settings)
@@ -114,7 +114,7 @@ def format_setting(value: Any) -> str:
 
 
 def sorted_rows(rows: tuple[Row, ...]) -> list[Row]:
-    """Return the trials, the best first and those without a loss last."""
+    """Return the trials: the best first, and those without a loss last."""
     return sorted(rows, key=lambda row: (row.loss is None, row.loss or 0.0, row.number))
 
 

@@ -1,4 +1,4 @@
-"""Makes Optuna's sampler for a search method, and the points of a grid."""
+"""Creates Optuna's sampler for a search method, and the points of a grid."""
 
 import itertools
 import math
@@ -28,7 +28,7 @@ def make_sampler(definition: Definition, seed: int) -> BaseSampler:
 
     Args:
         definition: definition of the study.
-        seed: seed of this worker; two workers with one seed would propose the same.
+        seed: seed of this worker; two workers with the same seed would propose the same values.
 
     Raises:
         TuningError: the method cannot search such a space.
@@ -69,7 +69,7 @@ def _cmaes(definition: Definition, seed: int) -> BaseSampler:
     if choices or len(searched) < 2:
         received = f"the choice {choices[0]}" if choices else f"{next(iter(searched))} alone"
         raise TuningError(
-            f"cmaes needs two ranges or more, and no choice. Received: {received}. "
+            f"cmaes needs two or more ranges and no choices. Received: {received}. "
             "Use --method genetic."
         )
     return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)

@@ -1,4 +1,4 @@
-"""Runs a search: makes its folder, lets workers run trials, refits the best, writes results."""
+"""Runs a search: creates its folder, runs trials in workers, refits the best, writes results."""
 
 import contextlib
 import secrets
@@ -50,7 +50,7 @@ from .trial_loop import (
 from .trials import make_trial_data
 
 SPACE, BEST, REFIT = "space.toml", "best.toml", "refit"
-# File of a search in a database: the address that `--join` takes, without a password.
+# File with the value that `--join` takes for a search in a database, without the password.
 STUDY = "study.txt"
 _JOURNAL_NAME = "study"
 # Fractions of the training split for the refit: enough to see whether its score still rises.
@@ -74,9 +74,9 @@ class Observer:
     """Shows the progress of a search and of its refit; by default nothing is shown.
 
     Attributes:
-        search: from a study and its definition to a context that lasts as long as the trials run.
-            It yields a function that is called after each epoch and each trial.
-        refit: to a context that lasts as long as the refit. It yields Keras callbacks.
+        search: called with a study and its definition; returns a context manager around the trials,
+            which yields a function to call after each epoch and each trial.
+        refit: returns a context manager around the refit, which yields Keras callbacks.
     """
 
     search: Callable[[optuna.Study, Definition], contextlib.AbstractContextManager[OnProgress]] = (
@@ -96,7 +96,7 @@ class TuningResult:
         folder: folder of the search.
         search: the trials, the best one and its settings.
         refit: run with the best settings. No trial has seen its test split.
-        diagnosis: what the learning curves of the refit say, one sentence each.
+        diagnosis: what the learning curves of the refit suggest, one sentence each.
     """
 
     folder: Path
@@ -114,14 +114,14 @@ def tune(
 ) -> TuningResult:
     """Search, refit the best trial, and write `<output>/<family>/<time>`.
 
-    An impossible space, unusable data or a wrong storage leave no folder behind. After an
-    interruption `join` goes on.
+    After an error in the space, the data or the storage, no folder is left behind. After an
+    interruption, `join` resumes the search.
 
     Args:
         definition: what to search, see `make_definition`.
         output: folder of searches.
         workers: number of trials to run at the same time.
-        storage: address of a database; None keeps a journal in the folder.
+        storage: URL of a database; None keeps a journal in the folder.
         observer: shows the progress.
 
     Returns:
@@ -170,15 +170,15 @@ def join(
     """Run trials of an existing study, and finish the study if no other process does.
 
     Args:
-        where: folder of a search, or `ADDRESS#NAME` in a database.
+        where: folder of a search, or `URL#NAME` in a database.
         workers: number of trials to run at the same time.
-        storage: address of the folder's database, with its password; None takes the folder's.
-        declared: space that the study must have; empty accepts any.
+        storage: URL of the folder's database, with its password; None takes the one in the folder.
+        declared: search space that the study must have; empty accepts any.
         observer: shows the progress.
 
     Returns:
-        The finished search. None if another process writes its results: the one that began it and
-        still runs, or for an address the one that has the folder.
+        The finished search. None if another process writes its results: the process that started
+        the search and is still running, or, for a URL, the process that has the folder.
 
     Raises:
         DataError: the data cannot be read.
@@ -202,11 +202,11 @@ def join(
 
 
 def find_study(where: str, storage: str | None = None) -> tuple[StudyLocation, Path | None]:
-    """Return where a study is stored, and its folder; None for one named by an address.
+    """Return where a study is stored, and its folder, which is None for `URL#NAME`.
 
     Raises:
-        TuningError: `where` is neither a folder of `hornbill tune` nor `ADDRESS#NAME`, or
-            `storage` is not an address.
+        TuningError: `where` is neither a folder of `hornbill tune` nor `URL#NAME`, or
+            `storage` is not a URL.
     """
     if storage is not None:
         check_address(storage)
@@ -217,13 +217,15 @@ def find_study(where: str, storage: str | None = None) -> tuple[StudyLocation, P
             )
         address, _, name = where.rpartition("#")
         if not address or not name:
-            raise TuningError(f"A study in a database is named ADDRESS#NAME. Received: {where!r}.")
+            raise TuningError(
+                f"A study in a database must be given as URL#NAME. Received: {where!r}."
+            )
         require_file(address)
         return StudyLocation(address, name), None
     folder = Path(where)
     if not (folder / SPACE).is_file():
         raise TuningError(
-            f"--join takes a folder that hornbill tune made, or ADDRESS#NAME. Received: {where}."
+            f"--join must be a folder that hornbill tune made, or URL#NAME. Received: {where}."
         )
     if not (folder / STUDY).is_file():
         return StudyLocation(str(folder / JOURNAL), _JOURNAL_NAME), folder
@@ -232,7 +234,7 @@ def find_study(where: str, storage: str | None = None) -> tuple[StudyLocation, P
 
 
 def _settle(definition: Definition, dataset: Dataset) -> Definition:
-    """Check that the definition can be searched, and complete it so that any worker can read it."""
+    """Check that the definition can be searched; fix what must not differ between workers."""
     training = definition.base.training
     if training.precision == "auto":  # concurrent trials cannot be timed and must compute alike
         training = replace(training, precision="float32")
@@ -274,7 +276,7 @@ def _check_space(definition: Definition, declared: Mapping[str, str]) -> None:
     if declared and dict(declared) != own:
         raise TuningError(
             f"A study can only be joined with its own space, {_format_space(own)}. "
-            f"Received: {_format_space(declared)}. Leave --search out, or begin another study."
+            f"Received: {_format_space(declared)}. Leave --search out, or start another study."
         )
 
 
@@ -286,7 +288,7 @@ def _search(location: StudyLocation, workers: int, observer: Observer, first: in
     study, definition = open_study(location)
     with observer.search(study, definition) as on_progress:
         run_workers(location, workers, on_progress, first)
-        # Other workers may still run trials. If one has died, its values will be queued again.
+        # Other workers may still be running trials. If one dies, its values are queued again.
         while _has_running_trials(study) or may_begin(study, definition):
             if may_begin(study, definition):
                 run_workers(location, workers, on_progress, first)
@@ -303,7 +305,7 @@ def _has_running_trials(study: optuna.Study) -> bool:
 def _finish(
     folder: Path, study: optuna.Study, definition: Definition, observer: Observer
 ) -> TuningResult:
-    """Write the best settings, refit them, and last write the report, which marks the end.
+    """Write the best settings, refit, and finally write the report, which marks the end.
 
     Raises:
         RunError: the folder cannot be written.
@@ -324,7 +326,7 @@ def _write_finished(
     training = replace(result.config.training, train_sizes=sizes)
     config = replace(result.config, training=training)
     with observer.refit() as callbacks:
-        # On one device, as the trials were.
+        # On one device, like the trials.
         refit = train(config, folder / REFIT, callbacks, Team())
     diagnosis = write_results(folder, study, definition, result, refit)
     return TuningResult(folder, result, refit, diagnosis)
@@ -339,7 +341,7 @@ def _interruptible(where: str) -> Iterator[None]:
 
 
 def _join_hint(where: str) -> str:
-    return f"Go on with: hornbill tune --join {quote(where)}"
+    return f"Resume with: hornbill tune --join {quote(where)}"
 
 
 class _TakenError(TuningError):

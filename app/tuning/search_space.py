@@ -15,11 +15,11 @@ from optuna.distributions import (
 from app.config.reading_config import ReadingConfig
 from app.config.run_config import RunConfig, flat_config, parse_settings
 from app.errors import TuningError
-from models.checks import check_choice
+from models.checks import suggest
 
 KINDS = ("int", "uniform", "log", "choice", "layers")
-# Settings that decide which samples there are and what they are for. Scores of trials that differ
-# in them could not be compared.
+# Settings that determine the samples and the splits. Trials that differ in them could not be
+# compared.
 _FIXED = (
     *("family", "data", "seed", "validation_split", "train_sizes"),
     *(field.name for field in fields(ReadingConfig)),
@@ -32,7 +32,7 @@ class Field:
 
     Attributes:
         key: flat key, as in `--set`.
-        text: declaration, such as `log:1e-4..1e-1`.
+        text: the values to search, such as `log:1e-4..1e-1`.
         dimensions: what Optuna draws for it, by name; usually one dimension named like the key.
         read: returns the value of the setting from the drawn values, in the order of `dimensions`.
         corners: values to check before the search begins: the ends of a range, or every choice.
@@ -74,10 +74,10 @@ def parse_space(declared: Mapping[str, str], base: RunConfig) -> Space:
 
 
 def parse_searches(pairs: Iterable[str]) -> dict[str, str]:
-    """Read `key=kind:values` texts.
+    """Parse `key=kind:values` texts.
 
     Raises:
-        TuningError: a text has no `=`, or a key comes twice.
+        TuningError: a text has no `=`, or a key is given twice.
     """
     declared: dict[str, str] = {}
     for pair in pairs:
@@ -115,10 +115,11 @@ def _parse_field(key: str, text: str, default: Any) -> Field:
             f"{key} cannot be searched: it decides which data the trials are measured on. "
             f"Received: {key}={text}. Use --set."
         )
-    try:
-        check_choice(f"The search of {key}", kind, KINDS)
-    except ValueError as error:
-        raise TuningError(str(error)) from None
+    if kind not in KINDS:
+        raise TuningError(
+            f"The values to search must begin with one of {', '.join(KINDS)}. "
+            f"Received: {key}={text}.{suggest(kind, KINDS)}"
+        )
     parse = {"choice": _choices, "layers": _layers}.get(kind, _numbers)
     return parse(key, text, values, default)
 
@@ -155,7 +156,7 @@ def _numbers(key: str, text: str, values: str, default: Any) -> Field:
 def _layers(key: str, text: str, values: str, default: Any) -> Field:
     if not isinstance(default, tuple):
         raise TuningError(
-            f"layers needs a setting that is a list of layers. Received: {key}={text}. Use int."
+            f"layers can only search a list of layers. Received: {key}={text}. Use int."
         )
     count, _, units = values.partition("x")
     depth = _range(key, text, count, is_whole=True)
@@ -165,7 +166,7 @@ def _layers(key: str, text: str, values: str, default: Any) -> Field:
     width = _range(key, text, units, is_whole=True, is_log=True)
     parts = {f"{key}.layers": depth, f"{key}.units": width}
     low, high = int(width.low), int(width.high)
-    # Without the deepest and widest model, which may be too large for the machine.
+    # The deepest and widest model is not checked, since it may be too large for the machine.
     corners = (_stack(int(depth.low), low), _stack(int(depth.high), low), _stack(1, high))
     return Field(key, text, parts, _stack, corners)
 

@@ -1,4 +1,4 @@
-"""Opens the storage of a study, a journal file or a database, and retries while it is down."""
+"""Opens the storage of a study (a journal file or a database), and retries while it is down."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from serving.errors import one_line
 JOURNAL = "journal.log"
 # Seconds between attempts: together long enough for a database to restart.
 WAITS_S = (1.0, 3.0, 10.0)
-# A lock of the journal that is older was left by a killed process: writing an entry takes far less.
+# An older lock of the journal was left by a killed process, since writing an entry takes far less.
 _STALE_LOCK_S = 30
 _TRANSIENT = (SQLAlchemyError, StorageInternalError, OSError)
 
@@ -32,7 +32,7 @@ class StudyLocation:
     """Where a study is stored.
 
     Attributes:
-        address: address of a database, such as `postgresql://host/name`, or path of a journal file.
+        address: URL of a database, such as `postgresql://host/name`, or path of a journal file.
         name: name of the study.
     """
 
@@ -46,7 +46,7 @@ class StudyLocation:
 
     @property
     def shown(self) -> str:
-        """The address without a password."""
+        """The address without its password."""
         if not self.is_database:
             return self.address
         try:
@@ -62,15 +62,15 @@ class StudyLocation:
 class Journal(JournalFileBackend):
     """Optuna's journal file, which stays readable when a writer is killed or the disk is full.
 
-    Its lock is a file of its own. Optuna's default is a link to the journal; for a relative path
-    that link is broken, and processes wait forever for one that a killed process left.
+    Its lock is a separate file. Optuna's default lock is a link to the journal; for a relative
+    path, that link is broken, and processes wait forever for a lock that a killed process left.
     """
 
     def __init__(self, path: str) -> None:
         super().__init__(path, JournalFileOpenLock(path, _STALE_LOCK_S))
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        """Yield entries. A last line that was cut off is ignored.
+        """Yield the entries of the journal. An incomplete last line is ignored.
 
         Raises:
             TuningError: another line is damaged.
@@ -80,11 +80,11 @@ class Journal(JournalFileBackend):
         except ValueError as error:
             raise TuningError(
                 f"The journal of the study is damaged. Received: {self._file_path}: "
-                f"{error}. Remove the lines that are not JSON, or begin another study."
+                f"{error}. Remove the lines that are not JSON, or start another study."
             ) from None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write entries, replacing a last line that was cut off."""
+        """Write entries, replacing an incomplete last line."""
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         self._lock.acquire()
         try:
@@ -115,7 +115,7 @@ class RetryingStorage:
 
     Args:
         storage: storage to wrap.
-        location: where it is, for the error message.
+        location: location of the storage, for the error message.
         waits_s: seconds between attempts.
     """
 
@@ -147,28 +147,28 @@ def _retrying(
         except _TRANSIENT as error:
             raise TuningError(
                 f"The storage of the study does not respond. Received: {location.shown}: "
-                f"{_reason_of(error)}, in {len(waits_s) + 1} attempts. Finished trials are kept: "
-                "go on with hornbill tune --join."
+                f"{_reason_of(error)}, in {len(waits_s) + 1} attempts. Finished trials are kept; "
+                "resume with hornbill tune --join."
             ) from None
 
     return retry
 
 
 def check_address(address: str) -> None:
-    """Require that `address` can be the address of a database.
+    """Require that `address` can be the URL of a database.
 
     Raises:
         TuningError: it is something else, such as the path of a file.
     """
     if "://" not in address:
         raise TuningError(
-            "--storage must be the address of a database, such as sqlite:///study.db. "
+            "--storage must be the URL of a database, such as sqlite:///study.db. "
             f"Received: {address!r}."
         )
 
 
 def absolute_address(address: str) -> str:
-    """Return the address of a database; a relative file of SQLite becomes absolute.
+    """Return the URL of a database; the path of a SQLite file becomes absolute.
 
     Raises:
         TuningError: the folder of the file does not exist.
@@ -184,7 +184,7 @@ def absolute_address(address: str) -> str:
 
 
 def require_file(address: str) -> None:
-    """Require that the file of a SQLite address exists: opening would create an empty one.
+    """Require that the file of a SQLite URL exists: opening it would create an empty database.
 
     Raises:
         TuningError: it does not exist.
@@ -227,16 +227,16 @@ def _open(location: StudyLocation) -> BaseStorage:
         return get_storage(RDBStorage(location.address))  # adds a cache of finished trials
     except (ArgumentError, ImportError, RuntimeError, ValueError) as error:
         raise TuningError(
-            "A storage must be the address of a database of this Optuna, whose driver is "
-            "installed, such as "
-            f"sqlite:///study.db. Received: {location.shown}: {_reason_of(error)}."
+            "A storage must be the URL of a database that this version of Optuna can read, with "
+            "its driver installed, such as sqlite:///study.db. "
+            f"Received: {location.shown}: {_reason_of(error)}."
         ) from None
 
 
 def create_study(
     location: StudyLocation, attributes: dict[str, Any], waits_s: Sequence[float] = WAITS_S
 ) -> optuna.Study:
-    """Create a study that carries attributes.
+    """Create a study with user attributes.
 
     Raises:
         TuningError: the storage does not respond, or has a study of that name.

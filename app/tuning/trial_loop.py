@@ -1,7 +1,8 @@
 """The loop of a worker: it runs trials of a study until the budget is spent.
 
-Any number of workers share a study, only through its storage. Each running trial carries a
-heartbeat. When the heartbeat stops, the trial is marked as failed and its values are queued again.
+Any number of workers can share a study, and communicate only through its storage. Each running
+trial has a heartbeat. When the heartbeat stops, the trial is marked as failed and its values are
+queued again.
 """
 
 import contextlib
@@ -30,12 +31,12 @@ from .trials import Report, TrialData, evaluate, make_trial_data
 
 # Attributes of a study: its definition as TOML, the hash of its data, and its start in seconds.
 DEFINITION, DATA, BEGUN = "definition", "data_sha256", "begun"
-# Marks a trial that two workers began at once when the budget had room for only one.
+# Marks a trial that two workers began at the same time when the budget had room for only one.
 SURPLUS = "surplus"
 _HEARTBEAT_S, _STALE_S = 10.0, 60.0
-# A trial that kills its worker each time, such as by its memory, must not kill all of them.
+# A trial that kills its worker each time, for example by using too much memory, must not kill all.
 _MAX_ATTEMPTS = 3
-# Trials before any is pruned, and epochs of each trial: a median of fewer means little.
+# No trial is pruned before this many trials and epochs: the median of fewer means little.
 _UNPRUNED_TRIALS, _UNPRUNED_EPOCHS = 5, 2
 _SPENT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING)
 
@@ -54,7 +55,7 @@ def open_study(location: StudyLocation, index: int = 0) -> tuple[optuna.Study, D
     Args:
         location: where the study is stored.
         index: index of the worker. Workers with different indices propose different values;
-            worker 0 of a new study always proposes the same ones.
+            worker 0 of a new study always proposes the same values.
 
     Raises:
         TuningError: the study does not exist, another program or version made it, or its storage
@@ -84,7 +85,7 @@ def _read_definition(text: str, location: StudyLocation) -> Definition:
     except (ConfigError, TuningError) as error:
         raise TuningError(
             f"This version cannot read the definition of the study {location}: {error} "
-            "Finish it with the version that began it, or begin another study."
+            "Finish it with the version that started it, or start another study."
         ) from None
 
 
@@ -104,7 +105,7 @@ def work(
     Args:
         location: where the study is stored.
         index: index of the worker, see `open_study`.
-        name: name of the worker; empty makes one.
+        name: name of the worker; if empty, one is generated.
         on_progress: called after each epoch and after each trial.
 
     Raises:
@@ -126,7 +127,7 @@ def work(
 
 
 def may_begin(study: optuna.Study, definition: Definition) -> bool:
-    """Return whether the budget has room for one more trial, or a queued trial waits."""
+    """Return whether the time is not over, and a trial is queued or allowed by the budget."""
     budget = definition.budget
     if budget.minutes and time.time() >= study.user_attrs[BEGUN] + 60 * budget.minutes:
         return False
@@ -190,7 +191,7 @@ def check_data(study: optuna.Study, definition: Definition, dataset: Dataset) ->
 
 
 def _is_surplus(study: optuna.Study, trial: optuna.Trial, limit: int | None) -> bool:
-    """Return whether two workers took the last trial at once, and this one was later."""
+    """Return whether two workers began the last trial at the same time, and this one was later."""
     others = study.get_trials(deepcopy=False, states=_SPENT)
     return limit is not None and sum(other.number < trial.number for other in others) >= limit
 
@@ -199,7 +200,7 @@ def _is_surplus(study: optuna.Study, trial: optuna.Trial, limit: int | None) -> 
 def _heartbeat(study: optuna.Study, trial: optuna.Trial, worker: str) -> Iterator[None]:
     """Send heartbeats of a trial; queue its values again if its worker is stopped.
 
-    After a machine slept, another worker may have the trial; then this one takes the next.
+    If the machine slept, another worker may have taken over the trial; then this worker moves on.
     """
     trial.set_user_attr("worker", worker)
     trial.set_user_attr("heartbeat", time.time())

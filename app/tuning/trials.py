@@ -14,13 +14,13 @@ from app.data.arrays import rows_at
 from app.data.datasets import Dataset
 from app.data.splits import MIN_VALUES, Splits, split_dataset
 from app.errors import DataError
-from app.evaluation.metrics import SCORES, measure, predict_targets
+from app.evaluation.metrics import SCORES, measure, predict_samples
 from app.system.memory import translate_out_of_memory
 from app.training.fit import fit
 from app.training.losses import metric_name
 
-# The objective that a search minimizes: a mean over samples without penalties, which is comparable
-# whatever loss was trained on.
+# The objective that a search minimizes: a mean over samples without penalties, which can be
+# compared whatever loss was used for training.
 LOSSES = {"multiclass": "cross_entropy", "multilabel": "binary_cross_entropy", "regression": "rmse"}
 _LOSS_SETTINGS = ("loss", "label_smoothing")
 _NONE = np.array([], np.int64)
@@ -56,7 +56,7 @@ def make_trial_data(config: RunConfig, dataset: Dataset, folds: int) -> TrialDat
     """Remove the test split and divide the rest into training and validation splits.
 
     Args:
-        config: its seed and `validation_split` decide, as in the run that refits the best trial.
+        config: its seed and `validation_split` determine the splits, as they do for the refit.
         dataset: all samples.
         folds: number of cross-validation folds; 1 uses the validation split.
 
@@ -133,7 +133,7 @@ def _train_and_measure(
     keras.utils.clear_session()  # otherwise each trial's graphs stay in memory
     model = fit(config, dataset, part, callbacks).model
     task = dataset.task
-    predictions = predict_targets(model, dataset, part.validation)
+    predictions = predict_samples(model, dataset, part.validation)
     measured = measure(task, dataset.targets[part.validation], predictions)
     return measured[LOSSES[task]], measured[SCORES[task]]
 
@@ -141,7 +141,7 @@ def _train_and_measure(
 def metric_in_place_of_loss(keys: Iterable[str], task: str) -> str:
     """Return the metric that compares trials in each epoch if the loss itself is searched.
 
-    It is empty if no setting of the loss is among the searched `keys`: then the loss compares them.
+    It is empty if no setting of the loss is among the searched `keys`: then the loss is compared.
     """
     return metric_name(task) if set(keys) & set(_LOSS_SETTINGS) else ""
 
@@ -154,7 +154,7 @@ class Report(keras.callbacks.Callback):
         keys: searched settings. If the loss itself is among them, the losses of two trials are not
             comparable, and one minus the metric is reported instead.
         task: `multiclass`, `multilabel` or `regression`.
-        prunes: whether poor trials are pruned.
+        prunes: whether to prune poor trials.
         folds: number of folds; this callback sees only the first one.
         on_epoch: called after each epoch.
     """
@@ -179,14 +179,14 @@ class Report(keras.callbacks.Callback):
         """Report the epoch to the study.
 
         Raises:
-            TrialPruned: the trial is poorer than the others were at this epoch.
+            TrialPruned: the trial is worse than the median of the others at this epoch.
         """
         self._trial.report(self._comparable(logs or {}), epoch + 1)
         self._on_epoch()
         is_last = epoch + 1 == self.params["epochs"] or self.model.stop_training
-        has_ended = is_last and self._folds == 1  # pruning would save nothing
+        has_ended = is_last and self._folds == 1  # then pruning would save nothing
         if self._prunes and not has_ended and self._trial.should_prune():
-            raise optuna.TrialPruned(f"poorer than others after epoch {epoch + 1}")
+            raise optuna.TrialPruned(f"worse than the median of the others after epoch {epoch + 1}")
 
     def _comparable(self, logs: dict[str, Any]) -> float:
         if self._metric:

@@ -1,7 +1,7 @@
 """The program of an additional worker on this machine, started by `app.tuning.local_workers`.
 
-Its study comes in an environment variable: lists of processes show arguments, and the address of
-a database may contain a password.
+Its study is passed in an environment variable, since command-line arguments are visible in process
+lists, and the URL of a database may contain a password.
 """
 
 import json

@@ -68,9 +68,10 @@ def export_cost() -> list[Figure]:
     figures = []
     for row in read_results("export_cost"):
         seconds, mb = row["asked_seconds"], row["asked_mb"]
-        metric = f"whole export of {row['what']}, without imports"
+        metric = f"time of a whole export of {row['what']}, without imports"
         figures.append(compare(metric, row["seconds"], "{:.1f} s", "<", seconds))
         if row["what"] != "digit_net":
-            metric = f"peak memory of that export ({row['imported_mb']:,} MB of it imports)"
+            imported = f"{row['imported_mb']:,} MB of it from imports"
+            metric = f"peak memory of the export of {row['what']} ({imported})"
             figures.append(compare(metric, row["peak_mb"], "{:,} MB", "<", mb))
     return figures

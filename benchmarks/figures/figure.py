@@ -14,7 +14,7 @@ class Figure:
     Attributes:
         metric: what was measured, in Markdown.
         measured: the measurement with its unit.
-        goal: the goal in the same unit; `NO_GOAL` where there is none.
+        goal: the goal in the same unit; `NO_GOAL` if there is none.
         met: whether the measurement meets the goal; None where there is no goal.
     """
 

@@ -29,9 +29,9 @@ class Section:
 
     Attributes:
         title: heading of the group.
-        name: module in `benchmarks/` that measures, and file of its results.
+        name: name of the module in `benchmarks/` that measures, and of its file of results.
         figures: rows of the table.
-        arguments: what the command takes.
+        arguments: arguments of the command.
     """
 
     title: str
@@ -72,7 +72,7 @@ def page() -> str:
 
 
 def headline_table() -> str:
-    """Return README's table: five figures, in the words of their results."""
+    """Return README's table of five headline figures."""
     load = {row["what"]: row for row in read_results("http_load")}["Hornbill, binary"]
     accuracy = {row["what"]: row["mean_accuracy"] for row in read_results("accuracy")}
     overhead = {row["what"]: row["added_us"] for row in read_results("overhead")}

@@ -6,7 +6,7 @@ from .figure import Figure, compare
 
 
 def overhead() -> list[Figure]:
-    """Return what the Predictor adds to ONNX Runtime."""
+    """Return the time that the Predictor adds to ONNX Runtime, and its speedups."""
     over_keras = {"mlp": 1000, "cnn": 300}
     figures: list[Figure] = []
     for row in read_results("overhead"):
@@ -25,17 +25,17 @@ def overhead() -> list[Figure]:
 
 
 def cold_start() -> list[Figure]:
-    """Return the time to the first prediction."""
+    """Return the time to the first prediction, and the memory of a process that predicts."""
     (row,) = read_results("cold_start")
     medians = row["medians"]["serving"]
-    metric = "fresh interpreter to the first prediction, relative to "
     steps = ", ".join(
         f"{step} {medians[f'{step}_ms']:.0f} ms" for step in ("import", "load", "run")
     )
+    metric = f"fresh interpreter to the first prediction ({steps}), relative to"
     return [
-        compare(f"{metric}bare onnxruntime", row["serving_to_bare"], "{:.2f}", "≤", 1.3),
-        compare(f"{metric}TensorFlow", row["serving_to_tensorflow"], "{:.3f}", "≤", 0.05),
-        compare(f"memory ({steps})", medians["resident_mb"], "{:.0f} MB", "<", 75),
+        compare(f"{metric} bare onnxruntime", row["serving_to_bare"], "{:.2f}", "≤", 1.3),
+        compare(f"{metric} TensorFlow", row["serving_to_tensorflow"], "{:.3f}", "≤", 0.05),
+        compare("memory of a process that predicts", medians["resident_mb"], "{:.0f} MB", "<", 75),
     ]
 
 
@@ -76,7 +76,7 @@ def soak() -> list[Figure]:
     growth = row["growth_after_first_tenth"]
     count = f"{row['requests']:,} requests"
     return [
-        Figure(f"{count}: wrong outputs, other bits, 5xx, broken connections", str(wrong), "0",
+        Figure(f"{count}: wrong outputs, wrong statuses, broken connections", str(wrong), "0",
                wrong == 0),
         Figure("growth of memory after the first tenth", f"{growth:+.1%}", "0", growth <= 0),
     ]  # fmt: skip

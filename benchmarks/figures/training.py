@@ -53,14 +53,14 @@ def time_to_accuracy() -> list[Figure]:
         metric = f"MNIST to {row['goal']:.1%}: speedup over Keras' example "
         metric += f"(goal reached in {ours} of {runs} runs, by the example in {theirs})"
         figure = compare(metric, row["speedup"], _TIMES, "≥", 5)
-        if theirs < runs:  # the example was stopped first, so that the speedup is a lower bound
+        if theirs < runs:  # the example was stopped first, so the speedup is a lower bound
             figure = replace(figure, measured=f"more than {figure.measured}")
         figures.append(figure)
     return figures
 
 
 def pipeline() -> list[Figure]:
-    """Return what the pipeline delivers and costs."""
+    """Return the throughput of the pipeline and the time spent waiting for it."""
     (row,) = read_results("pipeline")
     rate, wait = row["pipeline_to_cnn"], row["wait_fraction"]
     return [
@@ -98,7 +98,7 @@ def distributed() -> list[Figure]:
 
 
 def tuning() -> list[Figure]:
-    """Return what searches gain and cost."""
+    """Return the improvement by searches, and their time."""
     rows = {row["what"]: row for row in read_results("tuning")}
     makers = {"defaults": _tuned, "methods": _methods, "workers": _workers}
     return [make(rows[what]) for what, make in makers.items() if what in rows]

@@ -10,7 +10,7 @@ HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % l
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer a request."""
+    """Respond to a request."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):

@@ -1,4 +1,4 @@
-"""From a traced function to an ONNX graph: tf2onnx, and the operators that it lacks.
+"""Converts a traced function to an ONNX graph: tf2onnx, and handlers for operators that it lacks.
 
-What changes a graph that is ONNX already belongs to `export.passes`.
+Changes to a graph that is already ONNX belong to `export.passes`.
 """

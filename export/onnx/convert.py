@@ -64,7 +64,7 @@ def convert_to_onnx(
         _set_shape(value, spec)
     with explained("The converted graph must be valid ONNX."):
         graph = clean_graph(converted, layers)
-    # A value from inside may have become the output, with axis names of its own.
+    # An inner value, with other axis names, may have become the output.
     for spec, value in zip(inference.outputs, graph.graph.output, strict=True):
         _set_shape(value, spec)
     del graph.metadata_props[:]  # what the converter wrote
@@ -95,7 +95,7 @@ def _convert(inference: InferenceFunction, opset: int) -> onnx.ModelProto:
     with _without_log(), tf.Graph().as_default() as graph:
         weights = compress_graph_def(frozen)  # TensorFlow copies what it imports
         tf.import_graph_def(_inline(frozen, input_names + output_names), name="")
-        # Without tf2onnx's optimizers, which take most of the time and do what clean_graph does.
+        # tf2onnx's optimizers are skipped: they take most of the time and do what clean_graph does.
         model = process_tf_graph(
             graph,
             const_node_values=weights,
@@ -114,10 +114,10 @@ def _freeze(function: Any) -> tuple[Any, list[str], list[str]]:
     """Return the graph with its variables as constants, and the names of its inputs and outputs.
 
     tf2onnx's own entry points fail on many Keras 3 models. Loops stay as they are, so that tf2onnx
-    recognizes recurrent layers in them. Functions that ask for XLA, as grouped convolutions do, are
-    inlined like any other.
+    recognizes recurrent layers in them. Functions compiled with XLA, such as grouped convolutions,
+    are inlined like any other.
     """
-    # `convert_variables_to_constants_v2` also makes a function of the graph again, which takes half
+    # `convert_variables_to_constants_v2` also turns the graph into a function, which takes half
     # of the time and six copies of the weights.
     changing = [op for op in function.graph.get_operations() if op.type.startswith("Assign")]
     if changing:
@@ -150,7 +150,7 @@ def _inline(graph: Any, fetches: list[str]) -> Any:
 
 @contextmanager
 def _without_log() -> Iterator[None]:
-    """Keep tf2onnx from logging errors that are raised or fixed afterwards."""
+    """Keep tf2onnx from logging errors that are raised or fixed later."""
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -162,7 +162,7 @@ def _without_log() -> Iterator[None]:
 
 def _tables(inference: InferenceFunction, input_names: list[str]) -> dict[str, Table]:
     """Return the content of each lookup table of the frozen graph, by the name of its handle."""
-    # The handles are inputs of the frozen graph, behind the model's, in the order of capture.
+    # The handles are inputs of the frozen graph, after those of the model, in the order of capture.
     handles = [t for t in inference.function.captured_inputs if t.dtype == tf.resource]
     of_handle = {
         id(table.resource_handle): _read_table(table) for table in lookup_tables(inference.model)

@@ -35,7 +35,7 @@ class Table:
 def convert_lookup(
     tables: Mapping[str, Table], context: Any, node: Any, _name: str, _args: Any
 ) -> None:
-    """Convert a lookup to LabelEncoder of ONNX-ML; tf2onnx only knows tables from files."""
+    """Convert a lookup to LabelEncoder of ONNX-ML; tf2onnx only supports tables from files."""
     table = tables[node.input[0]]
     keys, values = ("string" if isinstance(side[0], str) else "int64" for side in
                     (table.keys, table.values))  # fmt: skip
@@ -53,7 +53,7 @@ def convert_lookup(
 def convert_bucketize(context: Any, node: Any, _name: str, _args: Any) -> None:
     """Convert Bucketize (Discretization) to the number of boundaries that x is not below.
 
-    For NaN these are all boundaries, as in TensorFlow.
+    NaN counts all boundaries, as in TensorFlow.
     """
     boundaries = np.array(node.get_attr_value("boundaries"), np.float32)
     last = add_constant(context, node, "last", np.array([-1], np.int64))
@@ -93,7 +93,7 @@ def convert_bincount(context: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def convert_one_hot(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Convert OneHot: ONNX counts indices below 0 from the end, TensorFlow sets none hot."""
+    """Convert OneHot. For indices below 0 TensorFlow sets no element; ONNX counts from the end."""
     indices, depth, on, off = node.input
     size = context.get_node_by_output(depth)
     shape = context.get_shape(indices)
@@ -115,7 +115,7 @@ def convert_one_hot(context: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def _fixed_size(context: Any, name: str) -> int | None:
-    """Return the value of a constant, or of what is clipped to one value; None if it varies."""
+    """Return the value of a constant, or of a clip to a single value; None if it varies."""
     for _ in range(3):
         node = context.get_node_by_output(name)
         if node.is_const():

@@ -8,7 +8,7 @@ from tf2onnx.handler import tf_op
 
 
 def convert_by_default(context: Any, node: Any) -> None:
-    """Convert a node by tf2onnx's own handler."""
+    """Convert a node with tf2onnx's own handler."""
     handlers = tf_op.create_mapping(context.opset, None)
     function, arguments = handlers[node.type]
     if "onnx_op" in arguments:

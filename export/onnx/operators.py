@@ -118,14 +118,15 @@ def _is_whole(node: Any) -> bool:
 def _convert_bitcast(context: Any, node: Any, _name: str, _args: Any) -> None:
     """Convert Bitcast as Keras uses it, in argmax: to extract the sign bit of a float.
 
-    The result is the lowest int32 with the bit and 0 without. ONNX has no Bitcast before opset 26.
+    The result is the lowest int32 if the bit is set and 0 if not. ONNX has no Bitcast before opset
+    26.
     """
     consumers = context.find_output_consumers(node.output[0])
     if not all(_keeps_sign_bit(context, consumer) for consumer in consumers):
-        return  # it stays, and is refused later as an operation that ONNX lacks
+        return  # left as it is, and refused later as an operation that ONNX lacks
     zero = add_constant(context, node, "zero", np.zeros((), np.float32))
     below = add_step(context, node, "Less", [*node.input, zero])
-    # The reciprocal is below 0 for negative zero; negative infinity itself is.
+    # Negative zero has a reciprocal below 0; negative infinity is below 0 itself.
     reciprocal = add_step(
         context, node, "Less", [add_step(context, node, "Reciprocal", node.input), zero]
     )
@@ -159,7 +160,7 @@ def _keeps_sign_bit(context: Any, node: Any) -> bool:
 
 
 def _convert_select(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Convert SelectV2 to Where; tf2onnx multiplies and adds, so that infinity becomes NaN."""
+    """Convert SelectV2 to Where; tf2onnx multiplies and adds, which turns infinity into NaN."""
     condition, first, second = node.input
     if node.output_dtypes != [TensorProto.BOOL]:
         replace_node(context, node, "Where", node.input)
@@ -172,7 +173,7 @@ def _convert_select(context: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def _convert_einsum(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Convert Einsum to a matrix product where it is one, as in attention, else to ONNX's Einsum.
+    """Convert Einsum to a matrix product if possible, as in attention, or to ONNX's Einsum.
 
     tf2onnx would compute the shapes for the product at run time.
     """
@@ -207,7 +208,7 @@ def matrix_product(
 
     Returns:
         The axis orders to which the left and the right side are transposed before the product, and
-        the result after it; None if the einsum is no such product.
+        the result after it; None if the einsum is not such a product.
     """
     sides, arrow, result = equation.partition("->")
     terms = sides.split(",")

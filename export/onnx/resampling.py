@@ -8,20 +8,20 @@ from onnx import TensorProto
 
 from .nodes import add_constant, add_step, replace_node
 
-# TensorFlow's operations for averaging, for cubic, and for antialiased and Lanczos resampling.
+# TensorFlow's operations for averaging, cubic, and antialiased or Lanczos resampling.
 RESAMPLING = ("ResizeArea", "ResizeBicubic", "ScaleAndTranslate")
 
 
 def convert_resampling(context: Any, node: Any, _name: str, _args: Any) -> None:
     """Convert a resampling of images of known size, `(batch, height, width, channels)`.
 
-    Resampling is linear and works along one axis after the other, so that two matrices describe it.
-    They are what TensorFlow makes of the unit matrix.
+    Resampling is linear and works along one axis after the other, so two matrices describe it. They
+    are found by resampling the unit matrix in TensorFlow.
     """
     _, *sizes, _ = context.get_shape(node.input[0]) or (None, -1, -1, None)
     new_sizes = context.get_node_by_output(node.input[1])
     if min(sizes) < 0 or not new_sizes.is_const():
-        return  # it stays, and is refused later as an operation that ONNX lacks
+        return  # left as it is, and refused later as an operation that ONNX lacks
     attributes = {
         key: _attribute(node.attr[key]) for key in _ATTRIBUTES[node.type] if key in node.attr
     }

@@ -1,4 +1,4 @@
 """Passes over an ONNX graph that keep what it computes; `pipeline` runs them in order.
 
-Nothing here knows Keras or TensorFlow.
+Nothing here depends on Keras or TensorFlow.
 """

@@ -26,7 +26,7 @@ def fold_into_weights(model: ir.Model) -> None:
 
 
 def _fold(graph: ir.Graph, node: ir.Node) -> None:
-    """Fold `node` into what it reads, until it is gone or nothing changes."""
+    """Fold `node` into the nodes that it reads, until it is gone or nothing changes."""
     while True:
         found = _value_and_constant(node)
         if found is None:
@@ -120,7 +120,7 @@ def _replace_output(node: ir.Node, value: ir.Value) -> None:
 def _changed_constants(
     before: ir.Node, op: str, constant: np.ndarray
 ) -> dict[int, np.ndarray] | None:
-    """Return new weights and bias of `before`, by place of the input; None if impossible."""
+    """Return new weights and bias of `before` by index of the input; None if impossible."""
     weights = before.inputs[1].const_value
     bias = before.inputs[2] if len(before.inputs) > 2 else None
     if weights is None or (bias is not None and bias.const_value is None):
@@ -165,7 +165,7 @@ def _per_channel(constant: np.ndarray, channels: int, op: str, rank: int) -> np.
     """Return a number for each channel, if `constant` varies along that axis alone."""
     if constant.size == 1:
         return np.full(channels, constant.reshape(()))
-    behind = rank - 2 if op.startswith("Conv") else 0  # axes behind the channels
+    behind = rank - 2 if op.startswith("Conv") else 0  # axes after the channels
     shape = constant.shape
     if (
         constant.size != channels

@@ -18,7 +18,7 @@ def fuse_operators(model: ir.Model) -> None:
 def _fuse_hard_sigmoid(node: ir.Node) -> None:
     """Replace clip(x + b, 0, c) / c by a HardSigmoid, which is also part of a hard swish.
 
-    MobileNetV3 has it as relu6(x + 3) / 6 (Howard et al., 2019).
+    MobileNetV3 contains relu6(x + 3) / 6 (Howard et al., 2019).
     """
     scale = _scalar(node, 1)
     if scale is None or node.op_type not in ("Div", "Mul") or node.domain:

@@ -20,7 +20,8 @@ def add_initializer(graph: ir.Graph, array: np.ndarray) -> ir.Value:
 def adopt_constants(graph: ir.Graph) -> None:
     """Register the constants that nodes read but `graph` does not have.
 
-    onnxscript loses them where it makes two with one name, as for two equal clips of one tensor.
+    onnxscript loses constants if it creates two with the same name, for example for two equal clips
+    of one tensor.
     """
     for node in graph:
         for value in node.inputs:

@@ -1,7 +1,7 @@
 """Turns loop states that never change into constants.
 
-TensorFlow passes weights to a loop as states, which come out as they went in. As constants of the
-loop's body they are neither copied nor passed from iteration to iteration.
+TensorFlow passes weights to a loop as states that every iteration returns unchanged. As constants
+of the loop's body they are neither copied nor passed from iteration to iteration.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def hoist_invariants(model: ir.Model) -> None:
 def _hoist(graph: ir.Graph, loop: ir.Node) -> None:
     """Replace a loop by one that does not carry the states that it never changes."""
     body = loop.attributes["body"].as_graph()
-    states = len(loop.inputs) - 2  # behind the count and the condition
+    states = len(loop.inputs) - 2  # after the count and the condition
     fixed = [
         place
         for place in range(states)

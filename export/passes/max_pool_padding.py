@@ -1,4 +1,4 @@
-"""Keeps ONNX Runtime from optimizing a padded MaxPool into another function."""
+"""Keeps ONNX Runtime from optimizing a padded MaxPool into a different function."""
 
 import onnx_ir as ir
 

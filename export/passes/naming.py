@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-# TensorFlow numbers scopes of the same name; Keras opens a layer's scope twice.
+# TensorFlow numbers scopes of the same name, and Keras opens the scope of a layer twice.
 _NUMBERED = re.compile(r"(.+)_\d+")
 
 
@@ -59,10 +59,11 @@ def _read_by(node: ir.Node) -> list[ir.Value | None]:
 
 
 def name_after_layers(model: ir.Model, layers: Collection[str]) -> None:
-    """Rename nodes `<layer>/<operator>`, their outputs alike, their constants `<node>.<place>`.
+    """Rename nodes and their outputs `<layer>/<operator>`, and constants `<node>.<index>`.
 
-    Names depend on the graph alone, so that the same model gives the same file. Inputs and outputs
-    of the graph keep their names. A node from no layer is named after the layer that it reads from.
+    Names depend only on the graph, so the same model gives the same file. Inputs and outputs of
+    the graph keep their names. A node that belongs to no layer is named after the layer that it
+    reads from.
 
     Args:
         model: Graph with its nodes in canonical order.
@@ -72,7 +73,7 @@ def name_after_layers(model: ir.Model, layers: Collection[str]) -> None:
 
 
 class _Namer:
-    """Names the nodes of a graph and of its subgraphs; keeps the names in use and the layers."""
+    """Names the nodes of a graph and of its subgraphs; stores the used names and the layers."""
 
     def __init__(self, graph: ir.Graph, layers: Collection[str]) -> None:
         self.layers = layers
@@ -81,7 +82,7 @@ class _Namer:
         self.origin = {value: value.name or "" for value in graph.inputs}
 
     def name_nodes(self, graph: ir.Graph, default: str) -> None:
-        """Name the nodes of `graph`; those of no layer that read nothing after `default`."""
+        """Name the nodes of `graph`. `default` names a node of no layer that reads nothing."""
         constants: dict[ir.Value, str] = {}
         for node in graph:
             read = [self.origin[value] for value in node.inputs if value in self.origin]
@@ -103,7 +104,7 @@ class _Namer:
                 value.name = node.name if number == 0 else f"{node.name}:{number}"
 
     def _name_constants(self, graph: ir.Graph, names: dict[ir.Value, str], default: str) -> None:
-        """Name the constants and order them like `names`; those left are read by loops only."""
+        """Name the constants and order them like `names`; only loops read the remaining ones."""
         for value in graph.initializers.values():
             if value in self.given:
                 names[value] = value.name

@@ -22,11 +22,11 @@ _ANY_SIZE = 2**40
 
 
 def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
-    """Return a graph that computes the same without redundant nodes.
+    """Return a graph that computes the same function without redundant nodes.
 
     Constants and shapes are computed. Transposes cancel with their inverse. Products and sums with
     constants become part of the weights. Chains for which ONNX has an operator are fused. Order and
-    names depend on the graph alone, so that the same model gives the same file.
+    names depend only on the graph, so the same model gives the same file.
 
     Args:
         model: Graph with inputs and outputs of known types; other types are inferred again.
@@ -48,5 +48,5 @@ def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelPr
     in_canonical_order(graph)
     name_after_layers(graph, layers)
     cleaned: onnx.ModelProto = ir.to_proto(graph)
-    del cleaned.graph.value_info[:]  # its axis names are made up
+    del cleaned.graph.value_info[:]  # its axis names are generated
     return cleaned

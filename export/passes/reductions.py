@@ -1,9 +1,9 @@
-"""Splits means and sums over axes that lie apart, which ONNX Runtime adds up inaccurately.
+"""Splits means and sums over axes that are not adjacent, which ONNX Runtime adds up inaccurately.
 
-Over neighboring axes ONNX Runtime (seen in 1.31) adds up blocks of numbers. Over others, as in
-group normalization, it adds one number after the other into a single float32, whose rounding error
-grows with their count: 3e-5 of the variance of 6,272 numbers, and more in larger images. One axis
-after the other is the same mean, about a hundred times as accurate, and faster.
+Over adjacent axes ONNX Runtime (seen in 1.31) adds up blocks of numbers. Over others, as in group
+normalization, it adds all numbers one by one into a single float32, whose rounding error grows with
+their count: 3e-5 of the variance for 6,272 numbers, and more in larger images. Reducing one axis
+after the other gives the same mean, about a hundred times as accurate, and faster.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from .initializers import add_initializer
 
 
 def split_reductions(model: ir.Model) -> None:
-    """Split every mean and sum over axes that lie apart. The graph changes in place.
+    """Split every mean and sum over axes that are not adjacent. The graph changes in place.
 
     Args:
         model: Graph with inferred shapes whose constants are initializers.
@@ -55,7 +55,7 @@ def _are_neighbors(axes: Sequence[int]) -> bool:
 
 
 def _add_step(graph: ir.Graph, node: ir.Node, source: ir.Value, axis: int) -> ir.Value:
-    """Add before `node` the same reduction over one axis alone; return its output."""
+    """Add the same reduction over a single axis before `node`; return its output."""
     step = ir.node(node.op_type, list(node.inputs), {**node.attributes}, name=node.name)
     step.replace_input_with(0, source)
     _set_axes(graph, step, [axis])
@@ -67,7 +67,7 @@ def _add_step(graph: ir.Graph, node: ir.Node, source: ir.Value, axis: int) -> ir
 
 
 def _axes(node: ir.Node) -> list[int] | None:
-    """Return the axes that an input or, before opset 18, an attribute names; None if unknown."""
+    """Return the axes, from an input or (before opset 18) an attribute; None if unknown."""
     if "axes" in node.attributes:
         return list(node.attributes.get_ints("axes"))
     value = node.inputs[1] if len(node.inputs) > 1 else None

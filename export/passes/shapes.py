@@ -17,12 +17,12 @@ from .initializers import add_initializer
 
 # A size is a number, the name of an axis, or None where it is unknown.
 Size = int | str | None
-_MAX_ELEMENTS = 64  # longer integer tensors are data, not shapes
+_MAX_ELEMENTS = 64  # longer integer tensors hold data, not shapes
 _BROADCASTING = ("Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Where")
 
 
 def resolve_shapes(model: ir.Model) -> None:
-    """Compute the shapes in the main graph that can be known. The graph changes in place.
+    """Compute all shapes in the main graph that can be known. The graph changes in place.
 
     Args:
         model: Graph with inferred shapes whose constants are initializers.
@@ -88,7 +88,7 @@ def _is_known(size: Size) -> bool:
 
 
 def _settle_resize(graph: ir.Graph, node: ir.Node) -> None:
-    """Round scales up so that they give the intended size: 12 * float32(7 / 12) is 6.99…, so 6."""
+    """Round scales up so that they give the intended size: 12 * float32(7 / 12) is 6.99…, not 7."""
     scales = node.inputs[2].const_value if len(node.inputs) > 2 and node.inputs[2] else None
     shape = node.inputs[0].shape
     if scales is None or scales.size == 0 or shape is None:
@@ -104,7 +104,7 @@ def _settle_resize(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _settle_fill(graph: ir.Graph, node: ir.Node) -> None:
-    """Replace a tensor filled with one number by the number, where readers broadcast it."""
+    """Replace a tensor filled with one number by that number, if its readers broadcast it."""
     filled, array = node.outputs[0], _filled_with(node)
     if array is None or filled.shape is None or None in map(_size, filled.shape):
         return

@@ -1,7 +1,7 @@
 """Moves transposes through an ONNX graph until they cancel.
 
-TensorFlow has channels last and ONNX has them first, so that a converter puts a Transpose before
-and after each convolution. One walk in the order of the graph removes them: a value stays in the
+TensorFlow has channels last and ONNX has them first, so the converter puts a Transpose before and
+after each convolution. One walk in the order of the graph removes them: a value stays in the
 axis order in which it was computed, and is transposed only where a reader needs another order.
 """
 
@@ -45,8 +45,8 @@ def remove_transposes(model: ir.Model) -> None:
 class _Walk:
     """One walk through a graph, in its order.
 
-    `views` maps a value to the one it is a transposed view of, and to the order of its axes:
-    `value.shape[i] == source.shape[order[i]]`.
+    `views` maps a value to its source, the value of which it is a transposed view, and to the order
+    of the axes: `value.shape[i] == source.shape[order[i]]`.
     """
 
     def __init__(self, graph: ir.Graph) -> None:
@@ -62,7 +62,7 @@ class _Walk:
         if node.op_type == "Transpose":
             if (
                 _is_read_inside(node) and node.inputs[0] in self.views
-            ):  # it stays, because a loop's body reads it
+            ):  # kept, because a loop's body reads it
                 node.replace_input_with(0, self._transposed_value(node.inputs[0], node))
             source, order = self._read(node.inputs[0])
             taken = _ints(node, "perm")  # always set: the optimizer writes out the default
@@ -90,12 +90,12 @@ class _Walk:
                 self.graph.outputs[place] = given
 
     def set_inputs(self, node: ir.Node, order: Order, places: Iterable[int] | None = None) -> bool:
-        """Let `node` read its inputs untransposed; return False, without change, if one cannot be.
+        """Let `node` read its inputs untransposed; if one cannot, return False and change nothing.
 
         Args:
             node: Node whose transposed inputs all have the same order.
             order: That order.
-            places: Places of the inputs that broadcast against each other; None for all.
+            places: Indices of the inputs that broadcast against each other; None for all.
         """
         chosen = range(len(node.inputs)) if places is None else places
         found = {place: self._untransposed(node.inputs[place], order) for place in chosen}

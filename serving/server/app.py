@@ -1,4 +1,4 @@
-"""The server as an RSGI application: it admits requests, runs models, and logs and counts both."""
+"""The server as an RSGI application: admits, runs, logs and counts requests."""
 
 import asyncio
 import hmac
@@ -44,7 +44,7 @@ _ORPHAN_S = 30.0  # for requests in flight when the main process has ended
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
 
 
-# What reads the body of a request for a model, and what writes the model's outputs.
+# A function that reads the body of a request for a model, and one that writes the outputs.
 Read = Callable[[Model, Headers, bytes, int | None], Inference | Call]
 Write = Callable[[Model, Any, Sequence[np.ndarray]], Response]
 
@@ -61,7 +61,7 @@ class Server:
 
         Args:
             settings: settings of the server.
-            parent: id of the main process, with which this one ends; None if there is none.
+            parent: id of the main process; this one ends with it. None if there is none.
         """
         self._settings = settings
         self._parent = parent
@@ -93,12 +93,12 @@ class Server:
         return LoadedModel(model, batcher)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start to load models, before the first request."""
+        """Start loading the models; called before the first request."""
         works = self._watch(), self._flush(), self._bodies.watch()
         self._tasks = [loop.create_task(work) for work in works]
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Free all resources, after the last request."""
+        """Free all resources; called after the last request."""
         self._repository.is_ready = False
         for task in self._tasks:
             task.cancel()
@@ -129,7 +129,7 @@ class Server:
                 _LOG.exception("Writing the access log failed.")
 
     def _end_with_parent(self) -> None:
-        """End if the main process is gone, or this one would hold the port for ever."""
+        """End this process if the main process is gone: it would hold the port forever."""
         if self._parent is not None and os.getppid() != self._parent:
             _LOG.error("The main process has ended; this worker ends too.")
             self._parent = None
@@ -268,7 +268,7 @@ class Server:
         return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
 
     async def _wait_until_loaded(self) -> None:
-        """Wait a while: a replacement process gets its first requests before it has its models."""
+        """Wait a while: a restarted process gets requests before it has loaded its models."""
         with suppress(TimeoutError):  # then the repository reports that it is not ready
             async with asyncio.timeout(_LOADING_S):
                 await self._is_loaded.wait()

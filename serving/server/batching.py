@@ -1,6 +1,6 @@
 """Runs requests for one model together where that raises throughput.
 
-All waiting requests are run as one batch: on the event loop if that is quick, else in a thread.
+All waiting requests are run as one batch: on the event loop if it is quick, or in a thread.
 While a thread runs, the next batch builds up. Nothing waits for a batch to fill: a single request
 is run at once, and batches grow with the load.
 """
@@ -44,16 +44,16 @@ class Cost:
     row_size: int
 
     def of(self, rows: int, size: int) -> float:
-        """Return the milliseconds that `rows` rows of `size` numbers in total take together.
+        """Return the milliseconds for a batch of `rows` rows that have `size` numbers in total.
 
-        The time of rows that are larger than the measured ones is unknown: infinity.
+        Returns infinity for rows larger than the measured ones, whose time is unknown.
         """
         if size > rows * self.row_size:
             return math.inf
         return self.alone_ms + self.row_ms * (rows - 1)
 
     def max_rows(self, milliseconds: float) -> int:
-        """Return the largest batch that takes so long; 1 if batches do not raise throughput."""
+        """Return the largest batch within this time; 1 if batches do not raise throughput."""
         if self.row_ms > _MAX_ROW_RATIO * self.alone_ms:
             return 1
         return 1 + int(max(0.0, milliseconds - self.alone_ms) / max(self.row_ms, 1e-6))
@@ -160,7 +160,7 @@ class Batcher:
         return outputs
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Called soon, so that all requests that have arrived by now are in the queue.
+        # Called soon rather than now, so that the queue first gets all requests that have arrived.
         if self._queue and not self._is_scheduled and self._running < self._limits.threads:
             self._is_scheduled = True
             loop.call_soon(self._start, loop)

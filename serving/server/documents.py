@@ -1,4 +1,4 @@
-"""Everything that a GET reads: health, metadata, metrics, documentation and the page."""
+"""Everything that GET returns: health, metadata, metrics, API docs and the page."""
 
 import re
 from collections.abc import Callable
@@ -101,7 +101,7 @@ class Documents:
         return json_response({"model_stats": [_stats(s) for v in models for s in v.values()]})
 
     def _tf_status(self, name: str, version: str | None) -> Response:
-        """Return TF Serving's status of a model's versions, and what KServe's V1 expects here."""
+        """Return the status of a model's versions, with the keys of TF Serving and KServe's V1."""
         served = self._repository.models.get(name, {})
         failed = self._repository.failures().get(name, {})
         if not served and not failed:
@@ -131,7 +131,7 @@ def _docs() -> Response:
 
 
 def _alive() -> Response:
-    # KServe's V1 checks that this path is alive; browsers get the page instead.
+    # KServe's V1 checks its health at this path; browsers get the page instead.
     return json_response({"status": "alive"})
 
 
@@ -156,7 +156,7 @@ def _status(number: int, failure: Failure | None) -> dict[str, Any]:
 
 
 def _stats(loaded: LoadedModel) -> dict[str, Any]:
-    """Return those of Triton's statistics of a version that are counted."""
+    """Return the statistics of a version: those of Triton's fields that this server counts."""
     manifest, counts = loaded.model.manifest, loaded.batcher.counts
     success = {"count": counts.requests, "ns": int(counts.seconds * 1e9)}
     return {

@@ -57,7 +57,7 @@ class Bodies:
     """
 
     def __init__(self, max_bytes: int, timeout_s: float) -> None:
-        """Make a reader, whose `watch` must run.
+        """Make a reader. Time-outs need `watch` to run as a task.
 
         Args:
             max_bytes: largest size of a body, before and after decompression.
@@ -71,7 +71,7 @@ class Bodies:
         self._reading: dict[asyncio.Task[None], float] = {}
 
     async def watch(self) -> None:
-        """Cancel, again and again, the reading of bodies that take too long."""
+        """Cancel the reading of bodies that take too long; runs until it is cancelled."""
         while True:
             await asyncio.sleep(self._timeout_s / 20)
             latest = time.monotonic() - self._timeout_s
@@ -183,7 +183,10 @@ def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
 
 
 def _decompress_member(body: bytes, encoding: str, max_bytes: int) -> tuple[bytes, bytes]:
-    """Return the first member and what follows it; of a too long one, more than `max_bytes`."""
+    """Return the first member and what follows it.
+
+    If the member is too long, its first `max_bytes` + 1 bytes are returned and nothing follows.
+    """
     stream = zlib.decompressobj(_WINDOWS[encoding])
     try:
         content = stream.decompress(body, max_bytes + 1)

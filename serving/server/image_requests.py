@@ -1,4 +1,4 @@
-"""Image files as requests: the page sends them, and anybody can with curl."""
+"""Requests whose body is an image file, as the page and curl send them."""
 
 from typing import Any
 
@@ -78,10 +78,10 @@ def list_models(repository: Repository) -> Response:
         for name, failures in repository.failures().items()
         for number, failure in failures.items()
     ]
-    return json_response({"models": sorted([*good, *bad], key=_place)})
+    return json_response({"models": sorted([*good, *bad], key=_name_and_version)})
 
 
-def _place(row: dict[str, Any]) -> tuple[str, int]:
+def _name_and_version(row: dict[str, Any]) -> tuple[str, int]:
     return row["name"], row["version"]
 
 

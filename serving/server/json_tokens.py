@@ -1,4 +1,4 @@
-"""Reads JSON in which NaN is a missing number: many clients write it that way."""
+"""Reads JSON in which NaN stands for a missing number, as many clients write it."""
 
 import re
 from typing import TypeVar
@@ -8,12 +8,12 @@ import msgspec
 from .errors import RequestError
 
 Shape = TypeVar("Shape")
-# Possessive, and the end of a text is optional, so that no body takes more than one pass.
+# Possessive quantifiers, and an optional closing quote: no body takes more than one pass.
 _TEXT_OR_NAN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|\bNaN\b', re.DOTALL)
 
 
 def decode_json(decoder: msgspec.json.Decoder[Shape], body: bytes, what: str) -> Shape:
-    """Decode a body. NaN is not JSON, but is read as null.
+    """Decode a body. NaN, which is not valid JSON, is read as null.
 
     Args:
         decoder: decodes the body into its type.

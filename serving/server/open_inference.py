@@ -161,8 +161,8 @@ class OpenInference:
             body: JSON, followed by the binary tensors.
             json_length: length of the JSON in bytes; None if there are no binary tensors; 0 if the
                 body is the raw input of one sample.
-            max_rows: largest number of samples of a long body, whose further numbers must not be
-                read into memory; None for a short body.
+            max_rows: largest number of samples. Given for a long body, so that no more than these
+                are read into memory; None for a short body.
 
         Raises:
             RequestError: the body violates the protocol, or does not fit the model.
@@ -185,7 +185,7 @@ class OpenInference:
         )
 
     def _decode(self, text: bytes) -> Any:
-        """Decode flat data at once, the common case; else leave data undecoded for `from_json`."""
+        """Decode flat data at once (the common case), or leave the data as text for `from_json`."""
         try:
             return self._decoder.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError):  # or an error, which this explains
@@ -299,7 +299,7 @@ class OpenInference:
             arrays: every output of the model, in the manifest's order.
 
         Returns:
-            The body, and the length of its JSON if binary tensors follow it, else None.
+            The body, and the length of its JSON if binary tensors follow it; otherwise None.
         """
         tails: list[bytes] = []
         outputs = [self._write_output(selected, arrays, tails) for selected in inference.outputs]

@@ -44,7 +44,7 @@ _TF = "/v1/models/{model}"
 # The summary of each path that only has a GET.
 _DOCUMENTS = {
     "/v2": "Name and version of the server, and its protocol extensions",
-    "/v2/health/live": "Whether the server runs",
+    "/v2/health/live": "Whether the server is running",
     "/v2/health/ready": "Whether the models are loaded; 503 if they are not",
     _MODEL: "Inputs, outputs and versions of a model",
     f"{_MODEL}/versions/{{version}}": "Inputs and outputs of a version",

@@ -86,7 +86,7 @@ class Repository:
         self.is_ready = False
         self._entries: dict[str, dict[int, _Entry]] = {}
         self._served: dict[str, dict[int, LoadedModel]] = {}
-        # The last warning about each model, so that it is not repeated at every look.
+        # The last warning about each model, so that it is not repeated at every refresh.
         self._warnings: dict[str, str] = {}
 
     @property
@@ -147,7 +147,7 @@ class Repository:
         return True
 
     async def _refresh(self, executor: Executor) -> bool:
-        """Read the folder once; return whether versions were loaded and a new look is due."""
+        """Read the folder once; return whether versions were loaded, so it must be read again."""
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(executor, self._scan)
         has_loaded = False
@@ -157,7 +157,7 @@ class Repository:
                 before = known.get(number)
                 if before is not None and before.is_settled(snapshot):
                     continue
-                # Not after a failure: a version that is being copied changes at every look.
+                # Not after a failure: a version that is being copied changes all the time.
                 has_loaded |= before is None or isinstance(before.state, LoadedModel)
                 state = await loop.run_in_executor(executor, self._load, name, number)
                 known[number] = self._entry(name, number, snapshot, state, before)

@@ -13,7 +13,7 @@ from .http import Response
 from .repository import Repository
 
 Handler = Callable[[Headers, HTTPProtocol], Awaitable[Response]]
-# Takes the name of a model and a version, None for the latest, before what a `Handler` takes.
+# Takes a model's name and version (None for the latest), then the arguments of a `Handler`.
 ModelHandler = Callable[[str, str | None, Headers, HTTPProtocol], Awaitable[Response]]
 ShowDocument = Callable[[str, Document], Awaitable[Response]]
 _PATTERNS = {
@@ -47,7 +47,7 @@ class Router:
         Args:
             handlers: the handler of each route that runs a model: `infer`, `predict`, `image`.
             documents: everything that a GET can read.
-            show: returns a document, whose path it is given as well.
+            show: makes the response for a path and its document.
             repository: the models that are known.
         """
         self._handlers = handlers
@@ -57,7 +57,7 @@ class Router:
         self._routes: dict[tuple[str, str], Route] = {}
 
     def find(self, method: str, path: str, headers: Headers) -> Route:
-        """Return the route of a request; unknown paths and methods have one that refuses them."""
+        """Return the route of a request. Unknown paths and methods get one that refuses them."""
         return self._routes.get((method, path)) or self._match(method, path, headers)
 
     def _match(self, method: str, path: str, headers: Headers) -> Route:

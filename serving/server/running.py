@@ -31,10 +31,10 @@ from .writing import ThreadedHandler
 _VARIABLE = "HORNBILL_SETTINGS"
 # Time for the requests in flight when the server ends.
 _DRAIN_S = 30
-# Connections that may be open beyond `max_requests`; health checks would wait behind more.
+# Connections that may be open beyond `max_requests`. With more, health checks would wait.
 _IDLE_CONNECTIONS = 4096
 _HEAD_S = 10  # for the head of a request to arrive; `Settings.body_s` is for its body
-# Granian's options. An idle HTTP/2 connection would stay open for ever and block the shutdown.
+# Granian's options. An idle HTTP/2 connection would stay open forever and block the shutdown.
 OPTIONS: dict[str, Any] = {
     "interface": Interfaces.RSGI,
     "http": HTTPModes.http1,
@@ -69,11 +69,11 @@ def find_address(host: str, port: int) -> Address:
     reason = "an empty host"
     for family, ip in _resolve(host) if host else ():
         try:
-            # Tried here, because Granian's own error is a long traceback.
+            # Tested here, because Granian's own error is a long traceback.
             with socket.create_server((ip, port), family=family) as listener:
                 return Address(ip, listener.getsockname()[1])
         except OSError as error:
-            reason = str(error.strerror)
+            reason = os.strerror(error.errno or 0)  # Python's own text repeats the address
     raise _no_address(f"{host}:{port}, {reason}")
 
 
@@ -91,8 +91,8 @@ def _resolve(host: str) -> list[tuple[int, str]]:
 
 def _no_address(received: str) -> InputError:
     return InputError(
-        "The host and port must be free on this machine, such as 127.0.0.1:8000. "
-        f"Received: {received}."
+        "The host must be an address of this machine and the port must be free, such as "
+        f"127.0.0.1:8000. Received: {received}."
     )
 
 

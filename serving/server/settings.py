@@ -31,7 +31,7 @@ class Settings:
         max_requests: largest number of requests in flight; further ones get 503.
         max_delay_ms: latency budget for a batch, in milliseconds.
         body_s: seconds within which the body of a request must arrive.
-        poll_s: seconds between two looks for new versions.
+        poll_s: seconds between two checks for new versions.
         log_requests: whether each request is logged as a line of JSON on standard output.
 
     Raises:

@@ -95,7 +95,7 @@ class Metrics:
     def update_gauges(
         self, in_flight: int, waiting: Mapping[str, int], versions: Mapping[tuple[str, int], bool]
     ) -> None:
-        """Set the gauges to the present state.
+        """Set the gauges to the current state.
 
         Args:
             in_flight: number of requests in flight.
@@ -208,8 +208,8 @@ class LogLine(msgspec.Struct, gc=False):
 class AccessLog:
     """Writes a line of JSON for each request to standard output.
 
-    Lines are buffered until `flush`. Lines that cannot be written, because the disk is full or the
-    reader of the pipe has stopped or gone, are dropped.
+    Lines are buffered until `flush`. A line is dropped if it cannot be written because the disk is
+    full, or because the reader of the pipe has stopped or is gone.
     """
 
     def __init__(self) -> None:
@@ -223,7 +223,7 @@ class AccessLog:
         self._lines.append(_ENCODER.encode(line))
 
     def flush(self) -> None:
-        """Start to write the buffered lines, without waiting for it."""
+        """Start writing the buffered lines without waiting for the end."""
         if self._lines:
             lines, self._lines = [*self._lines, b""], []
             if not self._writer.write(b"\n".join(lines), len(lines) - 1):

@@ -73,8 +73,8 @@ def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> C
     Args:
         manifest: manifest of the model.
         body: JSON.
-        max_rows: largest number of samples of a long body, whose further numbers must not be read
-            into memory; None for a short body.
+        max_rows: largest number of samples. Given for a long body, so that no more than these are
+            read into memory; None for a short body.
 
     Raises:
         RequestError: the body has neither or both of instances and inputs, or they do not fit the

@@ -14,7 +14,7 @@ _RETRY_S = 0.05
 
 
 class Writer:
-    """Writes in a thread, so that nothing else waits for the reader."""
+    """Writes to a stream in a thread, so that the callers never wait for its reader."""
 
     def __init__(
         self, stream: Any, failed: Callable[[int, OSError], None], max_bytes: int = _MAX_BYTES

@@ -1,4 +1,4 @@
-"""How abstract the layers of the digit net are: a linear probe and a projection of each."""
+"""Measures how abstract each layer of the digit net is, with a linear probe and a projection."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -29,7 +29,8 @@ LAYERS = {
     "block3_pool": "block 3",
     "features": "features",
 }
-# Training samples of a probe: few, so that its accuracy shows how linear the classes lie.
+# Training samples of a probe: few, so that its accuracy shows how linearly separable the classes
+# are.
 PROBE_SAMPLES = 100
 
 

@@ -24,12 +24,12 @@ from app.training.replicas import fit_replicas
 
 ARMS = ("relu", "leaky_relu", "prelu")
 SUITABLE, LARGE = 0.01, 0.3  # learning rates of Adam
-# The bad start scales the first layer's weights by this, and makes this the largest input of any
-# of its units on any sample.
+# The bad start scales the first layer's weights by SMALL, and shifts its biases so that the largest
+# input of each of its units on any sample is LARGEST_INPUT.
 SMALL, LARGEST_INPUT = 0.1, -1.0
 # Smallest gain in accuracy that counts as recovery.
 RECOVERED = 0.1
-# Largest fraction of the units silent halfway that may fire at the end if they are dead for good.
+# Units count as dead for good if at most this fraction of those silent halfway fire at the end.
 WOKEN = 0.05
 # Passes over the data in an epoch of training.
 PASSES = 3
@@ -123,7 +123,7 @@ def judge(found: Parts) -> Sequence[Check]:
         Check(
             "stuck",
             stuck,
-            {"share": f"{bad[-1].mean():.0%}", "accuracy": f"{accuracy:.1%}"},
+            {"fraction": f"{bad[-1].mean():.0%}", "accuracy": f"{accuracy:.1%}"},
             is_fact=True,
         ),
     ]

@@ -1,4 +1,4 @@
-"""OR and XOR: the representation of the input decides what a network must learn by itself."""
+"""OR and XOR: the representation of the input decides what the network itself must learn."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from app.training.replicas import fit_replicas
 BITS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)], float)
 NUMBER = np.arange(4.0)[:, np.newaxis]
 GATES = {"OR": np.array([0, 1, 1, 1]), "XOR": np.array([0, 1, 1, 0])}
-# An active unit moves the output by at least this fraction of what the strongest unit does.
+# An active unit moves the output by at least this fraction of what the strongest unit moves it by.
 ACTIVE = 0.1
 
 

@@ -33,8 +33,8 @@ INITIALIZERS = {
 }
 WIDTH = 64
 WATCHED = 300  # samples on which activations and gradients are measured
-# A signal has vanished if less than this fraction of the activations' mean square in the first
-# layer is left in the last. A loss is stuck above this many nats; guessing has ln 10 = 2.3.
+# A signal has vanished if the last layer's mean square is less than STARVED times that of the first
+# layer. A loss is stuck above STUCK nats; guessing has a loss of ln 10 = 2.3.
 STARVED, STUCK = 1e-3, 2.0
 # Passes over the data in an epoch of training.
 PASSES = 3

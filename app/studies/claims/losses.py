@@ -22,7 +22,7 @@ from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 LOSSES = ("cross_entropy", "mse")
-# Behind a softmax, the gradient of MSE is some ten times smaller: it needs larger rates.
+# After a softmax, the gradient of MSE is about ten times smaller, so it needs larger rates.
 RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 LOGITS, SOFTMAX = (3.0, 1.0, -3.0), (0.879, 0.119, 0.002)
 OUTPUT, CLASS = (0.2, 0.7, 0.1), 1

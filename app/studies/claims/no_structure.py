@@ -17,7 +17,7 @@ from app.training.replicas import fit_replicas
 SIZES = (4, 6)
 LABELINGS, QUICK_LABELINGS = 32, 12  # per seed
 EQUAL = 0.03  # largest difference of accuracies
-# One input with two targets: the first one time in four.
+# One input with two targets; the first is given one time in four.
 TARGETS = np.array([0, 1, 1, 1])
 FLOOR = float(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))  # nats
 REACHED = 0.005  # largest distance from the floor, in nats

@@ -21,7 +21,7 @@ from app.studies.rates import Pace, best_pace, epochs_saved
 from app.studies.study import Check, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
-# The grid of learning rates of each.
+# The grid of learning rates for each optimizer.
 OPTIMIZERS: dict[str, tuple[float, ...]] = {
     "gradient_descent": (0.3, 1.0, 3.0, 5.0, 10.0, 30.0),
     "sgd": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
@@ -30,7 +30,7 @@ OPTIMIZERS: dict[str, tuple[float, ...]] = {
     "rmsprop": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
     "adam": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
 }
-# How texts and figures write the names.
+# The names in texts and figures.
 NAMES = {
     "gradient_descent": "batch gradient descent",
     "sgd": "SGD",

@@ -125,7 +125,7 @@ def judge(found: Parts) -> Sequence[Check]:
         Check(
             "l1",
             zeros.low > 0.1,
-            {"share": f"{mean_estimate(found['L1']['zeros']):.0%}",
+            {"fraction": f"{mean_estimate(found['L1']['zeros']):.0%}",
              "without": f"{np.mean(none['zeros']):.1%}"},
         ),
         Check(

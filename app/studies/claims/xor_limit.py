@@ -74,7 +74,7 @@ def judge(found: Parts) -> Sequence[Check]:
         Check(
             "cascade",
             is_more_often(solved["cascade"], solved["logistic"]),
-            {"solved": count_text(solved["cascade"]), "share": f"{learned:.0%}"},
+            {"solved": count_text(solved["cascade"]), "fraction": f"{learned:.0%}"},
         ),
     ]
 
