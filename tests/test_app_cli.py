@@ -215,7 +215,7 @@ def test_the_demo_measures_every_format(tmp_path, monkeypatch):
     from export import quantization
     from serving.timing import median_ms
 
-    monkeypatch.setattr(demo, "median_ms", lambda calls, rounds: median_ms(calls, 2, warm_up=1))
+    monkeypatch.setattr(demo, "median_ms", lambda calls, **_: median_ms(calls, 2, warm_up=1))
     monkeypatch.setattr(quantization, "_ROUNDS", 2)
     settings = {"variant": "mlp", "epochs": 1, "hidden": [16]}
     text = io.StringIO()
