@@ -205,13 +205,18 @@ def test_a_failed_proof_exits_with_1_and_publishes_nothing(run, mlp_run, softmax
     assert not list((tmp_path / "dist").iterdir())
 
 
-def test_the_demo_measures_every_format(tmp_path):
+def test_the_demo_measures_every_format(tmp_path, monkeypatch):
     import io
 
     from rich.console import Console
 
+    from app.bundles import demo
     from app.bundles.demo import BATCH_SIZES, FORMATS, run_demo
+    from export import quantization
+    from serving.timing import median_ms
 
+    monkeypatch.setattr(demo, "median_ms", lambda calls, **_: median_ms(calls, 2, warm_up=1))
+    monkeypatch.setattr(quantization, "_ROUNDS", 2)
     settings = {"variant": "mlp", "epochs": 1, "hidden": [16]}
     text = io.StringIO()
     console = Console(file=text, width=100)

@@ -76,10 +76,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo and pass_f
 
 
 def start(*arguments, **environment):
+    fast = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling takes longer than training here
     return subprocess.Popen(
         [sys.executable, "-c", CLI, "train", *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**os.environ, **fast, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -588,7 +588,8 @@ def test_served_versions_stay_while_their_folder_cannot_be_read(
             folder.unlink(missing_ok=True)
             aside.rename(folder)
             time.sleep(0.3)
-        assert caplog.text.count("cannot be read") == 2
+        # Each is logged once; a folder that goes away during a poll may count as model and as root.
+        assert caplog.text.count("cannot be read") in (2, 3)
         as_version(model / "1", 2).rename(model / "2")
         for _ in range(100):
             if client.get("/v2/models/softmax")[1]["versions"] == ["2"]:
