@@ -171,7 +171,7 @@ def _check_behavior(folder: Path) -> str:
     differences = ", ".join(f"{name} {value:.1e}" for name, value in largest.items())
     return (
         f"{count} golden samples at batch sizes {', '.join(map(str, BATCH_SIZES))} "
-        f"and {count}: largest difference {differences}"
+        f"and {count}; largest differences: {differences}"
     )
 
 
