@@ -213,3 +213,27 @@ def test_the_documentation_builds_without_warnings_and_without_tensorflow(tmp_pa
     assert 'id="serving.Predictor.predict"' in reference
     commands = (tmp_path / "reference" / "cli.html").read_text()
     assert all(f'id="hornbill-{name}"' in commands for name in ("train", "bench", "study-run"))
+
+
+def messages():
+    """Return the text of every string in the packages; a blank stands for each value in it."""
+    texts = []
+    for node in (node for path in MODULES for node in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.append(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            parts = (getattr(part, "value", " ") for part in node.values)
+            texts.append("".join(part if isinstance(part, str) else " " for part in parts))
+    return "\n".join(" ".join(text.split()) for text in texts)
+
+
+def test_the_messages_that_troubleshooting_quotes_are_those_of_the_product():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    quotes = re.findall(r'^\*\*"(.+?)"\*\*', page, re.MULTILINE)
+    known = messages() + (ROOT / "Makefile").read_text()
+    # The operating system says these; the rest must be ours. Values are `…` or a quoted word.
+    of_the_system = {"Address already in use", "Cannot assign requested address"}
+    assert len(quotes) > len(of_the_system)
+    for quote in set(quotes) - of_the_system:
+        for piece in re.split(r"…|'always'|model\.int8\.onnx|SHA256SUMS|\binputs\b", quote):
+            assert piece.strip() in known, quote
