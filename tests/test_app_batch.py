@@ -382,7 +382,7 @@ def test_a_missing_package_is_named_for_parquet_and_for_a_cluster(row_bundle, tm
         assert status == 2
         assert error == (
             f"hornbill: This command needs the package {package}. "
-            "Install it with: pip install 'hornbill[ray]'.\n"
+            "Install it in the clone of Hornbill with: pip install '.[ray]'.\n"
         )
 
 

@@ -413,7 +413,9 @@ importlib.util.find_spec = lambda name, *rest: None if name == "jax" else find(n
         check=False,
     )
     assert process.returncode == 2
-    assert process.stderr.endswith("Install it with: pip install 'hornbill[jax]'.\n")
+    assert process.stderr.endswith(
+        "Install it in the clone of Hornbill with: pip install '.[jax]'.\n"
+    )
     assert process.stderr.count("\n") == 1
 
 

@@ -419,9 +419,9 @@ def test_a_study_of_another_version_is_refused_and_unchanged(new, old, begun, ru
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     status, output, error = run("tune", "--join", folder)
     assert (status, output, error.count("\n")) == (2, "", 1)
-    assert error.startswith("hornbill: This version cannot read the definition of the study ")
-    assert f"'{old}' is not a setting of softmax. It is now called '{new}'" in error
-    assert "Finish it with the version that started it, or start another study." in error
+    assert error.startswith("hornbill: Another version of Hornbill made the study ")
+    assert f"have changed: {old} is now {new}." in error
+    assert "Finish it with that version, or start another study." in error
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 

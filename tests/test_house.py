@@ -84,7 +84,7 @@ sys.meta_path.insert(0, Missing())
     finished = run_python(missing + code, blocked=())
     assert finished.returncode == 2
     assert finished.stderr.count("\n") == 1
-    assert "pip install 'hornbill[train]'" in finished.stderr
+    assert "pip install '.[train]'" in finished.stderr
 
 
 def name_of(path):

@@ -85,8 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
         if (error.name or "").split(".")[0] in _OWN_PACKAGES:  # a bug, not a missing extra
             raise
         fail(
-            f"This command needs the package {error.name}. "
-            f"Install it with: pip install 'hornbill[{_extra_of(error.name or '')}]'.",
+            f"This command needs the package {error.name}. Install it in the clone of Hornbill "
+            f"with: pip install '.[{_extra_of(error.name or '')}]'.",
             2,
         )
     except (KeyboardInterrupt, typer.Abort):

@@ -103,7 +103,7 @@ def import_signature() -> Any:
     except ModuleNotFoundError as error:
         typer.echo(
             f"Signing needs the extra `sign`. Received: no module {error.name!r}. "
-            "Install it with: pip install 'hornbill[sign]'",
+            "Install it in the clone of Hornbill with: pip install '.[sign]'.",
             err=True,
         )
         raise typer.Exit(2) from None

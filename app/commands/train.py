@@ -125,7 +125,7 @@ def train(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder to write into.", show_default="runs"),
+        typer.Option("--output", "-o", help="Folder to write into. Default: runs."),
     ] = None,
     no_figures: Annotated[
         bool, typer.Option("--no-figures", help="Draw no figures; the report has none.")

@@ -108,12 +108,12 @@ def tune(
     seed: Seed = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder to write into.", show_default="tunes"),
+        typer.Option("--output", "-o", help="Folder to write into. Default: tunes."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search hyperparameters and refit the best. No trial sees the test split."""
+    """Search hyperparameters and refit with the best settings. No trial sees the test split."""
     budget = {
         "method": method,
         "trials": trials,

@@ -19,7 +19,7 @@ from models.checks import check_choice, suggest
 
 from .families import FAMILIES, ModelConfig
 from .reading_config import ReadingConfig
-from .renamed_keys import RENAMED
+from .renamed_keys import refuse_renamed
 from .training_config import TrainingConfig
 
 # The data determines these: a setting could only contradict it.
@@ -85,6 +85,7 @@ def make_config(
         ConfigError: the family or a key is unknown, or a value is mistyped or out of range.
     """
     given = flatten(settings or {})
+    refuse_renamed(given)
     figures = given.pop("figures", True)
     seed = _to_python(seed)
     _check_run_keys(family, data, seed, figures)
@@ -165,7 +166,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """Return the settings of a TOML file by flat key.
 
     Raises:
-        ConfigError: the file cannot be read or is not TOML.
+        ConfigError: the file cannot be read, is not TOML, or has settings of an earlier version.
     """
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
@@ -173,7 +174,9 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} must be readable. Received: {error.strerror}.") from None
     except ValueError as error:
         raise ConfigError(f"{path} must be TOML. Received: {error}.") from None
-    return flatten(tables)
+    settings = flatten(tables)
+    refuse_renamed(settings, str(path))
+    return settings
 
 
 def combine_settings(
@@ -270,9 +273,7 @@ def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
 
 
 def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
-    """Return a hint: the new name of a setting, the families that have it, or a similar key."""
-    if RENAMED.get(key) in known:
-        return f" It is now called {RENAMED[key]!r}."
+    """Return a hint: the families that have a setting, or a similar key."""
     owners = [
         name
         for name, family in FAMILIES.items()

@@ -208,12 +208,16 @@ def read_begun_run(folder: Path) -> Run:
         ConfigError: its `config.toml` was changed and is no longer valid.
     """
     if not folder.is_dir():
+        reason = "which is a file" if folder.exists() else "which does not exist"
         raise RunError(
-            f"A run must be a folder that hornbill train has written. Received: {folder}."
+            f"A run must be a folder that hornbill train has written. Received: {folder}, {reason}."
         )
     missing = [name for name in _BEGUN if not (folder / name).is_file()]
     if missing:
-        raise RunError(f"The run folder is incomplete. Received: {folder}, without {missing[0]}.")
+        raise RunError(
+            f"The run folder is incomplete. Received: {folder}, without {missing[0]}. "
+            "Give a folder such as runs/digits/20260101-120000."
+        )
     try:
         with (folder / SPLITS).open("rb") as file, np.load(file) as arrays:
             splits = Splits(**arrays)
@@ -231,7 +235,7 @@ def read_begun_run(folder: Path) -> Run:
         )
     if "task" not in data:
         raise RunError(
-            f"The run was made by an earlier version of Hornbill. Received: {folder}, whose {DATA} "
-            "has no 'task'. Train it again with this version: hornbill train."
+            f"The run was made by an earlier version of Hornbill. Received: {folder}. "
+            "Train it again with this version."
         )
     return Run(folder, combine_settings(None, folder / CONFIG), splits, data, metrics)

@@ -4,12 +4,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .study import Result
 
 # The longest study takes a quarter of the total time, so further processes would only wait for it.
 _MAX_PROCESSES = 4
+_POLL_S = 2.0
 # The queue through which a worker process reports progress: the name of a callback of
 # `StudyObserver`, and its arguments.
 _events: "SimpleQueue[tuple[str, tuple[Any, ...]] | None]"
@@ -68,6 +70,7 @@ def run_studies(
     count = min(available_cores(), len(names), _MAX_PROCESSES)
     if count == 1:
         return [run(name, output, seeds, quick, observer) for name in names]
+    others = set(multiprocessing.active_children())
     with _pool(count, observer) as pool:
         with defer_signals():  # a process that is interrupted while it starts prints a traceback
             # Later studies take longer. The short ones are submitted last, so that no process idles
@@ -76,9 +79,24 @@ def run_studies(
                 name: pool.submit(_observed, run, name, output, seeds, quick)
                 for name in sorted(names, key=NAMES.index, reverse=True)
             }
-        for future in as_completed(futures.values()):
-            future.result()
+        _wait(futures.values(), set(multiprocessing.active_children()) - others)
     return [futures[name].result() for name in names]
+
+
+def _wait(futures: Iterable[Future[Any]], workers: Iterable[BaseProcess]) -> None:
+    """Wait for all futures.
+
+    Raises:
+        BrokenProcessPool: a worker has ended. The pool itself does not always notice.
+        Exception: the exception of the first future that fails.
+    """
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+        for future in done:
+            future.result()
+        if pending and not done and any(worker.exitcode is not None for worker in workers):
+            raise BrokenProcessPool
 
 
 @contextmanager

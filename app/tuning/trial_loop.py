@@ -84,8 +84,8 @@ def _read_definition(text: str, location: StudyLocation) -> Definition:
         return read_definition(text)
     except (ConfigError, TuningError) as error:
         raise TuningError(
-            f"This version cannot read the definition of the study {location}: {error} "
-            "Finish it with the version that started it, or start another study."
+            f"Another version of Hornbill made the study {location}. {error} "
+            "Finish it with that version, or start another study."
         ) from None
 
 
