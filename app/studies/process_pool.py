@@ -70,8 +70,7 @@ def run_studies(
     count = min(available_cores(), len(names), _MAX_PROCESSES)
     if count == 1:
         return [run(name, output, seeds, quick, observer) for name in names]
-    others = set(multiprocessing.active_children())
-    with _pool(count, observer) as pool:
+    with _pool(count, observer) as (pool, workers):
         with defer_signals():  # a process that is interrupted while it starts prints a traceback
             # Later studies take longer. The short ones are submitted last, so that no process idles
             # long.
@@ -79,7 +78,7 @@ def run_studies(
                 name: pool.submit(_observed, run, name, output, seeds, quick)
                 for name in sorted(names, key=NAMES.index, reverse=True)
             }
-        _wait(futures.values(), set(multiprocessing.active_children()) - others)
+        _wait(futures.values(), workers())
     return [futures[name].result() for name in names]
 
 
@@ -100,9 +99,19 @@ def _wait(futures: Iterable[Future[Any]], workers: Iterable[BaseProcess]) -> Non
 
 
 @contextmanager
-def _pool(count: int, observer: StudyObserver) -> Iterator[ProcessPoolExecutor]:
-    """Start a pool whose processes report to the observer; stop all of them if anything fails."""
+def _pool(
+    count: int, observer: StudyObserver
+) -> Iterator[tuple[ProcessPoolExecutor, Callable[[], set[BaseProcess]]]]:
+    """Start a pool whose processes report to the observer; stop all of them if anything fails.
+
+    Yields:
+        The pool, and a function that returns its running processes.
+    """
     others = set(multiprocessing.active_children())
+
+    def workers() -> set[BaseProcess]:
+        return set(multiprocessing.active_children()) - others
+
     # A forked process would lack the threads of TensorFlow.
     context = multiprocessing.get_context("spawn")
     events = context.SimpleQueue()
@@ -110,10 +119,10 @@ def _pool(count: int, observer: StudyObserver) -> Iterator[ProcessPoolExecutor]:
     listener.start()
     pool = ProcessPoolExecutor(count, context, _start_worker, (events, count))
     try:
-        yield pool
+        yield pool, workers
     except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
+        for process in workers():
             process.terminate()  # safe at any moment, since files are written atomically
             process.join()
         if isinstance(error, BrokenProcessPool):

@@ -32,9 +32,8 @@ def _split(graph: ir.Graph, node: ir.Node) -> None:
     source, axes = node.inputs[0], _axes(node)
     if axes is None or source.shape is None or not node.attributes.get_int("keepdims", 1):
         return
-    if (
-        source.dtype is None or not source.dtype.is_floating_point()
-    ):  # means of integers are rounded
+    # A mean of integers is rounded, so that one axis after the other would give another number.
+    if source.dtype is None or not source.dtype.is_floating_point():
         return
     found = sorted(axis % len(source.shape) for axis in axes)
     longer = [axis for axis in found if source.shape[axis] != 1]
