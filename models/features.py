@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from .backbones import BACKBONES, image_input, residual_backbone
 from .blocks import HiddenConfig, feature_stack
 from .checks import check_at_least, check_choice, check_sizes
 from .heads import HEADS, binary_probabilities, classify, label_probabilities, regress
@@ -18,13 +19,17 @@ class FeatureExtractorConfig(HiddenConfig):
 
     Attributes:
         rows: columns of the input if it is not an image.
-        image_shape: `(height, width)` of a gray image; empty for rows.
+        image_shape: `(height, width, channels)` of an image; empty for rows.
+        backbone: what computes the features of an image: `residual` (see `residual_backbone`) or
+            `mlp`, the hidden layers alone.
+        width: channels of the first stage of `residual`; the last has eight times as many.
+        depth: residual blocks in each stage of `residual`.
         head: output layer: `softmax` for one of several classes, `sigmoid` for one of two classes
             or for any number of labels, `linear` for regression.
         num_outputs: number of classes, labels or values.
         many_labels: whether a sample may have any number of labels.
         hidden: units of the hidden layers; the last is the dimension of the features. Without
-            hidden layers the model is linear, and its features are the preprocessed columns.
+            hidden layers, the features are those of the backbone, or the preprocessed columns.
         residual: whether hidden layers that keep the width add their input to their output (He et
             al., 2016).
 
@@ -34,6 +39,9 @@ class FeatureExtractorConfig(HiddenConfig):
 
     rows: RowsConfig = field(default_factory=RowsConfig)
     image_shape: tuple[int, ...] = ()
+    backbone: str = "residual"
+    width: int = 32
+    depth: int = 1
     head: str = "softmax"
     num_outputs: int = 2
     many_labels: bool = False
@@ -45,11 +53,14 @@ class FeatureExtractorConfig(HiddenConfig):
         super().__post_init__()
         if self.image_shape:
             check_sizes("image_shape", self.image_shape)
-            if len(self.image_shape) != 2:
+            if len(self.image_shape) != 3 or self.image_shape[2] not in (1, 3):
                 raise ValueError(
-                    "image_shape must be (height, width). "
+                    "image_shape must be (height, width, channels), with 1 or 3 channels. "
                     f"Received: image_shape={self.image_shape!r}."
                 )
+        check_choice("backbone", self.backbone, BACKBONES)
+        self.check_widths("width", (self.width,))
+        check_at_least("depth", self.depth, 0)
         check_choice("head", self.head, HEADS)
         one_is_enough = self.head == "linear" or self.many_labels
         check_at_least("num_outputs", self.num_outputs, 1 if one_is_enough else 2)
@@ -68,7 +79,12 @@ class FeatureExtractorConfig(HiddenConfig):
     @property
     def prepared_layer(self) -> str:
         """Name of the layer up to which inputs are prepared once, before training."""
-        return "pixels" if self.image_shape else self.rows.prepared_layer
+        return "image" if self.image_shape else self.rows.prepared_layer
+
+    @property
+    def augmented_layer(self) -> str:
+        """Name of the layer whose output augmentation changes, and learning starts from."""
+        return "normalize" if self.image_shape else self.prepared_layer
 
     @property
     def trained_layer(self) -> str:
@@ -77,18 +93,19 @@ class FeatureExtractorConfig(HiddenConfig):
 
 
 def feature_extractor(config: FeatureExtractorConfig, replicas: int = 0) -> keras.Model:
-    """Build a fully connected network whose last hidden layer holds the learned features.
+    """Build a network that learns features, with a head on top.
 
-    The layer `normalize` standardizes rows. Adapt it to the training data before training; until
-    then it returns its input. Gray levels are scaled to [0, 1].
+    Rows go through fully connected layers, images through a backbone first. The layer `normalize`
+    standardizes columns, or the channels of images. Adapt it to the training data before training;
+    until then it returns its input.
 
     Args:
         config: the model's configuration.
         replicas: number of replicas to build, see `models.replicas`; 0 builds an ordinary model.
 
     Returns:
-        A model from the inputs of `prepare_rows`, or from `image` uint8 `(batch, height, width)`,
-        to a dict with `features` float32 `(batch, hidden[-1])` and the head's output,
+        A model from the inputs of `prepare_rows`, or from `image` uint8 `(batch, height, width,
+        channels)`, to a dict with `features` float32 `(batch, dimension)` and the head's output,
         `probabilities` or `values` float32 `(batch, num_outputs)`.
 
     Examples:
@@ -98,9 +115,11 @@ def feature_extractor(config: FeatureExtractorConfig, replicas: int = 0) -> kera
         {'probabilities': (None, 2), 'features': (None, 8)}
     """
     if config.image_shape:
-        inputs: Any = keras.Input(config.image_shape, dtype="uint8", name="image")
-        x = keras.layers.Rescaling(1 / 255, name="rescale")(inputs)
-        x = keras.layers.Flatten(name="pixels")(x)
+        inputs, x = image_input(config.image_shape)
+        if config.backbone == "mlp":
+            x = keras.layers.Flatten(name="pixels")(x)
+        else:
+            x = residual_backbone(x, config.width, config.depth, config)
     else:
         inputs, x = prepare_rows(config.rows)
     features = feature_stack(replicate(x, replicas), config.hidden, config, config.residual)

@@ -1,14 +1,16 @@
-"""Reads image files as gray arrays of the size that a model takes."""
+"""Reads image files as gray or color arrays of the size that a model takes."""
 
+import contextlib
 import io
 import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from .errors import InputError
 
@@ -22,6 +24,8 @@ _large_image_lock = threading.Lock()
 _BAND_PIXELS = 1_000_000
 # Not every format that Pillow reads: its EPS reader, for example, runs another program.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+# The numbers of bits that 16-bit images are known to use.
+_BITS = (8, 10, 12, 14, 16)
 # Suffixes of files of these formats, in lower case.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
@@ -29,47 +33,93 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".we
 ImageSource = str | Path | bytes | Image.Image
 
 
-def read_image(source: ImageSource, shape: tuple[int, int]) -> np.ndarray:
-    """Read an image and resize it. Padding with the gray of its border keeps the aspect ratio.
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the header of an image file says.
+
+    Attributes:
+        height, width: size in pixels, before its orientation is applied.
+        is_color: whether its pixels can have a color.
+    """
+
+    height: int
+    width: int
+    is_color: bool
+
+
+def read_image(source: ImageSource, shape: tuple[int, ...]) -> np.ndarray:
+    """Read an image and resize it. Padding with the color of its border keeps the aspect ratio.
 
     Args:
         source: path of a file, bytes of a file, or a Pillow image.
-        shape: `(height, width)` of the result.
+        shape: `(height, width)` or `(height, width, 1)` for a gray result, `(height, width, 3)`
+            for RGB.
 
     Returns:
-        uint8 `(height, width)`.
+        uint8 of that shape.
 
     Raises:
-        InputError: the image cannot be read, see `read_gray`.
+        InputError: the image cannot be read, see `read_pixels`.
     """
-    return fit_and_pad(read_gray(source), shape)
+    height, width, *channels = shape
+    pixels = read_pixels(source, color=channels == [3])
+    return fit_and_pad(pixels, (height, width)).reshape(shape)
 
 
-def read_gray(source: ImageSource) -> np.ndarray:
-    """Read a PNG, JPEG, BMP, GIF (its first frame), TIFF or WebP image as gray.
+def read_pixels(source: ImageSource, color: bool = False) -> np.ndarray:
+    """Read a PNG, JPEG, BMP, GIF (its first frame), TIFF or WebP image.
 
-    The EXIF orientation is applied, transparency becomes white, and color becomes gray. 16-bit
-    images are reduced to 8 bits; 32-bit floats and integers are scaled so that their minimum
-    becomes 0 and their maximum 255. An image of over 4 million pixels is shrunk by an integer
-    factor.
+    The EXIF orientation is applied, transparency becomes white, and CMYK and palettes become RGB.
+    16-bit images are reduced to 8 bits; their largest value tells whether 8, 10, 12, 14 or 16 of
+    the bits are used. 32-bit floats and integers are scaled so that their minimum becomes 0 and
+    their maximum 255. An image of over 4 million pixels is shrunk by an integer factor.
 
     Args:
         source: path of a file, bytes of a file, or a Pillow image.
+        color: whether the result is RGB; otherwise it is gray.
 
     Returns:
-        uint8 `(height, width)`.
+        uint8 `(height, width, 3)`, or `(height, width)` if it is gray.
 
     Raises:
         InputError: the file is missing, broken, empty or not an image, has numbers that are not
             finite, or has over 50 million pixels.
     """
-    name = _name(source)
-    try:
+    name, mode = _name(source), "RGB" if color else "L"
+    with _one_line_errors(name):
         if isinstance(source, Image.Image):
-            return _read_bounded(name, source)
-        file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=_FORMATS) as image:  # reads only the header
-            return _read_bounded(name, image, is_own=True)
+            return _read_bounded(name, source, mode)
+        with _open(source) as image:
+            return _read_bounded(name, image, mode, is_own=True)
+
+
+def read_header(source: str | Path | bytes) -> ImageHeader:
+    """Read the header of an image file, without its pixels.
+
+    Raises:
+        InputError: the file is missing, broken, empty or not an image.
+    """
+    with _one_line_errors(_name(source)), _open(source) as image:
+        return ImageHeader(image.height, image.width, _is_color(image))
+
+
+def _open(source: str | Path | bytes) -> Image.Image:
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    return Image.open(file, formats=_FORMATS)  # reads only the header
+
+
+def _is_color(image: Image.Image) -> bool:
+    if image.mode in ("P", "PA"):
+        palette = np.array(image.getpalette("RGB"), int).reshape(-1, 3)
+        return bool(np.ptp(palette, axis=1).any())
+    return not image.mode.startswith(("1", "L", "I", "F"))
+
+
+@contextlib.contextmanager
+def _one_line_errors(name: str) -> Iterator[None]:
+    """Turn any error of Pillow into an `InputError`."""
+    try:
+        yield
     # Pillow warns about an image that is slightly too large, and warnings may be errors.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{_TOO_LARGE} Received: {name}: {error}") from None
@@ -82,38 +132,42 @@ def read_gray(source: ImageSource) -> np.ndarray:
         ) from None
 
 
-def fit_and_pad(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resize a gray image. Padding with the median gray of its border keeps the aspect ratio.
+def fit_and_pad(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize an image. Padding with the median color of its border keeps the aspect ratio.
 
     Args:
-        gray: uint8 `(height, width)`.
-        shape: `(height, width)` of the result.
+        pixels: uint8 `(height, width)` or `(height, width, 3)`.
+        size: `(height, width)` of the result.
 
     Returns:
-        uint8 of that shape.
+        uint8 `(*size)` or `(*size, 3)`.
     """
     # Shrunk first: padding a strip of 1 x 50 million pixels to a square would fill any memory.
-    scale = min(shape[0] / gray.shape[0], shape[1] / gray.shape[1])
-    height, width = (max(1, round(side * scale)) for side in gray.shape)
-    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    padded = np.full(shape, np.median(border), np.uint8)
-    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    padded[top : top + height, left : left + width] = resize_gray(gray, (height, width))
+    scale = min(size[0] / pixels.shape[0], size[1] / pixels.shape[1])
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    resized = resize(pixels, (height, width))
+    if (height, width) == size:
+        return resized
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    padded = np.empty((*size, *pixels.shape[2:]), np.uint8)
+    padded[:] = np.median(border, axis=0)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    padded[top : top + height, left : left + width] = resized
     return padded
 
 
-def resize_gray(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resize a gray image bilinearly; shrinking averages over the area of each new pixel.
+def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize an image bilinearly; shrinking averages over the area of each new pixel.
 
     Args:
-        gray: uint8 `(height, width)`.
-        shape: `(height, width)` of the result.
+        pixels: uint8 `(height, width)` or `(height, width, 3)`.
+        size: `(height, width)` of the result.
 
     Returns:
-        uint8 of that shape.
+        uint8 `(*size)` or `(*size, 3)`.
     """
-    height, width = shape
-    image = Image.fromarray(gray)
+    height, width = size
+    image = Image.fromarray(pixels)
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
@@ -131,7 +185,7 @@ def _name(source: ImageSource) -> str:
     return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
-def _read_bounded(name: str, image: Image.Image, is_own: bool = False) -> np.ndarray:
+def _read_bounded(name: str, image: Image.Image, mode: str, is_own: bool = False) -> np.ndarray:
     """Decode and convert an image. Only one large image is decoded at a time."""
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
@@ -139,21 +193,22 @@ def _read_bounded(name: str, image: Image.Image, is_own: bool = False) -> np.nda
     if not pixels:
         raise InputError(f"An image must have at least one pixel. Received: {name}.")
     if pixels <= _LARGE_PIXELS:
-        return _to_gray(name, image)
+        return _convert(name, image, mode)
     # In a thread that ends: glibc keeps freed memory for the thread that used it. Otherwise each
     # thread of a server would keep the memory of an image.
     with _large_image_lock, ThreadPoolExecutor(1) as pool:
-        return pool.submit(_read_large, name, image, is_own).result()
+        return pool.submit(_read_large, name, image, mode, is_own).result()
 
 
-def _read_large(name: str, image: Image.Image, is_own: bool) -> np.ndarray:
+def _read_large(name: str, image: Image.Image, mode: str, is_own: bool) -> np.ndarray:
     if not is_own:
-        return _to_gray(name, image)
+        return _convert(name, image, mode)
     factor = _factor(image)
-    # Only for JPEG: decodes only the luminance, at a half, a quarter or an eighth of the size.
-    image.draft("L", (image.width // factor, image.height // factor))
+    # Only for JPEG: decodes it at a half, a quarter or an eighth of the size; in gray, only the
+    # luminance.
+    image.draft(mode, (image.width // factor, image.height // factor))
     try:
-        return _to_gray(name, image)
+        return _convert(name, image, mode)
     finally:
         image.close()  # frees the pixels before the next image is decoded
 
@@ -162,18 +217,32 @@ def _factor(image: Image.Image) -> int:
     return math.ceil(math.sqrt(image.width * image.height / _LARGE_PIXELS))
 
 
-def _to_gray(name: str, image: Image.Image) -> np.ndarray:
+def _convert(name: str, image: Image.Image, mode: str) -> np.ndarray:
     """Convert in bands, so that memory never holds a second image of the full size."""
-    low, high = _extrema(name, image) if image.mode in ("I", "F") else (0.0, 0.0)
+    orientation = _load(image)
+    low, high = _extrema(name, image) if image.mode[0] in "IF" else (0.0, 0.0)
     across, down = (min(_factor(image), side) for side in image.size)
     bands = [
-        Image.fromarray(_band_to_gray(band, low, high)).reduce((across, down))
+        _to_eight_bits(band, low, high).convert(mode).reduce((across, down))
         for band in _bands(image, down)
     ]
-    gray = Image.fromarray(np.concatenate([np.asarray(band) for band in bands]))
+    pixels = Image.fromarray(np.concatenate([np.asarray(band) for band in bands]))
     # Rotated last, when it is small.
-    gray.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return np.asarray(ImageOps.exif_transpose(gray))
+    pixels.getexif()[ExifTags.Base.Orientation] = orientation
+    return np.asarray(ImageOps.exif_transpose(pixels))
+
+
+def _load(image: Image.Image) -> int:
+    """Decode an image as it is stored, and return its EXIF orientation."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tile:
+        # Pillow turns a TIFF while it decodes; without compression it scrambles a quarter turn.
+        tags = image.tag_v2
+        orientation = int(tags.get(ExifTags.Base.Orientation, 1))
+        tags.pop(ExifTags.Base.Orientation, None)
+        image._size = int(tags[ExifTags.Base.ImageWidth]), int(tags[ExifTags.Base.ImageLength])
+        image.load()
+        return orientation
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
@@ -184,23 +253,24 @@ def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
 
 
 def _extrema(name: str, image: Image.Image) -> tuple[float, float]:
-    """Return the lowest and the highest value, since files do not say what black and white are."""
+    """Return the values that become 0 and 255."""
     found = [(array.min(), array.max()) for array in map(np.asarray, _bands(image, 1))]
     low, high = (float(value) for value in (np.min(found), np.max(found)))
     if not math.isfinite(high - low):
         raise InputError(
             f"The pixels of an image must be finite. Received: {name}, from {low} to {high}."
         )
-    return low, high
+    if image.mode in ("I", "F"):  # files do not say what black and white are
+        return low, high
+    # Microscopes and detectors store 8 to 14 bits in files of 16, which do not say how many.
+    return 0.0, float(2 ** next(bits for bits in _BITS if high < 2**bits) - 1)
 
 
-def _band_to_gray(band: Image.Image, low: float, high: float) -> np.ndarray:
-    if band.mode in ("I", "F"):
+def _to_eight_bits(band: Image.Image, low: float, high: float) -> Image.Image:
+    if band.mode[0] in "IF":
         values = (np.asarray(band, np.float64) - low) * (255 / ((high - low) or 1))
-        return np.rint(values).astype(np.uint8)
-    if band.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
-        return (np.asarray(band) // 257).astype(np.uint8)
+        return Image.fromarray(np.rint(values).astype(np.uint8))
     if band.has_transparency_data:
         paper = Image.new("RGBA", band.size, "white")
-        band = Image.alpha_composite(paper, band.convert("RGBA"))
-    return np.asarray(band.convert("L"))
+        return Image.alpha_composite(paper, band.convert("RGBA"))
+    return band

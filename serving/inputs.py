@@ -8,7 +8,7 @@ import numpy as np
 
 from .csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
 from .errors import InputError
-from .images import ImageSource, fit_and_pad, read_gray
+from .images import ImageSource, read_image, read_pixels
 from .manifest import Manifest, describe_spec
 from .parity import Inputs
 from .photographs import find_digit
@@ -48,14 +48,16 @@ def read_model_image(source: ImageSource, manifest: Manifest) -> np.ndarray:
     A digit net gets only the digit of a photograph or a scan; other models get the whole image.
 
     Returns:
-        uint8 `(height, width)`.
+        uint8 `(height, width)`, or `(height, width, channels)` with 1 or 3 channels: the shape of
+        the model's input.
 
     Raises:
         InputError: the image cannot be read, or the model does not take images.
     """
-    shape = image_size(manifest)
-    gray = read_gray(source)
-    return find_digit(gray, shape) if manifest.family == "digit_net" else fit_and_pad(gray, shape)
+    shape = image_shape(manifest)
+    if manifest.family == "digit_net":
+        return find_digit(read_pixels(source), (shape[0], shape[1]))
+    return read_image(source, shape)
 
 
 def check_images(images: Sequence[ImageSource]) -> None:
@@ -73,22 +75,26 @@ def check_images(images: Sequence[ImageSource]) -> None:
         raise InputError("There must be at least one image. Received: none.")
 
 
-def image_size(manifest: Manifest) -> tuple[int, int]:
-    """Return the height and the width of the images that a model takes.
+def image_shape(manifest: Manifest) -> tuple[int, ...]:
+    """Return the shape of an image that a model takes.
+
+    Returns:
+        `(height, width)`, or `(height, width, channels)` with 1 channel (gray) or 3 (RGB).
 
     Raises:
-        InputError: the model does not take gray images, or its task is unknown.
+        InputError: the model does not take images, or its task is unknown.
     """
     spec = manifest.inputs[0]
-    sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
-    is_image = spec.dtype == "uint8" and len(spec.shape) == 3 and len(sizes) == 2
+    sizes = tuple(size for size in spec.shape[1:] if isinstance(size, int))
+    is_fixed = spec.dtype == "uint8" and len(sizes) == len(spec.shape) - 1
+    is_image = is_fixed and (len(sizes) == 2 or (len(sizes) == 3 and sizes[2] in (1, 3)))
     if len(manifest.inputs) > 1 or not is_image or manifest.prediction_output is None:
         raise InputError(
-            "Files can only be read for a model of columns or gray images with known labels. "
+            "Files can only be read for a model of columns or images with known labels. "
             f"Received: {manifest.name}, which takes {describe_spec(spec)}. "
             "Call serving.Predictor with arrays."
         )
-    return sizes[0], sizes[1]
+    return sizes
 
 
 def _to_arrays(rows: Sequence[tuple[list[float], list[str]]], manifest: Manifest) -> Inputs:

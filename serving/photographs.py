@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from .images import fit_and_pad, resize_gray
+from .images import fit_and_pad, resize
 
 # An image with no side above this was already cropped for a model, and is only resized.
 _SMALL_SIDE = 64
@@ -93,7 +93,7 @@ def _shrink(gray: np.ndarray, side: int) -> np.ndarray:
     if scale >= 1:
         return gray
     height, width = (max(1, round(length * scale)) for length in gray.shape)
-    return resize_gray(gray, (height, width))
+    return resize(gray, (height, width))
 
 
 def _contrast(gray: np.ndarray, paper: np.ndarray) -> np.ndarray:
@@ -112,7 +112,7 @@ def _paper_around(gray: np.ndarray) -> np.ndarray:
     smooth = framed.filter(ImageFilter.MedianFilter(2 * margin + 1))
     smooth = smooth.filter(ImageFilter.GaussianBlur(2))
     inner = np.asarray(smooth)[margin : margin + len(coarse), margin : margin + coarse.shape[1]]
-    return resize_gray(np.ascontiguousarray(inner), gray.shape).astype(np.float32)
+    return resize(np.ascontiguousarray(inner), gray.shape).astype(np.float32)
 
 
 def _paper(gray: np.ndarray) -> np.ndarray:
@@ -241,5 +241,5 @@ def _centered(digit: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     height, width = (max(1, round(length * scale)) for length in digit.shape)
     placed = np.zeros(shape, np.uint8)
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    placed[top : top + height, left : left + width] = resize_gray(digit, (height, width))
+    placed[top : top + height, left : left + width] = resize(digit, (height, width))
     return placed

@@ -259,9 +259,9 @@ class Predictor:
                 does not take images.
             ServingError: see `predict`.
         """
-        from .inputs import check_images, image_size, read_model_image  # nothing else needs Pillow
+        from .inputs import check_images, image_shape, read_model_image  # nothing else needs Pillow
 
-        size = math.prod(image_size(self.manifest))
+        size = math.prod(image_shape(self.manifest))
         check_images(images)
 
         def run(start: int, end: int) -> list[Array]:

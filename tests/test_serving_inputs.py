@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving.errors import InputError
-from serving.images import read_gray, read_image, resize_gray
+from serving.images import read_image, read_pixels, resize
 from serving.inputs import read_inputs
 from serving.predictor import Predictor
 
@@ -94,12 +94,12 @@ def test_small_files_of_large_images_are_read_in_bounded_memory(tmp_path):
 import re, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from serving.images import read_gray
+from serving.images import read_pixels
 def peak():  # of this process alone, where getrusage begins with its parent's
     return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 before = peak()
 with ThreadPoolExecutor(3) as pool:
-    grays = list(pool.map(read_gray, [sys.argv[1]] * 3))
+    grays = list(pool.map(read_pixels, [sys.argv[1]] * 3))
 assert all((gray == 255).all() for gray in grays)
 print(peak() - before)
 """
@@ -121,22 +121,22 @@ def test_a_large_image_is_reduced_evenly(kind):
     exif = Image.Exif()
     exif[0x0112] = 6  # held sideways
     options = {} if kind == "PNG" else {"quality": 95}
-    gray = read_gray(encoded(large.convert("RGB"), kind, exif=exif, **options))
+    gray = read_pixels(encoded(large.convert("RGB"), kind, exif=exif, **options))
     assert gray.size <= 4_000_000
-    expected = resize_gray(np.rot90(np.asarray(large), -1).copy(), (45, 35)).astype(int)
-    np.testing.assert_allclose(resize_gray(gray, (45, 35)), expected, atol=3)
+    expected = resize(np.rot90(np.asarray(large), -1).copy(), (45, 35)).astype(int)
+    np.testing.assert_allclose(resize(gray, (45, 35)), expected, atol=3)
 
 
 def test_the_large_image_of_a_caller_is_not_changed():
     with Image.open(io.BytesIO(encoded(Image.new("RGB", (4000, 3000), "white"), "JPEG"))) as image:
-        assert (read_gray(image) == 255).all()
+        assert (read_pixels(image) == 255).all()
         assert (image.size, image.mode) == ((4000, 3000), "RGB")
 
 
 def test_only_one_large_image_is_decoded_at_a_time():
     content = encoded(Image.new("L", (3000, 3000), 9))
     with ThreadPoolExecutor(3) as pool:
-        assert all((gray == 9).all() for gray in pool.map(read_gray, [content] * 4))
+        assert all((gray == 9).all() for gray in pool.map(read_pixels, [content] * 4))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_numbers_of_32_bits_are_scaled_from_their_minimum_to_their_maximum(ramp)
 
 
 def test_equal_floats_become_a_uniform_gray():
-    gray = read_gray(encoded(Image.new("F", (5, 5), 0.3), "TIFF"))
+    gray = read_pixels(encoded(Image.new("F", (5, 5), 0.3), "TIFF"))
     assert (gray == gray[0, 0]).all()
 
 
@@ -226,7 +226,7 @@ def test_a_damaged_image_is_read_or_refused(data):
 
 def test_resizing_keeps_the_mean():
     gray = np.random.default_rng(0).integers(0, 256, (60, 80)).astype("uint8")
-    assert resize_gray(gray, SHAPE).mean() == pytest.approx(gray.mean(), abs=3)
+    assert resize(gray, SHAPE).mean() == pytest.approx(gray.mean(), abs=3)
 
 
 def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):

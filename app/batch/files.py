@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.errors import BatchError
 from serving.images import IMAGE_SUFFIXES
-from serving.inputs import image_size
+from serving.inputs import image_shape
 from serving.manifest import Manifest, describe_spec
 
 ARRAY, TABLE = ".npy", ".parquet"
@@ -47,7 +47,7 @@ def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> No
             f"Files for {manifest.name} must end in {', '.join(taken)}. Received: {wrong[0]}."
         )
     if any(kind_of(name) in IMAGE_SUFFIXES for name in files):
-        image_size(manifest)
+        image_shape(manifest)
     without = [name for name in files if kind_of(name) != TABLE]
     if key is not None and without:
         raise BatchError(f"--key needs files with columns, {TABLE}. Received: {without[0]}.")

@@ -14,7 +14,12 @@ from models import (
     softmax_classifier,
 )
 
-from .training_config import DigitTrainingConfig, OptimizerConfig, TrainingConfig
+from .training_config import (
+    DigitTrainingConfig,
+    FeatureTrainingConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
 
 ModelConfig = DigitNetConfig | FeatureExtractorConfig | SoftmaxClassifierConfig
 
@@ -65,7 +70,7 @@ FAMILIES = {
             name="features",
             source="iris",
             model=FeatureExtractorConfig(),
-            training=TrainingConfig(epochs=60, batch_size=16),
+            training=FeatureTrainingConfig(epochs=60, batch_size=16),
             build=feature_extractor,
             takes=("rows", "images"),
         ),

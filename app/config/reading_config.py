@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from models.checks import check_choice
+from models.checks import check_choice, check_sizes
+
+MAX_SIDE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +14,10 @@ class ReadingConfig:
     Attributes:
         target: CSV columns to predict.
         categorical: numeric CSV columns to treat as categories, such as postcodes.
+        image_column: CSV column with the paths of images, relative to the folder of the CSV file;
+            empty if the columns themselves are the inputs.
+        image_size: side, or height and width, of the images of the family `features`. Empty
+            chooses it from the files, see `app.data.image_files.choose_shape`.
         unreadable: what to do with images that cannot be read: `refuse` reports an error, `skip`
             leaves them out and lists them in the report.
 
@@ -21,6 +27,8 @@ class ReadingConfig:
 
     target: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    image_column: str = ""
+    image_size: tuple[int, ...] = ()
     unreadable: str = "refuse"
 
     def __post_init__(self) -> None:
@@ -30,5 +38,12 @@ class ReadingConfig:
             if len(set(columns)) < len(columns):
                 raise ValueError(
                     f"{name} must name each column once. Received: {name}={','.join(columns)}."
+                )
+        if self.image_size:
+            check_sizes("image_size", self.image_size)
+            if len(self.image_size) > 2 or max(self.image_size) > MAX_SIDE:
+                raise ValueError(
+                    f"image_size must be one side, or height and width, of at most {MAX_SIDE:,} "
+                    f"pixels. Received: image_size={','.join(map(str, self.image_size))}."
                 )
         check_choice("unreadable", self.unreadable, ("refuse", "skip"))

@@ -24,6 +24,7 @@ from .training_config import TrainingConfig
 
 # The data determines these: a setting could only contradict it.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
+_PARTS = ("reading", "model", "training")
 RUN_KEYS = ("family", "data", "seed", "figures")
 # Python's names of truth values, which TOML spells in lower case.
 _BOOLS = {"True": True, "False": False}
@@ -49,6 +50,8 @@ class RunConfig:
         model: configuration of the model, without the sizes that the data determines.
         training: configuration of the training.
         figures: whether a finished run draws the figures of its report.
+        given: keys that the user has set.
+        chosen: keys whose values were chosen from the data.
 
     Examples:
         >>> config = make_config("digits", {"variant": "mlp", "optimizer.learning_rate": 1e-3})
@@ -63,6 +66,8 @@ class RunConfig:
     model: ModelConfig
     training: TrainingConfig
     figures: bool = True
+    given: frozenset[str] = frozenset()
+    chosen: frozenset[str] = frozenset()
 
 
 def make_config(
@@ -90,26 +95,40 @@ def make_config(
     seed = _to_python(seed)
     _check_run_keys(family, data, seed, figures)
     defaults = FAMILIES[family]
-    parts = {
-        "reading": ReadingConfig(),
-        "model": defaults.model,
-        "training": defaults.training,
-    }
-    keys = {name: _settable(part) for name, part in parts.items()}
-    known = {key: value for part in keys.values() for key, value in part.items()}
-    changes: dict[str, dict[str, Any]] = {name: {} for name in parts}
-    for key, value in given.items():
-        if key not in known:
-            raise ConfigError(f"{key!r} is not a setting of {family}.{_suggest_key(key, known)}")
-        part = next(name for name in parts if key in keys[name])
-        changes[part][key] = _converted(key, _to_python(value), known[key])
-    return RunConfig(
+    config = RunConfig(
         family=family,
         data=defaults.source if data is None else str(data),
         seed=seed,
         figures=figures,
-        **{name: _change(part, changes[name]) for name, part in parts.items()},
+        reading=ReadingConfig(),
+        model=defaults.model,
+        training=defaults.training,
+        given=frozenset(given),
     )
+    return change_config(config, given)
+
+
+def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
+    """Return a configuration with other settings.
+
+    Args:
+        config: the configuration.
+        settings: values by flat key; text is converted to the type of the setting.
+
+    Raises:
+        ConfigError: a key is unknown, or a value is mistyped or out of range.
+    """
+    keys = {name: _settable(getattr(config, name)) for name in _PARTS}
+    known = {key: value for part in keys.values() for key, value in part.items()}
+    changes: dict[str, dict[str, Any]] = {name: {} for name in _PARTS}
+    for key, value in settings.items():
+        if key not in known:
+            hint = _suggest_key(key, known)
+            raise ConfigError(f"{key!r} is not a setting of {config.family}.{hint}")
+        part = next(name for name in _PARTS if key in keys[name])
+        changes[part][key] = _converted(key, _to_python(value), known[key])
+    parts = {name: _change(getattr(config, name), changes[name]) for name in _PARTS}
+    return replace(config, **parts)
 
 
 def _check_run_keys(family: Any, data: Any, seed: Any, figures: Any) -> None:
@@ -216,8 +235,8 @@ def combine_settings(
 def flat_config(config: RunConfig) -> dict[str, Any]:
     """Return every setting of a run by flat key, the most important first."""
     run = {key: getattr(config, key) for key in RUN_KEYS}
-    parts = (config.reading, config.model, config.training)
-    return {**run, **{key: value for part in parts for key, value in _settable(part).items()}}
+    parts = (_settable(getattr(config, name)) for name in _PARTS)
+    return {**run, **{key: value for part in parts for key, value in part.items()}}
 
 
 def config_toml(config: RunConfig) -> str:

@@ -12,6 +12,7 @@ from models.checks import (
     check_open_fraction,
     check_range,
 )
+from models.image_augmentation import ImageAugmentationConfig, augment_images
 
 LOSSES = ("auto", "cross_entropy", "binary_cross_entropy", "mse", "kl_divergence")
 OPTIMIZERS = (
@@ -174,3 +175,22 @@ class DigitTrainingConfig(TrainingConfig):
     def augment(self, inputs: Any) -> Any:
         """Return `inputs`, float32 `(batch, side, side)` of ink, changed at random."""
         return augment(inputs, self.augmentation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureTrainingConfig(TrainingConfig):
+    """Settings of the training of a feature extractor.
+
+    Attributes:
+        augmentation: how much augmentation changes the images of a training step.
+    """
+
+    augmentation: ImageAugmentationConfig = field(default_factory=ImageAugmentationConfig)
+
+    def augment(self, inputs: Any) -> Any:
+        """Return standardized images, changed at random; rows are returned unchanged.
+
+        Args:
+            inputs: float32 `(batch, height, width, channels)` or `(batch, columns)`.
+        """
+        return augment_images(inputs, self.augmentation) if len(inputs.shape) == 4 else inputs

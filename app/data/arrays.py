@@ -1,5 +1,6 @@
 """Arrays on disk, for data that does not fit into memory."""
 
+import math
 import os
 import tempfile
 import threading
@@ -12,8 +13,9 @@ import numpy as np
 
 from app.errors import DataError
 
-# Number of rows that are read or written at a time.
+# Number of rows that are read or written at a time, and of bytes if rows are large.
 CHUNK = 4096
+_CHUNK_BYTES = 32_000_000
 
 
 class DiskArray:
@@ -110,11 +112,18 @@ class OneHot:
 Array = np.ndarray | DiskArray | OneHot
 
 
+def rows_in_chunk(array: Array) -> int:
+    """Return the number of rows of `array` to read or write at a time."""
+    row = math.prod(array.shape[1:]) * array.dtype.itemsize
+    return max(1, min(CHUNK, _CHUNK_BYTES // max(1, row)))
+
+
 def chunks(array: Array, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Yield the rows of `array`, or those at `indices`, `CHUNK` at a time."""
+    """Yield the rows of `array`, or those at `indices`, a chunk at a time."""
     count = len(array) if indices is None else len(indices)
-    for start in range(0, count, CHUNK):
-        end = min(start + CHUNK, count)
+    step = rows_in_chunk(array)
+    for start in range(0, count, step):
+        end = min(start + step, count)
         yield array[start:end] if indices is None else array[indices[start:end]]
 
 

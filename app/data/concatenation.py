@@ -34,6 +34,16 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
                     f"Received: {first.source}, {getattr(first, what)}; "
                     f"{part.source}, {getattr(part, what)}."
                 )
+        if part.inputs.shape[1:] != first.inputs.shape[1:]:
+            raise DataError(
+                "Data sources that are joined must have images of one size and color. "
+                f"Received: {first.source}, {first.inputs.shape[1:]}; "
+                f"{part.source}, {part.inputs.shape[1:]}. Set image_size."
+            )
+        if part.validation_start is not None:
+            raise DataError(
+                f"Data sources with a validation split cannot be joined. Received: {part.source}."
+            )
     labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
     has_test = any(part.test_start is not None for part in parts)
     return Dataset(

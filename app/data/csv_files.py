@@ -27,7 +27,7 @@ _TRUTH = {"false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 
 @dataclass
-class _Column:
+class Column:
     """What the first pass finds out about a column."""
 
     name: str
@@ -55,16 +55,10 @@ def read_csv(path: Path, reading: ReadingConfig, task: str) -> Dataset:
         DataError: a column is missing or mixes numbers and text, a line has too many or too few
             cells, or a target is missing or of the wrong kind. The message names the line.
     """
-    header = _header(path)
-    _check_names(path, header, reading)
-    if task == "multilabel" and len(reading.target) == 1:
-        task = "multiclass"
-    if task == "multiclass" and len(reading.target) > 1:
-        raise DataError(
-            "Several columns to predict need head=sigmoid or head=linear. "
-            f"Received: target={','.join(reading.target)}."
-        )
-    columns = [_Column(name) for name in header]
+    header = csv_header(path)
+    check_columns(path, header, reading)
+    task = task_of_targets(reading, task)
+    columns = [Column(name) for name in header]
     for column in columns:
         as_text = column.name in reading.categorical
         as_class = task == "multiclass" and column.name in reading.target
@@ -73,20 +67,47 @@ def read_csv(path: Path, reading: ReadingConfig, task: str) -> Dataset:
     return _encode(path, columns, reading, task)
 
 
-def _header(path: Path) -> list[str]:
+def task_of_targets(reading: ReadingConfig, task: str) -> str:
+    """Return the task for the target columns: a single label is read as two classes.
+
+    Raises:
+        DataError: several columns are classes.
+    """
+    if task == "multilabel" and len(reading.target) == 1:
+        return "multiclass"
+    if task == "multiclass" and len(reading.target) > 1:
+        raise DataError(
+            "Several columns to predict need head=sigmoid or head=linear. "
+            f"Received: target={','.join(reading.target)}."
+        )
+    return task
+
+
+def csv_header(path: Path) -> list[str]:
+    """Return the names of the columns of a CSV file.
+
+    Raises:
+        DataError: the file cannot be read, or its header is no list of names.
+    """
     try:
         return read_header(path)
     except InputError as error:
         raise DataError(str(error)) from None
 
 
-def _check_names(path: Path, header: Sequence[str], reading: ReadingConfig) -> None:
+def check_columns(path: Path, header: Sequence[str], reading: ReadingConfig) -> None:
+    """Require that the columns that `reading` names are there, and one to predict.
+
+    Raises:
+        DataError: a column is missing, or named for two purposes.
+    """
     if not reading.target:
         raise DataError(
             "A CSV file needs a column to predict: --target COLUMN. "
             f"{path} has the columns {', '.join(header)}."
         )
-    for name in (*reading.target, *reading.categorical):
+    named = (*reading.target, *reading.categorical, reading.image_column)
+    for name in filter(None, named):
         if name not in header:
             raise DataError(
                 f"{path} must have the column {name!r}. "
@@ -94,30 +115,32 @@ def _check_names(path: Path, header: Sequence[str], reading: ReadingConfig) -> N
             )
     for name in set(reading.categorical) & set(reading.target):
         raise DataError(f"A target cannot be categorical. Received: {name!r} in both.")
+    if reading.image_column in reading.target:
+        raise DataError(
+            f"A target cannot be the image column. Received: {reading.image_column!r} in both."
+        )
     if set(header) == set(reading.target):
         raise DataError(f"{path} must have columns besides the target. Received: none.")
 
 
-def _rows(path: Path, width: int) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(path: Path, width: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the cells of each line below the header.
+
+    Raises:
+        DataError: a line does not have `width` cells.
+    """
     try:
         yield from read_rows(path, width)
     except InputError as error:
         raise DataError(str(error)) from None
 
 
-def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> None:
+def _learn(path: Path, columns: Sequence[Column], reading: ReadingConfig) -> None:
     count = 0
-    for line, cells in _rows(path, len(columns)):
+    for line, cells in csv_rows(path, len(columns)):
         count += 1
         for column, cell in zip(columns, cells, strict=True):
-            if cell.lower() in MISSING:
-                if column.name in reading.target:
-                    raise DataError(
-                        f"Each sample must have a target. Received: {column.name}={cell!r}, a "
-                        f"missing value, in line {line} of {path}."
-                    )
-                continue
-            _learn_cell(path, line, column, cell, column.name in reading.target)
+            learn_cell(path, line, column, cell, column.name in reading.target)
     if not count:
         raise DataError(f"{path} must have lines below its header. Received: none.")
     for column in columns:
@@ -134,7 +157,19 @@ def _learn(path: Path, columns: Sequence[_Column], reading: ReadingConfig) -> No
             )
 
 
-def _learn_cell(path: Path, line: int, column: _Column, cell: str, is_target: bool) -> None:
+def learn_cell(path: Path, line: int, column: Column, cell: str, is_target: bool) -> None:
+    """Note what a cell says about its column.
+
+    Raises:
+        DataError: the cell does not fit the cells above it, or is a target that is missing.
+    """
+    if cell.lower() in MISSING:
+        if is_target:
+            raise DataError(
+                f"Each sample must have a target. Received: {column.name}={cell!r}, a missing "
+                f"value, in line {line} of {path}."
+            )
+        return
     number = parse_number(cell)
     if column.is_text is None:
         column.is_text, column.first_line = number is None, line
@@ -155,7 +190,7 @@ def _learn_cell(path: Path, line: int, column: _Column, cell: str, is_target: bo
     column.least, column.largest = min(column.least, number), max(column.largest, number)
 
 
-def _mixed_column(path: Path, line: int, column: _Column, cell: str, first: str) -> DataError:
+def _mixed_column(path: Path, line: int, column: Column, cell: str, first: str) -> DataError:
     return DataError(
         f"A column must be numeric or text. Received: {column.name}={cell!r} in line "
         f"{line} of {path}, but {first} in line {column.first_line}. "
@@ -163,7 +198,7 @@ def _mixed_column(path: Path, line: int, column: _Column, cell: str, first: str)
     )
 
 
-def _too_many_texts(path: Path, column: _Column, is_target: bool) -> DataError:
+def _too_many_texts(path: Path, column: Column, is_target: bool) -> DataError:
     fix = "Remove the column."
     if is_target:
         fix = "To predict numbers, use head=linear of the family features."
@@ -173,7 +208,7 @@ def _too_many_texts(path: Path, column: _Column, is_target: bool) -> DataError:
     )
 
 
-def _encode(path: Path, columns: Sequence[_Column], reading: ReadingConfig, task: str) -> Dataset:
+def _encode(path: Path, columns: Sequence[Column], reading: ReadingConfig, task: str) -> Dataset:
     """Read the file again, into numbers on disk."""
     names = [column.name for column in columns]
     target = [names.index(name) for name in reading.target]  # in the order of the setting
@@ -183,16 +218,16 @@ def _encode(path: Path, columns: Sequence[_Column], reading: ReadingConfig, task
     words = [_in_order(columns[place].texts) for place in text]
     codes_of = [{word: code for code, word in enumerate(known)} for known in words]
     target_columns = [columns[place] for place in target]
-    labels = _labels(path, target_columns, task)
+    labels = target_labels(path, target_columns, task)
 
     numbers = DiskArray((len(numeric),), np.float32)
     codes = DiskArray((len(text),), np.int32)
     targets: list[np.ndarray] = []
-    for rows in _batches(_rows(path, len(columns))):
+    for rows in in_batches(csv_rows(path, len(columns))):
         lines = [cells for _, cells in rows]
         numbers.append(np.array([[_value(cells[p]) for p in numeric] for cells in lines], "f4"))
         codes.append(np.array([_text_codes(cells, text, codes_of) for cells in lines], "i4"))
-        targets.append(_targets(path, rows, target, target_columns, labels, task))
+        targets.append(target_values(path, rows, target, target_columns, labels, task))
     return Dataset(
         source=str(path),
         inputs=numbers,
@@ -218,7 +253,17 @@ def _in_order(texts: dict[str, int]) -> list[str]:
     return ["", *sorted(texts)]
 
 
-def _labels(path: Path, columns: Sequence[_Column], task: str) -> tuple[str, ...]:
+def target_labels(path: Path, columns: Sequence[Column], task: str) -> tuple[str, ...]:
+    """Return the name of each class, label or value.
+
+    Args:
+        path: path of the CSV file.
+        columns: the target columns, after `learn_cell` has seen all their cells.
+        task: `multiclass`, `multilabel` or `regression`.
+
+    Raises:
+        DataError: there is only one class.
+    """
     if task != "multiclass":
         return tuple(column.name for column in columns)
     (column,) = columns
@@ -232,14 +277,27 @@ def _labels(path: Path, columns: Sequence[_Column], task: str) -> tuple[str, ...
     return tuple(labels)
 
 
-def _targets(
+def target_values(
     path: Path,
     rows: Sequence[tuple[int, list[str]]],
     places: Sequence[int],
-    columns: Sequence[_Column],
+    columns: Sequence[Column],
     labels: Sequence[str],
     task: str,
 ) -> np.ndarray:
+    """Return the targets of some lines, as in `Dataset`.
+
+    Args:
+        path: path of the CSV file.
+        rows: number and cells of each line.
+        places: index of each target column in a line.
+        columns: the target columns.
+        labels: see `target_labels`.
+        task: `multiclass`, `multilabel` or `regression`.
+
+    Raises:
+        DataError: a target is no number, or a label is neither true nor false.
+    """
     if task == "multiclass":
         number_of = {label: number for number, label in enumerate(labels)}
         return np.array([number_of[cells[places[0]]] for _, cells in rows], np.int64)
@@ -263,7 +321,8 @@ def _truth(cell: str) -> float | None:
     return value if value in (0.0, 1.0) else None
 
 
-def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
+def in_batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    """Yield lists of `CHUNK` rows."""
     batch = []
     for row in rows:
         batch.append(row)

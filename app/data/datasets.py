@@ -18,8 +18,9 @@ class Dataset:
 
     Attributes:
         source: name or path of the source.
-        inputs: rows, float32 `(samples, columns)` with NaN for missing values, or images, uint8
-            `(samples, 28, 28)`; in memory or on disk.
+        inputs: rows, float32 `(samples, columns)` with NaN for missing values; or images, uint8
+            `(samples, height, width)` of digits or `(samples, height, width, channels)`; in
+            memory or on disk.
         targets: class indices, int64 `(samples,)`; labels 0 or 1, float32 `(samples, labels)`; or
             values, float32 `(samples, values)`.
         task: `multiclass`, `multilabel` or `regression`.
@@ -29,6 +30,8 @@ class Dataset:
             there are none.
         string_columns: name of each column of text.
         words: the different texts of each column of text.
+        validation_start: index of the first sample of the source's own validation split, which
+            comes before its test split; None if the source has no validation split.
         test_start: index of the first sample of the source's own test split, which is at the end;
             None if the source has no test split.
         skipped: files that could not be read and were left out.
@@ -43,13 +46,14 @@ class Dataset:
     codes: Array | None = None
     string_columns: tuple[str, ...] = ()
     words: tuple[tuple[str, ...], ...] = ()
+    validation_start: int | None = None
     test_start: int | None = None
     skipped: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
         """`rows` or `images`."""
-        return "images" if self.inputs.ndim == 3 else "rows"
+        return "images" if self.inputs.ndim > 2 else "rows"
 
     def model_inputs(self, indices: Any) -> Any:
         """Return the inputs of a model: an array, or a dict if there are columns of text.

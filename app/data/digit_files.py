@@ -7,8 +7,6 @@ from zipfile import BadZipFile, is_zipfile
 import numpy as np
 
 from app.errors import DataError
-from models.digits import IMAGE_SIDE
-from serving.images import resize_gray
 
 from .datasets import Dataset
 
@@ -53,13 +51,14 @@ def joined_arrays(
     """Return a data set from training and test arrays.
 
     Raises:
-        DataError: the arrays are not gray images with their labels.
+        DataError: the arrays are not images with their labels.
     """
     for name, images, targets in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if images.dtype != np.uint8 or images.ndim != 3:
+        is_shape = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
+        if images.dtype != np.uint8 or not is_shape:
             raise DataError(
-                f"x_{name} of {source} must be uint8 (samples, height, width). "
-                f"Received: {images.dtype} {images.shape}."
+                f"x_{name} of {source} must be uint8 (samples, height, width), or with 1 or 3 "
+                f"channels at the end. Received: {images.dtype} {images.shape}."
             )
         if not len(images):
             raise DataError(f"x_{name} of {source} must hold at least one image. Received: none.")
@@ -74,7 +73,7 @@ def joined_arrays(
             f"Received: {x_train.shape[1:]} and {x_test.shape[1:]}."
         )
     images, targets = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
-    return digit_images(source, images, targets, test_start=len(x_train))
+    return image_arrays(source, images, targets, test_start=len(x_train))
 
 
 def read_semeion(path: Path) -> Dataset:
@@ -104,13 +103,13 @@ def read_semeion(path: Path) -> Dataset:
             f"Each line of {path} must have pixels 0 or 1 and one label 1. Received: line {line}."
         )
     images = (255 * table[:, :pixels]).astype(np.uint8).reshape(-1, SEMEION_SIDE, SEMEION_SIDE)
-    return digit_images(str(path), images, table[:, pixels:].argmax(axis=1))
+    return image_arrays(str(path), images, table[:, pixels:].argmax(axis=1))
 
 
-def digit_images(
+def image_arrays(
     source: str, images: np.ndarray, targets: np.ndarray, test_start: int | None = None
 ) -> Dataset:
-    """Return a data set of images, resized to 28x28 pixels.
+    """Return a data set of images, uint8 `(samples, height, width)` or with channels at the end.
 
     Raises:
         DataError: a label is out of range.
@@ -120,8 +119,6 @@ def digit_images(
             f"The labels of {source} must be whole numbers from 0 to 999. "
             f"Received: {targets.min()} to {targets.max()}."
         )
-    if images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
-        images = np.stack([resize_gray(image, (IMAGE_SIDE, IMAGE_SIDE)) for image in images])
     return Dataset(
         source=source,
         inputs=images,

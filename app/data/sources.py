@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ import sklearn.datasets
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.checks import suggest
+from models.digits import IMAGE_SIDE
+from serving.images import resize
 
 from .concatenation import join_datasets
 from .csv_files import read_csv
 from .datasets import Dataset, check_names
-from .digit_files import digit_images, joined_arrays, read_npz, read_semeion
-from .image_folders import read_image_folder
+from .digit_files import image_arrays, joined_arrays, read_npz, read_semeion
+from .image_folders import list_image_folder, read_images
+from .image_tables import list_image_table
 
 # Joins sources that are used as one, such as mnist.npz+digits8x8.
 JOIN = "+"
@@ -29,18 +33,20 @@ def load_dataset(
     source: str,
     reading: ReadingConfig | None = None,
     task: str = "multiclass",
-    has_digits: bool = False,
+    has_digits: bool = True,
 ) -> Dataset:
     """Read a data source.
 
     Args:
         source: a name in `NAMED`, or a path: an `.npz` in the layout of `keras.datasets.mnist`, a
-            Semeion text file (`.data`), a `.csv` with a header, or a folder of images with a
-            subfolder for each class. Several sources joined by `+` are used as one.
+            Semeion text file (`.data`), a `.csv` with a header, or a folder of images, see
+            `app.data.image_folders.list_image_folder`. Several sources joined by `+` are used as
+            one.
         reading: settings for what the source itself does not specify.
         task: task of the model: `multiclass`, `multilabel` or `regression`.
-        has_digits: whether a folder of images shows digits. Large images are then read as
-            photographs and cut to the digit, as `serving.inputs.read_model_image` does.
+        has_digits: whether images show digits. They become gray 28x28 images; large files are
+            read as photographs and cut to the digit, as `serving.inputs.read_model_image` does.
+            Other images keep their color and get a channel axis.
 
     Raises:
         DataError: the source is unknown, cannot be read, or lacks required content.
@@ -54,26 +60,61 @@ def load_dataset(
         return join_datasets(
             source, [load_dataset(part, reading, task, has_digits) for part in parts]
         )
+    return _in_shape(_read(source, reading, task, has_digits), reading, has_digits)
+
+
+def _read(source: str, reading: ReadingConfig, task: str, has_digits: bool) -> Dataset:
     path = Path(source)
-    if path.suffix.lower() != ".csv" and (reading.target or reading.categorical):
-        given = "target" if reading.target else "categorical"
-        raise DataError(
-            f"{given} applies to CSV files only. "
-            f"Received: {given}={','.join(getattr(reading, given))} for {source}."
-        )
+    is_table = path.suffix.lower() == ".csv"
+    for name in () if is_table else ("target", "categorical", "image_column"):
+        if value := getattr(reading, name):
+            given = value if isinstance(value, str) else ",".join(value)
+            raise DataError(
+                f"{name} applies to CSV files only. Received: {name}={given} for {source}."
+            )
     if source in NAMED:
         return NAMED[source](source)
     if os.path.isdir(source):  # noqa: PTH112 - pathlib raises where a name is too long for a file
-        return read_image_folder(path, reading, has_digits)
+        return read_images(list_image_folder(path), reading, has_digits)
     reader = _READERS.get(path.suffix.lower())
-    if reader is None and path.suffix.lower() != ".csv":
+    if reader is None and not is_table:
         raise DataError(
             f"A data source must be one of {', '.join(NAMED)}, a folder of images, or a file that "
             f"ends in .csv, {' or '.join(_READERS)}. Received: {source!r}.{suggest(source, NAMED)}"
         )
     if not os.path.isfile(source):  # noqa: PTH113
         raise DataError(f"The data source does not exist or is not a file. Received: {path}.")
-    return reader(path) if reader else read_csv(path, reading, task)
+    if reader:
+        return reader(path)
+    if reading.image_column:
+        return read_images(list_image_table(path, reading, task), reading, has_digits)
+    return read_csv(path, reading, task)
+
+
+def _in_shape(dataset: Dataset, reading: ReadingConfig, has_digits: bool) -> Dataset:
+    """Return the data set with images in the shape that the family takes."""
+    images = dataset.inputs
+    if dataset.kind == "rows":
+        if reading.image_size:
+            raise DataError(
+                f"image_size applies to images only. Received: {dataset.source}, which holds rows."
+            )
+        return dataset
+    if not isinstance(images, np.ndarray):  # decoded from files in that shape
+        return dataset
+    if has_digits and images.ndim > 3:
+        raise DataError(
+            "The family 'digits' takes gray images. "
+            f"Received: {dataset.source}, with {images.shape[3]} channels. Use the family "
+            "'features'."
+        )
+    size = (IMAGE_SIDE, IMAGE_SIDE) if has_digits else reading.image_size or images.shape[1:3]
+    size = size[0], size[-1]
+    if images.shape[1:3] != size:
+        images = np.stack([resize(image, size) for image in images])
+    if not has_digits and images.ndim == 3:
+        images = images[..., np.newaxis]
+    return replace(dataset, inputs=images)
 
 
 def absolute_source(source: str) -> str:
@@ -119,7 +160,7 @@ def _rows(load: Callable[[], Any], task: str = "multiclass") -> Callable[[str], 
 def _digits8x8(source: str) -> Dataset:
     bunch = sklearn.datasets.load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # 17 levels of ink
-    return digit_images(source, images, bunch.target)
+    return image_arrays(source, images, bunch.target)
 
 
 def _mnist(source: str) -> Dataset:

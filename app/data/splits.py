@@ -34,7 +34,8 @@ class Splits:
 def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_FRACTION) -> Splits:
     """Split at random, with the same class proportions in each split.
 
-    The test split is that of the source if it has one, otherwise 20 % of the samples.
+    The test and the validation split are those of the source if it has them. Otherwise 20 % of the
+    samples are for testing, and `validation` of the others for validation.
 
     Args:
         dataset: the samples.
@@ -52,7 +53,11 @@ def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_FR
         rest, test = _split(dataset, everything, TEST_FRACTION, seed)
     else:
         rest, test = everything[: dataset.test_start], everything[dataset.test_start :]
-    train, validating = _split(dataset, rest, validation, seed)
+    if dataset.validation_start is None:
+        train, validating = _split(dataset, rest, validation, seed)
+    else:
+        is_training = rest < dataset.validation_start
+        train, validating = rest[is_training], rest[~is_training]
     if dataset.task == "multiclass":
         count = np.bincount(dataset.targets[train], minlength=len(dataset.labels))
         if not count.all():

@@ -188,7 +188,8 @@ def _show_image(axes: Any, image: np.ndarray, middle: float, top: float, caption
     rows, columns = image.shape[:2]
     height, width = (_IMAGE_SIDE * side / max(rows, columns) for side in (rows, columns))
     left, right, bottom = middle - width / 2, middle + width / 2, top + height
-    axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, extent=(left, right, bottom, top))
+    colors = "gray_r" if image.ndim == 2 else "gray"  # digits are ink on paper
+    axes.imshow(image, cmap=colors, vmin=0, vmax=255, extent=(left, right, bottom, top))
     axes.add_patch(Rectangle((left, top), width, height, fill=False, linewidth=0.8))
     axes.text(middle, bottom + 0.05, caption, ha="center", va="top", fontsize=8)
 

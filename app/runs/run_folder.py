@@ -47,7 +47,8 @@ class Run:
         folder: folder of the run.
         config: its configuration.
         splits: indices of the training, validation and test samples.
-        data: see `app.data.summary.report_data`.
+        data: see `app.data.summary.report_data`; also `chosen`, the keys of the settings that
+            were chosen from the data.
         metrics: scores by split, then by metric; empty until the run is finished.
     """
 
@@ -131,7 +132,8 @@ def check_room(folder: Path, parameters: int) -> None:
 
 def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits) -> Run:
     """Return a run that is about to begin. Nothing is written."""
-    return Run(folder, config, splits, report_data(dataset, splits), {})
+    data = report_data(dataset, splits) | {"chosen": sorted(config.chosen)}
+    return Run(folder, config, splits, data, {})
 
 
 def begin_run(run: Run) -> None:

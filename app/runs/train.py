@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 
+from app.config.chosen_defaults import choose_defaults
 from app.config.families import FAMILIES, task_of
 from app.config.run_config import RunConfig, flat_config
 from app.data.datasets import Dataset
@@ -81,6 +82,7 @@ def train(
     dataset = load_run_data(config)
     config = replace(config, data=absolute_source(config.data), figures=config.figures and figures)
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
+    config = choose_defaults(config, len(splits.train), dataset.inputs.shape[1:])
     model = checked_model(config, dataset, splits)
     if not team.is_writer:
         folder = Path(team.from_writer(None))

@@ -5,6 +5,7 @@ The preprocessed samples are kept in memory, or on disk if the data is on disk, 
 from them.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,10 +14,14 @@ import numpy as np
 
 from app.data.arrays import CHUNK, Array, DiskArray, chunks
 from app.data.datasets import Dataset
+from app.data.splits import some
 from app.errors import DataError
+from models.backbones import whitening_kernel
 
 # Keras divides by no smaller standard deviation: such a column would become a constant.
 _MIN_DEVIATION = 1e-7
+# Bytes of images whose statistics are computed, and number of their patches.
+_SAMPLED_BYTES, _SAMPLED_PATCHES = 20_000_000, 200_000
 # float32 has 24 bits; values this close to each other share all but the last few.
 _MIN_RELATIVE_DEVIATION = 1e-6
 # Relative deviation that rounding in float64 can give a constant column.
@@ -24,7 +29,7 @@ _ROUNDING = 1e-9
 
 
 def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
-    """Set the statistics of normalization layers to those of the training split.
+    """Set the statistics of the layers that standardize to those of the training split.
 
     A column that is constant in the training split is only shifted to 0, as in scikit-learn.
 
@@ -32,16 +37,55 @@ def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
         DataError: a column varies too little to be standardized in float32, or a target does not
             vary at all.
     """
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            is_target = layer.name == "values"
-            array = dataset.targets if is_target else dataset.inputs
-            mean, variance, count = _statistics(chunks(array, train))
-            names = dataset.labels if is_target else dataset.columns
-            is_constant = np.sqrt(variance) <= _ROUNDING * np.abs(mean)
-            _check_spread(names, mean, variance, is_constant & (not is_target))
-            # A variance of 0 would multiply a later change of the column by ten million.
-            _set_statistics(layer, mean, np.where(is_constant, 1.0, variance), count)
+    if dataset.kind == "images":
+        _adapt_to_images(model, dataset.inputs, train)
+    else:
+        _standardize(model, "normalize", chunks(dataset.inputs, train), dataset.columns)
+    _standardize(model, "values", chunks(dataset.targets, train), dataset.labels)
+
+
+def _standardize(
+    model: keras.Model, name: str, parts: Iterable[np.ndarray], columns: Sequence[str]
+) -> None:
+    """Set the statistics of the layer `name`, if there is one, to those of `parts`."""
+    layer = _layer(model, name)
+    if layer is None:
+        return
+    mean, variance, count = _statistics(parts)
+    is_constant = np.sqrt(variance) <= _ROUNDING * np.abs(mean)
+    _check_spread(columns, mean, variance, is_constant & (name != "values"))
+    # A variance of 0 would multiply a later change of the column by ten million.
+    _set_statistics(layer, mean, np.where(is_constant, 1.0, variance), count)
+
+
+def _layer(model: keras.Model, name: str) -> keras.Layer | None:
+    return next((layer for layer in model.layers if layer.name == name), None)
+
+
+def _adapt_to_images(model: keras.Model, images: Array, train: np.ndarray) -> None:
+    """Set the statistics of channels and patches, which a few thousand images tell as well."""
+    normalization, whitening = _layer(model, "normalize"), _layer(model, "whiten")
+    if normalization is None:
+        return
+    some_images = images[train[some(len(train), _SAMPLED_BYTES // math.prod(images.shape[1:]))]]
+    pixels = some_images.reshape(-1, images.shape[-1])
+    mean, variance = pixels.mean(axis=0), pixels.var(axis=0)
+    variance = np.where(variance, variance, 1.0)
+    _set_statistics(normalization, mean, variance, len(pixels))
+    if whitening is not None:
+        size, *_ = whitening.kernel_size
+        patches = (_patches(some_images, size) - mean) / np.sqrt(variance)
+        whitening.set_weights([whitening_kernel(patches)])
+
+
+def _patches(images: np.ndarray, size: int) -> np.ndarray:
+    """Return a sample of the patches of images, uint8 `(patches, size, size, channels)`."""
+    count, height, width, channels = images.shape
+    rows, columns = height // size, width // size
+    grid = images[:, : rows * size, : columns * size]
+    grid = grid.reshape(count, rows, size, columns, size, channels).swapaxes(2, 3)
+    patches = grid.reshape(-1, size, size, channels)
+    return patches[some(len(patches), _SAMPLED_PATCHES)]
 
 
 def _check_spread(
@@ -68,8 +112,11 @@ def prepare(model: keras.Model, prepared: Any, dataset: Dataset) -> Array:
         dataset: the samples.
 
     Returns:
-        float32 `(samples, …)`, in memory, or on disk if the samples are.
+        float32 `(samples, …)`, in memory, or on disk if the samples are. If nothing is to be
+        computed, the samples themselves.
     """
+    if any(prepared is tensor for tensor in model.inputs):
+        return dataset.inputs
     preparation = keras.Model(model.inputs, prepared)
     count = len(dataset.inputs)
     batches = (

@@ -12,6 +12,7 @@ from shlex import quote
 import optuna
 from optuna.trial import TrialState
 
+from app.config.chosen_defaults import choose_defaults
 from app.config.run_config import config_toml
 from app.data.datasets import Dataset
 from app.data.sources import absolute_source
@@ -240,8 +241,9 @@ def _settle(definition: Definition, dataset: Dataset) -> Definition:
         training = replace(training, precision="float32")
     source = absolute_source(definition.base.data)
     base = replace(definition.base, data=source, training=training)
-    data = make_trial_data(base, dataset, definition.budget.folds)
     refit = split_dataset(dataset, base.seed, base.training.validation_split)
+    base = choose_defaults(base, len(refit.train), dataset.inputs.shape[1:])
+    data = make_trial_data(base, dataset, definition.budget.folds)
     for part in (*data.parts, *([refit] if definition.budget.folds > 1 else ())):
         adapt(checked_model(base, dataset, part), dataset, part.train)
     make_sampler(definition, base.seed)

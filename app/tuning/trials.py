@@ -79,6 +79,7 @@ def _only(dataset: Dataset, kept: np.ndarray) -> Dataset:
         inputs=rows_at(dataset.inputs, kept),
         targets=dataset.targets[kept],
         codes=codes,
+        validation_start=None,
         test_start=None,
     )
 

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from ..errors import InputError
-from ..inputs import image_size
+from ..inputs import image_shape
 from ..manifest import Manifest, describe_spec
 from ..predictor import Prediction
 from .errors import RequestError
@@ -108,7 +108,7 @@ def _describe_inputs(manifest: Manifest) -> list[str]:
 
 def _takes_images(manifest: Manifest) -> bool:
     try:
-        image_size(manifest)
+        image_shape(manifest)
     except InputError:
         return False
     return manifest.task == "multiclass"

@@ -1,0 +1,65 @@
+"""Lists the images of a CSV file that has a column of paths and columns of targets."""
+
+from pathlib import Path
+
+from app.config.reading_config import ReadingConfig
+from app.errors import DataError
+
+from .csv_files import (
+    Column,
+    check_columns,
+    csv_header,
+    csv_rows,
+    learn_cell,
+    target_labels,
+    target_values,
+    task_of_targets,
+)
+from .image_folders import ImageList
+
+
+def list_image_table(path: Path, reading: ReadingConfig, task: str) -> ImageList:
+    """List the images that the column `reading.image_column` of a CSV file names.
+
+    Paths are relative to the folder of the CSV file. Columns besides the paths and the targets are
+    ignored.
+
+    Args:
+        path: path of the CSV file.
+        reading: the column of paths and the columns to predict.
+        task: task of the model's head, see `app.data.csv_files.read_csv`.
+
+    Raises:
+        DataError: a column is missing, a path is empty, or a target is missing or of the wrong
+            kind. The message names the line.
+    """
+    header = csv_header(path)
+    check_columns(path, header, reading)
+    task = task_of_targets(reading, task)
+    place = header.index(reading.image_column)
+    places = [header.index(name) for name in reading.target]
+    is_text = True if task == "multiclass" else None
+    columns = [Column(name, is_text) for name in reading.target]
+    paths, rows = [], []
+    for line, cells in csv_rows(path, len(header)):
+        if not cells[place]:
+            raise DataError(
+                f"Each line must name an image. Received: an empty {reading.image_column!r} in "
+                f"line {line} of {path}."
+            )
+        targets = [cells[target] for target in places]
+        for column, cell in zip(columns, targets, strict=True):
+            learn_cell(path, line, column, cell, is_target=True)
+        paths.append(path.parent / cells[place])
+        rows.append((line, targets))
+    if not rows:
+        raise DataError(f"{path} must have lines below its header. Received: none.")
+    labels = target_labels(path, columns, task)
+    return ImageList(
+        source=str(path),
+        paths=paths,
+        targets=target_values(path, rows, range(len(places)), columns, labels, task),
+        labels=labels,
+        task=task,
+        sizes=(len(paths), 0, 0),
+    )
