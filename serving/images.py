@@ -233,15 +233,15 @@ def _convert(name: str, image: Image.Image, mode: str) -> np.ndarray:
 
 
 def _load(image: Image.Image) -> int:
-    """Decode an image as it is stored, and return its EXIF orientation."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tile:
-        # Pillow turns a TIFF while it decodes; without compression it scrambles a quarter turn.
-        tags = image.tag_v2
-        orientation = int(tags.get(ExifTags.Base.Orientation, 1))
-        tags.pop(ExifTags.Base.Orientation, None)
-        image._size = int(tags[ExifTags.Base.ImageWidth]), int(tags[ExifTags.Base.ImageLength])
+    """Decode an image, and return the EXIF orientation that is still to be applied."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if image.tile:  # not decoded yet
+            # Pillow exchanges width and height before it decodes, which scrambles an image that is
+            # stored on its side without compression. It turns the pixels when it has decoded them.
+            tags = image.tag_v2
+            image._size = tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength]
         image.load()
-        return orientation
+        return 1
     return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 

@@ -39,9 +39,24 @@ def test_a_feature_extractor_takes_rows_or_images(images):
     config = models.FeatureExtractorConfig(rows=models.RowsConfig(num_columns=5), hidden=(8, 3))
     rows = models.feature_extractor(config)
     assert predict(rows, np.ones((2, 5), "float32"))["features"].shape == (2, 3)
-    config = models.FeatureExtractorConfig(image_shape=(28, 28), num_outputs=10)
-    answers = predict(models.feature_extractor(config), images)
+    config = models.FeatureExtractorConfig(
+        image_shape=(28, 28, 1), backbone="mlp", hidden=(9,), num_outputs=10
+    )
+    answers = predict(models.feature_extractor(config), images[..., np.newaxis])
     assert answers["probabilities"].shape == (12, 10)
+    assert answers["features"].shape == (12, 9)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (96, 64, 3), (224, 224, 3)])
+def test_a_residual_backbone_adapts_to_the_size_of_its_images(shape):
+    config = models.FeatureExtractorConfig(image_shape=shape, width=8, hidden=(), num_outputs=3)
+    model = models.feature_extractor(config)
+    maps = [layer.output.shape[1:3] for layer in model.layers if layer.name.startswith("stage")]
+    assert max(maps[0]) <= 48
+    assert 3 <= min(maps[-1]) <= 12
+    answers = predict(model, np.zeros((2, *shape), "uint8"))
+    assert answers["probabilities"].shape == (2, 3)
+    assert answers["features"].shape == (2, 64)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +255,7 @@ def test_settings_that_a_variant_does_not_use_have_no_effect(used, unused):
         (models.DigitNetConfig, {"l2": float("nan")}, "l2 must be at least 0"),
         (models.SoftmaxClassifierConfig, {"num_classes": 1}, "num_classes must be at least 2"),
         (models.RowsConfig, {"num_columns": 0}, "num_columns must be at least 1"),
-        (models.FeatureExtractorConfig, {"image_shape": (2, 2, 2)}, "must be .height, width."),
+        (models.FeatureExtractorConfig, {"image_shape": (2, 2, 2)}, "must be .height, width, channels."),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_value(config, values, message):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving.errors import InputError
-from serving.images import read_image, read_pixels, resize
+from serving.images import read_header, read_image, read_pixels, resize
 from serving.inputs import read_inputs
 from serving.predictor import Predictor
 
@@ -65,11 +65,79 @@ def test_transparency_becomes_white():
     assert (read_image(encoded(image), SHAPE) == 255).all()
 
 
-def test_sixteen_bits_keep_their_contrast():
-    image = np.zeros((28, 28), "uint16")
-    image[5, 5], image[6, 6] = 65535, 32768
-    gray = read_image(encoded(Image.fromarray(image)), SHAPE)
-    assert (gray[5, 5], gray[6, 6]) == (255, 127)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_sixteen_bits_are_scaled_by_the_bits_that_are_used(bits, kind):
+    ramp = np.tile(np.arange(28) * (2**bits - 1) // 27, (28, 1)).astype("uint16")
+    gray = read_image(encoded(Image.fromarray(ramp), kind), SHAPE)
+    assert (np.abs(gray - np.arange(28) * 255 / 27) <= 1).all()
+
+
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_a_tiff_is_applied(orientation, compression, color):
+    upright = np.zeros((40, 20), np.uint8)
+    upright[5:35, 4:8] = upright[31:35, 4:16] = 255
+    # What a viewer undoes for each value of the tag (TIFF 6.0, section Orientation).
+    stored = {
+        1: upright,
+        2: np.fliplr(upright),
+        3: np.rot90(upright, 2),
+        4: np.flipud(upright),
+        5: upright.T,
+        6: np.rot90(upright, 1),
+        7: np.rot90(upright, 2).T,
+        8: np.rot90(upright, -1),
+    }[orientation]
+    image = Image.fromarray(np.ascontiguousarray(stored))
+    content = encoded(
+        image.convert("RGB") if color else image,
+        "TIFF",
+        tiffinfo={274: orientation},
+        compression=compression,
+    )
+    pixels = read_pixels(content, color)
+    np.testing.assert_array_equal(pixels[..., 0] if color else pixels, upright)
+
+
+def test_color_is_kept_from_every_mode():
+    red = Image.new("RGB", (28, 28), (200, 30, 40))
+    transparent = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
+    for image, kind in (
+        (red, "PNG"),
+        (red.quantize(), "PNG"),
+        (red.quantize(), "GIF"),
+        (red.convert("CMYK"), "TIFF"),
+        (red.convert("RGBA"), "WEBP"),
+    ):
+        pixels = read_image(encoded(image, kind), (*SHAPE, 3))
+        assert np.abs(pixels.astype(int) - (200, 30, 40)).max() <= 6, (image.mode, kind)
+    assert (read_image(encoded(transparent), (*SHAPE, 3)) == 255).all()
+    gray = read_image(encoded(red.convert("L")), (*SHAPE, 3))
+    assert np.ptp(gray) == 0
+    assert read_image(encoded(red), (*SHAPE, 1)).shape == (*SHAPE, 1)
+
+
+def test_a_wide_color_image_is_padded_with_the_color_of_its_border():
+    pixels = read_image(encoded(Image.new("RGB", (80, 20), (10, 200, 90))), (32, 32, 3))
+    assert (pixels == (10, 200, 90)).all()
+
+
+def test_a_header_tells_gray_from_color():
+    red = Image.new("RGB", (8, 6), (200, 30, 40))
+    for image, is_color in (
+        (red, True),
+        (red.quantize(), True),
+        (red.convert("L"), False),
+        (red.convert("L").convert("P"), False),
+        (red.convert("1"), False),
+        (Image.fromarray(np.zeros((6, 8), "uint16")), False),
+    ):
+        header = read_header(encoded(image))
+        assert (header.height, header.width, header.is_color) == (6, 8, is_color), image.mode
+    with pytest.raises(InputError, match="must be a readable file"):
+        read_header(b"no image")
 
 
 def test_the_exif_orientation_is_applied():

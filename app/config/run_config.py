@@ -7,7 +7,7 @@ translates between the two.
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,8 @@ class RunConfig:
     model: ModelConfig
     training: TrainingConfig
     figures: bool = True
-    given: frozenset[str] = frozenset()
-    chosen: frozenset[str] = frozenset()
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+    chosen: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 def make_config(

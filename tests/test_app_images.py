@@ -1,0 +1,174 @@
+"""Images as data: folders with splits, CSV files of paths, sizes and colors."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.config import make_config
+from app.config.reading_config import ReadingConfig
+from app.data.sources import load_dataset
+from app.data.splits import split_dataset
+from app.errors import ConfigError, DataError
+from app.runs.train import load_run_data
+
+COLORS = {"green": (40, 160, 60), "red": (200, 40, 50)}
+
+
+def draw(path, color, size=(20, 20)):
+    """Write an image of one color."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, color).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five images of each of two colors in a subfolder for each."""
+    for name, color in COLORS.items():
+        for number in range(5):
+            draw(tmp_path / "colors" / name / f"{number}.png", color)
+    return tmp_path / "colors"
+
+
+def read(source, **reading):
+    return load_dataset(str(source), ReadingConfig(**reading), has_digits=False)
+
+
+def test_images_keep_their_color(folder):
+    dataset = read(folder)
+    assert dataset.inputs.shape == (10, 20, 20, 3)
+    assert (dataset.inputs[:][0] == COLORS["green"]).all()
+    assert (dataset.inputs[:][9] == COLORS["red"]).all()
+
+
+def test_images_are_gray_if_all_files_are(folder):
+    for path in folder.rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+    assert read(folder).inputs.shape == (10, 20, 20, 1)
+    draw(folder / "red" / "0.png", COLORS["red"])
+    assert read(folder).inputs.shape == (10, 20, 20, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "side"),
+    [((5, 3), 16), ((18, 18), 20), ((40, 30), 32), ((70, 70), 64), ((500, 300), 96)],
+)
+def test_the_size_follows_from_the_files(tmp_path, size, side):
+    for name, color in COLORS.items():
+        draw(tmp_path / name / "1.png", color, size)
+    assert read(tmp_path).inputs.shape == (2, side, side, 3)
+
+
+def test_the_size_can_be_set(folder):
+    assert read(folder, image_size=(24,)).inputs.shape == (10, 24, 24, 3)
+    assert read(folder, image_size=(24, 40)).inputs.shape == (10, 24, 40, 3)
+    assert load_dataset("digits8x8", ReadingConfig(image_size=(9,)), has_digits=False).inputs.shape
+    with pytest.raises(DataError, match="image_size applies to images only. Received: iris"):
+        load_dataset("iris", ReadingConfig(image_size=(9,)))
+    with pytest.raises(ConfigError, match="of at most 1,024 pixels. Received: image_size=2000"):
+        make_config("features", {"image_size": "2000"})
+
+
+def test_subfolders_of_splits_are_the_splits(folder, tmp_path):
+    for split, numbers in (("train", (0, 1, 2)), ("val", (3,)), ("test", (4,))):
+        for name in COLORS:
+            for number in numbers:
+                target = tmp_path / "splits" / split / name / f"{number}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(folder / name / f"{number}.png", target)
+    splits = split_dataset(read(tmp_path / "splits"), seed=0)
+    assert splits.train.tolist() == [0, 1, 2, 3, 4, 5]
+    assert splits.validation.tolist() == [6, 7]
+    assert splits.test.tolist() == [8, 9]
+    shutil.rmtree(tmp_path / "splits" / "val")
+    splits = split_dataset(read(tmp_path / "splits"), seed=0, validation=0.34)
+    assert splits.test.tolist() == [6, 7]
+    assert sorted([*splits.train, *splits.validation]) == [0, 1, 2, 3, 4, 5]
+
+
+def test_train_and_test_may_be_classes(tmp_path):
+    for name in ("train", "test"):
+        draw(tmp_path / name / "1.png", COLORS["red"])
+    assert read(tmp_path).labels == ("test", "train")
+
+
+def test_a_class_without_training_images_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "splits" / "train")
+    draw(tmp_path / "splits" / "test" / "blue" / "1.png", (0, 0, 255))
+    draw(tmp_path / "splits" / "test" / "red" / "1.png", COLORS["red"])
+    with pytest.raises(DataError, match="Each class must have training images. Received: .*blue"):
+        read(tmp_path / "splits")
+    (tmp_path / "splits" / "more").mkdir()
+    with pytest.raises(DataError, match="must have no other subfolders. Received: .*more"):
+        read(tmp_path / "splits")
+
+
+def table(folder, text):
+    path = folder / "table.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_csv_of_paths_holds_classes_labels_or_values(folder):
+    path = table(
+        folder,
+        "file,kind,warm,bright,weight\n"
+        "green/0.png,leaf,no,yes,1.5\n"
+        "red/0.png,rose,yes,no,2.5\n"
+        "red/1.png,rose,yes,yes,3.5\n",
+    )
+    classes = read(path, image_column="file", target=("kind",))
+    assert classes.labels == ("leaf", "rose")
+    assert classes.targets.tolist() == [0, 1, 1]
+    assert (classes.inputs[:][1] == COLORS["red"]).all()
+    reading = ReadingConfig(image_column="file", target=("warm", "bright"))
+    labels = load_dataset(str(path), reading, "multilabel", has_digits=False)
+    assert labels.targets.tolist() == [[0, 1], [1, 0], [1, 1]]
+    settings = {"image_column": "file", "target": "weight", "head": "linear"}
+    values = load_run_data(make_config("features", settings, data=path))
+    assert values.targets.tolist() == [[1.5], [2.5], [3.5]]
+    assert values.kind == "images"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (",leaf", "Each line must name an image. Received: an empty 'file' in line 3"),
+        ("red/1.png,", "Each sample must have a target. Received: kind=''.* in line 3"),
+        ("red/9.png,leaf", "Every image of .* must be readable. Received: 1 .*9.png"),
+    ],
+)
+def test_a_wrong_line_of_a_csv_of_paths_is_named(folder, line, message):
+    path = table(folder, f"file,kind\ngreen/0.png,rose\n{line}\nred/0.png,leaf\n")
+    with pytest.raises(DataError, match=message):
+        read(path, image_column="file", target=("kind",))
+
+
+def test_the_image_column_must_exist_and_needs_a_csv(folder):
+    path = table(folder, "file,kind\ngreen/0.png,leaf\n")
+    with pytest.raises(DataError, match="must have the column 'path'"):
+        read(path, image_column="path", target=("kind",))
+    with pytest.raises(DataError, match="A target cannot be the image column. Received: 'kind'"):
+        read(path, image_column="kind", target=("kind",))
+    with pytest.raises(DataError, match="image_column applies to CSV files only"):
+        read(folder, image_column="file")
+
+
+def test_images_of_different_sizes_cannot_be_joined(folder, tmp_path):
+    draw(tmp_path / "large" / "red" / "1.png", COLORS["red"], (70, 70))
+    draw(tmp_path / "large" / "green" / "1.png", COLORS["green"], (70, 70))
+    with pytest.raises(DataError, match="must have images of one size and color.*Set image_size"):
+        read(f"{folder}+{tmp_path / 'large'}")
+    joined = read(f"{folder}+{tmp_path / 'large'}", image_size=(16,))
+    assert joined.inputs.shape == (12, 16, 16, 3)
+
+
+def test_arrays_in_color_are_features_but_no_digits(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+    arrays = {"x_train": images, "x_test": images, "y_train": np.arange(12) % 2}
+    np.savez(tmp_path / "own.npz", **arrays, y_test=arrays["y_train"])
+    dataset = read(tmp_path / "own.npz")
+    np.testing.assert_array_equal(dataset.inputs[:12], images)
+    with pytest.raises(DataError, match="'digits' takes gray images. Received: .* 3 channels"):
+        load_dataset(str(tmp_path / "own.npz"))
