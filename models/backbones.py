@@ -1,6 +1,11 @@
 """Backbones: what turns an image into features, in front of the head."""
 
+import functools
+import inspect
 import math
+import re
+import sys
+import warnings
 from typing import Any
 
 import keras
@@ -9,7 +14,12 @@ import numpy as np
 from .activations import activate
 from .blocks import HiddenConfig, conv_block, convolve, normalize
 
-BACKBONES = ("residual", "mlp")
+OWN_BACKBONES = ("residual", "mlp")
+WEIGHTS = ("random", "imagenet")
+# Where Keras looks for weights before it downloads them.
+_CACHE = "~/.keras/models"
+# Suffix of a model that was trained before.
+MODEL_SUFFIX = ".keras"
 # Larger maps than this are made smaller by the stem: details of a pixel seldom tell classes apart,
 # and a step takes as long as its maps are large.
 _LARGEST_MAP = 48
@@ -21,20 +31,22 @@ _WIDTHS = (1, 4, 8)
 _LEAST_VARIANCE = 5e-4
 
 
-def image_input(shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """Return the input of a model of images, and the standardized images.
+class BackboneError(ValueError):
+    """A backbone cannot be built: its file is missing or of another kind, or images do not fit."""
 
-    The layer `normalize` holds mean and variance of each channel. Adapt it to the training data;
-    until then it returns its input.
+
+def standardize(image: Any) -> Any:
+    """Apply the layer `normalize`, which holds mean and variance of each channel.
+
+    Adapt it to the training data; until then it returns its input.
 
     Args:
-        shape: `(height, width, channels)`.
+        image: uint8 `(batch, height, width, channels)`.
 
     Returns:
-        `image` uint8 `(batch, height, width, channels)`, and float32 of the same shape.
+        float32 of the same shape.
     """
-    image = keras.Input(shape, dtype="uint8", name="image")
-    return image, keras.layers.Normalization(name="normalize", dtype="float32")(image)
+    return keras.layers.Normalization(name="normalize", dtype="float32")(image)
 
 
 def residual_backbone(x: Any, width: int, depth: int, config: HiddenConfig) -> Any:
@@ -65,6 +77,11 @@ def residual_backbone(x: Any, width: int, depth: int, config: HiddenConfig) -> A
             block = conv_block(x, factor * width, config, f"{name}_residual{number}")
             x = keras.layers.Add(name=f"{name}_block{number}")([x, block])
     return keras.layers.GlobalAveragePooling2D("channels_last", name="pooled_maps")(x)
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of an error on one line."""
+    return " ".join(str(error).split())
 
 
 def _whiten(x: Any) -> Any:
@@ -103,3 +120,115 @@ def whitening_kernel(patches: np.ndarray) -> np.ndarray:
     components = directions / np.sqrt(variances + _LEAST_VARIANCE)  # (pixels, components)
     kernel = components.reshape(*patches.shape[1:], -1)
     return np.concatenate([kernel, -kernel], axis=-1).astype(np.float32)
+
+
+@functools.cache
+def application_names() -> tuple[str, ...]:
+    """Return the names of the models in `keras.applications`."""
+    return tuple(name for name, _ in inspect.getmembers(keras.applications, inspect.isfunction))
+
+
+def application_backbone(image: Any, name: str, weights: str) -> Any:
+    """Apply a model of `keras.applications` without its head.
+
+    Args:
+        image: uint8 `(batch, height, width, channels)`; gray images become three equal channels.
+        name: name of the function in `keras.applications`.
+        weights: `random`, `imagenet`, or the path of a `.weights.h5` file of that model without its
+            head.
+
+    Returns:
+        float `(batch, channels)`, the means of the last maps.
+
+    Raises:
+        BackboneError: the images are too small; or the weights cannot be found, downloaded or used.
+    """
+    build = getattr(keras.applications, name)
+    x = keras.layers.Rescaling(1.0, dtype="float32", name="levels")(image)
+    if image.shape[-1] == 1:
+        x = keras.layers.Concatenate(name="three_channels")([x, x, x])
+    x = sys.modules[build.__module__].preprocess_input(x)
+    try:
+        with warnings.catch_warnings():  # about images of another size than that of the weights
+            warnings.simplefilter("ignore")
+            model = build(
+                include_top=False, weights=None if weights == "random" else weights, input_tensor=x
+            )
+    except Exception as error:  # Keras, h5py and the download each raise their own
+        raise _application_error(name, weights, image.shape, one_line(error)) from None
+    return keras.layers.GlobalAveragePooling2D("channels_last", name="pooled_maps")(model.output)
+
+
+def _application_error(
+    name: str, weights: str, shape: tuple[int, ...], reason: str
+) -> BackboneError:
+    address = re.search(r"https?://\S*/([^/\s:]+)", reason)
+    if address:
+        return BackboneError(
+            f"The weights of {name} cannot be downloaded. Received: {reason:.200}. Download "
+            f"{address[0].rstrip(':')} elsewhere, and put it into {_CACHE}."
+        )
+    return BackboneError(
+        f"{name} cannot be built with weights={weights} for images of {shape[1]}x{shape[2]}. "
+        f"Received: {reason:.200}. Set image_size to larger images, or choose another backbone."
+    )
+
+
+def trained_backbone(image: Any, path: str) -> Any:
+    """Apply a model that was trained before, without its head.
+
+    Its features are its output `features`, or else what its last layer reads.
+
+    Args:
+        image: uint8 `(batch, height, width, channels)`.
+        path: path of a `.keras` file. Its only input is such an image, or the same pixels as
+            float32.
+
+    Returns:
+        float `(batch, dimension)`.
+
+    Raises:
+        BackboneError: the file cannot be loaded, or is no model of such images.
+    """
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras, zipfile and h5py each raise their own
+        raise BackboneError(
+            f"backbone must be a model that Keras can load. Received: {path}: "
+            f"{one_line(error):.200}"
+        ) from None
+    if len(model.inputs) != 1 or model.inputs[0].shape[1:] != image.shape[1:]:
+        taken = " and ".join(str(tensor.shape[1:]) for tensor in model.inputs)
+        raise BackboneError(
+            "The images must have the shape that the backbone takes. "
+            f"Received: {image.shape[1:]} for {path}, which takes {taken}. Set image_size."
+        )
+    outputs = model.output
+    has_features = isinstance(outputs, dict) and "features" in outputs
+    features = outputs["features"] if has_features else model.layers[-1].input
+    if isinstance(features, list) or len(features.shape) != 2:
+        raise BackboneError(
+            f"backbone must be a model with features (batch, dimension). Received: {path}."
+        )
+    extractor = keras.Model(model.inputs, features, name="backbone")
+    is_float = model.inputs[0].dtype != "uint8"
+    return extractor(keras.layers.Rescaling(1.0, name="levels")(image) if is_float else image)
+
+
+def freeze_layers(inputs: Any, features: Any, freeze: str) -> None:
+    """Freeze the layers between an input and its features: they keep their weights in training.
+
+    Args:
+        inputs: symbolic input of a model.
+        features: the features that follow from it.
+        freeze: `none`, `all`, or the number of layers to freeze; layers without weights do not
+            count.
+    """
+    layers = [
+        layer
+        for layer in keras.Model(inputs, features)._flatten_layers(include_self=False)
+        if layer.weights and not isinstance(layer, keras.Model)
+    ]
+    count = {"none": 0, "all": len(layers)}.get(freeze)
+    for layer in layers[: int(freeze) if count is None else count]:
+        layer.trainable = False

@@ -97,11 +97,6 @@ class DigitNetConfig(HiddenConfig):
         return "denoise" if self.variant == "mlp" else "fit_ink"
 
     @property
-    def augmented_layer(self) -> str:
-        """Name of the layer whose output augmentation changes, and learning starts from."""
-        return self.prepared_layer
-
-    @property
     def trained_layer(self) -> str:
         """Name of the layer whose output the loss compares with the targets."""
         return "probabilities"

@@ -5,9 +5,19 @@ from typing import Any
 
 import keras
 
-from .backbones import BACKBONES, image_input, residual_backbone
+from .backbones import (
+    MODEL_SUFFIX,
+    OWN_BACKBONES,
+    WEIGHTS,
+    application_backbone,
+    application_names,
+    freeze_layers,
+    residual_backbone,
+    standardize,
+    trained_backbone,
+)
 from .blocks import HiddenConfig, feature_stack
-from .checks import check_at_least, check_choice, check_sizes
+from .checks import check_at_least, check_choice, check_sizes, suggest
 from .heads import HEADS, binary_probabilities, classify, label_probabilities, regress
 from .replicas import replicate
 from .rows import RowsConfig, prepare_rows
@@ -20,8 +30,13 @@ class FeatureExtractorConfig(HiddenConfig):
     Attributes:
         rows: columns of the input if it is not an image.
         image_shape: `(height, width, channels)` of an image; empty for rows.
-        backbone: what computes the features of an image: `residual` (see `residual_backbone`) or
-            `mlp`, the hidden layers alone.
+        backbone: what computes the features of an image: `residual` (see `residual_backbone`);
+            `mlp`, the hidden layers alone; the name of a model in `keras.applications`; or the
+            path of a `.keras` file that was trained before.
+        weights: initial weights of a model in `keras.applications`: `random`, `imagenet`, or the
+            path of a `.weights.h5` file.
+        freeze: layers of the backbone that do not learn: `none`, `all`, or the number of the
+            first layers with weights.
         width: channels of the first stage of `residual`; the last has eight times as many.
         depth: residual blocks in each stage of `residual`.
         head: output layer: `softmax` for one of several classes, `sigmoid` for one of two classes
@@ -40,6 +55,8 @@ class FeatureExtractorConfig(HiddenConfig):
     rows: RowsConfig = field(default_factory=RowsConfig)
     image_shape: tuple[int, ...] = ()
     backbone: str = "residual"
+    weights: str = "random"
+    freeze: str = "none"
     width: int = 32
     depth: int = 1
     head: str = "softmax"
@@ -58,7 +75,7 @@ class FeatureExtractorConfig(HiddenConfig):
                     "image_shape must be (height, width, channels), with 1 or 3 channels. "
                     f"Received: image_shape={self.image_shape!r}."
                 )
-        check_choice("backbone", self.backbone, BACKBONES)
+        self._check_backbone()
         self.check_widths("width", (self.width,))
         check_at_least("depth", self.depth, 0)
         check_choice("head", self.head, HEADS)
@@ -76,15 +93,39 @@ class FeatureExtractorConfig(HiddenConfig):
         if self.hidden:
             self.check_widths("hidden", self.hidden)
 
+    def _check_backbone(self) -> None:
+        names = (*OWN_BACKBONES, *application_names())
+        if self.backbone not in names and not self.is_trained:
+            raise ValueError(
+                f"backbone must be {', '.join(OWN_BACKBONES)}, a model of keras.applications such "
+                "as MobileNetV2, a run, or a .keras file. "
+                f"Received: backbone={self.backbone!r}.{suggest(self.backbone, names)}"
+            )
+        if self.weights not in WEIGHTS and not self.weights.endswith(".weights.h5"):
+            raise ValueError(
+                f"weights must be {' or '.join(WEIGHTS)}, or a .weights.h5 file. "
+                f"Received: weights={self.weights!r}."
+            )
+        if self.weights != "random" and self.backbone not in application_names():
+            raise ValueError(
+                "weights applies to models of keras.applications only. "
+                f"Received: weights={self.weights!r}, backbone={self.backbone!r}."
+            )
+        if self.freeze not in ("none", "all") and not self.freeze.isdecimal():
+            raise ValueError(
+                "freeze must be none, all, or a number of layers. "
+                f"Received: freeze={self.freeze!r}."
+            )
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the backbone was trained before."""
+        return self.backbone.endswith(MODEL_SUFFIX)
+
     @property
     def prepared_layer(self) -> str:
         """Name of the layer up to which inputs are prepared once, before training."""
         return "image" if self.image_shape else self.rows.prepared_layer
-
-    @property
-    def augmented_layer(self) -> str:
-        """Name of the layer whose output augmentation changes, and learning starts from."""
-        return "normalize" if self.image_shape else self.prepared_layer
 
     @property
     def trained_layer(self) -> str:
@@ -115,11 +156,7 @@ def feature_extractor(config: FeatureExtractorConfig, replicas: int = 0) -> kera
         {'probabilities': (None, 2), 'features': (None, 8)}
     """
     if config.image_shape:
-        inputs, x = image_input(config.image_shape)
-        if config.backbone == "mlp":
-            x = keras.layers.Flatten(name="pixels")(x)
-        else:
-            x = residual_backbone(x, config.width, config.depth, config)
+        inputs, x = _image_features(config)
     else:
         inputs, x = prepare_rows(config.rows)
     features = feature_stack(replicate(x, replicas), config.hidden, config, config.residual)
@@ -138,3 +175,18 @@ def _apply_head(features: Any, config: FeatureExtractorConfig) -> tuple[str, Any
     if config.head == "sigmoid":
         return "probabilities", binary_probabilities(features, config)
     return "probabilities", classify(features, config.num_outputs, config)
+
+
+def _image_features(config: FeatureExtractorConfig) -> tuple[Any, Any]:
+    """Return the input `image` and the features of the backbone, `(batch, dimension)`."""
+    image = keras.Input(config.image_shape, dtype="uint8", name="image")
+    if config.is_trained:
+        x = trained_backbone(image, config.backbone)
+    elif config.backbone == "mlp":
+        x = keras.layers.Flatten(name="pixels")(standardize(image))
+    elif config.backbone == "residual":
+        x = residual_backbone(standardize(image), config.width, config.depth, config)
+    else:
+        x = application_backbone(image, config.backbone, config.weights)
+    freeze_layers(image, x, config.freeze)
+    return image, x

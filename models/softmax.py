@@ -37,11 +37,6 @@ class SoftmaxClassifierConfig(KernelConfig):
         return self.rows.prepared_layer
 
     @property
-    def augmented_layer(self) -> str:
-        """Name of the layer whose output augmentation changes, and learning starts from."""
-        return self.prepared_layer
-
-    @property
     def trained_layer(self) -> str:
         """Name of the layer whose output the loss compares with the targets."""
         return "probabilities"

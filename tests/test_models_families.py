@@ -255,7 +255,11 @@ def test_settings_that_a_variant_does_not_use_have_no_effect(used, unused):
         (models.DigitNetConfig, {"l2": float("nan")}, "l2 must be at least 0"),
         (models.SoftmaxClassifierConfig, {"num_classes": 1}, "num_classes must be at least 2"),
         (models.RowsConfig, {"num_columns": 0}, "num_columns must be at least 1"),
-        (models.FeatureExtractorConfig, {"image_shape": (2, 2, 2)}, "must be .height, width, channels."),
+        (
+            models.FeatureExtractorConfig,
+            {"image_shape": (2, 2, 2)},
+            "must be .height, width, channels.",
+        ),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_value(config, values, message):

@@ -9,9 +9,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from app.config.run_config import MODEL as KERAS_MODEL
 from app.config.run_config import make_config
 from app.data.sources import load_dataset
-from app.runs.run_folder import MODEL as KERAS_MODEL
 from app.runs.run_folder import Run
 from app.runs.train import train
 from app.training.progress_bar import TrainingProgress

@@ -188,9 +188,8 @@ class FeatureTrainingConfig(TrainingConfig):
     augmentation: ImageAugmentationConfig = field(default_factory=ImageAugmentationConfig)
 
     def augment(self, inputs: Any) -> Any:
-        """Return standardized images, changed at random; rows are returned unchanged.
+        """Return images, uint8 `(batch, height, width, channels)`, changed at random.
 
-        Args:
-            inputs: float32 `(batch, height, width, channels)` or `(batch, columns)`.
+        Rows are returned unchanged.
         """
         return augment_images(inputs, self.augmentation) if len(inputs.shape) == 4 else inputs

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.config.run_config import config_toml
+from app.config.run_config import MODEL, config_toml
 from app.data.datasets import Dataset
 from app.data.splits import Splits, some
 from app.errors import RunError
@@ -35,7 +35,6 @@ from .run_folder import (
     ENVIRONMENT,
     FIGURES,
     METRICS,
-    MODEL,
     TRAINING_SIZES,
     Run,
     unwritable,

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
-from app.config.run_config import RunConfig, combine_settings, config_toml
+from app.config.run_config import MODEL, RunConfig, combine_settings, config_toml
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.data.summary import report_data
@@ -22,10 +22,9 @@ from app.system.signals import resume_command
 from serving.errors import one_line
 from serving.manifest import TASKS
 
-CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES, TRAINING_SIZES = (
+CONFIG, METRICS, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES, TRAINING_SIZES = (
     "config.toml",
     "metrics.json",
-    "model.keras",
     "splits.npz",
     "data.json",
     "checkpoint.npz",

@@ -16,7 +16,7 @@ from app.data.datasets import Dataset
 from app.data.sources import absolute_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.distributed.team import Team, alone
-from app.errors import DataError, RunError
+from app.errors import ConfigError, DataError, RunError
 from app.system.keras_defaults import keras_defaults
 from app.system.locks import exclusive_lock
 from app.system.memory import translate_out_of_memory
@@ -24,6 +24,7 @@ from app.system.signals import Interrupted, resume_command, sigterm_as_sigint
 from app.training.fit import fit
 from app.training.losses import make_loss, sample_weights
 from app.training.model_sizes import fit_to_data
+from models.backbones import BackboneError
 
 from .results import finish_run
 from .run_folder import (
@@ -157,12 +158,15 @@ def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.
 
     Raises:
         DataError: the family cannot take such data.
-        ConfigError: head, loss and targets contradict each other.
+        ConfigError: head, loss and targets contradict each other; or the backbone cannot be built.
         RunError: the model is too large for this machine.
     """
     family = FAMILIES[config.family]
-    with translate_out_of_memory():
-        model = family.build(fit_to_data(family, config.model, dataset, splits))
+    try:
+        with translate_out_of_memory():
+            model = family.build(fit_to_data(family, config.model, dataset, splits))
+    except BackboneError as error:
+        raise ConfigError(str(error)) from None
     make_loss(config.training, dataset.task)
     sample_weights(config.training, dataset, splits)
     return model

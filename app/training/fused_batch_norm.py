@@ -20,7 +20,7 @@ def with_fused_normalization(model: keras.Model) -> keras.Model:
     def layer_of(layer: keras.Layer) -> keras.Layer:
         return _FusedNormalization(layer) if _can_be_fused(layer) else layer
 
-    return keras.models.clone_model(model, clone_function=layer_of)
+    return keras.models.clone_model(model, clone_function=layer_of, recursive=True)
 
 
 def _can_be_fused(layer: keras.Layer) -> bool:

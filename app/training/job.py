@@ -114,12 +114,8 @@ class Job:
         return model.get_layer(self.model_config.prepared_layer).output
 
     def trained_input(self, model: keras.Model) -> Any:
-        """Return the tensor in `model` that a training step begins with."""
+        """Return the tensor in `model` where training begins."""
         return self.prepared(model)
-
-    def augmented(self, model: keras.Model) -> Any:
-        """Return the tensor in `model` that augmentation changes, behind `trained_input`."""
-        return model.get_layer(self.model_config.augmented_layer).output
 
     def batch_indices(self, indices: np.ndarray) -> np.ndarray:
         """Return the indices of a split in the form that the pipelines need."""
@@ -144,16 +140,14 @@ class Job:
         It shares its weights with `model`.
         """
         training = self.config.training
-        start, augmented = self.trained_input(model), self.augmented(model)
-        learning = keras.Model(augmented, model.get_layer(self.model_config.trained_layer).output)
+        prepared = self.trained_input(model)
+        learning = keras.Model(prepared, model.get_layer(self.model_config.trained_layer).output)
         if keras.backend.backend() == "tensorflow" and not compilation.xla:  # XLA fuses it itself
             learning = with_fused_normalization(learning)
-        # Images stay 8-bit until a step needs them: float32 would take four times the memory.
-        inputs = keras.Input(
-            start.shape[1:], dtype="uint8" if start.dtype == "uint8" else "float32"
-        )
-        x = inputs if augmented is start else keras.Model(start, augmented)(inputs)
-        trained = self._model_of_steps(inputs, learning(training.augment(x)))
+        # Images stay 8-bit until a step reads them: float32 would take four times the memory.
+        dtype = "uint8" if prepared.dtype == "uint8" else "float32"
+        inputs = keras.Input(prepared.shape[1:], dtype=dtype)
+        trained = self._model_of_steps(inputs, learning(training.augment(inputs)))
         loss = make_loss(training, self.task)
         optimizer = self.optimizer()
         if compilation.precision == "mixed_float16":

@@ -64,6 +64,7 @@ def _layer(model: keras.Model, name: str) -> keras.Layer | None:
 
 def _adapt_to_images(model: keras.Model, images: Array, train: np.ndarray) -> None:
     """Set the statistics of channels and patches, which a few thousand images tell as well."""
+    # A backbone that was trained before keeps the statistics that it has learned with.
     normalization, whitening = _layer(model, "normalize"), _layer(model, "whiten")
     if normalization is None:
         return
@@ -85,7 +86,8 @@ def _patches(images: np.ndarray, size: int) -> np.ndarray:
     grid = images[:, : rows * size, : columns * size]
     grid = grid.reshape(count, rows, size, columns, size, channels).swapaxes(2, 3)
     patches = grid.reshape(-1, size, size, channels)
-    return patches[some(len(patches), _SAMPLED_PATCHES)]
+    chosen: np.ndarray = patches[some(len(patches), _SAMPLED_PATCHES)]
+    return chosen
 
 
 def _check_spread(

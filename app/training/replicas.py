@@ -93,10 +93,6 @@ class ReplicaJob(Job):
         """Return the tensor `(batch, replicas, columns)` that the replicas learn from."""
         return model.get_layer("replicas").output
 
-    def augmented(self, model: keras.Model) -> Any:
-        """Return the tensor that the replicas learn from."""
-        return self.trained_input(model)
-
     def batch_indices(self, indices: np.ndarray) -> np.ndarray:
         """Return indices `(samples, replicas)`."""
         if indices.ndim == 2:
