@@ -22,6 +22,8 @@ from app.system.signals import resume_command
 from serving.errors import one_line
 from serving.manifest import TASKS
 
+from .other_folders import describe_folder
+
 CONFIG, METRICS, MODEL, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES, TRAINING_SIZES = (
     "config.toml",
     "metrics.json",
@@ -213,10 +215,15 @@ def read_begun_run(folder: Path) -> Run:
             f"A run must be a folder that hornbill train has written. Received: {folder}, {reason}."
         )
     missing = [name for name in _BEGUN if not (folder / name).is_file()]
+    if len(missing) == len(_BEGUN):
+        raise RunError(
+            "A run must be a folder that hornbill train has written. "
+            f"Received: {folder}, {describe_folder(folder)}"
+        )
     if missing:
         raise RunError(
             f"The run folder is incomplete. Received: {folder}, without {missing[0]}. "
-            "Give a folder such as runs/digits/20260101-120000."
+            "Train a new run with hornbill train."
         )
     try:
         with (folder / SPLITS).open("rb") as file, np.load(file) as arrays:
