@@ -4,7 +4,7 @@ Needs only numpy and onnxruntime.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,7 @@ class Check:
     Attributes:
         name: `files`, `contract`, `behavior` or `signature`.
         passed: whether the check passed.
-        detail: a summary, or the first problem.
+        detail: a summary, or the first problem; the name of an earlier check that found it too.
     """
 
     name: str
@@ -83,7 +83,12 @@ def verify_bundle(
     ]
     if check_signature is not None:
         checks.append(("signature", lambda: check_signature(folder)))
-    return [_run_check(name, check) for name, check in checks]
+    results: list[Check] = []
+    for name, check in checks:
+        result = _run_check(name, check)
+        same = [earlier.name for earlier in results if earlier.detail == result.detail]
+        results.append(replace(result, detail=f"not checked, see {same[0]}") if same else result)
+    return results
 
 
 def _run_check(name: str, check: Callable[[], str]) -> Check:

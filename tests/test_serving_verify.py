@@ -77,6 +77,15 @@ def test_a_changed_bit_at_any_place_is_noticed(row_bundle, tmp_path):
     assert all(results(copy).values())
 
 
+def test_a_problem_of_several_checks_is_told_once(copy):
+    path = copy / "1" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 4}))
+    write_checksums(copy / "1")
+    assert results(copy) == {"files": True, "contract": False, "behavior": False}
+    assert "must have format_version 5. Received: format_version=4" in detail(copy, "contract")
+    assert detail(copy, "behavior") == "not checked, see contract"
+
+
 def test_an_extra_or_a_missing_file_is_noticed(copy):
     (copy / "1" / "extra.txt").write_text("")
     assert "Every file must be listed" in detail(copy, "files")
@@ -361,7 +370,7 @@ def test_a_pipe_in_a_bundle_is_noticed_without_waiting_for_it(copy):
     (copy / "1" / "model.onnx").unlink()
     os.mkfifo(copy / "1" / "model.onnx")
     assert not any(results(copy).values())
-    assert "not a regular file" in detail(copy, "contract")
+    assert "not a regular file" in detail(copy, "files")
 
 
 def test_outputs_of_another_count_or_shape_are_refused():
