@@ -110,7 +110,7 @@ def method_against_method(folder: Path) -> dict[str, Any]:
 
 
 def two_workers_against_one(folder: Path) -> dict[str, Any]:
-    """Return the seconds from the beginning of the study until the last of 24 trials ended.
+    """Return the seconds from the beginning of the search until the last of 24 trials ended.
 
     They include the start of the processes of two workers; a single worker runs in the command.
     """

@@ -85,12 +85,12 @@ def tune(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Database to store the study in. Default: a journal in the study's folder.",
+            help="Database to store the search in. Default: a journal in the search's folder.",
         ),
     ] = None,
     join: Annotated[
         str | None,
-        typer.Option(metavar="STUDY", help="Study to join or resume: its folder, or URL#NAME."),
+        typer.Option(metavar="SEARCH", help="Search to join or resume: its folder, or URL#NAME."),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data to train on; see hornbill train --help.")
@@ -124,7 +124,7 @@ def tune(
     given = {name: value for name, value in budget.items() if value is not None}
     others = (family, data, target, categorical, config, settings, seed, output)
     if join is not None and (given or any(value is not None for value in others)):
-        raise ConfigError("--join takes all settings from the study. Remove the other options.")
+        raise ConfigError("--join takes all settings from the search. Remove the other options.")
     if join is None and family is None and config is None:
         raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
     load_tensorflow()
@@ -157,7 +157,7 @@ def _print_result(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> N
             print_json({"joined": join, "finished_here": False})
         elif not quiet:
             typer.echo(
-                "The trials are finished. The process that started the study writes the results."
+                "The trials are finished. The process that started the search writes the results."
             )
             if join is not None and Path(join).is_dir():
                 suggest(f"hornbill train --config {quote(join)}/best.toml")

@@ -40,8 +40,8 @@ def write_results(
 
     Args:
         folder: folder of the search.
-        study: study in Optuna's storage.
-        definition: definition of the study.
+        study: the search in Optuna's storage.
+        definition: definition of the search.
         result: trials and the best one.
         refit: run with the best settings.
 

@@ -124,7 +124,7 @@ def _methods(row: dict[str, Any]) -> Figure:
 
 
 def _workers(row: dict[str, Any]) -> Figure:
-    metric = "time of a study with two workers relative to one"
+    metric = "time of a search with two workers relative to one"
     return compare(metric, row["ratio"], "{:.2f}", "≤", row["asked_ratio"])
 
 
