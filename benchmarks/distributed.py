@@ -4,7 +4,7 @@
 
 Both are `hornbill train digits` under JAX on the same two cores, at a global batch size of 2,048.
 Each is run for few and for many epochs, in turn; the difference of the times excludes
-compilation. The goal: at most 25 % fewer examples/s. The benchmark also measures how long two
+compilation. The goal: at most 25% fewer examples/s. The benchmark also measures how long two
 processes take for an all-reduce of a kilobyte, since a step waits for several.
 """
 
@@ -54,7 +54,7 @@ jax.distributed.shutdown()
 def write_images(path: Path) -> None:
     """Write noise in MNIST's layout; the time does not depend on the content of images."""
     random = np.random.default_rng(0)
-    # 5 % are for validation; the rest fills whole batches.
+    # 5% are for validation; the rest fills whole batches.
     counts = {"train": math.ceil(BATCH_SIZE * STEPS / 0.95), "test": 100}
     arrays: dict[str, Any] = {}
     for name, count in counts.items():

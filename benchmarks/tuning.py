@@ -6,7 +6,7 @@
 MNIST is read from the folder that HORNBILL_DATA names. Each search is `hornbill tune` as a user
 would run it, with one thread per trial. The goals:
 
-- 40 trials of TPE find settings with a test error at least 20 % below that of the defaults.
+- 40 trials of TPE find settings with a test error at least 20% below that of the defaults.
 - Bayesian <= random <= grid in best validation loss, as means of five searches.
 - Two workers take at most 0.6 of the time of one, until the last trial has ended.
 """

@@ -138,6 +138,12 @@ def test_no_module_has_a_meaningless_name():
     assert not empty_names & {path.stem for path in MODULES}
 
 
+def test_percent_signs_follow_their_number_without_a_space():
+    pages = [*MODULES, *(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+    spaced = [page for page in pages if re.search(r"[0-9}] %(?![}0-9a-z({])", page.read_text())]
+    assert not spaced
+
+
 def test_every_command_is_documented_and_has_an_example():
     from app.commands.cli import app
 

@@ -80,7 +80,7 @@ def draw_with_mouse(page):
 
 
 def expect_prediction(page):
-    """Expect a prediction: a label, ten bars that sum to 100 %, the image, and the latency."""
+    """Expect a prediction: a label, ten bars that sum to 100%, the image, and the latency."""
     expect(page.locator("#latency")).to_contain_text("ms on the server")
     label = page.locator("#label").inner_text()
     rows = page.locator("#bars tr")

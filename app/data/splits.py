@@ -34,7 +34,7 @@ class Splits:
 def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_FRACTION) -> Splits:
     """Split at random, with the same class proportions in each split.
 
-    The test split is that of the source if it has one, otherwise 20 % of the samples.
+    The test split is that of the source if it has one, otherwise 20% of the samples.
 
     Args:
         dataset: the samples.

@@ -20,7 +20,7 @@ _CAPTIONS = {
     "off the diagonal are mistakes.",
     "mistakes": "The mistakes that the model is most confident about. Some may be wrong labels; "
     "the others show what the model has yet to learn.",
-    "reliability_diagram": "Accuracy by confidence. Where a point and all of its 95 % interval lie "
+    "reliability_diagram": "Accuracy by confidence. Where a point and all of its 95% interval lie "
     "below the diagonal, the model is overconfident. The histogram counts the predictions.",
     "roc": "True positive rate by false positive rate as the threshold falls. The closer a curve "
     "is to the upper left corner, the better; AUC is the area under it.",
