@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from .errors import InputError
+from .errors import InputError, cannot_read
 
 # Phones make no larger images. One of this size takes 200 MB when it is decoded in color.
 MAX_PIXELS = 50_000_000
@@ -76,10 +76,9 @@ def read_gray(source: ImageSource) -> np.ndarray:
     except InputError:
         raise
     except Exception as error:  # Pillow's readers raise anything on damaged files
-        reason = getattr(error, "strerror", None) or "it cannot be read as an image"
-        raise InputError(
-            f"An image must be a readable file such as PNG or JPEG. Received: {name}: {reason}."
-        ) from None
+        if getattr(error, "strerror", None):
+            raise InputError(cannot_read(name, error)) from None
+        raise InputError(f"{name} cannot be read as an image, such as PNG or JPEG.") from None
 
 
 def fit_and_pad(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

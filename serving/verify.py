@@ -20,7 +20,7 @@ from .bundle import (
     read_manifest,
 )
 from .contract import check_contract, check_proof
-from .errors import ManifestError, ServingError
+from .errors import ManifestError, ServingError, cannot_read
 from .golden import read_golden
 from .manifest import Manifest, describe_spec
 from .parity import (
@@ -144,7 +144,7 @@ def _check_text(path: Path, expected: str) -> None:
     try:
         received = path.read_bytes()
     except OSError as error:
-        raise ManifestError(f"{path} must be readable. Received: {error.strerror}.") from None
+        raise ManifestError(cannot_read(path, error)) from None
     if received != expected.encode():
         raise ManifestError(f"{path} must match the manifest. Received: a different text.")
 

@@ -77,21 +77,12 @@ def test_a_changed_bit_at_any_place_is_noticed(row_bundle, tmp_path):
     assert all(results(copy).values())
 
 
-def test_a_problem_of_several_checks_is_told_once(copy):
-    path = copy / "1" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 4}))
-    write_checksums(copy / "1")
-    assert results(copy) == {"files": True, "contract": False, "behavior": False}
-    assert "must have format_version 5. Received: format_version=4" in detail(copy, "contract")
-    assert detail(copy, "behavior") == "not checked, see contract"
-
-
 def test_an_extra_or_a_missing_file_is_noticed(copy):
     (copy / "1" / "extra.txt").write_text("")
     assert "Every file must be listed" in detail(copy, "files")
     (copy / "1" / "extra.txt").unlink()
     (copy / "1" / "README.md").unlink()
-    assert "README.md must be readable" in detail(copy, "files")
+    assert "README.md does not exist" in detail(copy, "files")
 
 
 def test_a_listed_path_outside_the_bundle_is_refused(copy):
@@ -331,12 +322,12 @@ def test_a_graph_that_fails_when_it_runs_is_a_failed_check(copy):
 def test_a_path_with_a_nul_is_a_failed_check(copy):
     sums = copy / "1" / "SHA256SUMS"
     sums.write_text(sums.read_text() + "0" * 64 + "  a\0b\n")
-    assert "must be readable" in detail(copy, "files")
+    assert "cannot be read" in detail(copy, "files")
 
 
 def test_a_missing_file_next_to_the_versions_is_noticed(copy):
     (copy / "config.pbtxt").unlink()
-    assert "config.pbtxt must be readable" in detail(copy, "contract")
+    assert "config.pbtxt does not exist." in detail(copy, "contract")
 
 
 def test_a_symbolic_link_is_noticed(copy):
@@ -383,5 +374,5 @@ def test_outputs_of_another_count_or_shape_are_refused():
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
 def test_an_impossible_path_is_a_manifest_error(name):
-    with pytest.raises(ManifestError, match="A bundle must be a readable folder"):
+    with pytest.raises(ManifestError, match="cannot be read: "):
         verify_bundle(name)

@@ -8,7 +8,7 @@ import numpy as np
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.digits import IMAGE_SIDE
-from serving.errors import InputError
+from serving.errors import InputError, cannot_read
 from serving.images import IMAGE_SUFFIXES, read_gray, read_image
 from serving.photographs import find_digit
 
@@ -97,9 +97,7 @@ def _visible(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
-        raise DataError(
-            f"A folder of images must be readable. Received: {folder}: {error.strerror}."
-        ) from None
+        raise DataError(cannot_read(folder, error)) from None
 
 
 def _read_class(label: Path, problems: list[InputError], has_digits: bool) -> Iterator[np.ndarray]:
@@ -118,7 +116,7 @@ def _read_digit(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _refuse(folder: Path, problems: list[InputError]) -> None:
-    received = [str(problem).partition("Received: ")[2].rstrip(".") for problem in problems]
+    received = [str(problem).rpartition("Received: ")[2].rstrip(".") for problem in problems]
     more = len(received) - _NAMED_IN_ERRORS
     rest = f"; and {more:,} more" if more > 0 else ""
     raise DataError(

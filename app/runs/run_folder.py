@@ -19,7 +19,7 @@ from app.data.summary import report_data
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
 from app.system.signals import resume_command
-from serving.errors import one_line
+from serving.errors import cannot_read, cannot_write, one_line
 from serving.manifest import TASKS
 
 from .other_folders import describe_folder
@@ -107,9 +107,7 @@ def new_run_folder(output: Path, family: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise RunError(
-                f"The folder of runs cannot be written. Received: {output}: {error.strerror}."
-            ) from None
+            raise RunError(cannot_write(output, error)) from None
         return folder
     raise RunError(f"{output / family / stamp} and 99 numbered variants of it exist already.")
 
@@ -182,7 +180,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 def unwritable(folder: Path, error: OSError) -> RunError:
     """Return the error for a run's folder that cannot be written."""
-    return RunError(f"The run's folder cannot be written. Received: {folder}: {error.strerror}.")
+    return RunError(cannot_write(folder, error))
 
 
 def read_run(folder: Path) -> Run:
@@ -234,7 +232,7 @@ def read_begun_run(folder: Path) -> Run:
         is_complete = {"source", "sha256", "samples"} <= data.keys()
         is_complete &= not is_finished or "test" in metrics
     except (OSError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
-        raise RunError(f"The run folder cannot be read. Received: {folder}: {error}.") from None
+        raise RunError(cannot_read(folder, error, "a run")) from None
     if not is_complete:
         raise RunError(
             f"The run folder is damaged. Received: {folder}, whose {METRICS} or {DATA} is "

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from app.errors import TuningError
-from serving.errors import one_line
+from serving.errors import cannot_read, one_line
 
 JOURNAL = "journal.log"
 # Seconds between attempts: together long enough for a database to restart.
@@ -78,9 +78,9 @@ class Journal(JournalFileBackend):
         try:
             yield from super().read_logs(log_number_from)
         except ValueError as error:
+            damaged = cannot_read(self._file_path, error, "the journal of a search")
             raise TuningError(
-                f"The journal of the search is damaged. Received: {self._file_path}: "
-                f"{error}. Remove the lines that are not JSON, or start another search."
+                f"{damaged} Remove the lines that are not JSON, or start another search."
             ) from None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..bundle import CHECKSUMS, version_numbers
-from ..errors import ServingError, printable
+from ..errors import ServingError, cannot_read, printable
 from .batching import Batcher
 from .errors import RequestError
 from .models import Model, load_model
@@ -139,7 +139,7 @@ class Repository:
             while await self._refresh(executor):
                 pass  # where the latest version failed, the one before it is next
         except OSError as error:
-            self._warn("", f"{self._path} cannot be read: {error.strerror}.")
+            self._warn("", cannot_read(self._path, error))
             return False
         self._warn("", "" if self._entries else f"{self._path} has no models: nothing is served.")
         # Only now: the old versions are served until the new ones are loaded.
@@ -251,7 +251,7 @@ class Repository:
         except (FileNotFoundError, NotADirectoryError):  # gone, or never a model
             return {}
         except OSError as error:
-            self._warn(name, f"{folder} cannot be read: {error.strerror}.")
+            self._warn(name, cannot_read(folder, error))
             return known
         self._warn(name, "")
         return found
