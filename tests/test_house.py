@@ -138,6 +138,23 @@ def test_no_module_has_a_meaningless_name():
     assert not empty_names & {path.stem for path in MODULES}
 
 
+def test_every_option_of_a_command_names_its_value():
+    import typer
+
+    from app.commands.cli import app
+
+    root = typer.main.get_command(app)
+    groups = (root, root.commands["study"])
+    commands = [command for group in groups for command in group.commands.values()]
+    unnamed = [
+        (command.name, option.name)
+        for command in commands
+        for option in command.params
+        if not getattr(option, "is_flag", False) and not option.metavar
+    ]
+    assert not unnamed
+
+
 def test_percent_signs_follow_their_number_without_a_space():
     pages = [*MODULES, *(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]
     spaced = [page for page in pages if re.search(r"[0-9}] %(?![}0-9a-z({])", page.read_text())]

@@ -77,10 +77,11 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
+            metavar="SOURCE",
             help="Data to train on: digits8x8, mnist, iris, wine, breast_cancer, diabetes, "
             "linnerud, or a path: .csv (with --target), a folder of images with one subfolder per "
             "class, .npz in the layout of keras.datasets.mnist, or Semeion's .data. Sources "
-            "joined by + are used as one. Default: the family's default source."
+            "joined by + are used as one. Default: the family's default source.",
         ),
     ] = None,
     target: Target = None,
@@ -88,7 +89,8 @@ def train(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="TOML file of settings, such as a run's config.toml. Other options override it."
+            metavar="FILE",
+            help="TOML file of settings, such as a run's config.toml. Other options override it.",
         ),
     ] = None,
     settings: Settings = None,
@@ -103,6 +105,7 @@ def train(
     processes: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=1,
             max=1024,
             help="Number of processes to train with (JAX). All run on this machine unless "
@@ -119,13 +122,14 @@ def train(
     process_id: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             help="Number of the process on this machine, from 0; needs --coordinator. Process 0 "
-            "writes the run."
+            "writes the run.",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder to write into. Default: runs."),
+        typer.Option("--output", "-o", metavar="DIR", help="Folder to write into. Default: runs."),
     ] = None,
     no_figures: Annotated[
         bool, typer.Option("--no-figures", help="Draw no figures; the report has none.")

@@ -55,19 +55,24 @@ def tune(
     trials: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             help="Maximum number of trials, including pruned ones. Default: 40, or no limit if "
-            "--minutes is given."
+            "--minutes is given.",
         ),
     ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Minutes after which no new trial starts; running ones finish. Default: no limit."
+            metavar="MINUTES",
+            help="Minutes after which no new trial starts; running ones finish. Default: no limit.",
         ),
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(help="Number of cross-validation folds. Default: a single validation split."),
+        typer.Option(
+            metavar="N",
+            help="Number of cross-validation folds. Default: a single validation split.",
+        ),
     ] = None,
     pruning: Annotated[
         bool | None,
@@ -78,7 +83,10 @@ def tune(
     workers: Annotated[
         int,
         typer.Option(
-            min=1, max=256, help="Number of trials to run at the same time; they share the cores."
+            metavar="N",
+            min=1,
+            max=256,
+            help="Number of trials to run at the same time; they share the cores.",
         ),
     ] = 1,
     storage: Annotated[
@@ -93,22 +101,24 @@ def tune(
         typer.Option(metavar="SEARCH", help="Search to join or resume: its folder, or URL#NAME."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data to train on; see hornbill train --help.")
+        str | None,
+        typer.Option(metavar="SOURCE", help="Data to train on; see hornbill train --help."),
     ] = None,
     target: Target = None,
     categorical: Categorical = None,
     config: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="TOML file of settings, with tables \\[search] and \\[tuning]. Other options "
-            "override it."
+            "override it.",
         ),
     ] = None,
     settings: Settings = None,
     seed: Seed = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder to write into. Default: tunes."),
+        typer.Option("--output", "-o", metavar="DIR", help="Folder to write into. Default: tunes."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
