@@ -33,7 +33,7 @@ from app.evaluation.metrics import (
     regression_metrics,
 )
 from app.runs import resume, train
-from app.runs.run_folder import new_run_folder, read_run
+from app.runs.run_folder import describe_data, new_run_folder, read_run
 from app.training.compilation import Compilation
 from app.training.fit import fit
 from app.training.job import Job
@@ -296,6 +296,18 @@ def test_a_run_of_an_earlier_version_is_refused_and_unchanged(mlp_run, tmp_path)
         assert str(folder) in str(e.value)
         assert "\n" not in str(e.value)
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (1, "1 sample of validation or test is also in training"),
+        (2, "2 samples of validation or test are also in training"),
+    ],
+)
+def test_samples_that_are_in_training_as_well_are_counted(count, text, softmax_run):
+    data = {**softmax_run.data, "duplicates": {"validation": 0, "test": count}}
+    assert describe_data(data).endswith(f", {text}")
 
 
 def test_a_run_without_figures_has_a_report_without_pictures(softmax_run):

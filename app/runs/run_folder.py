@@ -164,8 +164,8 @@ def describe_data(data: dict[str, Any]) -> str:
     if data["missing"]:
         parts.append(f"{sum(data['missing'].values()):,} values missing")
     if duplicates := sum(data["duplicates"].values()):
-        samples = "sample" if duplicates == 1 else "samples"
-        parts.append(f"{duplicates:,} validation or test {samples} also in training")
+        subject, verb = ("sample", "is") if duplicates == 1 else ("samples", "are")
+        parts.append(f"{duplicates:,} {subject} of validation or test {verb} also in training")
     if data["skipped"]:
         number = len(data["skipped"])
         parts.append(f"{number:,} unreadable {'file' if number == 1 else 'files'} skipped")
