@@ -625,6 +625,21 @@ def test_a_folder_without_models_gets_one_warning(tmp_path, caplog):
     assert caplog.text.count(f"{tmp_path} has no models") == 1
 
 
+def test_a_folder_of_broken_models_gets_a_closing_warning(row_bundle, tmp_path, caplog):
+    model = shutil.copytree(row_bundle.parent, tmp_path / "softmax")
+    (model / "1" / "model.onnx").unlink()
+    caplog.set_level("INFO", "hornbill.server")
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    time.sleep(0.2)
+    assert caplog.messages[-1] == (
+        f"{tmp_path} has no version that can be served: nothing is served until one is added or "
+        "repaired."
+    )
+    shutil.copy(row_bundle / "model.onnx", model / "1" / "model.onnx")
+    wait_until(lambda: client.get("/v1/models")[1] == {"models": ["softmax"]})
+    stop()
+
+
 def test_a_folder_that_cannot_be_served_is_refused(row_bundle, tmp_path):
     loop = tmp_path / "loop"
     loop.symlink_to(loop)

@@ -141,10 +141,14 @@ class Repository:
         except OSError as error:
             self._warn("", cannot_read(self._path, error))
             return False
-        self._warn("", "" if self._entries else f"{self._path} has no models: nothing is served.")
         # Only now: the old versions are served until the new ones are loaded.
         self._publish()
+        self._warn("", "" if self._served else self._nothing_served())
         return True
+
+    def _nothing_served(self) -> str:
+        what = "no version that can be served" if self._entries else "no models"
+        return f"{self._path} has {what}: nothing is served until one is added or repaired."
 
     async def _refresh(self, executor: Executor) -> bool:
         """Read the folder once; return whether versions were loaded, so it must be read again."""
