@@ -313,6 +313,7 @@ def test_samples_that_are_in_training_as_well_are_counted(count, text, softmax_r
 def test_a_run_without_figures_has_a_report_without_pictures(softmax_run):
     assert not (softmax_run.folder / "figures").exists()
     assert "<img" not in (softmax_run.folder / "report.html").read_text()
+    assert "macro F1" in (softmax_run.folder / "report.html").read_text()
     assert "figures = false" in (softmax_run.folder / "config.toml").read_text()
 
 

@@ -126,6 +126,7 @@ def test_a_search_folder_contains_everything_about_the_search(tuned):
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png") == 6
     assert all(sentence in page for sentence in output["diagnosis"])
+    assert '<th scope="row">macro F1</th>' in page
 
 
 def test_the_table_has_every_trial_and_the_best_comes_first(tuned):

@@ -207,6 +207,7 @@ def run_training(request: Request, team: Any) -> None:
 
 def _print_run(run: Any, is_written: bool) -> None:
     """Print the results of a run, with details from its folder if this process wrote it."""
+    from app.evaluation.metrics import describe_scores
     from app.reports.run_report import describe_speed
     from app.runs.run_folder import describe_data, read_environment
 
@@ -215,8 +216,7 @@ def _print_run(run: Any, is_written: bool) -> None:
         environment = read_environment(run.folder)
         place = f"{environment['precision']} on {environment['device']}"
         typer.echo(f"speed:  {describe_speed(environment)}, {place}")
-    test = run.metrics["test"]
-    typer.echo(f"test:   {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
+    typer.echo(f"test:   {describe_scores(run.metrics['test'])}")
     if is_written:
         typer.echo(f"report: {run.folder / 'report.html'}")
         typer.echo(f"run:    {run.folder}")

@@ -197,6 +197,7 @@ def _summary(tuned: Any) -> dict[str, Any]:
 
 
 def _print_tuned(tuned: Any) -> None:
+    from app.evaluation.metrics import describe_scores
     from app.tuning.results import format_setting
 
     result, best = tuned.search, tuned.search.best
@@ -210,8 +211,7 @@ def _print_tuned(tuned: Any) -> None:
         typer.echo(f"importance: {', '.join(fractions)}")
     for sentence in tuned.diagnosis:
         typer.echo(f"diagnosis:  {sentence}")
-    test = tuned.refit.metrics["test"]
-    typer.echo(f"test:       {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
+    typer.echo(f"test:       {describe_scores(tuned.refit.metrics['test'])}")
     typer.echo(f"report:     {tuned.folder / 'report.html'}")
     typer.echo(f"config:     {tuned.folder / 'best.toml'}")
     suggest(f"hornbill export {quote(str(tuned.refit.folder))}")
