@@ -24,7 +24,7 @@ import numpy as np
 from app.distributed.cluster import free_port
 from benchmarks.results import write_results
 
-BATCH_SIZE, STEPS, REPEATS, ASKED = 2048, 4, 3, 0.25
+BATCH_SIZE, STEPS, REPEATS, GOAL = 2048, 4, 3, 0.25
 # Epochs of the short and of the long run; the long one takes about half a minute.
 EPOCHS = {"mlp": (3, 43), "cnn": (1, 5)}
 _HORNBILL = "from app.commands.cli import main; raise SystemExit(main())"
@@ -102,7 +102,7 @@ def compare(data: Path, variant: str) -> dict[str, Any]:
         "examples_per_s": {str(n): [round(rate) for rate in rates] for n, rates in found.items()},
         "cost": round(statistics.median(costs), 3),
         "costs": [round(cost, 3) for cost in costs],
-        "asked_cost": ASKED,
+        "goal_cost": GOAL,
     }
 
 
