@@ -234,6 +234,8 @@ def test_the_documentation_builds_without_warnings_and_without_tensorflow(tmp_pa
     assert finished.returncode == 0, finished.stderr
     reference = (tmp_path / "reference" / "serving.html").read_text()
     assert 'id="serving.Predictor.predict"' in reference
+    types = ("TensorSpec", "Proof", "Parity", "Calibration", "RejectOption", "Baseline", "Int8")
+    assert all(f'id="serving.manifest.{name}"' in reference for name in types)
     commands = (tmp_path / "reference" / "cli.html").read_text()
     assert all(f'id="hornbill-{name}"' in commands for name in ("train", "bench", "study-run"))
 
