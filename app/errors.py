@@ -38,4 +38,4 @@ class StudyError(AppError):
 
 
 class TuningError(AppError):
-    """A search is impossible, a study has other settings or data, or its storage is down."""
+    """A search is impossible, one has other settings or data, or its storage is down."""

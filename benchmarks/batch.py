@@ -11,7 +11,7 @@ A million images of 28x28, in 16 .npy files, are predicted in turn
 
 The start of the processes is measured separately, with two files of one image each, and
 subtracted. The nets are untrained, since weights do not affect the time. The goals: one actor
-within 15 % of the loop, two actors at least 1.6 times one.
+within 15% of the loop, two actors at least 1.6 times one.
 """
 
 import argparse

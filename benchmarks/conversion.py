@@ -9,7 +9,7 @@ normalization are random. Each application runs in a separate process. A graph a
 differs from that of Keras by at most 1e-4 of its largest magnitude.
 
 Latency is measured at batch size 1 on one thread. Four sessions of ours, four of theirs and four
-more of theirs take turns. The ratio is that of the medians, with a 95 % bootstrap interval. The
+more of theirs take turns. The ratio is that of the medians, with a 95% bootstrap interval. The
 noise is the ratio of theirs to theirs.
 """
 

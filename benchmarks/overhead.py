@@ -5,7 +5,7 @@
 Three untrained nets are exported, since weights do not change the time: the mlp, the cnn, and a net
 with the layers of the mlp but without its preprocessing. The third shows what the preprocessing
 costs, which is about 70 small operations in the graph. All calls of one net run in turn in one
-process. Goals: at most 5 microseconds more than session.run for one row and 2 % more for 1024 rows;
+process. Goals: at most 5 microseconds more than session.run for one row and 2% more for 1024 rows;
 1000 times faster than Keras' predict for the mlp and 300 times for the cnn; 10 times faster than
 the SavedModel.
 """

@@ -29,7 +29,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = [_run(effort, (output or Path(folder)) / effort) for effort in GOALS_S]
     for row in rows:
-        print(f"{row['what']}: {row['seconds']} s (goal: {row['asked_seconds']} s)")
+        print(f"{row['what']}: {row['seconds']} s (goal: {row['goal_seconds']} s)")
     write_results("studies", rows)
 
 
@@ -45,7 +45,7 @@ def _run(effort: str, folder: Path) -> dict[str, object]:
     return {
         "what": effort,
         "seconds": round(seconds),
-        "asked_seconds": GOALS_S[effort],
+        "goal_seconds": GOALS_S[effort],
         "verdicts": {row["study"]: row["verdict"] for row in found},
     }
 

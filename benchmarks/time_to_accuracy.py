@@ -1,4 +1,4 @@
-"""Seconds of training to 99.0 % and 99.5 % test accuracy on MNIST, compared with Keras' example.
+"""Seconds of training to 99.0% and 99.5% test accuracy on MNIST, compared with Keras' example.
 
     HORNBILL_DATA=… python -m benchmarks.time_to_accuracy         both
     HORNBILL_DATA=… python -m benchmarks.time_to_accuracy 0.99    one of them
@@ -34,7 +34,7 @@ from benchmarks.results import results_of_this_machine, write_results
 
 GOALS = {0.990: "mnist_990", 0.995: "mnist_995"}
 SEEDS = 3
-# Theirs did not reach 99.5 % in an hour, so it gets just enough time to show that ours meets the
+# Theirs did not reach 99.5% in an hour, so it gets just enough time to show that ours meets the
 # goal.
 PATIENCE = {0.990: 15, 0.995: 5}
 

@@ -15,7 +15,7 @@ from export.onnx.convert import LOWEST_ONNXRUNTIME, convert_to_onnx
 from serving.bundle import MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.environment import describe_environment
-from serving.errors import InputError
+from serving.errors import InputError, cannot_write
 from serving.manifest import FORMAT_VERSION, Manifest, Proof
 from serving.parity import Inputs, Outputs, take_samples
 from serving.verify import verify_bundle
@@ -103,17 +103,14 @@ def _staging_folder(output: Path, name: str) -> Iterator[Path]:
         with version_lock(output, name):
             workplace, in_use = new_workplace(output, name)
     except OSError as error:
-        raise ExportError(
-            f"The output folder of bundles must be writable. Received: {output}: {error.strerror}."
-        ) from None
+        raise ExportError(cannot_write(output, error)) from None
     try:
         staged = workplace / name / "staged"
         staged.mkdir(parents=True)
         yield staged
     except OSError as error:
         raise ExportError(
-            "The bundle could not be written completely, so nothing was published. "
-            f"Received: {output}: {error.strerror or error}."
+            f"{cannot_write(output, error)} The bundle is incomplete, so nothing was published."
         ) from None
     finally:
         in_use.release()

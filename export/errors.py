@@ -31,7 +31,7 @@ def explained(rule: str) -> Iterator[None]:
     """Turn what Keras, TensorFlow, tf2onnx or ONNX Runtime raise into an `ExportError`.
 
     Args:
-        rule: The rule that was broken, as one sentence.
+        rule: The rule that was broken, as one sentence without its full stop.
 
     Raises:
         ExportError: The block raised an exception other than `ExportError` or `OSError`.
@@ -44,7 +44,7 @@ def explained(rule: str) -> Iterator[None]:
         if isinstance(error.__context__, KeyboardInterrupt):  # TensorFlow turns it into a TypeError
             raise error.__context__ from None
         reason = " ".join(_reason(str(error)).split())
-        raise ExportError(f"{rule} Received: {type(error).__name__}: {reason:.200}.") from error
+        raise ExportError(f"{rule}: {type(error).__name__}: {reason:.200}.") from error
 
 
 def _reason(message: str) -> str:

@@ -26,8 +26,8 @@ def in_float32(model: keras.Model) -> keras.Model:
     except (TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ExportError(
-            "Keras must be able to rebuild a model of mixed precision from its config. "
-            f"Received: {reason:.200}."
+            "Keras must be able to rebuild a model of mixed precision from its config: "
+            f"{reason:.200}."
         ) from None
     rebuilt.set_weights(model.get_weights())
     for before, after in zip(model._flatten_layers(), rebuilt._flatten_layers(), strict=True):

@@ -66,7 +66,7 @@ class InferenceFunction:
         ]
         given = keras.tree.pack_sequence_as(self.model.input, leaves)
         # A GPU may round products to three digits (TF32), too coarse for a reference.
-        with explained("Keras must be able to run the model on the CPU."), tf.device("/CPU:0"):
+        with explained("Keras must be able to run the model on the CPU"), tf.device("/CPU:0"):
             predicted = self.model.predict(given, batch_size=batch_size, verbose=0)
         names = output_names(self.model, [spec.name for spec in self.inputs])
         outputs = dict(zip(names, map(plain_array, keras.tree.flatten(predicted)), strict=True))
@@ -97,7 +97,7 @@ def trace_inference(model: keras.Model, input_dtype: str | None = None) -> Infer
     inputs = tuple(_with_dtype(spec, input_dtype) for spec in declared)
     outputs = _specs(output_names(model, [spec.name for spec in inputs]), model.outputs)
     # On a GPU the graph would contain operations that a CPU lacks.
-    with explained("Keras must be able to run the model on the CPU."), tf.device("/CPU:0"):
+    with explained("Keras must be able to run the model on the CPU"), tf.device("/CPU:0"):
         function = _trace(model, inputs, outputs)
     traced = {
         spec.name: _as_traced(spec, function.structured_outputs[spec.name]) for spec in outputs

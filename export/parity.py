@@ -67,7 +67,7 @@ def prove(
     }
     measured: list[Parity] = []
     for artifact, load in loaders.items():
-        with explained(f"The {artifact} that was written must load."):
+        with explained(f"The {artifact} that was written must load"):
             run = load()
         for parity, allowed in _measure(artifact, run, cases, kind):
             _require(parity, allowed)
@@ -90,7 +90,7 @@ def _measure(
     """Yield the parity of each output at each batch size, and the difference it may have."""
     for batch_size in batch_sizes(cases[0][0]):
         for inputs, expected in cases:
-            with explained(f"The {artifact} must run on every input that Keras runs on."):
+            with explained(f"The {artifact} must run on every input that Keras runs on"):
                 received = run_in_batches(run, inputs, batch_size)
             for name, wanted in expected.items():
                 has_classes = kind.predicts_classes(name)

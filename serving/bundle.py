@@ -7,7 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from .errors import InputError, ManifestError
+from .errors import InputError, ManifestError, cannot_read
 from .manifest import Manifest
 
 CHECKSUMS = "SHA256SUMS"
@@ -37,10 +37,7 @@ def find_version(path: str | Path) -> Path:
     except ManifestError:  # it is a ValueError as well
         raise
     except (OSError, ValueError) as error:  # for example a name that is too long or has a NUL
-        reason = getattr(error, "strerror", None) or error
-        raise ManifestError(
-            f"A bundle must be a readable folder. Received: {str(path)!r:.120}: {reason}."
-        ) from None
+        raise ManifestError(cannot_read(f"{str(path)!r:.120}", error)) from None
 
 
 def _find_version(folder: Path) -> Path:
@@ -82,8 +79,7 @@ def read_checksums(version_folder: Path) -> dict[str, str]:
     try:
         text = _read_file(path).decode("utf-8")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ManifestError(f"{path} must be readable. Received: {reason}.") from None
+        raise ManifestError(cannot_read(path, error)) from None
     if not text.endswith("\n"):
         raise ManifestError(f"{path} must end with a line break. Received: a truncated file.")
     checksums: dict[str, str] = {}
@@ -130,10 +126,7 @@ def read_checked(version_folder: Path, name: str, checksums: dict[str, str]) -> 
     try:
         content = _read_file(version_folder / name)
     except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
-        reason = getattr(error, "strerror", None) or error
-        raise ManifestError(
-            f"{version_folder / name} must be readable. Received: {reason}."
-        ) from None
+        raise ManifestError(cannot_read(version_folder / name, error)) from None
     digest = hashlib.sha256(content).hexdigest()
     if name not in checksums:
         raise ManifestError(

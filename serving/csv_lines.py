@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import InputError
+from .errors import InputError, cannot_read
 
 # Cells that stand for a missing value, in upper or lower case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
@@ -78,9 +78,22 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                         yield reader.line_num, [cell.strip() for cell in cells]
             except csv.Error as error:
                 raise InputError(
-                    f"{path} must be a CSV file. Received: {error}, in line {reader.line_num}."
+                    f"{path} cannot be read as CSV: {error}, in line {reader.line_num}."
                 ) from None
     except OSError as error:
-        raise InputError(f"{path} must be readable. Received: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be a CSV file in UTF-8. Received: {error}.") from None
+        raise InputError(cannot_read(path, error)) from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path} must be in UTF-8. Received: {_find_other_encoding(path)}. Save it as UTF-8."
+        ) from None
+
+
+def _find_other_encoding(path: Path) -> str:
+    """Return the first byte that is not UTF-8, with its line, of a file that has one."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return f"byte {line[error.start]:#04x} in line {number}"
+    return "other bytes"  # the file has changed meanwhile

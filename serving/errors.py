@@ -36,6 +36,34 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def cannot_read(path: object, error: Exception, kind: str = "") -> str:
+    """Return the message for a file or folder that cannot be read.
+
+    Args:
+        path: its path.
+        error: what reading it raised.
+        kind: what its content must be, such as `TOML`; used if the system could read the file.
+    """
+    if isinstance(error, FileNotFoundError):
+        return f"{path} does not exist."
+    is_content = kind and getattr(error, "strerror", None) is None
+    return f"{path} cannot be read{f' as {kind}' if is_content else ''}: {reason_of(error)}."
+
+
+def cannot_write(path: object, error: OSError) -> str:
+    """Return the message for a file or folder that cannot be written."""
+    return f"{path} cannot be written: {reason_of(error)}."
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error's reason on one line, as the end of a sentence without its full stop."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.object[error.start]:#04x} at position {error.start} is not UTF-8"
+    if text := getattr(error, "strerror", None):  # such as "Permission denied"
+        return f"{text[0].lower()}{text[1:]}"
+    return one_line(error)[:200].rstrip(".")
+
+
 def one_line(error: object) -> str:
     """Return the message of another library's error on one line, or its type if it is empty."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
-from .errors import InputError
+from .errors import InputError, cannot_read
 
 # Phones make no larger images. One of this size takes 200 MB when it is decoded in color.
 MAX_PIXELS = 50_000_000
@@ -126,10 +126,9 @@ def _one_line_errors(name: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # Pillow's readers raise anything on damaged files
-        reason = getattr(error, "strerror", None) or "it cannot be read as an image"
-        raise InputError(
-            f"An image must be a readable file such as PNG or JPEG. Received: {name}: {reason}."
-        ) from None
+        if getattr(error, "strerror", None):
+            raise InputError(cannot_read(name, error)) from None
+        raise InputError(f"{name} cannot be read as an image, such as PNG or JPEG.") from None
 
 
 def fit_and_pad(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 
-from .errors import ManifestError
+from .errors import ManifestError, cannot_read
 from .schema import decode
 
 FORMAT_VERSION = 5
@@ -252,7 +252,7 @@ class Manifest:
         try:
             value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
-            raise ManifestError(f"manifest.json must be JSON. Received: {error}.") from None
+            raise ManifestError(cannot_read("manifest.json", error, "JSON")) from None
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:

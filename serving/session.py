@@ -1,6 +1,6 @@
 """Opens an ONNX Runtime session on the CPU and reads its signature."""
 
-from .errors import ManifestError, one_line
+from .errors import ManifestError, reason_of
 from .external_data import refuse_external_data
 from .manifest import TensorSpec
 from .runtime import onnxruntime
@@ -37,8 +37,8 @@ def open_session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own errors share no public base class
         raise ManifestError(
-            f"The ONNX model must load in onnxruntime {onnxruntime.__version__}. "
-            f"Received: {one_line(error):.200}."
+            f"The ONNX model cannot be loaded by onnxruntime {onnxruntime.__version__}: "
+            f"{reason_of(error)}."
         ) from None
 
 

@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from model_signing import hashing, signing, verifying
 
 from .bundle import CHECKSUMS, SIGNATURE
-from .errors import InputError, ManifestError, one_line
+from .errors import InputError, ManifestError, cannot_read, one_line
 
 # The curves that model-signing supports.
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_KEY = "an elliptic-curve key in PEM, such as P-256"
 
 
 def read_signer(key: Path) -> Callable[[Path], None]:
@@ -34,9 +35,9 @@ def read_signer(key: Path) -> Callable[[Path], None]:
     try:
         found = load_pem_private_key(key.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(_message("A private key", key, error)) from None
+        raise InputError(cannot_read(key, error, _KEY)) from None
     if not isinstance(found, EllipticCurvePrivateKey) or found.curve.name not in _CURVES:
-        raise InputError(_message("A private key", key, "a key of another kind"))
+        raise InputError(f"A private key must be {_KEY}. Received: {key}, of another kind.")
 
     def sign(folder: Path) -> None:
         folder = folder.resolve()
@@ -62,9 +63,9 @@ def read_verifier(key: Path) -> Callable[[Path], str]:
     try:
         found = load_pem_public_key(key.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(_message("A public key", key, error)) from None
+        raise InputError(cannot_read(key, error, _KEY)) from None
     if not isinstance(found, EllipticCurvePublicKey) or found.curve.name not in _CURVES:
-        raise InputError(_message("A public key", key, "a key of another kind"))
+        raise InputError(f"A public key must be {_KEY}. Received: {key}, of another kind.")
 
     def check(folder: Path) -> str:
         folder = folder.resolve()  # model-signing resolves relative paths inside the model
@@ -76,8 +77,8 @@ def read_verifier(key: Path) -> Callable[[Path], str]:
             config.set_hashing_config(_hashing(folder)).verify(folder, path)
         except Exception as error:  # model-signing and its libraries raise many types
             raise ManifestError(
-                f"{SIGNATURE} must be made with the key of {key} over these files. "
-                f"Received: {one_line(error):.160}."
+                f"{SIGNATURE} must be made with the key of {key} over these files: "
+                f"{one_line(error):.160}."
             ) from None
         return f"signed with the key of {key}"
 
@@ -87,7 +88,3 @@ def read_verifier(key: Path) -> Callable[[Path], str]:
 def _hashing(folder: Path) -> hashing.Config:
     ignored = [folder / name for name in (CHECKSUMS, SIGNATURE)]
     return hashing.Config().set_ignored_paths(paths=ignored, ignore_git_paths=False)
-
-
-def _message(role: str, key: Path, reason: object) -> str:
-    return f"{role} must be an elliptic-curve key in PEM, such as P-256. Received: {key}: {reason}."

@@ -4,7 +4,7 @@ Needs only numpy and onnxruntime.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from .bundle import (
     read_manifest,
 )
 from .contract import check_contract, check_proof
-from .errors import ManifestError, ServingError
+from .errors import ManifestError, ServingError, cannot_read
 from .golden import read_golden
 from .manifest import Manifest, describe_spec
 from .parity import (
@@ -49,7 +49,7 @@ class Check:
     Attributes:
         name: `files`, `contract`, `behavior` or `signature`.
         passed: whether the check passed.
-        detail: a summary, or the first problem.
+        detail: a summary, or the first problem; the name of an earlier check that found it too.
     """
 
     name: str
@@ -83,7 +83,12 @@ def verify_bundle(
     ]
     if check_signature is not None:
         checks.append(("signature", lambda: check_signature(folder)))
-    return [_run_check(name, check) for name, check in checks]
+    results: list[Check] = []
+    for name, check in checks:
+        result = _run_check(name, check)
+        same = [earlier.name for earlier in results if earlier.detail == result.detail]
+        results.append(replace(result, detail=f"not checked, see {same[0]}") if same else result)
+    return results
 
 
 def _run_check(name: str, check: Callable[[], str]) -> Check:
@@ -139,7 +144,7 @@ def _check_text(path: Path, expected: str) -> None:
     try:
         received = path.read_bytes()
     except OSError as error:
-        raise ManifestError(f"{path} must be readable. Received: {error.strerror}.") from None
+        raise ManifestError(cannot_read(path, error)) from None
     if received != expected.encode():
         raise ManifestError(f"{path} must match the manifest. Received: a different text.")
 

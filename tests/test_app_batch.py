@@ -142,8 +142,7 @@ def test_images_share_a_part_and_a_broken_image_fails_alone(bundle, images, tmp_
     assert failed == {
         "file": str(tmp_path / "07.png"),
         "row": 0,
-        "reason": "An image must be a readable file such as PNG or JPEG. Received: "
-        f"{tmp_path / '07.png'}: it cannot be read as an image.",
+        "reason": f"{tmp_path / '07.png'} cannot be read as an image, such as PNG or JPEG.",
     }
 
 
@@ -182,18 +181,18 @@ def test_missing_values_and_texts_are_read_from_parquet_as_from_csv(raw_bundle, 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.npy", b"", "An array must be a readable .npy file. Received: "),
-        ("a.npy", b"\x93NUMPY\x01\x00", "An array must be a readable .npy file. Received: "),
+        ("a.npy", b"", "a.npy cannot be read as an .npy file: "),
+        ("a.npy", b"\x93NUMPY\x01\x00", "a.npy cannot be read as an .npy file: "),
         ("a.npy", np.zeros((3, 9, 9), np.uint8), "image must have shape (batch, 28, 28)."),
         ("a.npy", np.zeros((3, 28, 28)), "image must be a numpy array of uint8. Received: float64"),
         ("a.npy", np.zeros((28, 28), np.uint8), "Add the batch axis with array[np.newaxis]."),
         ("a.npy", np.zeros((), np.uint8), "image must have shape (batch, 28, 28)."),
-        ("a.npy", array_with_wrong_header(-1), "An array must be a readable .npy file. Received: "),
-        ("a.npy", b"PK\x05\x06" + bytes(18), "An array must be a readable .npy file. Received: "),
+        ("a.npy", array_with_wrong_header(-1), "a.npy cannot be read as an .npy file: "),
+        ("a.npy", b"PK\x05\x06" + bytes(18), "a.npy cannot be read as an .npy file: "),
         (
             "a.npy",
             np.array(["x", None], object),
-            "An array must be a readable .npy file. Received: ",
+            "a.npy cannot be read as an .npy file: ",
         ),
     ],
 )
@@ -235,7 +234,7 @@ def test_unusable_tables_are_reported(row_bundle, tmp_path):
     less = f"must have one column {name!r}. Received: no such column."
     assert less in reasons["less.parquet"]
     assert "must contain numbers. Received: string." in reasons["text.parquet"]
-    assert "A table must be a readable parquet file." in reasons["cut.parquet"]
+    assert "cut.parquet cannot be read as parquet from row " in reasons["cut.parquet"]
     assert "from row 0 on" in reasons["cut.parquet"]
     assert "CRC checksum verification failed" in reasons["rot.parquet"]
 
@@ -247,7 +246,7 @@ def test_texts_that_are_not_utf8_fail(raw_bundle, tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     assert predict(bundle, tmp_path / "*.parquet", tmp_path / "out") == Summary(1, 0, 1)
     (error,) = lines(tmp_path / "out", "errors")
-    assert "must be a readable parquet file" in error["reason"]
+    assert "cannot be read as parquet" in error["reason"]
 
 
 @given(st.lists(st.lists(st.floats(width=32), min_size=4, max_size=4), min_size=1, max_size=20))
@@ -453,7 +452,7 @@ def test_the_command_counts_and_names_the_file_of_failures(run, bundle, arrays, 
             ["--input", "*.npy", "-o", "other"],
             "a job with model='other' instead of 'digits'. Choose another",
         ),
-        (["--input", "*.npy", "-o", "torn"], "_job.json must be JSON. Received: "),
+        (["--input", "*.npy", "-o", "torn"], "_job.json cannot be read as JSON: "),
         (["--input", "*.npy"], "Missing option '--output'"),
         (
             ["a.png", "-o", "out"],

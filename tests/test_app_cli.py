@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_verify_exits_with_1_and_names_the_failed_check(run, bundle, tmp_path):
         (["train"], "Missing argument 'FAMILY'"),
         (["train", "digits", "--resume", "."], "--resume takes all settings from the run"),
         (["train", "--resume", ".", "--output", "."], "--resume takes all settings from the run"),
-        (["tune", "--join", ".", "--output", "."], "--join takes all settings from the study"),
+        (["tune", "--join", ".", "--output", "."], "--join takes all settings from the search"),
         (["train", "--resume", "none"], "A run must be a folder that hornbill train"),
         (["train", "features", "--data", "noise.csv"], "A CSV file needs a column to predict"),
         (["train", "digit"], "Did you mean 'digits'"),
@@ -157,16 +158,16 @@ def test_verify_exits_with_1_and_names_the_failed_check(run, bundle, tmp_path):
         (["train", "digits", "--set", "epoch=3"], "Did you mean 'epochs'"),
         (["train", "digits", "--data", "nowhere"], "Received: 'nowhere'"),
         (["train", "digits", "--data", "iris"], "takes images"),
-        (["train", "digits", "--config", "none.toml"], "none.toml must be readable"),
+        (["train", "digits", "--config", "none.toml"], "none.toml does not exist."),
         (["export", "none"], "A run must be a folder that hornbill train"),
-        (["export", "."], "The run folder is incomplete"),
+        (["export", "."], "Give a folder such as runs/digits/20260101-120000."),
         (["verify", "none"], "Received: none, which does not exist"),
         (["predict", "none", "a.png"], "Received: none, which does not exist"),
-        (["predict", "BUNDLE", "none.png"], "none.png: No such file"),
+        (["predict", "BUNDLE", "none.png"], "none.png does not exist."),
         (["predict", "BUNDLE", "noise.png"], "cannot be read as an image"),
         (["predict", "BUNDLE"], "Give either FILE…, or --input and --output for a batch job"),
-        (["serve", "none"], "Received: none, No such file"),
-        (["serve", "noise.png"], "Received: noise.png, Not a directory"),
+        (["serve", "none"], "none does not exist. Give a folder such as dist."),
+        (["serve", "noise.png"], "noise.png cannot be read: not a directory."),
         (["serve", "BUNDLE"], "a single version. Serve its parent folder"),
         (["serve", ".", "--host", ""], "an empty host"),
         (["serve", ".", "--max-requests", "9" * 20], "at most 1,000,000"),
@@ -255,7 +256,7 @@ def test_version_prints_the_package_version(run):
     [
         ({}, "torch", "backend must be tensorflow or jax. Received: 'torch', from KERAS_BACKEND"),
         ({"backend": "own"}, "", "backend must be tensorflow or jax. Received: 'own', from "),
-        ({"floatx": "float8"}, "", "Keras cannot start with its settings. Received: "),
+        ({"floatx": "float8"}, "", "Keras cannot start with its settings: "),
     ],
 )
 def test_keras_settings_that_prevent_its_start_are_reported(settings, backend, line, tmp_path):
@@ -300,3 +301,45 @@ def test_an_interruption_during_the_imports_prints_one_line():
 def test_an_interrupted_command_prints_one_line(tmp_path):
     finished = interrupted_at("tensorflow.python", "export", str(tmp_path / "own.keras"))
     assert (finished.returncode, finished.stderr) == (130, "hornbill: Interrupted.\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "advice"),
+    [
+        (["space.toml"], "a search that is not finished. Finish it with hornbill tune --join it,"),
+        (
+            ["space.toml", "refit/digits/20260101/metrics.json"],
+            "a search. Give the run of its best settings, it/refit/digits/20260101.",
+        ),
+        (["1/manifest.json"], "a bundle, which is already exported. Check it with hornbill verify"),
+        (["manifest.json"], "a bundle, which is already exported. Check it with hornbill verify"),
+        (["digits/1/manifest.json"], "a folder of bundles. Serve them with hornbill serve it"),
+        (["_job.json"], "the predictions of a batch job"),
+        (["xor-limit/result.json"], "a folder of studies, which keep no models"),
+        (["result.json"], "a study, which keeps no model"),
+        (
+            ["digits/20260101/metrics.json", "softmax/20260102/metrics.json"],
+            "a folder of runs. Give one of them; the latest is it/softmax/20260102.",
+        ),
+    ],
+)
+def test_export_says_what_a_folder_is_that_is_no_run(files, advice, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in files:
+        path = Path("it", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    status, _, error = run("export", "it")
+    assert (status, error.count("\n")) == (2, 1)
+    assert f"hornbill train has written. Received: it, {advice}" in error
+
+
+def test_the_files_that_tell_folders_apart_are_those_that_are_written():
+    from app.batch import ledger
+    from app.runs import other_folders, run_folder
+    from app.studies import runner
+    from app.tuning import search
+
+    assert (search.SPACE, search.REFIT) == (other_folders.SEARCH, "refit")
+    assert (runner.RESULT, ledger._JOB) == (other_folders.STUDY, other_folders.JOB)
+    assert run_folder.METRICS == other_folders._RUN

@@ -76,7 +76,7 @@ def test_a_damaged_npz_is_read_or_refused(position, mnist_arrays, tmp_path):
 def test_an_array_that_is_renamed_to_npz_is_refused(tmp_path):
     with (tmp_path / "own.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(DataError, match="must be an .npz of plain arrays"):
+    with pytest.raises(DataError, match="cannot be read as an .npz of plain arrays"):
         load_dataset(str(tmp_path / "own.npz"))
 
 
@@ -101,7 +101,7 @@ def test_images_of_another_size_are_resized_to_28x28(mnist_arrays, tmp_path):
             {"y_train": np.array([0] * 199 + [1]), "y_test": np.arange(20) % 2},
             "training needs each class.*220 samples of 2 classes, 11 of .*fraction of 0.1",
         ),
-        ({"y_train": np.array([{}] * 200)}, "must be an .npz of plain arrays"),
+        ({"y_train": np.array([{}] * 200)}, "cannot be read as an .npz of plain arrays"),
     ],
 )
 def test_an_npz_without_the_expected_arrays_is_refused(change, message, mnist_arrays, tmp_path):
@@ -114,13 +114,13 @@ def test_an_npz_without_the_expected_arrays_is_refused(change, message, mnist_ar
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("cut.npz", b"PK\x03\x04 cut", "must be an .npz of plain arrays"),
-        ("empty.npz", b"", "must be an .npz of plain arrays"),
-        ("text.npz", b"hello", "must be an .npz of plain arrays"),
-        ("words.data", b"a b c\n", "must be a table of numbers"),
+        ("cut.npz", b"PK\x03\x04 cut", "cannot be read as an .npz of plain arrays"),
+        ("empty.npz", b"", "cannot be read as an .npz of plain arrays"),
+        ("text.npz", b"hello", "cannot be read as an .npz of plain arrays"),
+        ("words.data", b"a b c\n", "cannot be read as a table of numbers: "),
         ("narrow.data", b"1 0 1\n", "256 pixels and 10 labels.*Received: 3 columns"),
-        ("empty.data", b"", "must be a table of numbers. Received: an empty file"),
-        ("blank.data", b" \n\n", "must be a table of numbers. Received: an empty file"),
+        ("empty.data", b"", "cannot be read as a table of numbers: an empty file"),
+        ("blank.data", b" \n\n", "cannot be read as a table of numbers: an empty file"),
         ("two.data", b"0 " * 256 + b"1 1 0 0 0 0 0 0 0 0\n", "one label 1. Received: line 1"),
         ("gray.data", b"7 " * 256 + b"1 0 0 0 0 0 0 0 0 0\n", "pixels 0 or 1.*line 1"),
         ("rows.txt", b"a,b\n1,2\n", "one of digits8x8, .* ends in .csv, .npz or .data"),

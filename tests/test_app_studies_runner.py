@@ -319,6 +319,6 @@ def test_a_page_that_cannot_be_written_is_reported_after_the_results(again, caps
     code, out, err = status_of(arguments, capsys)
     assert code == 2
     assert out.startswith("vanishing: ")
-    assert "The page of studies must be writable. Received: " in err
+    assert "index.html cannot be written: " in err
     assert err.count("\n") == 1
     assert {path.name for path in again.iterdir()} == {"vanishing", "index.html"}

@@ -158,8 +158,11 @@ def test_vocabularies_and_indicators_come_from_the_training_split(tmp_path):
         ("x,kind\n1,a\n1e39,b\n", "from -1e18 to 1e18.*x='1e39'"),
         ("x,kind\n,a\n,b\n", "must have a value. Received: 'x', which has none"),
         ("x,kind\n1,a\n2,a\n", "must have two or more classes. Received: only a"),
-        ('x,kind\n1,"a\n', "must be a CSV file"),
-        ("x,kind\n1,\xff\n".encode("latin1"), "must be a CSV file in UTF-8"),
+        ('x,kind\n1,"a\n', "cannot be read as CSV: "),
+        (
+            "x,kind\n1,\xff\n".encode("latin1"),
+            "must be in UTF-8. Received: byte 0xff in line 2. Save it as UTF-8.",
+        ),
     ],
 )
 def test_an_unusable_table_is_refused_and_the_line_is_named(text, message, tmp_path):

@@ -33,7 +33,7 @@ from app.evaluation.metrics import (
     regression_metrics,
 )
 from app.runs import resume, train
-from app.runs.run_folder import new_run_folder, read_run
+from app.runs.run_folder import describe_data, new_run_folder, read_run
 from app.training.compilation import Compilation
 from app.training.fit import fit
 from app.training.job import Job
@@ -271,7 +271,7 @@ def test_runs_that_begin_at_the_same_moment_get_different_folders(tmp_path):
 
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"folder of runs cannot be written. Received: .*file"):
+    with pytest.raises(RunError, match=r"file.* cannot be written: "):
         new_run_folder(tmp_path / "file", "digits")
 
 
@@ -298,9 +298,22 @@ def test_a_run_of_an_earlier_version_is_refused_and_unchanged(mlp_run, tmp_path)
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (1, "1 sample of validation or test is also in training"),
+        (2, "2 samples of validation or test are also in training"),
+    ],
+)
+def test_samples_that_are_in_training_as_well_are_counted(count, text, softmax_run):
+    data = {**softmax_run.data, "duplicates": {"validation": 0, "test": count}}
+    assert describe_data(data).endswith(f", {text}")
+
+
 def test_a_run_without_figures_has_a_report_without_pictures(softmax_run):
     assert not (softmax_run.folder / "figures").exists()
     assert "<img" not in (softmax_run.folder / "report.html").read_text()
+    assert "macro F1" in (softmax_run.folder / "report.html").read_text()
     assert "figures = false" in (softmax_run.folder / "config.toml").read_text()
 
 
@@ -316,7 +329,9 @@ def test_a_run_without_figures_has_a_report_without_pictures(softmax_run):
 def test_a_damaged_run_is_refused(name, content, mlp_run, tmp_path):
     folder = shutil.copytree(mlp_run.folder, tmp_path / "run")
     (folder / name).write_bytes(content)
-    with pytest.raises(RunError, match="The run folder (cannot be read|is damaged). Received: "):
+    with pytest.raises(
+        RunError, match="cannot be read as a run: |The run folder is damaged. Received: "
+    ):
         read_run(folder)
 
 
@@ -640,5 +655,5 @@ def test_a_model_too_large_for_the_machine_is_a_one_line_error(run, tmp_path):
     command = ["train", "features", "--data", "iris", "--set", "hidden=1000000000000"]
     status, _, error = run(*command, "--output", tmp_path)
     assert (status, error.count("\n")) == (2, 1)
-    assert "The model is too large for this machine. Received: ResourceExh" in error
+    assert "The model is too large for this machine: ResourceExh" in error
     assert not list(tmp_path.iterdir())

@@ -126,6 +126,7 @@ def test_a_search_folder_contains_everything_about_the_search(tuned):
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png") == 6
     assert all(sentence in page for sentence in output["diagnosis"])
+    assert '<th scope="row">macro F1</th>' in page
 
 
 def test_the_table_has_every_trial_and_the_best_comes_first(tuned):
@@ -238,7 +239,9 @@ def test_a_sqlite_file_is_found_from_any_folder(tmp_path, monkeypatch):
     assert absolute_address("sqlite:///study.db") == f"sqlite:///{tmp_path / 'study.db'}"
     with pytest.raises(TuningError, match="does not exist. Received: .*none/study.db"):
         absolute_address("sqlite:///none/study.db")
-    with pytest.raises(TuningError, match="storage of the study does not exist. Received: .*no.db"):
+    with pytest.raises(
+        TuningError, match="storage of the search does not exist. Received: .*no.db"
+    ):
         search.find_study("sqlite:///no.db#name")
     assert not list(tmp_path.iterdir())
     for address in ("sqlite://", "sqlite:////tmp/study.db", "postgresql://user:secret@host/name"):
@@ -309,7 +312,7 @@ def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
     (trial,) = load_study(location).trials
     assert trial.state.name == "PRUNED"
     assert trial.user_attrs["reason"].startswith(
-        "The model is too large for this machine. Received: RecursionError: maximum"
+        "The model is too large for this machine: RecursionError: maximum"
     )
 
 
@@ -404,7 +407,7 @@ def test_the_worker_program_runs_trials_or_states_why_it_cannot(begun, monkeypat
     assert (trial.state.name, trial.user_attrs["worker"]) == ("COMPLETE", "mine")
     (folder / "journal.log").unlink()
     assert worker_process.main() == 2
-    assert capsys.readouterr().err.startswith("The journal of the study is missing.")
+    assert capsys.readouterr().err.startswith("The journal of the search is missing.")
 
 
 OLD_KEYS = {"validation_split": "validation", "class_weight": "class_weights"}
@@ -419,9 +422,9 @@ def test_a_study_of_another_version_is_refused_and_unchanged(new, old, begun, ru
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     status, output, error = run("tune", "--join", folder)
     assert (status, output, error.count("\n")) == (2, "", 1)
-    assert error.startswith("hornbill: Another version of Hornbill made the study ")
+    assert error.startswith("hornbill: Another version of Hornbill made the search ")
     assert f"have changed: {old} is now {new}." in error
-    assert "Finish it with that version, or start another study." in error
+    assert "Finish it with that version, or start another search." in error
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -515,7 +518,7 @@ def test_a_study_in_a_database_is_joined_by_its_address(tmp_path):
             observer=Observer(_stop),
         )
     (folder,) = (tmp_path / "softmax").iterdir()
-    named = (folder / "study.txt").read_text().strip()
+    named = (folder / "search.txt").read_text().strip()
     assert named == f"{address}#softmax-{folder.name}"
     assert join(named) is None  # the folder's owner writes the results
     assert len(load_study(search.find_study(str(folder))[0]).trials) == 1
@@ -530,7 +533,7 @@ def test_a_study_is_joined_with_its_own_space_and_data(begun, tmp_path):
     with pytest.raises(TuningError, match=message):
         join(str(folder), declared={"epochs": "int:1..3"})
     path.write_text("x,y,kind\n" + "\n".join(rows[::-1]) + "\n")
-    with pytest.raises(TuningError, match="flowers.csv must hold the data that the study began"):
+    with pytest.raises(TuningError, match="flowers.csv must hold the data that the search began"):
         join(str(folder), declared=RATE)
 
 
@@ -540,7 +543,7 @@ def test_a_study_is_joined_with_its_own_space_and_data(begun, tmp_path):
         ("none", "--join must be a folder that hornbill tune made, or URL#NAME. Received: none."),
         (
             "sqlite:///none.db",
-            "A study in a database must be given as URL#NAME. Received: 'sqlite:///none",
+            "A search in a database must be given as URL#NAME. Received: 'sqlite:///none",
         ),
     ],
 )
@@ -553,7 +556,7 @@ def test_a_study_without_its_journal_is_refused(begun):
     folder, _ = begun(definition_of())
     (folder / "journal.log").unlink()
     with pytest.raises(
-        TuningError, match="The journal of the study is missing. Received: .*journal.log"
+        TuningError, match="The journal of the search is missing. Received: .*journal.log"
     ):
         join(str(folder))
 
@@ -610,7 +613,7 @@ def test_an_incomplete_last_line_of_a_journal_is_ignored(tmp_path):
     study.tell(study.ask(), 2.0)
     assert [trial.value for trial in load_study(location).trials] == [None, 2.0]
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(TuningError, match="The storage has no study of this name."):
+    with pytest.raises(TuningError, match="The storage has no search of this name."):
         load_study(location)
 
 
@@ -620,7 +623,7 @@ def test_a_damaged_journal_is_a_one_line_error(tmp_path):
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join([lines[0], damage, *lines[1:]]))
         with pytest.raises(
-            TuningError, match="journal of the study is damaged. Received: .*journal.log: "
+            TuningError, match="journal.log cannot be read as the journal of a search: "
         ):
             load_study(location)
 
@@ -643,9 +646,9 @@ def test_the_error_of_an_unknown_study_lists_those_of_the_database(tmp_path):
     create_study(StudyLocation(address, "mine"), {})
     with pytest.raises(TuningError, match="Received: 'yours'; sqlite:.* has mine."):
         load_study(StudyLocation(address, "yours"))
-    with pytest.raises(TuningError, match="already has a study of this name. Received: mine in"):
+    with pytest.raises(TuningError, match="already has a search of this name. Received: mine in"):
         create_study(StudyLocation(address, "mine"), {})
-    with pytest.raises(TuningError, match="The study was not made by hornbill tune."):
+    with pytest.raises(TuningError, match="The search was not made by hornbill tune."):
         join(f"{address}#mine")
 
 
@@ -662,8 +665,8 @@ def test_a_search_without_a_finished_trial_states_why(tmp_path):
         (["tune"], "Missing argument 'FAMILY'"),
         (["tune", "softmax"], "A search needs at least one setting."),
         (["tune", "softmax", "--search", "l3=log:1e-5..1"], "'l3' is not a setting of softmax."),
-        (["tune", "softmax", "--join", "x"], "--join takes all settings from the study"),
-        (["tune", "--join", "x", "--trials", "3"], "--join takes all settings from the study"),
+        (["tune", "softmax", "--join", "x"], "--join takes all settings from the search"),
+        (["tune", "--join", "x", "--trials", "3"], "--join takes all settings from the search"),
         (["tune", "--join", "x"], "--join must be a folder that hornbill tune made"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--data", "digits8x8"], "takes rows"),
         (["tune", "softmax", "--search", "l2=log:1e-5..1", "--method", "cmaes"], "two or more"),
@@ -677,7 +680,7 @@ def test_a_search_without_a_finished_trial_states_why(tmp_path):
             ["tune", "features", "--search", "hidden=layers:-2..2x8..16"],
             "number of layers must be 0 or more",
         ),
-        (["tune", "--join", "x", "--storage", ""], "such as sqlite:///study.db. Received: ''"),
+        (["tune", "--join", "x", "--storage", ""], "such as sqlite:///tuning.db. Received: ''"),
     ],
 )
 def test_invalid_input_prints_one_line_and_leaves_nothing(

@@ -138,6 +138,29 @@ def test_no_module_has_a_meaningless_name():
     assert not empty_names & {path.stem for path in MODULES}
 
 
+def test_every_option_of_a_command_names_its_value():
+    import typer
+
+    from app.commands.cli import app
+
+    root = typer.main.get_command(app)
+    groups = (root, root.commands["study"])
+    commands = [command for group in groups for command in group.commands.values()]
+    unnamed = [
+        (command.name, option.name)
+        for command in commands
+        for option in command.params
+        if not getattr(option, "is_flag", False) and not option.metavar
+    ]
+    assert not unnamed
+
+
+def test_percent_signs_follow_their_number_without_a_space():
+    pages = [*MODULES, *(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+    spaced = [page for page in pages if re.search(r"[0-9}] %(?![}0-9a-z({])", page.read_text())]
+    assert not spaced
+
+
 def test_every_command_is_documented_and_has_an_example():
     from app.commands.cli import app
 
@@ -211,6 +234,8 @@ def test_the_documentation_builds_without_warnings_and_without_tensorflow(tmp_pa
     assert finished.returncode == 0, finished.stderr
     reference = (tmp_path / "reference" / "serving.html").read_text()
     assert 'id="serving.Predictor.predict"' in reference
+    types = ("TensorSpec", "Proof", "Parity", "Calibration", "RejectOption", "Baseline", "Int8")
+    assert all(f'id="serving.manifest.{name}"' in reference for name in types)
     commands = (tmp_path / "reference" / "cli.html").read_text()
     assert all(f'id="hornbill-{name}"' in commands for name in ("train", "bench", "study-run"))
 

@@ -80,7 +80,7 @@ def draw_with_mouse(page):
 
 
 def expect_prediction(page):
-    """Expect a prediction: a label, ten bars that sum to 100 %, the image, and the latency."""
+    """Expect a prediction: a label, ten bars that sum to 100%, the image, and the latency."""
     expect(page.locator("#latency")).to_contain_text("ms on the server")
     label = page.locator("#label").inner_text()
     rows = page.locator("#bars tr")
@@ -172,7 +172,7 @@ def test_a_file_that_is_not_an_image_is_reported(client, open_page):
     page = open_page(client)
     expect(page.locator("#bars tr")).to_have_count(10)
     hand_over(page, "drop", "body", b"no image")
-    expect(page.locator("#error")).to_contain_text("must be a readable file such as PNG")
+    expect(page.locator("#error")).to_contain_text("cannot be read as an image, such as PNG")
 
 
 def test_a_finger_draws_on_a_phone(client, open_page):

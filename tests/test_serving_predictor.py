@@ -234,7 +234,7 @@ def test_a_changed_byte_is_noticed_on_loading(name, own_bundle):
 @pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "SHA256SUMS"])
 def test_a_missing_file_is_refused(name, own_bundle):
     (own_bundle / "1" / name).unlink()
-    with pytest.raises(ManifestError, match=f"{name} must be readable. Received: .*No such file"):
+    with pytest.raises(ManifestError, match=f"{name} does not exist"):
         Predictor.load(own_bundle)
 
 
@@ -247,7 +247,7 @@ def test_a_broken_list_of_checksums_is_refused(text, own_bundle):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no model", "must be a protobuf message"), (b"", "must load in onnxruntime")],
+    [(b"no model", "must be a protobuf message"), (b"", "cannot be loaded by onnxruntime")],
 )
 def test_bytes_that_are_not_a_model_are_refused(content, message):
     with pytest.raises(ManifestError, match=message):

@@ -589,7 +589,10 @@ def test_served_versions_stay_while_their_folder_cannot_be_read(
             aside.rename(folder)
             time.sleep(0.3)
         # Each is logged once; a folder that goes away during a poll may count as model and as root.
-        assert caplog.text.count("cannot be read") in (2, 3)
+        warnings = [r.message for r in caplog.records if r.levelname == "WARNING"]
+        assert any("does not exist." in text for text in warnings)
+        assert any("cannot be read: too many levels of" in text for text in warnings)
+        assert len(warnings) in (2, 3)
         as_version(model / "1", 2).rename(model / "2")
         for _ in range(100):
             if client.get("/v2/models/softmax")[1]["versions"] == ["2"]:
@@ -622,13 +625,28 @@ def test_a_folder_without_models_gets_one_warning(tmp_path, caplog):
     assert caplog.text.count(f"{tmp_path} has no models") == 1
 
 
+def test_a_folder_of_broken_models_gets_a_closing_warning(row_bundle, tmp_path, caplog):
+    model = shutil.copytree(row_bundle.parent, tmp_path / "softmax")
+    (model / "1" / "model.onnx").unlink()
+    caplog.set_level("INFO", "hornbill.server")
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    time.sleep(0.2)
+    assert caplog.messages[-1] == (
+        f"{tmp_path} has no version that can be served: nothing is served until one is added or "
+        "repaired."
+    )
+    shutil.copy(row_bundle / "model.onnx", model / "1" / "model.onnx")
+    wait_until(lambda: client.get("/v1/models")[1] == {"models": ["softmax"]})
+    stop()
+
+
 def test_a_folder_that_cannot_be_served_is_refused(row_bundle, tmp_path):
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     for folder, message in (
-        (loop, "Too many levels"),
-        (tmp_path / "none", "No such file"),
-        (row_bundle / "manifest.json", "Not a directory"),
+        (loop, "too many levels"),
+        (tmp_path / "none", "does not exist"),
+        (row_bundle / "manifest.json", "not a directory"),
         (row_bundle, "a single version. Serve its parent folder"),
     ):
         with pytest.raises(InputError, match=message):
@@ -688,8 +706,8 @@ def test_an_image_file_gets_the_prediction_of_the_predictor(client, bundle, imag
 @pytest.mark.parametrize(
     ("path", "body", "status", "message"),
     [
-        ("/images/digits", b"no image", 400, "must be a readable file such as PNG or JPEG"),
-        ("/images/digits", b"", 400, "must be a readable file such as PNG or JPEG"),
+        ("/images/digits", b"no image", 400, "cannot be read as an image, such as PNG or JPEG"),
+        ("/images/digits", b"", 400, "cannot be read as an image, such as PNG or JPEG"),
         ("/images/softmax", b"", 400, "The model must take gray images and have classes"),
         ("/images/none", b"", 404, "The model must be one of"),
     ],

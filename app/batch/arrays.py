@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from serving.checking import check_inputs
-from serving.errors import InputError
+from serving.errors import InputError, cannot_read
 from serving.inputs import read_model_image
 from serving.manifest import Manifest
 
-from .rows import Rows, find_not_finite, reason_of, row_ids, rows_at_once, rows_of, set_aside
+from .rows import Rows, find_not_finite, row_ids, rows_at_once, rows_of, set_aside
 
 
 def read_array(path: str, manifest: Manifest) -> Iterator[Rows]:
@@ -42,9 +42,7 @@ def _open_array(path: str) -> np.ndarray:
     try:
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy evaluates the header, which may be any text
-        raise InputError(
-            f"An array must be a readable .npy file. Received: {path}: {reason_of(error):.200}."
-        ) from None
+        raise InputError(cannot_read(path, error, "an .npy file")) from None
     return array
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from app.errors import BatchError
 from app.system.atomic_files import atomic_write
 from app.system.locks import exclusive_lock
+from serving.errors import cannot_read, cannot_write
 
 from .parts import Finished
 
@@ -85,8 +86,7 @@ def open_ledger(folder: Path, identity: Identity) -> Iterator[Ledger]:
 def unwritable(folder: Path, error: OSError) -> BatchError:
     """Return the error for an output folder that cannot be written."""
     return BatchError(
-        f"{folder} must be a writable folder. Received: {error.strerror or error}. "
-        "Finished parts are kept; run the same command to resume."
+        f"{cannot_write(folder, error)} Finished parts are kept; run the same command to resume."
     )
 
 
@@ -157,4 +157,4 @@ def _parse(path: Path, text: bytes) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise BatchError(f"{path} must be JSON. Received: {error}.") from None
+        raise BatchError(cannot_read(path, error, "JSON")) from None

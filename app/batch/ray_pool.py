@@ -116,6 +116,6 @@ def _reason(error: BaseException) -> BatchError:
     """Return an error with the last line of Ray's message."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return BatchError(
-        f"Ray stopped before the job was finished. Received: {type(error).__name__}: "
+        f"Ray stopped before the job was finished: {type(error).__name__}: "
         f"{lines[-1]:.200}. Finished parts are kept; run the same command to resume."
     )

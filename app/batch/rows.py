@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.checking import check_finite, is_not_finite
-from serving.errors import InputError, one_line
+from serving.errors import InputError
 from serving.manifest import Manifest
 
 # How much input may be in memory at a time.
@@ -28,11 +28,6 @@ class Rows:
     ids: Sequence[str]
     inputs: dict[str, np.ndarray]
     failed: Sequence[tuple[str, str]] = ()
-
-
-def reason_of(error: Exception) -> str:
-    """Return why a file could not be read, in one line without a full stop."""
-    return getattr(error, "strerror", None) or one_line(error).rstrip(".")
 
 
 def file_id(path: str) -> str:

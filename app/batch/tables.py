@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 
 from serving.checking import dtype_of
 from serving.csv_lines import MISSING
-from serving.errors import InputError
+from serving.errors import InputError, reason_of
 from serving.manifest import Manifest
 
-from .rows import Rows, find_not_finite, reason_of, row_ids, rows_at_once, set_aside
+from .rows import Rows, find_not_finite, row_ids, rows_at_once, set_aside
 
 
 def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]:
@@ -37,8 +37,7 @@ def read_table(path: str, manifest: Manifest, key: str | None) -> Iterator[Rows]
                 start += len(batch)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
-            "A table must be a readable parquet file. "
-            f"Received: {path}, from row {start} on: {reason_of(error):.200}."
+            f"{path} cannot be read as parquet from row {start} on: {reason_of(error)}."
         ) from None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from app.system.keras_defaults import keras_defaults
 from export import ExportError
-from serving.errors import one_line
+from serving.errors import cannot_read, one_line
 
 
 @keras_defaults()
@@ -83,10 +83,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ExportError(
-            f"The labels must be a text file, one on each line. Received: {path}: {reason}."
-        ) from None
+        raise ExportError(cannot_read(path, error, "a text of labels, one on each line")) from None
     if not lines:
         raise ExportError(f"The file of labels is empty. Received: {path}.")
     for number, line in enumerate(lines, 1):
@@ -108,7 +105,6 @@ def read_samples(path: Path) -> Any:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # zip, its compressions and numpy's header each raise their own
-        raise ExportError(
-            f"Samples must be an .npz file, written by numpy.savez. Received: {path}: {error}."
-        ) from None
+        kind = "an .npz file, written by numpy.savez"
+        raise ExportError(cannot_read(path, error, kind)) from None
     return arrays if len(arrays) != 1 else next(iter(arrays.values()))

@@ -42,6 +42,7 @@ def bench(
     load_tensorflow()
     from app.bundles.runtime_benchmark import bench_bundle, bench_table, draw_bench, rows_to_json
     from app.errors import ConfigError
+    from serving.errors import cannot_write
 
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"--picture must end in .png. Received: {picture}.")
@@ -58,9 +59,6 @@ def bench(
         try:
             draw_bench(rows, picture)
         except OSError as error:
-            raise ConfigError(
-                f"--picture must be a writable file. Received: {picture}: "
-                f"{error.strerror or error}."
-            ) from None
+            raise ConfigError(cannot_write(picture, error)) from None
     elif not (as_json or quiet):
         suggest(f"hornbill bench {quote(str(bundle))} --picture bench.png")

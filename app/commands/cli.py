@@ -15,7 +15,7 @@ from .export import EXPORT_EXAMPLES, export
 from .predict import PREDICT_EXAMPLES, predict
 from .serve import SERVE_EXAMPLES, serve
 from .study import study
-from .terminal import fail
+from .terminal import Command, Group, fail
 from .train import TRAIN_EXAMPLES, train
 from .tune import TUNE_EXAMPLES, tune
 from .verify import VERIFY_EXAMPLES, verify
@@ -24,6 +24,7 @@ _OWN_PACKAGES = ("app", "export", "models", "serving")
 
 app = typer.Typer(
     name="hornbill",
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,14 +53,17 @@ def options(
 
 
 app.add_typer(study)
-app.command(epilog=TRAIN_EXAMPLES)(train)
-app.command(epilog=TUNE_EXAMPLES)(tune)
-app.command(epilog=EXPORT_EXAMPLES)(export)
-app.command(epilog=VERIFY_EXAMPLES)(verify)
-app.command(epilog=PREDICT_EXAMPLES)(predict)
-app.command(epilog=BENCH_EXAMPLES)(bench)
-app.command(epilog=SERVE_EXAMPLES)(serve)
-app.command(epilog=DEMO_EXAMPLES)(demo)
+for command, command_examples in (
+    (train, TRAIN_EXAMPLES),
+    (tune, TUNE_EXAMPLES),
+    (export, EXPORT_EXAMPLES),
+    (verify, VERIFY_EXAMPLES),
+    (predict, PREDICT_EXAMPLES),
+    (bench, BENCH_EXAMPLES),
+    (serve, SERVE_EXAMPLES),
+    (demo, DEMO_EXAMPLES),
+):
+    app.command(cls=Command, epilog=command_examples)(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -33,7 +33,8 @@ def export(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Name of the model. Default: the run's family, or the .keras file's name."
+            metavar="NAME",
+            help="Name of the model. Default: the run's family, or the .keras file's name.",
         ),
     ] = None,
     labels: Annotated[
@@ -58,8 +59,9 @@ def export(
     target_accuracy: Annotated[
         float | None,
         typer.Option(
+            metavar="FRACTION",
             help="Accuracy that accepted predictions must reach, such as 0.99. The probability "
-            "threshold is chosen on the validation split. Default: accept every prediction."
+            "threshold is chosen on the validation split. Default: accept every prediction.",
         ),
     ] = None,
     int8: Annotated[
@@ -77,14 +79,19 @@ def export(
     ] = None,
     version: Annotated[
         int | None,
-        typer.Option(help="Number of the new version. Default: one more than the latest."),
+        typer.Option(
+            metavar="N", help="Number of the new version. Default: one more than the latest."
+        ),
     ] = None,
-    opset: Annotated[int, typer.Option(help="Opset of the ONNX graph, from 15 to 18.")] = 18,
+    opset: Annotated[
+        int, typer.Option(metavar="N", help="Opset of the ONNX graph, from 15 to 18.")
+    ] = 18,
     module: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="MODULE",
             help="Python module to import first, which registers custom layers. May be given "
-            "several times."
+            "several times.",
         ),
     ] = None,
     unsafe: Annotated[

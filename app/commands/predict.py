@@ -52,6 +52,7 @@ def predict(
         typer.Option(
             "--output",
             "-o",
+            metavar="DIR",
             help="Folder for the predictions of a batch job. The same command resumes the job.",
         ),
     ] = None,

@@ -20,31 +20,39 @@ def serve(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder of bundles, or of a single model.")
     ] = Path("dist"),
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+        int,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Port to listen on; 0 picks a free one."
+        ),
     ] = 8000,
     versions: Annotated[
         str, typer.Option(metavar="latest|all", help="Versions of each model to serve.")
     ] = "latest",
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Number of processes.")] = 1,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, max=256, help="Number of processes.")
+    ] = 1,
     token: Annotated[
         str | None,
         typer.Option(
+            metavar="TOKEN",
             envvar="HORNBILL_TOKEN",
             help="Bearer token that requests must present. Default: none is required.",
             show_envvar=True,
         ),
     ] = None,
     max_body_mb: Annotated[
-        float, typer.Option(help="Maximum size of a request body, in megabytes.")
+        float, typer.Option(metavar="MB", help="Maximum size of a request body.")
     ] = 64.0,
-    max_rows: Annotated[int, typer.Option(help="Maximum number of samples in a request.")] = 16384,
+    max_rows: Annotated[
+        int, typer.Option(metavar="N", help="Maximum number of samples in a request.")
+    ] = 16384,
     max_requests: Annotated[
-        int, typer.Option(help="Maximum concurrent requests; further ones get 503.")
+        int, typer.Option(metavar="N", help="Maximum concurrent requests; further ones get 503.")
     ] = 1024,
     max_delay_ms: Annotated[
-        float, typer.Option(help="Latency budget for a batch, in milliseconds.")
+        float, typer.Option(metavar="MS", help="Latency budget for a batch.")
     ] = 5.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log requests.")] = False,
 ) -> None:

@@ -10,6 +10,8 @@ import typer
 from app.system.signals import INTERRUPTED, sigterm_as_sigint
 
 from .terminal import (
+    Command,
+    Group,
     Json,
     Quiet,
     examples,
@@ -23,10 +25,13 @@ study = typer.Typer(
     no_args_is_help=True,
     help="Test claims about neural networks, with a figure and a verdict for each.",
     epilog=examples("hornbill study list", "hornbill study run --all --quick"),
+    cls=Group,
 )
 
 
-@study.command("list", epilog=examples("hornbill study list", "hornbill study list --json"))
+@study.command(
+    "list", cls=Command, epilog=examples("hornbill study list", "hornbill study list --json")
+)
 def list_studies(as_json: Json = False) -> None:
     """List the studies and the claim that each one tests."""
     from app.studies.catalogue import NAMES, read_texts
@@ -42,12 +47,13 @@ def list_studies(as_json: Json = False) -> None:
 
 
 @study.command(
+    cls=Command,
     epilog=examples(
         "hornbill study run xor-limit",
         "hornbill study run vanishing dead-relu --seeds 40",
         "hornbill study run --all",
         "hornbill study run --all --quick",
-    )
+    ),
 )
 def run(
     names: Annotated[
@@ -64,7 +70,8 @@ def run(
     seeds: Annotated[
         int | None,
         typer.Option(
-            help="How often to repeat each training, 1 to 200. Default: depends on the study."
+            metavar="N",
+            help="How often to repeat each training, 1 to 200. Default: depends on the study.",
         ),
     ] = None,
     output: Annotated[
@@ -72,6 +79,7 @@ def run(
         typer.Option(
             "--output",
             "-o",
+            metavar="DIR",
             help="Folder to write into. Default: studies, or studies-quick with --quick.",
         ),
     ] = None,

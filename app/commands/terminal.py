@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from serving.errors import printable
 
@@ -15,7 +16,9 @@ Bundle = Annotated[
         metavar="BUNDLE", help="Bundle: dist/NAME for its latest version, or dist/NAME/1."
     ),
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write into.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 # Options of both `train` and `tune`.
@@ -26,11 +29,14 @@ Family = Annotated[
     ),
 ]
 Target = Annotated[
-    str | None, typer.Option(help="CSV column to predict; several are comma-separated.")
+    str | None,
+    typer.Option(metavar="COLUMNS", help="CSV column to predict; several are comma-separated."),
 ]
 Categorical = Annotated[
     str | None,
-    typer.Option(help="Numeric CSV columns to treat as categories, comma-separated."),
+    typer.Option(
+        metavar="COLUMNS", help="Numeric CSV columns to treat as categories, comma-separated."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -41,9 +47,32 @@ Settings = Annotated[
 Seed = Annotated[
     int | None,
     typer.Option(
-        min=0, max=2**32 - 1, help="Seed of splits, weights and sample order. Default: 0."
+        metavar="N",
+        min=0,
+        max=2**32 - 1,
+        help="Seed of splits, weights and sample order. Default: 0.",
     ),
 ]
+
+
+class _PlainFlags:
+    """A command whose help shows no type for flags, which take no value."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the parameters; those that are flags without the name of a value."""
+        parameters = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return parameters
+
+
+class Command(_PlainFlags, TyperCommand):
+    """A command."""
+
+
+class Group(_PlainFlags, TyperGroup):
+    """A group of commands."""
 
 
 def examples(*lines: str) -> str:

@@ -77,10 +77,11 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
+            metavar="SOURCE",
             help="Data to train on: digits8x8, mnist, iris, wine, breast_cancer, diabetes, "
             "linnerud, or a path: .csv (with --target), a folder of images with one subfolder per "
             "class, .npz in the layout of keras.datasets.mnist, or Semeion's .data. Sources "
-            "joined by + are used as one. Default: the family's default source."
+            "joined by + are used as one. Default: the family's default source.",
         ),
     ] = None,
     target: Target = None,
@@ -88,7 +89,8 @@ def train(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="TOML file of settings, such as a run's config.toml. Other options override it."
+            metavar="FILE",
+            help="TOML file of settings, such as a run's config.toml. Other options override it.",
         ),
     ] = None,
     settings: Settings = None,
@@ -103,6 +105,7 @@ def train(
     processes: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=1,
             max=1024,
             help="Number of processes to train with (JAX). All run on this machine unless "
@@ -119,13 +122,14 @@ def train(
     process_id: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             help="Number of the process on this machine, from 0; needs --coordinator. Process 0 "
-            "writes the run."
+            "writes the run.",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder to write into. Default: runs."),
+        typer.Option("--output", "-o", metavar="DIR", help="Folder to write into. Default: runs."),
     ] = None,
     no_figures: Annotated[
         bool, typer.Option("--no-figures", help="Draw no figures; the report has none.")
@@ -203,6 +207,7 @@ def run_training(request: Request, team: Any) -> None:
 
 def _print_run(run: Any, is_written: bool) -> None:
     """Print the results of a run, with details from its folder if this process wrote it."""
+    from app.evaluation.metrics import describe_scores
     from app.reports.run_report import describe_speed
     from app.runs.run_folder import describe_data, read_environment
 
@@ -211,8 +216,7 @@ def _print_run(run: Any, is_written: bool) -> None:
         environment = read_environment(run.folder)
         place = f"{environment['precision']} on {environment['device']}"
         typer.echo(f"speed:  {describe_speed(environment)}, {place}")
-    test = run.metrics["test"]
-    typer.echo(f"test:   {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
+    typer.echo(f"test:   {describe_scores(run.metrics['test'])}")
     if is_written:
         typer.echo(f"report: {run.folder / 'report.html'}")
         typer.echo(f"run:    {run.folder}")

@@ -55,19 +55,24 @@ def tune(
     trials: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             help="Maximum number of trials, including pruned ones. Default: 40, or no limit if "
-            "--minutes is given."
+            "--minutes is given.",
         ),
     ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Minutes after which no new trial starts; running ones finish. Default: no limit."
+            metavar="MINUTES",
+            help="Minutes after which no new trial starts; running ones finish. Default: no limit.",
         ),
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(help="Number of cross-validation folds. Default: a single validation split."),
+        typer.Option(
+            metavar="N",
+            help="Number of cross-validation folds. Default: a single validation split.",
+        ),
     ] = None,
     pruning: Annotated[
         bool | None,
@@ -78,37 +83,42 @@ def tune(
     workers: Annotated[
         int,
         typer.Option(
-            min=1, max=256, help="Number of trials to run at the same time; they share the cores."
+            metavar="N",
+            min=1,
+            max=256,
+            help="Number of trials to run at the same time; they share the cores.",
         ),
     ] = 1,
     storage: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="Database to store the study in. Default: a journal in the study's folder.",
+            help="Database to store the search in. Default: a journal in the search's folder.",
         ),
     ] = None,
     join: Annotated[
         str | None,
-        typer.Option(metavar="STUDY", help="Study to join or resume: its folder, or URL#NAME."),
+        typer.Option(metavar="SEARCH", help="Search to join or resume: its folder, or URL#NAME."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data to train on; see hornbill train --help.")
+        str | None,
+        typer.Option(metavar="SOURCE", help="Data to train on; see hornbill train --help."),
     ] = None,
     target: Target = None,
     categorical: Categorical = None,
     config: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="TOML file of settings, with tables \\[search] and \\[tuning]. Other options "
-            "override it."
+            "override it.",
         ),
     ] = None,
     settings: Settings = None,
     seed: Seed = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder to write into. Default: tunes."),
+        typer.Option("--output", "-o", metavar="DIR", help="Folder to write into. Default: tunes."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -124,7 +134,7 @@ def tune(
     given = {name: value for name, value in budget.items() if value is not None}
     others = (family, data, target, categorical, config, settings, seed, output)
     if join is not None and (given or any(value is not None for value in others)):
-        raise ConfigError("--join takes all settings from the study. Remove the other options.")
+        raise ConfigError("--join takes all settings from the search. Remove the other options.")
     if join is None and family is None and config is None:
         raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
     load_tensorflow()
@@ -157,7 +167,7 @@ def _print_result(tuned: Any, join: str | None, as_json: bool, quiet: bool) -> N
             print_json({"joined": join, "finished_here": False})
         elif not quiet:
             typer.echo(
-                "The trials are finished. The process that started the study writes the results."
+                "The trials are finished. The process that started the search writes the results."
             )
             if join is not None and Path(join).is_dir():
                 suggest(f"hornbill train --config {quote(join)}/best.toml")
@@ -187,6 +197,7 @@ def _summary(tuned: Any) -> dict[str, Any]:
 
 
 def _print_tuned(tuned: Any) -> None:
+    from app.evaluation.metrics import describe_scores
     from app.tuning.results import format_setting
 
     result, best = tuned.search, tuned.search.best
@@ -200,8 +211,7 @@ def _print_tuned(tuned: Any) -> None:
         typer.echo(f"importance: {', '.join(fractions)}")
     for sentence in tuned.diagnosis:
         typer.echo(f"diagnosis:  {sentence}")
-    test = tuned.refit.metrics["test"]
-    typer.echo(f"test:       {', '.join(f'{name} {value:.4f}' for name, value in test.items())}")
+    typer.echo(f"test:       {describe_scores(tuned.refit.metrics['test'])}")
     typer.echo(f"report:     {tuned.folder / 'report.html'}")
     typer.echo(f"config:     {tuned.folder / 'best.toml'}")
     suggest(f"hornbill export {quote(str(tuned.refit.folder))}")

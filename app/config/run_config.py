@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.errors import ConfigError
 from models.backbones import MODEL_SUFFIX
 from models.checks import check_choice, suggest
+from serving.errors import cannot_read
 
 from .families import FAMILIES, ModelConfig
 from .reading_config import ReadingConfig
@@ -203,10 +204,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} must be readable. Received: {error.strerror}.") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} must be TOML. Received: {error}.") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(cannot_read(path, error, "TOML")) from None
     settings = flatten(tables)
     refuse_renamed(settings, str(path))
     return settings

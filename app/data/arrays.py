@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import DataError
+from serving.errors import reason_of
 
 # Number of rows that are read or written at a time, and of bytes if rows are large.
 CHUNK = 4096
@@ -58,8 +59,8 @@ class DiskArray:
                 self._file.flush()
         except OSError as error:
             raise DataError(
-                f"The data does not fit into the temporary folder {tempfile.gettempdir()}. "
-                f"Received: {error.strerror}. Set TMPDIR to a folder with more space."
+                f"The data does not fit into the temporary folder {tempfile.gettempdir()}: "
+                f"{reason_of(error)}. Set TMPDIR to a folder with more space."
             ) from None
         self.shape = (self.shape[0] + len(rows), *self.shape[1:])
 

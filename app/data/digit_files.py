@@ -7,6 +7,7 @@ from zipfile import BadZipFile, is_zipfile
 import numpy as np
 
 from app.errors import DataError
+from serving.errors import cannot_read
 
 from .datasets import Dataset
 
@@ -33,7 +34,7 @@ def read_npz(path: Path) -> Dataset:
         BadZipFile,
         zlib.error,
     ) as error:
-        raise DataError(f"{path} must be an .npz of plain arrays. Received: {error}.") from None
+        raise DataError(cannot_read(path, error, "an .npz of plain arrays")) from None
     expected = ("x_train", "y_train", "x_test", "y_test")
     missing = [name for name in expected if name not in arrays]
     if missing:
@@ -89,8 +90,9 @@ def read_semeion(path: Path) -> Dataset:
             raise ValueError("an empty file")
         table = np.loadtxt(lines, dtype=np.float32, ndmin=2)
     except (OSError, ValueError) as error:
-        problem, *_ = str(error).split(";")  # numpy's message ends with advice for programmers
-        raise DataError(f"{path} must be a table of numbers. Received: {problem}.") from None
+        message = cannot_read(path, error, "a table of numbers")
+        # numpy's message ends with advice for programmers.
+        raise DataError(message.partition(";")[0].removesuffix(".") + ".") from None
     if table.shape[1] != pixels + 10:
         raise DataError(
             f"Each line of {path} must have {pixels} pixels and 10 labels, as in Semeion. "

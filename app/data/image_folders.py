@@ -10,7 +10,7 @@ import numpy as np
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.digits import IMAGE_SIDE
-from serving.errors import InputError
+from serving.errors import InputError, cannot_read
 from serving.images import IMAGE_SUFFIXES, read_image, read_pixels
 from serving.photographs import find_digit
 
@@ -170,9 +170,7 @@ def _visible(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
-        raise DataError(
-            f"A folder of images must be readable. Received: {folder}: {error.strerror}."
-        ) from None
+        raise DataError(cannot_read(folder, error)) from None
 
 
 def _read_digit(path: Path) -> np.ndarray:
@@ -189,7 +187,7 @@ def _require_every_class(found: ImageList, targets: np.ndarray) -> None:
 
 
 def _unreadable(source: str, problems: Sequence[InputError]) -> DataError:
-    received = [str(problem).partition("Received: ")[2].rstrip(".") for problem in problems]
+    received = [str(problem).rpartition("Received: ")[2].rstrip(".") for problem in problems]
     more = len(received) - _NAMED_IN_ERRORS
     rest = f"; and {more:,} more" if more > 0 else ""
     return DataError(

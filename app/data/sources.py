@@ -16,6 +16,7 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.checks import suggest
 from models.digits import IMAGE_SIDE
+from serving.errors import reason_of
 from serving.images import resize
 
 from .concatenation import join_datasets
@@ -169,7 +170,7 @@ def _mnist(source: str) -> Dataset:
             (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as error:  # the download raises plain Exception
         raise DataError(
-            f"mnist could not be downloaded. Received: {error}. Pass the path of mnist.npz instead."
+            f"mnist cannot be downloaded: {reason_of(error)}. Pass the path of mnist.npz instead."
         ) from None
     return joined_arrays(source, x_train, y_train, x_test, y_test)
 

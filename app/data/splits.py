@@ -34,7 +34,7 @@ class Splits:
 def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_FRACTION) -> Splits:
     """Split at random, with the same class proportions in each split.
 
-    The test and the validation split are those of the source if it has them. Otherwise 20 % of the
+    The test and the validation split are those of the source if it has them. Otherwise 20% of the
     samples are for testing, and `validation` of the others for validation.
 
     Args:

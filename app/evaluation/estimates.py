@@ -1,4 +1,4 @@
-"""Estimates with their uncertainty: means and proportions with a 95 % interval."""
+"""Estimates with their uncertainty: means and proportions with a 95% interval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate with its 95 % interval.
+    """An estimate with its 95% interval.
 
     Attributes:
         value: a mean, or a proportion.

@@ -78,7 +78,7 @@ def draw_reliability(
     """Write a PNG of the accuracy of predictions by their confidence.
 
     It shows the expected calibration error over bins of equal width (Guo et al., 2017), and the
-    95 % interval of each bin's accuracy (Clopper & Pearson, 1934).
+    95% interval of each bin's accuracy (Clopper & Pearson, 1934).
 
     Args:
         targets: classes `(samples,)`, or labels 0 and 1 `(samples, labels)`.
@@ -96,7 +96,7 @@ def draw_reliability(
         above.plot(confidence, accuracy, color=GRAY, marker="s", linestyle="", label=label)
     confidence, accuracy, counts = reliability(probabilities, targets)
     error = calibration_error(probabilities, targets)
-    label = f"model with 95 % intervals, ECE {error:.3f}"
+    label = f"model with 95% intervals, ECE {error:.3f}"
     reach = _interval_lengths(accuracy, counts)
     above.errorbar(confidence, accuracy, reach, fmt="o", color=BLUE, capsize=3, label=label)
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))

@@ -45,9 +45,9 @@ def draw_projection(
         axes = figure.subplots()
         draw = {"multiclass": _draw_classes, "multilabel": _draw_labels, "regression": _draw_values}
         draw[dataset.task](axes, points, dataset.targets[indices], dataset.labels)
-        first, second = 100 * analysis.explained_variance_ratio_
-        axes.set_xlabel(f"first principal component ({first:.1f} % of the variance)")
-        axes.set_ylabel(f"second principal component ({second:.1f} % of the variance)")
+        first, second = analysis.explained_variance_ratio_
+        axes.set_xlabel(f"first principal component ({first:.1%} of the variance)")
+        axes.set_ylabel(f"second principal component ({second:.1%} of the variance)")
         axes.grid(alpha=0.3)
         save(figure, path)
 

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from app.data.datasets import Dataset
 from app.data.splits import some
+from app.evaluation.metrics import metric_name
 
 from .classification_figures import (
     draw_confusion_matrix,
@@ -71,7 +72,7 @@ def draw_training_sizes(
         if left_out:
             counts = ", ".join(f"{row['samples']:,}" for row in left_out)
             axes.set_title(f"too few to train on: {counts}", fontsize=10)
-        axes.set_ylabel(_spelled(metric))
+        axes.set_ylabel(metric_name(metric))
         save(figure, path)
 
 
@@ -83,17 +84,13 @@ def _draw_learning_curves(history: Sequence[dict[str, float]], path: Path) -> No
     for axes, metric in zip(panels, metrics, strict=True):
         _plot_pair(axes, epochs, *([row[k] for row in history] for k in (metric, f"val_{metric}")))
         axes.set_xlabel("epoch")
-        axes.set_ylabel(_spelled(metric))
+        axes.set_ylabel(metric_name(metric))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     save(figure, path)
 
 
 def _is_metric(key: str) -> bool:
     return key not in _NO_METRICS and not key.startswith("val_")
-
-
-def _spelled(metric: str) -> str:
-    return "R²" if metric == "r2" else metric.replace("_", " ")
 
 
 def _plot_pair(

@@ -5,6 +5,7 @@ from typing import Any
 
 from app.config.run_config import RunConfig, flat_config, make_config
 from app.data.sources import bare_source
+from app.evaluation.metrics import metric_name
 from serving.manifest import TASKS
 
 from .html import captioned_pictures, render
@@ -20,7 +21,7 @@ _CAPTIONS = {
     "off the diagonal are mistakes.",
     "mistakes": "The mistakes that the model is most confident about. Some may be wrong labels; "
     "the others show what the model has yet to learn.",
-    "reliability_diagram": "Accuracy by confidence. Where a point and all of its 95 % interval lie "
+    "reliability_diagram": "Accuracy by confidence. Where a point and all of its 95% interval lie "
     "below the diagonal, the model is overconfident. The histogram counts the predictions.",
     "roc": "True positive rate by false positive rate as the threshold falls. The closer a curve "
     "is to the upper left corner, the better; AUC is the area under it.",
@@ -28,15 +29,6 @@ _CAPTIONS = {
     "the prediction is exact.",
     "features_projection": "Learned features of test samples on their first two principal "
     "components. Well separated colors show features that tell the targets apart.",
-}
-_METRIC_NAMES = {
-    "f1_macro": "macro F1",
-    "f1_micro": "micro F1",
-    "mae": "mean absolute error",
-    "r2": "R²",
-    "rmse": "root mean squared error",
-    "roc_auc": "ROC AUC",
-    "top3_accuracy": "top-3 accuracy",
 }
 # These differ between all runs, or the report shows them elsewhere.
 _SHOWN_ELSEWHERE = ("family", "data", "seed", "precision", "figures")
@@ -88,10 +80,7 @@ def write_report(
         targets=TASKS[data["task"]],
         metrics=metrics,
         speed=describe_speed(environment),
-        names={
-            metric: _METRIC_NAMES.get(metric, metric.replace("_", " "))
-            for metric in next(iter(metrics.values()))
-        },
+        metric_name=metric_name,
         pictures=captioned_pictures([folder / "figures"], _CAPTIONS),
         changed=changed_settings(config),
         settings={**flat_config(config), "data": source},

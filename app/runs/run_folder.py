@@ -19,8 +19,10 @@ from app.data.summary import report_data
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
 from app.system.signals import resume_command
-from serving.errors import one_line
+from serving.errors import cannot_read, cannot_write, one_line
 from serving.manifest import TASKS
+
+from .other_folders import describe_folder
 
 CONFIG, METRICS, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES, TRAINING_SIZES = (
     "config.toml",
@@ -105,9 +107,7 @@ def new_run_folder(output: Path, family: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise RunError(
-                f"The folder of runs cannot be written. Received: {output}: {error.strerror}."
-            ) from None
+            raise RunError(cannot_write(output, error)) from None
         return folder
     raise RunError(f"{output / family / stamp} and 99 numbered variants of it exist already.")
 
@@ -165,8 +165,8 @@ def describe_data(data: dict[str, Any]) -> str:
     if data["missing"]:
         parts.append(f"{sum(data['missing'].values()):,} values missing")
     if duplicates := sum(data["duplicates"].values()):
-        samples = "sample" if duplicates == 1 else "samples"
-        parts.append(f"{duplicates:,} validation or test {samples} also in training")
+        subject, verb = ("sample", "is") if duplicates == 1 else ("samples", "are")
+        parts.append(f"{duplicates:,} {subject} of validation or test {verb} also in training")
     if data["skipped"]:
         number = len(data["skipped"])
         parts.append(f"{number:,} unreadable {'file' if number == 1 else 'files'} skipped")
@@ -181,7 +181,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 def unwritable(folder: Path, error: OSError) -> RunError:
     """Return the error for a run's folder that cannot be written."""
-    return RunError(f"The run's folder cannot be written. Received: {folder}: {error.strerror}.")
+    return RunError(cannot_write(folder, error))
 
 
 def read_run(folder: Path) -> Run:
@@ -214,10 +214,15 @@ def read_begun_run(folder: Path) -> Run:
             f"A run must be a folder that hornbill train has written. Received: {folder}, {reason}."
         )
     missing = [name for name in _BEGUN if not (folder / name).is_file()]
+    if len(missing) == len(_BEGUN):
+        raise RunError(
+            "A run must be a folder that hornbill train has written. "
+            f"Received: {folder}, {describe_folder(folder)}"
+        )
     if missing:
         raise RunError(
             f"The run folder is incomplete. Received: {folder}, without {missing[0]}. "
-            "Give a folder such as runs/digits/20260101-120000."
+            "Train a new run with hornbill train."
         )
     try:
         with (folder / SPLITS).open("rb") as file, np.load(file) as arrays:
@@ -228,7 +233,7 @@ def read_begun_run(folder: Path) -> Run:
         is_complete = {"source", "sha256", "samples"} <= data.keys()
         is_complete &= not is_finished or "test" in metrics
     except (OSError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
-        raise RunError(f"The run folder cannot be read. Received: {folder}: {error}.") from None
+        raise RunError(cannot_read(folder, error, "a run")) from None
     if not is_complete:
         raise RunError(
             f"The run folder is damaged. Received: {folder}, whose {METRICS} or {DATA} is "

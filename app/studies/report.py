@@ -8,6 +8,7 @@ from pathlib import Path
 from app.errors import StudyError
 from app.reports.html import data_uri, render
 from app.system.atomic_files import atomic_write
+from serving.errors import cannot_write
 
 from .catalogue import LANGUAGES, read_texts
 from .study import FAILS, HOLDS, IN_PART, Check, Result
@@ -52,9 +53,7 @@ def write_page(results: Sequence[Result], output: Path) -> Path:
     except OSError as error:
         with contextlib.suppress(OSError):  # in a read-only folder
             new.unlink()
-        raise StudyError(
-            f"The page of studies must be writable. Received: {output / PAGE}: {error.strerror}."
-        ) from None
+        raise StudyError(cannot_write(output / PAGE, error)) from None
 
 
 def sentences(name: str, checks: Sequence[Check]) -> list[dict[str, str]]:

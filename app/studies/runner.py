@@ -10,6 +10,7 @@ from typing import Any
 
 from app.errors import StudyError
 from app.system.locks import exclusive_lock
+from serving.errors import cannot_write
 from serving.version import VERSION
 
 from .cache import cache_key, plain, read_sealed, write_sealed
@@ -114,8 +115,7 @@ def _lock(folder: Path) -> AbstractContextManager[None]:
 
 def _unwritable(folder: Path) -> Callable[[OSError], StudyError]:
     return lambda error: StudyError(
-        f"A study's folder must be writable. Received: {error.filename or folder}: "
-        f"{error.strerror}. Finished parts are kept."
+        f"{cannot_write(error.filename or folder, error)} Finished parts are kept."
     )
 
 

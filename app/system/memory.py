@@ -19,8 +19,8 @@ def translate_out_of_memory() -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         raise RunError(
-            "The model is too large for this machine. "
-            f"Received: {type(error).__name__}: {one_line(error):.200}."
+            "The model is too large for this machine: "
+            f"{type(error).__name__}: {one_line(error):.200}."
         ) from None
 
 

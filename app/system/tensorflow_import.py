@@ -47,7 +47,7 @@ def import_tensorflow_quietly() -> None:
             raise
         except (AssertionError, ImportError, ValueError) as error:
             raise ConfigError(
-                f"Keras cannot start with its settings. Received: {one_line(error)}. "
+                f"Keras cannot start with its settings: {one_line(error)}. "
                 f"Check {_keras_file()} and the variables KERAS_… in the environment."
             ) from None
     for name in ("tensorflow", "tf2onnx"):

@@ -21,6 +21,7 @@ from app.config.run_config import RunConfig, flat_config
 from app.errors import RunError
 from app.system.atomic_files import atomic_path
 from app.system.signals import resume_command
+from serving.errors import cannot_read, cannot_write
 
 from .callbacks import Seconds
 from .compilation import Compilation
@@ -184,8 +185,8 @@ def _write_checkpoint(
             np.savez(file, state=np.frombuffer(text.encode(), np.uint8), **content)  # type: ignore[arg-type]
     except OSError as error:
         raise RunError(
-            f"The checkpoint cannot be written. Received: {path}: {error.strerror}. "
-            f"The previous one is intact. Resume with: {resume_command(path.parent)}"
+            f"{cannot_write(path, error)} The previous checkpoint is intact. "
+            f"Resume with: {resume_command(path.parent)}"
         ) from None
 
 
@@ -201,7 +202,6 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
             groups[name.rpartition("_")[0]].append(array)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise RunError(
-            f"{path} must be a checkpoint. Received: {error}. Remove the file to train from the "
-            "start."
+            f"{cannot_read(path, error, 'a checkpoint')} Remove it to train from the start."
         ) from None
     return {**groups, "state": state}

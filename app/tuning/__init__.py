@@ -1,4 +1,4 @@
-"""Hyperparameter search: spaces, samplers, trials, the workers that share a study, and the report.
+"""Hyperparameter search: spaces, samplers, trials, the workers that share a search, and the report.
 
 How a single model is trained belongs to `app.training` and `app.runs`.
 """

@@ -1,4 +1,4 @@
-"""Defines a study: base configuration, search space and budget. Converts it to and from TOML."""
+"""Defines a search: base configuration, search space and budget. Converts it to and from TOML."""
 
 import tomllib
 from collections.abc import Mapping
@@ -79,7 +79,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Definition:
-    """Everything that a worker must know about a study.
+    """Everything that a worker must know about a search.
 
     Attributes:
         base: configuration, in which the searched settings are replaced for each trial.
@@ -108,7 +108,7 @@ def make_definition(
     file: Path | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Definition:
-    """Return the definition of a study; arguments override the TOML file.
+    """Return the definition of a search; arguments override the TOML file.
 
     Args:
         family: model family; None takes it from the file.
@@ -154,7 +154,7 @@ def read_definition(text: str) -> Definition:
     """Return the definition that `definition_toml` wrote.
 
     Raises:
-        ConfigError: a setting is unknown, as in a study of another version.
+        ConfigError: a setting is unknown, as in a search of another version.
         TuningError: the space or the budget is impossible.
     """
     settings = flatten(tomllib.loads(text))

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from app.evaluation.metrics import metric_name
 from app.reports.plotting import BLUE, GRAY, ORANGE, save, short, style
 
 from .results import Row, SearchResult
@@ -42,7 +43,7 @@ def draw_search(
         folder: folder to write into; created if missing.
     """
     folder.mkdir(exist_ok=True)
-    name = loss.replace("_", " ")
+    name = metric_name(loss)
     with style():
         _draw_history(result.rows, name, folder / "history.png")
         _draw_curves(result, reported, folder / "trial_curves.png")

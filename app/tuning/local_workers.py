@@ -53,11 +53,11 @@ def run_workers(
     """Run trials in workers until the budget is spent. A single worker runs in this process.
 
     Args:
-        location: where the study is stored.
+        location: where the search is stored.
         count: number of workers; each gets an equal share of the cores.
         on_progress: called regularly while they work.
         first: index of the first worker, see `app.tuning.trial_loop.open_study`.
-        program: command of a worker process, which finds its study in `HORNBILL_STUDY`.
+        program: command of a worker process, which finds its search in `HORNBILL_STUDY`.
 
     Raises:
         AppError: a worker cannot continue; the error states its reason.

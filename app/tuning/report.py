@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 
 from app.data.sources import bare_source
-from app.evaluation.metrics import SCORES
+from app.evaluation.metrics import SCORES, metric_name
 from app.reports.html import captioned_pictures, render
 from app.runs.run_folder import TRAINING_SIZES, Run
 from app.system.atomic_files import atomic_write
@@ -40,8 +40,8 @@ def write_results(
 
     Args:
         folder: folder of the search.
-        study: study in Optuna's storage.
-        definition: definition of the study.
+        study: the search in Optuna's storage.
+        definition: definition of the search.
         result: trials and the best one.
         refit: run with the best settings.
 
@@ -53,7 +53,7 @@ def write_results(
     write_table(result.rows, loss, score, folder / TABLE)
     drawn = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
     metric = metric_in_place_of_loss([field.key for field in definition.space], task)
-    reported = f"one minus validation {metric.replace('_', ' ')}" if metric else "validation loss"
+    reported = f"one minus validation {metric_name(metric)}" if metric else "validation loss"
     draw_search(result, drawn, dimensions(definition.space), loss, reported, folder / FIGURES)
     diagnoses = diagnose_run(refit)
     _write_page(folder, definition, result, refit, (loss, score), diagnoses)
@@ -91,6 +91,7 @@ def _write_page(
         loss=names[0],
         score=names[1],
         format_setting=format_setting,
+        metric_name=metric_name,
         diagnoses=diagnoses,
         pictures=captioned_pictures([folder / FIGURES, refit.folder / FIGURES], _CAPTIONS),
     )

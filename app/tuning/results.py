@@ -1,4 +1,4 @@
-"""Reads the results of a study: its trials as rows, the best one, the importance of settings."""
+"""Reads the results of a search: its trials as rows, the best one, the importance of settings."""
 
 import csv
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Results of a study.
+    """Results of a search.
 
     Attributes:
         rows: trials by number.
@@ -74,7 +74,7 @@ class SearchResult:
 
 
 def read_search_result(study: optuna.Study, definition: Definition) -> SearchResult:
-    """Return the results of a study so far.
+    """Return the results of a search so far.
 
     Raises:
         TuningError: no trial finished.

@@ -27,7 +27,7 @@ def make_sampler(definition: Definition, seed: int) -> BaseSampler:
     """Return the sampler that proposes trials.
 
     Args:
-        definition: definition of the study.
+        definition: definition of the search.
         seed: seed of this worker; two workers with the same seed would propose the same values.
 
     Raises:

@@ -52,7 +52,7 @@ from .trials import make_trial_data
 
 SPACE, BEST, REFIT = "space.toml", "best.toml", "refit"
 # File with the value that `--join` takes for a search in a database, without the password.
-STUDY = "study.txt"
+ADDRESS = "search.txt"
 _JOURNAL_NAME = "study"
 # Fractions of the training split for the refit: enough to see whether its score still rises.
 _TRAIN_SIZES = (0.1, 0.25, 0.5)
@@ -75,8 +75,8 @@ class Observer:
     """Shows the progress of a search and of its refit; by default nothing is shown.
 
     Attributes:
-        search: called with a study and its definition; returns a context manager around the trials,
-            which yields a function to call after each epoch and each trial.
+        search: called with the Optuna study and its definition; returns a context manager around
+            the trials, which yields a function to call after each epoch and each trial.
         refit: returns a context manager around the refit, which yields Keras callbacks.
     """
 
@@ -168,13 +168,13 @@ def join(
     declared: Mapping[str, str] | None = None,
     observer: Observer = SILENT,
 ) -> TuningResult | None:
-    """Run trials of an existing study, and finish the study if no other process does.
+    """Run trials of an existing search, and finish the search if no other process does.
 
     Args:
         where: folder of a search, or `URL#NAME` in a database.
         workers: number of trials to run at the same time.
         storage: URL of the folder's database, with its password; None takes the one in the folder.
-        declared: search space that the study must have; empty accepts any.
+        declared: search space that the search must have; empty accepts any.
         observer: shows the progress.
 
     Returns:
@@ -183,7 +183,7 @@ def join(
 
     Raises:
         DataError: the data cannot be read.
-        TuningError: the study does not exist, has another space or other data, or its storage does
+        TuningError: the search does not exist, has another space or other data, or its storage does
             not respond.
     """
     location, folder = find_study(where, storage)
@@ -203,7 +203,7 @@ def join(
 
 
 def find_study(where: str, storage: str | None = None) -> tuple[StudyLocation, Path | None]:
-    """Return where a study is stored, and its folder, which is None for `URL#NAME`.
+    """Return where a search is stored, and its folder, which is None for `URL#NAME`.
 
     Raises:
         TuningError: `where` is neither a folder of `hornbill tune` nor `URL#NAME`, or
@@ -219,7 +219,7 @@ def find_study(where: str, storage: str | None = None) -> tuple[StudyLocation, P
         address, _, name = where.rpartition("#")
         if not address or not name:
             raise TuningError(
-                f"A study in a database must be given as URL#NAME. Received: {where!r}."
+                f"A search in a database must be given as URL#NAME. Received: {where!r}."
             )
         require_file(address)
         return StudyLocation(address, name), None
@@ -228,9 +228,9 @@ def find_study(where: str, storage: str | None = None) -> tuple[StudyLocation, P
         raise TuningError(
             f"--join must be a folder that hornbill tune made, or URL#NAME. Received: {where}."
         )
-    if not (folder / STUDY).is_file():
+    if not (folder / ADDRESS).is_file():
         return StudyLocation(str(folder / JOURNAL), _JOURNAL_NAME), folder
-    address, _, name = (folder / STUDY).read_text("utf-8").strip().rpartition("#")
+    address, _, name = (folder / ADDRESS).read_text("utf-8").strip().rpartition("#")
     return StudyLocation(storage or address, name), folder
 
 
@@ -270,15 +270,15 @@ def _write_begun(folder: Path, definition: Definition, location: StudyLocation) 
     (folder / SPACE).write_text(definition_toml(definition), "utf-8")
     if location.is_database:
         shown = replace(location, address=location.shown)
-        (folder / STUDY).write_text(f"{shown}\n", "utf-8")
+        (folder / ADDRESS).write_text(f"{shown}\n", "utf-8")
 
 
 def _check_space(definition: Definition, declared: Mapping[str, str]) -> None:
     own = {field.key: field.text for field in definition.space}
     if declared and dict(declared) != own:
         raise TuningError(
-            f"A study can only be joined with its own space, {_format_space(own)}. "
-            f"Received: {_format_space(declared)}. Leave --search out, or start another study."
+            f"A search can only be joined with its own space, {_format_space(own)}. "
+            f"Received: {_format_space(declared)}. Leave --search out, or start another search."
         )
 
 

@@ -1,4 +1,4 @@
-"""Opens the storage of a study (a journal file or a database), and retries while it is down."""
+"""Opens the storage of a search (a journal file or a database), and retries while it is down."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from app.errors import TuningError
-from serving.errors import one_line
+from serving.errors import cannot_read, one_line
 
 JOURNAL = "journal.log"
 # Seconds between attempts: together long enough for a database to restart.
@@ -29,11 +29,11 @@ _TRANSIENT = (SQLAlchemyError, StorageInternalError, OSError)
 
 @dataclass(frozen=True)
 class StudyLocation:
-    """Where a study is stored.
+    """Where a search is stored.
 
     Attributes:
         address: URL of a database, such as `postgresql://host/name`, or path of a journal file.
-        name: name of the study.
+        name: name of the search.
     """
 
     address: str
@@ -41,7 +41,7 @@ class StudyLocation:
 
     @property
     def is_database(self) -> bool:
-        """Whether the study is in a database, not in a journal file."""
+        """Whether the search is in a database, not in a journal file."""
         return "://" in self.address
 
     @property
@@ -78,9 +78,9 @@ class Journal(JournalFileBackend):
         try:
             yield from super().read_logs(log_number_from)
         except ValueError as error:
+            damaged = cannot_read(self._file_path, error, "the journal of a search")
             raise TuningError(
-                f"The journal of the study is damaged. Received: {self._file_path}: "
-                f"{error}. Remove the lines that are not JSON, or start another study."
+                f"{damaged} Remove the lines that are not JSON, or start another search."
             ) from None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -146,7 +146,7 @@ def _retrying(
             return call(*args, **kwargs)
         except _TRANSIENT as error:
             raise TuningError(
-                f"The storage of the study does not respond. Received: {location.shown}: "
+                f"The storage of the search does not respond. Received: {location.shown}: "
                 f"{_reason_of(error)}, in {len(waits_s) + 1} attempts. Finished trials are kept; "
                 "resume with hornbill tune --join."
             ) from None
@@ -162,7 +162,7 @@ def check_address(address: str) -> None:
     """
     if "://" not in address:
         raise TuningError(
-            "--storage must be the URL of a database, such as sqlite:///study.db. "
+            "--storage must be the URL of a database, such as sqlite:///tuning.db. "
             f"Received: {address!r}."
         )
 
@@ -191,7 +191,7 @@ def require_file(address: str) -> None:
     """
     path = _sqlite_file(address)
     if path is not None and not path.is_file():
-        raise TuningError(f"The storage of the study does not exist. Received: {path}.")
+        raise TuningError(f"The storage of the search does not exist. Received: {path}.")
 
 
 def _sqlite_file(address: str) -> Path | None:
@@ -209,7 +209,7 @@ def open_storage(location: StudyLocation, waits_s: Sequence[float] = WAITS_S) ->
     """Return the storage at `location`, whose calls are retried while it does not respond.
 
     Args:
-        location: where the study is stored.
+        location: where the search is stored.
         waits_s: seconds between attempts.
 
     Raises:
@@ -228,7 +228,7 @@ def _open(location: StudyLocation) -> BaseStorage:
     except (ArgumentError, ImportError, RuntimeError, ValueError) as error:
         raise TuningError(
             "A storage must be the URL of a database that this version of Optuna can read, with "
-            "its driver installed, such as sqlite:///study.db. "
+            "its driver installed, such as sqlite:///tuning.db. "
             f"Received: {location.shown}: {_reason_of(error)}."
         ) from None
 
@@ -236,17 +236,17 @@ def _open(location: StudyLocation) -> BaseStorage:
 def create_study(
     location: StudyLocation, attributes: dict[str, Any], waits_s: Sequence[float] = WAITS_S
 ) -> optuna.Study:
-    """Create a study with user attributes.
+    """Create a search with user attributes.
 
     Raises:
-        TuningError: the storage does not respond, or has a study of that name.
+        TuningError: the storage does not respond, or has a search of that name.
     """
     storage = open_storage(location, waits_s)
     try:
         study = optuna.create_study(storage=storage, study_name=location.name, direction="minimize")
     except optuna.exceptions.DuplicatedStudyError:
         raise TuningError(
-            "The storage already has a study of this name. "
+            "The storage already has a search of this name. "
             f"Received: {location.name} in {location.shown}. Join it with hornbill tune --join."
         ) from None
     for key, value in attributes.items():
@@ -259,20 +259,20 @@ def load_study(
     sampler: optuna.samplers.BaseSampler | None = None,
     waits_s: Sequence[float] = WAITS_S,
 ) -> optuna.Study:
-    """Return an existing study.
+    """Return an existing search.
 
     Raises:
         TuningError: it does not exist, or its storage does not respond.
     """
     if not location.is_database and not Path(location.address).is_file():
-        raise TuningError(f"The journal of the study is missing. Received: {location.address}.")
+        raise TuningError(f"The journal of the search is missing. Received: {location.address}.")
     storage = open_storage(location, waits_s)
     try:
         return optuna.load_study(study_name=location.name, storage=storage, sampler=sampler)
     except (KeyError, ValueError):
-        names = ", ".join(optuna.get_all_study_names(storage)) or "no study"
+        names = ", ".join(optuna.get_all_study_names(storage)) or "no search"
         raise TuningError(
-            f"The storage has no study of this name. Received: {location.name!r}; "
+            f"The storage has no search of this name. Received: {location.name!r}; "
             f"{location.shown} has {names}."
         ) from None
 

@@ -1,6 +1,6 @@
-"""The loop of a worker: it runs trials of a study until the budget is spent.
+"""The loop of a worker: it runs trials of a search until the budget is spent.
 
-Any number of workers can share a study, and communicate only through its storage. Each running
+Any number of workers can share a search, and communicate only through its storage. Each running
 trial has a heartbeat. When the heartbeat stops, the trial is marked as failed and its values are
 queued again.
 """
@@ -29,7 +29,7 @@ from .search_space import dimensions
 from .storage import StudyLocation, load_study
 from .trials import Report, TrialData, evaluate, make_trial_data
 
-# Attributes of a study: its definition as TOML, the hash of its data, and its start in seconds.
+# Attributes of a search: its definition as TOML, the hash of its data, and its start in seconds.
 DEFINITION, DATA, BEGUN = "definition", "data_sha256", "begun"
 # Marks a trial that two workers began at the same time when the budget had room for only one.
 SURPLUS = "surplus"
@@ -50,22 +50,22 @@ def ignore_progress() -> None:
 
 
 def open_study(location: StudyLocation, index: int = 0) -> tuple[optuna.Study, Definition]:
-    """Return a study with the sampler of a worker, and its definition.
+    """Return a search with the sampler of a worker, and its definition.
 
     Args:
-        location: where the study is stored.
+        location: where the search is stored.
         index: index of the worker. Workers with different indices propose different values;
-            worker 0 of a new study always proposes the same values.
+            worker 0 of a new search always proposes the same values.
 
     Raises:
-        TuningError: the study does not exist, another program or version made it, or its storage
+        TuningError: the search does not exist, another program or version made it, or its storage
             does not respond.
     """
     study = load_study(location)
     text = study.user_attrs.get(DEFINITION)
     if text is None:
         raise TuningError(
-            "The study was not made by hornbill tune. "
+            "The search was not made by hornbill tune. "
             f"Received: {location.name} in {location.shown}."
         )
     definition = _read_definition(text, location)
@@ -84,8 +84,8 @@ def _read_definition(text: str, location: StudyLocation) -> Definition:
         return read_definition(text)
     except (ConfigError, TuningError) as error:
         raise TuningError(
-            f"Another version of Hornbill made the study {location}. {error} "
-            "Finish it with that version, or start another study."
+            f"Another version of Hornbill made the search {location}. {error} "
+            "Finish it with that version, or start another search."
         ) from None
 
 
@@ -103,14 +103,14 @@ def work(
     """Run trials until the budget is spent.
 
     Args:
-        location: where the study is stored.
+        location: where the search is stored.
         index: index of the worker, see `open_study`.
         name: name of the worker; if empty, one is generated.
         on_progress: called after each epoch and after each trial.
 
     Raises:
         DataError: the data cannot be read.
-        TuningError: the data differ from the study's, or the storage does not respond.
+        TuningError: the data differ from the search's, or the storage does not respond.
     """
     study, definition = open_study(location, index)
     data = _load_data(study, definition)
@@ -143,7 +143,7 @@ def requeue_stale_trials(
     """Mark running trials whose worker is dead as failed, and queue their values again.
 
     Args:
-        study: study with the trials.
+        study: the search that has the trials.
         is_dead: whether the worker of a trial is dead; None decides by the heartbeat.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -177,7 +177,7 @@ def _load_data(study: optuna.Study, definition: Definition) -> TrialData:
 
 
 def check_data(study: optuna.Study, definition: Definition, dataset: Dataset) -> None:
-    """Require the data that the study began with.
+    """Require the data that the search began with.
 
     Raises:
         TuningError: the data differ.
@@ -185,7 +185,7 @@ def check_data(study: optuna.Study, definition: Definition, dataset: Dataset) ->
     expected, actual = study.user_attrs[DATA], dataset.sha256()
     if actual != expected:
         raise TuningError(
-            f"{definition.base.data} must hold the data that the study began with. "
+            f"{definition.base.data} must hold the data that the search began with. "
             f"Received: SHA-256 {actual[:12]}… instead of {expected[:12]}…."
         )
 

@@ -148,7 +148,7 @@ def metric_in_place_of_loss(keys: Iterable[str], task: str) -> str:
 
 
 class Report(keras.callbacks.Callback):
-    """Reports the validation loss of each epoch to the study, and prunes a poor trial.
+    """Reports the validation loss of each epoch to the search, and prunes a poor trial.
 
     Args:
         trial: trial that is running.
@@ -177,7 +177,7 @@ class Report(keras.callbacks.Callback):
         self._on_epoch = on_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Report the epoch to the study.
+        """Report the epoch to the search.
 
         Raises:
             TrialPruned: the trial is worse than the median of the others at this epoch.

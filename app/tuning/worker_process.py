@@ -1,6 +1,6 @@
 """The program of an additional worker on this machine, started by `app.tuning.local_workers`.
 
-Its study is passed in an environment variable, since command-line arguments are visible in process
+Its search is passed in an environment variable, since command-line arguments are visible in process
 lists, and the URL of a database may contain a password.
 """
 
@@ -17,7 +17,7 @@ PROGRAM = (sys.executable, "-m", "app.tuning.worker_process")
 
 
 def main() -> int:
-    """Run trials of the study that `HORNBILL_STUDY` describes; return the exit status."""
+    """Run trials of the search that `HORNBILL_STUDY` describes; return the exit status."""
     import_tensorflow_quietly()
     from .storage import StudyLocation  # noqa: PLC0415 - imports TensorFlow, which would print
     from .trial_loop import work  # noqa: PLC0415

@@ -91,7 +91,7 @@ def distributed() -> list[Figure]:
         compare(
             f"`{row['what']}`, global batch {row['batch_size']:,}: examples/s lost by two "
             "processes, compared with one process of two threads",
-            row["cost"], "{:.0%}", "≤", row["asked_cost"],
+            row["cost"], "{:.0%}", "≤", row["goal_cost"],
         )
         for row in read_results("distributed")
     ]  # fmt: skip
@@ -108,7 +108,7 @@ def _tuned(row: dict[str, Any]) -> Figure:
     before, after = (row[f"test_error_of_the_{which}"] for which in ("defaults", "best"))
     metric = "reduction of the test error by 40 trials of TPE on 6,000 samples of MNIST "
     metric += f"({before:.2%} → {after:.2%})"
-    return compare(metric, row["lower_by"], "{:.1%}", "≥", row["asked_lower_by"])
+    return compare(metric, row["lower_by"], "{:.1%}", "≥", row["goal_lower_by"])
 
 
 def _methods(row: dict[str, Any]) -> Figure:
@@ -124,8 +124,8 @@ def _methods(row: dict[str, Any]) -> Figure:
 
 
 def _workers(row: dict[str, Any]) -> Figure:
-    metric = "time of a study with two workers relative to one"
-    return compare(metric, row["ratio"], "{:.2f}", "≤", row["asked_ratio"])
+    metric = "time of a search with two workers relative to one"
+    return compare(metric, row["ratio"], "{:.2f}", "≤", row["goal_ratio"])
 
 
 def studies() -> list[Figure]:
@@ -135,7 +135,7 @@ def studies() -> list[Figure]:
         found = list(row["verdicts"].values())
         counts = [found.count(verdict) for verdict in ("holds", "holds in part", "does not hold")]
         studies = f"all {len(found)} studies, {row['what']}"
-        minutes, goal = row["seconds"] / 60, row["asked_seconds"] / 60
+        minutes, goal = row["seconds"] / 60, row["goal_seconds"] / 60
         figures += [
             compare(f"{studies}: time", minutes, "{:.1f} min", "<", goal),
             Figure(f"{studies}: claims that hold, hold in part, do not hold",

@@ -55,14 +55,14 @@ def convert_to_onnx(
     """
     check_opset(opset)
     layers = {layer.name for layer in inference.model._flatten_layers(include_self=False)}
-    with explained("tf2onnx must be able to convert the model."):
+    with explained("tf2onnx must be able to convert the model"):
         converted = _convert(inference, opset)
     return_memory()
     _require_known_operators(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
     for spec, value in named:
         _set_shape(value, spec)
-    with explained("The converted graph must be valid ONNX."):
+    with explained("The converted graph must be valid ONNX"):
         graph = clean_graph(converted, layers)
     # An inner value, with other axis names, may have become the output.
     for spec, value in zip(inference.outputs, graph.graph.output, strict=True):
@@ -229,6 +229,4 @@ def _check(model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(
-            f"The ONNX graph must be valid. Received: {one_line(error):.300}."
-        ) from None
+        raise ExportError(f"The ONNX graph must be valid: {one_line(error):.300}.") from None

@@ -12,6 +12,7 @@ import msgspec
 from granian.rsgi import Headers, HTTPProtocol, ProtocolClosed, ProtocolError
 
 from ..cores import available_cores
+from ..errors import reason_of
 from .errors import RequestError
 
 JSON = "application/json"
@@ -191,7 +192,7 @@ def _decompress_member(body: bytes, encoding: str, max_bytes: int) -> tuple[byte
     try:
         content = stream.decompress(body, max_bytes + 1)
     except zlib.error as error:
-        raise RequestError(f"The body must be valid {encoding}. Received: {error}.") from None
+        raise RequestError(f"The body must be valid {encoding}: {reason_of(error)}.") from None
     if len(content) > max_bytes:
         return content, b""
     if not stream.eof or (stream.unused_data and encoding != "gzip"):

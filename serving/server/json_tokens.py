@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
+from ..errors import reason_of
 from .errors import RequestError
 
 Shape = TypeVar("Shape")
@@ -33,4 +34,4 @@ def decode_json(decoder: msgspec.json.Decoder[Shape], body: bytes, what: str) ->
             return decoder.decode(replaced)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             reason = error
-    raise RequestError(f"The body must be {what}. Received: {reason}.")
+    raise RequestError(f"The body must be {what}: {reason_of(reason)}.")

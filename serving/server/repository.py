@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..bundle import CHECKSUMS, version_numbers
-from ..errors import ServingError, printable
+from ..errors import ServingError, cannot_read, printable
 from .batching import Batcher
 from .errors import RequestError
 from .models import Model, load_model
@@ -139,12 +139,16 @@ class Repository:
             while await self._refresh(executor):
                 pass  # where the latest version failed, the one before it is next
         except OSError as error:
-            self._warn("", f"{self._path} cannot be read: {error.strerror}.")
+            self._warn("", cannot_read(self._path, error))
             return False
-        self._warn("", "" if self._entries else f"{self._path} has no models: nothing is served.")
         # Only now: the old versions are served until the new ones are loaded.
         self._publish()
+        self._warn("", "" if self._served else self._nothing_served())
         return True
+
+    def _nothing_served(self) -> str:
+        what = "no version that can be served" if self._entries else "no models"
+        return f"{self._path} has {what}: nothing is served until one is added or repaired."
 
     async def _refresh(self, executor: Executor) -> bool:
         """Read the folder once; return whether versions were loaded, so it must be read again."""
@@ -225,6 +229,7 @@ class Repository:
             OSError: the folder cannot be read.
         """
         found = {name: self._scan_model(name) for name in self._names()}
+        self._path.stat()  # fails if the folder went away meanwhile, which removed no model
         return {name: versions for name, versions in found.items() if versions}
 
     def _names(self) -> list[str]:
@@ -251,7 +256,7 @@ class Repository:
         except (FileNotFoundError, NotADirectoryError):  # gone, or never a model
             return {}
         except OSError as error:
-            self._warn(name, f"{folder} cannot be read: {error.strerror}.")
+            self._warn(name, cannot_read(folder, error))
             return known
         self._warn(name, "")
         return found

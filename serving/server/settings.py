@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundle import CHECKSUMS, MANIFEST
-from ..errors import InputError
+from ..errors import InputError, cannot_read
 
 VERSIONS = ("latest", "all")
 # Upper limits of Granian, zlib and timers.
@@ -73,10 +73,7 @@ def _check_folder(folder: Path) -> None:
     try:
         names = [path.name for path in folder.iterdir()]
     except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"The folder of bundles must be readable, such as dist. Received: {folder}, {reason}."
-        ) from None
+        raise InputError(f"{cannot_read(folder, error)} Give a folder such as dist.") from None
     if CHECKSUMS in names and MANIFEST in names:
         raise InputError(
             "The folder must hold bundles, such as dist, or one model, such as dist/digits. "

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..errors import reason_of
 from ..manifest import TensorSpec
 from .errors import RequestError
 
@@ -171,7 +172,7 @@ def _decode(name: str, datatype: str, depth: int, data: bytes) -> list[Any]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         fix = ' Write a missing text as "".' if datatype == BYTES and "`null`" in str(error) else ""
         raise RequestError(
-            f"data of {name} must hold {datatype}. Received: {error}.{fix}"
+            f"data of {name} must hold {datatype}: {reason_of(error)}.{fix}"
         ) from None
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
+from ..errors import reason_of
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
 from .http import Response
@@ -140,7 +141,7 @@ def _split_columns(inputs: bytes) -> Mapping[str | None, bytes]:
 
 
 def _not_utf8(error: UnicodeDecodeError) -> RequestError:
-    return RequestError(f"The body must be a predict request in UTF-8. Received: {error}.")
+    return RequestError(f"The body must be a predict request in UTF-8: {reason_of(error)}.")
 
 
 def write_predictions(manifest: Manifest, call: Call, arrays: Sequence[np.ndarray]) -> Response:

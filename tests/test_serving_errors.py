@@ -1,0 +1,29 @@
+"""Messages about files that cannot be read or written."""
+
+import pytest
+
+from serving.errors import cannot_read, cannot_write
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FileNotFoundError(2, "No such file or directory"), "a.toml does not exist."),
+        (PermissionError(13, "Permission denied"), "a.toml cannot be read: permission denied."),
+        (ValueError("Expected '='\n(line 1)."), "a.toml cannot be read as TOML: Expected '=' (li"),
+        (EOFError(), "a.toml cannot be read as TOML: EOFError."),
+        (
+            UnicodeDecodeError("utf-8", b"caf\xe9", 3, 4, "invalid"),
+            "a.toml cannot be read as TOML: byte 0xe9 at position 3 is not UTF-8.",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(error, message):
+    assert cannot_read("a.toml", error, "TOML").startswith(message)
+
+
+def test_a_file_that_cannot_be_written_is_named_with_the_reason():
+    error = OSError(28, "No space left on device")
+    assert (
+        cannot_write("out/a.png", error) == "out/a.png cannot be written: no space left on device."
+    )
