@@ -38,6 +38,13 @@ Categorical = Annotated[
         metavar="COLUMNS", help="Numeric CSV columns to treat as categories, comma-separated."
     ),
 ]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="CSV column with the paths of images, relative to the folder of the CSV file.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -87,14 +94,17 @@ def fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def named_columns(target: str | None, categorical: str | None) -> dict[str, list[str]]:
-    """Return the settings of the options that take comma-separated column names."""
+def named_columns(
+    target: str | None, categorical: str | None, image_column: str | None
+) -> dict[str, list[str] | str]:
+    """Return the settings of the options that name columns; some are comma-separated."""
     given = {"target": target, "categorical": categorical}
-    return {
+    lists: dict[str, list[str] | str] = {
         key: [name.strip() for name in text.split(",")]
         for key, text in given.items()
         if text is not None
     }
+    return lists if image_column is None else {**lists, "image_column": image_column}
 
 
 def load_tensorflow() -> None:

@@ -15,6 +15,7 @@ from serving.errors import printable
 from .terminal import (
     Categorical,
     Family,
+    ImageColumn,
     Json,
     Quiet,
     Seed,
@@ -33,6 +34,8 @@ TRAIN_EXAMPLES = examples(
     "hornbill train digits --data mnist.npz --set variant=mlp --set epochs=5",
     "hornbill train features --data wine --set hidden=64,32 --set optimizer.learning_rate=1e-3",
     "hornbill train features --data flowers.csv --target kind",
+    "hornbill train features --data photos",
+    "hornbill train features --data photos.csv --image-column file --target kind",
     "hornbill train features --data diabetes --set head=linear",
     "hornbill train digits --config runs/digits/20260101-120000/config.toml",
     "hornbill train --resume runs/digits/20260101-120000",
@@ -62,7 +65,7 @@ class Request:
     family: str | None = None
     config: str | None = None
     settings: list[str] = field(default_factory=list)
-    given: dict[str, list[str]] = field(default_factory=dict)
+    given: dict[str, list[str] | str] = field(default_factory=dict)
     data: str | None = None
     seed: int | None = None
     resume: str | None = None
@@ -86,6 +89,7 @@ def train(
     ] = None,
     target: Target = None,
     categorical: Categorical = None,
+    image_column: ImageColumn = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -138,7 +142,10 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a model and write a run folder, or resume an interrupted run."""
-    others = (family, data, target, categorical, config, settings, seed, output)
+    others = (
+        *(family, data, target, categorical, image_column),
+        *(config, settings, seed, output),
+    )
     if resume is not None and (no_figures or any(value is not None for value in others)):
         raise ConfigError("--resume takes all settings from the run. Remove the other options.")
     if resume is None and family is None and config is None:
@@ -152,7 +159,7 @@ def train(
         family=family,
         config=None if config is None else str(config),
         settings=settings or [],
-        given=named_columns(target, categorical),
+        given=named_columns(target, categorical, image_column),
         data=data,
         seed=seed,
         resume=None if resume is None else str(resume),

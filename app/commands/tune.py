@@ -12,6 +12,7 @@ from app.system.signals import INTERRUPTED, sigterm_as_sigint
 from .terminal import (
     Categorical,
     Family,
+    ImageColumn,
     Json,
     Quiet,
     Seed,
@@ -106,6 +107,7 @@ def tune(
     ] = None,
     target: Target = None,
     categorical: Categorical = None,
+    image_column: ImageColumn = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -132,7 +134,10 @@ def tune(
         "pruning": pruning,
     }
     given = {name: value for name, value in budget.items() if value is not None}
-    others = (family, data, target, categorical, config, settings, seed, output)
+    others = (
+        *(family, data, target, categorical, image_column),
+        *(config, settings, seed, output),
+    )
     if join is not None and (given or any(value is not None for value in others)):
         raise ConfigError("--join takes all settings from the search. Remove the other options.")
     if join is None and family is None and config is None:
@@ -152,7 +157,7 @@ def tune(
                 tuned = search.join(join, workers, storage, declared, observer)
             else:
                 fixed = parse_settings(settings or [])
-                fixed |= named_columns(target, categorical)
+                fixed |= named_columns(target, categorical, image_column)
                 fixed |= {k: v for k, v in {"data": data, "seed": seed}.items() if v is not None}
                 definition = make_definition(family, declared, given, file=config, settings=fixed)
                 tuned = search.tune(definition, output or "tunes", workers, storage, observer)

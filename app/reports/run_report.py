@@ -1,5 +1,6 @@
 """Writes `report.html` of a run: a single file that opens from disk, figures included."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,14 @@ def describe_speed(environment: dict[str, Any]) -> str:
     )
 
 
-def changed_settings(config: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ from the family's defaults: by key, value and default."""
-    defaults = flat_config(make_config(config.family))
+def changed_settings(config: RunConfig, chosen: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ from the family's defaults: by key, value and default.
+
+    Args:
+        config: configuration of a run.
+        chosen: keys of the settings that were chosen from the data; their default is None.
+    """
+    defaults = flat_config(make_config(config.family)) | dict.fromkeys(chosen)
     return {
         key: (value, defaults[key])
         for key, value in flat_config(config).items()
@@ -82,7 +88,7 @@ def write_report(
         speed=describe_speed(environment),
         metric_name=metric_name,
         pictures=captioned_pictures([folder / "figures"], _CAPTIONS),
-        changed=changed_settings(config),
+        changed=changed_settings(config, data.get("chosen", ())),
         settings={**flat_config(config), "data": source},
         environment=environment,
     )
