@@ -9,13 +9,19 @@ import multiprocessing
 import os
 import sys
 from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
 
 from app.commands.cli import main
+from app.system.tensorflow_import import import_tensorflow_quietly
+
+# As in commands: JAX, for example, would add a callback that swallows an interruption.
+import_tensorflow_quietly()
 
 FORKS = multiprocessing.get_context("forkserver")
 IMPORTED = [
+    __name__,
     "app.bundles.export_run",
     "app.bundles.keras_files",
     "app.runs.train",
@@ -28,6 +34,7 @@ IMPORTED = [
 def _start_server():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONHASHSEED", "12")  # another order of sets than in this process
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
         FORKS.set_forkserver_preload(IMPORTED)
         forkserver.ensure_running()
 
