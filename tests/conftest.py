@@ -117,6 +117,22 @@ def exported_raw_bundle(once):
 
 
 @pytest.fixture(scope="session")
+def quick_study(once):
+    """Run a study by its name in quick mode with two seeds; return the folder of studies with it.
+
+    Tests must not change the folder.
+    """
+
+    def make(folder, name):
+        from app.studies.runner import run_study
+
+        run_study(name, folder, seeds=2, quick=True)
+        return folder
+
+    return lambda name: once(f"study-{name}", make, name)
+
+
+@pytest.fixture(scope="session")
 def committed_models(tmp_path_factory):
     """A copy of the bundles that `make_bundles.py` makes, `digits` and `softmax`."""
     folder = tmp_path_factory.mktemp("committed") / "dist"

@@ -401,11 +401,11 @@ def test_an_address_must_be_a_host_and_a_port(address):
 def test_an_address_of_another_server_is_refused(monkeypatch):
     import socket
 
-    monkeypatch.setattr("app.batch.ray_address._JOIN_S", 1)
+    monkeypatch.setattr("app.batch.ray_address._JOIN_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(
-            BatchError, match=f"Received: {address}: no response from Ray within 1 s"
+            BatchError, match=f"Received: {address}: no response from Ray within 0.3 s"
         ):
             check_address(address)
 

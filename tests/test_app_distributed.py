@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -17,6 +18,7 @@ from processes import children, is_alive
 from programs import write_program
 from waiting import wait_until
 
+from app.commands.train import Request
 from app.commands.train_process import PROGRAM
 from app.config import make_config
 from app.data.shards import Shard
@@ -52,7 +54,22 @@ LAUNCHER = """
 import json, sys
 from app.distributed.cluster import Cluster
 from app.distributed.launching import launch
-launch(Cluster(2, "127.0.0.1", 1), json.loads(sys.argv[1]), sys.argv[2:])
+launch(Cluster(*json.loads(sys.argv[1])), json.loads(sys.argv[2]), sys.argv[3:])
+"""
+# A process that trains as one of two. Once it has imported what takes seconds, it forks another,
+# which trains alone.
+ALSO_ALONE = """
+import json, os, sys
+from app.system.tensorflow_import import import_tensorflow_quietly
+import_tensorflow_quietly()
+import app.runs.train
+from app.commands import cli, train_process
+arguments = json.loads(sys.argv.pop(1))
+alone = os.fork()
+if not alone:
+    cli.main(arguments)
+status = train_process.main()
+os._exit(status or os.waitpid(alone, 0)[1])
 """
 # With 127 training samples, the last batch of 31 is padded to 32 and divided among two processes.
 # Dropout and batch statistics show whether the two compute the same as one.
@@ -76,9 +93,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gloo and pass_f
 
 
 def start(*arguments, **environment):
+    return start_program(CLI, "train", *map(str, arguments), **environment)
+
+
+def start_program(source, *arguments, **environment):
     fast = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling takes longer than training here
     return subprocess.Popen(
-        [sys.executable, "-c", CLI, "train", *map(str, arguments)],
+        [sys.executable, "-c", source, *arguments],
         cwd=ROOT,
         env={**os.environ, **fast, **environment},
         stdout=subprocess.PIPE,
@@ -106,24 +127,36 @@ def metrics(trained):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """The results of two processes that connect as if on two machines, and their folder of runs."""
+    """The results of two processes that connect as if on two machines, and their folder of runs.
+
+    One is a command. The other also starts what `one` returns.
+    """
     folder = tmp_path_factory.mktemp("two")
-    address = f"127.0.0.1:{free_port()}"
+    port = free_port()
+    address = ["--coordinator", f"127.0.0.1:{port}", "--processes", 2, "--process-id", 0]
+    settings = [f"{key}={value}" for key, value in SETTINGS.items()]
+    output = str(folder / "1")
+    request = Request(
+        "features", settings=settings, data="wine", output=output, figures=False, as_json=True
+    )
+    alone = ["train", *WINE, "--output", str(folder.with_name("one")), "--quiet"]
     processes = [
-        start(
-            *[*WINE, "--processes", 2, "--coordinator", address, "--process-id", index],
-            *["--output", folder / str(index), "--json"],
-        )
-        for index in (0, 1)
+        start(*WINE, *address, "--output", folder / "0", "--json"),
+        start_program(
+            *[LAUNCHER, json.dumps([2, "127.0.0.1", port, 1]), json.dumps(asdict(request))],
+            *[sys.executable, "-c", ALSO_ALONE, json.dumps(alone)],
+        ),
     ]
     return [result(process) for process in processes], folder
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
+def one(two):
     """The result of a single process, also under JAX."""
-    output = tmp_path_factory.mktemp("one")
-    return result(start(*WINE, "--output", output, "--json", KERAS_BACKEND="jax"))
+    _, folder = two
+    (path,) = folder.with_name("one").glob("features/*")
+    run = read_run(path)
+    return {"run": str(run.folder), "metrics": run.metrics}
 
 
 def test_two_processes_train_like_one(one, two):
@@ -209,6 +242,13 @@ def pids(folder):
     return [int(path.read_text()) for path in sorted(folder.glob("*.pid"))]
 
 
+@pytest.fixture
+def brief(monkeypatch):
+    """Wait briefly for the other processes, which do not end by themselves."""
+    monkeypatch.setattr("app.distributed.launching._SETTLE_S", 0.1)
+
+
+@pytest.mark.usefixtures("brief")
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_that_is_lost_before_it_joins_ends_the_run(lost, tmp_path):
     source = (
@@ -228,6 +268,7 @@ time.sleep(60)
     assert not any(map(is_alive, pids(tmp_path)))
 
 
+@pytest.mark.usefixtures("brief")
 def test_a_run_that_loses_a_process_names_the_command_to_resume_it(tmp_path):
     source = (
         PROCESS
@@ -269,8 +310,8 @@ def test_a_signal_ends_all_processes_and_names_the_command_to_resume(number, tmp
 
 def test_processes_end_with_the_command_that_started_them(tmp_path):
     program = write_program(tmp_path, RUNNING)
-    command = [sys.executable, "-c", LAUNCHER, json.dumps({"folder": str(tmp_path)}), *program]
-    with subprocess.Popen(command, cwd=ROOT) as process:
+    request = json.dumps({"folder": str(tmp_path)})
+    with start_program(LAUNCHER, json.dumps([2, "127.0.0.1", 1]), request, *program) as process:
         wait_until(lambda: len(pids(tmp_path)) == 2)
         assert all(map(is_alive, pids(tmp_path)))
         process.kill()

@@ -5,7 +5,6 @@ import re
 import shutil
 
 import pytest
-from filelock import FileLock
 from playwright.sync_api import expect, sync_playwright
 
 from app.commands.cli import main
@@ -23,16 +22,14 @@ CHEAP = [name for name in NAMES if name not in DEAR]
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory, worker_id):
+def studies(tmp_path_factory, quick_study):
     """A folder with the cheap studies, in quick mode, and their page. Tests must not change it."""
     folder = tmp_path_factory.mktemp("studies")
-    if worker_id != "master":  # the processes of pytest-xdist share the folder
-        folder = tmp_path_factory.getbasetemp().parent / "studies"
-    with FileLock(folder.with_name("studies.lock")):
-        for name in CHEAP:  # one by one, in this process, which has imported TensorFlow
-            with pytest.raises(SystemExit) as ended:
-                main(["study", "run", name, "--quick", "--seeds", "2", "-q", "-o", str(folder)])
-            assert not ended.value.code
+    for name in CHEAP:
+        shutil.copytree(quick_study(name), folder, dirs_exist_ok=True)
+        with pytest.raises(SystemExit) as ended:
+            main(["study", "run", name, "--quick", "--seeds", "2", "-q", "-o", str(folder)])
+        assert not ended.value.code
     return folder
 
 

@@ -37,9 +37,9 @@ def canned():
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory):
-    """A study without randomness, run for real with 40 seeds."""
-    return run_study("worked-example", tmp_path_factory.mktemp("example"), 40)
+def example(quick_study):
+    """A study without randomness, run for real with two seeds."""
+    return read_result("worked-example", quick_study("worked-example"))
 
 
 def test_a_study_writes_numbers_a_figure_and_a_text(example):

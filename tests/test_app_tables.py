@@ -17,7 +17,9 @@ from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import DataError
 from app.runs import train
+from app.runs.train import checked_model, load_run_data
 from app.training.model_sizes import fit_to_data
+from app.training.preprocessing import adapt
 from export import ExportOptions
 from serving import Predictor
 
@@ -276,8 +278,11 @@ def test_a_column_that_is_constant_only_in_training_is_not_scaled_up(tmp_path):
     path = tmp_path / "table.csv"
     rows = [f"{i % 7},3,{'ab'[i % 2]}" for i in range(60)]
     path.write_text("\n".join(["x,flag,kind", *rows]) + "\n")
-    config = make_config("softmax", {"target": "kind", "epochs": 1}, data=str(path))
-    model = train(config, tmp_path / "runs", figures=False).load_model()
+    config = make_config("softmax", {"target": "kind"}, data=str(path))
+    dataset = load_run_data(config)
+    splits = split_dataset(dataset, config.seed)
+    model = checked_model(config, dataset, splits)
+    adapt(model, dataset, splits.train)
     standard = keras.Model(model.input, model.get_layer("normalize").output)
     given = np.array([[3, 3], [3, 4]], "float32")
     np.testing.assert_allclose(standard.predict(given, verbose=0)[:, 1], [0, 1], atol=1e-6)

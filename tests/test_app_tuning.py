@@ -18,9 +18,10 @@ import keras
 import numpy as np
 import optuna
 import pytest
+from forks import start_command
 from processes import is_alive
 from programs import write_program
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 from app.commands.cli import _extra_of, main
 from app.config.run_config import combine_settings
@@ -34,6 +35,7 @@ from app.system.child_process import ChildProcess
 from app.tuning import search, worker_process
 from app.tuning.definition import make_definition
 from app.tuning.local_workers import run_workers
+from app.tuning.results import read_search_result
 from app.tuning.search import Observer, join, tune
 from app.tuning.search_space import dimensions
 from app.tuning.storage import (
@@ -72,7 +74,8 @@ def definition_of(budget=None, declared=RATE, family="softmax", **settings):
 def tuned(tmp_path_factory):
     """A search that was interrupted in its second trial, and the output of joining it."""
     declared = {"optimizer.learning_rate": "log:1e-3..1", "hidden": "layers:1..2x2..8"}
-    definition = definition_of({"trials": 4}, declared, "features", epochs=1)
+    plain = {"normalization": "none", "dropout": 0.0, "epochs": 1}
+    definition = definition_of({"trials": 4}, declared, "features", **plain)
     # After the epoch of the first trial, after that trial, after the epoch of the second.
     calls = iter([None, None, KeyboardInterrupt])
 
@@ -190,14 +193,38 @@ def test_data_streamed_from_disk_stays_on_disk_without_the_test_split(tmp_path):
     np.testing.assert_array_equal(rest.targets, kept % 2)
 
 
-def test_each_sample_outside_the_test_split_is_validated_in_one_fold():
-    config = definition_of(precision="float32").base
+@pytest.fixture(scope="module")
+def evaluated():
+    """The data of a trial with a large penalty and two folds, its outcome, and its reports.
+
+    The reports are by the setting that is searched.
+    """
+    config = definition_of(l2=10.0, epochs=1, precision="float32").base
     data = make_trial_data(config, load_dataset("iris"), folds=2)
+    trials = {key: optuna.create_study().ask() for key in ("l2", "loss")}
+    reports = [
+        Report(trial, [key], "multiclass", False, 2, lambda: None) for key, trial in trials.items()
+    ]
+    outcome = evaluate(config, data, reports)
+    reported = {}
+    for key, trial in trials.items():
+        (reported[key],) = trial.study.trials[0].intermediate_values.values()
+    return data, outcome, reported
+
+
+def test_each_sample_outside_the_test_split_is_validated_in_one_fold(evaluated):
+    data, outcome, _ = evaluated
     measured = np.concatenate([part.validation for part in data.parts])
     np.testing.assert_array_equal(np.sort(measured), np.arange(120))
-    outcome = evaluate(config, data)
     assert outcome.loss > 0
     assert 0 <= outcome.score <= 1
+
+
+def test_penalties_do_not_count_and_a_searched_loss_is_replaced_by_the_metric(evaluated):
+    """Trials with different losses are compared by a metric that means the same for both."""
+    _, _, reported = evaluated
+    assert reported["l2"] < 3  # 50 with its penalty
+    assert reported["loss"] * 60 == pytest.approx(round(reported["loss"] * 60), abs=1e-4)
 
 
 def test_more_folds_than_samples_of_a_class_are_refused():
@@ -302,9 +329,9 @@ def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
     """The model is too deep; one that is too wide would take memory from tests that run at once."""
     declared = {"hidden": "layers:1..500x2..8"}
     _, location = begun(definition_of({"trials": 1}, declared, "features"))
-    load_study(location).enqueue_trial({"hidden.layers": 170, "hidden.units": 2})
+    load_study(location).enqueue_trial({"hidden.layers": 110, "hidden.units": 2})
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(len(inspect.stack(0)) + 320)  # Keras takes two frames for each layer
+    sys.setrecursionlimit(len(inspect.stack(0)) + 200)  # Keras takes two frames for each layer
     try:
         work(location)
     finally:
@@ -314,19 +341,6 @@ def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
     assert trial.user_attrs["reason"].startswith(
         "The model is too large for this machine: RecursionError: maximum"
     )
-
-
-def test_penalties_do_not_count_and_a_searched_loss_is_replaced_by_the_metric():
-    """Trials with different losses are compared by a metric that means the same for both."""
-    config = definition_of(l2=10.0, epochs=1, precision="float32").base
-    data = make_trial_data(config, load_dataset("iris"), folds=1)
-    reported = {}
-    for key in ("l2", "loss"):
-        trial = optuna.create_study().ask()
-        evaluate(config, data, [Report(trial, [key], "multiclass", False, 1, lambda: None)])
-        (reported[key],) = trial.study.trials[0].intermediate_values.values()
-    assert reported["l2"] < 3  # 50 with its penalty
-    assert reported["loss"] * 12 == pytest.approx(round(reported["loss"] * 12), abs=1e-4)
 
 
 def test_the_trial_of_a_killed_worker_is_lost_and_tried_again(begun, tmp_path):
@@ -428,19 +442,6 @@ def test_a_study_of_another_version_is_refused_and_unchanged(new, old, begun, ru
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_join_repeats_the_trials_of_dead_workers(begun):
-    declared = {**RATE, "l2": "log:1e-5..1e-2"}
-    folder, location = begun(definition_of({"trials": 1}, declared, epochs=1, train_sizes=[0.5]))
-    study, definition = open_study(location)
-    partial = study.ask()  # its worker died while it sampled values
-    partial.suggest_float("l2", 1e-5, 1e-2, log=True)
-    study.tell(partial, state=optuna.trial.TrialState.FAIL)
-    study.ask(dimensions(definition.space)).set_user_attr("heartbeat", 0.0)
-    found = join(str(folder)).search
-    assert [row.state for row in found.rows] == ["lost", "finished"]
-    assert found.rows[1].settings == found.rows[0].settings
-
-
 def test_values_whose_workers_die_are_tried_three_times(begun):
     _, location = begun(definition_of({"trials": 9}))
     study, definition = open_study(location)
@@ -465,27 +466,17 @@ def test_no_trial_begins_once_the_minutes_are_over(begun):
 
 
 def test_a_search_ended_by_sigterm_can_be_resumed(tmp_path):
-    command = ["tune", "softmax", "--search", "l2=log:1e-5..1", "--trials", "99", "--quiet"]
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from app.commands.cli import main; main()",
-            *command,
-            "-o",
-            tmp_path,
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not any("heartbeat" in path.read_text() for path in tmp_path.rglob("journal.log")):
-        assert process.poll() is None
-        time.sleep(0.05)
+    output, error = tmp_path / "tunes", tmp_path / "error"
+    arguments = ["tune", "softmax", "--search", "l2=log:1e-5..1", "--trials", 99, "--quiet"]
+    process = start_command(*arguments, "-o", output, error=error)
+    wait_until(lambda: any("heartbeat" in p.read_text() for p in output.rglob("journal.log")))
     process.terminate()
-    _, error = process.communicate(timeout=60)
-    (folder,) = tmp_path.glob("softmax/*")
-    assert error == f"hornbill: Interrupted. Resume with: hornbill tune --join {folder}\n"
-    assert process.returncode == 130
+    process.join(PATIENCE_S)
+    (folder,) = output.glob("softmax/*")
+    assert error.read_text() == (
+        f"hornbill: Interrupted. Resume with: hornbill tune --join {folder}\n"
+    )
+    assert process.exitcode == 130
 
 
 def test_numbers_that_cannot_be_standardized_are_refused_before_the_search(tmp_path):
@@ -508,20 +499,38 @@ def test_a_fold_in_which_a_column_has_no_value_is_refused_before_the_search(tmp_
     assert not (tmp_path / "tunes").exists()
 
 
-def test_a_study_in_a_database_is_joined_by_its_address(tmp_path):
-    address = f"sqlite:///{tmp_path / 'studies.db'}"
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory):
+    """A search in a database that was joined after two workers had died: its folder and address."""
+    folder = tmp_path_factory.mktemp("joined")
+    address = f"sqlite:///{folder / 'studies.db'}"
+    definition = definition_of({"trials": 1}, {**RATE, "l2": "log:1e-5..1e-2"}, epochs=1)
     with pytest.raises(_StopError):
-        tune(
-            definition_of({"trials": 1}, epochs=1),
-            tmp_path,
-            storage=address,
-            observer=Observer(_stop),
-        )
-    (folder,) = (tmp_path / "softmax").iterdir()
+        tune(definition, folder, storage=address, observer=Observer(_stop))
+    (folder,) = (folder / "softmax").iterdir()
+    study, _ = open_study(search.find_study(str(folder))[0])
+    partial = study.ask()  # its worker died while it sampled values
+    partial.suggest_float("l2", 1e-5, 1e-2, log=True)
+    study.tell(partial, state=optuna.trial.TrialState.FAIL)
+    study.ask(dimensions(definition.space)).set_user_attr("heartbeat", 0.0)
+    named = (folder / "search.txt").read_text().strip()
+    assert join(named) is None  # the folder's owner writes the results
+    return folder, address
+
+
+def test_a_study_in_a_database_is_joined_by_its_address(joined):
+    folder, address = joined
     named = (folder / "search.txt").read_text().strip()
     assert named == f"{address}#softmax-{folder.name}"
-    assert join(named) is None  # the folder's owner writes the results
-    assert len(load_study(search.find_study(str(folder))[0]).trials) == 1
+    assert search.find_study(named)[0] == search.find_study(str(folder))[0]
+    assert load_study(search.find_study(named)[0]).trials[-1].state.name == "COMPLETE"
+
+
+def test_join_repeats_the_trials_of_dead_workers(joined):
+    folder, _ = joined
+    found = read_search_result(*open_study(search.find_study(str(folder))[0]))
+    assert [row.state for row in found.rows] == ["lost", "finished"]
+    assert found.rows[1].settings == found.rows[0].settings
 
 
 def test_a_study_is_joined_with_its_own_space_and_data(begun, tmp_path):
@@ -563,9 +572,9 @@ def test_a_study_without_its_journal_is_refused(begun):
 
 def test_a_storage_that_is_down_for_a_moment_is_waited_for(tmp_path):
     folder = tmp_path / "later"
-    threading.Timer(0.3, folder.mkdir).start()
+    threading.Timer(0.1, folder.mkdir).start()
     location = StudyLocation(f"sqlite:///{folder}/studies.db", "mine")
-    assert create_study(location, {"a": 1}, waits_s=(0.2,) * 20).user_attrs == {"a": 1}
+    assert create_study(location, {"a": 1}, waits_s=(0.05,) * 80).user_attrs == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -628,12 +637,13 @@ def test_a_damaged_journal_is_a_one_line_error(tmp_path):
             load_study(location)
 
 
+@pytest.mark.filterwarnings("ignore:The value of `grace_period` might be too small")
 def test_a_lock_that_a_killed_worker_left_does_not_block_a_study(tmp_path, monkeypatch):
     """With a relative path, for which Optuna's default lock is a broken link."""
     monkeypatch.chdir(tmp_path)
     Path("tunes").mkdir()
     location, path = _journal(Path("tunes"))
-    monkeypatch.setattr("app.tuning.storage._STALE_LOCK_S", 3)  # Optuna's minimum
+    monkeypatch.setattr("app.tuning.storage._STALE_LOCK_S", 0.2)
     killed = Journal(str(path))
     killed._lock.acquire()
     study = load_study(location)

@@ -24,6 +24,7 @@ from export.inference import trace_inference
 from export.onnx.convert import OPSETS, convert_to_onnx
 from serving import Predictor, verify_bundle
 from serving.errors import ServingError
+from serving.parity import take_samples
 
 WITHOUT_INT8 = ExportOptions(int8="never")
 # One model of each kind; `python -m benchmarks.conversion` converts the whole zoo.
@@ -56,26 +57,26 @@ GROUPS = {name: tuple(JOINED[n % 3 :: 3]) for n, name in enumerate(JOINED)}
 GROUPS |= {name: (name,) for name in ALONE}
 
 
-def convert_and_run(model, counts):
-    """Return for each count of samples Keras' outputs and the graph's."""
+def convert_and_run(model):
+    """Return Keras' outputs for four samples, and those of the graph for one and for three."""
     inference = trace_inference(model)
     graph = convert_to_onnx(inference, {})
-    drawn = [draw(inference, count, 13) for count in counts]
-    return [(inference.predict(x), run_graph(inference, graph, x)) for x in drawn]
+    drawn = draw(inference, 4, 13)
+    parts = [run_graph(inference, graph, take_samples(drawn, part)) for part in ([0], [1, 2, 3])]
+    received = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return inference.predict(drawn), received
 
 
 @functools.cache
 def outputs_of_kinds(names):
     """Convert models of the zoo as the branches of one."""
-    if len(names) == 1:
-        return convert_and_run(build_zoo_model(names[0]), (1, 3))
-    return convert_and_run(join_models({name: build_zoo_model(name) for name in names}), (1, 3))
+    built = {name: build_zoo_model(name) for name in names}
+    return convert_and_run(join_models(built) if len(names) > 1 else built[names[0]])
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_layer_converts(name):
-    for expected, received in outputs_of_kinds(GROUPS[name]):
-        require_parity(expected, received, branch="" if name in ALONE else name)
+    require_parity(*outputs_of_kinds(GROUPS[name]), branch="" if name in ALONE else name)
 
 
 @pytest.mark.slow
@@ -141,35 +142,37 @@ def _names_that_collide():
 BRANCHES = {
     "between_loops": _between_loops,
     "before_a_loop": _before_a_loop,
-    "variable_output": _variable_output,
     "scaled_output": _scaled_output,
 }
 
 
-def _branches():
-    return join_models({name: build() for name, build in BRANCHES.items()})
+def test_unusual_branches_are_exported_and_verify(tmp_path):
+    model = join_models({name: build() for name, build in BRANCHES.items()})
+    random = np.random.default_rng(0)
+    samples = {x.name: random.normal(size=(6, *x.shape[1:])) for x in model.inputs}
+    bundle = export_bundle(randomize(model), tmp_path, "own", samples=samples, options=WITHOUT_INT8)
+    assert all(check.passed for check in verify_bundle(bundle))
+    # An error of the proof names an output, and so the branch.
+    outputs = Predictor.load(bundle).manifest.outputs
+    assert [spec.name.partition("__")[0] for spec in outputs] == list(BRANCHES)
 
 
-@pytest.mark.parametrize("build", [_branches, _joined_and_normalized, _names_that_collide])
+@pytest.mark.parametrize("build", [_variable_output, _joined_and_normalized, _names_that_collide])
 def test_unusual_models_are_exported_and_verify(build, tmp_path):
     bundle = export_bundle(randomize(build()), tmp_path, "own", options=WITHOUT_INT8)
     assert all(check.passed for check in verify_bundle(bundle))
-    if build is _branches:  # an error of the proof names an output, and so the branch
-        outputs = Predictor.load(bundle).manifest.outputs
-        assert [spec.name.partition("__")[0] for spec in outputs] == list(BRANCHES)
 
 
-@pytest.mark.parametrize("operation", [keras.ops.expm1, keras.ops.log1p])
-def test_expm1_and_log1p_are_accurate_near_zero(operation, tmp_path):
+def test_expm1_and_log1p_are_accurate_near_zero(tmp_path):
     start = Input((4,), name="x")
-    model = keras.Model(start, operation(start))
+    model = keras.Model(start, {op: getattr(keras.ops, op)(start) for op in ("expm1", "log1p")})
     samples = np.array(
         [[1e-5, -3e-6, 1e-8, 0], [0.5, 2, 30, -0.9], [1e-4, 1, -1e-7, 80]], "float32"
     )
     bundle = export_bundle(model, tmp_path, "own", samples=samples, options=WITHOUT_INT8)
-    received = Predictor.load(bundle).predict(samples).arrays[0]
-    expected = getattr(np, operation.__name__)(samples.astype(np.float64))
-    np.testing.assert_allclose(received, expected, rtol=1e-5)
+    for operation, received in Predictor.load(bundle).predict(samples).outputs.items():
+        expected = getattr(np, operation)(samples.astype(np.float64))
+        np.testing.assert_allclose(received, expected, rtol=1e-5)
 
 
 def test_strings_are_compared_with_several_constants(tmp_path):
@@ -300,7 +303,7 @@ def test_input_dtype_moves_the_cast_into_the_graph(tmp_path):
     start = Input((6, 6, 1), name="image")
     x = layers.Flatten()(layers.Rescaling(1 / 255)(start))
     model = keras.Model(start, layers.Dense(3, activation="softmax")(x))
-    options = ExportOptions(input_dtype="uint8", opset=17)
+    options = ExportOptions(input_dtype="uint8", opset=17, int8="never")
     bundle = export_bundle(model, tmp_path, "own", options=options)
     manifest = Predictor.load(bundle).manifest
     assert manifest.inputs[0].dtype == "uint8"
@@ -312,7 +315,7 @@ def test_input_dtype_moves_the_cast_into_the_graph(tmp_path):
 
 def test_the_proof_uses_the_samples_that_are_given(tmp_path):
     samples = np.random.default_rng(0).normal(size=(9, 4))  # numpy's own float64 is taken
-    bundle = export_bundle(classifier(), tmp_path, "own", samples=samples)
+    bundle = export_bundle(classifier(), tmp_path, "own", samples=samples, options=WITHOUT_INT8)
     proof = Predictor.load(bundle).manifest.proof
     assert (proof.source, proof.samples) == ("the samples given", 9)
 
@@ -365,7 +368,8 @@ def test_a_lookup_inside_a_nested_model_is_exported(tmp_path):
 def test_drawn_tokens_stay_inside_the_vocabulary(tmp_path):
     tokens = Input((5,), dtype="int32", name="tokens")
     x = layers.Flatten()(layers.Embedding(7, 2)(tokens))
-    bundle = export_bundle(keras.Model(tokens, layers.Dense(2)(x)), tmp_path, "own")
+    model = keras.Model(tokens, layers.Dense(2)(x))
+    bundle = export_bundle(model, tmp_path, "own", options=WITHOUT_INT8)
     golden = onnx.load_tensor(bundle / "test_data_set_0" / "input_0.pb")
     values = onnx.numpy_helper.to_array(golden)
     assert (values.min(), values.max()) == (0, 6)
@@ -572,6 +576,24 @@ def test_a_module_in_the_current_folder_is_found(hornbill, tmp_path, monkeypatch
     assert sys.path == before
 
 
+@pytest.fixture(scope="module")
+def keras_files(tmp_path_factory):
+    """A folder of a `.keras` file, one with a layer that is not registered, and a text."""
+    folder = tmp_path_factory.mktemp("keras")
+    classifier().save(folder / "fine.keras")
+    (folder / "text.keras").write_text("not a model")
+    start = Input((4, 4, 2), name="x")
+
+    @keras.saving.register_keras_serializable(package="passing")
+    class Passing(layers.Layer):
+        def call(self, x):
+            return x
+
+    keras.Model(start, Passing()(start)).save(folder / "own.keras")
+    keras.saving.get_custom_objects().pop("passing>Passing")
+    return folder
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -589,21 +611,10 @@ def test_a_module_in_the_current_folder_is_found(hornbill, tmp_path, monkeypatch
     ],
 )
 def test_a_wrong_command_is_an_error_of_one_line(
-    arguments, message, hornbill, tmp_path, monkeypatch
+    arguments, message, hornbill, keras_files, tmp_path, monkeypatch
 ):
-    monkeypatch.chdir(tmp_path)
-    classifier().save("fine.keras")
-    (tmp_path / "text.keras").write_text("not a model")
-    start = Input((4, 4, 2), name="x")
-
-    @keras.saving.register_keras_serializable(package="passing")
-    class Passing(layers.Layer):
-        def call(self, x):
-            return x
-
-    keras.Model(start, Passing()(start)).save("own.keras")
-    keras.saving.get_custom_objects().pop("passing>Passing")
-    status, _, error = hornbill("export", *arguments)
+    monkeypatch.chdir(keras_files)
+    status, _, error = hornbill("export", *arguments, "--output", tmp_path / "dist")
     assert status == 2
     assert message in error
     assert len(error.strip().splitlines()) == 1

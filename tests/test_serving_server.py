@@ -33,6 +33,7 @@ from serving.server.batching import Batcher, Cost, Limits
 from serving.server.errors import RequestError
 from serving.server.models import load_model
 from serving.server.open_inference import OpenInference
+from serving.server.repository import LoadedModel, Repository
 from serving.server.telemetry import AccessLog, LogLine
 
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
@@ -574,24 +575,26 @@ def test_served_versions_stay_while_their_folder_cannot_be_read(
     is_one_model, row_bundle, tmp_path, caplog
 ):
     caplog.set_level("INFO", "hornbill.server")
-    root = tmp_path / "dist"
+    root, aside = tmp_path / "dist", tmp_path / "aside"
     model = shutil.copytree(row_bundle.parent, root / "softmax")
     client, stop = start(Settings(model if is_one_model else root, poll_s=0.02, log_requests=False))
     try:
-        for folder in (root, model):
-            aside = folder.rename(tmp_path / "aside")
-            # The root is missing; the model is a loop of links, which is a different error.
-            if folder == model:
-                folder.symlink_to(folder)
-            time.sleep(0.3)
-            assert list(client.get("/v1/models")[1]["models"]) == ["softmax"]
-            folder.unlink(missing_ok=True)
-            aside.rename(folder)
-            time.sleep(0.3)
-        # Each is logged once; a folder that goes away during a poll may count as model and as root.
+        root.rename(aside)
+        wait_until(lambda: "does not exist." in caplog.text)
+        assert client.get("/v1/models")[1] == {"models": ["softmax"]}
+        # The model is replaced while the root is missing: a model that is missing is not served.
+        whole = (aside / "softmax").rename(tmp_path / "whole")
+        (aside / "softmax").symlink_to("softmax")
+        aside.rename(root)
+        wait_until(lambda: "cannot be read: too many levels of" in caplog.text)
+        time.sleep(0.1)  # a few polls
+        assert client.get("/v1/models")[1] == {"models": ["softmax"]}
+        root.rename(aside)
+        (aside / "softmax").unlink()
+        whole.rename(aside / "softmax")
+        aside.rename(root)
+        # Each is logged once; the root may have been found missing a second time.
         warnings = [r.message for r in caplog.records if r.levelname == "WARNING"]
-        assert any("does not exist." in text for text in warnings)
-        assert any("cannot be read: too many levels of" in text for text in warnings)
         assert len(warnings) in (2, 3)
         as_version(model / "1", 2).rename(model / "2")
         for _ in range(100):
@@ -603,6 +606,24 @@ def test_served_versions_stay_while_their_folder_cannot_be_read(
         assert "softmax version 1 is no longer served" in caplog.text
     finally:
         stop()
+
+
+def test_versions_stay_when_their_folder_goes_away_while_it_is_read(row_bundle, tmp_path):
+    class Folder(type(Path())):
+        def iterdir(self):
+            entries = list(super().iterdir())
+            if self == root and is_leaving:
+                self.rename(tmp_path / "aside")
+            return iter(entries)
+
+    root, is_leaving = Folder(tmp_path / "dist"), False
+    shutil.copytree(row_bundle.parent, root / "softmax")
+    repository = Repository(root, "latest", lambda model: LoadedModel(model, None))
+    with ThreadPoolExecutor(1) as executor:
+        assert asyncio.run(repository.refresh(executor))
+        is_leaving = True
+        assert not asyncio.run(repository.refresh(executor))
+    assert list(repository.models) == ["softmax"]
 
 
 def test_a_folder_whose_name_is_not_utf8_is_ignored(row_bundle, tmp_path, caplog):

@@ -48,9 +48,12 @@ def scores_by_size(
 
 
 def _scores(model: keras.Model, dataset: Dataset, splits: Splits) -> dict[str, float]:
-    scores = {}
-    for name, indices in (("train", splits.train), ("validation", splits.validation)):
-        predictions = predict_samples(model, dataset, indices)
-        metrics = measure(dataset.task, dataset.targets[indices], predictions)
-        scores[name] = metrics[SCORES[dataset.task]]
-    return scores
+    parts = {"train": splits.train, "validation": splits.validation}
+    # Both in one call: Keras traces the model again for each size of the last batch.
+    together = predict_samples(model, dataset, np.concatenate(list(parts.values())))
+    predictions = np.split(together, [len(splits.train)])
+    score = SCORES[dataset.task]
+    return {
+        name: measure(dataset.task, dataset.targets[indices], predicted)[score]
+        for (name, indices), predicted in zip(parts.items(), predictions, strict=True)
+    }

@@ -1,4 +1,4 @@
-"""Imports TensorFlow and Keras without their start-up messages, which would bury our own."""
+"""Imports TensorFlow, Keras and scikit-learn without messages and without what nothing needs."""
 
 import contextlib
 import gc
@@ -26,6 +26,8 @@ _UNNEEDED = ("jax", "matplotlib", "pandas", "sklearn")
 def import_tensorflow_quietly() -> None:
     """Import TensorFlow and Keras; drop their messages on missing GPUs and renamed functions.
 
+    scikit-learn, which reads and splits the data, is imported too, so that it does not load pandas.
+
     Raises:
         ConfigError: Keras cannot start with the settings in its file or in the environment.
         ModuleNotFoundError: one of them is not installed.
@@ -50,6 +52,8 @@ def import_tensorflow_quietly() -> None:
                 f"Keras cannot start with its settings: {one_line(error)}. "
                 f"Check {_keras_file()} and the variables KERAS_… in the environment."
             ) from None
+    with _HiddenPackages(("pandas",)):  # which takes a third of scikit-learn's time
+        import sklearn.utils  # noqa: F401, PLC0415
     for name in ("tensorflow", "tf2onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if is_first:

@@ -229,7 +229,7 @@ class Repository:
             OSError: the folder cannot be read.
         """
         found = {name: self._scan_model(name) for name in self._names()}
-        self._path.stat()  # fails if the folder went away meanwhile, which removed no model
+        self._path.stat()  # if it went away meanwhile, its models only seemed to be removed
         return {name: versions for name, versions in found.items() if versions}
 
     def _names(self) -> list[str]:
