@@ -1,58 +1,23 @@
-"""Exports in separate processes: interrupted, simultaneous, and of the same model.
-
-A server imports TensorFlow once, without starting threads, and forks a process for each of them.
-"""
+"""Exports in separate processes: interrupted, simultaneous, and of the same model."""
 
 import gc
 import hashlib
-import multiprocessing
 import os
 import resource
 import signal
 import sys
-from multiprocessing import forkserver
 from pathlib import Path
 
 import keras
-import pytest
+from forks import result_of, start, start_command
 
-from app.commands.cli import main
 from benchmarks.zoo import build_zoo_model
 from export import ExportError, ExportOptions, export_bundle
 from export.inference import trace_inference
 from export.onnx.convert import convert_to_onnx
 from serving import verify_bundle
 
-FORKS = multiprocessing.get_context("forkserver")
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONHASHSEED", "12")  # another order of sets than in this process
-        FORKS.set_forkserver_preload(
-            [__name__, "app.bundles.keras_files", "app.bundles.export_run"]
-        )
-        forkserver.ensure_running()
-
-
-def start(function, *arguments):
-    process = FORKS.Process(target=function, args=arguments)
-    process.start()
-    return process
-
-
-def result_of(function, *arguments):
-    """Run a function in a separate process; return what it sends."""
-    receiver, sender = FORKS.Pipe(duplex=False)
-    process = start(function, *arguments, sender)
-    sender.close()
-    with receiver:
-        found = receiver.recv()
-    process.join()
-    assert process.exitcode == 0
-    return found
 
 
 def export(output):
@@ -128,14 +93,11 @@ def test_an_export_that_is_killed_publishes_whole_versions_or_none(tmp_path):
         assert all(check.passed for check in verify_bundle(version))
 
 
-def export_by_command(path, output):
-    main(["export", str(path), "--output", str(output)])
-
-
 def test_two_simultaneous_exports_of_one_name_both_succeed(tmp_path):
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save(tmp_path / "own.keras")
     output = tmp_path / "dist"
-    both = [start(export_by_command, tmp_path / "own.keras", output) for _ in range(2)]
+    command = ["export", tmp_path / "own.keras", "--output", output]
+    both = [start_command(*command) for _ in range(2)]
     for process in both:
         process.join()
         assert process.exitcode == 0
