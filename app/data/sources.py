@@ -123,7 +123,7 @@ def _digits8x8(source: str) -> Dataset:
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # 17 levels of ink
     dataset = digit_images(source, images, bunch.target)
     for array in (dataset.inputs, dataset.targets):
-        array.setflags(write=False)  # all callers share them
+        np.asarray(array).setflags(write=False)  # all callers share them
     return dataset
 
 
