@@ -12,7 +12,6 @@ SETTINGS = {
     "hidden": [128],
     "optimizer.learning_rate": 3e-3,
     "augmentation.rotation": 10,
-    "figures": False,
 }
 
 if __name__ == "__main__":
