@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
@@ -72,7 +72,6 @@ def test_the_calibration_error_is_the_mean_difference_of_confidence_and_accuracy
     assert calibration_error(probabilities, targets) == pytest.approx(0.4 * 0.15 + 0.6 * 0.1)
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_accepted_predictions_reach_the_accuracy_and_are_as_many_as_possible(data):
     levels = data.draw(st.lists(st.sampled_from([0.6, 0.7, 0.8, 0.9]), min_size=1, max_size=30))

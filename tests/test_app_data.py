@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from waiting import wait_until
 
@@ -175,7 +175,6 @@ def test_mnist_and_semeion_are_read_completely(data_folder):
     assert np.bincount(semeion.targets).min() >= 155
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(12, 40), min_size=2, max_size=5))
 def test_splits_never_overlap_and_hold_every_class(seed, sizes):
     targets = np.repeat(np.arange(len(sizes)), sizes)
