@@ -14,12 +14,19 @@ from hypothesis import HealthCheck, settings
 
 BUNDLES = Path(__file__).with_name("bundles")
 # A busy machine must not fail a test.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", PATIENT, max_examples=30)
+settings.register_profile("thorough", PATIENT, max_examples=500)
+settings.load_profile("quick")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Each process of pytest-xdist has one core; more threads only wait for each other.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+
+def pytest_xdist_auto_num_workers():
+    """One worker more than cores: a tenth of the time is spent waiting for other processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_report_header():

@@ -20,10 +20,9 @@ def digit_file(images, tmp_path):
     return path
 
 
-def test_train_export_verify_and_predict_work_in_sequence(run, tmp_path, digit_file):
-    settings = ["--set", "variant=mlp", "--set", "hidden=16", "--set", "epochs=1"]
-    arguments = [*settings, "--no-figures", "--output", tmp_path / "runs"]
-    status, output, error = run("train", "digits", *arguments)
+def test_train_export_verify_and_predict_work_in_sequence(run, tmp_path):
+    arguments = ["--set", "epochs=1", "--no-figures", "--output", tmp_path / "runs"]
+    status, output, error = run("train", "softmax", *arguments)
     assert status == 0
     assert "epoch 1/1" in error
     folder = output.split("next: hornbill export ")[1].strip()
@@ -39,15 +38,17 @@ def test_train_export_verify_and_predict_work_in_sequence(run, tmp_path, digit_f
         ["PASS", "contract"],
         ["PASS", "behavior"],
     ]
-    status, output, _ = run("predict", tmp_path / "dist" / "net", digit_file)
+    flowers = tmp_path / "flowers.csv"
+    columns = json.loads((tmp_path / "dist" / "net" / "1" / "manifest.json").read_text())["columns"]
+    flowers.write_text(",".join(columns) + "\n5.1,3.5,1.4,0.2\n")
+    status, output, _ = run("predict", tmp_path / "dist" / "net", flowers)
     assert status == 0
-    assert str(digit_file) in output
+    assert str(flowers) in output
 
 
 def test_train_prints_one_json_object(run, tmp_path):
-    status, output, error = run(
-        "train", "softmax", "--json", "--set", "epochs=2", "--output", tmp_path, "--seed", 3
-    )
+    arguments = ["--set", "epochs=2", "--no-figures", "--output", tmp_path, "--seed", 3]
+    status, output, error = run("train", "softmax", "--json", *arguments)
     assert (status, error) == (0, "")
     assert json.loads(output)["metrics"].keys() == {"train", "validation", "test"}
 
@@ -218,7 +219,7 @@ def test_the_demo_measures_every_format(tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo, "median_ms", lambda calls, **_: median_ms(calls, 2, warm_up=1))
     monkeypatch.setattr(quantization, "_ROUNDS", 2)
-    settings = {"variant": "mlp", "epochs": 1, "hidden": [16]}
+    settings = {"variant": "mlp", "epochs": 1, "hidden": [16], "figures": False}
     text = io.StringIO()
     console = Console(file=text, width=100)
     result = run_demo(tmp_path / "runs", tmp_path / "dist", console, settings)

@@ -5,11 +5,12 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from waiting import wait_until
 
 from app.data.datasets import Dataset
-from app.data.pipelines import TrainingPipeline, evaluation_pipeline
+from app.data.pipelines import TrainingPipeline, evaluation_pipeline, seed_everything
 from app.data.sources import absolute_source, load_dataset
 from app.data.splits import split_dataset
 from app.errors import DataError
@@ -174,7 +175,6 @@ def test_mnist_and_semeion_are_read_completely(data_folder):
     assert np.bincount(semeion.targets).min() >= 155
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(12, 40), min_size=2, max_size=5))
 def test_splits_never_overlap_and_hold_every_class(seed, sizes):
     targets = np.repeat(np.arange(len(sizes)), sizes)
@@ -226,6 +226,22 @@ def test_a_training_pipeline_measures_how_long_its_reader_waits():
 
     assert 0.1 < waited(Slow()) < 1
     assert waited(np.arange(40)) < 0.1
+
+
+def test_batches_are_read_ahead_of_a_deterministic_training():
+    class Counted:
+        dtype, shape = np.dtype("int64"), (40,)
+
+        def __getitem__(self, indices):
+            read.append(indices)
+            return indices
+
+    read = []
+    seed_everything(0)
+    batches = iter(TrainingPipeline([Counted()], np.arange(40), 10, 0).batches)
+    next(batches)
+    wait_until(lambda: len(read) > 1)
+    assert len(list(batches)) == 3
 
 
 def test_an_evaluation_pipeline_keeps_the_order():

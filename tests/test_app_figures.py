@@ -55,7 +55,8 @@ def drawn(folder, data, history=HISTORY, predictions=None, step=1):
     for path in paths:
         with Image.open(path) as image:
             assert min(image.size) > 200, path
-            assert len(image.convert("RGB").getcolors(10**7)) > 10, path
+            some = image.convert("RGB").resize((100, 100), Image.Resampling.NEAREST)
+            assert len(some.getcolors(10_000)) > 10, path
     return {path.stem for path in paths}
 
 
@@ -94,7 +95,7 @@ def test_without_mistakes_no_sheet_of_mistakes_is_drawn(tmp_path):
 
 
 def test_a_single_epoch_is_drawn(tmp_path):
-    assert "learning_curves" in drawn(tmp_path, dataset(), HISTORY[:1])
+    assert "learning_curves" in drawn(tmp_path, dataset("regression", ("one",)), HISTORY[:1])
 
 
 def test_a_class_may_be_absent_from_the_test_split(tmp_path):

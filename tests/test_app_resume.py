@@ -3,11 +3,7 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
-import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,10 +13,9 @@ from app.config import make_config
 from app.data.sources import load_dataset
 from app.errors import RunError
 from app.runs import resume, train
-from app.runs.run_folder import CHECKPOINT, CONFIG, check_room, read_environment, read_run
+from app.runs.run_folder import CHECKPOINT, CONFIG, check_room, read_environment
 from app.system.signals import Interrupted, defer_signals, sigterm_as_sigint
 
-CLI = "import sys; from app.commands.cli import main; main(sys.argv[1:])"
 # Settings that keep state from one epoch to the next.
 MEMORY = {
     "variant": "mlp",
@@ -115,19 +110,37 @@ def test_a_run_that_is_interrupted_twice_ends_like_an_uninterrupted_run(
     assert not (folder / "figures").exists()  # the choice of the first call is kept
 
 
-def test_only_one_process_at_a_time_can_train_a_run(tmp_path):
+@pytest.fixture(scope="module")
+def contended(tmp_path_factory):
+    """A run that another thread trained, and the folders that could not be resumed meanwhile."""
+
     def resume_elsewhere():
-        (folder,) = (tmp_path / "softmax").iterdir()
+        (folder,) = (output / "softmax").iterdir()
         with pytest.raises(RunError, match="Only one process can train a run at a time"):
             resume(folder)  # its lock also excludes other processes
         refused.append(folder)
 
-    refused = []
+    output = tmp_path_factory.mktemp("contended")
+    runs, refused = [], []
     config = make_config("softmax", {"epochs": 3, "figures": False})
-    run = train(config, tmp_path, [StopAt(1, resume_elsewhere)])
+    callbacks = [StopAt(1, resume_elsewhere)]
+    thread = threading.Thread(target=lambda: runs.append(train(config, output, callbacks)))
+    thread.start()
+    thread.join()
+    (run,) = runs
+    return run, refused
+
+
+def test_only_one_process_at_a_time_can_train_a_run(contended):
+    run, refused = contended
     assert refused == [run.folder]
     assert len(history(run).splitlines()) == 4
     assert not list(run.folder.glob("*lock*"))
+
+
+def test_a_run_can_be_trained_in_another_thread(contended):
+    run, _ = contended
+    assert run.is_finished
 
 
 def test_resuming_a_finished_run_returns_it_unchanged(uninterrupted):
@@ -191,41 +204,6 @@ def test_deferred_signals_arrive_after_the_block(number):
     with pytest.raises(KeyboardInterrupt):
         work()
     assert done
-
-
-def test_a_run_can_be_trained_in_another_thread(tmp_path):
-    runs = []
-    config = make_config("softmax", {"epochs": 2})
-    thread = threading.Thread(target=lambda: runs.append(train(config, tmp_path, figures=False)))
-    thread.start()
-    thread.join()
-    assert runs[0].is_finished
-
-
-@pytest.mark.parametrize(
-    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
-def test_a_process_that_was_stopped_can_be_resumed(number, tmp_path):
-    options = ["--quiet", "--output", str(tmp_path), "--set", "epochs=3000", "--no-figures"]
-    command = [sys.executable, "-c", CLI, "train", "softmax", *options]
-    root = Path(__file__).parent.parent
-    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as process:
-        for _ in range(600):
-            checkpoints = list(tmp_path.rglob(CHECKPOINT))
-            if checkpoints:
-                break
-            time.sleep(0.1)
-        process.send_signal(number)
-        error = process.stderr.read()
-    (checkpoint,) = checkpoints
-    if number == signal.SIGTERM:
-        assert process.returncode == 130
-        assert error.endswith(f"Resume with: hornbill train --resume {checkpoint.parent}\n")
-    config = checkpoint.parent / "config.toml"
-    with pytest.raises(RunError, match="is not finished.*Resume it with hornbill train --resume"):
-        read_run(checkpoint.parent)
-    config.write_text(config.read_text().replace("epochs = 3000", "epochs = 1"))
-    assert resume(checkpoint.parent).is_finished
 
 
 def test_a_damaged_checkpoint_is_refused(interrupted, tmp_path):

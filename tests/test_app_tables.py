@@ -5,7 +5,7 @@ import contextlib
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.bundles.export_run import export_run
@@ -240,7 +240,6 @@ def test_only_a_csv_file_needs_and_accepts_a_target(tmp_path):
         load_dataset("iris", ReadingConfig(target=("x",)))
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.text(max_size=120))
 def test_any_text_is_read_as_a_table_or_refused(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("any") / "any.csv"
@@ -254,7 +253,6 @@ def test_a_table_is_streamed_to_disk(tmp_path):
     assert isinstance(read(tmp_path, FLOWERS).inputs, DiskArray)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=30), st.lists(st.integers(1, 5), min_size=1))
 def test_an_array_on_disk_reads_like_one_in_memory(indices, sizes):
     disk = DiskArray((3,), np.float32)

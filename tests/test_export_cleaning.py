@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -219,7 +219,6 @@ def run(model, x):
     return session.run(None, {"x": x})
 
 
-@settings(deadline=None, max_examples=40)
 @given(models())
 def test_a_cleaned_graph_computes_the_same_outputs(model):
     if model is None:

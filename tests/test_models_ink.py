@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from keras import ops
@@ -87,7 +87,6 @@ def test_binarizing_leaves_little_between_ink_and_paper():
     assert answers[0, 5] == 1
 
 
-@settings(deadline=None, max_examples=60)
 @given(arrays(np.uint8, (2, 28, 28)))
 def test_any_image_becomes_finite_ink_between_0_and_1(image):
     ink = fitted(image)

@@ -21,7 +21,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from granian.http import HTTP1Settings
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from live import start
 from PIL import Image
@@ -235,7 +235,6 @@ def spoil(data, value):
     return data.draw(JSON)
 
 
-@settings(max_examples=300)
 @given(st.data(), st.sampled_from(GOOD))
 def test_a_mutated_request_succeeds_or_is_refused(client, data, good):
     route, value = copy.deepcopy(good)
@@ -243,7 +242,6 @@ def test_a_mutated_request_succeeds_or_is_refused(client, data, good):
     assert_accepted_or_refused(client("POST", route, text))
 
 
-@settings(max_examples=200)
 @given(
     st.sampled_from([INFER, TEXTS]),
     st.lists(st.integers(-1, 5) | st.integers(), max_size=4),
@@ -452,7 +450,6 @@ def test_requests_of_other_protocols_are_refused(content, client):
     assert_refused_or_no_http(speak(client.port, content))
 
 
-@settings(max_examples=50)
 @given(st.binary(min_size=1, max_size=60))
 @example(b"PRI * HTTP/2.0\r\n\r\nSM")
 def test_any_bytes_instead_of_a_request_are_refused_or_disconnected(client, content):

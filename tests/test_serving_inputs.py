@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -276,14 +276,12 @@ def test_a_missing_image_and_a_folder_are_refused(tmp_path):
         read_image(tmp_path, SHAPE)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM"]))
 def test_any_bytes_are_an_image_or_refused(content, start):
     with contextlib.suppress(InputError):
         assert read_image(start + content, SHAPE).shape == SHAPE
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_image_is_read_or_refused(data):
     content = bytearray(encoded(Image.new("RGB", (30, 20), "red"), "JPEG"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_dtypes, array_shapes, arrays
 
@@ -168,7 +168,6 @@ def test_an_equal_dtype_that_is_another_object_is_accepted(row_predictor):
     row_predictor.predict(np.ones((1, 4), dtype))
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     array_dtypes(max_size=2) | st.sampled_from(["uint8", "float32", "int64"]),
     array_shapes(min_dims=0, max_dims=4, max_side=4),
@@ -184,7 +183,6 @@ def row_bundle_predictor(row_bundle):
     return Predictor.load(row_bundle)
 
 
-@settings(deadline=None)
 @given(arrays(np.float32, (3, 4), elements=st.floats(width=32)))
 def test_any_row_gets_probabilities_or_is_refused(row_bundle_predictor, rows):
     if np.isfinite(rows).all():

@@ -4,9 +4,9 @@ The order of the samples in an epoch depends only on the seed and the number of 
 resumed run gets the same batches as an uninterrupted one.
 """
 
+import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -49,7 +49,7 @@ class Wait:
         return _ZERO
 
 
-_ZERO = np.zeros((), np.uint8)
+_ZERO = np.zeros((), np.int32)
 
 
 class TrainingPipeline:
@@ -82,25 +82,19 @@ class TrainingPipeline:
     ) -> None:
         self.epoch = 0
         self.wait = Wait()
-        count = len(indices)
-        steps = -(-count // batch_size) * passes
+        steps = -(-len(indices) // batch_size)
 
-        def shuffle(number: int) -> np.ndarray:
+        @functools.lru_cache(maxsize=1)
+        def shuffled(number: int) -> np.ndarray:
             # For one-dimensional indices this is the same as `permutation`.
-            generator = np.random.default_rng((seed, self.epoch * passes + int(number)))
-            return generator.permuted(indices, axis=0)
+            return np.random.default_rng((seed, number)).permuted(indices, axis=0)
 
-        def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-            # Not a tf.constant, of which a graph keeps many copies.
-            order = tf.numpy_function(shuffle, [number], indices.dtype)
-            return _in_batches(order, count, batch_size, shard or Shard())
+        def choose(step: int) -> np.ndarray:
+            number, step = divmod(step, steps)
+            order = shuffled(self.epoch * passes + number)
+            return _batch(order, step, batch_size, shard)
 
-        chosen = tf.data.Dataset.range(passes).flat_map(one_pass)
-        batches = chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(
-            tf.data.AUTOTUNE
-        )
-        timed = _timed(batches, self.wait)
-        self.batches = timed.apply(tf.data.experimental.assert_cardinality(steps))
+        self.batches = _timed(_batches(arrays, choose, steps * passes, indices.shape), self.wait)
 
 
 def evaluation_pipeline(
@@ -110,40 +104,54 @@ def evaluation_pipeline(
     shard: Shard | None = None,
 ) -> tf.data.Dataset:
     """Return batches of the samples at `indices`, in order: from each batch the rows of `shard`."""
-    given = tf.numpy_function(lambda: indices, [], indices.dtype)
-    chosen = _in_batches(given, len(indices), batch_size, shard or Shard())
-    return chosen.map(_reader(arrays, indices.shape[1:]), num_parallel_calls=1).prefetch(
-        tf.data.AUTOTUNE
-    )
+
+    def choose(step: int) -> np.ndarray:
+        return _batch(indices, step, batch_size, shard)
+
+    return _batches(arrays, choose, -(-len(indices) // batch_size), indices.shape)
 
 
-def _in_batches(indices: tf.Tensor, count: int, batch_size: int, shard: Shard) -> tf.data.Dataset:
-    starts = tf.data.Dataset.range(0, count, batch_size)
-    batches = starts.map(lambda start: indices[start : start + batch_size])
-    if shard.is_whole:
-        return batches
-
-    def rows_of_shard(batch: np.ndarray) -> np.ndarray:
-        rows: np.ndarray = batch[shard.positions(len(batch), batch_size)]
-        return rows
-
-    return batches.map(lambda batch: tf.numpy_function(rows_of_shard, [batch], indices.dtype))
+def _batch(order: np.ndarray, step: int, batch_size: int, shard: Shard | None) -> np.ndarray:
+    batch = order[step * batch_size : (step + 1) * batch_size]
+    if shard is None or shard.is_whole:
+        return batch
+    chosen: np.ndarray = batch[shard.positions(len(batch), batch_size)]
+    return chosen
 
 
-def _reader(arrays: Sequence[Array], more_axes: tuple[int, ...]) -> Any:
-    """Return a function that reads rows; `more_axes` are all but the first axis of the indices."""
+def _batches(
+    arrays: Sequence[Array],
+    choose: Callable[[int], np.ndarray],
+    steps: int,
+    shape: tuple[int, ...],
+) -> tf.data.Dataset:
+    """Return batches that are read ahead: the rows of `arrays` that `choose` returns.
+
+    Each epoch begins with new iterators, and the time to create one grows with the number of
+    functions in a pipeline. So Python chooses and reads in one function. TensorFlow is told that
+    the functions have no state: in deterministic mode, it reads nothing ahead otherwise.
+
+    Args:
+        arrays: arrays `(samples, …)`.
+        choose: a function of the step that returns int64 indices.
+        steps: number of batches.
+        shape: shape of all indices. Its first axis is that of the samples.
+    """
     dtypes = [tf.as_dtype(array.dtype) for array in arrays]
 
-    @tf.autograph.experimental.do_not_convert
-    def read(indices: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        rows = tf.numpy_function(
-            lambda chosen: [array[chosen] for array in arrays], [indices], dtypes, stateful=False
-        )
-        for array, tensor in zip(arrays, rows, strict=True):
-            tensor.set_shape((None, *more_axes, *array.shape[1:]))
-        return tuple(rows)
+    def rows(step: np.ndarray) -> list[np.ndarray]:
+        chosen = choose(int(step))
+        return [array[chosen] for array in arrays]
 
-    return read
+    @tf.autograph.experimental.do_not_convert
+    def read(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        tensors = tf.numpy_function(rows, [step], dtypes, stateful=False)
+        for array, tensor in zip(arrays, tensors, strict=True):
+            tensor.set_shape((None, *shape[1:], *array.shape[1:]))
+        return tuple(tensors)
+
+    numbers = tf.data.Dataset.range(steps)
+    return numbers.map(read, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
 
 
 def _timed(batches: tf.data.Dataset, wait: Wait) -> tf.data.Dataset:
@@ -154,13 +162,24 @@ def _timed(batches: tf.data.Dataset, wait: Wait) -> tf.data.Dataset:
     deterministic mode.)
     """
 
-    def tick(read: Callable[[], np.ndarray]) -> tf.data.Dataset:
-        forever = tf.data.Dataset.range(1).repeat()
-        return forever.map(lambda _: tf.numpy_function(read, [], tf.uint8))
+    def tick(read: Callable[[], np.ndarray], element: tf.Tensor) -> tf.Tensor:
+        # With an input and without state, as `_batches` explains, it still runs for each element.
+        return tf.numpy_function(lambda _: read(), [element], tf.int32, stateful=False)
+
+    @tf.autograph.experimental.do_not_convert
+    def begin(element: tf.Tensor) -> tf.Tensor:
+        return tick(wait.begin, element)
+
+    @tf.autograph.experimental.do_not_convert
+    def end(begun: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        first, *others = batch
+        # TensorFlow would leave out what no result depends on.
+        timed = tf.reshape(first, tf.shape(first) + tick(wait.end, begun))
+        return tf.ensure_shape(timed, first.shape), *others
 
     # One element at a time, in this order: the clock, the batch, the clock.
-    timed = tf.data.Dataset.zip((tick(wait.begin), batches, tick(wait.end)))
+    timed = tf.data.Dataset.zip((tf.data.Dataset.range(1).repeat().map(begin), batches)).map(end)
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False
     options.experimental_optimization.map_parallelization = False
-    return timed.map(lambda _, batch, __: batch).with_options(options)
+    return timed.with_options(options)

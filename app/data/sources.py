@@ -1,6 +1,7 @@
 """Reads a data source, given by name or path, into a `Dataset`."""
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -158,10 +159,14 @@ def _rows(load: Callable[[], Any], task: str = "multiclass") -> Callable[[str], 
     return read
 
 
+@functools.cache  # reading and resizing takes a tenth of a second
 def _digits8x8(source: str) -> Dataset:
     bunch = sklearn.datasets.load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # 17 levels of ink
-    return image_arrays(source, images, bunch.target)
+    dataset = image_arrays(source, images, bunch.target)
+    for array in (dataset.inputs, dataset.targets):
+        np.asarray(array).setflags(write=False)  # all callers share them
+    return dataset
 
 
 def _mnist(source: str) -> Dataset:

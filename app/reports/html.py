@@ -1,6 +1,7 @@
 """Renders HTML pages that open from disk as a single file, with their figures inside."""
 
 import base64
+import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 def render(template: str, **values: Any) -> str:
     """Render a template of `templates/`. Text is escaped in HTML templates only."""
-    templates = Environment(
+    return _templates().get_template(template).render(**values)
+
+
+@functools.cache
+def _templates() -> Environment:
+    return Environment(
         loader=PackageLoader("app.reports"),
         autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return templates.get_template(template).render(**values)
 
 
 def data_uri(path: Path) -> str:

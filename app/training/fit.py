@@ -145,6 +145,7 @@ def _run_epochs(
         validation_data=validation_data,
         initial_epoch=epochs.start,
         epochs=epochs.stop,
+        steps_per_epoch=len(pipeline.batches),  # otherwise Keras creates twice as many iterators
         shuffle=False,  # the pipeline shuffles
         verbose=0,
         callbacks=_callbacks(job, pipeline, saver, callbacks),

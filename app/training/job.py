@@ -123,7 +123,7 @@ class Job:
 
     def metric(self, loss: keras.losses.Loss) -> keras.metrics.Metric:  # noqa: ARG002
         """Return the metric that training shows next to the loss."""
-        return make_metric(self.task)
+        return make_metric(self.task, self.arrays[1].shape[-1])
 
     def optimizer(self) -> keras.optimizers.Optimizer:
         """Return the optimizer, with a schedule that spans the whole run."""

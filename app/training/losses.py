@@ -51,14 +51,19 @@ def metric_name(task: str) -> str:
     return _METRICS[task]
 
 
-def make_metric(task: str) -> keras.metrics.Metric:
+def make_metric(task: str, num_outputs: int) -> keras.metrics.Metric:
     """Return the metric that training shows next to the loss, named by `metric_name`."""
     name = metric_name(task)
     if task == "multiclass":
         return keras.metrics.CategoricalAccuracy(name=name)
     if task == "multilabel":
         return keras.metrics.BinaryAccuracy(name=name)
-    return keras.metrics.R2Score(name=name)
+    metric = keras.metrics.R2Score(name=name)
+    # It creates variables when it is first used. If that were in a step, it would be traced twice.
+    nothing = np.zeros((1, num_outputs), np.float32)
+    metric.update_state(nothing, nothing)
+    metric.reset_state()
+    return metric
 
 
 def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:
