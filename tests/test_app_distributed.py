@@ -112,6 +112,7 @@ def result(process):
     output, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert error == ""
+    assert output.startswith("{"), repr(output)
     return json.loads(output)
 
 
