@@ -32,10 +32,10 @@ def test_the_python_examples_of_a_page_run(block, tmp_path, monkeypatch, capsys)
     assert "report.html" in capsys.readouterr().out
 
 
-def test_the_training_page_names_every_setting():
+def test_the_pages_name_every_setting():
     from app.config.run_config import flat_config, make_config
 
-    page = (ROOT / "docs" / "training.md").read_text()
+    page = "".join((ROOT / "docs" / name).read_text() for name in ("training.md", "images.md"))
     families = ("digits", "softmax", "features")
     keys = {key for family in families for key in flat_config(make_config(family))}
     keys -= {"family", "data", "seed"}

@@ -69,6 +69,8 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
     }
     if settings["head"] != "linear" and settings["loss"] in ("auto", "cross_entropy"):
         defaults["label_smoothing"] = 0.1
-    if settings["backbone"] == "residual":
-        defaults |= {"hidden": (), "dropout": 0.0, "optimizer.learning_rate": 5e-3}
+    if settings["backbone"] != "mlp":
+        # A larger rate would spoil weights that were learned before.
+        rate = 5e-3 if settings["backbone"] == "residual" else 1e-3
+        defaults |= {"hidden": (), "dropout": 0.0, "optimizer.learning_rate": rate}
     return defaults

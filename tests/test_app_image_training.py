@@ -1,0 +1,198 @@
+"""Training on images: what is chosen from the data, backbones, and the road to predictions."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from app.bundles.export_run import export_run
+from app.config import make_config
+from app.config.chosen_defaults import choose_defaults
+from app.errors import ConfigError
+from app.runs import read_run, train
+from export import ExportOptions
+from models.backbones import whitening_kernel
+from models.image_augmentation import ImageAugmentationConfig, augment_images
+from serving import Predictor
+from serving.bundle import read_manifest
+from serving.inputs import read_inputs
+
+KINDS = ("blue disc", "red disc", "red square")
+# A short training: what it learns does not matter to most tests.
+SHORT = {"width": 8, "epochs": 1, "augmentation.flip": False, "augmentation.shift": 0.0}
+
+
+def draw(kind, seed):
+    """Return a shape on noise, 40x24 pixels."""
+    random = np.random.default_rng(seed)
+    image = Image.fromarray(random.integers(90, 160, (24, 40, 3), np.uint8))
+    color, shape = kind.split()
+    x, y = random.integers(2, 20), random.integers(1, 8)
+    box = (x, y, x + 14, y + 14)
+    outline = ImageDraw.Draw(image)
+    (outline.ellipse if shape == "disc" else outline.rectangle)(box, fill=color)
+    return image
+
+
+def make_folder(folder):
+    for kind in KINDS:
+        (folder / kind).mkdir(parents=True)
+        for seed in range(40):
+            draw(kind, seed).save(folder / kind / f"{seed}.png")
+    return folder
+
+
+def make_run(folder):
+    data = make_folder(folder / "shapes")
+    settings = {"width": 8, "epochs": 10, "optimizer.learning_rate": 0.01}
+    return train(make_config("features", settings, data=data), folder / "runs", figures=False)
+
+
+@pytest.fixture(scope="module")
+def shapes(once):
+    """A run on shapes in color; the folder of its data is `shapes` beside its runs."""
+    return once("shapes", make_run)
+
+
+@pytest.fixture(scope="module")
+def data(shapes):
+    return shapes.folder.parents[2] / "shapes"
+
+
+def test_color_and_shape_are_told_apart(shapes):
+    assert shapes.metrics["test"]["accuracy"] >= 0.9
+
+
+def test_what_is_chosen_from_the_data_is_recorded(shapes):
+    config = read_run(shapes.folder).config
+    assert config.reading.image_size == (32, 32)
+    assert config.training.batch_size == 32
+    assert config.training.optimizer.name == "adamw"
+    assert config.training.augmentation.flip
+    assert config.training.epochs == 10  # as given
+    chosen = read_run(shapes.folder).data["chosen"]
+    assert "batch_size" in chosen
+    assert "epochs" not in chosen
+    assert "chosen from the data" in (shapes.folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("samples", "epochs", "batch_size"), [(100, 60, 32), (15_000, 30, 128), (400_000, 8, 256)]
+)
+def test_epochs_and_batches_follow_from_the_number_of_images(samples, epochs, batch_size):
+    training = choose_defaults(make_config("features"), samples, (32, 32, 3)).training
+    assert (training.epochs, training.batch_size) == (epochs, batch_size)
+
+
+def test_gray_images_are_not_mirrored():
+    config = choose_defaults(make_config("features"), 100, (32, 32, 1))
+    assert not config.training.augmentation.flip
+
+
+@pytest.mark.parametrize("key", ["width", "backbone", "augmentation.shift"])
+def test_settings_of_images_are_refused_for_rows(key):
+    value = {"width": 8, "backbone": "mlp", "augmentation.shift": 0.1}[key]
+    with pytest.raises(ConfigError, match=f"{key} applies to images only. Received: iris"):
+        train(make_config("features", {key: value}), "runs")
+
+
+def test_a_file_gives_the_same_features_on_every_road(shapes, data, tmp_path):
+    bundle = export_run(shapes.folder, tmp_path, "shapes", ExportOptions(int8="never"))
+    path = data / "red disc" / "7.png"
+    predictor = Predictor.load(bundle)
+    manifest = read_manifest(bundle)
+    inputs, names = read_inputs([path], manifest)
+    assert (inputs.shape, names) == ((1, 32, 32, 3), [str(path)])
+    served = predictor.predict_images([path]).features
+    np.testing.assert_allclose(predictor.predict_images([path.read_bytes()]).features, served)
+    np.testing.assert_allclose(predictor.predict(inputs).features, served, rtol=1e-5)
+    model = read_run(shapes.folder).load_model()
+    np.testing.assert_allclose(model.predict(inputs, verbose=0)["features"], served, atol=1e-5)
+
+
+def test_features_that_were_learned_before_are_kept(shapes, data, tmp_path):
+    settings = SHORT | {"backbone": str(shapes.folder), "freeze": "all"}
+    run = train(make_config("features", settings, data=data), tmp_path, figures=False)
+    before, after = (read_run(r.folder).load_model() for r in (shapes, run))
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    features = [m.predict(images, verbose=0)["features"] for m in (before, after)]
+    np.testing.assert_allclose(*features, atol=1e-5)
+
+
+def test_any_model_of_images_can_be_a_backbone(data, tmp_path):
+    layers = [
+        keras.Input((32, 32, 3)),
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Conv2D(6, 3, strides=4),
+        keras.layers.GlobalMaxPooling2D(),
+        keras.layers.Dense(2),
+    ]
+    keras.Sequential(layers).save(tmp_path / "own.keras")
+    settings = SHORT | {"backbone": str(tmp_path / "own.keras")}
+    run = train(make_config("features", settings, data=data), tmp_path / "runs", figures=False)
+    assert run.load_model().output["features"].shape == (None, 6)
+
+
+def test_a_model_of_keras_applications_can_be_a_backbone(data, tmp_path):
+    settings = SHORT | {"backbone": "MobileNetV3Small", "freeze": "all"}
+    run = train(make_config("features", settings, data=data), tmp_path, figures=False)
+    assert run.load_model().output["features"].shape == (None, 576)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"backbone": "gone.keras"}, "backbone must be a model that Keras can load.*gone.keras"),
+        ({"backbone": "MobilNet"}, "Received: backbone='MobilNet'. Did you mean 'MobileNet'"),
+        (
+            {"backbone": "InceptionV3"},
+            "InceptionV3 cannot be built .* for images of 32x32.*image_size",
+        ),
+        ({"weights": "imagenet"}, "weights applies to models of keras.applications only"),
+        ({"backbone": "VGG16", "weights": "x.h5"}, "weights must be random or imagenet, or a"),
+        ({"freeze": "some"}, "freeze must be none, all, or a number of layers"),
+        ({"image_size": 36, "backbone": "RUN"}, "must have the shape that the backbone takes"),
+    ],
+)
+def test_a_backbone_that_cannot_be_built_is_refused(settings, message, shapes, data, tmp_path):
+    given = {k: str(shapes.folder) if v == "RUN" else v for k, v in settings.items()}
+    with pytest.raises(ConfigError, match=message):
+        train(make_config("features", given, data=data), tmp_path / "runs")
+    assert not list(Path(tmp_path).rglob("config.toml"))
+
+
+def test_whitened_patches_are_uncorrelated_and_of_equal_variance():
+    random = np.random.default_rng(0)
+    smooth = random.normal(size=(5000, 1, 1, 3)) + 0.3 * random.normal(size=(5000, 2, 2, 3))
+    kernel = whitening_kernel(smooth)
+    assert kernel.shape == (2, 2, 3, 24)
+    outputs = smooth.reshape(5000, -1) @ kernel.reshape(12, 24)
+    np.testing.assert_allclose(outputs[:, :12].T @ outputs[:, :12] / 5000, np.eye(12), atol=0.02)
+    np.testing.assert_array_equal(outputs[:, 12:], -outputs[:, :12])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"flip": True},
+        {"shift": 0.2},
+        {"scale": 0.3, "stretch": 0.2},
+        {"brightness": 0.2},
+        {"contrast": 0.5},
+        {"saturation": 0.9},
+        {"erase": 0.4},
+    ],
+)
+def test_augmentation_changes_images_in_training_only(settings):
+    images = np.stack([np.asarray(draw("red disc", seed)) for seed in range(8)])
+    inputs = keras.Input(images.shape[1:], dtype="uint8")
+    model = keras.Model(inputs, augment_images(inputs, ImageAugmentationConfig(**settings)))
+    np.testing.assert_array_equal(model(images), images)
+    changed = np.asarray(model(images, training=True))
+    assert changed.dtype == np.uint8
+    assert (changed != images).any()
+    if settings == {"flip": True}:
+        for new, old in zip(changed, images, strict=True):
+            assert (new == old).all() or (new == old[:, ::-1]).all()
