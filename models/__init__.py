@@ -6,6 +6,7 @@ Only Keras is imported here, so the models build, train and load on any Keras ba
 from .augment import AugmentationConfig
 from .digits import DigitNetConfig, digit_net
 from .features import FeatureExtractorConfig, feature_extractor
+from .image_augmentation import ImageAugmentationConfig
 from .rows import RowsConfig
 from .softmax import SoftmaxClassifierConfig, softmax_classifier
 
@@ -13,6 +14,7 @@ __all__ = [
     "AugmentationConfig",
     "DigitNetConfig",
     "FeatureExtractorConfig",
+    "ImageAugmentationConfig",
     "RowsConfig",
     "SoftmaxClassifierConfig",
     "digit_net",

@@ -197,6 +197,13 @@ def trained_backbone(image: Any, path: str) -> Any:
             f"backbone must be a model that Keras can load. Received: {path}: "
             f"{one_line(error):.200}"
         ) from None
+    if isinstance(model, keras.Sequential):
+        model = keras.Model(model.inputs, model.outputs[0])
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise BackboneError(
+            f"backbone must be a functional or sequential model. Received: {path}, which is a "
+            f"{type(model).__name__}."
+        )
     if len(model.inputs) != 1 or model.inputs[0].shape[1:] != image.shape[1:]:
         taken = " and ".join(str(tensor.shape[1:]) for tensor in model.inputs)
         raise BackboneError(

@@ -12,7 +12,7 @@ from .run_config import RunConfig, change_config, flat_config
 _OF_IMAGES = ("backbone", "width", "depth", "augmentation.")
 # Images that a training sees in all its epochs, and limits of the number of epochs. Small data sets
 # need more epochs, since each has few steps.
-_IMAGES_SEEN = 450_000
+_IMAGES_SEEN = 800_000
 _MIN_EPOCHS, _MAX_EPOCHS = 8, 60
 # Smallest number of training images for a batch size.
 _BATCH_SIZES = {20_000: 256, 8_000: 128, 2_000: 64, 0: 32}
