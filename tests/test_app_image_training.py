@@ -13,6 +13,7 @@ from app.config.chosen_defaults import choose_defaults
 from app.errors import ConfigError
 from app.runs import read_run, train
 from export import ExportOptions
+from models import FeatureExtractorConfig, feature_extractor
 from models.backbones import whitening_kernel
 from models.image_augmentation import ImageAugmentationConfig, augment_images
 from serving import Predictor
@@ -135,10 +136,14 @@ def test_any_model_of_images_can_be_a_backbone(data, tmp_path):
     assert run.load_model().output["features"].shape == (None, 6)
 
 
-def test_a_model_of_keras_applications_can_be_a_backbone(data, tmp_path):
-    settings = SHORT | {"backbone": "VGG16", "freeze": "all"}
-    run = train(make_config("features", settings, data=data), tmp_path, figures=False)
-    assert run.load_model().output["features"].shape == (None, 512)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_model_of_keras_applications_can_be_a_backbone(channels):
+    config = FeatureExtractorConfig(
+        image_shape=(32, 32, channels), backbone="VGG16", freeze="all", hidden=()
+    )
+    model = feature_extractor(config)
+    assert model.output["features"].shape == (None, 512)
+    assert [tuple(w.shape) for w in model.trainable_weights] == [(512, 2), (2,)]  # the head
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ REPORT = "report.html"
 _CAPTIONS = {
     "learning_curves": "Loss and score after each epoch. If the validation loss rises while the "
     "training loss falls, the model overfits. If both scores still rise at the end, train longer.",
+    "augmented_images": "Some training images, and how training steps see them. A change that "
+    "would give an image another target does harm: set augmentation.* lower.",
     "training_sizes": "Score by number of training samples. If the curves are still apart and "
     "rising on the right, more data will help. If they meet, a larger model may help.",
     "confusion_matrix": "Test samples by true class (rows) and predicted class (columns). Counts "

@@ -21,6 +21,7 @@ from app.evaluation.metrics import (
     predict_samples,
     standard_error,
 )
+from app.reports.augmented_images import draw_augmented
 from app.reports.feature_projection import MAX_SAMPLES, draw_projection
 from app.reports.run_figures import draw_figures, draw_training_sizes
 from app.reports.run_report import write_report
@@ -88,6 +89,9 @@ def _draw(run: Run, dataset: Dataset, fitted: FitResult, predictions: np.ndarray
     """Draw all figures of a run; `predictions` are those for the test split."""
     folder, test = run.folder / FIGURES, run.splits.test
     draw_figures(folder, fitted.history, dataset, test, predictions)
+    if dataset.inputs.ndim == 4:
+        path = folder / "augmented_images.png"
+        draw_augmented(dataset, run.splits.train, run.config.training, path)
     if "features" in fitted.model.output:
         shown = test[some(len(test), MAX_SAMPLES)]
         features = predict_output(fitted.model, "features", dataset, shown)
