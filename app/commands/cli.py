@@ -15,7 +15,7 @@ from .export import EXPORT_EXAMPLES, export
 from .predict import PREDICT_EXAMPLES, predict
 from .serve import SERVE_EXAMPLES, serve
 from .study import study
-from .terminal import Command, Group, fail
+from .terminal import Command, Group, fail, load_tensorflow
 from .train import TRAIN_EXAMPLES, train
 from .tune import TUNE_EXAMPLES, tune
 from .verify import VERIFY_EXAMPLES, verify
@@ -82,7 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
             fail("Interrupted.", INTERRUPTED)
         sys.exit(code)
     except _CLICK_ERROR as error:
-        fail(" ".join(error.format_message().split()) + _received(error), error.exit_code)
+        message = " ".join(error.format_message().split()) + _received(error)
+        fail(_suggest_setting(error) or message, error.exit_code)
     except HornbillError as error:
         fail(str(error), error.exit_status)
     except ModuleNotFoundError as error:
@@ -109,6 +110,23 @@ def _extra_of(package: str) -> str:
 
 # Typer's own copy of click or click itself, depending on the release of Typer.
 _CLICK_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def _suggest_setting(error: Any) -> str:
+    """Return the message for an option of `train` or `tune` that is a setting; "" for others."""
+    option = getattr(error, "option_name", "")
+    if not option or error.ctx is None or error.ctx.info_name not in ("train", "tune"):
+        return ""
+    try:
+        load_tensorflow()
+        from app.config.families import FAMILIES
+        from app.config.run_config import flat_config, make_config
+    except ModuleNotFoundError:
+        return ""
+    name = option.lstrip("-").replace("-", "_")
+    keys = {key for family in FAMILIES for key in flat_config(make_config(family))}
+    key = next((key for key in sorted(keys) if name in (key, key.rpartition(".")[2])), None)
+    return f"No such option: {option}. {key} is a setting: --set {key}=VALUE." if key else ""
 
 
 def _received(error: Exception) -> str:
