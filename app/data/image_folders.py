@@ -8,7 +8,7 @@ import numpy as np
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.digits import IMAGE_SIDE
-from serving.errors import InputError, cannot_read
+from serving.errors import InputError, cannot_read, counted
 from serving.images import IMAGE_SUFFIXES, read_gray, read_image
 from serving.photographs import find_digit
 
@@ -60,7 +60,7 @@ def _find_classes(folder: Path) -> list[Path]:
     if len(classes) < 2:
         raise DataError(
             f"{folder} must have a subfolder of images for each of two or more classes. "
-            f"Received: {len(classes)} subfolders."
+            f"Received: {counted(len(classes), 'subfolder')}."
         )
     # Other files, such as a license, may be there.
     files = (path for path in inside if path.is_file())
@@ -120,6 +120,6 @@ def _refuse(folder: Path, problems: list[InputError]) -> None:
     more = len(received) - _NAMED_IN_ERRORS
     rest = f"; and {more:,} more" if more > 0 else ""
     raise DataError(
-        f"Every image of {folder} must be readable. Received: {len(problems):,} that are not: "
+        f"Every image of {folder} must be readable. Received: {len(problems):,} unreadable: "
         f"{'; '.join(received[:_NAMED_IN_ERRORS])}{rest}. Skip them with --set unreadable=skip."
     )
