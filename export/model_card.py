@@ -1,5 +1,6 @@
 """Writes the model card: `README.md` of a version, with Hugging Face front matter."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -234,7 +235,7 @@ def _pictures(figures: Sequence[str]) -> str:
 
 def _training(manifest: Manifest) -> str:
     settings = _table(
-        ("setting", "value"), [(f"`{k}`", f"`{v}`") for k, v in manifest.config.items()]
+        ("setting", "value"), [(f"`{k}`", f"`{_setting(v)}`") for k, v in manifest.config.items()]
     )
     versions = ", ".join(f"{name} {number}" for name, number in manifest.environment.items())
     made = f"Exported {manifest.created} with {versions}. Needs ONNX Runtime "
@@ -245,6 +246,11 @@ def _training(manifest: Manifest) -> str:
         f"## Training\n\nData: `{manifest.data['source']}`, SHA-256 "
         f"`{manifest.data['sha256']}`.\n\n{settings}\n{made}"
     )
+
+
+def _setting(value: object) -> str:
+    """Return a value as `--set` takes it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _listing() -> str:

@@ -6,6 +6,7 @@ import math
 import re
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -80,8 +81,8 @@ def residual_backbone(x: Any, width: int, depth: int, config: HiddenConfig) -> A
 
 
 def one_line(error: Exception) -> str:
-    """Return the message of an error on one line."""
-    return " ".join(str(error).split())
+    """Return the message of an error on one line, without the colors of a terminal."""
+    return " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())
 
 
 def _whiten(x: Any) -> Any:
@@ -143,6 +144,10 @@ def application_backbone(image: Any, name: str, weights: str) -> Any:
     Raises:
         BackboneError: the images are too small; or the weights cannot be found, downloaded or used.
     """
+    if weights not in WEIGHTS and not Path(weights).is_file():
+        raise BackboneError(
+            f"weights must be {' or '.join(WEIGHTS)}, or an existing file. Received: {weights}."
+        )
     build = getattr(keras.applications, name)
     x = keras.layers.Rescaling(1.0, dtype="float32", name="levels")(image)
     if image.shape[-1] == 1:

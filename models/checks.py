@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 
 def suggest(name: str, choices: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the choice closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(name, list(choices), n=1)
+    # At difflib's own 0.6, "bayes" would be taken for "cmaes".
+    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.65)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import InputError, ManifestError, cannot_read
@@ -57,9 +58,18 @@ def _find_version(folder: Path) -> Path:
     if not versions:
         raise ManifestError(
             f"A bundle must contain {MANIFEST}, or versions in folders 1, 2, … "
-            f"Received: {folder}, which has neither."
+            f"Received: {folder}, which has neither.{_suggest_bundle(folder)}"
         )
     return folder / str(versions[-1])
+
+
+def _suggest_bundle(folder: Path) -> str:
+    """Return a hint that names the first bundle inside a folder of bundles."""
+    with suppress(OSError):  # one that cannot be read is none to suggest
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and version_numbers(path):
+                return f" Give a bundle inside, such as {path}."
+    return ""
 
 
 def version_numbers(model_folder: Path) -> list[int]:

@@ -64,6 +64,11 @@ def reason_of(error: Exception) -> str:
     return one_line(error)[:200].rstrip(".")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1: `2,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def one_line(error: object) -> str:
     """Return the message of another library's error on one line, or its type if it is empty."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -8,7 +8,7 @@ import numpy as np
 
 from .csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
 from .errors import InputError
-from .images import ImageSource, read_image, read_pixels
+from .images import IMAGE_SUFFIXES, ImageSource, read_image, read_pixels
 from .manifest import Manifest, describe_spec
 from .parity import Inputs
 from .photographs import find_digit
@@ -109,6 +109,8 @@ def _to_arrays(rows: Sequence[tuple[list[float], list[str]]], manifest: Manifest
 def _read_rows(
     path: Path, manifest: Manifest
 ) -> Iterator[tuple[str, tuple[list[float], list[str]]]]:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise InputError(f"{manifest.name} takes rows: CSV files. Received: {path}, an image.")
     columns = (*manifest.columns, *manifest.string_columns)
     header = read_header(path)
     missing = [name for name in columns if name not in header]

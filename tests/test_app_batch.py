@@ -433,8 +433,18 @@ def test_the_command_counts_and_names_the_file_of_failures(run, bundle, arrays, 
     )
     assert status == 1
     assert f"predicted: 36 rows, in 4 files in {tmp_path / 'out'}" in output
-    assert f"failed:    1 rows or files: {tmp_path / 'out'}/errors-*.jsonl" in output
+    assert f"failed:    1 row or file: {tmp_path / 'out'}/errors-*.jsonl" in output
     assert error == ""
+
+
+def test_csv_files_for_a_batch_job_are_predicted_without_input(
+    run, row_bundle, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    status, _, error = run("predict", row_bundle, "--input", "*.csv", "-o", "out")
+    assert status == 2
+    assert "must end in .parquet, .npy. Received: a.csv. Predict CSV files without --input" in error
 
 
 @pytest.mark.parametrize(

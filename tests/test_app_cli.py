@@ -160,8 +160,13 @@ def test_verify_exits_with_1_and_names_the_failed_check(run, bundle, tmp_path):
         (["train", "digits", "--data", "nowhere"], "Received: 'nowhere'"),
         (["train", "digits", "--data", "iris"], "takes images"),
         (["train", "digits", "--config", "none.toml"], "none.toml does not exist."),
-        (["export", "none"], "A run must be a folder that hornbill train"),
+        (["train", "--config", "empty.toml"], "Missing argument 'FAMILY'"),
+        (["train", "digits", "--epochs", "3"], "A setting is given as --set epochs=VALUE"),
+        (["tune", "digits", "--batch-size", "3"], "is given as --set batch_size=VALUE"),
+        (["export", "none"], "or a .keras file can be exported. Received: none, which does not"),
+        (["export", "noise.csv"], "Received: noise.csv, which is a file"),
         (["export", "."], "Give a folder such as runs/digits/20260101-120000."),
+        (["verify", "DIST"], "which has neither. Give a bundle inside, such as"),
         (["verify", "none"], "Received: none, which does not exist"),
         (["predict", "none", "a.png"], "Received: none, which does not exist"),
         (["predict", "BUNDLE", "none.png"], "none.png does not exist."),
@@ -179,9 +184,11 @@ def test_invalid_input_prints_one_line_and_exits_with_2(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "noise.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "empty.toml").touch()
     (tmp_path / "noise.png").write_bytes(np.random.default_rng(0).bytes(99))
     before = set(tmp_path.rglob("*"))
-    status, output, error = run(*[str(bundle) if a == "BUNDLE" else a for a in arguments])
+    folders = {"BUNDLE": bundle, "DIST": bundle.parent.parent}
+    status, output, error = run(*[folders.get(argument, argument) for argument in arguments])
     assert (status, output) == (2, "")
     assert error.startswith("hornbill: ")
     assert error.count("\n") == 1

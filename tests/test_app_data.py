@@ -115,7 +115,7 @@ def test_an_npz_without_the_expected_arrays_is_refused(change, message, mnist_ar
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("cut.npz", b"PK\x03\x04 cut", "cannot be read as an .npz of plain arrays"),
+        ("cut.npz", b"PK\x03\x04 cut", "an .npz of plain arrays: the file is damaged or cut off"),
         ("empty.npz", b"", "cannot be read as an .npz of plain arrays"),
         ("text.npz", b"hello", "cannot be read as an .npz of plain arrays"),
         ("words.data", b"a b c\n", "cannot be read as a table of numbers: "),

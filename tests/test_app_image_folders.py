@@ -66,7 +66,7 @@ def test_hidden_files_are_ignored(folder):
 def test_unreadable_images_are_named_and_counted(folder):
     for number in range(5):
         (folder / "many" / f"broken{number}.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"Received: 5 that are not: .*broken0.*; and 2 more"):
+    with pytest.raises(DataError, match=r"Received: 5 unreadable: .*broken0.*; and 2 more"):
         load_dataset(str(folder))
     with pytest.raises(DataError, match="unreadable=skip"):
         load_dataset(str(folder))
@@ -74,7 +74,7 @@ def test_unreadable_images_are_named_and_counted(folder):
 
 def test_a_pipe_is_refused_without_waiting(folder):
     os.mkfifo(folder / "many" / "pipe.png")
-    with pytest.raises(DataError, match=r"Received: 1 that are not: .*pipe.png, a pipe"):
+    with pytest.raises(DataError, match=r"Received: 1 unreadable: .*pipe.png, a pipe"):
         load_dataset(str(folder))
 
 

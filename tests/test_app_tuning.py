@@ -339,7 +339,7 @@ def test_a_model_too_large_for_the_machine_is_pruned_with_the_reason(begun):
     (trial,) = load_study(location).trials
     assert trial.state.name == "PRUNED"
     assert trial.user_attrs["reason"].startswith(
-        "The model is too large for this machine: RecursionError: maximum"
+        "The model is too large for this machine. Received: RecursionError. Reduce hidden"
     )
 
 

@@ -142,6 +142,7 @@ def test_a_setting_is_either_fixed_or_searched():
     ("budget", "message"),
     [
         ({"method": "tpee"}, "method must be one of grid, .*Did you mean 'tpe'?"),
+        ({"method": "bayes"}, "method must be one of grid, .*Received: method='bayes'.$"),
         ({"trials": 2.5}, "trials must be a whole number. Received: trials=2.5."),
         ({"pruning": "no"}, "pruning must be true or false. Received: pruning='no'."),
         ({"trials": 0}, "trials must be from 1 to 1,000,000. Received: trials=0."),

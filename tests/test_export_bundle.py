@@ -382,6 +382,8 @@ def test_config_pbtxt_is_what_triton_reads(bundle):
 
 def test_the_model_card_has_front_matter_and_an_example_that_runs(bundle):
     card = (bundle / "README.md").read_text()
+    assert "| `hidden` | `[" in card
+    assert "| `xla` | `false` |" in card
     assert card.startswith("---\nlibrary_name: onnx\n")
     example = card.split("```python\n")[1].split("```")[0]
     namespace = {}

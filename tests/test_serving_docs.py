@@ -1,4 +1,4 @@
-"""The examples of docs/serving.md run as they are, except for the port."""
+"""The examples of docs/serving.md run as they are, except for the port and the name of a model."""
 
 import os
 import re
@@ -30,7 +30,9 @@ REQUESTS = [
 def place(bundle, row_bundle, images):
     """The folder of `dist`, with an image next to it, and the port of a server."""
     folder = bundle.parent.parent.parent
-    Image.fromarray(images[3]).resize((200, 200)).save(folder / "three.png")
+    image = "docs/examples/three.png"
+    (folder / image).parent.mkdir(parents=True)
+    Image.fromarray(images[3]).resize((200, 200)).save(folder / image)
     client, stop = start(Settings(bundle.parent.parent, log_requests=False))
     yield folder, client.port
     stop()
@@ -39,7 +41,10 @@ def place(bundle, row_bundle, images):
 def run(place, command, code):
     folder, port = place
     return subprocess.run(
-        [*command, code.replace("localhost:8000", f"localhost:{port}")],
+        [
+            *command,
+            code.replace("localhost:8000", f"localhost:{port}").replace("/iris", "/softmax"),
+        ],
         capture_output=True,
         text=True,
         cwd=folder,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.errors import cannot_read, cannot_write
+from serving.errors import cannot_read, cannot_write, counted
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,7 @@ def test_a_file_that_cannot_be_written_is_named_with_the_reason():
     assert (
         cannot_write("out/a.png", error) == "out/a.png cannot be written: no space left on device."
     )
+
+
+def test_a_number_is_followed_by_its_noun_in_the_singular_or_plural():
+    assert [counted(n, "row") for n in (0, 1, 2000)] == ["0 rows", "1 row", "2,000 rows"]

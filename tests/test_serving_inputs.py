@@ -344,6 +344,11 @@ def test_a_csv_that_is_not_utf8_is_refused(row_bundle, tmp_path):
         read_inputs([path], Predictor.load(row_bundle).manifest)
 
 
+def test_an_image_for_a_model_of_rows_is_refused(row_bundle):
+    with pytest.raises(InputError, match="takes rows: CSV files. Received: a.PNG, an image."):
+        read_inputs(["a.PNG"], Predictor.load(row_bundle).manifest)
+
+
 def test_a_missing_csv_is_named(row_bundle, tmp_path):
     with pytest.raises(InputError, match=r"none\.csv does not exist"):
         read_inputs([tmp_path / "none.csv"], Predictor.load(row_bundle).manifest)

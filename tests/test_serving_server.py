@@ -442,6 +442,20 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
     assert not failed
 
 
+def test_a_version_without_checksums_may_still_be_being_copied(row_bundle, tmp_path, caplog):
+    version = shutil.copytree(row_bundle, tmp_path / "softmax" / "1")
+    (version / "SHA256SUMS").rename(tmp_path / "late")
+    caplog.set_level("INFO", "hornbill.server")
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    try:
+        wait_until(lambda: "SHA256SUMS is missing. It may still be being copied." in caplog.text)
+        assert "cannot be served" not in caplog.text
+        (tmp_path / "late").rename(version / "SHA256SUMS")
+        wait_until(lambda: client.get("/v2/models/softmax/ready")[0] == 200)
+    finally:
+        stop()
+
+
 def test_a_stray_file_does_not_stop_a_served_version(row_bundle, tmp_path, caplog):
     model = shutil.copytree(row_bundle.parent, tmp_path / "softmax")
     client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))

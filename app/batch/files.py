@@ -43,8 +43,10 @@ def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> No
     taken = _kinds_taken(manifest)
     wrong = [name for name in files if kind_of(name) not in taken]
     if wrong:
+        is_csv = TABLE in taken and kind_of(wrong[0]) == ".csv"
+        hint = " Predict CSV files without --input: hornbill predict BUNDLE FILE…" if is_csv else ""
         raise BatchError(
-            f"Files for {manifest.name} must end in {', '.join(taken)}. Received: {wrong[0]}."
+            f"Files for {manifest.name} must end in {', '.join(taken)}. Received: {wrong[0]}.{hint}"
         )
     if any(kind_of(name) in IMAGE_SUFFIXES for name in files):
         image_shape(manifest)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from app.reports.plotting import COLORS, save
 from export import ExportError
@@ -243,7 +244,13 @@ def draw_bench(rows: list[Row], path: Path) -> None:
         errors = [middle - low, high - middle]
         colors = [COLORS[place % len(COLORS)] for place in range(len(rows))]
         axes.barh(names, middle, xerr=errors, color=colors, height=0.7)
-        axes.set(xscale="log", ylabel=f"batch {size}")
+        # A whole power of ten below the shortest bar, so that there are always two ticks or more.
+        start = 10 ** np.floor(np.log10(low.min() / 2))
+        axes.set(xscale="log", ylabel=f"batch {size}", xlim=(start, 1.1 * high.max()))
+        is_wide = high.max() > 1000 * start
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if is_wide else (1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
     panels[-1].set_xlabel("milliseconds per call: median and quartiles")

@@ -82,7 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
             fail("Interrupted.", INTERRUPTED)
         sys.exit(code)
     except _CLICK_ERROR as error:
-        fail(" ".join(error.format_message().split()) + _received(error), error.exit_code)
+        message = " ".join(error.format_message().split())
+        fail(message + _received(error) + _setting_hint(error), error.exit_code)
     except HornbillError as error:
         fail(str(error), error.exit_status)
     except ModuleNotFoundError as error:
@@ -109,6 +110,14 @@ def _extra_of(package: str) -> str:
 
 # Typer's own copy of click or click itself, depending on the release of Typer.
 _CLICK_ERROR: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def _setting_hint(error: Any) -> str:
+    """Return how `train` and `tune` take an unknown option that may be a setting, or ""."""
+    option = getattr(error, "option_name", "")
+    if not option or error.ctx is None or error.ctx.info_name not in ("train", "tune"):
+        return ""
+    return f" A setting is given as --set {option.lstrip('-').replace('-', '_')}=VALUE."
 
 
 def _received(error: Exception) -> str:

@@ -133,6 +133,12 @@ def export(
             model = read_model(source, module or (), unsafe)
             bundle = export_bundle(model, output, name or source.stem, facts, arrays, options)
         else:
+            if not source.is_dir():
+                reason = "which is a file" if source.exists() else "which does not exist"
+                raise ConfigError(
+                    "Only a run's folder, such as runs/digits/20260101-120000, or a .keras file "
+                    f"can be exported. Received: {source}, {reason}."
+                )
             _refuse_for_a_run(
                 labels=labels,
                 samples=samples,

@@ -13,7 +13,7 @@ import typer
 
 from app.errors import ConfigError
 from app.system.signals import INTERRUPTED, sigterm_as_sigint
-from serving.errors import printable
+from serving.errors import counted, printable
 
 from .terminal import Bundle, Json, Quiet, examples, fail, print_json, suggest
 
@@ -195,11 +195,13 @@ def predict_batch(
         print_json({"output": str(output), **asdict(summary)})
     else:
         if not quiet:
-            typer.echo(f"predicted: {summary.rows:,} rows, in {summary.parts:,} files in {output}")
-        if summary.failed:
             typer.echo(
-                f"failed:    {summary.failed:,} rows or files: {output}/errors-*.jsonl", err=quiet
+                f"predicted: {counted(summary.rows, 'row')}, in {counted(summary.parts, 'file')} "
+                f"in {output}"
             )
+        if summary.failed:
+            what = "row or file" if summary.failed == 1 else "rows or files"
+            typer.echo(f"failed:    {summary.failed:,} {what}: {output}/errors-*.jsonl", err=quiet)
     if not (as_json or quiet):
         written = "errors" if summary.failed else "part"
         suggest(f"cat {quote(str(output))}/{written}-*.jsonl | head -n 3")

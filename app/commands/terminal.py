@@ -140,10 +140,9 @@ def import_signature() -> Any:
     try:
         from serving import signature
     except ModuleNotFoundError as error:
-        typer.echo(
-            f"Signing needs the extra `sign`. Received: no module {error.name!r}. "
-            "Install it in the clone of Hornbill with: pip install '.[sign]'.",
-            err=True,
+        fail(
+            "Signing and checking signatures need the extra `sign`. Received: no module "
+            f"{error.name!r}. Install it in the clone of Hornbill with: pip install '.[sign]'.",
+            2,
         )
-        raise typer.Exit(2) from None
     return signature

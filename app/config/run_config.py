@@ -228,7 +228,8 @@ def combine_settings(
         seed: seed, which overrides file and settings.
 
     Raises:
-        ConfigError: the file cannot be read or is for another family, or a setting is wrong.
+        ConfigError: the file cannot be read or is for another family, no family is given, or a
+            setting is wrong.
     """
     merged = {**(read_config_file(file) if file else {}), **(settings or {})}
     own_family = merged.pop("family", family)
@@ -236,6 +237,8 @@ def combine_settings(
         raise ConfigError(
             f"The settings must be for the family {family!r}. Received: family={own_family!r}."
         )
+    if own_family is None:
+        raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
     own_data, own_seed = merged.pop("data", None), merged.pop("seed", 0)
     return make_config(
         own_family,

@@ -22,7 +22,7 @@ def read_npz(path: Path) -> Dataset:
     """
     try:
         if not is_zipfile(path):
-            raise ValueError("a file of another kind")
+            raise ValueError(_why_no_archive(path))
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: np.asarray(archive[name]) for name in archive.files}
     except (
@@ -44,6 +44,12 @@ def read_npz(path: Path) -> Dataset:
             f"Received: {found}; {missing[0]} is missing."
         )
     return joined_arrays(str(path), *(arrays[name] for name in expected))
+
+
+def _why_no_archive(path: Path) -> str:
+    with path.open("rb") as file:
+        is_archive = file.read(4) == b"PK\x03\x04"  # its end, where zip lists the files, is missing
+    return "the file is damaged or cut off" if is_archive else "a file of another kind"
 
 
 def joined_arrays(

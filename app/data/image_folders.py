@@ -10,7 +10,7 @@ import numpy as np
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.digits import IMAGE_SIDE
-from serving.errors import InputError, cannot_read
+from serving.errors import InputError, cannot_read, counted
 from serving.images import IMAGE_SUFFIXES, read_image, read_pixels
 from serving.photographs import find_digit
 
@@ -153,7 +153,7 @@ def _find_classes(folder: Path) -> list[Path]:
     if len(classes) < 2:
         raise DataError(
             f"{folder} must have a subfolder of images for each of two or more classes. "
-            f"Received: {len(classes)} {'subfolder' if len(classes) == 1 else 'subfolders'}."
+            f"Received: {counted(len(classes), 'subfolder')}."
         )
     # Other files, such as a license, may be there.
     files = (path for path in inside if path.is_file())
@@ -191,6 +191,6 @@ def _unreadable(source: str, problems: Sequence[InputError]) -> DataError:
     more = len(received) - _NAMED_IN_ERRORS
     rest = f"; and {more:,} more" if more > 0 else ""
     return DataError(
-        f"Every image of {source} must be readable. Received: {len(problems):,} that are not: "
+        f"Every image of {source} must be readable. Received: {len(problems):,} unreadable: "
         f"{'; '.join(received[:_NAMED_IN_ERRORS])}{rest}. Skip them with --set unreadable=skip."
     )

@@ -19,7 +19,7 @@ from app.data.summary import report_data
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
 from app.system.signals import resume_command
-from serving.errors import cannot_read, cannot_write, one_line
+from serving.errors import cannot_read, cannot_write, counted, one_line
 from serving.manifest import TASKS
 
 from .other_folders import describe_folder
@@ -163,13 +163,13 @@ def describe_data(data: dict[str, Any]) -> str:
         each = " to ".join(f"{number:,}" for number in dict.fromkeys((counts[0], counts[-1])))
         parts.append(f"{each} of each in training")
     if data["missing"]:
-        parts.append(f"{sum(data['missing'].values()):,} values missing")
+        parts.append(f"{counted(sum(data['missing'].values()), 'value')} missing")
     if duplicates := sum(data["duplicates"].values()):
-        subject, verb = ("sample", "is") if duplicates == 1 else ("samples", "are")
-        parts.append(f"{duplicates:,} {subject} of validation or test {verb} also in training")
+        verb = "is" if duplicates == 1 else "are"
+        subject = f"{counted(duplicates, 'sample')} of validation or test"
+        parts.append(f"{subject} {verb} also in training")
     if data["skipped"]:
-        number = len(data["skipped"])
-        parts.append(f"{number:,} unreadable {'file' if number == 1 else 'files'} skipped")
+        parts.append(f"{counted(len(data['skipped']), 'unreadable file')} skipped")
     return ", ".join(parts)
 
 

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator
 
 from app.errors import RunError
-from serving.errors import one_line
 
 # Class names, since importing the classes would import every backend of Keras.
 _OUT_OF_MEMORY = ("MemoryError", "RecursionError", "ResourceExhaustedError")
@@ -19,8 +18,8 @@ def translate_out_of_memory() -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         raise RunError(
-            "The model is too large for this machine: "
-            f"{type(error).__name__}: {one_line(error):.200}."
+            f"The model is too large for this machine. Received: {type(error).__name__}. "
+            "Reduce hidden, filters, depth or batch_size."
         ) from None
 
 

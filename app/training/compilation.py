@@ -56,8 +56,7 @@ def choose_compilation(
     """Return the precision and the compiler that the settings name; `auto` measures this device.
 
     float32 and mixed_bfloat16 take turns of a few steps. mixed_bfloat16 is chosen if it saves more
-    than `_MIN_GAIN` of the time, as it does on GPUs and on CPUs with units for it (AMX). A short
-    training uses float32 without measuring.
+    than `_MIN_GAIN` of the time. A short training uses float32 without measuring.
 
     Args:
         config: settings of the training.

@@ -52,8 +52,8 @@ def diagnose_sizes(
     if 1 - last["validation"] <= noise:
         return Diagnosis(
             "perfect",
-            f"Neither more data nor a larger model would show an improvement: {numbers}. With "
-            f"{validated:,} validation samples, the score cannot be distinguished from 1.",
+            f"The score is as good as perfect: {numbers}. An improvement could not be measured "
+            f"with {validated:,} validation samples.",
         )
     if gain > noise:
         return Diagnosis("more data", f"More data would help: {numbers}.")

@@ -18,6 +18,7 @@ from app.evaluation.metrics import SCORES, measure, predict_samples
 from app.system.memory import translate_out_of_memory
 from app.training.fit import fit
 from app.training.losses import metric_name
+from serving.errors import counted
 
 # The objective that a search minimizes: a mean over samples without penalties, which can be
 # compared whatever loss was used for training.
@@ -89,13 +90,14 @@ def _fold(dataset: Dataset, folds: int, seed: int) -> Iterator[Splits]:
     rarest = int(np.bincount(dataset.targets).min()) if is_classes else len(dataset.targets)
     if is_classes and rarest < folds:
         raise DataError(
-            f"Each class must have a sample for each fold. Received: folds={folds}, and {rarest} "
-            f"samples of the rarest class outside the test split of {dataset.source}."
+            f"Each class must have a sample for each fold. Received: folds={folds}, and "
+            f"{counted(rarest, 'sample')} of the rarest class outside the test split of "
+            f"{dataset.source}."
         )
     if not is_classes and rarest < MIN_VALUES * folds:
         raise DataError(
             f"Each fold must have {MIN_VALUES} samples or more, to estimate their spread. "
-            f"Received: folds={folds}, and {rarest} samples outside the test split of "
+            f"Received: folds={folds}, and {counted(rarest, 'sample')} outside the test split of "
             f"{dataset.source}."
         )
     kind = StratifiedKFold if is_classes else KFold

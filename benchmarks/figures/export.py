@@ -20,7 +20,7 @@ def conversion() -> list[Figure]:
     return figures + [
         compare(
             f"{row['what']}: latency relative to Keras' own ONNX "
-            f"({row['ours']['transposes']} transposes instead of {row['theirs']['transposes']})",
+            f"(transposes: {row['ours']['transposes']} instead of {row['theirs']['transposes']})",
             row["latency"]["ratio"], "{:.3f}", "≤", 0.9,
         )
         for row in read_results("conversion")

@@ -1,5 +1,9 @@
 """Trains a digit net, exports it and predicts: python docs/examples/train_digits.py."""
 
+from app.system.tensorflow_import import import_tensorflow_quietly
+
+import_tensorflow_quietly()
+
 from app.bundles.export_run import export_run
 from app.config import make_config
 from app.data.sources import load_dataset

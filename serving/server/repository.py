@@ -188,12 +188,15 @@ class Repository:
     ) -> _Entry:
         if not isinstance(state, Failure):
             return _Entry(snapshot, self._serve(name, number, state))
-        # A version that is being copied in has no checksums yet.
-        is_whole = (self._root / name / str(number) / CHECKSUMS).exists()
-        level = logging.ERROR if is_whole else logging.INFO
         has_changed = before is not None and isinstance(before.state, LoadedModel)
         what = "has changed and " if has_changed else ""
-        _LOG.log(level, "%s version %d %scannot be served: %s", name, number, what, state.reason)
+        if (self._root / name / str(number) / CHECKSUMS).exists():
+            _LOG.error("%s version %d %scannot be served: %s", name, number, what, state.reason)
+        else:
+            _LOG.info(
+                "%s version %d %sis not complete: %s is missing. It may still be being copied.",
+                *(name, number, what, CHECKSUMS),
+            )
         if before is None:
             return _Entry(snapshot, state, None, _RETRY_S)
         is_same = before.snapshot == snapshot
