@@ -34,7 +34,9 @@ def main() -> None:
     """Measure all nets and store the results."""
     rows = []
     keras.utils.set_random_seed(0)
-    bare = FeatureExtractorConfig(image_shape=(28, 28), hidden=(256,), num_outputs=10)
+    bare = FeatureExtractorConfig(
+        image_shape=(28, 28, 1), backbone="mlp", hidden=(256,), num_outputs=10
+    )
     nets = {variant: digit_net(DigitNetConfig(variant=variant)) for variant in ("mlp", "cnn")}
     for name, net in {**nets, "mlp of gray levels": feature_extractor(bare)}.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from app.bundles.export_run import export_run
 from app.config import make_config
 from app.config.chosen_defaults import choose_defaults
+from app.config.run_config import combine_settings, config_toml
 from app.errors import ConfigError
 from app.runs import read_run, train
 from export import ExportOptions
@@ -144,6 +145,20 @@ def test_a_model_of_keras_applications_can_be_a_backbone(channels):
     model = feature_extractor(config)
     assert model.output["features"].shape == (None, 512)
     assert [tuple(w.shape) for w in model.trainable_weights] == [(512, 2), (2,)]  # the head
+
+
+def test_a_run_is_repeated_from_its_configuration(shapes):
+    file = shapes.folder / "config.toml"
+    config = choose_defaults(combine_settings("features", file), 84, (32, 32, 3))
+    assert config == read_run(shapes.folder).config
+    assert not config.chosen
+
+
+def test_the_configuration_of_rows_gives_the_settings_of_images_too(tmp_path):
+    config = make_config("features")
+    (tmp_path / "config.toml").write_text(config_toml(config))
+    read = combine_settings("features", tmp_path / "config.toml")
+    assert choose_defaults(read, 100, (4,)) == config
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,9 @@ def family_case(request):
         ),
         "features-images": lambda: (
             models.feature_extractor(
-                models.FeatureExtractorConfig(image_shape=(28, 28), num_outputs=10)
+                models.FeatureExtractorConfig(image_shape=(28, 28, 1), width=8, num_outputs=10)
             ),
-            gray,
+            gray[..., np.newaxis],
         ),
     }[request.param]()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.errors import ConfigError
 
-from .run_config import RunConfig, change_config, flat_config
+from .run_config import RunConfig, change_config, flat_config, make_config
 
 # Settings that apply to images only.
 _OF_IMAGES = ("backbone", "width", "depth", "augmentation.")
@@ -35,7 +35,9 @@ def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> Ru
     if config.family != "features":
         return config
     if len(shape) < 3:
-        wrong = [key for key in config.given if key.startswith(_OF_IMAGES)]
+        settings, defaults = flat_config(config), flat_config(make_config(config.family))
+        # A complete configuration, such as that of a run, gives them all.
+        wrong = [k for k in settings if k.startswith(_OF_IMAGES) and settings[k] != defaults[k]]
         if wrong:
             raise ConfigError(
                 f"{wrong[0]} applies to images only. Received: {config.data}, which holds rows."
