@@ -24,6 +24,7 @@ from benchmarks.results import write_results
 from export import ExportOptions, ModelFacts, export_bundle
 from models import DigitNetConfig, FeatureExtractorConfig, digit_net, feature_extractor
 from serving import Predictor
+from serving.inputs import image_shape
 from serving.timing import median_ms
 
 LARGE = 1024
@@ -50,8 +51,9 @@ def main() -> None:
     write_results("overhead", rows)
 
 
-def _images(count: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, 28, 28)).astype(np.uint8)
+def _images(predictor: Predictor, count: int) -> np.ndarray:
+    shape = image_shape(predictor.manifest)
+    return np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(np.uint8)
 
 
 def _bare(predictor: Predictor, images: np.ndarray) -> Callable[[], Any]:
@@ -62,7 +64,7 @@ def _bare(predictor: Predictor, images: np.ndarray) -> Callable[[], Any]:
 def _added(bundle: Path) -> dict[str, float]:
     """Return the time that the Predictor adds to session.run."""
     predictor, one_thread = Predictor.load(bundle), Predictor.load(bundle, threads=1)
-    one, many = _images(1), _images(LARGE)
+    one, many = _images(predictor, 1), _images(predictor, LARGE)
     calls = {"bare": _bare(predictor, one), "ours": lambda: predictor.predict(one)}
     pairs = [median_ms(calls, 4000, warm_up=200) for _ in range(5)]
     large = {
@@ -83,7 +85,7 @@ def _ratios(net: keras.Model, bundle: Path) -> dict[str, float]:
     """Return the times of Keras and the SavedModel for one row, relative to the Predictor."""
     predictor = Predictor.load(bundle)
     call = tf.saved_model.load(str(bundle)).signatures["serving_default"]
-    one = _images(1)
+    one = _images(predictor, 1)
     calls = {
         "ours": lambda: predictor.predict(one),
         "keras": lambda: net.predict(one, verbose=0),
