@@ -110,7 +110,7 @@ def test_a_trained_net_is_better_than_chance(mlp_run, softmax_run):
 
 
 def test_the_features_family_accepts_images():
-    dataset, splits, result = fitted("digits8x8", hidden=[16], epochs=1, repeat=3)
+    dataset, splits, result = fitted("digits8x8", backbone="mlp", hidden=[16], epochs=1, repeat=3)
     predictions = predict_samples(result.model, dataset, splits.test)
     assert classification_metrics(dataset.targets[splits.test], predictions)["accuracy"] > 0.2
 
