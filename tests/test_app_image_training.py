@@ -13,6 +13,7 @@ from app.config.chosen_defaults import choose_defaults
 from app.config.run_config import combine_settings, config_toml
 from app.errors import ConfigError
 from app.runs import read_run, train
+from app.runs.train import load_run_data
 from export import ExportOptions
 from models import FeatureExtractorConfig, feature_extractor
 from models.backbones import whitening_kernel
@@ -65,6 +66,26 @@ def data(shapes):
 
 def test_color_and_shape_are_told_apart(shapes):
     assert shapes.metrics["test"]["accuracy"] >= 0.9
+
+
+def test_a_model_trained_in_mixed_precision_predicts_in_float32(data, tmp_path):
+    settings = {"width": 8, "epochs": 6, "precision": "mixed_bfloat16"}
+    settings |= {"optimizer.learning_rate": 0.01, "augmentation.flip": False}
+    run = train(make_config("features", settings, data=data), tmp_path, figures=False)
+    last = (run.folder / "history.csv").read_text().splitlines()
+    history = dict(zip(last[0].split(","), last[-1].split(","), strict=True))
+    # The metric of training, in bfloat16, is that of the saved model, but for rounding.
+    assert abs(float(history["val_loss"]) - _loss(run)) < 0.05
+
+
+def _loss(run):
+    """Return the smoothed cross entropy of the saved model on the validation split."""
+    dataset = load_run_data(run.config)
+    images = dataset.inputs[run.splits.validation]
+    targets = dataset.targets[run.splits.validation]
+    probabilities = run.load_model().predict(images, verbose=0)["probabilities"]
+    smooth = 0.9 * np.eye(len(KINDS))[targets] + 0.1 / len(KINDS)
+    return float(-(smooth * np.log(probabilities)).sum(axis=1).mean())
 
 
 def test_what_is_chosen_from_the_data_is_recorded(shapes):

@@ -124,6 +124,9 @@ def _to_train(job: Job, compilation: Compilation) -> keras.Model:
     model = job.build(compilation)
     for variable, value in zip(model.variables, job.model.variables, strict=True):
         variable.assign(keras.ops.convert_to_numpy(value))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # computes with its variables from here on
     return model
 
 
