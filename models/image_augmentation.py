@@ -69,7 +69,7 @@ def augment_images(images: Any, config: ImageAugmentationConfig) -> Any:
     if config.brightness or config.contrast or config.saturation:
         layers.append(RandomColor(config))
     if config.erase:
-        layers.append(RandomErase(config.erase))
+        layers.append(RandomErase(config))
     if not layers:
         return images
     x = keras.layers.Rescaling(1.0, dtype="float32")(images)
@@ -99,10 +99,14 @@ class _RandomLayer(keras.layers.Layer):
 
     Input shape: float32 `(batch, height, width, channels)`, levels from 0 to 255.
     Output shape: same as the input.
+
+    Args:
+        config: how much to change.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, config: ImageAugmentationConfig, **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)
+        self.config = config
         self.seed_generator = keras.random.SeedGenerator()
 
     def uniform(self, images: Any, low: float, high: float) -> Any:
@@ -129,14 +133,7 @@ class RandomCrop(_RandomLayer):
 
     None of this turns the image, so columns and rows are resampled one after the other, each by a
     product with a matrix of weights. That takes less time than reading pixels one by one.
-
-    Args:
-        config: how much to change.
     """
-
-    def __init__(self, config: ImageAugmentationConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.config = config
 
     def change(self, images: Any) -> Any:
         """Return `images`, resampled."""
@@ -166,15 +163,7 @@ class RandomCrop(_RandomLayer):
 
 
 class RandomColor(_RandomLayer):
-    """Changes brightness, contrast and saturation of each image.
-
-    Args:
-        config: how much to change.
-    """
-
-    def __init__(self, config: ImageAugmentationConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.config = config
+    """Changes brightness, contrast and saturation of each image."""
 
     def change(self, images: Any) -> Any:
         """Return `images` in other colors."""
@@ -194,15 +183,7 @@ class RandomColor(_RandomLayer):
 
 
 class RandomErase(_RandomLayer):
-    """Sets a square of each image to its mean color; the square may reach over the border.
-
-    Args:
-        fraction: side of the square, as a fraction of the image's side.
-    """
-
-    def __init__(self, fraction: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.fraction = fraction
+    """Sets a square of each image to its mean color; the square may reach over the border."""
 
     def change(self, images: Any) -> Any:
         """Return `images` with a square erased."""
@@ -214,4 +195,4 @@ class RandomErase(_RandomLayer):
         """Return which rows or columns the square covers, bool `(batch, side, 1)`."""
         pixels = np.arange(side, dtype="float32")[:, np.newaxis] + 0.5
         middle = self.uniform(images, 0, side)
-        return ops.abs(pixels - middle) < self.fraction * side / 2
+        return ops.abs(pixels - middle) < self.config.erase * side / 2

@@ -1,4 +1,4 @@
-"""Finds the images of a folder that has a subfolder for each class, or of a CSV of paths."""
+"""Lists the images of a folder that has a subfolder for each class, and decodes listed images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class ImageList:
     sizes: tuple[int, int, int]
 
 
-def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool = False) -> Dataset:
+def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> Dataset:
     """Decode image files to a data set.
 
     Args:

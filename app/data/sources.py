@@ -159,7 +159,7 @@ def _rows(load: Callable[[], Any], task: str = "multiclass") -> Callable[[str], 
     return read
 
 
-@functools.cache  # reading and resizing takes a tenth of a second
+@functools.cache  # scikit-learn parses a compressed text file
 def _digits8x8(source: str) -> Dataset:
     bunch = sklearn.datasets.load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # 17 levels of ink
