@@ -8,6 +8,8 @@ from keras import ops
 from .blocks import KernelConfig, dense
 
 HEADS = ("softmax", "sigmoid", "linear")
+# Names of the layers whose weights are those of a head.
+HEAD_LAYERS = ("probabilities", "second_class", "standard_values")
 
 
 @keras.saving.register_keras_serializable(package="hornbill")

@@ -184,6 +184,33 @@ def test_decay_clipping_and_averaging_reach_the_optimizer():
     assert names == ["SwapEMAWeights"]
 
 
+def test_muon_takes_orthogonal_steps_with_the_kernels_of_hidden_layers_only():
+    layers = [
+        keras.layers.Conv2D(4, 3, name="conv"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(4, name="hidden"),
+        keras.layers.Dense(4, name="probabilities"),
+    ]
+    model = keras.Sequential([keras.Input((6, 6, 2)), *layers])
+    config = OptimizerConfig(name="muon", weight_decay=0.0, schedule="constant")
+    before = {variable.path: np.array(variable) for variable in model.trainable_variables}
+    generator = np.random.default_rng(0)
+    optimizer = make_optimizer(config, 1, 1)
+    gradients = [
+        generator.normal(size=v.shape).astype("float32") for v in model.trainable_variables
+    ]
+    optimizer.apply(gradients, model.trainable_variables)
+    spreads = {}
+    for variable in model.trainable_variables:
+        step = np.array(variable) - before[variable.path]
+        # All steps have the size of those of Adam.
+        assert 0.1 < np.sqrt((step**2).mean()) / config.learning_rate < 1.01
+        if variable.name == "kernel":
+            values = np.linalg.svd(step.reshape(-1, step.shape[-1]), compute_uv=False)
+            spreads[variable.path.split("/")[-2]] = values.max() / values.min()
+    assert max(spreads["conv"], spreads["hidden"]) < 2 < spreads["probabilities"]
+
+
 def test_a_family_refuses_data_of_another_kind_and_leaves_nothing(tmp_path):
     with pytest.raises(DataError, match="'digits' takes images. Received: iris, .* rows"):
         train(make_config("digits", data="iris"), tmp_path)

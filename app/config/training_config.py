@@ -24,6 +24,7 @@ OPTIMIZERS = (
     "rmsprop",
     "adam",
     "adamw",
+    "muon",
 )
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -35,12 +36,13 @@ class OptimizerConfig:
 
     Attributes:
         name: optimizer, one of `OPTIMIZERS`. `gradient_descent` takes one step for each pass over
-            the whole training split; `momentum` and `nesterov` are SGD with `momentum`.
+            the whole training split; `momentum` and `nesterov` are SGD with `momentum`; `muon`
+            makes the steps of kernels orthogonal, see `app.training.muon`.
         learning_rate: peak learning rate.
-        momentum: fraction of the last step that is added to the next one (`momentum` and
-            `nesterov` only).
+        momentum: fraction of the last step that is added to the next one (`momentum`, `nesterov`
+            and `muon` only).
         weight_decay: fraction of each weight that a step subtracts, times the learning rate
-            (`adamw` only: Loshchilov & Hutter, 2019).
+            (`adamw` and `muon` only: Loshchilov & Hutter, 2019).
         clip_norm: largest global norm of the gradients; longer gradients are scaled down. 0 turns
             clipping off.
         ema_momentum: momentum of the exponential moving average of the weights, which is

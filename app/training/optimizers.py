@@ -5,6 +5,9 @@ from typing import Any
 import keras
 
 from app.config.training_config import OptimizerConfig
+from models.heads import HEAD_LAYERS
+
+from .muon import Muon
 
 _OPTIMIZERS: dict[str, Any] = {
     "gradient_descent": keras.optimizers.SGD,
@@ -15,6 +18,7 @@ _OPTIMIZERS: dict[str, Any] = {
     "rmsprop": keras.optimizers.RMSprop,
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,
+    "muon": Muon,
 }
 
 
@@ -25,8 +29,14 @@ def make_optimizer(
     arguments: dict[str, Any] = {}
     if config.name in ("momentum", "nesterov"):
         arguments |= {"momentum": config.momentum, "nesterov": config.name == "nesterov"}
-    if config.name == "adamw":
+    if config.name in ("adamw", "muon"):
         arguments["weight_decay"] = config.weight_decay
+    if config.name == "muon":
+        arguments |= {
+            "momentum": config.momentum,
+            "adam_weight_decay": config.weight_decay,
+            "exclude_layers": [f"(^|/){head}/" for head in HEAD_LAYERS],
+        }
     if config.clip_norm:
         arguments["global_clipnorm"] = config.clip_norm
     if config.ema_momentum:

@@ -1,0 +1,176 @@
+"""Test accuracy on CIFAR-10 and the minutes of its training, compared with Keras' example.
+
+    python -m benchmarks.cifar10 FOLDER defaults     test accuracy with the chosen defaults
+    python -m benchmarks.cifar10 FOLDER recipe       test accuracy with benchmarks/recipes/cifar10
+    python -m benchmarks.cifar10 FOLDER race         time to 90%: ours against Keras' example
+    … --seeds 1                                      a single seed instead of three
+    … --resume                                       only seeds without a stored result
+
+FOLDER has the images in subfolders `train/CLASS` and `test/CLASS`. Nothing is chosen on the test
+images; settings were chosen on a validation split of the training images.
+
+Keras' example is the ResNet20 (version 1) of examples/cifar10_resnet.py in keras-team/keras 2,
+with its augmentation (shifts by a tenth of the side, and flips), batches of 32, Adam and its
+schedule. It trains with `fit`, one epoch at a time, until it reaches 90% on the test images or has
+taken `PATIENCE` times as long as ours; the time of its tests is not counted. Ours is a whole run of
+the recipe cifar10_fast, including statistics and validation, which must have 90% at its end. The
+two alternate in one process. `speedup` is a lower bound where theirs was stopped.
+"""
+
+import argparse
+import statistics
+import time
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.config import disable_op_determinism
+
+from app.config.chosen_defaults import choose_defaults
+from app.config.run_config import combine_settings
+from app.data.datasets import Dataset
+from app.data.sources import load_dataset
+from app.data.splits import split_dataset
+from app.evaluation.metrics import predict_samples
+from app.training.fit import fit
+from benchmarks.recipes import RECIPES
+from benchmarks.results import results_of_this_machine, write_results
+
+# Recipe and smallest accuracy of each measurement; without a recipe, the defaults.
+GOALS = {"defaults": (None, 0.90), "recipe": ("cifar10", 0.935), "race": ("cifar10_fast", 0.90)}
+PATIENCE = 5
+
+
+def our_run(dataset: Dataset, recipe: str | None, seed: int) -> dict[str, Any]:
+    """Return test accuracy, seconds of training and settings of a run."""
+    file = RECIPES / f"{recipe}.toml" if recipe else None
+    config = combine_settings("features", file, data=dataset.source, seed=seed)
+    splits = split_dataset(dataset, seed, config.training.validation_split)
+    config = choose_defaults(config, len(splits.train), dataset.inputs.shape[1:])
+    start = time.perf_counter()
+    fitted = fit(config, dataset, splits)
+    seconds = time.perf_counter() - start
+    probabilities = predict_samples(fitted.model, dataset, splits.test)
+    accuracy = float((probabilities.argmax(axis=1) == dataset.targets[splits.test]).mean())
+    return {
+        "seconds": round(seconds, 1),
+        "accuracy": accuracy,
+        "validation_accuracy": fitted.history[-1]["val_accuracy"],
+        "epochs": len(fitted.history),
+        "precision": fitted.compilation.precision,
+    }
+
+
+def resnet20() -> keras.Model:
+    """Return the ResNet20 of Keras' example, compiled in the same way."""
+
+    def unit(x: Any, filters: int, size: int = 3, strides: int = 1, relu: bool = True) -> Any:
+        convolution = keras.layers.Conv2D(
+            filters,
+            size,
+            strides,
+            "same",
+            kernel_initializer="he_normal",
+            kernel_regularizer=keras.regularizers.L2(1e-4),
+        )
+        x = keras.layers.BatchNormalization()(convolution(x))
+        return keras.layers.Activation("relu")(x) if relu else x
+
+    inputs = keras.Input((32, 32, 3))
+    x = unit(inputs, 16)
+    for filters in (16, 32, 64):
+        for block in range(3):
+            strides = 2 if filters > 16 and block == 0 else 1
+            y = unit(unit(x, filters, strides=strides), filters, relu=False)
+            if strides == 2:
+                x = keras.layers.Conv2D(
+                    filters,
+                    1,
+                    2,
+                    "same",
+                    kernel_initializer="he_normal",
+                    kernel_regularizer=keras.regularizers.L2(1e-4),
+                )(x)
+            x = keras.layers.Activation("relu")(keras.layers.Add()([x, y]))
+    x = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(x))
+    outputs = keras.layers.Dense(10, activation="softmax", kernel_initializer="he_normal")(x)
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    return model
+
+
+def example_rate(epoch: int) -> float:
+    """Return the learning rate of Keras' example in an epoch."""
+    factors = {180: 0.5e-3, 160: 1e-3, 120: 1e-2, 80: 1e-1}
+    return 1e-3 * next((factor for start, factor in factors.items() if epoch > start), 1.0)
+
+
+def their_run(dataset: Dataset, seed: int, goal: float, patience: float) -> dict[str, Any]:
+    """Return the seconds, epochs and best test accuracy of Keras' example.
+
+    It ends when it reaches the goal, or after `patience` seconds.
+    """
+    keras.utils.set_random_seed(seed)
+    disable_op_determinism()
+    split = dataset.test_start
+    images = dataset.inputs[:].astype("float32") / 255
+    images -= images[:split].mean(axis=0)
+    targets = dataset.targets
+    train = tf.data.Dataset.from_tensor_slices((images[:split], targets[:split]))
+
+    def augment(image: Any, target: Any) -> Any:
+        # The example shifts by up to a tenth of the side, and repeats the pixels of the border.
+        padded = tf.pad(image, [[3, 3], [3, 3], [0, 0]], mode="SYMMETRIC")
+        return tf.image.random_flip_left_right(tf.image.random_crop(padded, (32, 32, 3))), target
+
+    batches = train.shuffle(split).map(augment, tf.data.AUTOTUNE).batch(32).prefetch(4)
+    model = resnet20()
+    result: dict[str, Any] = {"seconds": 0.0, "epochs": 0, "accuracy": 0.0}
+    while result["seconds"] < patience and result["accuracy"] < goal:
+        model.optimizer.learning_rate = example_rate(result["epochs"])
+        start = time.perf_counter()
+        model.fit(batches, epochs=1, verbose=0)
+        result["seconds"] += time.perf_counter() - start
+        result["epochs"] += 1
+        accuracy = model.evaluate(images[split:], targets[split:], 500, verbose=0)[1]
+        result["accuracy"] = max(result["accuracy"], accuracy)
+        print(f"    example: {result}", flush=True)
+    return result
+
+
+def main() -> None:
+    """Measure each seed in turn, and store its result at once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(GOALS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--resume", action="store_true", help="Skip seeds that have a stored result."
+    )
+    given = parser.parse_args()
+    dataset = load_dataset(given.folder)
+    stored = {row["what"]: row for row in results_of_this_machine("cifar10")}
+    for name in given.names or list(GOALS):
+        recipe, goal = GOALS[name]
+        row = stored.get(name) if given.resume else None
+        row = row or {"what": name, "goal": goal, "ours": [], "theirs": []}
+        for seed in range(len(row["ours"]), given.seeds):
+            ours = our_run(dataset, recipe, seed)
+            print(f"{name}, seed {seed}: {ours}", flush=True)
+            row["ours"].append(ours)
+            if name == "race":
+                row["theirs"].append(their_run(dataset, seed, goal, PATIENCE * ours["seconds"]))
+                pairs = zip(row["theirs"], row["ours"], strict=True)
+                ratios = [theirs["seconds"] / ours["seconds"] for theirs, ours in pairs]
+                row["speedup"] = round(statistics.median(ratios), 2)
+            row["mean_accuracy"] = statistics.mean(run["accuracy"] for run in row["ours"])
+            row["mean_minutes"] = round(
+                statistics.mean(run["seconds"] for run in row["ours"]) / 60, 1
+            )
+            write_results("cifar10", [row])
+
+
+if __name__ == "__main__":
+    main()
