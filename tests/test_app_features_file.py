@@ -15,6 +15,7 @@ from PIL import Image
 
 from app.batch import Job, Summary, run_job
 from app.batch.pools import predict_here
+from app.errors import BatchError
 from serving import Predictor
 from serving.errors import InputError
 from serving.inputs import read_inputs
@@ -121,6 +122,19 @@ def test_an_interrupted_job_resumes_and_keeps_the_order(bundle, scans, tmp_path)
     expected = Predictor.load(bundle).predict_images(files).features
     np.testing.assert_allclose(found["features"].to_pylist(), expected, atol=1e-5)
     assert not (tmp_path / "features.parquet.parts").exists()
+
+
+def test_a_job_that_failed_while_it_wrote_the_file_resumes(bundle, scans, tmp_path):
+    output = tmp_path / "features.npy"
+    (scans / "07.png").write_bytes(b"no image")
+    (tmp_path / "features.keys.csv.new").mkdir()  # in the way
+    with pytest.raises(BatchError, match="features.npy cannot be written: is a directory. Finish"):
+        extract(bundle, scans / "*.png", output)
+    (tmp_path / "features.keys.csv.new").rmdir()
+    assert (tmp_path / "features.errors.jsonl").exists()
+    assert not output.exists()
+    assert extract(bundle, scans / "*.png", output) == Summary(1, 11, 1)
+    assert len(read_keys(tmp_path / "features.keys.csv")) == len(np.load(output)) == 11
 
 
 @pytest.mark.parametrize("kind", ["npy", "parquet"])

@@ -31,7 +31,10 @@ def check_target(path: Path) -> None:
             f"With --features, --output must be a file that ends in {TABLE} or {ARRAY}. "
             f"Received: {path}."
         )
-    for new in (path, errors_path(path), *([keys_path(path)] if path.suffix == ARRAY else [])):
+    beside = [errors_path(path), *([keys_path(path)] if path.suffix == ARRAY else [])]
+    # A job that was interrupted at its end may have written them.
+    is_resumed = parts_path(path).exists()
+    for new in [path, *([] if is_resumed else beside)]:
         if new.exists():
             raise BatchError(f"Features are written to new files. Received: {new}, which exists.")
     if not path.parent.is_dir():
