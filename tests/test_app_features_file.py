@@ -151,6 +151,7 @@ def test_file_names_may_be_any_bytes(kind, bundle, scans, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 @pytest.mark.usefixtures("few_images_in_a_part")
 def test_ray_and_a_single_process_write_the_same_features(bundle, scans, tmp_path):
     from app.batch.ray_pool import RayPool

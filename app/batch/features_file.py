@@ -74,7 +74,7 @@ def write_features(path: Path, dimension: int, parts: Sequence[Finished], has_ke
         OSError: a file cannot be written; `path` does not exist then.
     """
     folder = parts_path(path)
-    array = folder / "features.npy"
+    array = folder / "features"  # without a suffix, so that no pattern of the input matches it
     shape = (sum(part.rows for part in parts), dimension)
     _concatenate(array, [folder / f"part-{part.part}{FLOATS}" for part in parts], shape)
     columns = ("file", "row", *(["key"] if has_key else []))

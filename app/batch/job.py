@@ -85,13 +85,12 @@ def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
         with open_ledger(job.folder, _identity(job, folder, manifest)) as ledger:
             unfinished = str((job.folder / UNFINISHED).absolute())
             work = Work(str(folder), unfinished, job.key, job.features)
-            if not job.features:
-                _predict_rest(work, _parts_to_add(files, ledger), ledger, pool, on_progress)
-                return _sum_up(list(ledger.finished.values()))
-            # All files, in order, make the parts, whatever files an interrupted job found.
-            parts = plan_parts(files)
+            # Files are added to a folder. A file of features has the order of all files.
+            parts = plan_parts(files) if job.features else _parts_to_add(files, ledger)
             rest = [part for part in parts if part.name not in ledger.finished]
             _predict_rest(work, rest, ledger, pool, on_progress)
+            if not job.features:
+                return _sum_up(list(ledger.finished.values()))
             finished = [ledger.finished[part.name] for part in parts]
             dimension = feature_dimension(manifest)
             write_features(job.output, dimension, finished, has_key=job.key is not None)
