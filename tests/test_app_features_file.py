@@ -20,6 +20,8 @@ from serving import Predictor
 from serving.errors import InputError
 from serving.inputs import read_inputs
 from serving.outputs import choose_output
+from serving.server.errors import RequestError
+from serving.server.image_requests import require_images
 
 
 def extract(bundle, pattern, output, key=None, pool=predict_here):
@@ -227,6 +229,8 @@ def test_a_model_without_labels_has_features_and_no_predictions(bundle, scans):
     manifest = dataclasses.replace(manifest, task="unknown", prediction_output=None, labels=())
     assert choose_output(manifest, features=True) == "features"
     assert len(read_inputs([scans / "00.png"], manifest)[0]) == 1
+    with pytest.raises(RequestError, match="The model must take"):  # the page shows predictions
+        require_images(manifest)
     with pytest.raises(InputError, match="Received: digits, which has none. Export it with --labe"):
         choose_output(manifest, features=False)
 
