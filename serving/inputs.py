@@ -31,11 +31,6 @@ def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs
         InputError: a file is missing or unreadable, or does not fit the model.
     """
     if manifest.columns or manifest.string_columns:
-        if manifest.prediction_output is None:
-            raise InputError(
-                "Files can only be read for a model whose labels are known. "
-                f"Received: {manifest.name}, without labels. Call serving.Predictor with arrays."
-            )
         rows = [row for path in paths for row in _read_rows(Path(path), manifest)]
         return _to_arrays([cells for _, cells in rows], manifest), [name for name, _ in rows]
     images = [read_model_image(path, manifest) for path in paths]
@@ -82,15 +77,15 @@ def image_shape(manifest: Manifest) -> tuple[int, ...]:
         `(height, width)`, or `(height, width, channels)` with 1 channel (gray) or 3 (RGB).
 
     Raises:
-        InputError: the model does not take images, or its task is unknown.
+        InputError: the model does not take images.
     """
     spec = manifest.inputs[0]
     sizes = tuple(size for size in spec.shape[1:] if isinstance(size, int))
     is_fixed = spec.dtype == "uint8" and len(sizes) == len(spec.shape) - 1
     is_image = is_fixed and (len(sizes) == 2 or (len(sizes) == 3 and sizes[2] in (1, 3)))
-    if len(manifest.inputs) > 1 or not is_image or manifest.prediction_output is None:
+    if len(manifest.inputs) > 1 or not is_image:
         raise InputError(
-            "Files can only be read for a model of columns or images with known labels. "
+            "Files can only be read for a model of columns or images. "
             f"Received: {manifest.name}, which takes {describe_spec(spec)}. "
             "Call serving.Predictor with arrays."
         )

@@ -1,4 +1,4 @@
-"""Batch jobs: predict data sets of any size, from files in to lines of JSON out.
+"""Batch jobs: predict data sets of any size, from files to lines of JSON or a file of features.
 
 A job runs where TensorFlow is not installed, so nothing here imports it, `models` or `export`.
 """

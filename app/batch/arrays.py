@@ -9,6 +9,7 @@ from serving.checking import check_inputs
 from serving.errors import InputError, cannot_read
 from serving.inputs import read_model_image
 from serving.manifest import Manifest
+from serving.spreading import spread
 
 from .rows import Rows, find_not_finite, row_ids, rows_at_once, rows_of, set_aside
 
@@ -31,11 +32,11 @@ def read_array(path: str, manifest: Manifest) -> Iterator[Rows]:
         yield set_aside(Rows(ids, inputs), find_not_finite(inputs, manifest, start))
 
 
-def read_images(paths: Sequence[str], manifest: Manifest) -> Iterator[Rows]:
-    """Yield images; each is row 0 of its file."""
+def read_images(paths: Sequence[str], manifest: Manifest, threads: int = 1) -> Iterator[Rows]:
+    """Yield images, which `threads` threads decode; each is row 0 of its file."""
     step = rows_at_once(manifest)
     for start in range(0, len(paths), step):
-        yield _read_together(paths[start : start + step], manifest)
+        yield _read_together(paths[start : start + step], manifest, threads)
 
 
 def _open_array(path: str) -> np.ndarray:
@@ -46,14 +47,20 @@ def _open_array(path: str) -> np.ndarray:
     return array
 
 
-def _read_together(paths: Sequence[str], manifest: Manifest) -> Rows:
-    ids, images, failed = [], [], []
-    for path in paths:
-        (row_id,) = row_ids(path, [0])
+def _read_together(paths: Sequence[str], manifest: Manifest, threads: int) -> Rows:
+    def read(index: int) -> np.ndarray | str:
         try:
-            images.append(read_model_image(path, manifest))
-            ids.append(row_id)
+            return read_model_image(paths[index], manifest)
         except InputError as error:
-            failed.append((row_id, str(error)))
+            return str(error)
+
+    ids, images, failed = [], [], []
+    for path, found in zip(paths, spread(read, len(paths), threads), strict=True):
+        (row_id,) = row_ids(path, [0])
+        if isinstance(found, str):
+            failed.append((row_id, found))
+        else:
+            images.append(found)
+            ids.append(row_id)
     inputs = {manifest.inputs[0].name: np.stack(images)} if images else {}
     return Rows(ids, inputs, failed)

@@ -31,15 +31,9 @@ def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> No
     """Require files that the model can read.
 
     Raises:
-        BatchError: the model cannot read a file, a file has no columns for `key`, or the outputs
-            of the model have no labels.
+        BatchError: the model cannot read a file, or a file has no columns for `key`.
         InputError: there are images, and the model does not accept images.
     """
-    if manifest.prediction_output is None:
-        raise BatchError(
-            "A batch job needs a model whose outputs have labels. "
-            f"Received: {manifest.name}, which has none. Export it with --labels."
-        )
     taken = _kinds_taken(manifest)
     wrong = [name for name in files if kind_of(name) not in taken]
     if wrong:

@@ -62,6 +62,11 @@ class PredictionLines:
         return f', "labels": [{", ".join(itertools.compress(self._names, is_chosen))}]'
 
 
+def key_lines(ids: Sequence[str], _: np.ndarray) -> str:
+    """Return a line for each id, without its outputs."""
+    return "".join(f"{{{row_id}}}\n" for row_id in ids)
+
+
 def error_lines(failed: Sequence[tuple[str, str]]) -> str:
     """Return a line for each pair of id and reason."""
     return "".join(f'{{{row_id}, "reason": {json.dumps(reason)}}}\n' for row_id, reason in failed)

@@ -1,7 +1,8 @@
-"""Predicts one part in any process: reads its files, runs the Predictor, writes JSON lines."""
+"""Predicts one part in any process: reads its files, runs the Predictor, writes the outputs."""
 
 import uuid
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import numpy as np
 
 from app.system.atomic_files import sync
 from serving import Predictor
+from serving.cores import available_cores
 from serving.errors import InputError, ServingError
 from serving.images import IMAGE_SUFFIXES
 from serving.manifest import Manifest
+from serving.outputs import choose_output
 
 from .arrays import read_array, read_images
+from .features_file import DTYPE, FLOATS
 from .files import ARRAY, kind_of
-from .lines import PredictionLines, error_lines
+from .lines import PredictionLines, error_lines, key_lines
 from .parts import Finished, Part
 from .rows import Rows, file_id, set_aside
 
@@ -28,11 +32,13 @@ class Work:
         bundle: folder of the bundle's version.
         unfinished: folder to write into; the job publishes from there.
         key: column of parquet files to copy into each line; None copies none.
+        features: whether to write features instead of predictions.
     """
 
     bundle: str
     unfinished: str
     key: str | None
+    features: bool = False
 
 
 class PartPredictor:
@@ -49,32 +55,42 @@ class PartPredictor:
             ManifestError: the bundle is missing, damaged or of another format version.
         """
         self._work = work
+        self._threads = available_cores() if threads is None else threads
         self._predictor = Predictor.load(work.bundle, threads)
-        self._lines = PredictionLines(self._predictor.manifest)
+        manifest = self._predictor.manifest
+        self._output = choose_output(manifest, work.features)
+        self._render = key_lines if work.features else PredictionLines(manifest).render
 
     def __call__(self, part: Part) -> Finished:
-        """Write the predictions for a part into a new folder, from which the job publishes them.
+        """Write the outputs for a part into a new folder, from which the job publishes them.
+
+        Predictions become lines of JSON. Features are float32 in a file of their own, beside lines
+        with the keys of the rows.
 
         Raises:
-            OSError: the lines cannot be written.
+            OSError: the outputs cannot be written.
         """
         attempt = f"{part.name}-{uuid.uuid4().hex}"
         folder = Path(self._work.unfinished) / attempt
         folder.mkdir()
         lines_file = folder / f"part-{part.name}.jsonl"
         errors_file = folder / f"errors-{part.name}.jsonl"
+        floats_file = folder / f"part-{part.name}{FLOATS}"
         succeeded = failed = 0
         with (
             lines_file.open("w", encoding="ascii") as lines,
             errors_file.open("w", encoding="ascii") as errors,
+            floats_file.open("wb") if self._work.features else nullcontext() as floats,
         ):
             for rows in self._predicted(part):
                 succeeded, failed = succeeded + len(rows.ids), failed + len(rows.failed)
                 if rows.ids:
                     (outputs,) = rows.inputs.values()
-                    lines.write(self._lines.render(rows.ids, outputs))
+                    lines.write(self._render(rows.ids, outputs))
+                    if floats is not None:
+                        floats.write(outputs.astype(DTYPE).tobytes())
                 errors.write(error_lines(rows.failed))
-        for path in (lines_file, errors_file):  # on disk before the ledger records the part
+        for path in folder.iterdir():  # on disk before the ledger records the part
             sync(path)
         return Finished(part.name, part.files, succeeded, failed, attempt)
 
@@ -82,13 +98,13 @@ class PartPredictor:
         """Yield rows with the model's outputs in place of its inputs."""
         manifest = self._predictor.manifest
         try:
-            for rows in _read(part, manifest, self._work.key):
+            for rows in _read(part, manifest, self._work.key, self._threads):
                 yield self._predict(rows) if rows.ids else rows
         except InputError as error:
             yield Rows([], {}, [(file_id(part.files[0]), str(error))])
 
     def _predict(self, rows: Rows) -> Rows:
-        name = str(self._predictor.manifest.prediction_output)
+        name = self._output
         try:
             outputs = self._predictor.predict(rows.inputs).outputs[name]
         except ServingError as error:
@@ -98,10 +114,10 @@ class PartPredictor:
         return set_aside(Rows(rows.ids, {name: outputs}, rows.failed), dict.fromkeys(wrong, reason))
 
 
-def _read(part: Part, manifest: Manifest, key: str | None) -> Iterator[Rows]:
+def _read(part: Part, manifest: Manifest, key: str | None, threads: int) -> Iterator[Rows]:
     kind = kind_of(part.files[0])
     if kind in IMAGE_SUFFIXES:
-        return read_images(part.files, manifest)
+        return read_images(part.files, manifest, threads)
     if kind == ARRAY:
         return read_array(part.files[0], manifest)
     from .tables import read_table  # pyarrow is an optional dependency

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from serving.errors import counted, printable
 
 from .terminal import Bundle, Json, Quiet, examples, fail, print_json, suggest
 
+if TYPE_CHECKING:
+    from app.batch import Job, Summary
+
 PREDICT_EXAMPLES = examples(
     "hornbill predict dist/digits three.png seven.jpg",
     "hornbill predict dist/digits scans/*.png --json",
@@ -25,6 +28,7 @@ PREDICT_EXAMPLES = examples(
     "hornbill predict dist/softmax --input 'rows/*.parquet' --key id --output predictions",
     "hornbill predict dist/digits --input '/shared/*.npy' --output /shared/predictions "
     "--ray-address 10.0.0.1:6379",
+    "hornbill predict dist/features --input 'photos/**/*.jpg' --features --output features.parquet",
 )
 
 
@@ -53,7 +57,8 @@ def predict(
             "--output",
             "-o",
             metavar="DIR",
-            help="Folder for the predictions of a batch job. The same command resumes the job.",
+            help="Folder for the predictions of a batch job, or .npy or .parquet file for its "
+            "features. The same command resumes the job.",
         ),
     ] = None,
     key: Annotated[
@@ -69,31 +74,41 @@ def predict(
             help="Ray cluster to run a batch job on. Default: this machine.",
         ),
     ] = None,
+    features: Annotated[
+        bool,
+        typer.Option("--features", help="Return the features instead of the predictions."),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Predict files and print a table, or one JSON object per line; or run a batch job."""
     if pattern is not None and output is not None and not files:
-        predict_batch(bundle, pattern, output, key, ray_address, as_json, quiet)
+        from app.batch import Job
+
+        job = Job(bundle, pattern, output, key, features)
+        predict_batch(job, ray_address, as_json, quiet)
         return
     if not files or (pattern, output, key, ray_address) != (None, None, None, None):
         if pattern is not None and output is None and not files:
-            raise ConfigError(
-                "Missing option '--output', the folder for the predictions of a batch job."
-            )
+            where = "file for the features" if features else "folder for the predictions"
+            raise ConfigError(f"Missing option '--output', the {where} of a batch job.")
         raise ConfigError(
             "Give either FILE…, or --input and --output for a batch job. "
             f"Received: {'both' if files else 'neither'}."
         )
     from serving.inputs import read_inputs
+    from serving.outputs import choose_output
     from serving.predictor import Predictor
 
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
+    output_name = choose_output(manifest, features)
     inputs, names = read_inputs(files, manifest)
     prediction = predictor.predict(inputs)
-    output_name = str(manifest.prediction_output)
     _require_finite(prediction.outputs[output_name], names)
+    if features:
+        _print_features(names, prediction.outputs[output_name].tolist(), as_json, quiet)
+        return
     values = [
         dict(zip(manifest.labels, row, strict=True))
         for row in prediction.outputs[output_name].tolist()
@@ -108,6 +123,22 @@ def predict(
     for line in _format_table(names, decisions, values, manifest):
         typer.echo(printable(line))
     suggest(f"hornbill predict {quote(str(bundle))} {quote(str(files[0]))} --json")
+
+
+def _print_features(
+    names: list[str], features: list[list[float]], as_json: bool, quiet: bool
+) -> None:
+    """Print a line for each sample; without `as_json`, only the first of its features."""
+    if as_json:
+        for name, values in zip(names, features, strict=True):
+            print_json({"file": name, "features": values})
+    elif not quiet:
+        width = max(map(len, names))
+        typer.echo(f"{'file':{width}}  {len(features[0])} features")
+        for name, values in zip(names, features, strict=True):
+            start = "".join(f"{value:9.4g}" for value in values[:6])
+            rest = " …" if len(values) > 6 else ""
+            typer.echo(printable(f"{name:{width}}{start}{rest}"))
 
 
 def _require_finite(outputs: Any, names: list[str]) -> None:
@@ -168,19 +199,10 @@ def _format_class(decision: dict[str, Any], probability: float) -> str:
     return f"{decision['label']:5}  {probability:.4f}{remark}"
 
 
-def predict_batch(
-    bundle: Path,
-    pattern: str,
-    output: Path,
-    key: str | None,
-    ray_address: str | None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def predict_batch(job: "Job", ray_address: str | None, as_json: bool, quiet: bool) -> None:
     """Run or resume a batch job; exit with 1 if a row or a file could not be predicted."""
-    from app.batch import Job, choose_pool, run_job
+    from app.batch import choose_pool, run_job
 
-    job = Job(bundle, pattern, output, key)
     try:
         pool = choose_pool(ray_address)
         with (
@@ -192,21 +214,30 @@ def predict_batch(
     except KeyboardInterrupt:
         fail("Interrupted. Finished parts are kept; run the same command to resume.", INTERRUPTED)
     if as_json:
-        print_json({"output": str(output), **asdict(summary)})
+        print_json({"output": str(job.output), **asdict(summary)})
     else:
-        if not quiet:
-            typer.echo(
-                f"predicted: {counted(summary.rows, 'row')}, in {counted(summary.parts, 'file')} "
-                f"in {output}"
-            )
-        if summary.failed:
-            what = "row or file" if summary.failed == 1 else "rows or files"
-            typer.echo(f"failed:    {summary.failed:,} {what}: {output}/errors-*.jsonl", err=quiet)
-    if not (as_json or quiet):
-        written = "errors" if summary.failed else "part"
-        suggest(f"cat {quote(str(output))}/{written}-*.jsonl | head -n 3")
+        _print_summary(job, summary, quiet)
     if summary.failed:
         raise typer.Exit(1)
+
+
+def _print_summary(job: "Job", summary: "Summary", quiet: bool) -> None:
+    rows = counted(summary.rows, "row")
+    if job.features:
+        from app.batch.features_file import errors_path
+
+        done, errors = f"features:  {rows} in {job.output}", str(errors_path(job.output))
+    else:
+        done = f"predicted: {rows}, in {counted(summary.parts, 'file')} in {job.output}"
+        errors = f"{job.output}/errors-*.jsonl"
+    if not quiet:
+        typer.echo(done)
+    if summary.failed:
+        what = "row or file" if summary.failed == 1 else "rows or files"
+        typer.echo(f"failed:    {summary.failed:,} {what}: {errors}", err=quiet)
+    if not quiet and not job.features:
+        written = "errors" if summary.failed else "part"
+        suggest(f"cat {quote(str(job.output))}/{written}-*.jsonl | head -n 3")
 
 
 @contextmanager
