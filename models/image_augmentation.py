@@ -11,14 +11,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from .checks import check_fraction
+from .checks import check_fraction, check_range
+from .image_mixing import RandomMix
+from .rand_augment import RandAugment
+from .random_layer import RandomLayer, ToPixels, mirror, take_pixels
 
 _FRACTIONS = ("shift", "scale", "stretch", "brightness", "contrast", "saturation", "erase")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageAugmentationConfig:
-    """How much augmentation changes images. All values are drawn at random for each image.
+    """How much augmentation changes images. All numbers are drawn at random for each image.
 
     Attributes:
         flip: whether half of the images are mirrored, left to right.
@@ -33,6 +36,11 @@ class ImageAugmentationConfig:
             to 1.1.
         erase: side of a square that is set to the image's mean color, as a fraction of the image's
             side (cutout: DeVries & Taylor, 2017).
+        randaugment: magnitude of two random operations, see `RandAugment`; 0.3 is common.
+        mixup: parameter a of the distribution Beta(a, a) of the share of another image that is
+            mixed in, with its target; 0.2 is common. See `RandomMix`.
+        cutmix: parameter a of the distribution Beta(a, a) of the area of a box that is cut from
+            another image and pasted, with its target; 1 is common.
 
     Raises:
         ValueError: a value is out of range.
@@ -46,11 +54,17 @@ class ImageAugmentationConfig:
     contrast: float = 0.0
     saturation: float = 0.0
     erase: float = 0.0
+    randaugment: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the values."""
         for name in _FRACTIONS:
             check_fraction(f"augmentation.{name}", getattr(self, name))
+        check_range("augmentation.randaugment", self.randaugment, 0, 1)
+        for name in ("mixup", "cutmix"):
+            check_range(f"augmentation.{name}", getattr(self, name), 0, 100)
 
 
 def augment_images(images: Any, config: ImageAugmentationConfig) -> Any:
@@ -64,8 +78,12 @@ def augment_images(images: Any, config: ImageAugmentationConfig) -> Any:
         A tensor of the same shape and dtype.
     """
     layers: list[keras.Layer] = []
-    if config.flip or config.shift or config.scale or config.stretch:
+    if config.scale or config.stretch:
         layers.append(RandomCrop(config))
+    elif config.flip or config.shift:
+        images = RandomShift(config)(images)
+    if config.randaugment:
+        layers.append(RandAugment(config))
     if config.brightness or config.contrast or config.saturation:
         layers.append(RandomColor(config))
     if config.erase:
@@ -78,57 +96,40 @@ def augment_images(images: Any, config: ImageAugmentationConfig) -> Any:
     return ToPixels()(x)
 
 
-class ToPixels(keras.layers.Layer):
-    """Rounds levels to pixels.
-
-    Input shape: float32 `(…)`.
-    Output shape: uint8, the same shape, from 0 to 255.
-    """
-
-    def call(self, levels: Any) -> Any:
-        """Return the nearest pixels."""
-        return ops.cast(ops.clip(ops.round(levels), 0, 255), "uint8")
-
-    def compute_output_spec(self, levels: Any) -> keras.KerasTensor:
-        """Return the shape and dtype of the pixels."""
-        return keras.KerasTensor(levels.shape, dtype="uint8")
-
-
-class _RandomLayer(keras.layers.Layer):
-    """A layer that draws numbers and acts in training only.
-
-    Input shape: float32 `(batch, height, width, channels)`, levels from 0 to 255.
-    Output shape: same as the input.
+def mix_images(images: Any, config: ImageAugmentationConfig) -> tuple[Any, Any]:
+    """Return images, mixed with others of their batch in training, and the shares of the others.
 
     Args:
-        config: how much to change.
+        images: symbolic tensor, uint8 `(batch, height, width, channels)`.
+        config: how much to mix.
+
+    Returns:
+        A tensor of the same shape and dtype, and float32 `(batch, 1)`, see `RandomMix`; the images
+        and None if the configuration mixes nothing.
     """
+    return RandomMix(config)(images) if config.mixup or config.cutmix else (images, None)
 
-    def __init__(self, config: ImageAugmentationConfig, **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **kwargs)
-        self.config = config
-        self.seed_generator = keras.random.SeedGenerator()
 
-    def uniform(self, images: Any, low: float, high: float) -> Any:
-        """Return a number for each image, float32 `(batch, 1, 1)`."""
-        return keras.random.uniform(
-            (ops.shape(images)[0], 1, 1), low, high, seed=self.seed_generator
-        )
-
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Return `images`, changed in training."""
-        return self.change(images) if training else images
+class RandomShift(RandomLayer):
+    """Mirrors each image and shifts it by whole pixels, which stay as they are."""
 
     def change(self, images: Any) -> Any:
-        """Return `images`, changed."""
-        raise NotImplementedError
+        """Return `images`, mirrored and shifted."""
+        height, width = images.shape[1:3]
+        rows = self._places(images, height)
+        columns = self._places(images, width)
+        if self.config.flip:
+            columns = ops.where(self.uniform(images, -1, 1) < 0, (width - 1) - columns, columns)
+        return take_pixels(images, ops.transpose(rows, (0, 2, 1)), columns)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the shape of the input."""
-        return input_shape
+    def _places(self, images: Any, side: int) -> Any:
+        """Return the old place of each new row or column, int32 `(batch, 1, side)`."""
+        shift = float(np.floor(self.config.shift * side))
+        offset = ops.floor(self.uniform(images, -shift, shift + 1))
+        return ops.cast(mirror(np.arange(side, dtype="float32") + offset, side), "int32")
 
 
-class RandomCrop(_RandomLayer):
+class RandomCrop(RandomLayer):
     """Mirrors, shifts and scales each image in a single bilinear resampling.
 
     None of this turns the image, so columns and rows are resampled one after the other, each by a
@@ -141,9 +142,9 @@ class RandomCrop(_RandomLayer):
         height, width, channels = images.shape[1:]
         size = 1 + self.uniform(images, -config.scale, config.scale)
         stretch = ops.sqrt(1 + self.uniform(images, -config.stretch, config.stretch))
-        mirror = ops.sign(self.uniform(images, -1, 1)) if config.flip else 1.0
+        sign = ops.sign(self.uniform(images, -1, 1)) if config.flip else 1.0
         rows = self._weights(images, height, stretch / size)
-        columns = self._weights(images, width, mirror / (stretch * size))
+        columns = self._weights(images, width, sign / (stretch * size))
         lines = ops.matmul(rows, ops.reshape(images, (-1, height, width * channels)))
         lines = ops.reshape(lines, (-1, height, width, channels))
         return ops.einsum("bij,brjc->bric", columns, lines)
@@ -151,18 +152,14 @@ class RandomCrop(_RandomLayer):
     def _weights(self, images: Any, side: int, step: Any) -> Any:
         """Return the weights of old pixels in new ones, float32 `(batch, side, side)`."""
         shift = float(np.floor(self.config.shift * side))
-        if self.config.scale or self.config.stretch:
-            offset = self.uniform(images, -shift, shift)
-        else:  # whole pixels stay sharp
-            offset = ops.floor(self.uniform(images, -shift, shift + 1))
+        offset = self.uniform(images, -shift, shift)
         pixels = np.arange(side, dtype="float32")
         center = (side - 1) / 2
         source = (pixels[:, np.newaxis] - center) * step + center + offset
-        source = (side - 1) - ops.abs((side - 1) - ops.abs(source))  # mirrored at the borders
-        return ops.maximum(0.0, 1.0 - ops.abs(source - pixels))
+        return ops.maximum(0.0, 1.0 - ops.abs(mirror(source, side) - pixels))
 
 
-class RandomColor(_RandomLayer):
+class RandomColor(RandomLayer):
     """Changes brightness, contrast and saturation of each image."""
 
     def change(self, images: Any) -> Any:
@@ -182,17 +179,13 @@ class RandomColor(_RandomLayer):
         return self.uniform(images, -largest, largest)[..., np.newaxis]
 
 
-class RandomErase(_RandomLayer):
+class RandomErase(RandomLayer):
     """Sets a square of each image to its mean color; the square may reach over the border."""
 
     def change(self, images: Any) -> Any:
         """Return `images` with a square erased."""
-        rows, columns = (self._inside(images, side) for side in images.shape[1:3])
-        inside = ops.logical_and(rows, ops.transpose(columns, (0, 2, 1)))[..., np.newaxis]
+        rows, columns = (
+            self.covered(images, side, self.config.erase) for side in images.shape[1:3]
+        )
+        inside = ops.logical_and(ops.transpose(rows, (0, 2, 1)), columns)[..., np.newaxis]
         return ops.where(inside, ops.mean(images, axis=(1, 2), keepdims=True), images)
-
-    def _inside(self, images: Any, side: int) -> Any:
-        """Return which rows or columns the square covers, bool `(batch, side, 1)`."""
-        pixels = np.arange(side, dtype="float32")[:, np.newaxis] + 0.5
-        middle = self.uniform(images, 0, side)
-        return ops.abs(pixels - middle) < self.config.erase * side / 2

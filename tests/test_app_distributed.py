@@ -370,6 +370,31 @@ def test_one_process_uses_all_its_devices(one, tmp_path):
     np.testing.assert_allclose(metrics(trained), metrics(one), atol=1e-5)
 
 
+@pytest.mark.slow
+def test_images_are_mixed_in_the_same_way_on_all_devices(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (75, 8, 8, 3), np.uint8)
+    targets = np.arange(75) % 3
+    parts = {"x_train": images[:65], "y_train": targets[:65]}
+    np.savez(tmp_path / "own.npz", **parts, x_test=images[65:], y_test=targets[65:])
+    settings = {"backbone": "mlp", "hidden": "[8]", "epochs": 2, "batch_size": 16}
+    settings |= {"class_weight": "balanced", "augmentation.randaugment": 0.3}
+    settings |= {"augmentation.mixup": 0.5, "augmentation.cutmix": 1}
+    options = [f"--set={key}={value}" for key, value in settings.items()]
+    options += ["--data", tmp_path / "own.npz", "--no-figures", "--json", "--output", tmp_path]
+    one, two = (
+        result(
+            start(
+                *["features", *options],
+                KERAS_BACKEND="jax",
+                XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
+            )
+        )
+        for devices in (1, 2)
+    )
+    for weight, other in zip(weights(one), weights(two), strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("process_id", "message"),
     [

@@ -11,9 +11,13 @@ from app.bundles.export_run import export_run
 from app.config import make_config
 from app.config.chosen_defaults import choose_defaults
 from app.config.run_config import combine_settings, config_toml
+from app.config.training_config import FeatureTrainingConfig
+from app.data.datasets import Dataset
 from app.errors import ConfigError
-from app.runs import read_run, train
+from app.reports.augmented_images import draw_augmented
+from app.runs import read_run, resume, train
 from app.runs.train import load_run_data
+from app.system.signals import Interrupted
 from export import ExportOptions
 from models import FeatureExtractorConfig, feature_extractor
 from models.backbones import whitening_kernel
@@ -212,6 +216,49 @@ def test_whitened_patches_are_uncorrelated_and_of_equal_variance():
     outputs = smooth.reshape(5000, -1) @ kernel.reshape(12, 24)
     np.testing.assert_allclose(outputs[:, :12].T @ outputs[:, :12] / 5000, np.eye(12), atol=0.02)
     np.testing.assert_array_equal(outputs[:, 12:], -outputs[:, :12])
+
+
+@pytest.mark.parametrize(("cutmix", "is_drawn"), [(0.0, False), (1.0, True)])
+def test_the_report_shows_images_as_they_are_mixed(cutmix, is_drawn, tmp_path):
+    images = np.arange(0, 250, 5, np.uint8).reshape(-1, 1, 1, 1) * np.ones((16, 16, 3), np.uint8)
+    dataset = Dataset(source="own", inputs=images, targets=np.arange(50) % 2, labels=("a", "b"))
+    training = FeatureTrainingConfig(augmentation=ImageAugmentationConfig(cutmix=cutmix))
+    draw_augmented(dataset, np.arange(50), training, tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").exists() == is_drawn
+
+
+class StopAt(keras.callbacks.Callback):
+    """Interrupts a training at the beginning of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_training_with_mixed_images_ends_as_an_uninterrupted_one(data, tmp_path):
+    settings = {"backbone": "mlp", "hidden": [8], "epochs": 3, "class_weight": "balanced"}
+    settings |= {
+        "augmentation.randaugment": 0.3,
+        "augmentation.mixup": 0.5,
+        "augmentation.cutmix": 1.0,
+    }
+    config = make_config("features", settings, data=data)
+    whole = train(config, tmp_path / "whole", figures=False)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "stopped", [StopAt(1)], figures=False)
+    (folder,) = (tmp_path / "stopped" / "features").iterdir()
+    resumed = resume(folder)
+    assert (resumed.folder / "history.csv").read_text() == (
+        whole.folder / "history.csv"
+    ).read_text()
+    for one, other in zip(*(r.load_model().get_weights() for r in (whole, resumed)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert whole.load_model().output["probabilities"].shape == (None, len(KINDS))
+    assert not [layer for layer in whole.load_model().layers if "random" in layer.name]
 
 
 @pytest.mark.parametrize(

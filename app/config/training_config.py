@@ -12,7 +12,7 @@ from models.checks import (
     check_open_fraction,
     check_range,
 )
-from models.image_augmentation import ImageAugmentationConfig, augment_images
+from models.image_augmentation import ImageAugmentationConfig, augment_images, mix_images
 
 LOSSES = ("auto", "cross_entropy", "binary_cross_entropy", "mse", "kl_divergence")
 OPTIMIZERS = (
@@ -163,6 +163,10 @@ class TrainingConfig:
         """Return prepared inputs as a training step sees them: here, unchanged."""
         return inputs
 
+    def mix(self, inputs: Any) -> tuple[Any, Any]:
+        """Return augmented inputs, mixed with others, and the shares of the others: here, None."""
+        return inputs, None
+
 
 @dataclass(frozen=True, kw_only=True)
 class DigitTrainingConfig(TrainingConfig):
@@ -195,3 +199,10 @@ class FeatureTrainingConfig(TrainingConfig):
         Rows are returned unchanged.
         """
         return augment_images(inputs, self.augmentation) if len(inputs.shape) == 4 else inputs
+
+    def mix(self, inputs: Any) -> tuple[Any, Any]:
+        """Return images, uint8 `(batch, height, width, channels)`, mixed, and the others' shares.
+
+        The shares are float32 `(batch, 1)`; None if nothing is mixed, as with rows.
+        """
+        return mix_images(inputs, self.augmentation) if len(inputs.shape) == 4 else (inputs, None)

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from models.image_mixing import MixingModel
+
 
 class SharedModel(keras.Model):
     """A functional model on JAX whose steps drop the rows that pad a batch.
@@ -27,6 +29,10 @@ class SharedModel(keras.Model):
     def test_step(self, state: Any, data: Any) -> Any:
         """Evaluate the samples of a batch, without its padding."""
         return super().test_step(state, _samples(data, self.evaluation_sizes))
+
+
+class SharedMixingModel(SharedModel, MixingModel):
+    """A `SharedModel` that learns from mixed images."""
 
 
 def _samples(data: Any, sizes: dict[int, int]) -> Any:

@@ -28,7 +28,7 @@ def draw_augmented(
     """
     images = dataset.inputs[train[some(len(train), _IMAGES)]]
     inputs = keras.Input(images.shape[1:], dtype="uint8")
-    augmented = training.augment(inputs)
+    augmented, _ = training.mix(training.augment(inputs))
     if augmented is inputs:
         return
     model = keras.Model(inputs, augmented)

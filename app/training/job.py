@@ -12,8 +12,9 @@ from app.data.arrays import Array
 from app.data.datasets import Dataset
 from app.data.pipelines import EVALUATION_BATCH_SIZE, seed_everything
 from app.data.splits import Splits
-from app.distributed.steps import SharedModel
+from app.distributed.steps import SharedMixingModel, SharedModel
 from app.distributed.team import Team
+from models.image_mixing import MixingModel
 
 from .callbacks import FiniteLoss
 from .compilation import Compilation
@@ -147,7 +148,7 @@ class Job:
         # Images stay 8-bit until a step reads them: float32 would take four times the memory.
         dtype = "uint8" if prepared.dtype == "uint8" else "float32"
         inputs = keras.Input(prepared.shape[1:], dtype=dtype)
-        trained = self._model_of_steps(inputs, learning(training.augment(inputs)))
+        trained = self._model_of_steps(inputs, learning)
         loss = make_loss(training, self.task)
         optimizer = self.optimizer()
         if compilation.precision == "mixed_float16":
@@ -165,11 +166,17 @@ class Job:
         trained.optimizer.build(trained.trainable_variables)
         return trained
 
-    def _model_of_steps(self, inputs: Any, outputs: Any) -> keras.Model:
-        shard, splits = self.team.shard, self.splits
+    def _model_of_steps(self, inputs: Any, learning: keras.Model) -> keras.Model:
+        training, shard, splits = self.config.training, self.team.shard, self.splits
+        augmented, shares = training.mix(training.augment(inputs))
+        outputs = learning(augmented)
+        if shares is not None:
+            outputs = keras.layers.Concatenate(dtype="float32")([outputs, shares])
         if shard.is_whole:
-            return keras.Model(inputs, outputs)
-        model = SharedModel(inputs, outputs)
+            kind = keras.Model if shares is None else MixingModel
+            return kind(inputs, outputs)
+        shared = SharedModel if shares is None else SharedMixingModel
+        model = shared(inputs, outputs)
         model.training_sizes = shard.filled_sizes(len(splits.train), self.batch_size)
         model.evaluation_sizes = shard.filled_sizes(
             len(splits.validation), self.evaluation_batch_size

@@ -1,5 +1,7 @@
 """The loss, the metric shown with it, the targets as numbers, and the sample weights."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -57,13 +59,21 @@ def make_metric(task: str, num_outputs: int) -> keras.metrics.Metric:
     if task == "multiclass":
         return keras.metrics.CategoricalAccuracy(name=name)
     if task == "multilabel":
-        return keras.metrics.BinaryAccuracy(name=name)
+        return LabelAccuracy(name=name)
     metric = keras.metrics.R2Score(name=name)
     # It creates variables when it is first used. If that were in a step, it would be traced twice.
     nothing = np.zeros((1, num_outputs), np.float32)
     metric.update_state(nothing, nothing)
     metric.reset_state()
     return metric
+
+
+class LabelAccuracy(keras.metrics.BinaryAccuracy):
+    """The fraction of labels that are right; a label of mixed images is that of the larger part."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add the labels of a batch; both arrays are float32 `(batch, labels)`."""
+        super().update_state(keras.ops.round(y_true), y_pred, sample_weight)
 
 
 def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:

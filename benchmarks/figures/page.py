@@ -41,13 +41,14 @@ class Section:
 
 
 def sections() -> list[Section]:
-    """Return every group of figures, in the order of the page."""
-    return [
+    """Return every group of figures that were measured, in the order of the page."""
+    every = [
         Section("Accuracy", "accuracy", training.accuracy()),
         Section("Accuracy across data sets", "cross_dataset", training.cross_dataset()),
         Section("Digits in photographs", "photographs", training.photographs(), "dist/digits"),
         Section("Time to an accuracy", "time_to_accuracy", training.time_to_accuracy()),
         Section("Training pipeline", "pipeline", training.pipeline()),
+        Section("Image pipeline", "image_pipeline", training.image_pipeline()),
         Section("Training step of `cnn`", "compilation", training.compilation()),
         Section("Data larger than memory", "streaming", training.streaming()),
         Section("Training with several processes", "distributed", training.distributed()),
@@ -61,6 +62,7 @@ def sections() -> list[Section]:
         Section("Hyperparameter search", "tuning", training.tuning(), "[defaults|methods|workers]"),
         Section("Studies", "studies", training.studies()),
     ]
+    return [section for section in every if section.figures]
 
 
 def page() -> str:

@@ -69,6 +69,17 @@ def pipeline() -> list[Figure]:
     ]
 
 
+def image_pipeline() -> list[Figure]:
+    """Return the throughput of the pipeline of images, with augmentation."""
+    return [
+        compare(
+            f"images/s read and augmented at {row['what']}, relative to those of the default net",
+            row["pipeline_to_net"], _TIMES, "≥", 5,
+        )
+        for row in read_results("image_pipeline")
+    ]  # fmt: skip
+
+
 def compilation() -> list[Figure]:
     """Return the time of a training step in each precision."""
     return [
