@@ -16,9 +16,11 @@ CLASSES = {
     "red square": (0.99, 4),
 }
 SIDE = 64
+# Images of each class.
+TRAIN, TEST = 200, 40
 
 
-def write_shapes(folder: Path, train: int = 200, test: int = 40, seed: int = 0) -> None:
+def write_shapes(folder: Path, train: int = TRAIN, test: int = TEST, seed: int = 0) -> None:
     """Write `<folder>/train/<class>/<number>.png` and the same for `test`.
 
     A folder that exists stays as it is. After an error nothing remains.
@@ -68,7 +70,7 @@ def draw_shape(name: str, random: np.random.Generator, side: int = SIDE) -> np.n
     image = cover * shape + (1 - cover) * _background(x, y, random)
     light = random.uniform(0.55, 1.1) * (1 + 0.3 * _slope(x - 0.5, y - 0.5, random))
     noise = random.normal(0, random.uniform(0.01, 0.06), image.shape)
-    return (255 * np.clip(image * light + noise, 0, 1)).astype(np.uint8)
+    return np.asarray(255 * np.clip(image * light + noise, 0, 1), np.uint8)
 
 
 def _depth(right: np.ndarray, down: np.ndarray, corners: int, angle: float) -> np.ndarray:
