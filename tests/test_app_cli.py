@@ -221,7 +221,7 @@ def few_rounds(monkeypatch):
     from export import quantization
     from serving.timing import median_ms
 
-    monkeypatch.setattr(demo, "median_ms", lambda calls, **_: median_ms(calls, 2, warm_up=1))
+    monkeypatch.setattr(demo, "median_ms", lambda calls, _: median_ms(calls, 2, warm_up=1))
     monkeypatch.setattr(quantization, "_ROUNDS", 2)
 
 
@@ -231,7 +231,7 @@ def test_the_demo_measures_every_format(tmp_path):
 
     from rich.console import Console
 
-    from app.bundles.demo import BATCH_SIZES, FORMATS, run_demo
+    from app.bundles.demo import FORMATS, ROUNDS, run_demo
 
     settings = {"variant": "mlp", "epochs": 1, "hidden": [16], "figures": False}
     text = io.StringIO()
@@ -240,7 +240,7 @@ def test_the_demo_measures_every_format(tmp_path):
     assert all(check.passed for check in result.checks)
     assert len(result.predictions) == 10
     assert {size: tuple(latency) for size, latency in result.latency_ms.items()} == dict.fromkeys(
-        BATCH_SIZES, FORMATS
+        ROUNDS, FORMATS
     )
     for words in ("test accuracy", "largest difference", "size of model.onnx", "a batch of 256"):
         assert words in text.getvalue()

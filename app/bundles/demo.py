@@ -24,7 +24,8 @@ from serving.timing import median_ms
 
 from .export_run import export_run
 
-BATCH_SIZES = (1, 256)
+# Number of timed calls, by batch size.
+ROUNDS = {1: 20, 256: 5}
 FORMATS = ("keras.Model.predict", "SavedModel", "Predictor")
 SHAPES = "colored-shapes"
 # Half of the side of the files, and few epochs, so that the demo takes about a minute.
@@ -169,10 +170,8 @@ def _time(
     """Return the median latency in milliseconds, by batch size, then by format."""
     keras_model, saved_model = run.load_model(), load_saved_model(bundle)
     return {
-        size: median_ms(
-            _calls(keras_model, saved_model, predictor, dataset.inputs[:size]), rounds=20
-        )
-        for size in BATCH_SIZES
+        size: median_ms(_calls(keras_model, saved_model, predictor, dataset.inputs[:size]), rounds)
+        for size, rounds in ROUNDS.items()
     }
 
 
