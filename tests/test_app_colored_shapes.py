@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from app.data.colored_shapes import CLASSES, draw_shape, write_shapes
+from app.errors import DataError
 
 
 def content(folder):
@@ -20,11 +21,21 @@ def test_the_same_seed_draws_the_same_images(tmp_path):
     assert not set(one.values()) & set(other.values())
 
 
-def test_a_folder_that_exists_stays_as_it_is(tmp_path):
-    (tmp_path / "shapes").mkdir()
-    write_shapes(tmp_path / "shapes")
-    assert not list((tmp_path / "shapes").iterdir())
+def test_images_that_were_drawn_before_stay(tmp_path):
+    write_shapes(tmp_path / "shapes", train=1, test=1)
+    before = content(tmp_path / "shapes")
+    write_shapes(tmp_path / "shapes", train=2, test=2, seed=1)
+    assert content(tmp_path / "shapes") == before
     assert [path.name for path in tmp_path.iterdir()] == ["shapes"]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(DataError, match="or not exist. Received: a folder without train/blue"):
+        write_shapes(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="shapes cannot be written: "):
+        write_shapes(tmp_path / "file" / "shapes")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("seed", range(5))

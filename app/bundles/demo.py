@@ -94,6 +94,7 @@ def run_image_demo(
         settings: settings of the training besides those of the demo.
 
     Raises:
+        DataError: the folder of the images cannot be written, or holds something else.
         ProofError: the exported bundle fails its verification.
     """
     console.print(f"[bold]1/4[/] training a residual net on images of colored shapes in {data}")

@@ -2,10 +2,14 @@
 
 import colorsys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from app.errors import DataError
+from serving.errors import cannot_write
 
 # The hue and the number of corners of each class; a ball has none.
 CLASSES = {
@@ -23,27 +27,42 @@ TRAIN, TEST = 200, 40
 def write_shapes(folder: Path, train: int = TRAIN, test: int = TEST, seed: int = 0) -> None:
     """Write `<folder>/train/<class>/<number>.png` and the same for `test`.
 
-    A folder that exists stays as it is. After an error nothing remains.
+    A folder that was drawn before stays as it is. After an error nothing remains.
 
     Args:
         folder: folder to write.
         train: number of training images of each class.
         test: number of test images of each class.
         seed: the same seed draws the same images.
+
+    Raises:
+        DataError: the folder cannot be written, or exists with other content.
     """
+    counts = {Path(s, name): n for s, n in (("train", train), ("test", test)) for name in CLASSES}
     if folder.exists():
+        missing = [path for path in counts if not (folder / path).is_dir()]
+        if missing:
+            raise DataError(
+                f"{folder} must hold images that were drawn before, or not exist. "
+                f"Received: a folder without {missing[0]}."
+            )
         return
-    random = np.random.default_rng(seed)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
-        complete = Path(place) / folder.name
-        for split, count in (("train", train), ("test", test)):
-            for name in CLASSES:
-                (complete / split / name).mkdir(parents=True)
-                for number in range(count):
-                    path = complete / split / name / f"{number:04}.png"
-                    Image.fromarray(draw_shape(name, random)).save(path)
-        complete.replace(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
+            complete = Path(place) / folder.name
+            _draw(complete, counts, np.random.default_rng(seed))
+            complete.replace(folder)
+    except OSError as error:
+        raise DataError(cannot_write(folder, error)) from None
+
+
+def _draw(folder: Path, counts: Mapping[Path, int], random: np.random.Generator) -> None:
+    for path, count in counts.items():
+        (folder / path).mkdir(parents=True)
+        for number in range(count):
+            image = Image.fromarray(draw_shape(path.name, random))
+            image.save(folder / path / f"{number:04}.png")
 
 
 def draw_shape(name: str, random: np.random.Generator, side: int = SIDE) -> np.ndarray:
