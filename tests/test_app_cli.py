@@ -214,18 +214,25 @@ def test_a_failed_proof_exits_with_1_and_publishes_nothing(run, mlp_run, softmax
     assert not list((tmp_path / "dist").iterdir())
 
 
-def test_the_demo_measures_every_format(tmp_path, monkeypatch):
+@pytest.fixture
+def few_rounds(monkeypatch):
+    """Let the demos time each format only twice."""
+    from app.bundles import demo
+    from export import quantization
+    from serving.timing import median_ms
+
+    monkeypatch.setattr(demo, "median_ms", lambda calls, _: median_ms(calls, 2, warm_up=1))
+    monkeypatch.setattr(quantization, "_ROUNDS", 2)
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_the_demo_measures_every_format(tmp_path):
     import io
 
     from rich.console import Console
 
-    from app.bundles import demo
-    from app.bundles.demo import BATCH_SIZES, FORMATS, run_demo
-    from export import quantization
-    from serving.timing import median_ms
+    from app.bundles.demo import FORMATS, ROUNDS, run_demo
 
-    monkeypatch.setattr(demo, "median_ms", lambda calls, **_: median_ms(calls, 2, warm_up=1))
-    monkeypatch.setattr(quantization, "_ROUNDS", 2)
     settings = {"variant": "mlp", "epochs": 1, "hidden": [16], "figures": False}
     text = io.StringIO()
     console = Console(file=text, width=100)
@@ -233,10 +240,33 @@ def test_the_demo_measures_every_format(tmp_path, monkeypatch):
     assert all(check.passed for check in result.checks)
     assert len(result.predictions) == 10
     assert {size: tuple(latency) for size, latency in result.latency_ms.items()} == dict.fromkeys(
-        BATCH_SIZES, FORMATS
+        ROUNDS, FORMATS
     )
     for words in ("test accuracy", "largest difference", "size of model.onnx", "a batch of 256"):
         assert words in text.getvalue()
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_the_demo_of_images_predicts_test_files(tmp_path):
+    import io
+
+    from rich.console import Console
+
+    from app.bundles.demo import run_image_demo
+    from app.data.colored_shapes import CLASSES, write_shapes
+
+    data = tmp_path / "shapes"
+    write_shapes(data, train=12, test=2)
+    settings = {"backbone": "mlp", "hidden": [8], "epochs": 1, "figures": False}
+    text = io.StringIO()
+    console = Console(file=text, width=100)
+    result = run_image_demo(data, tmp_path / "runs", tmp_path / "dist", console, settings)
+    assert all(check.passed for check in result.checks)
+    truths = {name: truth for name, truth, _, _ in result.predictions}
+    assert truths == {f"test/{c}/000{n}.png": c for c in CLASSES for n in range(2)}
+    assert {label for _, _, label, _ in result.predictions} <= CLASSES.keys()
+    assert any("image uint8 [batch, 32, 32, 3]" in check.detail for check in result.checks)
+    assert "test accuracy, 10 images" in text.getvalue()
 
 
 def test_a_file_name_cannot_inject_lines_into_the_output(run, bundle, tmp_path):

@@ -1,4 +1,4 @@
-"""The page in headless Chromium: drawing, dropping files, the keyboard, and a phone's screen."""
+"""The page in headless Chromium: drawing, dropping files, photographs, the keyboard, a phone."""
 
 import base64
 import io
@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import pytest
 from checksums import write_checksums
+from color_bundles import write_color_bundle
 from live import start
-from PIL import Image
+from PIL import Image, ImageDraw
 from playwright.sync_api import expect, sync_playwright
 
 from serving.server import Settings
@@ -19,6 +20,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 LABEL = "<img src=x onerror=alert(1)>"
 
+expect.set_options(timeout=30_000)  # a busy machine must not fail a test
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 
 
@@ -107,6 +109,13 @@ def seen_image(page):
     """Return the image as the model sees it, read from the page, uint8 (28, 28)."""
     text = page.evaluate("document.getElementById('picture').toDataURL()")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(text.split(",")[1]))).convert("L"))
+
+
+def photograph():
+    """Return the PNG file of a red ball at the left of a gray photograph of 400x200 pixels."""
+    image = Image.new("RGB", (400, 200), (128, 128, 128))
+    ImageDraw.Draw(image).ellipse((60, 60, 140, 140), fill=(255, 0, 0))
+    return file_of(np.asarray(image))
 
 
 def file_of(image):
@@ -215,6 +224,153 @@ def test_the_keyboard_alone_draws(client, open_page):
     expect(page.get_by_role("status")).to_contain_text(label)
     page.keyboard.press("Escape")
     expect(page.locator("#label")).to_be_empty()
+
+
+@pytest.fixture(scope="module")
+def color_client(bundle, tmp_path_factory):
+    """A server of a model of photographs for each task, and of the digit net."""
+    folder = tmp_path_factory.mktemp("colors")
+    for task in ("multiclass", "multilabel", "regression"):
+        write_color_bundle(folder, bundle, task, name=task)
+    shutil.copytree(bundle.parent, folder / "digits")
+    client, stop = start(Settings(folder, log_requests=False))
+    yield client
+    stop()
+
+
+def open_model(open_page, client, name, **options):
+    page = open_page(client, **options)
+    page.locator("#model").select_option(name)
+    expect(page.locator("#photo")).to_be_visible()
+    return page
+
+
+def test_a_photograph_is_dropped_where_a_digit_would_be_drawn(color_client, open_page):
+    page = open_model(open_page, color_client, "multiclass")
+    for name in ("#drawing", "#undo", "#keys", "#camera"):
+        expect(page.locator(name)).to_be_hidden()
+    hand_over(page, "drop", "body", photograph())
+    expect(page.locator("#label")).to_have_text("red")
+    expect(page.locator("#size")).to_contain_text("32")
+    response = json.loads(color_client("POST", "/images/multiclass", photograph())[2])
+    shares = [
+        float(text.strip("%")) for text in page.locator("#bars td:last-child").all_inner_texts()
+    ]
+    assert shares == pytest.approx([100 * p for p in response["probabilities"]], abs=0.06)
+    page.locator("#model").select_option("digits")
+    expect(page.locator("#drawing")).to_be_visible()
+    expect(page.locator("#photo")).to_be_hidden()
+    expect(page.locator("#mattered")).to_be_hidden()
+
+
+# The colors of the photograph's frame at places from 0 to 1, as the page shows it.
+COLORS = """places => {
+  const canvas = document.getElementById("view")
+  const context = canvas.getContext("2d")
+  return places.map(([x, y]) => {
+    const { data } = context.getImageData(x * canvas.width, y * canvas.height, 1, 1)
+    return Array.from(data.slice(0, 3))
+  })
+}"""
+# The ball is at a quarter of the photograph's width; the frame is square.
+BALL, BESIDE = (0.25, 0.5), (0.75, 0.5)
+
+
+def test_the_pixels_that_mattered_are_those_of_the_ball(color_client, open_page):
+    page = open_model(open_page, color_client, "multiclass")
+    hand_over(page, "drop", "body", photograph())
+    expect(page.locator("#meaning")).to_contain_text("more the probability of red falls")
+    page.wait_for_timeout(50)  # until it is painted
+    (red, green, blue), beside = page.evaluate(COLORS, [BALL, BESIDE])
+    assert red > green + 60
+    assert green > blue  # the orange of the map, not the red of the ball
+    assert max(beside) - min(beside) < 20
+    # Without the quarter in which the ball is, the image is gray.
+    probability = float(page.locator(".best td:last-child").inner_text().strip("%"))
+    drop = float(page.locator("#highest").inner_text().split()[0])
+    assert drop == pytest.approx(probability - 100 / 3, abs=5)
+    page.locator("#explained").select_option("green")
+    expect(page.locator("#meaning")).to_contain_text("probability of green falls")
+    expect(page.locator("#highest")).to_have_text("5.0 points")  # nothing supports green
+    page.locator("#heat").uncheck()
+    page.wait_for_timeout(50)
+    assert page.evaluate(COLORS, [BALL]) == [[255, 0, 0]]
+    expect(page.locator("#legend")).to_be_hidden()
+
+
+def test_labels_are_compared_with_their_threshold(color_client, open_page):
+    page = open_model(open_page, color_client, "multilabel")
+    hand_over(page, "paste", "body", photograph())
+    expect(page.locator("#label")).to_have_text("red")
+    expect(page.locator(".best")).to_have_count(1)
+    expect(page.locator("#note")).to_have_text("Predicted from 50.0% (dotted line).")
+    expect(page.locator("#meaning")).to_contain_text("probability of red falls")
+    hand_over(page, "drop", "body", file_of(np.zeros((9, 9, 3), np.uint8)))
+    expect(page.locator("#label")).to_have_text("No label")
+
+
+def test_values_are_shown_as_numbers(color_client, open_page):
+    page = open_model(open_page, color_client, "regression")
+    hand_over(page, "drop", "body", file_of(np.full((9, 9, 3), (250, 20, 10), np.uint8)))
+    expect(page.locator("#meaning")).to_contain_text("the more red changes")
+    assert page.locator("#bars td:last-child").all_inner_texts() == ["250", "20", "10"]
+    expect(page.locator(".track").first).to_be_hidden()
+
+
+def test_a_phone_takes_a_photograph(color_client, open_page, tmp_path):
+    screen = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+    page = open_model(open_page, color_client, "multiclass", **screen)
+    path = tmp_path / "photograph.png"
+    path.write_bytes(photograph())
+    with page.expect_file_chooser() as chooser:
+        page.locator("#camera").tap()
+    chooser.value.set_files(path)
+    expect(page.locator("#label")).to_have_text("red")
+    expect(page.locator("#meaning")).to_contain_text("falls")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("limits", [{"max_rows": 40}, {"max_body_mb": 0.5}])
+def test_few_copies_are_sent_to_a_server_that_takes_few(limits, bundle, tmp_path, open_page):
+    # All 144 copies are 1.8 MB.
+    write_color_bundle(tmp_path, bundle, size=(64, 64))
+    client, stop = start(Settings(tmp_path, log_requests=False, **limits))
+    try:
+        page = open_page(client)
+        expect(page.locator("#bars tr")).to_have_count(3)
+        hand_over(page, "drop", "body", photograph())
+        expect(page.locator("#meaning")).to_contain_text("falls")
+        if "max_body_mb" in limits:
+            hand_over(page, "drop", "body", photograph() + bytes(600_000))
+            expect(page.locator("#error")).to_contain_text("must have at most 500,000 bytes")
+            expect(page.locator("#meaning")).to_be_empty()
+    finally:
+        stop()
+
+
+def test_the_prediction_stays_when_its_copies_are_refused(color_client, open_page):
+    def refuse(status, **headers):
+        answer = {"status": status, "json": {"error": "Not now."}, "headers": headers}
+        return lambda route: route.fulfill(**answer)
+
+    page = open_model(open_page, color_client, "multiclass")
+    page.route("**/infer", refuse(503, **{"retry-after": "0.1"}), times=1)
+    hand_over(page, "drop", "body", photograph())
+    expect(page.locator("#meaning")).to_contain_text("falls")  # it was sent again
+    page.route("**/infer", refuse(500))
+    page.locator("#clear").click()
+    expect(page.locator("#label")).to_be_empty()
+    hand_over(page, "drop", "body", photograph())
+    expect(page.locator("#meaning")).to_have_text("Not now.")
+    expect(page.locator("#label")).to_have_text("red")
+
+
+def test_a_file_that_is_no_photograph_is_reported(color_client, open_page):
+    page = open_model(open_page, color_client, "multiclass")
+    hand_over(page, "drop", "body", b"no image")
+    expect(page.locator("#error")).to_contain_text("cannot be read as an image, such as PNG")
+    expect(page.locator("#meaning")).to_be_empty()
+    expect(page.locator("#photo-invitation")).to_have_text("digit.png")
 
 
 def test_the_page_asks_for_a_token_and_keeps_it(bundle, open_page):

@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 import pytest
 from checksums import write_checksums
+from color_bundles import write_color_bundle
 from live import Client, free_port, start, wait_until_ready
 from PIL import Image
 from waiting import wait_until
@@ -738,12 +739,32 @@ def test_an_image_file_gets_the_prediction_of_the_predictor(client, bundle, imag
     assert client("POST", "/images/digits/versions/1", as_png(images[0]))[0] == 200
 
 
+def test_an_image_gets_labels_or_values_from_a_model_of_those(bundle, tmp_path):
+    for task in ("multilabel", "regression"):
+        write_color_bundle(tmp_path, bundle, task, name=task)
+    client, stop = start(Settings(tmp_path, log_requests=False))
+    try:
+        image = as_png(np.full((9, 5, 3), (250, 20, 200), np.uint8))
+        labels, values = (
+            json.loads(client("POST", f"/images/{name}", image)[2])
+            for name in ("multilabel", "regression")
+        )
+    finally:
+        stop()
+    assert labels["labels"] == ["red", "blue"]
+    assert labels["probabilities"] == pytest.approx([1, 0, 1], abs=0.001)
+    assert values["values"] == pytest.approx([250, 20, 200])
+    assert values["image"]["shape"] == [32, 32, 3]
+    assert labels.keys() - values.keys() == {"labels", "probabilities"}
+    assert values.keys() - labels.keys() == {"values"}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "message"),
     [
         ("/images/digits", b"no image", 400, "cannot be read as an image, such as PNG or JPEG"),
         ("/images/digits", b"", 400, "cannot be read as an image, such as PNG or JPEG"),
-        ("/images/softmax", b"", 400, "The model must take gray images and have classes"),
+        ("/images/softmax", b"", 400, "The model must take uint8 images, gray or RGB"),
         ("/images/none", b"", 404, "The model must be one of"),
     ],
 )
@@ -762,7 +783,7 @@ def test_models_are_listed_with_failed_versions(bundle, tmp_path):
         first, second = client.get("/models")[1]["models"]
     finally:
         stop()
-    assert (first["version"], first["state"], first["takes_images"]) == (1, "ready", True)
+    assert (first["version"], first["state"], first["image_shape"]) == (1, "ready", [28, 28])
     assert first["labels"] == list("0123456789")
     assert (second["version"], second["state"]) == (2, "failed")
     assert "model.onnx" in second["reason"]

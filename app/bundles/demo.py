@@ -1,4 +1,4 @@
-"""The demo: train, export, verify and predict, with a table of the results."""
+"""The demos: train, export, verify and predict, with a table of the results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,21 +10,28 @@ from rich.console import Console
 from rich.table import Table
 
 from app.config.run_config import MODEL as KERAS_MODEL
-from app.config.run_config import make_config
-from app.data.sources import load_dataset
+from app.config.run_config import RunConfig, make_config
+from app.data.colored_shapes import write_shapes
+from app.data.datasets import Dataset
 from app.runs.run_folder import Run
-from app.runs.train import train
+from app.runs.train import load_run_data, train
 from app.training.progress_bar import TrainingProgress
 from export import ProofError
 from export.saved_model import load_saved_model
-from serving import Check, Predictor, verify_bundle
+from serving import Check, Prediction, Predictor, verify_bundle
 from serving.bundle import MODEL
 from serving.timing import median_ms
 
 from .export_run import export_run
 
-BATCH_SIZES = (1, 256)
+# Number of timed calls, by batch size.
+ROUNDS = {1: 20, 256: 5}
 FORMATS = ("keras.Model.predict", "SavedModel", "Predictor")
+SHAPES = "colored-shapes"
+# Half of the side of the files, and few epochs, so that the demo takes about a minute.
+_SHAPE_SETTINGS = {"image_size": 32, "epochs": 10}
+# An image, its true label, the predicted label and its probability.
+Row = tuple[str, str, str, float]
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,15 @@ class DemoResult:
         run: the training run.
         bundle: folder of the exported version.
         checks: checks of the bundle.
-        predictions: for ten test images: index, true label, predicted label and its probability.
+        predictions: for ten test images: index or file, true label, predicted label and its
+            probability.
         latency_ms: median latency in milliseconds, by batch size, then by format.
     """
 
     run: Run
     bundle: Path
     checks: list[Check]
-    predictions: list[tuple[int, str, str, float]]
+    predictions: list[Row]
     latency_ms: dict[int, dict[str, float]]
 
 
@@ -64,10 +72,59 @@ def run_demo(
         ProofError: the exported bundle fails its verification.
     """
     console.print("[bold]1/4[/] training the digit net on scikit-learn's handwritten digits")
+    config = make_config("digits", settings)
+    demo = _Demo("The digit net", "digits", config, _predict_digits)
+    return _demonstrate(demo, runs, bundles, console)
+
+
+def run_image_demo(
+    data: Path,
+    runs: str | Path,
+    bundles: str | Path,
+    console: Console,
+    settings: Mapping[str, object] | None = None,
+) -> DemoResult:
+    """Train `features` on images of colored shapes, export it, verify it and predict files.
+
+    Args:
+        data: folder of the images, which are drawn if it does not exist.
+        runs: folder of runs.
+        bundles: folder of bundles.
+        console: console to print to.
+        settings: settings of the training besides those of the demo.
+
+    Raises:
+        DataError: the folder of the images cannot be written, or holds something else.
+        ProofError: the exported bundle fails its verification.
+    """
+    console.print(f"[bold]1/4[/] training a residual net on images of colored shapes in {data}")
+    write_shapes(data)
+    config = make_config("features", {**_SHAPE_SETTINGS, **(settings or {})}, data=data)
+
+    def predict(_run: Run, _dataset: Dataset, predictor: Predictor) -> list[Row]:
+        return _predict_files(data, predictor)
+
+    demo = _Demo("The residual net", SHAPES, config, predict)
+    return _demonstrate(demo, runs, bundles, console)
+
+
+@dataclass(frozen=True)
+class _Demo:
+    """What differs between the demos: a title, the model's name, the run, and what it predicts."""
+
+    title: str
+    name: str
+    config: RunConfig
+    predict: Callable[[Run, Dataset, Predictor], list[Row]]
+
+
+def _demonstrate(
+    demo: _Demo, runs: str | Path, bundles: str | Path, console: Console
+) -> DemoResult:
     with TrainingProgress() as progress:
-        run = train(make_config("digits", settings), runs, [progress])
+        run = train(demo.config, runs, [progress])
     console.print("[bold]2/4[/] exporting to SavedModel and ONNX, and checking their parity")
-    bundle = export_run(run.folder, bundles)
+    bundle = export_run(run.folder, bundles, demo.name)
     console.print(f"[bold]3/4[/] verifying {bundle}")
     checks = verify_bundle(bundle.parent)
     for check in checks:
@@ -77,31 +134,46 @@ def run_demo(
         failed = ", ".join(check.name for check in checks if not check.passed)
         raise ProofError(f"The exported bundle failed its own verification. Received: {failed}.")
     console.print("[bold]4/4[/] predicting, and timing Keras, SavedModel and ONNX Runtime")
-    result = _predict_and_time(run, bundle, checks)
+    dataset, predictor = load_run_data(run.config), Predictor.load(bundle)
+    predictions = demo.predict(run, dataset, predictor)
+    result = DemoResult(run, bundle, checks, predictions, _time(run, bundle, dataset, predictor))
     console.print(_predictions_table(result))
-    console.print(_summary_table(result))
+    console.print(_summary_table(demo.title, result))
     return result
 
 
-def _predict_and_time(run: Run, bundle: Path, checks: list[Check]) -> DemoResult:
-    dataset = load_dataset(run.config.data)
-    predictor = Predictor.load(bundle)
+def _predict_digits(run: Run, dataset: Dataset, predictor: Predictor) -> list[Row]:
     chosen = run.splits.test[:10]
-    prediction = predictor.predict(dataset.inputs[chosen])
-    predictions = [
-        (int(index), dataset.labels[dataset.targets[index]], str(label), float(row.max()))
-        for index, label, row in zip(
-            chosen, prediction.labels, prediction.probabilities, strict=True
-        )
-    ]
+    truths = [dataset.labels[target] for target in dataset.targets[chosen]]
+    return _rows(list(map(str, chosen)), truths, predictor.predict(dataset.inputs[chosen]))
+
+
+def _predict_files(data: Path, predictor: Predictor) -> list[Row]:
+    """Predict two test files of each class."""
+    files = [path for folder in sorted((data / "test").iterdir()) for path in _first_two(folder)]
+    names = [str(path.relative_to(data)) for path in files]
+    return _rows(names, [path.parent.name for path in files], predictor.predict_images(files))
+
+
+def _first_two(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())[:2]
+
+
+def _rows(names: list[str], truths: list[str], prediction: Prediction) -> list[Row]:
+    confidences = prediction.probabilities.max(axis=1).tolist()
+    labels = map(str, prediction.labels)
+    return list(zip(names, truths, labels, confidences, strict=True))
+
+
+def _time(
+    run: Run, bundle: Path, dataset: Dataset, predictor: Predictor
+) -> dict[int, dict[str, float]]:
+    """Return the median latency in milliseconds, by batch size, then by format."""
     keras_model, saved_model = run.load_model(), load_saved_model(bundle)
-    latency_ms = {
-        size: median_ms(
-            _calls(keras_model, saved_model, predictor, dataset.inputs[:size]), rounds=20
-        )
-        for size in BATCH_SIZES
+    return {
+        size: median_ms(_calls(keras_model, saved_model, predictor, dataset.inputs[:size]), rounds)
+        for size, rounds in ROUNDS.items()
     }
-    return DemoResult(run, bundle, checks, predictions, latency_ms)
 
 
 def _calls(
@@ -121,17 +193,20 @@ def _calls(
 
 def _predictions_table(result: DemoResult) -> Table:
     table = Table("test image", "true", "predicted", "probability", title="ten test images")
-    for index, truth, label, probability in result.predictions:
-        table.add_row(str(index), truth, label, f"{probability:.3f}")
+    for name, truth, label, probability in result.predictions:
+        table.add_row(name, truth, label, f"{probability:.3f}")
     return table
 
 
-def _summary_table(result: DemoResult) -> Table:
+def _summary_table(title: str, result: DemoResult) -> Table:
     manifest = Predictor.load(result.bundle).manifest
     parity = [p for p in manifest.proof.parity if p.output == manifest.prediction_output]
     largest = max(p.max_absolute_difference for p in parity)
-    table = Table("metric", "value", title="The digit net")
-    table.add_row("test accuracy", f"{result.run.metrics['test']['accuracy']:.2%}")
+    table = Table("metric", "value", title=title)
+    count = len(result.run.splits.test)
+    table.add_row(
+        f"test accuracy, {count:,} images", f"{result.run.metrics['test']['accuracy']:.2%}"
+    )
     table.add_row(
         "parity: largest difference from Keras",
         f"{largest:.1e} (allowed {manifest.proof.tolerances['probabilities']:g})",

@@ -21,23 +21,29 @@ class ModelImage(msgspec.Struct):
     data: list[int]
 
 
-class ImageResponse(msgspec.Struct):
-    """The prediction for one image; `milliseconds` is the time to read it and run the model."""
+class ImageResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The prediction for one image; `milliseconds` is the time to read it and run the model.
+
+    Has `label`, `accepted` and `probabilities` from a model of classes, `labels` and
+    `probabilities` from one of labels, `values` from one of values.
+    """
 
     model_name: str
     model_version: str
-    label: str
-    accepted: bool
-    probabilities: list[float]
+    label: str | msgspec.UnsetType = msgspec.UNSET
+    accepted: bool | msgspec.UnsetType = msgspec.UNSET
+    labels: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    probabilities: list[float] | msgspec.UnsetType = msgspec.UNSET
+    values: list[float] | msgspec.UnsetType = msgspec.UNSET
     image: ModelImage
     milliseconds: float
 
 
 def require_images(manifest: Manifest) -> None:
-    """Raise `RequestError` unless the model takes gray images and has classes."""
-    if not _takes_images(manifest):
+    """Raise `RequestError` unless the model takes images and its task is known."""
+    if _image_shape(manifest) is None:
         raise RequestError(
-            "The model must take gray images and have classes. "
+            "The model must take uint8 images, gray or RGB, and have a known task. "
             f"Received: {manifest.name}, which takes {_describe_inputs(manifest)[0]}."
         )
 
@@ -49,7 +55,7 @@ def write_image_response(
 
     Args:
         prediction: prediction for this image alone.
-        image: uint8 `(height, width)`.
+        image: uint8 `(height, width)` or `(height, width, channels)`.
         milliseconds: time to read the image and to run the model.
     """
     manifest = prediction.manifest
@@ -57,13 +63,25 @@ def write_image_response(
         ImageResponse(
             model_name=manifest.name,
             model_version=str(manifest.version),
-            label=str(prediction.labels[0]),
-            accepted=bool(prediction.accepted[0]),
-            probabilities=prediction.probabilities[0].tolist(),
+            **_predicted(prediction),
             image=ModelImage(list(image.shape), image.ravel().tolist()),
             milliseconds=round(milliseconds, 3),
         )
     )
+
+
+def _predicted(prediction: Prediction) -> dict[str, Any]:
+    """Return the fields of a response that depend on the task."""
+    task = prediction.manifest.task
+    if task == "regression":
+        return {"values": prediction.values[0].tolist()}
+    probabilities = {"probabilities": prediction.probabilities[0].tolist()}
+    if task == "multilabel":
+        return {"labels": prediction.labels[0]} | probabilities
+    return {
+        "label": prediction.labels[0],
+        "accepted": bool(prediction.accepted[0]),
+    } | probabilities
 
 
 def list_models(repository: Repository) -> Response:
@@ -91,24 +109,27 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
         manifest.version,
         "ready",
         inputs=_describe_inputs(manifest),
+        input=manifest.inputs[0].name,
+        output=manifest.prediction_output,
+        task=manifest.task,
         labels=manifest.labels,
-        takes_images=_takes_images(manifest),
+        image_shape=_image_shape(manifest),
         threshold=manifest.reject_option.threshold if manifest.reject_option else None,
     )
 
 
 def _row(name: str, version: int, state: str, **more: Any) -> dict[str, Any]:
     row = {"name": name, "version": version, "state": state, "reason": ""}
-    return row | {"inputs": [], "labels": [], "takes_images": False, "threshold": None} | more
+    return row | {"inputs": [], "labels": [], "image_shape": None, "threshold": None} | more
 
 
 def _describe_inputs(manifest: Manifest) -> list[str]:
     return [describe_spec(spec) for spec in manifest.inputs]
 
 
-def _takes_images(manifest: Manifest) -> bool:
+def _image_shape(manifest: Manifest) -> tuple[int, ...] | None:
+    """Return the shape of an image; None if the model takes no images or its task is unknown."""
     try:
-        image_shape(manifest)
+        return image_shape(manifest)
     except InputError:
-        return False
-    return manifest.task == "multiclass"
+        return None

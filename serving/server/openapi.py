@@ -156,7 +156,7 @@ def _allow_binary(operation: dict[str, Any]) -> None:
 
 
 def _posted_image(version: str) -> dict[str, Any]:
-    summary = "Classify an image file: PNG, JPEG, BMP, GIF, TIFF or WebP"
+    summary = "Predict for an image file: PNG, JPEG, BMP, GIF, TIFF or WebP"
     operation = _operation(f"/images/{{model}}{version}", summary, "ImageResponse")
     content = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
     return _with_body(operation, content)
