@@ -10,7 +10,13 @@ from matplotlib.patches import Rectangle
 from sklearn.metrics import auc, confusion_matrix, roc_curve
 
 from app.data.datasets import Dataset
-from app.evaluation.calibration import BINS, calibration_error, confidence_and_truth, reliability
+from app.evaluation.calibration import (
+    BINS,
+    calibration_error,
+    chance_calibration_error,
+    confidence_and_truth,
+    reliability,
+)
 from app.evaluation.estimates import proportion_estimate
 
 from .plotting import BLUE, GRAY, LINES, distinct, save, short
@@ -77,8 +83,8 @@ def draw_reliability(
 ) -> None:
     """Write a PNG of the accuracy of predictions by their confidence.
 
-    It shows the expected calibration error over bins of equal width (Guo et al., 2017), and the
-    95% interval of each bin's accuracy (Clopper & Pearson, 1934).
+    It shows the expected calibration error over bins of equal width (Guo et al., 2017), that of a
+    calibrated model, and the 95% interval of each bin's accuracy (Clopper & Pearson, 1934).
 
     Args:
         targets: classes `(samples,)`, or labels 0 and 1 `(samples, labels)`.
@@ -101,8 +107,13 @@ def draw_reliability(
     above.errorbar(confidence, accuracy, reach, fmt="o", color=BLUE, capsize=3, label=label)
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
     figure.legend(loc="outside upper left", frameon=False)  # inside it would hide points
-    above.set_title("ECE: expected calibration error", fontsize=10, loc="left")
     confidences, _ = confidence_and_truth(probabilities, targets)
+    chance = chance_calibration_error(confidences)
+    above.set_title(
+        f"ECE: expected calibration error.\nA calibrated model would have {chance:.3f} by chance.",
+        fontsize=10,
+        loc="left",
+    )
     below.hist(confidences, bins=BINS, range=(0, 1), color=BLUE, rwidth=0.9)
     below.set(xlabel="confidence (probability of the prediction)", ylabel="predictions")
     for axes in (above, below):
