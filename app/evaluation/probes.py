@@ -16,8 +16,9 @@ MAX_TRAIN, MAX_TEST = 20_000, 5_000
 # As Caron et al. (2021) evaluate features: neighbors, and the temperature of their weights.
 NEIGHBORS = 20
 _TEMPERATURE = 0.07
-# Ridge penalty for each training sample; features have variance 1.
-_PENALTY = 0.1
+# Ridge penalty for each feature; features have variance 1. Leave-one-out on 100 to 7,000 training
+# images of CIFAR-10 chose about as much, but takes ten times as long.
+_PENALTY = 2.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def probe_features(
     """
     (features, targets), (others, their_targets) = train, test
     wanted = np.eye(targets.max() + 1, dtype="float32")[targets] if targets.ndim == 1 else targets
-    linear = make_pipeline(StandardScaler(), Ridge(_PENALTY * len(features)))
+    linear = make_pipeline(StandardScaler(), Ridge(_PENALTY * features.shape[1]))
     predicted = linear.fit(features, wanted).predict(others).reshape(len(others), -1)
     neighbors, weights = _neighbors(features, others)
     is_class = task == "multiclass"

@@ -41,11 +41,12 @@ class Section:
 
 
 def sections() -> list[Section]:
-    """Return every group of figures, in the order of the page."""
-    return [
+    """Return every group of figures that was measured, in the order of the page."""
+    groups = [
         Section("Accuracy", "accuracy", training.accuracy()),
         Section("Accuracy across data sets", "cross_dataset", training.cross_dataset()),
         Section("Digits in photographs", "photographs", training.photographs(), "dist/digits"),
+        Section("Transfer of features", "transfer", training.transfer(), "--data cifar10"),
         Section("Time to an accuracy", "time_to_accuracy", training.time_to_accuracy()),
         Section("Training pipeline", "pipeline", training.pipeline()),
         Section("Training step of `cnn`", "compilation", training.compilation()),
@@ -61,6 +62,7 @@ def sections() -> list[Section]:
         Section("Hyperparameter search", "tuning", training.tuning(), "[defaults|methods|workers]"),
         Section("Studies", "studies", training.studies()),
     ]
+    return [group for group in groups if group.figures]
 
 
 def page() -> str:
