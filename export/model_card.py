@@ -189,11 +189,18 @@ def _confidence(manifest: Manifest) -> str:
     text = ""
     if manifest.calibration is not None:
         found = manifest.calibration
-        text += (
-            f"The graph divides logits by a temperature of {found.temperature:.3f}, fitted on "
-            f"{found.fitted_on}. On {found.measured_on} this changes the expected calibration "
-            f"error from {found.ece_before:.4f} to {found.ece_after:.4f}.\n"
-        )
+        if found.temperature == 1:
+            text += (
+                f"Logits are not divided by a temperature: with none, {found.fitted_on} are "
+                f"significantly more likely. On {found.measured_on} the expected calibration "
+                f"error is {found.ece_after:.4f}.\n"
+            )
+        else:
+            text += (
+                f"The graph divides logits by a temperature of {found.temperature:.3f}, fitted on "
+                f"{found.fitted_on}. On {found.measured_on} this changes the expected calibration "
+                f"error from {found.ece_before:.4f} to {found.ece_after:.4f}.\n"
+            )
     if manifest.reject_option is not None:
         option = manifest.reject_option
         right = "none" if option.accuracy is None else f"{option.accuracy:.2%}"

@@ -89,7 +89,8 @@ class Calibration:
     """The calibration error of a model before and after its logits were divided by a temperature.
 
     Attributes:
-        temperature: divisor of the logits, fitted on validation samples; part of the graph.
+        temperature: divisor of the logits, fitted on validation samples; part of the graph. 1 if no
+            other is significantly better.
         fitted_on: description of the samples that it was fitted on.
         measured_on: description of the samples that the errors were measured on.
         ece_before: expected calibration error without the temperature, 15 bins of equal width.

@@ -16,6 +16,7 @@ from app.data.sources import load_dataset
 from app.errors import ConfigError
 from app.evaluation.calibration import (
     calibration_error,
+    chance_calibration_error,
     choose_threshold,
     confidence_and_truth,
     fit_temperature,
@@ -54,6 +55,21 @@ def test_few_samples_or_perfect_predictions_keep_the_temperature_near_one():
     assert found == sorted(found, reverse=True)
     assert found[0] == pytest.approx(1, abs=0.1)
     assert 0.2 < found[2] < 0.5
+
+
+def test_a_temperature_that_few_samples_do_not_call_for_stays_at_one():
+    # 96 samples make a fitted temperature vary by 8%, which would do more harm than good.
+    fitted = [fit_temperature(*drawn_classes(1.0, 96, seed)) for seed in range(40)]
+    assert sum(temperature != 1 for temperature in fitted) <= 4
+    assert all(fit_temperature(*drawn_classes(2.0, 96, seed)) > 1.2 for seed in range(10))
+
+
+def test_the_calibration_error_of_few_samples_is_compared_with_that_of_a_calibrated_model():
+    for samples in (100, 4000):
+        probabilities, targets = drawn_classes(1.0, samples)
+        by_chance = chance_calibration_error(probabilities.max(axis=1))
+        assert calibration_error(probabilities, targets) == pytest.approx(by_chance, rel=0.5)
+    assert chance_calibration_error(np.ones(3)) == 0
 
 
 def test_calibration_lowers_the_error_on_unseen_samples():
@@ -136,21 +152,21 @@ def rows():
     return load_dataset("iris").inputs
 
 
-def test_a_bundle_is_calibrated_and_states_its_threshold(choosy, softmax_run, rows):
+def test_a_bundle_states_that_it_needs_no_temperature_and_its_threshold(choosy, softmax_run, rows):
     bundle = choosy
     predictor = Predictor.load(bundle)
     calibration, reject = predictor.manifest.calibration, predictor.manifest.reject_option
     before = softmax_run.load_model().predict(rows, verbose=0)["probabilities"]
-    expected = softmax(np.log(before.astype("float64")) / calibration.temperature, axis=1)
     prediction = predictor.predict(rows)
-    np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
+    assert calibration.temperature == 1  # fitted on 12 samples
+    np.testing.assert_allclose(prediction.probabilities, before, atol=1e-5)
     is_sure = prediction.probabilities.max(axis=1) >= reject.threshold
     np.testing.assert_array_equal(prediction.accepted, is_sure)
     assert 0 < is_sure.mean() < 1
     assert reject.target_accuracy == 0.99
     assert 0 < reject.coverage <= 1
     card = (bundle / "README.md").read_text()
-    assert f"a temperature of {calibration.temperature:.3f}" in card
+    assert "Logits are not divided by a temperature" in card
     assert f"accepts {reject.coverage:.2%} of the predictions" in card
     assert (bundle / "figures" / "reliability_diagram.png").stat().st_size > 5000
 

@@ -128,6 +128,7 @@ def test_the_report_is_one_file_without_external_resources(tmp_path):
     counts = {split: dict.fromkeys(ODD, 1) for split in ("train", "test")}
     facts = {
         "sha256": "0" * 64,
+        "kind": "images",
         "task": "multiclass",
         "labels": list(ODD),
         "samples": {"train": 70, "test": 30},
@@ -150,10 +151,24 @@ def test_the_report_is_one_file_without_external_resources(tmp_path):
         "backend": "tensorflow",
         "versions": {"keras": "3"},
     }
+    classes = [
+        {"name": f"class {n}", "samples": n, "precision": 0.125, "recall": 0.5, "f1": n / 20}
+        for n in range(20)
+    ]
+    probes = {
+        "score": "accuracy",
+        "linear": 0.375,
+        "nearest_neighbors": 0.625,
+        "recall_at_1": 0.875,
+        "dimension": 16,
+        "train_samples": 50,
+        "test_samples": 30,
+    }
     metrics = {"train": {"accuracy": 0.5}, "test": {"accuracy": 0.25}}
     settings = {"hidden": [8], "residual": True}
     config = make_config("features", settings, data="/secret/folder/drawn.csv")
-    write_report(tmp_path, config, facts, metrics, environment)
+    evaluation = {"classes": classes, "probes": probes}
+    write_report(tmp_path, config, facts, metrics, environment, evaluation)
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
     assert "script" not in page.tags
@@ -165,6 +180,12 @@ def test_the_report_is_one_file_without_external_resources(tmp_path):
     assert not re.search(r"https?://", text)
     assert "/secret" not in text
     assert "0.2500" in text
+    assert "0.7 s an epoch, 10 images/s, 1.0% of the step time spent waiting for data" in text
+    shown, _, rest = text.partition("The other 8 classes")
+    assert shown.count(">0.125<") == 12
+    assert rest.count(">0.125<") == 8
+    assert "50 of the 70 training images, and are tested on 30 test images" in text
+    assert all(f">{score}<" in text for score in ("0.3750", "0.6250", "0.8750"))
     changed, _, rest = text.partition("<h2>Scores</h2>")
     assert re.findall('<tr><th scope="row"><code>(.*?)</code>', changed) == ["hidden", "residual"]
     assert '<td><code>8</code></td><td class="soft"><code>64, 32</code></td>' in changed

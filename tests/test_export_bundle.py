@@ -361,6 +361,8 @@ def test_the_manifest_records_the_proof(bundle, mlp_run):
     assert manifest.metrics["accuracy"] == measured["accuracy"]
     # A temperature changes the confidence of the model, not its classes.
     assert manifest.calibration.temperature != 1
+    stated = f"a temperature of {manifest.calibration.temperature:.3f}"
+    assert stated in (bundle / "README.md").read_text()
     assert manifest.metrics["cross_entropy"] < measured["cross_entropy"]
     assert manifest.config["variant"] == "mlp"
     assert manifest.preprocessing[0] == "InkLevel()"

@@ -168,10 +168,13 @@ def export(
 def _print_quality(manifest: Any) -> None:
     if manifest.calibration is not None:
         found = manifest.calibration
-        typer.echo(
-            f"calibration: ECE {found.ece_after:.4f} on the test split, {found.ece_before:.4f} "
-            f"before temperature scaling (temperature {found.temperature:.3f})"
+        scaling = (
+            "without temperature scaling, which would not help significantly"
+            if found.temperature == 1
+            else f"{found.ece_before:.4f} before temperature scaling "
+            f"(temperature {found.temperature:.3f})"
         )
+        typer.echo(f"calibration: ECE {found.ece_after:.4f} on the test split, {scaling}")
     if manifest.int8 is not None:
         found = manifest.int8
         gain = 100 * ((found.accuracy_int8 or 0) - (found.accuracy_float32 or 0))

@@ -215,16 +215,18 @@ def run_training(request: Request, team: Any) -> None:
 def _print_run(run: Any, is_written: bool) -> None:
     """Print the results of a run, with details from its folder if this process wrote it."""
     from app.evaluation.metrics import describe_scores
-    from app.reports.run_report import describe_speed
-    from app.runs.run_folder import describe_data, read_environment
+    from app.reports.run_report import describe_probes, describe_speed
+    from app.runs.run_folder import describe_data, read_environment, read_evaluation
 
     typer.echo(f"data:   {printable(describe_data(run.data))}")
     if is_written:
         environment = read_environment(run.folder)
         place = f"{environment['precision']} on {environment['device']}"
-        typer.echo(f"speed:  {describe_speed(environment)}, {place}")
+        typer.echo(f"speed:  {describe_speed(environment, run.data['kind'])}, {place}")
     typer.echo(f"test:   {describe_scores(run.metrics['test'])}")
     if is_written:
+        if probes := read_evaluation(run.folder).get("probes"):
+            typer.echo(f"probes: {describe_probes(probes)}")
         typer.echo(f"report: {run.folder / 'report.html'}")
         typer.echo(f"run:    {run.folder}")
         suggest(f"hornbill export {quote(str(run.folder))}")

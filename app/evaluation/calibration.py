@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_expit, log_softmax
+from scipy.stats import chi2
 
 from app.errors import ConfigError
 
@@ -13,6 +14,9 @@ BINS = 15
 # Standard deviation of the prior of log(temperature): most models need 0.6 to 1.6.
 _PRIOR_DEVIATION = 0.25
 _FARTHEST = 3.0
+# Twice the gain of log likelihood that a needless temperature exceeds in 5% of the cases.
+_SIGNIFICANT_GAIN = float(chi2.ppf(0.95, df=1))
+_DRAWS = 50
 # float32 turns smaller probabilities into 0, and for p near 1 it leaves 1 - p at most 24 bits.
 _SMALLEST, _SMALLEST_REST = 1e-37, 2.0**-25
 
@@ -21,7 +25,10 @@ def fit_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
     """Return the temperature that calibrates `probabilities` best.
 
     Dividing the logits by it minimizes the cross entropy (Guo et al., 2017). A normal prior on its
-    logarithm keeps it near 1 if there are few samples or if all predictions are right.
+    logarithm keeps it near 1 if there are few samples or if all predictions are right. It is 1
+    unless the samples are significantly more likely with another one (likelihood-ratio test, Wilks,
+    1938): the temperature of a calibrated model, fitted on a hundred samples, varies by 8%, and
+    would make it worse.
 
     Args:
         probabilities: predictions for validation samples, `(samples, classes)` or
@@ -46,7 +53,9 @@ def fit_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
         return float(prior - log_likelihood(logits / np.exp(log_temperature)))
 
     bounds = (-_FARTHEST, _FARTHEST)
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    temperature = float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    gain = log_likelihood(logits / temperature) - log_likelihood(logits)
+    return temperature if 2 * gain > _SIGNIFICANT_GAIN else 1.0
 
 
 def confidence_and_truth(
@@ -73,7 +82,7 @@ def reliability(
     The bins of confidence have equal width (Guo et al., 2017).
     """
     confidences, is_right = confidence_and_truth(probabilities, targets)
-    bins = np.minimum((confidences * BINS).astype(int), BINS - 1)
+    bins = _bins(confidences)
     counts = np.bincount(bins, minlength=BINS)
     filled = counts > 0
     confidence, accuracy = (
@@ -82,10 +91,33 @@ def reliability(
     return confidence, accuracy, counts[filled]
 
 
+def _bins(confidences: np.ndarray) -> np.ndarray:
+    bins: np.ndarray = np.minimum((confidences * BINS).astype(int), BINS - 1)
+    return bins
+
+
 def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
     """Return the expected calibration error: the mean difference of confidence and accuracy."""
     confidence, accuracy, counts = reliability(probabilities, targets)
     return float(np.abs(accuracy - confidence) @ counts / counts.sum())
+
+
+def chance_calibration_error(confidences: np.ndarray) -> float:
+    """Return the expected calibration error of a calibrated model with these confidences.
+
+    It is above 0, since the accuracy of the few predictions in a bin varies by chance: about 0.07
+    for 240 predictions of medium confidence. Only a larger error shows a lack of calibration.
+
+    Args:
+        confidences: confidence of each prediction, float64 `(predictions,)`.
+    """
+    random, bins = np.random.default_rng(0), _bins(confidences)
+
+    def drawn_error() -> float:
+        is_right = random.random(len(confidences)) < confidences
+        return float(np.abs(np.bincount(bins, is_right - confidences)).sum())
+
+    return float(np.mean([drawn_error() for _ in range(_DRAWS)])) / len(confidences)
 
 
 def choose_threshold(probabilities: np.ndarray, targets: np.ndarray, accuracy: float) -> float:

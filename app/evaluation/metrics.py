@@ -1,5 +1,6 @@
 """Measures a trained model on a split, with metrics that suit its task."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -40,24 +41,32 @@ def describe_scores(scores: dict[str, float]) -> str:
 
 def predict_samples(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     """Return the model's probabilities or values, float32 `(samples, outputs)`."""
-    return predict_output(model, OUTPUTS[dataset.task], dataset, indices)
+    name = OUTPUTS[dataset.task]
+    return predict_outputs(model, dataset, indices, {name: np.ones(len(indices), bool)})[name]
 
 
 @keras_defaults()
-def predict_output(
-    model: keras.Model, name: str, dataset: Dataset, indices: np.ndarray
-) -> np.ndarray:
-    """Return the output `name` for the samples at `indices`, float32 `(samples, …)`."""
+def predict_outputs(
+    model: keras.Model, dataset: Dataset, indices: np.ndarray, kept: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return outputs of the model for the samples at `indices`, float32 `(samples, …)` by name.
+
+    Args:
+        model: the model.
+        dataset: the samples.
+        indices: int64 `(samples,)`.
+        kept: names of outputs, and of which samples to keep each, bool `(samples,)`. The others
+            take no memory.
+    """
     # The whole model is used, since Keras would have to trace a separate model for each output.
-    parts = [
-        model.predict(
-            _tensors(dataset.model_inputs(indices[start : start + CHUNK])),
-            batch_size=256,
-            verbose=0,
-        )[name]
-        for start in range(0, len(indices), CHUNK)
-    ]
-    return np.concatenate(parts)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in kept}
+    for start in range(0, len(indices), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        inputs = _tensors(dataset.model_inputs(indices[chunk]))
+        outputs = model.predict(inputs, batch_size=256, verbose=0)
+        for name, is_kept in kept.items():
+            parts[name].append(outputs[name][is_kept[chunk]])
+    return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
 def _tensors(inputs: Any) -> Any:
@@ -160,6 +169,36 @@ def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, flo
             "r2": metrics.r2_score(targets, values),
         }
     )
+
+
+def class_scores(
+    targets: np.ndarray, predictions: np.ndarray, labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return precision, recall and F1 of each class or label, in ascending order of F1.
+
+    Args:
+        targets: classes `(samples,)`, or labels 0 and 1 `(samples, labels)`.
+        predictions: probabilities `(samples, outputs)`.
+        labels: name of each class or label.
+
+    Returns:
+        For each class its `name`, the number of `samples` that have it, and the scores. Precision
+        is 0 if the class is never predicted, recall and F1 are 0 if no sample has it.
+    """
+    is_set = predictions >= 0.5 if targets.ndim > 1 else predictions.argmax(axis=1)
+    found = metrics.precision_recall_fscore_support(
+        targets, is_set, labels=np.arange(len(labels)), zero_division=0.0
+    )
+    names = ("precision", "recall", "f1")
+    rows = [
+        {
+            "name": label,
+            "samples": int(samples),
+            **dict(zip(names, map(float, scores), strict=True)),
+        }
+        for label, *scores, samples in zip(labels, *found, strict=True)
+    ]
+    return sorted(rows, key=lambda row: row["f1"])
 
 
 def standard_error(task: str, targets: np.ndarray, predictions: np.ndarray) -> float:

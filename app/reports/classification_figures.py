@@ -10,19 +10,27 @@ from matplotlib.patches import Rectangle
 from sklearn.metrics import auc, confusion_matrix, roc_curve
 
 from app.data.datasets import Dataset
-from app.evaluation.calibration import BINS, calibration_error, confidence_and_truth, reliability
+from app.evaluation.calibration import (
+    BINS,
+    calibration_error,
+    chance_calibration_error,
+    confidence_and_truth,
+    reliability,
+)
 from app.evaluation.estimates import proportion_estimate
 
 from .plotting import BLUE, GRAY, LINES, distinct, save, short
 
 # Larger matrices have no space for a number in each cell or a name at each row.
 _COUNTED_CLASSES = 30
+# Inches of a cell with a number, and of all cells without.
+_CELL, _CELLS = 0.42, 6.0
 _CURVES = 10
 _MISTAKES, _MISTAKES_IN_ROW = 36, 6
 # In inches: a cell of the sheet of mistakes, caption included, and the longer side of its image.
 _CELL_WIDTH, _CELL_HEIGHT, _IMAGE_SIDE = 1.5, 1.75, 1.3
-# Captions with more characters take two lines.
-_CAPTION_LENGTH = 16
+# Captions with more characters take two lines, the second one with at most so many.
+_CAPTION_LENGTH, _SECOND_LENGTH = 16, 20
 
 
 def draw_confusion_matrix(
@@ -39,11 +47,13 @@ def draw_confusion_matrix(
     counts = confusion_matrix(targets, predicted, labels=np.arange(len(labels)))
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [short(label) for label in labels]
-    side = 2.2 + 0.42 * min(len(labels), _COUNTED_CLASSES) + 0.05 * max(map(len, names))
+    is_counted = len(labels) <= _COUNTED_CLASSES
+    cells = _CELL * len(labels) if is_counted else _CELLS
+    side = 2.2 + cells + 0.05 * max(map(len, names))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-    if len(labels) <= _COUNTED_CLASSES:
+    if is_counted:
         _write_counts(axes, counts, fractions)
     else:
         figure.colorbar(image, label="fraction of the true class", shrink=0.7)
@@ -68,6 +78,7 @@ def _name_classes(axes: Any, names: Sequence[str]) -> None:
     slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(ticks, shown, **(slanted if max(map(len, shown)) > 3 else {}))
     axes.set_yticks(ticks, shown)
+    axes.tick_params(labelsize=8 if len(shown) > 10 else 10)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
 
@@ -77,8 +88,8 @@ def draw_reliability(
 ) -> None:
     """Write a PNG of the accuracy of predictions by their confidence.
 
-    It shows the expected calibration error over bins of equal width (Guo et al., 2017), and the
-    95% interval of each bin's accuracy (Clopper & Pearson, 1934).
+    It shows the expected calibration error over bins of equal width (Guo et al., 2017), that of a
+    calibrated model, and the 95% interval of each bin's accuracy (Clopper & Pearson, 1934).
 
     Args:
         targets: classes `(samples,)`, or labels 0 and 1 `(samples, labels)`.
@@ -101,8 +112,13 @@ def draw_reliability(
     above.errorbar(confidence, accuracy, reach, fmt="o", color=BLUE, capsize=3, label=label)
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02))
     figure.legend(loc="outside upper left", frameon=False)  # inside it would hide points
-    above.set_title("ECE: expected calibration error", fontsize=10, loc="left")
     confidences, _ = confidence_and_truth(probabilities, targets)
+    chance = chance_calibration_error(confidences)
+    above.set_title(
+        f"ECE: expected calibration error.\nA calibrated model would have {chance:.3f} by chance.",
+        fontsize=10,
+        loc="left",
+    )
     below.hist(confidences, bins=BINS, range=(0, 1), color=BLUE, rwidth=0.9)
     below.set(xlabel="confidence (probability of the prediction)", ylabel="predictions")
     for axes in (above, below):
@@ -195,6 +211,9 @@ def _show_image(axes: Any, image: np.ndarray, middle: float, top: float, caption
 
 
 def _caption(true: str, predicted: str, confidence: float) -> str:
-    names = [short(name, _CAPTION_LENGTH) for name in (true, predicted)]
-    line = f"{names[0]} → {names[1]} {confidence:.2f}"
-    return line if len(line) <= _CAPTION_LENGTH else line.replace(" → ", "\n→ ", 1)
+    end = f" {confidence:.2f}"
+    line = f"{short(true)} → {short(predicted)}{end}"
+    if len(line) <= _CAPTION_LENGTH:
+        return line
+    second = short(predicted, _SECOND_LENGTH - len("→ ") - len(end))
+    return f"{short(true, _CAPTION_LENGTH)}\n→ {second}{end}"

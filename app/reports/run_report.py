@@ -6,7 +6,8 @@ from typing import Any
 
 from app.config.run_config import RunConfig, flat_config, make_config
 from app.data.sources import bare_source
-from app.evaluation.metrics import metric_name
+from app.evaluation.metrics import SCORES, metric_name
+from app.evaluation.probes import NEIGHBORS
 from serving.manifest import TASKS
 
 from .html import captioned_pictures, render
@@ -36,15 +37,36 @@ _CAPTIONS = {
 # These differ between all runs, or the report shows them elsewhere.
 _SHOWN_ELSEWHERE = ("family", "data", "seed", "precision", "figures")
 
+# Of more classes, only those with the worst scores are shown at once.
+_SHOWN_CLASSES = 12
 
-def describe_speed(environment: dict[str, Any]) -> str:
-    """Return the speed of the training steps, from a run's `environment.json`."""
+
+def describe_speed(environment: dict[str, Any], kind: str) -> str:
+    """Return the speed of a training.
+
+    Args:
+        environment: content of the run's `environment.json`.
+        kind: `rows` or `images`.
+    """
+    epoch = f"{environment['seconds'] / environment['epochs']:,.1f} s an epoch"
     if not environment["examples_per_s"]:
-        return "a single step, which is not timed"
+        return f"{epoch}, with a single step, which is not timed"
+    samples = "images" if kind == "images" else "examples"
     return (
-        f"{environment['examples_per_s']:,.0f} examples/s, "
+        f"{epoch}, {environment['examples_per_s']:,.0f} {samples}/s, "
         f"{environment['wait_fraction']:.1%} of the step time spent waiting for data"
     )
+
+
+def describe_probes(probes: dict[str, Any]) -> str:
+    """Return the scores of probes, see `app.evaluation.probes.Probes`, in one line."""
+    parts = [
+        f"{metric_name(probes['score'])} {probes['linear']:.4f} of a linear probe",
+        f"{probes['nearest_neighbors']:.4f} of {NEIGHBORS} nearest neighbors",
+    ]
+    if probes["recall_at_1"] is not None:
+        parts.append(f"recall@1 {probes['recall_at_1']:.4f}")
+    return ", ".join(parts)
 
 
 def changed_settings(config: RunConfig, chosen: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
@@ -68,6 +90,7 @@ def write_report(
     data: dict[str, Any],
     metrics: dict[str, dict[str, float]],
     environment: dict[str, Any],
+    evaluation: dict[str, Any],
 ) -> None:
     """Write `report.html` into the run's folder, with the figures that are in `figures/`.
 
@@ -77,6 +100,7 @@ def write_report(
         data: see `app.data.summary.report_data`.
         metrics: scores by split, then by metric.
         environment: content of `environment.json`.
+        evaluation: content of `evaluation.json`.
     """
     source = bare_source(config.data)
     page = render(
@@ -87,7 +111,12 @@ def write_report(
         data=data,
         targets=TASKS[data["task"]],
         metrics=metrics,
-        speed=describe_speed(environment),
+        speed=describe_speed(environment, data["kind"]),
+        classes=evaluation.get("classes", ()),
+        probes=evaluation.get("probes"),
+        shown_classes=_SHOWN_CLASSES,
+        neighbors=NEIGHBORS,
+        score=SCORES[data["task"]],
         metric_name=metric_name,
         pictures=captioned_pictures([folder / "figures"], _CAPTIONS),
         changed=changed_settings(config, data.get("chosen", ())),

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits, some
 from app.errors import RunError
 from app.evaluation.metrics import (
+    OUTPUTS,
     SCORES,
+    class_scores,
     measure,
-    predict_output,
-    predict_samples,
+    predict_outputs,
     standard_error,
 )
+from app.evaluation.probes import MAX_TEST, MAX_TRAIN, probe_features
 from app.reports.augmented_images import draw_augmented
 from app.reports.feature_projection import MAX_SAMPLES, draw_projection
 from app.reports.run_figures import draw_figures, draw_training_sizes
@@ -34,6 +36,7 @@ from .run_folder import (
     CHECKPOINT,
     CONFIG,
     ENVIRONMENT,
+    EVALUATION,
     FIGURES,
     METRICS,
     TRAINING_SIZES,
@@ -42,6 +45,8 @@ from .run_folder import (
 )
 
 Metrics = dict[str, dict[str, float]]
+# By split: indices of some samples, int64 `(samples,)`, and their features `(samples, dimension)`.
+Features = dict[str, tuple[np.ndarray, np.ndarray]]
 
 # The scores on the training split only serve to compare it with the other splits. This many samples
 # are enough for that, and the predictions for more would fill the memory.
@@ -67,14 +72,16 @@ def finish_run(
         fitted.model.save(folder / MODEL)
         sync(folder / MODEL)
         _write_history(folder / "history.csv", fitted.history)
-        metrics, predictions = _measure(fitted.model, dataset, run.splits)
+        metrics, predictions, features = _measure(fitted.model, dataset, run.splits)
+        evaluation = _evaluation(dataset, run.splits.test, predictions["test"], features)
+        write_json(folder / EVALUATION, evaluation)
         if run.config.figures:
-            _draw(run, dataset, fitted, predictions["test"])
+            _draw(run, dataset, fitted, predictions["test"], features)
         if sizes:
             _write_sizes(run, sizes, dataset, metrics, predictions["validation"])
         environment = _environment(fitted)
         write_json(folder / ENVIRONMENT, environment)
-        write_report(folder, run.config, run.data, metrics, environment)
+        write_report(folder, run.config, run.data, metrics, environment, evaluation)
         write_json(folder / METRICS, metrics)
         # Written late: a run that is resumed must still have the settings of its checkpoint.
         atomic_write(folder / CONFIG, config_toml(run.config))
@@ -85,17 +92,36 @@ def finish_run(
     return replace(run, metrics=metrics)
 
 
-def _draw(run: Run, dataset: Dataset, fitted: FitResult, predictions: np.ndarray) -> None:
+def _evaluation(
+    dataset: Dataset, test: np.ndarray, predictions: np.ndarray, features: Features
+) -> dict[str, Any]:
+    """Return what the report says of single classes, and of the features of images."""
+    found: dict[str, Any] = {}
+    if dataset.task != "regression":
+        found["classes"] = class_scores(dataset.targets[test], predictions, dataset.labels)
+    if features and dataset.kind == "images":
+        train, tested = (
+            (rows, dataset.targets[indices])
+            for indices, rows in (features["train"], features["test"])
+        )
+        found["probes"] = asdict(probe_features(dataset.task, train, tested))
+    return found
+
+
+def _draw(
+    run: Run, dataset: Dataset, fitted: FitResult, predictions: np.ndarray, features: Features
+) -> None:
     """Draw all figures of a run; `predictions` are those for the test split."""
     folder, test = run.folder / FIGURES, run.splits.test
     draw_figures(folder, fitted.history, dataset, test, predictions)
     if dataset.inputs.ndim == 4:
         path = folder / "augmented_images.png"
         draw_augmented(dataset, run.splits.train, run.config.training, path)
-    if "features" in fitted.model.output:
-        shown = test[some(len(test), MAX_SAMPLES)]
-        features = predict_output(fitted.model, "features", dataset, shown)
-        draw_projection(dataset, shown, features, folder / "features_projection.png")
+    if features:
+        indices, rows = features["test"]
+        shown = some(len(indices), MAX_SAMPLES)
+        path = folder / "features_projection.png"
+        draw_projection(dataset, indices[shown], rows[shown], path)
 
 
 def _write_sizes(
@@ -123,19 +149,32 @@ def _write_sizes(
 
 def _measure(
     model: keras.Model, dataset: Dataset, splits: Splits
-) -> tuple[Metrics, dict[str, np.ndarray]]:
-    """Return metrics and predictions by split."""
+) -> tuple[Metrics, dict[str, np.ndarray], Features]:
+    """Return metrics and predictions by split, and features of some samples if there are any."""
     measured = splits.train[some(len(splits.train), _MAX_MEASURED)]
     parts = vars(replace(splits, train=measured))
     ends = np.cumsum([len(indices) for indices in parts.values()])
+    every = np.concatenate(list(parts.values()))
+    kept = {OUTPUTS[dataset.task]: np.ones(len(every), bool)}
+    probed = {
+        "train": some(len(measured), MAX_TRAIN),
+        "test": ends[1] + some(len(splits.test), MAX_TEST),
+    }
+    if has_features := "features" in model.output:
+        kept["features"] = np.zeros(len(every), bool)
+        kept["features"][np.concatenate(list(probed.values()))] = True
     # All splits in one call: Keras traces the model again for each size of the last batch.
-    together = predict_samples(model, dataset, np.concatenate(list(parts.values())))
-    predictions = dict(zip(parts, np.split(together, ends[:-1]), strict=True))
+    outputs = predict_outputs(model, dataset, every, kept)
+    predictions = dict(zip(parts, np.split(outputs[OUTPUTS[dataset.task]], ends[:-1]), strict=True))
     metrics = {
         name: measure(dataset.task, dataset.targets[indices], predictions[name])
         for name, indices in parts.items()
     }
-    return metrics, predictions
+    if not has_features:
+        return metrics, predictions, {}
+    train, test = np.split(outputs["features"], [len(probed["train"])])
+    features = {"train": (every[probed["train"]], train), "test": (every[probed["test"]], test)}
+    return metrics, predictions, features
 
 
 def _write_history(path: Path, history: Sequence[dict[str, float]]) -> None:

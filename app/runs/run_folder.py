@@ -24,13 +24,14 @@ from serving.manifest import TASKS
 
 from .other_folders import describe_folder
 
-CONFIG, METRICS, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, FIGURES, TRAINING_SIZES = (
+CONFIG, METRICS, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, EVALUATION, FIGURES, TRAINING_SIZES = (
     "config.toml",
     "metrics.json",
     "splits.npz",
     "data.json",
     "checkpoint.npz",
     "environment.json",
+    "evaluation.json",
     "figures",
     "training_sizes.json",
 )
@@ -177,6 +178,13 @@ def read_environment(folder: Path) -> dict[str, Any]:
     """Return the `environment.json` of a finished run."""
     environment: dict[str, Any] = json.loads((folder / ENVIRONMENT).read_text("utf-8"))
     return environment
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """Return the `evaluation.json` of a finished run; empty if an earlier version wrote none."""
+    path = folder / EVALUATION
+    evaluation: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return evaluation
 
 
 def unwritable(folder: Path, error: OSError) -> RunError:

@@ -41,11 +41,12 @@ class Section:
 
 
 def sections() -> list[Section]:
-    """Return every group of figures that were measured, in the order of the page."""
-    every = [
+    """Return every group of figures that was measured, in the order of the page."""
+    groups = [
         Section("Accuracy", "accuracy", training.accuracy()),
         Section("Accuracy across data sets", "cross_dataset", training.cross_dataset()),
         Section("Digits in photographs", "photographs", training.photographs(), "dist/digits"),
+        Section("Transfer of features", "transfer", training.transfer(), "--data cifar10"),
         Section("Time to an accuracy", "time_to_accuracy", training.time_to_accuracy()),
         Section("Training pipeline", "pipeline", training.pipeline()),
         Section("Image pipeline", "image_pipeline", training.image_pipeline()),
@@ -62,7 +63,7 @@ def sections() -> list[Section]:
         Section("Hyperparameter search", "tuning", training.tuning(), "[defaults|methods|workers]"),
         Section("Studies", "studies", training.studies()),
     ]
-    return [section for section in every if section.figures]
+    return [group for group in groups if group.figures]
 
 
 def page() -> str:

@@ -1,5 +1,6 @@
 """Figures of training, searches and studies."""
 
+import statistics
 from dataclasses import replace
 from typing import Any
 
@@ -42,6 +43,18 @@ def photographs() -> list[Figure]:
         )
         for row in read_results("photographs")
     ]
+
+
+def transfer() -> list[Figure]:
+    """Return the gain of features that were learned on other classes."""
+    figures = []
+    for row in read_results("transfer"):
+        means = {name: statistics.mean(row[name]) for name in ("linear_head", "from_scratch")}
+        metric = "linear head on features of five classes for five others with 20 images each, "
+        metric += "above the same net from scratch "
+        metric += f"({means['linear_head']:.1%}, {means['from_scratch']:.1%})"
+        figures.append(compare(metric, row["gain"], "{:+.1%}", "≥", row["goal"]))
+    return figures
 
 
 def time_to_accuracy() -> list[Figure]:

@@ -129,6 +129,8 @@ def _describe_inputs(manifest: Manifest) -> list[str]:
 
 def _image_shape(manifest: Manifest) -> tuple[int, ...] | None:
     """Return the shape of an image; None if the model takes no images or its task is unknown."""
+    if manifest.task == "unknown":
+        return None
     try:
         return image_shape(manifest)
     except InputError:
