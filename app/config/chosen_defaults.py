@@ -1,6 +1,7 @@
 """Chooses settings from the data, where the user has not set them."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,12 @@ from .run_config import RunConfig, change_config, flat_config, make_config
 
 # Settings that apply to images only.
 _OF_IMAGES = ("backbone", "width", "depth", "augmentation.")
-# Images that a training sees in all its epochs, and limits of the number of epochs. Small data sets
-# need more epochs, since each has few steps.
-_IMAGES_SEEN = 800_000
-_MIN_EPOCHS, _MAX_EPOCHS = 8, 60
+# Number of epochs times the square root of the number of training images, and limits of the number
+# of epochs. Small data sets need more epochs, since each has few steps.
+_EPOCHS = 2500
+_MIN_EPOCHS, _MAX_EPOCHS = 8, 100
+# Smallest number of training images for a width of `residual`.
+_WIDTHS = {20_000: 48, 0: 32}
 # Smallest number of training images for a batch size.
 _BATCH_SIZES = {20_000: 256, 8_000: 128, 2_000: 64, 0: 32}
 
@@ -60,8 +63,8 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
     settings = flat_config(config)
     defaults: dict[str, Any] = {
         "image_size": tuple(shape[:2]),
-        "epochs": min(max(round(_IMAGES_SEEN / samples), _MIN_EPOCHS), _MAX_EPOCHS),
-        "batch_size": next(size for least, size in _BATCH_SIZES.items() if samples >= least),
+        "epochs": min(max(round(_EPOCHS / math.sqrt(samples)), _MIN_EPOCHS), _MAX_EPOCHS),
+        "batch_size": _for_samples(_BATCH_SIZES, samples),
         # Gray images are often of writing, which nobody reads in a mirror.
         "augmentation.flip": is_color,
         "augmentation.shift": 0.0625,
@@ -73,6 +76,17 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         defaults["label_smoothing"] = 0.1
     if settings["backbone"] != "mlp":
         # A larger rate would spoil weights that were learned before.
-        rate = 5e-3 if settings["backbone"] == "residual" else 1e-3
-        defaults |= {"hidden": (), "dropout": 0.0, "optimizer.learning_rate": rate}
+        defaults |= {"hidden": (), "dropout": 0.0, "optimizer.learning_rate": 1e-3}
+    if settings["backbone"] == "residual":
+        defaults |= {
+            "width": _for_samples(_WIDTHS, samples),
+            "optimizer.name": "muon",
+            "optimizer.learning_rate": 0.01,
+            "optimizer.weight_decay": 0.2,
+            "augmentation.erase": 0.25,
+        }
     return defaults
+
+
+def _for_samples(choices: Mapping[int, int], samples: int) -> int:
+    return next(value for least, value in choices.items() if samples >= least)
