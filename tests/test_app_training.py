@@ -540,9 +540,15 @@ def test_augmentation_never_reaches_the_model_that_is_saved(digits):
 
 
 @pytest.mark.parametrize(
-    ("steps", "measured"), [(100, []), (1000, ["float32"]), (10**9, ["float32", "mixed_bfloat16"])]
+    ("steps", "products", "measured"),
+    [
+        (100, 0, []),
+        (1000, 0, ["float32"]),
+        (100, 10**9, ["float32"]),  # few steps, but heavy ones
+        (10**9, 0, ["float32", "mixed_bfloat16"]),
+    ],
 )
-def test_precision_is_measured_if_training_takes_long(steps, measured):
+def test_precision_is_measured_if_training_takes_long(steps, products, measured):
     from app.config.training_config import TrainingConfig
     from app.training.compilation import choose_compilation
 
@@ -560,11 +566,23 @@ def test_precision_is_measured_if_training_takes_long(steps, measured):
     given = TrainingConfig(precision="mixed_bfloat16", xla=True)
     assert choose_compilation(given, build, batch, steps) == Compilation("mixed_bfloat16", True)
     assert not built
-    chosen = choose_compilation(TrainingConfig(), build, batch, steps)
+    chosen = choose_compilation(TrainingConfig(), build, batch, steps, products)
     assert built == measured
     assert list(chosen.step_ms) == measured
     assert chosen.precision in (measured or ["float32"])
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_the_products_of_a_model_are_those_of_its_kernels():
+    from app.training.compilation import count_products
+
+    layers = [
+        keras.Input((8, 8, 3)),
+        keras.layers.Conv2D(5, 3, strides=2, padding="same"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(7),
+    ]
+    assert count_products(keras.Sequential(layers)) == 4 * 4 * 5 * 3 * 3 * 3 + 5 * 7
 
 
 @pytest.mark.parametrize(
