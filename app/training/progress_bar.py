@@ -4,7 +4,24 @@ from typing import Any, Self
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class _Rate(ProgressColumn):
+    """Shows the samples that are trained on in a second, as long as training goes on."""
+
+    def render(self, task: Task) -> Text:
+        """Return the column of a task that counts steps."""
+        per_second = (task.speed or 0) * task.fields["per_step"]
+        return Text(f"{per_second:,.0f} {task.fields['kind']}/s" if per_second else "")
 
 
 class TrainingProgress(keras.callbacks.Callback):
@@ -17,6 +34,7 @@ class TrainingProgress(keras.callbacks.Callback):
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
+            _Rate(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[scores]}"),
             console=Console(stderr=True),
@@ -26,7 +44,11 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Show the bar."""
-        self._task = self._progress.add_task("training", total=None, scores="")
+        samples, steps = self.params.get("samples", 0), self.params["steps"] or 1
+        kind = "images" if len(self.model.inputs[0].shape) > 2 else "samples"
+        self._task = self._progress.add_task(
+            "training", total=None, scores="", per_step=samples / steps, kind=kind
+        )
         self._progress.start()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
