@@ -66,7 +66,9 @@ def write_images(archive: Path, folder: Path, seed: int, sizes: dict[str, int]) 
     for name, images in sorted(members.items()):
         (folder / name).mkdir(parents=True)
         for index in random.permutation(len(images))[: sizes[name.split("/")[0]]]:
-            image = Image.open(io.BytesIO(images[index])).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+            image = Image.open(io.BytesIO(images[index])).resize(
+                (SIDE, SIDE), Image.Resampling.BICUBIC
+            )
             image.save(folder / name / f"{index}.jpg", quality=95)
     return folder
 
