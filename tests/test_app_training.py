@@ -655,7 +655,9 @@ def test_the_bar_of_a_run_that_ends_early_is_full(capfd):
     with TrainingProgress() as progress:
         history = fit(config, dataset, split_dataset(dataset, 0), [progress]).history
     assert len(history) < 50
-    assert f"epoch {len(history)}/{len(history)}" in capfd.readouterr().err
+    shown = capfd.readouterr().err
+    assert f"epoch {len(history)}/{len(history)}" in shown
+    assert "samples/s" in shown
 
 
 @pytest.mark.slow  # TensorFlow retries the allocation for ten seconds

@@ -12,6 +12,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 
@@ -32,11 +33,11 @@ class TrainingProgress(keras.callbacks.Callback):
         super().__init__()
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=12),
             TextColumn("{task.percentage:>3.0f}%"),
-            _Rate(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[scores]}"),
+            _Rate(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[scores]}", table_column=Column()),  # wraps if it must
             console=Console(stderr=True),
         )
         self._task: Any = None
