@@ -655,9 +655,21 @@ def test_the_bar_of_a_run_that_ends_early_is_full(capfd):
     with TrainingProgress() as progress:
         history = fit(config, dataset, split_dataset(dataset, 0), [progress]).history
     assert len(history) < 50
-    shown = capfd.readouterr().err
-    assert f"epoch {len(history)}/{len(history)}" in shown
-    assert "samples/s" in shown
+    assert f"epoch {len(history)}/{len(history)}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("shape", "unit"), [((4, 4, 3), "images/s"), ((4,), "samples/s")])
+def test_the_bar_shows_the_speed(shape, unit, capfd):
+    model = keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(1)])
+    with TrainingProgress() as progress:
+        progress.set_model(model)
+        progress.set_params({"steps": 2, "epochs": 1, "samples": 64})
+        progress.on_train_begin()
+        progress.on_epoch_begin(0)
+        for step in range(2):
+            progress.on_train_batch_end(step, {"loss": 0.5})
+        progress.on_train_end()
+    assert unit in capfd.readouterr().err
 
 
 @pytest.mark.slow  # TensorFlow retries the allocation for ten seconds

@@ -45,11 +45,7 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Show the bar."""
-        samples, steps = self.params.get("samples", 0), self.params["steps"] or 1
-        kind = "images" if len(self.model.inputs[0].shape) > 2 else "samples"
-        self._task = self._progress.add_task(
-            "training", total=None, scores="", per_step=samples / steps, kind=kind
-        )
+        self._task = self._progress.add_task("training", total=None, scores="", **self._unit())
         self._progress.start()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -78,6 +74,16 @@ class TrainingProgress(keras.callbacks.Callback):
         done = self._epoch + 1
         self._show(done, done, epochs=done)
         self._progress.stop()
+
+    def _unit(self) -> dict[str, Any]:
+        """Return how many samples a step has, 0 if that is unknown, and what they are."""
+        if not self.params or not self.model:
+            return {"per_step": 0.0, "kind": "samples"}
+        are_images = len(self.model.inputs[0].shape) > 2
+        return {
+            "per_step": self.params.get("samples", 0) / self.params["steps"],
+            "kind": "images" if are_images else "samples",
+        }
 
     def _show(self, epoch: int, done: int, epochs: int) -> None:
         steps = self.params["steps"]
