@@ -567,9 +567,15 @@ def test_augmentation_never_reaches_the_model_that_is_saved(digits):
 
 
 @pytest.mark.parametrize(
-    ("steps", "measured"), [(100, []), (1000, ["float32"]), (10**9, ["float32", "mixed_bfloat16"])]
+    ("steps", "products", "measured"),
+    [
+        (100, 0, []),
+        (1000, 0, ["float32"]),
+        (100, 10**9, ["float32"]),  # few steps, but heavy ones
+        (10**9, 0, ["float32", "mixed_bfloat16"]),
+    ],
 )
-def test_precision_is_measured_if_training_takes_long(steps, measured):
+def test_precision_is_measured_if_training_takes_long(steps, products, measured):
     from app.config.training_config import TrainingConfig
     from app.training.compilation import choose_compilation
 
@@ -587,11 +593,23 @@ def test_precision_is_measured_if_training_takes_long(steps, measured):
     given = TrainingConfig(precision="mixed_bfloat16", xla=True)
     assert choose_compilation(given, build, batch, steps) == Compilation("mixed_bfloat16", True)
     assert not built
-    chosen = choose_compilation(TrainingConfig(), build, batch, steps)
+    chosen = choose_compilation(TrainingConfig(), build, batch, steps, products)
     assert built == measured
     assert list(chosen.step_ms) == measured
     assert chosen.precision in (measured or ["float32"])
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_the_products_of_a_model_are_those_of_its_kernels():
+    from app.training.compilation import count_products
+
+    layers = [
+        keras.Input((8, 8, 3)),
+        keras.layers.Conv2D(5, 3, strides=2, padding="same"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(7),
+    ]
+    assert count_products(keras.Sequential(layers)) == 4 * 4 * 5 * 3 * 3 * 3 + 5 * 7
 
 
 @pytest.mark.parametrize(
@@ -665,6 +683,20 @@ def test_the_bar_of_a_run_that_ends_early_is_full(capfd):
         history = fit(config, dataset, split_dataset(dataset, 0), [progress]).history
     assert len(history) < 50
     assert f"epoch {len(history)}/{len(history)}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("shape", "unit"), [((4, 4, 3), "images/s"), ((4,), "samples/s")])
+def test_the_bar_shows_the_speed(shape, unit, capfd):
+    model = keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(1)])
+    with TrainingProgress() as progress:
+        progress.set_model(model)
+        progress.set_params({"steps": 2, "epochs": 1, "samples": 64})
+        progress.on_train_begin()
+        progress.on_epoch_begin(0)
+        for step in range(2):
+            progress.on_train_batch_end(step, {"loss": 0.5})
+        progress.on_train_end()
+    assert unit in capfd.readouterr().err
 
 
 @pytest.mark.slow  # TensorFlow retries the allocation for ten seconds

@@ -264,3 +264,16 @@ def test_axes_of_size_1_do_not_separate_the_axes_of_a_mean():
     assert [node.op_type for node in cleaned.graph.node] == ["ReduceMean"]
     (axes,) = [numpy_helper.to_array(constant) for constant in cleaned.graph.initializer]
     assert axes.tolist() == [1, 2]
+
+
+def test_channels_come_first_before_arithmetic_with_a_constant_for_each():
+    b = Builder((1, 6, 4, 3))
+    b.add("Sub", b.constant(np.array([1, 2, 3], np.float32)))
+    b.add("Div", b.constant(np.array([[[[4, 5, 6]]]], np.float32)))
+    b.add("Transpose", shape=(1, 3, 6, 4), perm=[0, 3, 1, 2])
+    b.add("Conv", b.constant(np.ones((2, 3, 2, 2), np.float32)), shape=(1, 2, 5, 3))
+    cleaned = clean_graph(b.model(), [])
+    assert [node.op_type for node in cleaned.graph.node] == ["Transpose", "Sub", "Div", "Conv"]
+    x = np.random.default_rng(0).normal(size=b.start).astype("float32")
+    (before,), (after,) = run(b.model(), x), run(cleaned, x)
+    np.testing.assert_allclose(after, before, rtol=1e-5)

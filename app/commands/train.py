@@ -1,6 +1,7 @@
 """`hornbill train`: trains a model in one process or in several."""
 
 import contextlib
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -173,12 +174,25 @@ def train(
         if cluster is not None:
             launch(cluster, asdict(request), PROGRAM)
         else:
+            _check_folder(data)
             load_tensorflow()
             from app.distributed.team import alone
 
             run_training(request, alone())
     except KeyboardInterrupt as error:  # caught here, since Typer would drop its message
         fail(f"Interrupted. {error}".strip(), INTERRUPTED)
+
+
+def _check_folder(data: str | None) -> None:
+    """Check the classes of a folder of images, which takes less time than to load TensorFlow.
+
+    Raises:
+        DataError: see `app.data.image_lists.list_image_folder`.
+    """
+    if data is not None and os.path.isdir(data):  # noqa: PTH112 - a name may be too long
+        from app.data.image_lists import list_image_folder
+
+        list_image_folder(Path(data))
 
 
 def run_training(request: Request, team: Any) -> None:
@@ -193,12 +207,16 @@ def run_training(request: Request, team: Any) -> None:
         Interrupted: a signal stopped the run.
     """
     from app.config.run_config import combine_settings, parse_settings
+    from app.data.reading_progress import observed_reading
     from app.runs.train import resume, train
+
+    from .reading_progress import ReadingProgress
 
     with contextlib.ExitStack() as stack:
         callbacks = []
         if not (request.quiet or request.as_json):
             callbacks.append(stack.enter_context(_training_progress()))
+            stack.enter_context(observed_reading(stack.enter_context(ReadingProgress())))
         if request.resume is not None:
             run = resume(request.resume, callbacks, team)
         else:

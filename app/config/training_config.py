@@ -105,8 +105,8 @@ class TrainingConfig:
         restore_best_weights: whether the weights of the epoch with the lowest validation loss are
             kept, rather than those of the last epoch.
         precision: precision of the layers between input and head. `auto` is `float32`, but where
-            training takes longer than a minute it measures `mixed_bfloat16` and uses it if steps
-            are at least 20% faster.
+            training takes longer than half a minute it measures `mixed_bfloat16` and uses it if
+            steps are at least 20% faster.
         xla: whether XLA compiles TensorFlow's training steps; a run then no longer repeats to the
             last bit. The steps of JAX are always compiled by XLA.
         steps_per_execution: number of steps that run between two returns to Python.

@@ -1,11 +1,12 @@
-"""Arrays on disk, for data that does not fit into memory."""
+"""Arrays on disk or computed as they are read, for data that does not fit into memory."""
 
 import math
 import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -28,7 +29,12 @@ class DiskArray:
     Args:
         sample_shape: shape of a row.
         dtype: type of the elements.
+
+    Attributes:
+        fingerprints: a hash of each row, uint64 `(rows,)`, if whoever wrote them has computed it.
     """
+
+    fingerprints: np.ndarray | None = None
 
     def __init__(self, sample_shape: tuple[int, ...], dtype: Any) -> None:
         self.dtype = np.dtype(dtype)
@@ -66,10 +72,7 @@ class DiskArray:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """Return a copy of the rows at a slice or an array of indices."""
-        if isinstance(index, slice):
-            index = np.arange(*index.indices(len(self)))
-        if len(index) and not 0 <= index.min() <= index.max() < len(self):
-            raise IndexError(f"Rows must be from 0 to {len(self) - 1}. Received: {index}.")
+        index = _checked(index, len(self))
         rows = np.empty((len(index), *self.shape[1:]), self.dtype)
         if not rows.size:
             return rows
@@ -82,6 +85,70 @@ class DiskArray:
                 self._file.seek(int(index[start]) * row_size)
                 self._file.readinto(target[start * row_size : end * row_size])
         return rows
+
+
+class ComputedArray:
+    """An array whose rows are computed each time that they are read, in several threads.
+
+    It takes the place of a `DiskArray` of images that do not fit on the disk.
+
+    Args:
+        sources: what each row is computed from, such as the path of a file.
+        compute: function from a source to its row.
+        sample_shape: shape of a row.
+        dtype: type of the elements.
+        fingerprints: a hash of each row, uint64 `(rows,)`.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Any],
+        compute: Callable[[Any], np.ndarray],
+        sample_shape: tuple[int, ...],
+        dtype: Any,
+        fingerprints: np.ndarray,
+    ) -> None:
+        self.dtype = np.dtype(dtype)
+        self.shape = (len(sources), *sample_shape)
+        self.fingerprints = fingerprints
+        self._sources = sources
+        self._compute = compute
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, including that of the rows."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Return the rows at a slice or an array of indices."""
+        index = _checked(index, len(self))
+        rows = np.empty((len(index), *self.shape[1:]), self.dtype)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            chosen = (self._sources[number] for number in index)
+            for number, row in enumerate(pool.map(self._compute, chosen)):
+                rows[number] = row
+        return rows
+
+    def at(self, indices: np.ndarray) -> "ComputedArray":
+        """Return an array of the rows at `indices`, which are not computed yet."""
+        sources = [self._sources[number] for number in indices]
+        return ComputedArray(
+            sources, self._compute, self.shape[1:], self.dtype, self.fingerprints[indices]
+        )
+
+
+def _checked(index: Any, count: int) -> np.ndarray:
+    """Return the indices of some of `count` rows, given as a slice or as an array of indices."""
+    if isinstance(index, slice):
+        return np.arange(*index.indices(count))
+    if len(index) and not 0 <= index.min() <= index.max() < count:
+        raise IndexError(f"Rows must be from 0 to {count - 1}. Received: {index}.")
+    indices: np.ndarray = index
+    return indices
 
 
 class OneHot:
@@ -110,7 +177,7 @@ class OneHot:
         return rows
 
 
-Array = np.ndarray | DiskArray | OneHot
+Array = np.ndarray | DiskArray | ComputedArray | OneHot
 
 
 def rows_in_chunk(array: Array) -> int:
@@ -129,11 +196,15 @@ def chunks(array: Array, indices: np.ndarray | None = None) -> Iterator[np.ndarr
 
 
 def rows_at(array: Array, indices: np.ndarray) -> Array:
-    """Return a copy of the rows at `indices`, on disk if `array` is."""
+    """Return the rows at `indices`: a copy, on disk if `array` is; or computed as they are read."""
+    if isinstance(array, ComputedArray):
+        return array.at(indices)
     if not isinstance(array, DiskArray):
         rows_in_memory: np.ndarray = array[indices]
         return rows_in_memory
     copy = DiskArray(array.shape[1:], array.dtype)
     for rows in chunks(array, indices):
         copy.append(rows)
+    if array.fingerprints is not None:
+        copy.fingerprints = array.fingerprints[indices]
     return copy

@@ -84,7 +84,7 @@ def _in_order(arrays: Sequence[Array], parts: Sequence[Dataset]) -> Any:
     pieces = [(array, np.arange(end)) for array, end in zip(arrays, ends, strict=True)]
     pieces += [(array, np.arange(end, len(array))) for array, end in zip(arrays, ends, strict=True)]
     rows = (chunk for array, indices in pieces for chunk in chunks(array, indices))
-    if not any(isinstance(array, DiskArray) for array in arrays):
+    if all(isinstance(array, np.ndarray) for array in arrays):
         return np.concatenate(list(rows))
     joined = DiskArray(arrays[0].shape[1:], arrays[0].dtype)
     for chunk in rows:

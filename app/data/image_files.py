@@ -1,6 +1,9 @@
 """Decodes image files to arrays of one shape, in parallel."""
 
+import math
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +13,9 @@ import numpy as np
 from serving.errors import InputError
 from serving.images import ImageHeader, read_header
 
-from .arrays import DiskArray, rows_in_chunk
+from .arrays import ComputedArray, DiskArray, rows_in_chunk
+from .datasets import fingerprint
+from .reading_progress import tell, tell_progress
 
 # Sides that `choose_shape` chooses from. Larger images make steps slower than they make nets
 # better; set `image_size` for those that need it.
@@ -18,6 +23,8 @@ SIDES = (32, 48, 64, 96)
 _MIN_SIDE, _MULTIPLE = 16, 4
 # Number of files whose headers are read; those of a hundred thousand would take a minute.
 _SAMPLED = 1000
+# Largest fraction of the free space of the temporary folder that decoded images take.
+_MAX_FRACTION = 0.9
 
 
 def choose_shape(paths: Sequence[Path], size: tuple[int, ...] = ()) -> tuple[int, int, int]:
@@ -25,7 +32,8 @@ def choose_shape(paths: Sequence[Path], size: tuple[int, ...] = ()) -> tuple[int
 
     Images are square unless `size` names height and width. By default the side is that of half of
     the images, rounded down to one of `SIDES`, or up to a multiple of 4 if it is smaller. There is
-    one channel if all images are gray, and three otherwise. Up to 1,000 files are looked at.
+    one channel if all images are gray, and three otherwise. Up to 1,000 files are looked at; all,
+    if these are gray.
 
     Args:
         paths: the files; those that cannot be read are ignored.
@@ -33,7 +41,10 @@ def choose_shape(paths: Sequence[Path], size: tuple[int, ...] = ()) -> tuple[int
     """
     step = max(1, len(paths) // _SAMPLED)
     headers = [header for header in map(_header, paths[::step]) if header is not None]
-    channels = 3 if any(header.is_color for header in headers) else 1
+    is_color = any(header.is_color for header in headers)
+    if not is_color and step > 1:
+        is_color = any(header is not None and header.is_color for header in map(_header, paths))
+    channels = 3 if is_color else 1
     if not size:
         sides = [max(header.height, header.width) for header in headers]
         size = (_rounded(int(np.median(sides))) if sides else SIDES[0],)
@@ -54,8 +65,11 @@ def _header(path: Path) -> ImageHeader | None:
 
 def decode_files(
     paths: Sequence[Path], shape: tuple[int, ...], read: Callable[[Path], np.ndarray]
-) -> tuple[DiskArray, np.ndarray, list[InputError]]:
+) -> tuple[DiskArray | ComputedArray, np.ndarray, list[InputError]]:
     """Decode image files to disk, a few at a time.
+
+    If the images do not fit into the temporary folder, they are decoded here only to see whether
+    all can be read, and again whenever they are needed.
 
     Args:
         paths: the files.
@@ -67,24 +81,48 @@ def decode_files(
         bool `(files,)`; and the errors of the others.
     """
 
-    def attempt(path: Path) -> np.ndarray | InputError:
+    def attempt(path: Path) -> tuple[np.ndarray, int] | InputError:
         try:
             if path.is_fifo():
                 raise InputError(f"An image must be a file. Received: {path}, a pipe.")
-            return read(path)
+            image = read(path)
         except InputError as error:
             return error
+        return image, fingerprint(image.tobytes())
 
     images = DiskArray(shape, np.uint8)
+    has_room = _has_room(len(paths), shape)
     is_read = np.zeros(len(paths), bool)
+    hashes: list[int] = []
     problems: list[InputError] = []
-    step = rows_in_chunk(images)
+    step = rows_in_chunk(images)  # all at once could fill memory faster than the disk
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), step):
-            found = list(pool.map(attempt, paths[start : start + step]))
-            decoded = [image for image in found if isinstance(image, np.ndarray)]
-            is_read[start : start + step] = [isinstance(image, np.ndarray) for image in found]
-            problems += [error for error in found if isinstance(error, InputError)]
-            if decoded:
-                images.append(np.stack(decoded))
+            for number, found in enumerate(pool.map(attempt, paths[start : start + step]), start):
+                if isinstance(found, InputError):
+                    problems.append(found)
+                else:
+                    is_read[number] = True
+                    hashes.append(found[1])
+                    if has_room:
+                        images.append(found[0][np.newaxis])
+                tell_progress(number + 1, len(paths))
+    fingerprints = np.array(hashes, np.uint64)
+    if not has_room:
+        readable = [path for path, is_good in zip(paths, is_read, strict=True) if is_good]
+        return ComputedArray(readable, read, shape, np.uint8, fingerprints), is_read, problems
+    images.fingerprints = fingerprints
     return images, is_read, problems
+
+
+def _has_room(count: int, shape: tuple[int, ...]) -> bool:
+    """Return whether the temporary folder has room for decoded images; say so if it has not."""
+    folder, size = tempfile.gettempdir(), count * math.prod(shape)
+    free = shutil.disk_usage(folder).free
+    if size <= _MAX_FRACTION * free:
+        return True
+    tell(
+        f"The decoded images take {size / 1e6:,.0f} MB, and {folder} has {free / 1e6:,.0f} MB free:"
+        " they are decoded again in each epoch. Set TMPDIR to a folder with more space."
+    )
+    return False

@@ -1,5 +1,6 @@
 """Lists the images of a CSV file that has a column of paths and columns of targets."""
 
+import os
 from pathlib import Path
 
 from app.config.reading_config import ReadingConfig
@@ -15,7 +16,7 @@ from .csv_files import (
     target_values,
     task_of_targets,
 )
-from .image_folders import ImageList
+from .image_lists import ImageList
 
 
 def list_image_table(path: Path, reading: ReadingConfig, task: str) -> ImageList:
@@ -50,10 +51,15 @@ def list_image_table(path: Path, reading: ReadingConfig, task: str) -> ImageList
         targets = [cells[target] for target in places]
         for column, cell in zip(columns, targets, strict=True):
             learn_cell(path, line, column, cell, is_target=True)
-        paths.append(path.parent / cells[place])
+        paths.append(_find_file(path, line, cells[place]))
         rows.append((line, targets))
     if not rows:
         raise DataError(f"{path} must have lines below its header. Received: none.")
+    if not any(map(os.path.exists, paths)):
+        raise DataError(
+            f"The column {reading.image_column!r} of {path} must hold paths of images, relative to "
+            f"{path.parent}. Received: no path that exists, such as {paths[0]}."
+        )
     labels = target_labels(path, columns, task)
     return ImageList(
         source=str(path),
@@ -63,3 +69,15 @@ def list_image_table(path: Path, reading: ReadingConfig, task: str) -> ImageList
         task=task,
         sizes=(len(paths), 0, 0),
     )
+
+
+def _find_file(table: Path, line: int, cell: str) -> Path:
+    if "\0" in cell:  # which no system call takes
+        raise DataError(f"A path must be text. Received: {cell!r} in line {line} of {table}.")
+    path = table.parent / cell
+    other = table.parent / cell.replace("\\", "/")
+    if path != other and not path.exists() and other.exists():
+        raise DataError(
+            f"Paths must be separated by /. Received: {cell} in line {line} of {table}."
+        )
+    return path

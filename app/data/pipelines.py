@@ -67,6 +67,7 @@ class TrainingPipeline:
 
     Attributes:
         batches: a `tf.data.Dataset` of the batches of one epoch.
+        samples: number of samples in an epoch, all shards together.
         epoch: number of the epoch; set it before its batches are read.
         wait: how long the reader of the batches has waited for them.
     """
@@ -81,6 +82,7 @@ class TrainingPipeline:
         shard: Shard | None = None,
     ) -> None:
         self.epoch = 0
+        self.samples = len(indices) * passes
         self.wait = Wait()
         steps = -(-len(indices) // batch_size)
 

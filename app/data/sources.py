@@ -24,7 +24,8 @@ from .concatenation import join_datasets
 from .csv_files import read_csv
 from .datasets import Dataset, check_names
 from .digit_files import image_arrays, joined_arrays, read_npz, read_semeion
-from .image_folders import list_image_folder, read_images
+from .image_folders import read_images
+from .image_lists import list_image_folder
 from .image_tables import list_image_table
 
 # Joins sources that are used as one, such as mnist.npz+digits8x8.
@@ -42,7 +43,7 @@ def load_dataset(
     Args:
         source: a name in `NAMED`, or a path: an `.npz` in the layout of `keras.datasets.mnist`, a
             Semeion text file (`.data`), a `.csv` with a header, or a folder of images, see
-            `app.data.image_folders.list_image_folder`. Several sources joined by `+` are used as
+            `app.data.image_lists.list_image_folder`. Several sources joined by `+` are used as
             one.
         reading: settings for what the source itself does not specify.
         task: task of the model: `multiclass`, `multilabel` or `regression`.

@@ -1,12 +1,11 @@
 """Summarizes a data set: samples by class, missing values, duplicates."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
 
-from .arrays import chunks
-from .datasets import Dataset
+from .arrays import ComputedArray, chunks
+from .datasets import Dataset, fingerprint
 from .splits import Splits
 
 
@@ -17,8 +16,8 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         A dict with `source`, `sha256`, `kind`, `task`, `labels`, `columns` and `string_columns`;
         `samples`, the size of each split; `counts`, the samples of each class or label by split;
         `missing`, the number of missing values by column; `duplicates`, the number of validation
-        and test samples whose input is in the training split too; and `skipped`, the files that
-        could not be read.
+        and test samples whose input is in the training split too; `skipped`, the files that could
+        not be read; and `is_decoded_each_epoch`, whether decoded images did not fit on the disk.
     """
     parts = vars(splits)
     return {
@@ -34,6 +33,7 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         "missing": _missing(dataset),
         "duplicates": _duplicates(dataset, splits),
         "skipped": list(dataset.skipped),
+        "is_decoded_each_epoch": isinstance(dataset.inputs, ComputedArray),
     }
 
 
@@ -83,11 +83,14 @@ def _duplicates(dataset: Dataset, splits: Splits) -> dict[str, int]:
 
 def _fingerprints(dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     """Return a hash of each sample's input, uint64 `(samples,)`."""
+    hashes = getattr(dataset.inputs, "fingerprints", None)
+    if hashes is not None:
+        chosen: np.ndarray = hashes[indices]
+        return chosen
     arrays = [dataset.inputs] if dataset.codes is None else [dataset.inputs, dataset.codes]
     rows = (
         b"".join(part.tobytes() for part in row)
         for parts in zip(*(chunks(array, indices) for array in arrays), strict=True)
         for row in zip(*parts, strict=True)
     )
-    digests = (hashlib.blake2b(row, digest_size=8).digest() for row in rows)
-    return np.fromiter((int.from_bytes(digest) for digest in digests), np.uint64, len(indices))
+    return np.fromiter(map(fingerprint, rows), np.uint64, len(indices))

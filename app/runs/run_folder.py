@@ -14,6 +14,7 @@ import numpy as np
 
 from app.config.run_config import MODEL, RunConfig, combine_settings, config_toml
 from app.data.datasets import Dataset
+from app.data.reading_progress import tell
 from app.data.splits import Splits
 from app.data.summary import report_data
 from app.errors import RunError
@@ -133,6 +134,8 @@ def check_room(folder: Path, parameters: int) -> None:
 def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits) -> Run:
     """Return a run that is about to begin. Nothing is written."""
     data = report_data(dataset, splits) | {"chosen": sorted(config.chosen)}
+    if dataset.kind == "images" and any(data["duplicates"].values()):
+        tell(f"{_duplicates(data)}, which makes scores look better than they are.")
     return Run(folder, config, splits, data, {})
 
 
@@ -165,13 +168,19 @@ def describe_data(data: dict[str, Any]) -> str:
         parts.append(f"{each} of each in training")
     if data["missing"]:
         parts.append(f"{counted(sum(data['missing'].values()), 'value')} missing")
-    if duplicates := sum(data["duplicates"].values()):
-        verb = "is" if duplicates == 1 else "are"
-        subject = f"{counted(duplicates, 'sample')} of validation or test"
-        parts.append(f"{subject} {verb} also in training")
+    if any(data["duplicates"].values()):
+        parts.append(_duplicates(data))
     if data["skipped"]:
         parts.append(f"{counted(len(data['skipped']), 'unreadable file')} skipped")
+    if data.get("is_decoded_each_epoch"):  # runs of earlier versions do not say
+        parts.append("decoded in each epoch")
     return ", ".join(parts)
+
+
+def _duplicates(data: dict[str, Any]) -> str:
+    count = sum(data["duplicates"].values())
+    verb = "is" if count == 1 else "are"
+    return f"{counted(count, 'sample')} of validation or test {verb} also in training"
 
 
 def read_environment(folder: Path) -> dict[str, Any]:

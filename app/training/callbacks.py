@@ -65,11 +65,19 @@ class Clock(keras.callbacks.Callback):
 
 
 class NextEpoch(keras.callbacks.Callback):
-    """Sets the epoch whose batches the pipeline yields next."""
+    """Sets the epoch whose batches the pipeline yields next.
+
+    It also tells the callbacks after it the number of samples in an epoch, `params["samples"]`.
+    """
 
     def __init__(self, pipeline: TrainingPipeline) -> None:
         super().__init__()
         self.pipeline = pipeline
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Add the number of samples to the parameters, which all callbacks share."""
+        super().set_params(params)
+        params["samples"] = self.pipeline.samples
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Set the epoch."""

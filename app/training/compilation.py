@@ -17,9 +17,14 @@ _STEPS = 5
 _TURNS = 4
 # Fraction of float32's time to save: it must exceed the noise and be worth the lost digits.
 _MIN_GAIN = 0.2
-# Measuring takes some seconds itself, mostly to compile two models.
-_MIN_STEPS = 1000
-_MIN_SECONDS = 60.0
+# Measuring takes some seconds itself, mostly to compile two models, so that it must save more. A
+# training is measured if it seems to take `_MIN_ESTIMATE` seconds at a slow pace, and compared with
+# bfloat16 if it takes `_MIN_SECONDS` by the measurement.
+_MIN_ESTIMATE, _MIN_SECONDS = 10.0, 30.0
+# A slow pace: the seconds of a step besides its products, and products in a second.
+_STEP_OVERHEAD, _PRODUCTS_PER_S = 0.01, 25e9
+# Products of a training step, relative to a prediction: the gradients take twice as many.
+_TRAINING_FACTOR = 3
 
 
 @dataclass(frozen=True)
@@ -52,23 +57,25 @@ def choose_compilation(
     build: Callable[[Compilation], keras.Model],
     batch: Sequence[Any],
     steps: int,
+    products: int = 0,
 ) -> Compilation:
     """Return the precision and the compiler that the settings name; `auto` measures this device.
 
     float32 and mixed_bfloat16 take turns of a few steps. mixed_bfloat16 is chosen if it saves more
-    than `_MIN_GAIN` of the time. A short training uses float32 without measuring.
+    than `_MIN_GAIN` of the time. A training that seems short uses float32 without measuring.
 
     Args:
         config: settings of the training.
         build: builds and compiles a new model for a candidate.
         batch: inputs and targets of one step.
         steps: number of steps of the training.
+        products: products that a prediction of a batch takes, see `count_products`.
     """
     # JAX has no other compiler; with XLA, TensorFlow no longer repeats a run exactly.
     xla = config.xla or keras.backend.backend() == "jax"
     if config.precision != "auto":
         return Compilation(config.precision, xla)
-    if steps < _MIN_STEPS:
+    if steps * (_STEP_OVERHEAD + _TRAINING_FACTOR * products / _PRODUCTS_PER_S) < _MIN_ESTIMATE:
         return Compilation("float32", xla)
     models = {"float32": build(Compilation("float32", xla))}
     seconds = {"float32": step_seconds(models["float32"], batch)}
@@ -81,6 +88,20 @@ def choose_compilation(
     gain = 1 - seconds.get("mixed_bfloat16", math.inf) / seconds["float32"]
     chosen = "mixed_bfloat16" if gain > _MIN_GAIN else "float32"
     return Compilation(chosen, xla, {name: round(1000 * s, 2) for name, s in seconds.items()})
+
+
+def count_products(model: keras.Model) -> int:
+    """Return the number of products in which layers apply their kernels to one sample.
+
+    These take nearly all the time of a heavy step. A kernel is used once for each position of the
+    output, such as each pixel.
+    """
+    layers = (layer for layer in model._flatten_layers() if hasattr(layer, "kernel"))
+    return sum(
+        math.prod(layer.kernel.shape) * math.prod(node.outputs[0].shape[1:-1])
+        for layer in layers
+        for node in layer._inbound_nodes
+    )
 
 
 def step_seconds(model: keras.Model, batch: Sequence[Any]) -> float:

@@ -16,7 +16,7 @@ from app.system.keras_defaults import keras_defaults
 
 from .callbacks import Clock, NextEpoch, Seconds
 from .checkpoint import Checkpoint
-from .compilation import Compilation, choose_compilation
+from .compilation import Compilation, choose_compilation, count_products
 from .job import Job
 from .optimizers import optimizer_callbacks
 
@@ -101,7 +101,8 @@ def _choose(job: Job) -> Compilation:
         return job.compile(job.build(candidate), candidate)
 
     steps = job.steps_per_epoch * job.config.training.epochs
-    return choose_compilation(job.config.training, build, batch, steps)
+    products = count_products(job.model) * job.batch_size
+    return choose_compilation(job.config.training, build, batch, steps, products)
 
 
 def _train(job: Job, saver: Checkpoint, compilation: Compilation, callbacks: Callbacks) -> None:

@@ -127,7 +127,7 @@ def prepare(model: keras.Model, prepared: Any, dataset: Dataset) -> Array:
         )
         for start in range(0, count, CHUNK)
     )
-    if not isinstance(dataset.inputs, DiskArray):
+    if isinstance(dataset.inputs, np.ndarray):
         return np.concatenate(list(batches))
     outputs = DiskArray(prepared.shape[1:], np.float32)
     for batch in batches:

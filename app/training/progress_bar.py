@@ -4,7 +4,25 @@ from typing import Any, Self
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+from rich.text import Text
+
+
+class _Rate(ProgressColumn):
+    """Shows the samples that are trained on in a second, as long as training goes on."""
+
+    def render(self, task: Task) -> Text:
+        """Return the column of a task that counts steps."""
+        per_second = (task.speed or 0) * task.fields["per_step"]
+        return Text(f"{per_second:,.0f} {task.fields['kind']}/s" if per_second else "")
 
 
 class TrainingProgress(keras.callbacks.Callback):
@@ -15,10 +33,11 @@ class TrainingProgress(keras.callbacks.Callback):
         super().__init__()
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=12),
             TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[scores]}"),
+            _Rate(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[scores]}", table_column=Column()),  # wraps if it must
             console=Console(stderr=True),
         )
         self._task: Any = None
@@ -26,7 +45,7 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Show the bar."""
-        self._task = self._progress.add_task("training", total=None, scores="")
+        self._task = self._progress.add_task("training", total=None, scores="", **self._unit())
         self._progress.start()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -55,6 +74,16 @@ class TrainingProgress(keras.callbacks.Callback):
         done = self._epoch + 1
         self._show(done, done, epochs=done)
         self._progress.stop()
+
+    def _unit(self) -> dict[str, Any]:
+        """Return how many samples a step has, 0 if that is unknown, and what they are."""
+        if not self.params or not self.model:
+            return {"per_step": 0.0, "kind": "samples"}
+        are_images = len(self.model.inputs[0].shape) > 2
+        return {
+            "per_step": self.params.get("samples", 0) / self.params["steps"],
+            "kind": "images" if are_images else "samples",
+        }
 
     def _show(self, epoch: int, done: int, epochs: int) -> None:
         steps = self.params["steps"]

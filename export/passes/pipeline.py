@@ -7,6 +7,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript.optimizer import optimize_ir
 
+from .channels_first import lift_transposes
 from .constant_folding import fold_into_weights
 from .fusion import fuse_operators
 from .initializers import adopt_constants
@@ -41,6 +42,7 @@ def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelPr
         resolve_shapes(graph)
     hoist_invariants(graph)
     remove_transposes(graph)
+    lift_transposes(graph)
     fuse_operators(graph)
     fold_into_weights(graph)
     split_reductions(graph)

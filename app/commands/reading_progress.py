@@ -1,0 +1,91 @@
+"""Shows how far the reading of image files is, on standard error."""
+
+import time
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from serving.errors import printable
+
+# Nothing is shown of what takes less time than this.
+_PATIENCE_S = 3.0
+# Between two lines in a log, where a bar cannot be drawn.
+_LOG_EVERY_S = 30.0
+
+
+class ReadingProgress:
+    """Shows a bar with images/s and the time left; in a log, a line from time to time.
+
+    It is an `app.data.reading_progress.ReadingObserver`. Use it as a context manager.
+
+    Args:
+        console: where to write; standard error by default.
+        patience_s: seconds before anything is shown.
+        log_every_s: seconds between lines in a log.
+    """
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        patience_s: float = _PATIENCE_S,
+        log_every_s: float = _LOG_EVERY_S,
+    ) -> None:
+        self._console = console or Console(stderr=True)
+        self._patience_s, self._log_every_s = patience_s, log_every_s
+        self._start = self._shown = time.monotonic()
+        self._bar: Progress | None = None
+
+    def advance(self, done: int, total: int) -> None:
+        """Show that `done` of `total` images are read."""
+        now = time.monotonic()
+        if done == 1:
+            self._start = self._shown = now
+        spent = max(now - self._start, 1e-6)
+        if done == total:
+            self._stop()
+        elif spent >= self._patience_s and self._console.is_terminal:
+            self._draw(done, total, done / spent)
+        elif spent >= self._patience_s and now - self._shown >= self._log_every_s:
+            self._shown = now
+            rate = done / spent
+            left = (total - done) / rate
+            self._print(
+                f"read {done:,} of {total:,} images, {rate:,.0f} images/s, {left:,.0f} s left"
+            )
+
+    def note(self, line: str) -> None:
+        """Show a line."""
+        self._stop()
+        self._print(f"note: {line}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+
+    def _draw(self, done: int, total: int, rate: float) -> None:
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("reading images"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[rate]:,.0f} images/s"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=total, rate=rate)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, rate=rate)
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def __enter__(self) -> Self:
+        """Return the observer."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Release the terminal."""
+        self._stop()

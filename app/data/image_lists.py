@@ -1,0 +1,151 @@
+"""Lists the images of a folder that has a subfolder for each class. It imports nothing heavy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import DataError
+from serving.errors import cannot_read, counted
+from serving.images import IMAGE_SUFFIXES
+
+from .datasets import check_names
+
+# Names of the subfolders that hold the splits of a source.
+_SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "testing"),
+}
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Image files with their targets, in the order training, validation, test.
+
+    Attributes:
+        source: name of the source.
+        paths: the files.
+        targets: as in `Dataset`.
+        labels: name of each class, label or value.
+        task: `multiclass`, `multilabel` or `regression`.
+        sizes: number of files in training, validation and test; 0 if the source has no such split.
+    """
+
+    source: str
+    paths: Sequence[Path]
+    targets: np.ndarray
+    labels: tuple[str, ...]
+    task: str
+    sizes: tuple[int, int, int]
+
+
+def list_image_folder(folder: Path) -> ImageList:
+    """List `<folder>/<class>/<image>`, or `<folder>/<split>/<class>/<image>`.
+
+    The splits are `train`, and `test` or `validation` or both. Files and folders whose names begin
+    with a dot are ignored.
+
+    Raises:
+        DataError: there are fewer than two classes, the splits have different classes, or the
+            images are too deep in folders.
+    """
+    splits = _find_splits(folder)
+    classes = {name: _find_classes(path) for name, path in splits.items()}
+    labels = [path.name for path in classes["train"]]
+    paths: list[Path] = []
+    targets: list[int] = []
+    sizes = []
+    for name in _SPLITS:
+        before = len(paths)
+        for path in classes.get(name, ()):
+            if path.name not in labels:
+                raise DataError(
+                    "Each class must have training images. "
+                    f"Received: {path}, but no {splits['train'] / path.name}."
+                )
+            files = _find_files(path)
+            if name == "train" and not files:
+                raise DataError(
+                    f"Each class must have images. Received: {path}, which has none. Remove it."
+                )
+            paths += files
+            targets += [labels.index(path.name)] * len(files)
+        sizes.append(len(paths) - before)
+    return ImageList(
+        source=str(folder),
+        paths=paths,
+        targets=np.array(targets, np.int64),
+        labels=tuple(labels),
+        task="multiclass",
+        sizes=(sizes[0], sizes[1], sizes[2]),
+    )
+
+
+def _find_splits(folder: Path) -> dict[str, Path]:
+    """Return the folder of each split; `train` is `folder` itself if it has no splits."""
+    inside = {path.name.lower(): path for path in _visible(folder) if path.is_dir()}
+    splits = {
+        split: inside.pop(name)
+        for split, names in _SPLITS.items()
+        for name in names
+        if name in inside
+    }
+    # Otherwise `train` and `test` are two classes, such as vehicles and exams.
+    has_classes = any(path.is_dir() for split in splits.values() for path in _visible(split))
+    if has_classes and not inside and ("train" not in splits or len(splits) < 2):
+        (split, path), *_ = splits.items()
+        missing = "a folder test or validation" if split == "train" else "a folder train"
+        raise DataError(
+            f"A folder with {path.name} must also have {missing}. Received: {folder}. To split the "
+            f"images of {path.name} at random: --data {path}."
+        )
+    if "train" not in splits or len(splits) < 2 or not has_classes:
+        return {"train": folder}
+    if inside:
+        raise DataError(
+            f"A folder with train and test must have no other subfolders. Received: "
+            f"{min(inside.values())}."
+        )
+    return splits
+
+
+def _find_classes(folder: Path) -> list[Path]:
+    """Return the subfolders of the classes, sorted by name."""
+    inside = _visible(folder)
+    classes = sorted(path for path in inside if path.is_dir())
+    check_names(path.name for path in classes)
+    if len(classes) < 2:
+        raise DataError(
+            f"{folder} must have a subfolder of images for each of two or more classes. "
+            f"Received: {counted(len(classes), 'subfolder')}."
+        )
+    # Other files, such as a license, may be there.
+    files = (path for path in inside if path.is_file())
+    stray = [path.name for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    if stray:
+        raise DataError(
+            f"Each image must be in the subfolder of its class. Received: {min(stray)} in "
+            f"{folder} itself{f', and {len(stray) - 1:,} more' if len(stray) > 1 else ''}."
+        )
+    return classes
+
+
+def _find_files(folder: Path) -> list[Path]:
+    """Return the files of a class, sorted by name."""
+    inside = sorted(_visible(folder), key=lambda path: path.name)
+    if inside and all(path.is_dir() for path in inside):
+        raise DataError(
+            "The subfolder of a class must hold images, not folders. "
+            f"Received: {inside[0]}. A subfolder with classes in it can be given itself: "
+            f"--data {folder}."
+        )
+    return inside
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise DataError(cannot_read(folder, error)) from None

@@ -1,0 +1,43 @@
+"""Tells an observer how far the reading of a data source is, and what it should know about it."""
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Protocol
+
+
+class ReadingObserver(Protocol):
+    """Gets told about the reading of data."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Note that `done` of `total` files are read."""
+
+    def note(self, line: str) -> None:
+        """Take note of something that the user should know."""
+
+
+_observer: ContextVar[ReadingObserver | None] = ContextVar("observer", default=None)
+
+
+@contextlib.contextmanager
+def observed_reading(observer: ReadingObserver) -> Iterator[None]:
+    """Tell `observer` about all data that is read inside the context, in the same thread."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
+def tell_progress(done: int, total: int) -> None:
+    """Tell the observer, if there is one, that `done` of `total` files are read."""
+    observer = _observer.get()
+    if observer is not None:
+        observer.advance(done, total)
+
+
+def tell(line: str) -> None:
+    """Tell the observer, if there is one, what the user should know."""
+    observer = _observer.get()
+    if observer is not None:
+        observer.note(line)
