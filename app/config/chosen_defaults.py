@@ -22,7 +22,7 @@ def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> Ru
     """Return the configuration with the defaults that suit the data.
 
     Settings that the user has given stay as they are. Only the family `features` has such defaults,
-    for images; see `image_defaults`.
+    for images and for heads on the features of rows; see `image_defaults` and `row_defaults`.
 
     Args:
         config: the configuration of a run.
@@ -30,22 +30,38 @@ def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> Ru
         shape: shape of a sample.
 
     Raises:
-        ConfigError: a setting of images is given, but the samples are rows.
+        ConfigError: a setting of images is given, but the samples are rows; or a backbone of rows
+            is not frozen.
     """
     if config.family != "features":
         return config
-    if len(shape) < 3:
-        settings, defaults = flat_config(config), flat_config(make_config(config.family))
-        # A complete configuration, such as that of a run, gives them all.
-        wrong = [k for k in settings if k.startswith(_OF_IMAGES) and settings[k] != defaults[k]]
-        if wrong:
-            raise ConfigError(
-                f"{wrong[0]} applies to images only. Received: {config.data}, which holds rows."
-            )
-        return config
-    defaults = image_defaults(config, samples, shape)
+    is_image = len(shape) > 2
+    defaults = image_defaults(config, samples, shape) if is_image else row_defaults(config)
     chosen = {key: value for key, value in defaults.items() if key not in config.given}
     return replace(change_config(config, chosen), chosen=frozenset(chosen))
+
+
+def row_defaults(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that suit rows, by flat key: those of a head on a trained backbone.
+
+    Raises:
+        ConfigError: a setting of images is given, or the backbone is not frozen.
+    """
+    settings, defaults = flat_config(config), flat_config(make_config(config.family))
+    model: Any = config.model
+    # A complete configuration, such as that of a run, gives them all.
+    wrong = [k for k in settings if k.startswith(_OF_IMAGES) and settings[k] != defaults[k]]
+    if wrong and not (model.is_trained and wrong == ["backbone"]):
+        raise ConfigError(
+            f"{wrong[0]} applies to images only. Received: {config.data}, which holds rows."
+        )
+    if not model.is_trained:
+        return {}
+    if "freeze" in config.given and model.freeze != "all":
+        raise ConfigError(
+            f"A backbone of rows must be frozen. Received: freeze={model.freeze}. Set freeze=all."
+        )
+    return {"freeze": "all", "hidden": (), "dropout": 0.0}
 
 
 def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dict[str, Any]:
@@ -71,6 +87,13 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
     }
     if settings["head"] != "linear" and settings["loss"] in ("auto", "cross_entropy"):
         defaults["label_smoothing"] = 0.1
+    model: Any = config.model
+    if model.is_frozen:
+        # Features are computed once, and a step of a head takes less than a millisecond.
+        defaults |= {"augmentation.flip": False, "augmentation.shift": 0.0}
+    elif model.is_pretrained:
+        epochs = settings["epochs"] if "epochs" in config.given else defaults["epochs"]
+        defaults["head_epochs"] = epochs // 4
     if settings["backbone"] != "mlp":
         # A larger rate would spoil weights that were learned before.
         rate = 5e-3 if settings["backbone"] == "residual" else 1e-3

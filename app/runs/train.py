@@ -10,13 +10,14 @@ from pathlib import Path
 import keras
 
 from app.config.chosen_defaults import choose_defaults
-from app.config.families import FAMILIES, task_of
+from app.config.extractors import image_size_taken
+from app.config.families import FAMILIES, build_model, task_of
 from app.config.run_config import RunConfig, flat_config
 from app.data.datasets import Dataset
 from app.data.sources import absolute_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.distributed.team import Team, alone
-from app.errors import ConfigError, DataError, RunError
+from app.errors import DataError, RunError
 from app.system.keras_defaults import keras_defaults
 from app.system.locks import exclusive_lock
 from app.system.memory import translate_out_of_memory
@@ -24,7 +25,6 @@ from app.system.signals import Interrupted, resume_command, sigterm_as_sigint
 from app.training.fit import fit
 from app.training.losses import make_loss, sample_weights
 from app.training.model_sizes import fit_to_data
-from models.backbones import BackboneError
 
 from .results import finish_run
 from .run_folder import (
@@ -139,9 +139,11 @@ def load_run_data(config: RunConfig) -> Dataset:
     Raises:
         DataError: the source cannot be used, or has columns of text under another backend than
             TensorFlow.
+        ConfigError: the backbone cannot be loaded.
     """
     task, has_digits = task_of(config.model), config.family == "digits"
-    dataset = load_dataset(config.data, config.reading, task, has_digits)
+    size = image_size_taken(config)
+    dataset = load_dataset(config.data, config.reading, task, has_digits, size)
     backend = keras.backend.backend()
     if dataset.string_columns and backend != "tensorflow":
         raise DataError(
@@ -162,11 +164,8 @@ def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.
         RunError: the model is too large for this machine.
     """
     family = FAMILIES[config.family]
-    try:
-        with translate_out_of_memory():
-            model = family.build(fit_to_data(family, config.model, dataset, splits))
-    except BackboneError as error:
-        raise ConfigError(str(error)) from None
+    with translate_out_of_memory():
+        model = build_model(config.family, fit_to_data(family, config.model, dataset, splits))
     make_loss(config.training, dataset.task)
     sample_weights(config.training, dataset, splits)
     return model
