@@ -135,8 +135,8 @@ def application_backbone(image: Any, name: str, weights: str) -> Any:
     Args:
         image: uint8 `(batch, height, width, channels)`; gray images become three equal channels.
         name: name of the function in `keras.applications`.
-        weights: `random`, `imagenet`, or the path of a `.weights.h5` file of that model without its
-            head.
+        weights: `random`, `imagenet`, or the path of a `.weights.h5` file of that model, whose head
+            is ignored.
 
     Returns:
         float `(batch, channels)`, the means of the last maps.
@@ -157,10 +157,21 @@ def application_backbone(image: Any, name: str, weights: str) -> Any:
         with warnings.catch_warnings():  # about images of another size than that of the weights
             warnings.simplefilter("ignore")
             model = build(
-                include_top=False, weights=None if weights == "random" else weights, input_tensor=x
+                include_top=False,
+                weights="imagenet" if weights == "imagenet" else None,
+                input_tensor=x,
+                input_shape=tuple(x.shape[1:]),
             )
     except Exception as error:  # Keras, h5py and the download each raise their own
         raise _application_error(name, weights, image.shape, one_line(error)) from None
+    if weights not in WEIGHTS:
+        try:
+            model.load_weights(weights)
+        except Exception as error:
+            raise BackboneError(
+                f"weights must be those of {name}. "
+                f"Received: {weights}: {one_line(error).partition('. ')[0]:.200}."
+            ) from None
     return keras.layers.GlobalAveragePooling2D("channels_last", name="pooled_maps")(model.output)
 
 

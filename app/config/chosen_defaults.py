@@ -10,12 +10,18 @@ from .run_config import RunConfig, change_config, flat_config, make_config
 
 # Settings that apply to images only.
 _OF_IMAGES = ("backbone", "width", "depth", "augmentation.")
+# Losses that label smoothing applies to.
+_SMOOTHED = ("auto", "cross_entropy")
 # Images that a training sees in all its epochs, and limits of the number of epochs. Small data sets
 # need more epochs, since each has few steps.
 _IMAGES_SEEN = 800_000
 _MIN_EPOCHS, _MAX_EPOCHS = 8, 60
 # Smallest number of training images for a batch size.
 _BATCH_SIZES = {20_000: 256, 8_000: 128, 2_000: 64, 0: 32}
+# Epochs of a head on features that are computed once, and its steps if there are few samples.
+_HEAD_EPOCHS, _HEAD_STEPS, _FEW_SAMPLES = 20, 1500, 2000
+# A quarter of the epochs of a backbone that was trained before are for the head alone.
+_PARTS_OF_HEAD = 4
 
 
 def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> RunConfig:
@@ -35,14 +41,19 @@ def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> Ru
     """
     if config.family != "features":
         return config
-    is_image = len(shape) > 2
-    defaults = image_defaults(config, samples, shape) if is_image else row_defaults(config)
+    defaults = (
+        image_defaults(config, samples, shape) if len(shape) > 2 else row_defaults(config, samples)
+    )
     chosen = {key: value for key, value in defaults.items() if key not in config.given}
     return replace(change_config(config, chosen), chosen=frozenset(chosen))
 
 
-def row_defaults(config: RunConfig) -> dict[str, Any]:
+def row_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
     """Return the settings that suit rows, by flat key: those of a head on a trained backbone.
+
+    Args:
+        config: the configuration of a run.
+        samples: number of training samples.
 
     Raises:
         ConfigError: a setting of images is given, or the backbone is not frozen.
@@ -61,7 +72,33 @@ def row_defaults(config: RunConfig) -> dict[str, Any]:
         raise ConfigError(
             f"A backbone of rows must be frozen. Received: freeze={model.freeze}. Set freeze=all."
         )
-    return {"freeze": "all", "hidden": (), "dropout": 0.0}
+    return {"freeze": "all", **head_defaults(config, samples)}
+
+
+def head_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
+    """Return the settings that suit a head on features that are computed once, by flat key.
+
+    A step takes less than a millisecond, so that even a few samples are seen often. The weight
+    decay of small data sets is that of the best logistic regression on such features.
+
+    Args:
+        config: the configuration of a run.
+        samples: number of training samples.
+    """
+    batch_size = _batch_size(samples)
+    steps = -(-samples // batch_size)
+    return {
+        "epochs": _HEAD_EPOCHS,
+        "repeat": -(-_HEAD_STEPS // (_HEAD_EPOCHS * steps)),
+        "batch_size": batch_size,
+        "hidden": (),
+        "dropout": 0.0,
+        "optimizer.name": "adamw",
+        "optimizer.learning_rate": 0.01,
+        "optimizer.weight_decay": 0.5 if samples < _FEW_SAMPLES else 0.05,
+        "optimizer.warmup": 0.2,
+        **_label_smoothing(config),
+    }
 
 
 def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dict[str, Any]:
@@ -72,30 +109,38 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         samples: number of training images.
         shape: `(height, width, channels)` of an image.
     """
+    model: Any = config.model
+    size = {"image_size": tuple(shape[:2])}
+    if model.is_frozen and not config.training.augments:
+        return size | head_defaults(config, samples)
     is_color = shape[2] == 3
     settings = flat_config(config)
     defaults: dict[str, Any] = {
-        "image_size": tuple(shape[:2]),
+        **size,
         "epochs": min(max(round(_IMAGES_SEEN / samples), _MIN_EPOCHS), _MAX_EPOCHS),
-        "batch_size": next(size for least, size in _BATCH_SIZES.items() if samples >= least),
+        "batch_size": _batch_size(samples),
         # Gray images are often of writing, which nobody reads in a mirror.
         "augmentation.flip": is_color,
         "augmentation.shift": 0.0625,
         "optimizer.name": "adamw",
         "optimizer.weight_decay": 0.05,
         "optimizer.warmup": 0.2,
+        **_label_smoothing(config),
     }
-    if settings["head"] != "linear" and settings["loss"] in ("auto", "cross_entropy"):
-        defaults["label_smoothing"] = 0.1
-    model: Any = config.model
-    if model.is_frozen:
-        # Features are computed once, and a step of a head takes less than a millisecond.
-        defaults |= {"augmentation.flip": False, "augmentation.shift": 0.0}
-    elif model.is_pretrained:
+    if model.is_pretrained and not model.is_frozen:
         epochs = settings["epochs"] if "epochs" in config.given else defaults["epochs"]
-        defaults["head_epochs"] = epochs // 4
+        defaults["head_epochs"] = epochs // _PARTS_OF_HEAD
     if settings["backbone"] != "mlp":
         # A larger rate would spoil weights that were learned before.
         rate = 5e-3 if settings["backbone"] == "residual" else 1e-3
         defaults |= {"hidden": (), "dropout": 0.0, "optimizer.learning_rate": rate}
     return defaults
+
+
+def _batch_size(samples: int) -> int:
+    return next(size for least, size in _BATCH_SIZES.items() if samples >= least)
+
+
+def _label_smoothing(config: RunConfig) -> dict[str, float]:
+    is_for_labels = getattr(config.model, "head", "") != "linear"
+    return {"label_smoothing": 0.1} if is_for_labels and config.training.loss in _SMOOTHED else {}

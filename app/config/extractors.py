@@ -1,5 +1,6 @@
 """Models that were trained before, as backbones: where their files are, and what they take."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,19 @@ def _model_in(folder: Path) -> Path:
     raise ConfigError(
         f"A backbone must be a model that was trained before. Received: {folder}. {what}"
     )
+
+
+def bare_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run without the folders of its models, which are private.
+
+    A run or a bundle keeps its name: `features/20260101-120000/model.keras`.
+    """
+    kept = {KERAS_MODEL: 3}
+    paths = {
+        key: Path(settings[key]) for key in ("backbone", "weights") if "/" in settings.get(key, "")
+    }
+    bare = {key: "/".join(path.parts[-kept.get(path.name, 1) :]) for key, path in paths.items()}
+    return {**settings, **bare}
 
 
 def image_size_taken(config: Any) -> tuple[int, ...]:

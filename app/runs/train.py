@@ -80,7 +80,7 @@ def train(
     """
     team = team or alone()
     team.check_batch_size(config.training)
-    dataset = load_run_data(config)
+    dataset = load_run_data(config, image_size_taken(config))
     config = replace(config, data=absolute_source(config.data), figures=config.figures and figures)
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
     config = choose_defaults(config, len(splits.train), dataset.inputs.shape[1:])
@@ -133,17 +133,19 @@ def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = No
         return _fit_and_finish(run, dataset, callbacks, team)
 
 
-def load_run_data(config: RunConfig) -> Dataset:
+def load_run_data(config: RunConfig, image_size: tuple[int, ...] = ()) -> Dataset:
     """Read the data of a run in the form that its head needs.
+
+    Args:
+        config: configuration of the run.
+        image_size: height and width of images if `config` sets none; empty chooses the size.
 
     Raises:
         DataError: the source cannot be used, or has columns of text under another backend than
             TensorFlow.
-        ConfigError: the backbone cannot be loaded.
     """
     task, has_digits = task_of(config.model), config.family == "digits"
-    size = image_size_taken(config)
-    dataset = load_dataset(config.data, config.reading, task, has_digits, size)
+    dataset = load_dataset(config.data, config.reading, task, has_digits, image_size)
     backend = keras.backend.backend()
     if dataset.string_columns and backend != "tensorflow":
         raise DataError(
