@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,7 +15,9 @@ from app.bundles.export_run import export_run
 from app.commands.train import Request, run_training
 from app.config import make_config
 from app.config.chosen_defaults import choose_defaults
+from app.config.extractors import bare_settings, image_size_taken
 from app.config.heads import head_settings
+from app.config.run_config import flat_config
 from app.distributed.team import alone
 from app.errors import ConfigError
 from app.evaluation.metrics import predict_output
@@ -24,6 +27,7 @@ from app.system.signals import Interrupted
 from app.training.two_phases import in_two_phases
 from export import ExportOptions
 from models import FeatureExtractorConfig, feature_extractor
+from models.backbones import BackboneError, application_backbone
 from serving import Predictor
 
 
@@ -119,7 +123,7 @@ def test_the_extractor_of_a_head_keeps_its_weights(shapes, head):
 def test_the_size_of_images_is_that_of_the_extractor(data, tmp_path):
     settings = {"backbone": save_model(tmp_path / "wide.keras", (16, 24, 3)), "freeze": "all"}
     config = make_config("features", settings, data=data)
-    dataset = load_run_data(config)
+    dataset = load_run_data(config, image_size_taken(config))
     assert dataset.inputs.shape[1:] == (16, 24, 3)
     assert choose_defaults(config, 84, dataset.inputs.shape[1:]).reading.image_size == (16, 24)
 
@@ -319,6 +323,23 @@ def test_extractors_that_do_not_suit_the_data_are_refused(
     ):
         with pytest.raises(ConfigError, match=message):
             make_config("features", {"backbone": str(path)})
+
+
+def test_weights_of_another_architecture_and_images_below_the_least_size_are_refused(tmp_path):
+    other = tmp_path / "other.weights.h5"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]).save_weights(other)
+    image = keras.Input((32, 32, 3), dtype="uint8")
+    with pytest.raises(BackboneError, match="weights must be those of VGG16. Received: .*other"):
+        application_backbone(image, "VGG16", str(other))
+    with pytest.raises(BackboneError, match="must be at least 75x75.* Set image_size to larger"):
+        application_backbone(image, "InceptionV3", "random")
+
+
+def test_a_manifest_names_an_extractor_without_its_folder(head):
+    backbone = bare_settings(flat_config(head.config))["backbone"]
+    assert backbone == f"features/{Path(head.config.model.backbone).parent.name}/model.keras"
+    mine = {"backbone": "/home/me/own.keras", "weights": "random"}
+    assert bare_settings(mine) == {"backbone": "own.keras", "weights": "random"}
 
 
 def test_gray_images_suit_an_extractor_of_color(shapes):

@@ -68,8 +68,8 @@ def train(
 
     Raises:
         DataError: the data source cannot be used, or does not fit the family.
-        ConfigError: head, loss and targets contradict each other, or the batch size is not a
-            multiple of the number of devices.
+        ConfigError: head, loss and targets contradict each other, the backbone cannot be built, or
+            the batch size is not a multiple of the number of devices.
         RunError: the folder cannot be written, the loss is no longer finite, or the processes of
             the team have different settings or data.
         Interrupted: SIGINT or SIGTERM stopped the run after its first epoch.

@@ -69,11 +69,11 @@ class Job:
         )
         self.model = self.build()
         adapt(self.model, dataset, train)
-        adapt_to_features(self.model, BACKBONE_FEATURES, dataset, train)
         self.arrays: list[Array] = [
             prepare(self.model, self.prepared(self.model), dataset),
             numeric_targets(dataset, self.model),
         ]
+        adapt_to_features(self.model, BACKBONE_FEATURES, dataset, train, self.arrays[0])
         weights = sample_weights(config.training, dataset, splits)
         if weights is not None:
             self.arrays.append(weights)

@@ -83,16 +83,28 @@ def _adapt_to_images(model: keras.Model, images: Array, train: np.ndarray) -> No
         whitening.set_weights([whitening_kernel(patches)])
 
 
-def adapt_to_features(model: keras.Model, name: str, dataset: Dataset, train: np.ndarray) -> None:
+def adapt_to_features(
+    model: keras.Model, name: str, dataset: Dataset, train: np.ndarray, prepared: Array
+) -> None:
     """Set the statistics of the layer `name`, if there is one, which standardizes features.
 
     A few thousand samples of the training split tell them.
+
+    Args:
+        model: a functional model whose other statistics are adapted.
+        name: name of the layer.
+        dataset: the samples.
+        train: indices of the training split.
+        prepared: what `prepare` has returned: these features, or the samples themselves.
     """
     layer = _layer(model, name)
     if layer is None:
         return
     chosen = train[some(len(train), _SAMPLED_FEATURES)]
-    features = np.concatenate(list(_computed(model, layer.input, dataset, chosen)))
+    if prepared is dataset.inputs:
+        features = np.concatenate(list(_computed(model, layer.input, dataset, chosen)))
+    else:
+        features = prepared[chosen]
     mean, variance = features.mean(axis=0), features.var(axis=0)
     # Features that hardly ever vary would be noise at the scale of the others.
     least = _LEAST_VARIANCE * variance.mean() or 1.0
