@@ -131,8 +131,8 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         epochs = settings["epochs"] if "epochs" in config.given else defaults["epochs"]
         defaults["head_epochs"] = epochs // _PARTS_OF_HEAD
     if settings["backbone"] != "mlp":
-        # A larger rate would spoil weights that were learned before.
-        rate = 5e-3 if settings["backbone"] == "residual" else 1e-3
+        # A larger rate would spoil the nets of `keras.applications`.
+        rate = 5e-3 if model.is_trained or settings["backbone"] == "residual" else 1e-3
         defaults |= {"hidden": (), "dropout": 0.0, "optimizer.learning_rate": rate}
     return defaults
 
