@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from export.onnx.convert import LOWEST_ONNXRUNTIME, convert_to_onnx
-from serving.bundle import MANIFEST, MODEL
+from serving.bundle import KERAS_MODEL, MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.environment import describe_environment
 from serving.errors import InputError, cannot_write
@@ -182,8 +182,10 @@ def _output_kind(outputs: Outputs, facts: ModelFacts) -> OutputKind:
 def _write_artifacts(
     inference: InferenceFunction, facts: ModelFacts, kind: OutputKind, opset: int, folder: Path
 ) -> None:
-    """Write the SavedModel and the ONNX graph."""
+    """Write the SavedModel, the ONNX graph, and the Keras model if it has features."""
     write_saved_model(inference, folder)
+    if any(spec.name == "features" for spec in inference.outputs):
+        inference.model.save(folder / KERAS_MODEL)  # for heads on these features
     metadata = {
         "name": folder.parent.name,
         "labels": kind.labels,

@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from serving.bundle import CHECKSUMS, GOLDEN, INT8, MANIFEST, MODEL
+from serving.bundle import CHECKSUMS, GOLDEN, INT8, KERAS_MODEL, MANIFEST, MODEL
 from serving.manifest import TASKS, Manifest, TensorSpec
 
 _FILES = {
     MODEL: "the model for ONNX Runtime, preprocessing included",
+    KERAS_MODEL: "the same model for Keras, to train others on its features",
     "saved_model.pb": "the same function for TensorFlow, weights in `variables/`",
     GOLDEN: "samples and what Keras predicts for them, in ONNX's own test layout",
     MANIFEST: "inputs, outputs, labels, proof and origin, for programs",
@@ -29,7 +30,7 @@ def write_model_card(manifest: Manifest, figures: Sequence[str], folder: Path) -
         _int8(manifest),
         _pictures(figures),
         _training(manifest),
-        _listing(),
+        _listing(manifest),
     )
     (folder / "README.md").write_text("\n".join(filter(None, sections)), "utf-8")
 
@@ -260,8 +261,10 @@ def _setting(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _listing() -> str:
-    rows = [(f"`{name}`", purpose) for name, purpose in _FILES.items()]
+def _listing(manifest: Manifest) -> str:
+    has_features = any(spec.name == "features" for spec in manifest.outputs)
+    left_out = () if has_features else (KERAS_MODEL,)
+    rows = [(f"`{name}`", purpose) for name, purpose in _FILES.items() if name not in left_out]
     return f"## Files\n\n{_table(('file', 'what it is'), rows)}"
 
 

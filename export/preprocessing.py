@@ -22,11 +22,14 @@ _PREPROCESSING = (
 _OMITTED = {"mean", "variance", "vocabulary", "idf_weights", "pad_to_max_tokens", "sparse"}
 _OMITTED |= {"invert", "mask_token", "max_tokens", "vocabulary_dtype", "encoding", "output_mode"}
 
+# Layers of these names standardize targets or features, not the input.
+_INSIDE = ("values", "normalize_features")
+
 
 def describe_preprocessing(model: keras.Model) -> tuple[str, ...]:
     """Return one line for each preprocessing layer, such as `FitInk(size=28, …)`, in order."""
-    layers = [layer for layer in model.layers if isinstance(layer, _PREPROCESSING)]
-    return tuple(_describe(layer) for layer in layers if layer.name != "values")
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, _PREPROCESSING)]
+    return tuple(_describe(layer) for layer in layers if layer.name not in _INSIDE)
 
 
 def _describe(layer: Any) -> str:

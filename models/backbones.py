@@ -19,13 +19,13 @@ OWN_BACKBONES = ("residual", "mlp")
 WEIGHTS = ("random", "imagenet")
 # Where Keras looks for weights before it downloads them.
 _CACHE = "~/.keras/models"
-# Suffix of a model that was trained before.
-MODEL_SUFFIX = ".keras"
 # Larger maps than this are made smaller by the stem: details of a pixel seldom tell classes apart,
 # and a step takes as long as its maps are large.
 _LARGEST_MAP = 48
 # The last maps have sides of at least this: in smaller ones, most pixels would border on padding.
 _SMALLEST_MAP = 4
+# Name of the first layer of `residual`, which does not learn.
+WHITEN = "whiten"
 # Widths of the stages, in multiples of `width`.
 _WIDTHS = (1, 4, 6)
 # Added to the variances of patches: directions with less than this are noise.
@@ -100,7 +100,7 @@ def _whiten(x: Any) -> Any:
         data_format="channels_last",
         trainable=False,
         dtype="float32",
-        name="whiten",
+        name=WHITEN,
     )
     return layer(x)
 
@@ -135,8 +135,8 @@ def application_backbone(image: Any, name: str, weights: str) -> Any:
     Args:
         image: uint8 `(batch, height, width, channels)`; gray images become three equal channels.
         name: name of the function in `keras.applications`.
-        weights: `random`, `imagenet`, or the path of a `.weights.h5` file of that model without its
-            head.
+        weights: `random`, `imagenet`, or the path of a `.weights.h5` file of that model, whose head
+            is ignored.
 
     Returns:
         float `(batch, channels)`, the means of the last maps.
@@ -157,10 +157,21 @@ def application_backbone(image: Any, name: str, weights: str) -> Any:
         with warnings.catch_warnings():  # about images of another size than that of the weights
             warnings.simplefilter("ignore")
             model = build(
-                include_top=False, weights=None if weights == "random" else weights, input_tensor=x
+                include_top=False,
+                weights="imagenet" if weights == "imagenet" else None,
+                input_tensor=x,
+                input_shape=tuple(x.shape[1:]),
             )
     except Exception as error:  # Keras, h5py and the download each raise their own
         raise _application_error(name, weights, image.shape, one_line(error)) from None
+    if weights not in WEIGHTS:
+        try:
+            model.load_weights(weights)
+        except Exception as error:
+            raise BackboneError(
+                f"weights must be those of {name}. "
+                f"Received: {weights}: {one_line(error).partition('. ')[0]:.200}."
+            ) from None
     return keras.layers.GlobalAveragePooling2D("channels_last", name="pooled_maps")(model.output)
 
 
@@ -177,70 +188,3 @@ def _application_error(
         f"{name} cannot be built with weights={weights} for images of {shape[1]}x{shape[2]}. "
         f"Received: {reason:.200}. Set image_size to larger images, or choose another backbone."
     )
-
-
-def trained_backbone(image: Any, path: str) -> Any:
-    """Apply a model that was trained before, without its head.
-
-    Its features are its output `features`, or else what its last layer reads.
-
-    Args:
-        image: uint8 `(batch, height, width, channels)`.
-        path: path of a `.keras` file. Its only input is such an image, or the same pixels as
-            float32.
-
-    Returns:
-        float `(batch, dimension)`.
-
-    Raises:
-        BackboneError: the file cannot be loaded, or is no model of such images.
-    """
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras, zipfile and h5py each raise their own
-        raise BackboneError(
-            f"backbone must be a model that Keras can load. Received: {path}: "
-            f"{one_line(error):.200}"
-        ) from None
-    if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs, model.outputs[0])
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise BackboneError(
-            f"backbone must be a functional or sequential model. Received: {path}, which is a "
-            f"{type(model).__name__}."
-        )
-    if len(model.inputs) != 1 or model.inputs[0].shape[1:] != image.shape[1:]:
-        taken = " and ".join(str(tensor.shape[1:]) for tensor in model.inputs)
-        raise BackboneError(
-            "The images must have the shape that the backbone takes. "
-            f"Received: {image.shape[1:]} for {path}, which takes {taken}. Set image_size."
-        )
-    outputs = model.output
-    has_features = isinstance(outputs, dict) and "features" in outputs
-    features = outputs["features"] if has_features else model.layers[-1].input
-    if isinstance(features, list) or len(features.shape) != 2:
-        raise BackboneError(
-            f"backbone must be a model with features (batch, dimension). Received: {path}."
-        )
-    extractor = keras.Model(model.inputs, features, name="backbone")
-    is_float = model.inputs[0].dtype != "uint8"
-    return extractor(keras.layers.Rescaling(1.0, name="levels")(image) if is_float else image)
-
-
-def freeze_layers(inputs: Any, features: Any, freeze: str) -> None:
-    """Freeze the layers between an input and its features: they keep their weights in training.
-
-    Args:
-        inputs: symbolic input of a model.
-        features: the features that follow from it.
-        freeze: `none`, `all`, or the number of layers to freeze; layers without weights do not
-            count.
-    """
-    layers = [
-        layer
-        for layer in keras.Model(inputs, features)._flatten_layers(include_self=False)
-        if layer.weights and not isinstance(layer, keras.Model)
-    ]
-    count = {"none": 0, "all": len(layers)}.get(freeze)
-    for layer in layers[: int(freeze) if count is None else count]:
-        layer.trainable = False

@@ -6,21 +6,22 @@ from typing import Any
 import keras
 
 from .backbones import (
-    MODEL_SUFFIX,
     OWN_BACKBONES,
     WEIGHTS,
     application_backbone,
     application_names,
-    freeze_layers,
     residual_backbone,
     standardize,
-    trained_backbone,
 )
 from .blocks import HiddenConfig, feature_stack
 from .checks import check_at_least, check_choice, check_sizes, suggest
+from .extractors import MODEL_SUFFIX, features_of_images, features_of_rows, freeze_layers
 from .heads import HEADS, binary_probabilities, classify, label_probabilities, regress
 from .replicas import replicate
-from .rows import RowsConfig, prepare_rows
+from .rows import RowsConfig, prepare_rows, row_inputs
+
+# Name of the layer that standardizes the features of a backbone for the head.
+BACKBONE_FEATURES = "normalize_features"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class FeatureExtractorConfig(HiddenConfig):
         image_shape: `(height, width, channels)` of an image; empty for rows.
         backbone: what computes the features of an image: `residual` (see `residual_backbone`);
             `mlp`, the hidden layers alone; the name of a model in `keras.applications`; or the
-            path of a `.keras` file that was trained before.
+            path of a `.keras` file that was trained before, on images or on rows.
         weights: initial weights of a model in `keras.applications`: `random`, `imagenet`, or the
             path of a `.weights.h5` file.
         freeze: layers of the backbone that do not learn: `none`, `all`, or the number of the
@@ -123,6 +124,17 @@ class FeatureExtractorConfig(HiddenConfig):
         return self.backbone.endswith(MODEL_SUFFIX)
 
     @property
+    def is_pretrained(self) -> bool:
+        """Whether the backbone begins with weights that were learned before."""
+        return self.is_trained or self.weights != "random"
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether only the layers after the backbone learn."""
+        is_net = self.is_trained or (bool(self.image_shape) and self.backbone != "mlp")
+        return is_net and self.freeze == "all"
+
+    @property
     def prepared_layer(self) -> str:
         """Name of the layer up to which inputs are prepared once, before training."""
         return "image" if self.image_shape else self.rows.prepared_layer
@@ -157,10 +169,17 @@ def feature_extractor(config: FeatureExtractorConfig, replicas: int = 0) -> kera
     """
     if config.image_shape:
         inputs, x = _image_features(config)
+    elif config.is_trained:
+        inputs = row_inputs(config.rows)
+        x = features_of_rows(inputs, config.backbone, bool(config.rows.nullable_columns))
     else:
         inputs, x = prepare_rows(config.rows)
-    features = feature_stack(replicate(x, replicas), config.hidden, config, config.residual)
-    x = features
+    backbone = x
+    freeze_layers(keras.Model(inputs, x), config.freeze, config.is_pretrained)
+    if config.is_pretrained or config.is_frozen:
+        x = keras.layers.Normalization(name=BACKBONE_FEATURES, dtype="float32")(x)
+    x = feature_stack(replicate(x, replicas), config.hidden, config, config.residual)
+    features = x if config.hidden else backbone
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)
     name, output = _apply_head(x, config)
@@ -181,12 +200,11 @@ def _image_features(config: FeatureExtractorConfig) -> tuple[Any, Any]:
     """Return the input `image` and the features of the backbone, `(batch, dimension)`."""
     image = keras.Input(config.image_shape, dtype="uint8", name="image")
     if config.is_trained:
-        x = trained_backbone(image, config.backbone)
+        x = features_of_images(image, config.backbone)
     elif config.backbone == "mlp":
         x = keras.layers.Flatten(name="pixels")(standardize(image))
     elif config.backbone == "residual":
         x = residual_backbone(standardize(image), config.width, config.depth, config)
     else:
         x = application_backbone(image, config.backbone, config.weights)
-    freeze_layers(image, x, config.freeze)
     return image, x

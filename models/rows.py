@@ -106,17 +106,15 @@ def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
         The preprocessed columns are float32 `(batch, width)`: standardized numbers, indicators of
         missing values, and a one-hot column for each known text. An unknown text gives zeros.
     """
-    inputs, parts = {}, []
+    inputs, parts = row_inputs(config), []
+    named = inputs if isinstance(inputs, dict) else {inputs.name: inputs}
     if config.num_columns:
-        numbers = keras.Input((config.num_columns,), dtype="float32", name="inputs")
-        inputs["inputs"] = numbers
-        x = keras.layers.Normalization(name="normalize", dtype="float32")(numbers)
+        x = keras.layers.Normalization(name="normalize", dtype="float32")(named["inputs"])
         parts.append(
             FillMissing(config.indicators, name="fill_missing")(x) if config.nullable_columns else x
         )
     if config.vocabularies:
-        texts = keras.Input((len(config.vocabularies),), dtype="string", name="texts")
-        inputs["texts"] = texts
+        texts = named["texts"]
         parts += [
             _known_texts(texts[:, number], words, f"text{number}")
             for number, words in enumerate(config.vocabularies)
@@ -124,7 +122,19 @@ def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
         columns = keras.layers.Concatenate(name="columns")(parts)
     else:
         (columns,) = parts
-    return inputs if len(inputs) > 1 else next(iter(inputs.values())), columns
+    return inputs, columns
+
+
+def row_inputs(config: RowsConfig) -> Any:
+    """Create the inputs of a model for rows: one, or a dict. See `prepare_rows`."""
+    inputs = {}
+    if config.num_columns:
+        shape = (config.num_columns,)
+        inputs["inputs"] = keras.Input(shape, dtype="float32", name="inputs")
+    if config.vocabularies:
+        shape = (len(config.vocabularies),)
+        inputs["texts"] = keras.Input(shape, dtype="string", name="texts")
+    return inputs if len(inputs) > 1 else next(iter(inputs.values()))
 
 
 def _known_texts(texts: Any, words: tuple[str, ...], name: str) -> Any:

@@ -15,6 +15,7 @@ CHECKSUMS = "SHA256SUMS"
 GOLDEN = "test_data_set_0"
 MANIFEST = "manifest.json"
 INT8 = "model.int8.onnx"
+KERAS_MODEL = "model.keras"
 MODEL = "model.onnx"
 SIGNATURE = "model.sig"
 _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")

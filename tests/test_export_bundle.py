@@ -292,6 +292,7 @@ def test_a_bundle_has_the_documented_files(bundle):
         "1/figures/reliability_diagram.png",
         "1/fingerprint.pb",
         "1/manifest.json",
+        "1/model.keras",
         "1/model.onnx",
         "1/saved_model.pb",
         "1/test_data_set_0/input_0.pb",

@@ -9,7 +9,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from app.config.run_config import MODEL as KERAS_MODEL
 from app.config.run_config import RunConfig, make_config
 from app.data.colored_shapes import write_shapes
 from app.data.datasets import Dataset
@@ -19,7 +18,7 @@ from app.training.progress_bar import TrainingProgress
 from export import ProofError
 from export.saved_model import load_saved_model
 from serving import Check, Prediction, Predictor, verify_bundle
-from serving.bundle import MODEL
+from serving.bundle import KERAS_MODEL, MODEL
 from serving.timing import median_ms
 
 from .export_run import export_run

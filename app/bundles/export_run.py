@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from app.config.extractors import bare_settings
 from app.config.families import FAMILIES
 from app.config.run_config import flat_config
 from app.data.datasets import Dataset
@@ -199,7 +200,7 @@ def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> Mod
         nullable_columns=tuple(dataset.columns[number] for number in nullable_columns),
         string_columns=dataset.string_columns,
         metrics=run.metrics["test"],
-        config={**flat_config(run.config), "data": bare_source(run.config.data)},
+        config=bare_settings({**flat_config(run.config), "data": bare_source(run.config.data)}),
         data={
             "source": bare_source(run.config.data),
             "sha256": run.data["sha256"],

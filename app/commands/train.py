@@ -38,6 +38,7 @@ TRAIN_EXAMPLES = examples(
     "hornbill train features --data photos",
     "hornbill train features --data photos.csv --image-column file --target kind",
     "hornbill train features --data diabetes --set head=linear",
+    "hornbill train softmax --data pets --on-features dist/animals",
     "hornbill train digits --config runs/digits/20260101-120000/config.toml",
     "hornbill train --resume runs/digits/20260101-120000",
     "hornbill train digits --processes 2",
@@ -54,6 +55,7 @@ class Request:
         config: path of a TOML file of settings.
         settings: values of `--set`, `key=value`.
         given: settings that have separate options, such as `--target`.
+        on_features: a run, a bundle or a `.keras` file on whose features to train a head.
         data: name or path of the data source; None takes the family's own.
         seed: seed of the split, the weights and the sample order; None takes the default.
         resume: folder of a run to resume.
@@ -67,6 +69,7 @@ class Request:
     config: str | None = None
     settings: list[str] = field(default_factory=list)
     given: dict[str, list[str] | str] = field(default_factory=dict)
+    on_features: str | None = None
     data: str | None = None
     seed: int | None = None
     resume: str | None = None
@@ -91,6 +94,14 @@ def train(
     target: Target = None,
     categorical: Categorical = None,
     image_column: ImageColumn = None,
+    on_features: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Run, bundle or .keras file whose features to train a head on. They are computed "
+            "once, and its weights are kept.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -144,13 +155,18 @@ def train(
 ) -> None:
     """Train a model and write a run folder, or resume an interrupted run."""
     others = (
-        *(family, data, target, categorical, image_column),
+        *(family, data, target, categorical, image_column, on_features),
         *(config, settings, seed, output),
     )
     if resume is not None and (no_figures or any(value is not None for value in others)):
         raise ConfigError("--resume takes all settings from the run. Remove the other options.")
     if resume is None and family is None and config is None:
         raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
+    if on_features is not None and not on_features.exists():
+        raise ConfigError(
+            "--on-features must be a run, a bundle or a .keras file. "
+            f"Received: {on_features}, which does not exist."
+        )
     from app.distributed.cluster import make_cluster
     from app.distributed.launching import launch
 
@@ -161,6 +177,7 @@ def train(
         config=None if config is None else str(config),
         settings=settings or [],
         given=named_columns(target, categorical, image_column),
+        on_features=None if on_features is None else str(on_features),
         data=data,
         seed=seed,
         resume=None if resume is None else str(resume),
@@ -206,6 +223,7 @@ def run_training(request: Request, team: Any) -> None:
         AppError: see `app.runs.train`.
         Interrupted: a signal stopped the run.
     """
+    from app.config.heads import head_settings
     from app.config.run_config import combine_settings, parse_settings
     from app.data.reading_progress import observed_reading
     from app.runs.train import resume, train
@@ -221,8 +239,10 @@ def run_training(request: Request, team: Any) -> None:
             run = resume(request.resume, callbacks, team)
         else:
             merged = {**parse_settings(request.settings), **request.given}
-            file = None if request.config is None else Path(request.config)
-            config = combine_settings(request.family, file, merged, request.data, request.seed)
+            family, file = request.family, None if request.config is None else Path(request.config)
+            if request.on_features is not None:
+                family, merged = head_settings(family, request.on_features, merged)
+            config = combine_settings(family, file, merged, request.data, request.seed)
             run = train(config, request.output, callbacks, team, request.figures)
     if request.as_json:
         print_json({"run": str(run.folder), "metrics": run.metrics})

@@ -11,6 +11,8 @@ from .run_config import RunConfig, change_config, flat_config, make_config
 
 # Settings that apply to images only.
 _OF_IMAGES = ("backbone", "width", "depth", "augmentation.")
+# Losses that label smoothing applies to.
+_SMOOTHED = ("auto", "cross_entropy")
 # Number of epochs times the square root of the number of training images, and limits of the number
 # of epochs. Small data sets need more epochs, since each has few steps.
 _EPOCHS = 2500
@@ -19,13 +21,17 @@ _MIN_EPOCHS, _MAX_EPOCHS = 8, 100
 _WIDTHS = {20_000: 48, 0: 32}
 # Smallest number of training images for a batch size.
 _BATCH_SIZES = {20_000: 256, 8_000: 128, 2_000: 64, 0: 32}
+# Epochs of a head on features that are computed once, and its steps if there are few samples.
+_HEAD_EPOCHS, _HEAD_STEPS, _FEW_SAMPLES = 20, 1500, 2000
+# A quarter of the epochs of a backbone that was trained before are for the head alone.
+_PARTS_OF_HEAD = 4
 
 
 def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> RunConfig:
     """Return the configuration with the defaults that suit the data.
 
     Settings that the user has given stay as they are. Only the family `features` has such defaults,
-    for images; see `image_defaults`.
+    for images and for heads on the features of rows; see `image_defaults` and `row_defaults`.
 
     Args:
         config: the configuration of a run.
@@ -33,22 +39,69 @@ def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> Ru
         shape: shape of a sample.
 
     Raises:
-        ConfigError: a setting of images is given, but the samples are rows.
+        ConfigError: a setting of images is given, but the samples are rows; or a backbone of rows
+            is not frozen.
     """
     if config.family != "features":
         return config
-    if len(shape) < 3:
-        settings, defaults = flat_config(config), flat_config(make_config(config.family))
-        # A complete configuration, such as that of a run, gives them all.
-        wrong = [k for k in settings if k.startswith(_OF_IMAGES) and settings[k] != defaults[k]]
-        if wrong:
-            raise ConfigError(
-                f"{wrong[0]} applies to images only. Received: {config.data}, which holds rows."
-            )
-        return config
-    defaults = image_defaults(config, samples, shape)
+    defaults = (
+        image_defaults(config, samples, shape) if len(shape) > 2 else row_defaults(config, samples)
+    )
     chosen = {key: value for key, value in defaults.items() if key not in config.given}
     return replace(change_config(config, chosen), chosen=frozenset(chosen))
+
+
+def row_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
+    """Return the settings that suit rows, by flat key: those of a head on a trained backbone.
+
+    Args:
+        config: the configuration of a run.
+        samples: number of training samples.
+
+    Raises:
+        ConfigError: a setting of images is given, or the backbone is not frozen.
+    """
+    settings, defaults = flat_config(config), flat_config(make_config(config.family))
+    model: Any = config.model
+    # A complete configuration, such as that of a run, gives them all.
+    wrong = [k for k in settings if k.startswith(_OF_IMAGES) and settings[k] != defaults[k]]
+    if wrong and not (model.is_trained and wrong == ["backbone"]):
+        raise ConfigError(
+            f"{wrong[0]} applies to images only. Received: {config.data}, which holds rows."
+        )
+    if not model.is_trained:
+        return {}
+    if "freeze" in config.given and model.freeze != "all":
+        raise ConfigError(
+            f"A backbone of rows must be frozen. Received: freeze={model.freeze}. Set freeze=all."
+        )
+    return {"freeze": "all", **head_defaults(config, samples)}
+
+
+def head_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
+    """Return the settings that suit a head on features that are computed once, by flat key.
+
+    A step takes less than a millisecond, so that even a few samples are seen often. The weight
+    decay of small data sets is that of the best logistic regression on such features.
+
+    Args:
+        config: the configuration of a run.
+        samples: number of training samples.
+    """
+    batch_size = _for_samples(_BATCH_SIZES, samples)
+    steps = -(-samples // batch_size)
+    return {
+        "epochs": _HEAD_EPOCHS,
+        "repeat": -(-_HEAD_STEPS // (_HEAD_EPOCHS * steps)),
+        "batch_size": batch_size,
+        "hidden": (),
+        "dropout": 0.0,
+        "optimizer.name": "adamw",
+        "optimizer.learning_rate": 0.01,
+        "optimizer.weight_decay": 0.5 if samples < _FEW_SAMPLES else 0.05,
+        "optimizer.warmup": 0.2,
+        **_label_smoothing(config),
+    }
 
 
 def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dict[str, Any]:
@@ -59,10 +112,14 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         samples: number of training images.
         shape: `(height, width, channels)` of an image.
     """
+    model: Any = config.model
+    size = {"image_size": tuple(shape[:2])}
+    if model.is_frozen and not config.training.augments:
+        return size | head_defaults(config, samples)
     is_color = shape[2] == 3
     settings = flat_config(config)
     defaults: dict[str, Any] = {
-        "image_size": tuple(shape[:2]),
+        **size,
         "epochs": min(max(round(_EPOCHS / math.sqrt(samples)), _MIN_EPOCHS), _MAX_EPOCHS),
         "batch_size": _for_samples(_BATCH_SIZES, samples),
         # Gray images are often of writing, which nobody reads in a mirror.
@@ -71,12 +128,15 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         "optimizer.name": "adamw",
         "optimizer.weight_decay": 0.05,
         "optimizer.warmup": 0.2,
+        **_label_smoothing(config),
     }
-    if settings["head"] != "linear" and settings["loss"] in ("auto", "cross_entropy"):
-        defaults["label_smoothing"] = 0.1
+    if model.is_pretrained and not model.is_frozen:
+        epochs = settings["epochs"] if "epochs" in config.given else defaults["epochs"]
+        defaults["head_epochs"] = epochs // _PARTS_OF_HEAD
     if settings["backbone"] != "mlp":
-        # A larger rate would spoil weights that were learned before.
-        defaults |= {"hidden": (), "dropout": 0.0, "optimizer.learning_rate": 1e-3}
+        # A larger rate would spoil the nets of `keras.applications`.
+        rate = 5e-3 if model.is_trained else 1e-3
+        defaults |= {"hidden": (), "dropout": 0.0, "optimizer.learning_rate": rate}
     if settings["backbone"] == "residual":
         defaults |= {
             "width": _for_samples(_WIDTHS, samples),
@@ -90,3 +150,8 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
 
 def _for_samples(choices: Mapping[int, int], samples: int) -> int:
     return next(value for least, value in choices.items() if samples >= least)
+
+
+def _label_smoothing(config: RunConfig) -> dict[str, float]:
+    is_for_labels = getattr(config.model, "head", "") != "linear"
+    return {"label_smoothing": 0.1} if is_for_labels and config.training.loss in _SMOOTHED else {}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import keras
 
+from app.errors import ConfigError
 from models import (
     DigitNetConfig,
     FeatureExtractorConfig,
@@ -13,6 +14,7 @@ from models import (
     feature_extractor,
     softmax_classifier,
 )
+from models.backbones import BackboneError
 
 from .training_config import (
     DigitTrainingConfig,
@@ -76,6 +78,18 @@ FAMILIES = {
         ),
     )
 }
+
+
+def build_model(family: str, config: ModelConfig) -> keras.Model:
+    """Return a new model of a family.
+
+    Raises:
+        ConfigError: the backbone cannot be built.
+    """
+    try:
+        return FAMILIES[family].build(config)
+    except BackboneError as error:
+        raise ConfigError(str(error)) from None
 
 
 def task_of(config: ModelConfig) -> str:

@@ -15,10 +15,10 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from app.errors import ConfigError
-from models.backbones import MODEL_SUFFIX
 from models.checks import check_choice, suggest
 from serving.errors import cannot_read
 
+from .extractors import model_file
 from .families import FAMILIES, ModelConfig
 from .reading_config import ReadingConfig
 from .renamed_keys import refuse_renamed
@@ -27,8 +27,6 @@ from .training_config import TrainingConfig
 # The data determines these: a setting could only contradict it.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
 _PARTS = ("reading", "model", "training")
-# Name of the trained model in the folder of a run.
-MODEL = "model.keras"
 RUN_KEYS = ("family", "data", "seed", "figures")
 # Python's names of truth values, which TOML spells in lower case.
 _BOOLS = {"True": True, "False": False}
@@ -130,20 +128,10 @@ def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
             hint = _suggest_key(key, known)
             raise ConfigError(f"{key!r} is not a setting of {config.family}.{hint}")
         part = next(name for name in _PARTS if key in keys[name])
-        plain = _model_file(value) if key == "backbone" else _to_python(value)
+        plain = model_file(value) if key == "backbone" else _to_python(value)
         changes[part][key] = _converted(key, plain, known[key])
     parts = {name: _change(getattr(config, name), changes[name]) for name in _PARTS}
     return replace(config, **parts)
-
-
-def _model_file(backbone: Any) -> Any:
-    """Return the absolute path of a trained model if `backbone` is its path or that of its run."""
-    if not isinstance(backbone, str | Path):
-        return backbone
-    path = Path(backbone)
-    if path.is_dir():
-        path /= MODEL
-    return str(path.absolute()) if path.suffix == MODEL_SUFFIX else str(backbone)
 
 
 def _check_run_keys(family: Any, data: Any, seed: Any, figures: Any) -> None:

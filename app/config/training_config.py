@@ -159,6 +159,11 @@ class TrainingConfig:
                 f"Received: train_sizes={self.train_sizes!r}."
             )
 
+    @property
+    def augments(self) -> bool:
+        """Whether training steps see samples that are changed at random."""
+        return False
+
     def augment(self, inputs: Any) -> Any:
         """Return prepared inputs as a training step sees them: here, unchanged."""
         return inputs
@@ -178,6 +183,11 @@ class DigitTrainingConfig(TrainingConfig):
 
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
+    @property
+    def augments(self) -> bool:
+        """Whether training steps see digits that are changed at random."""
+        return self.augmentation != AugmentationConfig()
+
     def augment(self, inputs: Any) -> Any:
         """Return `inputs`, float32 `(batch, side, side)` of ink, changed at random."""
         return augment(inputs, self.augmentation)
@@ -188,10 +198,30 @@ class FeatureTrainingConfig(TrainingConfig):
     """Settings of the training of a feature extractor.
 
     Attributes:
+        head_epochs: number of epochs at the beginning in which a backbone that was trained before
+            keeps its weights, so that a head that knows nothing yet does not spoil them.
+        backbone_rate: factor of the learning rate for such a backbone afterwards (Howard & Ruder,
+            2018).
         augmentation: how much augmentation changes the images of a training step.
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
+    head_epochs: int = 0
+    backbone_rate: float = 0.1
     augmentation: ImageAugmentationConfig = field(default_factory=ImageAugmentationConfig)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        check_at_least("head_epochs", self.head_epochs, 0)
+        check_above("backbone_rate", self.backbone_rate, 0)
+
+    @property
+    def augments(self) -> bool:
+        """Whether training steps see images that are changed at random."""
+        return self.augmentation != ImageAugmentationConfig()
 
     def augment(self, inputs: Any) -> Any:
         """Return images, uint8 `(batch, height, width, channels)`, changed at random.

@@ -37,6 +37,7 @@ def load_dataset(
     reading: ReadingConfig | None = None,
     task: str = "multiclass",
     has_digits: bool = True,
+    default_size: tuple[int, ...] = (),
 ) -> Dataset:
     """Read a data source.
 
@@ -50,6 +51,7 @@ def load_dataset(
         has_digits: whether images show digits. They become gray 28x28 images; large files are
             read as photographs and cut to the digit, as `serving.inputs.read_model_image` does.
             Other images keep their color and get a channel axis.
+        default_size: height and width of images if `reading` sets none; empty chooses the size.
 
     Raises:
         DataError: the source is unknown, cannot be read, or lacks required content.
@@ -61,9 +63,13 @@ def load_dataset(
     check_names([source])
     if len(parts) > 1:
         return join_datasets(
-            source, [load_dataset(part, reading, task, has_digits) for part in parts]
+            source, [load_dataset(part, reading, task, has_digits, default_size) for part in parts]
         )
-    return _in_shape(_read(source, reading, task, has_digits), reading, has_digits)
+    sized = reading if reading.image_size else replace(reading, image_size=default_size)
+    dataset = _read(source, sized, task, has_digits)
+    if dataset.kind == "rows" and reading.image_size:
+        raise DataError(f"image_size applies to images only. Received: {source}, which holds rows.")
+    return _in_shape(dataset, sized, has_digits)
 
 
 def _read(source: str, reading: ReadingConfig, task: str, has_digits: bool) -> Dataset:
@@ -97,13 +103,7 @@ def _read(source: str, reading: ReadingConfig, task: str, has_digits: bool) -> D
 def _in_shape(dataset: Dataset, reading: ReadingConfig, has_digits: bool) -> Dataset:
     """Return the data set with images in the shape that the family takes."""
     images = dataset.inputs
-    if dataset.kind == "rows":
-        if reading.image_size:
-            raise DataError(
-                f"image_size applies to images only. Received: {dataset.source}, which holds rows."
-            )
-        return dataset
-    if not isinstance(images, np.ndarray):  # decoded from files in that shape
+    if dataset.kind == "rows" or not isinstance(images, np.ndarray):  # decoded in that shape
         return dataset
     if has_digits and images.ndim > 3:
         raise DataError(

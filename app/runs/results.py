@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.config.run_config import MODEL, config_toml
+from app.config.run_config import config_toml
 from app.data.datasets import Dataset
 from app.data.splits import Splits, some
 from app.errors import RunError
@@ -30,6 +30,7 @@ from app.reports.run_report import write_report
 from app.system.atomic_files import atomic_write, sync, write_json
 from app.system.signals import resume_command
 from app.training.fit import FitResult
+from serving.bundle import KERAS_MODEL
 from serving.environment import package_versions
 
 from .run_folder import (
@@ -69,8 +70,8 @@ def finish_run(
     """
     folder = run.folder
     try:
-        fitted.model.save(folder / MODEL)
-        sync(folder / MODEL)
+        fitted.model.save(folder / KERAS_MODEL)
+        sync(folder / KERAS_MODEL)
         _write_history(folder / "history.csv", fitted.history)
         metrics, predictions, features = _measure(fitted.model, dataset, run.splits)
         evaluation = _evaluation(dataset, run.splits.test, predictions["test"], features)

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
-from app.config.run_config import MODEL, RunConfig, combine_settings, config_toml
+from app.config.run_config import RunConfig, combine_settings, config_toml
 from app.data.datasets import Dataset
 from app.data.reading_progress import tell
 from app.data.splits import Splits
@@ -20,6 +20,7 @@ from app.data.summary import report_data
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
 from app.system.signals import resume_command
+from serving.bundle import KERAS_MODEL
 from serving.errors import cannot_read, cannot_write, counted, one_line
 from serving.manifest import TASKS
 
@@ -86,10 +87,10 @@ class Run:
             RunError: the file is damaged.
         """
         try:
-            return keras.saving.load_model(self.folder / MODEL, compile=False)
+            return keras.saving.load_model(self.folder / KERAS_MODEL, compile=False)
         except Exception as error:  # Keras, zipfile and h5py each raise their own
             raise RunError(
-                f"{self.folder / MODEL} cannot be loaded by Keras: {one_line(error):.200}"
+                f"{self.folder / KERAS_MODEL} cannot be loaded by Keras: {one_line(error):.200}"
             ) from None
 
 
@@ -210,7 +211,7 @@ def read_run(folder: Path) -> Run:
     """
     run = read_begun_run(folder)
     if not run.is_finished:
-        missing = METRICS if (folder / MODEL).is_file() else MODEL
+        missing = METRICS if (folder / KERAS_MODEL).is_file() else KERAS_MODEL
         fix = "Train a new run with hornbill train."
         if (folder / CHECKPOINT).is_file():
             fix = f"Resume it with {resume_command(folder)}."
@@ -245,7 +246,7 @@ def read_begun_run(folder: Path) -> Run:
         with (folder / SPLITS).open("rb") as file, np.load(file) as arrays:
             splits = Splits(**arrays)
         data = json.loads((folder / DATA).read_text("utf-8"))
-        is_finished = (folder / METRICS).is_file() and (folder / MODEL).is_file()
+        is_finished = (folder / METRICS).is_file() and (folder / KERAS_MODEL).is_file()
         metrics = json.loads((folder / METRICS).read_text("utf-8")) if is_finished else {}
         is_complete = {"source", "sha256", "samples"} <= data.keys()
         is_complete &= not is_finished or "test" in metrics

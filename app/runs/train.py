@@ -10,13 +10,14 @@ from pathlib import Path
 import keras
 
 from app.config.chosen_defaults import choose_defaults
-from app.config.families import FAMILIES, task_of
+from app.config.extractors import image_size_taken
+from app.config.families import FAMILIES, build_model, task_of
 from app.config.run_config import RunConfig, flat_config
 from app.data.datasets import Dataset
 from app.data.sources import absolute_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.distributed.team import Team, alone
-from app.errors import ConfigError, DataError, RunError
+from app.errors import DataError, RunError
 from app.system.keras_defaults import keras_defaults
 from app.system.locks import exclusive_lock
 from app.system.memory import translate_out_of_memory
@@ -24,7 +25,6 @@ from app.system.signals import Interrupted, resume_command, sigterm_as_sigint
 from app.training.fit import fit
 from app.training.losses import make_loss, sample_weights
 from app.training.model_sizes import fit_to_data
-from models.backbones import BackboneError
 
 from .results import finish_run
 from .run_folder import (
@@ -68,8 +68,8 @@ def train(
 
     Raises:
         DataError: the data source cannot be used, or does not fit the family.
-        ConfigError: head, loss and targets contradict each other, or the batch size is not a
-            multiple of the number of devices.
+        ConfigError: head, loss and targets contradict each other, the backbone cannot be built, or
+            the batch size is not a multiple of the number of devices.
         RunError: the folder cannot be written, the loss is no longer finite, or the processes of
             the team have different settings or data.
         Interrupted: SIGINT or SIGTERM stopped the run after its first epoch.
@@ -80,7 +80,7 @@ def train(
     """
     team = team or alone()
     team.check_batch_size(config.training)
-    dataset = load_run_data(config)
+    dataset = load_run_data(config, image_size_taken(config))
     config = replace(config, data=absolute_source(config.data), figures=config.figures and figures)
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
     config = choose_defaults(config, len(splits.train), dataset.inputs.shape[1:])
@@ -133,15 +133,19 @@ def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = No
         return _fit_and_finish(run, dataset, callbacks, team)
 
 
-def load_run_data(config: RunConfig) -> Dataset:
+def load_run_data(config: RunConfig, image_size: tuple[int, ...] = ()) -> Dataset:
     """Read the data of a run in the form that its head needs.
+
+    Args:
+        config: configuration of the run.
+        image_size: height and width of images if `config` sets none; empty chooses the size.
 
     Raises:
         DataError: the source cannot be used, or has columns of text under another backend than
             TensorFlow.
     """
     task, has_digits = task_of(config.model), config.family == "digits"
-    dataset = load_dataset(config.data, config.reading, task, has_digits)
+    dataset = load_dataset(config.data, config.reading, task, has_digits, image_size)
     backend = keras.backend.backend()
     if dataset.string_columns and backend != "tensorflow":
         raise DataError(
@@ -162,11 +166,8 @@ def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.
         RunError: the model is too large for this machine.
     """
     family = FAMILIES[config.family]
-    try:
-        with translate_out_of_memory():
-            model = family.build(fit_to_data(family, config.model, dataset, splits))
-    except BackboneError as error:
-        raise ConfigError(str(error)) from None
+    with translate_out_of_memory():
+        model = build_model(config.family, fit_to_data(family, config.model, dataset, splits))
     make_loss(config.training, dataset.task)
     sample_weights(config.training, dataset, splits)
     return model

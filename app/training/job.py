@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.config.families import FAMILIES
+from app.config.families import FAMILIES, build_model
 from app.config.run_config import RunConfig
 from app.data.arrays import Array
 from app.data.datasets import Dataset
@@ -14,6 +14,7 @@ from app.data.pipelines import EVALUATION_BATCH_SIZE, seed_everything
 from app.data.splits import Splits
 from app.distributed.steps import SharedMixingModel, SharedModel
 from app.distributed.team import Team
+from models.features import BACKBONE_FEATURES
 from models.image_mixing import MixingModel
 
 from .callbacks import FiniteLoss
@@ -22,7 +23,8 @@ from .fused_batch_norm import with_fused_normalization
 from .losses import make_loss, make_metric, numeric_targets, sample_weights
 from .model_sizes import fit_to_data
 from .optimizers import make_optimizer
-from .preprocessing import adapt, prepare
+from .preprocessing import adapt, adapt_to_features, prepare
+from .two_phases import in_two_phases
 
 # The moving statistics of batch normalization average over a number of steps in this range: fewer
 # would be noise, and more would include weights of many epochs ago.
@@ -51,7 +53,7 @@ class Job:
 
     Raises:
         DataError: the family cannot take such data.
-        ConfigError: the class weights do not suit the targets.
+        ConfigError: the class weights do not suit the targets, or the backbone cannot be built.
     """
 
     loss_weight = 1.0
@@ -72,6 +74,7 @@ class Job:
             prepare(self.model, self.prepared(self.model), dataset),
             numeric_targets(dataset, self.model),
         ]
+        adapt_to_features(self.model, BACKBONE_FEATURES, dataset, train, self.arrays[0])
         weights = sample_weights(config.training, dataset, splits)
         if weights is not None:
             self.arrays.append(weights)
@@ -108,10 +111,12 @@ class Job:
 
     def build_family(self) -> keras.Model:
         """Return a new model of the run's family."""
-        return FAMILIES[self.config.family].build(self.model_config)
+        return build_model(self.config.family, self.model_config)
 
     def prepared(self, model: keras.Model) -> Any:
         """Return the tensor in `model` that is computed once for each sample before training."""
+        if getattr(self.model_config, "is_frozen", False) and not self.config.training.augments:
+            return model.get_layer(BACKBONE_FEATURES).input
         return model.get_layer(self.model_config.prepared_layer).output
 
     def trained_input(self, model: keras.Model) -> Any:
@@ -130,6 +135,21 @@ class Job:
         """Return the optimizer, with a schedule that spans the whole run."""
         training = self.config.training
         return make_optimizer(training.optimizer, self.steps_per_epoch, training.epochs)
+
+    def _optimizer_of(self, model: keras.Model, variables: list[Any]) -> Any:
+        """Return the optimizer of `variables`, which spares a backbone that was trained before."""
+        training: Any = self.config.training
+        if not getattr(self.model_config, "is_pretrained", False) or self.model_config.is_frozen:
+            return self.optimizer()
+        backbone = keras.Model(model.inputs, model.get_layer(BACKBONE_FEATURES).input)
+        steps = training.head_epochs * self.steps_per_epoch
+        return in_two_phases(
+            self.optimizer(),
+            variables,
+            backbone.trainable_variables,
+            steps,
+            training.backbone_rate,
+        )
 
     def guards(self) -> list[keras.callbacks.Callback]:
         """Return the callbacks that stop a run that can no longer succeed."""
@@ -150,7 +170,7 @@ class Job:
         inputs = keras.Input(prepared.shape[1:], dtype=dtype)
         trained = self._model_of_steps(inputs, learning)
         loss = make_loss(training, self.task)
-        optimizer = self.optimizer()
+        optimizer = self._optimizer_of(model, trained.trainable_variables)
         if compilation.precision == "mixed_float16":
             # Keras does this automatically only if the whole model has that precision.
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

@@ -6,7 +6,7 @@ from them.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -22,6 +22,10 @@ from models.backbones import whitening_kernel
 _MIN_DEVIATION = 1e-7
 # Bytes of images whose statistics are computed, and number of their patches.
 _SAMPLED_BYTES, _SAMPLED_PATCHES = 20_000_000, 200_000
+# Samples whose features are standardized, and the least variance as a fraction of the mean one.
+_SAMPLED_FEATURES, _LEAST_VARIANCE = 4096, 0.01
+# Images that a backbone sees at once, and their pixels: the first maps are fifty times as large.
+_IMAGES_AT_ONCE, _PIXELS_AT_ONCE = 256, 2_000_000
 # float32 has 24 bits; values this close to each other share all but the last few.
 _MIN_RELATIVE_DEVIATION = 1e-6
 # Relative deviation that rounding in float64 can give a constant column.
@@ -79,6 +83,34 @@ def _adapt_to_images(model: keras.Model, images: Array, train: np.ndarray) -> No
         whitening.set_weights([whitening_kernel(patches)])
 
 
+def adapt_to_features(
+    model: keras.Model, name: str, dataset: Dataset, train: np.ndarray, prepared: Array
+) -> None:
+    """Set the statistics of the layer `name`, if there is one, which standardizes features.
+
+    A few thousand samples of the training split tell them.
+
+    Args:
+        model: a functional model whose other statistics are adapted.
+        name: name of the layer.
+        dataset: the samples.
+        train: indices of the training split.
+        prepared: what `prepare` has returned: these features, or the samples themselves.
+    """
+    layer = _layer(model, name)
+    if layer is None:
+        return
+    chosen = train[some(len(train), _SAMPLED_FEATURES)]
+    if prepared is dataset.inputs:
+        features = np.concatenate(list(_computed(model, layer.input, dataset, chosen)))
+    else:
+        features = prepared[chosen]
+    mean, variance = features.mean(axis=0), features.var(axis=0)
+    # Features that hardly ever vary would be noise at the scale of the others.
+    least = _LEAST_VARIANCE * variance.mean() or 1.0
+    _set_statistics(layer, mean, np.maximum(variance, least), len(features))
+
+
 def _patches(images: np.ndarray, size: int) -> np.ndarray:
     """Return a sample of the patches of images, uint8 `(patches, size, size, channels)`."""
     count, height, width, channels = images.shape
@@ -119,20 +151,27 @@ def prepare(model: keras.Model, prepared: Any, dataset: Dataset) -> Array:
     """
     if any(prepared is tensor for tensor in model.inputs):
         return dataset.inputs
-    preparation = keras.Model(model.inputs, prepared)
-    count = len(dataset.inputs)
-    batches = (
-        preparation.predict_on_batch(
-            _in_order(model, dataset.model_inputs(slice(start, min(start + CHUNK, count))))
-        )
-        for start in range(0, count, CHUNK)
-    )
+    batches = _computed(model, prepared, dataset, np.arange(len(dataset.inputs)))
     if isinstance(dataset.inputs, np.ndarray):
         return np.concatenate(list(batches))
     outputs = DiskArray(prepared.shape[1:], np.float32)
     for batch in batches:
         outputs.append(batch)
     return outputs
+
+
+def _computed(
+    model: keras.Model, prepared: Any, dataset: Dataset, indices: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Yield a tensor inside `model` for the samples at `indices`, a batch at a time."""
+    preparation = keras.Model(model.inputs, prepared)
+    size = CHUNK
+    if dataset.inputs.ndim == 4:
+        pixels = math.prod(dataset.inputs.shape[1:3])
+        size = max(1, min(_IMAGES_AT_ONCE, _PIXELS_AT_ONCE // pixels))
+    for start in range(0, len(indices), size):
+        inputs = dataset.model_inputs(indices[start : start + size])
+        yield np.asarray(preparation.predict_on_batch(_in_order(model, inputs)))
 
 
 def _in_order(model: keras.Model, inputs: Any) -> Any:

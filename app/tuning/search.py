@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import TrialState
 
 from app.config.chosen_defaults import choose_defaults
+from app.config.extractors import image_size_taken
 from app.config.run_config import config_toml
 from app.data.datasets import Dataset
 from app.data.sources import absolute_source
@@ -142,7 +143,7 @@ def tune(
     if storage is not None:
         check_address(storage)
         storage = absolute_address(storage)
-    dataset = load_run_data(definition.base)
+    dataset = load_run_data(definition.base, image_size_taken(definition.base))
     definition = _settle(definition, dataset)
     folder = new_run_folder(Path(output), definition.base.family)
     name = f"{definition.base.family}-{folder.name}" if storage else _JOURNAL_NAME

@@ -1,0 +1,72 @@
+"""Models that were trained before, as backbones: where their files are, and what they take."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app.errors import ConfigError
+from models import FeatureExtractorConfig
+from models.backbones import BackboneError
+from models.extractors import MODEL_SUFFIX, image_size_of
+from serving.bundle import KERAS_MODEL, MANIFEST, version_numbers
+
+
+def model_file(backbone: Any) -> Any:
+    """Return the absolute path of a trained model if `backbone` names its file, run or bundle.
+
+    Raises:
+        ConfigError: a folder holds no trained model.
+    """
+    if not isinstance(backbone, str | Path):
+        return backbone
+    path = Path(backbone)
+    if path.is_dir():
+        path = _model_in(path)
+    return str(path.absolute()) if path.suffix == MODEL_SUFFIX else str(backbone)
+
+
+def _model_in(folder: Path) -> Path:
+    versions = version_numbers(folder)
+    version = folder / str(versions[-1]) if versions else folder
+    if (version / KERAS_MODEL).is_file():
+        return version / KERAS_MODEL
+    what = "Give the folder of a finished run, or a bundle."
+    if (version / MANIFEST).is_file():
+        what = f"Only bundles of models with features have a {KERAS_MODEL}. Give its run."
+    raise ConfigError(
+        f"A backbone must be a model that was trained before. Received: {folder}. {what}"
+    )
+
+
+def bare_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run without the folders of its models, which are private.
+
+    A run or a bundle keeps its name: `features/20260101-120000/model.keras`.
+    """
+    kept = {KERAS_MODEL: 3}
+    paths = {
+        key: Path(settings[key]) for key in ("backbone", "weights") if "/" in settings.get(key, "")
+    }
+    bare = {key: "/".join(path.parts[-kept.get(path.name, 1) :]) for key, path in paths.items()}
+    return {**settings, **bare}
+
+
+def image_size_taken(config: Any) -> tuple[int, ...]:
+    """Return the height and width of the images that the backbone of a run was trained on.
+
+    Args:
+        config: configuration of a run.
+
+    Returns:
+        The size; empty if it is set already, or the backbone was not trained before.
+
+    Raises:
+        ConfigError: the backbone cannot be loaded.
+    """
+    model = config.model
+    if config.reading.image_size or not isinstance(model, FeatureExtractorConfig):
+        return ()
+    try:
+        return image_size_of(model.backbone) if model.is_trained else ()
+    except BackboneError as error:
+        raise ConfigError(str(error)) from None

@@ -1,0 +1,203 @@
+"""Extractors: models that were trained before, whose features others build on."""
+
+from typing import Any
+
+import keras
+
+from .backbones import WHITEN, BackboneError, one_line
+from .rows import FillMissing
+
+MODEL_SUFFIX = ".keras"
+
+
+def load_extractor(path: str) -> keras.Model:
+    """Load a model without its head.
+
+    Its features are its output `features`, or else what its last layer reads.
+
+    Args:
+        path: path of a `.keras` file.
+
+    Returns:
+        A functional model from the inputs to the features, float `(batch, dimension)`.
+
+    Raises:
+        BackboneError: the file cannot be loaded, or the model has no features.
+    """
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras, zipfile and h5py each raise their own
+        raise BackboneError(
+            f"backbone must be a model that Keras can load. Received: {path}: "
+            f"{one_line(error):.200}"
+        ) from None
+    if isinstance(model, keras.Sequential):
+        model = keras.Model(model.inputs, model.outputs[0])
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise BackboneError(
+            f"backbone must be a functional or sequential model. Received: {path}, which is a "
+            f"{type(model).__name__}."
+        )
+    outputs = model.output
+    has_features = isinstance(outputs, dict) and "features" in outputs
+    features = outputs["features"] if has_features else model.layers[-1].input
+    if isinstance(features, list) or len(features.shape) != 2:
+        raise BackboneError(
+            f"backbone must be a model with features (batch, dimension). Received: {path}."
+        )
+    extractor = keras.Model(model.input, features, name="backbone")
+    if not any(map(_is_learned, layers_with_weights(extractor))):
+        raise BackboneError(
+            "backbone must be a model with features that were learned. "
+            f"Received: {path}, whose last layer reads the input itself."
+        )
+    return extractor
+
+
+def _is_learned(layer: keras.Layer) -> bool:
+    return not isinstance(layer, keras.layers.Normalization)
+
+
+def image_size_of(path: str) -> tuple[int, ...]:
+    """Return `(height, width)` of the images that an extractor takes.
+
+    Args:
+        path: path of a `.keras` file.
+
+    Returns:
+        The size; empty if the extractor takes images of any size, or no images.
+
+    Raises:
+        BackboneError: see `load_extractor`.
+    """
+    shapes = [tensor.shape for tensor in load_extractor(path).inputs]
+    if len(shapes) != 1 or len(shapes[0]) not in (3, 4) or None in shapes[0][1:3]:
+        return ()
+    return tuple(shapes[0][1:3])
+
+
+def features_of_images(image: Any, path: str) -> Any:
+    """Apply an extractor to images.
+
+    Args:
+        image: uint8 `(batch, height, width, channels)`. An extractor of images in color sees gray
+            images as three equal channels.
+        path: path of a `.keras` file. Its only input is such an image, with or without an axis of
+            channels, or the same pixels as float32.
+
+    Returns:
+        float `(batch, dimension)`.
+
+    Raises:
+        BackboneError: see `load_extractor`; or the extractor takes no such images.
+    """
+    extractor = load_extractor(path)
+    taken = [tuple(tensor.shape[1:]) for tensor in extractor.inputs]
+    x, shape = image, tuple(image.shape[1:])
+    if taken == [shape[:2]] and shape[2] == 1:
+        x = keras.layers.Reshape(shape[:2], name="one_channel")(x)
+    elif len(taken) == 1 and _fits((*shape[:2], 3), taken[0]) and shape[2] == 1:
+        x = keras.layers.Concatenate(name="three_channels")([x, x, x])
+    elif len(taken) != 1 or not _fits(shape, taken[0]):
+        described = " and ".join(str(each) for each in taken)
+        raise BackboneError(
+            "The images must have the shape that the backbone takes. "
+            f"Received: {shape} for {path}, which takes {described}."
+            f"{_shape_advice(shape, taken)}"
+        )
+    is_float = extractor.inputs[0].dtype != "uint8"
+    return extractor(keras.layers.Rescaling(1.0, name="levels")(x) if is_float else x)
+
+
+def _fits(shape: tuple[int, ...], taken: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(taken) and all(
+        wanted in (size, None) for size, wanted in zip(shape, taken, strict=True)
+    )
+
+
+def _shape_advice(shape: tuple[int, ...], taken: list[tuple[int | None, ...]]) -> str:
+    if len(taken) != 1 or len(taken[0]) not in (2, 3):
+        return " Give a model of images."
+    if taken[0][2:] in ((), (1,)) and shape[2] == 3:
+        return " Give a model of images in color, or gray images."
+    return " Leave out image_size."
+
+
+def features_of_rows(inputs: Any, path: str, has_missing: bool) -> Any:
+    """Apply an extractor to rows.
+
+    Args:
+        inputs: inputs of a model of rows, see `models.rows.row_inputs`.
+        path: path of a `.keras` file, which takes the same inputs.
+        has_missing: whether numeric columns may have missing values.
+
+    Returns:
+        float `(batch, dimension)`.
+
+    Raises:
+        BackboneError: see `load_extractor`; or the extractor takes no such rows.
+    """
+    extractor = load_extractor(path)
+    given, taken = map(_kinds, (keras.tree.flatten(inputs), extractor.inputs))
+    if given != taken:
+        raise BackboneError(
+            "The rows must have the columns that the backbone takes. "
+            f"Received: {_described(given)} for {path}, which takes {_described(taken)}."
+        )
+    layers = extractor._flatten_layers()
+    if has_missing and not any(isinstance(layer, FillMissing) for layer in layers):
+        raise BackboneError(
+            "The rows must have no missing values if the backbone has learned from none. "
+            f"Received: missing values for {path}. Fill them."
+        )
+    return extractor(inputs)
+
+
+def _kinds(inputs: list[Any]) -> list[tuple[str, tuple[int | None, ...]]]:
+    """Return the dtype of each input, and its shape without the batch."""
+    dtypes = [keras.backend.standardize_dtype(tensor.dtype) for tensor in inputs]
+    return [(dtype, tuple(x.shape[1:])) for dtype, x in zip(dtypes, inputs, strict=True)]
+
+
+def _described(inputs: list[tuple[str, tuple[int | None, ...]]]) -> str:
+    kinds = {"string": "of text", "float32": "of numbers"}
+    return " and ".join(
+        f"{shape[0]} columns {kinds.get(dtype, f'of {dtype}')}"
+        if len(shape) == 1
+        else f"images of {'x'.join(map(str, shape))}"
+        for dtype, shape in inputs
+    )
+
+
+def layers_with_weights(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers of a model that have weights, also those inside its layers, in order."""
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if layer.weights and not isinstance(layer, keras.Model)
+    ]
+
+
+def freeze_layers(backbone: keras.Model, freeze: str, is_pretrained: bool) -> None:
+    """Freeze the first layers of a backbone: they keep their weights in training.
+
+    In a backbone that was trained before, batch normalization keeps its statistics, scale and
+    offset as well: those of the new data would be of other features (Keras, "Transfer learning and
+    fine-tuning").
+
+    Args:
+        backbone: the model from an input to its features.
+        freeze: `none`, `all`, or the number of layers to freeze; layers without weights do not
+            count.
+        is_pretrained: whether the backbone was trained before.
+    """
+    layers = layers_with_weights(backbone)
+    count = {"none": 0, "all": len(layers)}.get(freeze)
+    first = int(freeze) if count is None else count
+    if is_pretrained:  # its layers may have been frozen when it was trained
+        for layer in backbone.layers:
+            layer.trainable = True
+    for number, layer in enumerate(layers):
+        is_kept = is_pretrained and isinstance(layer, keras.layers.BatchNormalization)
+        if number < first or is_kept or layer.name == WHITEN:
+            layer.trainable = False

@@ -1,0 +1,363 @@
+"""Heads on the features of a trained model, and training with such a backbone in two phases."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import BUNDLES
+from test_app_image_training import KINDS, make_run
+from test_app_resume import StopAt, history, interrupt
+
+from app.bundles.export_run import export_run
+from app.commands.train import Request, run_training
+from app.config import make_config
+from app.config.chosen_defaults import choose_defaults
+from app.config.extractors import bare_settings, image_size_taken
+from app.config.heads import head_settings
+from app.config.run_config import flat_config
+from app.distributed.team import alone
+from app.errors import ConfigError
+from app.evaluation.metrics import predict_output
+from app.runs import read_run, resume, train
+from app.runs.train import load_run_data
+from app.system.signals import Interrupted
+from app.training.two_phases import in_two_phases
+from export import ExportOptions
+from models import FeatureExtractorConfig, feature_extractor
+from models.backbones import BackboneError, application_backbone
+from serving import Predictor
+
+
+@pytest.fixture(scope="module")
+def shapes(once):
+    """A run on shapes in color; the folder of its data is `shapes` beside its runs."""
+    return once("shapes", make_run)
+
+
+@pytest.fixture(scope="module")
+def data(shapes):
+    return shapes.folder.parents[2] / "shapes"
+
+
+@pytest.fixture(scope="module")
+def head(once, shapes, data):
+    """A softmax regression on the features of the run on shapes."""
+
+    def make(folder):
+        request = Request(
+            family="softmax",
+            data=str(data),
+            on_features=str(shapes.folder),
+            settings=["epochs=3", "optimizer.learning_rate=0.01"],
+            output=str(folder),
+            figures=False,
+            quiet=True,
+        )
+        run_training(request, alone())
+        (run,) = (folder / "features").iterdir()
+        return read_run(run)
+
+    return once("head", make)
+
+
+@pytest.fixture(scope="module")
+def bundle(once, head):
+    def make(folder):
+        return export_run(head.folder, folder, "head", ExportOptions(int8="never"))
+
+    return once("head-bundle", make)
+
+
+@pytest.fixture
+def table(data, tmp_path):
+    """The path of a CSV file of images, with a class, two labels and a value."""
+    path = tmp_path / "shapes.csv"
+    with path.open("w") as file:
+        lines = csv.writer(file)
+        lines.writerow(["file", "kind", "is_red", "is_disc", "number"])
+        for number, kind in enumerate(KINDS):
+            for image in sorted((data / kind).iterdir()):
+                lines.writerow([image, kind, int("red" in kind), int("disc" in kind), number + 1.5])
+    return path
+
+
+def images_of(run, count=5):
+    return load_run_data(run.config).inputs[np.arange(count)]
+
+
+def weights(model):
+    """Return the weights of the backbone inside a model."""
+    return model.get_layer("backbone").get_weights()
+
+
+def same(first, second):
+    return all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_one_graph_goes_from_the_image_to_the_extractors_features_and_the_head(
+    shapes, head, bundle, data
+):
+    assert head.config.model.is_frozen
+    images = images_of(shapes)
+    features = shapes.load_model().predict(images, verbose=0)["features"]
+    layer = head.load_model().get_layer("normalize_features")
+    kernel, bias = head.load_model().get_layer("probabilities").get_weights()
+    logits = np.asarray(layer(features)) @ kernel + bias
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    predicted = head.load_model().predict(images, verbose=0)
+    np.testing.assert_allclose(predicted["features"], features, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(predicted["probabilities"], expected, rtol=1e-3, atol=1e-5)
+    # The exported graph, whose probabilities are calibrated, reads a file of any size.
+    served = Predictor.load(bundle).predict_images([data / KINDS[1] / "3.png"])
+    assert served.features.shape == (1, features.shape[1])
+    assert served.labels == [KINDS[1]]
+
+
+def test_the_extractor_of_a_head_keeps_its_weights(shapes, head):
+    assert same(weights_before(shapes), weights(head.load_model()))
+
+
+def test_the_size_of_images_is_that_of_the_extractor(data, tmp_path):
+    settings = {"backbone": save_model(tmp_path / "wide.keras", (16, 24, 3)), "freeze": "all"}
+    config = make_config("features", settings, data=data)
+    dataset = load_run_data(config, image_size_taken(config))
+    assert dataset.inputs.shape[1:] == (16, 24, 3)
+    assert choose_defaults(config, 84, dataset.inputs.shape[1:]).reading.image_size == (16, 24)
+
+
+def save_model(path, shape):
+    """Save a model without training it; return its path."""
+    layers = [keras.layers.Flatten(), keras.layers.Dense(4), keras.layers.Dense(2)]
+    keras.Sequential([keras.Input(shape), *layers]).save(path)
+    return str(path)
+
+
+def test_a_bundle_is_an_extractor_too(bundle, head, data):
+    settings = {"backbone": str(bundle.parent), "freeze": "all"}
+    config = make_config("features", settings, data=data)
+    assert config.model.backbone == str(bundle / "model.keras")
+    extractor = keras.saving.load_model(config.model.backbone, compile=False)
+    images = images_of(head)
+    features = [m.predict(images, verbose=0)["features"] for m in (extractor, head.load_model())]
+    np.testing.assert_array_equal(*features)
+
+
+@pytest.mark.parametrize(
+    ("settings", "output"),
+    [
+        ({"head": "sigmoid", "target": ["is_red", "is_disc"]}, "probabilities"),
+        ({"head": "linear", "target": ["number"], "hidden": [4]}, "values"),
+    ],
+)
+def test_heads_for_labels_and_values(settings, output, shapes, table, tmp_path):
+    family, given = head_settings(
+        "features", str(shapes.folder), {"image_column": "file", "epochs": 2, **settings}
+    )
+    run = train(make_config(family, given, data=table), tmp_path / "runs", figures=False)
+    model = run.load_model()
+    assert model.output[output].shape[-1] == len(settings["target"])
+    assert model.output["features"].shape[-1] == settings.get("hidden", [64])[0]
+    assert same(weights(model), weights_before(shapes))
+
+
+def weights_before(shapes):
+    model = shapes.load_model()
+    return [w for x in model.layers if x.name != "probabilities" for w in x.get_weights()]
+
+
+def test_a_head_on_the_features_of_rows_takes_raw_rows(tmp_path):
+    rows = {"target": "kind", "epochs": 1}
+    source = str(BUNDLES / "raw.csv")
+    settings = rows | {"hidden": [5]}
+    base = train(make_config("features", settings, data=source), tmp_path, figures=False)
+    settings = rows | {"backbone": str(base.folder)}
+    run = train(make_config("features", settings, data=source), tmp_path, figures=False)
+    dataset, first = load_run_data(run.config), np.arange(9)
+    before, after = (
+        predict_output(r.load_model(), "features", dataset, first) for r in (base, run)
+    )
+    np.testing.assert_allclose(after, before, rtol=1e-5)
+    bundle = export_run(run.folder, tmp_path / "dist", "rows", ExportOptions(int8="never"))
+    served = Predictor.load(bundle).predict(dataset.model_inputs(first))
+    np.testing.assert_allclose(served.features, before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def two_phases(shapes, data, tmp_path_factory):
+    """A run of two epochs, of which only the head learns in the first; one that was interrupted in
+    the second; and the extractor of both.
+    """
+    folder = tmp_path_factory.mktemp("two-phases")
+    extractor = shutil.copy(shapes.folder / "model.keras", folder)
+    settings = {"backbone": extractor, "epochs": 2, "head_epochs": 1, "batch_size": 16}
+    config = make_config("features", settings, data=data)
+    whole = train(config, folder / "whole", figures=False)
+    with pytest.raises(Interrupted):
+        train(config, folder / "cut", [StopAt(1, interrupt)], figures=False)
+    (cut,) = (folder / "cut" / "features").iterdir()
+    return whole, cut, extractor
+
+
+def test_the_backbone_keeps_its_weights_in_the_first_phase(two_phases, shapes):
+    _, cut, _ = two_phases
+    with np.load(cut / "checkpoint.npz") as checkpoint:
+        kept = {checkpoint[name].tobytes() for name in checkpoint.files if name.startswith("kept")}
+    before = weights_before(shapes)
+    assert len(before) > 20
+    assert all(array.tobytes() in kept for array in before)
+
+
+def test_a_run_whose_extractor_is_gone_is_not_resumed(two_phases):
+    _, cut, extractor = two_phases
+    moved = shutil.move(extractor, f"{extractor}.moved")
+    try:
+        with pytest.raises(ConfigError, match="backbone must be a model that Keras can load"):
+            resume(cut)
+    finally:
+        shutil.move(moved, extractor)
+    assert (cut / "checkpoint.npz").exists()
+
+
+def test_a_run_that_is_interrupted_between_the_phases_ends_like_an_uninterrupted_run(
+    two_phases, shapes, tmp_path
+):
+    whole, cut, _ = two_phases
+    run = resume(shutil.copytree(cut, tmp_path / "cut"))
+    assert history(run) == history(whole)
+    assert run.metrics == whole.metrics
+    assert same(*(r.load_model().get_weights() for r in (run, whole)))
+    assert not same(weights_before(shapes), weights(run.load_model()))
+
+
+def test_batch_normalization_of_a_trained_backbone_does_not_change(two_phases, shapes):
+    after = two_phases[0].load_model().get_layer("backbone")
+    layers = [x for x in after.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert layers
+    for layer in layers:
+        before = shapes.load_model().get_layer(layer.name)
+        assert same(layer.get_weights(), before.get_weights())
+
+
+def test_a_trained_backbone_learns_after_a_quarter_of_the_epochs(shapes):
+    settings = {"backbone": str(shapes.folder)}
+    training = choose_defaults(make_config("features", settings), 100, (32, 32, 3)).training
+    assert (training.epochs, training.head_epochs, training.backbone_rate) == (60, 15, 0.1)
+    settings |= {"epochs": 8}
+    training = choose_defaults(make_config("features", settings), 100, (32, 32, 3)).training
+    assert training.head_epochs == 2
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "Adam"])
+def test_the_backbone_keeps_its_weights_then_learns_at_a_tenth_of_the_rate(name):
+    decay = {"weight_decay": 0.1} if name == "AdamW" else {}
+    head, backbone, alone = (keras.Variable([1.0, -2.0]) for _ in range(3))
+    optimizer = getattr(keras.optimizers, name)(0.01, **decay)
+    phased = in_two_phases(optimizer, [head, backbone], [backbone], 2, 0.1)
+    phased.build([head, backbone])
+    single = getattr(keras.optimizers, name)(0.01, **decay)
+    single.build([alone])
+    gradient = keras.ops.array([0.5, 0.25])
+    for step in range(3):
+        before = np.array(backbone)
+        phased.apply([gradient, gradient], [head, backbone])
+        single.apply([gradient], [alone])
+        np.testing.assert_allclose(head, alone, rtol=1e-6)
+        if step < 2:
+            np.testing.assert_array_equal(backbone, before)
+    last = {"SGD": 0.01 * np.array([0.5, 0.25])}.get(name, np.array([0.01, 0.01]))
+    decayed = 0.01 * 0.1 * before if decay else 0.0
+    np.testing.assert_allclose(before - np.array(backbone), 0.1 * (last + decayed), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "message"),
+    [
+        ("digits", {}, "--on-features needs the family softmax or features.*Received: digits"),
+        ("features", {"backbone": "mlp"}, "keeps its weights. Received: backbone=mlp. Leave it"),
+        ("features", {"freeze": "none"}, "computes the features of RUN once .* freeze=none"),
+        ("softmax", {"augmentation.flip": "true"}, "Received: augmentation.flip=true"),
+        ("softmax", {"hidden": "32"}, "single layer .* hidden=32. Use the family features"),
+        ("softmax", {"head": "linear"}, "Received: head=linear. Use the family features"),
+    ],
+)
+def test_settings_that_contradict_a_head_on_features_are_refused(family, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        head_settings(family, "RUN", settings)
+
+
+def test_an_extractor_that_is_gone_is_refused_before_anything_is_written(run, tmp_path):
+    status, _, error = run(
+        "train", "softmax", "--data", "iris", "--on-features", tmp_path / "gone", "-o", tmp_path
+    )
+    assert status == 2
+    assert error.endswith("gone, which does not exist.\n")
+    assert not list(tmp_path.iterdir())
+
+
+def refuse(settings, source, folder, message, error=ConfigError):
+    with pytest.raises(error, match=message) as caught:
+        train(make_config("features", settings, data=source), folder / "new")
+    assert "\n" not in str(caught.value)
+    assert not (folder / "new").exists()
+
+
+def test_extractors_that_do_not_suit_the_data_are_refused(
+    shapes, data, softmax_run, row_bundle, tmp_path
+):
+    model = {"backbone": str(shapes.folder)}
+    no_features = {"backbone": str(softmax_run.folder)}
+    of_rows = {"backbone": save_model(tmp_path / "rows.keras", (4,))}
+    gray = {"backbone": save_model(tmp_path / "gray.keras", (32, 32, 1))}
+    refuse(no_features, "iris", tmp_path, "features that were learned. Received: .*model.keras")
+    refuse(model, "iris", tmp_path, "4 columns of numbers for .* takes images of 32x32x3")
+    refuse(model | {"freeze": "none"}, "iris", tmp_path, "A backbone of rows must be frozen")
+    refuse(model | {"image_size": 40}, data, tmp_path, "takes .32, 32, 3.. Leave out image_size")
+    refuse(of_rows, data, tmp_path, "takes .4,.. Give a model of images.")
+    refuse(gray, data, tmp_path, "Give a model of images in color, or gray images.")
+    for path, message in (
+        (row_bundle, "Only bundles of models with features have a model.keras. Give its run."),
+        (tmp_path, "Give the folder of a finished run, or a bundle."),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            make_config("features", {"backbone": str(path)})
+
+
+def test_weights_of_another_architecture_and_images_below_the_least_size_are_refused(tmp_path):
+    other = tmp_path / "other.weights.h5"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]).save_weights(other)
+    image = keras.Input((32, 32, 3), dtype="uint8")
+    with pytest.raises(BackboneError, match="weights must be those of VGG16. Received: .*other"):
+        application_backbone(image, "VGG16", str(other))
+    with pytest.raises(BackboneError, match="must be at least 75x75.* Set image_size to larger"):
+        application_backbone(image, "InceptionV3", "random")
+
+
+def test_a_manifest_names_an_extractor_without_its_folder(head):
+    backbone = bare_settings(flat_config(head.config))["backbone"]
+    assert backbone == f"features/{Path(head.config.model.backbone).parent.name}/model.keras"
+    mine = {"backbone": "/home/me/own.keras", "weights": "random"}
+    assert bare_settings(mine) == {"backbone": "own.keras", "weights": "random"}
+
+
+def test_gray_images_suit_an_extractor_of_color(shapes):
+    path = str(shapes.folder / "model.keras")
+    config = FeatureExtractorConfig(
+        image_shape=(32, 32, 1), backbone=path, hidden=(), num_outputs=3
+    )
+    gray = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), np.uint8)
+    features = shapes.load_model().predict(np.repeat(gray, 3, axis=3), verbose=0)["features"]
+    again = feature_extractor(config).predict(gray, verbose=0)["features"]
+    np.testing.assert_allclose(again, features, rtol=1e-5)
+
+
+def test_missing_values_need_an_extractor_that_has_learned_from_some(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(60, 4)).round(3).tolist()
+    rows[3][2] = ""
+    lines = [",".join(map(str, [*row, number % 2])) for number, row in enumerate(rows)]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(["a,b,c,d,kind", *lines]))
+    settings = {"backbone": save_model(tmp_path / "rows.keras", (4,)), "target": "kind"}
+    refuse(settings, path, tmp_path, "The rows must have no missing values if the backbone")
