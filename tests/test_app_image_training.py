@@ -96,7 +96,7 @@ def test_what_is_chosen_from_the_data_is_recorded(shapes):
     config = read_run(shapes.folder).config
     assert config.reading.image_size == (32, 32)
     assert config.training.batch_size == 32
-    assert config.training.optimizer.name == "adamw"
+    assert config.training.optimizer.name == "muon"
     assert config.training.augmentation.flip
     assert config.training.epochs == 10  # as given
     chosen = read_run(shapes.folder).data["chosen"]
@@ -106,7 +106,8 @@ def test_what_is_chosen_from_the_data_is_recorded(shapes):
 
 
 @pytest.mark.parametrize(
-    ("samples", "epochs", "batch_size"), [(100, 60, 32), (20_000, 40, 256), (400_000, 8, 256)]
+    ("samples", "epochs", "batch_size"),
+    [(100, 100, 32), (4_000, 40, 64), (45_000, 12, 256), (400_000, 8, 256)],
 )
 def test_epochs_and_batches_follow_from_the_number_of_images(samples, epochs, batch_size):
     training = choose_defaults(make_config("features"), samples, (32, 32, 3)).training
