@@ -29,6 +29,8 @@ from .two_phases import in_two_phases
 # The moving statistics of batch normalization average over a number of steps in this range: fewer
 # would be noise, and more would include weights of many epochs ago.
 _MIN_STEPS, _MAX_STEPS = 10, 100
+# A step of Muon changes weights by several percent, so statistics are out of date sooner.
+_MUON_STEPS = 10
 
 
 class Job:
@@ -103,7 +105,8 @@ class Job:
             model = self.build_family()
         # With Keras' default momentum, the statistics average over about a hundred steps. On a
         # small data set that includes weights of many epochs ago, and predictions get worse.
-        momentum = 1 - 1 / min(max(self.steps_per_epoch, _MIN_STEPS), _MAX_STEPS)
+        most = _MUON_STEPS if self.config.training.optimizer.name == "muon" else _MAX_STEPS
+        momentum = 1 - 1 / min(max(self.steps_per_epoch, _MIN_STEPS), most)
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = momentum
