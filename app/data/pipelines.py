@@ -17,6 +17,8 @@ from .arrays import Array
 from .shards import Shard
 
 EVALUATION_BATCH_SIZE = 256
+# Batches that are read ahead.
+_READ_AHEAD = 2
 
 
 def seed_everything(seed: int, xla: bool = False) -> None:
@@ -153,7 +155,11 @@ def _batches(
         return tuple(tensors)
 
     numbers = tf.data.Dataset.range(steps)
-    return numbers.map(read, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    # Its thread can keep the end of an epoch waiting for up to a minute.
+    options.autotune.enabled = False
+    batches = numbers.map(read, num_parallel_calls=1).prefetch(_READ_AHEAD)
+    return batches.with_options(options)
 
 
 def _timed(batches: tf.data.Dataset, wait: Wait) -> tf.data.Dataset:
