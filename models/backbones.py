@@ -27,7 +27,7 @@ _SMALLEST_MAP = 4
 # Name of the first layer of `residual`, which does not learn.
 WHITEN = "whiten"
 # Widths of the stages, in multiples of `width`.
-_WIDTHS = (1, 4, 6)
+_WIDTHS = (1, 4, 4)
 # Added to the variances of patches: directions with less than this are noise.
 _LEAST_VARIANCE = 5e-4
 
@@ -60,12 +60,12 @@ def residual_backbone(x: Any, width: int, depth: int, config: HiddenConfig) -> A
 
     Args:
         x: float32 `(batch, height, width, channels)`, standardized.
-        width: channels of the first stage; the last has six times as many.
+        width: channels of the first stage; the others have four times as many.
         depth: residual blocks in each stage; 0 leaves them out.
         config: settings of the hidden layers.
 
     Returns:
-        float `(batch, 6 * width)`, the means of the last maps, named `pooled_maps`.
+        float `(batch, 4 * width)`, the means of the last maps, named `pooled_maps`.
     """
     x = activate(_whiten(x), config.activation, "stem")
     stages = int(math.log2(max(2, min(x.shape[1:3]) / _SMALLEST_MAP)))

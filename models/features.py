@@ -38,7 +38,7 @@ class FeatureExtractorConfig(HiddenConfig):
             path of a `.weights.h5` file.
         freeze: layers of the backbone that do not learn: `none`, `all`, or the number of the
             first layers with weights.
-        width: channels of the first stage of `residual`; the last has six times as many.
+        width: channels of the first stage of `residual`; the others have four times as many.
         depth: residual blocks in each stage of `residual`.
         head: output layer: `softmax` for one of several classes, `sigmoid` for one of two classes
             or for any number of labels, `linear` for regression.
