@@ -27,11 +27,11 @@ import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
 from app.config.chosen_defaults import choose_defaults
-from app.config.run_config import combine_settings
+from app.config.run_config import combine_settings, make_config
 from app.data.datasets import Dataset
-from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.evaluation.metrics import predict_samples
+from app.runs.train import load_run_data
 from app.training.fit import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import results_of_this_machine, write_results
@@ -150,7 +150,7 @@ def main() -> None:
         "--resume", action="store_true", help="Skip seeds that have a stored result."
     )
     given = parser.parse_args()
-    dataset = load_dataset(given.folder)
+    dataset = load_run_data(make_config("features", data=given.folder))
     stored = {row["what"]: row for row in results_of_this_machine("cifar10")}
     for name in given.names or list(GOALS):
         recipe, goal = GOALS[name]

@@ -7,8 +7,8 @@ import pytest
 
 from app.bundles.runtime_benchmark import BATCH_SIZES, bench_bundle
 from app.commands.cli import main
-from app.runs.run_folder import MODEL
 from export import ExportError
+from serving.bundle import KERAS_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def row_bundle(exported_row_bundle):
 
 
 def test_every_runtime_gives_the_outputs_of_keras(row_bundle, softmax_run):
-    rows = bench_bundle(row_bundle, softmax_run.folder / MODEL, rounds=3)
+    rows = bench_bundle(row_bundle, softmax_run.folder / KERAS_MODEL, rounds=3)
     names = [row.runtime for row in rows]
     assert names[:3] == ["Keras", "SavedModel", "ONNX Runtime"]
     assert ("OpenVINO" in names) == (find_spec("openvino") is not None)
@@ -34,7 +34,7 @@ def test_every_runtime_gives_the_outputs_of_keras(row_bundle, softmax_run):
 
 def test_a_different_keras_model_is_refused(row_bundle, mlp_run):
     with pytest.raises(ExportError, match="must be the one that was exported"):
-        bench_bundle(row_bundle, mlp_run.folder / MODEL)
+        bench_bundle(row_bundle, mlp_run.folder / KERAS_MODEL)
 
 
 def test_bench_prints_a_table_or_json_and_writes_a_picture(row_bundle, tmp_path, capfd):

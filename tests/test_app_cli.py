@@ -200,14 +200,14 @@ def test_a_failed_proof_exits_with_1_and_publishes_nothing(run, mlp_run, softmax
     """A run whose model was replaced by one on which the runtimes disagree."""
     import keras
 
-    from app.runs.run_folder import MODEL
+    from serving.bundle import KERAS_MODEL
 
     inputs = keras.Input((4,), name="inputs")
     features = keras.ops.sin(keras.layers.Dense(3)(inputs) * 1e8)
     probabilities = keras.layers.Dense(3, activation="softmax")(features)
     chaos = keras.Model(inputs, {"probabilities": probabilities})
     folder = shutil.copytree(softmax_run.folder, tmp_path / "run")
-    chaos.save(folder / MODEL)
+    chaos.save(folder / KERAS_MODEL)
     status, output, error = run("export", folder, "--output", tmp_path / "dist")
     assert (status, output) == (1, "")
     assert "Nothing was published" in error

@@ -136,6 +136,7 @@ def test_the_report_is_one_file_without_external_resources(tmp_path):
         "missing": {"x": 3},
         "duplicates": {"test": 2},
         "skipped": ["<b>broken.png"],
+        "is_decoded_each_epoch": True,
     }
     environment = {
         "finished": "today",

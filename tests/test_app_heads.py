@@ -20,7 +20,7 @@ from app.config.heads import head_settings
 from app.config.run_config import flat_config
 from app.distributed.team import alone
 from app.errors import ConfigError
-from app.evaluation.metrics import predict_output
+from app.evaluation.metrics import predict_outputs
 from app.runs import read_run, resume, train
 from app.runs.train import load_run_data
 from app.system.signals import Interrupted
@@ -159,7 +159,7 @@ def test_heads_for_labels_and_values(settings, output, shapes, table, tmp_path):
     run = train(make_config(family, given, data=table), tmp_path / "runs", figures=False)
     model = run.load_model()
     assert model.output[output].shape[-1] == len(settings["target"])
-    assert model.output["features"].shape[-1] == settings.get("hidden", [64])[0]
+    assert model.output["features"].shape[-1] == settings.get("hidden", [32])[0]
     assert same(weights(model), weights_before(shapes))
 
 
@@ -177,7 +177,8 @@ def test_a_head_on_the_features_of_rows_takes_raw_rows(tmp_path):
     run = train(make_config("features", settings, data=source), tmp_path, figures=False)
     dataset, first = load_run_data(run.config), np.arange(9)
     before, after = (
-        predict_output(r.load_model(), "features", dataset, first) for r in (base, run)
+        predict_outputs(r.load_model(), dataset, first, {"features": first >= 0})["features"]
+        for r in (base, run)
     )
     np.testing.assert_allclose(after, before, rtol=1e-5)
     bundle = export_run(run.folder, tmp_path / "dist", "rows", ExportOptions(int8="never"))
@@ -244,7 +245,7 @@ def test_batch_normalization_of_a_trained_backbone_does_not_change(two_phases, s
 def test_a_trained_backbone_learns_after_a_quarter_of_the_epochs(shapes):
     settings = {"backbone": str(shapes.folder)}
     training = choose_defaults(make_config("features", settings), 100, (32, 32, 3)).training
-    assert (training.epochs, training.head_epochs, training.backbone_rate) == (60, 15, 0.1)
+    assert (training.epochs, training.head_epochs, training.backbone_rate) == (100, 25, 0.1)
     settings |= {"epochs": 8}
     training = choose_defaults(make_config("features", settings), 100, (32, 32, 3)).training
     assert training.head_epochs == 2

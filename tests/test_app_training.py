@@ -55,6 +55,7 @@ def test_a_run_folder_contains_everything_about_the_run(mlp_run):
         "config.toml",
         "data.json",
         "environment.json",
+        "evaluation.json",
         "figures/confusion_matrix.png",
         "figures/learning_curves.png",
         "history.csv",

@@ -56,7 +56,7 @@ def test_a_residual_backbone_adapts_to_the_size_of_its_images(shape):
     assert 3 <= min(maps[-1]) <= 12
     answers = predict(model, np.zeros((2, *shape), "uint8"))
     assert answers["probabilities"].shape == (2, 3)
-    assert answers["features"].shape == (2, 64)
+    assert answers["features"].shape == (2, 32)
 
 
 @pytest.mark.parametrize(
