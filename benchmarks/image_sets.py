@@ -41,7 +41,7 @@ RECIPES: dict[str, tuple[dict[str, float], dict[str, str]]] = {
         {
             "augmentation.scale": "0.2",
             "augmentation.saturation": "0.3",
-            "augmentation.erase": "0.25",
+            "augmentation.cutmix": "1",
         },
     ),
 }

@@ -5,6 +5,18 @@ from benchmarks.results import read_results
 from .figure import Figure, compare
 
 
+def image_latency() -> list[Figure]:
+    """Return the latency of a single image on one thread, relative to that of other runtimes."""
+    return [
+        compare(
+            f"{row['what']}, batch 1, one thread: time of {names.replace(' to ', ' relative to ')}",
+            ratio, "{:.2f}", "≤", 1.0,
+        )
+        for row in read_results("image_latency")
+        for names, ratio in row["ratios"].items()
+    ]  # fmt: skip
+
+
 def overhead() -> list[Figure]:
     """Return the time that the Predictor adds to ONNX Runtime, and its speedups."""
     over_keras = {"mlp": 1000, "cnn": 300}

@@ -5,10 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.results import read_results
+from serving.errors import counted
 
 from .figure import Figure, compare
 
 _TIMES = "{:.1f} times"
+_SIDES = ("ours", "theirs")
 
 
 def accuracy() -> list[Figure]:
@@ -43,6 +45,46 @@ def photographs() -> list[Figure]:
         )
         for row in read_results("photographs")
     ]
+
+
+def cifar10() -> list[Figure]:
+    """Return accuracies on CIFAR-10, minutes of training, and the speedup over Keras' example."""
+    rows = {row["what"]: row for row in read_results("cifar10")}
+    figures = []
+    for what, minutes in (("defaults", 20), ("recipe", 90)):
+        if what in rows:
+            row, seeds = rows[what], counted(len(rows[what]["ours"]), "seed")
+            metric = f"{what}: test accuracy, mean of {seeds}"
+            figures.append(compare(metric, row["mean_accuracy"], "{:.2%}", "≥", row["goal"]))
+            metric = f"{what}: minutes of training"
+            figures.append(compare(metric, row["mean_minutes"], "{:.1f}", "≤", minutes))
+    if "race" in rows:
+        row = rows["race"]
+        ours, theirs = (sum(r["accuracy"] >= row["goal"] for r in row[s]) for s in _SIDES)
+        metric = f"time to {row['goal']:.0%}: speedup over Keras' ResNet20 example "
+        metric += f"(reached in {ours} of {len(row['ours'])} runs, by the example in {theirs})"
+        figures.append(compare(metric, row["speedup"], _TIMES, "≥", 5))
+    return figures
+
+
+def image_sets() -> list[Figure]:
+    """Return accuracies on a few thousand enlarged images, by recipe."""
+    rows = {row["recipe"]: row for row in read_results("image_sets")}
+    if "defaults" not in rows:
+        return []
+    best = max(row["mean_accuracy"] for row in rows.values())
+    figures = [
+        compare(
+            f"{recipe}: test accuracy, mean of {counted(len(row['accuracies']), 'seed')}, in "
+            f"{statistics.mean(row['minutes']):.1f} minutes",
+            row["mean_accuracy"],
+            "{:.1%}",
+            *(("≥", best - 0.01) if recipe == "defaults" else ()),
+        )
+        for recipe, row in rows.items()
+    ]
+    minutes = statistics.mean(rows["defaults"]["minutes"])
+    return [*figures, compare("defaults: minutes of training", minutes, "{:.1f}", "<", 10)]
 
 
 def transfer() -> list[Figure]:
