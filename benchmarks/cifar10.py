@@ -1,10 +1,9 @@
 """Test accuracy on CIFAR-10 and the minutes of its training, compared with Keras' example.
 
-    python -m benchmarks.cifar10 FOLDER defaults     test accuracy with the chosen defaults
-    python -m benchmarks.cifar10 FOLDER recipe       test accuracy with benchmarks/recipes/cifar10
-    python -m benchmarks.cifar10 FOLDER race         time to 90%: ours against Keras' example
-    … --seeds 1                                      a single seed instead of three
-    … --resume                                       only seeds without a stored result
+    python -m benchmarks.cifar10 FOLDER defaults    test accuracy with the chosen defaults
+    python -m benchmarks.cifar10 FOLDER race        time to 90%: ours against Keras' example
+    … --seeds 1                                     a single seed instead of three
+    … --resume                                      only seeds without a stored result
 
 FOLDER has the images in subfolders `train/CLASS` and `test/CLASS`. Nothing is chosen on the test
 images; settings were chosen on a validation split of the training images.
@@ -12,9 +11,9 @@ images; settings were chosen on a validation split of the training images.
 Keras' example is the ResNet20 (version 1) of examples/cifar10_resnet.py in keras-team/keras 2,
 with its augmentation (shifts by a tenth of the side, and flips), batches of 32, Adam and its
 schedule. It trains with `fit`, one epoch at a time, until it reaches 90% on the test images or has
-taken `PATIENCE` times as long as ours; the time of its tests is not counted. Ours is a whole run of
-the recipe cifar10_fast, including statistics and validation, which must have 90% at its end. The
-two alternate in one process. `speedup` is a lower bound where theirs was stopped.
+taken `PATIENCE` times as long as ours; the time of its tests is not counted. Ours is a whole run by
+defaults, including statistics and validation, which must have 90% at its end. The two alternate in
+one process. `speedup` is a lower bound where theirs was stopped.
 """
 
 import argparse
@@ -27,24 +26,22 @@ import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
 from app.config.chosen_defaults import choose_defaults
-from app.config.run_config import combine_settings, make_config
+from app.config.run_config import make_config
 from app.data.datasets import Dataset
 from app.data.splits import split_dataset
 from app.evaluation.metrics import predict_samples
 from app.runs.train import load_run_data
 from app.training.fit import fit
-from benchmarks.recipes import RECIPES
 from benchmarks.results import results_of_this_machine, write_results
 
-# Recipe and smallest accuracy of each measurement; without a recipe, the defaults.
-GOALS = {"defaults": (None, 0.90), "recipe": ("cifar10", 0.935), "race": ("cifar10_fast", 0.90)}
+GOAL = 0.90
+NAMES = ("defaults", "race")
 PATIENCE = 5
 
 
-def our_run(dataset: Dataset, recipe: str | None, seed: int) -> dict[str, Any]:
-    """Return test accuracy, seconds of training and settings of a run."""
-    file = RECIPES / f"{recipe}.toml" if recipe else None
-    config = combine_settings("features", file, data=dataset.source, seed=seed)
+def our_run(dataset: Dataset, seed: int) -> dict[str, Any]:
+    """Return test accuracy, seconds of training and settings of a run by defaults."""
+    config = make_config("features", data=dataset.source, seed=seed)
     splits = split_dataset(dataset, seed, config.training.validation_split)
     config = choose_defaults(config, len(splits.train), dataset.inputs.shape[1:])
     start = time.perf_counter()
@@ -107,10 +104,10 @@ def example_rate(epoch: int) -> float:
     return 1e-3 * next((factor for start, factor in factors.items() if epoch > start), 1.0)
 
 
-def their_run(dataset: Dataset, seed: int, goal: float, patience: float) -> dict[str, Any]:
+def their_run(dataset: Dataset, seed: int, patience: float) -> dict[str, Any]:
     """Return the seconds, epochs and best test accuracy of Keras' example.
 
-    It ends when it reaches the goal, or after `patience` seconds.
+    It ends when it reaches `GOAL`, or after `patience` seconds.
     """
     keras.utils.set_random_seed(seed)
     disable_op_determinism()
@@ -128,7 +125,7 @@ def their_run(dataset: Dataset, seed: int, goal: float, patience: float) -> dict
     batches = train.shuffle(split).map(augment, tf.data.AUTOTUNE).batch(32).prefetch(4)
     model = resnet20()
     result: dict[str, Any] = {"seconds": 0.0, "epochs": 0, "accuracy": 0.0}
-    while result["seconds"] < patience and result["accuracy"] < goal:
+    while result["seconds"] < patience and result["accuracy"] < GOAL:
         model.optimizer.learning_rate = example_rate(result["epochs"])
         start = time.perf_counter()
         model.fit(batches, epochs=1, verbose=0)
@@ -144,7 +141,7 @@ def main() -> None:
     """Measure each seed in turn, and store its result at once."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", metavar="FOLDER")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(GOALS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
         "--resume", action="store_true", help="Skip seeds that have a stored result."
@@ -152,16 +149,15 @@ def main() -> None:
     given = parser.parse_args()
     dataset = load_run_data(make_config("features", data=given.folder))
     stored = {row["what"]: row for row in results_of_this_machine("cifar10")}
-    for name in given.names or list(GOALS):
-        recipe, goal = GOALS[name]
+    for name in given.names or NAMES:
         row = stored.get(name) if given.resume else None
-        row = row or {"what": name, "goal": goal, "ours": [], "theirs": []}
+        row = row or {"what": name, "goal": GOAL, "ours": [], "theirs": []}
         for seed in range(len(row["ours"]), given.seeds):
-            ours = our_run(dataset, recipe, seed)
+            ours = our_run(dataset, seed)
             print(f"{name}, seed {seed}: {ours}", flush=True)
             row["ours"].append(ours)
             if name == "race":
-                row["theirs"].append(their_run(dataset, seed, goal, PATIENCE * ours["seconds"]))
+                row["theirs"].append(their_run(dataset, seed, PATIENCE * ours["seconds"]))
                 pairs = zip(row["theirs"], row["ours"], strict=True)
                 ratios = [theirs["seconds"] / ours["seconds"] for theirs, ours in pairs]
                 row["speedup"] = round(statistics.median(ratios), 2)
