@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from serving.checking import dtype_of
+from serving.columns import check_names
 from serving.csv_lines import MISSING
 from serving.errors import InputError, reason_of
 from serving.manifest import Manifest
@@ -46,6 +47,7 @@ def _columns(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _check_schema(path: str, schema: pa.Schema, manifest: Manifest, key: str | None) -> None:
+    check_names(manifest, schema.names, path)
     for name in _columns(manifest):
         is_text = name in manifest.string_columns
         _check_column(path, schema, name, "texts" if is_text else "numbers")
