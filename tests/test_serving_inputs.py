@@ -310,7 +310,7 @@ def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):
     ("text", "message"),
     [
         ("", "must name each column once. Received: an empty file"),
-        ("a,b\n1,2\n", "no column 'sepal length"),
+        ("a,b\n1,2\n", "Received: no 'sepal length (cm)', 'sepal width (cm)', 'petal"),
         ("HEADER\n", "at least one row below its header"),
         ("HEADER\n1,2,3\n", "must have 4 cells like its header. Received: 3 in line 2"),
         ("HEADER\n1,2,3,4\n1,2,3,4,5\n", "Received: 5 in line 3"),
@@ -318,13 +318,14 @@ def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):
             "HEADER,HEADER\n1,2,3,4,1,2,3,4\n",
             "each column once. Received: 'petal length (cm)' twice",
         ),
-        ("a;b\n1;2\n", "must be separated by commas. Received: a;b"),
+        ("a;b\n1;2\n", "Received: no 'sepal length (cm)'"),
         ("HEADER\n1,2,3,4\n\n1,,3,4\n", "sepal width (cm)='' in line 4.*had no missing values"),
         ("HEADER\n1,1e30,3,4\n", "from -1e18 to 1e18. Received: sepal width (cm)='1e30'"),
         ("HEADER\n1,1_0,3,4\n", "sepal width (cm)='1_0'"),
         ('HEADER\n1,"2,3,4\n', "cannot be read as CSV: .*in line 2"),
         ("HEADER\n1,2,x,4\n", "petal length .*'x'"),
         ("HEADER\n1,2,3,-inf\n", "petal width .*'-inf'"),
+        ("HEADER\n1,2,3,4\nHEADER\n", "Received: line 3, which repeats it. Remove the line"),
     ],
 )
 def test_a_csv_without_the_expected_columns_is_refused(text, message, row_bundle, tmp_path):

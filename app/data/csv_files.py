@@ -15,14 +15,17 @@ import numpy as np
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.checks import suggest
-from serving.csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
+from serving.columns import MISSING as MARKS
+from serving.csv_lines import read_header, read_rows
 from serving.errors import InputError
+from serving.number_text import LARGEST, parse_number
 
 from .arrays import CHUNK, DiskArray
 from .datasets import Dataset
 
 # A column with more different texts names samples rather than categories.
 MAX_TEXTS = 1000
+MISSING = {"", *MARKS}
 _TRUTH = {"false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 
