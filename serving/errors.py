@@ -80,6 +80,14 @@ def first_few(items: Sequence[object], separator: str = ", ") -> str:
     return separator.join([*map(str, items[:_NAMED]), *more])
 
 
+def describe_all(problems: Sequence[Exception]) -> str:
+    """Return the message of one problem; of several, how many there are and the first ones."""
+    if len(problems) == 1:
+        return str(problems[0])
+    messages = [str(problem).rstrip(".") for problem in problems]
+    return f"There are {len(problems):,} problems: {first_few(messages, '; ')}."
+
+
 def one_line(error: object) -> str:
     """Return the message of another library's error on one line, or its type if it is empty."""
     return " ".join(str(error).split()) or type(error).__name__

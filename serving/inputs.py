@@ -2,16 +2,23 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from .columns import check_names, read_row_inputs
 from .csv_lines import read_columns, read_header
-from .errors import InputError
+from .errors import InputError, counted, describe_all, first_few
 from .images import IMAGE_SUFFIXES, ImageSource, read_image, read_pixels
+from .images import read_header as read_image_header
 from .manifest import Manifest, describe_spec
 from .parity import Inputs
 from .photographs import find_digit
+
+# An image that is enlarged more than this many times is a blur, unlike those of the training.
+MAX_ENLARGEMENT = 4
+
+Found = TypeVar("Found")
 
 
 def read_inputs(
@@ -26,25 +33,63 @@ def read_inputs(
             file must have the model's columns, in any order; other columns are ignored. Cells are
             read as in training, see `serving.columns`.
         manifest: manifest of the model.
-        note: is called with what the user should know, such as the columns that are ignored.
+        note: is called with what the user should know, such as the columns that are ignored, or
+            images that are enlarged more than `MAX_ENLARGEMENT` times.
 
     Returns:
         The inputs for `Predictor.predict`, and a name for each sample: the file, with the line
         number for rows.
 
     Raises:
-        InputError: a file is missing or unreadable, or does not fit the model.
+        InputError: files are missing or unreadable, or do not fit the model; the message says how
+            many, and names the first ones.
     """
     if manifest.columns or manifest.string_columns:
-        parts = [(path, *part) for path in paths for part in _read_rows(Path(path), manifest, note)]
+        tables = _read_each(paths, lambda path: list(_read_rows(Path(path), manifest, note)))
+        parts = [(path, *part) for path, table in zip(paths, tables, strict=True) for part in table]
         named = {
             spec.name: np.concatenate([inputs[spec.name] for _, _, inputs in parts])
             for spec in manifest.inputs
         }
         names = [f"{path}:{line}" for path, lines, _ in parts for line in lines]
         return named if len(named) > 1 else next(iter(named.values())), names
-    images = [read_model_image(path, manifest) for path in paths]
+    shape = image_shape(manifest)
+    images = _read_each(paths, lambda path: read_model_image(path, manifest))
+    _note_enlarged(paths, shape, note)
     return np.stack(images), [str(path) for path in paths]
+
+
+def _read_each(paths: Sequence[str | Path], read: Callable[[str | Path], Found]) -> list[Found]:
+    found: list[Found] = []
+    problems: list[InputError] = []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except InputError as error:
+            problems.append(error)
+    if problems:
+        raise InputError(describe_all(problems))
+    return found
+
+
+def _note_enlarged(
+    paths: Sequence[str | Path], shape: Sequence[int], note: Callable[[str], None]
+) -> None:
+    """Note which files are far smaller than the model's images."""
+    small = []
+    for path in paths:
+        header = read_image_header(path)
+        sizes = sorted((header.height, header.width))  # the orientation may turn it
+        if min(new / old for new, old in zip(sorted(shape[:2]), sizes, strict=True)) > (
+            MAX_ENLARGEMENT
+        ):
+            small.append(f"{path} ({header.width}x{header.height})")
+    if small:
+        are = "is" if len(small) == 1 else "are"
+        note(
+            f"{counted(len(small), 'image')} {are} enlarged more than {MAX_ENLARGEMENT} times to "
+            f"{shape[1]}x{shape[0]}, so that predictions may mean little: {first_few(small)}."
+        )
 
 
 def read_model_image(source: ImageSource, manifest: Manifest) -> np.ndarray:

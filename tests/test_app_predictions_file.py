@@ -160,6 +160,20 @@ def test_lines_are_read_a_few_at_a_time(row_bundle, flowers, tmp_path, monkeypat
     assert read_table(output)["label"] == expected.labels
 
 
+def test_files_of_tabs_and_of_semicolons_are_read_as_in_training(raw_bundle, tmp_path):
+    bundle, table = raw_bundle
+    with table.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    for path, separator in ((tmp_path / "a.tsv", "\t"), (tmp_path / "b.CSV", ";")):
+        with path.open("w", newline="") as file:
+            csv.writer(file, delimiter=separator).writerows([header, *rows])
+    output = tmp_path / "p.csv"
+    files = tuple(map(str, (table, tmp_path / "a.tsv", tmp_path / "b.CSV")))
+    assert write_predictions(bundle, files, output) == Summary(1, 3 * len(rows), 0)
+    labels = read_table(output)["label"]
+    assert labels == labels[: len(rows)] * 3
+
+
 def test_a_table_without_rows_becomes_one_without_rows(row_bundle, tmp_path):
     write_rows(tmp_path / "none.csv", Predictor.load(row_bundle).manifest.columns, [])
     for kind in KINDS:

@@ -295,6 +295,41 @@ def test_resizing_keeps_the_mean():
     assert resize(gray, SHAPE).mean() == pytest.approx(gray.mean(), abs=3)
 
 
+def test_all_files_that_cannot_be_read_are_counted_and_the_first_are_named(
+    bundle, row_bundle, tmp_path
+):
+    good = tmp_path / "good.png"
+    Image.new("L", (28, 28)).save(good)
+    names = [good, *(tmp_path / f"{number}.png" for number in range(5))]
+    with pytest.raises(
+        InputError, match="5 problems: .*/0.png does not exist; .*; and 2 more."
+    ) as e:
+        read_inputs(names, Predictor.load(bundle).manifest)
+    assert "3.png" not in str(e.value)
+    with pytest.raises(InputError, match="^[^:]*/0.png does not exist.$"):
+        read_inputs(names[:2], Predictor.load(bundle).manifest)
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="2 problems: .*a.csv must have .*; .*b.csv must have"):
+        read_inputs([tmp_path / "a.csv", tmp_path / "b.csv"], Predictor.load(row_bundle).manifest)
+
+
+def test_images_that_are_far_too_small_are_noted(bundle, tmp_path):
+    notes, manifest = [], Predictor.load(bundle).manifest
+    for width, height in ((1, 1), (7, 7), (200, 2), (6, 6)):
+        Image.new("L", (width, height)).save(tmp_path / f"{width}.png")
+    read_inputs([tmp_path / "7.png", tmp_path / "200.png"], manifest, notes.append)
+    assert not notes
+    read_inputs([tmp_path / "6.png", tmp_path / "1.png"], manifest, notes.append)
+    read_inputs([tmp_path / "1.png"], manifest, notes.append)
+    assert notes == [
+        "2 images are enlarged more than 4 times to 28x28, so that predictions may mean little: "
+        f"{tmp_path}/6.png (6x6), {tmp_path}/1.png (1x1).",
+        "1 image is enlarged more than 4 times to 28x28, so that predictions may mean little: "
+        f"{tmp_path}/1.png (1x1).",
+    ]
+
+
 def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):
     manifest = Predictor.load(row_bundle).manifest
     path = tmp_path / "flowers.csv"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
+from serving.errors import describe_all
 
 from .csv_files import (
     Column,
@@ -31,8 +32,8 @@ def list_image_table(path: Path, reading: ReadingConfig, task: str) -> ImageList
         task: task of the model's head, see `app.data.csv_files.read_csv`.
 
     Raises:
-        DataError: a column is missing, a path is empty, or a target is missing or of the wrong
-            kind. The message names the line.
+        DataError: a column is missing, paths are wrong, or a target is missing or of the wrong
+            kind. The message names the line; of several wrong paths, the first ones.
     """
     header = csv_header(path)
     check_columns(path, header, reading)
@@ -42,17 +43,18 @@ def list_image_table(path: Path, reading: ReadingConfig, task: str) -> ImageList
     is_text = True if task == "multiclass" else None
     columns = [Column(name, is_text) for name in reading.target]
     paths, rows = [], []
+    problems: list[DataError] = []
     for line, cells in csv_rows(path, len(header)):
-        if not cells[place]:
-            raise DataError(
-                f"Each line must name an image. Received: an empty {reading.image_column!r} in "
-                f"line {line} of {path}."
-            )
         targets = [cells[target] for target in places]
         for column, cell in zip(columns, targets, strict=True):
             learn_cell(path, line, column, cell, is_target=True)
-        paths.append(_find_file(path, line, cells[place]))
+        try:
+            paths.append(_find_file(path, line, reading.image_column, cells[place]))
+        except DataError as error:
+            problems.append(error)
         rows.append((line, targets))
+    if problems:
+        raise DataError(describe_all(problems))
     if not rows:
         raise DataError(f"{path} must have lines below its header. Received: none.")
     if not any(map(os.path.exists, paths)):
@@ -71,7 +73,12 @@ def list_image_table(path: Path, reading: ReadingConfig, task: str) -> ImageList
     )
 
 
-def _find_file(table: Path, line: int, cell: str) -> Path:
+def _find_file(table: Path, line: int, column: str, cell: str) -> Path:
+    if not cell:
+        raise DataError(
+            f"Each line must name an image. Received: an empty {column!r} in line {line} of "
+            f"{table}."
+        )
     if "\0" in cell:  # which no system call takes
         raise DataError(f"A path must be text. Received: {cell!r} in line {line} of {table}.")
     path = table.parent / cell
