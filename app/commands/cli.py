@@ -101,7 +101,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _extra_of(package: str) -> str:
     extras = {
         "jax": ("jax", "jaxlib"),
-        "ray": ("pyarrow", "ray"),
+        "parquet": ("pyarrow",),
+        "ray": ("ray",),
         "serve": ("granian", "msgspec", "prometheus_client"),
         "tune": ("cmaes", "optuna", "sqlalchemy"),
     }

@@ -103,7 +103,7 @@ def predict(
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
     output_name = choose_output(manifest, features)
-    inputs, names = read_inputs(files, manifest)
+    inputs, names = read_inputs(files, manifest, lambda line: _note(line, quiet))
     prediction = predictor.predict(inputs)
     _require_finite(prediction.outputs[output_name], names)
     if features:
@@ -123,6 +123,11 @@ def predict(
     for line in _format_table(names, decisions, values, manifest):
         typer.echo(printable(line))
     suggest(f"hornbill predict {quote(str(bundle))} {quote(str(files[0]))} --json")
+
+
+def _note(line: str, quiet: bool) -> None:
+    if not quiet:
+        typer.echo(f"note: {printable(line)}", err=True)
 
 
 def _print_features(

@@ -15,6 +15,8 @@ from .arrays import Array, chunks
 # What takes the place of the texts of a column that are too rare to be categories. No vocabulary
 # has it, so that a model treats them as it treats a text that it has never seen.
 REST = "\0rest"
+# Why a column is left out that no setting can make useful.
+EMPTY = "without a value"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class LeftOut:
 
     def __str__(self) -> str:
         """Return what to tell the user, in one line."""
-        return f"left out: {self.column}, {self.reason}; --keep {self.column} takes it"
+        fix = "" if self.reason == EMPTY else f"; --keep {self.column} takes it"
+        return f"left out: {self.column}, {self.reason}{fix}"
 
 
 @dataclass(frozen=True, kw_only=True)

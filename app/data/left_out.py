@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from serving.columns import RawColumn
 
 from .column_survey import ColumnSurvey
+from .datasets import EMPTY
 
 # Fewer rows tell nothing: a few texts or numbers may all differ by chance.
 _MIN_ROWS = 20
@@ -32,7 +33,7 @@ def why_useless(survey: ColumnSurvey) -> str:
     """Return why a column cannot say anything: no value, or one for all rows; empty if it may."""
     counts = survey.texts.counts
     if not counts:
-        return "without a value"
+        return EMPTY
     return f"always {next(iter(counts)):.40}" if len(counts) == 1 and not survey.gaps else ""
 
 

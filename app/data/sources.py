@@ -18,6 +18,7 @@ from app.errors import DataError
 from models.checks import suggest
 from models.digits import IMAGE_SIDE
 from serving.errors import reason_of
+from serving.frames import is_table
 from serving.images import resize
 
 from .concatenation import join_datasets
@@ -58,6 +59,11 @@ def load_dataset(
         DataError: the source is unknown, cannot be read, or lacks required content.
     """
     reading = reading or ReadingConfig()
+    if is_table(source):
+        raise DataError(
+            "A DataFrame can only be given to app.runs.train. "
+            f"Received: {type(source).__name__}. Write it to a .csv or .parquet file."
+        )
     parts = _parts(source)
     if not all(parts):
         raise DataError(f"A data source must have a name. Received: {source!r}.")

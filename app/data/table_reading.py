@@ -66,6 +66,12 @@ def read_table(table: Table, reading: ReadingConfig, task: str) -> Dataset:
     _check_derived_names(table, kept)
     texts = {each.name: each.texts for each in survey.features}
     words = [_words(texts[column.name]) for column in kept if column.kind == "text"]
+    notes += [
+        f"{column.name} has more than {MAX_TEXTS:,} texts; the most frequent are categories, and "
+        "the model takes all others for one."
+        for column in kept
+        if column.kind == "text" and len(texts[column.name].counts) > MAX_TEXTS
+    ]
     for line in [*notes, *map(str, left_out)]:
         tell(line)
     rows = RowFormat(tuple(kept), tuple(sorted(missing_marks(reading) - {""})))

@@ -59,7 +59,7 @@ def open_table(path: Path) -> Table:
     if path.suffix.lower() == PARQUET:
         if importlib.util.find_spec("pyarrow") is None:
             raise ModuleNotFoundError("Parquet files need pyarrow.", name="pyarrow")
-        from .parquet_files import open_parquet  # noqa: PLC0415 - pyarrow is an extra
+        from .parquet_files import open_parquet
 
         return open_parquet(path)
     try:

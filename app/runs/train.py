@@ -14,6 +14,7 @@ from app.config.extractors import image_size_taken
 from app.config.families import FAMILIES, build_model, task_of
 from app.config.run_config import RunConfig, flat_config
 from app.data.datasets import Dataset
+from app.data.frames import frame_on_disk, moved_frame
 from app.data.sources import absolute_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.distributed.team import Team, alone
@@ -80,6 +81,11 @@ def train(
     """
     team = team or alone()
     team.check_batch_size(config.training)
+    with frame_on_disk(config.data) as data:
+        return _train(replace(config, data=data), Path(output), callbacks, team, figures)
+
+
+def _train(config: RunConfig, output: Path, callbacks: Callbacks, team: Team, figures: bool) -> Run:
     dataset = load_run_data(config, image_size_taken(config))
     config = replace(config, data=absolute_source(config.data), figures=config.figures and figures)
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
@@ -90,9 +96,10 @@ def train(
         return _fit_and_finish(
             report_run(folder, config, dataset, splits), dataset, callbacks, team
         )
-    folder = new_run_folder(Path(output), config.family)
+    folder = new_run_folder(output, config.family)
     with _removed_unless_resumable(folder), _session(folder, team):
         check_room(folder, model.count_params())
+        config = replace(config, data=moved_frame(config.data, folder))
         run = report_run(folder, config, dataset, splits)
         begin_run(run)
         team.from_writer(str(folder))
