@@ -101,8 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _extra_of(package: str) -> str:
     extras = {
         "jax": ("jax", "jaxlib"),
-        "parquet": ("pyarrow",),
-        "ray": ("ray",),
+        "ray": ("pyarrow", "ray"),
         "serve": ("granian", "msgspec", "prometheus_client"),
         "tune": ("cmaes", "optuna", "sqlalchemy"),
     }

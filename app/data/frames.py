@@ -38,7 +38,8 @@ def frame_on_disk(data: Any) -> Iterator[Any]:
             raise DataError(str(error)) from None
         except UnicodeEncodeError as error:
             raise DataError(
-                f"A DataFrame must hold texts that UTF-8 can encode. Received: {error.object!a:.80}."
+                "A DataFrame must hold texts that UTF-8 can encode. "
+                f"Received: {error.object!a:.80}."
             ) from None
         except OSError as error:
             raise DataError(cannot_write(path, error)) from None
