@@ -153,6 +153,11 @@ def _read_rows(
     """Yield the numbers of some lines of a CSV file, and the inputs that they hold."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise InputError(f"{manifest.name} takes rows: CSV files. Received: {path}, an image.")
+    if path.suffix.lower() == ".parquet":
+        raise InputError(
+            f"Parquet files are predicted as a batch job: --input '{path}' --output FOLDER. "
+            f"Received: {path} as a CSV file."
+        )
     ignored = check_names(manifest, read_header(path), str(path))
     if ignored:
         note(f"{path} has other columns too, which are ignored: {', '.join(ignored)}.")

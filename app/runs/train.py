@@ -14,6 +14,7 @@ from app.config.extractors import image_size_taken
 from app.config.families import FAMILIES, build_model, task_of
 from app.config.run_config import RunConfig, flat_config
 from app.data.datasets import Dataset
+from app.data.frames import frame_on_disk, move_frame
 from app.data.reading_progress import tell
 from app.data.sources import absolute_source, load_dataset
 from app.data.splits import Splits, split_dataset
@@ -72,7 +73,8 @@ def train(
     """Train the model of `config` and write its run folder. Threads take turns.
 
     Args:
-        config: see `app.config.make_config`.
+        config: see `app.config.make_config`. A DataFrame as its data is written to the run's
+            folder.
         output: folder of all runs; the new run is written to `<output>/<family>/<time>`.
         callbacks: callbacks for `keras.Model.fit`.
         team: the processes that train together, each of which calls this; None trains in this
@@ -99,8 +101,17 @@ def train(
     """
     team = team or alone()
     team.check_batch_size(config.training)
+    with frame_on_disk(config.data) as data:
+        is_frame = data is not config.data
+        config = replace(config, data=data, figures=config.figures and figures)
+        return _train(config, Path(output), callbacks, team, is_frame)
+
+
+def _train(
+    config: RunConfig, output: Path, callbacks: Callbacks, team: Team, is_frame: bool
+) -> Run:
     dataset = load_run_data(config, image_size_taken(config))
-    config = replace(config, data=absolute_source(config.data), figures=config.figures and figures)
+    config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
     config = choose_defaults(config, len(splits.train), dataset.inputs.shape[1:])
     model = checked_model(config, dataset, splits)
@@ -109,9 +120,12 @@ def train(
         return _fit_and_finish(
             report_run(folder, config, dataset, splits), dataset, callbacks, team
         )
-    folder = new_run_folder(Path(output), config.family)
+    folder = new_run_folder(output, config.family)
     with _removed_unless_resumable(folder), _session(folder, team):
         check_room(folder, model.count_params())
+        if is_frame:
+            config = replace(config, data=move_frame(config.data, folder))
+            dataset = replace(dataset, source=config.data)
         run = report_run(folder, config, dataset, splits)
         begin_run(run)
         team.from_writer(str(folder))
