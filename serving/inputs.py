@@ -155,8 +155,8 @@ def _read_rows(
         raise InputError(f"{manifest.name} takes rows: CSV files. Received: {path}, an image.")
     if path.suffix.lower() == ".parquet":
         raise InputError(
-            f"Parquet files are predicted as a batch job: --input '{path}' --output FOLDER. "
-            f"Received: {path} as a CSV file."
+            "A parquet file needs a file for its predictions, such as --output "
+            f"predictions.parquet. Received: {path} without one."
         )
     ignored = check_names(manifest, read_header(path), str(path))
     if ignored:

@@ -29,10 +29,7 @@ def find_files(wanted: str | Sequence[str]) -> list[str]:
 def _existing(paths: Sequence[str]) -> list[str]:
     missing = [name for name in paths if not Path(name).is_file()]
     if missing:
-        raise BatchError(
-            f"Each FILE must be a file. Received: {first_few(missing)}, "
-            f"{'which is none' if len(missing) == 1 else 'which are none'}."
-        )
+        raise BatchError(f"Each FILE must be a file that exists. Received: {first_few(missing)}.")
     return list(dict.fromkeys(paths))
 
 
