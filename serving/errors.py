@@ -80,7 +80,7 @@ def first_few(items: Sequence[object], separator: str = ", ") -> str:
     return separator.join([*map(str, items[:_NAMED]), *more])
 
 
-def describe_all(problems: Sequence[Exception]) -> str:
+def describe_all(problems: Sequence[object]) -> str:
     """Return the message of one problem; of several, how many there are and the first ones."""
     if len(problems) == 1:
         return str(problems[0])

@@ -166,7 +166,7 @@ def _read_rows(
         is_empty = False
         rows = read_row_inputs(manifest, cells, _place(path, lines))
         if rows.problems:
-            raise InputError(rows.problems[min(rows.problems)])
+            raise InputError(describe_all([rows.problems[row] for row in sorted(rows.problems)]))
         yield lines, rows.inputs
     if is_empty:
         raise InputError(f"{path} must have at least one row below its header. Received: none.")

@@ -171,7 +171,7 @@ def test_verify_exits_with_1_and_names_the_failed_check(run, bundle, tmp_path):
         (["predict", "none", "a.png"], "Received: none, which does not exist"),
         (["predict", "BUNDLE", "none.png"], "none.png does not exist."),
         (["predict", "BUNDLE", "noise.png"], "cannot be read as an image"),
-        (["predict", "BUNDLE"], "Give either FILE…, or --input and --output for a batch job"),
+        (["predict", "BUNDLE"], "Give either FILE… or --input GLOB. Received: neither."),
         (["serve", "none"], "none does not exist. Give a folder such as dist."),
         (["serve", "noise.png"], "noise.png cannot be read: not a directory."),
         (["serve", "BUNDLE"], "a single version. Serve its parent folder"),

@@ -314,6 +314,15 @@ def test_all_files_that_cannot_be_read_are_counted_and_the_first_are_named(
         read_inputs([tmp_path / "a.csv", tmp_path / "b.csv"], Predictor.load(row_bundle).manifest)
 
 
+def test_all_rows_that_cannot_be_read_are_counted_and_the_first_are_named(row_bundle, tmp_path):
+    manifest = Predictor.load(row_bundle).manifest
+    path = tmp_path / "flowers.csv"
+    path.write_text(f"{','.join(manifest.columns)}\n" + "1,x,3,4\n1,2,3,4\n" * 5)
+    message = "There are 5 problems: .*line 2 of.*; .*line 4 of.*; .*line 6 of.*; and 2 more."
+    with pytest.raises(InputError, match=message):
+        read_inputs([path], manifest)
+
+
 def test_images_that_are_far_too_small_are_noted(bundle, tmp_path):
     notes, manifest = [], Predictor.load(bundle).manifest
     for width, height in ((1, 1), (7, 7), (200, 2), (6, 6)):

@@ -13,7 +13,7 @@ import typer
 
 from app.errors import ConfigError
 from app.system.signals import INTERRUPTED, sigterm_as_sigint
-from serving.errors import counted, printable
+from serving.errors import counted, first_few, printable
 
 from .terminal import Bundle, Json, Quiet, examples, fail, print_json, suggest
 
@@ -157,11 +157,10 @@ def _require_finite(outputs: Any, names: list[str]) -> None:
 
     from serving.errors import InputError
 
-    wrong = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
-    if len(wrong):
-        raise InputError(
-            f"Predictions must be finite. Received: NaN or infinity for {names[wrong[0]]}."
-        )
+    wrong = np.flatnonzero(~np.isfinite(outputs).all(axis=1)).tolist()
+    if wrong:
+        named = first_few([names[index] for index in wrong])
+        raise InputError(f"Predictions must be finite. Received: NaN or infinity for {named}.")
 
 
 def _decisions(prediction: Any) -> list[dict[str, Any]]:

@@ -44,11 +44,12 @@ class ReadingProgress:
             self._start = self._shown = now
         self._done = 0 if done == total else done
         spent = max(now - self._start, 1e-6)
+        is_late = done > 0 and spent >= self._patience_s
         if done == total:
             self._stop()
-        elif spent >= self._patience_s and self._console.is_terminal:
+        elif is_late and self._console.is_terminal:
             self._draw(done, total, done / spent, activity)
-        elif spent >= self._patience_s and now - self._shown >= self._log_every_s:
+        elif is_late and now - self._shown >= self._log_every_s:
             self._shown = now
             rate = done / spent
             left = (total - done) / rate
