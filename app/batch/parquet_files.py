@@ -13,8 +13,11 @@ from app.system.atomic_files import atomic_path
 
 from .predictions_file import Column
 
-# A row group has about this many numbers, 32 MB. As objects of Python they take far more.
-_GROUP_NUMBERS, _GROUP_OBJECTS = 8_000_000, 500_000
+# A row group of features has about this many numbers, 32 MB.
+_GROUP_NUMBERS = 8_000_000
+# A batch has about this many objects of Python, and a row group of predictions so many batches,
+# which take far less memory.
+_BATCH_OBJECTS, _GROUP_BATCHES = 50_000, 40
 _TYPES = {
     str: pa.string(),
     bool: pa.bool_(),
@@ -75,15 +78,22 @@ def write_predictions_table(path: Path, columns: Sequence[Column], read_lines: R
         for column in columns
     ]
     schema = pa.schema([(column.name, kind) for column, kind in zip(columns, types, strict=True)])
-    step = max(1, _GROUP_OBJECTS // len(columns))
-    lines = read_lines()
+    batches = _to_batches(read_lines(), columns, schema)
     with pq.ParquetWriter(path, schema) as file:
-        while group := list(itertools.islice(lines, step)):
-            arrays = [
-                _to_array([column.value_of(line) for line in group], kind)
-                for column, kind in zip(columns, types, strict=True)
-            ]
-            file.write_table(pa.Table.from_arrays(arrays, schema=schema))
+        while group := list(itertools.islice(batches, _GROUP_BATCHES)):
+            file.write_table(pa.Table.from_batches(group, schema))
+
+
+def _to_batches(
+    lines: Iterator[dict[str, Any]], columns: Sequence[Column], schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    step = max(1, _BATCH_OBJECTS // len(columns))
+    while rows := list(itertools.islice(lines, step)):
+        arrays = [
+            _to_array([column.value_of(line) for line in rows], kind)
+            for column, kind in zip(columns, schema.types, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _key_type(read_lines: ReadLines) -> pa.DataType:

@@ -39,7 +39,8 @@ def predict(
         list[Path] | None,
         typer.Argument(
             metavar="FILE…",
-            help="Images, or CSV files if the model takes rows.",
+            help="Images, or CSV files if the model takes rows; with --output also .parquet and "
+            ".npy.",
             show_default=False,
         ),
     ] = None,
