@@ -221,6 +221,7 @@ def test_unusable_tables_are_reported(row_bundle, tmp_path):
     name = next(iter(columns))
     write_table(tmp_path / "good.parquet", columns)
     write_table(tmp_path / "less.parquet", {k: columns[k] for k in list(columns)[1:3]})
+    write_table(tmp_path / "list.parquet", {**columns, name: [[1.0]] * 4})
     write_table(tmp_path / "text.parquet", {**columns, name: ["1", "x", "1", "y"]})
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "good.parquet").read_bytes()[:-9])
     plain = {"write_page_checksum": True, "compression": "none", "use_dictionary": False}
@@ -229,10 +230,11 @@ def test_unusable_tables_are_reported(row_bundle, tmp_path):
     content = bytearray((tmp_path / "rot.parquet").read_bytes())
     content[content.index(struct.pack("<d", columns[name][0]))] ^= 1  # still a number
     (tmp_path / "rot.parquet").write_bytes(content)
-    assert predict(row_bundle, tmp_path / "*.parquet", tmp_path / "out") == Summary(5, 6, 5)
+    assert predict(row_bundle, tmp_path / "*.parquet", tmp_path / "out") == Summary(6, 6, 6)
     reasons = {Path(one["file"]).name: one["reason"] for one in lines(tmp_path / "out", "errors")}
     less = f"petal width (cm). Received: no {name!r}, 'petal width (cm)'."
     assert less in reasons["less.parquet"]
+    assert "must contain cells. Received: list<" in reasons["list.parquet"]
     assert f"Received: {name}='y' in row 3 of" in reasons["text.parquet"]
     assert "cut.parquet cannot be read as parquet from row " in reasons["cut.parquet"]
     assert "from row 0 on" in reasons["cut.parquet"]

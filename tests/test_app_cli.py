@@ -152,7 +152,7 @@ def test_verify_exits_with_1_and_names_the_failed_check(run, bundle, tmp_path):
         (["train", "--resume", ".", "--output", "."], "--resume takes all settings from the run"),
         (["tune", "--join", ".", "--output", "."], "--join takes all settings from the search"),
         (["train", "--resume", "none"], "A run must be a folder that hornbill train"),
-        (["train", "features", "--data", "noise.csv"], "A CSV file needs a column to predict"),
+        (["train", "features", "--data", "noise.csv"], "A table needs a column to predict"),
         (["train", "digit"], "Did you mean 'digits'"),
         (["train", "digits", "--sed", "1"], "No such option"),
         (["train", "digits", "--seed", "-1"], "--seed"),

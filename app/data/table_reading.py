@@ -135,8 +135,9 @@ class _Survey:
         self.rows += len(batch.numbers)
         while len(self.sample.numbers) > _SAMPLED:
             self.step *= 2
-            for values in (self.sample.numbers, *self.sample.cells.values()):
-                del values[1::2]
+            del self.sample.numbers[1::2]
+            for cells in self.sample.cells.values():
+                del cells[1::2]
 
 
 def _survey_table(table: Table, reading: ReadingConfig) -> _Survey:
