@@ -7,7 +7,10 @@ import json
 import math
 from dataclasses import asdict, dataclass
 
+from .columns import KINDS, RowFormat
+from .date_text import FORMS, PARTS
 from .errors import ManifestError, cannot_read
+from .number_text import FORMATS
 from .schema import decode
 
 FORMAT_VERSION = 5
@@ -204,6 +207,8 @@ class Manifest:
         lowest_onnxruntime: the first release of onnxruntime that supports this opset.
         environment: package versions and machine of the export.
         proof: the record that all artifacts compute the same function.
+        row_format: how the cells of a table become the columns above, see `serving.columns`; None
+            where each is read as a plain number or as a text, and in bundles of earlier versions.
     """
 
     format_version: int
@@ -232,6 +237,7 @@ class Manifest:
     lowest_onnxruntime: str
     environment: dict[str, str]
     proof: Proof
+    row_format: RowFormat | None = None
 
     @property
     def probabilities(self) -> str | None:
@@ -300,6 +306,8 @@ def _check_consistency(manifest: Manifest) -> None:
         raise ManifestError(
             f"nullable_columns must be among columns. Received: {unknown[0]!r:.80}."
         )
+    if manifest.row_format is not None:
+        _check_row_format(manifest, manifest.row_format)
     if manifest.calibration is not None and not manifest.calibration.temperature > 0:
         raise ManifestError(
             "The temperature of calibration must be above 0. "
@@ -319,6 +327,30 @@ def _check_consistency(manifest: Manifest) -> None:
             "baseline must have one fraction for each label. Received: "
             f"{len(manifest.baseline.fractions)} fractions for {len(manifest.labels)} labels."
         )
+
+
+def _check_row_format(manifest: Manifest, table: RowFormat) -> None:
+    """Raise `ManifestError` unless a table's columns become exactly those of the model."""
+    for column in table.columns:
+        is_known = (
+            column.kind in KINDS
+            and (column.decimal, column.thousands) in FORMATS
+            and column.form in ((*FORMS,) if column.kind == "date" else ("",))
+            and set(column.parts) <= set(PARTS)
+        )
+        if not is_known:
+            raise ManifestError(
+                f"row_format must have columns of kinds and forms that this release knows. "
+                f"Received: {column!r:.160}."
+            )
+    numbers = tuple(name for column in table.columns for name in column.columns)
+    texts = tuple(column.name for column in table.columns if column.kind == "text")
+    for key, found in (("columns", numbers), ("string_columns", texts)):
+        if found != getattr(manifest, key):
+            raise ManifestError(
+                f"row_format must make the manifest's {key}, {getattr(manifest, key)!r:.80}. "
+                f"Received: {found!r:.80}."
+            )
 
 
 def _finite(number: str) -> float:
