@@ -162,7 +162,9 @@ def read_row_inputs(
             missing = set(np.flatnonzero(np.isnan(values).any(axis=1)).tolist()) - set(wrong)
         for row in sorted({*wrong, *missing}):
             why = _NOT_NULLABLE if row in missing else ""
-            received = f"{column.name}={cells[column.name][row]!r:.80}{place(row)}"
+            cell = cells[column.name][row]
+            cell = cell.item() if isinstance(cell, np.generic) else cell
+            received = f"{column.name}={cell!r:.80}{place(row)}"
             problems.setdefault(row, f"{_rule(column)} Received: {received}.{why}")
     # A model of texts alone has no column of numbers, and the other way round.
     arrays = {"inputs": np.concatenate(floats, axis=1).astype(np.float32)} if floats else {}
