@@ -4,7 +4,7 @@ It uses no library, because receivers check a bundle with only numpy and onnxrun
 """
 
 import types
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import ManifestError
@@ -16,8 +16,8 @@ def decode(cls: type[T], value: Any, where: str) -> T:
     """Convert a JSON value, as `json.loads` returns it, into a dataclass.
 
     Supports dataclasses, `tuple[X, ...]`, `dict[str, X]`, plain types, unions of them, and
-    `object` for any value. An integer is accepted as a float. Unknown keys are ignored, so that a
-    later release may add one.
+    `object` for any value. An integer is accepted as a float. Unknown keys are ignored, and a
+    missing key takes its field's default, so that a later release may add one.
 
     Args:
         cls: type of the result.
@@ -25,7 +25,7 @@ def decode(cls: type[T], value: Any, where: str) -> T:
         where: name of the value, for the error.
 
     Raises:
-        ManifestError: a key is missing or a value has the wrong type.
+        ManifestError: a key without a default is missing, or a value has the wrong type.
     """
     result: T = _decode(cls, value, where)
     return result
@@ -53,9 +53,15 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
 
 def _decode_dataclass(kind: Any, value: dict[str, Any], where: str) -> Any:
     hints = get_type_hints(kind)
-    missing = [field.name for field in fields(kind) if field.name not in value]
+    required = [field.name for field in fields(kind) if _has_no_default(field)]
+    missing = [name for name in required if name not in value]
     if missing:
         raise ManifestError(f"{where} must have the key {missing[0]!r}.")
+    given = {name: hint for name, hint in hints.items() if name in value}
     return kind(
-        **{name: _decode(hint, value[name], f"{where}.{name}") for name, hint in hints.items()}
+        **{name: _decode(hint, value[name], f"{where}.{name}") for name, hint in given.items()}
     )
+
+
+def _has_no_default(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING

@@ -25,7 +25,8 @@ class ImageResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The prediction for one image; `milliseconds` is the time to read it and run the model.
 
     Has `label`, `accepted` and `probabilities` from a model of classes, `labels` and
-    `probabilities` from one of labels, `values` from one of values.
+    `probabilities` from one of labels, `values` from one of values, and `lower` and `upper` if the
+    values have intervals.
     """
 
     model_name: str
@@ -35,6 +36,8 @@ class ImageResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     labels: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     probabilities: list[float] | msgspec.UnsetType = msgspec.UNSET
     values: list[float] | msgspec.UnsetType = msgspec.UNSET
+    lower: list[float] | msgspec.UnsetType = msgspec.UNSET
+    upper: list[float] | msgspec.UnsetType = msgspec.UNSET
     image: ModelImage
     milliseconds: float
 
@@ -74,7 +77,8 @@ def _predicted(prediction: Prediction) -> dict[str, Any]:
     """Return the fields of a response that depend on the task."""
     task = prediction.manifest.task
     if task == "regression":
-        return {"values": prediction.values[0].tolist()}
+        named = {"values": prediction.values, "lower": prediction.lower, "upper": prediction.upper}
+        return {name: array[0].tolist() for name, array in named.items() if array is not None}
     probabilities = {"probabilities": prediction.probabilities[0].tolist()}
     if task == "multilabel":
         return {"labels": prediction.labels[0]} | probabilities
