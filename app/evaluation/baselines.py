@@ -64,27 +64,25 @@ def describe_shortfalls(
         baselines: see `baseline_scores`.
     """
     name = compared_score(dataset.task, scores)
-    compared = {}
     if dataset.task == "multiclass":
         label = dataset.labels[int(constant_prediction(dataset, train).argmax())]
-        compared[f'always answering "{label}"'] = "accuracy", baselines["constant"]
+        rivals = [("accuracy", "constant", f'always answering "{label}", ')]
     else:
         what = "the mean" if dataset.task == "regression" else "how common each label is"
-        compared[f"always answering {what} of training"] = name, baselines["constant"]
-    if "linear" in baselines:
-        compared["the linear model"] = name, baselines["linear"]
+        rivals = [(name, "constant", f"always answering {what} of training, ")]
+    rivals.append((name, "linear", "the linear model's "))
     return [
-        _describe_shortfall(metric_name(metric), scores[metric], rival, other[metric])
-        for rival, (metric, other) in compared.items()
-        if metric in other and scores[metric] <= other[metric]
+        _describe_shortfall(metric_name(metric), scores[metric], rival, baselines[key][metric])
+        for metric, key, rival in rivals
+        if metric in baselines.get(key, {}) and scores[metric] <= baselines[key][metric]
     ]
 
 
 def _describe_shortfall(metric: str, score: float, rival: str, other: float) -> str:
-    digits = 3 if f"{score:.3f}" != f"{other:.3f}" else 6
     if score == other:
-        return f"{metric} {score:.3f} is no better than that of {rival}"
-    return f"{metric} {score:.{digits}f} is below that of {rival}, {other:.{digits}f}"
+        return f"{metric} {score:.3f} is no better than {rival}{other:.3f}"
+    digits = 3 if f"{score:.3f}" != f"{other:.3f}" else 6
+    return f"{metric} {score:.{digits}f} is below {rival}{other:.{digits}f}"
 
 
 def _linear_predictions(dataset: Dataset, splits: Splits) -> np.ndarray:

@@ -18,7 +18,7 @@ from .metrics import compared_score, predict_rows
 
 REPEATS = 5
 # Rows that are permuted, and rows that are predicted in all: one or two seconds.
-_MAX_ROWS, _MIN_ROWS, _MAX_PREDICTED = 2000, 100, 200_000
+_MAX_ROWS, _MIN_ROWS, _MAX_PREDICTED = 2000, 100, 100_000
 # Of more columns, only those are measured whose permutation changes the predictions most, which a
 # few rows tell.
 _MAX_COLUMNS, _SCREENED_ROWS = 100, 20
@@ -92,8 +92,14 @@ def read_rows(dataset: Dataset, indices: np.ndarray) -> Rows:
 
 
 def source_columns(dataset: Dataset) -> list[Column]:
-    """Return the columns of a table of rows."""
-    numbers = [Column(name, numbers=(place,)) for place, name in enumerate(dataset.columns)]
+    """Return the columns of a table of rows; those that come from one column count as one."""
+    # How a table is read, if the data set tells: a date becomes several columns.
+    read = getattr(getattr(dataset, "row_format", None), "columns", ())
+    source_of = {part: column.name for column in read for part in column.columns}
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(dataset.columns):
+        places.setdefault(source_of.get(name, name), []).append(place)
+    numbers = [Column(name, numbers=tuple(own)) for name, own in places.items()]
     texts = [Column(name, texts=(place,)) for place, name in enumerate(dataset.string_columns)]
     return numbers + texts
 
@@ -159,24 +165,38 @@ def partial_dependence(
         and `predictions`, the mean prediction for each of them, `(values, outputs)`.
     """
     by_name = {column.name: column for column in source_columns(dataset)}
-    columns = [by_name[name] for name in names]
-    single = [column for column in columns if len(column.numbers + column.texts) == 1]
+    single = [c for c in map(by_name.__getitem__, names) if len(c.numbers + c.texts) == 1]
     everything = read_rows(dataset, test[some(len(test), _MAX_ROWS)])
     rows = read_rows(dataset, test[some(len(test), _DEPENDENCE_ROWS)])
-    count = len(rows.numbers)
+    grids = [(column, _grid(everything, column)) for column in single[:_SHOWN_COLUMNS]]
+    if not grids:
+        return []
+    stacked = _stack([_with_values(rows, column, values) for column, values in grids])
+    predictions = predict_rows(model, dataset.task, stacked.inputs)  # a call takes a while
+    ends = np.cumsum([len(rows.numbers) * len(values) for _, values in grids])
     found = []
-    for column in single[:_SHOWN_COLUMNS]:
-        values = _grid(everything, column)
-        stacked = rows.repeated(len(values))
-        part, place = (
-            (stacked.numbers, column.numbers) if column.numbers else (stacked.texts, column.texts)
-        )
-        part[:, place[0]] = np.repeat(values, count)
-        predictions = predict_rows(model, dataset.task, stacked.inputs)
-        means = predictions.reshape(len(values), count, -1).mean(axis=1, dtype=np.float64)
+    for (column, values), part in zip(grids, np.split(predictions, ends[:-1]), strict=True):
+        means = part.reshape(len(values), len(rows.numbers), -1).mean(axis=1, dtype=np.float64)
         row = {"name": column.name, "values": values.tolist(), "predictions": means.tolist()}
         found.append(row)
     return found
+
+
+def _with_values(rows: Rows, column: Column, values: np.ndarray) -> Rows:
+    """Return all rows with the first value in a column, then all with the second, and so on."""
+    repeated = rows.repeated(len(values))
+    part, places = (
+        (repeated.numbers, column.numbers) if column.numbers else (repeated.texts, column.texts)
+    )
+    part[:, places[0]] = np.repeat(values, len(rows.numbers))
+    return repeated
+
+
+def _stack(parts: Sequence[Rows]) -> Rows:
+    return Rows(
+        np.concatenate([part.numbers for part in parts]),
+        np.concatenate([part.texts for part in parts]),
+    )
 
 
 def _screened(model: keras.Model, dataset: Dataset, test: np.ndarray) -> list[Column]:
@@ -210,11 +230,7 @@ def _permuted_predictions(
             orders = np.concatenate([random.permutation(count) for _ in range(repeats)])
             other = Rows(rows.numbers[orders], rows.texts[orders])
             parts.append(rows.repeated(repeats).exchange(column, other))
-        stacked = Rows(
-            np.concatenate([part.numbers for part in parts]),
-            np.concatenate([part.texts for part in parts]),
-        )
-        predictions = predict_rows(model, task, stacked.inputs)
+        predictions = predict_rows(model, task, _stack(parts).inputs)
         yield from predictions.reshape(len(parts), repeats, count, -1)
 
 

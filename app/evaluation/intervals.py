@@ -71,19 +71,19 @@ def errors_by_decile(targets: np.ndarray, values: np.ndarray) -> list[dict[str, 
 
     Returns:
         For each tenth: `from` and `to`, its smallest and largest prediction; `samples`; `mae`, the
-        mean absolute error; and `bias`, the mean of prediction minus true value. There are fewer
-        than ten if there are fewer samples.
+        mean absolute error; and `mean_residual`, the mean of true value minus prediction. There are
+        fewer than ten if there are fewer samples.
     """
     order = np.argsort(values, kind="stable")
     parts = np.array_split(order, min(_DECILES, len(order)))
-    errors = values.astype(np.float64) - targets
+    residuals = targets.astype(np.float64) - values
     return [
         {
             "from": float(values[part[0]]),
             "to": float(values[part[-1]]),
             "samples": len(part),
-            "mae": float(np.abs(errors[part]).mean()),
-            "bias": float(errors[part].mean()),
+            "mae": float(np.abs(residuals[part]).mean()),
+            "mean_residual": float(residuals[part].mean()),
         }
         for part in parts
     ]

@@ -80,12 +80,15 @@ def predict_rows(model: keras.Model, task: str, inputs: Any) -> np.ndarray:
         task: `multiclass`, `multilabel` or `regression`.
         inputs: see `app.data.datasets.Dataset.model_inputs`.
     """
-    predictions: np.ndarray = _run(model, inputs)[OUTPUTS[task]]
+    # Rows are small, and each batch takes a millisecond whatever its size.
+    predictions: np.ndarray = _run(model, inputs, CHUNK)[OUTPUTS[task]]
     return predictions
 
 
-def _run(model: keras.Model, inputs: Any) -> dict[str, np.ndarray]:
-    outputs: dict[str, np.ndarray] = model.predict(_tensors(inputs), batch_size=256, verbose=0)
+def _run(model: keras.Model, inputs: Any, batch_size: int = 256) -> dict[str, np.ndarray]:
+    outputs: dict[str, np.ndarray] = model.predict(
+        _tensors(inputs), batch_size=batch_size, verbose=0
+    )
     return outputs
 
 

@@ -110,7 +110,7 @@ def _best_cut(
     if rule.name == "recall":
         return int(np.argmax(found / positives >= rule.number))
     reached = np.flatnonzero(found / np.maximum(predicted, 1) >= rule.number)
-    return int(reached[-1]) if reached.size else None
+    return int(reached[np.argmax(found[reached])]) if reached.size else None
 
 
 def record_thresholds(

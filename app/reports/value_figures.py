@@ -106,9 +106,9 @@ def _plot_residuals(
 
 def _plot_deciles(axes: Any, deciles: Sequence[dict[str, Any]]) -> None:
     numbers = np.arange(1, len(deciles) + 1)
-    errors, bias = ([row[key] for row in deciles] for key in ("mae", "bias"))
+    errors, means = ([row[key] for row in deciles] for key in ("mae", "mean_residual"))
     axes.bar(numbers, errors, color=BLUE, width=0.8, label="mean absolute error")
-    axes.plot(numbers, bias, color=ORANGE, marker="o", label="mean of predicted minus true")
+    axes.plot(numbers, means, color=ORANGE, marker="o", label="mean residual")
     axes.axhline(0, color=GRAY, linewidth=1)
     axes.set_xticks(numbers)
     axes.set(xlabel="tenth of the samples, by prediction", ylabel="error")
