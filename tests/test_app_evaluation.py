@@ -1,5 +1,6 @@
 """What a run says of its model beyond scores, and what of it reaches the bundle."""
 
+import html
 import json
 import shutil
 
@@ -37,7 +38,8 @@ def regress(folder):
         for (x, z), e in zip(rows, random.normal(size=300) / 3, strict=True)
     ]
     table.write_text("\n".join(["x,z,color,sum,difference", *lines]))
-    settings = FAST | {"target": ["sum", "difference"], "head": "linear"}
+    learned = {"repeat": 5, "optimizer.learning_rate": 0.02}  # well enough to know its columns
+    settings = FAST | learned | {"target": ["sum", "difference"], "head": "linear"}
     run = train(make_config("features", settings, data=str(table)), folder / "runs")
     return run, export_run(run.folder, folder / "dist", options=OPTIONS)
 
@@ -57,9 +59,9 @@ def test_the_run_compares_its_model_with_baselines(classes, values):
         found = read_evaluation(run.folder)
         assert found["baselines"].keys() == names
         assert found["baselines"]["linear"].keys() == run.metrics["test"].keys()
-        report = (run.folder / "report.html").read_text()
+        report = html.unescape((run.folder / "report.html").read_text())
         assert "test, linear model" in report
-        assert all(line.split('"')[0] in report for line in found["warnings"])
+        assert all(line in report for line in found["warnings"])
 
 
 def test_the_run_ranks_its_columns_and_draws_them(classes, values):

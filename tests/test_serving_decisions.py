@@ -164,24 +164,10 @@ def client(bundle, raw_bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     write_color_bundle(folder, bundle, "regression", name="means", intervals=INTERVALS)
     write_color_bundle(folder, bundle, "multilabel", name="colors", thresholds=LABELS)
-    for name in ("config.pbtxt", "labels.txt"):
-        (folder / "raw").mkdir(exist_ok=True)
-        shutil.copy(raw_bundle[0].parent / name, folder / "raw")
     changed(raw_bundle[0], folder, thresholds=CLASSES)
-    for name in ("means", "colors"):
-        write_shared_files(folder / name)
     client, stop = start(Settings(folder, log_requests=False))
     yield client
     stop()
-
-
-def write_shared_files(folder):
-    from serving.bundle import read_manifest
-    from serving.triton import CONFIG, render_config, render_labels
-
-    manifest = read_manifest(folder / "1")
-    (folder / CONFIG).write_text(render_config(manifest))
-    (folder / "labels.txt").write_text(render_labels(manifest))
 
 
 def infer(client, name, tensors, *outputs):

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..decisions import thresholds_of
 from ..errors import InputError
 from ..inputs import image_shape
 from ..manifest import Manifest, describe_spec
@@ -119,12 +120,14 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
         labels=manifest.labels,
         image_shape=_image_shape(manifest),
         threshold=manifest.reject_option.threshold if manifest.reject_option else None,
+        thresholds=thresholds_of(manifest),
     )
 
 
 def _row(name: str, version: int, state: str, **more: Any) -> dict[str, Any]:
     row = {"name": name, "version": version, "state": state, "reason": ""}
-    return row | {"inputs": [], "labels": [], "image_shape": None, "threshold": None} | more
+    unknown = {"inputs": [], "labels": [], "image_shape": None}
+    return row | unknown | {"threshold": None, "thresholds": None} | more
 
 
 def _describe_inputs(manifest: Manifest) -> list[str]:
