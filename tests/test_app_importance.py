@@ -98,6 +98,20 @@ def test_two_classes_are_ranked_by_roc_auc():
     assert first["low"] < np.mean(drops) < first["high"]
 
 
+def test_a_rare_class_that_is_not_drawn_leaves_the_accuracy():
+    data = table((1.0,), samples=3000)
+    classes = np.zeros(3000, np.int64)
+    classes[0] = 1
+    fields = {name: getattr(data, name) for name in Dataset.__dataclass_fields__}
+    data = Dataset(**(fields | {"targets": classes, "task": "multiclass", "labels": ("n", "y")}))
+    numbers = keras.Input((1,), name="inputs")
+    outputs = {"probabilities": keras.layers.Dense(2, activation="softmax")(numbers)}
+    model = keras.Model(numbers, outputs)
+    found = permutation_importance(model, data, np.arange(1, 3000), {"roc_auc": 0.5})
+    assert found["score"] == "accuracy"
+    assert all(np.isfinite(row["high"]) for row in found["columns"])
+
+
 def test_of_many_columns_those_that_matter_are_measured():
     slopes = np.zeros(130)
     slopes[[5, 128]] = 1.0, 2.0

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from app.data.datasets import Dataset
 from app.data.splits import some
 
-from .metrics import compared_score, predict_rows
+from .metrics import SCORES, compared_score, predict_rows
 
 REPEATS = 5
 # Rows that are permuted, and rows that are predicted in all: one or two seconds.
@@ -24,7 +24,7 @@ _MAX_ROWS, _MIN_ROWS, _MAX_PREDICTED = 2000, 100, 100_000
 _MAX_COLUMNS, _SCREENED_ROWS = 100, 20
 # What is predicted in one call, each of which takes a while.
 _ROWS_AT_ONCE, _CELLS_AT_ONCE = 16_384, 4_000_000
-_BOOTSTRAPS = 50
+_BOOTSTRAPS = 30
 # The 95% interval reaches this many standard deviations to both sides.
 _REACH = 1.96
 _SHOWN_COLUMNS, _DEPENDENCE_ROWS, _GRID, _TEXTS = 4, 200, 20, 10
@@ -110,8 +110,8 @@ def permutation_importance(
     """Return how far the score falls if the values of a column are permuted (Breiman, 2001).
 
     Columns that carry the same information can stand in for each other, so each of them has a small
-    importance. The 95% intervals come from bootstrap samples of the rows (Efron, 1979), each with
-    one of the permutations.
+    importance. The 95% intervals add up the variance over bootstrap samples of the rows (Efron,
+    1979) and that over the permutations.
 
     Args:
         model: the model, with its preprocessing.
@@ -127,21 +127,26 @@ def permutation_importance(
     count = _MAX_PREDICTED // (REPEATS * len(columns))
     chosen = test[some(len(test), min(max(count, _MIN_ROWS), _MAX_ROWS))]
     rows, targets = read_rows(dataset, chosen), dataset.targets[chosen]
+    before = predict_rows(model, dataset.task, rows.inputs)
     name = compared_score(dataset.task, scores)
+    if np.isnan(_Score(name, dataset.positive)(targets, before)):  # a rare class is not among them
+        name = SCORES[dataset.task]
     score = _Score(name, dataset.positive)
     random = np.random.default_rng(0)
     draws = [random.integers(len(chosen), size=len(chosen)) for _ in range(_BOOTSTRAPS)]
-    before = predict_rows(model, dataset.task, rows.inputs)
     whole, drawn = score(targets, before), [score(targets[i], before[i]) for i in draws]
     found: list[dict[str, Any]] = []
     permuted = _permuted_predictions(model, dataset.task, rows, columns, random)
     for column, predictions in zip(columns, permuted, strict=True):
-        drop = whole - np.mean([score(targets, after) for after in predictions])
-        drops = [
-            full - score(targets[i], predictions[n % REPEATS][i])
-            for n, (full, i) in enumerate(zip(drawn, draws, strict=True))
+        drops = [whole - score(targets, after) for after in predictions]
+        drop, over_permutations = np.mean(drops), np.var(drops, ddof=1) / REPEATS
+        resampled = [
+            full - np.mean([score(targets[i], after[i]) for after in predictions])
+            for full, i in zip(drawn, draws, strict=True)
         ]
-        reach = _REACH * np.nanstd(drops, ddof=1)
+        known = [one for one in resampled if np.isfinite(one)]
+        over_rows = np.var(known, ddof=1) if len(known) > 1 else 0.0
+        reach = _REACH * np.sqrt(over_rows + over_permutations)
         ends = {"low": float(drop - reach), "high": float(drop + reach)}
         found.append({"name": column.name, "drop": float(drop), **ends})
     order = np.argsort([-row["drop"] for row in found], kind="stable")
@@ -273,7 +278,7 @@ class _Score:
         spread = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
         errors = ((targets - predictions) ** 2).sum(axis=0)
         varies = spread > 0
-        return float((1 - errors[varies] / spread[varies]).mean()) if varies.any() else float("nan")
+        return float((1 - errors[varies] / spread[varies]).mean()) if varies.any() else 0.0
 
 
 def _roc_auc(is_positive: np.ndarray, scores: np.ndarray) -> float:

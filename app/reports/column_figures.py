@@ -14,7 +14,7 @@ from .plotting import BLUE, GRAY, LINES, distinct, save, short, style
 
 _SHOWN = 15
 _CURVES = 5
-_TEXT_LENGTH = 12
+_TEXT_LENGTH = 16
 
 
 def draw_importance(importance: dict[str, Any], path: Path) -> None:
