@@ -38,7 +38,7 @@ def regress(folder):
         for (x, z), e in zip(rows, random.normal(size=300) / 3, strict=True)
     ]
     table.write_text("\n".join(["x,z,color,sum,difference", *lines]))
-    learned = {"repeat": 5, "optimizer.learning_rate": 0.02}  # well enough to know its columns
+    learned = {"repeat": 5, "optimizer.learning_rate": 0.02, "validation_split": 0.4}
     settings = FAST | learned | {"target": ["sum", "difference"], "head": "linear"}
     run = train(make_config("features", settings, data=str(table)), folder / "runs")
     return run, export_run(run.folder, folder / "dist", options=OPTIONS)

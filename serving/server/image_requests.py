@@ -126,7 +126,7 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
 
 def _row(name: str, version: int, state: str, **more: Any) -> dict[str, Any]:
     row = {"name": name, "version": version, "state": state, "reason": ""}
-    unknown = {"inputs": [], "labels": [], "image_shape": None}
+    unknown: dict[str, Any] = {"inputs": [], "labels": [], "image_shape": None}
     return row | unknown | {"threshold": None, "thresholds": None} | more
 
 
