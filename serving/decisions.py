@@ -59,7 +59,7 @@ class DerivedOutput(NamedTuple):
     """An output that is computed from the predictions, beside those of the graph.
 
     Attributes:
-        dtype: as in `manifest.TensorSpec`.
+        dtype: as in `serving.manifest.TensorSpec`.
         compute: function from the predictions `(batch, labels)` to the output.
     """
 
