@@ -252,6 +252,11 @@ def _manifest(
         lowest_onnxruntime=LOWEST_ONNXRUNTIME[opset],
         environment=describe_environment(_PACKAGES),
         proof=proof,
+        thresholds=facts.thresholds,
+        intervals=facts.intervals,
+        reference_scores=facts.reference_scores,
+        importance=facts.importance,
+        warnings=facts.warnings,
     )
 
 

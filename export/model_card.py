@@ -15,6 +15,7 @@ _FILES = {
     MANIFEST: "inputs, outputs, labels, proof and origin, for programs",
     CHECKSUMS: "SHA-256 of every other file: `sha256sum -c SHA256SUMS`",
 }
+_SHOWN_COLUMNS = 10
 
 
 def write_model_card(manifest: Manifest, figures: Sequence[str], folder: Path) -> None:
@@ -23,10 +24,12 @@ def write_model_card(manifest: Manifest, figures: Sequence[str], folder: Path) -
         _front_matter(manifest),
         f"# {manifest.name}, version {manifest.version}\n",
         _summary(manifest),
+        _comparison(manifest),
         _signature(manifest),
         _usage(manifest),
         _evidence(manifest),
         _confidence(manifest),
+        _importance(manifest),
         _int8(manifest),
         _pictures(figures),
         _training(manifest),
@@ -84,6 +87,43 @@ def _summary(manifest: Manifest) -> str:
     )
     kind = "Keras" if manifest.family == "keras" else f"`{manifest.family}`"
     return f"A {kind} model of {manifest.parameters:,} parameters{purpose}.\n{measured}"
+
+
+def _comparison(manifest: Manifest) -> str:
+    """Return the metrics beside those of simple models, and where the model is no better."""
+    others = manifest.reference_scores
+    if not others:
+        return ""
+    names = {"constant": "a constant", "linear": "a linear model"}
+    heads = ("metric", "this model", *(names.get(name, name) for name in others))
+    rows = [
+        (name, f"{value:.4f}", *(_score(scores, name) for scores in others.values()))
+        for name, value in manifest.metrics.items()
+    ]
+    warnings = "".join(f"\n**Warning:** {line}.\n" for line in manifest.warnings)
+    return (
+        "## Comparison\n\nSimple models were trained on the same split and measured on the same "
+        f"samples.\n\n{_table(heads, rows)}{warnings}"
+    )
+
+
+def _score(scores: dict[str, float], name: str) -> str:
+    return f"{scores[name]:.4f}" if name in scores else ""
+
+
+def _importance(manifest: Manifest) -> str:
+    found = manifest.importance
+    if found is None:
+        return ""
+    rows = [
+        (row.name, f"{row.drop:.4f}", f"{row.low:.4f} to {row.high:.4f}")
+        for row in found.columns[:_SHOWN_COLUMNS]
+    ]
+    which = f", for the first {len(rows)}" if len(rows) < len(found.columns) else ""
+    return (
+        f"## Columns\n\nHow far {found.score} falls if the values of a column are permuted among "
+        f"{found.measured_on}{which}.\n\n{_table(('column', 'falls by', '95% interval'), rows)}"
+    )
 
 
 def _signature(manifest: Manifest) -> str:
@@ -211,7 +251,44 @@ def _confidence(manifest: Manifest) -> str:
             f"{option.target_accuracy:.2%}. On {option.measured_on} it accepts "
             f"{option.coverage:.2%} of the predictions, of which {right} are right.\n"
         )
+    text += _thresholds(manifest) + _intervals(manifest)
     return f"## Confidence\n\n{text}" if text else ""
+
+
+def _thresholds(manifest: Manifest) -> str:
+    found = manifest.thresholds
+    if found is None:
+        return ""
+    rows = [
+        (label, f"{threshold:.4f}", f"{precision:.4f}", f"{recall:.4f}")
+        for label, threshold, precision, recall in zip(
+            manifest.labels, found.values, found.precision, found.recall, strict=True
+        )
+    ]
+    rule = f"`{found.rule}`" + ("" if found.positive is None else f" for {found.positive}")
+    return (
+        "\nA label is predicted from its threshold on. Thresholds were chosen on "
+        f"{found.chosen_on} by the rule {rule}, and measured on {found.measured_on}.\n\n"
+        f"{_table(('label', 'threshold', 'precision', 'recall'), rows)}"
+    )
+
+
+def _intervals(manifest: Manifest) -> str:
+    found = manifest.intervals
+    if found is None:
+        return ""
+    rows = [
+        (label, f"{width:.6g}", f"{coverage:.2%}")
+        for label, width, coverage in zip(
+            manifest.labels, found.half_widths, found.measured_coverage, strict=True
+        )
+    ]
+    return (
+        "\nAn interval from the value minus the half width to the value plus the half width "
+        f"contains the true value with a probability of {found.coverage:.0%} (split conformal "
+        f"prediction, fitted on {found.fitted_on}). The coverage was measured on "
+        f"{found.measured_on}.\n\n{_table(('value', 'half width', 'coverage'), rows)}"
+    )
 
 
 def _int8(manifest: Manifest) -> str:

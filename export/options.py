@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.columns import RowFormat
-from serving.manifest import Baseline, Calibration, RejectOption
+from serving.manifest import (
+    Baseline,
+    Calibration,
+    Importance,
+    Intervals,
+    RejectOption,
+    Thresholds,
+)
 
 from .errors import ExportError
 from .inference import INPUT_DTYPES
@@ -36,6 +43,11 @@ class ModelFacts:
         calibration: How the probabilities were calibrated; the temperature is already in the model.
         reject_option: Which predictions are confident enough to be accepted.
         baseline: How often each class is predicted.
+        thresholds: The probabilities from which on classes or labels are predicted.
+        intervals: Intervals around predicted values.
+        reference_scores: Metrics of simple models on the test split, by the name of the model.
+        importance: Importance of the columns.
+        warnings: What a user of the model should know, a sentence each.
         int8_data: Samples to calibrate and evaluate an int8 model on; None to use those of the
             proof.
 
@@ -57,6 +69,11 @@ class ModelFacts:
     calibration: Calibration | None = None
     reject_option: RejectOption | None = None
     baseline: Baseline | None = None
+    thresholds: Thresholds | None = None
+    intervals: Intervals | None = None
+    reference_scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    importance: Importance | None = None
+    warnings: tuple[str, ...] = ()
     int8_data: Int8Data | None = None
 
     def __post_init__(self) -> None:

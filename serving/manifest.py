@@ -5,7 +5,7 @@ The schema lives with the reader; `export/` writes what is defined here.
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from .columns import KINDS, RowFormat
 from .date_text import FORMS, PARTS
@@ -129,6 +129,86 @@ class RejectOption:
 
 
 @dataclass(frozen=True)
+class Thresholds:
+    """The probabilities from which on classes or labels are predicted.
+
+    Attributes:
+        rule: how they were chosen: `f1`, `precision=0.9`, `recall=0.8`, `cost=5`, or the
+            probability itself.
+        values: threshold of each label, in the order of the labels. The two of a model of two
+            classes sum to 1, and the first is predicted where the second does not reach its own.
+        positive: the class that the rule is about; None for a model of labels.
+        chosen_on: description of the samples that they were chosen on.
+        measured_on: description of the samples that the next two were measured on.
+        precision: fraction of the predictions of each label that are right.
+        recall: fraction of the samples with each label for which it is predicted.
+    """
+
+    rule: str
+    values: tuple[float, ...]
+    positive: str | None
+    chosen_on: str
+    measured_on: str
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Intervals that contain the true value with a stated probability (split conformal).
+
+    An interval reaches from the predicted value minus the half width to the value plus the half
+    width (Lei et al., 2018).
+
+    Attributes:
+        coverage: probability that the interval of a new sample contains its true value, if it comes
+            from where the other samples come from.
+        half_widths: for each value, in the order of the labels.
+        fitted_on: description of the samples whose errors gave the half widths.
+        measured_on: description of the samples that the next was measured on.
+        measured_coverage: fraction of the true values that their intervals contain.
+    """
+
+    coverage: float
+    half_widths: tuple[float, ...]
+    fitted_on: str
+    measured_on: str
+    measured_coverage: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ColumnImportance:
+    """How far the score of a model falls if the values of a column are permuted.
+
+    Attributes:
+        name: name of the column.
+        drop: how far the score falls.
+        low: lower end of the 95% interval.
+        high: upper end of the interval.
+    """
+
+    name: str
+    drop: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Which columns the predictions of a model depend on (permutation importance, Breiman, 2001).
+
+    Attributes:
+        score: the metric that falls, such as `roc_auc`.
+        measured_on: description of the samples.
+        columns: the most important columns, in descending order.
+    """
+
+    score: str
+    measured_on: str
+    columns: tuple[ColumnImportance, ...]
+
+
+@dataclass(frozen=True)
 class Baseline:
     """How often the model predicts each class on its test samples.
 
@@ -209,6 +289,13 @@ class Manifest:
         proof: the record that all artifacts compute the same function.
         row_format: how the cells of a table become the columns above, see `serving.columns`; None
             where each is read as a plain number or as a text, and in bundles of earlier versions.
+        thresholds: thresholds of classes or labels; None where the most probable class, or all
+            labels of at least 0.5, are predicted.
+        intervals: intervals around predicted values; None where there are none.
+        reference_scores: metrics of simple models on the same test split, to compare `metrics`
+            with: `constant`, and for rows `linear`; may be empty.
+        importance: importance of the columns; None where it was not measured.
+        warnings: what a user of the model should know, such as that a linear model is better.
     """
 
     format_version: int
@@ -238,6 +325,11 @@ class Manifest:
     environment: dict[str, str]
     proof: Proof
     row_format: RowFormat | None = None
+    thresholds: Thresholds | None = None
+    intervals: Intervals | None = None
+    reference_scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    importance: Importance | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def probabilities(self) -> str | None:
@@ -313,19 +405,65 @@ def _check_consistency(manifest: Manifest) -> None:
             "The temperature of calibration must be above 0. "
             f"Received: {manifest.calibration.temperature}."
         )
-    if manifest.reject_option is not None and not 0 <= manifest.reject_option.threshold <= 1:
-        raise ManifestError(
-            "The threshold of reject_option must be from 0 to 1. "
-            f"Received: {manifest.reject_option.threshold}."
-        )
-    if manifest.reject_option is not None and manifest.task != "multiclass":
-        raise ManifestError(
-            f"reject_option needs task=multiclass. Received: task={manifest.task!r}."
-        )
+    if manifest.reject_option is not None:
+        _check_reject_option(manifest, manifest.reject_option)
     if manifest.baseline is not None and len(manifest.baseline.fractions) != len(manifest.labels):
         raise ManifestError(
             "baseline must have one fraction for each label. Received: "
             f"{len(manifest.baseline.fractions)} fractions for {len(manifest.labels)} labels."
+        )
+    if manifest.thresholds is not None:
+        _check_thresholds(manifest, manifest.thresholds)
+    if manifest.intervals is not None:
+        _check_intervals(manifest, manifest.intervals)
+
+
+def _check_reject_option(manifest: Manifest, option: RejectOption) -> None:
+    if not 0 <= option.threshold <= 1:
+        raise ManifestError(
+            f"The threshold of reject_option must be from 0 to 1. Received: {option.threshold}."
+        )
+    if manifest.task != "multiclass":
+        raise ManifestError(
+            f"reject_option needs task=multiclass. Received: task={manifest.task!r}."
+        )
+
+
+def _check_thresholds(manifest: Manifest, thresholds: Thresholds) -> None:
+    values, count = thresholds.values, len(manifest.labels)
+    has_two_classes = manifest.task == "multiclass" and count == 2
+    if not has_two_classes and manifest.task != "multilabel":
+        raise ManifestError(
+            f"thresholds need two classes, or labels. Received: {count} {TASKS[manifest.task]}."
+        )
+    if len(values) != count or not all(0 <= value <= 1 for value in values):
+        raise ManifestError(
+            "thresholds must have a probability for each label. "
+            f"Received: {values!s:.80} for {count} labels."
+        )
+    if has_two_classes and not math.isclose(sum(values), 1, abs_tol=1e-9):
+        raise ManifestError(
+            f"The thresholds of two classes must sum to 1. Received: {values!s:.80}."
+        )
+    if manifest.reject_option is not None:
+        raise ManifestError(
+            "A model has either thresholds or a reject_option, which needs the most probable "
+            "class. Received: both."
+        )
+
+
+def _check_intervals(manifest: Manifest, intervals: Intervals) -> None:
+    if manifest.task != "regression":
+        raise ManifestError(f"intervals need task=regression. Received: task={manifest.task!r}.")
+    widths, count = intervals.half_widths, len(manifest.labels)
+    if len(widths) != count or not all(width >= 0 for width in widths):
+        raise ManifestError(
+            "intervals must have a half width of at least 0 for each value. "
+            f"Received: {widths!s:.80} for {count} values."
+        )
+    if not 0 < intervals.coverage < 1:
+        raise ManifestError(
+            f"The coverage of intervals must be between 0 and 1. Received: {intervals.coverage}."
         )
 
 

@@ -12,6 +12,7 @@ from .checking import check_finite, check_inputs, check_options, dtype_of, refus
 from .columns import check_names, read_row_inputs
 from .contract import check_contract
 from .cores import available_cores
+from .decisions import decide, interval_ends, thresholds_of
 from .errors import InputError, ManifestError, ServingError, one_line
 from .frames import table_columns
 from .golden import read_golden
@@ -82,18 +83,43 @@ class Prediction:
 
     @property
     def labels(self) -> list[str] | list[tuple[str, ...]]:
-        """The most probable class of each sample; for multilabel, all labels of at least 0.5.
+        """The class of each sample; for multilabel, all its labels.
+
+        The most probable class, or all labels of at least 0.5, unless the bundle has `thresholds`.
 
         Raises:
             ServingError: the task is regression or unknown.
         """
-        names = self.manifest.labels
-        if self.manifest.task == "multiclass":
-            return [names[index] for index in self.probabilities.argmax(axis=1)]
+        names, task = self.manifest.labels, self.manifest.task
+        decided = decide(task, self.probabilities, thresholds_of(self.manifest))
+        if task == "multiclass":
+            return [names[index] for index in decided]
         return [
             tuple(name for name, is_set in zip(names, row, strict=True) if is_set)
-            for row in self.probabilities >= 0.5
+            for row in decided
         ]
+
+    @property
+    def lower(self) -> Array | None:
+        """Lower end of each value's interval, float32 `(batch, values)`.
+
+        None if the bundle has no `intervals`, which state how often they contain the true value.
+
+        Raises:
+            ServingError: the task is not regression.
+        """
+        values, intervals = self.values, self.manifest.intervals
+        return None if intervals is None else interval_ends(intervals, values)[0]
+
+    @property
+    def upper(self) -> Array | None:
+        """Upper end of each value's interval, see `lower`.
+
+        Raises:
+            ServingError: the task is not regression.
+        """
+        values, intervals = self.values, self.manifest.intervals
+        return None if intervals is None else interval_ends(intervals, values)[1]
 
     @property
     def accepted(self) -> Array:

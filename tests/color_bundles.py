@@ -17,7 +17,7 @@ _ENDS = {
 }
 
 
-def write_color_bundle(folder, like, task="multiclass", size=(32, 32), name="colors"):
+def write_color_bundle(folder, like, task="multiclass", size=(32, 32), name="colors", **changed):
     """Write version 1 of a model of the mean of red, green and blue.
 
     Args:
@@ -27,6 +27,7 @@ def write_color_bundle(folder, like, task="multiclass", size=(32, 32), name="col
             128; `regression`: the means themselves.
         size: height and width of an image.
         name: name of the model.
+        changed: other keys of the manifest, with their values.
     """
     version = folder / name / "1"
     (version / "test_data_set_0").mkdir(parents=True)
@@ -43,7 +44,7 @@ def write_color_bundle(folder, like, task="multiclass", size=(32, 32), name="col
         "labels": LABELS,
         "calibration": None,
         "baseline": None,
-    }
+    } | changed
     parity = manifest["proof"]["parity"][0] | {"output": output}
     if task != "multiclass":
         parity |= {"top1_match": None}

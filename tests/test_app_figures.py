@@ -9,9 +9,11 @@ from PIL import Image
 
 from app.config import make_config
 from app.data.datasets import Dataset
+from app.reports.column_figures import draw_dependence, draw_importance
 from app.reports.feature_projection import draw_projection
 from app.reports.run_figures import draw_figures, draw_training_sizes
 from app.reports.run_report import write_report
+from app.reports.value_figures import draw_residuals
 
 ODD = ("$a_b$", "<script>alert(1)</script>", "_hidden", "数字", "a very long name " * 5)
 HISTORY = [
@@ -62,16 +64,17 @@ def drawn(folder, data, history=HISTORY, predictions=None, step=1):
 
 COMMON = {"learning_curves", "features_projection"}
 CLASSES = COMMON | {"confusion_matrix", "reliability_diagram"}
+RANKED = {"roc", "precision_recall"}
 
 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
         (dataset(), CLASSES),
-        (dataset(labels=("no", "yes")), CLASSES | {"roc"}),
+        (dataset(labels=("no", "yes")), CLASSES | RANKED),
         (dataset(images=True), CLASSES | {"mistakes"}),
-        (dataset("multilabel"), COMMON | {"roc"}),
-        (dataset("multilabel", tuple(map(str, range(14)))), COMMON | {"roc"}),
+        (dataset("multilabel"), COMMON | RANKED),
+        (dataset("multilabel", tuple(map(str, range(14)))), COMMON | RANKED),
         (dataset("regression"), COMMON | {"predicted_and_true"}),
         (dataset("regression", ("one",)), COMMON | {"predicted_and_true"}),
         (dataset(labels=tuple(f"class {n}" for n in range(40)), samples=200), CLASSES),
@@ -101,6 +104,55 @@ def test_a_single_epoch_is_drawn(tmp_path):
 def test_a_class_may_be_absent_from_the_test_split(tmp_path):
     data = dataset(labels=("a", "b"))  # every second sample has the first class
     assert drawn(tmp_path, data, step=2) == CLASSES
+
+
+def picture(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel"])
+def test_a_threshold_is_marked_on_the_curve_of_precision_and_recall(kind, tmp_path):
+    data = dataset(kind, ("no", "yes"))
+    test = np.arange(60)
+    predictions = predictions_for(data, test)
+    pictures = []
+    for folder, thresholds in (("plain", None), ("chosen", (0.7, 0.3))):
+        draw_figures(tmp_path / folder, HISTORY, data, test, predictions, thresholds)
+        pictures.append(picture(tmp_path / folder / "precision_recall.png"))
+    assert (pictures[0] != pictures[1]).any()
+
+
+@pytest.mark.parametrize("labels", [("one",), ODD])
+def test_residuals_are_drawn_with_and_without_intervals(labels, tmp_path):
+    data = dataset("regression", labels)
+    values = predictions_for(data, np.arange(60))
+    pictures = []
+    for name, widths in (("with", [0.5] * len(labels)), ("without", None)):
+        draw_residuals(data.targets, values, labels, widths, tmp_path / f"{name}.png")
+        pictures.append(picture(tmp_path / f"{name}.png"))
+    assert (pictures[0] != pictures[1]).any()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [dataset(labels=("no", "yes")), dataset(labels=ODD), dataset("regression", ODD)],
+    ids=["two", "five", "values"],
+)
+def test_columns_are_drawn_with_unusual_names_and_missing_texts(data, tmp_path):
+    rows = [{"name": name, "drop": n / 9, "low": n / 10, "high": n / 8}
+            for n, name in enumerate(ODD * 4)]  # fmt: skip
+    draw_importance({"score": "r2", "columns": rows}, tmp_path / "importance.png")
+    outputs = len(data.labels)
+    dependence = [
+        {"name": ODD[0], "values": [0.0, 1.0], "predictions": random.random((2, outputs)).tolist()},
+        {"name": ODD[1], "values": ["", *ODD], "predictions": random.random((6, outputs)).tolist()},
+        {"name": ODD[2], "values": [1.0], "predictions": random.random((1, outputs)).tolist()},
+    ]
+    draw_dependence(dependence, data, tmp_path / "dependence.png")
+    assert len({picture(path).shape for path in tmp_path.iterdir()}) == 2
+    draw_dependence([], data, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_scores_by_size_are_drawn(tmp_path):

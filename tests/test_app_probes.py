@@ -102,6 +102,6 @@ def test_a_run_on_images_states_its_probes(mlp_run, run):
     assert f"probes: {text}" in output
 
 
-def test_a_run_on_rows_has_scores_of_classes_only(softmax_run):
-    assert read_evaluation(softmax_run.folder).keys() == {"classes"}
+def test_a_run_on_rows_has_no_probes(softmax_run):
+    assert "probes" not in read_evaluation(softmax_run.folder)
     assert "linear probe" not in (softmax_run.folder / "report.html").read_text()

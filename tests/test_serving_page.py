@@ -13,6 +13,7 @@ from color_bundles import write_color_bundle
 from live import start
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect, sync_playwright
+from test_serving_decisions import INTERVALS, LABELS
 
 from serving.server import Settings
 
@@ -232,6 +233,8 @@ def color_client(bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("colors")
     for task in ("multiclass", "multilabel", "regression"):
         write_color_bundle(folder, bundle, task, name=task)
+    write_color_bundle(folder, bundle, "multilabel", name="careful", thresholds=LABELS)
+    write_color_bundle(folder, bundle, "regression", name="ranges", intervals=INTERVALS)
     shutil.copytree(bundle.parent, folder / "digits")
     client, stop = start(Settings(folder, log_requests=False))
     yield client
@@ -307,6 +310,25 @@ def test_labels_are_compared_with_their_threshold(color_client, open_page):
     expect(page.locator("#meaning")).to_contain_text("probability of red falls")
     hand_over(page, "drop", "body", file_of(np.zeros((9, 9, 3), np.uint8)))
     expect(page.locator("#label")).to_have_text("No label")
+
+
+def test_each_label_may_have_a_threshold_of_its_own(color_client, open_page):
+    page = open_model(open_page, color_client, "careful")
+    hand_over(page, "drop", "body", file_of(np.full((9, 9, 3), (128, 128, 119), np.uint8)))
+    expect(page.locator("#label")).to_have_text("green, blue")
+    expect(page.locator(".best")).to_have_count(2)
+    expect(page.locator("#note")).to_have_text("Predicted from the dotted line on.")
+    lines = (
+        "[...document.querySelectorAll('.track')].map(t => t.style.getPropertyValue('--threshold'))"
+    )
+    assert page.evaluate(lines) == ["90.0%", "50.0%", "10.0%"]
+
+
+def test_values_are_shown_with_their_intervals(color_client, open_page):
+    page = open_model(open_page, color_client, "ranges")
+    hand_over(page, "drop", "body", file_of(np.full((9, 9, 3), (250, 20, 10), np.uint8)))
+    expect(page.locator("#bars td:last-child").first).to_have_text("250 (249 to 251)")
+    assert page.locator("#bars td:last-child").nth(2).inner_text() == "10 (6 to 14)"
 
 
 def test_values_are_shown_as_numbers(color_client, open_page):

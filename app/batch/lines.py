@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import orjson
 
+from serving.decisions import decide, interval_ends, thresholds_of
 from serving.manifest import Manifest
 
 
@@ -19,9 +20,14 @@ class PredictionLines:
 
     def __init__(self, manifest: Manifest) -> None:
         members = ", ".join(f"{_quoted(label)}: %s" for label in manifest.labels)
-        self._template = f"{{%s%s, {_quoted(str(manifest.prediction_output))}: {{{members}}}}}\n"
+        self._intervals = manifest.intervals
+        ends = () if self._intervals is None else ("lower", "upper")
+        groups = (str(manifest.prediction_output), *ends)
+        numbers = ", ".join(f"{_quoted(name)}: {{{members}}}" for name in groups)
+        self._template = f"{{%s%s, {numbers}}}\n"
         self._names = [json.dumps(label) for label in manifest.labels]
         self._task = manifest.task
+        self._thresholds = thresholds_of(manifest)
         self._threshold = (
             None if manifest.reject_option is None else manifest.reject_option.threshold
         )
@@ -33,10 +39,14 @@ class PredictionLines:
             ids: JSON members that identify each row; at least one row.
             outputs: float32 `(rows, labels)`, finite outputs of the model.
         """
+        decisions = self._decisions(outputs)
+        if self._intervals is not None:
+            ends = interval_ends(self._intervals, outputs)
+            outputs = np.concatenate([outputs, *ends], axis=1)
         numbers = orjson.dumps(outputs.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
         # One iterator repeated for all labels: every row takes its numbers in order.
         columns = [iter(numbers.decode()[1:-1].split(","))] * outputs.shape[1]
-        rows = zip(ids, self._decisions(outputs), *columns, strict=True)
+        rows = zip(ids, decisions, *columns, strict=True)
         return "".join([self._template % row for row in rows])
 
     def _decisions(self, outputs: np.ndarray) -> Iterable[str]:
@@ -44,12 +54,14 @@ class PredictionLines:
         if self._task == "multiclass":
             return self._classes(outputs)
         if self._task == "multilabel":
-            return (self._labels(is_chosen) for is_chosen in outputs >= 0.5)
+            decided = decide(self._task, outputs, self._thresholds)
+            return (self._labels(is_chosen) for is_chosen in decided)
         return [""] * len(outputs)
 
     def _classes(self, outputs: np.ndarray) -> list[str]:
         members = [f', "label": {name}' for name in self._names]
-        found = [members[label] for label in outputs.argmax(axis=1).tolist()]
+        decided = decide(self._task, outputs, self._thresholds)
+        found = [members[label] for label in decided.tolist()]
         if self._threshold is None:
             return found
         accepted = (outputs.max(axis=1) >= self._threshold).tolist()

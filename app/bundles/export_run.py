@@ -1,8 +1,10 @@
 """Exports a finished run as a bundle, with parity checked on its own test split."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,15 +15,28 @@ from app.config.run_config import flat_config
 from app.data.datasets import Dataset
 from app.data.sources import bare_source
 from app.errors import ConfigError
+from app.evaluation.baselines import describe_shortfalls
 from app.evaluation.calibration import (
     calibration_error,
     choose_threshold,
     confidence_and_truth,
     fit_temperature,
 )
+from app.evaluation.intervals import fit_intervals
 from app.evaluation.metrics import measure, predict_samples
-from app.reports.classification_figures import draw_reliability
-from app.runs.run_folder import Run, read_run
+from app.evaluation.thresholds import (
+    check_rule,
+    choose_thresholds,
+    is_default,
+    record_thresholds,
+)
+from app.reports.classification_figures import (
+    draw_precision_recall,
+    draw_reliability,
+    ranked_labels,
+)
+from app.reports.plotting import style
+from app.runs.run_folder import Run, read_evaluation, read_run
 from app.runs.train import load_run_data
 from app.system.keras_defaults import keras_defaults
 from app.training.model_sizes import fit_to_data
@@ -34,7 +49,16 @@ from export import (
 )
 from export.samples import spread
 from models.heads import divide_logits
-from serving.manifest import TASKS, Baseline, Calibration, RejectOption
+from serving.decisions import decide
+from serving.manifest import (
+    TASKS,
+    Baseline,
+    Calibration,
+    ColumnImportance,
+    Importance,
+    Intervals,
+    RejectOption,
+)
 
 # Samples to calibrate and to evaluate int8; more would take longer and change little.
 _MAX_CALIBRATION, _MAX_EVALUATED = 512, 10_000
@@ -48,6 +72,7 @@ def export_run(
     name: str | None = None,
     options: ExportOptions = _DEFAULT_OPTIONS,
     target_accuracy: float | None = None,
+    threshold: float | str | None = None,
 ) -> Path:
     """Export a run as a version of a bundle, with calibrated probabilities.
 
@@ -58,14 +83,16 @@ def export_run(
         options: version, opset and other options of the export.
         target_accuracy: accuracy of the predictions that `Prediction.accepted` marks. The
             threshold is chosen on the validation split. None accepts all predictions.
+        threshold: how to choose the probability from which on a class or label is predicted, see
+            `app.config.threshold_rules.parse_rule`; None takes the setting of the run.
 
     Returns:
         The version's folder. After an error nothing is published.
 
     Raises:
         RunError: the run is not finished, or its data has changed.
-        ConfigError: `target_accuracy` is out of range or cannot be reached, or the model predicts
-            no classes.
+        ConfigError: `target_accuracy` or `threshold` is out of range or cannot be reached, does not
+            suit the targets, or both are given.
         ExportError: the model cannot be exported.
         ProofError: the exported artifacts differ from Keras by more than the tolerances.
     """
@@ -78,16 +105,24 @@ def export_run(
             f"Received: target_accuracy={target_accuracy} for a model that predicts "
             f"{TASKS[dataset.task]}."
         )
+    rule = run.config.training.threshold if threshold is None else threshold
+    _check_rule(rule, dataset, target_accuracy)
     source = f"the test split of {bare_source(run.config.data)}"
     nullable_columns = _nullable_columns(run, dataset)
     samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, nullable_columns)
     model, facts = run.load_model(), _facts(run, dataset, nullable_columns)
     facts = replace(facts, int8_data=_int8_data(run, dataset))
     with tempfile.TemporaryDirectory() as figures:
-        if dataset.task != "regression":
+        if dataset.task == "regression":
+            facts = replace(facts, intervals=_intervals(model, run, dataset))
+        else:
             facts, predictions = _calibrated(model, facts, run, dataset, Path(figures))
-        if dataset.task == "multiclass":
-            facts = replace(facts, baseline=_baseline(predictions[1]))
+            facts = _with_thresholds(facts, rule, predictions, run, dataset, Path(figures))
+        if facts.reference_scores:
+            found = describe_shortfalls(
+                dataset, run.splits.train, facts.metrics, facts.reference_scores
+            )
+            facts = replace(facts, warnings=tuple(found))
         if target_accuracy is not None:
             facts = replace(
                 facts,
@@ -123,8 +158,8 @@ def _calibrated(
     validation, after = predict()
     targets = dataset.targets[splits.test]
     path = folder / "reliability_diagram.png"
-    draw_reliability(targets, after, path, before)
-    figures = [figure for figure in facts.figures if figure.name != path.name]
+    with style():
+        draw_reliability(targets, after, path, before)
     changed = replace(
         facts,
         calibration=Calibration(
@@ -134,10 +169,70 @@ def _calibrated(
             calibration_error(before, targets),
             calibration_error(after, targets),
         ),
-        metrics=measure(dataset.task, targets, after),
-        figures=sorted([*figures, path], key=lambda figure: figure.name),
+        figures=_with_figure(facts.figures, path),
     )
     return changed, (validation, after)
+
+
+def _with_figure(figures: Sequence[Path], path: Path) -> list[Path]:
+    """Return figures with another, which replaces that of the same name."""
+    others = [figure for figure in figures if figure.name != path.name]
+    return sorted([*others, path], key=lambda figure: figure.name)
+
+
+def _check_rule(rule: float | str, dataset: Dataset, target_accuracy: float | None) -> None:
+    """Require a rule for thresholds that suits the targets, and no reject option beside it.
+
+    Raises:
+        ConfigError: the rule is unknown or does not suit.
+    """
+    try:
+        is_needless = is_default(rule)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    check_rule(rule, dataset)
+    if target_accuracy is not None and not is_needless:
+        raise ConfigError(
+            "target_accuracy accepts or rejects the most probable class, so it cannot be combined "
+            f"with a threshold. Received: target_accuracy={target_accuracy}, threshold={rule}."
+        )
+
+
+def _with_thresholds(
+    facts: ModelFacts,
+    rule: float | str,
+    predictions: tuple[np.ndarray, np.ndarray],
+    run: Run,
+    dataset: Dataset,
+    folder: Path,
+) -> ModelFacts:
+    """Return the facts with thresholds for calibrated predictions, and what follows from them.
+
+    The rule is applied again: dividing logits by a temperature changes probabilities, but not the
+    order of the samples.
+    """
+    (validation, test), splits = predictions, run.splits
+    values = choose_thresholds(rule, dataset, splits.validation, validation)
+    targets = dataset.targets[splits.test]
+    facts = replace(facts, metrics=measure(dataset.task, targets, test, values, dataset.positive))
+    if dataset.task == "multiclass":
+        facts = replace(facts, baseline=_baseline(decide(dataset.task, test, values), dataset))
+    if values is None:
+        return facts
+    path = folder / "precision_recall.png"
+    with style():
+        draw_precision_recall(ranked_labels(dataset, splits.test, test, values), path)
+    figures = _with_figure(facts.figures, path) if path.exists() else facts.figures
+    thresholds = record_thresholds(rule, values, dataset, splits, test)
+    return replace(facts, thresholds=thresholds, figures=figures)
+
+
+def _intervals(model: keras.Model, run: Run, dataset: Dataset) -> Intervals | None:
+    splits = run.splits
+    both = np.concatenate([splits.validation, splits.test])
+    predicted = predict_samples(model, dataset, both)
+    validation, test = np.split(predicted, [len(splits.validation)])
+    return fit_intervals(dataset, splits, validation, test)
 
 
 def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
@@ -158,11 +253,11 @@ def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
     )
 
 
-def _baseline(predictions: np.ndarray) -> Baseline:
-    """Return how often each class is predicted for the test split."""
-    counts = np.bincount(predictions.argmax(axis=1), minlength=predictions.shape[1])
-    fractions = (counts / len(predictions)).tolist()
-    return Baseline(f"the {len(predictions):,} samples of the test split", tuple(fractions))
+def _baseline(classes: np.ndarray, dataset: Dataset) -> Baseline:
+    """Return how often each class is predicted, given the predictions for the test split."""
+    counts = np.bincount(classes, minlength=len(dataset.labels))
+    fractions = (counts / len(classes)).tolist()
+    return Baseline(f"the {len(classes):,} samples of the test split", tuple(fractions))
 
 
 def _choose_reject_option(
@@ -191,7 +286,17 @@ def _nullable_columns(run: Run, dataset: Dataset) -> tuple[int, ...]:
     return config.rows.nullable_columns if dataset.kind == "rows" else ()
 
 
+def _importance(evaluation: dict[str, Any]) -> Importance | None:
+    """Return the importance of columns that the run has measured."""
+    found = evaluation.get("importance")
+    if found is None:
+        return None
+    columns = tuple(ColumnImportance(**column) for column in found["columns"])
+    return Importance(found["score"], f"{found['samples']:,} samples of the test split", columns)
+
+
 def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> ModelFacts:
+    evaluation = read_evaluation(run.folder)
     return ModelFacts(
         family=FAMILIES[run.config.family].build.__name__,
         task=dataset.task,
@@ -201,6 +306,8 @@ def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> Mod
         string_columns=dataset.string_columns,
         row_format=dataset.row_format,
         metrics=run.metrics["test"],
+        reference_scores=evaluation.get("baselines", {}),
+        importance=_importance(evaluation),
         config=bare_settings({**flat_config(run.config), "data": bare_source(run.config.data)}),
         data={
             "source": bare_source(run.config.data),

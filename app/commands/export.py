@@ -1,10 +1,13 @@
 """`hornbill export`: exports a run or a Keras model as a version of a bundle."""
 
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
 
 import typer
+
+from serving.errors import printable
 
 from .terminal import (
     Json,
@@ -23,6 +26,7 @@ EXPORT_EXAMPLES = examples(
     "hornbill export runs/digits/20260101-120000 --name postcodes --output bundles",
     "hornbill export flowers.keras --name flowers --labels flowers.txt --input-dtype uint8",
     "hornbill export runs/digits/20260101-120000 --target-accuracy 0.99 --sign key.pem",
+    "hornbill export runs/features/20260101-120000 --threshold recall=0.8",
 )
 
 
@@ -62,6 +66,16 @@ def export(
             metavar="FRACTION",
             help="Accuracy that accepted predictions must reach, such as 0.99. The probability "
             "threshold is chosen on the validation split. Default: accept every prediction.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="Probability from which on the positive one of two classes, or a label, is "
+            "predicted: a number, or a rule for the validation split: f1, precision=0.9, "
+            "recall=0.8, or cost=5 if a missed one costs five times as much as a false alarm. "
+            "Default: the setting of the run, 0.5 unless it was changed.",
         ),
     ] = None,
     int8: Annotated[
@@ -123,11 +137,12 @@ def export(
                 "it as .keras."
             )
         if source.suffix == ".keras":
-            if target_accuracy is not None:
-                raise ConfigError(
-                    "--target-accuracy needs the validation split of a run. "
-                    f"Received: {source}, a .keras file."
-                )
+            for option, value in (("target-accuracy", target_accuracy), ("threshold", threshold)):
+                if value is not None:
+                    raise ConfigError(
+                        f"--{option} needs the validation split of a run. "
+                        f"Received: {source}, a .keras file."
+                    )
             facts = ModelFacts(labels=read_labels(labels) if labels else ())
             arrays = read_samples(samples) if samples else None
             model = read_model(source, module or (), unsafe)
@@ -146,7 +161,7 @@ def export(
                 module=module,
                 unsafe=unsafe,
             )
-            bundle = export_run(source, output, name, options, target_accuracy)
+            bundle = export_run(source, output, name, options, target_accuracy, threshold)
     manifest = read_manifest(bundle)
     largest = max(
         parity.max_absolute_difference
@@ -177,6 +192,16 @@ def _print_quality(manifest: Any) -> None:
         typer.echo(f"calibration: ECE {found.ece_after:.4f} on the test split, {scaling}")
     if manifest.int8 is not None:
         typer.echo(f"int8:        {describe_int8(manifest)}")
+    if manifest.thresholds is not None:
+        from app.reports.run_report import describe_thresholds
+
+        for line in describe_thresholds(asdict(manifest.thresholds), manifest.labels):
+            typer.echo(printable(f"threshold:   {line} of the test split"))
+    if manifest.intervals is not None:
+        from app.reports.run_report import describe_intervals
+
+        line = describe_intervals(asdict(manifest.intervals), manifest.labels)
+        typer.echo(printable(f"intervals:   {line}"))
     if manifest.reject_option is not None:
         option = manifest.reject_option
         accuracy = "" if option.accuracy is None else f", with accuracy {option.accuracy:.2%}"

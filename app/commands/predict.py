@@ -119,14 +119,14 @@ def predict(
         dict(zip(manifest.labels, row, strict=True))
         for row in prediction.outputs[output_name].tolist()
     ]
-    decisions = _decisions(prediction)
+    decisions, ends = _decisions(prediction), _interval_ends(prediction)
     if as_json:
-        for name, decision, by_label in zip(names, decisions, values, strict=True):
-            print_json({"file": name, **decision, output_name: by_label})
+        for name, decision, by_label, end in zip(names, decisions, values, ends, strict=True):
+            print_json({"file": name, **decision, output_name: by_label, **end})
         return
     if quiet:
         return
-    for line in _format_table(names, decisions, values, manifest):
+    for line in _format_table(names, decisions, values, ends, manifest):
         typer.echo(printable(line))
     suggest(f"hornbill predict {quote(str(bundle))} {quote(str(files[0]))} --json")
 
@@ -180,24 +180,44 @@ def _decisions(prediction: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _interval_ends(prediction: Any) -> list[dict[str, dict[str, float]]]:
+    """Return the ends of each sample's intervals, by value; nothing if there are none."""
+    manifest = prediction.manifest
+    if manifest.intervals is None:
+        return [{}] * len(prediction.outputs[manifest.prediction_output])
+    named = {"lower": prediction.lower.tolist(), "upper": prediction.upper.tolist()}
+    return [
+        {
+            name: dict(zip(manifest.labels, row, strict=True))
+            for name, row in zip(named, rows, strict=True)
+        }
+        for rows in zip(*named.values(), strict=True)
+    ]
+
+
 def _format_table(
     names: list[str],
     decisions: list[dict[str, Any]],
     values: list[dict[str, float]],
+    ends: list[dict[str, dict[str, float]]],
     manifest: Any,
 ) -> list[str]:
     """Return a header, and a line for each sample with its class, labels or values."""
     width = max(map(len, names))
     if manifest.task == "regression":
-        lines = ["  ".join(f"{label:>12}" for label in manifest.labels)]
-        lines += ["  ".join(f"{value:12.6g}" for value in row.values()) for row in values]
+        groups = [(label, *ends[0]) for label in manifest.labels]
+        lines = ["  ".join(f"{head:>12}" for group in groups for head in group)]
+        lines += [
+            "  ".join(f"{number[label]:12.6g}" for label in row for number in (row, *end.values()))
+            for row, end in zip(values, ends, strict=True)
+        ]
     elif manifest.task == "multilabel":
         lines = ["labels"]
         lines += [", ".join(decision["labels"]) or "none" for decision in decisions]
     else:
         lines = ["label  probability"]
         lines += [
-            _format_class(decision, max(row.values()))
+            _format_class(decision, row[decision["label"]])
             for decision, row in zip(decisions, values, strict=True)
         ]
     heads = ["file", *names]

@@ -251,16 +251,24 @@ def run_training(request: Request, team: Any) -> None:
             config = combine_settings(family, file, merged, request.data, request.seed)
             run = train(config, request.output, callbacks, team, request.figures)
     if request.as_json:
-        print_json({"run": str(run.folder), "metrics": run.metrics})
+        _print_run_as_json(run, team.is_writer)
     elif not request.quiet:
         _print_run(run, team.is_writer)
+
+
+def _print_run_as_json(run: Any, is_written: bool) -> None:
+    from app.runs.run_folder import read_evaluation
+
+    found = read_evaluation(run.folder) if is_written else {}
+    told = {key: found[key] for key in ("baselines", "warnings", "hints") if key in found}
+    print_json({"run": str(run.folder), "metrics": run.metrics, **told})
 
 
 def _print_run(run: Any, is_written: bool) -> None:
     """Print the results of a run, with details from its folder if this process wrote it."""
     from app.data.datasets import LeftOut
     from app.evaluation.metrics import describe_scores
-    from app.reports.run_report import describe_probes, describe_speed
+    from app.reports.run_report import describe_speed
     from app.runs.run_folder import describe_data, read_environment, read_evaluation
 
     typer.echo(f"data:   {printable(describe_data(run.data))}")
@@ -272,13 +280,39 @@ def _print_run(run: Any, is_written: bool) -> None:
         typer.echo(f"speed:  {describe_speed(environment, run.data['kind'])}, {place}")
     typer.echo(f"test:   {describe_scores(run.metrics['test'])}")
     if is_written:
-        if probes := read_evaluation(run.folder).get("probes"):
-            typer.echo(f"probes: {describe_probes(probes)}")
+        _print_evaluation(read_evaluation(run.folder), run.data["labels"])
         typer.echo(f"report: {run.folder / 'report.html'}")
         typer.echo(f"run:    {run.folder}")
         suggest(f"hornbill export {quote(str(run.folder))}")
     else:
         typer.echo(f"run:    {run.folder}, on the machine of process 0")
+
+
+def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
+    """Print what a run's `evaluation.json` says, a line each."""
+    from app.evaluation.metrics import describe_scores
+    from app.reports.run_report import (
+        describe_classes,
+        describe_intervals,
+        describe_probes,
+        describe_thresholds,
+    )
+
+    baselines = found.get("baselines", {})
+    lines = [("linear", describe_scores(baselines.get("linear", {})))]
+    lines.append(("constant", describe_scores(baselines.get("constant", {}))))
+    lines.append(("each", describe_classes(found.get("classes", ()))))
+    if thresholds := found.get("thresholds"):
+        lines += [("threshold", line) for line in describe_thresholds(thresholds, labels)]
+    if intervals := found.get("intervals"):
+        lines.append(("intervals", describe_intervals(intervals, labels)))
+    if probes := found.get("probes"):
+        lines.append(("probes", describe_probes(probes)))
+    lines += [("hint", line) for line in found.get("hints", ())]
+    lines += [("warning", line) for line in found.get("warnings", ())]
+    for name, text in lines:
+        if text:
+            typer.echo(printable(f"{f'{name}:':7} {text}"))
 
 
 def _training_progress() -> Any:

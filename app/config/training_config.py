@@ -14,6 +14,8 @@ from models.checks import (
 )
 from models.image_augmentation import ImageAugmentationConfig, augment_images, mix_images
 
+from .threshold_rules import parse_rule
+
 LOSSES = ("auto", "cross_entropy", "binary_cross_entropy", "mse", "kl_divergence")
 OPTIMIZERS = (
     "gradient_descent",
@@ -100,6 +102,8 @@ class TrainingConfig:
             2016). It applies to the cross entropies.
         class_weight: `balanced` weights each sample in inverse proportion to how common its class
             is; `none` gives all samples the same weight.
+        threshold: how the probability from which on a class or label is predicted is chosen, see
+            `app.config.threshold_rules.parse_rule`. 0.5 predicts the more probable of two classes.
         patience: number of epochs without a lower validation loss after which training stops; 0
             trains to the end.
         restore_best_weights: whether the weights of the epoch with the lowest validation loss are
@@ -125,6 +129,7 @@ class TrainingConfig:
     loss: str = "auto"
     label_smoothing: float = 0.0
     class_weight: str = "none"
+    threshold: float | str = 0.5
     patience: int = 0
     restore_best_weights: bool = False
     precision: str = "auto"
@@ -147,6 +152,7 @@ class TrainingConfig:
                 f"Received: label_smoothing={self.label_smoothing}, loss={self.loss!r}."
             )
         check_choice("class_weight", self.class_weight, ("none", "balanced"))
+        parse_rule(self.threshold)
         check_at_least("patience", self.patience, 0)
         check_choice("precision", self.precision, PRECISIONS)
         check_at_least("steps_per_execution", self.steps_per_execution, 1)

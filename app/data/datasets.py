@@ -86,6 +86,17 @@ class Dataset:
         """`rows` or `images`."""
         return "images" if self.inputs.ndim > 2 else "rows"
 
+    @property
+    def positive(self) -> int | None:
+        """Index of the positive one of two classes: the rarer one, or the second if none is rarer.
+
+        None if the targets are not two classes.
+        """
+        if self.task != "multiclass" or len(self.labels) != 2:
+            return None
+        first, second = np.bincount(self.targets, minlength=2)
+        return 0 if first < second else 1
+
     def model_inputs(self, indices: Any) -> Any:
         """Return the inputs of a model: an array, or a dict if there are columns of text.
 

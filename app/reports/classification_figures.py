@@ -1,13 +1,20 @@
-"""Figures for classification: confusion matrix, reliability, ROC curves, mistakes."""
+"""Figures for classification: confusion matrix, reliability, ROC and precision-recall, mistakes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from sklearn.metrics import auc, confusion_matrix, roc_curve
+from sklearn.metrics import (
+    auc,
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_curve,
+    roc_curve,
+)
 
 from app.data.datasets import Dataset
 from app.evaluation.calibration import (
@@ -163,6 +170,96 @@ def draw_roc_curves(
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
     save(figure, path)
+
+
+@dataclass(frozen=True)
+class RankedLabels:
+    """Labels whose samples are ranked by probability: the positive one of two classes, or all.
+
+    Attributes:
+        targets: 0 or 1, `(samples, labels)`.
+        probabilities: `(samples, labels)`.
+        labels: name of each label.
+        thresholds: threshold of each label; None for the default of 0.5.
+    """
+
+    targets: np.ndarray
+    probabilities: np.ndarray
+    labels: Sequence[str]
+    thresholds: Sequence[float] | None
+
+
+def ranked_labels(
+    dataset: Dataset,
+    indices: np.ndarray,
+    probabilities: np.ndarray,
+    thresholds: Sequence[float] | None,
+) -> RankedLabels:
+    """Return the labels of a model of two classes, or of labels.
+
+    Args:
+        dataset: the samples.
+        indices: those that were predicted, int64 `(samples,)`.
+        probabilities: their predictions, `(samples, labels)`.
+        thresholds: threshold of each class or label; None for the default.
+    """
+    targets, place = dataset.targets[indices], dataset.positive
+    if place is None:
+        return RankedLabels(targets, probabilities, dataset.labels, thresholds)
+    return RankedLabels(
+        (targets == place)[:, np.newaxis],
+        probabilities[:, [place]],
+        dataset.labels[place : place + 1],
+        None if thresholds is None else thresholds[place : place + 1],
+    )
+
+
+def draw_precision_recall(ranked: RankedLabels, path: Path) -> None:
+    """Write a PNG of the precision by recall of each label, with its threshold as a point.
+
+    A label that is always or never set has no curve. If no label has one, nothing is written.
+    """
+    targets, probabilities = ranked.targets == 1, ranked.probabilities
+    varying = np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0))
+    drawn = varying[:_CURVES]
+    if not drawn.size:
+        return
+    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+    axes = figure.subplots()
+    if len(drawn) == 1:
+        share = float(targets[:, drawn[0]].mean())
+        axes.axhline(share, color=GRAY, linewidth=1, label=f"precision {share:.3f} by chance")
+    for label, (color, line) in zip(drawn, distinct(len(drawn), LINES), strict=True):
+        is_true, scores = targets[:, label], probabilities[:, label]
+        precision, recall, _ = precision_recall_curve(is_true, scores)
+        average = average_precision_score(is_true, scores)
+        name = f"AP {average:.3f}  {short(ranked.labels[label])}"
+        axes.plot(recall, precision, color=color, linestyle=line, label=name)
+        chosen = 0.5 if ranked.thresholds is None else ranked.thresholds[label]
+        for threshold, face in {0.5: "white", chosen: color}.items():
+            _mark_threshold(axes, is_true, scores >= np.float64(threshold), color, face)
+            if len(drawn) == 1:
+                axes.lines[-1].set_label(f"threshold {threshold:.3f}")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set_aspect("equal")
+    if len(varying) > len(drawn):
+        axes.set_title(f"first {len(drawn)} of {len(ranked.labels)} labels", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left", fontsize=8)
+    save(figure, path)
+
+
+def _mark_threshold(
+    axes: Any, is_true: np.ndarray, is_set: np.ndarray, color: str, face: str
+) -> None:
+    """Draw the precision and recall of predictions as a point; nothing is drawn without any."""
+    found = int((is_true & is_set).sum())
+    places = [(found / is_true.sum(), found / is_set.sum())] if is_set.any() else []
+    recall, precision = zip(*places, strict=True) if places else ((), ())
+    axes.plot(
+        recall, precision, color=color, marker="o", markersize=8, linestyle="",
+        markerfacecolor=face, zorder=3,
+    )  # fmt: skip
 
 
 def draw_mistakes(

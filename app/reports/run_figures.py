@@ -9,21 +9,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from app.data.datasets import Dataset
-from app.data.splits import some
 from app.evaluation.metrics import metric_name
+from serving.decisions import decide
 
 from .classification_figures import (
     draw_confusion_matrix,
     draw_mistakes,
+    draw_precision_recall,
     draw_reliability,
     draw_roc_curves,
+    ranked_labels,
 )
-from .plotting import BLUE, GRAY, ORANGE, save, short, style
+from .plotting import BLUE, ORANGE, save, style
+from .value_figures import draw_predicted_and_true
 
 _NO_METRICS = ("epoch", "loss", "learning_rate")
 # With more epochs, markers would hide the line.
 _MARKED_EPOCHS = 30
-_PANELS, _POINTS = 6, 5000
 
 
 def draw_figures(
@@ -32,6 +34,7 @@ def draw_figures(
     dataset: Dataset,
     test: np.ndarray,
     predictions: np.ndarray,
+    thresholds: Sequence[float] | None = None,
 ) -> None:
     """Write the figures that suit the task of a run.
 
@@ -41,12 +44,18 @@ def draw_figures(
         dataset: the samples of the run.
         test: indices of the test split, int64 `(samples,)`.
         predictions: probabilities or values for the test split, `(samples, outputs)`.
+        thresholds: threshold of each class or label; None for the default.
     """
     folder.mkdir(exist_ok=True)
-    draw = {"multiclass": _draw_classes, "multilabel": _draw_labels, "regression": _draw_values}
     with style():
         _draw_learning_curves(history, folder / "learning_curves.png")
-        draw[dataset.task](folder, dataset, test, predictions)
+        if dataset.task == "multiclass":
+            _draw_classes(folder, dataset, test, predictions, thresholds)
+        elif dataset.task == "multilabel":
+            _draw_ranking(folder, dataset, test, predictions, thresholds)
+        else:
+            path = folder / "predicted_and_true.png"
+            draw_predicted_and_true(dataset.targets[test], predictions, dataset.labels, path)
 
 
 def draw_training_sizes(
@@ -112,53 +121,30 @@ def _plot_pair(
 
 
 def _draw_classes(
-    folder: Path, dataset: Dataset, test: np.ndarray, probabilities: np.ndarray
+    folder: Path,
+    dataset: Dataset,
+    test: np.ndarray,
+    probabilities: np.ndarray,
+    thresholds: Sequence[float] | None,
 ) -> None:
     targets = dataset.targets[test]
-    predicted = probabilities.argmax(axis=1)
+    predicted = decide("multiclass", probabilities, thresholds)
     draw_confusion_matrix(targets, predicted, dataset.labels, folder / "confusion_matrix.png")
     draw_reliability(targets, probabilities, folder / "reliability_diagram.png")
-    if len(dataset.labels) == 2:
-        second = (targets == 1)[:, np.newaxis]
-        draw_roc_curves(second, probabilities[:, 1:], dataset.labels[1:], folder / "roc.png")
+    if dataset.positive is not None:
+        _draw_ranking(folder, dataset, test, probabilities, thresholds)
     if dataset.kind == "images":
         draw_mistakes(dataset, test, probabilities, folder / "mistakes.png")
 
 
-def _draw_labels(
-    folder: Path, dataset: Dataset, test: np.ndarray, probabilities: np.ndarray
+def _draw_ranking(
+    folder: Path,
+    dataset: Dataset,
+    test: np.ndarray,
+    probabilities: np.ndarray,
+    thresholds: Sequence[float] | None,
 ) -> None:
-    draw_roc_curves(dataset.targets[test], probabilities, dataset.labels, folder / "roc.png")
-
-
-def _draw_values(folder: Path, dataset: Dataset, test: np.ndarray, values: np.ndarray) -> None:
-    targets = dataset.targets[test]
-    count = min(len(dataset.labels), _PANELS)
-    columns = min(count, 3)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(3.8 * columns, 4.1 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for number, axes in enumerate(panels[:count]):
-        _plot_values(axes, targets[:, number], values[:, number], dataset.labels[number])
-    for axes in panels[count:]:
-        axes.remove()
-    if len(dataset.labels) > count:
-        figure.suptitle(f"first {count} of {len(dataset.labels)} values")
-    save(figure, folder / "predicted_and_true.png")
-
-
-def _plot_values(axes: Any, targets: np.ndarray, values: np.ndarray, name: str) -> None:
-    shown = some(len(targets), _POINTS)
-    both = np.concatenate([targets, values])
-    lowest, highest = float(both.min()), float(both.max())
-    margin = 0.05 * (highest - lowest) or 1.0
-    limits = (lowest - margin, highest + margin)
-    axes.plot(limits, limits, color=GRAY, linestyle="--")
-    axes.scatter(targets[shown], values[shown], s=12, alpha=0.6, color=BLUE, linewidths=0)
-    axes.set(
-        xlim=limits, ylim=limits, aspect="equal", xlabel="true value", ylabel="predicted value"
-    )
-    axes.set_title(
-        f"{short(name)}\nmean absolute error {np.abs(values - targets).mean():.3g}", fontsize=10
-    )
-    axes.grid(alpha=0.3)
+    """Draw the curves of the positive one of two classes, or of labels."""
+    ranked = ranked_labels(dataset, test, probabilities, thresholds)
+    draw_roc_curves(ranked.targets, ranked.probabilities, ranked.labels, folder / "roc.png")
+    draw_precision_recall(ranked, folder / "precision_recall.png")

@@ -1,6 +1,6 @@
 """Writes `report.html` of a run: a single file that opens from disk, figures included."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,19 @@ _CAPTIONS = {
     "below the diagonal, the model is overconfident. The histogram counts the predictions.",
     "roc": "True positive rate by false positive rate as the threshold falls. The closer a curve "
     "is to the upper left corner, the better; AUC is the area under it.",
+    "precision_recall": "Precision by recall as the threshold falls. A hollow point is the "
+    "threshold of 0.5, a full one that of this run. AP, average precision, is the area under the "
+    "curve; where a class is rare, it says more than ROC AUC.",
     "predicted_and_true": "Predicted values by true values of the test split. On the dashed line "
     "the prediction is exact.",
+    "residuals": "Left: residuals by predicted value, which should have no pattern; the interval "
+    "contains as many true values as the validation split promises. Right: errors by tenths of the "
+    "samples, from the lowest predictions to the highest.",
+    "column_importance": "How far the score falls if the values of a column are permuted among "
+    "the test samples, with 95% intervals. Columns that say the same stand in for each other, so "
+    "each of them seems less important than they are together.",
+    "partial_dependence": "The mean prediction if a column had this value in all test samples. "
+    "Where columns depend on each other, some of these samples never occur.",
     "features_projection": "Learned features of test samples on their first two principal "
     "components. Well separated colors show features that tell the targets apart.",
 }
@@ -39,6 +50,10 @@ _SHOWN_ELSEWHERE = ("family", "data", "seed", "precision", "figures")
 
 # Of more classes, only those with the worst scores are shown at once.
 _SHOWN_CLASSES = 12
+_SHOWN_COLUMNS = 12
+# Of more classes, the terminal shows none.
+_SPOKEN_CLASSES = 4
+_BASELINES = {"constant": "constant", "linear": "linear model"}
 
 
 def describe_speed(environment: dict[str, Any], kind: str) -> str:
@@ -67,6 +82,45 @@ def describe_probes(probes: dict[str, Any]) -> str:
     if probes["recall_at_1"] is not None:
         parts.append(f"recall@1 {probes['recall_at_1']:.4f}")
     return ", ".join(parts)
+
+
+def describe_thresholds(thresholds: dict[str, Any], labels: Sequence[str]) -> list[str]:
+    """Return a line for each threshold, with what it reaches on the test split.
+
+    Args:
+        thresholds: see `serving.manifest.Thresholds`.
+        labels: name of each class or label.
+    """
+    keys = ("values", "precision", "recall")
+    rows = zip(labels, *(thresholds[key] for key in keys), strict=True)
+    return [
+        f'"{label}" is predicted from a probability of {value:.4f} on (threshold='
+        f"{thresholds['rule']}): precision {precision:.4f}, recall {recall:.4f}"
+        for label, value, precision, recall in rows
+        if thresholds["positive"] in (label, None)
+    ]
+
+
+def describe_classes(classes: Sequence[dict[str, Any]]) -> str:
+    """Return precision, recall and F1 of a few classes in one line; empty for many."""
+    if len(classes) > _SPOKEN_CLASSES:
+        return ""
+    return "; ".join(
+        f'"{row["name"]}" precision {row["precision"]:.4f}, recall {row["recall"]:.4f}, '
+        f"F1 {row['f1']:.4f}"
+        for row in classes
+    )
+
+
+def describe_intervals(intervals: dict[str, Any], labels: Sequence[str]) -> str:
+    """Return intervals, see `serving.manifest.Intervals`, in one line."""
+    parts = [
+        f"{label} ± {width:.4g} ({measured:.1%} of the test split)"
+        for label, width, measured in zip(
+            labels, intervals["half_widths"], intervals["measured_coverage"], strict=True
+        )
+    ]
+    return f"for {intervals['coverage']:.0%} of new samples, {', '.join(parts)}"
 
 
 def changed_settings(config: RunConfig, chosen: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
@@ -113,6 +167,19 @@ def write_report(
         targets=TASKS[data["task"]],
         metrics=metrics,
         speed=describe_speed(environment, data["kind"]),
+        baselines={
+            title: evaluation["baselines"][name]
+            for name, title in _BASELINES.items()
+            if name in evaluation.get("baselines", {})
+        },
+        warnings=evaluation.get("warnings", ()),
+        hints=evaluation.get("hints", ()),
+        positive=evaluation.get("positive"),
+        thresholds=_threshold_lines(evaluation, data["labels"]),
+        intervals=evaluation.get("intervals"),
+        deciles=evaluation.get("errors_by_decile", {}),
+        importance=evaluation.get("importance"),
+        shown_columns=_SHOWN_COLUMNS,
         classes=evaluation.get("classes", ()),
         probes=evaluation.get("probes"),
         shown_classes=_SHOWN_CLASSES,
@@ -126,3 +193,8 @@ def write_report(
         environment=environment,
     )
     (folder / REPORT).write_text(page, "utf-8")
+
+
+def _threshold_lines(evaluation: dict[str, Any], labels: Sequence[str]) -> list[str]:
+    thresholds = evaluation.get("thresholds")
+    return [] if thresholds is None else describe_thresholds(thresholds, labels)

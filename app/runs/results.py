@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,21 @@ from app.config.run_config import config_toml
 from app.data.datasets import Dataset
 from app.data.splits import Splits, some
 from app.errors import RunError
-from app.evaluation.metrics import (
-    OUTPUTS,
-    SCORES,
-    class_scores,
-    measure,
-    predict_outputs,
-    standard_error,
-)
-from app.evaluation.probes import MAX_TEST, MAX_TRAIN, probe_features
+from app.evaluation.metrics import OUTPUTS, SCORES, measure, predict_outputs, standard_error
+from app.evaluation.probes import MAX_TEST, MAX_TRAIN
 from app.reports.augmented_images import draw_augmented
+from app.reports.column_figures import draw_dependence, draw_importance
 from app.reports.feature_projection import MAX_SAMPLES, draw_projection
 from app.reports.run_figures import draw_figures, draw_training_sizes
 from app.reports.run_report import write_report
+from app.reports.value_figures import draw_residuals
 from app.system.atomic_files import atomic_write, sync, write_json
 from app.system.signals import resume_command
 from app.training.fit import FitResult
 from serving.bundle import KERAS_MODEL
 from serving.environment import package_versions
 
+from .evaluation import Predictions, evaluate, try_thresholds
 from .run_folder import (
     CHECKPOINT,
     CONFIG,
@@ -46,8 +42,6 @@ from .run_folder import (
 )
 
 Metrics = dict[str, dict[str, float]]
-# By split: indices of some samples, int64 `(samples,)`, and their features `(samples, dimension)`.
-Features = dict[str, tuple[np.ndarray, np.ndarray]]
 
 # The scores on the training split only serve to compare it with the other splits. This many samples
 # are enough for that, and the predictions for more would fill the memory.
@@ -73,13 +67,16 @@ def finish_run(
         fitted.model.save(folder / KERAS_MODEL)
         sync(folder / KERAS_MODEL)
         _write_history(folder / "history.csv", fitted.history)
-        metrics, predictions, features = _measure(fitted.model, dataset, run.splits)
-        evaluation = _evaluation(dataset, run.splits.test, predictions["test"], features)
+        predictions = _predict(run, fitted.model, dataset)
+        metrics = _measure(dataset, run.splits, predictions)
+        evaluation = evaluate(
+            run.config.training, dataset, run.splits, fitted.model, predictions, metrics["test"]
+        )
         write_json(folder / EVALUATION, evaluation)
         if run.config.figures:
-            _draw(run, dataset, fitted, predictions["test"], features)
+            _draw(run, dataset, fitted, predictions, evaluation)
         if sizes:
-            _write_sizes(run, sizes, dataset, metrics, predictions["validation"])
+            _write_sizes(run, sizes, dataset, metrics, predictions.by_split["validation"])
         environment = _environment(fitted)
         write_json(folder / ENVIRONMENT, environment)
         write_report(folder, run.config, run.data, metrics, environment, evaluation)
@@ -93,33 +90,30 @@ def finish_run(
     return replace(run, metrics=metrics)
 
 
-def _evaluation(
-    dataset: Dataset, test: np.ndarray, predictions: np.ndarray, features: Features
-) -> dict[str, Any]:
-    """Return what the report says of single classes, and of the features of images."""
-    found: dict[str, Any] = {}
-    if dataset.task != "regression":
-        found["classes"] = class_scores(dataset.targets[test], predictions, dataset.labels)
-    if features and dataset.kind == "images":
-        train, tested = (
-            (rows, dataset.targets[indices])
-            for indices, rows in (features["train"], features["test"])
-        )
-        found["probes"] = asdict(probe_features(dataset.task, train, tested))
-    return found
-
-
 def _draw(
-    run: Run, dataset: Dataset, fitted: FitResult, predictions: np.ndarray, features: Features
+    run: Run,
+    dataset: Dataset,
+    fitted: FitResult,
+    predictions: Predictions,
+    evaluation: dict[str, Any],
 ) -> None:
-    """Draw all figures of a run; `predictions` are those for the test split."""
+    """Draw all figures of a run."""
     folder, test = run.folder / FIGURES, run.splits.test
-    draw_figures(folder, fitted.history, dataset, test, predictions)
+    predicted = predictions.by_split["test"]
+    draw_figures(folder, fitted.history, dataset, test, predicted, predictions.thresholds)
+    if dataset.task == "regression":
+        widths = evaluation.get("intervals", {}).get("half_widths")
+        path = folder / "residuals.png"
+        draw_residuals(dataset.targets[test], predicted, dataset.labels, widths, path)
+    if "importance" in evaluation:
+        draw_importance(evaluation["importance"], folder / "column_importance.png")
+        path = folder / "partial_dependence.png"
+        draw_dependence(evaluation["partial_dependence"], dataset, path)
     if dataset.inputs.ndim == 4:
         path = folder / "augmented_images.png"
         draw_augmented(dataset, run.splits.train, run.config.training, path)
-    if features:
-        indices, rows = features["test"]
+    if predictions.features:
+        indices, rows = predictions.features["test"]
         shown = some(len(indices), MAX_SAMPLES)
         path = folder / "features_projection.png"
         draw_projection(dataset, indices[shown], rows[shown], path)
@@ -148,10 +142,9 @@ def _write_sizes(
         draw_training_sizes(measured, left_out, score, path)
 
 
-def _measure(
-    model: keras.Model, dataset: Dataset, splits: Splits
-) -> tuple[Metrics, dict[str, np.ndarray], Features]:
-    """Return metrics and predictions by split, and features of some samples if there are any."""
+def _predict(run: Run, model: keras.Model, dataset: Dataset) -> Predictions:
+    """Return predictions for all splits, and features of some samples if there are any."""
+    splits = run.splits
     measured = splits.train[some(len(splits.train), _MAX_MEASURED)]
     parts = vars(replace(splits, train=measured))
     ends = np.cumsum([len(indices) for indices in parts.values()])
@@ -166,16 +159,32 @@ def _measure(
         kept["features"][np.concatenate(list(probed.values()))] = True
     # All splits in one call: Keras traces the model again for each size of the last batch.
     outputs = predict_outputs(model, dataset, every, kept)
-    predictions = dict(zip(parts, np.split(outputs[OUTPUTS[dataset.task]], ends[:-1]), strict=True))
-    metrics = {
-        name: measure(dataset.task, dataset.targets[indices], predictions[name])
-        for name, indices in parts.items()
+    predicted = dict(zip(parts, np.split(outputs[OUTPUTS[dataset.task]], ends[:-1]), strict=True))
+    validation = predicted["validation"]
+    thresholds, problem = try_thresholds(run.config.training, dataset, splits, validation)
+    features = {}
+    if has_features:
+        rows = np.split(outputs["features"], [len(probed["train"])])
+        features = {
+            name: (every[chosen], part)
+            for (name, chosen), part in zip(probed.items(), rows, strict=True)
+        }
+    return Predictions(predicted, thresholds, problem, features)
+
+
+def _measure(dataset: Dataset, splits: Splits, predictions: Predictions) -> Metrics:
+    """Return the metrics of each split; the training split may be measured in part."""
+    measured = splits.train[some(len(splits.train), _MAX_MEASURED)]
+    return {
+        name: measure(
+            dataset.task,
+            dataset.targets[indices],
+            predictions.by_split[name],
+            predictions.thresholds,
+            dataset.positive,
+        )
+        for name, indices in vars(replace(splits, train=measured)).items()
     }
-    if not has_features:
-        return metrics, predictions, {}
-    train, test = np.split(outputs["features"], [len(probed["train"])])
-    features = {"train": (every[probed["train"]], train), "test": (every[probed["test"]], test)}
-    return metrics, predictions, features
 
 
 def _write_history(path: Path, history: Sequence[dict[str, float]]) -> None:

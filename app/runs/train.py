@@ -20,6 +20,7 @@ from app.data.sources import absolute_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.distributed.team import Team, alone
 from app.errors import DataError, RunError
+from app.evaluation.thresholds import check_rule
 from app.system.keras_defaults import keras_defaults
 from app.system.locks import exclusive_lock
 from app.system.memory import translate_out_of_memory
@@ -88,8 +89,8 @@ def train(
 
     Raises:
         DataError: the data source cannot be used, or does not fit the family.
-        ConfigError: head, loss and targets contradict each other, the backbone cannot be built, or
-            the batch size is not a multiple of the number of devices.
+        ConfigError: head, loss, threshold and targets contradict each other, the backbone cannot be
+            built, or the batch size is not a multiple of the number of devices.
         RunError: the folder cannot be written, the loss is no longer finite, or the processes of
             the team have different settings or data.
         Interrupted: SIGINT or SIGTERM stopped the run. The message says how to resume it, or that
@@ -208,7 +209,8 @@ def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.
 
     Raises:
         DataError: the family cannot take such data.
-        ConfigError: head, loss and targets contradict each other; or the backbone cannot be built.
+        ConfigError: head, loss, threshold and targets contradict each other; or the backbone cannot
+            be built.
         RunError: the model is too large for this machine.
     """
     family = FAMILIES[config.family]
@@ -216,6 +218,7 @@ def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.
         model = build_model(config.family, fit_to_data(family, config.model, dataset, splits))
     make_loss(config.training, dataset.task)
     sample_weights(config.training, dataset, splits)
+    check_rule(config.training.threshold, dataset)
     return model
 
 

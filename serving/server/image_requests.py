@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..decisions import thresholds_of
 from ..errors import InputError
 from ..inputs import image_shape
 from ..manifest import Manifest, describe_spec
@@ -25,7 +26,8 @@ class ImageResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The prediction for one image; `milliseconds` is the time to read it and run the model.
 
     Has `label`, `accepted` and `probabilities` from a model of classes, `labels` and
-    `probabilities` from one of labels, `values` from one of values.
+    `probabilities` from one of labels, `values` from one of values, and `lower` and `upper` if the
+    values have intervals.
     """
 
     model_name: str
@@ -35,6 +37,8 @@ class ImageResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     labels: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     probabilities: list[float] | msgspec.UnsetType = msgspec.UNSET
     values: list[float] | msgspec.UnsetType = msgspec.UNSET
+    lower: list[float] | msgspec.UnsetType = msgspec.UNSET
+    upper: list[float] | msgspec.UnsetType = msgspec.UNSET
     image: ModelImage
     milliseconds: float
 
@@ -74,7 +78,8 @@ def _predicted(prediction: Prediction) -> dict[str, Any]:
     """Return the fields of a response that depend on the task."""
     task = prediction.manifest.task
     if task == "regression":
-        return {"values": prediction.values[0].tolist()}
+        named = {"values": prediction.values, "lower": prediction.lower, "upper": prediction.upper}
+        return {name: array[0].tolist() for name, array in named.items() if array is not None}
     probabilities = {"probabilities": prediction.probabilities[0].tolist()}
     if task == "multilabel":
         return {"labels": prediction.labels[0]} | probabilities
@@ -115,12 +120,14 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
         labels=manifest.labels,
         image_shape=_image_shape(manifest),
         threshold=manifest.reject_option.threshold if manifest.reject_option else None,
+        thresholds=thresholds_of(manifest),
     )
 
 
 def _row(name: str, version: int, state: str, **more: Any) -> dict[str, Any]:
     row = {"name": name, "version": version, "state": state, "reason": ""}
-    return row | {"inputs": [], "labels": [], "image_shape": None, "threshold": None} | more
+    unknown: dict[str, Any] = {"inputs": [], "labels": [], "image_shape": None}
+    return row | unknown | {"threshold": None, "thresholds": None} | more
 
 
 def _describe_inputs(manifest: Manifest) -> list[str]:

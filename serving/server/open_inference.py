@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
+from ..decisions import derived_outputs
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
 from .json_tokens import decode_json
@@ -113,7 +114,8 @@ class SelectedOutput(NamedTuple):
     """How one output is returned.
 
     Attributes:
-        place: index of the output in the manifest.
+        place: index of the output in the manifest; those that are computed from the predictions
+            come after them.
         is_binary: whether it follows the JSON as raw bytes.
         classes: number of best classes to return as texts; 0 returns the numbers.
     """
@@ -145,9 +147,12 @@ class OpenInference:
         self._version = str(manifest.version)
         self._inputs = {spec.name: spec for spec in manifest.inputs}
         self._outputs = [(spec.name, datatype_of(spec.dtype)) for spec in manifest.outputs]
-        self._places = {spec.name: place for place, spec in enumerate(manifest.outputs)}
-        self._all = tuple(SelectedOutput(place) for place in self._places.values())
-        self._all_binary = tuple(SelectedOutput(place, True) for place in self._places.values())
+        self._all = tuple(SelectedOutput(place) for place in range(len(self._outputs)))
+        self._all_binary = tuple(SelectedOutput(place, True) for place in range(len(self._outputs)))
+        derived = derived_outputs(manifest)
+        self._outputs += [(name, datatype_of(one.dtype)) for name, one in derived.items()]
+        self._compute = [one.compute for one in derived.values()]
+        self._places = {name: place for place, (name, _) in enumerate(self._outputs)}
         self._decoder = _decoder([spec.dtype for spec in manifest.inputs])
         self._valid: set[tuple[str | int, ...]] = set()
         self._selected: dict[tuple[bytes, bytes], tuple[SelectedOutput, ...]] = {}
@@ -283,8 +288,7 @@ class OpenInference:
             )
         parameters = output.parameters or {}
         classes = parameters.get("classification", 0)
-        spec = self._manifest.outputs[place]
-        if type(classes) is not int or classes < 0 or (classes and not _has_classes(spec)):
+        if type(classes) is not int or classes < 0 or (classes and not self._has_classes(place)):
             raise RequestError(
                 "classification must be a number of classes, for an output [batch, classes]. "
                 f"Received: {classes!r:.40} for {output.name}."
@@ -310,7 +314,7 @@ class OpenInference:
     def _write_output(
         self, selected: SelectedOutput, arrays: Sequence[np.ndarray], tails: list[bytes]
     ) -> ResponseOutput:
-        values = arrays[selected.place]
+        values = self._array(selected.place, arrays)
         name, datatype = self._outputs[selected.place]
         if selected.classes:
             labels = self._manifest.labels if name == self._manifest.prediction_output else ()
@@ -320,6 +324,20 @@ class OpenInference:
             size = {"binary_data_size": len(tails[-1])}
             return ResponseOutput(name, datatype, values.shape, parameters=size)
         return ResponseOutput(name, datatype, values.shape, data=to_json(values))
+
+    def _array(self, place: int, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """Return an output of the graph, or one that is computed from its predictions."""
+        if place < len(arrays):
+            return arrays[place]
+        predictions = arrays[self._places[str(self._manifest.prediction_output)]]
+        return self._compute[place - len(arrays)](predictions)
+
+    def _has_classes(self, place: int) -> bool:
+        """Return whether an output of the graph has a number for each class."""
+        if place >= len(self._manifest.outputs):
+            return False
+        spec = self._manifest.outputs[place]
+        return len(spec.shape) == 2 and spec.dtype != "string"
 
 
 def _decode_without_data(text: bytes) -> Any:
@@ -349,10 +367,6 @@ def describe_model(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any
 def _describe(spec: TensorSpec) -> dict[str, Any]:
     shape = [size if isinstance(size, int) else -1 for size in spec.shape]
     return {"name": spec.name, "datatype": datatype_of(spec.dtype), "shape": shape}
-
-
-def _has_classes(spec: TensorSpec) -> bool:
-    return len(spec.shape) == 2 and spec.dtype != "string"
 
 
 def _flag(parameters: dict[str, Any], name: str, default: bool = False) -> bool:

@@ -22,6 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from ..decisions import decide, thresholds_of
 from ..manifest import Manifest
 from .writing import Writer
 
@@ -160,6 +161,7 @@ class PredictionCounter:
                 str(manifest.prediction_output)
             )
         self._labels = [metrics.predictions.labels(*names, label) for label in manifest.labels]
+        self._thresholds = thresholds_of(manifest)
         self._rejected = metrics.rejected.labels(*names)
         self._threshold = manifest.reject_option.threshold if manifest.reject_option else None
         if manifest.reject_option is not None:
@@ -174,7 +176,7 @@ class PredictionCounter:
         if self._place is None:
             return
         probabilities = outputs[self._place]
-        counts = np.bincount(probabilities.argmax(axis=1))
+        counts = np.bincount(decide("multiclass", probabilities, self._thresholds))
         for index in counts.nonzero()[0].tolist():
             self._labels[index].inc(int(counts[index]))
         if self._threshold is not None:

@@ -1,0 +1,139 @@
+"""Simple models on the same split, which a net must beat: a constant, and a linear model."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from app.data.datasets import Dataset
+from app.data.splits import Splits, some
+
+from .metrics import compared_score, measure, metric_name
+
+Scores = dict[str, dict[str, float]]
+# Training rows times columns times classes of the linear model: some two seconds.
+_MAX_CELLS = 5_000_000
+_MIN_TRAIN = 1000
+_MAX_ITERATIONS = 100
+# Texts of a column that have a column each; the rare ones share one.
+_MAX_CATEGORIES = 100
+
+
+def baseline_scores(dataset: Dataset, splits: Splits) -> Scores:
+    """Return the metrics of simple models on the test split, see `app.evaluation.metrics.measure`.
+
+    `constant` always predicts how common each class or label is in the training split, or the mean
+    of its values. `linear`, for rows only, is a logistic regression, or a ridge regression of
+    values, of scikit-learn with its defaults.
+    """
+    task, targets = dataset.task, dataset.targets
+    constant = constant_prediction(dataset, splits.train)
+    predictions = {"constant": np.tile(constant, (len(splits.test), 1))}
+    if dataset.kind == "rows":
+        predictions["linear"] = _linear_predictions(dataset, splits)
+    return {
+        name: measure(task, targets[splits.test], found, positive=dataset.positive)
+        for name, found in predictions.items()
+    }
+
+
+def constant_prediction(dataset: Dataset, train: np.ndarray) -> np.ndarray:
+    """Return the best constant prediction of the training targets, float64 `(outputs,)`."""
+    targets = dataset.targets[train]
+    if dataset.task == "multiclass":
+        return np.bincount(targets, minlength=len(dataset.labels)) / len(targets)
+    return np.asarray(targets.mean(axis=0, dtype=np.float64))
+
+
+def describe_shortfalls(
+    dataset: Dataset, train: np.ndarray, scores: dict[str, float], baselines: Scores
+) -> list[str]:
+    """Return a line for each baseline that a model does not beat.
+
+    Args:
+        dataset: the samples.
+        train: indices of the training split.
+        scores: metrics of the model on the test split.
+        baselines: see `baseline_scores`.
+    """
+    name = compared_score(dataset.task, scores)
+    if dataset.task == "multiclass":
+        label = dataset.labels[int(constant_prediction(dataset, train).argmax())]
+        rivals = [("accuracy", "constant", f'always answering "{label}", ')]
+    else:
+        what = "the mean" if dataset.task == "regression" else "how common each label is"
+        rivals = [(name, "constant", f"always answering {what} of training, ")]
+    rivals.append((name, "linear", "the linear model's "))
+    return [
+        _describe_shortfall(metric_name(metric), scores[metric], rival, baselines[key][metric])
+        for metric, key, rival in rivals
+        if metric in baselines.get(key, {}) and scores[metric] <= baselines[key][metric]
+    ]
+
+
+def _describe_shortfall(metric: str, score: float, rival: str, other: float) -> str:
+    if score == other:
+        return f"{metric} {score:.3f} is no better than {rival}{other:.3f}"
+    digits = 3 if f"{score:.3f}" != f"{other:.3f}" else 6
+    return f"{metric} {score:.{digits}f} is below {rival}{other:.{digits}f}"
+
+
+def _linear_predictions(dataset: Dataset, splits: Splits) -> np.ndarray:
+    """Return the predictions of the linear model for the test split, `(samples, outputs)`."""
+    columns = len(dataset.columns) + len(dataset.string_columns)
+    outputs = len(dataset.labels) if dataset.positive is None else 1
+    most = max(_MIN_TRAIN, _MAX_CELLS // (columns * outputs))
+    train = splits.train[some(len(splits.train), most)]
+    model = _encoder(len(dataset.columns), len(dataset.string_columns))
+    rows, tested = (_table(dataset, indices) for indices in (train, splits.test))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the iterations are bounded
+        encoded = model.fit_transform(rows)
+        return _fit_and_predict(dataset, train, encoded, model.transform(tested))
+
+
+def _table(dataset: Dataset, indices: np.ndarray) -> np.ndarray:
+    """Return the numbers, and the codes of texts, of the samples at `indices`, float64."""
+    parts = [dataset.inputs[indices]]
+    if dataset.codes is not None:
+        parts.append(dataset.codes[indices])
+    return np.concatenate(parts, axis=1, dtype=np.float64)
+
+
+def _encoder(num_columns: int, num_texts: int) -> Any:
+    numbers = make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        StandardScaler(),
+    )
+    texts = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", max_categories=_MAX_CATEGORIES, dtype=np.float64
+    )
+    parts: list[tuple[str, Pipeline | OneHotEncoder, Sequence[int]]] = [
+        ("numbers", numbers, range(num_columns)),
+        ("texts", texts, range(num_columns, num_columns + num_texts)),
+    ]
+    return ColumnTransformer([(name, step, list(places)) for name, step, places in parts if places])
+
+
+def _fit_and_predict(dataset: Dataset, train: np.ndarray, rows: Any, tested: Any) -> np.ndarray:
+    targets = dataset.targets[train]
+    if dataset.task == "regression":
+        found: np.ndarray = Ridge().fit(rows, targets).predict(tested)
+        return found.reshape(tested.shape[0], -1)
+    if dataset.task == "multiclass":
+        classifier = LogisticRegression(max_iter=_MAX_ITERATIONS).fit(rows, targets)
+        probabilities = np.zeros((tested.shape[0], len(dataset.labels)))
+        probabilities[:, classifier.classes_] = classifier.predict_proba(tested)
+        return probabilities
+    probabilities = np.tile(targets.mean(axis=0, dtype=np.float64), (tested.shape[0], 1))
+    for number in np.flatnonzero(np.ptp(targets, axis=0)):  # the others are constant
+        classifier = LogisticRegression(max_iter=_MAX_ITERATIONS).fit(rows, targets[:, number] > 0)
+        probabilities[:, number] = classifier.predict_proba(tested)[:, 1]
+    return probabilities

@@ -1,0 +1,74 @@
+"""Suggests what helps where a class is rare. Nothing is applied unless the user asks for it."""
+
+import numpy as np
+
+from app.config.training_config import TrainingConfig
+from app.data.datasets import Dataset
+from app.data.splits import Splits
+from app.errors import ConfigError
+
+from .metrics import class_scores
+from .thresholds import choose_thresholds, is_default
+
+# A class is rare below this fraction of the training split, if that is less than half of an equal
+# share.
+RARE = 0.1
+
+
+def suggest_for_rare_class(
+    config: TrainingConfig, dataset: Dataset, splits: Splits, validation: np.ndarray
+) -> str:
+    """Return one line that suggests class weights, and a threshold for two classes.
+
+    Args:
+        config: settings of the training.
+        dataset: the samples.
+        splits: indices of the splits.
+        validation: predictions for the validation split, `(samples, outputs)`.
+
+    Returns:
+        The line; empty if no class is rare, or if the settings see to it.
+    """
+    if dataset.task != "multiclass":
+        return ""
+    counts = np.bincount(dataset.targets[splits.train], minlength=len(dataset.labels))
+    rarest = int(counts.argmin())
+    fraction = counts[rarest] / counts.sum()
+    if fraction >= min(RARE, 0.5 / len(counts)):
+        return ""
+    label = dataset.labels[rarest]
+    advice = []
+    if config.class_weight == "none":
+        times = counts.max() / counts[rarest]
+        advice.append(
+            f"class_weight=balanced gives its samples {times:.3g} times the weight of those of "
+            f'"{dataset.labels[int(counts.argmax())]}"'
+        )
+    if dataset.positive == rarest and is_default(config.threshold):
+        advice.append(_suggest_threshold(dataset, splits, validation, label))
+    if not any(advice):
+        return ""
+    return f'"{label}" has {fraction:.1%} of the training samples: ' + "; ".join(
+        filter(None, advice)
+    )
+
+
+def _suggest_threshold(dataset: Dataset, splits: Splits, validation: np.ndarray, label: str) -> str:
+    targets = dataset.targets[splits.validation]
+    try:
+        thresholds = choose_thresholds("f1", dataset, splits.validation, validation)
+    except ConfigError:  # the validation split has a single class
+        return ""
+    scores = [
+        next(
+            row["f1"]
+            for row in class_scores(targets, validation, dataset.labels, chosen)
+            if row["name"] == label
+        )
+        for chosen in (None, thresholds)
+    ]
+    at = dict(zip(dataset.labels, thresholds or (), strict=False)).get(label, 0.5)
+    return (
+        f"threshold=f1 predicts it from a probability of {at:.3f} on, with an F1 of "
+        f"{scores[1]:.3f} on the validation split instead of {scores[0]:.3f}"
+    )

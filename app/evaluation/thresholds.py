@@ -1,0 +1,167 @@
+"""Chooses the thresholds of two classes, or of labels, on the validation split."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.config.threshold_rules import ThresholdRule, parse_rule
+from app.data.datasets import Dataset
+from app.data.splits import Splits
+from app.errors import ConfigError
+from serving.decisions import decide
+from serving.manifest import TASKS, Thresholds
+
+
+def check_rule(rule: float | str, dataset: Dataset) -> None:
+    """Require targets that have thresholds, unless the rule is the default.
+
+    Raises:
+        ConfigError: the targets are values, or three or more classes.
+    """
+    has_thresholds = dataset.task == "multilabel" or dataset.positive is not None
+    if not has_thresholds and not is_default(rule):
+        raise ConfigError(
+            "A threshold needs two classes, or labels. "
+            f"Received: threshold={rule} for {len(dataset.labels)} {TASKS[dataset.task]}."
+        )
+
+
+def is_default(rule: float | str) -> bool:
+    """Return whether a rule predicts the more probable of two classes."""
+    return parse_rule(rule) == ThresholdRule("value", 0.5)
+
+
+def choose_thresholds(
+    rule: float | str, dataset: Dataset, validation: np.ndarray, probabilities: np.ndarray
+) -> tuple[float, ...] | None:
+    """Return the threshold of each label; None if the rule is the default.
+
+    Those of two classes sum to 1, and the rule is about the positive class.
+
+    Args:
+        rule: see `app.config.threshold_rules.parse_rule`.
+        dataset: the samples.
+        validation: indices of the validation split, int64 `(samples,)`.
+        probabilities: predictions for them, `(samples, labels)`.
+
+    Raises:
+        ConfigError: no threshold has the stated precision, a class or label is always or never in
+            the validation split, or the targets have no thresholds.
+    """
+    check_rule(rule, dataset)
+    if is_default(rule):
+        return None
+    parsed, targets = parse_rule(rule), dataset.targets[validation]
+    if dataset.positive is None:
+        return tuple(
+            _choose(parsed, probabilities[:, n], targets[:, n] > 0, label)
+            for n, label in enumerate(dataset.labels)
+        )
+    number = dataset.positive
+    label = dataset.labels[number]
+    threshold = _choose(parsed, probabilities[:, number], targets == number, label)
+    return (1 - threshold, threshold) if number == 1 else (threshold, 1 - threshold)
+
+
+def _choose(
+    rule: ThresholdRule, probabilities: np.ndarray, is_positive: np.ndarray, label: str
+) -> float:
+    """Return a threshold that lies halfway between two probabilities of the validation split."""
+    if rule.name == "value":
+        return rule.number
+    positives, count = int(is_positive.sum()), len(is_positive)
+    if not 0 < positives < count:
+        raise ConfigError(
+            "A threshold can be chosen only on validation samples with and without the label. "
+            f"Received: {positives} of {count} with {label!r}. Set threshold to a probability."
+        )
+    order = np.argsort(-probabilities, kind="stable")
+    # A cut k predicts the k most probable samples; those of equal probability stay together.
+    edges = np.concatenate([[1.0], probabilities[order].astype(np.float64), [0.0]])
+    cuts = np.flatnonzero(np.append(edges[:-2] > edges[1:-1], True))
+    found = np.concatenate([[0], np.cumsum(is_positive[order])])[cuts]
+    best = _best_cut(rule, found, cuts, positives)
+    if best is None:
+        highest = (found / np.maximum(cuts, 1)).max()
+        raise ConfigError(
+            "threshold must be reachable on the validation split. Received: "
+            f"threshold=precision={rule.number:g} for {label!r}, whose highest precision is "
+            f"{highest:.4f}."
+        )
+    cut = cuts[best]
+    return float((edges[cut] + edges[cut + 1]) / 2)
+
+
+def _best_cut(
+    rule: ThresholdRule, found: np.ndarray, predicted: np.ndarray, positives: int
+) -> int | None:
+    """Return the index of the best cut; None if none reaches the precision of the rule.
+
+    Args:
+        rule: how to choose.
+        found: number of positive samples that each cut predicts, in ascending order.
+        predicted: number of samples that it predicts.
+        positives: number of all positive samples.
+    """
+    if rule.name == "f1":
+        return int(np.argmax(found / (predicted + positives)))
+    if rule.name == "cost":
+        return int(np.argmin(rule.number * (positives - found) + (predicted - found)))
+    if rule.name == "recall":
+        return int(np.argmax(found / positives >= rule.number))
+    reached = np.flatnonzero(found / np.maximum(predicted, 1) >= rule.number)
+    return int(reached[np.argmax(found[reached])]) if reached.size else None
+
+
+def record_thresholds(
+    rule: float | str,
+    values: Sequence[float],
+    dataset: Dataset,
+    splits: Splits,
+    probabilities: np.ndarray,
+) -> Thresholds:
+    """Return thresholds with what they reach on the test split.
+
+    Args:
+        rule: the rule that they were chosen by.
+        values: threshold of each label.
+        dataset: the samples.
+        splits: indices of the splits.
+        probabilities: predictions for the test split, `(samples, labels)`.
+    """
+    decided = decide(dataset.task, probabilities, values)
+    precision, recall = _precision_and_recall(
+        decided, dataset.targets[splits.test], len(dataset.labels)
+    )
+    return Thresholds(
+        str(rule),
+        tuple(values),
+        None if dataset.positive is None else dataset.labels[dataset.positive],
+        f"the {len(splits.validation):,} samples of the validation split",
+        f"the {len(splits.test):,} samples of the test split",
+        precision,
+        recall,
+    )
+
+
+def _precision_and_recall(
+    decided: np.ndarray, targets: np.ndarray, count: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the precision and the recall of each class or label; 0 where they are undefined.
+
+    Args:
+        decided: see `serving.decisions.decide`.
+        targets: classes `(samples,)`, or labels 0 and 1 `(samples, labels)`.
+        count: number of classes or labels.
+    """
+    is_set, is_true = (_as_labels(array, count) for array in (decided, targets))
+    found = (is_set & is_true).sum(axis=0)
+    precision, recall = (found / np.maximum(array.sum(axis=0), 1) for array in (is_set, is_true))
+    return tuple(precision.tolist()), tuple(recall.tolist())
+
+
+def _as_labels(array: np.ndarray, count: int) -> np.ndarray:
+    if array.ndim > 1:
+        return np.asarray(array > 0)
+    chosen: np.ndarray = array[:, np.newaxis] == np.arange(count)
+    return chosen

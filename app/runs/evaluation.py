@@ -1,0 +1,137 @@
+"""Evaluates a trained model beyond its scores: what the report says of classes, values, columns."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.config.training_config import TrainingConfig
+from app.data.datasets import Dataset
+from app.data.splits import Splits
+from app.errors import ConfigError
+from app.evaluation.baselines import baseline_scores, describe_shortfalls
+from app.evaluation.imbalance import suggest_for_rare_class
+from app.evaluation.importance import partial_dependence, permutation_importance
+from app.evaluation.intervals import errors_by_decile, fit_intervals
+from app.evaluation.metrics import class_scores
+from app.evaluation.probes import probe_features
+from app.evaluation.thresholds import choose_thresholds, record_thresholds
+
+Scores = dict[str, float]
+# By split: indices of some samples, int64 `(samples,)`, and their features `(samples, dimension)`.
+Features = dict[str, tuple[np.ndarray, np.ndarray]]
+# Values of which the error by decile is shown.
+_MAX_VALUES = 6
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a trained model predicts for the samples of a run.
+
+    Attributes:
+        by_split: probabilities or values `(samples, outputs)`, by split.
+        thresholds: threshold of each label; None for the default.
+        problem: why no thresholds could be chosen; empty if they could.
+        features: learned features of some samples; empty if the model has none.
+    """
+
+    by_split: dict[str, np.ndarray]
+    thresholds: tuple[float, ...] | None
+    problem: str
+    features: Features
+
+
+def try_thresholds(
+    config: TrainingConfig, dataset: Dataset, splits: Splits, validation: np.ndarray
+) -> tuple[tuple[float, ...] | None, str]:
+    """Return the thresholds that the settings ask for, or why they cannot be chosen.
+
+    A model that is trained is not thrown away because its precision is lower than hoped.
+
+    Args:
+        config: settings of the training.
+        dataset: the samples.
+        splits: indices of the splits.
+        validation: predictions for the validation split, `(samples, outputs)`.
+    """
+    try:
+        return choose_thresholds(config.threshold, dataset, splits.validation, validation), ""
+    except ConfigError as error:
+        return None, str(error)
+
+
+def evaluate(
+    config: TrainingConfig,
+    dataset: Dataset,
+    splits: Splits,
+    model: keras.Model,
+    predictions: Predictions,
+    scores: Scores,
+) -> dict[str, Any]:
+    """Return the content of a run's `evaluation.json`.
+
+    Args:
+        config: settings of the training.
+        dataset: the samples.
+        splits: indices of the splits.
+        model: the trained model.
+        predictions: what it predicts.
+        scores: its metrics on the test split.
+
+    Returns:
+        `baselines`, see `app.evaluation.baselines`; lines of text, `warnings` and `hints`; for
+        classes and labels `classes` and `thresholds`; `positive`, the positive one of two classes;
+        for values `errors_by_decile` and `intervals`; for rows `importance` and
+        `partial_dependence`; for images `probes`. What does not apply is left out.
+    """
+    baselines = baseline_scores(dataset, splits)
+    warnings = describe_shortfalls(dataset, splits.train, scores, baselines)
+    found: dict[str, Any] = {"baselines": baselines}
+    validation, test = predictions.by_split["validation"], predictions.by_split["test"]
+    targets = dataset.targets[splits.test]
+    if dataset.task == "regression":
+        found |= _evaluate_values(dataset, splits, validation, test)
+        if "intervals" not in found:
+            warnings.append(
+                "intervals need 9 validation samples. "
+                f"Received: {len(splits.validation)}, so the model has none"
+            )
+    else:
+        thresholds = predictions.thresholds
+        found["classes"] = class_scores(targets, test, dataset.labels, thresholds)
+        if thresholds is not None:
+            record = record_thresholds(config.threshold, thresholds, dataset, splits, test)
+            found["thresholds"] = asdict(record)
+    if dataset.positive is not None:
+        found["positive"] = dataset.labels[dataset.positive]
+    if predictions.problem:
+        warnings.append(f"{predictions.problem} The threshold of this run is 0.5.")
+    hint = suggest_for_rare_class(config, dataset, splits, validation)
+    found |= {"warnings": warnings, "hints": [hint] if hint else []}
+    if dataset.kind == "rows":
+        importance = permutation_importance(model, dataset, splits.test, scores)
+        names = [column["name"] for column in importance["columns"]]
+        dependence = partial_dependence(model, dataset, splits.test, names)
+        found |= {"importance": importance, "partial_dependence": dependence}
+    elif predictions.features:
+        train, tested = (
+            (rows, dataset.targets[indices])
+            for indices, rows in (predictions.features[name] for name in ("train", "test"))
+        )
+        found["probes"] = asdict(probe_features(dataset.task, train, tested))
+    return found
+
+
+def _evaluate_values(
+    dataset: Dataset, splits: Splits, validation: np.ndarray, test: np.ndarray
+) -> dict[str, Any]:
+    targets = dataset.targets[splits.test]
+    found: dict[str, Any] = {
+        "errors_by_decile": {
+            label: errors_by_decile(targets[:, number], test[:, number])
+            for number, label in enumerate(dataset.labels[:_MAX_VALUES])
+        }
+    }
+    intervals = fit_intervals(dataset, splits, validation, test)
+    return found if intervals is None else {**found, "intervals": asdict(intervals)}

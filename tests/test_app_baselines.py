@@ -1,0 +1,233 @@
+"""Baselines, intervals and hints: what a model is compared with, and what is said of it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from app.config.training_config import TrainingConfig
+from app.data.datasets import Dataset
+from app.data.splits import Splits, split_dataset
+from app.evaluation.baselines import baseline_scores, describe_shortfalls
+from app.evaluation.imbalance import suggest_for_rare_class
+from app.evaluation.intervals import errors_by_decile, fit_half_widths, fit_intervals
+from app.evaluation.metrics import measure
+
+random = np.random.default_rng(0)
+
+
+def table(task="multiclass", samples=300, labels=("no", "yes"), share=0.5):
+    """A table whose first number, and whose text, tell something about the target."""
+    numbers = random.normal(size=(samples, 3)).astype("float32")
+    codes = random.integers(0, 3, (samples, 1)).astype("int32")
+    signal = numbers[:, 0] + (codes[:, 0] == 2) + random.normal(size=samples) / 2
+    numbers[::7, 1] = np.nan
+    if task == "regression":
+        targets = np.stack([signal, -signal], axis=1).astype("float32")[:, : len(labels)]
+    elif task == "multilabel":
+        targets = np.stack([signal > 0, signal > 1], axis=1).astype("float32")
+    else:
+        ends = np.quantile(signal, np.linspace(1 - share, 1, len(labels))[:-1])
+        targets = (signal[:, np.newaxis] > ends).sum(axis=1)
+    return Dataset(
+        source="drawn",
+        inputs=numbers,
+        targets=targets,
+        task=task,
+        labels=labels,
+        columns=("a", "b", "c"),
+        codes=codes,
+        string_columns=("word",),
+        words=(("", "blue", "red"),),
+    )
+
+
+def test_the_constant_predicts_how_common_each_class_is():
+    data = table(share=0.2)
+    splits = split_dataset(data, 0)
+    found = baseline_scores(data, splits)["constant"]
+    targets = data.targets[splits.test]
+    assert found["accuracy"] == pytest.approx((targets == 0).mean())
+    assert found["roc_auc"] == 0.5
+    assert found["average_precision"] == pytest.approx((targets == 1).mean())
+
+
+def test_the_linear_model_is_that_of_scikit_learn():
+    data = table()
+    splits = split_dataset(data, 0)
+    x = np.column_stack([data.inputs, *(data.codes == n for n in range(3))])
+    missing = np.isnan(x[:, 1])
+    x[:, 1][missing] = np.nanmedian(x[splits.train, 1])
+    x = np.column_stack([x, missing])
+    numeric = [0, 1, 2, 6]
+    scaler = StandardScaler().fit(x[splits.train][:, numeric])
+    x[:, numeric] = scaler.transform(x[:, numeric])
+    model = LogisticRegression().fit(x[splits.train], data.targets[splits.train])
+    expected = measure("multiclass", data.targets[splits.test], model.predict_proba(x[splits.test]))
+    assert baseline_scores(data, splits)["linear"] == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("values", [("y",), ("y", "z")])
+def test_values_are_compared_with_their_mean_and_with_ridge_regression(values):
+    data = table("regression", labels=values)
+    splits = split_dataset(data, 0)
+    found = baseline_scores(data, splits)
+    assert -0.1 < found["constant"]["r2"] <= 0
+    rows = np.nan_to_num(data.inputs)
+    ridge = make_pipeline(StandardScaler(), Ridge())
+    ridge.fit(rows[splits.train], data.targets[splits.train])
+    without_text = ridge.score(rows[splits.test], data.targets[splits.test])
+    assert 0.3 < without_text < found["linear"]["r2"] < 1
+
+
+def test_labels_are_compared_too_even_if_one_is_never_set():
+    data = table("multilabel", labels=("low", "high"))
+    data.targets[:, 1] = 0
+    found = baseline_scores(data, split_dataset(data, 0))
+    assert "roc_auc" not in found["linear"]
+    assert found["linear"]["exact_match"] > found["constant"]["exact_match"]
+
+
+def test_images_are_compared_with_the_most_common_class_only():
+    images = random.integers(0, 256, (60, 8, 8, 3)).astype("uint8")
+    data = Dataset(source="drawn", inputs=images, targets=np.arange(60) % 3, labels=("a", "b", "c"))
+    found = baseline_scores(data, split_dataset(data, 0))
+    assert found.keys() == {"constant"}
+
+
+def test_three_classes_and_numbers_alone_and_texts_alone_are_fitted():
+    data = table(labels=("a", "b", "c"), share=0.6)
+    whole = baseline_scores(data, split_dataset(data, 0))["linear"]["accuracy"]
+    for part in ({"codes": None, "string_columns": (), "words": ()},
+                 {"inputs": np.zeros((300, 0), "f4"), "columns": ()}):  # fmt: skip
+        fields = {name: getattr(data, name) for name in Dataset.__dataclass_fields__}
+        less = Dataset(**(fields | part))
+        assert baseline_scores(less, split_dataset(less, 0))["linear"]["accuracy"] < whole
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({"roc_auc": 0.76, "accuracy": 0.9}, ["ROC AUC 0.760 is below the linear model's 0.780"]),
+        (
+            {"roc_auc": 0.9, "accuracy": 0.88},
+            ['accuracy 0.880 is below always answering "no", 0.882'],
+        ),
+        (
+            {"roc_auc": 0.78, "accuracy": 0.882},
+            [
+                'accuracy 0.882 is no better than always answering "no", 0.882',
+                "ROC AUC 0.780 is no better than the linear model's 0.780",
+            ],
+        ),
+        (
+            {"roc_auc": 0.7799999, "accuracy": 0.9},
+            ["ROC AUC 0.780000 is below the linear model's 0.780000"],
+        ),
+        ({"roc_auc": 0.8, "accuracy": 0.9}, []),
+    ],
+)
+def test_a_model_that_does_not_beat_a_baseline_is_told_so(scores, expected):
+    data = table(share=0.2)
+    baselines = {
+        "constant": {"roc_auc": 0.5, "accuracy": 0.882},
+        "linear": {"roc_auc": 0.78, "accuracy": 0.99},
+    }
+    assert describe_shortfalls(data, np.arange(300), scores, baselines) == expected
+
+
+def test_values_below_their_mean_are_told_so():
+    data = table("regression", labels=("y",))
+    found = describe_shortfalls(data, np.arange(9), {"r2": -0.2}, {"constant": {"r2": -0.01}})
+    assert found == ["R² -0.200 is below always answering the mean of training, -0.010"]
+
+
+def test_average_precision_is_that_of_the_rarer_class():
+    targets = np.array([0, 1, 1, 1, 0, 1])
+    second = np.array([0.4, 0.3, 0.8, 0.9, 0.2, 0.7])
+    probabilities = np.stack([1 - second, second], axis=1)
+    for positive, expected in ((0, targets == 0), (1, targets == 1)):
+        found = measure("multiclass", targets, probabilities, positive=positive)
+        wanted = average_precision_score(expected, probabilities[:, positive])
+        assert found["average_precision"] == pytest.approx(wanted)
+        assert found["roc_auc"] == pytest.approx(roc_auc_score(targets, second))
+        assert list(found)[:3] == ["roc_auc", "average_precision", "accuracy"]
+
+
+@given(st.integers(9, 60), st.integers(0, 100))
+def test_the_half_width_is_the_quantile_that_a_finite_sample_needs(samples, seed):
+    drawn = np.random.default_rng(seed)
+    targets = drawn.normal(size=(samples, 2)).astype("float32")
+    values = drawn.normal(size=(samples, 2)).astype("float32")
+    found = fit_half_widths(targets, values)
+    rank = -(-(samples + 1) * 9 // 10)  # ceil(0.9 (n + 1))
+    for place, width in enumerate(found):
+        residuals = np.abs(targets[:, place].astype(float) - values[:, place])
+        assert (residuals <= width).sum() == rank
+
+
+def test_fewer_than_nine_samples_have_no_interval():
+    assert fit_half_widths(np.zeros((8, 1)), np.zeros((8, 1))) is None
+    assert fit_half_widths(np.zeros((9, 1)), np.ones((9, 1))) == (1.0,)
+
+
+def test_intervals_cover_what_they_promise():
+    """Over many splits the coverage is at least that stated, and hardly more."""
+    covered = []
+    for seed in range(200):
+        drawn = np.random.default_rng(seed)
+        errors = drawn.standard_t(3, size=(99 + 400, 1)).astype("float32")
+        data = Dataset(
+            source="drawn", inputs=np.zeros((499, 1), "f4"), targets=errors, task="regression",
+            labels=("y",), columns=("x",),
+        )  # fmt: skip
+        splits = Splits(np.arange(0), np.arange(99), np.arange(99, 499))
+        intervals = fit_intervals(data, splits, np.zeros((99, 1)), np.zeros((400, 1)))
+        covered += intervals.measured_coverage
+    assert 0.895 < np.mean(covered) < 0.91
+
+
+def test_deciles_hold_all_samples_in_the_order_of_their_prediction():
+    values, targets = random.normal(size=105), random.normal(size=105)
+    rows = errors_by_decile(targets, values)
+    assert [row["samples"] for row in rows] == [11] * 5 + [10] * 5
+    ends = [end for row in rows for end in (row["from"], row["to"])]
+    assert ends == sorted(ends)
+    mean = np.average([row["mae"] for row in rows], weights=[row["samples"] for row in rows])
+    assert mean == pytest.approx(np.abs(targets - values).mean())
+    assert len(errors_by_decile(targets[:4], values[:4])) == 4
+
+
+def suggested(share, labels=("no", "yes"), **settings):
+    data = table(share=share, samples=1000, labels=labels)
+    splits = split_dataset(data, 0)
+    validation = data.targets[splits.validation]
+    probabilities = np.full((len(validation), len(labels)), 0.2)
+    probabilities[np.arange(len(validation)), validation] += 0.2
+    probabilities[:, 0] += 1 - probabilities.sum(axis=1)
+    return suggest_for_rare_class(TrainingConfig(**settings), data, splits, probabilities)
+
+
+def test_for_a_rare_class_weights_and_a_threshold_are_suggested():
+    line = suggested(0.05)
+    assert line.startswith('"yes" has 5.0% of the training samples: class_weight=balanced gives')
+    assert '19 times the weight of those of "no"; threshold=f1 predicts it from a prob' in line
+    assert line.endswith("an F1 of 1.000 on the validation split instead of 0.000")
+
+
+def test_what_the_settings_see_to_is_not_suggested():
+    assert "threshold" not in suggested(0.05, threshold="f1")
+    assert "class_weight" not in suggested(0.05, class_weight="balanced")
+    assert suggested(0.05, class_weight="balanced", threshold=0.3) == ""
+    assert suggested(0.12) == ""
+
+
+def test_one_of_many_equal_classes_is_not_rare():
+    labels = tuple(map(str, range(20)))
+    assert suggested(0.95, labels=labels) == ""
+    assert "threshold" not in suggested(0.08, labels=("a", "b", "c"))
+    assert "class_weight" in suggested(0.08, labels=("a", "b", "c"))

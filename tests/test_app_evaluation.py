@@ -1,0 +1,196 @@
+"""What a run says of its model beyond scores, and what of it reaches the bundle."""
+
+import html
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import BUNDLES
+
+from app.bundles.export_run import export_run
+from app.config import make_config
+from app.errors import ConfigError
+from app.runs import train
+from app.runs.run_folder import read_evaluation
+from app.runs.train import load_run_data
+from export import ExportOptions
+from serving import Predictor, verify_bundle
+
+OPTIONS = ExportOptions(int8="never")
+FAST = {"epochs": 3, "hidden": [8], "batch_size": 16}
+
+
+def classify(folder):
+    """Train and export a model of two classes with a threshold; return its run and its bundle."""
+    table = str(shutil.copy(BUNDLES / "raw.csv", folder))
+    settings = FAST | {"target": "kind", "threshold": "recall=0.9"}
+    run = train(make_config("features", settings, data=table), folder / "runs")
+    return run, export_run(run.folder, folder / "dist", options=OPTIONS)
+
+
+def regress(folder):
+    """Train and export a model of two values; return its run and its bundle."""
+    random, table = np.random.default_rng(0), folder / "table.csv"
+    rows = random.normal(size=(300, 2))
+    lines = [
+        f"{x:.3f},{z:.3f},{random.choice(['red', 'blue'])},{x + z + e:.3f},{x - z + e:.3f}"
+        for (x, z), e in zip(rows, random.normal(size=300) / 3, strict=True)
+    ]
+    table.write_text("\n".join(["x,z,color,sum,difference", *lines]))
+    learned = {"repeat": 5, "optimizer.learning_rate": 0.02, "validation_split": 0.4}
+    settings = FAST | learned | {"target": ["sum", "difference"], "head": "linear"}
+    run = train(make_config("features", settings, data=str(table)), folder / "runs")
+    return run, export_run(run.folder, folder / "dist", options=OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def classes(once):
+    return once("evaluated-classes", classify)
+
+
+@pytest.fixture(scope="module")
+def values(once):
+    return once("evaluated-values", regress)
+
+
+def test_the_run_compares_its_model_with_baselines(classes, values):
+    for run, names in ((classes[0], {"constant", "linear"}), (values[0], {"constant", "linear"})):
+        found = read_evaluation(run.folder)
+        assert found["baselines"].keys() == names
+        assert found["baselines"]["linear"].keys() == run.metrics["test"].keys()
+        report = html.unescape((run.folder / "report.html").read_text())
+        assert "test, linear model" in report
+        assert all(line in report for line in found["warnings"])
+
+
+def test_the_run_ranks_its_columns_and_draws_them(classes, values):
+    for run, columns in (
+        (classes[0], {"size", "weight", "color"}),
+        (values[0], {"x", "z", "color"}),
+    ):
+        found = read_evaluation(run.folder)
+        assert {row["name"] for row in found["importance"]["columns"]} == columns
+        assert {row["name"] for row in found["partial_dependence"]} == columns
+        assert "Columns, the most important first" in (run.folder / "report.html").read_text()
+        drawn = {path.stem for path in (run.folder / "figures").iterdir()}
+        assert {"column_importance", "partial_dependence"} <= drawn
+    best = read_evaluation(values[0].folder)["importance"]["columns"][:2]
+    assert {row["name"] for row in best} == {"x", "z"}
+
+
+def test_the_threshold_travels_from_the_validation_split_to_the_labels(classes):
+    run, bundle = classes
+    predictor, dataset = Predictor.load(bundle), load_run_data(run.config)
+    found = predictor.manifest.thresholds
+    assert (found.rule, found.positive) == ("recall=0.9", dataset.labels[dataset.positive])
+    for split in ("validation", "test"):
+        indices = getattr(run.splits, split)
+        prediction = predictor.predict(dataset.model_inputs(indices))
+        is_true = dataset.targets[indices] == dataset.positive
+        is_found = np.array(prediction.labels) == found.positive
+        recall = (is_true & is_found).sum() / is_true.sum()
+        if split == "validation":
+            assert recall >= 0.9
+            continue
+        assert recall == pytest.approx(found.recall[dataset.positive])
+        accuracy = (is_true == is_found).mean()
+        assert predictor.manifest.metrics["accuracy"] == pytest.approx(accuracy)
+        # The baseline of production is what the model predicts, too.
+        fractions = predictor.manifest.baseline.fractions
+        assert fractions[dataset.positive] == pytest.approx(is_found.mean())
+    assert all(check.passed for check in verify_bundle(bundle))
+    text = (bundle / "README.md").read_text()
+    assert "| label | threshold | precision | recall |" in text
+    assert "by the rule `recall=0.9`" in text
+
+
+def test_the_run_reports_with_the_same_threshold(classes):
+    run, bundle = classes
+    recorded = read_evaluation(run.folder)["thresholds"]
+    found = Predictor.load(bundle).manifest.thresholds
+    assert recorded["recall"] == list(found.recall)  # a temperature keeps the order
+    assert "(threshold=recall=0.9): precision" in (run.folder / "report.html").read_text()
+    assert {path.stem for path in (run.folder / "figures").iterdir()} >= {"roc", "precision_recall"}
+
+
+def test_an_export_may_choose_another_threshold(classes, tmp_path):
+    run, _ = classes
+    bundle = export_run(run.folder, tmp_path, "other", OPTIONS, threshold=0.25)
+    thresholds = Predictor.load(bundle).manifest.thresholds
+    dataset = load_run_data(run.config)
+    assert thresholds.values[dataset.positive] == 0.25
+    assert sum(thresholds.values) == 1
+    plain = export_run(run.folder, tmp_path, "plain", OPTIONS, threshold=0.5)
+    assert Predictor.load(plain).manifest.thresholds is None
+
+
+def test_a_threshold_that_cannot_be_kept_is_refused_before_the_export(classes, values, tmp_path):
+    cases = (
+        (classes, {"threshold": "f3"}, "threshold must be a probability such as"),
+        (classes, {"target_accuracy": 0.6}, "cannot be combined with a threshold"),
+        (values, {"threshold": "f1"}, "labels. Received: threshold=f1 for 2 values"),
+    )
+    for (run, _), arguments, message in cases:
+        with pytest.raises(ConfigError, match=message):
+            export_run(run.folder, tmp_path / "dist", None, OPTIONS, **arguments)
+    assert not (tmp_path / "dist").exists()
+
+
+def test_intervals_travel_from_the_validation_split_to_the_values(values):
+    run, bundle = values
+    predictor, dataset = Predictor.load(bundle), load_run_data(run.config)
+    prediction = predictor.predict(dataset.model_inputs(run.splits.test))
+    targets = dataset.targets[run.splits.test]
+    is_inside = (prediction.lower <= targets) & (targets <= prediction.upper)
+    found = predictor.manifest.intervals
+    assert found.coverage == 0.9
+    assert found.measured_coverage == pytest.approx(is_inside.mean(axis=0), abs=0.02)
+    assert (is_inside.mean(axis=0) > 0.7).all()
+    assert read_evaluation(run.folder)["intervals"]["half_widths"] == pytest.approx(
+        found.half_widths, rel=1e-4
+    )
+    text = (bundle / "README.md").read_text()
+    assert "contains the true value with a probability of 90%" in text
+    report = (run.folder / "report.html").read_text()
+    assert "Error of sum by tenths of the test samples" in report
+    assert {path.stem for path in (run.folder / "figures").iterdir()} >= {"residuals"}
+
+
+def test_the_card_compares_the_model_and_ranks_the_columns(classes, values):
+    for _, bundle in (classes, values):
+        text = (bundle / "README.md").read_text()
+        assert "| metric | this model | a constant | a linear model |" in text
+        assert "| column | falls by | 95% interval |" in text
+        manifest = Predictor.load(bundle).manifest
+        assert all(f"**Warning:** {line}." in text for line in manifest.warnings)
+        assert manifest.reference_scores.keys() == {"constant", "linear"}
+
+
+def test_the_terminal_shows_ranking_metrics_first_then_baselines(tmp_path, run):
+    table = shutil.copy(BUNDLES / "raw.csv", tmp_path)
+    settings = ("--set", "epochs=1", "--set", "hidden=4", "--set", "threshold=precision=0.999")
+    status, output, _ = run(
+        *("train", "features", "--data", table, "--target", "kind", *settings),
+        *("--no-figures", "--output", tmp_path / "runs"),
+    )
+    assert status == 0
+    lines = {line.split(":")[0]: line for line in output.splitlines()}
+    assert lines["test"].startswith("test:   ROC AUC 0.")
+    assert ", average precision 0." in lines["test"].split(", accuracy")[0]
+    assert lines["linear"].startswith("linear: ROC AUC")
+    assert lines["constant"].startswith("constant: ROC AUC 0.5000")
+    assert '"yes" precision' in lines["each"]
+    (folder,) = (tmp_path / "runs" / "features").iterdir()
+    told = json.loads((folder / "evaluation.json").read_text())
+    assert all(f"warning: {line}" in output for line in told["warnings"])
+    assert not (folder / "figures").exists()
+    if "thresholds" not in told:  # no threshold had that precision
+        assert "must be reachable on the validation split" in output
+
+
+def test_a_threshold_for_three_classes_is_refused_before_training(tmp_path):
+    config = make_config("softmax", {"threshold": "f1"})
+    with pytest.raises(ConfigError, match="Received: threshold=f1 for 3 classes"):
+        train(config, tmp_path / "runs")
+    assert not list((tmp_path / "runs").rglob("config.toml"))
