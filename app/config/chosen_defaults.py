@@ -109,6 +109,7 @@ def table_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, A
         "batch_size": _for_samples(_ROW_BATCH_SIZES, samples),
         "patience": math.ceil(epochs * _PATIENCE),
         "restore_best_weights": True,
+        "precision": "float32",  # matrices are too small to gain from fewer bits
         "optimizer.name": "adamw",
         "optimizer.weight_decay": 0.05,
         "optimizer.warmup": 0.05,
