@@ -216,7 +216,11 @@ def conv_block(x: Any, filters: int, config: HiddenConfig, name: str, **argument
 
 
 def feature_stack(
-    x: Any, hidden: tuple[int, ...], config: HiddenConfig, residual: bool = False
+    x: Any,
+    hidden: tuple[int, ...],
+    config: HiddenConfig,
+    residual: bool = False,
+    dropout: float = 0.0,
 ) -> Any:
     """Apply a dense block for each of `hidden`; the last one is named `features`.
 
@@ -226,12 +230,15 @@ def feature_stack(
         config: settings of the hidden layers.
         residual: whether blocks that keep the width add their input to their output (He et al.,
             2016).
+        dropout: fraction of the units that dropout zeroes between two blocks in training.
 
     Returns:
         float32 `(batch, hidden[-1])`, or `(batch, replicas, hidden[-1])`.
     """
     for number, units in enumerate(hidden, start=1):
         name = "features" if number == len(hidden) else f"hidden{number}"
+        if dropout and number > 1:
+            x = keras.layers.Dropout(dropout, name=f"hidden{number - 1}_dropout")(x)
         if residual and x.shape[-1] == units:
             x = keras.layers.Add(name=name)([x, dense_block(x, units, config, f"{name}_residual")])
         else:

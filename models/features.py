@@ -14,18 +14,20 @@ from .backbones import (
     standardize,
 )
 from .blocks import HiddenConfig, feature_stack
-from .checks import check_at_least, check_choice, check_sizes, suggest
+from .checks import check_at_least, check_choice, check_fraction, check_sizes, suggest
+from .columns import ColumnsConfig, encode_columns
 from .extractors import MODEL_SUFFIX, features_of_images, features_of_rows, freeze_layers
 from .heads import HEADS, binary_probabilities, classify, label_probabilities, regress
+from .members import JoinMembers, SplitMembers, average_members
 from .replicas import replicate
-from .rows import RowsConfig, prepare_rows, row_inputs
+from .rows import RowsConfig, prepare_columns, row_inputs
 
 # Name of the layer that standardizes the features of a backbone for the head.
 BACKBONE_FEATURES = "normalize_features"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureExtractorConfig(HiddenConfig):
+class FeatureExtractorConfig(HiddenConfig, ColumnsConfig):
     """Configures `feature_extractor`.
 
     Attributes:
@@ -48,6 +50,13 @@ class FeatureExtractorConfig(HiddenConfig):
             hidden layers, the features are those of the backbone, or the preprocessed columns.
         residual: whether hidden layers that keep the width add their input to their output (He et
             al., 2016).
+        hidden_dropout: fraction of the units that dropout zeroes between two hidden layers.
+        members: members of an ensemble that share the hidden layers, see `models.members`; 1 is an
+            ordinary net. For rows only.
+        wide: whether the head also sees the encoded columns, so that a linear model is a part of
+            the net (Cheng et al., 2016, "Wide & Deep Learning"). For rows with hidden layers only.
+        clip_values: whether a linear head returns no value outside the range of the targets in the
+            training data.
 
     Raises:
         ValueError: a value is unknown or out of range.
@@ -65,10 +74,15 @@ class FeatureExtractorConfig(HiddenConfig):
     many_labels: bool = False
     hidden: tuple[int, ...] = (64, 32)
     residual: bool = False
+    hidden_dropout: float = 0.0
+    members: int = 1
+    wide: bool = False
+    clip_values: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
+        ColumnsConfig.__post_init__(self)
         if self.image_shape:
             check_sizes("image_shape", self.image_shape)
             if len(self.image_shape) != 3 or self.image_shape[2] not in (1, 3):
@@ -93,6 +107,8 @@ class FeatureExtractorConfig(HiddenConfig):
             )
         if self.hidden:
             self.check_widths("hidden", self.hidden)
+        check_fraction("hidden_dropout", self.hidden_dropout)
+        check_at_least("members", self.members, 1)
 
     def _check_backbone(self) -> None:
         names = (*OWN_BACKBONES, *application_names())
@@ -137,27 +153,37 @@ class FeatureExtractorConfig(HiddenConfig):
     @property
     def prepared_layer(self) -> str:
         """Name of the layer up to which inputs are prepared once, before training."""
-        return "image" if self.image_shape else self.rows.prepared_layer
+        return "image" if self.image_shape else self.rows.prepared_layer(self.scaling)
 
     @property
     def trained_layer(self) -> str:
-        """Name of the layer whose output the loss compares with the targets."""
+        """Name of the layer whose output the loss compares with the targets.
+
+        For an ensemble, it is the mean of the layer `member_layer`.
+        """
         return "standard_values" if self.head == "linear" else "probabilities"
+
+    @property
+    def member_layer(self) -> str:
+        """Name of the layer with the outputs of the members; empty if there is no ensemble."""
+        if self.members == 1:
+            return ""
+        return "member_values" if self.head == "linear" else "member_probabilities"
 
 
 def feature_extractor(config: FeatureExtractorConfig, replicas: int = 0) -> keras.Model:
     """Build a network that learns features, with a head on top.
 
-    Rows go through fully connected layers, images through a backbone first. The layer `normalize`
-    standardizes columns, or the channels of images. Adapt it to the training data before training;
-    until then it returns its input.
+    Rows go through fully connected layers, images through a backbone first. The layers `normalize`
+    or `robust_scale` scale columns, or the channels of images. Adapt them to the training data
+    before training; until then they return their input.
 
     Args:
         config: the model's configuration.
         replicas: number of replicas to build, see `models.replicas`; 0 builds an ordinary model.
 
     Returns:
-        A model from the inputs of `prepare_rows`, or from `image` uint8 `(batch, height, width,
+        A model from the inputs of `prepare_columns`, or from `image` uint8 `(batch, height, width,
         channels)`, to a dict with `features` float32 `(batch, dimension)` and the head's output,
         `probabilities` or `values` float32 `(batch, num_outputs)`.
 
@@ -173,27 +199,43 @@ def feature_extractor(config: FeatureExtractorConfig, replicas: int = 0) -> kera
         inputs = row_inputs(config.rows)
         x = features_of_rows(inputs, config.backbone, bool(config.rows.nullable_columns))
     else:
-        inputs, x = prepare_rows(config.rows)
+        inputs, prepared = prepare_columns(config.rows, config.scaling)
+        x = encode_columns(prepared, config.rows, config)
     backbone = x
     freeze_layers(keras.Model(inputs, x), config.freeze, config.is_pretrained)
     if config.is_pretrained or config.is_frozen:
         x = keras.layers.Normalization(name=BACKBONE_FEATURES, dtype="float32")(x)
-    x = feature_stack(replicate(x, replicas), config.hidden, config, config.residual)
+    x = replicate(x, replicas)
+    if config.members > 1:
+        x = SplitMembers(config.members, name="members")(x)
+    columns = x
+    x = feature_stack(x, config.hidden, config, config.residual, config.hidden_dropout)
     features = x if config.hidden else backbone
+    if config.members > 1 and config.hidden:
+        joined = JoinMembers(config.members, name="joined_features")(x)
+        features = average_members(joined, "mean_features")
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)
+    if config.wide and config.hidden:
+        x = keras.layers.Concatenate(name="wide")([x, columns])
+    if config.members > 1:
+        x = JoinMembers(config.members, name="joined")(x)
     name, output = _apply_head(x, config)
     return keras.Model(inputs, {name: output, "features": features}, name="feature_extractor")
 
 
 def _apply_head(features: Any, config: FeatureExtractorConfig) -> tuple[str, Any]:
+    is_ensemble = config.members > 1
     if config.head == "linear":
-        return "values", regress(features, config.num_outputs, config)
+        return "values", regress(
+            features, config.num_outputs, config, is_ensemble, config.clip_values
+        )
     if config.many_labels:
-        return "probabilities", label_probabilities(features, config.num_outputs, config)
+        labels = label_probabilities(features, config.num_outputs, config, is_ensemble)
+        return "probabilities", labels
     if config.head == "sigmoid":
-        return "probabilities", binary_probabilities(features, config)
-    return "probabilities", classify(features, config.num_outputs, config)
+        return "probabilities", binary_probabilities(features, config, is_ensemble)
+    return "probabilities", classify(features, config.num_outputs, config, is_ensemble)
 
 
 def _image_features(config: FeatureExtractorConfig) -> tuple[Any, Any]:

@@ -6,10 +6,19 @@ import keras
 from keras import ops
 
 from .blocks import KernelConfig, dense
+from .members import average_members
+from .scaling import ClipToRange
 
 HEADS = ("softmax", "sigmoid", "linear")
 # Names of the layers whose weights are those of a head.
-HEAD_LAYERS = ("probabilities", "second_class", "standard_values")
+HEAD_LAYERS = (
+    "probabilities",
+    "second_class",
+    "standard_values",
+    "member_probabilities",
+    "member_second_class",
+    "member_values",
+)
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
@@ -25,49 +34,77 @@ class BothClasses(keras.layers.Layer):
         return ops.concatenate([1.0 - probability, probability], axis=-1)
 
 
-def classify(features: Any, num_classes: int, config: KernelConfig) -> Any:
+# Layers between the logits and the probabilities.
+_AFTER_LOGITS = (
+    keras.layers.Activation,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.Softmax,
+    BothClasses,
+)
+
+
+def classify(
+    features: Any, num_classes: int, config: KernelConfig, is_ensemble: bool = False
+) -> Any:
     """Apply a softmax layer.
 
     Args:
         features: float `(batch, dimension)`, or `(batch, replicas, dimension)`.
         num_classes: number of classes.
         config: how the weights are initialized and regularized.
+        is_ensemble: whether the replicas are the members of an ensemble, whose mean is returned.
 
     Returns:
         float32 `(…, num_classes)`, named `probabilities`, each row summing to 1.
     """
-    return _head(features, num_classes, config, "probabilities", activation="softmax")
+    name = _name_of("probabilities", is_ensemble)
+    each = _head(features, num_classes, config, name, activation="softmax")
+    return average_members(each, "probabilities") if is_ensemble else each
 
 
-def binary_probabilities(features: Any, config: KernelConfig) -> Any:
+def binary_probabilities(features: Any, config: KernelConfig, is_ensemble: bool = False) -> Any:
     """Apply one sigmoid unit, which gives the probability of the second of two classes.
 
     Args:
         features: float `(batch, dimension)`, or `(batch, replicas, dimension)`.
         config: how the weights are initialized and regularized.
+        is_ensemble: whether the replicas are the members of an ensemble, whose mean is returned.
 
     Returns:
         float32 `(…, 2)`, named `probabilities`, each row summing to 1.
     """
-    second = _head(features, 1, config, "second_class", activation="sigmoid")
-    return BothClasses(name="probabilities", dtype="float32")(second)
+    name = _name_of("second_class", is_ensemble)
+    second = _head(features, 1, config, name, activation="sigmoid")
+    each = BothClasses(name=_name_of("probabilities", is_ensemble), dtype="float32")(second)
+    return average_members(each, "probabilities") if is_ensemble else each
 
 
-def label_probabilities(features: Any, num_labels: int, config: KernelConfig) -> Any:
+def label_probabilities(
+    features: Any, num_labels: int, config: KernelConfig, is_ensemble: bool = False
+) -> Any:
     """Apply a sigmoid unit for each label; a sample may have any number of labels.
 
     Args:
         features: float `(batch, dimension)`, or `(batch, replicas, dimension)`.
         num_labels: number of labels.
         config: how the weights are initialized and regularized.
+        is_ensemble: whether the replicas are the members of an ensemble, whose mean is returned.
 
     Returns:
         float32 `(…, num_labels)`, named `probabilities`, each element a probability.
     """
-    return _head(features, num_labels, config, "probabilities", activation="sigmoid")
+    name = _name_of("probabilities", is_ensemble)
+    each = _head(features, num_labels, config, name, activation="sigmoid")
+    return average_members(each, "probabilities") if is_ensemble else each
 
 
-def regress(features: Any, num_values: int, config: KernelConfig) -> Any:
+def regress(
+    features: Any,
+    num_values: int,
+    config: KernelConfig,
+    is_ensemble: bool = False,
+    clip_values: bool = False,
+) -> Any:
     """Apply a linear layer that gives standardized values, and scale them to the targets' units.
 
     The layer `values` holds the mean and variance of the targets. Adapt it to the training data;
@@ -77,19 +114,32 @@ def regress(features: Any, num_values: int, config: KernelConfig) -> Any:
         features: float `(batch, dimension)`, or `(batch, replicas, dimension)`.
         num_values: number of values.
         config: how the weights are initialized and regularized.
+        is_ensemble: whether the replicas are the members of an ensemble, whose mean is returned.
+        clip_values: whether values are clipped to the range of the targets in the training data,
+            by the layer `clipped_values`, which is to be adapted as well.
 
     Returns:
-        float32 `(…, num_values)`, named `values`; the linear layer is named `standard_values`.
+        float32 `(…, num_values)`; the standardized values are the layer `standard_values`.
     """
-    standard = _head(features, num_values, config, "standard_values")
-    return keras.layers.Normalization(invert=True, name="values", dtype="float32")(standard)
+    standard = _head(
+        features, num_values, config, "member_values" if is_ensemble else "standard_values"
+    )
+    if is_ensemble:
+        standard = average_members(standard, "standard_values")
+    scale = keras.layers.Normalization(invert=True, name="values", dtype="float32")
+    values = scale(standard)
+    return ClipToRange(name="clipped_values")(values) if clip_values else values
+
+
+def _name_of(name: str, is_ensemble: bool) -> str:
+    return f"member_{name}" if is_ensemble else name
 
 
 def divide_logits(model: keras.Model, output: str, temperature: float) -> None:
     """Divide the logits of an output by a temperature, by scaling the weights of its layer.
 
     The model changes in place. A single temperature for all classes keeps their order (Guo et al.,
-    2017).
+    2017). The logits of an ensemble are those of its members.
 
     Args:
         model: functional model with a dict of outputs.
@@ -100,9 +150,9 @@ def divide_logits(model: keras.Model, output: str, temperature: float) -> None:
         ValueError: the output does not come from a `Dense` layer.
     """
     operation = model.output[output]._keras_history.operation
-    while isinstance(operation, keras.layers.Activation | keras.layers.Softmax | BothClasses):
+    while isinstance(operation, _AFTER_LOGITS):
         operation = operation.input._keras_history.operation
-    if not isinstance(operation, keras.layers.Dense):
+    if not isinstance(operation, keras.layers.Dense | keras.layers.EinsumDense):
         raise ValueError(
             "Only the logits of a Dense layer can be divided. "
             f"Received: {output} from {type(operation).__name__} {operation.name!r}."

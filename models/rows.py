@@ -1,4 +1,4 @@
-"""Preprocessing of rows inside the graph: numbers, missing values and texts."""
+"""Preparation of rows inside the graph: numbers, missing values and texts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +7,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from .categories import known_texts
 from .checks import check_at_least
 from .precision import Float32Layer
+from .scaling import RobustScale, SmoothClip
+
+SCALINGS = ("standard", "robust")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +52,18 @@ class RowsConfig:
         if not all(self.vocabularies):
             raise ValueError("Each vocabulary must hold a text. Received: an empty one.")
 
-    @property
-    def prepared_layer(self) -> str:
-        """Name of the last layer of `prepare_rows`."""
+    def prepared_layer(self, scaling: str = "standard") -> str:
+        """Return the name of the last layer of `prepare_columns`."""
         if self.vocabularies:
             return "columns"
+        if scaling == "robust":
+            return "smooth_clip"
         return "fill_missing" if self.nullable_columns else "normalize"
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class FillMissing(Float32Layer):
-    """Replaces missing values by 0, which is the mean of a standardized column; adds indicators.
+    """Replaces missing values by 0, the mean or median of a scaled column; adds indicators.
 
     Input shape: float32 `(batch, columns)`, NaN for missing values.
     Output shape: float32 `(batch, columns + len(indicators))`: the filled columns, then a column
@@ -91,42 +96,46 @@ class FillMissing(Float32Layer):
         return ops.concatenate([filled, indicated], axis=1)
 
 
-def prepare_rows(config: RowsConfig) -> tuple[Any, Any]:
-    """Create the inputs of a model for rows, and their preprocessing.
+def prepare_columns(config: RowsConfig, scaling: str = "standard") -> tuple[Any, Any]:
+    """Create the inputs of a model for rows, and the part of it that learns nothing.
 
     Args:
         config: the columns.
+        scaling: one of `SCALINGS`: `standard` by mean and standard deviation, `robust` by median
+            and quartiles, with outliers clipped smoothly.
 
     Returns:
-        The inputs, and the preprocessed columns.
+        The inputs, and the prepared columns.
 
         The inputs are `inputs` float32 `(batch, num_columns)`, NaN for missing values, and `texts`
         strings `(batch, len(vocabularies))`; a dict if the model has both.
 
-        The preprocessed columns are float32 `(batch, width)`: standardized numbers, indicators of
-        missing values, and a one-hot column for each known text. An unknown text gives zeros.
+        The prepared columns are float32 `(batch, width)`: scaled numbers, indicators of missing
+        values, and the number of each text, see `models.categories.known_texts`.
     """
     inputs, parts = row_inputs(config), []
     named = inputs if isinstance(inputs, dict) else {inputs.name: inputs}
     if config.num_columns:
-        x = keras.layers.Normalization(name="normalize", dtype="float32")(named["inputs"])
-        parts.append(
-            FillMissing(config.indicators, name="fill_missing")(x) if config.nullable_columns else x
-        )
+        x = _scale(scaling)(named["inputs"])
+        if config.nullable_columns:
+            x = FillMissing(config.indicators, name="fill_missing")(x)
+        parts.append(SmoothClip(name="smooth_clip")(x) if scaling == "robust" else x)
     if config.vocabularies:
-        texts = named["texts"]
-        parts += [
-            _known_texts(texts[:, number], words, f"text{number}")
-            for number, words in enumerate(config.vocabularies)
-        ]
+        parts.append(known_texts(named["texts"], config.vocabularies))
         columns = keras.layers.Concatenate(name="columns")(parts)
     else:
         (columns,) = parts
     return inputs, columns
 
 
+def _scale(scaling: str) -> keras.layers.Layer:
+    if scaling == "robust":
+        return RobustScale(name="robust_scale")
+    return keras.layers.Normalization(name="normalize", dtype="float32")
+
+
 def row_inputs(config: RowsConfig) -> Any:
-    """Create the inputs of a model for rows: one, or a dict. See `prepare_rows`."""
+    """Create the inputs of a model for rows: one, or a dict. See `prepare_columns`."""
     inputs = {}
     if config.num_columns:
         shape = (config.num_columns,)
@@ -135,10 +144,3 @@ def row_inputs(config: RowsConfig) -> Any:
         shape = (len(config.vocabularies),)
         inputs["texts"] = keras.Input(shape, dtype="string", name="texts")
     return inputs if len(inputs) > 1 else next(iter(inputs.values()))
-
-
-def _known_texts(texts: Any, words: tuple[str, ...], name: str) -> Any:
-    lookup = keras.layers.StringLookup(vocabulary=list(words), num_oov_indices=1, name=name)
-    codes = lookup(texts)  # 0 stands for every unknown text
-    one_hot = keras.layers.CategoryEncoding(len(words) + 1, "one_hot", name=f"{name}_one_hot")
-    return one_hot(codes)[:, 1:]

@@ -6,9 +6,10 @@ import keras
 
 from .blocks import KernelConfig
 from .checks import check_at_least
+from .columns import ColumnsConfig, encode_columns
 from .heads import classify
 from .replicas import replicate
-from .rows import RowsConfig, prepare_rows
+from .rows import RowsConfig, prepare_columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class SoftmaxClassifierConfig(KernelConfig):
     @property
     def prepared_layer(self) -> str:
         """Name of the layer up to which inputs are prepared once, before training."""
-        return self.rows.prepared_layer
+        return self.rows.prepared_layer()
 
     @property
     def trained_layer(self) -> str:
@@ -53,7 +54,7 @@ def softmax_classifier(config: SoftmaxClassifierConfig, replicas: int = 0) -> ke
         replicas: number of replicas to build, see `models.replicas`; 0 builds an ordinary model.
 
     Returns:
-        A model from the inputs of `prepare_rows` to a dict with `probabilities` float32
+        A model from the inputs of `prepare_columns` to a dict with `probabilities` float32
         `(batch, num_classes)`.
 
     Examples:
@@ -61,6 +62,7 @@ def softmax_classifier(config: SoftmaxClassifierConfig, replicas: int = 0) -> ke
         >>> softmax_classifier(config).output_shape
         {'probabilities': (None, 3)}
     """
-    inputs, columns = prepare_rows(config.rows)
+    inputs, prepared = prepare_columns(config.rows)
+    columns = encode_columns(prepared, config.rows, ColumnsConfig())
     probabilities = classify(replicate(columns, replicas), config.num_classes, config)
     return keras.Model(inputs, {"probabilities": probabilities}, name="softmax_classifier")

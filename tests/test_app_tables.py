@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from app.bundles.export_run import export_run
 from app.config import make_config
+from app.config.chosen_defaults import choose_defaults
 from app.config.families import FAMILIES
 from app.config.reading_config import ReadingConfig
 from app.data.arrays import DiskArray
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
-from app.errors import DataError
+from app.errors import ConfigError, DataError
 from app.runs import train
 from app.runs.train import checked_model, load_run_data
 from app.training.model_sizes import fit_to_data
@@ -289,3 +290,50 @@ def test_a_target_with_too_many_texts_gets_a_hint_to_the_linear_head(tmp_path):
     rows = "".join(f"{i},{i}.5\n" for i in range(1002))
     with pytest.raises(DataError, match="in 'kind' of .*To predict numbers, use head=linear"):
         read(tmp_path, f"x,kind\n{rows}")
+
+
+@pytest.mark.parametrize(
+    ("samples", "epochs", "batch_size", "hidden"),
+    [(200, 64, 32, (64, 64)), (6_000, 64, 128, (128, 128)), (40_000, 25, 256, (128, 128))],
+)
+def test_epochs_batches_and_width_follow_from_the_number_of_rows(
+    samples, epochs, batch_size, hidden
+):
+    config = choose_defaults(make_config("features"), samples, (15,))
+    training = config.training
+    assert (training.epochs, training.batch_size) == (epochs, batch_size)
+    assert config.model.hidden == hidden
+    assert training.restore_best_weights
+    assert training.patience
+    assert {"epochs", "hidden", "members", "scaling"} <= config.chosen
+
+
+def test_settings_of_the_user_are_kept():
+    given = {"scaling": "standard", "members": 1, "epochs": 3, "hidden": [5]}
+    config = choose_defaults(make_config("features", given), 1000, (15,))
+    assert (config.model.scaling, config.model.members, config.model.hidden) == (
+        "standard",
+        1,
+        (5,),
+    )
+    assert config.training.epochs == 3
+    assert not config.chosen & set(given)
+
+
+def test_a_linear_model_stays_linear():
+    config = choose_defaults(make_config("features", {"hidden": []}), 1000, (15,))
+    assert "epochs" in config.chosen
+    assert (config.model.members, config.model.wide) == (1, False)
+    assert (config.model.scaling, config.model.numeric_embedding) == ("standard", "none")
+
+
+def test_softmax_keeps_its_own_settings():
+    config = make_config("softmax")
+    assert choose_defaults(config, 1000, (15,)) == config
+
+
+@pytest.mark.parametrize("key", ["scaling", "numeric_embedding"])
+def test_settings_of_rows_are_refused_for_images(key):
+    value = {"scaling": "robust", "numeric_embedding": "periodic"}[key]
+    with pytest.raises(ConfigError, match=f"{key} applies to rows only. Received: shapes"):
+        choose_defaults(make_config("features", {key: value}, data="shapes"), 100, (8, 8, 3))

@@ -8,7 +8,6 @@ from keras import ops
 import models
 from models.activations import ACTIVATIONS, RandomizedReLU, activate
 from models.blocks import INITIALIZERS, NORMALIZATIONS, normalize
-from models.rows import prepare_rows
 
 
 def predict(model, inputs):
@@ -176,19 +175,6 @@ def test_a_linear_head_predicts_in_the_units_of_its_targets():
     standard = predict(model, rows)["values"]
     model.get_layer("values").adapt(np.array([[90.0], [110.0]], "float32"))
     np.testing.assert_allclose(predict(model, rows)["values"], 100 + 10 * standard, rtol=1e-5)
-
-
-def test_rows_with_missing_values_and_texts_become_columns():
-    config = models.RowsConfig(
-        num_columns=2, nullable_columns=(0, 1), indicators=(1,), vocabularies=(("red", "blue"),)
-    )
-    inputs, columns = prepare_rows(config)
-    model = keras.Model(inputs, columns)
-    numbers = ops.convert_to_tensor([[1, np.nan], [np.nan, 3], [4, 5]])
-    texts = ops.convert_to_tensor([["blue"], ["green"], [""]])
-    expected = [[1, 0, 1, 0, 1], [0, 3, 0, 0, 0], [4, 5, 0, 0, 0]]
-    received = ops.convert_to_numpy(model({"inputs": numbers, "texts": texts}))
-    np.testing.assert_allclose(received, expected)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from app.errors import ConfigError
+from models.columns import ColumnsConfig
 
 from .run_config import RunConfig, change_config, flat_config, make_config
 
-# Settings that apply to images only.
+# Settings that apply to images only, and to rows only.
 _OF_IMAGES = ("backbone", "width", "depth", "augmentation.")
+_OF_ROWS = tuple(field.name for field in fields(ColumnsConfig))
 # Losses that label smoothing applies to.
 _SMOOTHED = ("auto", "cross_entropy")
 # Number of epochs times the square root of the number of training images, and limits of the number
@@ -22,6 +24,17 @@ _MIN_EPOCHS, _MAX_EPOCHS = 8, 100
 _WIDTHS = {20_000: 64, 0: 32}
 # Smallest number of training images for a batch size.
 _BATCH_SIZES = {20_000: 256, 8_000: 128, 2_000: 64, 0: 32}
+# Visits of rows in a training, which two cores make in less than a minute, and limits of the number
+# of epochs. Few rows are soon learned by heart.
+_VISITS, _MIN_ROW_EPOCHS, _MAX_ROW_EPOCHS = 1_000_000, 8, 64
+# Smallest number of training rows for a batch size, units of the hidden layers, and dropout.
+_ROW_BATCH_SIZES = {20_000: 256, 5_000: 128, 1_000: 64, 0: 32}
+_ROW_UNITS = {5_000: 128, 0: 64}
+# Largest number of columns for a number of members; and for numerical embeddings.
+_MEMBERS = {64: 8, 256: 4}
+_MOST_EMBEDDED = 256
+# Epochs without a lower validation loss after which training stops, as a fraction of all.
+_PATIENCE = 0.25
 # Epochs of a head on features that are computed once, and its steps if there are few samples.
 _HEAD_EPOCHS, _HEAD_STEPS, _FEW_SAMPLES = 20, 1500, 2000
 # A quarter of the epochs of a backbone that was trained before are for the head alone.
@@ -37,46 +50,88 @@ def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> Ru
     Args:
         config: the configuration of a run.
         samples: number of training samples.
-        shape: shape of a sample.
+        shape: shape of a sample, see `app.data.datasets.Dataset.sample_shape`.
 
     Raises:
-        ConfigError: a setting of images is given, but the samples are rows; or a backbone of rows
-            is not frozen.
+        ConfigError: a setting of images is given, but the samples are rows, or the other way
+            round; or a backbone of rows is not frozen.
     """
     if config.family != "features":
         return config
-    defaults = (
-        image_defaults(config, samples, shape) if len(shape) > 2 else row_defaults(config, samples)
-    )
+    if len(shape) > 2:
+        defaults = image_defaults(config, samples, shape)
+    else:
+        defaults = row_defaults(config, samples, shape[0])
     chosen = {key: value for key, value in defaults.items() if key not in config.given}
     return replace(change_config(config, chosen), chosen=frozenset(chosen))
 
 
-def row_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
-    """Return the settings that suit rows, by flat key: those of a head on a trained backbone.
+def row_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, Any]:
+    """Return the settings that suit rows, by flat key.
 
     Args:
         config: the configuration of a run.
         samples: number of training samples.
+        columns: number of columns.
 
     Raises:
-        ConfigError: a setting of images is given, or the backbone is not frozen.
+        ConfigError: a setting of images is given, or a backbone is not frozen.
     """
-    settings, defaults = flat_config(config), flat_config(make_config(config.family))
     model: Any = config.model
-    # A complete configuration, such as that of a run, gives them all.
-    wrong = [k for k in settings if k.startswith(_OF_IMAGES) and settings[k] != defaults[k]]
+    wrong = _changed(config, _OF_IMAGES)
     if wrong and not (model.is_trained and wrong == ["backbone"]):
         raise ConfigError(
             f"{wrong[0]} applies to images only. Received: {config.data}, which holds rows."
         )
     if not model.is_trained:
-        return {}
+        return table_defaults(config, samples, columns)
     if "freeze" in config.given and model.freeze != "all":
         raise ConfigError(
             f"A backbone of rows must be frozen. Received: freeze={model.freeze}. Set freeze=all."
         )
     return {"freeze": "all", **head_defaults(config, samples)}
+
+
+def table_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, Any]:
+    """Return the settings of a net that learns from the columns of a table, by flat key.
+
+    They were chosen on other tables than those of `benchmarks.tables`, and on validation splits.
+
+    Args:
+        config: the configuration of a run.
+        samples: number of training rows.
+        columns: number of columns.
+    """
+    model: Any = config.model
+    epochs = min(max(_VISITS // samples, _MIN_ROW_EPOCHS), _MAX_ROW_EPOCHS)
+    defaults: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": _for_samples(_ROW_BATCH_SIZES, samples),
+        "patience": math.ceil(epochs * _PATIENCE),
+        "restore_best_weights": True,
+        "precision": "float32",  # matrices are too small to gain from fewer bits
+        "optimizer.name": "adamw",
+        "optimizer.weight_decay": 0.05,
+        "optimizer.warmup": 0.05,
+    }
+    if model.head == "linear":
+        defaults["clip_values"] = True
+    if not model.hidden:  # a linear model
+        return defaults
+    units = _for_samples(_ROW_UNITS, samples)
+    return {
+        **defaults,
+        "scaling": "robust",
+        "numeric_embedding": "piecewise" if columns <= _MOST_EMBEDDED else "none",
+        "drop_binary": True,
+        "max_one_hot": 32,
+        "normalization": "none",
+        "hidden": (units, units),
+        "dropout": 0.1,
+        "hidden_dropout": 0.1,
+        "members": next((count for most, count in _MEMBERS.items() if columns <= most), 1),
+        "wide": True,
+    }
 
 
 def head_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
@@ -112,7 +167,14 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
         config: the configuration of a run.
         samples: number of training images.
         shape: `(height, width, channels)` of an image.
+
+    Raises:
+        ConfigError: a setting of rows is given.
     """
+    if wrong := _changed(config, _OF_ROWS):
+        raise ConfigError(
+            f"{wrong[0]} applies to rows only. Received: {config.data}, which holds images."
+        )
     model: Any = config.model
     size = {"image_size": tuple(shape[:2])}
     if model.is_frozen and not config.training.augments:
@@ -147,6 +209,15 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
             "augmentation.erase": 0.25,
         }
     return defaults
+
+
+def _changed(config: RunConfig, keys: tuple[str, ...]) -> list[str]:
+    """Return the keys that begin like one of `keys` and differ from the family's defaults.
+
+    A complete configuration, such as that of a run, gives them all.
+    """
+    settings, defaults = flat_config(config), flat_config(make_config(config.family))
+    return [k for k in settings if k.startswith(keys) and settings[k] != defaults[k]]
 
 
 def _for_samples(choices: Mapping[int, int], samples: int) -> int:

@@ -97,6 +97,13 @@ class Dataset:
         first, second = np.bincount(self.targets, minlength=2)
         return 0 if first < second else 1
 
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of an image; for rows, the number of columns, with those of text."""
+        if self.kind == "images":
+            return self.inputs.shape[1:]
+        return (len(self.columns) + len(self.string_columns),)
+
     def model_inputs(self, indices: Any) -> Any:
         """Return the inputs of a model: an array, or a dict if there are columns of text.
 

@@ -114,7 +114,7 @@ def _train(
     dataset = load_run_data(config, image_size_taken(config))
     config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
-    config = choose_defaults(config, len(splits.train), dataset.inputs.shape[1:])
+    config = choose_defaults(config, len(splits.train), dataset.sample_shape)
     model = checked_model(config, dataset, splits)
     if not team.is_writer:
         folder = Path(team.from_writer(None))

@@ -16,11 +16,19 @@ from app.distributed.steps import SharedMixingModel, SharedModel
 from app.distributed.team import Team
 from models.features import BACKBONE_FEATURES
 from models.image_mixing import MixingModel
+from models.members import MembersInTraining
 
 from .callbacks import FiniteLoss
 from .compilation import Compilation
 from .fused_batch_norm import with_fused_normalization
-from .losses import make_loss, make_metric, numeric_targets, sample_weights
+from .losses import (
+    MemberLoss,
+    MemberMetric,
+    make_loss,
+    make_metric,
+    numeric_targets,
+    sample_weights,
+)
 from .model_sizes import fit_to_data
 from .optimizers import make_optimizer
 from .preprocessing import adapt, adapt_to_features, prepare
@@ -80,6 +88,11 @@ class Job:
         weights = sample_weights(config.training, dataset, splits)
         if weights is not None:
             self.arrays.append(weights)
+
+    @property
+    def member_layer(self) -> str:
+        """Name of the layer with the outputs of an ensemble's members; empty if there is none."""
+        return str(getattr(self.model_config, "member_layer", ""))
 
     @property
     def batch_size(self) -> int:
@@ -165,14 +178,21 @@ class Job:
         """
         training = self.config.training
         prepared = self.trained_input(model)
-        learning = keras.Model(prepared, model.get_layer(self.model_config.trained_layer).output)
+        names = filter(None, (self.member_layer, self.model_config.trained_layer))
+        outputs = [model.get_layer(name).output for name in names]
+        learning = keras.Model(prepared, outputs if self.member_layer else outputs[0])
         if keras.backend.backend() == "tensorflow" and not compilation.xla:  # XLA fuses it itself
             learning = with_fused_normalization(learning)
         # Images stay 8-bit until a step reads them: float32 would take four times the memory.
         dtype = "uint8" if prepared.dtype == "uint8" else "float32"
         inputs = keras.Input(prepared.shape[1:], dtype=dtype)
+        if self.member_layer:
+            learning = MembersInTraining(learning)
         trained = self._model_of_steps(inputs, learning)
         loss = make_loss(training, self.task)
+        metric = self.metric(loss)
+        if self.member_layer:
+            loss, metric = MemberLoss(loss), MemberMetric(metric)
         optimizer = self._optimizer_of(model, trained.trainable_variables)
         if compilation.precision == "mixed_float16":
             # Keras does this automatically only if the whole model has that precision.
@@ -181,7 +201,7 @@ class Job:
             optimizer=optimizer,
             loss=loss,
             loss_weights=[self.loss_weight],
-            metrics=[self.metric(loss)],
+            metrics=[metric],
             jit_compile=compilation.xla,
             steps_per_execution=training.steps_per_execution,
         )

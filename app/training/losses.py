@@ -76,6 +76,52 @@ class LabelAccuracy(keras.metrics.BinaryAccuracy):
         super().update_state(keras.ops.round(y_true), y_pred, sample_weight)
 
 
+class MemberLoss(keras.losses.Loss):
+    """The mean loss of the members of an ensemble, each compared with the same targets.
+
+    Args:
+        loss: loss of a single model.
+    """
+
+    def __init__(self, loss: keras.losses.Loss) -> None:
+        super().__init__(name=loss.name)
+        self._loss = loss
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the losses of a batch, `(batch,)`.
+
+        Args:
+            y_true: float32 `(batch, outputs)`.
+            y_pred: float32 `(batch, members, outputs)`.
+        """
+        targets = keras.ops.broadcast_to(keras.ops.expand_dims(y_true, 1), keras.ops.shape(y_pred))
+        return keras.ops.mean(self._loss.call(targets, y_pred), axis=1)
+
+
+class MemberMetric(keras.metrics.Metric):
+    """A metric of the mean of the members of an ensemble.
+
+    Args:
+        metric: metric of a single model.
+    """
+
+    def __init__(self, metric: keras.metrics.Metric) -> None:
+        super().__init__(name=metric.name)
+        self._metric = metric
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch: targets `(batch, outputs)` and outputs `(batch, members, outputs)`."""
+        self._metric.update_state(y_true, keras.ops.mean(y_pred, axis=1), sample_weight)
+
+    def result(self) -> Any:
+        """Return the metric."""
+        return self._metric.result()
+
+    def reset_state(self) -> None:
+        """Forget all batches."""
+        self._metric.reset_state()
+
+
 def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:
     """Return the targets that the loss compares outputs with, float32 `(samples, outputs)`.
 

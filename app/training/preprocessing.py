@@ -18,6 +18,7 @@ from app.data.reading_progress import tell_progress
 from app.data.splits import some
 from app.errors import DataError
 from models.backbones import whitening_kernel
+from models.numeric_embeddings import PiecewiseLinearEmbedding
 
 # Keras divides by no smaller standard deviation: such a column would become a constant.
 _MIN_DEVIATION = 1e-7
@@ -25,6 +26,8 @@ _MIN_DEVIATION = 1e-7
 _SAMPLED_BYTES, _SAMPLED_PATCHES = 20_000_000, 200_000
 # Samples whose features are standardized, and the least variance as a fraction of the mean one.
 _SAMPLED_FEATURES, _LEAST_VARIANCE = 4096, 0.01
+# Rows whose quartiles and quantiles are computed.
+_SAMPLED_ROWS = 100_000
 # Images that a backbone sees at once, and their pixels: the first maps are fifty times as large.
 _IMAGES_AT_ONCE, _PIXELS_AT_ONCE = 256, 2_000_000
 # float32 has 24 bits; values this close to each other share all but the last few.
@@ -34,7 +37,7 @@ _ROUNDING = 1e-9
 
 
 def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
-    """Set the statistics of the layers that standardize to those of the training split.
+    """Set the statistics of the layers that scale to those of the training split.
 
     A column that is constant in the training split is only shifted to 0, as in scikit-learn.
 
@@ -46,7 +49,37 @@ def adapt(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
         _adapt_to_images(model, dataset.inputs, train)
     else:
         _standardize(model, "normalize", chunks(dataset.inputs, train), dataset.columns)
+        _adapt_to_quantiles(model, dataset, train)
     _standardize(model, "values", chunks(dataset.targets, train), dataset.labels)
+    clipping = _layer(model, "clipped_values")
+    if clipping is not None:
+        clipping.adapt(dataset.targets[train])
+
+
+def _adapt_to_quantiles(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
+    """Set quartiles and bins of numbers to those of a large sample of the training split."""
+    scale, embedding = _layer(model, "robust_scale"), _layer(model, "numeric_embedding")
+    if not dataset.columns or (scale is None and embedding is None):
+        return
+    rows = dataset.inputs[train[some(len(train), _SAMPLED_ROWS)]]
+    if scale is not None:
+        mean, variance, _ = _statistics(chunks(dataset.inputs, train))
+        is_constant = np.sqrt(variance) <= _ROUNDING * np.abs(mean)
+        _check_spread(dataset.columns, mean, variance, is_constant)
+        scale.adapt(rows)
+    if isinstance(embedding, PiecewiseLinearEmbedding):
+        embedding.adapt(_scaled(model, rows))
+
+
+def _scaled(model: keras.Model, rows: np.ndarray) -> np.ndarray:
+    """Return rows of numbers as the model scales them, with NaN for missing values."""
+    is_missing = np.isnan(rows)
+    scaled = np.where(is_missing, 0, rows)
+    for name in ("normalize", "robust_scale", "smooth_clip"):
+        layer = _layer(model, name)
+        if layer is not None:
+            scaled = keras.ops.convert_to_numpy(layer(scaled))
+    return np.where(is_missing, np.nan, scaled)
 
 
 def _standardize(

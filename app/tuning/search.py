@@ -243,7 +243,7 @@ def _settle(definition: Definition, dataset: Dataset) -> Definition:
     source = absolute_source(definition.base.data)
     base = replace(definition.base, data=source, training=training)
     refit = split_dataset(dataset, base.seed, base.training.validation_split)
-    base = choose_defaults(base, len(refit.train), dataset.inputs.shape[1:])
+    base = choose_defaults(base, len(refit.train), dataset.sample_shape)
     data = make_trial_data(base, dataset, definition.budget.folds)
     for part in (*data.parts, *([refit] if definition.budget.folds > 1 else ())):
         adapt(checked_model(base, dataset, part), dataset, part.train)

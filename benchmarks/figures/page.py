@@ -48,6 +48,7 @@ def sections() -> list[Section]:
         Section("Digits in photographs", "photographs", training.photographs(), "dist/digits"),
         Section("CIFAR-10", "cifar10", training.cifar10(), "cifar10"),
         Section("A few thousand images", "image_sets", training.image_sets()),
+        Section("Tables", "tables", training.tables(), "[defaults|tune|latency|newcomer]"),
         Section("Transfer of features", "transfer", training.transfer(), "--data cifar10"),
         Section("Time to an accuracy", "time_to_accuracy", training.time_to_accuracy()),
         Section("Training pipeline", "pipeline", training.pipeline()),

@@ -11,6 +11,9 @@ from .figure import Figure, compare
 
 _TIMES = "{:.1f} times"
 _SIDES = ("ours", "theirs")
+_TABLE_PARTS = ("defaults", "tune", "latency", "newcomer")
+# How much less than boosting the net may have on a table.
+_ALLOWED = 0.005
 
 
 def accuracy() -> list[Figure]:
@@ -85,6 +88,62 @@ def image_sets() -> list[Figure]:
     ]
     minutes = statistics.mean(rows["defaults"]["minutes"])
     return [*figures, compare("defaults: minutes of training", minutes, "{:.1f}", "<", 10)]
+
+
+def tables() -> list[Figure]:
+    """Return scores on tables beside gradient boosting and a linear model, and times."""
+    rows = read_results("tables")
+    by_part = {part: [row for row in rows if row["part"] == part] for part in _TABLE_PARTS}
+    figures = [_table_figure(row) for part in ("defaults", "tune") for row in by_part[part]]
+    if by_part["defaults"]:
+        figures += _table_goals(by_part["defaults"])
+    if by_part["tune"]:
+        good = sum(row["mean"]["net"] >= row["mean"]["boosting"] for row in by_part["tune"])
+        metric = f"tuned: tables of {len(by_part['tune'])} at least as good as boosting"
+        figures.append(compare(metric, good, "{}", "≥", 4))
+    figures += [
+        compare(
+            f"{row['table']}: a row on onnxruntime, one thread (`Predictor`: "
+            f"{row['us']['Predictor']:.0f} µs)",
+            row["us"]["onnxruntime"],
+            "{:.0f} µs",
+            "<",
+            100,
+        )
+        for row in by_part["latency"]
+    ]
+    metric = "ionosphere, 351 rows: from the CSV file to a verified bundle, imports included"
+    seconds = (row["seconds"] for row in by_part["newcomer"])
+    return [*figures, *(compare(metric, each, "{:.1f} s", "≤", 20) for each in seconds)]
+
+
+def _table_figure(row: dict[str, Any]) -> Figure:
+    names = {"roc_auc": "ROC AUC", "r2": "R²"}
+    mean, seconds = row["mean"], row["seconds"]
+    rivals = "; ".join(
+        f"{rival} {mean[rival]:.4f} in {seconds[rival]:.1f} s"
+        + (", difference {:+.4f} to {:+.4f}".format(*reach) if reach else "")
+        for rival, reach in row["intervals"].items()
+    )
+    metric = f"{row['table']}, {row['part']}: {names[row['score']]}, mean of "
+    metric += f"{counted(len(row['runs']), 'seed')}, in {seconds['net']:.1f} s ({rivals})"
+    return compare(metric, mean["net"], "{:.4f}")
+
+
+def _table_goals(rows: list[dict[str, Any]]) -> list[Figure]:
+    gains = [row["mean"]["net"] - row["mean"]["boosting"] for row in rows]
+    above_line = [row["mean"]["net"] >= row["mean"]["linear"] for row in rows]
+    count = f"of {counted(len(rows), 'table')}"
+    return [
+        compare(
+            f"{count}, not worse than boosting by more than 0.005",
+            sum(gain >= -_ALLOWED for gain in gains), "{}", "≥", 5,
+        ),
+        compare(f"{count}, better than boosting", sum(g > 0 for g in gains), "{}", "≥", 2),
+        compare(
+            f"{count}, not worse than the linear model", sum(above_line), "{}", "≥", len(rows)
+        ),
+    ]  # fmt: skip
 
 
 def transfer() -> list[Figure]:
