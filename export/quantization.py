@@ -180,6 +180,7 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
                 weight_type=QuantType.QInt8,
                 nodes_to_quantize=nodes,
             )
+            onnx_runner(inference, folder / INT8)(take_samples(calibration, slice(0, 1)))
         except Exception as error:  # onnxruntime raises anything on a graph it does not know
             return f"{type(error).__name__}: {one_line(error)}"[:160]
     return ""
@@ -187,13 +188,16 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
 
 def _quantizable(model: onnx.ModelProto) -> list[str]:
     """Return the names of the nodes with constant weights, and of those that can follow in int8."""
-    weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) >= 2}
-    constants = {tensor.name for tensor in model.graph.initializer}
+    ranks = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
     inside: set[str] = set()
     names = []
     for node in model.graph.node:
-        read = [name for name in node.input if name and name not in constants]
-        is_layer = node.op_type in _WEIGHTED and len(node.input) > 1 and node.input[1] in weights
+        read = [name for name in node.input if name and name not in ranks]
+        rank = ranks.get(node.input[1], 0) if len(node.input) > 1 else 0
+        # onnxruntime has no int8 product of a stack of matrices whose columns have own scales.
+        is_layer = node.op_type in _WEIGHTED and (
+            rank == 2 or (rank > 2 and node.op_type != "MatMul")
+        )
         is_passing = node.op_type in _PASSING and read and inside.issuperset(read)
         if is_layer or is_passing:
             names.append(node.name)

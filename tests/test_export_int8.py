@@ -172,6 +172,33 @@ def test_accuracy_counts_an_output_of_small_numbers_that_int8_makes_constant(tmp
     assert not found.kept
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class ThreeMaps(keras.layers.Layer):
+    """Applies three fully connected layers to the same input, as a stack of matrices."""
+
+    def build(self, input_shape):
+        shape = (3, input_shape[-1], 8)
+        self.kernels = self.add_weight(shape=shape, name="kernels")
+
+    def call(self, x):
+        return keras.ops.transpose(keras.ops.matmul(x, self.kernels), (1, 0, 2))
+
+
+def test_a_stack_of_matrices_stays_float32(tmp_path):
+    """onnxruntime has no int8 product with scales for each column of several matrices."""
+    start = keras.Input((16,), name="x")
+    x = keras.layers.Flatten()(ThreeMaps(name="maps")(start))
+    outputs = keras.layers.Dense(4, activation="softmax", name="probabilities")(x)
+    model = keras.Model(start, {"probabilities": outputs})
+    facts = ModelFacts(labels=tuple("abcd"), task="multiclass")
+    bundle = export_bundle(model, tmp_path, "own", facts, options=ExportOptions(int8="always"))
+    verify_bundle(bundle)
+    stored = {one.name: one for one in onnx.load(bundle / INT8).graph.initializer}
+    (stack,) = (one for one in stored.values() if len(one.dims) == 3)
+    assert stack.data_type == onnx.TensorProto.FLOAT
+    assert any(one.data_type == onnx.TensorProto.INT8 for one in stored.values() if one.dims)
+
+
 def test_a_model_without_weights_has_no_int8(tmp_path):
     start = keras.Input((4,), name="x")
     model = keras.Model(start, keras.layers.Softmax()(start))
