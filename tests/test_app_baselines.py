@@ -214,8 +214,12 @@ def suggested(share, labels=("no", "yes"), **settings):
 
 def test_for_a_rare_class_weights_and_a_threshold_are_suggested():
     line = suggested(0.05)
-    assert line.startswith('"yes" has 5.0% of the training samples: class_weight=balanced gives')
-    assert '19 times the weight of those of "no"; threshold=f1 predicts it from a prob' in line
+    assert line.startswith(
+        '"yes" has 5.0% of the training samples: --set class_weight=balanced gives'
+    )
+    assert (
+        '19 times the weight of those of "no"; --set threshold=f1 predicts it from a prob' in line
+    )
     assert line.endswith("an F1 of 1.000 on the validation split instead of 0.000")
 
 

@@ -215,6 +215,8 @@ def _print_quality(manifest: Any) -> None:
             f"reject:      predictions below probability {option.threshold:.4f}; "
             f"{option.coverage:.2%} of the test split is accepted{accuracy}"
         )
+    for line in manifest.warnings:
+        typer.echo(printable(f"warning:     {line}"))
 
 
 def _refuse_for_a_run(**options: Any) -> None:
