@@ -140,6 +140,13 @@ def test_a_model_that_does_not_beat_a_baseline_is_told_so(scores, expected):
     assert describe_shortfalls(data, np.arange(300), scores, baselines) == expected
 
 
+def test_a_chosen_threshold_may_cost_accuracy():
+    data, scores = table(share=0.2), {"roc_auc": 0.7, "accuracy": 0.6}
+    baselines = {"constant": {"roc_auc": 0.5, "accuracy": 0.8}}
+    assert len(describe_shortfalls(data, np.arange(300), scores, baselines)) == 1
+    assert describe_shortfalls(data, np.arange(300), scores, baselines, True) == []
+
+
 def test_values_below_their_mean_are_told_so():
     data = table("regression", labels=("y",))
     found = describe_shortfalls(data, np.arange(9), {"r2": -0.2}, {"constant": {"r2": -0.01}})
