@@ -160,6 +160,7 @@ def test_parquet_columns_are_found_by_name_and_lines_contain_the_key(row_bundle,
     missing, keyless = lines(tmp_path / "out", "errors")
     assert (missing["row"], missing["key"]) == (2, "c")
     assert f"Received: {name}=nan in row 2 of {tmp_path / 'a.parquet'}." in missing["reason"]
+    assert missing["reason"].endswith("had no missing values in this column.")
     assert keyless["reason"] == "A key must not be missing. Received: null in column 'id'."
 
 
