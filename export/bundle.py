@@ -238,6 +238,7 @@ def _manifest(
         columns=facts.columns,
         nullable_columns=facts.nullable_columns,
         string_columns=facts.string_columns,
+        row_format=facts.row_format,
         preprocessing=describe_preprocessing(inference.model),
         parameters=inference.model.count_params(),
         metrics=facts.metrics,

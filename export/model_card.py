@@ -295,21 +295,24 @@ def _int8(manifest: Manifest) -> str:
     if manifest.int8 is None:
         return ""
     found = manifest.int8
+    is_regression = manifest.task == "regression"
+    score = f"{'R²' if is_regression else 'accuracy'} on {found.measured_on}"
+    form = "{:.4f}" if is_regression else "{:.2%}"
     rows = [
         ("latency at batch size 1, int8 / float32", f"{found.latency_ratio_1:.2f}"),
         ("latency at batch size 64, int8 / float32", f"{found.latency_ratio_64:.2f}"),
-        ("accuracy of float32", _percent(found.accuracy_float32)),
-        ("accuracy of int8", _percent(found.accuracy_int8)),
+        (f"{score}, float32", _measured(form, found.accuracy_float32)),
+        (f"{score}, int8", _measured(form, found.accuracy_int8)),
     ]
     is_kept = f"kept, as `{INT8}`" if found.kept else "not kept"
     return (
-        f"## int8\n\nA quantized model was calibrated on {found.calibrated_on} and evaluated on "
-        f"{found.measured_on}. It was {is_kept}.\n\n{_table(('measure', 'value'), rows)}"
+        f"## int8\n\nA quantized model was calibrated on {found.calibrated_on}. It was "
+        f"{is_kept}.\n\n{_table(('measure', 'value'), rows)}"
     )
 
 
-def _percent(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2%}"
+def _measured(form: str, value: float | None) -> str:
+    return "unknown" if value is None else form.format(value)
 
 
 def _pictures(figures: Sequence[str]) -> str:

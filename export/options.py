@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.columns import RowFormat
 from serving.manifest import (
     Baseline,
     Calibration,
@@ -34,6 +35,7 @@ class ModelFacts:
         columns: Name of each numeric column; empty for images.
         nullable_columns: The columns among `columns` that may have missing values.
         string_columns: Name of each text column.
+        row_format: How the cells of a table become these columns; None for plain numbers and texts.
         metrics: Metrics measured on the test split.
         config: Training configuration, by flat key.
         data: Description of the training data: source, SHA-256, number of samples in each split.
@@ -59,6 +61,7 @@ class ModelFacts:
     columns: tuple[str, ...] = ()
     nullable_columns: tuple[str, ...] = ()
     string_columns: tuple[str, ...] = ()
+    row_format: RowFormat | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     config: dict[str, object] = field(default_factory=dict)
     data: dict[str, object] = field(default_factory=dict)

@@ -8,6 +8,11 @@ HornbillError
 └── app.errors.AppError                   training, tuning, studies or batch jobs cannot go on
 """
 
+from collections.abc import Sequence
+
+# Number of items that an error names; the others are counted.
+_NAMED = 3
+
 
 class HornbillError(Exception):
     """Base of all errors that Hornbill raises on purpose.
@@ -67,6 +72,20 @@ def reason_of(error: Exception) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless the number is 1: `2,000 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def first_few(items: Sequence[object], separator: str = ", ") -> str:
+    """Return the first three items and how many more there are: `a, b, c, and 2 more`."""
+    more = [f"and {len(items) - _NAMED:,} more"] if len(items) > _NAMED else []
+    return separator.join([*map(str, items[:_NAMED]), *more])
+
+
+def describe_all(problems: Sequence[object]) -> str:
+    """Return the message of one problem; of several, how many there are and the first ones."""
+    if len(problems) == 1:
+        return str(problems[0])
+    messages = [str(problem).rstrip(".") for problem in problems]
+    return f"There are {len(problems):,} problems: {first_few(messages, '; ')}."
 
 
 def one_line(error: object) -> str:

@@ -1,40 +1,95 @@
 """Reads files into the arrays that a model takes: images, or rows of CSV files."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from .csv_lines import LARGEST, MISSING, parse_number, read_header, read_rows
-from .errors import InputError
+from .columns import check_names, read_row_inputs
+from .csv_lines import read_columns, read_header
+from .errors import InputError, counted, describe_all, first_few
 from .images import IMAGE_SUFFIXES, ImageSource, read_image, read_pixels
+from .images import read_header as read_image_header
 from .manifest import Manifest, describe_spec
 from .parity import Inputs
 from .photographs import find_digit
 
+# An image that is enlarged more than this many times is a blur, unlike those of the training.
+MAX_ENLARGEMENT = 4
 
-def read_inputs(paths: Sequence[str | Path], manifest: Manifest) -> tuple[Inputs, list[str]]:
+Found = TypeVar("Found")
+
+
+def read_inputs(
+    paths: Sequence[str | Path],
+    manifest: Manifest,
+    note: Callable[[str], None] = lambda _: None,
+) -> tuple[Inputs, list[str]]:
     """Read files for a model.
 
     Args:
         paths: image files for a model of images; CSV files for a model of rows. The header of a CSV
-            file must have the model's columns, in any order; other columns are ignored. Empty
-            cells, NA, n/a, NaN, null, none and ? are missing values.
+            file must have the model's columns, in any order; other columns are ignored. Cells are
+            read as in training, see `serving.columns`.
         manifest: manifest of the model.
+        note: is called with what the user should know, such as the columns that are ignored, or
+            images that are enlarged more than `MAX_ENLARGEMENT` times.
 
     Returns:
         The inputs for `Predictor.predict`, and a name for each sample: the file, with the line
         number for rows.
 
     Raises:
-        InputError: a file is missing or unreadable, or does not fit the model.
+        InputError: files are missing or unreadable, or do not fit the model; the message says how
+            many, and names the first ones.
     """
     if manifest.columns or manifest.string_columns:
-        rows = [row for path in paths for row in _read_rows(Path(path), manifest)]
-        return _to_arrays([cells for _, cells in rows], manifest), [name for name, _ in rows]
-    images = [read_model_image(path, manifest) for path in paths]
+        tables = _read_each(paths, lambda path: list(_read_rows(Path(path), manifest, note)))
+        parts = [(path, *part) for path, table in zip(paths, tables, strict=True) for part in table]
+        named = {
+            spec.name: np.concatenate([inputs[spec.name] for _, _, inputs in parts])
+            for spec in manifest.inputs
+        }
+        names = [f"{path}:{line}" for path, lines, _ in parts for line in lines]
+        return named if len(named) > 1 else next(iter(named.values())), names
+    shape = image_shape(manifest)
+    images = _read_each(paths, lambda path: read_model_image(path, manifest))
+    _note_enlarged(paths, shape, note)
     return np.stack(images), [str(path) for path in paths]
+
+
+def _read_each(paths: Sequence[str | Path], read: Callable[[str | Path], Found]) -> list[Found]:
+    found: list[Found] = []
+    problems: list[InputError] = []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except InputError as error:
+            problems.append(error)
+    if problems:
+        raise InputError(describe_all(problems))
+    return found
+
+
+def _note_enlarged(
+    paths: Sequence[str | Path], shape: Sequence[int], note: Callable[[str], None]
+) -> None:
+    """Note which files are far smaller than the model's images."""
+    small = []
+    for path in paths:
+        header = read_image_header(path)
+        sizes = sorted((header.height, header.width))  # the orientation may turn it
+        if min(new / old for new, old in zip(sorted(shape[:2]), sizes, strict=True)) > (
+            MAX_ENLARGEMENT
+        ):
+            small.append(f"{path} ({header.width}x{header.height})")
+    if small:
+        are = "is" if len(small) == 1 else "are"
+        note(
+            f"{counted(len(small), 'image')} {are} enlarged more than {MAX_ENLARGEMENT} times to "
+            f"{shape[1]}x{shape[0]}, so that predictions may mean little: {first_few(small)}."
+        )
 
 
 def read_model_image(source: ImageSource, manifest: Manifest) -> np.ndarray:
@@ -92,55 +147,30 @@ def image_shape(manifest: Manifest) -> tuple[int, ...]:
     return sizes
 
 
-def _to_arrays(rows: Sequence[tuple[list[float], list[str]]], manifest: Manifest) -> Inputs:
-    arrays = {
-        "inputs": np.array([numbers for numbers, _ in rows], np.float32),
-        "texts": np.array([texts for _, texts in rows], object),
-    }
-    named: dict[str, np.ndarray] = {spec.name: arrays[spec.name] for spec in manifest.inputs}
-    return named if len(named) > 1 else next(iter(named.values()))
-
-
 def _read_rows(
-    path: Path, manifest: Manifest
-) -> Iterator[tuple[str, tuple[list[float], list[str]]]]:
+    path: Path, manifest: Manifest, note: Callable[[str], None]
+) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+    """Yield the numbers of some lines of a CSV file, and the inputs that they hold."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise InputError(f"{manifest.name} takes rows: CSV files. Received: {path}, an image.")
-    columns = (*manifest.columns, *manifest.string_columns)
-    header = read_header(path)
-    missing = [name for name in columns if name not in header]
-    if missing:
+    if path.suffix.lower() == ".parquet":
         raise InputError(
-            f"{path} must be a CSV with the columns {', '.join(columns)}. "
-            f"Received: no column {missing[0]!r}."
+            "A parquet file needs a file for its predictions, such as --output "
+            f"predictions.parquet. Received: {path} without one."
         )
-    count = 0
-    for line, cells in read_rows(path, len(header)):
-        count += 1
-        row = dict(zip(header, cells, strict=True))
-        yield f"{path}:{line}", (_numbers(path, line, row, manifest), _texts(row, manifest))
-    if not count:
+    ignored = check_names(manifest, read_header(path), str(path))
+    if ignored:
+        note(f"{path} has other columns too, which are ignored: {', '.join(ignored)}.")
+    is_empty = True
+    for lines, cells in read_columns(path):
+        is_empty = False
+        rows = read_row_inputs(manifest, cells, _place(path, lines))
+        if rows.problems:
+            raise InputError(describe_all([rows.problems[row] for row in sorted(rows.problems)]))
+        yield lines, rows.inputs
+    if is_empty:
         raise InputError(f"{path} must have at least one row below its header. Received: none.")
 
 
-def _numbers(path: Path, line: int, row: dict[str, str], manifest: Manifest) -> list[float]:
-    values = []
-    for name in manifest.columns:
-        if name in manifest.nullable_columns and row[name].lower() in MISSING:
-            values.append(math.nan)
-            continue
-        value = parse_number(row[name])
-        if value is None or not abs(value) <= LARGEST:
-            is_missing = row[name].lower() in MISSING
-            why = " The training data had no missing values in this column." if is_missing else ""
-            raise InputError(
-                "Each cell must be a number from -1e18 to 1e18. "
-                f"Received: {name}={row[name]!r} in line {line} of {path}.{why}"
-            )
-        values.append(value)
-    return values
-
-
-def _texts(row: dict[str, str], manifest: Manifest) -> list[str]:
-    texts = [row[name] for name in manifest.string_columns]
-    return ["" if text.lower() in MISSING else text for text in texts]
+def _place(path: Path, lines: Sequence[int]) -> Callable[[int], str]:
+    return lambda row: f" in line {lines[row]} of {path}"

@@ -7,7 +7,10 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 
+from .columns import KINDS, RowFormat
+from .date_text import FORMS, PARTS
 from .errors import ManifestError, cannot_read
+from .number_text import FORMATS
 from .schema import decode
 
 FORMAT_VERSION = 5
@@ -284,6 +287,8 @@ class Manifest:
         lowest_onnxruntime: the first release of onnxruntime that supports this opset.
         environment: package versions and machine of the export.
         proof: the record that all artifacts compute the same function.
+        row_format: how the cells of a table become the columns above, see `serving.columns`; None
+            where each is read as a plain number or as a text, and in bundles of earlier versions.
         thresholds: thresholds of classes or labels; None where the most probable class, or all
             labels of at least 0.5, are predicted.
         intervals: intervals around predicted values; None where there are none.
@@ -319,6 +324,7 @@ class Manifest:
     lowest_onnxruntime: str
     environment: dict[str, str]
     proof: Proof
+    row_format: RowFormat | None = None
     thresholds: Thresholds | None = None
     intervals: Intervals | None = None
     reference_scores: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -387,11 +393,7 @@ def _check_consistency(manifest: Manifest) -> None:
             "prediction_output must be the name of an output, or null where task is unknown. "
             f"Received: prediction_output={manifest.prediction_output!r} of {manifest.task}."
         )
-    unknown = [name for name in manifest.nullable_columns if name not in manifest.columns]
-    if unknown:
-        raise ManifestError(
-            f"nullable_columns must be among columns. Received: {unknown[0]!r:.80}."
-        )
+    _check_columns(manifest)
     if manifest.calibration is not None and not manifest.calibration.temperature > 0:
         raise ManifestError(
             "The temperature of calibration must be above 0. "
@@ -457,6 +459,40 @@ def _check_intervals(manifest: Manifest, intervals: Intervals) -> None:
         raise ManifestError(
             f"The coverage of intervals must be between 0 and 1. Received: {intervals.coverage}."
         )
+
+
+def _check_columns(manifest: Manifest) -> None:
+    unknown = [name for name in manifest.nullable_columns if name not in manifest.columns]
+    if unknown:
+        raise ManifestError(
+            f"nullable_columns must be among columns. Received: {unknown[0]!r:.80}."
+        )
+    if manifest.row_format is not None:
+        _check_row_format(manifest, manifest.row_format)
+
+
+def _check_row_format(manifest: Manifest, table: RowFormat) -> None:
+    """Raise `ManifestError` unless a table's columns become exactly those of the model."""
+    for column in table.columns:
+        is_known = (
+            column.kind in KINDS
+            and (column.decimal, column.thousands) in FORMATS
+            and column.form in ((*FORMS,) if column.kind == "date" else ("",))
+            and set(column.parts) <= set(PARTS)
+        )
+        if not is_known:
+            raise ManifestError(
+                f"row_format must have columns of kinds and forms that this release knows. "
+                f"Received: {column!r:.160}."
+            )
+    numbers = tuple(name for column in table.columns for name in column.columns)
+    texts = tuple(column.name for column in table.columns if column.kind == "text")
+    for key, found in (("columns", numbers), ("string_columns", texts)):
+        if found != getattr(manifest, key):
+            raise ManifestError(
+                f"row_format must make the manifest's {key}, {getattr(manifest, key)!r:.80}. "
+                f"Received: {found!r:.80}."
+            )
 
 
 def _finite(number: str) -> float:

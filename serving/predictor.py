@@ -9,10 +9,12 @@ import numpy as np
 
 from .bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
 from .checking import check_finite, check_inputs, check_options, dtype_of, refuse_masked
+from .columns import check_names, read_row_inputs
 from .contract import check_contract
 from .cores import available_cores
 from .decisions import decide, interval_ends, thresholds_of
 from .errors import InputError, ManifestError, ServingError, one_line
+from .frames import table_columns
 from .golden import read_golden
 from .manifest import Manifest
 from .parity import Inputs, count_samples, take_samples
@@ -295,6 +297,31 @@ class Predictor:
             return self._run_checked({self._input_name: np.stack(arrays)}, start)
 
         return self._in_parts(len(images), size, run)
+
+    def predict_rows(self, rows: Any) -> Prediction:
+        """Run the model on rows of a table, whose cells are read as in training.
+
+        Args:
+            rows: a DataFrame of pandas or polars, a table of pyarrow, a dict from the names of
+                columns to their cells, or a list of dicts, one for each row. Cells are texts as in
+                a CSV file, or numbers, truth values, dates and None. Columns may be in any order
+                and among others.
+
+        Raises:
+            InputError: columns are absent, or a cell cannot be read; the message names the row,
+                counted from 0.
+            ServingError: see `predict`.
+
+        Examples:
+            >>> predictor.predict_rows([{"size": 1.5, "color": "red"}]).labels
+            ['rose']
+        """
+        cells = table_columns(rows)
+        check_names(self.manifest, cells, "Rows")
+        found = read_row_inputs(self.manifest, cells, lambda row: f" in row {row}")
+        if found.problems:
+            raise InputError(found.problems[min(found.problems)])
+        return self.predict(found.inputs)
 
     def features(self, inputs: Inputs | Sequence[Array]) -> Array:
         """Return the learned representation, float32 `(batch, dimension)`.

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from PIL import Image, ImageDraw
 
+# Classes of images of the fixture `shapes`.
+KINDS = ("blue disc", "red disc", "red square")
 BUNDLES = Path(__file__).with_name("bundles")
 # A busy machine must not fail a test.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -89,6 +92,44 @@ def mlp_run(once):
 def softmax_run(once):
     settings = {"epochs": 10, "optimizer.learning_rate": 0.1}
     return once("softmax", _train, "softmax", settings)
+
+
+def draw_shape(kind, seed):
+    """Return a shape on noise, 40x24 pixels."""
+    random = np.random.default_rng(seed)
+    image = Image.fromarray(random.integers(90, 160, (24, 40, 3), np.uint8))
+    color, shape = kind.split()
+    x, y = random.integers(2, 20), random.integers(1, 8)
+    box = (x, y, x + 14, y + 14)
+    outline = ImageDraw.Draw(image)
+    (outline.ellipse if shape == "disc" else outline.rectangle)(box, fill=color)
+    return image
+
+
+def _draw_folder(folder):
+    for kind in KINDS:
+        (folder / kind).mkdir(parents=True)
+        for seed in range(40):
+            draw_shape(kind, seed).save(folder / kind / f"{seed}.png")
+    return folder
+
+
+def _train_on_shapes(folder):
+    data = _draw_folder(folder / "shapes")
+    settings = {"width": 8, "epochs": 10, "optimizer.learning_rate": 0.01}
+    return _train(folder, "features", settings, data=data)
+
+
+@pytest.fixture(scope="session")
+def shapes(once):
+    """A run on shapes in color; the folder of its data is `shapes` beside its runs."""
+    return once("shapes", _train_on_shapes)
+
+
+@pytest.fixture(scope="session")
+def data(shapes):
+    """The folder of images that `shapes` was trained on. Tests must not change it."""
+    return shapes.folder.parents[2] / "shapes"
 
 
 def _export(folder, run, name):

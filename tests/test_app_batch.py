@@ -159,7 +159,8 @@ def test_parquet_columns_are_found_by_name_and_lines_contain_the_key(row_bundle,
     ]  # fmt: skip
     missing, keyless = lines(tmp_path / "out", "errors")
     assert (missing["row"], missing["key"]) == (2, "c")
-    assert missing["reason"] == "inputs must be finite. Received: nan at (2, 0)."
+    assert f"Received: {name}=nan in row 2 of {tmp_path / 'a.parquet'}." in missing["reason"]
+    assert missing["reason"].endswith("had no missing values in this column.")
     assert keyless["reason"] == "A key must not be missing. Received: null in column 'id'."
 
 
@@ -220,8 +221,9 @@ def test_unusable_tables_are_reported(row_bundle, tmp_path):
     columns = flowers(row_bundle, 4)
     name = next(iter(columns))
     write_table(tmp_path / "good.parquet", columns)
-    write_table(tmp_path / "less.parquet", {k: v for k, v in columns.items() if k != name})
-    write_table(tmp_path / "text.parquet", {**columns, name: ["1"] * 4})
+    write_table(tmp_path / "less.parquet", {k: columns[k] for k in list(columns)[1:3]})
+    write_table(tmp_path / "list.parquet", {**columns, name: [[1.0]] * 4})
+    write_table(tmp_path / "text.parquet", {**columns, name: ["1", "x", "1", "y"]})
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "good.parquet").read_bytes()[:-9])
     plain = {"write_page_checksum": True, "compression": "none", "use_dictionary": False}
     plain["write_statistics"] = False  # else they hold the same bytes
@@ -229,11 +231,12 @@ def test_unusable_tables_are_reported(row_bundle, tmp_path):
     content = bytearray((tmp_path / "rot.parquet").read_bytes())
     content[content.index(struct.pack("<d", columns[name][0]))] ^= 1  # still a number
     (tmp_path / "rot.parquet").write_bytes(content)
-    assert predict(row_bundle, tmp_path / "*.parquet", tmp_path / "out") == Summary(5, 4, 4)
+    assert predict(row_bundle, tmp_path / "*.parquet", tmp_path / "out") == Summary(6, 6, 6)
     reasons = {Path(one["file"]).name: one["reason"] for one in lines(tmp_path / "out", "errors")}
-    less = f"must have one column {name!r}. Received: no such column."
+    less = f"petal width (cm). Received: no {name!r}, 'petal width (cm)'."
     assert less in reasons["less.parquet"]
-    assert "must contain numbers. Received: string." in reasons["text.parquet"]
+    assert "must contain cells. Received: list<" in reasons["list.parquet"]
+    assert f"Received: {name}='y' in row 3 of" in reasons["text.parquet"]
     assert "cut.parquet cannot be read as parquet from row " in reasons["cut.parquet"]
     assert "from row 0 on" in reasons["cut.parquet"]
     assert "CRC checksum verification failed" in reasons["rot.parquet"]
@@ -437,16 +440,6 @@ def test_the_command_counts_and_names_the_file_of_failures(run, bundle, arrays, 
     assert error == ""
 
 
-def test_csv_files_for_a_batch_job_are_predicted_without_input(
-    run, row_bundle, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.csv").write_text("a\n1\n")
-    status, _, error = run("predict", row_bundle, "--input", "*.csv", "-o", "out")
-    assert status == 2
-    assert "must end in .parquet, .npy. Received: a.csv. Predict CSV files without --input" in error
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -454,8 +447,12 @@ def test_csv_files_for_a_batch_job_are_predicted_without_input(
         (["--input", "*.csv", "-o", "out"], "Files for digits must end in .png, .jpg, .jpeg, .bmp"),
         (["--input", "*.npy", "-o", "out", "--key", "id"], "--key needs files with columns"),
         (
+            ["--input", "*.npy", "-o", "a.txt"],
+            "--output must be a folder. Received: a.txt, a file.",
+        ),
+        (
             ["--input", "*.npy", "-o", "a.csv"],
-            "--output must be a folder. Received: a.csv, a file.",
+            "--output must be a new file. Received: a.csv, which exists. Remove it, or choose",
         ),
         (["--input", "*.npy", "-o", "strange"], "--output must be an empty folder, or one of the"),
         (
@@ -463,11 +460,15 @@ def test_csv_files_for_a_batch_job_are_predicted_without_input(
             "a job with model='other' instead of 'digits'. Choose another",
         ),
         (["--input", "*.npy", "-o", "torn"], "_job.json cannot be read as JSON: "),
-        (["--input", "*.npy"], "Missing option '--output'"),
+        (["--input", "*.npy", "-o", "none/a.csv"], "must be in a folder that exists. Received: no"),
+        (["--input", "*.npy"], "Missing option '--output', the file for the predictions: --input"),
+        (["a.npy", "--key", "id"], "Missing option '--output', the file for the predictions: --ke"),
         (
-            ["a.png", "-o", "out"],
-            "Give either FILE…, or --input and --output for a batch job. Received: both",
+            ["a.png", "--input", "*.npy", "-o", "out"],
+            "either FILE… or --input GLOB. Received: both",
         ),
+        (["-o", "out"], "either FILE… or --input GLOB. Received: neither."),
+        (["a.csv", "b.npy", "-o", "out"], "Each FILE must be a file that exists. Received: b.npy."),
     ],
 )
 def test_a_job_that_cannot_start_prints_one_line_and_changes_nothing(
@@ -475,7 +476,8 @@ def test_a_job_that_cannot_start_prints_one_line_and_changes_nothing(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
-    (tmp_path / "a.csv").write_text("a\n1\n")
+    for name in ("a.csv", "a.txt"):
+        (tmp_path / name).write_text("a\n1\n")
     np.save(tmp_path / "a.npy", np.zeros((1, 28, 28), np.uint8))
     for name, content in (("other", '{"model": "other"}'), ("torn", "{")):
         (tmp_path / name).mkdir()

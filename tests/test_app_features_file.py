@@ -186,20 +186,19 @@ def place(committed_models, scans, tmp_path, monkeypatch):
         (
             "digits",
             ["--input", "scans/*.png", "-o", "old.npy"],
-            "Features are written to new files. Received: old.npy, which exists.",
+            "--output must be a new file. Received: old.npy, which exists.",
         ),
         (
             "digits",
             ["--input", "scans/*.png", "-o", "other.npy"],
-            "Features are written to new files. Received: other.keys.csv, which exists.",
+            "--output must be a new file. Received: other.keys.csv, which exists.",
         ),
         (
             "digits",
             ["--input", "scans/*.png", "-o", "none/a.npy"],
             "--output must be in a folder that exists. Received: none/a.npy, in none.",
         ),
-        ("digits", ["--input", "scans/*.png"], "'--output', the file for the features of a batch"),
-        ("digits", ["scans/00.png", "-o", "a.npy"], "Give either FILE…, or --input and --output"),
+        ("digits", ["--input", "scans/*.png"], "'--output', the file for the features: --input"),
         ("softmax", ["--input", "scans/*.png", "-o", "a.npy"], "of shape [batch, dimension]. Rec"),
         ("softmax", ["scans/00.png"], "--features needs a model with an output features of shape"),
     ],

@@ -7,8 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import BUNDLES
-from test_app_image_training import KINDS, make_run
+from conftest import BUNDLES, KINDS
 from test_app_resume import StopAt, history, interrupt
 
 from app.bundles.export_run import export_run
@@ -29,17 +28,6 @@ from export import ExportOptions
 from models import FeatureExtractorConfig, feature_extractor
 from models.backbones import BackboneError, application_backbone
 from serving import Predictor
-
-
-@pytest.fixture(scope="module")
-def shapes(once):
-    """A run on shapes in color; the folder of its data is `shapes` beside its runs."""
-    return once("shapes", make_run)
-
-
-@pytest.fixture(scope="module")
-def data(shapes):
-    return shapes.folder.parents[2] / "shapes"
 
 
 @pytest.fixture(scope="module")

@@ -162,6 +162,14 @@ def test_a_bad_path_in_a_csv_is_refused(folder, cell, message):
         read(folder / "table.csv", image_column="file", target=("kind",))
 
 
+def test_all_bad_paths_of_a_csv_are_counted_and_the_first_are_named(folder):
+    lines = "".join(f"{cell},rose\n" for cell in ("a\\0.png", '""', "a\\1.png", "a\0", '""'))
+    (folder / "table.csv").write_text(f"file,kind\nb/0.png,leaf\n{lines}")
+    message = "There are 5 problems: .* line 3 .*; .* line 4 .*; .* line 5 .*; and 2 more."
+    with pytest.raises(DataError, match=message):
+        read(folder / "table.csv", image_column="file", target=("kind",))
+
+
 def test_paths_in_a_csv_may_be_absolute_or_lead_out_of_its_folder(folder):
     (folder / "a" / "table.csv").write_text(
         f"file,kind\n{folder}/b/0.png,leaf\n../b/1.png,rose\n  2.png  ,rose\n"
@@ -189,7 +197,7 @@ def test_the_classes_of_a_folder_are_checked_before_tensorflow_is_loaded(folder,
 class Notes(list):
     """An observer of reading that keeps what it is told."""
 
-    def advance(self, done, total):
+    def advance(self, done, total, activity):
         self.append((done, total))
 
     def note(self, line):
@@ -259,8 +267,17 @@ def test_reading_is_shown_as_a_bar_or_as_lines_of_a_log():
             for done in (1, 2, 1500, 2000):
                 progress.advance(done, 2000)
         assert ("reading images" in file.getvalue()) == is_terminal
-        assert ("read 1,500 of 2,000 images, " in file.getvalue()) == (not is_terminal)
+        assert ("reading 1,500 of 2,000 images, " in file.getvalue()) == (not is_terminal)
         assert "images/s" in file.getvalue()
+
+
+def test_the_features_of_a_frozen_backbone_are_shown_as_they_are_computed():
+    file = io.StringIO()
+    with ReadingProgress(Console(file=file, width=100), patience_s=0, log_every_s=0) as progress:
+        for done in (1, 2, 0, 256):
+            progress.advance(done, 512, "reading images" if 0 < done < 9 else "preparing rows")
+    assert "\npreparing 256 of 512 rows, " in file.getvalue()
+    assert "rows/s" in file.getvalue()
 
 
 def test_what_is_read_fast_is_not_shown():

@@ -151,7 +151,7 @@ def test_the_image_column_must_exist_and_needs_a_csv(folder):
         read(path, image_column="path", target=("kind",))
     with pytest.raises(DataError, match="A target cannot be the image column. Received: 'kind'"):
         read(path, image_column="kind", target=("kind",))
-    with pytest.raises(DataError, match="image_column applies to CSV files only"):
+    with pytest.raises(DataError, match="image_column applies to tables only"):
         read(folder, image_column="file")
 
 

@@ -1,5 +1,6 @@
 """Interrupted runs: what is kept, and that resuming gives the result of an uninterrupted run."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 
 from app.config import make_config
+from app.data.reading_progress import observed_reading
 from app.data.sources import load_dataset
 from app.errors import RunError
 from app.runs import resume, train
-from app.runs.run_folder import CHECKPOINT, CONFIG, check_room, read_environment
+from app.runs.run_folder import CHECKPOINT, CONFIG, DATA, check_room, read_environment
 from app.system.signals import Interrupted, defer_signals, sigterm_as_sigint
 
 # Settings that keep state from one epoch to the next.
@@ -182,7 +184,7 @@ def test_a_run_whose_results_could_not_be_written_can_be_resumed(tmp_path):
 
 
 def test_a_run_without_a_finished_epoch_leaves_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match="No epoch was finished, so there is nothing to resume."):
         train(make_config("softmax"), tmp_path, [StopAt(0, interrupt)])
     assert not list((tmp_path / "softmax").iterdir())
 
@@ -204,6 +206,31 @@ def test_deferred_signals_arrive_after_the_block(number):
     with pytest.raises(KeyboardInterrupt):
         work()
     assert done
+
+
+class Notes:
+    """Observes the reading of data."""
+
+    def __init__(self):
+        self.lines = []
+
+    def advance(self, done, total, activity=""):
+        pass
+
+    def note(self, line):
+        self.lines.append(line)
+
+
+def test_a_run_that_goes_on_under_another_backend_says_so(interrupted, tmp_path):
+    folder = shutil.copytree(interrupted, tmp_path / "run")
+    data = json.loads((folder / DATA).read_text())
+    assert data["backend"] == keras.backend.backend()
+    (folder / DATA).write_text(json.dumps(data | {"backend": "other"}))
+    notes = Notes()
+    with observed_reading(notes):
+        assert resume(folder).is_finished
+    (line,) = notes.lines
+    assert line.startswith("The run began with the Keras backend other and goes on with tensor")
 
 
 def test_a_damaged_checkpoint_is_refused(interrupted, tmp_path):

@@ -52,15 +52,9 @@ def test_numeric_columns_text_columns_and_the_target_are_distinguished(tmp_path)
     assert texts.tolist() == [["red"], [""], ["white"], ["red"]]
 
 
-def test_a_target_column_cannot_be_categorical(tmp_path):
-    with pytest.raises(DataError, match="A target cannot be categorical. Received: 'kind'"):
-        read(tmp_path, FLOWERS, categorical=("kind",))
-
-
-def test_numbers_must_be_written_in_plain_digits(tmp_path):
+def test_digits_that_people_do_not_write_are_texts(tmp_path):
     for odd in ("1_000", "٣"):
-        with pytest.raises(DataError, match=f"x='{odd}' in line 3"):
-            read(tmp_path, f"x,kind\n1,a\n{odd},b\n")
+        assert read(tmp_path, f"x,kind\n1,a\n{odd},b\n").string_columns == ("x",)
 
 
 @pytest.mark.parametrize("values", [(1e-30, 2e-30), (1.7e9, 1.7e9 + 128), (1.7e9, 1.7e9 + 59)])
@@ -146,7 +140,7 @@ def test_vocabularies_and_indicators_come_from_the_training_split(tmp_path):
     [
         ("", "must name each column once. Received: an empty file"),
         ("x,x,kind\n1,2,a\n", "each column once. Received: 'x' twice"),
-        ("x,,kind\n1,2,a\n", "a column without a name"),
+        ("x,,,kind\n1,2,3,a\n", "several columns without a name"),
         ("x,kind\n", "must have lines below its header"),
         ("x,sort\n1,a\n", "must have the column 'kind'. Received: 'x', 'sort'"),
         ("x,kinds\n1,a\n", "Did you mean 'kinds'"),
@@ -154,11 +148,9 @@ def test_vocabularies_and_indicators_come_from_the_training_split(tmp_path):
         ("x,kind\n1,a\n2\n", "must have 2 cells.*Received: 1 in line 3"),
         ("x,kind\n1,a\n2,b,c\n", "must have 2 cells.*Received: 3 in line 3"),
         ("x,kind\n1,a\n2,\n", "must have a target. Received: kind='', a missing value, in line 3"),
-        ("x,kind\n1,a\nred,b\n", "must be numeric or text.*x='red' in line 3.*line 2"),
-        ("x,kind\nred,a\n2,b\n", "must be numeric or text.*x='2' in line 3.*--categorical x"),
         ("x,kind\n1,a\ninf,b\n", "Numbers must be from .*x='inf' in line 3"),
         ("x,kind\n1,a\n1e39,b\n", "from -1e18 to 1e18.*x='1e39'"),
-        ("x,kind\n,a\n,b\n", "must have a value. Received: 'x', which has none"),
+        ("x,kind\n,a\n,b\n", "whose values differ. Received: x without a value"),
         ("x,kind\n1,a\n2,a\n", "must have two or more classes. Received: only a"),
         ('x,kind\n1,"a\n', "cannot be read as CSV: "),
         (
@@ -174,22 +166,20 @@ def test_an_unusable_table_is_refused_and_the_line_is_named(text, message, tmp_p
         load_dataset(str(path), ReadingConfig(target=("kind",)))
 
 
-def test_a_column_with_too_many_texts_is_refused(tmp_path):
-    rows = "".join(f"{i},person {i},{i % 2}\n" for i in range(1100))
-    with pytest.raises(DataError, match="at most 1,000 different texts.*'name'.*Remove the column"):
-        read(tmp_path, "x,name,kind\n" + rows)
-
-
 @pytest.mark.parametrize(
     ("task", "text", "message"),
     [
         (
             "regression",
             "x,kind\n1,2\n2,red\n",
-            "must be numeric or text. Received: kind='red' in line 3",
+            "must be numbers or texts. Received: 'red' in line 3",
         ),
-        ("regression", "x,kind\nred,b\n", "target must be a number. Received: kind='b' in line 2"),
-        ("multilabel", "x,kind,b\n1,2,0\n", "target must be 0 or 1. Received: kind='2' in line 2"),
+        ("regression", "x,kind\nred,b\n", "must be a number, .*Received: kind='b' in line 2"),
+        (
+            "multilabel",
+            "x,kind,b\n1,2,0\n3,1,0\n",
+            "target must be 0 or 1. Received: kind='2' in line 2",
+        ),
     ],
 )
 def test_a_target_of_another_kind_is_refused(task, text, message, tmp_path):
@@ -212,7 +202,7 @@ def test_a_column_without_a_value_in_training_is_refused(column, tmp_path):
 
 
 def test_a_missing_value_in_the_test_split_alone_is_filled(tmp_path):
-    cells = [f"{n},{n % 3},{n % 2}" for n in range(60)]
+    cells = [f"{n % 7},{n % 3},{n % 2}" for n in range(60)]
     splits = split_dataset(read(tmp_path, "x,y,kind\n" + "\n".join(cells)), seed=0)
     row = splits.test[0]
     cells[row] = f",1,{row % 2}"
@@ -236,7 +226,7 @@ def test_only_a_csv_file_needs_and_accepts_a_target(tmp_path):
         DataError, match="--target COLUMN. .*has the columns size, color, weight, kind"
     ):
         read(tmp_path, FLOWERS, target=None)
-    with pytest.raises(DataError, match="target applies to CSV files only. Received: target=x"):
+    with pytest.raises(DataError, match="target applies to tables only.*Received: target=x"):
         load_dataset("iris", ReadingConfig(target=("x",)))
 
 
@@ -276,7 +266,7 @@ def test_a_column_that_is_constant_only_in_training_is_not_scaled_up(tmp_path):
     path = tmp_path / "table.csv"
     rows = [f"{i % 7},3,{'ab'[i % 2]}" for i in range(60)]
     path.write_text("\n".join(["x,flag,kind", *rows]) + "\n")
-    config = make_config("softmax", {"target": "kind"}, data=str(path))
+    config = make_config("softmax", {"target": "kind", "keep": "flag"}, data=str(path))
     dataset = load_run_data(config)
     splits = split_dataset(dataset, config.seed)
     model = checked_model(config, dataset, splits)

@@ -1,19 +1,24 @@
 """int8: kept only if it meets the acceptance criteria; the manifest records the decision."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import onnx
 import pytest
 
 from app.bundles.export_run import export_run
+from app.commands.export import describe_int8
 from export import ExportError, ExportOptions, Int8Data, ModelFacts, export_bundle, quantization
 from export.inference import trace_inference
+from export.model_card import write_model_card
 from export.onnx.convert import convert_to_onnx
 from export.output_kind import OutputKind
 from export.quantization import evaluate_int8
 from serving import ManifestError, Predictor, verify_bundle
-from serving.bundle import INT8
+from serving.bundle import INT8, read_manifest
 from serving.contract import check_contract
+from serving.manifest import Int8
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +110,26 @@ def test_auto_keeps_and_runs_int8_that_is_faster_and_as_accurate(
     )
     np.testing.assert_array_equal(chosen, others[-1])
     assert is_kept == (chosen != others[0]).any()
+
+
+@pytest.mark.parametrize(
+    ("task", "accuracy", "line", "cell"),
+    [
+        ("multiclass", 0.97, "+1.00 percentage points on 500 samples of it", "97.00%"),
+        ("regression", 0.97, "R² +0.0100 on 500 samples of it", "0.9700"),
+        ("multiclass", None, "accuracy unknown", "unknown"),
+    ],
+)
+def test_the_accuracy_of_int8_names_its_samples(task, accuracy, line, cell, bundle, tmp_path):
+    manifest = read_manifest(bundle)
+    before = None if accuracy is None else 0.96
+    int8 = Int8(True, "auto", 0.5, 0.5, before, accuracy, "others", "500 samples of it", ())
+    manifest = dataclasses.replace(manifest, task=task, int8=int8)
+    assert describe_int8(manifest).endswith(line)
+    write_model_card(manifest, [], tmp_path)
+    score = "R²" if task == "regression" else "accuracy"
+    row = f"| {score} on 500 samples of it, int8 | {cell} |"
+    assert row in (tmp_path / "README.md").read_text().splitlines()
 
 
 def test_int8_that_loses_accuracy_is_dropped(tmp_path):

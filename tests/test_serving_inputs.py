@@ -295,6 +295,50 @@ def test_resizing_keeps_the_mean():
     assert resize(gray, SHAPE).mean() == pytest.approx(gray.mean(), abs=3)
 
 
+def test_all_files_that_cannot_be_read_are_counted_and_the_first_are_named(
+    bundle, row_bundle, tmp_path
+):
+    good = tmp_path / "good.png"
+    Image.new("L", (28, 28)).save(good)
+    names = [good, *(tmp_path / f"{number}.png" for number in range(5))]
+    with pytest.raises(
+        InputError, match="5 problems: .*/0.png does not exist; .*; and 2 more."
+    ) as e:
+        read_inputs(names, Predictor.load(bundle).manifest)
+    assert "3.png" not in str(e.value)
+    with pytest.raises(InputError, match="^[^:]*/0.png does not exist.$"):
+        read_inputs(names[:2], Predictor.load(bundle).manifest)
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="2 problems: .*a.csv must have .*; .*b.csv must have"):
+        read_inputs([tmp_path / "a.csv", tmp_path / "b.csv"], Predictor.load(row_bundle).manifest)
+
+
+def test_all_rows_that_cannot_be_read_are_counted_and_the_first_are_named(row_bundle, tmp_path):
+    manifest = Predictor.load(row_bundle).manifest
+    path = tmp_path / "flowers.csv"
+    path.write_text(f"{','.join(manifest.columns)}\n" + "1,x,3,4\n1,2,3,4\n" * 5)
+    message = "There are 5 problems: .*line 2 of.*; .*line 4 of.*; .*line 6 of.*; and 2 more."
+    with pytest.raises(InputError, match=message):
+        read_inputs([path], manifest)
+
+
+def test_images_that_are_far_too_small_are_noted(bundle, tmp_path):
+    notes, manifest = [], Predictor.load(bundle).manifest
+    for width, height in ((1, 1), (7, 7), (200, 2), (6, 6)):
+        Image.new("L", (width, height)).save(tmp_path / f"{width}.png")
+    read_inputs([tmp_path / "7.png", tmp_path / "200.png"], manifest, notes.append)
+    assert not notes
+    read_inputs([tmp_path / "6.png", tmp_path / "1.png"], manifest, notes.append)
+    read_inputs([tmp_path / "1.png"], manifest, notes.append)
+    assert notes == [
+        "2 images are enlarged more than 4 times to 28x28, so that predictions may mean little: "
+        f"{tmp_path}/6.png (6x6), {tmp_path}/1.png (1x1).",
+        "1 image is enlarged more than 4 times to 28x28, so that predictions may mean little: "
+        f"{tmp_path}/1.png (1x1).",
+    ]
+
+
 def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):
     manifest = Predictor.load(row_bundle).manifest
     path = tmp_path / "flowers.csv"
@@ -310,7 +354,7 @@ def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):
     ("text", "message"),
     [
         ("", "must name each column once. Received: an empty file"),
-        ("a,b\n1,2\n", "no column 'sepal length"),
+        ("a,b\n1,2\n", "Received: no 'sepal length (cm)', 'sepal width (cm)', 'petal"),
         ("HEADER\n", "at least one row below its header"),
         ("HEADER\n1,2,3\n", "must have 4 cells like its header. Received: 3 in line 2"),
         ("HEADER\n1,2,3,4\n1,2,3,4,5\n", "Received: 5 in line 3"),
@@ -318,13 +362,14 @@ def test_the_columns_of_a_csv_are_found_by_name(row_bundle, tmp_path):
             "HEADER,HEADER\n1,2,3,4,1,2,3,4\n",
             "each column once. Received: 'petal length (cm)' twice",
         ),
-        ("a;b\n1;2\n", "must be separated by commas. Received: a;b"),
+        ("a;b\n1;2\n", "Received: no 'sepal length (cm)'"),
         ("HEADER\n1,2,3,4\n\n1,,3,4\n", "sepal width (cm)='' in line 4.*had no missing values"),
         ("HEADER\n1,1e30,3,4\n", "from -1e18 to 1e18. Received: sepal width (cm)='1e30'"),
         ("HEADER\n1,1_0,3,4\n", "sepal width (cm)='1_0'"),
         ('HEADER\n1,"2,3,4\n', "cannot be read as CSV: .*in line 2"),
         ("HEADER\n1,2,x,4\n", "petal length .*'x'"),
         ("HEADER\n1,2,3,-inf\n", "petal width .*'-inf'"),
+        ("HEADER\n1,2,3,4\nHEADER\n", "Received: line 3, which repeats it. Remove the line"),
     ],
 )
 def test_a_csv_without_the_expected_columns_is_refused(text, message, row_bundle, tmp_path):

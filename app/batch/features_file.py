@@ -1,8 +1,7 @@
 """Writes the features of a job to one file, with the key of each row, in the order of the input."""
 
 import csv
-import json
-import shutil
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from app.errors import BatchError
 from app.system.atomic_files import atomic_path
 
+from .output_files import check_new, concatenate, parts_path, read_lines, write_errors
 from .parts import Finished
 
 TABLE, ARRAY = ".parquet", ".npy"
@@ -31,31 +31,12 @@ def check_target(path: Path) -> None:
             f"With --features, --output must be a file that ends in {TABLE} or {ARRAY}. "
             f"Received: {path}."
         )
-    beside = [errors_path(path), *([keys_path(path)] if path.suffix == ARRAY else [])]
-    # A job that was interrupted at its end may have written them.
-    is_resumed = parts_path(path).exists()
-    for new in [path, *([] if is_resumed else beside)]:
-        if new.exists():
-            raise BatchError(f"Features are written to new files. Received: {new}, which exists.")
-    if not path.parent.is_dir():
-        raise BatchError(
-            f"--output must be in a folder that exists. Received: {path}, in {path.parent}."
-        )
+    check_new(path, [keys_path(path)] if path.suffix == ARRAY else [])
 
 
 def keys_path(path: Path) -> Path:
     """Return the path of the keys beside a .npy file of features."""
     return path.with_suffix(".keys.csv")
-
-
-def errors_path(path: Path) -> Path:
-    """Return the path of the errors beside a file of features."""
-    return path.with_suffix(".errors.jsonl")
-
-
-def parts_path(path: Path) -> Path:
-    """Return the folder in which a job keeps its parts until the file of features is written."""
-    return path.with_name(f"{path.name}.parts")
 
 
 def write_features(path: Path, dimension: int, parts: Sequence[Finished], has_key: bool) -> None:
@@ -75,37 +56,26 @@ def write_features(path: Path, dimension: int, parts: Sequence[Finished], has_ke
     """
     folder = parts_path(path)
     array = folder / "features"  # without a suffix, so that no pattern of the input matches it
-    shape = (sum(part.rows for part in parts), dimension)
-    _concatenate(array, [folder / f"part-{part.part}{FLOATS}" for part in parts], shape)
+    head = _array_header((sum(part.rows for part in parts), dimension))
+    with atomic_path(array) as new:
+        concatenate(new, [folder / f"part-{part.part}{FLOATS}" for part in parts], head)
     columns = ("file", "row", *(["key"] if has_key else []))
-    errors = [folder / f"errors-{part.part}.jsonl" for part in parts if part.failed]
-    if errors:
-        _concatenate(errors_path(path), errors)
+    write_errors(path, parts)
     if path.suffix == TABLE:
-        from .features_table import write_table  # pyarrow is an optional dependency
+        from .parquet_files import write_features_table  # pyarrow is an optional dependency
 
         features = np.load(array, mmap_mode="r")
-        write_table(path, features, columns, lambda: _keys(folder, parts))
+        write_features_table(path, features, columns, lambda: read_lines(path, parts))
     else:
-        _write_keys(keys_path(path), columns, _keys(folder, parts))
+        _write_keys(keys_path(path), columns, read_lines(path, parts))
         array.replace(path)
 
 
-def _concatenate(path: Path, sources: Sequence[Path], shape: tuple[int, int] | None = None) -> None:
-    """Write the bytes of files one after another; those of a .npy file if a shape is given."""
-    with atomic_path(path) as new, new.open("wb") as target:
-        if shape is not None:
-            header = {"descr": DTYPE.str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(target, header)
-        for source in sources:
-            with source.open("rb") as file:
-                shutil.copyfileobj(file, target)
-
-
-def _keys(folder: Path, parts: Sequence[Finished]) -> Iterator[dict[str, Any]]:
-    for part in parts:
-        with (folder / f"part-{part.part}.jsonl").open("rb") as lines:
-            yield from map(json.loads, lines)
+def _array_header(shape: tuple[int, int]) -> bytes:
+    head = io.BytesIO()
+    header = {"descr": DTYPE.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(head, header)
+    return head.getvalue()
 
 
 def _write_keys(path: Path, columns: Sequence[str], keys: Iterator[dict[str, Any]]) -> None:

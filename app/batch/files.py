@@ -5,19 +5,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import BatchError
+from serving.errors import first_few
 from serving.images import IMAGE_SUFFIXES
 from serving.inputs import image_shape
 from serving.manifest import Manifest, describe_spec
 
-ARRAY, TABLE = ".npy", ".parquet"
+ARRAY, PARQUET, CSV = ".npy", ".parquet", (".csv", ".tsv")
+_TABLES = (*CSV, PARQUET)
 
 
-def find_files(pattern: str) -> list[str]:
-    """Return the files that a pattern matches, sorted; `**` stands for folders of any depth.
+def find_files(wanted: str | Sequence[str]) -> list[str]:
+    """Return the files of a job, each once.
+
+    Args:
+        wanted: a pattern, whose files are sorted; `**` stands for folders of any depth. Or paths.
 
     Raises:
-        BatchError: the pattern matches no file.
+        BatchError: the pattern matches no file, or paths are no files.
     """
+    return _matching(wanted) if isinstance(wanted, str) else _existing(wanted)
+
+
+def _existing(paths: Sequence[str]) -> list[str]:
+    missing = [name for name in paths if not Path(name).is_file()]
+    if missing:
+        raise BatchError(f"Each FILE must be a file that exists. Received: {first_few(missing)}.")
+    return list(dict.fromkeys(paths))
+
+
+def _matching(pattern: str) -> list[str]:
     # A pattern with two `**` finds the same file several times.
     files = sorted({name for name in glob.iglob(pattern, recursive=True) if Path(name).is_file()})
     if not files:
@@ -37,16 +53,17 @@ def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> No
     taken = _kinds_taken(manifest)
     wrong = [name for name in files if kind_of(name) not in taken]
     if wrong:
-        is_csv = TABLE in taken and kind_of(wrong[0]) == ".csv"
-        hint = " Predict CSV files without --input: hornbill predict BUNDLE FILE…" if is_csv else ""
         raise BatchError(
-            f"Files for {manifest.name} must end in {', '.join(taken)}. Received: {wrong[0]}.{hint}"
+            f"Files for {manifest.name} must end in {', '.join(taken)}. "
+            f"Received: {first_few(wrong)}."
         )
     if any(kind_of(name) in IMAGE_SUFFIXES for name in files):
         image_shape(manifest)
-    without = [name for name in files if kind_of(name) != TABLE]
+    without = [name for name in files if kind_of(name) not in _TABLES]
     if key is not None and without:
-        raise BatchError(f"--key needs files with columns, {TABLE}. Received: {without[0]}.")
+        raise BatchError(
+            f"--key needs files with columns, {', '.join(_TABLES)}. Received: {first_few(without)}."
+        )
 
 
 def kind_of(name: str) -> str:
@@ -58,7 +75,7 @@ def _kinds_taken(manifest: Manifest) -> tuple[str, ...]:
     has_one_array = len(manifest.inputs) == 1 and manifest.inputs[0].dtype != "string"
     arrays = (ARRAY,) if has_one_array else ()
     if manifest.columns or manifest.string_columns:
-        return (TABLE, *arrays)
+        return (*_TABLES, *arrays)
     if not arrays:
         raise BatchError(
             "A batch job needs a model that takes columns or a single array. Received: "

@@ -8,16 +8,19 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.errors import BatchError
 from serving import Manifest, Predictor
 from serving.bundle import CHECKSUMS, find_version
 from serving.outputs import choose_output, feature_dimension
 
-from .features_file import check_target, parts_path, write_features
-from .files import TABLE, check_kinds, find_files, kind_of
+from .features_file import check_target, write_features
+from .files import PARQUET, check_kinds, find_files, kind_of
 from .ledger import UNFINISHED, Identity, Ledger, open_ledger, unwritable
+from .output_files import check_new, errors_path, parts_path, why_nothing
 from .parts import Finished, Part, plan_parts
 from .pools import Pool
 from .predicting import Work
+from .predictions_file import SUFFIXES, write_predictions
 
 # Called with the number of finished parts and of all parts of this run.
 OnProgress = Callable[[int, int], None]
@@ -29,22 +32,33 @@ class Job:
 
     Attributes:
         bundle: folder of a version, or of a model, which stands for its latest version.
-        pattern: pattern of the files, such as `scans/*.png`.
-        output: folder of the predictions, or file of the features.
-        key: column of parquet files to copy into each line; None copies none.
+        files: pattern of the files, such as `scans/*.png`, or their paths.
+        output: file of the predictions, which ends in one of `SUFFIXES`, or folder
+            of the predictions, which can grow; or file of the features.
+        key: column of the files to copy into each line; None copies none.
         features: whether to write features instead of predictions.
     """
 
     bundle: Path
-    pattern: str
+    files: str | tuple[str, ...]
     output: Path
     key: str | None = None
     features: bool = False
 
     @property
+    def has_file(self) -> bool:
+        """Whether the output is a single file."""
+        return self.features or self.output.suffix.lower() in SUFFIXES
+
+    @property
+    def errors(self) -> Path:
+        """File of the errors beside a single file."""
+        return errors_path(self.output)
+
+    @property
     def folder(self) -> Path:
-        """Folder of the parts; that of a file of features is removed in the end."""
-        return parts_path(self.output) if self.features else self.output
+        """Folder of the parts; that of a single file is removed in the end."""
+        return parts_path(self.output) if self.has_file else self.output
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Summary:
     """What a job has written, in all its runs.
 
     Attributes:
-        parts: number of files with predictions; 1 for features.
+        parts: number of files with predictions; 1 if the output is a single file.
         rows: number of predicted rows.
         failed: number of rows and files that could not be predicted.
     """
@@ -65,39 +79,53 @@ class Summary:
 def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
     """Predict every row of a job's files that was not predicted before.
 
-    However the job ends, the output folder contains only complete parts, and a file of features is
+    However the job ends, an output folder contains only complete parts, and an output file is
     complete. Running the same job again resumes it.
 
     Raises:
-        BatchError: the job cannot start or continue.
+        BatchError: the job cannot start or continue, or it writes a file and no row could be
+            predicted.
         InputError: the bundle cannot be used, or its model does not accept such files.
     """
     if job.features:
         check_target(job.output)
+    elif job.has_file:
+        check_new(job.output)
     folder = find_version(job.bundle).absolute()
     # Checked here once, before any actor loads it.
     manifest = Predictor.load(folder, threads=1).manifest
     choose_output(manifest, job.features)
-    files = find_files(job.pattern)
+    files = find_files(job.files)
     check_kinds(files, manifest, job.key)
-    _require_pyarrow([*files, str(job.output)] if job.features else files)
+    _require_pyarrow([*files, str(job.output)] if job.has_file else files)
     try:
         with open_ledger(job.folder, _identity(job, folder, manifest)) as ledger:
             unfinished = str((job.folder / UNFINISHED).absolute())
             work = Work(str(folder), unfinished, job.key, job.features)
-            # Files are added to a folder. A file of features has the order of all files.
-            parts = plan_parts(files) if job.features else _parts_to_add(files, ledger)
+            # Files are added to a folder. A single file has the order of all files.
+            parts = plan_parts(files) if job.has_file else _parts_to_add(files, ledger)
             rest = [part for part in parts if part.name not in ledger.finished]
             _predict_rest(work, rest, ledger, pool, on_progress)
-            if not job.features:
+            if not job.has_file:
                 return _sum_up(list(ledger.finished.values()))
             finished = [ledger.finished[part.name] for part in parts]
-            dimension = feature_dimension(manifest)
-            write_features(job.output, dimension, finished, has_key=job.key is not None)
+            failure = why_nothing(job.output, finished)
+            if failure is None:
+                _write_file(job, manifest, finished)
         shutil.rmtree(job.folder)
-        return replace(_sum_up(finished), parts=1)
     except OSError as error:
         raise unwritable(job.output, error) from None
+    if failure is not None:
+        raise BatchError(failure)
+    return replace(_sum_up(finished), parts=1)
+
+
+def _write_file(job: Job, manifest: Manifest, parts: Sequence[Finished]) -> None:
+    if job.features:
+        dimension, has_key = feature_dimension(manifest), job.key is not None
+        write_features(job.output, dimension, parts, has_key)
+    else:
+        write_predictions(job.output, manifest, parts, job.key)
 
 
 def _parts_to_add(files: Sequence[str], ledger: Ledger) -> list[Part]:
@@ -118,12 +146,13 @@ def _predict_rest(
 
 
 def _identity(job: Job, folder: Path, manifest: Manifest) -> Identity:
+    names = [job.files] if isinstance(job.files, str) else job.files
     return {
         "model": manifest.name,
         "bundle": hashlib.sha256((folder / CHECKSUMS).read_bytes()).hexdigest(),
         # A relative pattern means other files in another working directory.
-        "input": job.pattern,
-        "folder": None if Path(job.pattern).is_absolute() else str(Path.cwd()),
+        "input": "\n".join(names),
+        "folder": None if all(Path(name).is_absolute() for name in names) else str(Path.cwd()),
         "key": job.key,
         "output": "features" if job.features else None,
     }
@@ -136,6 +165,6 @@ def _sum_up(finished: Sequence[Finished]) -> Summary:
 
 
 def _require_pyarrow(files: Sequence[str]) -> None:
-    has_tables = any(kind_of(name) == TABLE for name in files)
+    has_tables = any(kind_of(name) == PARQUET for name in files)
     if has_tables and importlib.util.find_spec("pyarrow") is None:
         raise ModuleNotFoundError("Parquet files need pyarrow.", name="pyarrow")

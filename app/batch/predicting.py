@@ -17,8 +17,9 @@ from serving.manifest import Manifest
 from serving.outputs import choose_output
 
 from .arrays import read_array, read_images
+from .csv_tables import read_csv_table
 from .features_file import DTYPE, FLOATS
-from .files import ARRAY, kind_of
+from .files import ARRAY, CSV, kind_of
 from .lines import PredictionLines, error_lines, key_lines
 from .parts import Finished, Part
 from .rows import Rows, file_id, set_aside
@@ -31,7 +32,7 @@ class Work:
     Attributes:
         bundle: folder of the bundle's version.
         unfinished: folder to write into; the job publishes from there.
-        key: column of parquet files to copy into each line; None copies none.
+        key: column of the files to copy into each line; None copies none.
         features: whether to write features instead of predictions.
     """
 
@@ -120,6 +121,8 @@ def _read(part: Part, manifest: Manifest, key: str | None, threads: int) -> Iter
         return read_images(part.files, manifest, threads)
     if kind == ARRAY:
         return read_array(part.files[0], manifest)
+    if kind in CSV:
+        return read_csv_table(part.files[0], manifest, key)
     from .tables import read_table  # pyarrow is an optional dependency
 
     return read_table(part.files[0], manifest, key)

@@ -308,6 +308,7 @@ def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> Mod
         columns=dataset.columns,
         nullable_columns=tuple(dataset.columns[number] for number in nullable_columns),
         string_columns=dataset.string_columns,
+        row_format=dataset.row_format,
         metrics=run.metrics["test"],
         reference_scores=evaluation.get("baselines", {}),
         importance=_importance(evaluation),

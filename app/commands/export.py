@@ -191,13 +191,7 @@ def _print_quality(manifest: Any) -> None:
         )
         typer.echo(f"calibration: ECE {found.ece_after:.4f} on the test split, {scaling}")
     if manifest.int8 is not None:
-        found = manifest.int8
-        gain = 100 * ((found.accuracy_int8 or 0) - (found.accuracy_float32 or 0))
-        typer.echo(
-            f"int8:        {'included' if found.kept else 'not included'}: latency "
-            f"{found.latency_ratio_1:.2f} and {found.latency_ratio_64:.2f} times that of float32 "
-            f"at batch sizes 1 and 64, accuracy {gain:+z.2f} percentage points"
-        )
+        typer.echo(f"int8:        {describe_int8(manifest)}")
     if manifest.thresholds is not None:
         from app.reports.run_report import describe_thresholds
 
@@ -217,6 +211,23 @@ def _print_quality(manifest: Any) -> None:
         )
     for line in manifest.warnings:
         typer.echo(printable(f"warning:     {line}"))
+
+
+def describe_int8(manifest: Any) -> str:
+    """Return what int8 changes in speed and accuracy, and on which samples, in one line."""
+    found = manifest.int8
+    if found.accuracy_int8 is None:
+        change = "accuracy unknown"
+    elif manifest.task == "regression":
+        gain = found.accuracy_int8 - found.accuracy_float32
+        change = f"R² {gain:+z.4f} on {found.measured_on}"
+    else:
+        gain = 100 * (found.accuracy_int8 - found.accuracy_float32)
+        change = f"accuracy {gain:+z.2f} percentage points on {found.measured_on}"
+    return (
+        f"{'included' if found.kept else 'not included'}: latency {found.latency_ratio_1:.2f} and "
+        f"{found.latency_ratio_64:.2f} times that of float32 at batch sizes 1 and 64, {change}"
+    )
 
 
 def _refuse_for_a_run(**options: Any) -> None:

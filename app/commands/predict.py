@@ -13,7 +13,7 @@ import typer
 
 from app.errors import ConfigError
 from app.system.signals import INTERRUPTED, sigterm_as_sigint
-from serving.errors import counted, printable
+from serving.errors import counted, first_few, printable
 
 from .terminal import Bundle, Json, Quiet, examples, fail, print_json, suggest
 
@@ -24,6 +24,7 @@ PREDICT_EXAMPLES = examples(
     "hornbill predict dist/digits three.png seven.jpg",
     "hornbill predict dist/digits scans/*.png --json",
     "hornbill predict dist/softmax flowers.csv",
+    "hornbill predict dist/softmax flowers.csv --key id --output predictions.csv",
     "hornbill predict dist/digits --input 'scans/**/*.png' --output predictions",
     "hornbill predict dist/softmax --input 'rows/*.parquet' --key id --output predictions",
     "hornbill predict dist/digits --input '/shared/*.npy' --output /shared/predictions "
@@ -38,7 +39,8 @@ def predict(
         list[Path] | None,
         typer.Argument(
             metavar="FILE…",
-            help="Images, or CSV files if the model takes rows.",
+            help="Images, or CSV files if the model takes rows; with --output also .parquet and "
+            ".npy.",
             show_default=False,
         ),
     ] = None,
@@ -47,8 +49,8 @@ def predict(
         typer.Option(
             "--input",
             metavar="GLOB",
-            help="Run a batch job on the files that match this quoted pattern: .parquet, .npy or "
-            "images.",
+            help="Run a batch job on the files that match this quoted pattern: .csv, .tsv, "
+            ".parquet, .npy or images.",
         ),
     ] = None,
     output: Annotated[
@@ -56,15 +58,16 @@ def predict(
         typer.Option(
             "--output",
             "-o",
-            metavar="DIR",
-            help="Folder for the predictions of a batch job, or .npy or .parquet file for its "
-            "features. The same command resumes the job.",
+            metavar="PATH",
+            help="File for the predictions: .csv, .tsv, .parquet or .jsonl; or a folder for those "
+            "of files that are added over time. With --features: .npy or .parquet. The same "
+            "command resumes an interrupted job.",
         ),
     ] = None,
     key: Annotated[
         str | None,
         typer.Option(
-            metavar="COLUMN", help="Parquet column to copy into each line of a batch job."
+            metavar="COLUMN", help="Column of the input to copy into the output, such as an id."
         ),
     ] = None,
     ray_address: Annotated[
@@ -81,21 +84,24 @@ def predict(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Predict files and print a table, or one JSON object per line; or run a batch job."""
-    if pattern is not None and output is not None and not files:
+    """Predict files: print a table or one JSON object per line, or write a file or a folder."""
+    files = files or []
+    if bool(files) == (pattern is not None):
+        raise ConfigError(
+            f"Give either FILE… or --input GLOB. Received: {'both' if files else 'neither'}."
+        )
+    if output is not None:
         from app.batch import Job
 
-        job = Job(bundle, pattern, output, key, features)
+        job = Job(bundle, tuple(map(str, files)) if files else pattern or "", output, key, features)
         predict_batch(job, ray_address, as_json, quiet)
         return
-    if not files or (pattern, output, key, ray_address) != (None, None, None, None):
-        if pattern is not None and output is None and not files:
-            where = "file for the features" if features else "folder for the predictions"
-            raise ConfigError(f"Missing option '--output', the {where} of a batch job.")
-        raise ConfigError(
-            "Give either FILE…, or --input and --output for a batch job. "
-            f"Received: {'both' if files else 'neither'}."
-        )
+    for option, value in (("--input", pattern), ("--key", key), ("--ray-address", ray_address)):
+        if value is not None:
+            what = "features" if features else "predictions"
+            raise ConfigError(
+                f"Missing option '--output', the file for the {what}: {option} needs it."
+            )
     from serving.inputs import read_inputs
     from serving.outputs import choose_output
     from serving.predictor import Predictor
@@ -103,7 +109,7 @@ def predict(
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
     output_name = choose_output(manifest, features)
-    inputs, names = read_inputs(files, manifest)
+    inputs, names = read_inputs(files, manifest, lambda line: _note(line, quiet))
     prediction = predictor.predict(inputs)
     _require_finite(prediction.outputs[output_name], names)
     if features:
@@ -123,6 +129,11 @@ def predict(
     for line in _format_table(names, decisions, values, ends, manifest):
         typer.echo(printable(line))
     suggest(f"hornbill predict {quote(str(bundle))} {quote(str(files[0]))} --json")
+
+
+def _note(line: str, quiet: bool) -> None:
+    if not quiet:
+        typer.echo(f"note: {printable(line)}", err=True)
 
 
 def _print_features(
@@ -147,11 +158,10 @@ def _require_finite(outputs: Any, names: list[str]) -> None:
 
     from serving.errors import InputError
 
-    wrong = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
-    if len(wrong):
-        raise InputError(
-            f"Predictions must be finite. Received: NaN or infinity for {names[wrong[0]]}."
-        )
+    wrong = np.flatnonzero(~np.isfinite(outputs).all(axis=1)).tolist()
+    if wrong:
+        named = first_few([names[index] for index in wrong])
+        raise InputError(f"Predictions must be finite. Received: NaN or infinity for {named}.")
 
 
 def _decisions(prediction: Any) -> list[dict[str, Any]]:
@@ -221,10 +231,12 @@ def _format_class(decision: dict[str, Any], probability: float) -> str:
 
 def predict_batch(job: "Job", ray_address: str | None, as_json: bool, quiet: bool) -> None:
     """Run or resume a batch job; exit with 1 if a row or a file could not be predicted."""
-    from app.batch import choose_pool, run_job
+    from app.batch import choose_pool, predict_here, run_job
 
+    # Ray takes longer to start than the files of a command line take to predict.
+    is_here = ray_address is None and not isinstance(job.files, str)
     try:
-        pool = choose_pool(ray_address)
+        pool = predict_here if is_here else choose_pool(ray_address)
         with (
             sigterm_as_sigint(),
             redirect_stdout(StringIO()),  # Ray reports an interruption there
@@ -243,10 +255,9 @@ def predict_batch(job: "Job", ray_address: str | None, as_json: bool, quiet: boo
 
 def _print_summary(job: "Job", summary: "Summary", quiet: bool) -> None:
     rows = counted(summary.rows, "row")
-    if job.features:
-        from app.batch.features_file import errors_path
-
-        done, errors = f"features:  {rows} in {job.output}", str(errors_path(job.output))
+    if job.has_file:
+        what = "features: " if job.features else "predicted:"
+        done, errors = f"{what} {rows} in {job.output}", str(job.errors)
     else:
         done = f"predicted: {rows}, in {counted(summary.parts, 'file')} in {job.output}"
         errors = f"{job.output}/errors-*.jsonl"
@@ -255,7 +266,7 @@ def _print_summary(job: "Job", summary: "Summary", quiet: bool) -> None:
     if summary.failed:
         what = "row or file" if summary.failed == 1 else "rows or files"
         typer.echo(f"failed:    {summary.failed:,} {what}: {errors}", err=quiet)
-    if not quiet and not job.features:
+    if not quiet and not job.has_file:
         written = "errors" if summary.failed else "part"
         suggest(f"cat {quote(str(job.output))}/{written}-*.jsonl | head -n 3")
 

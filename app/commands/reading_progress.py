@@ -1,4 +1,4 @@
-"""Shows how far the reading of image files is, on standard error."""
+"""Shows how far the reading and the preparation of data are, on standard error."""
 
 import time
 from typing import Self
@@ -15,7 +15,7 @@ _LOG_EVERY_S = 30.0
 
 
 class ReadingProgress:
-    """Shows a bar with images/s and the time left; in a log, a line from time to time.
+    """Shows a bar with images/s or rows/s and the time left; in a log, a line from time to time.
 
     It is an `app.data.reading_progress.ReadingObserver`. Use it as a context manager.
 
@@ -34,24 +34,28 @@ class ReadingProgress:
         self._console = console or Console(stderr=True)
         self._patience_s, self._log_every_s = patience_s, log_every_s
         self._start = self._shown = time.monotonic()
+        self._done = 0
         self._bar: Progress | None = None
 
-    def advance(self, done: int, total: int) -> None:
-        """Show that `done` of `total` images are read."""
+    def advance(self, done: int, total: int, activity: str = "reading images") -> None:
+        """Show that `done` of `total` images or rows are done."""
         now = time.monotonic()
-        if done == 1:
+        if done <= self._done:  # another activity, or another source
             self._start = self._shown = now
+        self._done = 0 if done == total else done
         spent = max(now - self._start, 1e-6)
+        is_late = done > 0 and spent >= self._patience_s
         if done == total:
             self._stop()
-        elif spent >= self._patience_s and self._console.is_terminal:
-            self._draw(done, total, done / spent)
-        elif spent >= self._patience_s and now - self._shown >= self._log_every_s:
+        elif is_late and self._console.is_terminal:
+            self._draw(done, total, done / spent, activity)
+        elif is_late and now - self._shown >= self._log_every_s:
             self._shown = now
             rate = done / spent
             left = (total - done) / rate
+            verb, _, noun = activity.rpartition(" ")
             self._print(
-                f"read {done:,} of {total:,} images, {rate:,.0f} images/s, {left:,.0f} s left"
+                f"{verb} {done:,} of {total:,} {noun}, {rate:,.0f} {noun}/s, {left:,.0f} s left"
             )
 
     def note(self, line: str) -> None:
@@ -62,13 +66,13 @@ class ReadingProgress:
     def _print(self, line: str) -> None:
         self._console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
-    def _draw(self, done: int, total: int, rate: float) -> None:
+    def _draw(self, done: int, total: int, rate: float, activity: str) -> None:
         if self._bar is None:
             self._bar = Progress(
-                TextColumn("reading images"),
+                TextColumn(activity),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f}%"),
-                TextColumn("{task.fields[rate]:,.0f} images/s"),
+                TextColumn(f"{{task.fields[rate]:,.0f}} {activity.rpartition(' ')[2]}/s"),
                 TimeRemainingColumn(),
                 console=self._console,
                 transient=True,

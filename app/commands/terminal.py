@@ -30,19 +30,32 @@ Family = Annotated[
 ]
 Target = Annotated[
     str | None,
-    typer.Option(metavar="COLUMNS", help="CSV column to predict; several are comma-separated."),
+    typer.Option(
+        metavar="COLUMNS", help="Column of a table to predict; several are comma-separated."
+    ),
 ]
 Categorical = Annotated[
     str | None,
     typer.Option(
-        metavar="COLUMNS", help="Numeric CSV columns to treat as categories, comma-separated."
+        metavar="COLUMNS", help="Columns of numbers to treat as categories, comma-separated."
+    ),
+]
+Drop = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMNS", help="Columns to leave out, comma-separated."),
+]
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMNS",
+        help="Columns to learn from that would be left out, such as identifiers, comma-separated.",
     ),
 ]
 ImageColumn = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMN",
-        help="CSV column with the paths of images, relative to the folder of the CSV file.",
+        help="Column with the paths of images, relative to the folder of the table.",
     ),
 ]
 Settings = Annotated[
@@ -94,11 +107,8 @@ def fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def named_columns(
-    target: str | None, categorical: str | None, image_column: str | None
-) -> dict[str, list[str] | str]:
-    """Return the settings of the options that name columns; some are comma-separated."""
-    given = {"target": target, "categorical": categorical}
+def named_columns(image_column: str | None, **given: str | None) -> dict[str, list[str] | str]:
+    """Return the settings of the options that name columns; all but one are comma-separated."""
     lists: dict[str, list[str] | str] = {
         key: [name.strip() for name in text.split(",")]
         for key, text in given.items()

@@ -15,9 +15,11 @@ from serving.errors import printable
 
 from .terminal import (
     Categorical,
+    Drop,
     Family,
     ImageColumn,
     Json,
+    Keep,
     Quiet,
     Seed,
     Settings,
@@ -88,13 +90,15 @@ def train(
         typer.Option(
             metavar="SOURCE",
             help="Data to train on: digits8x8, mnist, iris, wine, breast_cancer, diabetes, "
-            "linnerud, or a path: .csv (with --target), a folder of images with one subfolder per "
-            "class, .npz in the layout of keras.datasets.mnist, or Semeion's .data. Sources "
-            "joined by + are used as one. Default: the family's default source.",
+            "linnerud, or a path: .csv or .parquet (with --target), a folder of images with one "
+            "subfolder per class, .npz in the layout of keras.datasets.mnist, or Semeion's .data. "
+            "Sources joined by + are used as one. Default: the family's default source.",
         ),
     ] = None,
     target: Target = None,
     categorical: Categorical = None,
+    drop: Drop = None,
+    keep: Keep = None,
     image_column: ImageColumn = None,
     on_features: Annotated[
         Path | None,
@@ -157,7 +161,7 @@ def train(
 ) -> None:
     """Train a model and write a run folder, or resume an interrupted run."""
     others = (
-        *(family, data, target, categorical, image_column, on_features),
+        *(family, data, target, categorical, drop, keep, image_column, on_features),
         *(config, settings, seed, output),
     )
     if resume is not None and (no_figures or any(value is not None for value in others)):
@@ -178,7 +182,9 @@ def train(
         family=family,
         config=None if config is None else str(config),
         settings=settings or [],
-        given=named_columns(target, categorical, image_column),
+        given=named_columns(
+            image_column, target=target, categorical=categorical, drop=drop, keep=keep
+        ),
         on_features=None if on_features is None else str(on_features),
         data=data,
         seed=seed,
@@ -262,11 +268,14 @@ def _print_run_as_json(run: Any, is_written: bool) -> None:
 
 def _print_run(run: Any, is_written: bool) -> None:
     """Print the results of a run, with details from its folder if this process wrote it."""
+    from app.data.datasets import LeftOut
     from app.evaluation.metrics import describe_scores
     from app.reports.run_report import describe_speed
     from app.runs.run_folder import describe_data, read_environment, read_evaluation
 
     typer.echo(f"data:   {printable(describe_data(run.data))}")
+    for column in run.data.get("left_out", ()):  # runs of earlier versions do not say
+        typer.echo(printable(str(LeftOut(**column))))
     if is_written:
         environment = read_environment(run.folder)
         place = f"{environment['precision']} on {environment['device']}"

@@ -11,9 +11,11 @@ from app.system.signals import INTERRUPTED, sigterm_as_sigint
 
 from .terminal import (
     Categorical,
+    Drop,
     Family,
     ImageColumn,
     Json,
+    Keep,
     Quiet,
     Seed,
     Settings,
@@ -107,6 +109,8 @@ def tune(
     ] = None,
     target: Target = None,
     categorical: Categorical = None,
+    drop: Drop = None,
+    keep: Keep = None,
     image_column: ImageColumn = None,
     config: Annotated[
         Path | None,
@@ -135,7 +139,7 @@ def tune(
     }
     given = {name: value for name, value in budget.items() if value is not None}
     others = (
-        *(family, data, target, categorical, image_column),
+        *(family, data, target, categorical, drop, keep, image_column),
         *(config, settings, seed, output),
     )
     if join is not None and (given or any(value is not None for value in others)):
@@ -157,7 +161,9 @@ def tune(
                 tuned = search.join(join, workers, storage, declared, observer)
             else:
                 fixed = parse_settings(settings or [])
-                fixed |= named_columns(target, categorical, image_column)
+                fixed |= named_columns(
+                    image_column, target=target, categorical=categorical, drop=drop, keep=keep
+                )
                 fixed |= {k: v for k, v in {"data": data, "seed": seed}.items() if v is not None}
                 definition = make_definition(family, declared, given, file=config, settings=fixed)
                 tuned = search.tune(definition, output or "tunes", workers, storage, observer)

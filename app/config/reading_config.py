@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from models.checks import check_choice, check_sizes
+from serving.columns import MISSING
 
 MAX_SIDE = 1024
 
@@ -12,8 +13,13 @@ class ReadingConfig:
     """How a data source is read.
 
     Attributes:
-        target: CSV columns to predict.
-        categorical: numeric CSV columns to treat as categories, such as postcodes.
+        target: columns of a table to predict.
+        categorical: columns of numbers or dates to treat as categories, such as postcodes; or a
+            target whose numbers and texts are all classes.
+        drop: columns to leave out.
+        keep: columns to learn from although they would be left out, see `app.data.left_out`.
+        missing: texts that stand for a missing value, in upper or lower case. An empty cell always
+            does; numbers and dates have more, see `serving.columns.MISSING_NUMBERS`.
         image_column: CSV column with the paths of images, relative to the folder of the CSV file;
             empty if the columns themselves are the inputs.
         image_size: side, or height and width, of the images of the family `features`. Empty
@@ -22,22 +28,30 @@ class ReadingConfig:
             leaves them out and lists them in the report.
 
     Raises:
-        ValueError: a value is unknown, or a column is named twice.
+        ValueError: a value is unknown, or a column is named twice or for two purposes.
     """
 
     target: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    missing: tuple[str, ...] = MISSING
     image_column: str = ""
     image_size: tuple[int, ...] = ()
     unreadable: str = "refuse"
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for name in ("target", "categorical"):
+        for name in ("target", "categorical", "drop", "keep"):
             columns = getattr(self, name)
             if len(set(columns)) < len(columns):
                 raise ValueError(
                     f"{name} must name each column once. Received: {name}={','.join(columns)}."
+                )
+        for name in ("target", "categorical", "keep"):
+            for column in sorted(set(self.drop) & set(getattr(self, name))):
+                raise ValueError(
+                    f"A column must be in drop or in {name}. Received: {column!r} in both."
                 )
         if self.image_size:
             check_sizes("image_size", self.image_size)

@@ -39,7 +39,7 @@ def refuse_renamed(settings: Mapping[str, Any], source: str = "") -> None:
 def _change(key: str, value: Any) -> str:
     if key in _RENAMED:
         return f"{key} is now {_RENAMED[key]}"
-    if key == "keep":
+    if key == "keep" and value in ("best", "last"):  # it now names columns
         return f"keep={value} is now restore_best_weights={'true' if value == 'best' else 'false'}"
     if key in ("residual", "xla") and str(value) in _BOOLEANS:
         return f"{key}={value} is now {key}={_BOOLEANS[str(value)]}"

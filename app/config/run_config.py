@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.errors import ConfigError
 from models.checks import check_choice, suggest
 from serving.errors import cannot_read
+from serving.frames import is_table
 
 from .extractors import model_file
 from .families import FAMILIES, ModelConfig
@@ -46,7 +47,8 @@ class RunConfig:
 
     Attributes:
         family: one of `FAMILIES`.
-        data: name or path of the data source.
+        data: name or path of the data source; or a DataFrame, which `app.runs.train` writes into
+            the folder of its run.
         seed: seed of the split, the initial weights, the order of samples and dropout.
         reading: how the source is read.
         model: configuration of the model, without the sizes that the data determines.
@@ -62,7 +64,7 @@ class RunConfig:
     """
 
     family: str
-    data: str
+    data: Any
     seed: int
     reading: ReadingConfig
     model: ModelConfig
@@ -76,7 +78,7 @@ def make_config(
     family: str,
     settings: Mapping[str, Any] | None = None,
     *,
-    data: str | Path | None = None,
+    data: Any = None,
     seed: int = 0,
 ) -> RunConfig:
     """Return the family's default configuration with settings applied.
@@ -85,7 +87,8 @@ def make_config(
         family: `digits`, `softmax` or `features`.
         settings: values by flat key, such as `{"optimizer.learning_rate": 1e-3}`, or nested as in
             `config.toml`. Text is converted to the type of the setting.
-        data: name or path of the data source; the family's default source if None.
+        data: name or path of the data source; a DataFrame of pandas or polars or a table of
+            pyarrow; or None for the family's default source.
         seed: seed of the split, the initial weights, the order of samples and dropout.
 
     Raises:
@@ -99,7 +102,7 @@ def make_config(
     defaults = FAMILIES[family]
     config = RunConfig(
         family=family,
-        data=defaults.source if data is None else str(data),
+        data=defaults.source if data is None else data if is_table(data) else str(data),
         seed=seed,
         figures=figures,
         reading=ReadingConfig(),
@@ -143,8 +146,8 @@ def _check_run_keys(family: Any, data: Any, seed: Any, figures: Any) -> None:
         raise ConfigError(
             f"seed must be a whole number from 0 to 4294967295. Received: seed={seed!r}."
         )
-    if not isinstance(data, str | Path | None):
-        raise ConfigError(f"data must be text. Received: data={data!r}.")
+    if not isinstance(data, str | Path | None) and not is_table(data):
+        raise ConfigError(f"data must be text or a DataFrame. Received: data={data!r:.80}.")
     _check_bool("figures", figures)
 
 

@@ -34,6 +34,11 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
                     f"Received: {first.source}, {getattr(first, what)}; "
                     f"{part.source}, {getattr(part, what)}."
                 )
+        if part.row_format != first.row_format:
+            raise DataError(
+                "Tables that are joined must have cells of the same kinds and forms. "
+                f"Received: {first.source} and {part.source}. Write them alike, or as one file."
+            )
         if part.inputs.shape[1:] != first.inputs.shape[1:]:
             raise DataError(
                 "Data sources that are joined must have images of one size and color. "
@@ -53,6 +58,8 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
         task=first.task,
         labels=labels,
         columns=first.columns,
+        row_format=first.row_format,
+        left_out=first.left_out,
         test_start=sum(map(_training_end, parts)) if has_test else None,
         skipped=tuple(name for part in parts for name in part.skipped),
     )

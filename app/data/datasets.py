@@ -8,8 +8,33 @@ from typing import Any
 import numpy as np
 
 from app.errors import DataError
+from serving.columns import RowFormat
 
 from .arrays import Array, chunks
+
+# What takes the place of the texts of a column that are too rare to be categories. No vocabulary
+# has it, so that a model treats them as it treats a text that it has never seen.
+REST = "\0rest"
+# Why a column is left out that no setting can make useful.
+EMPTY = "without a value"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A column that is left out of training.
+
+    Attributes:
+        column: name of the column.
+        reason: why, such as `unique in each row`.
+    """
+
+    column: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return what to tell the user, in one line."""
+        fix = "" if self.reason == EMPTY else f"; --keep {self.column} takes it"
+        return f"left out: {self.column}, {self.reason}{fix}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +54,10 @@ class Dataset:
         codes: columns of text as indices into `words`, int32 `(samples, text columns)`; None if
             there are none.
         string_columns: name of each column of text.
-        words: the different texts of each column of text.
+        words: the different texts of each column of text; `REST` stands for those that are rare.
+        row_format: how the cells of a table become these columns; None if the source is no table.
+        left_out: columns that are left out, because they cannot be of use.
+        notes: what is not certain about the way in which columns are read.
         validation_start: index of the first sample of the source's own validation split, which
             comes before its test split; None if the source has no validation split.
         test_start: index of the first sample of the source's own test split, which is at the end;
@@ -46,6 +74,9 @@ class Dataset:
     codes: Array | None = None
     string_columns: tuple[str, ...] = ()
     words: tuple[tuple[str, ...], ...] = ()
+    row_format: RowFormat | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
     validation_start: int | None = None
     test_start: int | None = None
     skipped: tuple[str, ...] = ()

@@ -9,16 +9,13 @@ import numpy as np
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.digits import IMAGE_SIDE
-from serving.errors import InputError
+from serving.errors import InputError, first_few
 from serving.images import read_image, read_pixels
 from serving.photographs import find_digit
 
 from .datasets import Dataset
 from .image_files import choose_shape, decode_files
 from .image_lists import ImageList
-
-# Number of files that an error names; the others are counted.
-_NAMED_IN_ERRORS = 3
 
 
 def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> Dataset:
@@ -75,10 +72,8 @@ def _require_every_class(found: ImageList, targets: np.ndarray) -> None:
 
 def _unreadable(source: str, problems: Sequence[InputError], files: int) -> DataError:
     received = [str(problem).rpartition("Received: ")[2].rstrip(".") for problem in problems]
-    more = len(received) - _NAMED_IN_ERRORS
-    rest = f"; and {more:,} more" if more > 0 else ""
     fix = " Skip them with --set unreadable=skip." if len(problems) < files else ""
     return DataError(
         f"Every image of {source} must be readable. Received: {len(problems):,} unreadable: "
-        f"{'; '.join(received[:_NAMED_IN_ERRORS])}{rest}.{fix}"
+        f"{first_few(received, '; ')}.{fix}"
     )

@@ -1,83 +1,97 @@
-"""Lists the images of a CSV file that has a column of paths and columns of targets."""
+"""Lists the images of a table that has a column of paths and columns of targets."""
 
 import os
 from pathlib import Path
 
+import numpy as np
+
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
+from serving.errors import describe_all
 
-from .csv_files import (
-    Column,
-    check_columns,
-    csv_header,
-    csv_rows,
-    learn_cell,
-    target_labels,
-    target_values,
+from .column_formats import decide_columns
+from .image_lists import ImageList
+from .table_reading import check_columns
+from .tables import Batch, Table
+from .targets import (
+    TargetReader,
+    check_targets,
+    refuse_missing_targets,
+    survey_target,
     task_of_targets,
 )
-from .image_lists import ImageList
 
 
-def list_image_table(path: Path, reading: ReadingConfig, task: str) -> ImageList:
-    """List the images that the column `reading.image_column` of a CSV file names.
+def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageList:
+    """List the images that the column `reading.image_column` of a table names.
 
-    Paths are relative to the folder of the CSV file. Columns besides the paths and the targets are
-    ignored.
+    Paths are relative to the folder of the table's file. Columns besides the paths and the targets
+    are ignored.
 
     Args:
-        path: path of the CSV file.
+        table: the table.
         reading: the column of paths and the columns to predict.
-        task: task of the model's head, see `app.data.csv_files.read_csv`.
+        task: task of the model's head, see `app.data.table_reading.read_table`.
 
     Raises:
-        DataError: a column is missing, a path is empty, or a target is missing or of the wrong
-            kind. The message names the line.
+        DataError: a column is missing, paths are wrong, or a target is missing or of the wrong
+            kind. The message names the row; of several wrong paths, the first ones.
     """
-    header = csv_header(path)
-    check_columns(path, header, reading)
+    check_columns(table, reading)
     task = task_of_targets(reading, task)
-    place = header.index(reading.image_column)
-    places = [header.index(name) for name in reading.target]
-    is_text = True if task == "multiclass" else None
-    columns = [Column(name, is_text) for name in reading.target]
-    paths, rows = [], []
-    for line, cells in csv_rows(path, len(header)):
-        if not cells[place]:
-            raise DataError(
-                f"Each line must name an image. Received: an empty {reading.image_column!r} in "
-                f"line {line} of {path}."
-            )
-        targets = [cells[target] for target in places]
-        for column, cell in zip(columns, targets, strict=True):
-            learn_cell(path, line, column, cell, is_target=True)
-        paths.append(_find_file(path, line, cells[place]))
-        rows.append((line, targets))
-    if not rows:
-        raise DataError(f"{path} must have lines below its header. Received: none.")
+    surveys = [survey_target(name, reading) for name in reading.target]
+    paths: list[Path] = []
+    problems: list[DataError] = []
+    batches: list[Batch] = []
+    for batch in table.read():
+        _find_files(table, batch, reading.image_column, paths, problems)
+        refuse_missing_targets(table, batch, surveys)
+        for survey in surveys:
+            survey.learn(batch.numbers, batch.cells[survey.name])
+        cells = {name: batch.cells[name] for name in reading.target}
+        batches.append(Batch(batch.numbers, cells))
+    if problems:
+        raise DataError(describe_all(problems))
+    if not paths:
+        raise DataError(f"{table.source} must have lines below its header. Received: none.")
     if not any(map(os.path.exists, paths)):
         raise DataError(
-            f"The column {reading.image_column!r} of {path} must hold paths of images, relative to "
-            f"{path.parent}. Received: no path that exists, such as {paths[0]}."
+            f"The column {reading.image_column!r} of {table.source} must hold paths of images, "
+            f"relative to {Path(table.source).parent}. Received: no path that exists, such as "
+            f"{paths[0]}."
         )
-    labels = target_labels(path, columns, task)
+    check_targets(table, surveys, task, reading)
+    are_texts = [] if task == "regression" else reading.target
+    columns, _ = decide_columns(table, surveys, are_texts)
+    targets = TargetReader(table, surveys, [columns[name] for name in reading.target], task)
     return ImageList(
-        source=str(path),
+        source=table.source,
         paths=paths,
-        targets=target_values(path, rows, range(len(places)), columns, labels, task),
-        labels=labels,
+        targets=np.concatenate([targets.read(batch) for batch in batches]),
+        labels=targets.labels,
         task=task,
         sizes=(len(paths), 0, 0),
     )
 
 
-def _find_file(table: Path, line: int, cell: str) -> Path:
+def _find_files(
+    table: Table, batch: Batch, column: str, paths: list[Path], problems: list[DataError]
+) -> None:
+    """Add the paths of a batch to `paths`, and what is wrong with others to `problems`."""
+    for number, cell in zip(batch.numbers, batch.cells[column], strict=True):
+        try:
+            paths.append(_find_file(Path(table.source), table.place(number), column, cell))
+        except DataError as error:
+            problems.append(error)
+
+
+def _find_file(table: Path, place: str, column: str, cell: str) -> Path:
+    if not cell:
+        raise DataError(f"Each line must name an image. Received: an empty {column!r} in {place}.")
     if "\0" in cell:  # which no system call takes
-        raise DataError(f"A path must be text. Received: {cell!r} in line {line} of {table}.")
+        raise DataError(f"A path must be text. Received: {cell!r} in {place}.")
     path = table.parent / cell
     other = table.parent / cell.replace("\\", "/")
     if path != other and not path.exists() and other.exists():
-        raise DataError(
-            f"Paths must be separated by /. Received: {cell} in line {line} of {table}."
-        )
+        raise DataError(f"Paths must be separated by /. Received: {cell} in {place}.")
     return path

@@ -1,4 +1,4 @@
-"""Tells an observer how far the reading of a data source is, and what it should know about it."""
+"""Tells an observer how far the reading and the preparation of data are, and what to know of it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class ReadingObserver(Protocol):
-    """Gets told about the reading of data."""
+    """Gets told about the reading and preparation of data."""
 
-    def advance(self, done: int, total: int) -> None:
-        """Note that `done` of `total` files are read."""
+    def advance(self, done: int, total: int, activity: str = "reading images") -> None:
+        """Note that `done` of `total` are done; an activity is a verb and what it is done to."""
 
     def note(self, line: str) -> None:
         """Take note of something that the user should know."""
@@ -29,11 +29,11 @@ def observed_reading(observer: ReadingObserver) -> Iterator[None]:
         _observer.reset(token)
 
 
-def tell_progress(done: int, total: int) -> None:
-    """Tell the observer, if there is one, that `done` of `total` files are read."""
+def tell_progress(done: int, total: int, activity: str = "reading images") -> None:
+    """Tell the observer, if there is one, that `done` of `total` images or rows are done."""
     observer = _observer.get()
     if observer is not None:
-        observer.advance(done, total)
+        observer.advance(done, total, activity)
 
 
 def tell(line: str) -> None:

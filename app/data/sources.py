@@ -18,15 +18,17 @@ from app.errors import DataError
 from models.checks import suggest
 from models.digits import IMAGE_SIDE
 from serving.errors import reason_of
+from serving.frames import is_table
 from serving.images import resize
 
 from .concatenation import join_datasets
-from .csv_files import read_csv
 from .datasets import Dataset, check_names
 from .digit_files import image_arrays, joined_arrays, read_npz, read_semeion
 from .image_folders import read_images
 from .image_lists import list_image_folder
 from .image_tables import list_image_table
+from .table_reading import read_table
+from .tables import SUFFIXES, open_table
 
 # Joins sources that are used as one, such as mnist.npz+digits8x8.
 JOIN = "+"
@@ -57,6 +59,11 @@ def load_dataset(
         DataError: the source is unknown, cannot be read, or lacks required content.
     """
     reading = reading or ReadingConfig()
+    if is_table(source):
+        raise DataError(
+            "A DataFrame can only be given to app.runs.train. "
+            f"Received: {type(source).__name__}. Write it to a .csv or .parquet file."
+        )
     parts = _parts(source)
     if not all(parts):
         raise DataError(f"A data source must have a name. Received: {source!r}.")
@@ -74,12 +81,13 @@ def load_dataset(
 
 def _read(source: str, reading: ReadingConfig, task: str, has_digits: bool) -> Dataset:
     path = Path(source)
-    is_table = path.suffix.lower() == ".csv"
-    for name in () if is_table else ("target", "categorical", "image_column"):
+    is_table = path.suffix.lower() in SUFFIXES
+    for name in () if is_table else ("target", "categorical", "drop", "keep", "image_column"):
         if value := getattr(reading, name):
             given = value if isinstance(value, str) else ",".join(value)
             raise DataError(
-                f"{name} applies to CSV files only. Received: {name}={given} for {source}."
+                f"{name} applies to tables only, {' or '.join(SUFFIXES)}. "
+                f"Received: {name}={given} for {source}."
             )
     if source in NAMED:
         return NAMED[source](source)
@@ -89,15 +97,16 @@ def _read(source: str, reading: ReadingConfig, task: str, has_digits: bool) -> D
     if reader is None and not is_table:
         raise DataError(
             f"A data source must be one of {', '.join(NAMED)}, a folder of images, or a file that "
-            f"ends in .csv, {' or '.join(_READERS)}. Received: {source!r}.{suggest(source, NAMED)}"
+            f"ends in {', '.join(SUFFIXES)}, {' or '.join(_READERS)}. "
+            f"Received: {source!r}.{suggest(source, NAMED)}"
         )
     if not os.path.isfile(source):  # noqa: PTH113
         raise DataError(f"The data source does not exist or is not a file. Received: {path}.")
     if reader:
         return reader(path)
     if reading.image_column:
-        return read_images(list_image_table(path, reading, task), reading, has_digits)
-    return read_csv(path, reading, task)
+        return read_images(list_image_table(open_table(path), reading, task), reading, has_digits)
+    return read_table(open_table(path), reading, task)
 
 
 def _in_shape(dataset: Dataset, reading: ReadingConfig, has_digits: bool) -> Dataset:

@@ -1,5 +1,6 @@
 """Summarizes a data set: samples by class, missing values, duplicates."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         `samples`, the size of each split; `counts`, the samples of each class or label by split;
         `missing`, the number of missing values by column; `duplicates`, the number of validation
         and test samples whose input is in the training split too; `skipped`, the files that could
-        not be read; and `is_decoded_each_epoch`, whether decoded images did not fit on the disk.
+        not be read; `left_out`, the columns of a table that training leaves out, with the reason;
+        `notes`, what is not certain about how its columns are read; and `is_decoded_each_epoch`,
+        whether decoded images did not fit on the disk.
     """
     parts = vars(splits)
     return {
@@ -33,6 +36,8 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         "missing": _missing(dataset),
         "duplicates": _duplicates(dataset, splits),
         "skipped": list(dataset.skipped),
+        "left_out": [asdict(column) for column in dataset.left_out],
+        "notes": list(dataset.notes),
         "is_decoded_each_epoch": isinstance(dataset.inputs, ComputedArray),
     }
 

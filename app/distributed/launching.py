@@ -17,7 +17,13 @@ from typing import Any, TextIO
 
 from app.errors import RunError
 from app.system.child_process import ChildProcess
-from app.system.signals import INTERRUPTED, Interrupted, resume_command, sigterm_as_sigint
+from app.system.signals import (
+    INTERRUPTED,
+    NOTHING_TO_RESUME,
+    Interrupted,
+    resume_command,
+    sigterm_as_sigint,
+)
 
 from .cluster import Cluster
 
@@ -214,5 +220,5 @@ def _resume_hint(processes: Sequence[_Process]) -> str:
     runs = {str(status["run"]) for p in processes if "run" in (status := p.status())}
     kept = [run for run in runs if Path(run).is_dir()]
     if not kept:
-        return "No epoch was finished, so there is nothing to resume." if runs else ""
+        return NOTHING_TO_RESUME if runs else ""
     return f"Resume with: {resume_command(kept[0])}"

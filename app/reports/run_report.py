@@ -126,17 +126,17 @@ def describe_intervals(intervals: dict[str, Any], labels: Sequence[str]) -> str:
 
 
 def changed_settings(config: RunConfig, chosen: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ from the family's defaults: by key, value and default.
+    """Return the settings that a user has changed: by key, value and the family's default.
 
     Args:
         config: configuration of a run.
-        chosen: keys of the settings that were chosen from the data; their default is None.
+        chosen: keys of the settings that were chosen from the data, which are left out.
     """
-    defaults = flat_config(make_config(config.family)) | dict.fromkeys(chosen)
+    defaults = flat_config(make_config(config.family))
     return {
         key: (value, defaults[key])
         for key, value in flat_config(config).items()
-        if value != defaults[key] and key not in _SHOWN_ELSEWHERE
+        if value != defaults[key] and key not in (*_SHOWN_ELSEWHERE, *chosen)
     }
 
 
@@ -158,7 +158,8 @@ def write_report(
         environment: content of `environment.json`.
         evaluation: content of `evaluation.json`.
     """
-    source = bare_source(config.data)
+    source, settings = bare_source(config.data), flat_config(config)
+    chosen = {key: value for key, value in settings.items() if key in data.get("chosen", ())}
     page = render(
         f"{REPORT}.j2",
         folder=folder,
@@ -188,8 +189,9 @@ def write_report(
         score=SCORES[data["task"]],
         metric_name=metric_name,
         pictures=captioned_pictures([folder / "figures"], _CAPTIONS),
-        changed=changed_settings(config, data.get("chosen", ())),
-        settings={**flat_config(config), "data": source},
+        changed=changed_settings(config, chosen),
+        chosen=chosen,
+        settings={**settings, "data": source},
         environment=environment,
     )
     (folder / REPORT).write_text(page, "utf-8")

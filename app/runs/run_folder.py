@@ -52,7 +52,7 @@ class Run:
         config: its configuration.
         splits: indices of the training, validation and test samples.
         data: see `app.data.summary.report_data`; also `chosen`, the keys of the settings that
-            were chosen from the data.
+            were chosen from the data, and `backend`, the Keras backend that the run began with.
         metrics: scores by split, then by metric; empty until the run is finished.
     """
 
@@ -134,7 +134,8 @@ def check_room(folder: Path, parameters: int) -> None:
 
 def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits) -> Run:
     """Return a run that is about to begin. Nothing is written."""
-    data = report_data(dataset, splits) | {"chosen": sorted(config.chosen)}
+    data = report_data(dataset, splits)
+    data |= {"chosen": sorted(config.chosen), "backend": keras.backend.backend()}
     if dataset.kind == "images" and any(data["duplicates"].values()):
         tell(f"{_duplicates(data)}, which makes scores look better than they are.")
     return Run(folder, config, splits, data, {})

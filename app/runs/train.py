@@ -14,6 +14,8 @@ from app.config.extractors import image_size_taken
 from app.config.families import FAMILIES, build_model, task_of
 from app.config.run_config import RunConfig, flat_config
 from app.data.datasets import Dataset
+from app.data.frames import frame_on_disk, move_frame
+from app.data.reading_progress import tell
 from app.data.sources import absolute_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.distributed.team import Team, alone
@@ -22,7 +24,12 @@ from app.evaluation.thresholds import check_rule
 from app.system.keras_defaults import keras_defaults
 from app.system.locks import exclusive_lock
 from app.system.memory import translate_out_of_memory
-from app.system.signals import Interrupted, resume_command, sigterm_as_sigint
+from app.system.signals import (
+    NOTHING_TO_RESUME,
+    Interrupted,
+    resume_command,
+    sigterm_as_sigint,
+)
 from app.training.fit import fit
 from app.training.losses import make_loss, sample_weights
 from app.training.model_sizes import fit_to_data
@@ -44,7 +51,19 @@ from .training_sizes import scores_by_size
 Callbacks = Sequence[keras.callbacks.Callback]
 
 
+@contextlib.contextmanager
+def _nothing_to_resume() -> Iterator[None]:
+    """Say that nothing was kept, where a new run is interrupted before anything was."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(NOTHING_TO_RESUME) from None
+
+
 @keras_defaults()
+@_nothing_to_resume()
 def train(
     config: RunConfig,
     output: str | Path = "runs",
@@ -55,7 +74,8 @@ def train(
     """Train the model of `config` and write its run folder. Threads take turns.
 
     Args:
-        config: see `app.config.make_config`.
+        config: see `app.config.make_config`. A DataFrame as its data is written to the run's
+            folder.
         output: folder of all runs; the new run is written to `<output>/<family>/<time>`.
         callbacks: callbacks for `keras.Model.fit`.
         team: the processes that train together, each of which calls this; None trains in this
@@ -73,7 +93,8 @@ def train(
             built, or the batch size is not a multiple of the number of devices.
         RunError: the folder cannot be written, the loss is no longer finite, or the processes of
             the team have different settings or data.
-        Interrupted: SIGINT or SIGTERM stopped the run after its first epoch.
+        Interrupted: SIGINT or SIGTERM stopped the run. The message says how to resume it, or that
+            its first epoch was not finished.
 
     Examples:
         >>> run = train(make_config("digits", {"variant": "mlp"}))
@@ -81,8 +102,17 @@ def train(
     """
     team = team or alone()
     team.check_batch_size(config.training)
+    with frame_on_disk(config.data) as data:
+        is_frame = data is not config.data
+        config = replace(config, data=data, figures=config.figures and figures)
+        return _train(config, Path(output), callbacks, team, is_frame)
+
+
+def _train(
+    config: RunConfig, output: Path, callbacks: Callbacks, team: Team, is_frame: bool
+) -> Run:
     dataset = load_run_data(config, image_size_taken(config))
-    config = replace(config, data=absolute_source(config.data), figures=config.figures and figures)
+    config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
     config = choose_defaults(config, len(splits.train), dataset.inputs.shape[1:])
     model = checked_model(config, dataset, splits)
@@ -91,9 +121,12 @@ def train(
         return _fit_and_finish(
             report_run(folder, config, dataset, splits), dataset, callbacks, team
         )
-    folder = new_run_folder(Path(output), config.family)
+    folder = new_run_folder(output, config.family)
     with _removed_unless_resumable(folder), _session(folder, team):
         check_room(folder, model.count_params())
+        if is_frame:
+            config = replace(config, data=move_frame(config.data, folder))
+            dataset = replace(dataset, source=config.data)
         run = report_run(folder, config, dataset, splits)
         begin_run(run)
         team.from_writer(str(folder))
@@ -129,9 +162,22 @@ def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = No
         if team.from_writer(run.is_finished):
             return run
         team.check_batch_size(run.config.training)
+        if team.is_writer:
+            _tell_other_backend(run)
         dataset = load_run_data(run.config)
         run.check_data(dataset)
         return _fit_and_finish(run, dataset, callbacks, team)
+
+
+def _tell_other_backend(run: Run) -> None:
+    backend = keras.backend.backend()
+    began = run.data.get("backend", backend)  # runs of earlier versions do not say
+    if began != backend:
+        tell(
+            f"The run began with the Keras backend {began} and goes on with {backend}, so its "
+            "results are not exactly those of an uninterrupted run. For the same ones: "
+            f"KERAS_BACKEND={began}."
+        )
 
 
 def load_run_data(config: RunConfig, image_size: tuple[int, ...] = ()) -> Dataset:
@@ -228,6 +274,8 @@ def _session(folder: Path, team: Team) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
+            if (folder / METRICS).exists():
+                raise Interrupted(f"The run is finished: {folder}") from None
             if not (folder / CHECKPOINT).exists():
                 raise
             raise Interrupted(f"Resume with: {resume_command(folder)}") from None

@@ -10,6 +10,7 @@ from typing import Any
 
 # Exit status after SIGINT, as shells report it.
 INTERRUPTED = 130
+NOTHING_TO_RESUME = "No epoch was finished, so there is nothing to resume."
 
 
 def resume_command(folder: str | Path) -> str:
@@ -18,7 +19,7 @@ def resume_command(folder: str | Path) -> str:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal stopped a run that can be resumed."""
+    """A signal stopped a run. The message says how to resume it, or that it cannot be resumed."""
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.config.families import Family, ModelConfig
 from app.data.arrays import chunks
-from app.data.datasets import Dataset
+from app.data.datasets import REST, Dataset
 from app.data.splits import Splits
 from app.data.summary import count_missing
 from app.errors import ConfigError, DataError
@@ -98,6 +98,10 @@ def _vocabularies(dataset: Dataset, splits: Splits) -> tuple[tuple[str, ...], ..
         for column, seen in enumerate(known):
             seen[np.unique(part[:, column])] = True
     return tuple(
-        tuple(word for word, is_known in zip(words, seen, strict=True) if is_known and word)
+        tuple(
+            word
+            for word, is_known in zip(words, seen, strict=True)
+            if is_known and word not in ("", REST)
+        )
         for words, seen in zip(dataset.words, known, strict=True)
     )

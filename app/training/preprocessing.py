@@ -14,6 +14,7 @@ import numpy as np
 
 from app.data.arrays import CHUNK, Array, DiskArray, chunks
 from app.data.datasets import Dataset
+from app.data.reading_progress import tell_progress
 from app.data.splits import some
 from app.errors import DataError
 from models.backbones import whitening_kernel
@@ -140,6 +141,8 @@ def _check_spread(
 def prepare(model: keras.Model, prepared: Any, dataset: Dataset) -> Array:
     """Compute a tensor inside `model`, such as a layer's output, for every sample.
 
+    An observer of `app.data.reading_progress` is told how far that is.
+
     Args:
         model: a functional model whose statistics are adapted.
         prepared: the symbolic tensor `(batch, …)`.
@@ -169,9 +172,12 @@ def _computed(
     if dataset.inputs.ndim == 4:
         pixels = math.prod(dataset.inputs.shape[1:3])
         size = max(1, min(_IMAGES_AT_ONCE, _PIXELS_AT_ONCE // pixels))
+    activity = f"preparing {dataset.kind}"
     for start in range(0, len(indices), size):
+        tell_progress(start, len(indices), activity)
         inputs = dataset.model_inputs(indices[start : start + size])
         yield np.asarray(preparation.predict_on_batch(_in_order(model, inputs)))
+    tell_progress(len(indices), len(indices), activity)
 
 
 def _in_order(model: keras.Model, inputs: Any) -> Any:

@@ -10,12 +10,14 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
+from ..columns import check_names, read_row_inputs, row_format
+from ..decisions import derived_outputs
 from ..errors import reason_of
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
 from .http import Response
 from .json_tokens import decode_json
-from .tensors import check_batch_sizes, from_nested
+from .tensors import check_batch_sizes, check_rows, from_nested
 
 _SIGNATURE = "serving_default"
 _DTYPES = {
@@ -34,7 +36,11 @@ Rows = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array"})]
 
 
 class PredictRequest(msgspec.Struct, gc=False):
-    """Has either `instances`, row by row, or `inputs`, column by column."""
+    """Has either `instances`, row by row, or `inputs`, column by column.
+
+    For a model of rows, `instances` may be objects with a cell for each column of the table, and
+    `inputs` an object with the cells of each.
+    """
 
     instances: Rows | msgspec.UnsetType = msgspec.UNSET
     inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -50,6 +56,7 @@ class PredictResponse(msgspec.Struct, gc=False, omit_defaults=True):
 
 _NULL = msgspec.Raw(b"null")
 _DECODER = msgspec.json.Decoder(PredictRequest)
+_CELLS = msgspec.json.Decoder(list[Any])
 _ROWS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _COLUMNS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
@@ -62,10 +69,12 @@ class Call:
     Attributes:
         arrays: an array for each input by name, all with the same number of samples.
         is_by_row: whether the request and its response are row by row.
+        has_cells: whether its rows are those of a table; the response then has the decisions too.
     """
 
     arrays: dict[str, np.ndarray]
     is_by_row: bool
+    has_cells: bool = False
 
 
 def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> Call:
@@ -96,6 +105,8 @@ def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> C
     names = [spec.name for spec in manifest.inputs]
     if None in columns and len(names) == 1:
         columns = {names[0]: columns[None]}
+    if (manifest.columns or manifest.string_columns) and not {None, *names} & columns.keys():
+        return Call(_read_table(manifest, columns, max_rows), bool(instances), has_cells=True)
     if sorted(map(str, columns)) != sorted(names):
         received = "no names" if None in columns else ", ".join(map(str, columns))
         raise RequestError(f"Inputs must be {', '.join(names)}. Received: {received:.80}.")
@@ -105,6 +116,28 @@ def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> C
     }
     check_batch_sizes(arrays)
     return Call(arrays, bool(instances))
+
+
+def _read_table(
+    manifest: Manifest, columns: Mapping[str | None, bytes], max_rows: int | None
+) -> dict[str, np.ndarray]:
+    """Return the inputs of a model of rows, given the JSON of the cells of each column."""
+    check_names(manifest, map(str, columns), "Rows")
+    cells = {
+        column.name: decode_json(_CELLS, columns[column.name], f"the cells of {column.name}")
+        for column in row_format(manifest).columns
+    }
+    counts = sorted({len(values) for values in cells.values()})
+    if len(counts) > 1 or not counts[0]:
+        raise RequestError(
+            f"All columns must have the same number of rows, at least one. Received: {counts}."
+        )
+    if max_rows is not None:
+        check_rows(counts[0], max_rows)
+    found = read_row_inputs(manifest, cells, lambda row: f" in row {row}")
+    if found.problems:
+        raise RequestError(found.problems[min(found.problems)])
+    return found.inputs
 
 
 def _given(data: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw:
@@ -145,10 +178,16 @@ def _not_utf8(error: UnicodeDecodeError) -> RequestError:
 
 
 def write_predictions(manifest: Manifest, call: Call, arrays: Sequence[np.ndarray]) -> Response:
-    """Return the response; a single output is written without its name."""
-    named = {
-        spec.name: array.tolist() for spec, array in zip(manifest.outputs, arrays, strict=True)
-    }
+    """Return the response; a single output is written without its name.
+
+    The response to rows of a table also has what `serving.decisions.derived_outputs` returns.
+    """
+    outputs = {spec.name: array for spec, array in zip(manifest.outputs, arrays, strict=True)}
+    if call.has_cells and manifest.prediction_output is not None:
+        predictions = outputs[manifest.prediction_output]
+        derived = derived_outputs(manifest)
+        outputs |= {name: one.compute(predictions) for name, one in derived.items()}
+    named = {name: array.tolist() for name, array in outputs.items()}
     (first, *others) = named.values()
     if not call.is_by_row:
         return _encode(PredictResponse(outputs=named if others else first))

@@ -1,0 +1,116 @@
+"""Decides from all cells of a table how each of its columns is read, never cell by cell."""
+
+from collections.abc import Collection, Sequence
+
+from serving.columns import TRUTH_WORDS, RawColumn
+from serving.date_text import FORMS, PARTS
+from serving.errors import counted
+from serving.number_text import ALL_FORMATS, FORMATS, parse_number
+
+from .column_survey import ColumnSurvey
+from .tables import Table
+
+Formats = frozenset[tuple[str, str]]
+_PLAIN = FORMATS[0]
+
+
+def decide_columns(
+    table: Table, surveys: Sequence[ColumnSurvey], categorical: Collection[str]
+) -> tuple[dict[str, RawColumn], list[str]]:
+    """Return how each column is read, by name, and notes on what is not certain.
+
+    - A column of truth values in any spelling is `boolean`, unless all are the numbers 0 and 1.
+    - A column of numbers is `number`, in a format that all of them fit. Where the comma and the
+      point may both be the decimal sign, columns that leave no doubt decide; without such, a point
+      is decimal, and a comma is decimal only if semicolons separate the cells.
+    - A column of dates is `date`. Where day and month may be either way round, columns that leave
+      no doubt decide; without such, the month comes first.
+    - Any other column is `text`.
+
+    Args:
+        table: the table.
+        surveys: what is known about its columns.
+        categorical: names of the columns that are texts.
+    """
+    kinds = {s.name: "text" if s.name in categorical else kind_of(s) for s in surveys}
+    numbers = [s.formats for s in surveys if kinds[s.name] == "number"]
+    decimals = {
+        sign for formats in numbers if len(_decimals(formats)) == 1 for sign in _decimals(formats)
+    }
+    dates = [s.date_ranges for s in surveys if kinds[s.name] == "date"]
+    orders = {form for ranges in dates if len(ranges) == 1 for form in ranges}
+    columns, notes = {}, []
+    for survey in surveys:
+        column, note = RawColumn(survey.name, kinds[survey.name]), ""
+        if column.kind == "number":
+            column, note = _number(survey, decimals, table.separator)
+        elif column.kind == "date":
+            column, note = _date(survey, orders)
+        elif column.kind == "text" and survey.name not in categorical:
+            note = _describe_mixture(table, survey)
+        columns[survey.name] = column
+        notes += [note] if note else []
+    return columns, notes
+
+
+def kind_of(survey: ColumnSurvey) -> str:
+    """Return the kind of a column: one of `serving.columns.KINDS`."""
+    if survey.truths and any(set(pair) <= survey.truths for pair in TRUTH_WORDS[:-1]):
+        return "boolean"
+    if survey.numbers and not survey.words and survey.formats:
+        return "number"
+    return "date" if survey.words and survey.date_ranges else "text"
+
+
+def _decimals(formats: Formats) -> set[str]:
+    return {decimal for decimal, _ in formats}
+
+
+def _number(
+    survey: ColumnSurvey, certain: Collection[str], separator: str
+) -> tuple[RawColumn, str]:
+    """Return how a column of numbers is read, given the decimal signs of the certain columns."""
+    formats = [form for form in FORMATS if form in survey.formats]
+    sign, is_guess = formats[0][0], False
+    if len(_decimals(survey.formats)) > 1 and survey.formats != ALL_FORMATS:
+        if len(certain) == 1:
+            (sign,) = certain
+        elif _PLAIN not in formats:  # such as 1,234 in every row
+            sign, is_guess = "," if separator == ";" else ".", True
+    column = RawColumn(survey.name, "number", *next(form for form in formats if form[0] == sign))
+    if not is_guess:
+        return column, ""
+    text = next(text for text in survey.texts.counts if not text.isdigit())
+    number = parse_number(text, column.decimal, column.thousands)
+    return column, f"{survey.name} may be read in two ways; {text} is taken for {number:g}."
+
+
+def _date(survey: ColumnSurvey, certain: Collection[str]) -> tuple[RawColumn, str]:
+    """Return how a column of dates is read, given the forms of the columns that are certain."""
+    forms = [form for form in FORMS if form in survey.date_ranges]
+    form = next((form for form in forms if form in certain), forms[0])
+    least, largest = survey.date_ranges[form]
+    parts = tuple(part for part, low, high in zip(PARTS, least, largest, strict=True) if low < high)
+    note = ""
+    if len(forms) > 1 and form not in certain:
+        text = survey.word_places[0][1]
+        note = (
+            f"{survey.name} may be read in two ways; {text} is taken for a date of the form {form}."
+        )
+    return RawColumn(survey.name, "date", form=form, parts=parts), note
+
+
+def _describe_mixture(table: Table, survey: ColumnSurvey) -> str:
+    """Return a note if a column of texts has numbers among them; otherwise an empty text."""
+    if not survey.numbers:
+        return ""
+    if not survey.words:  # numbers of formats that exclude each other
+        return (
+            f"{survey.name} is read as categories: its numbers are written in different ways, such "
+            f"as {survey.number_places[0][1]}."
+        )
+    number, (row, word) = survey.number_places[0][1], survey.word_places[0]
+    return (
+        f"{survey.name} is read as categories: it has numbers such as {number}, and "
+        f"{counted(survey.words, 'text')} such as {word!r:.40} in {table.place(row)}."
+    )

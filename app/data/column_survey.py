@@ -1,0 +1,146 @@
+"""Finds out what the columns of a table hold, a few thousand rows at a time, in little memory."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.config.reading_config import ReadingConfig
+from serving.columns import MISSING_NUMBERS, parse_truth
+from serving.date_text import FORMS, PARTS, date_parts, parse_date
+from serving.number_text import ALL_FORMATS, formats_of, parse_number
+
+# Different texts of a column that are counted; from more, the rare ones are forgotten.
+_COUNTED = 20_000
+# Cells that an error or a note names.
+_NAMED = 3
+
+
+def missing_marks(reading: ReadingConfig) -> frozenset[str]:
+    """Return what stands for a missing value, in lower case; the empty text among them."""
+    return frozenset({"", *map(str.lower, reading.missing)})
+
+
+class TextCounts:
+    """Counts texts; of very many only the frequent ones (Manku and Motwani, 2002).
+
+    Attributes:
+        counts: number of each text.
+        total: number of all texts.
+        is_complete: whether no text was forgotten.
+        uniqueness: number of different texts, divided by the number of all; where some were
+            forgotten, of those before.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.total = 0
+        self.is_complete = True
+        self._uniqueness = 0.0
+
+    def add(self, counts: dict[str, int]) -> None:
+        """Count more texts."""
+        self.counts.update(counts)
+        self.total += sum(counts.values())
+        if len(self.counts) > _COUNTED:
+            if self.is_complete:
+                self.is_complete, self._uniqueness = False, len(self.counts) / self.total
+            self.counts = Counter(dict(self.counts.most_common(_COUNTED // 2)))
+
+    @property
+    def uniqueness(self) -> float:
+        """Number of different texts, divided by the number of all; 0 if there are none."""
+        if self.is_complete:
+            return len(self.counts) / max(self.total, 1)
+        return self._uniqueness
+
+
+@dataclass
+class ColumnSurvey:
+    """What is known about the cells of a column.
+
+    Attributes:
+        name: name of the column.
+        marks: what stands for a missing value, in lower case; the empty text among them.
+        number_marks: what stands for a missing value if the others are numbers or dates.
+        gaps: number of missing values.
+        texts: counts of the other cells.
+        numbers: number of cells that are numbers in some format.
+        words: number of cells that are neither numbers nor what stands for a missing number.
+        number_places: row numbers and texts of the first numbers.
+        word_places: row numbers and texts of the first words.
+        formats: the formats in which all numbers are numbers, see `serving.number_text`.
+        date_ranges: by each form in which all words are dates, the least and the largest value of
+            each of `serving.date_text.PARTS`, float64 `(2, parts)`.
+        truths: the different cells, in lower case, if all are truth values; None otherwise.
+        integers: the least and the largest value if all numbers are whole; None otherwise.
+    """
+
+    name: str
+    marks: frozenset[str]
+    number_marks: frozenset[str] = MISSING_NUMBERS
+    gaps: int = 0
+    texts: TextCounts = field(default_factory=TextCounts)
+    numbers: int = 0
+    words: int = 0
+    number_places: list[tuple[int, str]] = field(default_factory=list)
+    word_places: list[tuple[int, str]] = field(default_factory=list)
+    formats: frozenset[tuple[str, str]] = ALL_FORMATS
+    date_ranges: dict[str, np.ndarray] = field(
+        default_factory=lambda: {form: np.full((2, len(PARTS)), np.nan) for form in FORMS}
+    )
+    truths: set[str] | None = field(default_factory=set)
+    integers: tuple[float, float] | None = (np.inf, -np.inf)
+
+    def learn(self, numbers: Sequence[int], cells: Sequence[str]) -> None:
+        """Take note of some cells and of the numbers of their rows."""
+        found = Counter(cells)
+        for cell in [cell for cell in found if cell.lower() in self.marks]:
+            self.gaps += found.pop(cell)
+        self.texts.add(found)
+        numeric = [cell for cell in found if self._learn_number(cell, found[cell])]
+        words = [cell for cell in found.keys() - numeric if cell.lower() not in self.number_marks]
+        self.words += sum(found[cell] for cell in words)
+        self._learn_truths(found)
+        self._learn_dates(words)
+        for places, some in ((self.number_places, numeric), (self.word_places, words)):
+            if some and len(places) < _NAMED:
+                chosen = set(some)
+                rows = zip(numbers, cells, strict=True)
+                places.extend([row for row in rows if row[1] in chosen][: _NAMED - len(places)])
+
+    def _learn_number(self, cell: str, count: int) -> bool:
+        formats = formats_of(cell)
+        if not formats:
+            return False
+        self.numbers += count
+        self.formats &= formats
+        self.date_ranges = {}
+        number = parse_number(cell)
+        if self.integers is not None and number is not None and number.is_integer():
+            least, largest = self.integers
+            self.integers = min(least, number), max(largest, number)
+        else:
+            self.integers = None
+        return True
+
+    def _learn_truths(self, cells: Counter[str]) -> None:
+        if self.truths is None:
+            return
+        if any(parse_truth(cell) is None for cell in cells):
+            self.truths = None
+        else:
+            self.truths |= {cell.lower() for cell in cells}
+
+    def _learn_dates(self, words: Sequence[str]) -> None:
+        for form, (least, largest) in list(self.date_ranges.items()):
+            moments = [parse_date(cell, form) for cell in words]
+            if None in moments:
+                del self.date_ranges[form]
+            elif moments:
+                parts = date_parts([moment for moment in moments if moment is not None])
+                # fmin and fmax ignore NaN.
+                self.date_ranges[form] = np.stack(
+                    [np.fmin(least, np.fmin.reduce(parts)), np.fmax(largest, np.fmax.reduce(parts))]
+                )

@@ -1,0 +1,161 @@
+"""Reads the columns to predict, strictly: what is not certain is an error that names the rows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from app.config.reading_config import ReadingConfig
+from app.errors import DataError
+from serving.columns import RawColumn, read_column
+from serving.number_text import parse_number
+
+from .column_survey import ColumnSurvey, missing_marks
+from .tables import Batch, Table
+
+# A target with more texts names samples rather than classes.
+MAX_CLASSES = 1000
+
+
+def task_of_targets(reading: ReadingConfig, task: str) -> str:
+    """Return the task for the target columns: a single label is read as two classes.
+
+    Raises:
+        DataError: several columns are classes.
+    """
+    if task == "multilabel" and len(reading.target) == 1:
+        return "multiclass"
+    if task == "multiclass" and len(reading.target) > 1:
+        raise DataError(
+            "Several columns to predict need head=sigmoid or head=linear. "
+            f"Received: target={','.join(reading.target)}."
+        )
+    return task
+
+
+def refuse_missing_targets(table: Table, batch: Batch, surveys: Sequence[ColumnSurvey]) -> None:
+    """Require a target in each row of a batch.
+
+    Raises:
+        DataError: a target is missing; the message names the first row.
+    """
+    for survey in surveys:
+        for number, cell in zip(batch.numbers, batch.cells[survey.name], strict=True):
+            if cell.lower() in survey.marks:
+                fix = " If it is a class: --set missing=?." if cell else ""
+                raise DataError(
+                    f"Each sample must have a target. Received: {survey.name}={cell!r}, a missing "
+                    f"value, in {table.place(number)}.{fix}"
+                )
+
+
+def survey_target(name: str, reading: ReadingConfig) -> ColumnSurvey:
+    """Return an empty survey of a target column, in which every text counts as a word."""
+    return ColumnSurvey(name, missing_marks(reading), frozenset())
+
+
+def check_targets(
+    table: Table, surveys: Sequence[ColumnSurvey], task: str, reading: ReadingConfig
+) -> None:
+    """Require targets of one kind.
+
+    Raises:
+        DataError: numbers and texts are mixed, a value is no number, or there are too few or too
+            many classes. The message names the rows.
+    """
+    for survey in surveys:
+        is_named = task == "multiclass" and survey.name in reading.categorical
+        if task != "multilabel" and survey.numbers and survey.words and not is_named:
+            raise _mixed_target(table, survey, task)
+        if task == "multiclass":
+            _check_classes(table, survey)
+        if task == "regression" and not (survey.numbers and survey.formats):
+            number, cell = (survey.word_places or survey.number_places)[0]
+            raise DataError(
+                "The target must be a number, written in the same way in each row. "
+                f"Received: {survey.name}={cell!r} in {table.place(number)}."
+            )
+
+
+def _mixed_target(table: Table, survey: ColumnSurvey, task: str) -> DataError:
+    is_text_rarer = survey.words <= survey.numbers
+    count, places = (
+        (survey.words, survey.word_places)
+        if is_text_rarer
+        else (survey.numbers, survey.number_places)
+    )
+    cells = ", ".join(f"{cell!r:.40} in {table.unit} {number}" for number, cell in places)
+    more = f" and {count - len(places):,} more" if count > len(places) else ""
+    others = "numbers" if is_text_rarer else "texts"
+    fix = f" If all are classes: --categorical {survey.name}." if task == "multiclass" else ""
+    return DataError(
+        f"The target {survey.name!r} must be numbers or texts. "
+        f"Received: {cells}{more}, among {others}, in {table.source}.{fix}"
+    )
+
+
+def _check_classes(table: Table, survey: ColumnSurvey) -> None:
+    texts = survey.texts
+    if len(texts.counts) < 2:
+        raise DataError(
+            f"{survey.name!r} of {table.source} must have two or more classes. "
+            f"Received: only {', '.join(texts.counts)}."
+        )
+    if len(texts.counts) > MAX_CLASSES:
+        raise DataError(
+            f"A column of classes must have at most {MAX_CLASSES:,} different values. Received: "
+            f"more in {survey.name!r} of {table.source}. To predict numbers, use head=linear of "
+            "the family features."
+        )
+
+
+class TargetReader:
+    """Reads the targets of batches.
+
+    Attributes:
+        labels: name of each class, label or value.
+        task: `multiclass`, `multilabel` or `regression`.
+    """
+
+    def __init__(
+        self, table: Table, surveys: Sequence[ColumnSurvey], columns: Sequence[RawColumn], task: str
+    ) -> None:
+        """Make a reader.
+
+        Args:
+            table: the table.
+            surveys: what is known about the target columns, in the order of the setting.
+            columns: how they are read if they are numbers.
+            task: `multiclass`, `multilabel` or `regression`.
+        """
+        self.task = task
+        self._table, self._columns = table, columns
+        self.labels = tuple(column.name for column in columns)
+        if task == "multiclass":
+            (counts,) = (survey.texts.counts for survey in surveys)
+            are_numbers = all(parse_number(text) is not None for text in counts)
+            self.labels = tuple(sorted(counts, key=float if are_numbers else None))
+        self._numbers = {label: number for number, label in enumerate(self.labels)}
+
+    def read(self, batch: Batch) -> np.ndarray:
+        """Return the targets of a batch, as in `app.data.datasets.Dataset`.
+
+        Raises:
+            DataError: a number is too large, or a label is neither true nor false.
+        """
+        if self.task == "multiclass":
+            cells = batch.cells[self._columns[0].name]
+            return np.array([self._numbers[cell] for cell in cells], np.int64)
+        kind = "number" if self.task == "regression" else "boolean"
+        found = []
+        for column in self._columns:
+            cells = batch.cells[column.name]
+            values, wrong = read_column(replace(column, kind=kind), cells)
+            for row in wrong[:1]:
+                wanted = "a number from -1e18 to 1e18" if kind == "number" else "0 or 1"
+                raise DataError(
+                    f"The target must be {wanted}. Received: {column.name}={cells[row]!r} in "
+                    f"{self._table.place(batch.numbers[row])}."
+                )
+            found.append(values[:, 0])
+        return np.stack(found, axis=1).astype(np.float32)

@@ -1,0 +1,304 @@
+"""Turns the cells of a table into what a model takes: numbers and texts.
+
+Parsing text is what a graph cannot do. Training, `hornbill predict`, batch jobs and the server all
+read cells with this module, so that the same row gives the same prediction on every road. It needs
+only numpy.
+"""
+
+import datetime
+import decimal
+import math
+import numbers
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .date_text import MISSING_MOMENT, PARTS, Moment, date_parts, moment_of, parse_date
+from .errors import InputError
+from .number_text import LARGEST, parse_number
+
+if TYPE_CHECKING:
+    from .manifest import Manifest
+
+# Cells that stand for a missing value, in upper or lower case; an empty cell always does.
+MISSING = ("?", "n/a", "na", "nan", "none", "null")
+# In a column of numbers or dates, what else people write for one. As a category it could be a word.
+MISSING_NUMBERS = frozenset(
+    {*MISSING, "-", "--", ".", "n.a.", "nil", "<na>", "missing", "unknown", "0000-00-00"}
+    | {"#n/a", "#na", "#null!", "#div/0!", "#value!", "#ref!", "#num!", "0000-00-00 00:00:00"}
+)
+# Two words for each answer, as people spell it.
+TRUTH_WORDS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"))
+# The cells of a column: texts, or values of JSON or of a table with types.
+Cells = Sequence[Any] | np.ndarray
+KINDS = ("number", "boolean", "date", "text")
+_UNREADABLE = object()
+_NOT_NULLABLE = " The training data had no missing values in this column."
+_TRUTH = {word: float(value) for pair in TRUTH_WORDS for value, word in enumerate(pair)}
+
+
+@dataclass(frozen=True)
+class RawColumn:
+    """How a column of a table is read.
+
+    Attributes:
+        name: name of the column in the table.
+        kind: `number`; `boolean`, which becomes 0 or 1; `date`, which becomes `parts`; or `text`.
+        decimal: decimal sign of numbers, `.` or `,`.
+        thousands: separator of thousands of numbers; empty for none.
+        form: form of dates, one of `serving.date_text.FORMS`.
+        parts: the parts of dates that the model takes, among `serving.date_text.PARTS`.
+    """
+
+    name: str
+    kind: str
+    decimal: str = "."
+    thousands: str = ""
+    form: str = ""
+    parts: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the model's numeric columns that it becomes; empty for a text."""
+        if self.kind == "date":
+            return tuple(f"{self.name}.{part}" for part in self.parts)
+        return () if self.kind == "text" else (self.name,)
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """How the rows of a table are read.
+
+    Attributes:
+        columns: the columns that the model needs, in the order of its inputs. Others are ignored.
+        missing: cells that stand for a missing value, in lower case; an empty cell always does.
+    """
+
+    columns: tuple[RawColumn, ...]
+    missing: tuple[str, ...] = MISSING
+
+
+@dataclass(frozen=True)
+class RowInputs:
+    """Rows that were read for a model.
+
+    Attributes:
+        inputs: an array for each input of the model by name: `inputs` float32 `(rows, columns)`
+            with NaN for missing values, `texts` object `(rows, string columns)` of strings.
+        problems: by the index of a row that cannot be predicted, what is wrong with it.
+    """
+
+    inputs: dict[str, np.ndarray]
+    problems: dict[int, str]
+
+
+def row_format(manifest: "Manifest") -> RowFormat:
+    """Return how rows are read for a model; a bundle that does not say takes plain numbers.
+
+    Raises:
+        InputError: the model does not take rows.
+    """
+    if manifest.row_format is not None:
+        return manifest.row_format
+    if not (manifest.columns or manifest.string_columns):
+        raise InputError(f"The model must take rows. Received: {manifest.name}, which does not.")
+    floats = (RawColumn(name, "number") for name in manifest.columns)
+    texts = (RawColumn(name, "text") for name in manifest.string_columns)
+    return RowFormat((*floats, *texts))
+
+
+def check_names(manifest: "Manifest", names: Iterable[str], source: str) -> list[str]:
+    """Require all columns that a model needs, in any order; return those that it ignores.
+
+    Args:
+        manifest: manifest of a model that takes rows.
+        names: names of the columns that are there.
+        source: what has these columns, for the error.
+
+    Raises:
+        InputError: columns are absent. All of them are named.
+    """
+    needed, found = [column.name for column in row_format(manifest).columns], list(names)
+    absent = [name for name in needed if name not in found]
+    if absent:
+        raise InputError(
+            f"{source} must have the columns {', '.join(needed)}. "
+            f"Received: no {', '.join(map(repr, absent))}."
+        )
+    return [name for name in found if name not in needed]
+
+
+def read_row_inputs(
+    manifest: "Manifest",
+    cells: Mapping[str, Cells],
+    place: Callable[[int], str] = lambda _: "",
+) -> RowInputs:
+    """Read the cells of rows into the inputs of a model.
+
+    Args:
+        manifest: manifest of a model that takes rows.
+        cells: the cells of each column by name: texts as in a CSV file; or the numbers, truth
+            values, dates and None of JSON or of a table with types. The columns are those that
+            `check_names` requires, and may be others.
+        place: function from the index of a row to where it is, such as ` in line 7 of x.csv`, for
+            the description of a problem.
+
+    Examples:
+        >>> rows = read_row_inputs(manifest, {"size": ["1,5", 2.5], "color": ["red", None]})
+        >>> rows.inputs["texts"].tolist()
+        [['red'], ['']]
+    """
+    table, nullable = row_format(manifest), set(manifest.nullable_columns)
+    floats: list[np.ndarray] = []
+    texts: list[np.ndarray] = []
+    problems: dict[int, str] = {}
+    for column in table.columns:
+        values, wrong = read_column(column, cells[column.name], table.missing)
+        (texts if column.kind == "text" else floats).append(values)
+        missing = set()
+        if not nullable.issuperset(column.columns):
+            missing = set(np.flatnonzero(np.isnan(values).any(axis=1)).tolist()) - set(wrong)
+        for row in sorted({*wrong, *missing}):
+            why = _NOT_NULLABLE if row in missing else ""
+            cell = cells[column.name][row]
+            cell = cell.item() if isinstance(cell, np.generic) else cell
+            received = f"{column.name}={cell!r:.80}{place(row)}"
+            problems.setdefault(row, f"{_rule(column)} Received: {received}.{why}")
+    # A model of texts alone has no column of numbers, and the other way round.
+    arrays = {"inputs": np.concatenate(floats, axis=1).astype(np.float32)} if floats else {}
+    arrays |= {"texts": np.stack(texts, axis=1)} if texts else {}
+    return RowInputs({spec.name: arrays[spec.name] for spec in manifest.inputs}, problems)
+
+
+def read_column(
+    column: RawColumn, cells: Cells, missing: Iterable[str] = MISSING
+) -> tuple[np.ndarray, list[int]]:
+    """Read the cells of a column.
+
+    Args:
+        column: how to read them.
+        cells: texts, or values of JSON or of a table with types, see `read_row_inputs`.
+        missing: texts that stand for a missing value, in lower case.
+
+    Returns:
+        The values, and the indices of the cells that cannot be read. The values are object
+        `(cells,)` of strings for texts, empty where one is missing; otherwise float64
+        `(cells, len(column.columns))`, NaN where one is missing.
+    """
+    if column.kind == "number" and isinstance(cells, np.ndarray) and cells.dtype.kind in "biuf":
+        found = cells.astype(np.float64)
+        wrong = np.flatnonzero(np.abs(found) > LARGEST).tolist()
+        found[wrong] = np.nan
+        return found[:, np.newaxis], wrong
+    read, empty = _READERS[column.kind](column), "" if column.kind == "text" else None
+    marks = {"", *missing} | (MISSING_NUMBERS if column.kind in ("number", "date") else set())
+    known: dict[str, Any] = {}
+    values: list[Any] = []
+    wrong = []
+    for row, cell in enumerate(cells):
+        is_text = type(cell) is str
+        if is_text and cell in known:
+            value = known[cell]
+        elif is_missing(cell, marks):
+            value = empty
+        else:
+            value = read(cell.strip() if is_text else cell)
+            value = _UNREADABLE if value is None else value
+        if is_text:
+            known[cell] = value
+        if value is _UNREADABLE:
+            wrong.append(row)
+            value = empty
+        values.append(value)
+    return _to_array(column, values), wrong
+
+
+def is_missing(cell: Any, marks: Container[str]) -> bool:
+    """Return whether a cell is None, NaN, or one of `marks`, which are in lower case."""
+    if isinstance(cell, str):
+        return cell.strip().lower() in marks
+    return cell is None or cell != cell  # noqa: PLR0124 - NaN differs from itself
+
+
+def cell_text(value: Any) -> str | None:
+    """Return a value of JSON or of a table with types as the text of a CSV file.
+
+    None and NaN become the empty text of a missing value, and whole numbers are written without a
+    decimal point. Returns None for a value that no cell can hold, such as a list.
+    """
+    if isinstance(value, str):
+        return value.strip()
+    if is_missing(value, ()):
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(" ")
+    is_scalar = isinstance(value, numbers.Number | datetime.date | datetime.time)
+    return str(value) if is_scalar else None
+
+
+def _rule(column: RawColumn) -> str:
+    if column.kind == "boolean":
+        return "Each cell must be true or false, yes or no, or 1 or 0."
+    if column.kind == "date":
+        return f"Each cell must be a date or time of the form {column.form}."
+    if column.kind == "text":
+        return "Each cell must be a text."
+    example = f" like 1{column.thousands}234{column.decimal}5"
+    is_plain = (column.decimal, column.thousands) == (".", "")
+    return f"Each cell must be a number from -1e18 to 1e18{'' if is_plain else example}."
+
+
+def _number_reader(column: RawColumn) -> Callable[[Any], float | None]:
+    def read(cell: Any) -> float | None:
+        number: Any = None
+        if isinstance(cell, str):
+            number = parse_number(cell, column.decimal, column.thousands)
+        elif isinstance(cell, numbers.Real | np.bool_ | decimal.Decimal):
+            number = cell
+        return float(number) if number is not None and abs(number) <= LARGEST else None
+
+    return read
+
+
+def _boolean_reader(_: RawColumn) -> Callable[[Any], float | None]:
+    return lambda cell: parse_truth(cell_text(cell) or "")
+
+
+def _date_reader(column: RawColumn) -> Callable[[Any], Moment | None]:
+    def read(cell: Any) -> Moment | None:
+        return parse_date(cell, column.form) if isinstance(cell, str) else moment_of(cell)
+
+    return read
+
+
+def _text_reader(_: RawColumn) -> Callable[[Any], str | None]:
+    return cell_text
+
+
+def parse_truth(text: str) -> float | None:
+    """Return 1 or 0 for a text in `TRUTH_WORDS` or a number 1 or 0, in upper or lower case."""
+    value = _TRUTH.get(text.lower(), parse_number(text))
+    return value if value in (0.0, 1.0) else None
+
+
+_READERS = {
+    "number": _number_reader,
+    "boolean": _boolean_reader,
+    "date": _date_reader,
+    "text": _text_reader,
+}
+
+
+def _to_array(column: RawColumn, values: list[Any]) -> np.ndarray:
+    if column.kind == "text":
+        return np.array(values, object)
+    if column.kind == "date":
+        moments = [MISSING_MOMENT if value is None else value for value in values]
+        return date_parts(moments)[:, [PARTS.index(part) for part in column.parts]]
+    return np.array(values, np.float64)[:, np.newaxis]  # None becomes NaN

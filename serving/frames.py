@@ -1,0 +1,69 @@
+"""Takes tables of pandas, polars and pyarrow, and rows as dicts, without importing a library."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .errors import InputError
+
+
+def table_columns(table: Any) -> dict[str, Sequence[Any]]:
+    """Return the values of each column of a table by name, with None for a missing value.
+
+    Args:
+        table: a DataFrame of pandas or polars, a table of pyarrow, a dict from names to the values
+            of columns, or a list of rows that are dicts from names to values.
+
+    Raises:
+        InputError: the table is of another type, its rows or columns differ in length, a column
+            has no name of its own, or there is no row.
+    """
+    pairs: Iterable[tuple[Any, Any]]
+    if hasattr(table, "to_pydict"):  # pyarrow
+        pairs = table.to_pydict().items()
+    elif hasattr(table, "iter_columns"):  # polars
+        pairs = ((column.name, column.to_list()) for column in table.iter_columns())
+    elif hasattr(table, "columns") and hasattr(table, "iloc"):  # pandas
+        pairs = [(name, _values(table.iloc[:, n])) for n, name in enumerate(table.columns)]
+    elif isinstance(table, Mapping):
+        pairs = table.items()
+    elif isinstance(table, Sequence) and all(isinstance(row, Mapping) for row in table):
+        pairs = _by_column(table).items()
+    else:
+        raise InputError(
+            "Rows must be a DataFrame, a dict of columns or a list of dicts. "
+            f"Received: {type(table).__name__}."
+        )
+    found = [(str(name), list(values)) for name, values in pairs]
+    columns: dict[str, Sequence[Any]] = dict(found)
+    lengths = sorted({len(values) for values in columns.values()})
+    if len(columns) < len(found) or len(lengths) != 1 or not lengths[0]:
+        received = "a name twice" if len(columns) < len(found) else f"lengths {lengths}"
+        raise InputError(
+            "A table must name each column once and have as many values in each, at least one. "
+            f"Received: {received}."
+        )
+    return columns
+
+
+def is_table(value: Any) -> bool:
+    """Return whether a value is a DataFrame or a table, which has named columns and types."""
+    return hasattr(value, "columns") and hasattr(value, "shape")
+
+
+def _values(series: Any) -> list[Any]:
+    """Return the values of a pandas series; its missing values, of several types, become None."""
+    values: list[Any] = series.astype(object).where(series.notna(), None).tolist()
+    return values
+
+
+def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = list(rows[0]) if rows else []
+    for number, row in enumerate(rows):
+        absent = [name for name in names if name not in row]
+        absent += [name for name in row if name not in rows[0]]
+        if absent:
+            raise InputError(
+                "All rows must have the same columns. "
+                f"Received: row {number} and row 0, which differ in {', '.join(absent)}."
+            )
+    return {name: [row[name] for row in rows] for name in names}

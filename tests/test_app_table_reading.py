@@ -1,0 +1,412 @@
+"""How tables are read: kinds and formats of columns, columns left out, and what is refused."""
+
+import contextlib
+import datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.config.reading_config import ReadingConfig
+from app.data.frames import frame_on_disk
+from app.data.reading_progress import observed_reading
+from app.data.table_reading import read_table
+from app.data.tables import open_table
+from app.errors import DataError
+
+ROWS = 60
+KINDS = "ab" * (ROWS // 2)
+
+
+class Notes(list):
+    """Keeps what the reading says."""
+
+    def advance(self, done, total):
+        pass
+
+    def note(self, line):
+        self.append(line)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read a table that is given as text, bytes, columns or a path."""
+
+    def call(table, target="kind", task="multiclass", **settings):
+        path = tmp_path / "table.csv"
+        if isinstance(table, dict):
+            table = pd.DataFrame(table).to_csv(index=False)
+        if isinstance(table, str | bytes):
+            path.write_bytes(table.encode() if isinstance(table, str) else table)
+        else:
+            path = table
+        reading = ReadingConfig(target=tuple(target.split(",")), **settings)
+        with observed_reading(Notes()) as _:
+            return read_table(open_table(path), reading, task)
+
+    return call
+
+
+def kinds(dataset):
+    return {column.name: column.kind for column in dataset.row_format.columns}
+
+
+def formats(dataset):
+    columns = dataset.row_format.columns
+    return {c.name: (c.decimal, c.thousands) for c in columns if c.kind == "number"}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_separator_is_found_and_quoted_cells_may_hold_it_and_line_breaks(separator, mark, read):
+    rows = ["x,note,kind", '1,"a, b; c\t|\nd ""e""",a', '2,"f",b']
+    header, first, second = (row.replace(",", separator) for row in rows)
+    dataset = read(f"{mark}{header}\n{first}\r\n{second}\n")
+    assert dataset.words[0][1:] == (f'a{separator} b; c\t|\nd "e"', "f")
+    assert dataset.inputs[:].tolist() == [[1], [2]]
+
+
+def test_numbers_written_as_text_are_numbers(read):
+    dataset = read(
+        'usd;eur;share;plain;kind\n$1,234.50;"1.234,5 €";5%;7;a\n; 2 €;7.5%;NA;b\n-;;unknown;8;a\n'
+    )
+    assert formats(dataset) == {
+        "usd": (".", ","),
+        "eur": (",", "."),
+        "share": (".", ""),
+        "plain": (".", ""),
+    }
+    expected = [[1234.5, 1234.5, 0.05, 7], [np.nan, 2, 0.075, np.nan], [np.nan] * 3 + [8]]
+    np.testing.assert_array_equal(dataset.inputs[:], np.array(expected, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("table", "number", "is_noted"),
+    [
+        ('x,kind\n"1,234",a\n"2,345",b\n', 1234, True),
+        ("x;kind\n1,234;a\n2,345;b\n", 1.234, True),
+        ("x;y;kind\n1,234;1.5;a\n2,345;2;b\n", 1234, False),
+        ('x,y,kind\n"1,234","1,5",a\n"2,345",2,b\n', 1.234, False),
+        ("x;y;kind\n1.234;1,5;a\n2.345;2;b\n", 1234, False),
+        ("x;kind\n1.234;a\n2.345;b\n", 1.234, False),
+        ('x,kind\n"1,234",a\n"1,234.5",b\n', 1234, False),
+        ('x,kind\n"1,234",a\n"1,2",b\n', 1.234, False),
+    ],
+)
+def test_an_ambiguous_comma_is_decided_by_the_column_then_by_the_file(
+    table, number, is_noted, read
+):
+    dataset = read(table)
+    assert dataset.inputs[:][0, 0] == pytest.approx(number)
+    notes = [f"x may be read in two ways; 1,234 is taken for {number:g}."] if is_noted else []
+    assert list(dataset.notes) == notes
+
+
+def test_truth_values_in_every_spelling_are_one_column(read):
+    dataset = read(
+        "a,b,c,d,e,f,kind\ntrue,Y,t,1,on,no,a\nFALSE,n,F,0,off,No phone service,b\n"
+        "yes,,T,1,on,yes,a\nno,n,f,0,off,yes,b\n"
+    )
+    names = ("number" if name == "d" else "boolean" for name in "abcde")
+    assert kinds(dataset) == {**dict(zip("abcde", names, strict=True)), "f": "text"}
+    first, second = dataset.inputs[:][:2].tolist()
+    assert (first, second) == ([1, 1, 1, 1, 1], [0, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("words", [("t", "n"), ("f", "m"), ("yes", ""), ("yes", "maybe")])
+def test_words_that_are_no_pair_are_categories(words, read):
+    dataset = read("".join(["x,kind\n", *(f"{word},{kind}\n" for word, kind in zip(words, "ab"))]))  # noqa: B905
+    assert kinds(dataset) == {"x": "text"}
+
+
+def test_dates_become_the_parts_that_vary(read):
+    dataset = read(
+        "day,time,moment,kind\n24.12.2025,10:30,2024-01-05T10:00:00Z,a\n"
+        "25.12.2025,,2025-01-05 10:00,b\nNA,12:00,,a\n"
+    )
+    forms = {column.name: column.form for column in dataset.row_format.columns}
+    assert forms == {"day": "d.m.Y", "time": "H:M", "moment": "Y-m-d"}
+    assert [name for name in dataset.columns if not name.endswith(("_sin", "_cos"))] == [
+        "day.day",
+        "day.weekday",
+        "time.hour",
+        "moment.year",
+        "moment.weekday",
+    ]
+    rows = dict(zip(dataset.columns, dataset.inputs[:].T.tolist(), strict=True))
+    assert rows["day.weekday"][:2] == [3, 4]
+    assert rows["time.hour"][0] == 10.5
+    assert np.isnan([rows["day.day"][2], rows["time.hour"][1], rows["moment.year"][2]]).all()
+
+
+@pytest.mark.parametrize(
+    ("other", "form", "is_noted"),
+    [("x", "m/d/Y", True), ("13/02/2024", "d/m/Y", False), ("02/13/2024", "m/d/Y", False)],
+)
+def test_ambiguous_days_and_months_follow_the_other_dates_of_the_file(other, form, is_noted, read):
+    dataset = read(
+        f"when,other,kind\n01/02/2024,{other},a\n02/03/2024,{other},b\n", keep=("other",)
+    )
+    column = next(c for c in dataset.row_format.columns if c.name == "when")
+    assert (column.kind, column.form) == ("date", form)
+    assert bool(dataset.notes) is is_noted
+
+
+def test_a_part_of_a_date_with_the_name_of_a_column_is_refused(read):
+    with pytest.raises(DataError, match="Received: 'when.year' twice in .*--drop COLUMN"):
+        read("when,when.year,kind\n2024-01-02,5,a\n2023-01-02,6,b\n")
+
+
+def test_a_column_of_numbers_and_texts_is_categories_with_a_note(read):
+    dataset = read("x,y,kind\n1,1,a\nabc,2,b\n3,3,a\n")
+    assert kinds(dataset) == {"x": "text", "y": "number"}
+    (note,) = dataset.notes
+    assert note.startswith("x is read as categories: it has numbers such as 1, and 1 text such as")
+    assert "'abc' in line 3 of " in note
+    assert not read("x,y,kind\n1,1,a\nabc,2,b\n", categorical=("x",)).notes
+    mixed = read('x,y,kind\n"1,5",1,a\n1.5,2,b\n')
+    assert "its numbers are written in different ways" in mixed.notes[0]
+
+
+def test_a_column_of_very_many_texts_keeps_the_most_frequent(read):
+    words = [f"w{min(n % 1500, n % 40)}" for n in range(6000)] + [f"rare{n}" for n in range(1200)]
+    table = {"word": words, "x": range(len(words)), "kind": ["a", "b"] * (len(words) // 2)}
+    dataset = read(table)
+    (words_of_column,) = dataset.words
+    assert len(words_of_column) == 1002
+    assert {f"w{n}" for n in range(40)} <= set(words_of_column)
+    rest = words_of_column[-1]
+    assert rest not in words
+    texts = dataset.model_inputs(slice(0, len(words)))[:, 0]
+    assert set(texts[:6000]) <= set(words)
+    assert (texts[6000:] == rest).sum() >= 100
+    assert "word has more than 1,000 texts" in dataset.notes[0]
+
+
+def columns_left_out(dataset):
+    return {column.column: column.reason for column in dataset.left_out}
+
+
+def test_identifiers_and_constants_are_left_out_and_named(read):
+    random = np.random.default_rng(0)
+    table = {
+        "customerID": [f"C-{n:04}" for n in range(ROWS)],
+        "order_id": random.permutation(ROWS) * 7 + 1000,
+        "row": range(ROWS),
+        "nothing": [None] * ROWS,
+        "country": "DE",
+        "amount": random.normal(size=ROWS),
+        "population": random.permutation(ROWS) * 7 + 1000,
+        "idle": random.integers(0, 5, ROWS),
+        "kind": list(KINDS),
+    }
+    dataset = read(table)
+    assert columns_left_out(dataset) == {
+        "customerID": "unique in each row",
+        "order_id": "an identifier, unique in each row",
+        "row": "consecutive numbers",
+        "nothing": "without a value",
+        "country": "always DE",
+    }
+    assert dataset.columns == ("amount", "population", "idle")
+    lines = list(map(str, dataset.left_out))
+    assert lines[0] == "left out: customerID, unique in each row; --keep customerID takes it"
+    assert lines[3] == "left out: nothing, without a value"
+    kept = read(table, keep=("order_id", "country"), drop=("idle",))
+    assert kept.columns == ("order_id", "amount", "population")
+    assert kept.string_columns == ("country",)
+
+
+def test_a_column_that_is_the_only_one_left_stays(read):
+    dataset = read(
+        {"row": range(ROWS), "name": [f"n{n}" for n in range(ROWS)], "kind": list(KINDS)}
+    )
+    assert (dataset.columns, dataset.string_columns) == (("row",), ("name",))
+
+
+def test_the_index_that_pandas_writes_without_a_name_is_left_out(read):
+    frame = pd.DataFrame({"x": [n % 7 for n in range(ROWS)], "kind": list(KINDS)})
+    dataset = read(frame.to_csv())
+    assert columns_left_out(dataset) == {"unnamed": "an identifier, unique in each row"}
+
+
+def test_a_column_that_is_one_to_one_with_the_target_is_left_out(read):
+    closed = [f"2024-01-{n % 28 + 1:02}" if kind == "b" else "" for n, kind in enumerate(KINDS)]
+    table = {
+        "label": ["no" if kind == "a" else "yes" for kind in KINDS],
+        "closed": closed,
+        "nearly": ["no" if kind == "a" and n else "yes" for n, kind in enumerate(KINDS)],
+        "kind": list(KINDS),
+    }
+    dataset = read(table)
+    assert columns_left_out(dataset) == {
+        "label": "gives kind away: one-to-one with it",
+        "closed": "gives kind away: one-to-one with it",
+    }
+    assert dataset.columns == ("nearly",)
+
+
+def test_a_score_of_the_target_is_left_out_and_a_strong_predictor_stays(read):
+    random = np.random.default_rng(0)
+    truth = random.random(2000) < 0.3
+    table = {
+        "score": truth + 0.1 * random.normal(size=2000),
+        "strong": truth + 0.3 * random.normal(size=2000),  # an area under the curve of 0.99
+        "kind": truth.astype(int),
+    }
+    dataset = read(table)
+    assert dataset.columns == ("strong",)
+    assert columns_left_out(dataset)["score"].startswith("gives kind away: an area under the ROC")
+    few = {name: values[:200] for name, values in table.items()}
+    assert read(few).columns == ("score", "strong")  # as petals separate irises
+    assert read(table, keep=("score",)).columns == ("score", "strong")
+
+
+def test_a_value_in_another_unit_is_left_out_and_a_strong_predictor_stays(read):
+    price = np.exp(np.random.default_rng(0).normal(size=2000))
+    noise = np.random.default_rng(1).normal(size=2000)
+    table = {"cents": (price * 100).round(), "strong": price * np.exp(0.03 * noise), "price": price}
+    dataset = read(table, "price", "regression")
+    assert dataset.columns == ("strong",)
+    assert columns_left_out(dataset)["cents"].startswith("gives price away: a rank correlation of")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,x,kind\n1,2,a\n", "each column once. Received: 'x' twice"),
+        ("x,kind\n1,a\nx,kind\n2,b\n", "Received: line 3, which repeats it. Remove the line"),
+        ("x,kind\n1,a\n2,b,c\n", "must have 2 cells like its header. Received: 3 in line 3"),
+        ("x;kind\n1;a\n2\n", "must have 2 cells like its header. Received: 1 in line 3"),
+        ("x,kind\n1,a\n2,a\n", "must have two or more classes. Received: only a"),
+        ("x,kind\n1,a\n1e39,b\n", "from -1e18 to 1e18. Received: x='1e39' in line 3"),
+        ("x,kind\n1,a\ninf,b\n", "from -1e18 to 1e18. Received: x='inf' in line 3"),
+        ("x,kind\n,a\n,b\n", "whose values differ. Received: x without a value"),
+        ("x,y,kind\n1,,a\n1,,b\n", "whose values differ. Received: x always 1, y without a value"),
+        (
+            "x,kind\n1,1\n2,red\n3,2\n4,blue\n5,3\n6,red\n7,red\n8,4\n9,5\n",
+            "Received: 'red' in line 3, 'blue' in line 5, 'red' in line 7 and 1 more, among "
+            "numbers, in .*classes: --categorical kind.",
+        ),
+        ("x,kind\n1,a\n2,b\n3,7\n", "Received: '7' in line 4, among texts"),
+        ("x,kind\n1,none\n2,some\n", "kind='none', .* in line 2 .* a class: --set missing=\\?"),
+    ],
+)
+def test_a_bad_table_is_refused_in_one_line_that_names_the_rows(text, message, read):
+    with pytest.raises(DataError, match=message) as error:
+        read(text)
+    assert "\n" not in str(error.value)
+
+
+def test_a_target_of_numbers_and_texts_can_be_classes(read):
+    dataset = read("x,kind\n1,1\n2,2\n3,3+\n", categorical=("kind",))
+    assert dataset.labels == ("1", "2", "3+")
+
+
+def test_a_class_may_be_called_none(read):
+    dataset = read("x,y,kind\n1,none,none\n2,?,NA\n3,b,some\n-,b,some\n", missing=("?",))
+    assert dataset.labels == ("NA", "none", "some")
+    assert dataset.words == (("", "b", "none"),)
+    assert np.isnan(dataset.inputs[:][3, 0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,kind\n1,2\n2,red\n", "must be numbers or texts. Received: 'red' in line 3"),
+        ("x,kind\n1,red\n2,blue\n", "must be a number, .*Received: kind='red' in line 2"),
+        ('x,kind\n1,"1,5"\n2,1.5\n', "written in the same way in each row"),
+        ("x,kind\n1,2\n2,1e30\n", "a number from -1e18 to 1e18. Received: kind='1e30' in line 3"),
+    ],
+)
+def test_a_target_that_is_no_number_is_refused(text, message, read):
+    with pytest.raises(DataError, match=message):
+        read(text, task="regression")
+
+
+def test_a_target_may_be_money(read):
+    dataset = read("x;kind\n1;1.234,50 €\n2;7 €\n", task="regression")
+    assert dataset.targets.tolist() == [[1234.5], [7]]
+
+
+@pytest.mark.parametrize("setting", ["drop", "keep", "categorical"])
+def test_a_setting_that_names_no_column_is_refused_with_a_suggestion(setting, read):
+    with pytest.raises(DataError, match="must have the column 'colour'.*Did you mean 'color'"):
+        read("color,x,kind\na,1,a\nb,2,b\n", **{setting: ("colour",)})
+
+
+def test_a_column_cannot_be_dropped_and_used():
+    with pytest.raises(ValueError, match="must be in drop or in target. Received: 'kind' in both"):
+        ReadingConfig(target=("kind",), drop=("kind",))
+
+
+FRAME = pd.DataFrame(
+    {
+        "when": pd.to_datetime(["2024-01-02 08:00", None, "2025-03-04 10:30"] * 10),
+        "day": [datetime.date(2024, 1, 2), None, datetime.date(2025, 3, 4)] * 10,
+        "flag": [True, False, True] * 10,
+        "count": pd.array([1, None, 2] * 10, dtype="Int64"),
+        "size": [0.1, np.nan, 2.5] * 10,
+        "price": ["1.234,5", "7", None] * 10,
+        "color": pd.Categorical(["red", None, "blue"] * 10),
+        "kind": ["a", "b", "b"] * 10,
+    }
+)
+
+
+def test_parquet_and_data_frames_are_read_like_csv(read, tmp_path):
+    expected = read(FRAME.to_csv(index=False).encode(), keep=("color",))
+    pq.write_table(pa.Table.from_pandas(FRAME), tmp_path / "table.parquet")
+    from_parquet = read(tmp_path / "table.parquet", keep=("color",))
+    with frame_on_disk(FRAME) as path:
+        from_frame = read(type(tmp_path)(path), keep=("color",))
+    for dataset in (from_parquet, from_frame):
+        assert dataset.row_format == expected.row_format
+        assert dataset.sha256() == expected.sha256()
+
+
+def test_a_parquet_file_that_cannot_be_read_is_refused(read, tmp_path):
+    path = tmp_path / "table.parquet"
+    path.write_bytes(b"PAR1 no PAR1")
+    with pytest.raises(DataError, match="table.parquet cannot be read as parquet"):
+        read(path)
+    pq.write_table(pa.table({"x": [[1], [2]], "kind": ["a", "b"]}), path)
+    with pytest.raises(DataError, match="truth values or dates. Received: 'x', which holds list"):
+        read(path)
+    pq.write_table(pa.table({"x": [1, 2], "kind": ["a", None]}), path)
+    with pytest.raises(DataError, match="kind='', a missing value, in row 1 of .*table.parquet"):
+        read(path)
+
+
+def test_a_data_frame_of_lists_is_refused():
+    frame = pd.DataFrame({"x": [[1], [2]]})
+    with (
+        pytest.raises(DataError, match=r"texts, truth values or dates. Received: x=\[1]"),
+        frame_on_disk(frame),
+    ):
+        pass
+
+
+def test_many_rows_are_surveyed_in_little_memory(read):
+    count = 30_000
+    table = {
+        "name": [f"person {n}" for n in range(count)],
+        "value": np.random.default_rng(0).normal(size=count),
+        "kind": ["a", "b"] * (count // 2),
+    }
+    dataset = read(table)
+    assert columns_left_out(dataset) == {"name": "unique in each row"}
+    assert len(dataset.inputs) == count
+
+
+@given(st.text(max_size=150), st.sampled_from(["multiclass", "regression", "multilabel"]))
+def test_any_text_is_read_as_a_table_or_refused(tmp_path_factory, text, task):
+    path = tmp_path_factory.mktemp("any") / "any.csv"
+    path.write_text("x,y,kind\n" + text, "utf-8", errors="replace")
+    with contextlib.suppress(DataError):
+        dataset = read_table(open_table(path), ReadingConfig(target=("kind",)), task)
+        assert len(dataset.inputs) == len(dataset.targets)

@@ -1,0 +1,244 @@
+"""Cells of tables: numbers, dates and truth values, as people write them."""
+
+import datetime
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.columns import RawColumn, RowFormat, check_names, read_column, read_row_inputs
+from serving.date_text import FORMS, PARTS, date_parts, parse_date
+from serving.errors import InputError, ManifestError
+from serving.frames import table_columns
+from serving.manifest import Manifest, TensorSpec
+from serving.number_text import FORMATS, formats_of, parse_number
+from serving.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def manifest(row_bundle):
+    """The manifest of a model of a table with a number, a date and a text."""
+    found = Predictor.load(row_bundle).manifest
+    columns = (
+        RawColumn("price", "number", ",", "."),
+        RawColumn("when", "date", form="d.m.Y", parts=("year", "hour")),
+        RawColumn("open", "boolean"),
+        RawColumn("color", "text"),
+    )
+    return replace(
+        found,
+        columns=("price", "when.year", "when.hour", "open"),
+        string_columns=("color",),
+        nullable_columns=("when.year", "when.hour"),
+        inputs=(
+            TensorSpec("inputs", "float32", ("batch", 4)),
+            TensorSpec("texts", "string", ("batch", 1)),
+        ),
+        row_format=RowFormat(columns),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "number"),
+    [
+        ("1.5e3", (".", ""), 1500),
+        ("1,234.5", (".", ","), 1234.5),
+        ("12,345,678", (".", ","), 12345678),
+        ("1.234,5", (",", "."), 1234.5),
+        ("1234,5", (",", "."), 1234.5),
+        ("1 234,5", (",", " "), 1234.5),
+        ("1\u202f234,5", (",", " "), 1234.5),
+        ("1'234.5", (".", "'"), 1234.5),
+        ("$1,234", (".", ","), 1234),
+        ("-€5", (".", ""), -5),
+        ("5 €", (".", ""), 5),
+        ("\u22123,5", (",", ""), -3.5),
+        ("12%", (".", ""), 0.12),
+        (",5", (",", ""), 0.5),
+    ],
+)
+def test_a_number_is_read_in_its_format(text, form, number):
+    assert parse_number(text, *form) == pytest.approx(number)
+    assert form in formats_of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "abc", "1_000", "٣", "1,23,4", "+-5", "€", "5$%", "1.2.3", "--5", "nan", "2024-01-02"],
+)
+def test_other_texts_are_numbers_of_no_format(text):
+    assert not formats_of(text)
+    assert all(parse_number(text, *form) is None for form in FORMATS)
+
+
+def test_a_single_group_after_a_comma_is_ambiguous():
+    assert {(".", ","), (",", "")} <= formats_of("1,234")
+    assert (",", "") not in formats_of("1,234.5")
+    assert (".", ",") not in formats_of("1,5")
+
+
+@given(st.text(max_size=20), st.sampled_from(FORMATS))
+def test_any_text_is_a_number_of_exactly_the_formats_that_read_it(text, form):
+    text = text.strip()
+    assert (parse_number(text, *form) is not None) == (form in formats_of(text))
+
+
+@given(st.floats(-1e15, 1e15), st.sampled_from(FORMATS))
+def test_a_number_that_is_written_in_a_format_is_read_back(value, form):
+    decimal, thousands = form
+    text = f"{value:,.3f}".translate({ord(","): thousands, ord("."): decimal})
+    assert parse_number(text, *form) == pytest.approx(round(value, 3), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "moment"),
+    [
+        ("2024-02-29", "Y-m-d", (2024, 2, 29, 0)),
+        ("2024-02-29T18:30:00.123+01:00", "Y-m-d", (2024, 2, 29, 18.5)),
+        ("2024-02-29 18:30Z", "Y-m-d", (2024, 2, 29, 18.5)),
+        ("29.2.2024 6:30 PM", "d.m.Y", (2024, 2, 29, 18.5)),
+        ("2/29/2024", "m/d/Y", (2024, 2, 29, 0)),
+        ("29/2/2024", "d/m/Y", (2024, 2, 29, 0)),
+        ("12:15 am", "H:M", (np.nan, np.nan, np.nan, 0.25)),
+    ],
+)
+def test_a_date_is_read_in_its_form_and_its_zone_is_dropped(text, form, moment):
+    np.testing.assert_array_equal(parse_date(text, form), moment)
+    others = {"m/d/Y": "d/m/Y"}.get(form, "Y/m/d")
+    assert parse_date(text, others) is None
+
+
+@pytest.mark.parametrize("text", ["2023-02-29", "2024-13-01", "24-01-02", "2024-01-02 25:00", "x"])
+def test_other_texts_are_dates_of_no_form(text):
+    assert all(parse_date(text, form) is None for form in FORMS)
+
+
+@given(st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 12, 31)))
+def test_the_parts_of_a_date_are_those_of_the_calendar(moment):
+    text = moment.isoformat(" ", "minutes")
+    parts = dict(zip(PARTS, date_parts([parse_date(text, "Y-m-d")])[0], strict=True))
+    assert (parts["year"], parts["month"], parts["day"]) == (moment.year, moment.month, moment.day)
+    assert parts["weekday"] == moment.isoweekday()
+    assert parts["hour"] == pytest.approx(moment.hour + moment.minute / 60)
+    for part in ("month", "day", "weekday", "hour"):
+        assert np.hypot(parts[f"{part}_sin"], parts[f"{part}_cos"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_cyclic_parts_put_december_beside_january():
+    moments = [parse_date(f"2024-{day}", "Y-m-d") for day in ("12-31", "01-01", "07-01")]
+    sine, cosine = (PARTS.index(f"month_{form}") for form in ("sin", "cos"))
+    winter, spring, summer = date_parts(moments)[:, [sine, cosine]]
+    assert np.linalg.norm(winter - spring) < 0.05
+    assert np.linalg.norm(winter - summer) > 1.9
+
+
+def test_values_of_other_types_are_read_like_their_texts():
+    number, wrong = read_column(
+        RawColumn("x", "number", ",", "."), ["1.234,5", 1.5, True, None, "-"]
+    )
+    np.testing.assert_array_equal(number[:, 0], [1234.5, 1.5, 1, np.nan, np.nan])
+    assert wrong == []
+    truth, wrong = read_column(RawColumn("x", "boolean"), ["Yes", "f", 1, False, "1.0", None, 2])
+    np.testing.assert_array_equal(truth[:, 0], [1, 0, 1, 0, 1, np.nan, np.nan])
+    assert wrong == [6]
+    when = RawColumn("x", "date", form="d.m.Y", parts=("year", "hour"))
+    dates = ["1.2.2024 13:30", datetime.date(2024, 2, 1), pd.Timestamp("2024-02-01 13:30"), pd.NaT]
+    parts, wrong = read_column(when, dates)
+    np.testing.assert_array_equal(parts, [[2024, 13.5], [2024, 0], [2024, 13.5], [np.nan] * 2])
+    texts, wrong = read_column(RawColumn("x", "text"), [" a ", "NA", 5, 5.0, 2.5, None, [1]])
+    assert (texts.tolist(), wrong) == (["a", "", "5", "5", "2.5", "", ""], [6])
+
+
+def test_the_marks_of_missing_values_can_be_words():
+    texts, _ = read_column(RawColumn("x", "text"), ["none", "?", ""], missing=("?",))
+    assert texts.tolist() == ["none", "", ""]
+
+
+@pytest.mark.parametrize("cell", ["abc", "1.5", "1e30", "inf", [1], {}, 10**400])
+def test_a_cell_that_is_no_number_is_a_problem_of_its_row(cell, manifest):
+    cells = {
+        "price": ["1,5", cell],
+        "when": ["1.2.2024"] * 2,
+        "open": ["y"] * 2,
+        "color": ["a"] * 2,
+    }
+    rows = read_row_inputs(manifest, cells, lambda row: f" in row {row}")
+    assert list(rows.problems) == [1]
+    assert "must be a number from -1e18 to 1e18 like 1.234,5. Received: price=" in rows.problems[1]
+    assert rows.problems[1].endswith(" in row 1.")
+
+
+def test_missing_values_are_a_problem_only_where_training_had_none(manifest):
+    cells = {"price": ["1", ""], "when": ["", None], "open": ["y", "n"], "color": ["", "NA"]}
+    rows = read_row_inputs(manifest, cells)
+    assert list(rows.problems) == [1]
+    assert "price=''. The training data had no missing values in this column." in rows.problems[1]
+    np.testing.assert_array_equal(rows.inputs["inputs"][0], [1, np.nan, np.nan, 1])
+    assert rows.inputs["texts"].tolist() == [[""], [""]]
+
+
+def test_an_unknown_date_or_truth_value_is_named(manifest):
+    cells = {"price": ["1"], "when": ["2024-01-02"], "open": ["y"], "color": ["a"]}
+    problem = read_row_inputs(manifest, cells).problems[0]
+    assert problem == (
+        "Each cell must be a date or time of the form d.m.Y. Received: when='2024-01-02'."
+    )
+    problem = read_row_inputs(manifest, cells | {"when": [""], "open": ["maybe"]}).problems[0]
+    assert "must be true or false, yes or no, or 1 or 0. Received: open='maybe'." in problem
+
+
+def test_all_absent_columns_are_named_and_additional_ones_returned(manifest):
+    with pytest.raises(InputError, match="x.csv must have the columns price, .*no 'when', 'open'."):
+        check_names(manifest, ["color", "price"], "x.csv")
+    names = ["color", "open", "id", "when", "price"]
+    assert check_names(manifest, names, "x.csv") == ["id"]
+
+
+def test_a_manifest_keeps_how_rows_are_read(manifest):
+    assert Manifest.from_json(manifest.to_json().encode()) == manifest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "sound"}, "kinds and forms that this release knows"),
+        ({"form": "Q"}, "kinds and forms that this release knows"),
+        ({"decimal": "x"}, "kinds and forms that this release knows"),
+        ({"name": "other"}, "row_format must make the manifest's columns"),
+    ],
+)
+def test_a_row_format_that_does_not_fit_the_model_is_refused(change, message, manifest):
+    first, *others = manifest.row_format.columns
+    changed = replace(manifest, row_format=RowFormat((replace(first, **change), *others)))
+    with pytest.raises(ManifestError, match=message):
+        Manifest.from_json(changed.to_json().encode())
+
+
+def test_tables_of_other_libraries_have_the_same_columns():
+    rows = [{"a": 1, "b": "x"}, {"a": None, "b": None}]
+    expected = {"a": [1, None], "b": ["x", None]}
+    frame = pd.DataFrame(rows)
+    for table in (rows, expected, pa.table(expected), frame, frame.convert_dtypes()):
+        assert table_columns(table) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (5, "must be a DataFrame, a dict of columns or a list of dicts. Received: int"),
+        ([{"a": 1}, {"b": 1}], "the same columns. Received: row 1 and row 0, which differ in a, b"),
+        (
+            {"a": [1], "b": [1, 2]},
+            r"as many values in each, at least one. Received: lengths \[1, 2]",
+        ),
+        ({"a": []}, r"at least one. Received: lengths \[0]"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "Received: a name twice"),
+    ],
+)
+def test_tables_without_rows_or_with_uneven_ones_are_refused(table, message):
+    with pytest.raises(InputError, match=message):
+        table_columns(table)
