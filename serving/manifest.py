@@ -393,13 +393,7 @@ def _check_consistency(manifest: Manifest) -> None:
             "prediction_output must be the name of an output, or null where task is unknown. "
             f"Received: prediction_output={manifest.prediction_output!r} of {manifest.task}."
         )
-    unknown = [name for name in manifest.nullable_columns if name not in manifest.columns]
-    if unknown:
-        raise ManifestError(
-            f"nullable_columns must be among columns. Received: {unknown[0]!r:.80}."
-        )
-    if manifest.row_format is not None:
-        _check_row_format(manifest, manifest.row_format)
+    _check_columns(manifest)
     if manifest.calibration is not None and not manifest.calibration.temperature > 0:
         raise ManifestError(
             "The temperature of calibration must be above 0. "
@@ -465,6 +459,16 @@ def _check_intervals(manifest: Manifest, intervals: Intervals) -> None:
         raise ManifestError(
             f"The coverage of intervals must be between 0 and 1. Received: {intervals.coverage}."
         )
+
+
+def _check_columns(manifest: Manifest) -> None:
+    unknown = [name for name in manifest.nullable_columns if name not in manifest.columns]
+    if unknown:
+        raise ManifestError(
+            f"nullable_columns must be among columns. Received: {unknown[0]!r:.80}."
+        )
+    if manifest.row_format is not None:
+        _check_row_format(manifest, manifest.row_format)
 
 
 def _check_row_format(manifest: Manifest, table: RowFormat) -> None:

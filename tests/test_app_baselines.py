@@ -1,5 +1,7 @@
 """Baselines, intervals and hints: what a model is compared with, and what is said of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -104,8 +106,7 @@ def test_three_classes_and_numbers_alone_and_texts_alone_are_fitted():
     whole = baseline_scores(data, split_dataset(data, 0))["linear"]["accuracy"]
     for part in ({"codes": None, "string_columns": (), "words": ()},
                  {"inputs": np.zeros((300, 0), "f4"), "columns": ()}):  # fmt: skip
-        fields = {name: getattr(data, name) for name in Dataset.__dataclass_fields__}
-        less = Dataset(**(fields | part))
+        less = replace(data, **part)
         assert baseline_scores(less, split_dataset(less, 0))["linear"]["accuracy"] < whole
 
 
@@ -138,6 +139,13 @@ def test_a_model_that_does_not_beat_a_baseline_is_told_so(scores, expected):
         "linear": {"roc_auc": 0.78, "accuracy": 0.99},
     }
     assert describe_shortfalls(data, np.arange(300), scores, baselines) == expected
+
+
+def test_a_chosen_threshold_may_cost_accuracy():
+    data, scores = table(share=0.2), {"roc_auc": 0.7, "accuracy": 0.6}
+    baselines = {"constant": {"roc_auc": 0.5, "accuracy": 0.8}}
+    assert len(describe_shortfalls(data, np.arange(300), scores, baselines)) == 1
+    assert describe_shortfalls(data, np.arange(300), scores, baselines, True) == []
 
 
 def test_values_below_their_mean_are_told_so():
@@ -214,8 +222,12 @@ def suggested(share, labels=("no", "yes"), **settings):
 
 def test_for_a_rare_class_weights_and_a_threshold_are_suggested():
     line = suggested(0.05)
-    assert line.startswith('"yes" has 5.0% of the training samples: class_weight=balanced gives')
-    assert '19 times the weight of those of "no"; threshold=f1 predicts it from a prob' in line
+    assert line.startswith(
+        '"yes" has 5.0% of the training samples: --set class_weight=balanced gives'
+    )
+    assert (
+        '19 times the weight of those of "no"; --set threshold=f1 predicts it from a prob' in line
+    )
     assert line.endswith("an F1 of 1.000 on the validation split instead of 0.000")
 
 

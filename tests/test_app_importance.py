@@ -1,6 +1,6 @@
 """Importance of columns and partial dependence, for functions that are known."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from app.evaluation.importance import (
     read_rows,
     source_columns,
 )
+from serving.columns import RawColumn, RowFormat
 
 random = np.random.default_rng(0)
 
@@ -77,8 +78,7 @@ def test_columns_are_ranked_by_what_the_model_loses_without_them(mixed):
 def test_two_classes_are_ranked_by_roc_auc():
     data = table((1.0, 0.5))
     classes = (data.targets[:, 0] > 0).astype("int64")
-    fields = {name: getattr(data, name) for name in Dataset.__dataclass_fields__}
-    data = Dataset(**(fields | {"targets": classes, "task": "multiclass", "labels": ("n", "y")}))
+    data = replace(data, targets=classes, task="multiclass", labels=("n", "y"))
     numbers = keras.Input((2,), name="inputs")
     layer = keras.layers.Dense(2, activation="softmax")
     outputs = {"probabilities": layer(numbers)}
@@ -102,8 +102,7 @@ def test_a_rare_class_that_is_not_drawn_leaves_the_accuracy():
     data = table((1.0,), samples=3000)
     classes = np.zeros(3000, np.int64)
     classes[0] = 1
-    fields = {name: getattr(data, name) for name in Dataset.__dataclass_fields__}
-    data = Dataset(**(fields | {"targets": classes, "task": "multiclass", "labels": ("n", "y")}))
+    data = replace(data, targets=classes, task="multiclass", labels=("n", "y"))
     numbers = keras.Input((1,), name="inputs")
     outputs = {"probabilities": keras.layers.Dense(2, activation="softmax")(numbers)}
     model = keras.Model(numbers, outputs)
@@ -117,10 +116,9 @@ def test_of_many_columns_those_that_matter_are_measured():
     slopes[[5, 128]] = 1.0, 2.0
     data = table((1.0,) * 8)
     inputs = random.normal(size=(300, 130)).astype("float32")
-    fields = {name: getattr(data, name) for name in Dataset.__dataclass_fields__}
     names = tuple(f"x{n}" for n in range(130))
     targets = (inputs @ slopes)[:, np.newaxis].astype("float32")
-    data = Dataset(**(fields | {"inputs": inputs, "columns": names, "targets": targets}))
+    data = replace(data, inputs=inputs, columns=names, targets=targets)
     found = permutation_importance(known_model(slopes), data, np.arange(300), {"r2": 1.0})
     assert len(found["columns"]) == 100
     assert [row["name"] for row in found["columns"][:2]] == ["x128", "x5"]
@@ -149,8 +147,9 @@ def test_columns_of_one_source_are_exchanged_together():
 
 def test_the_parts_of_a_date_count_as_one_column():
     data = table((1.0, 2.0, 0.0))
-    parts = SimpleNamespace(name="when", columns=("a", "c"))
-    object.__setattr__(data, "row_format", SimpleNamespace(columns=(parts,)))
+    names = ("when.month", "b", "when.day")
+    columns = (RawColumn("when", "date", parts=("month", "day")), RawColumn("b", "number"))
+    data = replace(data, columns=names, row_format=RowFormat(columns))
     assert source_columns(data) == [Column("when", numbers=(0, 2)), Column("b", numbers=(1,))]
     model = known_model((1.0, 2.0, 0.0))
     found = permutation_importance(model, data, np.arange(400), {"r2": 1.0})
@@ -161,8 +160,7 @@ def test_the_parts_of_a_date_count_as_one_column():
 
 def test_rows_of_texts_alone_are_read():
     data = table((1.0,), ("red", "blue"))
-    fields = {name: getattr(data, name) for name in Dataset.__dataclass_fields__}
-    only = Dataset(**(fields | {"inputs": np.zeros((400, 0), "f4"), "columns": ()}))
+    only = replace(data, inputs=np.zeros((400, 0), "f4"), columns=())
     rows = read_rows(only, np.arange(3))
     assert rows.numbers.shape == (3, 0)
     assert rows.inputs.shape == (3, 1)

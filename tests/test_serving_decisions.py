@@ -211,6 +211,25 @@ def test_the_server_returns_decisions_where_they_are_requested(client, raw_bundl
     assert "Outputs must be among probabilities, features, label" in response["error"]
 
 
+def test_rows_of_a_table_get_their_labels(client):
+    rows = raw_rows()
+    cells = [
+        {"size": str(size), "weight": weight, "color": color}
+        for (size, weight), (color,) in zip(rows["inputs"].tolist(), rows["texts"], strict=True)
+    ]
+    _, response = infer(client, "raw", rows, "label")
+    expected = response["outputs"][0]["data"]
+    status, answer = client.post("/v1/models/raw:predict", {"instances": cells})
+    assert status == 200, answer
+    assert [row["label"] for row in answer["predictions"]] == expected
+    by_column = {name: [row[name] for row in cells] for name in cells[0]}
+    _, answer = client.post("/v1/models/raw:predict", {"inputs": by_column})
+    assert answer["outputs"]["label"] == expected
+    tensors = {name: array.tolist() for name, array in rows.items()}
+    _, answer = client.post("/v1/models/raw:predict", {"inputs": tensors})
+    assert answer["outputs"].keys() == {"probabilities", "features"}
+
+
 def test_an_image_file_gets_the_labels_and_the_intervals(client):
     file = io.BytesIO()
     Image.fromarray(images((128, 128, 119))[0]).save(file, "png")

@@ -120,7 +120,11 @@ def export_run(
             facts = _with_thresholds(facts, rule, predictions, run, dataset, Path(figures))
         if facts.reference_scores:
             found = describe_shortfalls(
-                dataset, run.splits.train, facts.metrics, facts.reference_scores
+                dataset,
+                run.splits.train,
+                facts.metrics,
+                facts.reference_scores,
+                facts.thresholds is not None,
             )
             facts = replace(facts, warnings=tuple(found))
         if target_accuracy is not None:

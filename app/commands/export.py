@@ -209,6 +209,8 @@ def _print_quality(manifest: Any) -> None:
             f"reject:      predictions below probability {option.threshold:.4f}; "
             f"{option.coverage:.2%} of the test split is accepted{accuracy}"
         )
+    for line in manifest.warnings:
+        typer.echo(printable(f"warning:     {line}"))
 
 
 def describe_int8(manifest: Any) -> str:

@@ -46,6 +46,8 @@ TRAIN_EXAMPLES = examples(
     "hornbill train digits --processes 2",
     "hornbill train digits --coordinator 10.0.0.1:7000 --process-id 0 --processes 2",
 )
+# Thresholds of more labels are in the report.
+_MAX_LINES = 4
 
 
 @dataclass(frozen=True)
@@ -303,7 +305,10 @@ def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     lines.append(("constant", describe_scores(baselines.get("constant", {}))))
     lines.append(("each", describe_classes(found.get("classes", ()))))
     if thresholds := found.get("thresholds"):
-        lines += [("threshold", line) for line in describe_thresholds(thresholds, labels)]
+        told = describe_thresholds(thresholds, labels)
+        lines += [("threshold", line) for line in told[:_MAX_LINES]]
+        if len(told) > _MAX_LINES:
+            lines.append(("threshold", f"{len(told) - _MAX_LINES} more are in the report"))
     if intervals := found.get("intervals"):
         lines.append(("intervals", describe_intervals(intervals, labels)))
     if probes := found.get("probes"):

@@ -53,20 +53,29 @@ def constant_prediction(dataset: Dataset, train: np.ndarray) -> np.ndarray:
 
 
 def describe_shortfalls(
-    dataset: Dataset, train: np.ndarray, scores: dict[str, float], baselines: Scores
+    dataset: Dataset,
+    train: np.ndarray,
+    scores: dict[str, float],
+    baselines: Scores,
+    has_thresholds: bool = False,
 ) -> list[str]:
     """Return a line for each baseline that a model does not beat.
+
+    Classes are compared with the most common one by accuracy, unless a chosen threshold trades
+    accuracy for something else.
 
     Args:
         dataset: the samples.
         train: indices of the training split.
         scores: metrics of the model on the test split.
         baselines: see `baseline_scores`.
+        has_thresholds: whether thresholds other than the default were chosen.
     """
     name = compared_score(dataset.task, scores)
     if dataset.task == "multiclass":
         label = dataset.labels[int(constant_prediction(dataset, train).argmax())]
-        rivals = [("accuracy", "constant", f'always answering "{label}", ')]
+        metric = name if has_thresholds else "accuracy"
+        rivals = [(metric, "constant", f'always answering "{label}", ')]
     else:
         what = "the mean" if dataset.task == "regression" else "how common each label is"
         rivals = [(name, "constant", f"always answering {what} of training, ")]

@@ -39,10 +39,10 @@ def suggest_for_rare_class(
     label = dataset.labels[rarest]
     advice = []
     if config.class_weight == "none":
-        times = counts.max() / counts[rarest]
+        common = int(counts.argmax())
         advice.append(
-            f"class_weight=balanced gives its samples {times:.3g} times the weight of those of "
-            f'"{dataset.labels[int(counts.argmax())]}"'
+            f"--set class_weight=balanced gives its samples {counts[common] / counts[rarest]:.3g} "
+            f'times the weight of those of "{dataset.labels[common]}"'
         )
     if dataset.positive == rarest and is_default(config.threshold):
         advice.append(_suggest_threshold(dataset, splits, validation, label))
@@ -69,6 +69,6 @@ def _suggest_threshold(dataset: Dataset, splits: Splits, validation: np.ndarray,
     ]
     at = dict(zip(dataset.labels, thresholds or (), strict=False)).get(label, 0.5)
     return (
-        f"threshold=f1 predicts it from a probability of {at:.3f} on, with an F1 of "
+        f"--set threshold=f1 predicts it from a probability of {at:.3f} on, with an F1 of "
         f"{scores[1]:.3f} on the validation split instead of {scores[0]:.3f}"
     )

@@ -93,9 +93,8 @@ def read_rows(dataset: Dataset, indices: np.ndarray) -> Rows:
 
 def source_columns(dataset: Dataset) -> list[Column]:
     """Return the columns of a table of rows; those that come from one column count as one."""
-    # How a table is read, if the data set tells: a date becomes several columns.
-    read = getattr(getattr(dataset, "row_format", None), "columns", ())
-    source_of = {part: column.name for column in read for part in column.columns}
+    read = () if dataset.row_format is None else dataset.row_format.columns
+    source_of = {part: column.name for column in read for part in column.columns}  # as of a date
     places: dict[str, list[int]] = {}
     for place, name in enumerate(dataset.columns):
         places.setdefault(source_of.get(name, name), []).append(place)

@@ -51,7 +51,7 @@ _SHOWN_ELSEWHERE = ("family", "data", "seed", "precision", "figures")
 # Of more classes, only those with the worst scores are shown at once.
 _SHOWN_CLASSES = 12
 _SHOWN_COLUMNS = 12
-# Of more classes, the terminal shows none.
+# Of more classes, the terminal shows none; of more values, the first.
 _SPOKEN_CLASSES = 4
 _BASELINES = {"constant": "constant", "linear": "linear model"}
 
@@ -120,7 +120,9 @@ def describe_intervals(intervals: dict[str, Any], labels: Sequence[str]) -> str:
             labels, intervals["half_widths"], intervals["measured_coverage"], strict=True
         )
     ]
-    return f"for {intervals['coverage']:.0%} of new samples, {', '.join(parts)}"
+    more = ["…"] if len(parts) > _SPOKEN_CLASSES else []
+    shown = ", ".join(parts[:_SPOKEN_CLASSES] + more)
+    return f"for {intervals['coverage']:.0%} of new samples, {shown}"
 
 
 def changed_settings(config: RunConfig, chosen: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:

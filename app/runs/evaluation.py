@@ -86,7 +86,8 @@ def evaluate(
         `partial_dependence`; for images `probes`. What does not apply is left out.
     """
     baselines = baseline_scores(dataset, splits)
-    warnings = describe_shortfalls(dataset, splits.train, scores, baselines)
+    has_thresholds = predictions.thresholds is not None
+    warnings = describe_shortfalls(dataset, splits.train, scores, baselines, has_thresholds)
     found: dict[str, Any] = {"baselines": baselines}
     validation, test = predictions.by_split["validation"], predictions.by_split["test"]
     targets = dataset.targets[splits.test]

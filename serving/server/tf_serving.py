@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from ..columns import check_names, read_row_inputs, row_format
+from ..decisions import derived_outputs
 from ..errors import reason_of
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
@@ -68,10 +69,12 @@ class Call:
     Attributes:
         arrays: an array for each input by name, all with the same number of samples.
         is_by_row: whether the request and its response are row by row.
+        has_cells: whether its rows are those of a table; the response then has the decisions too.
     """
 
     arrays: dict[str, np.ndarray]
     is_by_row: bool
+    has_cells: bool = False
 
 
 def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> Call:
@@ -103,7 +106,7 @@ def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> C
     if None in columns and len(names) == 1:
         columns = {names[0]: columns[None]}
     if (manifest.columns or manifest.string_columns) and not {None, *names} & columns.keys():
-        return Call(_read_table(manifest, columns, max_rows), bool(instances))
+        return Call(_read_table(manifest, columns, max_rows), bool(instances), has_cells=True)
     if sorted(map(str, columns)) != sorted(names):
         received = "no names" if None in columns else ", ".join(map(str, columns))
         raise RequestError(f"Inputs must be {', '.join(names)}. Received: {received:.80}.")
@@ -175,10 +178,16 @@ def _not_utf8(error: UnicodeDecodeError) -> RequestError:
 
 
 def write_predictions(manifest: Manifest, call: Call, arrays: Sequence[np.ndarray]) -> Response:
-    """Return the response; a single output is written without its name."""
-    named = {
-        spec.name: array.tolist() for spec, array in zip(manifest.outputs, arrays, strict=True)
-    }
+    """Return the response; a single output is written without its name.
+
+    The response to rows of a table also has what `serving.decisions.derived_outputs` returns.
+    """
+    outputs = {spec.name: array for spec, array in zip(manifest.outputs, arrays, strict=True)}
+    if call.has_cells and manifest.prediction_output is not None:
+        predictions = outputs[manifest.prediction_output]
+        derived = derived_outputs(manifest)
+        outputs |= {name: one.compute(predictions) for name, one in derived.items()}
+    named = {name: array.tolist() for name, array in outputs.items()}
     (first, *others) = named.values()
     if not call.is_by_row:
         return _encode(PredictResponse(outputs=named if others else first))
