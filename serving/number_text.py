@@ -19,6 +19,11 @@ _POINT_OR_THOUSANDS = _DECIMAL_POINTS | {(",", ".")}
 _INTEGER = re.compile(r"[+-]?\d+(?:[eE][+-]?\d+)?", re.ASCII)
 _POINTS_OF_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+", re.ASCII)
 _SIGNED = re.compile(r"([+-]?) ?[$€£¥₹]? ?([^$€£¥₹%]+?) ?([$€£¥₹%]?)")
+_NUMBER_LIKE = re.compile(
+    r"[-+\u2212]?[ \xa0\u2009\u202f]?[$€£¥₹]?[ \xa0\u2009\u202f]?[-+\u2212]?"
+    r"[.,]?\d[\d.,' \u2019\xa0\u2009\u202f]*(?:[eE][-+]?\d+)?[ \xa0\u2009\u202f]?[$€£¥₹%]?",
+    re.ASCII,
+)
 # Spaces that do not break a line, an apostrophe and a minus sign of typesetters.
 _TYPOGRAPHY = str.maketrans(
     {"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'", "\u2212": "-"}
@@ -57,7 +62,7 @@ def formats_of(text: str) -> frozenset[tuple[str, str]]:
         return ALL_FORMATS
     if _plain(text) is not None:
         return _POINT_OR_THOUSANDS if _POINTS_OF_THOUSANDS.fullmatch(text) else _DECIMAL_POINTS
-    if not any(character.isdecimal() for character in text):
+    if not _NUMBER_LIKE.fullmatch(text):  # most texts, at the price of one pass
         return frozenset()
     return frozenset(form for form in FORMATS if parse_number(text, *form) is not None)
 

@@ -16,6 +16,7 @@ from app.config.reading_config import ReadingConfig
 from app.data.arrays import DiskArray
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
+from app.data.summary import report_data
 from app.errors import ConfigError, DataError
 from app.runs import train
 from app.runs.train import checked_model, load_run_data
@@ -134,6 +135,21 @@ def test_vocabularies_and_indicators_come_from_the_training_split(tmp_path):
     rows_config = fit_to_data(family, family.model, dataset, splits).rows
     assert rows_config.nullable_columns == rows_config.indicators == (0,)
     assert set(rows_config.vocabularies[0]) == seen
+
+
+def test_the_parts_of_a_date_share_one_indicator_and_rare_texts_are_in_no_vocabulary(tmp_path):
+    rows = [f"{f'2024-01-{i % 28 + 1}' if i % 7 else ''},w{i % 1200},{i % 2}" for i in range(2400)]
+    dataset = read(tmp_path, "when,word,kind\n" + "\n".join(rows))
+    splits = split_dataset(dataset, seed=0)
+    family = FAMILIES["features"]
+    rows_config = fit_to_data(family, family.model, dataset, splits).rows
+    assert len(rows_config.nullable_columns) == len(dataset.columns) > 5
+    assert rows_config.indicators == (0,)
+    assert len(rows_config.vocabularies[0]) <= 1000
+    assert all(word[0] == "w" for word in rows_config.vocabularies[0])
+    counts = report_data(dataset, splits)
+    assert counts["missing"] == {dataset.columns[0]: 343}
+    assert counts["notes"] == list(dataset.notes)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import typer
 
 from app.errors import ConfigError
 from app.system.signals import INTERRUPTED, sigterm_as_sigint
+from serving.errors import printable
 
 from .terminal import (
     Categorical,
@@ -208,6 +209,7 @@ def _summary(tuned: Any) -> dict[str, Any]:
 
 
 def _print_tuned(tuned: Any) -> None:
+    from app.data.datasets import LeftOut
     from app.evaluation.metrics import describe_scores
     from app.tuning.results import format_setting
 
@@ -222,6 +224,8 @@ def _print_tuned(tuned: Any) -> None:
         typer.echo(f"importance: {', '.join(fractions)}")
     for sentence in tuned.diagnosis:
         typer.echo(f"diagnosis:  {sentence}")
+    for column in tuned.refit.data.get("left_out", ()):
+        typer.echo(printable(str(LeftOut(**column))))
     typer.echo(f"test:       {describe_scores(tuned.refit.metrics['test'])}")
     typer.echo(f"report:     {tuned.folder / 'report.html'}")
     typer.echo(f"config:     {tuned.folder / 'best.toml'}")

@@ -1,7 +1,7 @@
 """Finds out what the columns of a table hold, a few thousand rows at a time, in little memory."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,8 @@ from app.config.reading_config import ReadingConfig
 from serving.columns import MISSING_NUMBERS, parse_truth
 from serving.date_text import FORMS, PARTS, date_parts, parse_date
 from serving.number_text import ALL_FORMATS, formats_of, parse_number
+
+from .datasets import fingerprint
 
 # Different texts of a column that are counted; from more, the rare ones are forgotten.
 _COUNTED = 20_000
@@ -28,32 +30,42 @@ class TextCounts:
     Attributes:
         counts: number of each text.
         total: number of all texts.
-        is_complete: whether no text was forgotten.
-        uniqueness: number of different texts, divided by the number of all; where some were
-            forgotten, of those before.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.total = 0
-        self.is_complete = True
-        self._uniqueness = 0.0
+        # Of the hashes of all texts, those that end in `_bits` zeros (Flajolet, 1990): they tell
+        # how many there are once rare texts are forgotten.
+        self._hashes: set[int] | None = None
+        self._bits = 0
 
     def add(self, counts: dict[str, int]) -> None:
         """Count more texts."""
         self.counts.update(counts)
         self.total += sum(counts.values())
+        if self._hashes is not None:
+            self._sample(counts)
         if len(self.counts) > _COUNTED:
-            if self.is_complete:
-                self.is_complete, self._uniqueness = False, len(self.counts) / self.total
+            if self._hashes is None:
+                self._hashes = set()
+                self._sample(self.counts)
             self.counts = Counter(dict(self.counts.most_common(_COUNTED // 2)))
+
+    def _sample(self, texts: Iterable[str]) -> None:
+        hashes = self._hashes or set()
+        hashes |= {fingerprint(text.encode("utf-8", "surrogatepass")) for text in texts}
+        self._hashes = {number for number in hashes if not number % (1 << self._bits)}
+        while len(self._hashes) > _COUNTED:
+            self._bits += 1
+            self._hashes = {number for number in self._hashes if not number % (1 << self._bits)}
 
     @property
     def uniqueness(self) -> float:
-        """Number of different texts, divided by the number of all; 0 if there are none."""
-        if self.is_complete:
+        """Number of different texts, divided by that of all; estimated if there are very many."""
+        if self._hashes is None:
             return len(self.counts) / max(self.total, 1)
-        return self._uniqueness
+        return min(len(self._hashes) << self._bits, self.total) / self.total
 
 
 @dataclass

@@ -104,6 +104,14 @@ class Dataset:
             return self.inputs.shape[1:]
         return (len(self.columns) + len(self.string_columns),)
 
+    @property
+    def first_columns(self) -> tuple[int, ...]:
+        """Indices of the numeric columns, but of the parts of a date only the first."""
+        if self.row_format is None:
+            return tuple(range(len(self.columns)))
+        parts = [column.columns for column in self.row_format.columns if column.columns]
+        return tuple(self.columns.index(names[0]) for names in parts)
+
     def model_inputs(self, indices: Any) -> Any:
         """Return the inputs of a model: an array, or a dict if there are columns of text.
 

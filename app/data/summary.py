@@ -69,7 +69,9 @@ def _counts(dataset: Dataset, indices: np.ndarray) -> dict[str, int]:
 def _missing(dataset: Dataset) -> dict[str, int]:
     if dataset.kind == "images":
         return {}
-    found = dict(zip(dataset.columns, count_missing(dataset).tolist(), strict=True))
+    counts = count_missing(dataset).tolist()
+    # The parts of a date are missing together.
+    found = {dataset.columns[number]: counts[number] for number in dataset.first_columns}
     if dataset.codes is not None:
         texts = np.zeros(len(dataset.string_columns), int)
         for rows in chunks(dataset.codes):

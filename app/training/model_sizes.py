@@ -72,6 +72,8 @@ def _check_head(config: ModelConfig, dataset: Dataset) -> None:
 def _rows(dataset: Dataset, splits: Splits) -> RowsConfig:
     missing = count_missing(dataset)
     missing_in_training = count_missing(dataset, splits.train)
+    # The parts of a date are missing together, and one indicator says so.
+    is_first = np.isin(np.arange(len(dataset.columns)), dataset.first_columns)
     vocabularies = _vocabularies(dataset, splits)
     has_value = [count < len(splits.train) for count in missing_in_training]
     names = (*dataset.columns, *dataset.string_columns)
@@ -84,7 +86,7 @@ def _rows(dataset: Dataset, splits: Splits) -> RowsConfig:
     return RowsConfig(
         num_columns=len(dataset.columns),
         nullable_columns=tuple(np.flatnonzero(missing).tolist()),
-        indicators=tuple(np.flatnonzero(missing_in_training).tolist()),
+        indicators=tuple(np.flatnonzero(missing_in_training * is_first).tolist()),
         vocabularies=vocabularies,
     )
 
