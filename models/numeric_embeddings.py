@@ -47,13 +47,14 @@ class _NumericEmbedding(Float32Layer):
         super().build(input_shape)
 
     def features_of(self, x: Any) -> Any:
-        """Return float32 `(batch, columns, features)` for numbers `(batch, columns, 1)`."""
+        """Return float32 `(columns, batch, features)` for numbers `(columns, batch, 1)`."""
         raise NotImplementedError
 
     def call(self, x: Any) -> Any:
         """Return the embeddings of all columns, one after the other."""
-        features = self.features_of(ops.expand_dims(x, 2))
-        embedded = ops.einsum("bcf,cfu->bcu", features, self.kernel)
+        # A product needs the columns first, and now there is the least to transpose.
+        features = self.features_of(ops.expand_dims(ops.transpose(x), 2))
+        embedded = ops.transpose(ops.matmul(features, self.kernel), (1, 0, 2))
         return ops.reshape(embedded, (-1, self.columns * self.units))
 
 
@@ -67,7 +68,7 @@ class PiecewiseLinearEmbedding(_NumericEmbedding):
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Create the bins, which have no effect until `adapt` sets them."""
-        shape = (input_shape[1], self.features)
+        shape = (input_shape[1], 1, self.features)
         self.edges = self.add_weight(
             shape=shape, initializer="zeros", trainable=False, name="edges"
         )
@@ -81,7 +82,7 @@ class PiecewiseLinearEmbedding(_NumericEmbedding):
 
         Quantiles that coincide make one bin, so that a column with few values has few bins.
         """
-        edges = np.zeros((self.columns, self.features), np.float32)
+        edges = np.zeros((self.columns, 1, self.features), np.float32)
         slopes = np.zeros_like(edges)
         for number, column in enumerate(x.T):
             present = column[~np.isnan(column)]
@@ -89,8 +90,8 @@ class PiecewiseLinearEmbedding(_NumericEmbedding):
                 continue
             limits = np.unique(np.quantile(present, np.linspace(0, 1, self.features + 1)))
             count = len(limits) - 1
-            edges[number, :count] = limits[:-1]
-            slopes[number, :count] = 1 / np.diff(limits)
+            edges[number, 0, :count] = limits[:-1]
+            slopes[number, 0, :count] = 1 / np.diff(limits)
         self.edges.assign(edges)
         self.slopes.assign(slopes)
 
@@ -124,7 +125,7 @@ class PeriodicEmbedding(_NumericEmbedding):
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Create frequencies and phases."""
-        shape = (input_shape[1], self.features)
+        shape = (input_shape[1], 1, self.features)
         frequencies = keras.initializers.RandomNormal(stddev=2 * np.pi * self.frequency_scale)
         phases = keras.initializers.RandomUniform(-np.pi, np.pi)
         self.frequencies = self.add_weight(shape=shape, initializer=frequencies, name="frequencies")

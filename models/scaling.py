@@ -67,7 +67,7 @@ class SmoothClip(Float32Layer):
     def call(self, z: Any) -> Any:
         """Return `z`, clipped."""
         z = ops.clip(z, -_LARGEST, _LARGEST)
-        return z * ops.rsqrt(1.0 + ops.square(z * (1 / _LIMIT)))
+        return z / ops.sqrt(1.0 + ops.square(z) * (1 / _LIMIT**2))
 
 
 @keras.saving.register_keras_serializable(package="hornbill")

@@ -131,7 +131,7 @@ def test_the_bins_of_a_piecewise_linear_embedding_are_quantiles():
 def test_a_periodic_embedding_repeats_itself():
     layer = PeriodicEmbedding(3, 2)
     layer.build((None, 1))
-    layer.frequencies.assign(np.full((1, 3), 2 * np.pi))
+    layer.frequencies.assign(np.full((1, 1, 3), 2 * np.pi))
     received = applied(layer, [[0.25], [1.25], [0.5]])
     np.testing.assert_allclose(received[0], received[1], atol=1e-5)
     assert np.abs(received[0] - received[2]).max() > 1e-3

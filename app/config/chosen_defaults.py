@@ -24,9 +24,12 @@ _MIN_EPOCHS, _MAX_EPOCHS = 8, 100
 _WIDTHS = {20_000: 64, 0: 32}
 # Smallest number of training images for a batch size.
 _BATCH_SIZES = {20_000: 256, 8_000: 128, 2_000: 64, 0: 32}
-# Visits of rows in a training, which two cores make in less than a minute, and limits of the number
-# of epochs. Few rows are soon learned by heart.
-_VISITS, _MIN_ROW_EPOCHS, _MAX_ROW_EPOCHS = 1_000_000, 8, 64
+# Rows that a training reads, counted in each pass, which takes two cores less than a minute; and
+# limits of the number of passes.
+_ROWS_READ, _MIN_PASSES, _MAX_PASSES = 1_000_000, 8, 64
+# Smallest number of training rows for a number of passes in an epoch. An epoch of few steps takes
+# less time than its evaluation.
+_REPEATS = {1_000: 1, 0: 2}
 # Smallest number of training rows for a batch size, units of the hidden layers, and dropout.
 _ROW_BATCH_SIZES = {20_000: 256, 5_000: 128, 1_000: 64, 0: 32}
 _ROW_UNITS = {5_000: 128, 0: 64}
@@ -103,19 +106,27 @@ def table_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, A
         columns: number of columns.
     """
     model: Any = config.model
-    epochs = min(max(_VISITS // samples, _MIN_ROW_EPOCHS), _MAX_ROW_EPOCHS)
+    repeat = _for_samples(_REPEATS, samples)
+    epochs = min(max(_ROWS_READ // samples, _MIN_PASSES), _MAX_PASSES) // repeat
     defaults: dict[str, Any] = {
         "epochs": epochs,
+        "repeat": repeat,
         "batch_size": _for_samples(_ROW_BATCH_SIZES, samples),
         "patience": math.ceil(epochs * _PATIENCE),
         "restore_best_weights": True,
+        "validation_window": 5,
         "precision": "float32",  # matrices are too small to gain from fewer bits
         "optimizer.name": "adamw",
+        "optimizer.learning_rate": 0.001,
         "optimizer.weight_decay": 0.05,
         "optimizer.warmup": 0.05,
     }
-    if model.head == "linear":
-        defaults["clip_values"] = True
+    if model.head == "linear":  # values are learned by heart later than classes
+        defaults |= {
+            "clip_values": True,
+            "optimizer.learning_rate": 0.01,
+            "optimizer.beta_2": 0.95,
+        }
     if not model.hidden:  # a linear model
         return defaults
     units = _for_samples(_ROW_UNITS, samples)

@@ -43,6 +43,8 @@ class OptimizerConfig:
         learning_rate: peak learning rate.
         momentum: fraction of the last step that is added to the next one (`momentum`, `nesterov`
             and `muon` only).
+        beta_2: decay of the average of the squared gradients (`adam` and `adamw` only). 0.95 suits
+            large learning rates, 0.999 is the usual value.
         weight_decay: fraction of each weight that a step subtracts, times the learning rate
             (`adamw` and `muon` only: Loshchilov & Hutter, 2019).
         clip_norm: largest global norm of the gradients; longer gradients are scaled down. 0 turns
@@ -65,6 +67,7 @@ class OptimizerConfig:
     name: str = "adam"
     learning_rate: float = 3e-3
     momentum: float = 0.9
+    beta_2: float = 0.999
     weight_decay: float = 0.004
     clip_norm: float = 0.0
     ema_momentum: float = 0.0
@@ -78,6 +81,7 @@ class OptimizerConfig:
         check_choice("optimizer.name", self.name, OPTIMIZERS)
         check_above("optimizer.learning_rate", self.learning_rate, 0)
         check_fraction("optimizer.momentum", self.momentum)
+        check_fraction("optimizer.beta_2", self.beta_2)
         check_fraction("optimizer.weight_decay", self.weight_decay)
         check_at_least("optimizer.clip_norm", self.clip_norm, 0)
         check_fraction("optimizer.ema_momentum", self.ema_momentum)
@@ -108,6 +112,9 @@ class TrainingConfig:
             trains to the end.
         restore_best_weights: whether the weights of the epoch with the lowest validation loss are
             kept, rather than those of the last epoch.
+        validation_window: number of epochs, odd, whose mean validation loss counts for the one in
+            their middle when `restore_best_weights` chooses. On few validation samples, a single
+            low loss is luck.
         precision: precision of the layers between input and head. `auto` is `float32`, but where
             training takes longer than half a minute it measures `mixed_bfloat16` and uses it if
             steps are at least 20% faster.
@@ -132,6 +139,7 @@ class TrainingConfig:
     threshold: float | str = 0.5
     patience: int = 0
     restore_best_weights: bool = False
+    validation_window: int = 1
     precision: str = "auto"
     xla: bool = False
     steps_per_execution: int = 1
@@ -154,6 +162,12 @@ class TrainingConfig:
         check_choice("class_weight", self.class_weight, ("none", "balanced"))
         parse_rule(self.threshold)
         check_at_least("patience", self.patience, 0)
+        check_at_least("validation_window", self.validation_window, 1)
+        if self.validation_window % 2 == 0:
+            raise ValueError(
+                "validation_window must be odd, so that it has a middle. "
+                f"Received: validation_window={self.validation_window}."
+            )
         check_choice("precision", self.precision, PRECISIONS)
         check_at_least("steps_per_execution", self.steps_per_execution, 1)
         check_open_fraction("validation_split", self.validation_split)

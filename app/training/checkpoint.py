@@ -25,6 +25,7 @@ from serving.errors import cannot_read, cannot_write
 
 from .callbacks import Seconds
 from .compilation import Compilation
+from .kept_weights import KeptWeights
 
 _STATE = {"settings", "history", "has_ended", "compilation", "best", "seconds", "callbacks"}
 _MAY_CHANGE = ("data", "epochs", "figures")
@@ -55,7 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
         has_ended: whether training has stopped early.
         compilation: precision and compiler, which stay the same when training continues; None if
             they are not chosen yet.
-        weights: the weights to keep.
+        kept: the weights to keep.
         seconds: time that the epochs of the history took.
 
     Raises:
@@ -66,14 +67,12 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.writes = writes
         self.path = path
-        self.restore_best_weights = config.training.restore_best_weights
+        self.kept = KeptWeights(config.training)
         self.history: list[dict[str, Any]] = []
         self.has_ended = False
         self.compilation: Compilation | None = None
-        self.weights: list[np.ndarray] = []
         self.seconds = Seconds()
         self._settings = _lasting_settings(config)
-        self._best = math.inf
         self._written = -math.inf
         self._others: list[keras.callbacks.Callback] = []
         self._read: dict[str, Any] | None = None
@@ -98,15 +97,13 @@ class Checkpoint(keras.callbacks.Callback):
         self._read = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Add a row to the history, store the weights if they are the ones to keep, and write."""
+        """Add a row to the history, choose the weights to keep, and write."""
         values = {name: np.asarray(value, float).tolist() for name, value in (logs or {}).items()}
         self.history.append({"epoch": epoch + 1, **values})
-        loss = values.get("val_loss", math.inf)
-        if not self.restore_best_weights or loss < self._best or not self.weights:
-            self.weights = self.model.get_weights()
-        self._best = min(self._best, loss)
         self.has_ended = bool(self.model.stop_training)
         is_last = self.has_ended or epoch + 1 == self.params["epochs"]
+        losses = [row.get("val_loss", math.inf) for row in self.history]
+        self.kept.add(self.model.get_weights(), losses, is_last)
         is_due = time.monotonic() - self._written > _SECONDS_BETWEEN
         if self.writes and self.path is not None and (is_due or is_last):
             _write_checkpoint(self.path, self._arrays(), self._state())
@@ -124,7 +121,11 @@ class Checkpoint(keras.callbacks.Callback):
                 )
         self.history, self.has_ended = state["history"], state["has_ended"]
         self.compilation = Compilation(**state["compilation"])
-        self.weights, self._best = read["kept"], state["best"]
+        self.kept.weights, self.kept.best = read["kept"], state["best"]
+        size = len(read["kept"])
+        self.kept.recent = [
+            read["recent"][start : start + size] for start in range(0, len(read["recent"]), size)
+        ]
         self.seconds = Seconds(**state["seconds"])
 
     def _arrays(self) -> dict[str, list[np.ndarray]]:
@@ -133,7 +134,8 @@ class Checkpoint(keras.callbacks.Callback):
             name: [keras.ops.convert_to_numpy(variable) for variable in group]
             for name, group in variables.items()
         }
-        return {**arrays, "kept": self.weights}
+        recent = [array for weights in self.kept.recent for array in weights]
+        return {**arrays, "kept": self.kept.weights, "recent": recent}
 
     def _state(self) -> dict[str, Any]:
         callbacks = [
@@ -145,7 +147,7 @@ class Checkpoint(keras.callbacks.Callback):
             "history": self.history,
             "has_ended": self.has_ended,
             "compilation": asdict(self.compilation) if self.compilation else None,
-            "best": self._best,
+            "best": self.kept.best,
             "seconds": asdict(self.seconds),
             "callbacks": callbacks,
         }
@@ -197,7 +199,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         state = json.loads(arrays.pop("state").tobytes())
         if missing := _STATE - state.keys():
             raise ValueError(f"a file of another version, without {', '.join(sorted(missing))}")
-        groups: dict[str, Any] = {"model": [], "optimizer": [], "kept": []}
+        groups: dict[str, Any] = {"model": [], "optimizer": [], "kept": [], "recent": []}
         for name, array in arrays.items():  # in the order in which they were written
             groups[name.rpartition("_")[0]].append(array)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:

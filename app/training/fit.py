@@ -113,7 +113,7 @@ def _train(job: Job, saver: Checkpoint, compilation: Compilation, callbacks: Cal
     epochs = range(len(saver.history), 0 if saver.has_ended else job.config.training.epochs)
     if epochs:
         _run_epochs(job, trained, epochs, saver, callbacks)
-    trained.set_weights(saver.weights)
+    trained.set_weights(saver.kept.weights)
     if full is not job.model:
         job.model.set_weights(full.get_weights())
 

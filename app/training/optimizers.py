@@ -29,6 +29,8 @@ def make_optimizer(
     arguments: dict[str, Any] = {}
     if config.name in ("momentum", "nesterov"):
         arguments |= {"momentum": config.momentum, "nesterov": config.name == "nesterov"}
+    if config.name in ("adam", "adamw"):
+        arguments["beta_2"] = config.beta_2
     if config.name in ("adamw", "muon"):
         arguments["weight_decay"] = config.weight_decay
     if config.name == "muon":
