@@ -21,7 +21,8 @@ Scores = dict[str, dict[str, float]]
 # Training rows times columns times classes of the linear model: some two seconds.
 _MAX_CELLS = 5_000_000
 _MIN_TRAIN = 1000
-_MAX_ITERATIONS = 100
+# Products of the linear model in all iterations, and limits of their number.
+_MAX_PRODUCTS, _MIN_ITERATIONS, _MAX_ITERATIONS = 1e9, 10, 100
 # Texts of a column that have a column each; the rare ones share one.
 _MAX_CATEGORIES = 100
 
@@ -136,13 +137,16 @@ def _fit_and_predict(dataset: Dataset, train: np.ndarray, rows: Any, tested: Any
     if dataset.task == "regression":
         found: np.ndarray = Ridge().fit(rows, targets).predict(tested)
         return found.reshape(tested.shape[0], -1)
+    outputs = len(dataset.labels) if dataset.positive is None else 1
+    iterations = _MAX_PRODUCTS / (rows.size * outputs)  # of sparse rows, the stored numbers
+    most = int(np.clip(iterations, _MIN_ITERATIONS, _MAX_ITERATIONS))
     if dataset.task == "multiclass":
-        classifier = LogisticRegression(max_iter=_MAX_ITERATIONS).fit(rows, targets)
+        classifier = LogisticRegression(max_iter=most).fit(rows, targets)
         probabilities = np.zeros((tested.shape[0], len(dataset.labels)))
         probabilities[:, classifier.classes_] = classifier.predict_proba(tested)
         return probabilities
     probabilities = np.tile(targets.mean(axis=0, dtype=np.float64), (tested.shape[0], 1))
     for number in np.flatnonzero(np.ptp(targets, axis=0)):  # the others are constant
-        classifier = LogisticRegression(max_iter=_MAX_ITERATIONS).fit(rows, targets[:, number] > 0)
+        classifier = LogisticRegression(max_iter=most).fit(rows, targets[:, number] > 0)
         probabilities[:, number] = classifier.predict_proba(tested)[:, 1]
     return probabilities

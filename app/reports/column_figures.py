@@ -66,8 +66,7 @@ def draw_dependence(dependence: Sequence[dict[str, Any]], dataset: Dataset, path
             _draw_column(axes, column, shown, dataset.labels)
         for axes in panels[len(dependence) :]:
             axes.remove()
-        for axes in panels[: len(dependence) : columns]:
-            axes.set_ylabel(_what(dataset, shown))
+        figure.supylabel(_what(dataset, shown), fontsize=10)
         if len(shown) > 1:
             handles, names = panels[0].get_legend_handles_labels()
             figure.legend(handles, names, loc="outside right upper", fontsize=8)

@@ -112,10 +112,15 @@ def describe_classes(classes: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def short_number(value: float) -> str:
+    """Return a number with four digits; those of a thousand or more are whole, not rounded."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
 def describe_intervals(intervals: dict[str, Any], labels: Sequence[str]) -> str:
     """Return intervals, see `serving.manifest.Intervals`, in one line."""
     parts = [
-        f"{label} ± {width:.4g} ({measured:.1%} of the test split)"
+        f"{label} ± {short_number(width)} ({measured:.1%} of the test split)"
         for label, width, measured in zip(
             labels, intervals["half_widths"], intervals["measured_coverage"], strict=True
         )
@@ -179,6 +184,7 @@ def write_report(
         positive=evaluation.get("positive"),
         thresholds=_threshold_lines(evaluation, data["labels"]),
         intervals=evaluation.get("intervals"),
+        short_number=short_number,
         deciles=evaluation.get("errors_by_decile", {}),
         importance=evaluation.get("importance"),
         shown_columns=_SHOWN_COLUMNS,
