@@ -304,7 +304,7 @@ def test_a_target_with_too_many_texts_gets_a_hint_to_the_linear_head(tmp_path):
 
 @pytest.mark.parametrize(
     ("samples", "epochs", "batch_size", "hidden"),
-    [(200, 32, 32, (64, 64)), (6_000, 64, 128, (128, 128)), (40_000, 25, 256, (128, 128))],
+    [(200, 32, 32, (64, 64)), (6_000, 64, 128, (128, 128)), (40_000, 20, 256, (128, 128))],
 )
 def test_epochs_batches_and_width_follow_from_the_number_of_rows(
     samples, epochs, batch_size, hidden
