@@ -130,7 +130,7 @@ def table_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, A
         defaults |= {
             "clip_values": True,
             "optimizer.learning_rate": 0.005,
-            "optimizer.weight_decay": 0.05,
+            "optimizer.weight_decay": 0.1,
             "optimizer.beta_2": 0.95,
         }
     if not model.hidden:  # a linear model
