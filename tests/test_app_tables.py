@@ -318,6 +318,32 @@ def test_epochs_batches_and_width_follow_from_the_number_of_rows(
     assert {"epochs", "hidden", "members", "scaling"} <= config.chosen
 
 
+@pytest.mark.parametrize(
+    ("head", "samples", "rate", "weight_decay", "dropout"),
+    [
+        ("softmax", 500, 0.001, 0.5, 0.3),
+        ("softmax", 30_000, 0.001, 0.5, 0.2),
+        ("linear", 500, 0.005, 0.1, 0.1),
+        ("linear", 5_000, 0.005, 0.5, 0.1),
+    ],
+)
+def test_regularization_follows_from_the_targets(head, samples, rate, weight_decay, dropout):
+    config = choose_defaults(make_config("features", {"head": head}), samples, (15,))
+    optimizer = config.training.optimizer
+    assert (optimizer.learning_rate, optimizer.weight_decay) == (rate, weight_decay)
+    assert config.model.dropout == dropout
+    assert config.model.clip_values == (head == "linear")
+
+
+def test_wide_tables_have_fewer_members_and_no_embeddings():
+    few, many, most = (
+        choose_defaults(make_config("features"), 1000, (columns,)).model
+        for columns in (64, 200, 300)
+    )
+    assert [net.members for net in (few, many, most)] == [8, 4, 1]
+    assert (many.numeric_embedding, most.numeric_embedding) == ("piecewise", "none")
+
+
 def test_settings_of_the_user_are_kept():
     given = {"scaling": "standard", "members": 1, "epochs": 3, "hidden": [5]}
     config = choose_defaults(make_config("features", given), 1000, (15,))

@@ -33,10 +33,10 @@ _REPEATS = {1_000: 1, 0: 2}
 # Smallest number of training rows for a batch size and for the units of a hidden layer.
 _ROW_BATCH_SIZES = {20_000: 256, 5_000: 128, 1_000: 64, 0: 32}
 _ROW_UNITS = {5_000: 128, 0: 64}
-# Smallest number of training rows for weight decay and dropout of classes. Values, which tell more
-# than classes, are learned by heart later.
-_ROW_WEIGHT_DECAY = {20_000: 0.1, 0: 0.5}
+# Smallest number of training rows for the dropout of classes, and for the weight decay of values,
+# which tell more than classes and are learned by heart later.
 _ROW_DROPOUT = {20_000: 0.2, 0: 0.3}
+_VALUE_WEIGHT_DECAY = {2_000: 0.5, 0: 0.1}
 # Largest number of columns for a number of members; and for numerical embeddings.
 _MEMBERS = {64: 8, 256: 4}
 _MOST_EMBEDDED = 256
@@ -123,14 +123,14 @@ def table_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, A
         "precision": "float32",  # matrices are too small to gain from fewer bits
         "optimizer.name": "adamw",
         "optimizer.learning_rate": 0.001,
-        "optimizer.weight_decay": _for_samples(_ROW_WEIGHT_DECAY, samples),
+        "optimizer.weight_decay": 0.5,
         "optimizer.warmup": 0.05,
     }
     if model.head == "linear":
         defaults |= {
             "clip_values": True,
             "optimizer.learning_rate": 0.005,
-            "optimizer.weight_decay": 0.1,
+            "optimizer.weight_decay": _for_samples(_VALUE_WEIGHT_DECAY, samples),
             "optimizer.beta_2": 0.95,
         }
     if not model.hidden:  # a linear model
