@@ -187,13 +187,17 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
 
 def _quantizable(model: onnx.ModelProto) -> list[str]:
     """Return the names of the nodes with constant weights, and of those that can follow in int8."""
-    weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) >= 2}
+    ranks = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    weights = {name for name, rank in ranks.items() if rank >= 2}
+    stacks = {name for name, rank in ranks.items() if rank > 2}
     constants = {tensor.name for tensor in model.graph.initializer}
     inside: set[str] = set()
     names = []
     for node in model.graph.node:
         read = [name for name in node.input if name and name not in constants]
         is_layer = node.op_type in _WEIGHTED and len(node.input) > 1 and node.input[1] in weights
+        if node.op_type == "MatMul" and is_layer and node.input[1] in stacks:
+            continue  # ONNX Runtime has no scales for each channel of a stack of matrices
         is_passing = node.op_type in _PASSING and read and inside.issuperset(read)
         if is_layer or is_passing:
             names.append(node.name)

@@ -313,7 +313,7 @@ def test_every_part_is_exported_to_standard_operators(task, nets, tmp_path):
     facts = ModelFacts(labels=dataset.labels, task=task)
     samples = dataset.model_inputs(np.array([1, 2, 3, 4, 5, 6]))  # without missing values
     model = nets[task].model
-    options = ExportOptions(int8="never")
+    options = ExportOptions(int8="always")
     bundle = export_bundle(model, tmp_path, "rows", facts, samples, options)  # proves parity
     predicted = Predictor.load(bundle).predict(samples)
     tensors = {name: ops.convert_to_tensor(each) for name, each in samples.items()}
