@@ -4,8 +4,10 @@ from typing import Any
 
 import keras
 
+from models.categories import OneHotCategories
 from models.ink import Binarize, Denoise, FitInk, InkLevel
 from models.rows import FillMissing
+from models.scaling import RobustScale, SmoothClip
 
 _PREPROCESSING = (
     InkLevel,
@@ -13,6 +15,9 @@ _PREPROCESSING = (
     FitInk,
     Binarize,
     FillMissing,
+    OneHotCategories,
+    RobustScale,
+    SmoothClip,
     keras.layers.Normalization,
     keras.layers.Rescaling,
     keras.layers.StringLookup,
@@ -21,6 +26,7 @@ _PREPROCESSING = (
 # are the same in all our lookups.
 _OMITTED = {"mean", "variance", "vocabulary", "idf_weights", "pad_to_max_tokens", "sparse"}
 _OMITTED |= {"invert", "mask_token", "max_tokens", "vocabulary_dtype", "encoding", "output_mode"}
+_OMITTED |= {"places"}
 
 # Layers of these names standardize targets or features, not the input.
 _INSIDE = ("values", "normalize_features")

@@ -14,6 +14,9 @@ from keras import ops
 from .precision import Float32Layer
 
 NUMERIC_EMBEDDINGS = ("none", "piecewise", "periodic")
+# The matrices learn at this fraction of the learning rate, and embeddings begin smaller than the
+# numbers beside them: a number without steps needs no embedding.
+_RATE = 0.3
 
 
 class _NumericEmbedding(Float32Layer):
@@ -37,7 +40,7 @@ class _NumericEmbedding(Float32Layer):
         return {**super().get_config(), "features": self.features, "units": self.units}
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
-        """Create the matrices: the embedding of a number has about unit variance."""
+        """Create the matrices."""
         self.columns = input_shape[1]
         self.kernel = self.add_weight(
             shape=(self.columns, self.features, self.units),
@@ -54,7 +57,7 @@ class _NumericEmbedding(Float32Layer):
         """Return the embeddings of all columns, one after the other."""
         # A product needs the columns first, and now there is the least to transpose.
         features = self.features_of(ops.expand_dims(ops.transpose(x), 2))
-        embedded = ops.transpose(ops.matmul(features, self.kernel), (1, 0, 2))
+        embedded = ops.transpose(ops.matmul(features, self.kernel * _RATE), (1, 0, 2))
         return ops.reshape(embedded, (-1, self.columns * self.units))
 
 

@@ -310,7 +310,7 @@ def test_a_target_with_too_many_texts_gets_a_hint_to_the_linear_head(tmp_path):
 
 @pytest.mark.parametrize(
     ("samples", "epochs", "batch_size", "hidden"),
-    [(200, 32, 32, (64, 64)), (6_000, 64, 128, (128, 128)), (40_000, 25, 256, (128, 128))],
+    [(200, 32, 32, (64, 64)), (6_000, 64, 128, (128, 128)), (40_000, 20, 256, (128, 128))],
 )
 def test_epochs_batches_and_width_follow_from_the_number_of_rows(
     samples, epochs, batch_size, hidden
@@ -322,6 +322,32 @@ def test_epochs_batches_and_width_follow_from_the_number_of_rows(
     assert training.restore_best_weights
     assert training.patience
     assert {"epochs", "hidden", "members", "scaling"} <= config.chosen
+
+
+@pytest.mark.parametrize(
+    ("head", "samples", "rate", "weight_decay", "dropout"),
+    [
+        ("softmax", 500, 0.001, 0.5, 0.3),
+        ("softmax", 30_000, 0.001, 0.5, 0.2),
+        ("linear", 500, 0.005, 0.1, 0.1),
+        ("linear", 5_000, 0.005, 0.5, 0.1),
+    ],
+)
+def test_regularization_follows_from_the_targets(head, samples, rate, weight_decay, dropout):
+    config = choose_defaults(make_config("features", {"head": head}), samples, (15,))
+    optimizer = config.training.optimizer
+    assert (optimizer.learning_rate, optimizer.weight_decay) == (rate, weight_decay)
+    assert config.model.dropout == dropout
+    assert config.model.clip_values == (head == "linear")
+
+
+def test_wide_tables_have_fewer_members_and_no_embeddings():
+    few, many, most = (
+        choose_defaults(make_config("features"), 1000, (columns,)).model
+        for columns in (64, 200, 300)
+    )
+    assert [net.members for net in (few, many, most)] == [8, 4, 1]
+    assert (many.numeric_embedding, most.numeric_embedding) == ("piecewise", "none")
 
 
 def test_settings_of_the_user_are_kept():

@@ -240,8 +240,9 @@ def test_a_loss_that_is_infinite_from_the_start_is_not_blamed_on_the_learning_ra
 
 
 def test_a_model_that_diverges_in_the_last_step_is_an_error(tmp_path):
-    settings = {"optimizer.name": "gradient_descent", "optimizer.learning_rate": 1e30, "epochs": 1}
-    config = make_config("features", {**settings, "normalization": "none"}, data="iris")
+    settings = {"optimizer.name": "gradient_descent", "optimizer.learning_rate": 1e30}
+    once = {"epochs": 1, "repeat": 1, "normalization": "none"}
+    config = make_config("features", {**settings, **once}, data="iris")
     with pytest.raises(RunError, match="loss must stay finite. Received: nan after epoch 1. Lower"):
         train(config, tmp_path)
     with pytest.raises(RunError, match="predictions must be finite. Received: NaN or infinity"):

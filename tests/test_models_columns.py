@@ -13,6 +13,7 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.training.fit import fit
 from app.training.job import Job
+from models import numeric_embeddings
 from models.categories import CategoryEmbedding, OneHotCategories
 from models.columns import ColumnsConfig, encode_columns
 from models.numeric_embeddings import PeriodicEmbedding, PiecewiseLinearEmbedding
@@ -117,7 +118,7 @@ def test_the_bins_of_a_piecewise_linear_embedding_are_quantiles():
     layer = PiecewiseLinearEmbedding(2, 1)
     layer.build((None, 2))
     layer.adapt(np.array([[0, 1], [1, 1], [2, 0], [3, np.nan], [4, 0]], np.float32))
-    layer.kernel.assign([[[1.0], [10.0]], [[1.0], [10.0]]])
+    layer.kernel.assign(np.array([[[1.0], [10.0]], [[1.0], [10.0]]]) / numeric_embeddings._RATE)
     received = applied(layer, [[-1, 0], [0, 0], [1, 0.5], [2, 1], [3, 1], [9, 1]])
     # Half of the first bin is 0.5, and half of the second 5; the second column has a single bin.
     expected = [[0, 0], [0, 0], [0.5, 0.5], [1, 1], [6, 1], [11, 1]]
@@ -312,7 +313,7 @@ def test_every_part_is_exported_to_standard_operators(task, nets, tmp_path):
     facts = ModelFacts(labels=dataset.labels, task=task)
     samples = dataset.model_inputs(np.array([1, 2, 3, 4, 5, 6]))  # without missing values
     model = nets[task].model
-    options = ExportOptions(int8="never")
+    options = ExportOptions(int8="always")
     bundle = export_bundle(model, tmp_path, "rows", facts, samples, options)  # proves parity
     predicted = Predictor.load(bundle).predict(samples)
     tensors = {name: ops.convert_to_tensor(each) for name, each in samples.items()}
