@@ -175,7 +175,7 @@ def test_two_processes_train_like_one(one, two):
 
 def test_both_processes_have_equal_metrics_and_one_writes(two):
     (first, second), folder = two
-    assert second == first
+    assert second == {key: first[key] for key in ("run", "metrics")}
     assert read_run(Path(first["run"])).is_finished
     assert [path.name for path in folder.iterdir()] == ["0"]
     environment = json.loads((Path(first["run"]) / "environment.json").read_text())
@@ -488,7 +488,7 @@ importlib.util.find_spec = lambda name, *rest: None if name == "jax" else find(n
 
 def test_columns_of_text_are_refused_under_jax(run, monkeypatch, tmp_path):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    (tmp_path / "a.csv").write_text("word,kind\n" + "x,p\ny,n\n" * 20)
+    (tmp_path / "a.csv").write_text("word,kind\n" + "x,p\nx,n\ny,n\n" * 20)
     status, _, error = run(
         *["train", "softmax", "--data", tmp_path / "a.csv", "--target", "kind"],
         *["--output", tmp_path / "r"],

@@ -182,7 +182,8 @@ def test_no_trial_sees_the_test_split():
 def test_data_streamed_from_disk_stays_on_disk_without_the_test_split(tmp_path):
     lines = [f"{n},{'abc'[n % 3]},{'xy'[n % 2]}" for n in range(5000)]
     (tmp_path / "rows.csv").write_text("\n".join(["number,text,kind", *lines]) + "\n")
-    config = definition_of(family="features", data=str(tmp_path / "rows.csv"), target=["kind"]).base
+    settings = {"data": str(tmp_path / "rows.csv"), "target": ["kind"], "keep": ["number"]}
+    config = definition_of(family="features", **settings).base
     dataset = load_run_data(config)
     rest = make_trial_data(config, dataset, folds=1).dataset
     assert isinstance(rest.inputs, DiskArray)
