@@ -35,7 +35,7 @@ def test_the_python_examples_of_a_page_run(block, tmp_path, monkeypatch, capsys)
 def test_the_pages_name_every_setting():
     from app.config.run_config import flat_config, make_config
 
-    page = "".join((ROOT / "docs" / name).read_text() for name in ("training.md", "images.md"))
+    page = "".join((ROOT / "docs" / name).read_text() for name in ("training.md", "tables.md", "images.md"))
     families = ("digits", "softmax", "features")
     keys = {key for family in families for key in flat_config(make_config(family))}
     keys -= {"family", "data", "seed"}
