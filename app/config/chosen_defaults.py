@@ -36,7 +36,7 @@ _ROW_UNITS = {5_000: 128, 0: 64}
 # Smallest number of training rows for the dropout of classes, and for the weight decay of values,
 # which tell more than classes and are learned by heart later.
 _ROW_DROPOUT = {20_000: 0.2, 0: 0.3}
-_VALUE_WEIGHT_DECAY = {2_000: 0.5, 0: 0.1}
+_VALUE_WEIGHT_DECAY = {10_000: 0.1, 2_000: 0.3, 0: 0.1}
 # Largest number of columns for a number of members; and for numerical embeddings.
 _MEMBERS = {64: 8, 256: 4}
 _MOST_EMBEDDED = 256
