@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from app.errors import ConfigError
 from models.columns import ColumnsConfig
 
 from .run_config import RunConfig, change_config, flat_config, make_config
 
+_Number = TypeVar("_Number", int, float)
 # Settings that apply to images only, and to rows only.
 _OF_IMAGES = ("backbone", "width", "depth", "augmentation.")
 _OF_ROWS = tuple(field.name for field in fields(ColumnsConfig))
@@ -238,7 +239,7 @@ def _changed(config: RunConfig, keys: tuple[str, ...]) -> list[str]:
     return [k for k in settings if k.startswith(keys) and settings[k] != defaults[k]]
 
 
-def _for_samples(choices: Mapping[int, int], samples: int) -> int:
+def _for_samples(choices: Mapping[int, _Number], samples: int) -> _Number:
     return next(value for least, value in choices.items() if samples >= least)
 
 
