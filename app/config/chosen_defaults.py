@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from app.errors import ConfigError
 from models.columns import ColumnsConfig
 
 from .run_config import RunConfig, change_config, flat_config, make_config
 
+_Number = TypeVar("_Number", int, float)
 # Settings that apply to images only, and to rows only.
 _OF_IMAGES = ("backbone", "width", "depth", "augmentation.")
 _OF_ROWS = tuple(field.name for field in fields(ColumnsConfig))
@@ -36,7 +37,7 @@ _ROW_UNITS = {5_000: 128, 0: 64}
 # Smallest number of training rows for the dropout of classes, and for the weight decay of values,
 # which tell more than classes and are learned by heart later.
 _ROW_DROPOUT = {20_000: 0.2, 0: 0.3}
-_VALUE_WEIGHT_DECAY = {2_000: 0.5, 0: 0.1}
+_VALUE_WEIGHT_DECAY = {10_000: 0.1, 2_000: 0.3, 0: 0.1}
 # Largest number of columns for a number of members; and for numerical embeddings.
 _MEMBERS = {64: 8, 256: 4}
 _MOST_EMBEDDED = 256
@@ -238,7 +239,7 @@ def _changed(config: RunConfig, keys: tuple[str, ...]) -> list[str]:
     return [k for k in settings if k.startswith(keys) and settings[k] != defaults[k]]
 
 
-def _for_samples(choices: Mapping[int, int], samples: int) -> int:
+def _for_samples(choices: Mapping[int, _Number], samples: int) -> _Number:
     return next(value for least, value in choices.items() if samples >= least)
 
 
