@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # train_images.py runs in test_app_features_page.py, which draws the images.
 SCRIPT = ROOT / "docs" / "examples" / "train_digits.py"
-PAGES = {"training.md": (), "tuning.md": (pytest.mark.slow,)}
+PAGES = {"training.md": (), "tables.md": (), "tuning.md": (pytest.mark.slow,)}
 BLOCKS = [
     pytest.param(block, marks=marks, id=page)
     for page, marks in PAGES.items()
@@ -35,7 +35,9 @@ def test_the_python_examples_of_a_page_run(block, tmp_path, monkeypatch, capsys)
 def test_the_pages_name_every_setting():
     from app.config.run_config import flat_config, make_config
 
-    page = "".join((ROOT / "docs" / name).read_text() for name in ("training.md", "tables.md", "images.md"))
+    page = "".join(
+        (ROOT / "docs" / name).read_text() for name in ("training.md", "tables.md", "images.md")
+    )
     families = ("digits", "softmax", "features")
     keys = {key for family in families for key in flat_config(make_config(family))}
     keys -= {"family", "data", "seed"}
