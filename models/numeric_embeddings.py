@@ -65,7 +65,7 @@ class _NumericEmbedding(Float32Layer):
 class PiecewiseLinearEmbedding(_NumericEmbedding):
     """Embeds numbers by functions that are linear between quantiles of the column.
 
-    The bins of a column hold about equally many values of the training data. The feature of a bin
+    The bins of a column hold about equally many different values of the training data. The feature of a bin
     rises from 0 to 1 inside the bin, and stays at 0 below and at 1 above it.
     """
 
@@ -83,7 +83,9 @@ class PiecewiseLinearEmbedding(_NumericEmbedding):
     def adapt(self, x: np.ndarray) -> None:
         """Set the bins to those of scaled numbers, float32 `(rows, columns)`; NaN does not count.
 
-        Quantiles that coincide make one bin, so that a column with few values has few bins.
+        A value that occurs often counts as the square root of its frequency. Otherwise a column
+        that is nearly always 0, such as gains of capital, would have a single bin. Quantiles that
+        coincide make one bin, so that a column with few values has few bins.
         """
         edges = np.zeros((self.columns, 1, self.features), np.float32)
         slopes = np.zeros_like(edges)
@@ -91,7 +93,10 @@ class PiecewiseLinearEmbedding(_NumericEmbedding):
             present = column[~np.isnan(column)]
             if not len(present):
                 continue
-            limits = np.unique(np.quantile(present, np.linspace(0, 1, self.features + 1)))
+            values, counts = np.unique(present, return_counts=True)
+            shares = np.cumsum(np.sqrt(counts))
+            places = np.searchsorted(shares, np.linspace(0, shares[-1], self.features + 1))
+            limits = np.unique(values[np.minimum(places, len(values) - 1)])
             count = len(limits) - 1
             edges[number, 0, :count] = limits[:-1]
             slopes[number, 0, :count] = 1 / np.diff(limits)

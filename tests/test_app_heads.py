@@ -169,6 +169,11 @@ def test_a_head_on_the_features_of_rows_takes_raw_rows(tmp_path):
         for r in (base, run)
     )
     np.testing.assert_allclose(after, before, rtol=1e-5)
+    header, *lines = Path(source).read_text().splitlines()
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join([header.replace("size", "length"), *lines]) + "\n")
+    message = "The rows must have the columns of .*Received: no 'size' but 'length'"
+    refuse(settings, str(other), tmp_path / "refused", message)
     bundle = export_run(run.folder, tmp_path / "dist", "rows", ExportOptions(int8="never"))
     served = Predictor.load(bundle).predict(dataset.model_inputs(first))
     np.testing.assert_allclose(served.features, before, rtol=1e-4, atol=1e-5)

@@ -250,6 +250,13 @@ def test_a_column_that_is_one_to_one_with_the_target_is_left_out(read):
     assert dataset.columns == ("nearly",)
 
 
+def test_account_numbers_beyond_float32_are_refused_with_a_way_out(read):
+    table = {"account": [f"9{n**3:019}" for n in range(ROWS)], "x": [n % 7 for n in range(ROWS)]}
+    message = "account='90000000000000000000' in .* --categorical account or --drop account."
+    with pytest.raises(DataError, match=message):
+        read(table | {"kind": list(KINDS)})
+
+
 def test_a_score_of_the_target_is_left_out_and_a_strong_predictor_stays(read):
     random = np.random.default_rng(0)
     truth = random.random(2000) < 0.3

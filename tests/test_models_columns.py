@@ -129,6 +129,14 @@ def test_the_bins_of_a_piecewise_linear_embedding_are_quantiles():
     assert (np.diff(received[1:, 1]) >= 0).all()
 
 
+def test_a_column_that_is_nearly_always_zero_has_many_bins():
+    layer = PiecewiseLinearEmbedding(16, 1)
+    layer.build((None, 1))
+    gains = np.concatenate([np.zeros(9000), np.tile(np.arange(1, 101), 10)])
+    layer.adapt(gains[:, np.newaxis].astype(np.float32))
+    assert (ops.convert_to_numpy(layer.slopes) > 0).sum() >= 10
+
+
 def test_a_periodic_embedding_repeats_itself():
     layer = PeriodicEmbedding(3, 2)
     layer.build((None, 1))

@@ -34,6 +34,9 @@ _REPEATS = {1_000: 1, 0: 2}
 # Smallest number of training rows for a batch size and for the units of a hidden layer.
 _ROW_BATCH_SIZES = {20_000: 256, 5_000: 128, 1_000: 64, 0: 32}
 _ROW_UNITS = {5_000: 128, 0: 64}
+# The same for the bins of numbers, and for the learning rate of classes.
+_ROW_BINS = {10_000: 48, 0: 16}
+_ROW_RATES = {20_000: 0.002, 0: 0.001}
 # Smallest number of training rows for the dropout of classes, and for the weight decay of values,
 # which tell more than classes and are learned by heart later.
 _ROW_DROPOUT = {20_000: 0.2, 0: 0.3}
@@ -123,7 +126,7 @@ def table_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, A
         "validation_window": 5,
         "precision": "float32",  # matrices are too small to gain from fewer bits
         "optimizer.name": "adamw",
-        "optimizer.learning_rate": 0.001,
+        "optimizer.learning_rate": _for_samples(_ROW_RATES, samples),
         "optimizer.weight_decay": 0.5,
         "optimizer.warmup": 0.05,
     }
@@ -142,6 +145,7 @@ def table_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, A
         **defaults,
         "scaling": "robust",
         "numeric_embedding": "piecewise" if columns <= _MOST_EMBEDDED else "none",
+        "num_bins": _for_samples(_ROW_BINS, samples),
         "drop_binary": True,
         "max_one_hot": 32,
         "normalization": "none",

@@ -1,6 +1,7 @@
 """Models that were trained before, as backbones: where their files are, and what they take."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,35 @@ def image_size_taken(config: Any) -> tuple[int, ...]:
         return image_size_of(model.backbone) if model.is_trained else ()
     except BackboneError as error:
         raise ConfigError(str(error)) from None
+
+
+def check_columns_taken(backbone: str, columns: Sequence[str], texts: Sequence[str]) -> None:
+    """Require that rows have the columns that a trained backbone has learned from, in its order.
+
+    Args:
+        backbone: path of a `.keras` file. One without a run or a bundle does not know its columns.
+        columns: names of the numeric columns.
+        texts: names of the columns of text.
+
+    Raises:
+        ConfigError: columns are absent, additional, or in another order.
+    """
+    files = (Path(backbone).with_name(name) for name in (MANIFEST, "data.json"))
+    known = next((file for file in files if file.is_file()), None)
+    if known is None:
+        return
+    found = json.loads(known.read_text("utf-8"))
+    taken = [*found.get("columns", ()), *found.get("string_columns", ())]
+    given = [*columns, *texts]
+    if taken in ([], given):
+        return
+    absent = [repr(name) for name in taken if name not in given]
+    additional = [repr(name) for name in given if name not in taken]
+    received = "another order"
+    if absent or additional:
+        parts = (f"no {', '.join(absent)}" if absent else "", ", ".join(additional))
+        received = " but ".join(filter(None, parts))
+    raise ConfigError(
+        f"The rows must have the columns of {backbone}, in the same order: "
+        f"{', '.join(taken)}. Received: {received}."
+    )

@@ -95,15 +95,12 @@ def why_too_good(values: np.ndarray, targets: np.ndarray, task: str) -> str:
 
 
 def _are_one_to_one(codes: np.ndarray, classes: np.ndarray) -> bool:
-    """Return whether the codes from 0 on of two columns are the same but for their order."""
-    count = int(classes.max()) + 1
-    if (
-        int(codes.max()) + 1 != count
-        or count < 2
-        or len(codes) < max(_MIN_ROWS, _MIN_REPEATS * count)
-    ):
+    """Return whether two columns of codes from 0 on tell the same, with enough rows of each."""
+    count = len(np.unique(classes))
+    if count < 2 or len(codes) < max(_MIN_ROWS, _MIN_REPEATS * count):
         return False
-    return len(np.unique(codes * count + classes)) == count
+    pairs = codes * (int(classes.max()) + 1) + classes
+    return len(np.unique(codes)) == len(np.unique(pairs)) == count
 
 
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -263,7 +263,8 @@ def _numbers(table: Table, batch: Batch, column: RawColumn, missing: Collection[
     for row in wrong[:1]:  # all others were found to be readable before
         raise DataError(
             f"Numbers must be from -1e18 to 1e18. Received: {column.name}={cells[row]!r} in "
-            f"{table.place(batch.numbers[row])}."
+            f"{table.place(batch.numbers[row])}. If they are names: --categorical {column.name} or "
+            f"--drop {column.name}."
         )
     return values
 

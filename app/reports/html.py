@@ -41,7 +41,11 @@ def captioned_pictures(
     """
     found = {path.stem: path for folder in folders for path in folder.glob("*.png")}
     return [
-        {"title": stem.replace("_", " "), "caption": caption, "address": data_uri(found[stem])}
+        {
+            "title": stem.replace("roc", "ROC").replace("_", " "),
+            "caption": caption,
+            "address": data_uri(found[stem]),
+        }
         for stem, caption in captions.items()
         if stem in found
     ]

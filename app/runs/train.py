@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from app.config.chosen_defaults import choose_defaults
-from app.config.extractors import image_size_taken
+from app.config.extractors import check_columns_taken, image_size_taken
 from app.config.families import FAMILIES, build_model, task_of
 from app.config.run_config import RunConfig, flat_config
 from app.data.datasets import Dataset
@@ -214,6 +214,8 @@ def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.
         RunError: the model is too large for this machine.
     """
     family = FAMILIES[config.family]
+    if dataset.kind == "rows" and getattr(config.model, "is_trained", False):
+        check_columns_taken(config.model.backbone, dataset.columns, dataset.string_columns)
     with translate_out_of_memory():
         model = build_model(config.family, fit_to_data(family, config.model, dataset, splits))
     make_loss(config.training, dataset.task)
