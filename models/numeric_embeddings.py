@@ -65,8 +65,8 @@ class _NumericEmbedding(Float32Layer):
 class PiecewiseLinearEmbedding(_NumericEmbedding):
     """Embeds numbers by functions that are linear between quantiles of the column.
 
-    The bins of a column hold about equally many different values of the training data. The feature of a bin
-    rises from 0 to 1 inside the bin, and stays at 0 below and at 1 above it.
+    The bins of a column hold about equally many different values of the training data. The feature
+    of a bin rises from 0 to 1 inside the bin, and stays at 0 below and at 1 above it.
     """
 
     def build(self, input_shape: tuple[Any, ...]) -> None:

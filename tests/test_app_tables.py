@@ -328,7 +328,7 @@ def test_epochs_batches_and_width_follow_from_the_number_of_rows(
     ("head", "samples", "rate", "weight_decay", "dropout"),
     [
         ("softmax", 500, 0.001, 0.5, 0.3),
-        ("softmax", 30_000, 0.001, 0.5, 0.2),
+        ("softmax", 30_000, 0.002, 0.5, 0.2),
         ("linear", 500, 0.005, 0.1, 0.1),
         ("linear", 5_000, 0.005, 0.3, 0.1),
     ],

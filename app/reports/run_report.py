@@ -29,9 +29,9 @@ _CAPTIONS = {
     "below the diagonal, the model is overconfident. The histogram counts the predictions.",
     "roc": "True positive rate by false positive rate as the threshold falls. The closer a curve "
     "is to the upper left corner, the better; AUC is the area under it.",
-    "precision_recall": "Precision by recall as the threshold falls. The full point is "
-    "the threshold of this run, and a hollow one that of 0.5 if it differs. AP, average precision, is the area under the "
-    "curve; where a class is rare, it says more than ROC AUC.",
+    "precision_recall": "Precision by recall as the threshold falls. The full point is the "
+    "threshold of this run, and a hollow one that of 0.5 if it differs. AP, average precision, is "
+    "the area under the curve; where a class is rare, it says more than ROC AUC.",
     "predicted_and_true": "Predicted values by true values of the test split. On the dashed line "
     "the prediction is exact.",
     "residuals": "Left: residuals by predicted value, which should have no pattern; the interval "
@@ -40,8 +40,8 @@ _CAPTIONS = {
     "column_importance": "How far the score falls if the values of a column are permuted among "
     "the test samples, with 95% intervals. Columns that say the same stand in for each other, so "
     "each of them seems less important than they are together.",
-    "partial_dependence": "The mean prediction if a column had this value in all of 200 test samples. "
-    "Where columns depend on each other, some of these samples never occur.",
+    "partial_dependence": "The mean prediction if a column had this value in all of at most 200 "
+    "test samples. Where columns depend on each other, some of these samples never occur.",
     "features_projection": "Learned features of test samples on their first two principal "
     "components. Well separated colors show features that tell the targets apart.",
 }

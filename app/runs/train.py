@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -214,8 +215,9 @@ def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.
         RunError: the model is too large for this machine.
     """
     family = FAMILIES[config.family]
-    if dataset.kind == "rows" and getattr(config.model, "is_trained", False):
-        check_columns_taken(config.model.backbone, dataset.columns, dataset.string_columns)
+    model: Any = config.model
+    if dataset.kind == "rows" and getattr(model, "is_trained", False):
+        check_columns_taken(model.backbone, dataset.columns, dataset.string_columns)
     with translate_out_of_memory():
         model = build_model(config.family, fit_to_data(family, config.model, dataset, splits))
     make_loss(config.training, dataset.task)
