@@ -117,6 +117,12 @@ def tables() -> list[Figure]:
     return [*figures, *(compare(metric, each, "{:.1f} s", "≤", 20) for each in seconds)]
 
 
+def tables_won() -> str:
+    """Return on how many tables the default net is better than the boosting, as text."""
+    means = [row["mean"] for row in read_results("tables") if row["part"] == "defaults"]
+    return f"{sum(mean['net'] > mean['boosting'] for mean in means)} of {len(means)}"
+
+
 def _table_figure(row: dict[str, Any]) -> Figure:
     names = {"roc_auc": "ROC AUC", "r2": "R²"}
     mean, seconds = row["mean"], row["seconds"]
