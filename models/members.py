@@ -15,12 +15,8 @@ from keras import ops
 _SPREAD = 0.5
 
 
-@keras.saving.register_keras_serializable(package="hornbill")
-class SplitMembers(keras.layers.Layer):
-    """Gives each member the columns times its own factors, which are learned.
-
-    Input shape: float `(batch, columns)`.
-    Output shape: float `(batch * members, columns)`: the members of a sample follow each other.
+class _LayerOfMembers(keras.layers.Layer):
+    """A layer that knows the number of members.
 
     Args:
         members: number of members.
@@ -33,6 +29,15 @@ class SplitMembers(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that rebuild the layer."""
         return {**super().get_config(), "members": self.members}
+
+
+@keras.saving.register_keras_serializable(package="hornbill")
+class SplitMembers(_LayerOfMembers):
+    """Gives each member the columns times its own factors, which are learned.
+
+    Input shape: float `(batch, columns)`.
+    Output shape: float `(batch * members, columns)`: the members of a sample follow each other.
+    """
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Create the factors."""
@@ -54,23 +59,12 @@ class SplitMembers(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="hornbill")
-class JoinMembers(keras.layers.Layer):
+class JoinMembers(_LayerOfMembers):
     """Puts the members of each sample together again.
 
     Input shape: float `(batch * members, columns)`.
     Output shape: float `(batch, members, columns)`.
-
-    Args:
-        members: number of members.
     """
-
-    def __init__(self, members: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.members = members
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that rebuild the layer."""
-        return {**super().get_config(), "members": self.members}
 
     def call(self, x: Any) -> Any:
         """Return the members of each sample."""

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .errors import InputError, cannot_read
@@ -84,6 +84,16 @@ def read_columns(path: Path, rows: int = CHUNK) -> Iterator[tuple[list[int], dic
             lines = []
     if lines:
         yield _by_column(header, lines)
+
+
+def line_places(path: str | Path, numbers: Sequence[int]) -> Callable[[int], str]:
+    """Return a function from the index of a line to where it is: ` in line 7 of x.csv`.
+
+    Args:
+        path: path of the file.
+        numbers: numbers of the lines.
+    """
+    return lambda index: f" in line {numbers[index]} of {path}"
 
 
 def _by_column(

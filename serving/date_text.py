@@ -109,14 +109,15 @@ def date_parts(moments: Sequence[Moment]) -> np.ndarray:
         float64 `(dates, len(PARTS))`, see `PARTS`; NaN for what is missing.
     """
     year, month, day, hour = np.array(moments, np.float64).reshape(-1, 4).T
+    weekday = _weekday(year, month, day)
     columns = [year]
     for value, turn in (
         (month, (month - 1 + (day - 1) / 31) / 12),
         (day, (day - 1) / 31),
-        (_weekday(year, month, day), None),
+        (weekday, (weekday - 1) / 7),
         (hour, hour / 24),
     ):
-        angle = 2 * np.pi * ((value - 1) / 7 if turn is None else turn)
+        angle = 2 * np.pi * turn
         # Rounded, so that a part that does not vary is exactly constant.
         columns += [value, np.sin(angle).round(6), np.cos(angle).round(6)]
     return np.stack(columns, axis=1)

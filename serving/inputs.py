@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from .columns import check_names, read_row_inputs
-from .csv_lines import read_columns, read_header
+from .csv_lines import line_places, read_columns, read_header
 from .errors import InputError, counted, describe_all, first_few
 from .images import IMAGE_SUFFIXES, ImageSource, read_image, read_pixels
 from .images import read_header as read_image_header
@@ -164,13 +164,9 @@ def _read_rows(
     is_empty = True
     for lines, cells in read_columns(path):
         is_empty = False
-        rows = read_row_inputs(manifest, cells, _place(path, lines))
+        rows = read_row_inputs(manifest, cells, line_places(path, lines))
         if rows.problems:
             raise InputError(describe_all([rows.problems[row] for row in sorted(rows.problems)]))
         yield lines, rows.inputs
     if is_empty:
         raise InputError(f"{path} must have at least one row below its header. Received: none.")
-
-
-def _place(path: Path, lines: Sequence[int]) -> Callable[[int], str]:
-    return lambda row: f" in line {lines[row]} of {path}"

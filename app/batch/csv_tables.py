@@ -1,11 +1,11 @@
 """Reads CSV files as rows."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from serving.columns import check_names, read_row_inputs
-from serving.csv_lines import read_header, read_rows
+from serving.csv_lines import line_places, read_header, read_rows
 from serving.errors import InputError
 from serving.manifest import Manifest
 
@@ -73,7 +73,7 @@ def _to_rows(
 ) -> Rows:
     numbers, rows = zip(*lines, strict=True)
     cells = dict(zip(header, zip(*rows, strict=True), strict=True))
-    found = read_row_inputs(manifest, cells, _place(path, numbers))
+    found = read_row_inputs(manifest, cells, line_places(path, numbers))
     ids = row_ids(path, range(start, start + len(lines)))
     reasons = found.problems
     if key is not None:
@@ -82,7 +82,3 @@ def _to_rows(
         missing = f"A key must not be missing. Received: an empty cell in column {key!r}."
         reasons |= {index: missing for index, text in enumerate(cells[key]) if not text}
     return set_aside(Rows(ids, found.inputs), reasons)
-
-
-def _place(path: str, numbers: Sequence[int]) -> Callable[[int], str]:
-    return lambda index: f" in line {numbers[index]} of {path}"

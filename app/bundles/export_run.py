@@ -168,8 +168,8 @@ def _calibrated(
         facts,
         calibration=Calibration(
             temperature,
-            f"the {len(splits.validation):,} samples of the validation split",
-            f"the {len(splits.test):,} samples of the test split",
+            splits.describe("validation"),
+            splits.describe("test"),
             calibration_error(before, targets),
             calibration_error(after, targets),
         ),
@@ -276,8 +276,8 @@ def _choose_reject_option(
     return RejectOption(
         threshold,
         accuracy,
-        f"the {len(splits.validation):,} samples of the validation split",
-        f"the {len(splits.test):,} samples of the test split",
+        splits.describe("validation"),
+        splits.describe("test"),
         float(is_accepted.mean()),
         float(is_right[is_accepted].mean()) if is_accepted.any() else None,
     )

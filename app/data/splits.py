@@ -30,6 +30,10 @@ class Splits:
     validation: np.ndarray
     test: np.ndarray
 
+    def describe(self, name: str) -> str:
+        """Return what a split is: `the 564 samples of the validation split`."""
+        return f"the {len(getattr(self, name)):,} samples of the {name} split"
+
 
 def split_dataset(dataset: Dataset, seed: int, validation: float = VALIDATION_FRACTION) -> Splits:
     """Split at random, with the same class proportions in each split.

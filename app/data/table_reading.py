@@ -167,20 +167,21 @@ def _find_left_out(
     """Return the columns to leave out. A column that is all that is left stays."""
     free = [each for each in survey.features if each.name not in reading.keep]
     useless = {each.name: why for each in free if (why := why_useless(each))}
+    if len(useless) == len(survey.features):
+        raise DataError(
+            f"{table.source} must have a column besides the target whose values differ. "
+            f"Received: {', '.join(f'{name} {why}' for name, why in useless.items())}."
+        )
+    truth = targets.read(survey.sample).reshape(len(survey.sample.numbers), -1)
     suspect = {
         each.name: why
         for each in free
         if each.name not in useless
         and (
             why := why_identifier(each, columns[each.name])
-            or _why_too_good(survey.sample, columns[each.name], targets, reading)
+            or _why_too_good(survey.sample, columns[each.name], truth, targets.task, reading)
         )
     }
-    if len(useless) == len(survey.features):
-        raise DataError(
-            f"{table.source} must have a column besides the target whose values differ. "
-            f"Received: {', '.join(f'{name} {why}' for name, why in useless.items())}."
-        )
     if len(useless) + len(suspect) == len(survey.features):
         for name, why in suspect.items():
             tell(f"{name} would be left out, {why}, but no other column is left.")
@@ -190,15 +191,22 @@ def _find_left_out(
 
 
 def _why_too_good(
-    sample: Batch, column: RawColumn, targets: TargetReader, reading: ReadingConfig
+    sample: Batch, column: RawColumn, truth: np.ndarray, task: str, reading: ReadingConfig
 ) -> str:
-    """Return why a column gives a target away; empty if it does not."""
+    """Return why a column gives a target away; empty if it does not.
+
+    Args:
+        sample: some rows.
+        column: how the column is read.
+        truth: the targets of these rows, `(rows, targets)`.
+        task: `multiclass`, `multilabel` or `regression`.
+        reading: names of the targets, and the marks of missing values.
+    """
     values, _ = read_column(column, sample.cells[column.name], reading.missing)
     if column.kind == "date":  # only whether one is missing counts
         values = values[:, :1] * 0
-    truth = targets.read(sample).reshape(len(sample.numbers), -1)
     for number, name in enumerate(reading.target):
-        why = why_too_good(values.reshape(len(values)), truth[:, number], targets.task)
+        why = why_too_good(values.reshape(len(values)), truth[:, number], task)
         if why:
             return f"gives {name} away: {why}"
     return ""

@@ -56,8 +56,8 @@ def fit_intervals(
     return Intervals(
         COVERAGE,
         half_widths,
-        f"the {len(splits.validation):,} samples of the validation split",
-        f"the {len(splits.test):,} samples of the test split",
+        splits.describe("validation"),
+        splits.describe("test"),
         tuple((residuals <= np.asarray(half_widths)).mean(axis=0).tolist()),
     )
 

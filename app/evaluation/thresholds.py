@@ -137,8 +137,8 @@ def record_thresholds(
         str(rule),
         tuple(values),
         None if dataset.positive is None else dataset.labels[dataset.positive],
-        f"the {len(splits.validation):,} samples of the validation split",
-        f"the {len(splits.test):,} samples of the test split",
+        splits.describe("validation"),
+        splits.describe("test"),
         precision,
         recall,
     )
