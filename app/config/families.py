@@ -62,7 +62,7 @@ FAMILIES = {
             source="iris",
             model=SoftmaxClassifierConfig(),
             training=TrainingConfig(
-                epochs=100, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.03)
+                epochs=20, repeat=5, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.03)
             ),
             builder="models.softmax:softmax_classifier",
             takes=("rows",),

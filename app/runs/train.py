@@ -31,6 +31,7 @@ from app.system.signals import (
     resume_command,
     sigterm_as_sigint,
 )
+from app.training.callbacks import EpochLog
 from app.training.fit import fit
 from app.training.losses import make_loss, sample_weights
 from app.training.model_sizes import fit_to_data, image_size_taken
@@ -231,7 +232,7 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
     checkpoint = run.folder / CHECKPOINT
     team.agree(_facts(run, checkpoint))
     if team.is_writer:
-        log = keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False)
+        log = EpochLog(str(run.folder / "tensorboard"), write_graph=False)
         callbacks = [*callbacks, log]
     with translate_out_of_memory():
         fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
