@@ -117,6 +117,30 @@ def named_columns(image_column: str | None, **given: str | None) -> dict[str, li
     return lists if image_column is None else {**lists, "image_column": image_column}
 
 
+def check_data(config: Any) -> None:
+    """Check the data source of a configuration, as far as that takes no TensorFlow.
+
+    Raises:
+        DataError: see `app.data.source_kinds.check_source`.
+    """
+    from app.config.families import FAMILIES
+    from app.data.source_kinds import check_source
+
+    check_source(config.data, config.reading, FAMILIES[config.family])
+
+
+def describe_config(config: Any) -> str:
+    """Return what is trained on what, such as `features on churn.csv, target Churn`."""
+    target = ", ".join(config.reading.target)
+    return f"{config.family} on {config.data}{f', target {target}' if target else ''}"
+
+
+def announce(what: str, hidden: bool) -> None:
+    """Say on standard error what a command does, before it imports TensorFlow."""
+    if not hidden:
+        typer.echo(printable(f"{what} …"), err=True)
+
+
 def load_tensorflow() -> None:
     """Import TensorFlow without its start-up messages."""
     from app.system.tensorflow_import import import_tensorflow_quietly

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
-from app.errors import ConfigError
+from app.errors import ConfigError, DataError
 from models import DigitNetConfig, FeatureExtractorConfig, SoftmaxClassifierConfig
 from models.errors import BackboneError
 
@@ -44,6 +44,22 @@ class Family:
         """The function that builds the `keras.Model` of a configuration. It imports Keras."""
         function: Callable[..., Any] = resolve_name(self.builder)
         return function
+
+    def check_kind(self, kind: str, source: str) -> None:
+        """Require that the model accepts a kind of input.
+
+        Args:
+            kind: `rows` or `images`.
+            source: name of the data source.
+
+        Raises:
+            DataError: it does not.
+        """
+        if kind not in self.takes:
+            raise DataError(
+                f"The family {self.name!r} takes {' or '.join(self.takes)}. "
+                f"Received: {source}, which holds {kind}."
+            )
 
 
 FAMILIES = {

@@ -14,6 +14,7 @@ from app.config.chosen_defaults import choose_defaults
 from app.config.extractors import check_columns_taken
 from app.config.families import FAMILIES, build_model, task_of
 from app.config.run_config import RunConfig, flat_config
+from app.config.run_files import CHECKPOINT, HISTORY, METRICS
 from app.data.datasets import Dataset
 from app.data.frames import frame_on_disk, move_frame
 from app.data.reading_progress import tell
@@ -33,13 +34,12 @@ from app.system.signals import (
 )
 from app.training.callbacks import EpochLog
 from app.training.fit import fit
+from app.training.history_file import HistoryFile
 from app.training.losses import make_loss, sample_weights
 from app.training.model_sizes import fit_to_data, image_size_taken
 
 from .results import finish_run
 from .run_folder import (
-    CHECKPOINT,
-    METRICS,
     Run,
     begin_run,
     check_room,
@@ -233,7 +233,7 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
     team.agree(_facts(run, checkpoint))
     if team.is_writer:
         log = EpochLog(str(run.folder / "tensorboard"), write_graph=False)
-        callbacks = [*callbacks, log]
+        callbacks = [*callbacks, log, HistoryFile(run.folder / HISTORY)]
     with translate_out_of_memory():
         fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
         # The precision was chosen once; the models that follow use it without measuring again.
