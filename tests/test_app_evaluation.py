@@ -127,7 +127,7 @@ def test_an_export_may_choose_another_threshold(classes, tmp_path):
 
 def test_a_threshold_that_cannot_be_kept_is_refused_before_the_export(classes, values, tmp_path):
     cases = (
-        (classes, {"threshold": "f3"}, "threshold must be a probability such as"),
+        (classes, {"threshold": "f3"}, "threshold must be f1; a probability above 0"),
         (classes, {"target_accuracy": 0.6}, "cannot be combined with a threshold"),
         (values, {"threshold": "f1"}, "labels. Received: threshold=f1 for 2 values"),
     )

@@ -140,7 +140,9 @@ def test_a_rule_is_a_number_or_a_name_with_a_number(rule, expected):
     "rule", ["f2", 0.0, 1, "1.5", "precision=0", "recall=2", "cost=-1", "cost=inf", "=", "f1=1"]
 )
 def test_other_rules_are_refused(rule):
-    with pytest.raises(ConfigError, match="threshold must be a probability such as 0.5, or one of"):
+    with pytest.raises(
+        ConfigError, match="threshold must be f1; a probability above 0 and below 1"
+    ):
         make_config("features", {"threshold": rule})
 
 

@@ -27,7 +27,7 @@ from .training_config import TrainingConfig
 
 # The data determines these: a setting could only contradict it.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
-_PARTS = ("reading", "model", "training")
+PARTS = ("reading", "model", "training")
 RUN_KEYS = ("family", "data", "seed", "figures")
 # Python's names of truth values, which TOML spells in lower case.
 _BOOLS = {"True": True, "False": False}
@@ -115,17 +115,17 @@ def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: a key is unknown, or a value is mistyped or out of range.
     """
-    keys = {name: _settable(getattr(config, name)) for name in _PARTS}
+    keys = {name: _settable(getattr(config, name)) for name in PARTS}
     known = {key: value for part in keys.values() for key, value in part.items()}
-    changes: dict[str, dict[str, Any]] = {name: {} for name in _PARTS}
+    changes: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
     for key, value in settings.items():
         if key not in known:
             hint = _suggest_key(key, known)
             raise ConfigError(f"{key!r} is not a setting of {config.family}.{hint}")
-        part = next(name for name in _PARTS if key in keys[name])
+        part = next(name for name in PARTS if key in keys[name])
         plain = model_file(value) if key == "backbone" else _to_python(value)
         changes[part][key] = _converted(key, plain, known[key])
-    parts = {name: _change(getattr(config, name), changes[name]) for name in _PARTS}
+    parts = {name: _change(getattr(config, name), changes[name]) for name in PARTS}
     return replace(config, **parts)
 
 
@@ -234,7 +234,7 @@ def combine_settings(
 def flat_config(config: RunConfig) -> dict[str, Any]:
     """Return every setting of a run by flat key, the most important first."""
     run = {key: getattr(config, key) for key in RUN_KEYS}
-    parts = (_settable(getattr(config, name)) for name in _PARTS)
+    parts = (_settable(getattr(config, name)) for name in PARTS)
     return {**run, **{key: value for part in parts for key, value in part.items()}}
 
 
