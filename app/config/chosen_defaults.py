@@ -74,7 +74,10 @@ def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> Ru
     else:
         defaults = row_defaults(config, samples, shape[0])
     chosen = {key: value for key, value in defaults.items() if key not in config.given}
-    return replace(change_config(config, chosen), chosen=frozenset(chosen))
+    # A configuration that repeats what the data decides, such as that of a run, changes nothing.
+    settings = flat_config(config)
+    repeated = {key for key, value in defaults.items() if settings[key] == value}
+    return replace(change_config(config, chosen), chosen=frozenset(chosen) | repeated)
 
 
 def row_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, Any]:
