@@ -299,9 +299,7 @@ def test_a_class_without_a_sample_in_training_is_refused(tmp_path):
     rows = [f"{i},{'common' if i > 2 else 'rare'}" for i in range(200)]
     path.write_text("\n".join(["x,kind", *rows]) + "\n")
     settings = {"target": "kind", "validation_split": 0.8}
-    with pytest.raises(
-        DataError, match="one sample of each class. Received: .*class 'rare'"
-    ):
+    with pytest.raises(DataError, match="one sample of each class. Received: .*class 'rare'"):
         train(make_config("softmax", settings, data=str(path)), tmp_path / "runs")
 
 

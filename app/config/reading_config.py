@@ -5,7 +5,7 @@ from typing import Annotated
 
 from models.checks import check_sizes
 from models.config.limits import OneOf, Text, check_limits
-from serving.columns import MISSING
+from serving.missing_marks import MISSING
 
 MAX_SIDE = 1024
 _IMAGE_SIZE = Text(f"one side, or height and width, of at most {MAX_SIDE:,} pixels")

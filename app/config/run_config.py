@@ -19,7 +19,6 @@ from serving.errors import cannot_read
 from serving.frames import is_table
 
 from .conversion import converted
-from .extractors import model_file
 from .families import FAMILIES, ModelConfig
 from .reading_config import ReadingConfig
 from .renamed_keys import refuse_renamed
@@ -123,7 +122,7 @@ def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
             hint = _suggest_key(key, known)
             raise ConfigError(f"{key!r} is not a setting of {config.family}.{hint}")
         part = next(name for name in PARTS if key in keys[name])
-        plain = model_file(value) if key == "backbone" else _to_python(value)
+        plain = _backbone(value) if key == "backbone" else _to_python(value)
         changes[part][key] = _converted(key, plain, known[key])
     parts = {name: _change(getattr(config, name), changes[name]) for name in PARTS}
     return replace(config, **parts)
@@ -256,6 +255,12 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _backbone(value: Any) -> Any:
+    from .extractors import model_file  # which needs numpy
+
+    return model_file(value)
 
 
 def _to_python(value: Any) -> Any:

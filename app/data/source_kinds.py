@@ -13,8 +13,7 @@ from app.errors import DataError
 from models.checks import suggest
 from serving.frames import is_table
 
-from .datasets import check_names
-from .image_lists import list_image_folder
+from .file_names import check_names
 from .tables import SUFFIXES, check_columns, open_table
 
 # Joins sources that are used as one, such as mnist.npz+digits8x8.
@@ -116,6 +115,8 @@ def check_source(source: str, reading: ReadingConfig, family: Family) -> None:
             holds_rows = NAMED[part].kind == "rows"
         family.check_kind("rows" if holds_rows else "images", part)
         if kind == "folder":
+            from .image_lists import list_image_folder  # which needs numpy and Pillow
+
             list_image_folder(Path(part))
         elif kind == "table":
             check_columns(open_table(Path(part)), reading)
