@@ -218,6 +218,9 @@ class Notes:
     def advance(self, done, total, activity=""):
         pass
 
+    def begin(self, step):
+        pass
+
     def note(self, line):
         self.lines.append(line)
 

@@ -52,10 +52,8 @@ def import_tensorflow_quietly() -> None:
                 f"Keras cannot start with its settings: {one_line(error)}. "
                 f"Check {_keras_file()} and the variables KERAS_… in the environment."
             ) from None
-    with (
-        _HiddenPackages(("pandas",)),
-        _garbage_left(),
-    ):  # which takes a third of scikit-learn's time
+    # pandas takes a third of scikit-learn's time.
+    with _HiddenPackages(("pandas",)), _garbage_left():
         import sklearn.utils  # noqa: F401, PLC0415
     for name in ("tensorflow", "tf2onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
