@@ -79,6 +79,8 @@ MISTAKES = {
     "labels": (["export", "model.keras", "--labels", "no.txt"], "no.txt does not exist"),
     "a bundle": (["predict", "no", "rows.csv"], "no, which does not exist"),
     "a bundle of a batch": (["predict", "no", "rows.csv", "-o", "out.csv"], "no, which does not"),
+    "a bundle of bench": (["bench", "no"], "no, which does not exist"),
+    "a picture": (["bench", "no", "--picture", "x.jpg"], "--picture must end in .png"),
     "a study": (["study", "run", "vanish"], "Did you mean 'vanishing'"),
 }
 
