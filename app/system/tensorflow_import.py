@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,7 @@ from types import ModuleType
 from app.errors import ConfigError
 from serving.errors import one_line
 
+from .garbage import collection_paused
 from .stderr import suppress_stderr
 
 # The backends of Keras that this package supports.
@@ -41,7 +42,7 @@ def import_tensorflow_quietly() -> None:
             f"KERAS_BACKEND or {_keras_file()}."
         )
     # Some lines are written before any log level is read.
-    with suppress_stderr(), _HiddenPackages(set(_UNNEEDED) - {backend}), _garbage_left():
+    with suppress_stderr(), _HiddenPackages(set(_UNNEEDED) - {backend}), collection_paused():
         try:
             import keras  # noqa: F401, PLC0415
             import tensorflow  # noqa: F401, PLC0415
@@ -53,7 +54,7 @@ def import_tensorflow_quietly() -> None:
                 f"Check {_keras_file()} and the variables KERAS_… in the environment."
             ) from None
     # pandas takes a third of scikit-learn's time.
-    with _HiddenPackages(("pandas",)), _garbage_left():
+    with _HiddenPackages(("pandas",)), collection_paused():
         import sklearn.utils  # noqa: F401, PLC0415
     for name in ("tensorflow", "tf2onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -61,21 +62,6 @@ def import_tensorflow_quietly() -> None:
         # The imports create half a million objects that live as long as the process. An export
         # collects garbage four times, and would traverse them each time.
         gc.freeze()
-
-
-@contextlib.contextmanager
-def _garbage_left() -> Iterator[None]:
-    """Collect no garbage inside the context: imports make little, and many objects to traverse.
-
-    It takes a fifth to a third of the time of importing TensorFlow.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 class _HiddenPackages(MetaPathFinder):
