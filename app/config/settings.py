@@ -71,7 +71,7 @@ def _settings(config: Any, group: str, rules: dict[str, str], prefix: str = "") 
             nested += _settings(value, each.name, rules, f"{each.name}.")
             continue
         key = prefix + each.name
-        allowed = "true, false" if isinstance(value, bool) else str(limits[each.name])
+        allowed = "true, false" if isinstance(value, bool) else str(limits.get(each.name, ""))
         found.append(Setting(key, value, allowed, meanings[each.name], rules.get(key, ""), group))
     return found + nested
 
