@@ -94,7 +94,7 @@ def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
         )
     if spec.dtype == "bool":
         return 0, 1
-    readers = list(_readers(tensor))
+    readers = [part for layer in _readers(tensor) for part in _parts(layer)]
     if spec.dtype == "uint8" or any(map(_expects_pixels, readers)):
         return 0, 255
     if not spec.dtype.startswith("float"):
@@ -146,6 +146,12 @@ def _number_of_values(layer: Any) -> int | None:
     if isinstance(layer, keras.layers.CategoryEncoding):
         return int(layer.num_tokens)
     return None
+
+
+def _parts(layer: Any) -> list[Any]:
+    """Return a layer and the layers that it is made of; an operation has none."""
+    parts = getattr(layer, "_flatten_layers", None)
+    return list(parts()) if parts else [layer]
 
 
 def _readers(tensor: Any) -> Iterator[Any]:

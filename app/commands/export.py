@@ -52,6 +52,16 @@ def export(
             help=".npz of inputs to check a .keras file with. Default: generated inputs.",
         ),
     ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=DTYPE[AXES]",
+            help="What a .keras file takes, such as image=float32[batch,28,28] or "
+            "tokens=int32[batch,steps]; for a model that was not called before it was saved. May "
+            "be given several times.",
+        ),
+    ] = None,
     input_dtype: Annotated[
         str | None,
         typer.Option(
@@ -124,6 +134,7 @@ def export(
     from app.bundles.keras_files import read_labels, read_model, read_samples
     from app.errors import ConfigError
     from export import ExportOptions, ModelFacts, export_bundle
+    from export.signatures import parse_inputs
     from serving.bundle import read_manifest
 
     signer = None if sign is None else import_signature().read_signer(sign)
@@ -146,7 +157,10 @@ def export(
             facts = ModelFacts(labels=read_labels(labels) if labels else ())
             arrays = read_samples(samples) if samples else None
             model = read_model(source, module or (), unsafe)
-            bundle = export_bundle(model, output, name or source.stem, facts, arrays, options)
+            given = parse_inputs(inputs) if inputs else None
+            bundle = export_bundle(
+                model, output, name or source.stem, facts, arrays, options, inputs=given
+            )
         else:
             if not source.is_dir():
                 reason = "which is a file" if source.exists() else "which does not exist"
@@ -157,6 +171,7 @@ def export(
             _refuse_for_a_run(
                 labels=labels,
                 samples=samples,
+                input=inputs,
                 input_dtype=input_dtype,
                 module=module,
                 unsafe=unsafe,
