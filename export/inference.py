@@ -154,7 +154,7 @@ def _trace(model: keras.Model, inputs: Sequence[TensorSpec], outputs: Sequence[T
         tf.TensorSpec(tensor.shape, spec.dtype, name=spec.name)
         for spec, tensor in zip(inputs, model.inputs, strict=True)
     ]
-    with _without_dropout(model):
+    with _without_dropout(model), _with_still_seeds():
         return tf.function(serve, input_signature=signature).get_concrete_function()
 
 
@@ -181,6 +181,24 @@ def _without_dropout(model: keras.Model) -> Iterator[None]:
     finally:
         for cell, rates in zip(cells, before, strict=True):
             cell.dropout, cell.recurrent_dropout = rates
+
+
+@contextmanager
+def _with_still_seeds() -> Iterator[None]:
+    """Keep random layers from changing their seeds, which they do at inference as well.
+
+    What they draw is not used then. A draw that is used is found in the graph and refused.
+    """
+
+    def stay(generator: Any, ordered: bool = True) -> Any:  # noqa: ARG001
+        return generator.state.value
+
+    before = keras.random.SeedGenerator.next
+    keras.random.SeedGenerator.next = stay
+    try:
+        yield
+    finally:
+        keras.random.SeedGenerator.next = before
 
 
 def _refuse_sparse(model: keras.Model) -> None:

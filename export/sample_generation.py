@@ -17,8 +17,9 @@ from .samples import Samples
 # Number of samples to draw. Fewer, down to the minimum, if they would hold more numbers than this.
 _MAX_SAMPLES, _MIN_SAMPLES, _MAX_NUMBERS = 62, 14, 2_000_000
 _EDGE_CASES = ("lowest", "highest")
-# Sizes to try for variable axes. The first that the model takes is used, and twice that size.
-_SIZES = (8, 16, 32, 64, 128, 256)
+# Sizes to try for variable axes. The first that the model takes is used, and twice that size. Small
+# ones come last: a model of images may take them, but none of its layers would have much to do.
+_SIZES = (8, 16, 32, 64, 128, 256, 4, 2, 1)
 # Ranges for integers of unknown meaning. Tokens and categories have at least two values; below 0
 # division and remainders differ between runtimes.
 _MIN_VALUES = 2
@@ -55,7 +56,7 @@ def draw_samples(inference: InferenceFunction) -> Samples:
     shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in inference.inputs)
     raise ExportError(
         "The model must take some size of its variable axes "
-        f"from {_SIZES[0]} to {_SIZES[-1]}. Received: {shapes}, which failed for each. "
+        f"from {min(_SIZES)} to {max(_SIZES)}. Received: {shapes}, which failed for each. "
         f"{last_error} Give samples with --samples."
     )
 
