@@ -49,24 +49,30 @@ _MAX_CALIBRATION = 512
 _DEFAULT_FACTS, _DEFAULT_OPTIONS = ModelFacts(), ExportOptions()
 
 
-def export_bundle(
+def export_bundle(  # noqa: PLR0913 - most have a default
     model: keras.Model,
     output: str | Path,
     name: str,
     facts: ModelFacts = _DEFAULT_FACTS,
     samples: Samples | Inputs | None = None,
     options: ExportOptions = _DEFAULT_OPTIONS,
+    *,
+    inputs: Any = None,
 ) -> Path:
     """Export a model as a proven and verified version of a bundle.
 
     Args:
-        model: Functional or sequential model.
+        model: Model or layer: functional, sequential, or a class with a `call` of its own that was
+            called or whose `inputs` are given.
         output: Folder of bundles, such as `dist`.
         name: Name of the model; the bundle is `<output>/<name>/<version>`.
         facts: What the bundle states about the model beyond its graph.
         samples: Samples for the proof: `Samples`, which include edge cases, or one array
             `(samples, …)` for each input; None to draw them.
         options: How to export the model.
+        inputs: What the model takes, if it has not been called or takes more than that:
+            `keras.InputSpec`, an array, a shape with the batch such as `(None, 28, 28)`, or a dict
+            or list of them, see `export.signatures.arguments_of`.
 
     Returns:
         The version's folder. After an error nothing is published and earlier versions are
@@ -87,7 +93,7 @@ def export_bundle(
     choose_version(model_folder, options.version)  # fails before the work if it exists
     with _staging_folder(Path(output), name) as staged:
         begin_step("tracing the model")
-        inference = trace_inference(model, options.input_dtype)
+        inference = trace_inference(model, options.input_dtype, inputs)
         manifest = _write_evidence(inference, facts, samples, options, staged)
         with version_lock(Path(output), name):
             number = choose_version(model_folder, options.version)

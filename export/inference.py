@@ -14,13 +14,13 @@ from serving.parity import Inputs, Outputs
 
 from .errors import ExportError, explained
 from .float32_model import in_float32
+from .functional import as_functional
 from .tensor_names import (
     BATCH_AXIS,
     axis_name,
     declared_order,
     input_names,
     output_names,
-    with_valid_name,
 )
 
 INPUT_DTYPES = ("uint8", "int8", "int32", "int64", "float32")
@@ -74,23 +74,28 @@ class InferenceFunction:
         return {spec.name: outputs[spec.name] for spec in self.outputs}
 
 
-def trace_inference(model: keras.Model, input_dtype: str | None = None) -> InferenceFunction:
+def trace_inference(
+    model: keras.Model, input_dtype: str | None = None, given: Any = None
+) -> InferenceFunction:
     """Trace a model for inference: in float32, without randomness, on the CPU.
 
     Args:
-        model: Functional or sequential model. Its inputs and its outputs may each be a single
-            tensor, a list or a dict.
+        model: Model or layer. Its inputs and its outputs may each be a single tensor, a list or a
+            dict, or nested.
         input_dtype: Dtype that float32 inputs take instead, cast inside the graph.
+        given: What the model takes, see `export.signatures.arguments_of`; None if its graph says
+            so, or if it was called.
 
     Raises:
-        ExportError: Keras does not run on TensorFlow, or the model cannot be traced.
+        ExportError: Keras does not run on TensorFlow, the inputs are not known, or the model cannot
+            be traced.
     """
     if keras.backend.backend() != "tensorflow":
         raise ExportError(
             "Export needs Keras on TensorFlow. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}. Set KERAS_BACKEND=tensorflow."
         )
-    original = _as_functional(model)
+    original = as_functional(model, given)
     model = in_float32(original)
     _refuse_sparse(model)
     declared = _specs(input_names(model), model.inputs)
@@ -149,7 +154,7 @@ def _trace(model: keras.Model, inputs: Sequence[TensorSpec], outputs: Sequence[T
         tf.TensorSpec(tensor.shape, spec.dtype, name=spec.name)
         for spec, tensor in zip(inputs, model.inputs, strict=True)
     ]
-    with _without_dropout(model):
+    with _without_dropout(model), _with_still_seeds():
         return tf.function(serve, input_signature=signature).get_concrete_function()
 
 
@@ -178,30 +183,29 @@ def _without_dropout(model: keras.Model) -> Iterator[None]:
             cell.dropout, cell.recurrent_dropout = rates
 
 
+@contextmanager
+def _with_still_seeds() -> Iterator[None]:
+    """Keep random layers from changing their seeds, which they do at inference as well.
+
+    What they draw is not used then. A draw that is used is found in the graph and refused.
+    """
+
+    def stay(generator: Any, ordered: bool = True) -> Any:  # noqa: ARG001
+        return generator.state.value
+
+    before = keras.random.SeedGenerator.next
+    keras.random.SeedGenerator.next = stay
+    try:
+        yield
+    finally:
+        keras.random.SeedGenerator.next = before
+
+
 def _refuse_sparse(model: keras.Model) -> None:
     for tensor in model.inputs:
         for kind in ("sparse", "ragged"):
             if getattr(tensor, kind, False):
                 raise ExportError(f"Inputs must be dense. Received: {tensor.name}, {kind}.")
-
-
-def _as_functional(model: Any) -> keras.Model:
-    if not isinstance(model, keras.Model):
-        raise ExportError(f"A model must be a keras.Model. Received: {type(model).__name__}.")
-    if isinstance(model, keras.Sequential):
-        if not model.built or not getattr(model, "inputs", None):
-            raise ExportError(
-                f"A Sequential must be built before it is exported. Received: {model.name!r}, "
-                "a Sequential that was never built. Begin it with keras.Input(shape)."
-            )
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    if not getattr(model, "inputs", None) or not hasattr(model, "operations"):
-        raise ExportError(
-            "A model must be functional or sequential. "
-            f"Received: {model.name!r}, of the class {type(model).__name__}. Wrap it: "
-            "x = keras.Input(shape); model = keras.Model(x, model(x))."
-        )
-    return with_valid_name(model)
 
 
 def _specs(names: Sequence[str], tensors: Sequence[Any]) -> tuple[TensorSpec, ...]:

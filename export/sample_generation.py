@@ -17,8 +17,9 @@ from .samples import Samples
 # Number of samples to draw. Fewer, down to the minimum, if they would hold more numbers than this.
 _MAX_SAMPLES, _MIN_SAMPLES, _MAX_NUMBERS = 62, 14, 2_000_000
 _EDGE_CASES = ("lowest", "highest")
-# Sizes to try for variable axes. The first that the model takes is used, and twice that size.
-_SIZES = (8, 16, 32, 64, 128, 256)
+# Sizes to try for variable axes. The first that the model takes is used, and twice that size. Small
+# ones come last: a model of images may take them, but none of its layers would have much to do.
+_SIZES = (8, 16, 32, 64, 128, 256, 4, 2, 1)
 # Ranges for integers of unknown meaning. Tokens and categories have at least two values; below 0
 # division and remainders differ between runtimes.
 _MIN_VALUES = 2
@@ -55,7 +56,7 @@ def draw_samples(inference: InferenceFunction) -> Samples:
     shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in inference.inputs)
     raise ExportError(
         "The model must take some size of its variable axes "
-        f"from {_SIZES[0]} to {_SIZES[-1]}. Received: {shapes}, which failed for each. "
+        f"from {min(_SIZES)} to {max(_SIZES)}. Received: {shapes}, which failed for each. "
         f"{last_error} Give samples with --samples."
     )
 
@@ -94,7 +95,7 @@ def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
         )
     if spec.dtype == "bool":
         return 0, 1
-    readers = list(_readers(tensor))
+    readers = [part for layer in _readers(tensor) for part in _parts(layer)]
     if spec.dtype == "uint8" or any(map(_expects_pixels, readers)):
         return 0, 255
     if not spec.dtype.startswith("float"):
@@ -146,6 +147,12 @@ def _number_of_values(layer: Any) -> int | None:
     if isinstance(layer, keras.layers.CategoryEncoding):
         return int(layer.num_tokens)
     return None
+
+
+def _parts(layer: Any) -> list[Any]:
+    """Return a layer and the layers that it is made of; an operation has none."""
+    parts = getattr(layer, "_flatten_layers", None)
+    return list(parts()) if parts else [layer]
 
 
 def _readers(tensor: Any) -> Iterator[Any]:

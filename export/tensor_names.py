@@ -12,8 +12,6 @@ from typing import Any
 
 import keras
 
-from .errors import ExportError
-
 BATCH_AXIS = "batch"
 # Names of the variable axes after the batch, by the rank of the tensor, without channels.
 _AXES = {3: ("steps",), 4: ("height", "width"), 5: ("depth", "height", "width")}
@@ -33,10 +31,8 @@ def with_valid_name(model: keras.Model) -> keras.Model:
 def input_names(model: keras.Model) -> list[str]:
     """Return the name of each input: its key in a dict, or the name given to `keras.Input`.
 
-    A single input without a name is called `inputs`.
-
-    Raises:
-        ExportError: One of several inputs has no name.
+    A single input without a name is called `inputs`; one of several is called `input_` and its
+    number, from 0.
     """
     own = [
         key or (None if _MADE_UP.fullmatch(tensor.name) else tensor.name)
@@ -44,13 +40,8 @@ def input_names(model: keras.Model) -> list[str]:
     ]
     if own == [None]:
         return ["inputs"]
-    if None in own:
-        received = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in model.inputs)
-        raise ExportError(
-            "Each of several inputs must have a name. "
-            f"Received: {received}. Give one with keras.Input(shape, name=…)."
-        )
-    return _made_unique([_as_argument(str(name)) for name in own])
+    own = [f"input_{number}" if name is None else name for number, name in enumerate(own)]
+    return unique_names([_as_argument(str(name)) for name in own])
 
 
 def output_names(model: keras.Model, inputs: Sequence[str]) -> list[str]:
@@ -69,7 +60,7 @@ def output_names(model: keras.Model, inputs: Sequence[str]) -> list[str]:
         kind = _snake_case(type(layer).__name__)
         is_made_up = re.fullmatch(rf"{kind}(_\d+)?", layer.name) is not None
         names.append(_without_invalid(key or (kind if is_made_up else layer.name)))
-    return _made_unique([f"{name}_out" if name in inputs else name for name in names], inputs)
+    return unique_names([f"{name}_out" if name in inputs else name for name in names], inputs)
 
 
 def declared_order(model: keras.Model, names: Sequence[str]) -> list[str]:
@@ -109,7 +100,7 @@ def _keys(structure: Any) -> list[str | None]:
     return ["_".join(part for part in path if isinstance(part, str)) or None for path in paths]
 
 
-def _made_unique(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+def unique_names(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     """Return the names; a repeated or taken one gets the next free number appended."""
     unique: list[str] = []
     for name in names:

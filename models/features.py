@@ -52,10 +52,9 @@ def feature_extractor(config: FeatureExtractorConfig, replicas: int = 0) -> kera
     freeze_layers(keras.Model(inputs, x), config.freeze, config.is_pretrained)
     if config.is_pretrained or config.is_frozen:
         x = keras.layers.Normalization(name=BACKBONE_FEATURES, dtype="float32")(x)
-    x = replicate(x, replicas)
+    x = columns = replicate(x, replicas)
     if config.members > 1:
         x = SplitMembers(config.members, name="members")(x)
-    columns = x
     x = feature_stack(x, config.hidden, config, config.residual, config.hidden_dropout)
     features = x if config.hidden else backbone
     if config.members > 1 and config.hidden:
@@ -63,10 +62,12 @@ def feature_extractor(config: FeatureExtractorConfig, replicas: int = 0) -> kera
         features = average_members(joined, "mean_features")
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)
-    if config.wide and config.hidden:
-        x = keras.layers.Concatenate(name="wide")([x, columns])
     if config.members > 1:
         x = JoinMembers(config.members, name="joined")(x)
+    if config.wide and config.hidden:
+        if config.members > 1:
+            columns = keras.layers.RepeatVector(config.members, name="wide_columns")(columns)
+        x = keras.layers.Concatenate(name="wide")([x, columns])
     name, output = _apply_head(x, config)
     return keras.Model(inputs, {name: output, "features": features}, name="feature_extractor")
 

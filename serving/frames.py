@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, first_few
 
 
 def table_columns(table: Any) -> dict[str, Sequence[Any]]:
@@ -11,7 +11,7 @@ def table_columns(table: Any) -> dict[str, Sequence[Any]]:
 
     Args:
         table: a DataFrame of pandas or polars, a table of pyarrow, a dict from names to the values
-            of columns, or a list of rows that are dicts from names to values.
+            of columns, a list of rows that are dicts from names to values, or one such row.
 
     Raises:
         InputError: the table is of another type, its rows or columns differ in length, a column
@@ -24,8 +24,10 @@ def table_columns(table: Any) -> dict[str, Sequence[Any]]:
         pairs = ((column.name, column.to_list()) for column in table.iter_columns())
     elif hasattr(table, "columns") and hasattr(table, "iloc"):  # pandas
         pairs = [(name, _values(table.iloc[:, n])) for n, name in enumerate(table.columns)]
-    elif isinstance(table, Mapping):
+    elif isinstance(table, Mapping) and any(map(_is_column, table.values())):
         pairs = table.items()
+    elif isinstance(table, Mapping):
+        pairs = _by_column([table]).items()
     elif isinstance(table, Sequence) and all(isinstance(row, Mapping) for row in table):
         pairs = _by_column(table).items()
     else:
@@ -33,7 +35,7 @@ def table_columns(table: Any) -> dict[str, Sequence[Any]]:
             "Rows must be a DataFrame, a dict of columns or a list of dicts. "
             f"Received: {type(table).__name__}."
         )
-    found = [(str(name), list(values)) for name, values in pairs]
+    found = [(str(name), _cells(name, values)) for name, values in pairs]
     columns: dict[str, Sequence[Any]] = dict(found)
     lengths = sorted({len(values) for values in columns.values()})
     if len(columns) < len(found) or len(lengths) != 1 or not lengths[0]:
@@ -56,14 +58,37 @@ def _values(series: Any) -> list[Any]:
     return values
 
 
-def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    names = list(rows[0]) if rows else []
+def check_same_names(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Require at least one row, and the same names in all.
+
+    Raises:
+        InputError: there is no row, or a row has other names; the message says which.
+    """
+    if not rows:
+        raise InputError("There must be at least one row. Received: none.")
     for number, row in enumerate(rows):
-        absent = [name for name in names if name not in row]
-        absent += [name for name in row if name not in rows[0]]
-        if absent:
+        if row.keys() != rows[0].keys():
+            others = [name for name in rows[0] if name not in row]
+            others += [name for name in row if name not in rows[0]]
             raise InputError(
                 "All rows must have the same columns. "
-                f"Received: row {number} and row 0, which differ in {', '.join(absent)}."
+                f"Received: row {number} and row 0, which differ in {first_few(others)}."
             )
-    return {name: [row[name] for row in rows] for name in names}
+
+
+def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    check_same_names(rows)
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _is_column(values: Any) -> bool:
+    return isinstance(values, Iterable) and not isinstance(values, str | bytes)
+
+
+def _cells(name: Any, values: Any) -> list[Any]:
+    if not _is_column(values):
+        raise InputError(
+            "A dict must hold either columns of cells or one row. "
+            f"Received: a single cell for {name}: {values!r:.40}."
+        )
+    return list(values)

@@ -1,7 +1,7 @@
 """The prediction module: runs a bundle with microseconds of overhead over ONNX Runtime."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -14,7 +14,7 @@ from .contract import check_contract
 from .cores import available_cores
 from .decisions import decide, interval_ends, thresholds_of
 from .errors import InputError, ManifestError, ServingError, one_line
-from .frames import table_columns
+from .frames import is_table, table_columns
 from .golden import read_golden
 from .manifest import Manifest
 from .parity import Inputs, count_samples, take_samples
@@ -303,9 +303,9 @@ class Predictor:
 
         Args:
             rows: a DataFrame of pandas or polars, a table of pyarrow, a dict from the names of
-                columns to their cells, or a list of dicts, one for each row. Cells are texts as in
-                a CSV file, or numbers, truth values, dates and None. Columns may be in any order
-                and among others.
+                columns to their cells, a list of dicts, one for each row, or the dict of one row.
+                Cells are texts as in a CSV file, or numbers, truth values, dates and None. Columns
+                may be in any order and among others.
 
         Raises:
             InputError: columns are absent, or a cell cannot be read; the message names the row,
@@ -366,6 +366,7 @@ class Predictor:
     def _predict_any(self, inputs: Inputs | Sequence[Array]) -> Prediction:
         if isinstance(inputs, list | tuple) and all(isinstance(one, Array) for one in inputs):
             inputs = _stack(self._input_name, inputs)
+        self._refuse_rows(inputs)
         named = self._by_name(inputs)
         check_inputs(named, self.manifest.inputs)
         size = sum(array[0].size for array in named.values())
@@ -375,6 +376,23 @@ class Predictor:
             return self._run_checked({name: array[part] for name, array in named.items()}, start)
 
         return self._in_parts(count_samples(named), size, run)
+
+    def _refuse_rows(self, inputs: Any) -> None:
+        """Name `predict_rows` to those who pass rows of a table instead of arrays."""
+        manifest, names = self.manifest, [spec.name for spec in self.manifest.inputs]
+        if not (manifest.columns or manifest.string_columns):
+            return
+        if isinstance(inputs, Mapping):
+            are_rows = not set(names) & set(inputs)
+        elif isinstance(inputs, list | tuple):
+            are_rows = len(names) > 1 or any(isinstance(row, Mapping) for row in inputs)
+        else:
+            are_rows = is_table(inputs) or len(names) > 1
+        if are_rows:
+            raise InputError(
+                f"predict takes arrays for {', '.join(names)}. Received: {type(inputs).__name__}. "
+                "Pass rows with the names of their columns to predict_rows."
+            )
 
     def _in_parts(
         self, count: int, numbers: int, run: Callable[[int, int], list[Array]]

@@ -157,8 +157,34 @@ def test_the_server_takes_rows_as_objects_and_as_columns(trained, expected):
         status, answer = client.post(path, {"instances": [values[0], wrong]})
         assert status == 400
         assert answer["error"].endswith("Received: price='abc' in row 1.")
+        status, answer = client.post(path, {"instances": [values[0], {**wrong, "prise": 1}]})
+        assert status == 400
+        assert answer["error"].endswith("Received: row 1 and row 0, which differ in prise.")
+        status, answer = client.post(path, {"instances": [[1.0, 2.0]]})
+        assert status == 400
+        assert answer["error"].endswith("as objects with the columns price, when, open, color.")
+        parameters = client.get("/v2/models/deals")[1]["parameters"]
+        assert [column["name"] for column in parameters["columns"]] == list(names)
+        assert parameters["columns"][1]["kind"] == "date"
+        assert len(parameters["labels"]) == 2
     finally:
         stop()
+
+
+def test_one_row_is_a_dict_of_its_cells(trained, expected):
+    _, bundle, _ = trained
+    with Predictor.load(bundle) as predictor:
+        found = predictor.predict_rows(table().to_dict("records")[0]).probabilities
+    np.testing.assert_allclose(found, expected[:1], rtol=1e-6)
+
+
+def test_predict_names_predict_rows_to_those_who_pass_rows(trained):
+    _, bundle, _ = trained
+    rows = table().to_dict("records")
+    with Predictor.load(bundle) as predictor:
+        for wrong in (table(), rows, rows[0], ["1,5", "x"], np.zeros((1, 3), np.float32)):
+            with pytest.raises(InputError, match="Pass rows with the names .* to predict_rows"):
+                predictor.predict(wrong)
 
 
 @pytest.mark.parametrize(

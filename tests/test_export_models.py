@@ -389,11 +389,6 @@ def _fixed_batch():
     return keras.Model(start, layers.Dense(3)(start))
 
 
-def _two_unnamed():
-    first, second = Input((4,)), Input((4,))
-    return keras.Model([first, second], layers.Add()([first, second]))
-
-
 def _with_dtype(dtype):
     start = Input((4,), dtype=dtype, name="x")
     return keras.Model(start, layers.Identity()(start))
@@ -410,11 +405,10 @@ def _unmapped():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: keras.Sequential([layers.Dense(3)]), "a Sequential that was never built. Begin"),
-        (Subclassed, "of the class Subclassed. Wrap it"),
-        (lambda: layers.Dense(3), "must be a keras.Model. Received: Dense"),
+        (lambda: keras.Sequential([layers.Dense(3)]), "which was never built. Begin"),
+        (Subclassed, "of the class Subclassed. Give the shapes"),
+        (lambda: len, "must be a keras.Model. Received: builtin"),
         (_fixed_batch, "The first axis must be the batch"),
-        (_two_unnamed, "Each of several inputs must have a name. Received: keras_tensor"),
         (lambda: _with_dtype("float64"), "Received: x of float64. Build the model with"),
         (lambda: _with_dtype("complex64"), "Received: x of complex64"),
         (lambda: _with_dtype("string"), "x, of strings. Give samples with --samples"),

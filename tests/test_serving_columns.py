@@ -224,6 +224,7 @@ def test_tables_of_other_libraries_have_the_same_columns():
     frame = pd.DataFrame(rows)
     for table in (rows, expected, pa.table(expected), frame, frame.convert_dtypes()):
         assert table_columns(table) == expected
+    assert table_columns({"a": 1, "b": "xyz"}) == {"a": [1], "b": ["xyz"]}
 
 
 @pytest.mark.parametrize(
@@ -236,6 +237,8 @@ def test_tables_of_other_libraries_have_the_same_columns():
             r"as many values in each, at least one. Received: lengths \[1, 2]",
         ),
         ({"a": []}, r"at least one. Received: lengths \[0]"),
+        ([], "must be at least one row. Received: none"),
+        ({"a": [1], "b": "x"}, "columns of cells or one row. Received: a single cell for b: 'x'"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "Received: a name twice"),
     ],
 )

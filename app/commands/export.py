@@ -12,6 +12,7 @@ import typer
 from app.errors import ConfigError
 from serving.errors import cannot_read, printable
 
+from .model_inputs import parse_inputs
 from .terminal import (
     Json,
     Output,
@@ -53,6 +54,16 @@ def export(
         typer.Option(
             metavar="FILE",
             help=".npz of inputs to check a .keras file with. Default: generated inputs.",
+        ),
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="NAME=DTYPE[AXES]",
+            help="What a .keras file takes, such as image=float32[batch,28,28] or "
+            "tokens=int32[batch,steps]; for a model that was not called before it was saved. May "
+            "be given several times.",
         ),
     ] = None,
     input_dtype: Annotated[
@@ -125,10 +136,16 @@ def export(
     _check_source(source, target_accuracy, threshold)
     if source.suffix != ".keras":
         _refuse_for_a_run(
-            labels=labels, samples=samples, input_dtype=input_dtype, module=module, unsafe=unsafe
+            labels=labels,
+            samples=samples,
+            input=inputs,
+            input_dtype=input_dtype,
+            module=module,
+            unsafe=unsafe,
         )
     for path in filter(None, (labels, samples)):
         _check_readable(path)
+    given = parse_inputs(inputs) if inputs else None
     signer = None if sign is None else import_signature().read_signer(sign)
     announce(f"exporting {source}", quiet or as_json)
     load_tensorflow()
@@ -148,7 +165,9 @@ def export(
             facts = ModelFacts(labels=read_labels(labels) if labels else ())
             arrays = read_samples(samples) if samples else None
             model = read_model(source, module or (), unsafe)
-            bundle = export_bundle(model, output, name or source.stem, facts, arrays, options)
+            bundle = export_bundle(
+                model, output, name or source.stem, facts, arrays, options, inputs=given
+            )
         else:
             bundle = export_run(source, output, name, options, target_accuracy, threshold)
     manifest = read_manifest(bundle)

@@ -1,28 +1,25 @@
 """Simple models on the same split, which a net must beat: a constant, and a linear model."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, softmax
 from sklearn.compose import ColumnTransformer
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from app.data.datasets import Dataset
 from app.data.splits import Splits, some
 
+from .linear_models import fit_linear
 from .metrics import compared_score, measure, metric_name
 
 Scores = dict[str, dict[str, float]]
 # Training rows times columns times classes of the linear model: some two seconds.
 _MAX_CELLS = 5_000_000
 _MIN_TRAIN = 1000
-# Products of the linear model in all iterations, and limits of their number.
-_MAX_PRODUCTS, _MIN_ITERATIONS, _MAX_ITERATIONS = 1e9, 10, 100
 # Texts of a column that have a column each; the rare ones share one.
 _MAX_CATEGORIES = 100
 
@@ -103,10 +100,7 @@ def _linear_predictions(dataset: Dataset, splits: Splits) -> np.ndarray:
     train = splits.train[some(len(splits.train), most)]
     model = _encoder(len(dataset.columns), len(dataset.string_columns))
     rows, tested = (_table(dataset, indices) for indices in (train, splits.test))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the iterations are bounded
-        encoded = model.fit_transform(rows)
-        return _fit_and_predict(dataset, train, encoded, model.transform(tested))
+    return _fit_and_predict(dataset, train, model.fit_transform(rows), model.transform(tested))
 
 
 def _table(dataset: Dataset, indices: np.ndarray) -> np.ndarray:
@@ -133,20 +127,8 @@ def _encoder(num_columns: int, num_texts: int) -> Any:
 
 
 def _fit_and_predict(dataset: Dataset, train: np.ndarray, rows: Any, tested: Any) -> np.ndarray:
-    targets = dataset.targets[train]
+    weights, biases = fit_linear(dataset.task, rows, dataset.targets[train], len(dataset.labels))
+    found: np.ndarray = np.asarray(tested @ weights) + biases
     if dataset.task == "regression":
-        found: np.ndarray = Ridge().fit(rows, targets).predict(tested)
-        return found.reshape(tested.shape[0], -1)
-    outputs = len(dataset.labels) if dataset.positive is None else 1
-    iterations = _MAX_PRODUCTS / (rows.size * outputs)  # of sparse rows, the stored numbers
-    most = int(np.clip(iterations, _MIN_ITERATIONS, _MAX_ITERATIONS))
-    if dataset.task == "multiclass":
-        classifier = LogisticRegression(max_iter=most).fit(rows, targets)
-        probabilities = np.zeros((tested.shape[0], len(dataset.labels)))
-        probabilities[:, classifier.classes_] = classifier.predict_proba(tested)
-        return probabilities
-    probabilities = np.tile(targets.mean(axis=0, dtype=np.float64), (tested.shape[0], 1))
-    for number in np.flatnonzero(np.ptp(targets, axis=0)):  # the others are constant
-        classifier = LogisticRegression(max_iter=most).fit(rows, targets[:, number] > 0)
-        probabilities[:, number] = classifier.predict_proba(tested)[:, 1]
-    return probabilities
+        return found
+    return softmax(found, axis=1) if dataset.task == "multiclass" else expit(found)

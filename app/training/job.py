@@ -22,6 +22,7 @@ from models.members import MembersInTraining
 from .callbacks import FiniteLoss
 from .compilation import Compilation
 from .fused_batch_norm import with_fused_normalization
+from .linear_start import start_linear
 from .losses import (
     MemberLoss,
     MemberMetric,
@@ -86,6 +87,9 @@ class Job:
             numeric_targets(dataset, self.model),
         ]
         adapt_to_features(self.model, BACKBONE_FEATURES, dataset, train, self.arrays[0])
+        targets = dataset.targets if self.task == "multiclass" else self.arrays[1]
+        prepared = self.trained_input(self.model)
+        start_linear(self.model, self.task, prepared, (self.arrays[0], targets), train)
         weights = sample_weights(config.training, dataset, splits)
         if weights is not None:
             self.arrays.append(weights)

@@ -1,7 +1,9 @@
 """Converts the inference function to an ONNX graph that needs nothing but ONNX Runtime."""
 
+import itertools
 import json
 import logging
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +36,10 @@ OPSET = 18
 LOWEST_ONNXRUNTIME = {15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14"}
 OPSETS = tuple(LOWEST_ONNXRUNTIME)
 _DOMAINS = {"", "ai.onnx", ML_DOMAIN}
+# Operations of TensorFlow that draw random numbers.
+_RANDOM = re.compile(
+    "Random|Multinomial|TruncatedNormal|Shuffle|Stateful(Uniform|StandardNormal)|NonDeterministic"
+)
 
 
 def convert_to_onnx(
@@ -56,7 +62,7 @@ def convert_to_onnx(
     check_opset(opset)
     layers = {layer.name for layer in inference.model._flatten_layers(include_self=False)}
     with explained("tf2onnx must be able to convert the model"):
-        converted = _convert(inference, opset)
+        converted = _convert(inference, opset, layers)
     return_memory()
     _require_known_operators(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
@@ -81,7 +87,7 @@ def check_opset(opset: int) -> None:
         raise ExportError(f"opset must be one of {', '.join(map(str, OPSETS))}. Received: {opset}.")
 
 
-def _convert(inference: InferenceFunction, opset: int) -> onnx.ModelProto:
+def _convert(inference: InferenceFunction, opset: int, layers: Collection[str]) -> onnx.ModelProto:
     frozen, input_names, output_names = _freeze(inference.function)
     # TensorFlow flattens a dict by sorted key.
     names = sorted(spec.name for spec in inference.outputs)
@@ -94,7 +100,9 @@ def _convert(inference: InferenceFunction, opset: int) -> onnx.ModelProto:
     model: onnx.ModelProto
     with _without_log(), tf.Graph().as_default() as graph:
         weights = compress_graph_def(frozen)  # TensorFlow copies what it imports
-        tf.import_graph_def(_inline(frozen, input_names + output_names), name="")
+        inlined = _inline(frozen, input_names + output_names)
+        _refuse_random(inlined, layers)
+        tf.import_graph_def(inlined, name="")
         # tf2onnx's optimizers are skipped: they take most of the time and do what clean_graph does.
         model = process_tf_graph(
             graph,
@@ -122,8 +130,7 @@ def _freeze(function: Any) -> tuple[Any, list[str], list[str]]:
     changing = [op for op in function.graph.get_operations() if op.type.startswith("Assign")]
     if changing:
         raise ExportError(
-            "A model must neither draw random numbers nor change its variables at inference. "
-            f"Received: {changing[0].name}."
+            f"A model must not change its variables at inference. Received: {changing[0].name}."
         )
     data = _FunctionConverterDataInEager(
         func=function, lower_control_flow=False, aggressive_inlining=True
@@ -146,6 +153,19 @@ def _inline(graph: Any, fetches: list[str]) -> Any:
     meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph)
     meta_graph.collection_def["train_op"].node_list.value.extend(fetches)
     return OptimizeGraph(config, meta_graph)
+
+
+def _refuse_random(graph: Any, layers: Collection[str]) -> None:
+    """Raise ExportError if an output depends on random numbers."""
+    parts = (graph.node, *(function.node_def for function in graph.library.function))
+    for node in itertools.chain.from_iterable(parts):
+        if _RANDOM.search(node.op):
+            layer = layer_of(node.name, layers)
+            raise ExportError(
+                "Outputs must not depend on random numbers at inference. "
+                f"Received: {node.op} of {f'layer {layer!r}' if layer else node.name}. "
+                "Pass the numbers as an input."
+            )
 
 
 @contextmanager

@@ -59,24 +59,31 @@ class _Walk:
 
     def visit(self, node: ir.Node) -> None:
         """Run `node` on untransposed values if possible; otherwise transpose them for it."""
-        if node.op_type == "Transpose":
+        if node.op_type == "Transpose" and _ints(node, "perm"):  # else the rank is not known
             if (
                 _is_read_inside(node) and node.inputs[0] in self.views
             ):  # kept, because a loop's body reads it
                 node.replace_input_with(0, self._transposed_value(node.inputs[0], node))
             source, order = self._read(node.inputs[0])
-            taken = _ints(node, "perm")  # always set: the optimizer writes out the default
+            taken = _ints(node, "perm")
             order = taken if order is None else tuple(order[axis] for axis in taken)
             self.views[node.outputs[0]] = (source, order)
             return
         if not any(value in self.views for value in node.inputs):
             return
-        order = None if _is_read_inside(node) else self._order_of(node)
         follow = _FOLLOW.get(node.op_type) if node.domain == "" else None
+        if follow is not None and follow not in _OF_ALL_INPUTS:
+            self._transpose_inputs(node, range(1, len(node.inputs)))  # only the first is the data
+        order = None if _is_read_inside(node) else self._order_of(node)
         if order is None or follow is None or not follow(self, node, order):
-            for place, value in enumerate(node.inputs):
-                if value in self.views:
-                    node.replace_input_with(place, self._transposed_value(value, node))
+            self._transpose_inputs(node, range(len(node.inputs)))
+
+    def _transpose_inputs(self, node: ir.Node, places: Iterable[int]) -> None:
+        """Let `node` read these inputs in their original order."""
+        for place in places:
+            value = node.inputs[place]
+            if value in self.views:
+                node.replace_input_with(place, self._transposed_value(value, node))
 
     def restore_outputs(self) -> None:
         """Transpose the outputs of the graph to their original order."""
@@ -315,6 +322,8 @@ _FOLLOW: dict[str, Follow] = {
     "Split": _follow_axis,
     "Squeeze": _follow_reduction,
 }
+# The other rules are about the axes of the first input; those after it are sizes, axes or weights.
+_OF_ALL_INPUTS = (_follow_elementwise, _follow_concat)
 
 
 def _moves_only_ones(sizes: Sequence[Any], order: Order) -> bool:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
+from ..columns import row_format
 from ..decisions import derived_outputs
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
@@ -354,13 +355,22 @@ def _decoder(dtypes: Sequence[str]) -> msgspec.json.Decoder[Any]:
 
 
 def describe_model(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any]:
-    """Return a model's metadata."""
+    """Return a model's metadata.
+
+    What the protocol has no field for are its `parameters`: `columns`, the name and kind of each
+    column of a table that the model needs, and `labels`.
+    """
+    parameters: dict[str, Any] = {"labels": list(manifest.labels)} if manifest.labels else {}
+    if manifest.columns or manifest.string_columns:
+        found = row_format(manifest).columns
+        parameters["columns"] = [{"name": one.name, "kind": one.kind} for one in found]
     return {
         "name": manifest.name,
         "versions": [str(version) for version in versions],
         "platform": PLATFORM,
         "inputs": [_describe(spec) for spec in manifest.inputs],
         "outputs": [_describe(spec) for spec in manifest.outputs],
+        **({"parameters": parameters} if parameters else {}),
     }
 
 

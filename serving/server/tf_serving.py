@@ -13,6 +13,7 @@ import numpy as np
 from ..columns import check_names, read_row_inputs, row_format
 from ..decisions import derived_outputs
 from ..errors import reason_of
+from ..frames import check_same_names
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
 from .http import Response
@@ -109,7 +110,11 @@ def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> C
         return Call(_read_table(manifest, columns, max_rows), bool(instances), has_cells=True)
     if sorted(map(str, columns)) != sorted(names):
         received = "no names" if None in columns else ", ".join(map(str, columns))
-        raise RequestError(f"Inputs must be {', '.join(names)}. Received: {received:.80}.")
+        fix = ""
+        if manifest.columns or manifest.string_columns:
+            cells = ", ".join(column.name for column in row_format(manifest).columns)
+            fix = f" Or pass rows as objects with the columns {cells}."
+        raise RequestError(f"Inputs must be {', '.join(names)}. Received: {received:.80}.{fix}")
     arrays = {
         spec.name: from_nested(spec.name, spec, columns[spec.name], max_rows)
         for spec in manifest.inputs
@@ -153,11 +158,7 @@ def _split_rows(instances: bytes) -> Mapping[str | None, bytes]:
         raise _not_utf8(error) from None
     except msgspec.DecodeError:
         return {None: instances}
-    if not rows or any(row.keys() != rows[0].keys() for row in rows):
-        raise RequestError(
-            "instances must have at least one row, and all rows must have the same names. "
-            f"Received: {len(rows)} rows{' with different names' if rows else ''}."
-        )
+    check_same_names(rows)
     if rows[0].keys() == {"b64"}:  # a single input of bytes
         return {None: instances}
     return {name: b"[%b]" % b",".join(row[name] for row in rows) for name in rows[0]}

@@ -1,0 +1,107 @@
+"""Makes a functional model, whose graph is known, from any model of Keras."""
+
+import functools
+from typing import Any
+
+import keras
+
+from .errors import ExportError, explained
+from .signatures import arguments_of, with_read_dtypes
+from .tensor_names import with_valid_name
+
+_TRACEABLE = "Keras must be able to trace the model"
+
+
+def as_functional(model: Any, inputs: Any = None) -> keras.Model:
+    """Return a functional model that computes what `model` computes at inference.
+
+    Args:
+        model: Model or layer: functional, sequential, or a class with a `call` of its own.
+        inputs: What it takes, see `export.signatures.arguments_of`; None if its graph says so, or
+            if it was called.
+
+    Raises:
+        ExportError: It is no model, its inputs are not known, or Keras cannot trace it.
+    """
+    if not isinstance(model, keras.layers.Layer):
+        raise ExportError(f"A model must be a keras.Model. Received: {type(model).__name__}.")
+    if isinstance(model, keras.Sequential):
+        return with_valid_name(_from_sequential(model, inputs))
+    if inputs is None and _has_graph(model):
+        return with_valid_name(_judged_by_graph(model))
+    return with_valid_name(_traced(model, inputs))
+
+
+def _has_graph(model: Any) -> bool:
+    """Return whether a model is functional and runs as its graph says."""
+    if not getattr(model, "inputs", None) or not hasattr(model, "operations"):
+        return False
+    return type(model).call is _functional_class().call
+
+
+@functools.cache
+def _functional_class() -> Any:
+    x = keras.Input((1,))
+    return type(keras.Model(x, x))
+
+
+def _judged_by_graph(model: keras.Model) -> keras.Model:
+    """Return the graph of a functional model, without what a class adds to it, such as `predict`.
+
+    The tasks of KerasHub preprocess texts there.
+    """
+    if type(model).predict is keras.Model.predict:
+        return model
+    return keras.Model(model.input, model.output, name=model.name)
+
+
+def _from_sequential(model: keras.Sequential, given: Any) -> keras.Model:
+    """Return the functional model of a Sequential.
+
+    One that began without `keras.Input` has noted the size of the batch with which it was built,
+    which is no part of its function.
+    """
+    if given is None and not getattr(model, "inputs", None):
+        raise ExportError(
+            "A Sequential must be built, or its inputs must be given. "
+            f"Received: {model.name!r}, which was never built. Begin it with keras.Input(shape), "
+            "or give the shape, such as --input float32[batch,28,28], or inputs=… from Python."
+        )
+    if given is None and (len(model.inputs) > 1 or model.inputs[0].shape[0] is None):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    arguments = arguments_of(model, model.inputs[0] if given is None else given)
+    (spec,) = arguments.leaves
+    with explained(_TRACEABLE):
+        x = inputs = _input(spec, arguments.only_name)
+        for layer in model.layers:
+            x = layer(x)
+        return keras.Model(inputs, x, name=model.name)
+
+
+def _traced(model: Any, inputs: Any) -> keras.Model:
+    """Return a functional model with `model` as its only layer."""
+    arguments = arguments_of(model, inputs)
+    leaves = arguments.leaves
+    kept = [number for number, spec in enumerate(leaves) if spec is not None]
+
+    def call(tensors: list[Any]) -> Any:
+        filled = dict(zip(kept, tensors, strict=True))
+        positional, named = arguments.filled([filled.get(n) for n in range(len(leaves))])
+        return model(*positional, **named)
+
+    with explained(_TRACEABLE):
+        specs = [leaves[number] for number in kept]
+        if inputs is None:
+            specs = with_read_dtypes(call, specs)
+        tensors = [
+            _input(spec, arguments.names[number]) for number, spec in zip(kept, specs, strict=True)
+        ]
+        given = tensors if len(tensors) > 1 else tensors[0]
+        return keras.Model(given, call(tensors), name=model.name)
+
+
+def _input(spec: keras.InputSpec, name: str) -> Any:
+    tensor = keras.Input(batch_shape=(None, *spec.shape[1:]), dtype=spec.dtype)
+    if name:
+        tensor.name = name  # as an argument, Keras would refuse the name of a layer
+    return tensor

@@ -1,0 +1,216 @@
+"""What a model takes, where its graph does not say so: names, shapes and dtypes."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from .errors import ExportError
+from .tensor_names import unique_names
+
+# Names of the parameters that a caller gives, not a user of the model.
+_OF_CALLERS = ("training", "mask")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of a model's `call`, with a `keras.InputSpec` in place of each array.
+
+    Attributes:
+        positional: Arguments by position; each a spec, or a structure of specs and None.
+        named: Arguments by name.
+        parameters: Names of the parameters of `call`.
+        only_name: Name that was given to the only input; empty if none was.
+    """
+
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+    parameters: tuple[str, ...]
+    only_name: str = ""
+
+    @property
+    def leaves(self) -> list[Any]:
+        """The specs, in order; None where an argument is None."""
+        return [leaf for _, leaf in self._paths()]
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each leaf: its keys in a dict, or its argument, or `input_` and its number."""
+        paths = [path for path, _ in self._paths()]
+        return unique_names([self._name(number, path) for number, path in enumerate(paths)])
+
+    def filled(self, leaves: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments by position and by name with other leaves."""
+        structure = (self.positional, self.named)
+        positional, named = keras.tree.pack_sequence_as(structure, list(leaves))
+        return positional, named
+
+    def _paths(self) -> list[tuple[Any, Any]]:
+        return list(keras.tree.flatten_with_path((self.positional, self.named)))
+
+    def _name(self, number: int, path: tuple[Any, ...]) -> str:
+        is_named, argument, *rest = path
+        keys = [key for key in rest if isinstance(key, str)]
+        if keys:
+            return "_".join(keys)
+        if rest:
+            return f"input_{number}"
+        if self.only_name:
+            return self.only_name
+        return str(argument if is_named else (*self.parameters, f"input_{number}")[argument])
+
+
+def arguments_of(model: Any, given: Any = None) -> Arguments:
+    """Return the arguments with which a model is called.
+
+    Args:
+        model: Model or layer whose graph Keras does not know.
+        given: What it takes: anything with a shape and a dtype, such as `keras.InputSpec` or an
+            array, or a shape with the batch, such as `(None, 28, 28)`; or a dict or list of these. The keys of a dict are names of the arguments of
+            `call`, if all of them are; otherwise it is the first argument, as it is. None takes the
+            shapes with which the model was called or built.
+
+    Raises:
+        ExportError: It was neither called nor built and nothing is given, or an argument of `call`
+            is missing.
+    """
+    names, required = _parameters(model)
+    if given is None:
+        given = _noted_shapes(model)
+    if given is None:
+        raise ExportError(
+            "A model must have been called, or its inputs must be given. "
+            f"Received: {model.name!r}, of the class {type(model).__name__}. {_advice(names)}"
+        )
+    specs = _as_specs(given)
+    if isinstance(specs, dict) and specs.keys() <= set(names):
+        found = Arguments((), specs, names)
+    elif isinstance(specs, dict) and len(specs) == 1:
+        ((only_name, spec),) = specs.items()
+        found = Arguments((spec,), {}, names, only_name)
+    elif isinstance(specs, list) and len(required) > 1:
+        found = Arguments(tuple(specs), {}, names)
+    else:
+        found = Arguments((specs,), {}, names)
+    missing = [name for name in required[len(found.positional) :] if name not in found.named]
+    if missing:
+        raise ExportError(
+            f"Each argument of call must be given. Received: {model.name!r}, of the class "
+            f"{type(model).__name__}, without {', '.join(missing)}. {_advice(missing)}"
+        )
+    return found
+
+
+def with_read_dtypes(call: Any, specs: list[keras.InputSpec]) -> list[keras.InputSpec]:
+    """Return specs in which a float that is only ever cast to integers is an int32.
+
+    Keras notes the shapes with which a model was called, not the dtypes. Tokens would be floats.
+
+    Args:
+        call: Function of a list of tensors.
+        specs: The specs, of float32 where nothing else is known.
+    """
+    signature = [tf.TensorSpec(spec.shape, spec.dtype) for spec in specs]
+    traced = tf.function(lambda *leaves: call(list(leaves))).get_concrete_function(*signature)
+    found = []
+    for spec, tensor in zip(specs, traced.inputs, strict=False):
+        readers = _readers(tensor)
+        is_integer = readers and all(
+            reader.type == "Cast" and reader.outputs[0].dtype.is_integer for reader in readers
+        )
+        found.append(keras.InputSpec(shape=spec.shape, dtype="int32") if is_integer else spec)
+    return found
+
+
+def _readers(tensor: Any) -> list[Any]:
+    """Return the operations that read a tensor, behind those that only pass it on."""
+    found = []
+    for reader in tensor.consumers():
+        is_passed_on = reader.type in ("Identity", "Reshape", "ExpandDims", "Squeeze")
+        found += _readers(reader.outputs[0]) if is_passed_on else [reader]
+    return found
+
+
+def _parameters(model: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the parameters of `call`, and of those without a default."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    found = [
+        one
+        for one in inspect.signature(model.call).parameters.values()
+        if one.kind in kinds and one.name not in _OF_CALLERS
+    ]
+    required = tuple(one.name for one in found if one.default is one.empty)
+    return tuple(one.name for one in found), required
+
+
+def _noted_shapes(model: Any) -> Any:
+    """Return the inputs of a model's graph, or the shapes that Keras noted when it was built.
+
+    None if it has neither.
+    """
+    if getattr(model, "inputs", None):
+        return keras.tree.map_structure(
+            lambda tensor: keras.InputSpec(shape=tensor.shape, dtype=tensor.dtype), model.input
+        )
+    shapes = getattr(model, "_build_shapes_dict", None)
+    if not shapes or not model.built:
+        return None
+    plain = {name: _plain(shape) for name, shape in shapes.items()}
+    if len(plain) == 1:
+        (shape,) = plain.values()
+        return _without_batch(shape)
+    return {
+        name.removesuffix("_shape"): _without_batch(shape)
+        for name, shape in plain.items()
+        if shape is not None
+    }
+
+
+def _plain(structure: Any) -> Any:
+    """Return a structure of shapes without Keras' tracking containers."""
+    if isinstance(structure, Mapping):
+        return {key: _plain(value) for key, value in structure.items()}
+    if isinstance(structure, list | tuple) and not _is_shape(structure):
+        return [_plain(value) for value in structure]
+    return None if structure is None else tuple(structure)
+
+
+def _without_batch(structure: Any) -> Any:
+    if isinstance(structure, dict):
+        return {key: _without_batch(value) for key, value in structure.items()}
+    if isinstance(structure, list):
+        return [_without_batch(value) for value in structure]
+    return None if structure is None else (None, *structure[1:])
+
+
+def _is_shape(value: Any) -> bool:
+    is_sequence = isinstance(value, list | tuple)
+    return is_sequence and all(size is None or isinstance(size, int) for size in value)
+
+
+def _as_specs(given: Any) -> Any:
+    if isinstance(given, Mapping):
+        return {str(key): _as_specs(value) for key, value in given.items()}
+    if given is None or isinstance(given, keras.InputSpec):
+        return given
+    if _is_shape(given) and given and not all(size is None for size in given[1:] or [0]):
+        return keras.InputSpec(shape=(None, *given[1:]), dtype="float32")
+    if isinstance(given, list | tuple):
+        return [_as_specs(value) for value in given]
+    if hasattr(given, "shape") and hasattr(given, "dtype"):
+        dtype = keras.backend.standardize_dtype(given.dtype)
+        dtype = "float32" if dtype == "float64" else dtype
+        axes = [size if isinstance(size, int) else None for size in tuple(given.shape)[1:]]
+        return keras.InputSpec(shape=(None, *axes), dtype=dtype)
+    raise ExportError(
+        "Inputs must be keras.InputSpec, arrays or shapes, or a dict or list of them. "
+        f"Received: {given!r:.80}."
+    )
+
+
+def _advice(names: Sequence[str]) -> str:
+    example = f"{names[0] if names else 'x'}=float32[batch,28,28]"
+    return f"Give the shapes, such as --input {example}, or inputs=… from Python."

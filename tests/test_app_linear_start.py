@@ -1,0 +1,92 @@
+"""The linear part of a table net begins as a linear model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_app_baselines import table
+
+from app.config.run_config import change_config, make_config
+from app.data.datasets import Dataset
+from app.data.splits import split_dataset
+from app.evaluation.baselines import baseline_scores
+from app.evaluation.linear_models import fit_linear
+from app.evaluation.metrics import measure, predict_samples
+from app.training.job import Job
+from models.heads import HEAD_LAYERS
+
+TABLE_NET = {
+    "scaling": "robust",
+    "numeric_embedding": "piecewise",
+    "normalization": "none",
+    "hidden": (8,),
+    "wide": True,
+    "members": 2,
+}
+random = np.random.default_rng(1)
+
+
+def started(dataset, settings):
+    """Return the splits and an untrained net of a table whose hidden layers say nothing."""
+    config = change_config(make_config("features", {}), {**TABLE_NET, **settings})
+    splits = split_dataset(dataset, 0, 0.1)
+    model = Job(config, dataset, splits).model
+    layers = {layer.name: layer for layer in model.layers}
+    head = next(layers[name] for name in HEAD_LAYERS if hasattr(layers.get(name), "kernel"))
+    kernel, bias = head.get_weights()
+    kernel[..., :8, :] = 0
+    head.set_weights([kernel, bias])
+    return splits, model
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize(
+    ("task", "head", "labels"),
+    [
+        ("multiclass", "softmax", ("no", "yes")),
+        ("multiclass", "sigmoid", ("no", "yes")),
+        ("multilabel", "sigmoid", ("a", "b")),
+        ("regression", "linear", ("up", "down")),
+    ],
+)
+def test_without_its_hidden_layers_a_new_net_predicts_as_a_linear_model(
+    task, head, labels, members
+):
+    dataset = table(task, labels=labels)
+    splits, model = started(dataset, {"head": head, "members": members})
+    predictions = predict_samples(model, dataset, splits.test)
+    found = measure(task, dataset.targets[splits.test], predictions, positive=dataset.positive)
+    expected = baseline_scores(dataset, splits)["linear"]
+    key = "r2" if task == "regression" else "accuracy"
+    assert found[key] == pytest.approx(expected[key], abs=0.1)
+
+
+def test_a_class_that_is_not_in_the_training_split_is_not_predicted():
+    dataset = replace(table(), labels=("no", "yes", "never"))
+    splits, model = started(dataset, {})
+    probabilities = predict_samples(model, dataset, splits.test)
+    assert probabilities[:, 2].max() < 1e-2
+    assert (probabilities.argmax(axis=1) == dataset.targets[splits.test]).mean() > 0.7
+
+
+def test_a_label_that_all_or_no_samples_have_has_an_infinite_bias():
+    rows = random.normal(size=(20, 2))
+    targets = np.array([[0, 1]] * 20, np.float32)
+    weights, biases = fit_linear("multilabel", rows, targets, 2)
+    assert not weights.any()
+    assert biases.tolist() == [-np.inf, np.inf]
+
+
+def test_large_data_and_plain_nets_keep_their_random_start():
+    dataset = table()
+    _, plain = started(dataset, {"wide": False})
+    assert plain.get_layer("member_probabilities").kernel.shape[1] == 8
+    many = Dataset(
+        source="many",
+        inputs=np.tile(dataset.inputs, (1, 3000)),
+        targets=dataset.targets,
+        labels=dataset.labels,
+        columns=tuple(map(str, range(9000))),
+    )
+    _, model = started(many, {"numeric_embedding": "none"})
+    assert np.abs(model.get_layer("member_probabilities").get_weights()[1]).max() == 0

@@ -1,0 +1,257 @@
+"""Export of models whose graph Keras does not know: classes of one's own, and what they take."""
+
+import keras
+import numpy as np
+import pytest
+from conversion import run_graph
+from keras import layers, ops
+
+from app.commands.model_inputs import parse_inputs
+from app.errors import ConfigError
+from export import ExportError, export_bundle
+from export.inference import trace_inference
+from export.onnx.convert import convert_to_onnx
+from serving import Predictor
+
+
+@keras.saving.register_keras_serializable(package="test_export_signatures")
+class Net(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden, self.drop = layers.Dense(8, activation="relu"), layers.Dropout(0.5)
+        self.out = layers.Dense(3)
+
+    def call(self, x, training=False):
+        return self.out(self.drop(self.hidden(x), training=training))
+
+
+class Tokens(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.out = layers.Embedding(20, 4), layers.Dense(3)
+
+    def call(self, tokens, mask=None):
+        return self.out(ops.mean(self.embedding(tokens), axis=1))
+
+
+class Two(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = layers.Dense(3), layers.Dense(3)
+
+    def call(self, left, right, scale=None):
+        return self.first(left) + self.second(right)
+
+
+class TwoBuilt(Two):
+    def build(self, left_shape, right_shape):
+        self.first.build(left_shape)
+        self.second.build(right_shape)
+        self.built = True
+
+
+class Nested(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = layers.Dense(3), layers.Dense(3)
+
+    def call(self, inputs):
+        first = self.first(inputs["image"])
+        if inputs.get("other") is not None:
+            first = first + 1.0
+        return {"sum": first + self.second(inputs["more"]["text"]), "alone": first}
+
+
+class Listed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.out = layers.Dense(3)
+
+    def call(self, inputs):
+        return self.out(inputs[0]), self.out(inputs[1])
+
+
+class OwnPredict(keras.Model):
+    def predict(self, x, **kwargs):
+        raise TypeError("takes texts only")
+
+
+class OwnCall(keras.Model):
+    def __init__(self):
+        x = keras.Input((4,), name="x")
+        super().__init__(x, layers.Dense(3)(x))
+
+    def call(self, x, training=False):
+        return 2 * super().call(x)
+
+
+class Product(layers.Layer):
+    def call(self, x):
+        return x * ops.sum(x, axis=1, keepdims=True)
+
+
+def floats(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def whole(*shape):
+    return np.random.default_rng(0).integers(0, 20, shape).astype("int32")
+
+
+def called(model, *arguments):
+    model(*arguments)
+    return model
+
+
+def fitted():
+    model = Net()
+    model.compile("sgd", "mse")
+    model.fit(floats(6, 5), floats(6, 3), batch_size=2, verbose=0)
+    return model
+
+
+def of_graph(kind):
+    x = keras.Input((4,))
+    return kind(x, layers.Dense(3)(x))
+
+
+def sequential():
+    return keras.Sequential([layers.Dense(4, activation="relu"), layers.Dense(1)])
+
+
+# Each makes a model, and the inputs that the graph must have with samples for them.
+MODELS = {
+    "called": (lambda: called(Net(), floats(2, 5)), {"x": floats(3, 5)}),
+    "fitted": (fitted, {"x": floats(3, 5)}),
+    "tokens": (lambda: called(Tokens(), whole(2, 6)), {"tokens": whole(3, 6)}),
+    "several_arguments": (
+        lambda: called(TwoBuilt(), floats(2, 5), floats(2, 4)),
+        {"left": floats(3, 5), "right": floats(3, 4)},
+    ),
+    "nested": (
+        lambda: called(
+            Nested(), {"image": floats(2, 5), "other": None, "more": {"text": floats(2, 4)}}
+        ),
+        {"image": floats(3, 5), "more_text": floats(3, 4)},
+    ),
+    "list": (
+        lambda: called(Listed(), [floats(2, 5), floats(2, 5)]),
+        {"input_0": floats(3, 5), "input_1": -floats(3, 5)},
+    ),
+    "layer": (lambda: called(Product(), floats(2, 5)), {"x": floats(3, 5)}),
+    "own_predict": (lambda: of_graph(OwnPredict), {"inputs": floats(3, 4)}),
+    "own_call": (OwnCall, {"x": floats(3, 4)}),
+    "sequential_called": (lambda: called(sequential(), floats(2, 5)), {"inputs": floats(3, 5)}),
+    "sequential_of_a_class": (
+        lambda: called(keras.Sequential([Net()]), floats(2, 5)),
+        {"inputs": floats(3, 5)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_that_was_called_is_exported_with_a_batch_of_any_size(name):
+    build, inputs = MODELS[name]
+    model = build()
+    inference = trace_inference(model)
+    assert {spec.name: spec.dtype for spec in inference.inputs} == {
+        name: str(array.dtype) for name, array in inputs.items()
+    }
+    received = run_graph(inference, convert_to_onnx(inference, {}), inputs)
+    expected = inference.predict(inputs)
+    assert list(received) == list(expected)
+    for output, array in expected.items():
+        np.testing.assert_allclose(received[output], array, rtol=1e-5, atol=1e-6)
+
+
+def test_what_a_class_computes_is_what_is_exported():
+    model = called(Two(), floats(2, 5), floats(2, 4))
+    left, right = floats(3, 5), floats(3, 4)
+    given = {"left": (None, 5), "right": (None, 4)}
+    for inputs in (given, list(given.values()), [left, right]):
+        found = trace_inference(model, given=inputs).predict({"left": left, "right": right})
+        np.testing.assert_allclose(found["two"], model(left, right), rtol=1e-5)
+
+
+@pytest.mark.parametrize("inputs", [(None, None, 3), floats(2, 7, 3), {"frames": (None, 9, 3)}])
+def test_inputs_that_are_given_count_more_than_those_of_the_first_call(inputs):
+    model = called(keras.Sequential([layers.GRU(4)]), floats(2, 5, 3))
+    (spec,) = trace_inference(model, given=inputs).inputs
+    assert spec.shape[1:] != (5, 3)
+    assert spec.name == ("frames" if isinstance(inputs, dict) else "inputs")
+
+
+def test_a_file_of_a_class_is_exported_from_the_command_line(run, tmp_path, monkeypatch):
+    module = tmp_path / "own_net.py"
+    module.write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable(package='own_net')\n"
+        "class Net(keras.Model):\n"
+        "    def __init__(self, **kwargs):\n"
+        "        super().__init__(**kwargs)\n"
+        "        self.out = keras.layers.Dense(3)\n"
+        "    def call(self, x):\n"
+        "        return self.out(keras.ops.mean(x, axis=1))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    from own_net import Net as OwnNet
+
+    called(OwnNet(), floats(2, 6, 4)).save("net.keras")
+    arguments = ["export", "net.keras", "--module", "own_net", "--int8", "never"]
+    status, _, error = run(*arguments, "--input", "frames=float32[batch,steps,4]")
+    assert status == 0, error
+    with Predictor.load(tmp_path / "dist" / "net") as predictor:
+        assert predictor.manifest.inputs[0].shape == ("batch", "frames_steps", 4)
+    status, _, error = run(*arguments, "--input", "frames=float32")
+    assert status == 2
+    assert "must have the form name=dtype[batch,size,…]" in error
+
+
+@pytest.mark.parametrize(
+    ("build", "inputs", "message"),
+    [
+        (
+            Net,
+            None,
+            "must have been called, or .* Received: 'net.*', of the class Net. .*--input x=",
+        ),
+        (sequential, None, "must be built, or its inputs must be given"),
+        (
+            lambda: called(Two(), floats(2, 5), floats(2, 4)),
+            None,
+            "of the class Two, without right. Give the shapes, such as --input right=",
+        ),
+        (Net, "x", "must be keras.InputSpec, arrays or shapes, .* Received: 'x'"),
+        (Net, (None, 5, 0), "size above 0"),
+    ],
+)
+def test_a_model_whose_inputs_are_not_known_is_refused(build, inputs, message, tmp_path):
+    with pytest.raises(ExportError, match=message):
+        export_bundle(build(), tmp_path, "net", inputs=inputs)
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["x=float32"], "must have the form .* Received: 'x=float32'"),
+        (["x=float[batch,3]"], "must have the form"),
+        (["x=float32[batch,3,]"], "must have the form"),
+        (["x=float32[batch,0]"], "size above 0"),
+        (["float32[b,3]", "y=float32[b,3]"], "must have a name of its own"),
+        (["y=float32[b,4]", "y=float32[b,3]"], "must have a name of its own"),
+    ],
+)
+def test_texts_that_describe_no_inputs_are_refused(texts, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_inputs(texts)
+
+
+def test_texts_describe_inputs():
+    assert parse_inputs(["uint8[8, 28, 28]"]).shape == ("batch", 28, 28)
+    found = parse_inputs(["a = int32[batch,steps]", "b=float32[?,-1,3]"])
+    assert {name: (spec.shape, spec.dtype) for name, spec in found.items()} == {
+        "a": (("batch", "steps"), "int32"),
+        "b": (("batch", "-1", 3), "float32"),
+    }
