@@ -69,9 +69,10 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
     Args:
         model: Model or layer whose graph Keras does not know.
         given: What it takes: anything with a shape and a dtype, such as `keras.InputSpec` or an
-            array, or a shape with the batch, such as `(None, 28, 28)`; or a dict or list of these. The keys of a dict are names of the arguments of
-            `call`, if all of them are; otherwise it is the first argument, as it is. None takes the
-            shapes with which the model was called or built.
+            array, or a shape with the batch, such as `(None, 28, 28)`; or a dict or list of these.
+            The keys of a dict are names of the arguments of `call`, if all of them are; otherwise
+            it is the first argument, as it is. None takes the shapes with which the model was
+            called or built.
 
     Raises:
         ExportError: It was neither called nor built and nothing is given, or an argument of `call`

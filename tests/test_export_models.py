@@ -402,9 +402,63 @@ def _unmapped():
     )
 
 
+class Sample(layers.Layer):
+    """Draws around what it is given; at inference it returns that, unless `always` is set."""
+
+    def __init__(self, always=False, **kwargs):
+        super().__init__(**kwargs)
+        self.always, self.seed = always, keras.random.SeedGenerator(0)
+
+    def call(self, x, training=False):
+        drawn = x + keras.random.normal(keras.ops.shape(x), seed=self.seed)
+        return drawn if training or self.always else x
+
+
+def _draws():
+    start = Input((4,), name="x")
+    return keras.Model(start, Sample(always=True, name="sample")(start))
+
+
+class Positions(layers.Layer):
+    """Has room for five tokens."""
+
+    def build(self, shape):
+        self.weight = self.add_weight(shape=(5, shape[-1]), name="weight")
+
+    def call(self, x):
+        return x + self.weight[: keras.ops.shape(x)[1]]
+
+
+def test_layers_that_draw_do_nothing_at_inference():
+    start = x = Input((8, 8, 3), name="image")
+    for layer in (
+        layers.RandomFlip(), layers.RandomHue(0.3), layers.RandomSaturation(0.3),
+        layers.RandomSharpness(0.3), layers.RandomPosterization(3), layers.RandomGrayscale(),
+        layers.MixUp(), Sample(),
+    ):  # fmt: skip
+        x = layer(x)
+    expected, received = convert_and_run(keras.Model(start, x))
+    require_parity(expected, received)
+
+
+def test_sequences_shorter_than_eight_are_tried(tmp_path):
+    tokens = Input((None,), dtype="int32", name="tokens")
+    x = Positions()(layers.Embedding(20, 4)(tokens))
+    model = keras.Model(tokens, layers.GlobalAveragePooling1D()(x))
+    assert export_bundle(model, tmp_path, "short", options=WITHOUT_INT8).name == "1"
+
+
+def test_a_slice_whose_bounds_come_from_a_transposed_tensor_is_converted():
+    start = Input((None, 4), name="x")
+    x = layers.Conv1D(8, 3, padding="same", dilation_rate=4)(start)
+    x = layers.Cropping1D(3)(layers.Add()([x, layers.Conv1D(8, 1)(start)]))
+    require_parity(*convert_and_run(keras.Model(start, layers.Conv1D(3, 1)(x))))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (_draws, "of layer 'sample'. Pass the numbers as an input"),
         (lambda: keras.Sequential([layers.Dense(3)]), "which was never built. Begin"),
         (Subclassed, "of the class Subclassed. Give the shapes"),
         (lambda: len, "must be a keras.Model. Received: builtin"),

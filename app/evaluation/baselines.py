@@ -129,6 +129,8 @@ def _encoder(num_columns: int, num_texts: int) -> Any:
 def _fit_and_predict(dataset: Dataset, train: np.ndarray, rows: Any, tested: Any) -> np.ndarray:
     weights, biases = fit_linear(dataset.task, rows, dataset.targets[train], len(dataset.labels))
     found: np.ndarray = np.asarray(tested @ weights) + biases
-    if dataset.task == "regression":
-        return found
-    return softmax(found, axis=1) if dataset.task == "multiclass" else expit(found)
+    if dataset.task == "multiclass":
+        found = softmax(found, axis=1)
+    elif dataset.task == "multilabel":
+        found = expit(found)
+    return found
