@@ -1,0 +1,426 @@
+"""Data that Python code passes: arrays and `tf.data` pipelines.
+
+They are written once as a folder of arrays, which is a data source like others. A pipeline of its
+own for training is streamed as well: its augmentation and its batches stay as they are.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from app.errors import DataError
+from serving.errors import one_line
+
+from .array_folders import (
+    ArrayFacts,
+    ArrayWriter,
+    input_file,
+    read_facts,
+    target_file,
+    write_facts,
+)
+from .arrays import DiskArray, chunks, rows_at
+from .datasets import Stream
+from .reading_progress import tell_progress
+
+SPLITS = ("train", "validation", "test")
+# Samples of a training pipeline that are kept for reports and calibration, and their bytes.
+_KEPT, _KEPT_BYTES, _MIN_KEPT = 100_000, 1_000_000_000, 1_000
+# Samples after which a pipeline of unknown length counts as endless.
+_MOST_SAMPLES = 10_000_000
+# Samples that are read at once from a pipeline without batches, and fraction of the disk to leave.
+_BATCH, _SPARE = 256, 0.05
+_ENDLESS = "Take as many as an epoch has, with .take(steps)."
+_FORMS = (
+    "a source, arrays (x, y), a tf.data.Dataset of (x, y), or a dict of datasets for train, "
+    "validation and test"
+)
+
+
+def is_own_data(data: Any) -> bool:
+    """Return whether data are arrays or pipelines, rather than a source or a table."""
+    return isinstance(data, tuple | list | Mapping | tf.data.Dataset)
+
+
+def write_own_data(
+    data: Any, folder: Path, rank: int | None = None, most: int = _MOST_SAMPLES
+) -> Stream | None:
+    """Write arrays or pipelines as a folder of arrays.
+
+    Args:
+        data: arrays `(x, y)`, where x may be a dict of arrays; a finite `tf.data.Dataset` of
+            `(x, y)`, with batches or without; or datasets for `train`, `validation` and `test`,
+            as a dict or in that order, with batches.
+        folder: an existing, empty folder.
+        rank: number of axes of the model's input, with that of the batch; None if unknown.
+        most: largest number of samples of a pipeline that does not tell how many it has.
+
+    Returns:
+        The training pipeline if there is one of its own, else None.
+
+    Raises:
+        DataError: the data has another form, is endless or empty, its samples differ in shape, or
+            the disk is full.
+    """
+    pipelines = _pipelines_by_split(data)
+    if pipelines is not None:
+        return _write_streams(pipelines, folder, most)
+    if isinstance(data, tf.data.Dataset):
+        _, _, facts = _write_parts(_batches(data, "data", rank, most), folder)
+        write_facts(folder, facts)
+        return None
+    if isinstance(data, Mapping) or len(data) != 2:
+        received = ", ".join(map(str, data)) if isinstance(data, Mapping) else f"{len(data)} parts"
+        raise DataError(f"data must be {_FORMS}. Received: a {type(data).__name__} of {received}.")
+    x, y = data
+    inputs = {str(k): _array(f"x[{k!r}]", v) for k, v in x.items()} if _is_dict(x) else _array("x", x)
+    targets = _array("y", y)
+    for name, array in [*_named(inputs).items()]:
+        if len(array) != len(targets):
+            raise DataError(
+                "x and y must have as many samples. "
+                f"Received: {len(array):,} in {name or 'x'} and {len(targets):,} in y."
+            )
+    slices = (slice(start, start + 4096) for start in range(0, len(targets), 4096))
+    parts = ((_at(inputs, rows), targets[rows]) for rows in slices)
+    _, _, facts = _write_parts(parts, folder)
+    write_facts(folder, facts)
+    return None
+
+
+def open_stream(data: Any, folder: Path) -> Stream:
+    """Return the training pipeline of a run that goes on, whose folder of arrays is written.
+
+    Raises:
+        DataError: the data has no training pipeline.
+    """
+    pipelines = _pipelines_by_split(data)
+    if pipelines is None:
+        raise DataError(
+            "The run was trained on a pipeline, so it goes on with a dict of datasets for train, "
+            f"validation and test. Received: {type(data).__name__}."
+        )
+    facts = read_facts(folder)
+    _check_spec(pipelines["train"], "train", has_weights=True)
+    return Stream(_of_length(pipelines["train"], facts.steps), facts.steps, facts.samples)
+
+
+def _pipelines_by_split(data: Any) -> dict[str, tf.data.Dataset] | None:
+    """Return the pipelines of the splits; None if data is a single pipeline or arrays."""
+    if isinstance(data, Mapping):
+        named = dict(data)
+    elif isinstance(data, tuple | list) and any(isinstance(d, tf.data.Dataset) for d in data):
+        named = dict(zip(SPLITS, data, strict=False)) if len(data) <= 3 else {}
+    else:
+        return None
+    if set(named) != set(SPLITS):
+        raise DataError(
+            "Pipelines must be datasets for train, validation and test. "
+            f"Received: {', '.join(map(str, named)) or 'more than three'}. Split one with .take "
+            "and .skip, or give a single dataset of (x, y), which is split for you."
+        )
+    for name, part in named.items():
+        if not isinstance(part, tf.data.Dataset):
+            raise DataError(
+                f"Pipelines must be of the type tf.data.Dataset. Received: {type(part).__name__} "
+                f"for {name}."
+            )
+    return {name: named[name] for name in SPLITS}
+
+
+def _write_streams(
+    pipelines: dict[str, tf.data.Dataset], folder: Path, most: int
+) -> Stream:
+    counter = _Counter()
+    for name, dataset in pipelines.items():
+        _check_spec(dataset, name, has_weights=name == "train")
+        if not _has_batches(dataset.element_spec, None):
+            raise DataError(
+                "Pipelines for training, validation and test must have batches. "
+                f"Received: {name} with elements {_describe(dataset.element_spec)}. "
+                "Add .batch(64)."
+            )
+    kept = _Kept()
+    for x, y in counter.count(_batches(pipelines["train"], "train", None, most)):
+        kept.add(x, y)
+    parts = {"train": kept.parts()}
+    for name in SPLITS[1:]:
+        parts[name] = _batches(pipelines[name], name, None, most)
+    starts = []
+    writers = _Writers(folder)
+    for name in SPLITS:
+        for x, y in parts[name]:
+            writers.add(x, y, name)
+        starts.append(writers.count)
+    facts = writers.finish()
+    notes = []
+    if kept.stride > 1:
+        notes = [
+            f"training streams {counter.samples:,} samples; every {kept.stride}th of an epoch was "
+            "kept for the report"
+        ]
+    facts = replace(
+        facts,
+        validation_start=starts[0],
+        test_start=starts[1],
+        steps=counter.steps,
+        samples=counter.samples,
+        notes=notes,
+    )
+    write_facts(folder, facts)
+    batches = _of_length(pipelines["train"], counter.steps)
+    return Stream(batches, counter.steps, counter.samples)
+
+
+def _of_length(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:
+    """Return a pipeline that knows how many batches it has, so that Keras can begin it anew."""
+    if batches.cardinality() == steps:
+        return batches
+    return batches.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+class _Counter:
+    """Counts the batches and the samples of a pipeline as they go by."""
+
+    def __init__(self) -> None:
+        self.steps = self.samples = 0
+
+    def count(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for x, y in batches:
+            self.steps += 1
+            self.samples += len(y)
+            yield x, y
+
+
+class _Kept:
+    """Keeps evenly spaced samples of a pipeline: all, or every 2nd, 4th, … of many."""
+
+    def __init__(self) -> None:
+        self.stride = 1
+        self._seen = 0
+        self._arrays: list[Any] = []
+        self._names: list[str] = []
+
+    def add(self, x: Any, y: np.ndarray) -> None:
+        named = _named(x)
+        rows = [*named.values(), y]
+        if not self._arrays:
+            self._names = list(named)
+            self._arrays = [DiskArray(array.shape[1:], array.dtype) for array in rows]
+            self._most = _MIN_KEPT + _KEPT_BYTES // max(1, sum(a[:1].nbytes for a in rows))
+        chosen = np.arange(-self._seen % self.stride, len(y), self.stride)
+        for array, part in zip(self._arrays, rows, strict=True):
+            array.append(part[chosen])
+        self._seen += len(y)
+        if len(self._arrays[0]) > min(_KEPT, self._most):
+            every_second = np.arange(0, len(self._arrays[0]), 2)
+            self._arrays = [rows_at(array, every_second) for array in self._arrays]
+            self.stride *= 2
+
+    def parts(self) -> Iterator[Any]:
+        for *inputs, targets in zip(*map(chunks, self._arrays), strict=True):
+            yield (dict(zip(self._names, inputs, strict=True)) if self._names[0] else inputs[0]), targets
+
+
+def _write_parts(parts: Iterator[Any], folder: Path) -> Any:
+    writers = _Writers(folder)
+    for x, y in parts:
+        writers.add(x, y, "data")
+    return None, None, writers.finish()
+
+
+class _Writers:
+    """Writes inputs and targets, a part at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._inputs: dict[str, ArrayWriter] = {}
+        self._targets: Any = None
+        self._texts: list[np.ndarray] = []
+        self.count = 0
+
+    def add(self, x: Any, y: np.ndarray, where: str) -> None:
+        """Add samples; `where` is what an error calls them."""
+        named = {name: _input(name or "x", array, self.count) for name, array in _named(x).items()}
+        y = _target(y)
+        if not self._inputs:
+            for number, (name, array) in enumerate(named.items()):
+                path = input_file(self._folder, number)
+                self._inputs[name] = ArrayWriter(path, array.shape[1:], array.dtype)
+            if y.dtype.kind != "U":
+                path = target_file(self._folder)
+                self._targets = ArrayWriter(path, y.shape[1:], y.dtype)
+        for name, array in named.items():
+            self._append(self._inputs[name], array, f"{name or 'x'} of {where}")
+        if self._targets is None:
+            self._texts.append(y)
+        else:
+            self._append(self._targets, y, f"y of {where}")
+        self.count += len(y)
+        free = shutil.disk_usage(self._folder)
+        if free.free < _SPARE * free.total:
+            raise DataError(
+                "The data must fit into the temporary folder. "
+                f"Received: {self.count:,} samples so far, and {free.free / 1e9:.1f} GB left. Set "
+                "TMPDIR to a folder with more space."
+            )
+
+    def finish(self) -> ArrayFacts:
+        """Close the files; return what is known of them."""
+        if not self.count:
+            raise DataError("data must hold samples. Received: none; the dataset is empty.")
+        names: list[str] = []
+        if self._targets is None:
+            found, classes = np.unique(np.concatenate(self._texts), return_inverse=True)
+            names = found.tolist()
+            self._targets = ArrayWriter(target_file(self._folder), (), np.int64)
+            self._targets.append(classes.astype(np.int64))
+        for writer in (*self._inputs.values(), self._targets):
+            writer.close()
+        return ArrayFacts(inputs=[name for name in self._inputs if name], labels=names)
+
+    @staticmethod
+    def _append(writer: ArrayWriter, rows: np.ndarray, what: str) -> None:
+        if rows.shape[1:] != writer.sample_shape:
+            raise DataError(
+                f"All samples must have one shape. Received: {what} with {rows.shape[1:]} after "
+                f"{writer.sample_shape}."
+            )
+        writer.append(rows)
+
+
+def _batches(
+    dataset: tf.data.Dataset, name: str, rank: int | None, most: int
+) -> Iterator[tuple[Any, np.ndarray]]:
+    """Yield the batches of a finite pipeline as arrays, without sample weights."""
+    _check_spec(dataset, name, has_weights=name == "train")
+    cardinality = int(dataset.cardinality())
+    if cardinality == tf.data.INFINITE_CARDINALITY:
+        raise DataError(f"A dataset must end. Received: {name}, which is endless. {_ENDLESS}")
+    if not _has_batches(dataset.element_spec, rank):
+        cardinality = -(-cardinality // _BATCH) if cardinality > 0 else cardinality
+        dataset = dataset.batch(_BATCH)
+    count = 0
+    try:
+        for step, (x, y, *_) in enumerate(dataset.as_numpy_iterator()):
+            yield x, y
+            count += len(y)
+            if cardinality > 0:
+                tell_progress(step + 1, cardinality, "reading the dataset")
+            elif count > most:
+                raise DataError(
+                    "A dataset must end. "
+                    f"Received: {name}, with more than {most:,} samples so far. {_ENDLESS}"
+                )
+    except tf.errors.OpError as error:
+        raise DataError(
+            f"The dataset must yield samples. Received: {name}, which failed after {count:,}: "
+            f"{one_line(error.message):.200}"
+        ) from None
+    if not count:
+        raise DataError(f"A dataset must hold samples. Received: {name}, which is empty.")
+
+
+def _check_spec(dataset: tf.data.Dataset, name: str, has_weights: bool) -> None:
+    """Require elements `(x, y)`, of dense tensors."""
+    spec = dataset.element_spec
+    wanted = "(x, y) or (x, y, weights)" if has_weights else "(x, y)"
+    is_tuple = isinstance(spec, tuple) and len(spec) in ((2, 3) if has_weights else (2,))
+    leaves = tf.nest.flatten(spec)
+    is_dense = all(isinstance(leaf, tf.TensorSpec) and leaf.shape.rank is not None for leaf in leaves)
+    if not is_tuple or not is_dense or not isinstance(spec[1], tf.TensorSpec):
+        raise DataError(
+            f"Each element of a dataset must be {wanted}, of dense tensors. "
+            f"Received: {name} with {_describe(spec)}."
+        )
+
+
+def _has_batches(spec: Any, rank: int | None) -> bool:
+    """Return whether elements are batches: x and y begin with the same axis."""
+    first, y = tf.nest.flatten(spec[0])[0].shape, spec[1].shape
+    if rank is not None and first.rank in (rank, rank - 1):
+        return bool(first.rank == rank)
+    return bool(first.rank and y.rank and first[0] == y[0])
+
+
+def _describe(spec: Any) -> str:
+    return str(
+        tf.nest.map_structure(lambda s: f"{s.dtype.name} {tuple(s.shape)}", spec)
+        if all(isinstance(leaf, tf.TensorSpec) for leaf in tf.nest.flatten(spec))
+        else spec
+    ).replace("'", "")
+
+
+def _is_dict(x: Any) -> bool:
+    return isinstance(x, Mapping)
+
+
+def _named(x: Any) -> dict[str, Any]:
+    """Return arrays by the name of their input; "" is the name of a single one."""
+    return {str(name): array for name, array in x.items()} if _is_dict(x) else {"": x}
+
+
+def _at(x: Any, rows: slice) -> Any:
+    return {name: array[rows] for name, array in x.items()} if _is_dict(x) else x[rows]
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(
+            f"{name} must be an array of one shape. Received: {one_line(error):.100}"
+        ) from None
+    if not array.ndim or array.dtype.kind == "O" and name.startswith("x"):
+        raise DataError(
+            f"{name} must be an array with a row for each sample. "
+            f"Received: {type(value).__name__} of {array.dtype} {array.shape}."
+        )
+    return array
+
+
+def _input(name: str, array: np.ndarray, start: int) -> np.ndarray:
+    """Return inputs in a dtype that models take."""
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind not in "fbiu":
+        raise DataError(
+            f"Inputs must be numbers. Received: {name} of {array.dtype}. Give texts as a table: a "
+            "DataFrame, .csv or .parquet."
+        )
+    array = array.reshape(-1, 1) if array.ndim == 1 else array
+    if kind in "fb":
+        array = array.astype(np.float32)
+        is_wrong = np.isinf(array) if array.ndim == 2 else ~np.isfinite(array)
+        if is_wrong.any():
+            row = int(np.argwhere(is_wrong)[0][0])
+            raise DataError(
+                f"Inputs must be finite. Received: {name} with NaN or infinity in sample "
+                f"{start + row}."
+            )
+        return array
+    if array.dtype in (np.uint8, np.int8):
+        return array
+    return array.astype(np.int32 if size < 4 or array.dtype == np.int32 else np.int64)
+
+
+def _target(y: np.ndarray) -> np.ndarray:
+    y = np.asarray(y)
+    if y.dtype.kind in "OSU":
+        texts = [t.decode() if isinstance(t, bytes) else t for t in y.ravel()]
+        if y.size != len(y) or not all(isinstance(text, str) for text in texts):
+            raise DataError(
+                "Targets must be numbers, or a text for each sample. "
+                f"Received: {y.dtype} {y.shape}, such as {y.ravel()[0]!r:.40}."
+            )
+        return np.array(texts)
+    if y.dtype.kind not in "fbiu" or y.ndim > 2:
+        raise DataError(
+            "Targets must be numbers (samples,) or (samples, outputs). "
+            f"Received: {y.dtype} {y.shape}."
+        )
+    return y.astype(np.float32 if y.dtype.kind == "f" else np.int64)
