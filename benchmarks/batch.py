@@ -65,7 +65,8 @@ def _write_images(folder: Path) -> None:
 def _export(variant: str, folder: Path) -> Path:
     import_tensorflow_quietly()
     from export import ExportOptions, ModelFacts, export_bundle
-    from models import DigitNetConfig, digit_net
+    from models import DigitNetConfig
+    from models.digits import digit_net
 
     facts = ModelFacts(task="multiclass", labels=tuple("0123456789"))
     net = digit_net(DigitNetConfig(variant=variant))

@@ -16,7 +16,8 @@ import tensorflow as tf
 from app.training.compilation import Compilation, step_seconds
 from app.training.fused_batch_norm import with_fused_normalization
 from benchmarks.results import write_results
-from models import DigitNetConfig, digit_net
+from models import DigitNetConfig
+from models.digits import digit_net
 
 BATCH_SIZE, ROUNDS = 128, 5
 PRECISIONS = ("float32", "mixed_bfloat16")

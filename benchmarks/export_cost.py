@@ -27,7 +27,8 @@ def measure(name: str) -> dict[str, float]:
     import keras
 
     from export import ModelFacts, export_bundle
-    from models import DigitNetConfig, digit_net
+    from models import DigitNetConfig
+    from models.digits import digit_net
 
     imported_mb = _peak_mb()
     keras.utils.set_random_seed(0)

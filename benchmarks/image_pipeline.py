@@ -17,6 +17,7 @@ import tensorflow as tf
 from app.config.chosen_defaults import choose_defaults
 from app.config.run_config import change_config, make_config
 from app.data.arrays import DiskArray
+from app.data.augmentation import augment_inputs
 from app.data.datasets import Dataset
 from app.data.pipelines import TrainingPipeline
 from app.data.splits import Splits
@@ -52,7 +53,7 @@ def measure(side: int) -> dict[str, object]:
     job = Job(still, dataset, Splits(np.arange(COUNT), _NONE, _NONE))
     model = job.compile(job.model, Compilation("float32", xla=False))
     batch = [array[: job.batch_size] for array in job.arrays]
-    read = _reader(job, config.training.augment)
+    read = _reader(job, lambda inputs: augment_inputs(inputs, config.training)[0])
 
     def train() -> int:
         for _ in range(STEPS):

@@ -22,7 +22,9 @@ import tensorflow as tf
 
 from benchmarks.results import write_results
 from export import ExportOptions, ModelFacts, export_bundle
-from models import DigitNetConfig, FeatureExtractorConfig, digit_net, feature_extractor
+from models import DigitNetConfig, FeatureExtractorConfig
+from models.digits import digit_net
+from models.features import feature_extractor
 from serving import Predictor
 from serving.inputs import image_shape
 from serving.timing import median_ms

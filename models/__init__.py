@@ -1,14 +1,18 @@
 """Keras functional models, each built by a function from a frozen configuration.
 
-Only Keras is imported here, so the models build, train and load on any Keras backend.
+Only Keras is imported here, so the models build, train and load on any Keras backend. This page
+has the configurations, which need no Keras. The models are built by `models.digits.digit_net`,
+`models.features.feature_extractor` and `models.softmax.softmax_classifier`.
 """
 
-from .augment import AugmentationConfig
-from .digits import DigitNetConfig, digit_net
-from .features import FeatureExtractorConfig, feature_extractor
-from .image_augmentation import ImageAugmentationConfig
-from .rows import RowsConfig
-from .softmax import SoftmaxClassifierConfig, softmax_classifier
+from .config import (
+    AugmentationConfig,
+    DigitNetConfig,
+    FeatureExtractorConfig,
+    ImageAugmentationConfig,
+    RowsConfig,
+    SoftmaxClassifierConfig,
+)
 
 __all__ = [
     "AugmentationConfig",
@@ -17,7 +21,4 @@ __all__ = [
     "ImageAugmentationConfig",
     "RowsConfig",
     "SoftmaxClassifierConfig",
-    "digit_net",
-    "feature_extractor",
-    "softmax_classifier",
 ]

@@ -8,21 +8,6 @@ from keras import ops
 # Xu et al. (2015) draw the slope of the negative side between 1/8 and 1/3.
 RRELU_SLOPES = (1 / 8, 1 / 3)
 
-ACTIVATIONS = (
-    "linear",
-    "step",
-    "sigmoid",
-    "tanh",
-    "relu",
-    "leaky_relu",
-    "prelu",
-    "rrelu",
-    "elu",
-    "selu",
-    "gelu",
-    "silu",
-)
-
 
 @keras.saving.register_keras_serializable(package="hornbill")
 class Step(keras.layers.Layer):

@@ -4,64 +4,20 @@ These layers act in training only. They sit in front of the trained layers, outs
 is saved, so no export contains them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from .checks import check_fraction, check_range
+from .config.augmentation import AugmentationConfig
 from .ink import ink_box
 
 # Number of points along each side at which an elastic field is drawn; it is smooth between them.
 ELASTIC_POINTS = 6
 # Range of the threshold that turns gray strokes into hard ones.
 THRESHOLDS = (0.25, 0.75)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentationConfig:
-    """How much augmentation changes the digits. All values are drawn at random for each sample.
-
-    Attributes:
-        shift: largest shift along each axis, as a fraction of the image's side.
-        rotation: largest rotation in either direction, in degrees.
-        scale: largest change of size: 0.1 scales by a factor of 0.9 to 1.1.
-        stretch: largest change of the ratio of width to height: 0.1 changes it by a factor of 0.9
-            to 1.1.
-        squareness: how far the bounding box of the ink is stretched towards a square: 0 keeps its
-            shape, 1 goes all the way for some samples. It imitates data sets in which each digit
-            fills its square.
-        shear: largest slant, as the tangent of its angle.
-        elastic: standard deviation of a smooth random displacement, as a fraction of the side
-            (Simard et al., 2003).
-        sharpness: how far gray edges of strokes are turned into hard ones, from 0 to 1. It
-            imitates data sets of black and white pixels.
-        thickness: largest fraction of a pixel by which strokes grow or shrink on each side.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
-
-    shift: float = 0.0
-    rotation: float = 0.0
-    scale: float = 0.0
-    stretch: float = 0.0
-    squareness: float = 0.0
-    shear: float = 0.0
-    elastic: float = 0.0
-    sharpness: float = 0.0
-    thickness: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        for name in ("shift", "scale", "stretch", "shear", "elastic"):
-            check_fraction(f"augmentation.{name}", getattr(self, name))
-        check_range("augmentation.squareness", self.squareness, 0, 1)
-        check_range("augmentation.sharpness", self.sharpness, 0, 1)
-        check_range("augmentation.rotation", self.rotation, 0, 180)
-        check_range("augmentation.thickness", self.thickness, 0, 1)
 
 
 def augment(ink: Any, config: AugmentationConfig) -> Any:

@@ -1,7 +1,5 @@
 """Backbones: what turns an image into features, in front of the head."""
 
-import functools
-import inspect
 import math
 import re
 import sys
@@ -13,10 +11,11 @@ import keras
 import numpy as np
 
 from .activations import activate
-from .blocks import HiddenConfig, conv_block, convolve, normalize
+from .blocks import conv_block, convolve, normalize
+from .config.features import WEIGHTS
+from .config.layers import HiddenConfig
+from .errors import BackboneError
 
-OWN_BACKBONES = ("residual", "mlp")
-WEIGHTS = ("random", "imagenet")
 # Where Keras looks for weights before it downloads them.
 _CACHE = "~/.keras/models"
 # Larger maps than this are made smaller by the stem: details of a pixel seldom tell classes apart,
@@ -30,10 +29,6 @@ WHITEN = "whiten"
 _WIDTHS = (1, 4, 4)
 # Added to the variances of patches: directions with less than this are noise.
 _LEAST_VARIANCE = 5e-4
-
-
-class BackboneError(ValueError):
-    """A backbone cannot be built: its file is missing or of another kind, or images do not fit."""
 
 
 def standardize(image: Any) -> Any:
@@ -121,12 +116,6 @@ def whitening_kernel(patches: np.ndarray) -> np.ndarray:
     components = directions / np.sqrt(variances + _LEAST_VARIANCE)  # (pixels, components)
     kernel = components.reshape(*patches.shape[1:], -1)
     return np.concatenate([kernel, -kernel], axis=-1).astype(np.float32)
-
-
-@functools.cache
-def application_names() -> tuple[str, ...]:
-    """Return the names of the models in `keras.applications`."""
-    return tuple(name for name, _ in inspect.getmembers(keras.applications, inspect.isfunction))
 
 
 def application_backbone(image: Any, name: str, weights: str) -> Any:

@@ -1,63 +1,12 @@
-"""Settings that the model families share, and the blocks of layers that they configure."""
+"""The blocks of layers that the model families share."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from .activations import ACTIVATIONS, activate
-from .checks import check_above, check_at_least, check_choice, check_fraction, check_sizes
+from .activations import activate
+from .config.layers import INITIALIZERS, HiddenConfig, KernelConfig
 from .replicas import has_replicas, normalize_replicas, replicated_dense
-
-NORMALIZATIONS = ("none", "batch", "layer", "instance", "group")
-# Names in the literature, and Keras' names of the same distributions.
-INITIALIZERS = {
-    "zeros": "zeros",
-    "normal": "random_normal",
-    "xavier_uniform": "glorot_uniform",
-    "xavier_normal": "glorot_normal",
-    "kaiming_uniform": "he_uniform",
-    "kaiming_normal": "he_normal",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class KernelConfig:
-    """How the weights of a layer are initialized and regularized.
-
-    Attributes:
-        initializer: initial distribution of the weights, one of `INITIALIZERS`. Xavier (Glorot &
-            Bengio, 2010) suits tanh and sigmoid, Kaiming (He et al., 2015) suits ReLU and its
-            variants; `normal` has mean 0.
-        initializer_stddev: standard deviation of the initializer `normal`.
-        l1: factor of the L1 penalty, the sum of absolute weights, in the loss.
-        l2: factor of the L2 penalty, the sum of squared weights, in the loss.
-
-    Raises:
-        ValueError: a value is unknown or out of range.
-    """
-
-    initializer: str = "xavier_uniform"
-    initializer_stddev: float = 0.01
-    l1: float = 0.0
-    l2: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        check_choice("initializer", self.initializer, INITIALIZERS)
-        check_above("initializer_stddev", self.initializer_stddev, 0)
-        check_at_least("l1", self.l1, 0)
-        check_at_least("l2", self.l2, 0)
-
-    def kernel_arguments(self) -> dict[str, Any]:
-        """Return the Keras arguments of a layer's kernel."""
-        initializer: Any = INITIALIZERS[self.initializer]
-        if self.initializer == "normal":
-            initializer = keras.initializers.RandomNormal(stddev=self.initializer_stddev)
-        return {
-            "kernel_initializer": initializer,
-            "kernel_regularizer": keras.regularizers.L1L2(l1=self.l1, l2=self.l2),
-        }
 
 
 def dense(x: Any, units: int, config: KernelConfig, name: str, **arguments: Any) -> Any:
@@ -73,62 +22,10 @@ def dense(x: Any, units: int, config: KernelConfig, name: str, **arguments: Any)
     Returns:
         float `(batch, units)`, or `(batch, replicas, units)`.
     """
-    arguments |= config.kernel_arguments()
+    arguments |= _kernel_arguments(config)
     if has_replicas(x):
         return replicated_dense(x, units, name, **arguments)
     return keras.layers.Dense(units, name=name, **arguments)(x)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HiddenConfig(KernelConfig):
-    """Settings of hidden layers.
-
-    Attributes:
-        activation: activation function, one of `ACTIVATIONS`.
-        normalization: normalization in front of each activation: `batch` (Ioffe & Szegedy, 2015),
-            `layer` (Ba et al., 2016), `instance` (Ulyanov et al., 2016), `group` (Wu & He, 2018)
-            or `none`. In fully connected layers, where each channel is a single value, `instance`
-            is the same as `layer`.
-        groups: number of channel groups of the normalization `group`; every width must be a
-            multiple of it.
-        dropout: fraction of the features that dropout zeroes in front of the head in training
-            (Srivastava et al., 2014).
-
-    Raises:
-        ValueError: a value is unknown or out of range.
-    """
-
-    initializer: str = "kaiming_uniform"
-    activation: str = "relu"
-    normalization: str = "batch"
-    groups: int = 4
-    dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_choice("normalization", self.normalization, NORMALIZATIONS)
-        check_at_least("groups", self.groups, 1)
-        check_fraction("dropout", self.dropout)
-
-    def check_widths(self, name: str, widths: tuple[int, ...]) -> None:
-        """Raise `ValueError` unless the setting `name` can have these widths."""
-        check_sizes(name, widths)
-        if self.normalization == "group" and any(width % self.groups for width in widths):
-            raise ValueError(
-                f"With normalization=group, {name} must be multiples of groups={self.groups}. "
-                f"Received: {name}={widths!r}."
-            )
-        # A channel has many values in an image, but only one in a fully connected layer.
-        of_one = {"layer": 1, "instance": 1, "group": self.groups}
-        of_many = {"layer": 1}
-        least = 2 * (of_one if name == "hidden" else of_many).get(self.normalization, 0)
-        if any(width < least for width in widths):
-            raise ValueError(
-                f"With normalization={self.normalization}, {name} must be at least {least}: a "
-                f"single normalized value is constant. Received: {name}={widths!r}."
-            )
 
 
 def normalize(x: Any, config: HiddenConfig, name: str) -> Any:
@@ -192,7 +89,7 @@ def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments:
         use_bias=config.normalization == "none",
         data_format="channels_last",
         name=name,
-        **{"kernel_size": 3, **config.kernel_arguments(), **arguments},
+        **{"kernel_size": 3, **_kernel_arguments(config), **arguments},
     )
     return layer(x)
 
@@ -244,3 +141,14 @@ def feature_stack(
         else:
             x = dense_block(x, units, config, name)
     return x
+
+
+def _kernel_arguments(config: KernelConfig) -> dict[str, Any]:
+    """Return the Keras arguments of a layer's kernel."""
+    initializer: Any = INITIALIZERS[config.initializer]
+    if config.initializer == "normal":
+        initializer = keras.initializers.RandomNormal(stddev=config.initializer_stddev)
+    return {
+        "kernel_initializer": initializer,
+        "kernel_regularizer": keras.regularizers.L1L2(l1=config.l1, l2=config.l2),
+    }

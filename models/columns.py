@@ -1,57 +1,13 @@
 """How a net sees the columns of a table: scaling, numerical embeddings, categories."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from .categories import CategoryEmbedding, OneHotCategories, all_texts, places_of_texts
-from .checks import check_above, check_at_least, check_choice
-from .numeric_embeddings import NUMERIC_EMBEDDINGS, PeriodicEmbedding, PiecewiseLinearEmbedding
-from .rows import SCALINGS, RowsConfig
+from .config.columns import ColumnsConfig, RowsConfig
+from .numeric_embeddings import PeriodicEmbedding, PiecewiseLinearEmbedding
 from .scaling import ScaleColumns
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColumnsConfig:
-    """Settings of the columns of a table; they do not apply to images.
-
-    Attributes:
-        scaling: how numbers are scaled, see `models.rows.prepare_columns`.
-        numeric_embedding: features of each number beside the number itself, one of
-            `NUMERIC_EMBEDDINGS`; see `models.numeric_embeddings`.
-        embedding_dim: size of the embedding of each number.
-        num_bins: bins of `piecewise`, or cosines of `periodic`, for each number.
-        frequency_scale: standard deviation of the initial frequencies of `periodic`.
-        drop_binary: whether a column with two texts becomes one column instead of two.
-        max_one_hot: largest number of texts of a column that becomes one-hot; columns with more
-            are embedded.
-        category_dim: size of the embedding of a text.
-        column_scale: whether each column is multiplied by a factor that is learned.
-
-    Raises:
-        ValueError: a value is unknown or out of range.
-    """
-
-    scaling: str = "standard"
-    numeric_embedding: str = "none"
-    embedding_dim: int = 4
-    num_bins: int = 16
-    frequency_scale: float = 0.1
-    drop_binary: bool = False
-    max_one_hot: int = 1000
-    category_dim: int = 8
-    column_scale: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        check_choice("scaling", self.scaling, SCALINGS)
-        check_choice("numeric_embedding", self.numeric_embedding, NUMERIC_EMBEDDINGS)
-        check_at_least("embedding_dim", self.embedding_dim, 1)
-        check_at_least("num_bins", self.num_bins, 2)
-        check_above("frequency_scale", self.frequency_scale, 0)
-        check_at_least("max_one_hot", self.max_one_hot, 0)
-        check_at_least("category_dim", self.category_dim, 1)
 
 
 def encode_columns(columns: Any, rows: RowsConfig, config: ColumnsConfig) -> Any:

@@ -4,10 +4,9 @@ from typing import Any
 
 import keras
 
-from .backbones import WHITEN, BackboneError, one_line
+from .backbones import WHITEN, one_line
+from .errors import BackboneError
 from .rows import FillMissing
-
-MODEL_SUFFIX = ".keras"
 
 
 def load_extractor(path: str) -> keras.Model:

@@ -5,11 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from .blocks import KernelConfig, dense
+from .blocks import dense
+from .config.layers import KernelConfig
 from .members import average_members
 from .scaling import ClipToRange
 
-HEADS = ("softmax", "sigmoid", "linear")
 # Names of the layers whose weights are those of a head.
 HEAD_LAYERS = (
     "probabilities",

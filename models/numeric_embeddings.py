@@ -13,7 +13,6 @@ from keras import ops
 
 from .precision import Float32Layer
 
-NUMERIC_EMBEDDINGS = ("none", "piecewise", "periodic")
 # The matrices learn at this fraction of the learning rate, and embeddings begin smaller than the
 # numbers beside them: a number without steps needs no embedding.
 _RATE = 0.3

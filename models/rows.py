@@ -1,6 +1,5 @@
 """Preparation of rows inside the graph: numbers, missing values and texts."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -8,57 +7,9 @@ import numpy as np
 from keras import ops
 
 from .categories import known_texts
-from .checks import check_at_least
+from .config.columns import RowsConfig
 from .precision import Float32Layer
 from .scaling import RobustScale, SmoothClip
-
-SCALINGS = ("standard", "robust")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowsConfig:
-    """The columns of a model's input, as determined by the training data.
-
-    Attributes:
-        num_columns: number of numeric columns.
-        nullable_columns: indices of the numeric columns that may have missing values (NaN), in
-            ascending order.
-        indicators: indices of the nullable columns that get an indicator of missing values,
-            because values were missing in the training data.
-        vocabularies: the known texts of each text column; at least one for each column.
-
-    Raises:
-        ValueError: there is no column, an index is out of range, or a vocabulary is empty.
-    """
-
-    num_columns: int = 4
-    nullable_columns: tuple[int, ...] = ()
-    indicators: tuple[int, ...] = ()
-    vocabularies: tuple[tuple[str, ...], ...] = ()
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        check_at_least("num_columns", self.num_columns, 0 if self.vocabularies else 1)
-        if any(not 0 <= column < self.num_columns for column in self.nullable_columns):
-            raise ValueError(
-                f"nullable_columns must be below num_columns={self.num_columns}. "
-                f"Received: nullable_columns={self.nullable_columns}."
-            )
-        if not set(self.indicators) <= set(self.nullable_columns):
-            raise ValueError(
-                f"indicators must be among nullable_columns={self.nullable_columns}. "
-                f"Received: {self.indicators}."
-            )
-        if not all(self.vocabularies):
-            raise ValueError("Each vocabulary must hold a text. Received: an empty one.")
-
-    def prepared_layer(self, scaling: str = "standard") -> str:
-        """Return the name of the last layer of `prepare_columns`."""
-        if self.vocabularies:
-            return "columns"
-        if scaling == "robust":
-            return "smooth_clip"
-        return "fill_missing" if self.nullable_columns else "normalize"
 
 
 @keras.saving.register_keras_serializable(package="hornbill")

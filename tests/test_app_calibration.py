@@ -22,6 +22,7 @@ from app.evaluation.calibration import (
     fit_temperature,
 )
 from export import ExportOptions
+from models.features import feature_extractor
 from models.heads import divide_logits
 from serving import Predictor
 
@@ -119,7 +120,7 @@ def test_logits_are_divided_whatever_the_head(head):
         "two": models.FeatureExtractorConfig(num_outputs=2, head="sigmoid"),
         "labels": models.FeatureExtractorConfig(num_outputs=3, head="sigmoid", many_labels=True),
     }[head]
-    model = models.feature_extractor(config)
+    model = feature_extractor(config)
     rows = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
     before = model.predict(rows, verbose=0)["probabilities"].astype("float64")
     divide_logits(model, "probabilities", 2.0)

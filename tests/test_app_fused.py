@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from app.training.fused_batch_norm import with_fused_normalization
-from models import DigitNetConfig, digit_net
+from models import DigitNetConfig
+from models.digits import digit_net
 
 IMAGES = np.random.default_rng(0).uniform(size=(7, 28, 28)).astype("float32")
 TARGETS = np.eye(10, dtype="float32")[np.arange(7)]

@@ -14,7 +14,7 @@ from app.bundles.export_run import export_run
 from app.commands.train import Request, run_training
 from app.config import make_config
 from app.config.chosen_defaults import choose_defaults
-from app.config.extractors import bare_settings, image_size_taken
+from app.config.extractors import bare_settings
 from app.config.heads import head_settings
 from app.config.run_config import flat_config
 from app.distributed.team import alone
@@ -23,10 +23,13 @@ from app.evaluation.metrics import predict_outputs
 from app.runs import read_run, resume, train
 from app.runs.train import load_run_data
 from app.system.signals import Interrupted
+from app.training.model_sizes import image_size_taken
 from app.training.two_phases import in_two_phases
 from export import ExportOptions
-from models import FeatureExtractorConfig, feature_extractor
-from models.backbones import BackboneError, application_backbone
+from models import FeatureExtractorConfig
+from models.backbones import application_backbone
+from models.errors import BackboneError
+from models.features import feature_extractor
 from serving import Predictor
 
 

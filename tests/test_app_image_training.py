@@ -19,9 +19,10 @@ from app.runs import read_run, resume, train
 from app.runs.train import load_run_data
 from app.system.signals import Interrupted
 from export import ExportOptions
-from models import FeatureExtractorConfig, feature_extractor
+from models import FeatureExtractorConfig, ImageAugmentationConfig
 from models.backbones import whitening_kernel
-from models.image_augmentation import ImageAugmentationConfig, augment_images
+from models.features import feature_extractor
+from models.image_augmentation import augment_images
 from serving import Predictor
 from serving.bundle import read_manifest
 from serving.inputs import read_inputs

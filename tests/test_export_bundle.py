@@ -30,9 +30,11 @@ from export.output_kind import OutputKind
 from export.parity import compare, prove
 from export.samples import choose_golden
 from export.saved_model import write_saved_model
-from models.activations import ACTIVATIONS
-from models.blocks import NORMALIZATIONS
+from models.config.layers import ACTIVATIONS, NORMALIZATIONS
+from models.digits import digit_net
+from models.features import feature_extractor
 from models.heads import divide_logits
+from models.softmax import softmax_classifier
 from serving import Manifest, Predictor, verify_bundle
 from serving.errors import InputError, ServingError
 from serving.inputs import read_inputs
@@ -88,19 +90,19 @@ def family_case(request):
     keras.utils.set_random_seed(3)
     gray = np.random.default_rng(0).integers(0, 256, (54, 28, 28), np.uint8)
     return {
-        "digits-mlp": lambda: (models.digit_net(models.DigitNetConfig(variant="mlp")), gray),
-        "digits-cnn": lambda: (models.digit_net(models.DigitNetConfig(stem=8)), gray),
+        "digits-mlp": lambda: (digit_net(models.DigitNetConfig(variant="mlp")), gray),
+        "digits-cnn": lambda: (digit_net(models.DigitNetConfig(stem=8)), gray),
         "digits-resnet": lambda: (
-            models.digit_net(models.DigitNetConfig(variant="resnet", filters=(8, 16), depth=9)),
+            digit_net(models.DigitNetConfig(variant="resnet", filters=(8, 16), depth=9)),
             gray,
         ),
-        "softmax": lambda: (models.softmax_classifier(models.SoftmaxClassifierConfig()), rows()),
+        "softmax": lambda: (softmax_classifier(models.SoftmaxClassifierConfig()), rows()),
         "features-rows": lambda: (
-            models.feature_extractor(models.FeatureExtractorConfig(num_outputs=3)),
+            feature_extractor(models.FeatureExtractorConfig(num_outputs=3)),
             rows(),
         ),
         "features-images": lambda: (
-            models.feature_extractor(
+            feature_extractor(
                 models.FeatureExtractorConfig(image_shape=(28, 28, 1), width=8, num_outputs=10)
             ),
             gray[..., np.newaxis],
@@ -159,7 +161,7 @@ def outputs_of_settings():
     settings |= {name: {"normalization": name} for name in NORMALIZATIONS}
     keras.utils.set_random_seed(3)
     built = {
-        name: models.feature_extractor(
+        name: feature_extractor(
             models.FeatureExtractorConfig(hidden=(16,), groups=2, num_outputs=3, **setting)
         )
         for name, setting in settings.items()
@@ -177,7 +179,7 @@ NORMS = ("layer", "instance", "group")
 
 def behind_preparation(config):
     """Return a digit net that takes prepared images: each family proves the preparation."""
-    net = models.digit_net(config)
+    net = digit_net(config)
     return keras.Model(net.get_layer(config.prepared_layer).output, net.output)
 
 
@@ -260,9 +262,7 @@ def test_multilabel_and_regression_heads_are_exported(head, tmp_path):
     task = "multilabel" if head == "sigmoid" else "regression"
     known = replace(facts(), task=task)
     samples = with_edge_cases(rows(), "drawn")
-    bundle = export_bundle(
-        models.feature_extractor(config), tmp_path, "own", known, samples, WITHOUT_INT8
-    )
+    bundle = export_bundle(feature_extractor(config), tmp_path, "own", known, samples, WITHOUT_INT8)
     assert all(check.passed for check in verify_bundle(bundle))
     prediction = Predictor.load(bundle).predict(rows())
     if head == "linear":
@@ -398,7 +398,7 @@ DRAWN = with_edge_cases(rows(), "drawn")
 
 
 def own():
-    return models.softmax_classifier(models.SoftmaxClassifierConfig())
+    return softmax_classifier(models.SoftmaxClassifierConfig())
 
 
 @pytest.fixture(scope="module")
@@ -447,7 +447,7 @@ def test_an_unreadable_previous_version_stops_the_next_one(published):
 
 
 def test_an_occupied_place_is_left_unchanged(tmp_path):
-    model = models.softmax_classifier(models.SoftmaxClassifierConfig())
+    model = softmax_classifier(models.SoftmaxClassifierConfig())
     samples = with_edge_cases(rows(), "drawn")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "1").write_text("a file in the way")
@@ -477,7 +477,7 @@ def test_a_failed_proof_publishes_nothing(tmp_path):
 def test_the_proof_reads_the_artifacts_from_disk(bundle, mlp_run, images, tmp_path):
     """Artifacts of one model do not prove another."""
     keras.utils.set_random_seed(1)
-    other = models.digit_net(models.DigitNetConfig(variant="mlp", hidden=(32,)))
+    other = digit_net(models.DigitNetConfig(variant="mlp", hidden=(32,)))
     kind = OutputKind("multiclass", "probabilities", tuple("0123456789"))
     samples = with_edge_cases(images, "drawn")
 
@@ -533,13 +533,13 @@ def test_an_operation_that_onnx_lacks_is_an_error_that_names_it(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "-x", "a b"])
 def test_a_name_that_cannot_name_a_folder_is_refused(name, tmp_path):
-    model = models.softmax_classifier(models.SoftmaxClassifierConfig())
+    model = softmax_classifier(models.SoftmaxClassifierConfig())
     with pytest.raises(ExportError, match="A model's name must be at most 100 letters"):
         export_bundle(model, tmp_path, name, facts(), with_edge_cases(rows(), "drawn"))
 
 
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
-    model = models.softmax_classifier(models.SoftmaxClassifierConfig())
+    model = softmax_classifier(models.SoftmaxClassifierConfig())
     (tmp_path / "file").write_text("kept")
     (tmp_path / "dist").mkdir()
     (tmp_path / "dist" / "own").write_text("kept")

@@ -79,6 +79,19 @@ print(keras.backend.backend())
     assert (finished.stdout, finished.stderr) == ("[]\nFalse\ntensorflow\n", "")
 
 
+def test_settings_and_sources_are_checked_without_keras():
+    code = """
+from app.config import make_config
+from app.config.chosen_defaults import choose_defaults
+from app.data.source_kinds import check_source
+config = make_config("features", {"backbone": "MobileNetV2", "augmentation.flip": True})
+check_source("iris", config.reading)
+print(config.model.backbone)
+"""
+    finished = run_python(code, blocked=(*HEAVY, "pandas"))
+    assert (finished.stdout, finished.stderr) == ("MobileNetV2\n", "")
+
+
 def test_a_command_without_tensorflow_names_the_extra_to_install():
     code = "from app.commands.cli import main; main(['train', 'digits'])"
     missing = """

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models.augment import AugmentationConfig, augment, sample_bilinearly
+from models import AugmentationConfig
+from models.augment import augment, sample_bilinearly
 
 SIDE = 28
 

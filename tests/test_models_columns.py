@@ -15,7 +15,9 @@ from app.training.fit import fit
 from app.training.job import Job
 from models import numeric_embeddings
 from models.categories import CategoryEmbedding, OneHotCategories
-from models.columns import ColumnsConfig, encode_columns
+from models.columns import encode_columns
+from models.config import ColumnsConfig
+from models.features import feature_extractor
 from models.numeric_embeddings import PeriodicEmbedding, PiecewiseLinearEmbedding
 from models.rows import prepare_columns
 from models.scaling import ClipToRange, RobustScale, ScaleColumns, SmoothClip
@@ -217,7 +219,7 @@ def test_layers_are_saved_and_loaded(layer, tmp_path):
 )
 def test_the_answer_is_the_mean_of_the_members(head, settings):
     config = models.FeatureExtractorConfig(rows=ROWS, **EVERY_PART, **settings)
-    model = models.feature_extractor(config)
+    model = feature_extractor(config)
     assert model.output[head].shape == (None, config.num_outputs)
     assert model.output["features"].shape == (None, 8)
     tensors = {"inputs": [[1.0, np.nan], [0.0, 3.0]], "texts": [["blue", "a"], ["", "c"]]}
@@ -233,8 +235,8 @@ def test_the_answer_is_the_mean_of_the_members(head, settings):
 
 
 def test_a_wide_head_reads_the_columns_themselves():
-    plain = models.feature_extractor(models.FeatureExtractorConfig(hidden=(8,)))
-    wide = models.feature_extractor(models.FeatureExtractorConfig(hidden=(8,), wide=True))
+    plain = feature_extractor(models.FeatureExtractorConfig(hidden=(8,)))
+    wide = feature_extractor(models.FeatureExtractorConfig(hidden=(8,), wide=True))
     assert plain.get_layer("probabilities").kernel.shape == (8, 2)
     assert wide.get_layer("probabilities").kernel.shape == (12, 2)
 

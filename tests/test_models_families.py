@@ -1,23 +1,31 @@
 """The three families: their contracts, their settings, their errors."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import models
-from models.activations import ACTIVATIONS, RandomizedReLU, activate
-from models.blocks import INITIALIZERS, NORMALIZATIONS, normalize
+from models.activations import RandomizedReLU, activate
+from models.blocks import normalize
+from models.config.digits import VARIANTS
+from models.config.features import APPLICATIONS
+from models.config.layers import ACTIVATIONS, INITIALIZERS, NORMALIZATIONS
+from models.digits import digit_net
+from models.features import feature_extractor
+from models.softmax import softmax_classifier
 
 
 def predict(model, inputs):
     return {name: ops.convert_to_numpy(v) for name, v in model(inputs, training=False).items()}
 
 
-@pytest.mark.parametrize("variant", models.digits.VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_digit_net_gives_probabilities_and_features(variant, images):
     config = models.DigitNetConfig(variant=variant, hidden=(24, 12))
-    answers = predict(models.digit_net(config), images)
+    answers = predict(digit_net(config), images)
     assert answers["probabilities"].shape == (12, 10)
     assert answers["features"].shape == (12, 12)
     np.testing.assert_allclose(answers["probabilities"].sum(axis=1), 1, rtol=1e-5)
@@ -26,7 +34,7 @@ def test_a_digit_net_gives_probabilities_and_features(variant, images):
 def test_a_softmax_classifier_normalizes_with_the_statistics_of_the_training_data():
     rows = np.array([[1, 200], [3, 400], [5, 900]], "float32")
     config = models.SoftmaxClassifierConfig(rows=models.RowsConfig(num_columns=2), num_classes=3)
-    model = models.softmax_classifier(config)
+    model = softmax_classifier(config)
     model.get_layer("normalize").adapt(rows)
     kernel, bias = model.get_layer("probabilities").get_weights()
     logits = ((rows - rows.mean(axis=0)) / rows.std(axis=0)) @ kernel + bias
@@ -36,12 +44,12 @@ def test_a_softmax_classifier_normalizes_with_the_statistics_of_the_training_dat
 
 def test_a_feature_extractor_takes_rows_or_images(images):
     config = models.FeatureExtractorConfig(rows=models.RowsConfig(num_columns=5), hidden=(8, 3))
-    rows = models.feature_extractor(config)
+    rows = feature_extractor(config)
     assert predict(rows, np.ones((2, 5), "float32"))["features"].shape == (2, 3)
     config = models.FeatureExtractorConfig(
         image_shape=(28, 28, 1), backbone="mlp", hidden=(9,), num_outputs=10
     )
-    answers = predict(models.feature_extractor(config), images[..., np.newaxis])
+    answers = predict(feature_extractor(config), images[..., np.newaxis])
     assert answers["probabilities"].shape == (12, 10)
     assert answers["features"].shape == (12, 9)
 
@@ -49,7 +57,7 @@ def test_a_feature_extractor_takes_rows_or_images(images):
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (96, 64, 3), (224, 224, 3)])
 def test_a_residual_backbone_adapts_to_the_size_of_its_images(shape):
     config = models.FeatureExtractorConfig(image_shape=shape, width=8, hidden=(), num_outputs=3)
-    model = models.feature_extractor(config)
+    model = feature_extractor(config)
     maps = [layer.output.shape[1:3] for layer in model.layers if layer.name.startswith("stage")]
     assert max(maps[0]) <= 48
     assert 3 <= min(maps[-1]) <= 12
@@ -66,13 +74,13 @@ def test_a_residual_backbone_adapts_to_the_size_of_its_images(shape):
 )
 def test_every_setting_builds_a_model_with_finite_outputs(setting, images):
     config = models.DigitNetConfig(variant="mlp", hidden=(8,), **setting)
-    answers = predict(models.digit_net(config), images)
+    answers = predict(digit_net(config), images)
     assert np.isfinite(answers["probabilities"]).all()
 
 
 def test_each_setting_has_its_effect():
     def layers(**settings):
-        net = models.digit_net(models.DigitNetConfig(variant="mlp", hidden=(8,), **settings))
+        net = digit_net(models.DigitNetConfig(variant="mlp", hidden=(8,), **settings))
         return {layer.name: layer for layer in net.layers}
 
     assert layers(activation="gelu")["features"].activation.__name__ == "gelu"
@@ -122,11 +130,11 @@ def test_rrelu_draws_its_slopes_in_training_only():
     assert np.ptp(ops.convert_to_numpy(RandomizedReLU()(x))) == 0
 
 
-@pytest.mark.parametrize("variant", models.digits.VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_preprocessing_and_outputs_are_float32_in_mixed_precision(variant, images):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        net = models.digit_net(models.DigitNetConfig(variant=variant))
+        net = digit_net(models.DigitNetConfig(variant=variant))
     finally:
         keras.config.set_dtype_policy("float32")
     assert net.get_layer("fit_ink").output.dtype == "float32"
@@ -136,7 +144,7 @@ def test_preprocessing_and_outputs_are_float32_in_mixed_precision(variant, image
 
 @pytest.mark.parametrize("depth", [7, 13, 101])
 def test_a_resnet_has_the_configured_number_of_layers(depth):
-    net = models.digit_net(models.DigitNetConfig(variant="resnet", depth=depth))
+    net = digit_net(models.DigitNetConfig(variant="resnet", depth=depth))
     names = [layer.name for layer in net.layers]
     longest = [n for n in names if n == "stem" or n.endswith(("_conv1", "_conv2"))]
     assert len(longest) == depth
@@ -144,7 +152,7 @@ def test_a_resnet_has_the_configured_number_of_layers(depth):
 
 def test_a_stage_has_the_configured_number_of_convolutions():
     config = models.DigitNetConfig(filters=(4, 4), convolutions=(1, 3))
-    names = [layer.name for layer in models.digit_net(config).layers]
+    names = [layer.name for layer in digit_net(config).layers]
     assert [n for n in names if n.endswith("_conv")] == [
         "block1_conv",
         "block2_1_conv",
@@ -158,7 +166,7 @@ def test_heads_suit_their_targets():
 
     def outputs(**settings):
         config = models.FeatureExtractorConfig(hidden=(8,), **settings)
-        return predict(models.feature_extractor(config), rows)
+        return predict(feature_extractor(config), rows)
 
     two = outputs(head="sigmoid")["probabilities"]
     np.testing.assert_allclose(two.sum(axis=1), 1, rtol=1e-6)
@@ -170,7 +178,7 @@ def test_heads_suit_their_targets():
 
 def test_a_linear_head_predicts_in_the_units_of_its_targets():
     config = models.FeatureExtractorConfig(hidden=(8,), head="linear", num_outputs=1)
-    model = models.feature_extractor(config)
+    model = feature_extractor(config)
     rows = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
     standard = predict(model, rows)["values"]
     model.get_layer("values").adapt(np.array([[90.0], [110.0]], "float32"))
@@ -188,7 +196,7 @@ def test_a_linear_head_predicts_in_the_units_of_its_targets():
 )
 def test_settings_that_a_variant_does_not_use_have_no_effect(used, unused):
     of_mlp = {"variant": "mlp", **used}
-    nets = [models.digit_net(models.DigitNetConfig(**of_mlp, **more)) for more in ({}, unused)]
+    nets = [digit_net(models.DigitNetConfig(**of_mlp, **more)) for more in ({}, unused)]
     first, second = ([(layer.name, layer.output.shape) for layer in net.layers] for net in nets)
     assert first == second
 
@@ -251,3 +259,8 @@ def test_settings_that_a_variant_does_not_use_have_no_effect(used, unused):
 def test_a_wrong_setting_is_refused_with_its_value(config, values, message):
     with pytest.raises(ValueError, match=message):
         config(**values)
+
+
+def test_every_model_of_keras_applications_can_be_a_backbone():
+    names = {name for name, _ in inspect.getmembers(keras.applications, inspect.isfunction)}
+    assert set(APPLICATIONS) == names

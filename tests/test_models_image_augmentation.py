@@ -6,7 +6,8 @@ import pytest
 from keras import ops
 
 from app.training.losses import LabelAccuracy
-from models.image_augmentation import ImageAugmentationConfig, augment_images, mix_images
+from models import ImageAugmentationConfig
+from models.image_augmentation import augment_images, mix_images
 from models.image_mixing import MixingModel, mix_targets
 
 SHAPE = (12, 16, 3)

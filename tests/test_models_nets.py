@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-import models
 from app.config import make_config
 from app.data.sources import load_dataset
 from app.data.splits import Splits
@@ -23,6 +22,8 @@ from app.studies.nets import (
 from app.training.fit import fit
 from app.training.job import Job
 from app.training.replicas import fit_replicas
+from models import DigitNetConfig
+from models.digits import digit_net
 
 COUNT = 3
 EVERYTHING = np.arange(150)
@@ -168,7 +169,7 @@ def test_a_linear_model_is_one_without_hidden_layers(iris):
 
 def test_convolutions_cannot_be_replicated():
     with pytest.raises(ValueError, match="Only the variant 'mlp' can be .*Received: replicas=2"):
-        models.digit_net(models.DigitNetConfig(), replicas=2)
+        digit_net(DigitNetConfig(), replicas=2)
 
 
 @pytest.mark.parametrize("key", ["replicas", "optimizer.learning_rates"])

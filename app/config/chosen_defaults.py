@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from app.errors import ConfigError
-from models.columns import ColumnsConfig
+from models.config import ColumnsConfig
 
 from .run_config import RunConfig, change_config, flat_config, make_config
 

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ConfigError
-from models import FeatureExtractorConfig
-from models.backbones import BackboneError
-from models.extractors import MODEL_SUFFIX, image_size_of
+from models.config.features import MODEL_SUFFIX
 from serving.bundle import KERAS_MODEL, MANIFEST, version_numbers
 
 
@@ -50,27 +48,6 @@ def bare_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
     bare = {key: "/".join(path.parts[-kept.get(path.name, 1) :]) for key, path in paths.items()}
     return {**settings, **bare}
-
-
-def image_size_taken(config: Any) -> tuple[int, ...]:
-    """Return the height and width of the images that the backbone of a run was trained on.
-
-    Args:
-        config: configuration of a run.
-
-    Returns:
-        The size; empty if it is set already, or the backbone was not trained before.
-
-    Raises:
-        ConfigError: the backbone cannot be loaded.
-    """
-    model = config.model
-    if config.reading.image_size or not isinstance(model, FeatureExtractorConfig):
-        return ()
-    try:
-        return image_size_of(model.backbone) if model.is_trained else ()
-    except BackboneError as error:
-        raise ConfigError(str(error)) from None
 
 
 def check_columns_taken(backbone: str, columns: Sequence[str], texts: Sequence[str]) -> None:

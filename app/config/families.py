@@ -2,19 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import keras
+from pkgutil import resolve_name
+from typing import Any
 
 from app.errors import ConfigError
-from models import (
-    DigitNetConfig,
-    FeatureExtractorConfig,
-    SoftmaxClassifierConfig,
-    digit_net,
-    feature_extractor,
-    softmax_classifier,
-)
-from models.backbones import BackboneError
+from models import DigitNetConfig, FeatureExtractorConfig, SoftmaxClassifierConfig
+from models.errors import BackboneError
 
 from .training_config import (
     DigitTrainingConfig,
@@ -35,7 +28,7 @@ class Family:
         source: default data source.
         model: default configuration of the model.
         training: default configuration of the training.
-        build: function that builds the model of a configuration.
+        builder: function that builds the model of a configuration, `module:name`.
         takes: kinds of input that the model accepts: `rows`, `images`.
     """
 
@@ -43,8 +36,14 @@ class Family:
     source: str
     model: ModelConfig
     training: TrainingConfig
-    build: Callable[..., keras.Model]
+    builder: str
     takes: tuple[str, ...]
+
+    @property
+    def build(self) -> Callable[..., Any]:
+        """The function that builds the `keras.Model` of a configuration. It imports Keras."""
+        function: Callable[..., Any] = resolve_name(self.builder)
+        return function
 
 
 FAMILIES = {
@@ -55,7 +54,7 @@ FAMILIES = {
             source="digits8x8",
             model=DigitNetConfig(),
             training=DigitTrainingConfig(epochs=20, batch_size=64),
-            build=digit_net,
+            builder="models.digits:digit_net",
             takes=("images",),
         ),
         Family(
@@ -65,7 +64,7 @@ FAMILIES = {
             training=TrainingConfig(
                 epochs=100, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.03)
             ),
-            build=softmax_classifier,
+            builder="models.softmax:softmax_classifier",
             takes=("rows",),
         ),
         Family(
@@ -73,15 +72,15 @@ FAMILIES = {
             source="iris",
             model=FeatureExtractorConfig(),
             training=FeatureTrainingConfig(epochs=60, batch_size=16),
-            build=feature_extractor,
+            builder="models.features:feature_extractor",
             takes=("rows", "images"),
         ),
     )
 }
 
 
-def build_model(family: str, config: ModelConfig) -> keras.Model:
-    """Return a new model of a family.
+def build_model(family: str, config: ModelConfig) -> Any:
+    """Return a new `keras.Model` of a family.
 
     Raises:
         ConfigError: the backbone cannot be built.

@@ -1,9 +1,8 @@
 """Settings of the training; those of the model are in `models`."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from models.augment import AugmentationConfig, augment
+from models import AugmentationConfig, ImageAugmentationConfig
 from models.checks import (
     check_above,
     check_at_least,
@@ -12,7 +11,6 @@ from models.checks import (
     check_open_fraction,
     check_range,
 )
-from models.image_augmentation import ImageAugmentationConfig, augment_images, mix_images
 
 from .threshold_rules import parse_rule
 
@@ -184,14 +182,6 @@ class TrainingConfig:
         """Whether training steps see samples that are changed at random."""
         return False
 
-    def augment(self, inputs: Any) -> Any:
-        """Return prepared inputs as a training step sees them: here, unchanged."""
-        return inputs
-
-    def mix(self, inputs: Any) -> tuple[Any, Any]:
-        """Return augmented inputs, mixed with others, and the shares of the others: here, None."""
-        return inputs, None
-
 
 @dataclass(frozen=True, kw_only=True)
 class DigitTrainingConfig(TrainingConfig):
@@ -207,10 +197,6 @@ class DigitTrainingConfig(TrainingConfig):
     def augments(self) -> bool:
         """Whether training steps see digits that are changed at random."""
         return self.augmentation != AugmentationConfig()
-
-    def augment(self, inputs: Any) -> Any:
-        """Return `inputs`, float32 `(batch, side, side)` of ink, changed at random."""
-        return augment(inputs, self.augmentation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,17 +228,3 @@ class FeatureTrainingConfig(TrainingConfig):
     def augments(self) -> bool:
         """Whether training steps see images that are changed at random."""
         return self.augmentation != ImageAugmentationConfig()
-
-    def augment(self, inputs: Any) -> Any:
-        """Return images, uint8 `(batch, height, width, channels)`, changed at random.
-
-        Rows are returned unchanged.
-        """
-        return augment_images(inputs, self.augmentation) if len(inputs.shape) == 4 else inputs
-
-    def mix(self, inputs: Any) -> tuple[Any, Any]:
-        """Return images, uint8 `(batch, height, width, channels)`, mixed, and the others' shares.
-
-        The shares are float32 `(batch, 1)`; None if nothing is mixed, as with rows.
-        """
-        return mix_images(inputs, self.augmentation) if len(inputs.shape) == 4 else (inputs, None)

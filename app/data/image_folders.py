@@ -8,7 +8,7 @@ import numpy as np
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
-from models.digits import IMAGE_SIDE
+from models.config.digits import IMAGE_SIDE
 from serving.errors import InputError, first_few
 from serving.images import read_image, read_pixels
 from serving.photographs import find_digit

@@ -11,8 +11,7 @@ from serving.errors import describe_all
 
 from .column_formats import decide_columns
 from .image_lists import ImageList
-from .table_reading import check_columns
-from .tables import Batch, Table
+from .tables import Batch, Table, check_columns
 from .targets import (
     TargetReader,
     check_targets,

@@ -2,12 +2,10 @@
 
 import contextlib
 import functools
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,23 +13,19 @@ import sklearn.datasets
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
-from models.checks import suggest
-from models.digits import IMAGE_SIDE
+from models.config.digits import IMAGE_SIDE
 from serving.errors import reason_of
-from serving.frames import is_table
 from serving.images import resize
 
 from .concatenation import join_datasets
-from .datasets import Dataset, check_names
+from .datasets import Dataset
 from .digit_files import image_arrays, joined_arrays, read_npz, read_semeion
 from .image_folders import read_images
 from .image_lists import list_image_folder
 from .image_tables import list_image_table
+from .source_kinds import JOIN, NAMED, kind_of_source, parts_of
 from .table_reading import read_table
-from .tables import SUFFIXES, open_table
-
-# Joins sources that are used as one, such as mnist.npz+digits8x8.
-JOIN = "+"
+from .tables import open_table
 
 
 def load_dataset(
@@ -44,10 +38,10 @@ def load_dataset(
     """Read a data source.
 
     Args:
-        source: a name in `NAMED`, or a path: an `.npz` in the layout of `keras.datasets.mnist`, a
-            Semeion text file (`.data`), a `.csv` with a header, or a folder of images, see
-            `app.data.image_lists.list_image_folder`. Several sources joined by `+` are used as
-            one.
+        source: a name in `app.data.source_kinds.NAMED`, or a path: an `.npz` in the layout of
+            `keras.datasets.mnist`, a Semeion text file (`.data`), a `.csv` with a header, or a
+            folder of images, see `app.data.image_lists.list_image_folder`. Several sources joined
+            by `+` are used as one.
         reading: settings for what the source itself does not specify.
         task: task of the model: `multiclass`, `multilabel` or `regression`.
         has_digits: whether images show digits. They become gray 28x28 images; large files are
@@ -59,15 +53,7 @@ def load_dataset(
         DataError: the source is unknown, cannot be read, or lacks required content.
     """
     reading = reading or ReadingConfig()
-    if is_table(source):
-        raise DataError(
-            "A DataFrame can only be given to app.runs.train. "
-            f"Received: {type(source).__name__}. Write it to a .csv or .parquet file."
-        )
-    parts = _parts(source)
-    if not all(parts):
-        raise DataError(f"A data source must have a name. Received: {source!r}.")
-    check_names([source])
+    parts = parts_of(source)
     if len(parts) > 1:
         return join_datasets(
             source, [load_dataset(part, reading, task, has_digits, default_size) for part in parts]
@@ -80,30 +66,13 @@ def load_dataset(
 
 
 def _read(source: str, reading: ReadingConfig, task: str, has_digits: bool) -> Dataset:
-    path = Path(source)
-    is_table = path.suffix.lower() in SUFFIXES
-    for name in () if is_table else ("target", "categorical", "drop", "keep", "image_column"):
-        if value := getattr(reading, name):
-            given = value if isinstance(value, str) else ",".join(value)
-            raise DataError(
-                f"{name} applies to tables only, {' or '.join(SUFFIXES)}. "
-                f"Received: {name}={given} for {source}."
-            )
-    if source in NAMED:
-        return NAMED[source](source)
-    if os.path.isdir(source):  # noqa: PTH112 - pathlib raises where a name is too long for a file
+    kind, path = kind_of_source(source, reading), Path(source)
+    if kind == "named":
+        return _read_named(source)
+    if kind == "folder":
         return read_images(list_image_folder(path), reading, has_digits)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None and not is_table:
-        raise DataError(
-            f"A data source must be one of {', '.join(NAMED)}, a folder of images, or a file that "
-            f"ends in {', '.join(SUFFIXES)}, {' or '.join(_READERS)}. "
-            f"Received: {source!r}.{suggest(source, NAMED)}"
-        )
-    if not os.path.isfile(source):  # noqa: PTH113
-        raise DataError(f"The data source does not exist or is not a file. Received: {path}.")
-    if reader:
-        return reader(path)
+    if kind != "table":
+        return _READERS[kind](path)
     if reading.image_column:
         return read_images(list_image_table(open_table(path), reading, task), reading, has_digits)
     return read_table(open_table(path), reading, task)
@@ -134,7 +103,7 @@ def absolute_source(source: str) -> str:
 
     Symbolic links are kept, because their targets may lack the suffix that tells the format.
     """
-    parts = [part if part in NAMED else str(Path(part).absolute()) for part in _parts(source)]
+    parts = [part if part in NAMED else str(Path(part).absolute()) for part in parts_of(source)]
     if len(parts) > 1 and any(JOIN in part for part in parts):
         raise DataError(
             f"Joined sources must be in folders without {JOIN!r} in their names. Received: {parts}."
@@ -144,29 +113,28 @@ def absolute_source(source: str) -> str:
 
 def bare_source(source: str) -> str:
     """Return `source` without its folders, which are private to this machine."""
-    return JOIN.join(Path(part).name for part in _parts(source))
+    return JOIN.join(Path(part).name for part in parts_of(source))
 
 
-def _parts(source: str) -> list[str]:
-    return [source] if source and os.path.exists(source) else source.split(JOIN)  # noqa: PTH110
+def _read_named(source: str) -> Dataset:
+    if source == "mnist":
+        return _mnist(source)
+    return _digits8x8(source) if source == "digits8x8" else _rows(source)
 
 
-def _rows(load: Callable[[], Any], task: str = "multiclass") -> Callable[[str], Dataset]:
-    def read(source: str) -> Dataset:
-        bunch = load()
-        is_classes = task == "multiclass"
-        targets = bunch.target if is_classes else bunch.target.reshape(len(bunch.data), -1)
-        names = getattr(bunch, "target_names", (source,))
-        return Dataset(
-            source=source,
-            inputs=bunch.data.astype(np.float32),
-            targets=targets.astype(np.int64 if is_classes else np.float32),
-            task=task,
-            labels=tuple(str(name) for name in names),
-            columns=tuple(bunch.feature_names),
-        )
-
-    return read
+def _rows(source: str) -> Dataset:
+    bunch = getattr(sklearn.datasets, f"load_{source}")()
+    is_classes = NAMED[source].task == "multiclass"
+    targets = bunch.target if is_classes else bunch.target.reshape(len(bunch.data), -1)
+    names = getattr(bunch, "target_names", (source,))
+    return Dataset(
+        source=source,
+        inputs=bunch.data.astype(np.float32),
+        targets=targets.astype(np.int64 if is_classes else np.float32),
+        task=NAMED[source].task,
+        labels=tuple(str(name) for name in names),
+        columns=tuple(bunch.feature_names),
+    )
 
 
 @functools.cache  # scikit-learn parses a compressed text file
@@ -190,13 +158,4 @@ def _mnist(source: str) -> Dataset:
     return joined_arrays(source, x_train, y_train, x_test, y_test)
 
 
-NAMED: dict[str, Callable[[str], Dataset]] = {
-    "digits8x8": _digits8x8,
-    "iris": _rows(sklearn.datasets.load_iris),
-    "wine": _rows(sklearn.datasets.load_wine),
-    "breast_cancer": _rows(sklearn.datasets.load_breast_cancer),
-    "diabetes": _rows(sklearn.datasets.load_diabetes, "regression"),
-    "linnerud": _rows(sklearn.datasets.load_linnerud, "regression"),
-    "mnist": _mnist,
-}
 _READERS: dict[str, Callable[[Path], Dataset]] = {".npz": read_npz, ".data": read_semeion}

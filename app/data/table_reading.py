@@ -11,7 +11,6 @@ import numpy as np
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
-from models.checks import suggest
 from serving.columns import RawColumn, RowFormat, read_column
 
 from .arrays import DiskArray
@@ -20,7 +19,7 @@ from .column_survey import ColumnSurvey, TextCounts, missing_marks
 from .datasets import REST, Dataset, LeftOut
 from .left_out import why_identifier, why_too_good, why_useless
 from .reading_progress import tell
-from .tables import Batch, Table
+from .tables import Batch, Table, check_columns
 from .targets import (
     TargetReader,
     check_targets,
@@ -77,33 +76,6 @@ def read_table(table: Table, reading: ReadingConfig, task: str) -> Dataset:
     rows = RowFormat(tuple(kept), tuple(sorted(missing_marks(reading) - {""})))
     dataset = _encode(table, rows, targets, words)
     return replace(dataset, left_out=tuple(left_out), notes=tuple(notes))
-
-
-def check_columns(table: Table, reading: ReadingConfig) -> None:
-    """Require that the columns that `reading` names are there, and one to predict.
-
-    Raises:
-        DataError: a column is missing, or named for two purposes.
-    """
-    names, source = table.names, table.source
-    if not reading.target:
-        raise DataError(
-            "A table needs a column to predict: --target COLUMN. "
-            f"{source} has the columns {', '.join(names)}."
-        )
-    named = (*reading.target, *reading.categorical, *reading.drop, *reading.keep)
-    for name in filter(None, (*named, reading.image_column)):
-        if name not in names:
-            raise DataError(
-                f"{source} must have the column {name!r}. "
-                f"Received: {', '.join(map(repr, names))}.{suggest(name, names)}"
-            )
-    if reading.image_column in reading.target:
-        raise DataError(
-            f"A target cannot be the image column. Received: {reading.image_column!r} in both."
-        )
-    if set(names) <= {*reading.target, *reading.drop}:
-        raise DataError(f"{source} must have columns besides the target. Received: none.")
 
 
 @dataclass

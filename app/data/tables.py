@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from app.config.reading_config import ReadingConfig
 from app.errors import DataError
+from models.checks import suggest
 from serving.csv_lines import find_separator, read_columns, read_header
 from serving.errors import InputError
 
@@ -67,6 +69,33 @@ def open_table(path: Path) -> Table:
     except InputError as error:
         raise DataError(str(error)) from None
     return Table(str(path), names, lambda: _read_csv(path), separator=find_separator(path))
+
+
+def check_columns(table: Table, reading: ReadingConfig) -> None:
+    """Require that the columns that `reading` names are there, and one to predict.
+
+    Raises:
+        DataError: a column is missing, or named for two purposes.
+    """
+    names, source = table.names, table.source
+    if not reading.target:
+        raise DataError(
+            "A table needs a column to predict: --target COLUMN. "
+            f"{source} has the columns {', '.join(names)}."
+        )
+    named = (*reading.target, *reading.categorical, *reading.drop, *reading.keep)
+    for name in filter(None, (*named, reading.image_column)):
+        if name not in names:
+            raise DataError(
+                f"{source} must have the column {name!r}. "
+                f"Received: {', '.join(map(repr, names))}.{suggest(name, names)}"
+            )
+    if reading.image_column in reading.target:
+        raise DataError(
+            f"A target cannot be the image column. Received: {reading.image_column!r} in both."
+        )
+    if set(names) <= {*reading.target, *reading.drop}:
+        raise DataError(f"{source} must have columns besides the target. Received: none.")
 
 
 def _read_csv(path: Path) -> Iterator[Batch]:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.config.training_config import TrainingConfig
+from app.data.augmentation import augment_inputs
 from app.data.datasets import Dataset
 from app.data.splits import some
 
@@ -28,7 +29,7 @@ def draw_augmented(
     """
     images = dataset.inputs[train[some(len(train), _IMAGES)]]
     inputs = keras.Input(images.shape[1:], dtype="uint8")
-    augmented, _ = training.mix(training.augment(inputs))
+    augmented, _ = augment_inputs(inputs, training)
     if augmented is inputs:
         return
     model = keras.Model(inputs, augmented)

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from app.config.chosen_defaults import choose_defaults
-from app.config.extractors import check_columns_taken, image_size_taken
+from app.config.extractors import check_columns_taken
 from app.config.families import FAMILIES, build_model, task_of
 from app.config.run_config import RunConfig, flat_config
 from app.data.datasets import Dataset
@@ -33,7 +33,7 @@ from app.system.signals import (
 )
 from app.training.fit import fit
 from app.training.losses import make_loss, sample_weights
-from app.training.model_sizes import fit_to_data
+from app.training.model_sizes import fit_to_data, image_size_taken
 
 from .results import finish_run
 from .run_folder import (

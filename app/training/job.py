@@ -9,6 +9,7 @@ import numpy as np
 from app.config.families import FAMILIES, build_model
 from app.config.run_config import RunConfig
 from app.data.arrays import Array
+from app.data.augmentation import augment_inputs
 from app.data.datasets import Dataset
 from app.data.pipelines import EVALUATION_BATCH_SIZE, seed_everything
 from app.data.splits import Splits
@@ -211,7 +212,7 @@ class Job:
 
     def _model_of_steps(self, inputs: Any, learning: keras.Model) -> keras.Model:
         training, shard, splits = self.config.training, self.team.shard, self.splits
-        augmented, shares = training.mix(training.augment(inputs))
+        augmented, shares = augment_inputs(inputs, training)
         outputs = learning(augmented)
         if shares is not None:
             outputs = keras.layers.Concatenate(dtype="float32")([outputs, shares])

@@ -11,8 +11,31 @@ from app.data.datasets import REST, Dataset
 from app.data.splits import Splits
 from app.data.summary import count_missing
 from app.errors import ConfigError, DataError
-from models import DigitNetConfig, RowsConfig, SoftmaxClassifierConfig
+from models import DigitNetConfig, FeatureExtractorConfig, RowsConfig, SoftmaxClassifierConfig
+from models.errors import BackboneError
+from models.extractors import image_size_of
 from serving.manifest import TASKS
+
+
+def image_size_taken(config: Any) -> tuple[int, ...]:
+    """Return the height and width of the images that the backbone of a run was trained on.
+
+    Args:
+        config: configuration of a run.
+
+    Returns:
+        The size; empty if it is set already, or the backbone was not trained before.
+
+    Raises:
+        ConfigError: the backbone cannot be loaded.
+    """
+    model = config.model
+    if config.reading.image_size or not isinstance(model, FeatureExtractorConfig):
+        return ()
+    try:
+        return image_size_of(model.backbone) if model.is_trained else ()
+    except BackboneError as error:
+        raise ConfigError(str(error)) from None
 
 
 def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -> Any:

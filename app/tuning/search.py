@@ -13,7 +13,6 @@ import optuna
 from optuna.trial import TrialState
 
 from app.config.chosen_defaults import choose_defaults
-from app.config.extractors import image_size_taken
 from app.config.run_config import config_toml
 from app.data.datasets import Dataset
 from app.data.sources import absolute_source
@@ -24,6 +23,7 @@ from app.runs.run_folder import Run, new_run_folder, unwritable
 from app.runs.train import Callbacks, checked_model, load_run_data, train
 from app.system.locks import exclusive_lock
 from app.system.signals import Interrupted
+from app.training.model_sizes import image_size_taken
 from app.training.preprocessing import adapt
 
 from .definition import Definition, definition_toml

@@ -12,7 +12,8 @@ from app.studies.panels import panels
 from app.studies.study import Check, Effort, Parts, Study
 from export import ExportOptions, ModelFacts, export_bundle
 from export.saved_model import load_saved_model
-from models import FeatureExtractorConfig, RowsConfig, feature_extractor
+from models import FeatureExtractorConfig, RowsConfig
+from models.features import feature_extractor
 from serving import Predictor
 
 # Each row holds the weights of one neuron.

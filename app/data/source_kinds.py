@@ -1,0 +1,116 @@
+"""Tells what a data source is from its name or path, and checks it without reading its samples.
+
+Nothing here imports Keras, scikit-learn or SciPy, so that a misspelt column is told at once.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.config.reading_config import ReadingConfig
+from app.errors import DataError
+from models.checks import suggest
+from serving.frames import is_table
+
+from .datasets import check_names
+from .image_lists import list_image_folder
+from .tables import SUFFIXES, check_columns, open_table
+
+# Joins sources that are used as one, such as mnist.npz+digits8x8.
+JOIN = "+"
+# Settings that apply to tables only.
+_OF_TABLES = ("target", "categorical", "drop", "keep", "image_column")
+# Suffixes of files that are no tables.
+_ARRAYS = (".npz", ".data")
+
+
+@dataclass(frozen=True)
+class NamedSource:
+    """A data source that is known by its name.
+
+    Attributes:
+        kind: `rows` or `images`.
+        task: `multiclass` or `regression`.
+    """
+
+    kind: str
+    task: str = "multiclass"
+
+
+NAMED = {
+    "digits8x8": NamedSource("images"),
+    "iris": NamedSource("rows"),
+    "wine": NamedSource("rows"),
+    "breast_cancer": NamedSource("rows"),
+    "diabetes": NamedSource("rows", "regression"),
+    "linnerud": NamedSource("rows", "regression"),
+    "mnist": NamedSource("images"),
+}
+
+
+def parts_of(source: str) -> list[str]:
+    """Return the sources that a source consists of.
+
+    Raises:
+        DataError: a source has no name, or is a DataFrame.
+    """
+    if is_table(source):
+        raise DataError(
+            "A DataFrame can only be given to app.runs.train. "
+            f"Received: {type(source).__name__}. Write it to a .csv or .parquet file."
+        )
+    parts = [source] if source and os.path.exists(source) else source.split(JOIN)  # noqa: PTH110
+    if not all(parts):
+        raise DataError(f"A data source must have a name. Received: {source!r}.")
+    check_names(parts)
+    return parts
+
+
+def kind_of_source(source: str, reading: ReadingConfig) -> str:
+    """Return what a source is: `named`, `folder`, `table`, or the suffix of another file.
+
+    Args:
+        source: a single source, see `app.data.sources.load_dataset`.
+        reading: settings for what the source itself does not specify.
+
+    Raises:
+        DataError: the source is unknown or does not exist, or a setting of tables is given for
+            another source.
+    """
+    path = Path(source)
+    suffix = path.suffix.lower()
+    for name in () if suffix in SUFFIXES else _OF_TABLES:
+        if value := getattr(reading, name):
+            given = value if isinstance(value, str) else ",".join(value)
+            raise DataError(
+                f"{name} applies to tables only, {' or '.join(SUFFIXES)}. "
+                f"Received: {name}={given} for {source}."
+            )
+    if source in NAMED:
+        return "named"
+    if os.path.isdir(source):  # noqa: PTH112 - pathlib raises where a name is too long for a file
+        return "folder"
+    if suffix not in (*SUFFIXES, *_ARRAYS):
+        raise DataError(
+            f"A data source must be one of {', '.join(NAMED)}, a folder of images, or a file that "
+            f"ends in {', '.join(SUFFIXES)}, {' or '.join(_ARRAYS)}. "
+            f"Received: {source!r}.{suggest(source, NAMED)}"
+        )
+    if not os.path.isfile(source):  # noqa: PTH113
+        raise DataError(f"The data source does not exist or is not a file. Received: {path}.")
+    return "table" if suffix in SUFFIXES else suffix
+
+
+def check_source(source: str, reading: ReadingConfig) -> None:
+    """Check a source before its samples are read: its name, its folders, the header of a table.
+
+    Raises:
+        DataError: the source is unknown or does not exist, a column that is named is not there, or
+            a folder has no classes.
+    """
+    for part in parts_of(source):
+        kind = kind_of_source(part, reading)
+        if kind == "folder":
+            list_image_folder(Path(part))
+        elif kind == "table":
+            check_columns(open_table(Path(part)), reading)
