@@ -11,15 +11,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from .columns import ColumnsConfig, encode_columns
+from .columns import encode_columns
+from .config import ColumnsConfig, OwnModelConfig, RowsConfig
+from .config.own import RAW_OUTPUTS
+from .errors import OwnModelError
 from .graph import activation_of, producer
 from .heads import BothClasses
-from .own_config import RAW_OUTPUTS, OwnModelConfig, OwnModelError
 from .precision import Float32Layer
-from .rows import RowsConfig, prepare_columns
+from .rows import prepare_columns
 
-# Name of the layer that is the user's model.
-NET = "net"
 _TASKS = {"multiclass": "classes", "multilabel": "labels", "regression": "values"}
 
 
@@ -116,6 +116,25 @@ def add_head(
     return keras.Model(inputs, named, name="own_model")
 
 
+def encoded_width(rows: RowsConfig) -> int:
+    """Return the number of columns that `add_head` makes of columns with texts."""
+    _, prepared = prepare_columns(rows)
+    return int(encode_columns(prepared, rows, ColumnsConfig()).shape[1])
+
+
+def prepared_tensors(model: keras.Model) -> Any:
+    """Return what is computed once for each sample before training, a tensor or a dict of them.
+
+    It is the prepared columns if columns are encoded in front of the user's model, else the inputs.
+    """
+    names = [layer.name for layer in model.layers]
+    for name in ("columns", "fill_missing"):
+        if name in names and not isinstance(model.get_layer(name), keras.layers.InputLayer):
+            return model.get_layer(name).output
+    inputs: dict[str, Any] = {tensor.name: tensor for tensor in model.inputs}
+    return inputs if len(inputs) > 1 else model.inputs[0]
+
+
 def ends_in_logits(model: keras.Model) -> bool:
     """Return whether `raw_outputs` of a model with classes or labels are logits."""
     output = model.output.get("probabilities")
@@ -124,9 +143,8 @@ def ends_in_logits(model: keras.Model) -> bool:
     last = producer(output)
     if isinstance(last, BothClasses):
         last = producer(last.input)
-    return isinstance(last, keras.layers.Activation | keras.layers.Softmax) and (
-        last.name != RAW_OUTPUTS
-    )
+    is_added = last.name in ("probabilities", "second_class")
+    return is_added and isinstance(last, keras.layers.Activation | keras.layers.Softmax)
 
 
 def _main_output(net: keras.Model) -> tuple[str, Any]:
@@ -216,9 +234,12 @@ def _measured(model: keras.Model) -> str:
         random.normal(0, 3, (32, *[n or 8 for n in tensor.shape[1:]])).astype("float32")
         for tensor in model.inputs
     ]
-    outputs = keras.ops.convert_to_numpy(
-        model(keras.tree.pack_sequence_as(model.input, [keras.ops.cast(a, t.dtype) for a, t in zip(arrays, model.inputs, strict=True)]))
-    )
+    tensors = [
+        keras.ops.cast(array, tensor.dtype)
+        for array, tensor in zip(arrays, model.inputs, strict=True)
+    ]
+    packed = keras.tree.pack_sequence_as(model.input, tensors)
+    outputs = keras.ops.convert_to_numpy(model(packed))
     if outputs.min() < 0 or outputs.max() > 1:
         return "linear"
     is_softmax = outputs.shape[1] > 1 and np.allclose(outputs.sum(axis=1), 1, atol=1e-3)
@@ -295,7 +316,8 @@ def in_precision(model: keras.Model, policy: str) -> keras.Model:
         OwnModelError: Keras cannot copy the model.
     """
     last = producer(model.get_layer(RAW_OUTPUTS).input)
-    kept = {id(layer) for layer in model.layers if layer.name != NET} | {id(last)}
+    kept = {id(layer) for layer in model.layers if not isinstance(layer, keras.Model)}
+    kept.add(id(last))
 
     def changed(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()

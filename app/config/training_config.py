@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from app.system.user_code import is_reference
 from models import AugmentationConfig, ImageAugmentationConfig
 from models.checks import (
     check_above,
@@ -12,8 +13,11 @@ from models.checks import (
     check_range,
 )
 
+from .keras_names import check_loss, check_metric
 from .threshold_rules import parse_rule
 
+# Settings that name code of users.
+OWN_CODE = ("loss", "metrics", "callbacks")
 LOSSES = ("auto", "cross_entropy", "binary_cross_entropy", "mse", "kl_divergence")
 OPTIMIZERS = (
     "gradient_descent",
@@ -26,6 +30,8 @@ OPTIMIZERS = (
     "adamw",
     "muon",
 )
+# Losses that label smoothing applies to.
+SMOOTHED = ("cross_entropy", "binary_cross_entropy")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
@@ -98,8 +104,11 @@ class TrainingConfig:
         repeat: passes over the training split in each epoch. On tiny data sets, several passes
             save the time of evaluations and callbacks.
         batch_size: number of samples in a step.
-        loss: loss function, one of `LOSSES`. `auto` is the cross entropy that suits the head, or
-            `mse` for a linear head; `cross_entropy` is the categorical cross entropy.
+        loss: loss function, one of `LOSSES`, the name of another loss of Keras, or a reference to
+            one of your own, see `app.system.user_code`. `auto` is the cross entropy that suits the
+            head, or `mse` for a linear head; `cross_entropy` is the categorical cross entropy.
+        metrics: further metrics to show while training, by the name in Keras or by a reference.
+        callbacks: callbacks of your own, by a reference.
         label_smoothing: fraction of each target that is spread over all classes (Szegedy et al.,
             2016). It applies to the cross entropies.
         class_weight: `balanced` weights each sample in inverse proportion to how common its class
@@ -132,6 +141,8 @@ class TrainingConfig:
     repeat: int = 1
     batch_size: int = 64
     loss: str = "auto"
+    metrics: tuple[str, ...] = ()
+    callbacks: tuple[str, ...] = ()
     label_smoothing: float = 0.0
     class_weight: str = "none"
     threshold: float | str = 0.5
@@ -150,9 +161,17 @@ class TrainingConfig:
         check_range("epochs", self.epochs, 1, 1_000_000)
         check_range("repeat", self.repeat, 1, 1_000_000)
         check_at_least("batch_size", self.batch_size, 1)
-        check_choice("loss", self.loss, LOSSES)
+        check_loss(self.loss, LOSSES)
+        for metric in self.metrics:
+            check_metric(metric)
+        for callback in self.callbacks:
+            if not is_reference(callback):
+                raise ValueError(
+                    "callbacks must be file.py:name or module:name. "
+                    f"Received: callbacks={callback!r}."
+                )
         check_fraction("label_smoothing", self.label_smoothing)
-        if self.label_smoothing and self.loss in ("mse", "kl_divergence"):
+        if self.label_smoothing and self.loss not in ("auto", *SMOOTHED):
             raise ValueError(
                 "label_smoothing applies to cross entropy only. "
                 f"Received: label_smoothing={self.label_smoothing}, loss={self.loss!r}."

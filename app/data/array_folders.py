@@ -16,7 +16,7 @@ from app.errors import DataError
 from serving.errors import cannot_read, cannot_write
 
 from .arrays import NamedArrays, chunks
-from .datasets import Dataset
+from .datasets import Dataset, Stream
 
 FACTS = "arrays.json"
 MAX_CLASSES = 1000
@@ -170,6 +170,7 @@ def read_array_folder(source: str, task: str) -> Dataset:
         validation_start=facts.validation_start,
         test_start=facts.test_start,
         notes=tuple(facts.notes),
+        stream=Stream(None, facts.steps, facts.samples) if facts.steps else None,
     )
 
 

@@ -24,7 +24,7 @@ from .array_folders import (
     target_file,
     write_facts,
 )
-from .arrays import DiskArray, chunks, rows_at
+from .arrays import DiskArray, rows_at
 from .datasets import Stream
 from .reading_progress import tell_progress
 
@@ -35,6 +35,8 @@ _KEPT, _KEPT_BYTES, _MIN_KEPT = 100_000, 1_000_000_000, 1_000
 _MOST_SAMPLES = 10_000_000
 # Samples that are read at once from a pipeline without batches, and fraction of the disk to leave.
 _BATCH, _SPARE = 256, 0.05
+# Rows that are written at once.
+_AT_ONCE = 1024
 _ENDLESS = "Take as many as an epoch has, with .take(steps)."
 _FORMS = (
     "a source, arrays (x, y), a tf.data.Dataset of (x, y), or a dict of datasets for train, "
@@ -71,25 +73,25 @@ def write_own_data(
     if pipelines is not None:
         return _write_streams(pipelines, folder, most)
     if isinstance(data, tf.data.Dataset):
-        _, _, facts = _write_parts(_batches(data, "data", rank, most), folder)
-        write_facts(folder, facts)
+        write_facts(folder, _write_parts(_batches(data, "data", rank, most), folder))
         return None
     if isinstance(data, Mapping) or len(data) != 2:
         received = ", ".join(map(str, data)) if isinstance(data, Mapping) else f"{len(data)} parts"
         raise DataError(f"data must be {_FORMS}. Received: a {type(data).__name__} of {received}.")
     x, y = data
-    inputs = {str(k): _array(f"x[{k!r}]", v) for k, v in x.items()} if _is_dict(x) else _array("x", x)
+    inputs: Any = _array("x", x) if not _is_dict(x) else {
+        str(name): _array(f"x[{name!r}]", array) for name, array in x.items()
+    }
     targets = _array("y", y)
-    for name, array in [*_named(inputs).items()]:
+    for name, array in _named(inputs).items():
         if len(array) != len(targets):
             raise DataError(
                 "x and y must have as many samples. "
                 f"Received: {len(array):,} in {name or 'x'} and {len(targets):,} in y."
             )
-    slices = (slice(start, start + 4096) for start in range(0, len(targets), 4096))
+    slices = (slice(start, start + _AT_ONCE) for start in range(0, len(targets), _AT_ONCE))
     parts = ((_at(inputs, rows), targets[rows]) for rows in slices)
-    _, _, facts = _write_parts(parts, folder)
-    write_facts(folder, facts)
+    write_facts(folder, _write_parts(parts, folder))
     return None
 
 
@@ -223,15 +225,19 @@ class _Kept:
             self.stride *= 2
 
     def parts(self) -> Iterator[Any]:
-        for *inputs, targets in zip(*map(chunks, self._arrays), strict=True):
-            yield (dict(zip(self._names, inputs, strict=True)) if self._names[0] else inputs[0]), targets
+        *inputs, targets = self._arrays
+        for start in range(0, len(targets), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            parts = [array[rows] for array in inputs]
+            named = dict(zip(self._names, parts, strict=True))
+            yield named if self._names[0] else parts[0], targets[rows]
 
 
-def _write_parts(parts: Iterator[Any], folder: Path) -> Any:
+def _write_parts(parts: Iterator[Any], folder: Path) -> ArrayFacts:
     writers = _Writers(folder)
     for x, y in parts:
         writers.add(x, y, "data")
-    return None, None, writers.finish()
+    return writers.finish()
 
 
 class _Writers:
@@ -332,7 +338,9 @@ def _check_spec(dataset: tf.data.Dataset, name: str, has_weights: bool) -> None:
     wanted = "(x, y) or (x, y, weights)" if has_weights else "(x, y)"
     is_tuple = isinstance(spec, tuple) and len(spec) in ((2, 3) if has_weights else (2,))
     leaves = tf.nest.flatten(spec)
-    is_dense = all(isinstance(leaf, tf.TensorSpec) and leaf.shape.rank is not None for leaf in leaves)
+    is_dense = all(
+        isinstance(leaf, tf.TensorSpec) and leaf.shape.rank is not None for leaf in leaves
+    )
     if not is_tuple or not is_dense or not isinstance(spec[1], tf.TensorSpec):
         raise DataError(
             f"Each element of a dataset must be {wanted}, of dense tensors. "
@@ -376,7 +384,7 @@ def _array(name: str, value: Any) -> np.ndarray:
         raise DataError(
             f"{name} must be an array of one shape. Received: {one_line(error):.100}"
         ) from None
-    if not array.ndim or array.dtype.kind == "O" and name.startswith("x"):
+    if not array.ndim or (array.dtype.kind == "O" and name != "y"):
         raise DataError(
             f"{name} must be an array with a row for each sample. "
             f"Received: {type(value).__name__} of {array.dtype} {array.shape}."

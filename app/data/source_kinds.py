@@ -12,6 +12,7 @@ from app.errors import DataError
 from models.checks import suggest
 from serving.frames import is_table
 
+from .array_folders import is_array_folder
 from .datasets import check_names
 from .image_lists import list_image_folder
 from .tables import SUFFIXES, check_columns, open_table
@@ -67,7 +68,7 @@ def parts_of(source: str) -> list[str]:
 
 
 def kind_of_source(source: str, reading: ReadingConfig) -> str:
-    """Return what a source is: `named`, `folder`, `table`, or the suffix of another file.
+    """Return what a source is: `named`, `folder`, `arrays`, `table`, or another file's suffix.
 
     Args:
         source: a single source, see `app.data.sources.load_dataset`.
@@ -89,7 +90,7 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
     if source in NAMED:
         return "named"
     if os.path.isdir(source):  # noqa: PTH112 - pathlib raises where a name is too long for a file
-        return "folder"
+        return "arrays" if is_array_folder(source) else "folder"
     if suffix not in (*SUFFIXES, *_ARRAYS):
         raise DataError(
             f"A data source must be one of {', '.join(NAMED)}, a folder of images, or a file that "

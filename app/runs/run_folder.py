@@ -20,6 +20,7 @@ from app.data.summary import report_data
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
 from app.system.signals import resume_command
+from app.training.own_models import import_own_code, with_untrained
 from serving.bundle import KERAS_MODEL
 from serving.errors import cannot_read, cannot_write, counted, one_line
 from serving.manifest import TASKS
@@ -37,6 +38,8 @@ CONFIG, METRICS, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, EVALUATION, FIGURES, TRA
     "figures",
     "training_sizes.json",
 )
+# Why the code of a user has ended the run.
+FAILURE = "error.txt"
 # These files exist from the beginning; the others are written when training has ended.
 _BEGUN = (CONFIG, SPLITS, DATA)
 # Space that a run needs besides its weights: figures, logs and tables.
@@ -86,11 +89,13 @@ class Run:
         Raises:
             RunError: the file is damaged.
         """
+        why_not = import_own_code(self.config.family)
         try:
             return keras.saving.load_model(self.folder / KERAS_MODEL, compile=False)
         except Exception as error:  # Keras, zipfile and h5py each raise their own
             raise RunError(
                 f"{self.folder / KERAS_MODEL} cannot be loaded by Keras: {one_line(error):.200}"
+                f"{f' {why_not}' if why_not else ''}"
             ) from None
 
 
@@ -263,4 +268,5 @@ def read_begun_run(folder: Path) -> Run:
             f"The run was made by an earlier version of Hornbill. Received: {folder}. "
             "Train it again with this version."
         )
-    return Run(folder, combine_settings(None, folder / CONFIG), splits, data, metrics)
+    config = with_untrained(combine_settings(None, folder / CONFIG), folder)
+    return Run(folder, config, splits, data, metrics)

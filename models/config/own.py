@@ -1,16 +1,12 @@
-"""Configuration of models that users bring; needs no Keras."""
+"""The configuration of models that users bring."""
 
 from dataclasses import dataclass
 
-from .checks import check_choice
+from models.checks import check_choice
 
 OWN_HEADS = ("auto", "softmax", "sigmoid", "linear")
 # Name of the layer whose output is what the user's model returns, in float32.
 RAW_OUTPUTS = "raw_outputs"
-
-
-class OwnModelError(ValueError):
-    """A model of a user cannot be used: its inputs or outputs do not suit the data."""
 
 
 @dataclass(frozen=True, kw_only=True)

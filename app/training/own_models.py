@@ -1,0 +1,294 @@
+"""Models that users bring: built by their function, given a head, kept in the run's folder."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.config.families import is_own_model
+from app.config.run_config import RunConfig
+from app.data.array_folders import head_of_targets, is_array_folder
+from app.data.arrays import NamedArrays, array_parts
+from app.data.datasets import Dataset
+from app.data.pipelines import seed_everything
+from app.data.source_kinds import NAMED
+from app.data.splits import Splits, some
+from app.data.summary import count_missing
+from app.errors import ConfigError
+from app.system.keras_defaults import keras_defaults
+from app.system.user_code import describe_error, import_place, is_reference, load_object
+from models.config import OwnModelConfig
+from models.errors import OwnModelError
+from models.own import Targets, add_head, encoded_width, head_of, units_of
+from serving.errors import one_line
+
+from .model_sizes import columns_of
+
+# The untrained model of a run, from which it is resumed without the user's function.
+UNTRAINED = "untrained.keras"
+# Samples that tell the statistics of a layer `Normalization`.
+_SAMPLED = 10_000
+# Arguments that the data decides.
+_BY_DATA = ("input_shape", "num_classes", "num_outputs", "outputs")
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What builds a user's model.
+
+    Attributes:
+        name: the reference to it, or the path of its file.
+        function: a function of `arguments`.
+        arguments: those of `input_shape`, `num_classes`, `num_outputs` and `outputs` that the
+            function takes.
+        is_fresh: whether the model has random weights; one from a file was trained before.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[str, ...] = ()
+    is_fresh: bool = True
+
+    def build(self, seed: int, facts: Mapping[str, Any], dtype: str = "float32") -> keras.Model:
+        """Return a new model with inputs and outputs.
+
+        Args:
+            seed: seed of its weights.
+            facts: the values of arguments.
+            dtype: dtype of the inputs of a model that does not name its own.
+
+        Raises:
+            ConfigError: the function raises an error, or returns no model.
+        """
+        seed_everything(seed)
+        arguments = {name: facts[name] for name in self.arguments}
+        try:
+            with keras_defaults():  # the function may change settings of Keras
+                model = self.function(**arguments)
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever the function raises
+            place = self.name.rpartition(":")[0]
+            given = ", ".join(f"{name}={value}" for name, value in arguments.items())
+            raise ConfigError(
+                f"The function must build a Keras model. Received: {self.name}({given}), which "
+                f"raised {describe_error(error, place if place.endswith('.py') else '')}"
+            ) from None
+        if not isinstance(model, keras.Model):
+            raise ConfigError(
+                f"The function must return a keras.Model. Received: {self.name}, which returned "
+                f"{type(model).__name__}."
+            )
+        return self._with_inputs(model, facts.get("input_shape"), dtype)
+
+    def _with_inputs(self, model: keras.Model, shape: Any, dtype: str) -> keras.Model:
+        """Return a functional model; one that was only declared gets inputs of a shape."""
+        if getattr(model, "inputs", None):
+            if isinstance(model, keras.Sequential):
+                return keras.Model(model.inputs, model.outputs[0], name=model.name)
+            if hasattr(model, "operations"):
+                return model
+        if shape is None:
+            return model
+        if isinstance(shape, dict):
+            raise ConfigError(
+                "A model with several inputs must be functional. "
+                f"Received: {self.name}, of the class {type(model).__name__}."
+            )
+        inputs = keras.Input(shape, dtype=dtype, name="inputs")
+        try:
+            return keras.Model(inputs, model(inputs))
+        except Exception as error:  # whatever the model's `call` raises
+            raise ConfigError(
+                f"The model must take the data, {dtype} {(None, *shape)}. "
+                f"Received: {self.name}, which raised {describe_error(error)}"
+            ) from None
+
+
+def builder_of(family: str) -> Builder:
+    """Return what builds a user's model.
+
+    Raises:
+        ConfigError: the reference names nothing that can be called, the function needs other
+            arguments, or the file cannot be loaded.
+    """
+    if not is_reference(family):
+        return Builder(family, lambda: _read_file(Path(family)), is_fresh=False)
+    found = load_object(family, "The model")
+    if isinstance(found, keras.Model):
+        return Builder(family, lambda: found, is_fresh=False)
+    if not callable(found):
+        raise ConfigError(
+            "The model must be a function that returns a keras.Model. "
+            f"Received: {family}, a {type(found).__name__}."
+        )
+    parameters = inspect.signature(found).parameters.values()
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for each in parameters:
+        is_given = each.name in _BY_DATA or each.default is not inspect.Parameter.empty
+        if not is_given and each.kind not in kinds:
+            raise ConfigError(
+                f"A function that builds a model may need {', '.join(_BY_DATA)}. "
+                f"Received: {family}, which needs {each.name!r}. Give it a default."
+            )
+    names = tuple(each.name for each in parameters if each.name in _BY_DATA)
+    return Builder(family, found, names)
+
+
+def _read_file(path: Path) -> keras.Model:
+    if not path.is_file():
+        raise ConfigError(f"The model must be a file that exists. Received: {path}.")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras, zipfile and h5py each raise their own
+        raise ConfigError(
+            f"The model must be a .keras file that Keras can load. Received: {path}: "
+            f"{one_line(error):.200} Custom layers must be importable: give a function that loads "
+            "the file, file.py:function."
+        ) from None
+
+
+def decide_head(config: RunConfig, builder: Builder) -> RunConfig:
+    """Return the configuration with a head: that of the model, or the one that suits the targets.
+
+    Raises:
+        ConfigError: see `Builder.build`; or the model has several outputs.
+    """
+    if not isinstance(config.model, OwnModelConfig) or config.model.head != "auto":
+        return config
+    net = None if builder.arguments else builder.build(config.seed, {})
+    of_data = _head_of_data(config)
+    head = of_data
+    if net is not None and getattr(net, "outputs", None):
+        try:
+            own = head_of(net)
+            is_value = own == "linear" and of_data == "softmax" and units_of(net) == 1
+        except OwnModelError as error:
+            raise ConfigError(f"{error} It is {builder.name}.") from None
+        head = own if own != "linear" else "linear" if is_value else of_data
+    return replace(config, model=replace(config.model, head=head), chosen=config.chosen | {"head"})
+
+
+def _head_of_data(config: RunConfig) -> str:
+    """Return the head that suits the targets, as far as the source tells without being read."""
+    if is_array_folder(config.data):
+        return head_of_targets(Path(config.data))
+    is_value = config.data in NAMED and NAMED[config.data].task == "regression"
+    return "linear" if is_value or len(config.reading.target) > 1 else "softmax"
+
+
+def image_size_of_model(builder: Builder, config: RunConfig) -> tuple[int, ...]:
+    """Return height and width of the images that a model takes; empty if it takes any."""
+    if builder.arguments or config.reading.image_size:
+        return ()
+    inputs = getattr(builder.build(config.seed, {}), "inputs", None) or ()
+    shape = inputs[0].shape if len(inputs) == 1 else ()
+    return tuple(shape[1:3]) if len(shape) in (3, 4) and None not in shape[1:3] else ()
+
+
+def build_with_head(
+    builder: Builder, config: RunConfig, dataset: Dataset, splits: Splits
+) -> keras.Model:
+    """Return the untrained model of a run, from the data's inputs to probabilities or values.
+
+    Raises:
+        ConfigError: the model cannot be built, or does not suit the data.
+    """
+    rows = None
+    if dataset.kind == "rows" and (dataset.codes is not None or count_missing(dataset).any()):
+        rows = columns_of(dataset, splits)
+    shapes = _input_shapes(dataset)
+    shape: Any = {name: size for name, (size, _) in shapes.items()}
+    if rows is not None:
+        shape = (encoded_width(rows),)
+    elif len(shape) == 1:
+        (shape,) = shape.values()
+    count = len(dataset.labels)
+    facts = {"input_shape": shape, **dict.fromkeys(_BY_DATA[1:], count)}
+    dtypes = {dtype for _, dtype in shapes.values()}
+    dtype = dtypes.pop() if dtypes in ({"int32"}, {"int64"}) else "float32"
+    net = builder.build(config.seed, facts, dtype)
+    is_standardized = builder.is_fresh and config.training.loss in ("auto", "mse")
+    targets = Targets(dataset.task, count, is_standardized)
+    try:
+        return add_head(net, shapes, targets, rows)
+    except OwnModelError as error:
+        raise ConfigError(f"{error} It is {builder.name}, on {dataset.source}.") from None
+
+
+def _input_shapes(dataset: Dataset) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and dtype of each input of the data."""
+    inputs = dataset.inputs
+    if isinstance(inputs, NamedArrays):
+        return {name: (a.shape[1:], a.dtype.name) for name, a in inputs.named.items()}
+    name = "image" if dataset.kind == "images" else "inputs"
+    return {name: (inputs.shape[1:], inputs.dtype.name)}
+
+
+def save_untrained(model: keras.Model, config: RunConfig, folder: Path) -> RunConfig:
+    """Save the untrained model of a run; return the configuration that reads it.
+
+    Raises:
+        ConfigError: Keras cannot save it.
+    """
+    path = folder / UNTRAINED
+    try:
+        model.save(path)
+    except OSError:
+        raise
+    except Exception as error:  # whatever a layer's get_config raises
+        raise ConfigError(
+            f"Keras must be able to save the model. Received: {config.family}: "
+            f"{one_line(error):.200}"
+        ) from None
+    return with_untrained(config, folder)
+
+
+def with_untrained(config: RunConfig, folder: Path) -> RunConfig:
+    """Return the configuration of a run whose untrained model is in its folder."""
+    if not isinstance(config.model, OwnModelConfig):
+        return config
+    return replace(config, model=replace(config.model, file=str(folder / UNTRAINED)))
+
+
+def import_own_code(family: str) -> str:
+    """Import the module of a user's model, which registers custom layers.
+
+    Returns:
+        Why it cannot be imported; empty if it was, or if there is none.
+    """
+    if not is_own_model(family) or not is_reference(family):
+        return ""
+    try:
+        import_place(family.rpartition(":")[0], "The model")
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def adapt_normalizations(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
+    """Adapt the layers `Normalization` that read the inputs and have no statistics yet.
+
+    Args:
+        model: a model of `build_with_head`.
+        dataset: the samples.
+        train: indices of the training split.
+    """
+    net = next((layer for layer in model.layers if isinstance(layer, keras.Model)), None)
+    if net is None:
+        return
+    sample = train[some(len(train), _SAMPLED)]
+    inputs = getattr(net, "inputs", None) or ()
+    arrays = array_parts(dataset.inputs)
+    for layer in net._flatten_layers(include_self=False, recursive=True):
+        if not isinstance(layer, keras.layers.Normalization) or layer.invert or not layer.built:
+            continue
+        if layer.input_mean is not None or int(layer.count) > 0:
+            continue
+        places = [place for place, tensor in enumerate(inputs) if layer.input is tensor]
+        if places and len(arrays) == len(inputs):
+            layer.adapt(np.asarray(arrays[places[0]][sample], np.float32))
