@@ -33,16 +33,21 @@ def activation_of(tensor: Any) -> str:
     It is empty if the operation is a layer or model whose inside is unknown.
     """
     operation = producer(tensor)
-    if isinstance(operation, _KEEPING) or type(operation).__name__ == "Cast":
+    is_empty = isinstance(operation, keras.layers.Activation) and _name(operation) == "linear"
+    if is_empty or isinstance(operation, _KEEPING) or type(operation).__name__ == "Cast":
         found = {activation_of(each) for each in keras.tree.flatten(operation.input)}
         return found.pop() if len(found) == 1 else "linear"
     if isinstance(operation, keras.layers.Softmax) or type(operation).__name__ == "BothClasses":
         return "softmax"
-    activation = getattr(operation, "activation", None)
-    if activation is not None:
-        return str(getattr(activation, "__name__", type(activation).__name__)).lower()
+    if getattr(operation, "activation", None) is not None:
+        return _name(operation)
     name = type(operation).__name__.lower()
     if name in ("softmax", "sigmoid"):
         return name
     is_known = type(operation).__module__.startswith("keras.")
     return "linear" if is_known and not isinstance(operation, keras.Model) else ""
+
+
+def _name(operation: Any) -> str:
+    activation = operation.activation
+    return str(getattr(activation, "__name__", type(activation).__name__)).lower()

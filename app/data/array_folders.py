@@ -36,6 +36,7 @@ class ArrayFacts:
         steps: steps of an epoch of a pipeline that is streamed; 0 for arrays.
         samples: its samples, of which some may be left out here.
         notes: what a report should say.
+        origin: reference to the function that has returned pipelines; empty for none.
     """
 
     inputs: list[str] = field(default_factory=list)
@@ -45,6 +46,7 @@ class ArrayFacts:
     steps: int = 0
     samples: int = 0
     notes: list[str] = field(default_factory=list)
+    origin: str = ""
 
 
 class ArrayWriter:

@@ -14,7 +14,8 @@ from serving.errors import InputError, cannot_write
 from serving.frames import is_table, table_columns
 
 from .datasets import Stream
-from .own_data import is_own_data, write_own_data
+from .own_data import data_of_code, is_own_data, write_own_data
+from .source_kinds import is_code
 
 FRAME, ARRAYS = "DataFrame.csv", "arrays"
 
@@ -24,8 +25,9 @@ def data_on_disk(data: Any) -> Iterator[tuple[Any, Stream | None]]:
     """Yield a data source; one of Python as the path of a file or folder, removed at the end.
 
     Args:
-        data: name or path of a data source; a DataFrame of pandas or polars; a table of pyarrow; or
-            arrays or pipelines, see `app.data.own_data.write_own_data`.
+        data: name or path of a data source; a DataFrame of pandas or polars; a table of pyarrow;
+            arrays or pipelines, see `app.data.own_data.write_own_data`; or a reference to a
+            function that returns such data.
 
     Yields:
         The source, and the training pipeline if there is one.
@@ -34,6 +36,8 @@ def data_on_disk(data: Any) -> Iterator[tuple[Any, Stream | None]]:
         DataError: a DataFrame has no rows, names a column twice or holds lists; arrays or pipelines
             have another form; or the temporary folder cannot be written.
     """
+    origin = data if is_code(data) else ""
+    data = data_of_code(data) if origin else data
     if not is_table(data) and not is_own_data(data):
         yield data, None
         return
@@ -41,7 +45,7 @@ def data_on_disk(data: Any) -> Iterator[tuple[Any, Stream | None]]:
         if is_own_data(data):
             path = Path(folder) / ARRAYS
             path.mkdir()
-            stream = write_own_data(data, path)
+            stream = write_own_data(data, path, origin)
             yield str(path), stream
             return
         path = Path(folder) / FRAME

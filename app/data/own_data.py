@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.errors import DataError
+from app.system.user_code import describe_error, load_object
 from serving.errors import one_line
 
 from .array_folders import (
@@ -49,8 +50,29 @@ def is_own_data(data: Any) -> bool:
     return isinstance(data, tuple | list | Mapping | tf.data.Dataset)
 
 
+def data_of_code(reference: str) -> Any:
+    """Return the data that a user's function returns, or that a reference names itself.
+
+    Raises:
+        DataError: the function raises an error.
+        ConfigError: the reference names nothing.
+    """
+    found = load_object(reference, "data")
+    if not callable(found) or is_own_data(found):
+        return found
+    try:
+        return found()
+    except Exception as error:  # whatever the function raises
+        place = reference.rpartition(":")[0]
+        raise DataError(
+            f"data must be a function without arguments that returns {_FORMS}. Received: "
+            f"{reference}, which raised "
+            f"{describe_error(error, place if place.endswith('.py') else '')}"
+        ) from None
+
+
 def write_own_data(
-    data: Any, folder: Path, rank: int | None = None, most: int = _MOST_SAMPLES
+    data: Any, folder: Path, origin: str = "", most: int = _MOST_SAMPLES
 ) -> Stream | None:
     """Write arrays or pipelines as a folder of arrays.
 
@@ -59,7 +81,7 @@ def write_own_data(
             `(x, y)`, with batches or without; or datasets for `train`, `validation` and `test`,
             as a dict or in that order, with batches.
         folder: an existing, empty folder.
-        rank: number of axes of the model's input, with that of the batch; None if unknown.
+        origin: reference to the function that has returned the data; empty for none.
         most: largest number of samples of a pipeline that does not tell how many it has.
 
     Returns:
@@ -71,9 +93,9 @@ def write_own_data(
     """
     pipelines = _pipelines_by_split(data)
     if pipelines is not None:
-        return _write_streams(pipelines, folder, most)
+        return _write_streams(pipelines, folder, origin, most)
     if isinstance(data, tf.data.Dataset):
-        write_facts(folder, _write_parts(_batches(data, "data", rank, most), folder))
+        write_facts(folder, _write_parts(_batches(data, "data", most), folder))
         return None
     if isinstance(data, Mapping) or len(data) != 2:
         received = ", ".join(map(str, data)) if isinstance(data, Mapping) else f"{len(data)} parts"
@@ -98,16 +120,27 @@ def write_own_data(
 def open_stream(data: Any, folder: Path) -> Stream:
     """Return the training pipeline of a run that goes on, whose folder of arrays is written.
 
+    Args:
+        data: pipelines; None calls the function that has returned them at the beginning.
+        folder: the folder of arrays.
+
     Raises:
-        DataError: the data has no training pipeline.
+        DataError: the data has no training pipeline, or there is no such function.
     """
+    facts = read_facts(folder)
+    if data is None:
+        if not facts.origin:
+            raise DataError(
+                "The run was trained on pipelines that Python code has passed. "
+                f"Received: {folder.parent}. Resume it with app.runs.resume(folder, data=…)."
+            )
+        data = data_of_code(facts.origin)
     pipelines = _pipelines_by_split(data)
     if pipelines is None:
         raise DataError(
             "The run was trained on a pipeline, so it goes on with a dict of datasets for train, "
             f"validation and test. Received: {type(data).__name__}."
         )
-    facts = read_facts(folder)
     _check_spec(pipelines["train"], "train", has_weights=True)
     return Stream(_of_length(pipelines["train"], facts.steps), facts.steps, facts.samples)
 
@@ -136,23 +169,23 @@ def _pipelines_by_split(data: Any) -> dict[str, tf.data.Dataset] | None:
 
 
 def _write_streams(
-    pipelines: dict[str, tf.data.Dataset], folder: Path, most: int
+    pipelines: dict[str, tf.data.Dataset], folder: Path, origin: str, most: int
 ) -> Stream:
     counter = _Counter()
     for name, dataset in pipelines.items():
         _check_spec(dataset, name, has_weights=name == "train")
-        if not _has_batches(dataset.element_spec, None):
+        if not _has_batches(dataset.element_spec):
             raise DataError(
                 "Pipelines for training, validation and test must have batches. "
                 f"Received: {name} with elements {_describe(dataset.element_spec)}. "
                 "Add .batch(64)."
             )
     kept = _Kept()
-    for x, y in counter.count(_batches(pipelines["train"], "train", None, most)):
+    for x, y in counter.count(_batches(pipelines["train"], "train", most)):
         kept.add(x, y)
     parts = {"train": kept.parts()}
     for name in SPLITS[1:]:
-        parts[name] = _batches(pipelines[name], name, None, most)
+        parts[name] = _batches(pipelines[name], name, most)
     starts = []
     writers = _Writers(folder)
     for name in SPLITS:
@@ -173,6 +206,7 @@ def _write_streams(
         steps=counter.steps,
         samples=counter.samples,
         notes=notes,
+        origin=origin,
     )
     write_facts(folder, facts)
     batches = _of_length(pipelines["train"], counter.steps)
@@ -301,14 +335,14 @@ class _Writers:
 
 
 def _batches(
-    dataset: tf.data.Dataset, name: str, rank: int | None, most: int
+    dataset: tf.data.Dataset, name: str, most: int
 ) -> Iterator[tuple[Any, np.ndarray]]:
     """Yield the batches of a finite pipeline as arrays, without sample weights."""
     _check_spec(dataset, name, has_weights=name == "train")
     cardinality = int(dataset.cardinality())
     if cardinality == tf.data.INFINITE_CARDINALITY:
         raise DataError(f"A dataset must end. Received: {name}, which is endless. {_ENDLESS}")
-    if not _has_batches(dataset.element_spec, rank):
+    if not _has_batches(dataset.element_spec):
         cardinality = -(-cardinality // _BATCH) if cardinality > 0 else cardinality
         dataset = dataset.batch(_BATCH)
     count = 0
@@ -348,11 +382,9 @@ def _check_spec(dataset: tf.data.Dataset, name: str, has_weights: bool) -> None:
         )
 
 
-def _has_batches(spec: Any, rank: int | None) -> bool:
+def _has_batches(spec: Any) -> bool:
     """Return whether elements are batches: x and y begin with the same axis."""
     first, y = tf.nest.flatten(spec[0])[0].shape, spec[1].shape
-    if rank is not None and first.rank in (rank, rank - 1):
-        return bool(first.rank == rank)
     return bool(first.rank and y.rank and first[0] == y[0])
 
 

@@ -6,9 +6,11 @@ Nothing here imports Keras, scikit-learn or SciPy, so that a misspelt column is 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
+from app.system.user_code import is_reference
 from models.checks import suggest
 from serving.frames import is_table
 
@@ -67,8 +69,13 @@ def parts_of(source: str) -> list[str]:
     return parts
 
 
+def is_code(source: Any) -> bool:
+    """Return whether a source is a reference to a function that returns data."""
+    return is_reference(source) and not os.path.exists(source)  # noqa: PTH110
+
+
 def kind_of_source(source: str, reading: ReadingConfig) -> str:
-    """Return what a source is: `named`, `folder`, `arrays`, `table`, or another file's suffix.
+    """Return what a source is: `named`, `code`, `folder`, `arrays`, `table`, or a file's suffix.
 
     Args:
         source: a single source, see `app.data.sources.load_dataset`.
@@ -89,6 +96,8 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
             )
     if source in NAMED:
         return "named"
+    if is_code(source):
+        return "code"
     if os.path.isdir(source):  # noqa: PTH112 - pathlib raises where a name is too long for a file
         return "arrays" if is_array_folder(source) else "folder"
     if suffix not in (*SUFFIXES, *_ARRAYS):

@@ -238,18 +238,8 @@ def resume(
         dataset = load_run_data(run.config)
         run.check_data(dataset)
         if dataset.stream is not None:
-            dataset = replace(dataset, stream=_stream_again(run, data))
+            dataset = replace(dataset, stream=open_stream(data, Path(run.config.data)))
         return _fit_and_finish(run, dataset, callbacks, team)
-
-
-def _stream_again(run: Run, data: Any) -> Stream:
-    """Return the training pipeline of a run that is resumed."""
-    if data is None:
-        raise RunError(
-            "The run was trained on pipelines, which only Python code has. "
-            f"Received: {run.folder}. Resume it with app.runs.resume(folder, data=…)."
-        )
-    return open_stream(data, Path(run.config.data))
 
 
 def _tell_other_backend(run: Run) -> None:
