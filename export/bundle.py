@@ -42,6 +42,7 @@ from .quantization import Int8Data, evaluate_int8
 from .sample_generation import draw_samples
 from .samples import Samples, choose_golden, finite_samples, spread, with_edge_cases
 from .saved_model import write_saved_model
+from .steps import begin_step
 
 _PACKAGES = ("hornbill", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 _MAX_CALIBRATION = 512
@@ -85,12 +86,14 @@ def export_bundle(
         raise ExportError(f"A bundle must be a folder. Received: {model_folder}, a file.")
     choose_version(model_folder, options.version)  # fails before the work if it exists
     with _staging_folder(Path(output), name) as staged:
+        begin_step("tracing the model")
         inference = trace_inference(model, options.input_dtype)
         manifest = _write_evidence(inference, facts, samples, options, staged)
         with version_lock(Path(output), name):
             number = choose_version(model_folder, options.version)
             check_same_contract(manifest, model_folder)
             numbered = replace(manifest, version=number)
+            begin_step("writing and verifying the bundle")
             _complete(numbered, facts.figures, options, staged)
             return publish(staged.rename(staged.parent / str(number)), numbered, model_folder)
 
@@ -125,15 +128,19 @@ def _write_evidence(
     folder: Path,
 ) -> Manifest:
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
+    begin_step("predicting with Keras")
     chosen = _choose_samples(inference, samples)
     expected = inference.predict(chosen.inputs)
     chosen, expected = finite_samples(chosen, expected)
     require_same_as_original(inference, chosen.inputs, expected)
     kind = _output_kind(expected, facts)
     _write_artifacts(inference, facts, kind, options.opset, folder)
+    begin_step("proving SavedModel and ONNX")
     proof = prove(inference, folder, chosen, expected, kind)
     golden_inputs = _write_golden_samples(inference, chosen, expected, folder)
     data = facts.int8_data or _int8_data_from(chosen)
+    if options.int8 != "never":
+        begin_step("quantizing to int8 and timing it")
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
     manifest = _manifest(inference, facts, kind, proof, folder.parent.name, options.opset)
     return replace(manifest, int8=int8)
@@ -183,6 +190,7 @@ def _write_artifacts(
     inference: InferenceFunction, facts: ModelFacts, kind: OutputKind, opset: int, folder: Path
 ) -> None:
     """Write the SavedModel, the ONNX graph, and the Keras model if it has features."""
+    begin_step("writing the SavedModel")
     write_saved_model(inference, folder)
     if any(spec.name == "features" for spec in inference.outputs):
         inference.model.save(folder / KERAS_MODEL)  # for heads on these features
@@ -194,6 +202,7 @@ def _write_artifacts(
         "string_columns": facts.string_columns,
         "preprocessing": describe_preprocessing(inference.model),
     }
+    begin_step("converting to ONNX")
     graph = convert_to_onnx(inference, metadata, opset)
     (folder / MODEL).write_bytes(graph.SerializeToString(deterministic=True))
     del graph

@@ -308,7 +308,7 @@ def test_keras_settings_that_prevent_its_start_are_reported(settings, backend, l
         cwd=tmp_path,
     )
     assert finished.returncode == 2
-    (message,) = finished.stderr.splitlines()
+    _, message = finished.stderr.splitlines()
     assert message.startswith("hornbill: ")
     assert line in message
     assert str(tmp_path / "keras.json") in message
@@ -337,8 +337,11 @@ def test_an_interruption_during_the_imports_prints_one_line():
 
 
 def test_an_interrupted_command_prints_one_line(tmp_path):
-    finished = interrupted_at("tensorflow.python", "export", str(tmp_path / "own.keras"))
-    assert (finished.returncode, finished.stderr) == (130, "hornbill: Interrupted.\n")
+    own = tmp_path / "own.keras"
+    own.touch()
+    finished = interrupted_at("tensorflow.python", "export", str(own))
+    assert finished.returncode == 130
+    assert finished.stderr == f"exporting {own} …\nhornbill: Interrupted.\n"
 
 
 @pytest.mark.parametrize(
@@ -374,10 +377,9 @@ def test_export_says_what_a_folder_is_that_is_no_run(files, advice, run, tmp_pat
 
 def test_the_files_that_tell_folders_apart_are_those_that_are_written():
     from app.batch import ledger
-    from app.runs import other_folders, run_folder
+    from app.config import run_files
     from app.studies import runner
     from app.tuning import search
 
-    assert (search.SPACE, search.REFIT) == (other_folders.SEARCH, "refit")
-    assert (runner.RESULT, ledger._JOB) == (other_folders.STUDY, other_folders.JOB)
-    assert run_folder.METRICS == other_folders._RUN
+    assert (search.SPACE, search.REFIT) == (run_files.SEARCH, "refit")
+    assert (runner.RESULT, ledger._JOB) == (run_files.STUDY, run_files.JOB)

@@ -21,13 +21,14 @@ from waiting import wait_until
 from app.commands.train import Request
 from app.commands.train_process import PROGRAM
 from app.config import make_config
+from app.config.run_files import CHECKPOINT
 from app.data.shards import Shard
 from app.distributed.cluster import Cluster, free_port
 from app.distributed.launching import launch
 from app.distributed.team import Team
 from app.errors import ConfigError, RunError
 from app.runs import resume, train
-from app.runs.run_folder import CHECKPOINT, read_begun_run, read_run
+from app.runs.run_folder import read_begun_run, read_run
 from app.system.signals import Interrupted
 from app.training.checkpoint import Checkpoint
 

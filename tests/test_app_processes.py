@@ -7,9 +7,10 @@ import pytest
 from forks import start_command
 from waiting import wait_until
 
+from app.config.run_files import CHECKPOINT
 from app.errors import RunError
 from app.runs import resume
-from app.runs.run_folder import CHECKPOINT, read_run
+from app.runs.run_folder import read_run
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

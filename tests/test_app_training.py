@@ -277,6 +277,8 @@ def test_the_progress_bar_releases_the_terminal_after_an_error():
         return "_RefreshThread" in {type(thread).__name__ for thread in threading.enumerate()}
 
     progress = TrainingProgress()
+    progress.set_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
+    progress.set_params({"steps": 2, "epochs": 1})
     with contextlib.suppress(RunError), progress:
         progress.on_train_begin()
         assert is_shown()
@@ -547,7 +549,7 @@ def test_the_best_epoch_is_kept_on_request():
 
 def test_full_batch_gradient_descent_takes_one_step_per_epoch():
     settings = {"optimizer.name": "gradient_descent", "optimizer.learning_rate": 0.1, "epochs": 3}
-    config = make_config("softmax", settings)
+    config = make_config("softmax", {**settings, "repeat": 1})
     dataset = load_dataset("iris")
     steps = []
 
@@ -687,7 +689,7 @@ def test_the_bar_of_a_run_that_ends_early_is_full(capfd):
     assert f"epoch {len(history)}/{len(history)}" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("shape", "unit"), [((4, 4, 3), "images/s"), ((4,), "samples/s")])
+@pytest.mark.parametrize(("shape", "unit"), [((4, 4, 3), "images/s"), ((4,), "rows/s")])
 def test_the_bar_shows_the_speed(shape, unit, capfd):
     model = keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(1)])
     with TrainingProgress() as progress:

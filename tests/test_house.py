@@ -83,9 +83,10 @@ def test_settings_and_sources_are_checked_without_keras():
     code = """
 from app.config import make_config
 from app.config.chosen_defaults import choose_defaults
+from app.config.families import FAMILIES
 from app.data.source_kinds import check_source
 config = make_config("features", {"backbone": "MobileNetV2", "augmentation.flip": True})
-check_source("iris", config.reading)
+check_source("iris", config.reading, FAMILIES["features"])
 print(config.model.backbone)
 """
     finished = run_python(code, blocked=(*HEAVY, "pandas"))

@@ -49,6 +49,7 @@ from export import (
     with_edge_cases,
 )
 from export.samples import spread
+from export.steps import begin_step
 from models.config import OwnModelConfig
 from models.heads import divide_logits
 from serving.decisions import decide
@@ -99,6 +100,7 @@ def export_run(
         ProofError: the exported artifacts differ from Keras by more than the tolerances.
     """
     run = read_run(Path(folder))
+    begin_step("reading the data of the run")
     dataset = load_run_data(run.config)
     run.check_data(dataset)
     if target_accuracy is not None and dataset.task != "multiclass":
@@ -114,6 +116,7 @@ def export_run(
     samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, nullable_columns)
     model, facts = run.load_model(), _facts(run, dataset, nullable_columns)
     facts = replace(facts, int8_data=_int8_data(run, dataset))
+    begin_step("predicting the validation and test splits")
     with tempfile.TemporaryDirectory() as figures:
         if dataset.task == "regression":
             facts = replace(facts, intervals=_intervals(model, run, dataset))

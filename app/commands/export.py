@@ -1,5 +1,7 @@
 """`hornbill export`: exports a run or a Keras model as a version of a bundle."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
@@ -7,17 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from serving.errors import printable
+from app.errors import ConfigError
+from serving.errors import cannot_read, printable
 
 from .terminal import (
     Json,
     Output,
     Quiet,
+    announce,
     examples,
     import_signature,
     load_tensorflow,
     print_json,
-    status,
     suggest,
 )
 
@@ -119,48 +122,31 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Export a run or a Keras model as a bundle, after checking it against Keras."""
+    _check_source(source, target_accuracy, threshold)
+    if source.suffix != ".keras":
+        _refuse_for_a_run(
+            labels=labels, samples=samples, input_dtype=input_dtype, module=module, unsafe=unsafe
+        )
+    for path in filter(None, (labels, samples)):
+        _check_readable(path)
+    signer = None if sign is None else import_signature().read_signer(sign)
+    announce(f"exporting {source}", quiet or as_json)
     load_tensorflow()
     from app.bundles.export_run import export_run
     from app.bundles.keras_files import read_labels, read_model, read_samples
-    from app.errors import ConfigError
     from export import ExportOptions, ModelFacts, export_bundle
     from serving.bundle import read_manifest
 
-    signer = None if sign is None else import_signature().read_signer(sign)
     options = ExportOptions(
         version=version, opset=opset, input_dtype=input_dtype, int8=int8, sign=signer
     )
-    with status("exporting and checking", quiet or as_json):
-        if source.suffix in (".h5", ".hdf5"):
-            raise ConfigError(
-                f"A model must be a .keras file. Received: {source}. Load it with Keras and save "
-                "it as .keras."
-            )
+    with _shown_steps(quiet or as_json):
         if source.suffix == ".keras":
-            for option, value in (("target-accuracy", target_accuracy), ("threshold", threshold)):
-                if value is not None:
-                    raise ConfigError(
-                        f"--{option} needs the validation split of a run. "
-                        f"Received: {source}, a .keras file."
-                    )
             facts = ModelFacts(labels=read_labels(labels) if labels else ())
             arrays = read_samples(samples) if samples else None
             model = read_model(source, module or (), unsafe)
             bundle = export_bundle(model, output, name or source.stem, facts, arrays, options)
         else:
-            if not source.is_dir():
-                reason = "which is a file" if source.exists() else "which does not exist"
-                raise ConfigError(
-                    "Only a run's folder, such as runs/digits/20260101-120000, or a .keras file "
-                    f"can be exported. Received: {source}, {reason}."
-                )
-            _refuse_for_a_run(
-                labels=labels,
-                samples=samples,
-                input_dtype=input_dtype,
-                module=module,
-                unsafe=unsafe,
-            )
             bundle = export_run(source, output, name, options, target_accuracy, threshold)
     manifest = read_manifest(bundle)
     largest = max(
@@ -178,6 +164,32 @@ def export(
         _print_quality(manifest)
         typer.echo(f"bundle:      {bundle}")
         suggest(f"hornbill verify {quote(str(bundle.parent))}")
+
+
+@contextmanager
+def _shown_steps(hidden: bool) -> Iterator[None]:
+    """Show the steps of an export on standard error: in a terminal the current one, or all."""
+    from rich.console import Console
+
+    from app.data.reading_progress import observed_reading
+    from export.steps import observed_steps
+
+    from .reading_progress import ReadingProgress
+
+    if hidden:
+        yield
+        return
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        with (
+            observed_steps(lambda step: announce(step, hidden=False)),
+            ReadingProgress() as reading,
+            observed_reading(reading),
+        ):
+            yield
+        return
+    with console.status("") as spinner, observed_steps(spinner.update):
+        yield
 
 
 def _print_quality(manifest: Any) -> None:
@@ -230,10 +242,54 @@ def describe_int8(manifest: Any) -> str:
     )
 
 
-def _refuse_for_a_run(**options: Any) -> None:
-    """Raise `ExportError` if an option was given that applies only to a .keras file."""
-    from export import ExportError
+def _check_source(source: Path, target_accuracy: float | None, threshold: str | None) -> None:
+    """Require a `.keras` file or a finished run, and options that suit it.
 
+    Raises:
+        ConfigError: it is neither, or an option needs a run.
+        RunError: see `app.config.run_files.check_finished`.
+    """
+    from app.config.run_files import check_finished
+    from app.config.threshold_rules import parse_rule
+
+    if source.suffix in (".h5", ".hdf5"):
+        raise ConfigError(
+            f"A model must be a .keras file. Received: {source}. Load it with Keras and save "
+            "it as .keras."
+        )
+    if source.suffix == ".keras":
+        for option, value in (("target-accuracy", target_accuracy), ("threshold", threshold)):
+            if value is not None:
+                raise ConfigError(
+                    f"--{option} needs the validation split of a run. "
+                    f"Received: {source}, a .keras file."
+                )
+        if not source.exists():
+            raise ConfigError(f"The model file does not exist. Received: {source}.")
+        return
+    if not source.is_dir():
+        reason = "which is a file" if source.exists() else "which does not exist"
+        raise ConfigError(
+            "Only a run's folder, such as runs/digits/20260101-120000, or a .keras file "
+            f"can be exported. Received: {source}, {reason}."
+        )
+    check_finished(source)
+    if threshold is not None:
+        try:
+            parse_rule(threshold)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(cannot_read(path, error)) from None
+
+
+def _refuse_for_a_run(**options: Any) -> None:
+    """Raise `ConfigError` if an option was given that applies only to a .keras file."""
     given = [name.replace("_", "-") for name, value in options.items() if value]
     if given:
-        raise ExportError(f"--{given[0]} can only be used with a .keras file. Received: a run.")
+        raise ConfigError(f"--{given[0]} can only be used with a .keras file. Received: a run.")

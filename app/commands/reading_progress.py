@@ -11,7 +11,7 @@ from serving.errors import printable
 # Nothing is shown of what takes less time than this.
 _PATIENCE_S = 3.0
 # Between two lines in a log, where a bar cannot be drawn.
-_LOG_EVERY_S = 30.0
+_LOG_EVERY_S = 10.0
 
 
 class ReadingProgress:
@@ -49,7 +49,7 @@ class ReadingProgress:
             self._stop()
         elif is_late and self._console.is_terminal:
             self._draw(done, total, done / spent, activity)
-        elif is_late and now - self._shown >= self._log_every_s:
+        elif is_late and (self._shown == self._start or now - self._shown >= self._log_every_s):
             self._shown = now
             rate = done / spent
             left = (total - done) / rate
@@ -79,7 +79,7 @@ class ReadingProgress:
             )
             self._task = self._bar.add_task("", total=total, rate=rate)
             self._bar.start()
-        self._bar.update(self._task, completed=done, rate=rate)
+        self._bar.update(self._task, completed=done, total=total, rate=rate)
 
     def _stop(self) -> None:
         if self._bar is not None:

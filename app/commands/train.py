@@ -1,7 +1,6 @@
 """`hornbill train`: trains a model in one process or in several."""
 
 import contextlib
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -24,6 +23,9 @@ from .terminal import (
     Seed,
     Settings,
     Target,
+    announce,
+    check_data,
+    describe_config,
     examples,
     fail,
     load_tensorflow,
@@ -195,11 +197,11 @@ def train(
         quiet=quiet,
     )
     cluster = make_cluster(processes, coordinator, process_id)
+    announce(_checked(request), quiet or as_json)
     try:
         if cluster is not None:
             launch(cluster, asdict(request), PROGRAM)
         else:
-            _check_folder(data)
             load_tensorflow()
             from app.distributed.team import alone
 
@@ -208,16 +210,36 @@ def train(
         fail(f"Interrupted. {error}".strip(), INTERRUPTED)
 
 
-def _check_folder(data: str | None) -> None:
-    """Check the classes of a folder of images, which takes less time than to load TensorFlow.
+def _checked(request: Request) -> str:
+    """Return what a request trains on what, after checking all that takes no TensorFlow to check.
 
     Raises:
-        DataError: see `app.data.image_lists.list_image_folder`.
+        AppError: a setting is wrong, or data, a column or a run does not exist.
     """
-    if data is not None and os.path.isdir(data):  # noqa: PTH112 - a name may be too long
-        from app.data.image_lists import list_image_folder
+    if request.resume is not None:
+        from app.config.run_files import check_begun
 
-        list_image_folder(Path(data))
+        check_begun(Path(request.resume))
+        return f"resuming {request.resume}"
+    config = requested_config(request)
+    check_data(config)
+    return f"training {describe_config(config)}"
+
+
+def requested_config(request: Request) -> Any:
+    """Return the configuration of a new run that the options ask for.
+
+    Raises:
+        ConfigError: see `app.config.run_config.combine_settings`.
+    """
+    from app.config.heads import head_settings
+    from app.config.run_config import combine_settings, parse_settings
+
+    merged = {**parse_settings(request.settings), **request.given}
+    family, file = request.family, None if request.config is None else Path(request.config)
+    if request.on_features is not None:
+        family, merged = head_settings(family, request.on_features, merged)
+    return combine_settings(family, file, merged, request.data, request.seed)
 
 
 def run_training(request: Request, team: Any) -> None:
@@ -231,26 +253,21 @@ def run_training(request: Request, team: Any) -> None:
         AppError: see `app.runs.train`.
         Interrupted: a signal stopped the run.
     """
-    from app.config.heads import head_settings
-    from app.config.run_config import combine_settings, parse_settings
     from app.data.reading_progress import observed_reading
     from app.runs.train import resume, train
+    from app.training.progress import training_progress
 
     from .reading_progress import ReadingProgress
 
     with contextlib.ExitStack() as stack:
         callbacks = []
         if not (request.quiet or request.as_json):
-            callbacks.append(stack.enter_context(_training_progress()))
+            callbacks.append(stack.enter_context(training_progress()))
             stack.enter_context(observed_reading(stack.enter_context(ReadingProgress())))
         if request.resume is not None:
             run = resume(request.resume, callbacks, team)
         else:
-            merged = {**parse_settings(request.settings), **request.given}
-            family, file = request.family, None if request.config is None else Path(request.config)
-            if request.on_features is not None:
-                family, merged = head_settings(family, request.on_features, merged)
-            config = combine_settings(family, file, merged, request.data, request.seed)
+            config = requested_config(request)
             run = train(config, request.output, callbacks, team, request.figures)
     if request.as_json:
         _print_run_as_json(run, team.is_writer)
@@ -318,9 +335,3 @@ def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     for name, text in lines:
         if text:
             typer.echo(printable(f"{f'{name}:':7} {text}"))
-
-
-def _training_progress() -> Any:
-    from app.training.progress_bar import TrainingProgress
-
-    return TrainingProgress()

@@ -21,6 +21,9 @@ from .terminal import (
     Seed,
     Settings,
     Target,
+    announce,
+    check_data,
+    describe_config,
     examples,
     fail,
     load_tensorflow,
@@ -147,26 +150,31 @@ def tune(
         raise ConfigError("--join takes all settings from the search. Remove the other options.")
     if join is None and family is None and config is None:
         raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
-    load_tensorflow()
     from app.config.run_config import parse_settings
-    from app.tuning import search
     from app.tuning.definition import make_definition
-    from app.tuning.progress import terminal_observer
     from app.tuning.search_space import parse_searches
 
     declared = parse_searches(searches or [])
-    observer = search.SILENT if quiet or as_json else terminal_observer()
+    hidden = quiet or as_json
+    if join is None:
+        fixed = parse_settings(settings or [])
+        fixed |= named_columns(
+            image_column, target=target, categorical=categorical, drop=drop, keep=keep
+        )
+        fixed |= {k: v for k, v in {"data": data, "seed": seed}.items() if v is not None}
+        definition = make_definition(family, declared, given, file=config, settings=fixed)
+        check_data(definition.base)
+        announce(f"tuning {describe_config(definition.base)}", hidden)
+    load_tensorflow()
+    from app.tuning import search
+    from app.tuning.progress import terminal_observer
+
+    observer = search.SILENT if hidden else terminal_observer()
     try:
         with sigterm_as_sigint():
             if join is not None:
                 tuned = search.join(join, workers, storage, declared, observer)
             else:
-                fixed = parse_settings(settings or [])
-                fixed |= named_columns(
-                    image_column, target=target, categorical=categorical, drop=drop, keep=keep
-                )
-                fixed |= {k: v for k, v in {"data": data, "seed": seed}.items() if v is not None}
-                definition = make_definition(family, declared, given, file=config, settings=fixed)
                 tuned = search.tune(definition, output or "tunes", workers, storage, observer)
     except KeyboardInterrupt as error:
         fail(f"Interrupted. {error}".strip(), INTERRUPTED)

@@ -6,7 +6,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from app.errors import ConfigError
+from app.errors import ConfigError, DataError
 from app.system.user_code import (
     absolute_reference,
     bare_reference,
@@ -73,6 +73,39 @@ class Family:
             return self.builder.rpartition(":")[2]
         return bare_reference(self.name) if is_reference(self.name) else Path(self.name).name
 
+    def check_file(self, data: Any) -> None:
+        """Require the file of a user's model, and data for it. Nothing is imported.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if not is_own_model(self.name):
+            return
+        path = Path(self.name.rpartition(":")[0] if is_reference(self.name) else self.name)
+        if path.suffix and path.suffix in (".py", MODEL_SUFFIX) and not path.is_file():
+            raise ConfigError(f"The model must be in a file that exists. Received: {path}.")
+        if isinstance(data, str) and not data:
+            raise ConfigError(
+                f"A model of your own needs data, with --data or data=…. Received: none for "
+                f"{self.name}."
+            )
+
+    def check_kind(self, kind: str, source: str) -> None:
+        """Require that the model accepts a kind of input.
+
+        Args:
+            kind: `rows` or `images`.
+            source: name of the data source.
+
+        Raises:
+            DataError: it does not.
+        """
+        if kind not in self.takes:
+            raise DataError(
+                f"The family {self.name!r} takes {' or '.join(self.takes)}. "
+                f"Received: {source}, which holds {kind}."
+            )
+
 
 FAMILIES = {
     family.name: family
@@ -90,7 +123,7 @@ FAMILIES = {
             source="iris",
             model=SoftmaxClassifierConfig(),
             training=TrainingConfig(
-                epochs=100, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.03)
+                epochs=20, repeat=5, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.03)
             ),
             builder="models.softmax:softmax_classifier",
             takes=("rows",),

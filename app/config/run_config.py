@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import TypeAdapter, ValidationError
 
 from app.errors import ConfigError
 from app.system.user_code import absolute_reference, is_reference, reference_to
@@ -20,6 +19,7 @@ from models.checks import check_choice, suggest
 from serving.errors import cannot_read
 from serving.frames import is_table
 
+from .conversion import converted
 from .extractors import model_file
 from .families import FAMILIES, ModelConfig, family_name, family_named, is_own_model
 from .reading_config import ReadingConfig
@@ -32,14 +32,6 @@ _PARTS = ("reading", "model", "training")
 RUN_KEYS = ("family", "data", "seed", "figures")
 # Python's names of truth values, which TOML spells in lower case.
 _BOOLS = {"True": True, "False": False}
-# What a value must be, by the first word of pydantic's error type.
-_WANTED = {
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "string": "text",
-    "finite": "finite",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +307,7 @@ def _settable(config: Any) -> dict[str, Any]:
 
 
 def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
-    """Return `config` with `changes` by flat key, converted and checked by its dataclass."""
+    """Return `config` with `changes` by flat key."""
     own = {key: value for key, value in changes.items() if "." not in key}
     for each in fields(config):
         nested = getattr(config, each.name)
@@ -323,10 +315,7 @@ def _change(config: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
             start = f"{each.name}."
             inner = {k.removeprefix(start): v for k, v in changes.items() if k.startswith(start)}
             config = replace(config, **{each.name: _change(nested, inner, start)})
-    try:
-        return TypeAdapter(type(config)).validate_python({**asdict(config), **own})
-    except ValidationError as error:
-        raise ConfigError(_first_problem(error, prefix)) from None
+    return converted(config, own, prefix) if own else config
 
 
 def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
@@ -340,13 +329,3 @@ def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
     if nested:
         return f" Did you mean {nested[0]!r}?"
     return f" It is a setting of {' and '.join(owners)}." if owners else suggest(key, known)
-
-
-def _first_problem(error: ValidationError, prefix: str) -> str:
-    problem = error.errors()[0]
-    if "error" in problem.get("ctx", {}):  # raised by the dataclass itself, already a sentence
-        return str(problem["ctx"]["error"])
-    key = prefix + ".".join(part for part in problem["loc"] if isinstance(part, str))
-    kind, message = problem["type"].partition("_")[0], problem["msg"]
-    wanted = _WANTED.get(kind, message.removeprefix("Input should be "))
-    return f"{key} must be {wanted}. Received: {key}={problem['input']!r}."

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.config.families import Family
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from app.system.user_code import is_reference
@@ -111,15 +112,21 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
     return "table" if suffix in SUFFIXES else suffix
 
 
-def check_source(source: str, reading: ReadingConfig) -> None:
+def check_source(source: str, reading: ReadingConfig, family: Family) -> None:
     """Check a source before its samples are read: its name, its folders, the header of a table.
 
     Raises:
-        DataError: the source is unknown or does not exist, a column that is named is not there, or
-            a folder has no classes.
+        DataError: the source is unknown, does not exist, or does not suit the family; a column that
+            is named is not there; or a folder has no classes.
     """
     for part in parts_of(source):
         kind = kind_of_source(part, reading)
+        if kind in ("arrays", "code"):
+            continue
+        holds_rows = kind == "table" and not reading.image_column
+        if kind == "named":
+            holds_rows = NAMED[part].kind == "rows"
+        family.check_kind("rows" if holds_rows else "images", part)
         if kind == "folder":
             list_image_folder(Path(part))
         elif kind == "table":

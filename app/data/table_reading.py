@@ -4,8 +4,9 @@ The table is read twice: first to find out what each column holds, then to write
 numbers. Only the targets and a few thousand rows are in memory.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from .column_formats import decide_columns
 from .column_survey import ColumnSurvey, TextCounts, missing_marks
 from .datasets import REST, Dataset, LeftOut
 from .left_out import why_identifier, why_too_good, why_useless
-from .reading_progress import tell
+from .reading_progress import tell, tell_progress
 from .tables import Batch, Table, check_columns
 from .targets import (
     TargetReader,
@@ -120,13 +121,26 @@ def _survey_table(table: Table, reading: ReadingConfig) -> _Survey:
     targets = [survey_target(name, reading) for name in reading.target]
     names = [each.name for each in (*features, *targets)]
     survey = _Survey(features, targets, Batch([], {name: [] for name in names}))
-    for batch in table.read():
+    for batch in _read_and_tell(table, "surveying rows"):
         refuse_missing_targets(table, batch, targets)
         survey.learn(batch)
     if not survey.rows:
         unit = "lines below its header" if table.unit == "line" else "rows"
         raise DataError(f"{table.source} must have {unit}. Received: none.")
     return survey
+
+
+def _read_and_tell(table: Table, activity: str) -> Iterator[Batch]:
+    """Yield the rows of a table, and tell how far the reading is, as the first rows predict."""
+    done, total = 0, 0
+    for batch in table.read():
+        yield batch
+        if not done:
+            letters = sum(len(cell) + 1 for cells in batch.cells.values() for cell in cells)
+            total = round(Path(table.source).stat().st_size / letters * len(batch.numbers))
+        done += len(batch.numbers)
+        tell_progress(done, max(total, done + 1), activity)
+    tell_progress(done, done, activity)
 
 
 def _find_left_out(
@@ -212,7 +226,7 @@ def _encode(
     numbers, codes = DiskArray((len(names),), np.float32), DiskArray((len(textual),), np.int32)
     truth: list[np.ndarray] = []
     ranges = np.full((2, len(names)), np.nan)
-    for batch in table.read():
+    for batch in _read_and_tell(table, "reading rows"):
         values = [_numbers(table, batch, column, rows.missing) for column in numeric]
         block = np.concatenate([np.empty((len(batch.numbers), 0)), *values], axis=1)
         ranges = np.stack(

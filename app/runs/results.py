@@ -1,16 +1,15 @@
 """Writes the results of a run: model, metrics, figures, report."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from app.config.run_config import config_toml
+from app.config.run_files import CHECKPOINT, CONFIG, HISTORY, METRICS
 from app.data.datasets import Dataset
 from app.data.splits import Splits, some
 from app.errors import RunError
@@ -23,19 +22,18 @@ from app.reports.run_figures import draw_figures, draw_training_sizes
 from app.reports.run_report import write_report
 from app.reports.value_figures import draw_residuals
 from app.system.atomic_files import atomic_write, sync, write_json
+from app.system.devices import describe_devices
 from app.system.signals import resume_command
 from app.training.fit import FitResult
+from app.training.history_file import history_csv
 from serving.bundle import KERAS_MODEL
 from serving.environment import package_versions
 
 from .evaluation import Predictions, evaluate, try_thresholds
 from .run_folder import (
-    CHECKPOINT,
-    CONFIG,
     ENVIRONMENT,
     EVALUATION,
     FIGURES,
-    METRICS,
     TRAINING_SIZES,
     Run,
     unwritable,
@@ -66,7 +64,7 @@ def finish_run(
     try:
         fitted.model.save(folder / KERAS_MODEL)
         sync(folder / KERAS_MODEL)
-        _write_history(folder / "history.csv", fitted.history)
+        atomic_write(folder / HISTORY, history_csv(fitted.history))
         predictions = _predict(run, fitted.model, dataset)
         metrics = _measure(dataset, run.splits, predictions)
         evaluation = evaluate(
@@ -187,24 +185,12 @@ def _measure(dataset: Dataset, splits: Splits, predictions: Predictions) -> Metr
     }
 
 
-def _write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)
-
-
-def _described_devices() -> str:
-    names = keras.distribution.list_devices()
-    return names[0] if len(names) == 1 else f"{len(names)} x {names[0].partition(':')[0]}"
-
-
 def _environment(fitted: FitResult) -> dict[str, Any]:
     packages = ("hornbill", "keras", "tensorflow", "numpy", "scikit-learn")
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "backend": keras.backend.backend(),
-        "device": _described_devices(),
+        "device": describe_devices(),
         "precision": fitted.compilation.precision,
         "xla": fitted.compilation.xla,
         "step_ms": fitted.compilation.step_ms,

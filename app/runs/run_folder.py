@@ -13,35 +13,24 @@ import keras
 import numpy as np
 
 from app.config.run_config import RunConfig, combine_settings, config_toml
+from app.config.run_files import CONFIG, DATA, METRICS, SPLITS, check_begun, check_finished
 from app.data.datasets import Dataset
 from app.data.reading_progress import tell
 from app.data.splits import Splits
 from app.data.summary import report_data
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
-from app.system.signals import resume_command
 from app.training.own_models import import_own_code, with_untrained
 from serving.bundle import KERAS_MODEL
 from serving.errors import cannot_read, cannot_write, counted, one_line
 from serving.manifest import TASKS
 
-from .other_folders import describe_folder
-
-CONFIG, METRICS, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, EVALUATION, FIGURES, TRAINING_SIZES = (
-    "config.toml",
-    "metrics.json",
-    "splits.npz",
-    "data.json",
-    "checkpoint.npz",
+ENVIRONMENT, EVALUATION, FIGURES, TRAINING_SIZES = (
     "environment.json",
     "evaluation.json",
     "figures",
     "training_sizes.json",
 )
-# Why the code of a user has ended the run.
-FAILURE = "error.txt"
-# These files exist from the beginning; the others are written when training has ended.
-_BEGUN = (CONFIG, SPLITS, DATA)
 # Space that a run needs besides its weights: figures, logs and tables.
 _SPARE_BYTES = 20_000_000
 
@@ -215,14 +204,8 @@ def read_run(folder: Path) -> Run:
         RunError: the folder is not a run of this version or is damaged, or the run is unfinished.
         ConfigError: its `config.toml` was changed and is no longer valid.
     """
-    run = read_begun_run(folder)
-    if not run.is_finished:
-        missing = METRICS if (folder / KERAS_MODEL).is_file() else KERAS_MODEL
-        fix = "Train a new run with hornbill train."
-        if (folder / CHECKPOINT).is_file():
-            fix = f"Resume it with {resume_command(folder)}."
-        raise RunError(f"The run is not finished. Received: {folder}, without {missing}. {fix}")
-    return run
+    check_finished(folder)
+    return read_begun_run(folder)
 
 
 def read_begun_run(folder: Path) -> Run:
@@ -232,22 +215,7 @@ def read_begun_run(folder: Path) -> Run:
         RunError: the folder is not a run of this version, or is damaged.
         ConfigError: its `config.toml` was changed and is no longer valid.
     """
-    if not folder.is_dir():
-        reason = "which is a file" if folder.exists() else "which does not exist"
-        raise RunError(
-            f"A run must be a folder that hornbill train has written. Received: {folder}, {reason}."
-        )
-    missing = [name for name in _BEGUN if not (folder / name).is_file()]
-    if len(missing) == len(_BEGUN):
-        raise RunError(
-            "A run must be a folder that hornbill train has written. "
-            f"Received: {folder}, {describe_folder(folder)}"
-        )
-    if missing:
-        raise RunError(
-            f"The run folder is incomplete. Received: {folder}, without {missing[0]}. "
-            "Train a new run with hornbill train."
-        )
+    check_begun(folder)
     try:
         with (folder / SPLITS).open("rb") as file, np.load(file) as arrays:
             splits = Splits(**arrays)

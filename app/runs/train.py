@@ -15,6 +15,7 @@ from app.config.chosen_defaults import choose_defaults
 from app.config.extractors import check_columns_taken
 from app.config.families import build_model, family_named, task_of
 from app.config.run_config import RunConfig, flat_config, make_config
+from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS
 from app.data.datasets import Dataset, Stream
 from app.data.frames import data_on_disk, move_data
 from app.data.own_data import open_stream
@@ -33,7 +34,9 @@ from app.system.signals import (
     resume_command,
     sigterm_as_sigint,
 )
+from app.training.callbacks import EpochLog
 from app.training.fit import fit
+from app.training.history_file import HistoryFile
 from app.training.losses import extra_metrics, make_loss, sample_weights, trained_output
 from app.training.model_sizes import fit_to_data, image_size_taken
 from app.training.own_losses import own_callback
@@ -49,9 +52,6 @@ from models.config import OwnModelConfig
 
 from .results import finish_run
 from .run_folder import (
-    CHECKPOINT,
-    FAILURE,
-    METRICS,
     Run,
     begin_run,
     check_room,
@@ -122,6 +122,7 @@ def train(
         >>> run = train({"epochs": 3}, model=build, data=(x, y))
     """
     config = _configured(config, model, data)
+    family_named(config.family).check_file(config.data)
     team = team or alone()
     team.check_batch_size(config.training)
     with data_on_disk(config.data) as (source, stream):
@@ -156,8 +157,6 @@ def _train(
 ) -> Run:
     own = builder_of(config.family) if isinstance(config.model, OwnModelConfig) else None
     if own is not None:
-        if not config.data:
-            raise ConfigError(f"A model of your own needs data. Received: none for {own.name}.")
         config = decide_head(config, own)
     dataset = load_run_data(config, _image_size(config, own))
     if stream is not None:
@@ -314,8 +313,8 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
     checkpoint = run.folder / CHECKPOINT
     team.agree(_facts(run, checkpoint))
     if team.is_writer:
-        log = keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False)
-        callbacks = [*callbacks, log]
+        log = EpochLog(str(run.folder / "tensorboard"), write_graph=False)
+        callbacks = [*callbacks, log, HistoryFile(run.folder / HISTORY)]
     with translate_out_of_memory():
         fitted = fit(run.config, dataset, run.splits, callbacks, checkpoint, team)
         # The precision was chosen once; the models that follow use it without measuring again.

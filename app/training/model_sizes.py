@@ -53,11 +53,7 @@ def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -
         DataError: the family cannot take such data.
         ConfigError: the head does not suit the targets.
     """
-    if dataset.kind not in family.takes:
-        raise DataError(
-            f"The family {family.name!r} takes {' or '.join(family.takes)}. "
-            f"Received: {dataset.source}, which holds {dataset.kind}."
-        )
+    family.check_kind(dataset.kind, dataset.source)
     _check_head(config, dataset)
     if isinstance(config, OwnModelConfig):
         return config

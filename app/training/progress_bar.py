@@ -15,6 +15,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from .progress_texts import describe_scores, describe_training, samples_per_step
+
 
 class _Rate(ProgressColumn):
     """Shows the samples that are trained on in a second, as long as training goes on."""
@@ -44,8 +46,13 @@ class TrainingProgress(keras.callbacks.Callback):
         self._training = self._validation = ""
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Show the bar."""
-        self._task = self._progress.add_task("training", total=None, scores="", **self._unit())
+        """Say what is trained where, and show the bar."""
+        per_step, kind = samples_per_step(self.model, self.params)
+        self._task = self._progress.add_task(
+            "training", total=None, scores="", per_step=per_step, kind=kind
+        )
+        line = f"training: {describe_training(self.model, self.params)}"
+        self._progress.console.print(line, soft_wrap=True, markup=False, highlight=False)
         self._progress.start()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -55,9 +62,7 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Count the step."""
-        self._training = "  ".join(
-            f"{name} {float(value):.4f}" for name, value in (logs or {}).items()
-        )
+        self._training = describe_scores(logs).lstrip()
         self._progress.update(
             self._task,
             completed=self._epoch * self.params["steps"] + batch + 1,
@@ -74,16 +79,6 @@ class TrainingProgress(keras.callbacks.Callback):
         done = self._epoch + 1
         self._show(done, done, epochs=done)
         self._progress.stop()
-
-    def _unit(self) -> dict[str, Any]:
-        """Return how many samples a step has, 0 if that is unknown, and what they are."""
-        if not self.params or not self.model:
-            return {"per_step": 0.0, "kind": "samples"}
-        are_images = len(self.model.inputs[0].shape) > 2
-        return {
-            "per_step": self.params.get("samples", 0) / self.params["steps"],
-            "kind": "images" if are_images else "samples",
-        }
 
     def _show(self, epoch: int, done: int, epochs: int) -> None:
         steps = self.params["steps"]

@@ -8,7 +8,9 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from app.training.progress import training_progress
 from app.training.progress_bar import TrainingProgress
+from app.training.progress_log import TrainingLog
 
 from .definition import Definition
 from .search import Observer
@@ -23,8 +25,8 @@ def terminal_observer() -> Observer:
 
 
 @contextmanager
-def _show_refit() -> Iterator[Sequence[TrainingProgress]]:
-    with TrainingProgress() as progress:
+def _show_refit() -> Iterator[Sequence[TrainingProgress | TrainingLog]]:
+    with training_progress() as progress:
         yield (progress,)
 
 

@@ -1,0 +1,51 @@
+"""Converts values to the types of a configuration's fields."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TypeVar
+
+from app.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from pydantic import ValidationError
+
+_Config = TypeVar("_Config", bound="DataclassInstance")
+# What a value must be, by the first word of pydantic's error type.
+_WANTED = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "finite": "finite",
+}
+
+
+def converted(config: _Config, changes: Mapping[str, object], prefix: str = "") -> _Config:
+    """Return a dataclass with other values, converted to the types of its fields and checked.
+
+    Args:
+        config: the dataclass.
+        changes: values by the name of their field.
+        prefix: what precedes a field's name in a message, such as `optimizer.`.
+
+    Raises:
+        ConfigError: a value cannot be converted, or the dataclass refuses it.
+    """
+    # Most of the time of the command line would be that of this import.
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(type(config)).validate_python({**asdict(config), **changes})
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error, prefix)) from None
+
+
+def _first_problem(error: "ValidationError", prefix: str) -> str:
+    problem = error.errors()[0]
+    if "error" in problem.get("ctx", {}):  # raised by the dataclass itself, already a sentence
+        return str(problem["ctx"]["error"])
+    key = prefix + ".".join(part for part in problem["loc"] if isinstance(part, str))
+    kind, message = problem["type"].partition("_")[0], problem["msg"]
+    wanted = _WANTED.get(kind, message.removeprefix("Input should be "))
+    return f"{key} must be {wanted}. Received: {key}={problem['input']!r}."

@@ -1,0 +1,122 @@
+"""What the commands check and say before TensorFlow is imported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Runs commands one after the other in a process; the last line says what was imported.
+PROGRAM = """
+import json, sys
+from app.commands.cli import main
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        print(end.code)
+heavy = {"tensorflow", "keras", "sklearn", "scipy", "matplotlib", "pandas"}
+print(sorted(heavy & set(sys.modules)))
+"""
+# Arguments, and what the error says.
+MISTAKES = {
+    "a setting": (["train", "softmax", "--set", "epoch=3"], "Did you mean 'epochs'"),
+    "a value": (["train", "digits", "--set", "variant=mpl"], "Did you mean 'mlp'"),
+    "a number": (["train", "digits", "--set", "dropout=2"], "dropout must be at least 0 and below"),
+    "a backbone": (["train", "features", "--set", "backbone=ResNet5"], "Did you mean 'ResNet50'"),
+    "a family": (["train", "sofmax"], "Did you mean 'softmax'"),
+    "a source": (["train", "softmax", "--data", "irsi"], "Did you mean 'iris'"),
+    "a kind": (["train", "digits", "--data", "iris"], "takes images. Received: iris"),
+    "a file": (["train", "features", "--data", "no.csv"], "does not exist or is not a file"),
+    "a folder": (["train", "features", "--data", "empty"], "a subfolder of images for each"),
+    "a joined source": (["train", "digits", "--data", "digits8x8+no.npz"], "Received: no.npz"),
+    "no target": (["train", "features", "--data", "rows.csv"], "needs a column to predict"),
+    "a target": (
+        ["train", "features", "--data", "rows.csv", "--target", "knid"],
+        "must have the column 'knid'. Received: 'size', 'kind'. Did you mean 'kind'",
+    ),
+    "a target of parquet": (
+        ["train", "features", "--data", "rows.parquet", "--target", "knid"],
+        "must have the column 'knid'",
+    ),
+    **{
+        option: (
+            ["train", "features", "--data", "rows.csv", "--target", "kind", f"--{option}", "x"],
+            "must have the column 'x'",
+        )
+        for option in ("categorical", "drop", "keep", "image-column")
+    },
+    "a target of no table": (["train", "softmax", "--target", "kind"], "applies to tables only"),
+    "no TOML": (["train", "--config", "rows.csv"], "rows.csv cannot be read as TOML"),
+    "a missing TOML": (["train", "--config", "no.toml"], "no.toml does not exist"),
+    "a run to resume": (["train", "--resume", "empty"], "A run must be a folder that hornbill"),
+    "several processes": (
+        ["train", "digits", "--data", "no.npz", "--coordinator", "here:1"],
+        "--coordinator needs --processes",
+    ),
+    "a searched setting": (
+        ["tune", "digits", "--search", "dropuot=uniform:0..0.5"],
+        "Did you mean 'dropout'",
+    ),
+    "a target of tune": (
+        [
+            "tune",
+            "features",
+            "--data",
+            "rows.csv",
+            "--target",
+            "knid",
+            "--search",
+            "l1=log:1e-5..1",
+        ],
+        "must have the column 'knid'",
+    ),
+    "a run to export": (["export", "no"], "which does not exist"),
+    "a folder to export": (["export", "empty"], "A run must be a folder that hornbill train"),
+    "a file to export": (["export", "no.keras"], "The model file does not exist"),
+    "labels": (["export", "model.keras", "--labels", "no.txt"], "no.txt does not exist"),
+    "a bundle": (["predict", "no", "rows.csv"], "no, which does not exist"),
+    "a bundle of a batch": (["predict", "no", "rows.csv", "-o", "out.csv"], "no, which does not"),
+    "a study": (["study", "run", "vanish"], "Did you mean 'vanishing'"),
+}
+
+
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory):
+    """The lines on standard error for each of `MISTAKES`, the exit statuses, and the imports."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "empty").mkdir()
+    (folder / "rows.csv").write_text("size,kind\n1,a\n2,b\n")
+    (folder / "model.keras").write_bytes(b"")
+    parquet.write_table(
+        pyarrow.table({"size": [1, 2], "kind": ["a", "b"]}), folder / "rows.parquet"
+    )
+    arguments = json.dumps([arguments for arguments, _ in MISTAKES.values()])
+    finished = subprocess.run(
+        [sys.executable, "-c", PROGRAM, arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
+    *codes, imported = finished.stdout.splitlines()
+    return dict(zip(MISTAKES, finished.stderr.splitlines(), strict=True)), codes, imported
+
+
+def test_no_mistake_waits_for_tensorflow(mistakes):
+    _, codes, imported = mistakes
+    assert imported == "[]"
+    assert codes == ["2"] * len(MISTAKES)
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_a_mistake_is_one_line_that_names_it(kind, mistakes):
+    lines, _, _ = mistakes
+    assert lines[kind].startswith("hornbill: ")
+    assert MISTAKES[kind][1] in lines[kind]
