@@ -138,7 +138,11 @@ def check_data(config: Any) -> None:
 def describe_config(config: Any) -> str:
     """Return what is trained on what, such as `features on churn.csv, target Churn`."""
     target = ", ".join(config.reading.target)
-    return f"{config.family} on {config.data}{f', target {target}' if target else ''}"
+    from app.config.families import family_named, is_own_model
+
+    own = is_own_model(config.family)
+    name = family_named(config.family).builder_name if own else config.family
+    return f"{name} on {config.data}{f', target {target}' if target else ''}"
 
 
 def announce(what: str, hidden: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import DataError
+from app.system.user_code import bare_reference
 from serving.errors import cannot_read, cannot_write
 
 from .arrays import NamedArrays, chunks
@@ -163,7 +164,7 @@ def read_array_folder(source: str, task: str) -> Dataset:
     read, labels = _READERS[task](targets, facts.labels)
     is_rows = inputs.ndim == 2 and inputs.dtype == np.float32
     return Dataset(
-        source=source,
+        source=bare_reference(facts.origin) or "the arrays",
         inputs=inputs,
         targets=read,
         task=task,

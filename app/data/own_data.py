@@ -63,11 +63,10 @@ def data_of_code(reference: str) -> Any:
     try:
         return found()
     except Exception as error:  # whatever the function raises
-        place = reference.rpartition(":")[0]
         raise DataError(
             f"data must be a function without arguments that returns {_FORMS}. Received: "
             f"{reference}, which raised "
-            f"{describe_error(error, place if place.endswith('.py') else '')}"
+            f"{describe_error(error)}"
         ) from None
 
 
@@ -360,7 +359,7 @@ def _batches(
     except tf.errors.OpError as error:
         raise DataError(
             f"The dataset must yield samples. Received: {name}, which failed after {count:,}: "
-            f"{one_line(error.message):.200}"
+            f"{describe_error(error)}"
         ) from None
     if not count:
         raise DataError(f"A dataset must hold samples. Received: {name}, which is empty.")

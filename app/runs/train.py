@@ -176,7 +176,8 @@ def _train(
         check_room(folder, model.count_params())
         if is_written:
             config = replace(config, data=move_data(config.data, folder))
-            dataset = replace(dataset, source=config.data)
+            if dataset.kind == "rows" and dataset.row_format is not None:  # a DataFrame
+                dataset = replace(dataset, source=config.data)
         if own is not None:
             config = save_untrained(model, config, folder)
         run = report_run(folder, config, dataset, splits)
@@ -364,7 +365,7 @@ def _session(folder: Path, team: Team) -> Iterator[None]:
             text = "".join(traceback.format_exception(error))
             (folder / FAILURE).write_text(f"{error}\n\n{text}", "utf-8")
             raise OwnCodeError(
-                f"{error} {folder / FAILURE} says where. Resume with: {resume_command(folder)}"
+                f"{error}. {folder / FAILURE} says more. Resume with: {resume_command(folder)}"
             ) from error.__cause__
         except KeyboardInterrupt:
             if (folder / METRICS).exists():

@@ -18,6 +18,7 @@ from serving.errors import one_line
 
 _FORM = re.compile(r"(?P<place>.+\.py|[A-Za-z_]\w*(\.\w+)*):(?P<name>[A-Za-z_<][\w.<>]*)(#\d+)?")
 _SUFFIX = ".py"
+_ROOT = Path(__file__).parents[2]
 # Objects that Python code has passed, by reference.
 _PASSED: dict[str, Any] = {}
 # Modules of files that were imported, with the time of the file's last change.
@@ -54,6 +55,12 @@ def bare_reference(reference: str) -> str:
     """Return a reference without its folders, which are private to this machine."""
     place, _, name = reference.rpartition(":")
     return f"{Path(place).name}:{name}" if place.endswith(_SUFFIX) else reference
+
+
+def shown_name(reference: str) -> str:
+    """Return a reference for people; that of an object is the name of its class."""
+    name, _, number = reference.partition("#")
+    return name.rpartition(":")[2] if number else bare_reference(name)
 
 
 def load_object(reference: str, what: str) -> Any:
@@ -102,26 +109,42 @@ def import_place(place: str, what: str) -> Any:
     return _imported(place, what, lambda: importlib.import_module(place))
 
 
-def describe_error(error: BaseException, files: str = "") -> str:
-    """Return an error in one line, with the line of a file that caused it.
+def named_objects(reference: str) -> dict[str, Any]:
+    """Return the classes and functions in the module of a reference, by name.
 
-    Args:
-        error: the error.
-        files: path of the file to look for in the traceback; empty for the last one.
+    Keras finds the custom layers of a saved model among them.
+
+    Raises:
+        ConfigError: see `import_place`.
     """
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if files in f.filename]
+    module = import_place(reference.rpartition(":")[0], "The model")
+    return {name: each for name, each in vars(module).items() if callable(each)}
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an error in one line, with the line of the user's code that caused it."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_own(f.filename)]
     where = f" in line {frames[-1].lineno} of {Path(frames[-1].filename).name}" if frames else ""
-    return f"{type(error).__name__}{where}: {one_line(error):.200}"
+    text = re.sub(r"{{[^}]*}} *", "", one_line(error))  # names of nodes in TensorFlow's graph
+    return f"{type(error).__name__}{where}: {text:.200}"
+
+
+def _is_own(file: str) -> bool:
+    """Return whether a file is neither a part of Hornbill nor of an installed package."""
+    ours = (_ROOT / name for name in ("app", "export", "models", "serving"))
+    path = Path(file)
+    library = Path(re.__file__).parents[1]
+    is_installed = "site-packages" in path.parts or path.is_relative_to(library)
+    return not is_installed and not any(path.is_relative_to(folder) for folder in ours)
 
 
 def _imported(place: str, what: str, load: Any) -> Any:
     try:
         return load()
     except (Exception, SystemExit) as error:  # whatever the module raises
-        file = str(Path(place).absolute()) if place.endswith(_SUFFIX) else "/"
         raise ConfigError(
             f"{what} must be in a module that can be imported. "
-            f"Received: {place}: {describe_error(error, file)}"
+            f"Received: {place}: {describe_error(error)}"
         ) from None
 
 
@@ -137,6 +160,10 @@ def _import_file(path: Path) -> Any:
     if before == changed:
         return module
     name = _free_name(path)
+    known = sys.modules.get(path.stem)
+    if before is None and getattr(known, "__file__", None) == str(path):
+        _FILES[path] = (changed, known)  # Python code has imported it already
+        return known
     spec: Any = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # Keras finds classes by the name of their module

@@ -38,7 +38,8 @@ class FitResult:
             interruption count too.
         examples_per_s: training samples per second of training steps. The first step, which
             includes compilation, does not count; 0 if there was no other.
-        wait_fraction: fraction of the time of these steps that was spent waiting for data.
+        wait_fraction: fraction of the time of these steps that was spent waiting for data; None if
+            a user's pipeline was read, around which nothing is measured.
         compilation: the precision and the compiler that were chosen.
         processes: number of processes that trained together.
     """
@@ -47,7 +48,7 @@ class FitResult:
     history: list[dict[str, Any]]
     seconds: float
     examples_per_s: float
-    wait_fraction: float
+    wait_fraction: float | None
     compilation: Compilation
     processes: int = 1
 
@@ -194,7 +195,7 @@ def _result(job: Job, saver: Checkpoint, compilation: Compilation) -> FitResult:
         history=saver.history,
         seconds=seconds.epochs,
         examples_per_s=examples / spent,
-        wait_fraction=min(seconds.waiting / spent, 1.0),
+        wait_fraction=min(seconds.waiting / spent, 1.0) if job.stream is None else None,
         compilation=compilation,
         processes=job.team.shard.processes,
     )

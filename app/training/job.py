@@ -42,7 +42,7 @@ from .losses import (
 )
 from .model_sizes import fit_to_data
 from .optimizers import make_optimizer
-from .own_models import adapt_normalizations
+from .own_models import adapt_normalizations, own_layers
 from .preprocessing import adapt, adapt_to_features, prepare
 from .streams import StreamModel, TargetForm
 from .two_phases import in_two_phases
@@ -198,7 +198,10 @@ class Job:
 
     def build_family(self) -> keras.Model:
         """Return a new model of the run's family."""
-        return build_model(self.config.family, self.model_config)
+        if not self.is_own:
+            return build_model(self.config.family, self.model_config)
+        with own_layers(self.config.family):
+            return build_model(self.config.family, self.model_config)
 
     def prepared(self, model: keras.Model) -> Any:
         """Return the tensor in `model` that is computed once for each sample before training."""

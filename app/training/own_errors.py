@@ -9,7 +9,7 @@ import keras
 from app.config.families import is_own_model
 from app.config.run_config import RunConfig
 from app.errors import OwnCodeError
-from app.system.user_code import describe_error, is_reference
+from app.system.user_code import describe_error, is_reference, shown_name
 from serving.errors import HornbillError
 
 # Packages whose callbacks are not a user's.
@@ -50,7 +50,7 @@ def naming_own_code(
         if not code:
             raise
         raise OwnCodeError(
-            f"Keras must be able to train with {', '.join(code)}. "
+            f"Keras must be able to train with {', '.join(map(shown_name, code))}. "
             f"Received: an error {when}, {describe_error(error)}"
         ) from error
 

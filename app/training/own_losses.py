@@ -6,7 +6,7 @@ Keras for classes as numbers (`sparse_…`) gets them as such.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,7 +14,7 @@ import numpy as np
 
 from app.config.keras_names import keras_name
 from app.errors import ConfigError
-from app.system.user_code import describe_error, is_reference, load_object
+from app.system.user_code import describe_error, is_reference, load_object, shown_name
 
 # The function that turns logits into probabilities, by name.
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -107,7 +107,7 @@ def own_loss(name: str, activation: str = "") -> keras.losses.Loss:
         outputs = "logits" if activation else "probabilities"
         raise ConfigError(
             f"The loss must take what the model returns, {outputs}. "
-            f"Received: {name} with from_logits={from_logits}."
+            f"Received: {shown_name(name)} with from_logits={from_logits}."
         )
     return _OwnLoss(loss.call, loss.name, True) if _is_sparse(loss) else loss
 
@@ -123,7 +123,8 @@ def own_metric(name: str, activation: str = "") -> keras.metrics.Metric:
     """
     if not is_reference(name):
         kind = _class_of(keras.metrics, keras_name(name))
-        metric = keras.metrics.get(keras_name(name)) if kind is None else kind()
+        arguments = {"average": "macro"} if kind and _takes(kind, "average") else {}
+        metric = kind(**arguments) if kind else keras.metrics.get(keras_name(name))
         is_sparse = _is_sparse(metric)
         return _OwnMetric(metric, activation, is_sparse) if activation or is_sparse else metric
     metric = _instance(name, "metrics", keras.metrics.Metric)
@@ -164,14 +165,17 @@ def try_out(name: str, kind: str, compute: Callable[[Any, Any], Any], units: int
     nothing = np.full((2, units), 0.5, np.float32)
     try:
         found = compute(keras.ops.convert_to_tensor(nothing), keras.ops.convert_to_tensor(nothing))
-        if found is not None:
-            np.asarray(keras.ops.convert_to_numpy(found), np.float32)
+        number = np.asarray(keras.ops.convert_to_numpy(found), np.float32)
     except Exception as error:  # whatever the user's code raises
-        place = name.rpartition(":")[0]
         raise ConfigError(
-            f"{kind} must take targets and outputs, float32 (batch, {units}). Received: {name}, "
-            f"which raised {describe_error(error, place if place.endswith('.py') else '')}"
+            f"{kind} must take targets and outputs, float32 (batch, {units}). "
+            f"Received: {shown_name(name)}, which raised {describe_error(error)}"
         ) from None
+    if number.ndim:
+        raise ConfigError(
+            f"{kind} must give one number. "
+            f"Received: {shown_name(name)}, which gives {number.shape}."
+        )
 
 
 def _instance(name: str, kind: str, base: type) -> Any:
@@ -220,8 +224,3 @@ def _numbers(targets: Any) -> Any:
     if targets.shape[-1] == 1:
         return keras.ops.cast(keras.ops.squeeze(targets, -1), "int32")
     return keras.ops.argmax(targets, axis=-1)
-
-
-def names_of(references: Sequence[str]) -> list[str]:
-    """Return those of several settings that are code of users."""
-    return [reference for reference in references if is_reference(reference)]

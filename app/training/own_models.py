@@ -1,7 +1,9 @@
 """Models that users bring: built by their function, given a head, kept in the run's folder."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.config.families import is_own_model
 from app.config.run_config import RunConfig
 from app.data.array_folders import head_of_targets, is_array_folder
 from app.data.arrays import NamedArrays, array_parts
@@ -20,11 +21,17 @@ from app.data.splits import Splits, some
 from app.data.summary import count_missing
 from app.errors import ConfigError
 from app.system.keras_defaults import keras_defaults
-from app.system.user_code import describe_error, import_place, is_reference, load_object
+from app.system.user_code import (
+    describe_error,
+    is_reference,
+    load_object,
+    named_objects,
+    shown_name,
+)
 from models.config import OwnModelConfig
 from models.errors import OwnModelError
 from models.own import Targets, add_head, encoded_width, head_of, units_of
-from serving.errors import one_line
+from serving.errors import HornbillError, one_line
 
 from .model_sizes import columns_of
 
@@ -72,15 +79,14 @@ class Builder:
         except ConfigError:
             raise
         except Exception as error:  # whatever the function raises
-            place = self.name.rpartition(":")[0]
             given = ", ".join(f"{name}={value}" for name, value in arguments.items())
             raise ConfigError(
-                f"The function must build a Keras model. Received: {self.name}({given}), which "
-                f"raised {describe_error(error, place if place.endswith('.py') else '')}"
+                f"The function must build a Keras model. Received: {shown_name(self.name)}({given}), which "
+                f"raised {describe_error(error)}"
             ) from None
         if not isinstance(model, keras.Model):
             raise ConfigError(
-                f"The function must return a keras.Model. Received: {self.name}, which returned "
+                f"The function must return a keras.Model. Received: {shown_name(self.name)}, which returned "
                 f"{type(model).__name__}."
             )
         return self._with_inputs(model, facts.get("input_shape"), dtype)
@@ -168,7 +174,7 @@ def decide_head(config: RunConfig, builder: Builder) -> RunConfig:
             own = head_of(net)
             is_value = own == "linear" and of_data == "softmax" and units_of(net) == 1
         except OwnModelError as error:
-            raise ConfigError(f"{error} It is {builder.name}.") from None
+            raise ConfigError(f"{error} It is {shown_name(builder.name)}.") from None
         head = own if own != "linear" else "linear" if is_value else of_data
     return replace(config, model=replace(config.model, head=head), chosen=config.chosen | {"head"})
 
@@ -217,7 +223,9 @@ def build_with_head(
     try:
         return add_head(net, shapes, targets, rows)
     except OwnModelError as error:
-        raise ConfigError(f"{error} It is {builder.name}, on {dataset.source}.") from None
+        raise ConfigError(
+            f"{error} It is {shown_name(builder.name)}, on {dataset.source}."
+        ) from None
 
 
 def _input_shapes(dataset: Dataset) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -255,19 +263,34 @@ def with_untrained(config: RunConfig, folder: Path) -> RunConfig:
     return replace(config, model=replace(config.model, file=str(folder / UNTRAINED)))
 
 
-def import_own_code(family: str) -> str:
-    """Import the module of a user's model, which registers custom layers.
+@contextlib.contextmanager
+def own_layers(family: str) -> Iterator[None]:
+    """Let Keras find the custom layers of a user's model in the module of its function.
 
-    Returns:
-        Why it cannot be imported; empty if it was, or if there is none.
+    A module that cannot be imported is told only if Keras misses it.
+
+    Raises:
+        ConfigError: Keras cannot load the model inside the context.
     """
-    if not is_own_model(family) or not is_reference(family):
-        return ""
+    objects, reason = {}, ""
+    if is_reference(family):
+        try:
+            objects = named_objects(family)
+        except ConfigError as error:
+            reason = f" {error}"
     try:
-        import_place(family.rpartition(":")[0], "The model")
-    except ConfigError as error:
-        return str(error)
-    return ""
+        with keras.saving.custom_object_scope(objects):
+            yield
+    except HornbillError:
+        raise
+    except Exception as error:  # Keras raises whatever a layer's constructor does
+        found = re.search(r"Could not locate [^.]*|Exception encountered: (?!<)[^.]*", str(error))
+        text = found[0] if found else str(error)
+        raise ConfigError(
+            f"Keras must be able to save and load the model of {shown_name(family)}: "
+            f"{one_line(text):.200}. Its layers need get_config, and classes must be in the module "
+            f"of the function.{reason}"
+        ) from None
 
 
 def adapt_normalizations(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
