@@ -187,12 +187,7 @@ def _matched(net: keras.Model, given: Mapping[str, Any]) -> list[Any]:
 def _input_names(net: keras.Model) -> list[str]:
     structure = net.input
     if isinstance(structure, dict):
-        return [
-            name
-            for tensor in net.inputs
-            for name, each in structure.items()
-            if each is tensor
-        ]
+        return [name for tensor in net.inputs for name, each in structure.items() if each is tensor]
     return [tensor.name for tensor in net.inputs]
 
 

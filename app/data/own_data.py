@@ -100,9 +100,11 @@ def write_own_data(
         received = ", ".join(map(str, data)) if isinstance(data, Mapping) else f"{len(data)} parts"
         raise DataError(f"data must be {_FORMS}. Received: a {type(data).__name__} of {received}.")
     x, y = data
-    inputs: Any = _array("x", x) if not _is_dict(x) else {
-        str(name): _array(f"x[{name!r}]", array) for name, array in x.items()
-    }
+    inputs: Any = (
+        _array("x", x)
+        if not _is_dict(x)
+        else {str(name): _array(f"x[{name!r}]", array) for name, array in x.items()}
+    )
     targets = _array("y", y)
     for name, array in _named(inputs).items():
         if len(array) != len(targets):
@@ -333,9 +335,7 @@ class _Writers:
         writer.append(rows)
 
 
-def _batches(
-    dataset: tf.data.Dataset, name: str, most: int
-) -> Iterator[tuple[Any, np.ndarray]]:
+def _batches(dataset: tf.data.Dataset, name: str, most: int) -> Iterator[tuple[Any, np.ndarray]]:
     """Yield the batches of a finite pipeline as arrays, without sample weights."""
     _check_spec(dataset, name, has_weights=name == "train")
     cardinality = int(dataset.cardinality())

@@ -63,8 +63,7 @@ def load_dataset(
     dataset = _read(source, sized, task, has_digits)
     if dataset.kind != "images" and reading.image_size:
         raise DataError(
-            "image_size applies to images only. "
-            f"Received: {source}, which holds {dataset.kind}."
+            f"image_size applies to images only. Received: {source}, which holds {dataset.kind}."
         )
     return _in_shape(dataset, sized, has_digits)
 
