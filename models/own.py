@@ -20,6 +20,7 @@ from .heads import BothClasses
 from .precision import Float32Layer
 from .rows import prepare_columns
 
+_MADE_UP = ("keras_tensor", "input_layer")
 _TASKS = {"multiclass": "classes", "multilabel": "labels", "regression": "values"}
 
 
@@ -188,7 +189,9 @@ def _input_names(net: keras.Model) -> list[str]:
     structure = net.input
     if isinstance(structure, dict):
         return [name for tensor in net.inputs for name, each in structure.items() if each is tensor]
-    return [tensor.name for tensor in net.inputs]
+    # Keras numbers the names that it makes up.
+    is_made_up = len(net.inputs) == 1 and net.inputs[0].name.startswith(_MADE_UP)
+    return ["input"] if is_made_up else [tensor.name for tensor in net.inputs]
 
 
 def _in_form(name: str, tensor: Any, wanted: Any, given: Mapping[str, Any]) -> Any:
@@ -201,7 +204,7 @@ def _in_form(name: str, tensor: Any, wanted: Any, given: Mapping[str, Any]) -> A
     elif not _fits(shape, own):
         raise OwnModelError(
             f"The model must take what the data holds: {_shown(given)}. "
-            f"Received: a model with the input {name} {tuple(wanted.shape)}."
+            f"Received: a model with the input {wanted.dtype} {tuple(wanted.shape)}."
         )
     is_text = "string" in (tensor.dtype, wanted.dtype)
     if is_text and tensor.dtype != wanted.dtype:
@@ -314,7 +317,9 @@ def in_precision(model: keras.Model, policy: str) -> keras.Model:
     kept = {id(layer) for layer in model.layers if not isinstance(layer, keras.Model)}
     kept.add(id(last))
 
-    def changed(layer: keras.Layer) -> keras.Layer:
+    def changed(layer: Any) -> Any:
+        if not isinstance(layer, keras.Layer):  # an operation, which has no weights
+            return layer
         config = layer.get_config()
         is_wide = getattr(layer.dtype_policy, "name", "") == "float32"
         if is_wide and id(layer) not in kept and not isinstance(layer, _FLOAT32):

@@ -79,12 +79,11 @@ class ArrayWriter:
             ) from None
         self.count += len(rows)
 
-    def close(self) -> np.ndarray:
-        """Finish the file and return its rows, which are read as they are needed."""
+    def close(self) -> None:
+        """Finish the file."""
         self._file.seek(0)
         self._write_header()  # numpy leaves room for the number of rows
         self._file.close()
-        return open_array(self.path)
 
     def _write_header(self) -> None:
         shape = (self.count, *self.sample_shape)

@@ -4,7 +4,6 @@ They are written once as a folder of arrays, which is a data source like others.
 own for training is streamed as well: its augmentation and its batches stay as they are.
 """
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,25 +16,19 @@ from app.errors import DataError
 from app.system.user_code import describe_error, load_object
 from serving.errors import one_line
 
-from .array_folders import (
-    ArrayFacts,
-    ArrayWriter,
-    input_file,
-    read_facts,
-    target_file,
-    write_facts,
-)
+from .array_folders import ArrayFacts, read_facts, write_facts
 from .arrays import DiskArray, rows_at
 from .datasets import Stream
 from .reading_progress import tell_progress
+from .sample_writer import SampleWriter, named_arrays
 
 SPLITS = ("train", "validation", "test")
 # Samples of a training pipeline that are kept for reports and calibration, and their bytes.
 _KEPT, _KEPT_BYTES, _MIN_KEPT = 100_000, 1_000_000_000, 1_000
 # Samples after which a pipeline of unknown length counts as endless.
 _MOST_SAMPLES = 10_000_000
-# Samples that are read at once from a pipeline without batches, and fraction of the disk to leave.
-_BATCH, _SPARE = 256, 0.05
+# Samples that are read at once from a pipeline without batches.
+_BATCH = 256
 # Rows that are written at once.
 _AT_ONCE = 1024
 _ENDLESS = "Take as many as an epoch has, with .take(steps)."
@@ -102,11 +95,11 @@ def write_own_data(
     x, y = data
     inputs: Any = (
         _array("x", x)
-        if not _is_dict(x)
+        if not isinstance(x, Mapping)
         else {str(name): _array(f"x[{name!r}]", array) for name, array in x.items()}
     )
     targets = _array("y", y)
-    for name, array in _named(inputs).items():
+    for name, array in named_arrays(inputs).items():
         if len(array) != len(targets):
             raise DataError(
                 "x and y must have as many samples. "
@@ -188,12 +181,12 @@ def _write_streams(
     for name in SPLITS[1:]:
         parts[name] = _batches(pipelines[name], name, most)
     starts = []
-    writers = _Writers(folder)
-    for name in SPLITS:
-        for x, y in parts[name]:
-            writers.add(x, y, name)
-        starts.append(writers.count)
-    facts = writers.finish()
+    with SampleWriter(folder) as writer:
+        for name in SPLITS:
+            for x, y in parts[name]:
+                writer.add(x, y, name)
+            starts.append(writer.count)
+        facts = writer.finish()
     notes = []
     if kept.stride > 1:
         notes = [
@@ -244,7 +237,7 @@ class _Kept:
         self._names: list[str] = []
 
     def add(self, x: Any, y: np.ndarray) -> None:
-        named = _named(x)
+        named = named_arrays(x)
         rows = [*named.values(), y]
         if not self._arrays:
             self._names = list(named)
@@ -269,70 +262,10 @@ class _Kept:
 
 
 def _write_parts(parts: Iterator[Any], folder: Path) -> ArrayFacts:
-    writers = _Writers(folder)
-    for x, y in parts:
-        writers.add(x, y, "data")
-    return writers.finish()
-
-
-class _Writers:
-    """Writes inputs and targets, a part at a time."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._inputs: dict[str, ArrayWriter] = {}
-        self._targets: Any = None
-        self._texts: list[np.ndarray] = []
-        self.count = 0
-
-    def add(self, x: Any, y: np.ndarray, where: str) -> None:
-        """Add samples; `where` is what an error calls them."""
-        named = {name: _input(name or "x", array, self.count) for name, array in _named(x).items()}
-        y = _target(y)
-        if not self._inputs:
-            for number, (name, array) in enumerate(named.items()):
-                path = input_file(self._folder, number)
-                self._inputs[name] = ArrayWriter(path, array.shape[1:], array.dtype)
-            if y.dtype.kind != "U":
-                path = target_file(self._folder)
-                self._targets = ArrayWriter(path, y.shape[1:], y.dtype)
-        for name, array in named.items():
-            self._append(self._inputs[name], array, f"{name or 'x'} of {where}")
-        if self._targets is None:
-            self._texts.append(y)
-        else:
-            self._append(self._targets, y, f"y of {where}")
-        self.count += len(y)
-        free = shutil.disk_usage(self._folder)
-        if free.free < _SPARE * free.total:
-            raise DataError(
-                "The data must fit into the temporary folder. "
-                f"Received: {self.count:,} samples so far, and {free.free / 1e9:.1f} GB left. Set "
-                "TMPDIR to a folder with more space."
-            )
-
-    def finish(self) -> ArrayFacts:
-        """Close the files; return what is known of them."""
-        if not self.count:
-            raise DataError("data must hold samples. Received: none; the dataset is empty.")
-        names: list[str] = []
-        if self._targets is None:
-            found, classes = np.unique(np.concatenate(self._texts), return_inverse=True)
-            names = found.tolist()
-            self._targets = ArrayWriter(target_file(self._folder), (), np.int64)
-            self._targets.append(classes.astype(np.int64))
-        for writer in (*self._inputs.values(), self._targets):
-            writer.close()
-        return ArrayFacts(inputs=[name for name in self._inputs if name], labels=names)
-
-    @staticmethod
-    def _append(writer: ArrayWriter, rows: np.ndarray, what: str) -> None:
-        if rows.shape[1:] != writer.sample_shape:
-            raise DataError(
-                f"All samples must have one shape. Received: {what} with {rows.shape[1:]} after "
-                f"{writer.sample_shape}."
-            )
-        writer.append(rows)
+    with SampleWriter(folder) as writer:
+        for x, y in parts:
+            writer.add(x, y, "data")
+        return writer.finish()
 
 
 def _batches(dataset: tf.data.Dataset, name: str, most: int) -> Iterator[tuple[Any, np.ndarray]]:
@@ -395,17 +328,8 @@ def _describe(spec: Any) -> str:
     ).replace("'", "")
 
 
-def _is_dict(x: Any) -> bool:
-    return isinstance(x, Mapping)
-
-
-def _named(x: Any) -> dict[str, Any]:
-    """Return arrays by the name of their input; "" is the name of a single one."""
-    return {str(name): array for name, array in x.items()} if _is_dict(x) else {"": x}
-
-
 def _at(x: Any, rows: slice) -> Any:
-    return {name: array[rows] for name, array in x.items()} if _is_dict(x) else x[rows]
+    return {name: array[rows] for name, array in x.items()} if isinstance(x, Mapping) else x[rows]
 
 
 def _array(name: str, value: Any) -> np.ndarray:
@@ -421,45 +345,3 @@ def _array(name: str, value: Any) -> np.ndarray:
             f"Received: {type(value).__name__} of {array.dtype} {array.shape}."
         )
     return array
-
-
-def _input(name: str, array: np.ndarray, start: int) -> np.ndarray:
-    """Return inputs in a dtype that models take."""
-    kind, size = array.dtype.kind, array.dtype.itemsize
-    if kind not in "fbiu":
-        raise DataError(
-            f"Inputs must be numbers. Received: {name} of {array.dtype}. Give texts as a table: a "
-            "DataFrame, .csv or .parquet."
-        )
-    array = array.reshape(-1, 1) if array.ndim == 1 else array
-    if kind in "fb":
-        array = array.astype(np.float32)
-        is_wrong = np.isinf(array) if array.ndim == 2 else ~np.isfinite(array)
-        if is_wrong.any():
-            row = int(np.argwhere(is_wrong)[0][0])
-            raise DataError(
-                f"Inputs must be finite. Received: {name} with NaN or infinity in sample "
-                f"{start + row}."
-            )
-        return array
-    if array.dtype in (np.uint8, np.int8):
-        return array
-    return array.astype(np.int32 if size < 4 or array.dtype == np.int32 else np.int64)
-
-
-def _target(y: np.ndarray) -> np.ndarray:
-    y = np.asarray(y)
-    if y.dtype.kind in "OSU":
-        texts = [t.decode() if isinstance(t, bytes) else t for t in y.ravel()]
-        if y.size != len(y) or not all(isinstance(text, str) for text in texts):
-            raise DataError(
-                "Targets must be numbers, or a text for each sample. "
-                f"Received: {y.dtype} {y.shape}, such as {y.ravel()[0]!r:.40}."
-            )
-        return np.array(texts)
-    if y.dtype.kind not in "fbiu" or y.ndim > 2:
-        raise DataError(
-            "Targets must be numbers (samples,) or (samples, outputs). "
-            f"Received: {y.dtype} {y.shape}."
-        )
-    return y.astype(np.float32 if y.dtype.kind == "f" else np.int64)

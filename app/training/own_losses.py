@@ -124,7 +124,7 @@ def own_metric(name: str, activation: str = "") -> keras.metrics.Metric:
     if not is_reference(name):
         kind = _class_of(keras.metrics, keras_name(name))
         arguments = {"average": "macro"} if kind and _takes(kind, "average") else {}
-        metric = kind(**arguments) if kind else keras.metrics.get(keras_name(name))
+        metric = kind(name=keras_name(name), **arguments)
         is_sparse = _is_sparse(metric)
         return _OwnMetric(metric, activation, is_sparse) if activation or is_sparse else metric
     metric = _instance(name, "metrics", keras.metrics.Metric)
@@ -145,7 +145,7 @@ def own_callback(name: str) -> keras.callbacks.Callback:
     if not isinstance(found, keras.callbacks.Callback):
         raise ConfigError(
             "callbacks must name a keras.callbacks.Callback, or a function that returns one. "
-            f"Received: {name}, a {type(found).__name__}."
+            f"Received: {name}, of the type {type(found).__name__}."
         )
     return found
 
@@ -186,7 +186,7 @@ def _instance(name: str, kind: str, base: type) -> Any:
     if not isinstance(found, base) and not callable(found):
         raise ConfigError(
             f"{kind} must name a function of targets and outputs, or a {base.__module__}."
-            f"{base.__name__}. Received: {name}, a {type(found).__name__}."
+            f"{base.__name__}. Received: {name}, of the type {type(found).__name__}."
         )
     return found
 

@@ -130,7 +130,7 @@ def builder_of(family: str) -> Builder:
     if not callable(found):
         raise ConfigError(
             "The model must be a function that returns a keras.Model. "
-            f"Received: {family}, a {type(found).__name__}."
+            f"Received: {family}, of the type {type(found).__name__}."
         )
     parameters = inspect.signature(found).parameters.values()
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
