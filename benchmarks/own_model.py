@@ -25,7 +25,7 @@ from .results import write_results
 TURNS, EPOCHS = 3, 6
 
 
-class StepClock(keras.callbacks.Callback):
+class StepClock(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no types
     """Sums the seconds of training steps, without the first epoch and without validation."""
 
     def __init__(self) -> None:

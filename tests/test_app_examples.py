@@ -55,6 +55,7 @@ def test_the_pages_name_every_setting():
     )
     families = ("digits", "softmax", "features")
     keys = {key for family in families for key in flat_config(make_config(family))}
+    keys |= set(flat_config(make_config("net.py:build")))
     keys -= {"family", "data", "seed"}
     missing = [key for key in keys if key.rpartition(".")[2] not in page]
     assert not missing

@@ -15,8 +15,8 @@ from app.config.keras_names import KERAS_LOSSES, KERAS_METRICS
 from app.config.run_config import flat_config, make_config
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
-from app.evaluation.metrics import predict_samples
 from app.errors import ConfigError, DataError, OwnCodeError, TuningError
+from app.evaluation.metrics import predict_samples
 from app.runs import read_run, resume, train
 from app.system.signals import Interrupted
 from app.training.compilation import Compilation
@@ -373,7 +373,7 @@ GROWING = (tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.in
     [
         (lambda: batches().repeat(), "must end. Received: data, which is endless"),
         (lambda: batches(X[:0], Y[:0]), "must hold samples. Received: data, which is empty"),
-        (lambda: batches().map(lambda x, y: x), r"must be \(x, y\).* Received: data with float32"),
+        (lambda: batches().map(lambda x, _: x), r"must be \(x, y\).* Received: data with float32"),
         (lambda: batches().map(lambda x, y: (x, y, y)), r"must be \(x, y\), of dense tensors"),
         (
             lambda: tf.data.Dataset.from_generator(growing, output_signature=GROWING),

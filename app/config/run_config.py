@@ -284,9 +284,9 @@ def _plain(key: str, value: Any) -> Any:
 
 def _reference(value: Any) -> Any:
     """Return a reference to an object; texts and numbers, which are checked later, as they are."""
-    if isinstance(value, str | bool | int | float | None):
+    if isinstance(value, str):
         return absolute_reference(value) if is_reference(value) else value
-    return reference_to(value)
+    return value if isinstance(value, bool | int | float | None) else reference_to(value)
 
 
 def _to_python(value: Any) -> Any:

@@ -191,6 +191,12 @@ def head_of_targets(folder: Path) -> str:
     return "softmax" if targets.size == len(targets) and _is_binary(targets) else "linear"
 
 
+def has_many_numbers(folder: Path) -> bool:
+    """Return whether targets are single numbers other than 0 and 1."""
+    facts, targets = read_facts(folder), open_array(target_file(folder))
+    return not facts.labels and targets.size == len(targets) and not _is_binary(targets)
+
+
 def _is_binary(targets: np.ndarray) -> bool:
     return all(bool(np.isin(rows, (0, 1)).all()) for rows in chunks(targets))
 

@@ -78,7 +78,7 @@ def _nothing_to_resume() -> Iterator[None]:
 
 @keras_defaults()
 @_nothing_to_resume()
-def train(
+def train(  # noqa: PLR0913 - most callers give one or two
     config: RunConfig | Mapping[str, Any] | None = None,
     output: str | Path = "runs",
     callbacks: Callbacks = (),

@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import keras
 import numpy as np
 
 from app.config.run_config import RunConfig
-from app.data.array_folders import head_of_targets, is_array_folder
+from app.data.array_folders import has_many_numbers, head_of_targets, is_array_folder
 from app.data.arrays import NamedArrays, array_parts
 from app.data.datasets import Dataset
 from app.data.pipelines import seed_everything
 from app.data.source_kinds import NAMED
 from app.data.splits import Splits, some
 from app.data.summary import count_missing
+from app.data.tables import SUFFIXES
 from app.errors import ConfigError
 from app.system.keras_defaults import keras_defaults
 from app.system.user_code import (
@@ -59,6 +60,8 @@ class Builder:
     function: Callable[..., Any]
     arguments: tuple[str, ...] = ()
     is_fresh: bool = True
+    # A model without arguments is built once; it is asked for its head and image size as well.
+    _built: list[Any] = field(default_factory=list, compare=False)
 
     def build(self, seed: int, facts: Mapping[str, Any], dtype: str = "float32") -> keras.Model:
         """Return a new model with inputs and outputs.
@@ -71,25 +74,31 @@ class Builder:
         Raises:
             ConfigError: the function raises an error, or returns no model.
         """
+        model = self._built[0] if self._built else self._call(seed, facts)
+        if not self.arguments:
+            self._built[:] = [model]
+        if not isinstance(model, keras.Model):
+            raise ConfigError(
+                "The function must return a keras.Model. "
+                f"Received: {shown_name(self.name)}, which returned {type(model).__name__}."
+            )
+        return self._with_inputs(model, facts.get("input_shape"), dtype)
+
+    def _call(self, seed: int, facts: Mapping[str, Any]) -> Any:
+        """Return what the function returns."""
         seed_everything(seed)
         arguments = {name: facts[name] for name in self.arguments}
         try:
             with keras_defaults():  # the function may change settings of Keras
-                model = self.function(**arguments)
+                return self.function(**arguments)
         except ConfigError:
             raise
         except Exception as error:  # whatever the function raises
             given = ", ".join(f"{name}={value}" for name, value in arguments.items())
             raise ConfigError(
-                f"The function must build a Keras model. Received: {shown_name(self.name)}({given}), which "
-                f"raised {describe_error(error)}"
+                "The function must build a Keras model. "
+                f"Received: {shown_name(self.name)}({given}), which raised {describe_error(error)}"
             ) from None
-        if not isinstance(model, keras.Model):
-            raise ConfigError(
-                f"The function must return a keras.Model. Received: {shown_name(self.name)}, which returned "
-                f"{type(model).__name__}."
-            )
-        return self._with_inputs(model, facts.get("input_shape"), dtype)
 
     def _with_inputs(self, model: keras.Model, shape: Any, dtype: str) -> keras.Model:
         """Return a functional model; one that was only declared gets inputs of a shape."""
@@ -172,7 +181,7 @@ def decide_head(config: RunConfig, builder: Builder) -> RunConfig:
     if net is not None and getattr(net, "outputs", None):
         try:
             own = head_of(net)
-            is_value = own == "linear" and of_data == "softmax" and units_of(net) == 1
+            is_value = units_of(net) == 1 and _may_be_values(config)
         except OwnModelError as error:
             raise ConfigError(f"{error} It is {shown_name(builder.name)}.") from None
         head = own if own != "linear" else "linear" if is_value else of_data
@@ -187,13 +196,20 @@ def _head_of_data(config: RunConfig) -> str:
     return "linear" if is_value or len(config.reading.target) > 1 else "softmax"
 
 
+def _may_be_values(config: RunConfig) -> bool:
+    """Return whether targets that could be classes could be values as well."""
+    if is_array_folder(config.data):
+        return has_many_numbers(Path(config.data))
+    return Path(config.data).suffix.lower() in SUFFIXES
+
+
 def image_size_of_model(builder: Builder, config: RunConfig) -> tuple[int, ...]:
     """Return height and width of the images that a model takes; empty if it takes any."""
     if builder.arguments or config.reading.image_size:
         return ()
     inputs = getattr(builder.build(config.seed, {}), "inputs", None) or ()
-    shape = inputs[0].shape if len(inputs) == 1 else ()
-    return tuple(shape[1:3]) if len(shape) in (3, 4) and None not in shape[1:3] else ()
+    shape: tuple[Any, ...] = tuple(inputs[0].shape) if len(inputs) == 1 else ()
+    return shape[1:3] if len(shape) in (3, 4) and None not in shape[1:3] else ()
 
 
 def build_with_head(
