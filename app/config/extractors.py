@@ -50,12 +50,14 @@ def bare_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     bare: dict[str, Any] = {
         key: "/".join(path.parts[-kept.get(path.name, 1) :]) for key, path in paths.items()
     }
-    if settings["family"].endswith(MODEL_SUFFIX):
-        bare["family"] = Path(settings["family"]).name
-    elif is_reference(settings["family"]):
-        bare["family"] = bare_reference(settings["family"])
-    bare["loss"] = bare_reference(settings["loss"])
-    bare |= {key: [*map(bare_reference, settings[key])] for key in ("metrics", "callbacks")}
+    family = settings.get("family", "")
+    if family.endswith(MODEL_SUFFIX):
+        bare["family"] = Path(family).name
+    elif is_reference(family):
+        bare["family"] = bare_reference(family)
+    if "loss" in settings:
+        bare["loss"] = bare_reference(settings["loss"])
+        bare |= {key: [*map(bare_reference, settings[key])] for key in ("metrics", "callbacks")}
     return {**settings, **bare}
 
 
