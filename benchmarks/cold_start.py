@@ -1,18 +1,24 @@
-"""Time from a fresh interpreter to the first prediction: serving, onnxruntime, TensorFlow.
+"""Time from a fresh interpreter to the first prediction, and to the first word of a command.
 
     python -m benchmarks.cold_start dist/digits
+    python -m benchmarks.cold_start commands
 
-The scripts run in turn, each in a new process, after one round that warms the disk cache. Each
-prints the times of its imports, of loading and of the first prediction, and its resident memory.
-Goals: at most 1.3 times the script with bare onnxruntime, at most a twentieth of the script with
-TensorFlow, and less than 75 MB.
+`commands` measures `hornbill train softmax` until its first line and as a whole, imports included,
+and commands with a mistake until they have told it. Goals: 0.3 s, 10 s and 1 s.
+
+With a bundle, it compares serving, onnxruntime and TensorFlow. The scripts run in turn, each in a
+new process, after one round that warms the disk cache. Each prints the times of its imports, of
+loading and of the first prediction, and its resident memory. Goals: at most 1.3 times the script
+with bare onnxruntime, at most a twentieth of the script with TensorFlow, and less than 75 MB.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,6 +27,17 @@ from serving import Predictor
 from serving.bundle import find_version
 
 ROUNDS = 15
+# A whole training takes as long as many first words.
+_WHOLE_RUNS = 3
+_COMMAND = (sys.executable, "-c", "from app.entry import main; main()")
+# By what is wrong, the arguments of a command; `rows.csv` has the columns size and kind.
+_MISTAKES = {
+    "a setting": ("train", "softmax", "--set", "epoch=3"),
+    "a column of a CSV file": ("train", "features", "--data", "rows.csv", "--target", "knid"),
+    "a run to export": ("export", "runs/softmax/none"),
+    "a searched setting": ("tune", "digits", "--search", "dropuot=uniform:0..0.5"),
+}
+_ROOT = Path(__file__).parent.parent
 _START = "import time; times = [time.perf_counter()]\n"
 _MARK = "times.append(time.perf_counter())\n"
 _END = """
@@ -53,10 +70,72 @@ _STEPS = ("whole_ms", "import_ms", "load_ms", "run_ms", "resident_mb")
 
 
 def main() -> None:
-    """Measure the three scripts in turn."""
+    """Measure the start of commands, or of a prediction."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", metavar="BUNDLE")
-    folder = find_version(parser.parse_args().bundle)
+    parser.add_argument("bundle", metavar="BUNDLE|commands")
+    bundle = parser.parse_args().bundle
+    row = measure_commands() if bundle == "commands" else measure_predictions(bundle)
+    write_results("cold_start", [row])
+
+
+def measure_commands() -> dict[str, object]:
+    """Return the seconds of commands: to the first line, with a mistake, and of a whole run."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "rows.csv").write_text("size,kind\n1,a\n2,b\n")
+        first: list[float] = []
+        mistakes: dict[str, list[float]] = {name: [] for name in _MISTAKES}
+        for turn in range(1 + ROUNDS):
+            seconds = _first_line(folder, "train", "softmax")
+            wrong = {name: _first_line(folder, *words) for name, words in _MISTAKES.items()}
+            if turn:  # the first round warms the disk cache
+                first.append(seconds)
+                for name, value in wrong.items():
+                    mistakes[name].append(value)
+        whole = [_whole_run(folder, "train", "softmax") for _ in range(_WHOLE_RUNS)]
+    row: dict[str, object] = {
+        "what": "commands",
+        "first_line_s": round(statistics.median(first), 3),
+        "mistakes_s": {name: round(statistics.median(s), 3) for name, s in mistakes.items()},
+        "iris_s": round(statistics.median(whole), 2),
+    }
+    print(json.dumps(row, indent=2))
+    return row
+
+
+def _first_line(folder: str, *words: str) -> float:
+    """Return the seconds until a command writes a line on standard error, and stop it."""
+    start = time.perf_counter()
+    command = subprocess.Popen(
+        [*_COMMAND, *words],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+    )
+    with command:
+        if command.stderr is None or not command.stderr.readline():
+            raise RuntimeError(f"{words} wrote no line.")
+        seconds = time.perf_counter() - start
+        command.kill()
+    return seconds
+
+
+def _whole_run(folder: str, *words: str) -> float:
+    """Return the seconds of a command, with everything that it writes."""
+    start = time.perf_counter()
+    subprocess.run(
+        [*_COMMAND, *words],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+    )
+    return time.perf_counter() - start
+
+
+def measure_predictions(bundle: str) -> dict[str, object]:
+    """Return medians of the three scripts, which run in turn."""
+    folder = find_version(bundle)
     spec = Predictor.load(folder).manifest.inputs[0]
     values = {
         "folder": str(folder.resolve()),
@@ -82,7 +161,7 @@ def main() -> None:
     for name, medians in results.items():
         steps = "  ".join(f"{step} {value:7.1f}" for step, value in medians.items())
         print(f"{name:16} {steps}   serving: {ours / medians['whole_ms']:.3f} of this")
-    row = {
+    return {
         "what": "cold start",
         "medians": {
             name: {step: round(value, 1) for step, value in figures.items()}
@@ -91,7 +170,6 @@ def main() -> None:
         "serving_to_bare": round(ours / results["bare onnxruntime"]["whole_ms"], 3),
         "serving_to_tensorflow": round(ours / results["TensorFlow"]["whole_ms"], 4),
     }
-    write_results("cold_start", [row])
 
 
 def _run(script: str) -> list[float]:
@@ -101,7 +179,7 @@ def _run(script: str) -> list[float]:
         [sys.executable, "-c", script],
         check=True,
         capture_output=True,
-        cwd=Path(__file__).parent.parent,
+        cwd=_ROOT,
     )
     whole = 1000 * (time.perf_counter() - start)
     return [whole, *json.loads(finished.stdout.splitlines()[-1])]

@@ -17,13 +17,12 @@ import numpy as np
 
 from .date_text import MISSING_MOMENT, PARTS, Moment, date_parts, moment_of, parse_date
 from .errors import InputError
+from .missing_marks import MISSING
 from .number_text import LARGEST, parse_number
 
 if TYPE_CHECKING:
     from .manifest import Manifest
 
-# Cells that stand for a missing value, in upper or lower case; an empty cell always does.
-MISSING = ("?", "n/a", "na", "nan", "none", "null")
 # In a column of numbers or dates, what else people write for one. As a category it could be a word.
 MISSING_NUMBERS = frozenset(
     {*MISSING, "-", "--", ".", "n.a.", "nil", "<na>", "missing", "unknown", "0000-00-00"}

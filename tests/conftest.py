@@ -90,7 +90,7 @@ def mlp_run(once):
 
 @pytest.fixture(scope="session")
 def softmax_run(once):
-    settings = {"epochs": 10, "optimizer.learning_rate": 0.1}
+    settings = {"epochs": 10, "repeat": 1, "optimizer.learning_rate": 0.1}
     return once("softmax", _train, "softmax", settings)
 
 

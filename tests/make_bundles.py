@@ -23,7 +23,7 @@ TABLE = "raw.csv"
 # Whether an int8 model is included depends on its speed on the machine that exports.
 OPTIONS = ExportOptions(int8="never")
 DIGITS = {"variant": "mlp", "epochs": 3, "hidden": [32], "batch_size": 16}
-ROWS = {"epochs": 10, "optimizer.learning_rate": 0.1}
+ROWS = {"epochs": 10, "repeat": 1, "optimizer.learning_rate": 0.1}
 RAW_ROWS = {"target": "kind", "epochs": 3, "hidden": [8]}
 
 

@@ -331,7 +331,7 @@ main()
 
 
 def test_an_interruption_during_the_imports_prints_one_line():
-    finished = interrupted_at("numpy", "--help")
+    finished = interrupted_at("typer.main", "--help")
     assert (finished.returncode, finished.stdout) == (130, "")
     assert finished.stderr == "hornbill: Interrupted.\n"
 

@@ -79,6 +79,8 @@ MISTAKES = {
     "labels": (["export", "model.keras", "--labels", "no.txt"], "no.txt does not exist"),
     "a bundle": (["predict", "no", "rows.csv"], "no, which does not exist"),
     "a bundle of a batch": (["predict", "no", "rows.csv", "-o", "out.csv"], "no, which does not"),
+    "a bundle of bench": (["bench", "no"], "no, which does not exist"),
+    "a picture": (["bench", "no", "--picture", "x.jpg"], "--picture must end in .png"),
     "a study": (["study", "run", "vanish"], "Did you mean 'vanishing'"),
 }
 
@@ -120,3 +122,25 @@ def test_a_mistake_is_one_line_that_names_it(kind, mistakes):
     lines, _, _ = mistakes
     assert lines[kind].startswith("hornbill: ")
     assert MISTAKES[kind][1] in lines[kind]
+
+
+def test_the_first_word_waits_for_nothing_that_is_heavy():
+    """The time itself is measured by `python -m benchmarks.cold_start commands`."""
+    program = """
+import sys
+sys.modules["keras"] = None  # the command goes no further
+from app.commands.cli import main
+try:
+    main(["train", "softmax"])
+except SystemExit:
+    print(sorted({"numpy", "onnxruntime", "PIL", "rich"} & set(sys.modules)))
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
+    assert finished.stderr.splitlines()[0] == "training softmax on iris …"
+    assert finished.stdout == "[]\n"

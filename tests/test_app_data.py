@@ -100,7 +100,7 @@ def test_images_of_another_size_are_resized_to_28x28(mnist_arrays, tmp_path):
         ({"x_test": np.zeros((0, 28, 28), "uint8")}, "x_test .* at least one image"),
         (
             {"y_train": np.array([0] * 199 + [1]), "y_test": np.arange(20) % 2},
-            "training needs each class.*220 samples of 2 classes, 11 of .*fraction of 0.1",
+            "sample of each class.*220 samples of 2 classes, 11 of .* of which 10%",
         ),
         ({"y_train": np.array([{}] * 200)}, "cannot be read as an .npz of plain arrays"),
     ],

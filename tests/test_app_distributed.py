@@ -490,11 +490,12 @@ importlib.util.find_spec = lambda name, *rest: None if name == "jax" else find(n
 def test_columns_of_text_are_refused_under_jax(run, monkeypatch, tmp_path):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     (tmp_path / "a.csv").write_text("word,kind\n" + "x,p\nx,n\ny,n\n" * 20)
-    status, _, error = run(
+    status, _, text = run(
         *["train", "softmax", "--data", tmp_path / "a.csv", "--target", "kind"],
         *["--output", tmp_path / "r"],
     )
     assert status == 2
+    _, error = text.splitlines()
     assert error.startswith(
         "hornbill: Columns of text need the Keras backend tensorflow, in a single process. "
         f"Received: jax, and word of {tmp_path / 'a.csv'}."

@@ -127,9 +127,9 @@ def test_an_export_may_choose_another_threshold(classes, tmp_path):
 
 def test_a_threshold_that_cannot_be_kept_is_refused_before_the_export(classes, values, tmp_path):
     cases = (
-        (classes, {"threshold": "f3"}, "threshold must be a probability such as"),
+        (classes, {"threshold": "f3"}, "threshold must be f1; a probability above 0"),
         (classes, {"target_accuracy": 0.6}, "cannot be combined with a threshold"),
-        (values, {"threshold": "f1"}, "labels. Received: threshold=f1 for 2 values"),
+        (values, {"threshold": "f1"}, "labels. Received: threshold=f1 for .* targets are 2 values"),
     )
     for (run, _), arguments, message in cases:
         with pytest.raises(ConfigError, match=message):
@@ -191,6 +191,7 @@ def test_the_terminal_shows_ranking_metrics_first_then_baselines(tmp_path, run):
 
 def test_a_threshold_for_three_classes_is_refused_before_training(tmp_path):
     config = make_config("softmax", {"threshold": "f1"})
-    with pytest.raises(ConfigError, match="Received: threshold=f1 for 3 classes"):
+    message = "Received: threshold=f1 for iris, whose targets are 3 classes"
+    with pytest.raises(ConfigError, match=message):
         train(config, tmp_path / "runs")
     assert not list((tmp_path / "runs").rglob("config.toml"))

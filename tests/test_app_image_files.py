@@ -200,6 +200,9 @@ class Notes(list):
     def advance(self, done, total, activity):
         self.append((done, total))
 
+    def begin(self, step):
+        pass
+
     def note(self, line):
         self.append(line)
 

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 
 from app.config import make_config
+from app.config.reading_config import ReadingConfig
+from app.data.reading_progress import observed_reading
+from app.data.sources import load_dataset
 from app.errors import RunError
 from app.runs import train
 from app.training.history_file import HistoryFile
 from app.training.progress_log import TrainingLog
+from app.training.progress_texts import describe_duration
+from export.steps import begin_step, observed_steps
 
 ROOT = Path(__file__).parent.parent
 
@@ -86,7 +91,6 @@ def test_a_run_that_is_resumed_counts_on(log):
 
 
 def test_the_times_left_are_written_as_people_do():
-    from app.training.progress_texts import describe_duration
 
     times = [describe_duration(seconds) for seconds in (4.4, 99, 600, 12_000)]
     assert times == ["4 s", "99 s", "10 min", "3 h 20 min"]
@@ -160,3 +164,36 @@ main(sys.argv[1:])
         assert first == ([] if more else ["training features on rows.csv, target kind …"])
         assert "needs the package tensorflow" in error
         assert finished.stdout == ""
+
+
+def test_a_large_table_says_how_far_its_reading_is(tmp_path):
+
+    class Observer:
+        """Keeps what it is told."""
+
+        def advance(self, done, total, activity):
+            told.append((activity, done, total))
+
+        def note(self, line):
+            pass
+
+    told = []
+    rows = "\n".join(f"{number / 7:.4f},{'ab'[number % 2]}" for number in range(10_000))
+    (tmp_path / "rows.csv").write_text(f"size,kind\n{rows}\n")
+    with observed_reading(Observer()):
+        load_dataset(str(tmp_path / "rows.csv"), ReadingConfig(target=("kind",)))
+    activities = [activity for activity, _, _ in told]
+    assert list(dict.fromkeys(activities)) == ["surveying rows", "reading rows"]
+    first, *_, last = [total for activity, _, total in told if activity == "reading rows"]
+    assert last == 10_000
+    assert abs(first - 10_000) < 1500
+
+
+def test_an_export_names_its_steps():
+
+    steps = []
+    begin_step("unseen")
+    with observed_steps(steps.append):
+        begin_step("converting to ONNX")
+    begin_step("unseen")
+    assert steps == ["converting to ONNX"]

@@ -174,13 +174,13 @@ def test_a_run_whose_results_could_not_be_written_can_be_resumed(tmp_path):
     class InTheWay(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
             (folder,) = (tmp_path / "softmax").iterdir()
-            (folder / "history.csv").mkdir()
+            (folder / "evaluation.json").mkdir()
 
     message = "cannot be written: is a directory. Resume it with hornbill train --resume "
     with pytest.raises(RunError, match=message):
         train(make_config("softmax", {"epochs": 2}), tmp_path, [InTheWay()], figures=False)
     (folder,) = (tmp_path / "softmax").iterdir()
-    (folder / "history.csv").rmdir()
+    (folder / "evaluation.json").rmdir()
     assert resume(folder).is_finished
 
 
@@ -216,6 +216,9 @@ class Notes:
         self.lines = []
 
     def advance(self, done, total, activity=""):
+        pass
+
+    def begin(self, step):
         pass
 
     def note(self, line):

@@ -25,7 +25,10 @@ KINDS = "ab" * (ROWS // 2)
 class Notes(list):
     """Keeps what the reading says."""
 
-    def advance(self, done, total):
+    def advance(self, done, total, activity):
+        pass
+
+    def begin(self, step):
         pass
 
     def note(self, line):

@@ -85,7 +85,8 @@ def test_regression_with_too_few_samples_to_measure_on_is_refused(tmp_path):
     path.write_text("x,y\n1,2\n2,4\n3,5\n")
     config = make_config("features", {"target": "y", "head": "linear"}, data=str(path))
     with pytest.raises(
-        DataError, match="two for regression, .*Received: 3 samples, with a fraction"
+        DataError,
+        match="each get 2 samples or more. Received: .* with 3 samples, of which 20%",
     ):
         train(config, tmp_path / "runs")
 
@@ -298,7 +299,7 @@ def test_a_class_without_a_sample_in_training_is_refused(tmp_path):
     rows = [f"{i},{'common' if i > 2 else 'rare'}" for i in range(200)]
     path.write_text("\n".join(["x,kind", *rows]) + "\n")
     settings = {"target": "kind", "validation_split": 0.8}
-    with pytest.raises(DataError, match="training needs each class. Received: .*class 'rare'"):
+    with pytest.raises(DataError, match="one sample of each class. Received: .*class 'rare'"):
         train(make_config("softmax", settings, data=str(path)), tmp_path / "runs")
 
 

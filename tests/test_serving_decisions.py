@@ -275,3 +275,13 @@ def test_predict_prints_the_decision_and_the_intervals(bundle, raw_bundle, tmp_p
     assert head.split() == ["file", "red", "lower", "upper", "green", "lower", "upper", "blue",
                             "lower", "upper"]  # fmt: skip
     assert row.split()[1:4] == ["10", "9", "11"]
+
+
+def test_predict_names_the_thresholds_below_its_table(run, bundle, tmp_path):
+    version = write_color_bundle(tmp_path, bundle, "multilabel", thresholds=LABELS)
+    Image.fromarray(images((200, 10, 10))[0]).save(tmp_path / "red.png")
+    status, output, error = run("predict", version, tmp_path / "red.png")
+    assert (status, error) == (0, "")
+    *_, red, green, blue, _ = output.splitlines()
+    assert red == '"red" is predicted from a probability of 0.9000 on (threshold=f1)'
+    assert (green.split()[0], blue.split()[0]) == ('"green"', '"blue"')

@@ -149,3 +149,17 @@ def test_the_container_has_everything_that_its_server_needs(bundle, tmp_path):
         finally:
             server.terminate()
     assert server.returncode in (0, -15, 143)
+
+
+def test_the_package_loads_its_parts_when_they_are_first_used():
+    code = """
+import sys
+import serving
+print("numpy" in sys.modules, hasattr(serving, "Predictors"), sorted(serving.__all__)[0])
+from serving import *
+print("numpy" in sys.modules, Predictor.__name__, serving.Predictor is Predictor)
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert finished.stdout == "False False Check\nTrue Predictor True\n"

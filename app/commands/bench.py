@@ -10,6 +10,7 @@ from .terminal import (
     Bundle,
     Json,
     Quiet,
+    announce,
     examples,
     load_tensorflow,
     status,
@@ -39,15 +40,19 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Benchmark a bundle in every installed runtime: size, parity with Keras, latency."""
-    load_tensorflow()
-    from app.bundles.runtime_benchmark import bench_bundle, bench_table, draw_bench, rows_to_json
     from app.errors import ConfigError
+    from serving.bundle import find_version
     from serving.errors import cannot_write
 
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"--picture must end in .png. Received: {picture}.")
     if picture is not None and not picture.parent.is_dir():
         raise ConfigError(f"The folder of --picture does not exist. Received: {picture.parent}.")
+    find_version(bundle)
+    announce(f"benchmarking {bundle}", quiet or as_json)
+    load_tensorflow()
+    from app.bundles.runtime_benchmark import bench_bundle, bench_table, draw_bench, rows_to_json
+
     with status("measuring", quiet or as_json):
         rows = bench_bundle(bundle, keras)
     if as_json:

@@ -14,6 +14,7 @@ from .demo import DEMO_EXAMPLES, demo
 from .export import EXPORT_EXAMPLES, export
 from .predict import PREDICT_EXAMPLES, predict
 from .serve import SERVE_EXAMPLES, serve
+from .settings import SETTINGS_EXAMPLES, settings
 from .study import study
 from .terminal import Command, Group, fail
 from .train import TRAIN_EXAMPLES, train
@@ -55,6 +56,7 @@ def options(
 app.add_typer(study)
 for command, command_examples in (
     (train, TRAIN_EXAMPLES),
+    (settings, SETTINGS_EXAMPLES),
     (tune, TUNE_EXAMPLES),
     (export, EXPORT_EXAMPLES),
     (verify, VERIFY_EXAMPLES),

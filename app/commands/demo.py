@@ -8,6 +8,7 @@ import typer
 
 from .terminal import (
     Output,
+    announce,
     examples,
     load_tensorflow,
 )
@@ -26,6 +27,7 @@ def demo(
     ] = False,
 ) -> None:
     """Run the whole workflow in about a minute: train, export, verify, predict, compare."""
+    announce("running the demo", hidden=False)
     load_tensorflow()
     from rich.console import Console
 

@@ -132,10 +132,13 @@ def export(
     signer = None if sign is None else import_signature().read_signer(sign)
     announce(f"exporting {source}", quiet or as_json)
     load_tensorflow()
-    from app.bundles.export_run import export_run
-    from app.bundles.keras_files import read_labels, read_model, read_samples
-    from export import ExportOptions, ModelFacts, export_bundle
-    from serving.bundle import read_manifest
+    from app.system.garbage import collection_paused
+
+    with collection_paused():
+        from app.bundles.export_run import export_run
+        from app.bundles.keras_files import read_labels, read_model, read_samples
+        from export import ExportOptions, ModelFacts, export_bundle
+        from serving.bundle import read_manifest
 
     options = ExportOptions(
         version=version, opset=opset, input_dtype=input_dtype, int8=int8, sign=signer

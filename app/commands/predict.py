@@ -32,6 +32,9 @@ PREDICT_EXAMPLES = examples(
     "hornbill predict dist/features --input 'photos/**/*.jpg' --features --output features.parquet",
 )
 
+# Thresholds of more labels are in the manifest.
+_MAX_THRESHOLDS = 4
+
 
 def predict(
     bundle: Bundle,
@@ -126,7 +129,8 @@ def predict(
         return
     if quiet:
         return
-    for line in _format_table(names, decisions, values, ends, manifest):
+    table = _format_table(names, decisions, values, ends, manifest)
+    for line in (*table, *_describe_thresholds(manifest)):
         typer.echo(printable(line))
     suggest(f"hornbill predict {quote(str(bundle))} {quote(str(files[0]))} --json")
 
@@ -222,6 +226,18 @@ def _format_table(
         ]
     heads = ["file", *names]
     return [f"{head:{width}}  {line}" for head, line in zip(heads, lines, strict=True)]
+
+
+def _describe_thresholds(manifest: Any) -> list[str]:
+    """Return a line for each threshold, without which a label of a low probability looks wrong."""
+    if manifest.thresholds is None:
+        return []
+    rule, positive = manifest.thresholds.rule, manifest.thresholds.positive
+    return [
+        f'"{label}" is predicted from a probability of {value:.4f} on (threshold={rule})'
+        for label, value in zip(manifest.labels, manifest.thresholds.values, strict=True)
+        if positive in (label, None)
+    ][:_MAX_THRESHOLDS]
 
 
 def _format_class(decision: dict[str, Any], probability: float) -> str:

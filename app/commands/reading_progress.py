@@ -1,4 +1,4 @@
-"""Shows how far the reading and the preparation of data are, on standard error."""
+"""Shows how far the reading and preparation of data and the evaluation are, on standard error."""
 
 import time
 from typing import Self
@@ -57,6 +57,11 @@ class ReadingProgress:
             self._print(
                 f"{verb} {done:,} of {total:,} {noun}, {rate:,.0f} {noun}/s, {left:,.0f} s left"
             )
+
+    def begin(self, step: str) -> None:
+        """Show that a step begins."""
+        self._stop()
+        self._print(f"{step} …")
 
     def note(self, line: str) -> None:
         """Show a line."""

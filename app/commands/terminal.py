@@ -64,7 +64,10 @@ ImageColumn = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Setting to change. May be given several times."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Setting to change; hornbill settings FAMILY lists them all. May be given several "
+        "times.",
     ),
 ]
 Seed = Annotated[

@@ -253,11 +253,14 @@ def run_training(request: Request, team: Any) -> None:
         AppError: see `app.runs.train`.
         Interrupted: a signal stopped the run.
     """
-    from app.data.reading_progress import observed_reading
-    from app.runs.train import resume, train
-    from app.training.progress import training_progress
+    from app.system.garbage import collection_paused
 
-    from .reading_progress import ReadingProgress
+    with collection_paused():
+        from app.data.reading_progress import observed_reading
+        from app.runs.train import resume, train
+        from app.training.progress import training_progress
+
+        from .reading_progress import ReadingProgress
 
     with contextlib.ExitStack() as stack:
         callbacks = []

@@ -18,38 +18,38 @@ _OF_ROWS = tuple(field.name for field in fields(ColumnsConfig))
 _SMOOTHED = ("auto", "cross_entropy")
 # Number of epochs times the square root of the number of training images, and limits of the number
 # of epochs. Small data sets need more epochs, since each has few steps.
-_EPOCHS = 2500
-_MIN_EPOCHS, _MAX_EPOCHS = 8, 100
+EPOCHS = 2500
+MIN_EPOCHS, MAX_EPOCHS = 8, 100
 # Smallest number of training images for a width of `residual`. Processors multiply matrices fastest
 # whose sides are powers of two.
-_WIDTHS = {20_000: 64, 0: 32}
+WIDTHS = {20_000: 64, 0: 32}
 # Smallest number of training images for a batch size.
-_BATCH_SIZES = {20_000: 256, 8_000: 128, 2_000: 64, 0: 32}
+BATCH_SIZES = {20_000: 256, 8_000: 128, 2_000: 64, 0: 32}
 # Rows that a training reads, counted in each pass, which takes two cores less than a minute; and
 # limits of the number of passes.
-_ROWS_READ, _MIN_PASSES, _MAX_PASSES = 800_000, 8, 64
+ROWS_READ, MIN_PASSES, MAX_PASSES = 800_000, 8, 64
 # Smallest number of training rows for a number of passes in an epoch. An epoch of few steps takes
 # less time than its evaluation.
-_REPEATS = {1_000: 1, 0: 2}
+REPEATS = {1_000: 1, 0: 2}
 # Smallest number of training rows for a batch size and for the units of a hidden layer.
-_ROW_BATCH_SIZES = {20_000: 256, 5_000: 128, 1_000: 64, 0: 32}
-_ROW_UNITS = {5_000: 128, 0: 64}
+ROW_BATCH_SIZES = {20_000: 256, 5_000: 128, 1_000: 64, 0: 32}
+ROW_UNITS = {5_000: 128, 0: 64}
 # The same for the bins of numbers, and for the learning rate of classes.
-_ROW_BINS = {10_000: 48, 0: 16}
-_ROW_RATES = {20_000: 0.002, 0: 0.001}
+ROW_BINS = {10_000: 48, 0: 16}
+ROW_RATES = {20_000: 0.002, 0: 0.001}
 # Smallest number of training rows for the dropout of classes, and for the weight decay of values,
 # which tell more than classes and are learned by heart later.
-_ROW_DROPOUT = {20_000: 0.2, 0: 0.3}
-_VALUE_WEIGHT_DECAY = {10_000: 0.1, 2_000: 0.3, 0: 0.1}
+ROW_DROPOUT = {20_000: 0.2, 0: 0.3}
+VALUE_WEIGHT_DECAY = {10_000: 0.1, 2_000: 0.3, 0: 0.1}
 # Largest number of columns for a number of members; and for numerical embeddings.
-_MEMBERS = {64: 8, 256: 4}
-_MOST_EMBEDDED = 256
+MEMBERS = {64: 8, 256: 4}
+MOST_EMBEDDED = 256
 # Epochs without a lower validation loss after which training stops, as a fraction of all.
-_PATIENCE = 0.5
+PATIENCE = 0.5
 # Epochs of a head on features that are computed once, and its steps if there are few samples.
-_HEAD_EPOCHS, _HEAD_STEPS, _FEW_SAMPLES = 20, 1500, 2000
+HEAD_EPOCHS, HEAD_STEPS, FEW_SAMPLES = 20, 1500, 2000
 # A quarter of the epochs of a backbone that was trained before are for the head alone.
-_PARTS_OF_HEAD = 4
+PARTS_OF_HEAD = 4
 
 
 def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> RunConfig:
@@ -74,7 +74,10 @@ def choose_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> Ru
     else:
         defaults = row_defaults(config, samples, shape[0])
     chosen = {key: value for key, value in defaults.items() if key not in config.given}
-    return replace(change_config(config, chosen), chosen=frozenset(chosen))
+    # A configuration that repeats what the data decides, such as that of a run, changes nothing.
+    settings = flat_config(config)
+    repeated = {key for key, value in defaults.items() if settings[key] == value}
+    return replace(change_config(config, chosen), chosen=frozenset(chosen) | repeated)
 
 
 def row_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, Any]:
@@ -115,18 +118,18 @@ def table_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, A
         columns: number of columns.
     """
     model: Any = config.model
-    repeat = _for_samples(_REPEATS, samples)
-    epochs = min(max(_ROWS_READ // samples, _MIN_PASSES), _MAX_PASSES) // repeat
+    repeat = _for_samples(REPEATS, samples)
+    epochs = min(max(ROWS_READ // samples, MIN_PASSES), MAX_PASSES) // repeat
     defaults: dict[str, Any] = {
         "epochs": epochs,
         "repeat": repeat,
-        "batch_size": _for_samples(_ROW_BATCH_SIZES, samples),
-        "patience": math.ceil(epochs * _PATIENCE),
+        "batch_size": _for_samples(ROW_BATCH_SIZES, samples),
+        "patience": math.ceil(epochs * PATIENCE),
         "restore_best_weights": True,
         "validation_window": 5,
         "precision": "float32",  # matrices are too small to gain from fewer bits
         "optimizer.name": "adamw",
-        "optimizer.learning_rate": _for_samples(_ROW_RATES, samples),
+        "optimizer.learning_rate": _for_samples(ROW_RATES, samples),
         "optimizer.weight_decay": 0.5,
         "optimizer.warmup": 0.05,
     }
@@ -134,25 +137,25 @@ def table_defaults(config: RunConfig, samples: int, columns: int) -> dict[str, A
         defaults |= {
             "clip_values": True,
             "optimizer.learning_rate": 0.005,
-            "optimizer.weight_decay": _for_samples(_VALUE_WEIGHT_DECAY, samples),
+            "optimizer.weight_decay": _for_samples(VALUE_WEIGHT_DECAY, samples),
             "optimizer.beta_2": 0.95,
         }
     if not model.hidden:  # a linear model
         return defaults | {"optimizer.learning_rate": 0.01, "optimizer.weight_decay": 0.0}
-    units = _for_samples(_ROW_UNITS, samples)
-    dropout = 0.1 if model.head == "linear" else _for_samples(_ROW_DROPOUT, samples)
+    units = _for_samples(ROW_UNITS, samples)
+    dropout = 0.1 if model.head == "linear" else _for_samples(ROW_DROPOUT, samples)
     return {
         **defaults,
         "scaling": "robust",
-        "numeric_embedding": "piecewise" if columns <= _MOST_EMBEDDED else "none",
-        "num_bins": _for_samples(_ROW_BINS, samples),
+        "numeric_embedding": "piecewise" if columns <= MOST_EMBEDDED else "none",
+        "num_bins": _for_samples(ROW_BINS, samples),
         "drop_binary": True,
         "max_one_hot": 32,
         "normalization": "none",
         "hidden": (units, units),
         "dropout": dropout,
         "hidden_dropout": dropout,
-        "members": next((count for most, count in _MEMBERS.items() if columns <= most), 1),
+        "members": next((count for most, count in MEMBERS.items() if columns <= most), 1),
         "wide": True,
     }
 
@@ -167,17 +170,17 @@ def head_defaults(config: RunConfig, samples: int) -> dict[str, Any]:
         config: the configuration of a run.
         samples: number of training samples.
     """
-    batch_size = _for_samples(_BATCH_SIZES, samples)
+    batch_size = _for_samples(BATCH_SIZES, samples)
     steps = -(-samples // batch_size)
     return {
-        "epochs": _HEAD_EPOCHS,
-        "repeat": -(-_HEAD_STEPS // (_HEAD_EPOCHS * steps)),
+        "epochs": HEAD_EPOCHS,
+        "repeat": -(-HEAD_STEPS // (HEAD_EPOCHS * steps)),
         "batch_size": batch_size,
         "hidden": (),
         "dropout": 0.0,
         "optimizer.name": "adamw",
         "optimizer.learning_rate": 0.01,
-        "optimizer.weight_decay": 0.5 if samples < _FEW_SAMPLES else 0.05,
+        "optimizer.weight_decay": 0.5 if samples < FEW_SAMPLES else 0.05,
         "optimizer.warmup": 0.2,
         **_label_smoothing(config),
     }
@@ -206,8 +209,8 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
     settings = flat_config(config)
     defaults: dict[str, Any] = {
         **size,
-        "epochs": min(max(round(_EPOCHS / math.sqrt(samples)), _MIN_EPOCHS), _MAX_EPOCHS),
-        "batch_size": _for_samples(_BATCH_SIZES, samples),
+        "epochs": min(max(round(EPOCHS / math.sqrt(samples)), MIN_EPOCHS), MAX_EPOCHS),
+        "batch_size": _for_samples(BATCH_SIZES, samples),
         # Gray images are often of writing, which nobody reads in a mirror.
         "augmentation.flip": is_color,
         "augmentation.shift": 0.0625,
@@ -218,14 +221,14 @@ def image_defaults(config: RunConfig, samples: int, shape: Sequence[int]) -> dic
     }
     if model.is_pretrained and not model.is_frozen:
         epochs = settings["epochs"] if "epochs" in config.given else defaults["epochs"]
-        defaults["head_epochs"] = epochs // _PARTS_OF_HEAD
+        defaults["head_epochs"] = epochs // PARTS_OF_HEAD
     if settings["backbone"] != "mlp":
         # A larger rate would spoil the nets of `keras.applications`.
         rate = 5e-3 if model.is_trained else 1e-3
         defaults |= {"hidden": (), "dropout": 0.0, "optimizer.learning_rate": rate}
     if settings["backbone"] == "residual":
         defaults |= {
-            "width": _for_samples(_WIDTHS, samples),
+            "width": _for_samples(WIDTHS, samples),
             "optimizer.name": "muon",
             "optimizer.learning_rate": 0.01,
             "optimizer.weight_decay": 0.2,

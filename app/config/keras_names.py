@@ -1,11 +1,14 @@
 """Names of Keras' losses and metrics, which are checked before Keras is imported."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from app.system.user_code import is_reference
 from models.checks import suggest
 
+# Losses that suit the heads of families, and the choice among them.
+LOSSES = ("auto", "cross_entropy", "binary_cross_entropy", "mse", "kl_divergence")
+# Other losses of Keras.
 KERAS_LOSSES = (
     "binary_crossentropy",
     "binary_focal_crossentropy",
@@ -81,32 +84,41 @@ def keras_name(name: str) -> str:
     return _SHORT.get(snake, snake)
 
 
-def check_loss(name: str, own: Sequence[str]) -> None:
+def check_loss(name: str) -> None:
     """Require the name of a loss or a reference.
 
-    Args:
-        name: the value of the setting.
-        own: names that are no losses of Keras.
-
     Raises:
         ValueError: it is neither.
     """
-    if name not in own and keras_name(name) not in KERAS_LOSSES and not is_reference(name):
-        hint = suggest(name, (*own, *KERAS_LOSSES))
+    if name not in LOSSES and keras_name(name) not in KERAS_LOSSES and not is_reference(name):
         raise ValueError(
-            f"loss must be one of {', '.join(own)}, another loss of Keras such as huber, or "
-            f"file.py:name. Received: loss={name!r}.{hint}"
+            f"loss must be one of {', '.join(LOSSES)}, another loss of Keras such as huber, or "
+            f"file.py:name. Received: loss={name!r}.{suggest(name, (*LOSSES, *KERAS_LOSSES))}"
         )
 
 
-def check_metric(name: str) -> None:
-    """Require the name of a metric or a reference.
+def check_metrics(names: Iterable[str]) -> None:
+    """Require names of metrics or references.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: one is neither.
     """
-    if keras_name(name) not in KERAS_METRICS and not is_reference(name):
-        raise ValueError(
-            "metrics must be metrics of Keras such as auc, or file.py:name. "
-            f"Received: metrics={name!r}.{suggest(name, KERAS_METRICS)}"
-        )
+    for name in names:
+        if keras_name(name) not in KERAS_METRICS and not is_reference(name):
+            raise ValueError(
+                "metrics must be metrics of Keras such as auc, or file.py:name. "
+                f"Received: metrics={name!r}.{suggest(name, KERAS_METRICS)}"
+            )
+
+
+def check_references(names: Iterable[str]) -> None:
+    """Require references to callbacks.
+
+    Raises:
+        ValueError: one is none.
+    """
+    for name in names:
+        if not is_reference(name):
+            raise ValueError(
+                f"callbacks must be file.py:name or module:name. Received: callbacks={name!r}."
+            )

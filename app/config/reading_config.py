@@ -1,11 +1,14 @@
 """Settings for reading a data source: what the source itself does not specify."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from models.checks import check_choice, check_sizes
-from serving.columns import MISSING
+from models.checks import check_sizes
+from models.config.limits import OneOf, Text, check_limits
+from serving.missing_marks import MISSING
 
 MAX_SIDE = 1024
+_IMAGE_SIZE = Text(f"one side, or height and width, of at most {MAX_SIDE:,} pixels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +34,18 @@ class ReadingConfig:
         ValueError: a value is unknown, or a column is named twice or for two purposes.
     """
 
-    target: tuple[str, ...] = ()
-    categorical: tuple[str, ...] = ()
-    drop: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
-    missing: tuple[str, ...] = MISSING
-    image_column: str = ""
-    image_size: tuple[int, ...] = ()
-    unreadable: str = "refuse"
+    target: Annotated[tuple[str, ...], Text("names of columns")] = ()
+    categorical: Annotated[tuple[str, ...], Text("names of columns")] = ()
+    drop: Annotated[tuple[str, ...], Text("names of columns")] = ()
+    keep: Annotated[tuple[str, ...], Text("names of columns")] = ()
+    missing: Annotated[tuple[str, ...], Text("texts")] = MISSING
+    image_column: Annotated[str, Text("name of a column")] = ""
+    image_size: Annotated[tuple[int, ...], _IMAGE_SIZE] = ()
+    unreadable: Annotated[str, OneOf(("refuse", "skip"))] = "refuse"
 
     def __post_init__(self) -> None:
         """Check the values."""
+        check_limits(self)
         for name in ("target", "categorical", "drop", "keep"):
             columns = getattr(self, name)
             if len(set(columns)) < len(columns):
@@ -60,4 +64,3 @@ class ReadingConfig:
                     f"image_size must be one side, or height and width, of at most {MAX_SIDE:,} "
                     f"pixels. Received: image_size={','.join(map(str, self.image_size))}."
                 )
-        check_choice("unreadable", self.unreadable, ("refuse", "skip"))

@@ -20,7 +20,6 @@ from serving.errors import cannot_read
 from serving.frames import is_table
 
 from .conversion import converted
-from .extractors import model_file
 from .families import FAMILIES, ModelConfig, family_name, family_named, is_own_model
 from .reading_config import ReadingConfig
 from .renamed_keys import refuse_renamed
@@ -28,7 +27,7 @@ from .training_config import OWN_CODE, TrainingConfig
 
 # The data determines these: a setting could only contradict it.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape", "file")
-_PARTS = ("reading", "model", "training")
+PARTS = ("reading", "model", "training")
 RUN_KEYS = ("family", "data", "seed", "figures")
 # Python's names of truth values, which TOML spells in lower case.
 _BOOLS = {"True": True, "False": False}
@@ -121,17 +120,17 @@ def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: a key is unknown, or a value is mistyped or out of range.
     """
-    keys = {name: _settable(getattr(config, name)) for name in _PARTS}
+    keys = {name: _settable(getattr(config, name)) for name in PARTS}
     known = {key: value for part in keys.values() for key, value in part.items()}
-    changes: dict[str, dict[str, Any]] = {name: {} for name in _PARTS}
+    changes: dict[str, dict[str, Any]] = {name: {} for name in PARTS}
     for key, value in settings.items():
         if key not in known:
             hint = _suggest_key(key, known)
             raise ConfigError(f"{key!r} is not a setting of {config.family}.{hint}")
-        part = next(name for name in _PARTS if key in keys[name])
+        part = next(name for name in PARTS if key in keys[name])
         plain = _plain(key, value)
         changes[part][key] = _converted(key, plain, known[key])
-    parts = {name: _change(getattr(config, name), changes[name]) for name in _PARTS}
+    parts = {name: _change(getattr(config, name), changes[name]) for name in PARTS}
     return replace(config, **parts)
 
 
@@ -247,7 +246,7 @@ def combine_settings(
 def flat_config(config: RunConfig) -> dict[str, Any]:
     """Return every setting of a run by flat key, the most important first."""
     run = {key: getattr(config, key) for key in RUN_KEYS}
-    parts = (_settable(getattr(config, name)) for name in _PARTS)
+    parts = (_settable(getattr(config, name)) for name in PARTS)
     return {**run, **{key: value for part in parts for key, value in part.items()}}
 
 
@@ -274,7 +273,7 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _plain(key: str, value: Any) -> Any:
     """Return the value of a setting as it is kept: paths are absolute, objects have a reference."""
     if key == "backbone":
-        return model_file(value)
+        return _backbone(value)
     if key in OWN_CODE:
         values = value if isinstance(value, list | tuple) else [value]
         references = [_reference(each) for each in values]
@@ -287,6 +286,12 @@ def _reference(value: Any) -> Any:
     if isinstance(value, str):
         return absolute_reference(value) if is_reference(value) else value
     return value if isinstance(value, bool | int | float | None) else reference_to(value)
+
+
+def _backbone(value: Any) -> Any:
+    from .extractors import model_file  # which needs numpy
+
+    return model_file(value)
 
 
 def _to_python(value: Any) -> Any:

@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass
 
+# What `parse_rule` takes.
+THRESHOLDS = (
+    "f1; a probability above 0 and below 1; precision=P or recall=P, with P above 0 and at most 1; "
+    "or cost=C, with C above 0"
+)
+
 
 @dataclass(frozen=True)
 class ThresholdRule:
@@ -36,10 +42,7 @@ def parse_rule(rule: float | str) -> ThresholdRule:
     if str(rule).strip() == "f1":
         return ThresholdRule("f1")
     if not is_valid.get(name, False):
-        raise ValueError(
-            "threshold must be a probability such as 0.5, or one of f1, precision=0.9, recall=0.8, "
-            f"cost=5. Received: threshold={rule!r}."
-        )
+        raise ValueError(f"threshold must be {THRESHOLDS}. Received: threshold={rule!r}.")
     return ThresholdRule(name, value)
 
 

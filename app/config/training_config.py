@@ -1,24 +1,29 @@
 """Settings of the training; those of the model are in `models`."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from app.system.user_code import is_reference
 from models import AugmentationConfig, ImageAugmentationConfig
-from models.checks import (
-    check_above,
-    check_at_least,
-    check_choice,
-    check_fraction,
-    check_open_fraction,
-    check_range,
+from models.checks import check_at_least
+from models.config.limits import (
+    Above,
+    AtLeast,
+    Fraction,
+    OneOf,
+    OpenFraction,
+    Range,
+    Text,
+    check_limits,
 )
 
-from .keras_names import check_loss, check_metric
-from .threshold_rules import parse_rule
+from .keras_names import LOSSES, check_loss, check_metrics, check_references
+from .threshold_rules import THRESHOLDS, parse_rule
 
 # Settings that name code of users.
 OWN_CODE = ("loss", "metrics", "callbacks")
-LOSSES = ("auto", "cross_entropy", "binary_cross_entropy", "mse", "kl_divergence")
+# Values of `loss` and `metrics` for people.
+_OF_LOSS = f"{', '.join(LOSSES)}, another loss of Keras, or file.py:name"
+_OF_METRICS = "metrics of Keras, or file.py:name"
 OPTIMIZERS = (
     "gradient_descent",
     "sgd",
@@ -33,6 +38,7 @@ OPTIMIZERS = (
 # Losses that label smoothing applies to.
 SMOOTHED = ("cross_entropy", "binary_cross_entropy")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau")
+CLASS_WEIGHTS = ("none", "balanced")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -68,31 +74,21 @@ class OptimizerConfig:
         ValueError: a value is unknown or out of range.
     """
 
-    name: str = "adam"
-    learning_rate: float = 3e-3
-    momentum: float = 0.9
-    beta_2: float = 0.999
-    weight_decay: float = 0.004
-    clip_norm: float = 0.0
-    ema_momentum: float = 0.0
-    schedule: str = "cosine"
-    warmup: float = 0.0
-    decay_rate: float = 0.5
-    decay_epochs: int = 10
+    name: Annotated[str, OneOf(OPTIMIZERS)] = "adam"
+    learning_rate: Annotated[float, Above(0)] = 3e-3
+    momentum: Annotated[float, Fraction()] = 0.9
+    beta_2: Annotated[float, Fraction()] = 0.999
+    weight_decay: Annotated[float, Fraction()] = 0.004
+    clip_norm: Annotated[float, AtLeast(0)] = 0.0
+    ema_momentum: Annotated[float, Fraction()] = 0.0
+    schedule: Annotated[str, OneOf(SCHEDULES)] = "cosine"
+    warmup: Annotated[float, Fraction()] = 0.0
+    decay_rate: Annotated[float, OpenFraction()] = 0.5
+    decay_epochs: Annotated[int, Range(1, 1_000_000)] = 10
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check_choice("optimizer.name", self.name, OPTIMIZERS)
-        check_above("optimizer.learning_rate", self.learning_rate, 0)
-        check_fraction("optimizer.momentum", self.momentum)
-        check_fraction("optimizer.beta_2", self.beta_2)
-        check_fraction("optimizer.weight_decay", self.weight_decay)
-        check_at_least("optimizer.clip_norm", self.clip_norm, 0)
-        check_fraction("optimizer.ema_momentum", self.ema_momentum)
-        check_choice("optimizer.schedule", self.schedule, SCHEDULES)
-        check_fraction("optimizer.warmup", self.warmup)
-        check_open_fraction("optimizer.decay_rate", self.decay_rate)
-        check_range("optimizer.decay_epochs", self.decay_epochs, 1, 1_000_000)
+        check_limits(self, "optimizer.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,59 +133,39 @@ class TrainingConfig:
         ValueError: a value is unknown or out of range.
     """
 
-    epochs: int = 20
-    repeat: int = 1
-    batch_size: int = 64
-    loss: str = "auto"
-    metrics: tuple[str, ...] = ()
-    callbacks: tuple[str, ...] = ()
-    label_smoothing: float = 0.0
-    class_weight: str = "none"
-    threshold: float | str = 0.5
-    patience: int = 0
+    epochs: Annotated[int, Range(1, 1_000_000)] = 20
+    repeat: Annotated[int, Range(1, 1_000_000)] = 1
+    batch_size: Annotated[int, AtLeast(1)] = 64
+    loss: Annotated[str, Text(_OF_LOSS, check_loss)] = "auto"
+    metrics: Annotated[tuple[str, ...], Text(_OF_METRICS, check_metrics)] = ()
+    callbacks: Annotated[tuple[str, ...], Text("file.py:name", check_references)] = ()
+    label_smoothing: Annotated[float, Fraction()] = 0.0
+    class_weight: Annotated[str, OneOf(CLASS_WEIGHTS)] = "none"
+    threshold: Annotated[float | str, Text(THRESHOLDS, parse_rule)] = 0.5
+    patience: Annotated[int, AtLeast(0)] = 0
     restore_best_weights: bool = False
-    validation_window: int = 1
-    precision: str = "auto"
+    validation_window: Annotated[int, Text("an odd number, at least 1")] = 1
+    precision: Annotated[str, OneOf(PRECISIONS)] = "auto"
     xla: bool = False
-    steps_per_execution: int = 1
-    validation_split: float = 0.1
-    train_sizes: tuple[float, ...] = ()
+    steps_per_execution: Annotated[int, AtLeast(1)] = 1
+    validation_split: Annotated[float, OpenFraction()] = 0.1
+    train_sizes: Annotated[tuple[float, ...], OpenFraction()] = ()
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check_range("epochs", self.epochs, 1, 1_000_000)
-        check_range("repeat", self.repeat, 1, 1_000_000)
-        check_at_least("batch_size", self.batch_size, 1)
-        check_loss(self.loss, LOSSES)
-        for metric in self.metrics:
-            check_metric(metric)
-        for callback in self.callbacks:
-            if not is_reference(callback):
-                raise ValueError(
-                    "callbacks must be file.py:name or module:name. "
-                    f"Received: callbacks={callback!r}."
-                )
-        check_fraction("label_smoothing", self.label_smoothing)
+        check_limits(self)
         if self.label_smoothing and self.loss not in ("auto", *SMOOTHED):
             raise ValueError(
                 "label_smoothing applies to cross entropy only. "
                 f"Received: label_smoothing={self.label_smoothing}, loss={self.loss!r}."
             )
-        check_choice("class_weight", self.class_weight, ("none", "balanced"))
-        parse_rule(self.threshold)
-        check_at_least("patience", self.patience, 0)
         check_at_least("validation_window", self.validation_window, 1)
         if self.validation_window % 2 == 0:
             raise ValueError(
                 "validation_window must be odd, so that it has a middle. "
                 f"Received: validation_window={self.validation_window}."
             )
-        check_choice("precision", self.precision, PRECISIONS)
-        check_at_least("steps_per_execution", self.steps_per_execution, 1)
-        check_open_fraction("validation_split", self.validation_split)
-        for fraction in self.train_sizes:
-            check_open_fraction("train_sizes", fraction)
         if len(set(self.train_sizes)) < len(self.train_sizes):
             raise ValueError(
                 "train_sizes must name each fraction once. "
@@ -233,15 +209,9 @@ class FeatureTrainingConfig(TrainingConfig):
         ValueError: a value is out of range.
     """
 
-    head_epochs: int = 0
-    backbone_rate: float = 0.1
+    head_epochs: Annotated[int, AtLeast(0)] = 0
+    backbone_rate: Annotated[float, Above(0)] = 0.1
     augmentation: ImageAugmentationConfig = field(default_factory=ImageAugmentationConfig)
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        check_at_least("head_epochs", self.head_epochs, 0)
-        check_above("backbone_rate", self.backbone_rate, 0)
 
     @property
     def augments(self) -> bool:

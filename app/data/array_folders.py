@@ -18,8 +18,8 @@ from serving.errors import cannot_read, cannot_write
 
 from .arrays import NamedArrays, chunks
 from .datasets import Dataset, Stream
+from .source_kinds import ARRAY_FACTS
 
-FACTS = "arrays.json"
 MAX_CLASSES = 1000
 _TARGETS = "targets"
 
@@ -120,15 +120,7 @@ def target_file(folder: Path) -> Path:
 
 def write_facts(folder: Path, facts: ArrayFacts) -> None:
     """Write `arrays.json`."""
-    (folder / FACTS).write_text(json.dumps(asdict(facts), indent=2), "utf-8")
-
-
-def is_array_folder(source: str) -> bool:
-    """Return whether a path is a folder of arrays."""
-    try:
-        return (Path(source) / FACTS).is_file()
-    except OSError:  # a name that is too long
-        return False
+    (folder / ARRAY_FACTS).write_text(json.dumps(asdict(facts), indent=2), "utf-8")
 
 
 def read_facts(folder: Path) -> ArrayFacts:
@@ -138,9 +130,9 @@ def read_facts(folder: Path) -> ArrayFacts:
         DataError: it cannot be read.
     """
     try:
-        return ArrayFacts(**json.loads((folder / FACTS).read_text("utf-8")))
+        return ArrayFacts(**json.loads((folder / ARRAY_FACTS).read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise DataError(cannot_read(folder / FACTS, error, "the facts of arrays")) from None
+        raise DataError(cannot_read(folder / ARRAY_FACTS, error, "the facts of arrays")) from None
 
 
 def read_array_folder(source: str, task: str) -> Dataset:

@@ -1,13 +1,11 @@
 """A data set: samples with their targets and names."""
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from app.errors import DataError
 from serving.columns import RowFormat
 
 from .arrays import Array, array_parts, chunks
@@ -162,16 +160,3 @@ class Dataset:
 def fingerprint(row: bytes) -> int:
     """Return a hash of a sample's input, of 64 bits."""
     return int.from_bytes(hashlib.blake2b(row, digest_size=8).digest())
-
-
-def check_names(names: Iterable[str]) -> None:
-    """Require names in UTF-8, since names of files can be any bytes.
-
-    Raises:
-        DataError: a name is not valid UTF-8.
-    """
-    for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"Names must be UTF-8. Received: {name!a}.") from None

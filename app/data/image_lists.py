@@ -10,7 +10,7 @@ from app.errors import DataError
 from serving.errors import cannot_read, counted
 from serving.images import IMAGE_SUFFIXES
 
-from .datasets import check_names
+from .file_names import check_names
 
 # Names of the subfolders that hold the splits of a source.
 _SPLITS = {

@@ -1,4 +1,4 @@
-"""Tells an observer how far the reading and the preparation of data are, and what to know of it."""
+"""Tells an observer how far reading, preparation and evaluation are, and what to know of data."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,6 +11,9 @@ class ReadingObserver(Protocol):
 
     def advance(self, done: int, total: int, activity: str = "reading images") -> None:
         """Note that `done` of `total` are done; an activity is a verb and what it is done to."""
+
+    def begin(self, step: str) -> None:
+        """Note that a step begins whose length is unknown, such as `evaluating`."""
 
     def note(self, line: str) -> None:
         """Take note of something that the user should know."""
@@ -34,6 +37,13 @@ def tell_progress(done: int, total: int, activity: str = "reading images") -> No
     observer = _observer.get()
     if observer is not None:
         observer.advance(done, total, activity)
+
+
+def tell_step(step: str) -> None:
+    """Tell the observer, if there is one, that a step begins, such as `evaluating`."""
+    observer = _observer.get()
+    if observer is not None:
+        observer.begin(step)
 
 
 def tell(line: str) -> None:

@@ -15,11 +15,11 @@ from app.system.user_code import is_reference
 from models.checks import suggest
 from serving.frames import is_table
 
-from .array_folders import is_array_folder
-from .datasets import check_names
-from .image_lists import list_image_folder
+from .file_names import check_names
 from .tables import SUFFIXES, check_columns, open_table
 
+# File of a folder of arrays that says what they are.
+ARRAY_FACTS = "arrays.json"
 # Joins sources that are used as one, such as mnist.npz+digits8x8.
 JOIN = "+"
 # Settings that apply to tables only.
@@ -68,6 +68,11 @@ def parts_of(source: str) -> list[str]:
         raise DataError(f"A data source must have a name. Received: {source!r}.")
     check_names(parts)
     return parts
+
+
+def is_array_folder(source: str) -> bool:
+    """Return whether a path is a folder of arrays, see `app.data.array_folders`."""
+    return os.path.isfile(os.path.join(source, ARRAY_FACTS))  # noqa: PTH113, PTH118
 
 
 def is_code(source: Any) -> bool:
@@ -128,6 +133,8 @@ def check_source(source: str, reading: ReadingConfig, family: Family) -> None:
             holds_rows = NAMED[part].kind == "rows"
         family.check_kind("rows" if holds_rows else "images", part)
         if kind == "folder":
+            from .image_lists import list_image_folder  # which needs numpy and Pillow
+
             list_image_folder(Path(part))
         elif kind == "table":
             check_columns(open_table(Path(part)), reading)

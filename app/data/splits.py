@@ -109,10 +109,13 @@ def _split(
 def _too_few(dataset: Dataset, fraction: float) -> DataError:
     are_fractions = dataset.task == "multiclass" and _have_fractions(dataset.labels)
     fix = " To predict numbers instead of classes, use head=linear." if are_fractions else ""
+    need = f"{MIN_VALUES} samples or more"
+    if dataset.task == "multiclass":
+        need = "at least one sample of each class"
     return DataError(
-        f"{dataset.source} has too few samples: validation and test need one for each class, or "
-        "two for regression, and training needs each class. "
-        f"Received: {_rarest(dataset)}, with a fraction of {fraction:g} to split off.{fix}"
+        f"Training, validation and test must each get {need}. Received: {dataset.source} with "
+        f"{_rarest(dataset)}, of which {fraction:.0%} are to be split off. Add samples"
+        f"{', or leave rare classes out' if dataset.task == 'multiclass' else ''}.{fix}"
     )
 
 

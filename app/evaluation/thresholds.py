@@ -12,6 +12,12 @@ from serving.decisions import decide
 from serving.manifest import TASKS, Thresholds
 
 
+def describe_targets(dataset: Dataset) -> str:
+    """Return what is predicted, such as `3 classes` or `a value`."""
+    count, kind = len(dataset.labels), TASKS[dataset.task]
+    return f"a {kind.removesuffix('s')}" if count == 1 else f"{count} {kind}"
+
+
 def check_rule(rule: float | str, dataset: Dataset) -> None:
     """Require targets that have thresholds, unless the rule is the default.
 
@@ -22,7 +28,8 @@ def check_rule(rule: float | str, dataset: Dataset) -> None:
     if not has_thresholds and not is_default(rule):
         raise ConfigError(
             "A threshold needs two classes, or labels. "
-            f"Received: threshold={rule} for {len(dataset.labels)} {TASKS[dataset.task]}."
+            f"Received: threshold={rule} for {dataset.source}, whose targets are "
+            f"{describe_targets(dataset)}."
         )
 
 

@@ -128,7 +128,8 @@ def describe_intervals(intervals: dict[str, Any], labels: Sequence[str]) -> str:
     ]
     more = ["…"] if len(parts) > _SPOKEN_CLASSES else []
     shown = ", ".join(parts[:_SPOKEN_CLASSES] + more)
-    return f"for {intervals['coverage']:.0%} of new samples, {shown}"
+    fitted = f"by the errors of {intervals['fitted_on']}"
+    return f"for {intervals['coverage']:.0%} of new samples, {shown}, {fitted}"
 
 
 def changed_settings(config: RunConfig, chosen: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:

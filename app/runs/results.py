@@ -11,6 +11,7 @@ import numpy as np
 from app.config.run_config import config_toml
 from app.config.run_files import CHECKPOINT, CONFIG, HISTORY, METRICS
 from app.data.datasets import Dataset
+from app.data.reading_progress import tell_step
 from app.data.splits import Splits, some
 from app.errors import RunError
 from app.evaluation.metrics import OUTPUTS, SCORES, measure, predict_outputs, standard_error
@@ -65,6 +66,7 @@ def finish_run(
         fitted.model.save(folder / KERAS_MODEL)
         sync(folder / KERAS_MODEL)
         atomic_write(folder / HISTORY, history_csv(fitted.history))
+        tell_step("evaluating")
         predictions = _predict(run, fitted.model, dataset)
         metrics = _measure(dataset, run.splits, predictions)
         evaluation = evaluate(
@@ -72,6 +74,7 @@ def finish_run(
         )
         write_json(folder / EVALUATION, evaluation)
         if run.config.figures:
+            tell_step("drawing figures")
             _draw(run, dataset, fitted, predictions, evaluation)
         if sizes:
             _write_sizes(run, sizes, dataset, metrics, predictions.by_split["validation"])

@@ -14,6 +14,7 @@ from types import ModuleType
 from app.errors import ConfigError
 from serving.errors import one_line
 
+from .garbage import collection_paused
 from .stderr import suppress_stderr
 
 # The backends of Keras that this package supports.
@@ -41,7 +42,7 @@ def import_tensorflow_quietly() -> None:
             f"KERAS_BACKEND or {_keras_file()}."
         )
     # Some lines are written before any log level is read.
-    with suppress_stderr(), _HiddenPackages(set(_UNNEEDED) - {backend}):
+    with suppress_stderr(), _HiddenPackages(set(_UNNEEDED) - {backend}), collection_paused():
         try:
             import keras  # noqa: F401, PLC0415
             import tensorflow  # noqa: F401, PLC0415
@@ -52,7 +53,8 @@ def import_tensorflow_quietly() -> None:
                 f"Keras cannot start with its settings: {one_line(error)}. "
                 f"Check {_keras_file()} and the variables KERAS_… in the environment."
             ) from None
-    with _HiddenPackages(("pandas",)):  # which takes a third of scikit-learn's time
+    # pandas takes a third of scikit-learn's time.
+    with _HiddenPackages(("pandas",)), collection_paused():
         import sklearn.utils  # noqa: F401, PLC0415
     for name in ("tensorflow", "tf2onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)

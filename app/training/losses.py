@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.config.training_config import LOSSES, TrainingConfig
+from app.config.keras_names import LOSSES
+from app.config.training_config import TrainingConfig
 from app.data.arrays import Array, OneHot
 from app.data.datasets import Dataset
 from app.data.splits import Splits

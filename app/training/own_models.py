@@ -12,11 +12,11 @@ import keras
 import numpy as np
 
 from app.config.run_config import RunConfig
-from app.data.array_folders import has_many_numbers, head_of_targets, is_array_folder
+from app.data.array_folders import has_many_numbers, head_of_targets
 from app.data.arrays import NamedArrays, array_parts
 from app.data.datasets import Dataset
 from app.data.pipelines import seed_everything
-from app.data.source_kinds import NAMED
+from app.data.source_kinds import NAMED, is_array_folder
 from app.data.splits import Splits, some
 from app.data.summary import count_missing
 from app.data.tables import SUFFIXES

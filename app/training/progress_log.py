@@ -1,5 +1,6 @@
 """The progress of a training in a log: a line for each epoch, on standard error."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -117,5 +118,7 @@ class TrainingLog(keras.callbacks.Callback):
 
 
 def _write_to_standard_error(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    # A log that nobody reads any longer must not end a training.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()

@@ -40,15 +40,22 @@ def _show_search(study: optuna.Study, definition: Definition) -> Iterator[OnProg
         TextColumn("{task.fields[best]}"),
         console=Console(stderr=True),
     )
+    total = definition.budget.trials
+    told = 0
     with bar:
-        task = bar.add_task("trials", total=definition.budget.trials, best="")
+        task = bar.add_task("trials", total=total, best="")
 
         def update() -> None:
+            nonlocal told
             trials = study.get_trials(deepcopy=False)
             losses = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value]
             best = f"best validation loss {min(losses):.4f}" if losses else ""
             ended = sum(trial.state in _ENDED for trial in trials)
             bar.update(task, completed=ended, best=best)
+            if ended > told and not bar.console.is_terminal:  # a bar cannot be drawn into a log
+                told = ended
+                count = f"{ended} of {total}" if total else f"{ended}"
+                bar.console.print(f"trials: {count}, {best}".rstrip(", "), highlight=False)
 
         yield update
         update()

@@ -60,7 +60,7 @@ def sections() -> list[Section]:
         Section("Cost of an export", "export_cost", export.export_cost()),
         Section("Latency of the image net", "image_latency", serving.image_latency()),
         Section("Overhead of the Predictor", "overhead", serving.overhead()),
-        Section("Cold start", "cold_start", serving.cold_start(), "dist/digits"),
+        Section("Cold start", "cold_start", serving.cold_start(), "[dist/digits|commands]"),
         Section("HTTP server under load", "http_load", serving.http_load(), "dist/mlp"),
         Section("A million mixed requests", "soak", serving.soak(), "dist"),
         Section("Batch jobs", "batch", serving.batch()),
@@ -83,7 +83,7 @@ def headline_table() -> str:
     load = {row["what"]: row for row in read_results("http_load")}["Hornbill, binary"]
     accuracy = {row["what"]: row["mean_accuracy"] for row in read_results("accuracy")}
     overhead = {row["what"]: row["added_us"] for row in read_results("overhead")}
-    (start,) = read_results("cold_start")
+    start = {row["what"]: row for row in read_results("cold_start")}["cold start"]
     memory = {name: figures["resident_mb"] for name, figures in start["medians"].items()}
     rows = {
         "Test accuracy of `cnn` on MNIST": f"{accuracy['mnist-cnn']:.2%}",

@@ -1,5 +1,7 @@
 """Figures of the Predictor, the server and batch jobs."""
 
+from typing import Any
+
 from benchmarks.results import read_results
 
 from .figure import Figure, compare
@@ -38,7 +40,8 @@ def overhead() -> list[Figure]:
 
 def cold_start() -> list[Figure]:
     """Return the time to the first prediction, and the memory of a process that predicts."""
-    (row,) = read_results("cold_start")
+    rows = {row["what"]: row for row in read_results("cold_start")}
+    row = rows["cold start"]
     medians = row["medians"]["serving"]
     steps = ", ".join(
         f"{step} {medians[f'{step}_ms']:.0f} ms" for step in ("import", "load", "run")
@@ -48,6 +51,19 @@ def cold_start() -> list[Figure]:
         compare(f"{metric} bare onnxruntime", row["serving_to_bare"], "{:.2f}", "≤", 1.3),
         compare(f"{metric} TensorFlow", row["serving_to_tensorflow"], "{:.3f}", "≤", 0.05),
         compare("memory of a process that predicts", medians["resident_mb"], "{:.0f} MB", "<", 75),
+        *(_commands(rows["commands"]) if "commands" in rows else ()),
+    ]
+
+
+def _commands(row: dict[str, Any]) -> list[Figure]:
+    mistakes = [
+        compare(f"command with a mistake in {name}, until it is told", seconds, "{:.2f} s", "<", 1)
+        for name, seconds in row["mistakes_s"].items()
+    ]
+    return [
+        compare("`hornbill train softmax`, first line", row["first_line_s"], "{:.2f} s", "≤", 0.3),
+        compare("`hornbill train softmax`, whole run", row["iris_s"], "{:.1f} s", "≤", 10),
+        *mistakes,
     ]
 
 

@@ -1,10 +1,9 @@
 """How much augmentation changes the samples of a training step."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from models.checks import check_fraction, check_range
-
-_FRACTIONS = ("shift", "scale", "stretch", "brightness", "contrast", "saturation", "erase")
+from .limits import Fraction, Range, check_limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,24 +30,19 @@ class AugmentationConfig:
         ValueError: a value is out of range.
     """
 
-    shift: float = 0.0
-    rotation: float = 0.0
-    scale: float = 0.0
-    stretch: float = 0.0
-    squareness: float = 0.0
-    shear: float = 0.0
-    elastic: float = 0.0
-    sharpness: float = 0.0
-    thickness: float = 0.0
+    shift: Annotated[float, Fraction()] = 0.0
+    rotation: Annotated[float, Range(0, 180)] = 0.0
+    scale: Annotated[float, Fraction()] = 0.0
+    stretch: Annotated[float, Fraction()] = 0.0
+    squareness: Annotated[float, Range(0, 1)] = 0.0
+    shear: Annotated[float, Fraction()] = 0.0
+    elastic: Annotated[float, Fraction()] = 0.0
+    sharpness: Annotated[float, Range(0, 1)] = 0.0
+    thickness: Annotated[float, Range(0, 1)] = 0.0
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for name in ("shift", "scale", "stretch", "shear", "elastic"):
-            check_fraction(f"augmentation.{name}", getattr(self, name))
-        check_range("augmentation.squareness", self.squareness, 0, 1)
-        check_range("augmentation.sharpness", self.sharpness, 0, 1)
-        check_range("augmentation.rotation", self.rotation, 0, 180)
-        check_range("augmentation.thickness", self.thickness, 0, 1)
+        check_limits(self, "augmentation.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,21 +73,17 @@ class ImageAugmentationConfig:
     """
 
     flip: bool = False
-    shift: float = 0.0
-    scale: float = 0.0
-    stretch: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    erase: float = 0.0
-    randaugment: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
+    shift: Annotated[float, Fraction()] = 0.0
+    scale: Annotated[float, Fraction()] = 0.0
+    stretch: Annotated[float, Fraction()] = 0.0
+    brightness: Annotated[float, Fraction()] = 0.0
+    contrast: Annotated[float, Fraction()] = 0.0
+    saturation: Annotated[float, Fraction()] = 0.0
+    erase: Annotated[float, Fraction()] = 0.0
+    randaugment: Annotated[float, Range(0, 1)] = 0.0
+    mixup: Annotated[float, Range(0, 100)] = 0.0
+    cutmix: Annotated[float, Range(0, 100)] = 0.0
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for name in _FRACTIONS:
-            check_fraction(f"augmentation.{name}", getattr(self, name))
-        check_range("augmentation.randaugment", self.randaugment, 0, 1)
-        for name in ("mixup", "cutmix"):
-            check_range(f"augmentation.{name}", getattr(self, name), 0, 100)
+        check_limits(self, "augmentation.")

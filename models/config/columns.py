@@ -1,8 +1,11 @@
 """Settings of the columns of a table: what the input is, and how a net sees it."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from models.checks import check_above, check_at_least, check_choice
+from models.checks import check_at_least
+
+from .limits import Above, AtLeast, OneOf, check_limits
 
 SCALINGS = ("standard", "robust")
 NUMERIC_EMBEDDINGS = ("none", "piecewise", "periodic")
@@ -75,22 +78,16 @@ class ColumnsConfig:
         ValueError: a value is unknown or out of range.
     """
 
-    scaling: str = "standard"
-    numeric_embedding: str = "none"
-    embedding_dim: int = 4
-    num_bins: int = 16
-    frequency_scale: float = 0.1
+    scaling: Annotated[str, OneOf(SCALINGS)] = "standard"
+    numeric_embedding: Annotated[str, OneOf(NUMERIC_EMBEDDINGS)] = "none"
+    embedding_dim: Annotated[int, AtLeast(1)] = 4
+    num_bins: Annotated[int, AtLeast(2)] = 16
+    frequency_scale: Annotated[float, Above(0)] = 0.1
     drop_binary: bool = False
-    max_one_hot: int = 1000
-    category_dim: int = 8
+    max_one_hot: Annotated[int, AtLeast(0)] = 1000
+    category_dim: Annotated[int, AtLeast(1)] = 8
     column_scale: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check_choice("scaling", self.scaling, SCALINGS)
-        check_choice("numeric_embedding", self.numeric_embedding, NUMERIC_EMBEDDINGS)
-        check_at_least("embedding_dim", self.embedding_dim, 1)
-        check_at_least("num_bins", self.num_bins, 2)
-        check_above("frequency_scale", self.frequency_scale, 0)
-        check_at_least("max_one_hot", self.max_one_hot, 0)
-        check_at_least("category_dim", self.category_dim, 1)
+        check_limits(self)

@@ -1,15 +1,19 @@
 """Settings of the handwritten-digit net."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from models.checks import check_at_least, check_choice, check_sizes
+from models.checks import check_at_least, check_sizes
 
 from .layers import HiddenConfig
+from .limits import AtLeast, Fraction, OneOf, Sizes, Text
 
 IMAGE_SIDE = 28
 VARIANTS = ("mlp", "cnn", "resnet")
 # Each stage of `cnn` and `resnet` halves the 28 pixels of a side, so there can be four stages.
 MAX_STAGES = 4
+_FILTERS = Text(f"whole numbers above 0, at most {MAX_STAGES}, or {MAX_STAGES - 1} behind a stem")
+_CONVOLUTIONS = Text("one whole number above 0, or one for each stage")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,23 +40,21 @@ class DigitNetConfig(HiddenConfig):
         ValueError: a value is unknown or out of range.
     """
 
-    variant: str = "cnn"
-    stem: int = 0
-    filters: tuple[int, ...] = (16, 32, 64)
-    convolutions: tuple[int, ...] = (1,)
-    depth: int = 13
-    hidden: tuple[int, ...] = (256,)
-    num_classes: int = 10
-    dropout: float = 0.5
+    variant: Annotated[str, OneOf(VARIANTS)] = "cnn"
+    stem: Annotated[int, Text("channels; 0 for none")] = 0
+    filters: Annotated[tuple[int, ...], _FILTERS] = (16, 32, 64)
+    convolutions: Annotated[tuple[int, ...], _CONVOLUTIONS] = (1,)
+    depth: Annotated[int, Text("an odd number, at least 1 plus twice the number of stages")] = 13
+    hidden: Annotated[tuple[int, ...], Sizes()] = (256,)
+    num_classes: Annotated[int, AtLeast(2)] = 10
+    dropout: Annotated[float, Fraction()] = 0.5
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        check_choice("variant", self.variant, VARIANTS)
         if self.variant != "mlp":
             self._check_stages()
         self.check_widths("hidden", self.hidden)
-        check_at_least("num_classes", self.num_classes, 2)
 
     def _check_stages(self) -> None:
         self.check_widths("filters", self.filters)

@@ -1,11 +1,13 @@
 """Settings of the feature extractor."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from models.checks import check_at_least, check_choice, check_fraction, check_sizes, suggest
+from models.checks import check_at_least, check_sizes, suggest
 
 from .columns import ColumnsConfig, RowsConfig
 from .layers import HiddenConfig
+from .limits import AtLeast, Fraction, OneOf, Text
 
 HEADS = ("softmax", "sigmoid", "linear")
 OWN_BACKBONES = ("residual", "mlp")
@@ -55,6 +57,7 @@ APPLICATIONS = (
 )
 # Suffix of a backbone that was trained before.
 MODEL_SUFFIX = ".keras"
+_BACKBONE = Text("residual, mlp, a model of keras.applications, a run, or a .keras file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,25 +98,24 @@ class FeatureExtractorConfig(HiddenConfig, ColumnsConfig):
 
     rows: RowsConfig = field(default_factory=RowsConfig)
     image_shape: tuple[int, ...] = ()
-    backbone: str = "residual"
-    weights: str = "random"
-    freeze: str = "none"
-    width: int = 32
-    depth: int = 1
-    head: str = "softmax"
+    backbone: Annotated[str, _BACKBONE] = "residual"
+    weights: Annotated[str, Text("random, imagenet, or a .weights.h5 file")] = "random"
+    freeze: Annotated[str, Text("none, all, or a number of layers")] = "none"
+    width: Annotated[int, AtLeast(1)] = 32
+    depth: Annotated[int, AtLeast(0)] = 1
+    head: Annotated[str, OneOf(HEADS)] = "softmax"
     num_outputs: int = 2
     many_labels: bool = False
-    hidden: tuple[int, ...] = (64, 32)
+    hidden: Annotated[tuple[int, ...], Text("whole numbers above 0, or none: []")] = (64, 32)
     residual: bool = False
-    hidden_dropout: float = 0.0
-    members: int = 1
+    hidden_dropout: Annotated[float, Fraction()] = 0.0
+    members: Annotated[int, AtLeast(1)] = 1
     wide: bool = False
     clip_values: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        ColumnsConfig.__post_init__(self)
         if self.image_shape:
             check_sizes("image_shape", self.image_shape)
             if len(self.image_shape) != 3 or self.image_shape[2] not in (1, 3):
@@ -123,8 +125,6 @@ class FeatureExtractorConfig(HiddenConfig, ColumnsConfig):
                 )
         self._check_backbone()
         self.check_widths("width", (self.width,))
-        check_at_least("depth", self.depth, 0)
-        check_choice("head", self.head, HEADS)
         one_is_enough = self.head == "linear" or self.many_labels
         check_at_least("num_outputs", self.num_outputs, 1 if one_is_enough else 2)
         if self.head == "sigmoid" and not self.many_labels and self.num_outputs != 2:
@@ -138,8 +138,6 @@ class FeatureExtractorConfig(HiddenConfig, ColumnsConfig):
             )
         if self.hidden:
             self.check_widths("hidden", self.hidden)
-        check_fraction("hidden_dropout", self.hidden_dropout)
-        check_at_least("members", self.members, 1)
 
     def _check_backbone(self) -> None:
         names = (*OWN_BACKBONES, *APPLICATIONS)

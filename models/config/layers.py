@@ -1,8 +1,11 @@
 """Settings that the families share: initialization, penalties, hidden layers."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from models.checks import check_above, check_at_least, check_choice, check_fraction, check_sizes
+from models.checks import check_sizes
+
+from .limits import Above, AtLeast, Fraction, OneOf, check_limits
 
 ACTIVATIONS = (
     "linear",
@@ -46,17 +49,14 @@ class KernelConfig:
         ValueError: a value is unknown or out of range.
     """
 
-    initializer: str = "xavier_uniform"
-    initializer_stddev: float = 0.01
-    l1: float = 0.0
-    l2: float = 0.0
+    initializer: Annotated[str, OneOf(INITIALIZERS)] = "xavier_uniform"
+    initializer_stddev: Annotated[float, Above(0)] = 0.01
+    l1: Annotated[float, AtLeast(0)] = 0.0
+    l2: Annotated[float, AtLeast(0)] = 0.0
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check_choice("initializer", self.initializer, INITIALIZERS)
-        check_above("initializer_stddev", self.initializer_stddev, 0)
-        check_at_least("l1", self.l1, 0)
-        check_at_least("l2", self.l2, 0)
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +78,11 @@ class HiddenConfig(KernelConfig):
         ValueError: a value is unknown or out of range.
     """
 
-    initializer: str = "kaiming_uniform"
-    activation: str = "relu"
-    normalization: str = "batch"
-    groups: int = 4
-    dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_choice("normalization", self.normalization, NORMALIZATIONS)
-        check_at_least("groups", self.groups, 1)
-        check_fraction("dropout", self.dropout)
+    initializer: Annotated[str, OneOf(INITIALIZERS)] = "kaiming_uniform"
+    activation: Annotated[str, OneOf(ACTIVATIONS)] = "relu"
+    normalization: Annotated[str, OneOf(NORMALIZATIONS)] = "batch"
+    groups: Annotated[int, AtLeast(1)] = 4
+    dropout: Annotated[float, Fraction()] = 0.2
 
     def check_widths(self, name: str, widths: tuple[int, ...]) -> None:
         """Raise `ValueError` unless the setting `name` can have these widths."""

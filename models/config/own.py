@@ -1,8 +1,9 @@
 """The configuration of models that users bring."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from models.checks import check_choice
+from .limits import OneOf, check_limits
 
 OWN_HEADS = ("auto", "softmax", "sigmoid", "linear")
 # Name of the layer whose output is what the user's model returns, in float32.
@@ -23,12 +24,12 @@ class OwnModelConfig:
         ValueError: a value is unknown.
     """
 
-    head: str = "auto"
+    head: Annotated[str, OneOf(OWN_HEADS)] = "auto"
     file: str = ""
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check_choice("head", self.head, OWN_HEADS)
+        check_limits(self)
 
     @property
     def trained_layer(self) -> str:

@@ -1,11 +1,11 @@
 """Settings of the softmax classifier."""
 
 from dataclasses import dataclass, field
-
-from models.checks import check_at_least
+from typing import Annotated
 
 from .columns import RowsConfig
 from .layers import KernelConfig
+from .limits import AtLeast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +21,7 @@ class SoftmaxClassifierConfig(KernelConfig):
     """
 
     rows: RowsConfig = field(default_factory=RowsConfig)
-    num_classes: int = 3
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        check_at_least("num_classes", self.num_classes, 2)
+    num_classes: Annotated[int, AtLeast(2)] = 3
 
     @property
     def prepared_layer(self) -> str:
