@@ -6,6 +6,7 @@ HornbillError
     ├── ConfigError    a setting is unknown or out of range
     ├── DataError      a data source cannot be used
     ├── RunError       a run cannot start or continue, or its folder is missing or changed
+    │   └── OwnCodeError   code of the user raised an error while training
     ├── StudyError     a study is unknown, or its results cannot be written
     └── TuningError    a search is impossible, or its storage does not respond
 """
@@ -31,6 +32,10 @@ class DataError(AppError):
 
 class RunError(AppError):
     """A run cannot start or continue, or its folder is missing, unfinished or changed."""
+
+
+class OwnCodeError(RunError):
+    """A callback, model, loss, metric or pipeline of the user raised an error while training."""
 
 
 class StudyError(AppError):

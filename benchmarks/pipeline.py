@@ -49,7 +49,7 @@ def main() -> None:
         "pipeline_examples_per_s": round(rate),
         "cnn_examples_per_s": round(fitted.examples_per_s),
         "pipeline_to_cnn": round(rate / fitted.examples_per_s, 2),
-        "wait_fraction": round(fitted.wait_fraction, 5),
+        "wait_fraction": round(fitted.wait_fraction or 0.0, 5),
     }
     print(row)
     write_results("pipeline", [row])

@@ -7,6 +7,7 @@ from keras import ops
 
 from .blocks import dense
 from .config.layers import KernelConfig
+from .graph import producer
 from .members import average_members
 from .scaling import ClipToRange
 
@@ -34,10 +35,20 @@ class BothClasses(keras.layers.Layer):
         return ops.concatenate([1.0 - probability, probability], axis=-1)
 
 
-# Layers between the logits and the probabilities.
+# Layers of logits, and those between them and the probabilities.
+_OF_LOGITS = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+)
 _AFTER_LOGITS = (
     keras.layers.Activation,
+    keras.layers.Flatten,
     keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.Identity,
+    keras.layers.Reshape,
     keras.layers.Softmax,
     BothClasses,
 )
@@ -149,10 +160,10 @@ def divide_logits(model: keras.Model, output: str, temperature: float) -> None:
     Raises:
         ValueError: the output does not come from a `Dense` layer.
     """
-    operation = model.output[output]._keras_history.operation
+    operation = producer(model.output[output])
     while isinstance(operation, _AFTER_LOGITS):
-        operation = operation.input._keras_history.operation
-    if not isinstance(operation, keras.layers.Dense | keras.layers.EinsumDense):
+        operation = producer(operation.input)
+    if not isinstance(operation, _OF_LOGITS):
         raise ValueError(
             "Only the logits of a Dense layer can be divided. "
             f"Received: {output} from {type(operation).__name__} {operation.name!r}."

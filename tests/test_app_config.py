@@ -176,7 +176,9 @@ def test_numpy_values_paths_and_nested_tables_are_accepted():
     config = make_config("digits", settings, data=Path("own.npz"), seed=np.int64(3))
     assert (config.data, config.seed, config.model.hidden) == ("own.npz", 3, (8, 4))
     assert config.training.optimizer.learning_rate == 0.5
-    with pytest.raises(ConfigError, match="data must be text or a DataFrame. Received: data=3"):
+    with pytest.raises(
+        ConfigError, match="data must be text or a DataFrame, arrays .* Received: data=3"
+    ):
         make_config("digits", data=3)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # train_images.py runs in test_app_features_page.py, which draws the images.
-SCRIPT = ROOT / "docs" / "examples" / "train_digits.py"
+SCRIPTS = ROOT / "docs" / "examples"
 PAGES = {"training.md": (), "tables.md": (), "tuning.md": (pytest.mark.slow,)}
 BLOCKS = [
     pytest.param(block, marks=marks, id=page)
@@ -20,7 +20,22 @@ BLOCKS = [
 # Run in this process, which has already imported what they import.
 def test_the_example_script_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    runpy.run_path(str(SCRIPTS / "train_digits.py"), run_name="__main__")
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["train_own_model", "train_own_data", "train_from_file"])
+def test_the_scripts_of_own_code_run_and_are_short(name, tmp_path, monkeypatch, capsys):
+    import keras
+
+    script = SCRIPTS / f"{name}.py"
+    assert len(script.read_text().splitlines()) <= 30
+    monkeypatch.chdir(tmp_path)
+    net = keras.Sequential([keras.Input((64,)), keras.layers.Dense(8, "relu")])
+    net.add(keras.layers.Dense(10, "softmax"))
+    net.save("net.keras")
+    monkeypatch.setattr("sys.argv", [str(script), "net.keras"])
+    runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out
 
 
@@ -40,6 +55,7 @@ def test_the_pages_name_every_setting():
     )
     families = ("digits", "softmax", "features")
     keys = {key for family in families for key in flat_config(make_config(family))}
+    keys |= set(flat_config(make_config("net.py:build")))
     keys -= {"family", "data", "seed"}
     missing = [key for key in keys if key.rpartition(".")[2] not in page]
     assert not missing

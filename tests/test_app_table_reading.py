@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config.reading_config import ReadingConfig
-from app.data.frames import frame_on_disk
+from app.data.frames import data_on_disk
 from app.data.reading_progress import observed_reading
 from app.data.table_reading import read_table
 from app.data.tables import open_table
@@ -372,7 +372,7 @@ def test_parquet_and_data_frames_are_read_like_csv(read, tmp_path):
     expected = read(FRAME.to_csv(index=False).encode(), keep=("color",))
     pq.write_table(pa.Table.from_pandas(FRAME), tmp_path / "table.parquet")
     from_parquet = read(tmp_path / "table.parquet", keep=("color",))
-    with frame_on_disk(FRAME) as path:
+    with data_on_disk(FRAME) as (path, _):
         from_frame = read(type(tmp_path)(path), keep=("color",))
     for dataset in (from_parquet, from_frame):
         assert dataset.row_format == expected.row_format
@@ -396,7 +396,7 @@ def test_a_data_frame_of_lists_is_refused():
     frame = pd.DataFrame({"x": [[1], [2]]})
     with (
         pytest.raises(DataError, match=r"texts, truth values or dates. Received: x=\[1]"),
-        frame_on_disk(frame),
+        data_on_disk(frame),
     ):
         pass
 

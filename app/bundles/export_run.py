@@ -10,10 +10,11 @@ import keras
 import numpy as np
 
 from app.config.extractors import bare_settings
-from app.config.families import FAMILIES
+from app.config.families import family_named
 from app.config.run_config import flat_config
 from app.data.datasets import Dataset
 from app.data.sources import bare_source
+from app.data.summary import count_missing
 from app.errors import ConfigError
 from app.evaluation.baselines import describe_shortfalls
 from app.evaluation.calibration import (
@@ -49,6 +50,7 @@ from export import (
 )
 from export.samples import spread
 from export.steps import begin_step
+from models.config import OwnModelConfig
 from models.heads import divide_logits
 from serving.decisions import decide
 from serving.manifest import (
@@ -138,7 +140,7 @@ def export_run(
         return export_bundle(
             model,
             output,
-            run.config.family if name is None else name,
+            family_named(run.config.family).short_name if name is None else name,
             facts,
             samples,
             options,
@@ -161,7 +163,10 @@ def _calibrated(
 
     validation, before = predict()
     temperature = fit_temperature(validation, dataset.targets[splits.validation])
-    divide_logits(model, "probabilities", temperature)
+    try:
+        divide_logits(model, "probabilities", temperature)
+    except ValueError:  # a user's model may end in any layer
+        temperature = 1.0
     validation, after = predict()
     targets = dataset.targets[splits.test]
     path = folder / "reliability_diagram.png"
@@ -288,7 +293,9 @@ def _choose_reject_option(
 
 def _nullable_columns(run: Run, dataset: Dataset) -> tuple[int, ...]:
     """Return the numeric columns that may have missing values."""
-    family = FAMILIES[run.config.family]
+    if isinstance(run.config.model, OwnModelConfig):
+        return tuple(np.flatnonzero(count_missing(dataset)).tolist()) if dataset.columns else ()
+    family = family_named(run.config.family)
     config = fit_to_data(family, run.config.model, dataset, run.splits)
     return config.rows.nullable_columns if dataset.kind == "rows" else ()
 
@@ -305,7 +312,7 @@ def _importance(evaluation: dict[str, Any]) -> Importance | None:
 def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> ModelFacts:
     evaluation = read_evaluation(run.folder)
     return ModelFacts(
-        family=FAMILIES[run.config.family].build.__name__,
+        family=family_named(run.config.family).builder_name,
         task=dataset.task,
         labels=dataset.labels,
         columns=dataset.columns,

@@ -25,7 +25,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")
 Family = Annotated[
     str | None,
     typer.Argument(
-        metavar="FAMILY", help="Model family: digits, softmax or features.", show_default=False
+        metavar="FAMILY",
+        help="Model family: digits, softmax or features; or a model of your own: file.py:function, "
+        "module:function, or a .keras file to go on from.",
+        show_default=False,
     ),
 ]
 Target = Annotated[
@@ -125,17 +128,24 @@ def check_data(config: Any) -> None:
 
     Raises:
         DataError: see `app.data.source_kinds.check_source`.
+        ConfigError: the file of a model of your own does not exist, or it has no data.
     """
-    from app.config.families import FAMILIES
+    from app.config.families import family_named
     from app.data.source_kinds import check_source
 
-    check_source(config.data, config.reading, FAMILIES[config.family])
+    family = family_named(config.family)
+    family.check_file(config.data)
+    check_source(config.data, config.reading, family)
 
 
 def describe_config(config: Any) -> str:
     """Return what is trained on what, such as `features on churn.csv, target Churn`."""
     target = ", ".join(config.reading.target)
-    return f"{config.family} on {config.data}{f', target {target}' if target else ''}"
+    from app.config.families import family_named, is_own_model
+
+    own = is_own_model(config.family)
+    name = family_named(config.family).builder_name if own else config.family
+    return f"{name} on {config.data}{f', target {target}' if target else ''}"
 
 
 def announce(what: str, hidden: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ConfigError
+from app.system.user_code import bare_reference, is_reference
 from models.config.features import MODEL_SUFFIX
 from serving.bundle import KERAS_MODEL, MANIFEST, version_numbers
 
@@ -46,7 +47,17 @@ def bare_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     paths = {
         key: Path(settings[key]) for key in ("backbone", "weights") if "/" in settings.get(key, "")
     }
-    bare = {key: "/".join(path.parts[-kept.get(path.name, 1) :]) for key, path in paths.items()}
+    bare: dict[str, Any] = {
+        key: "/".join(path.parts[-kept.get(path.name, 1) :]) for key, path in paths.items()
+    }
+    family = settings.get("family", "")
+    if family.endswith(MODEL_SUFFIX):
+        bare["family"] = Path(family).name
+    elif is_reference(family):
+        bare["family"] = bare_reference(family)
+    if "loss" in settings:
+        bare["loss"] = bare_reference(settings["loss"])
+        bare |= {key: [*map(bare_reference, settings[key])] for key in ("metrics", "callbacks")}
     return {**settings, **bare}
 
 

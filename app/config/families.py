@@ -2,12 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from app.errors import ConfigError, DataError
+from app.system.user_code import (
+    absolute_reference,
+    bare_reference,
+    is_reference,
+    reference_to,
+)
 from models import DigitNetConfig, FeatureExtractorConfig, SoftmaxClassifierConfig
-from models.errors import BackboneError
+from models.config import OwnModelConfig
+from models.config.features import MODEL_SUFFIX
+from models.errors import BackboneError, OwnModelError
 
 from .training_config import (
     DigitTrainingConfig,
@@ -16,7 +25,7 @@ from .training_config import (
     TrainingConfig,
 )
 
-ModelConfig = DigitNetConfig | FeatureExtractorConfig | SoftmaxClassifierConfig
+ModelConfig = DigitNetConfig | FeatureExtractorConfig | SoftmaxClassifierConfig | OwnModelConfig
 
 
 @dataclass(frozen=True)
@@ -24,12 +33,13 @@ class Family:
     """A family of models.
 
     Attributes:
-        name: name on the command line.
-        source: default data source.
+        name: name on the command line; of a user's model a reference to the function that builds
+            it, or the path of its `.keras` file.
+        source: default data source; empty for none.
         model: default configuration of the model.
         training: default configuration of the training.
         builder: function that builds the model of a configuration, `module:name`.
-        takes: kinds of input that the model accepts: `rows`, `images`.
+        takes: kinds of input that the model accepts: `rows`, `images`, `arrays`.
     """
 
     name: str
@@ -44,6 +54,41 @@ class Family:
         """The function that builds the `keras.Model` of a configuration. It imports Keras."""
         function: Callable[..., Any] = resolve_name(self.builder)
         return function
+
+    @property
+    def short_name(self) -> str:
+        """The name for folders, such as `my_net` for `nets/my_net.py:build`."""
+        if not is_own_model(self.name):
+            return self.name
+        place, _, function = bare_reference(self.name).rpartition(":")
+        if not place:
+            return Path(self.name).stem
+        module = place.removesuffix(".py").rpartition(".")[2]
+        return function.partition("#")[0] if module.startswith("__") else module
+
+    @property
+    def builder_name(self) -> str:
+        """The name of the function that builds the model, without folders."""
+        if not is_own_model(self.name):
+            return self.builder.rpartition(":")[2]
+        return bare_reference(self.name) if is_reference(self.name) else Path(self.name).name
+
+    def check_file(self, data: Any) -> None:
+        """Require the file of a user's model, and data for it. Nothing is imported.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if not is_own_model(self.name):
+            return
+        path = Path(self.name.rpartition(":")[0] if is_reference(self.name) else self.name)
+        if path.suffix and path.suffix in (".py", MODEL_SUFFIX) and not path.is_file():
+            raise ConfigError(f"The model must be in a file that exists. Received: {path}.")
+        if isinstance(data, str) and not data:
+            raise ConfigError(
+                f"A model of your own needs data, with --data or data=…. Received: none for "
+                f"{self.name}."
+            )
 
     def check_kind(self, kind: str, source: str) -> None:
         """Require that the model accepts a kind of input.
@@ -95,6 +140,43 @@ FAMILIES = {
 }
 
 
+def is_own_model(family: str) -> bool:
+    """Return whether a family is a user's model: `file.py:name`, `module:name` or a `.keras`."""
+    return is_reference(family) or family.endswith(MODEL_SUFFIX)
+
+
+def family_name(model: Any) -> Any:
+    """Return the name of the family that a value stands for.
+
+    Args:
+        model: name of a family; a reference to a function or the path of a `.keras` file, which
+            become absolute; or the function, or a `keras.Model`, itself.
+    """
+    if isinstance(model, str | Path):
+        text = str(model)
+        is_file = text.endswith(MODEL_SUFFIX)
+        return str(Path(text).absolute()) if is_file else absolute_reference(text)
+    return reference_to(model)
+
+
+def family_named(name: str) -> Family:
+    """Return a family of `FAMILIES`, or that of a user's model.
+
+    Raises:
+        KeyError: the name is neither.
+    """
+    if name in FAMILIES or not is_own_model(name):
+        return FAMILIES[name]
+    return Family(
+        name=name,
+        source="",
+        model=OwnModelConfig(),
+        training=TrainingConfig(),
+        builder="models.own:load_own_model",
+        takes=("rows", "images", "arrays"),
+    )
+
+
 def build_model(family: str, config: ModelConfig) -> Any:
     """Return a new `keras.Model` of a family.
 
@@ -102,8 +184,8 @@ def build_model(family: str, config: ModelConfig) -> Any:
         ConfigError: the backbone cannot be built.
     """
     try:
-        return FAMILIES[family].build(config)
-    except BackboneError as error:
+        return family_named(family).build(config)
+    except (BackboneError, OwnModelError) as error:
         raise ConfigError(str(error)) from None
 
 

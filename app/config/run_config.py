@@ -14,18 +14,19 @@ from typing import Any
 import tomli_w
 
 from app.errors import ConfigError
+from app.system.user_code import absolute_reference, is_reference, reference_to
 from models.checks import check_choice, suggest
 from serving.errors import cannot_read
 from serving.frames import is_table
 
 from .conversion import converted
-from .families import FAMILIES, ModelConfig
+from .families import FAMILIES, ModelConfig, family_name, family_named, is_own_model
 from .reading_config import ReadingConfig
 from .renamed_keys import refuse_renamed
-from .training_config import TrainingConfig
+from .training_config import OWN_CODE, TrainingConfig
 
 # The data determines these: a setting could only contradict it.
-DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
+DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape", "file")
 PARTS = ("reading", "model", "training")
 RUN_KEYS = ("family", "data", "seed", "figures")
 # Python's names of truth values, which TOML spells in lower case.
@@ -37,9 +38,9 @@ class RunConfig:
     """Everything that a run depends on.
 
     Attributes:
-        family: one of `FAMILIES`.
-        data: name or path of the data source; or a DataFrame, which `app.runs.train` writes into
-            the folder of its run.
+        family: one of `FAMILIES`, or a user's model, see `app.config.families.family_named`.
+        data: name or path of the data source; or a DataFrame, arrays or pipelines, which
+            `app.runs.train` writes into the folder of its run.
         seed: seed of the split, the initial weights, the order of samples and dropout.
         reading: how the source is read.
         model: configuration of the model, without the sizes that the data determines.
@@ -66,7 +67,7 @@ class RunConfig:
 
 
 def make_config(
-    family: str,
+    family: Any,
     settings: Mapping[str, Any] | None = None,
     *,
     data: Any = None,
@@ -75,11 +76,15 @@ def make_config(
     """Return the family's default configuration with settings applied.
 
     Args:
-        family: `digits`, `softmax` or `features`.
+        family: `digits`, `softmax` or `features`; or a model of your own: a function that returns a
+            `keras.Model`, a model, `file.py:function`, `package.module:function`, or the path of a
+            `.keras` file to go on from.
         settings: values by flat key, such as `{"optimizer.learning_rate": 1e-3}`, or nested as in
-            `config.toml`. Text is converted to the type of the setting.
+            `config.toml`. Text is converted to the type of the setting. The values of
+            `loss`, `metrics` and `callbacks` may be functions, classes and objects.
         data: name or path of the data source; a DataFrame of pandas or polars or a table of
-            pyarrow; or None for the family's default source.
+            pyarrow; arrays or pipelines, see `app.data.own_data.write_own_data`; or None for the
+            family's default source.
         seed: seed of the split, the initial weights, the order of samples and dropout.
 
     Raises:
@@ -89,11 +94,12 @@ def make_config(
     refuse_renamed(given)
     figures = given.pop("figures", True)
     seed = _to_python(seed)
+    family = family_name(family)
     _check_run_keys(family, data, seed, figures)
-    defaults = FAMILIES[family]
+    defaults = family_named(family)
     config = RunConfig(
         family=family,
-        data=defaults.source if data is None else data if is_table(data) else str(data),
+        data=defaults.source if data is None else str(data) if isinstance(data, Path) else data,
         seed=seed,
         figures=figures,
         reading=ReadingConfig(),
@@ -122,23 +128,29 @@ def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
             hint = _suggest_key(key, known)
             raise ConfigError(f"{key!r} is not a setting of {config.family}.{hint}")
         part = next(name for name in PARTS if key in keys[name])
-        plain = _backbone(value) if key == "backbone" else _to_python(value)
+        plain = _plain(key, value)
         changes[part][key] = _converted(key, plain, known[key])
     parts = {name: _change(getattr(config, name), changes[name]) for name in PARTS}
     return replace(config, **parts)
 
 
 def _check_run_keys(family: Any, data: Any, seed: Any, figures: Any) -> None:
-    try:
-        check_choice("family", str(family), FAMILIES)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    if not is_own_model(family):
+        try:
+            check_choice("family", family, FAMILIES)
+        except ValueError as error:
+            own = " A model of your own is file.py:function, module:function or a .keras file."
+            raise ConfigError(f"{error}{own}") from None
     if type(seed) is not int or not 0 <= seed < 2**32:
         raise ConfigError(
             f"seed must be a whole number from 0 to 4294967295. Received: seed={seed!r}."
         )
-    if not isinstance(data, str | Path | None) and not is_table(data):
-        raise ConfigError(f"data must be text or a DataFrame. Received: data={data!r:.80}.")
+    is_own = isinstance(data, tuple | list | Mapping) or hasattr(data, "element_spec")
+    if not isinstance(data, str | Path | None) and not is_table(data) and not is_own:
+        raise ConfigError(
+            "data must be text or a DataFrame, arrays (x, y) or a tf.data.Dataset. "
+            f"Received: data={data!r:.80}."
+        )
     _check_bool("figures", figures)
 
 
@@ -214,8 +226,9 @@ def combine_settings(
             setting is wrong.
     """
     merged = {**(read_config_file(file) if file else {}), **(settings or {})}
+    family = None if family is None else family_name(family)
     own_family = merged.pop("family", family)
-    if family is not None and own_family != family:
+    if family is not None and family_name(own_family) != family:
         raise ConfigError(
             f"The settings must be for the family {family!r}. Received: family={own_family!r}."
         )
@@ -255,6 +268,24 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _plain(key: str, value: Any) -> Any:
+    """Return the value of a setting as it is kept: paths are absolute, objects have a reference."""
+    if key == "backbone":
+        return _backbone(value)
+    if key in OWN_CODE:
+        values = value if isinstance(value, list | tuple) else [value]
+        references = [_reference(each) for each in values]
+        return references if isinstance(value, list | tuple) else references[0]
+    return _to_python(value)
+
+
+def _reference(value: Any) -> Any:
+    """Return a reference to an object; texts and numbers, which are checked later, as they are."""
+    if isinstance(value, str):
+        return absolute_reference(value) if is_reference(value) else value
+    return value if isinstance(value, bool | int | float | None) else reference_to(value)
 
 
 def _backbone(value: Any) -> Any:

@@ -15,6 +15,8 @@ CONFIG, METRICS, SPLITS, DATA, CHECKPOINT, HISTORY = (
     "checkpoint.npz",
     "history.csv",
 )
+# Why the code of a user has ended a run.
+FAILURE = "error.txt"
 # These files exist from the beginning; the others are written when training has ended.
 _BEGUN = (CONFIG, SPLITS, DATA)
 # Files of searches, studies and batch jobs, whose packages a run must not import.

@@ -16,9 +16,14 @@ from models.config.limits import (
     check_limits,
 )
 
+from .keras_names import LOSSES, check_loss, check_metrics, check_references
 from .threshold_rules import THRESHOLDS, parse_rule
 
-LOSSES = ("auto", "cross_entropy", "binary_cross_entropy", "mse", "kl_divergence")
+# Settings that name code of users.
+OWN_CODE = ("loss", "metrics", "callbacks")
+# Values of `loss` and `metrics` for people.
+_OF_LOSS = f"{', '.join(LOSSES)}, another loss of Keras, or file.py:name"
+_OF_METRICS = "metrics of Keras, or file.py:name"
 OPTIMIZERS = (
     "gradient_descent",
     "sgd",
@@ -30,6 +35,8 @@ OPTIMIZERS = (
     "adamw",
     "muon",
 )
+# Losses that label smoothing applies to.
+SMOOTHED = ("cross_entropy", "binary_cross_entropy")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "plateau")
 CLASS_WEIGHTS = ("none", "balanced")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -93,8 +100,11 @@ class TrainingConfig:
         repeat: passes over the training split in each epoch. On tiny data sets, several passes
             save the time of evaluations and callbacks.
         batch_size: number of samples in a step.
-        loss: loss function, one of `LOSSES`. `auto` is the cross entropy that suits the head, or
-            `mse` for a linear head; `cross_entropy` is the categorical cross entropy.
+        loss: loss function, one of `LOSSES`, the name of another loss of Keras, or a reference to
+            one of your own, see `app.system.user_code`. `auto` is the cross entropy that suits the
+            head, or `mse` for a linear head; `cross_entropy` is the categorical cross entropy.
+        metrics: further metrics to show while training, by the name in Keras or by a reference.
+        callbacks: callbacks of your own, by a reference.
         label_smoothing: fraction of each target that is spread over all classes (Szegedy et al.,
             2016). It applies to the cross entropies.
         class_weight: `balanced` weights each sample in inverse proportion to how common its class
@@ -126,7 +136,9 @@ class TrainingConfig:
     epochs: Annotated[int, Range(1, 1_000_000)] = 20
     repeat: Annotated[int, Range(1, 1_000_000)] = 1
     batch_size: Annotated[int, AtLeast(1)] = 64
-    loss: Annotated[str, OneOf(LOSSES)] = "auto"
+    loss: Annotated[str, Text(_OF_LOSS, check_loss)] = "auto"
+    metrics: Annotated[tuple[str, ...], Text(_OF_METRICS, check_metrics)] = ()
+    callbacks: Annotated[tuple[str, ...], Text("file.py:name", check_references)] = ()
     label_smoothing: Annotated[float, Fraction()] = 0.0
     class_weight: Annotated[str, OneOf(CLASS_WEIGHTS)] = "none"
     threshold: Annotated[float | str, Text(THRESHOLDS, parse_rule)] = 0.5
@@ -143,7 +155,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         check_limits(self)
-        if self.label_smoothing and self.loss in ("mse", "kl_divergence"):
+        if self.label_smoothing and self.loss not in ("auto", *SMOOTHED):
             raise ValueError(
                 "label_smoothing applies to cross entropy only. "
                 f"Received: label_smoothing={self.label_smoothing}, loss={self.loss!r}."

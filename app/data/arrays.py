@@ -177,7 +177,38 @@ class OneHot:
         return rows
 
 
-Array = np.ndarray | DiskArray | ComputedArray | OneHot
+class NamedArrays:
+    """The arrays of a model with several inputs; its rows are dicts.
+
+    Args:
+        named: array of each input, all with the same number of rows.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 0
+
+    def __init__(self, named: dict[str, Any]) -> None:
+        self.named = named
+        arrays = list(named.values())
+        # A row counts as that many bytes.
+        bytes_of = sum(math.prod(array.shape[1:]) * array.dtype.itemsize for array in arrays)
+        self.shape = (len(arrays[0]), bytes_of)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return the rows of each array at a slice or an array of indices."""
+        return {name: array[index] for name, array in self.named.items()}
+
+
+Array = np.ndarray | DiskArray | ComputedArray | OneHot | NamedArrays
+
+
+def array_parts(array: Array) -> list[Any]:
+    """Return the arrays of several inputs in order, or the only one."""
+    return list(array.named.values()) if isinstance(array, NamedArrays) else [array]
 
 
 def rows_in_chunk(array: Array) -> int:

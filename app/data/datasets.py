@@ -8,7 +8,7 @@ import numpy as np
 
 from serving.columns import RowFormat
 
-from .arrays import Array, chunks
+from .arrays import Array, array_parts, chunks
 
 # What takes the place of the texts of a column that are too rare to be categories. No vocabulary
 # has it, so that a model treats them as it treats a text that it has never seen.
@@ -35,15 +35,31 @@ class LeftOut:
         return f"left out: {self.column}, {self.reason}{fix}"
 
 
+@dataclass(frozen=True)
+class Stream:
+    """A pipeline of training batches that is read in each epoch, beside samples that were kept.
+
+    Attributes:
+        batches: a `tf.data.Dataset` of `(inputs, targets)`, or with weights at the end; None if
+            only the kept samples are at hand.
+        steps: batches of an epoch.
+        samples: samples of an epoch.
+    """
+
+    batches: Any
+    steps: int
+    samples: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Samples with targets.
 
     Attributes:
         source: name or path of the source.
-        inputs: rows, float32 `(samples, columns)` with NaN for missing values; or images, uint8
-            `(samples, height, width)` of digits or `(samples, height, width, channels)`; in
-            memory or on disk.
+        inputs: rows, float32 `(samples, columns)` with NaN for missing values; images, uint8
+            `(samples, height, width)` of digits or `(samples, height, width, channels)`; or other
+            arrays, one or several, for models of users. In memory or on disk.
         targets: class indices, int64 `(samples,)`; labels 0 or 1, float32 `(samples, labels)`; or
             values, float32 `(samples, values)`.
         task: `multiclass`, `multilabel` or `regression`.
@@ -61,6 +77,7 @@ class Dataset:
         test_start: index of the first sample of the source's own test split, which is at the end;
             None if the source has no test split.
         skipped: files that could not be read and were left out.
+        stream: training batches of a user's pipeline; None if they are made of the samples.
     """
 
     source: str
@@ -78,11 +95,14 @@ class Dataset:
     validation_start: int | None = None
     test_start: int | None = None
     skipped: tuple[str, ...] = ()
+    stream: Stream | None = None
 
     @property
     def kind(self) -> str:
-        """`rows` or `images`."""
-        return "images" if self.inputs.ndim > 2 else "rows"
+        """`rows`, `images` or `arrays`."""
+        if self.inputs.ndim in (3, 4) and self.inputs.dtype == np.uint8:
+            return "images"
+        return "rows" if self.inputs.ndim == 2 and self.inputs.dtype == np.float32 else "arrays"
 
     @property
     def positive(self) -> int | None:
@@ -97,10 +117,10 @@ class Dataset:
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of an image; for rows, the number of columns, with those of text."""
-        if self.kind == "images":
-            return self.inputs.shape[1:]
-        return (len(self.columns) + len(self.string_columns),)
+        """Shape of an image or array; for rows, the number of columns, with those of text."""
+        if self.kind == "rows":
+            return (len(self.columns) + len(self.string_columns),)
+        return self.inputs.shape[1:]
 
     @property
     def first_columns(self) -> tuple[int, ...]:
@@ -127,7 +147,7 @@ class Dataset:
         """Return the SHA-256 of samples and names, which changes if the source changes."""
         names = (self.labels, self.columns, self.string_columns, self.words)
         digest = hashlib.sha256(repr(names).encode())
-        arrays = [self.inputs, self.targets]
+        arrays = [*array_parts(self.inputs), self.targets]
         if self.codes is not None:
             arrays.append(self.codes)
         for array in arrays:

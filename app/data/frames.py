@@ -13,24 +13,41 @@ from serving.columns import cell_text
 from serving.errors import InputError, cannot_write
 from serving.frames import is_table, table_columns
 
-FRAME = "DataFrame.csv"
+from .datasets import Stream
+from .own_data import data_of_code, is_own_data, write_own_data
+from .source_kinds import is_code
+
+FRAME, ARRAYS = "DataFrame.csv", "arrays"
 
 
 @contextlib.contextmanager
-def frame_on_disk(data: Any) -> Iterator[Any]:
-    """Yield a data source; a DataFrame as the path of a CSV file, which is removed at the end.
+def data_on_disk(data: Any) -> Iterator[tuple[Any, Stream | None]]:
+    """Yield a data source; one of Python as the path of a file or folder, removed at the end.
 
     Args:
-        data: name or path of a data source; a DataFrame of pandas or polars; or a table of pyarrow.
+        data: name or path of a data source; a DataFrame of pandas or polars; a table of pyarrow;
+            arrays or pipelines, see `app.data.own_data.write_own_data`; or a reference to a
+            function that returns such data.
+
+    Yields:
+        The source, and the training pipeline if there is one.
 
     Raises:
-        DataError: the DataFrame has no rows, names a column twice or holds lists, or the temporary
-            folder cannot be written.
+        DataError: a DataFrame has no rows, names a column twice or holds lists; arrays or pipelines
+            have another form; or the temporary folder cannot be written.
     """
-    if not is_table(data):
-        yield data
+    origin = data if is_code(data) else ""
+    data = data_of_code(data) if origin else data
+    if not is_table(data) and not is_own_data(data):
+        yield data, None
         return
     with tempfile.TemporaryDirectory(prefix="hornbill-") as folder:
+        if is_own_data(data):
+            path = Path(folder) / ARRAYS
+            path.mkdir()
+            stream = write_own_data(data, path, origin)
+            yield str(path), stream
+            return
         path = Path(folder) / FRAME
         try:
             _write(path, table_columns(data))
@@ -43,17 +60,17 @@ def frame_on_disk(data: Any) -> Iterator[Any]:
             ) from None
         except OSError as error:
             raise DataError(cannot_write(path, error)) from None
-        yield str(path)
+        yield str(path), None
 
 
-def move_frame(source: str, folder: Path) -> str:
-    """Move the file of a DataFrame to a folder; return its new path.
+def move_data(source: str, folder: Path) -> str:
+    """Move the file or folder of data to another folder; return its new path.
 
     Raises:
         DataError: the file cannot be moved.
     """
     try:
-        return str(shutil.move(source, folder.absolute() / FRAME))
+        return str(shutil.move(source, folder.absolute() / Path(source).name))
     except OSError as error:
         raise DataError(cannot_write(folder, error)) from None
 

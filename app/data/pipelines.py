@@ -7,6 +7,7 @@ resumed run gets the same batches as an uninterrupted one.
 import functools
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
 from .arrays import Array
+from .datasets import Stream
 from .shards import Shard
 
 EVALUATION_BATCH_SIZE = 256
@@ -21,13 +23,14 @@ EVALUATION_BATCH_SIZE = 256
 _READ_AHEAD = 2
 
 
-def seed_everything(seed: int, xla: bool = False) -> None:
+def seed_everything(seed: int, xla: bool = False, is_exact: bool = True) -> None:
     """Seed pipelines, initial weights and dropout, and make TensorFlow deterministic.
 
-    With `xla` it is not deterministic: TensorFlow refuses to compile deterministic operations.
+    With `xla` it is not deterministic: TensorFlow refuses to compile deterministic operations. Nor
+    is it if `is_exact` is false: a pipeline of a user would be read one element at a time.
     """
     keras.utils.set_random_seed(seed)
-    if xla:
+    if xla or not is_exact:
         disable_op_determinism()
     else:
         tf.config.experimental.enable_op_determinism()
@@ -101,6 +104,21 @@ class TrainingPipeline:
         self.batches = _timed(_batches(arrays, choose, steps * passes, indices.shape), self.wait)
 
 
+class StreamPipeline:
+    """The training batches of a user's pipeline, as `TrainingPipeline` has them.
+
+    Nothing is put around them, so how long the reader waits is not known.
+
+    Args:
+        stream: the pipeline.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.epoch = 0
+        self.batches, self.samples = stream.batches, stream.samples
+        self.wait = Wait()
+
+
 def evaluation_pipeline(
     arrays: Sequence[Array],
     indices: np.ndarray,
@@ -141,18 +159,21 @@ def _batches(
         steps: number of batches.
         shape: shape of all indices. Its first axis is that of the samples.
     """
-    dtypes = [tf.as_dtype(array.dtype) for array in arrays]
+    structure = tuple(getattr(array, "named", array) for array in arrays)
+    single = tf.nest.flatten(structure)
+    dtypes = [tf.as_dtype(array.dtype) for array in single]
 
     def rows(step: np.ndarray) -> list[np.ndarray]:
         chosen = choose(int(step))
-        return [array[chosen] for array in arrays]
+        return [array[chosen] for array in single]
 
     @tf.autograph.experimental.do_not_convert
-    def read(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def read(step: tf.Tensor) -> tuple[Any, ...]:
         tensors = tf.numpy_function(rows, [step], dtypes, stateful=False)
-        for array, tensor in zip(arrays, tensors, strict=True):
+        for array, tensor in zip(single, tensors, strict=True):
             tensor.set_shape((None, *shape[1:], *array.shape[1:]))
-        return tuple(tensors)
+        packed: tuple[Any, ...] = tf.nest.pack_sequence_as(structure, tensors)
+        return packed
 
     numbers = tf.data.Dataset.range(steps)
     options = tf.data.Options()
@@ -179,11 +200,13 @@ def _timed(batches: tf.data.Dataset, wait: Wait) -> tf.data.Dataset:
         return tick(wait.begin, element)
 
     @tf.autograph.experimental.do_not_convert
-    def end(begun: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-        first, *others = batch
+    def end(begun: tf.Tensor, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+        first, *others = tf.nest.flatten(batch)
         # TensorFlow would leave out what no result depends on.
         timed = tf.reshape(first, tf.shape(first) + tick(wait.end, begun))
-        return tf.ensure_shape(timed, first.shape), *others
+        timed = tf.ensure_shape(timed, first.shape)
+        packed: tuple[Any, ...] = tf.nest.pack_sequence_as(batch, [timed, *others])
+        return packed
 
     # One element at a time, in this order: the clock, the batch, the clock.
     timed = tf.data.Dataset.zip((tf.data.Dataset.range(1).repeat().map(begin), batches)).map(end)

@@ -6,16 +6,20 @@ Nothing here imports Keras, scikit-learn or SciPy, so that a misspelt column is 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from app.config.families import Family
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
+from app.system.user_code import is_reference
 from models.checks import suggest
 from serving.frames import is_table
 
 from .file_names import check_names
 from .tables import SUFFIXES, check_columns, open_table
 
+# File of a folder of arrays that says what they are.
+ARRAY_FACTS = "arrays.json"
 # Joins sources that are used as one, such as mnist.npz+digits8x8.
 JOIN = "+"
 # Settings that apply to tables only.
@@ -66,8 +70,18 @@ def parts_of(source: str) -> list[str]:
     return parts
 
 
+def is_array_folder(source: str) -> bool:
+    """Return whether a path is a folder of arrays, see `app.data.array_folders`."""
+    return os.path.isfile(os.path.join(source, ARRAY_FACTS))  # noqa: PTH113, PTH118
+
+
+def is_code(source: Any) -> bool:
+    """Return whether a source is a reference to a function that returns data."""
+    return is_reference(source) and not os.path.exists(source)  # noqa: PTH110
+
+
 def kind_of_source(source: str, reading: ReadingConfig) -> str:
-    """Return what a source is: `named`, `folder`, `table`, or the suffix of another file.
+    """Return what a source is: `named`, `code`, `folder`, `arrays`, `table`, or a file's suffix.
 
     Args:
         source: a single source, see `app.data.sources.load_dataset`.
@@ -88,8 +102,10 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
             )
     if source in NAMED:
         return "named"
+    if is_code(source):
+        return "code"
     if os.path.isdir(source):  # noqa: PTH112 - pathlib raises where a name is too long for a file
-        return "folder"
+        return "arrays" if is_array_folder(source) else "folder"
     if suffix not in (*SUFFIXES, *_ARRAYS):
         raise DataError(
             f"A data source must be one of {', '.join(NAMED)}, a folder of images, or a file that "
@@ -110,6 +126,8 @@ def check_source(source: str, reading: ReadingConfig, family: Family) -> None:
     """
     for part in parts_of(source):
         kind = kind_of_source(part, reading)
+        if kind in ("arrays", "code"):
+            continue
         holds_rows = kind == "table" and not reading.image_column
         if kind == "named":
             holds_rows = NAMED[part].kind == "rows"

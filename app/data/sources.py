@@ -17,6 +17,7 @@ from models.config.digits import IMAGE_SIDE
 from serving.errors import reason_of
 from serving.images import resize
 
+from .array_folders import read_array_folder
 from .concatenation import join_datasets
 from .datasets import Dataset
 from .digit_files import image_arrays, joined_arrays, read_npz, read_semeion
@@ -40,8 +41,8 @@ def load_dataset(
     Args:
         source: a name in `app.data.source_kinds.NAMED`, or a path: an `.npz` in the layout of
             `keras.datasets.mnist`, a Semeion text file (`.data`), a `.csv` with a header, or a
-            folder of images, see `app.data.image_lists.list_image_folder`. Several sources joined
-            by `+` are used as one.
+            folder of images, see `app.data.image_lists.list_image_folder`, or of arrays, see
+            `app.data.array_folders`. Several sources joined by `+` are used as one.
         reading: settings for what the source itself does not specify.
         task: task of the model: `multiclass`, `multilabel` or `regression`.
         has_digits: whether images show digits. They become gray 28x28 images; large files are
@@ -60,8 +61,10 @@ def load_dataset(
         )
     sized = reading if reading.image_size else replace(reading, image_size=default_size)
     dataset = _read(source, sized, task, has_digits)
-    if dataset.kind == "rows" and reading.image_size:
-        raise DataError(f"image_size applies to images only. Received: {source}, which holds rows.")
+    if dataset.kind != "images" and reading.image_size:
+        raise DataError(
+            f"image_size applies to images only. Received: {source}, which holds {dataset.kind}."
+        )
     return _in_shape(dataset, sized, has_digits)
 
 
@@ -69,6 +72,8 @@ def _read(source: str, reading: ReadingConfig, task: str, has_digits: bool) -> D
     kind, path = kind_of_source(source, reading), Path(source)
     if kind == "named":
         return _read_named(source)
+    if kind == "arrays":
+        return read_array_folder(source, task)
     if kind == "folder":
         return read_images(list_image_folder(path), reading, has_digits)
     if kind != "table":
@@ -81,7 +86,7 @@ def _read(source: str, reading: ReadingConfig, task: str, has_digits: bool) -> D
 def _in_shape(dataset: Dataset, reading: ReadingConfig, has_digits: bool) -> Dataset:
     """Return the data set with images in the shape that the family takes."""
     images = dataset.inputs
-    if dataset.kind == "rows" or not isinstance(images, np.ndarray):  # decoded in that shape
+    if dataset.kind != "images" or not isinstance(images, np.ndarray):  # decoded in that shape
         return dataset
     if has_digits and images.ndim > 3:
         raise DataError(

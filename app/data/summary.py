@@ -1,5 +1,6 @@
 """Summarizes a data set: samples by class, missing values, duplicates."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -23,11 +24,14 @@ def report_data(dataset: Dataset, splits: Splits) -> dict[str, Any]:
         whether decoded images did not fit on the disk.
     """
     parts = vars(splits)
+    sizes = {name: len(indices) for name, indices in parts.items()}
+    if dataset.stream is not None:
+        sizes["train"] = dataset.stream.samples
     return {
         "source": dataset.source,
         "sha256": dataset.sha256(),
         "kind": dataset.kind,
-        "samples": {name: len(indices) for name, indices in parts.items()},
+        "samples": sizes,
         "task": dataset.task,
         "labels": list(dataset.labels),
         "columns": list(dataset.columns),
@@ -67,7 +71,7 @@ def _counts(dataset: Dataset, indices: np.ndarray) -> dict[str, int]:
 
 
 def _missing(dataset: Dataset) -> dict[str, int]:
-    if dataset.kind == "images":
+    if dataset.kind != "rows":
         return {}
     counts = count_missing(dataset).tolist()
     # The parts of a date are missing together.
@@ -88,6 +92,12 @@ def _duplicates(dataset: Dataset, splits: Splits) -> dict[str, int]:
     }
 
 
+def _single(parts: Iterable[Any]) -> list[np.ndarray]:
+    """Return the arrays of a chunk, those of several inputs one by one."""
+    split = (part.values() if isinstance(part, dict) else [part] for part in parts)
+    return [array for arrays in split for array in arrays]
+
+
 def _fingerprints(dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     """Return a hash of each sample's input, uint64 `(samples,)`."""
     hashes = getattr(dataset.inputs, "fingerprints", None)
@@ -98,6 +108,6 @@ def _fingerprints(dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     rows = (
         b"".join(part.tobytes() for part in row)
         for parts in zip(*(chunks(array, indices) for array in arrays), strict=True)
-        for row in zip(*parts, strict=True)
+        for row in zip(*_single(parts), strict=True)
     )
     return np.fromiter(map(fingerprint, rows), np.uint64, len(indices))

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.config.families import family_named, is_own_model
 from app.config.run_config import RunConfig, flat_config, make_config
 from app.data.sources import bare_source
 from app.evaluation.metrics import SCORES, metric_name
@@ -67,10 +68,10 @@ def describe_speed(environment: dict[str, Any], kind: str) -> str:
     if not environment["examples_per_s"]:
         return f"{epoch}, with a single step, which is not timed"
     samples = "images" if kind == "images" else "examples"
-    return (
-        f"{epoch}, {environment['examples_per_s']:,.0f} {samples}/s, "
-        f"{environment['wait_fraction']:.1%} of the step time spent waiting for data"
-    )
+    speed = f"{epoch}, {environment['examples_per_s']:,.0f} {samples}/s"
+    if environment["wait_fraction"] is None:  # a user's pipeline, which is not timed
+        return speed
+    return f"{speed}, {environment['wait_fraction']:.1%} of the step time spent waiting for data"
 
 
 def describe_probes(probes: dict[str, Any]) -> str:
@@ -165,11 +166,12 @@ def write_report(
         evaluation: content of `evaluation.json`.
     """
     source, settings = bare_source(config.data), flat_config(config)
+    own = is_own_model(config.family)
     chosen = {key: value for key, value in settings.items() if key in data.get("chosen", ())}
     page = render(
         f"{REPORT}.j2",
         folder=folder,
-        family=config.family,
+        family=family_named(config.family).builder_name if own else config.family,
         source=source,
         data=data,
         targets=TASKS[data["task"]],

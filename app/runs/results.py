@@ -189,6 +189,7 @@ def _measure(dataset: Dataset, splits: Splits, predictions: Predictions) -> Metr
 
 
 def _environment(fitted: FitResult) -> dict[str, Any]:
+    waited = fitted.wait_fraction
     packages = ("hornbill", "keras", "tensorflow", "numpy", "scikit-learn")
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -203,5 +204,5 @@ def _environment(fitted: FitResult) -> dict[str, Any]:
         "epochs": len(fitted.history),
         "seconds": round(fitted.seconds, 3),
         "examples_per_s": round(fitted.examples_per_s, 1),
-        "wait_fraction": round(fitted.wait_fraction, 5),
+        "wait_fraction": None if waited is None else round(waited, 5),
     }

@@ -20,6 +20,9 @@ from app.data.splits import Splits
 from app.data.summary import report_data
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
+from app.system.user_code import is_reference
+from app.training.own_models import own_layers, with_untrained
+from models.config import OwnModelConfig
 from serving.bundle import KERAS_MODEL
 from serving.errors import cannot_read, cannot_write, counted, one_line
 from serving.manifest import TASKS
@@ -76,13 +79,18 @@ class Run:
 
         Raises:
             RunError: the file is damaged.
+            ConfigError: it needs code of the user that is no longer there.
         """
+        path = self.folder / KERAS_MODEL
+        if isinstance(self.config.model, OwnModelConfig):
+            with own_layers(self.config.family):
+                # The module of the function has just run; code in the file is of the same user.
+                is_safe = not is_reference(self.config.family)
+                return keras.saving.load_model(path, compile=False, safe_mode=is_safe)
         try:
-            return keras.saving.load_model(self.folder / KERAS_MODEL, compile=False)
+            return keras.saving.load_model(path, compile=False)
         except Exception as error:  # Keras, zipfile and h5py each raise their own
-            raise RunError(
-                f"{self.folder / KERAS_MODEL} cannot be loaded by Keras: {one_line(error):.200}"
-            ) from None
+            raise RunError(f"{path} cannot be loaded by Keras: {one_line(error):.200}") from None
 
 
 def new_run_folder(output: Path, family: str) -> Path:
@@ -233,4 +241,5 @@ def read_begun_run(folder: Path) -> Run:
             f"The run was made by an earlier version of Hornbill. Received: {folder}. "
             "Train it again with this version."
         )
-    return Run(folder, combine_settings(None, folder / CONFIG), splits, data, metrics)
+    config = with_untrained(combine_settings(None, folder / CONFIG), folder)
+    return Run(folder, config, splits, data, metrics)

@@ -3,7 +3,8 @@
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,17 @@ import keras
 
 from app.config.chosen_defaults import choose_defaults
 from app.config.extractors import check_columns_taken
-from app.config.families import FAMILIES, build_model, task_of
-from app.config.run_config import RunConfig, flat_config
-from app.config.run_files import CHECKPOINT, HISTORY, METRICS
-from app.data.datasets import Dataset
-from app.data.frames import frame_on_disk, move_frame
+from app.config.families import build_model, family_named, task_of
+from app.config.run_config import RunConfig, flat_config, make_config
+from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS
+from app.data.datasets import Dataset, Stream
+from app.data.frames import data_on_disk, move_data
+from app.data.own_data import open_stream
 from app.data.reading_progress import tell
 from app.data.sources import absolute_source, load_dataset
 from app.data.splits import Splits, split_dataset
 from app.distributed.team import Team, alone
-from app.errors import DataError, RunError
+from app.errors import ConfigError, DataError, OwnCodeError, RunError
 from app.evaluation.thresholds import check_rule
 from app.system.keras_defaults import keras_defaults
 from app.system.locks import exclusive_lock
@@ -35,8 +37,18 @@ from app.system.signals import (
 from app.training.callbacks import EpochLog
 from app.training.fit import fit
 from app.training.history_file import HistoryFile
-from app.training.losses import make_loss, sample_weights
+from app.training.losses import extra_metrics, make_loss, sample_weights, trained_output
 from app.training.model_sizes import fit_to_data, image_size_taken
+from app.training.own_losses import own_callback
+from app.training.own_models import (
+    Builder,
+    build_with_head,
+    builder_of,
+    decide_head,
+    image_size_of_model,
+    save_untrained,
+)
+from models.config import OwnModelConfig
 
 from .results import finish_run
 from .run_folder import (
@@ -66,24 +78,30 @@ def _nothing_to_resume() -> Iterator[None]:
 
 @keras_defaults()
 @_nothing_to_resume()
-def train(
-    config: RunConfig,
+def train(  # noqa: PLR0913 - most callers give one or two
+    config: RunConfig | Mapping[str, Any] | None = None,
     output: str | Path = "runs",
     callbacks: Callbacks = (),
     team: Team | None = None,
     figures: bool = True,
+    *,
+    model: Any = None,
+    data: Any = None,
 ) -> Run:
-    """Train the model of `config` and write its run folder. Threads take turns.
+    """Train a model and write its run folder. Threads take turns.
 
     Args:
-        config: see `app.config.make_config`. A DataFrame as its data is written to the run's
-            folder.
+        config: see `app.config.make_config`; or, with `model`, settings by flat key. Data of Python
+            is written to the run's folder.
         output: folder of all runs; the new run is written to `<output>/<family>/<time>`.
         callbacks: callbacks for `keras.Model.fit`.
         team: the processes that train together, each of which calls this; None trains in this
             process only.
         figures: whether to draw the figures of the report. Drawing takes a second or two; a run
             that is resumed keeps this choice.
+        model: a model of your own, see `app.config.make_config`; None takes that of `config`.
+        data: a data source, a DataFrame, arrays or pipelines, see `app.config.make_config`; None
+            takes that of `config`.
 
     Returns:
         The finished run. If it fails before the end of the first epoch, its folder is removed;
@@ -101,42 +119,92 @@ def train(
     Examples:
         >>> run = train(make_config("digits", {"variant": "mlp"}))
         >>> run.metrics["test"]["accuracy"]
+        >>> run = train({"epochs": 3}, model=build, data=(x, y))
     """
+    config = _configured(config, model, data)
+    family_named(config.family).check_file(config.data)
     team = team or alone()
     team.check_batch_size(config.training)
-    with frame_on_disk(config.data) as data:
-        is_frame = data is not config.data
-        config = replace(config, data=data, figures=config.figures and figures)
-        return _train(config, Path(output), callbacks, team, is_frame)
+    with data_on_disk(config.data) as (source, stream):
+        is_own = source is not config.data
+        config = replace(config, data=source, figures=config.figures and figures)
+        return _train(config, Path(output), callbacks, team, stream if is_own else None, is_own)
+
+
+def _configured(config: RunConfig | Mapping[str, Any] | None, model: Any, data: Any) -> RunConfig:
+    """Return the configuration that the arguments of `train` amount to."""
+    if isinstance(config, RunConfig):
+        if model is None:
+            return config if data is None else replace(config, data=data)
+        settings = {key: flat_config(config)[key] for key in config.given}
+        settings["figures"] = config.figures
+        own = config.data if data is None else data
+        return make_config(model, settings, data=own, seed=config.seed)
+    if model is None:
+        raise ConfigError("Training needs a configuration or a model. Received: neither.")
+    settings = dict(config or {})
+    seed = settings.pop("seed", 0)
+    return make_config(model, settings, data=data, seed=seed)
 
 
 def _train(
-    config: RunConfig, output: Path, callbacks: Callbacks, team: Team, is_frame: bool
+    config: RunConfig,
+    output: Path,
+    callbacks: Callbacks,
+    team: Team,
+    stream: Stream | None,
+    is_written: bool,
 ) -> Run:
-    dataset = load_run_data(config, image_size_taken(config))
+    own = builder_of(config.family) if isinstance(config.model, OwnModelConfig) else None
+    if own is not None:
+        config = decide_head(config, own)
+    dataset = load_run_data(config, _image_size(config, own))
+    if stream is not None:
+        dataset = replace(dataset, stream=stream)
+        _check_streamed(config, team)
     config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
     config = choose_defaults(config, len(splits.train), dataset.sample_shape)
-    model = checked_model(config, dataset, splits)
+    model = checked_model(config, dataset, splits, own)
     if not team.is_writer:
         folder = Path(team.from_writer(None))
         return _fit_and_finish(
             report_run(folder, config, dataset, splits), dataset, callbacks, team
         )
-    folder = new_run_folder(output, config.family)
+    folder = new_run_folder(output, family_named(config.family).short_name)
     with _removed_unless_resumable(folder), _session(folder, team):
         check_room(folder, model.count_params())
-        if is_frame:
-            config = replace(config, data=move_frame(config.data, folder))
-            dataset = replace(dataset, source=config.data)
+        if is_written:
+            config = replace(config, data=move_data(config.data, folder))
+            if dataset.kind == "rows" and dataset.row_format is not None:  # a DataFrame
+                dataset = replace(dataset, source=config.data)
+        if own is not None:
+            config = save_untrained(model, config, folder)
         run = report_run(folder, config, dataset, splits)
         begin_run(run)
         team.from_writer(str(folder))
         return _fit_and_finish(run, dataset, callbacks, team)
 
 
+def _image_size(config: RunConfig, own: Builder | None) -> tuple[int, ...]:
+    return image_size_taken(config) if own is None else image_size_of_model(own, config)
+
+
+def _check_streamed(config: RunConfig, team: Team) -> None:
+    """Require settings that a user's pipeline can follow."""
+    if team.shard.processes > 1:
+        raise ConfigError("A pipeline is trained on by a single process. Received: several.")
+    if config.training.class_weight != "none":
+        raise ConfigError(
+            "class_weight does not apply to a pipeline, whose elements may be (x, y, weights). "
+            f"Received: class_weight={config.training.class_weight}."
+        )
+
+
 @keras_defaults()
-def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = None) -> Run:
+def resume(
+    folder: str | Path, callbacks: Callbacks = (), team: Team | None = None, *, data: Any = None
+) -> Run:
     """Continue an interrupted run; it ends with the metrics of an uninterrupted run.
 
     Args:
@@ -144,6 +212,7 @@ def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = No
         callbacks: callbacks for `keras.Model.fit`.
         team: the processes that train together; their number may differ from before. None
             trains in this process only.
+        data: the pipelines of a run that was trained on them; other data is read again.
 
     Returns:
         The finished run. A run that is finished already is returned as it is.
@@ -168,6 +237,8 @@ def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = No
             _tell_other_backend(run)
         dataset = load_run_data(run.config)
         run.check_data(dataset)
+        if dataset.stream is not None:
+            dataset = replace(dataset, stream=open_stream(data, Path(run.config.data)))
         return _fit_and_finish(run, dataset, callbacks, team)
 
 
@@ -206,7 +277,9 @@ def load_run_data(config: RunConfig, image_size: tuple[int, ...] = ()) -> Datase
 
 
 @keras_defaults()
-def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.Model:
+def checked_model(
+    config: RunConfig, dataset: Dataset, splits: Splits, own: Builder | None = None
+) -> keras.Model:
     """Return the untrained model, after checking that its settings and data go together.
 
     Raises:
@@ -215,13 +288,22 @@ def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.
             be built.
         RunError: the model is too large for this machine.
     """
-    family = FAMILIES[config.family]
+    family = family_named(config.family)
     model: Any = config.model
     if dataset.kind == "rows" and getattr(model, "is_trained", False):
         check_columns_taken(model.backbone, dataset.columns, dataset.string_columns)
     with translate_out_of_memory():
-        model = build_model(config.family, fit_to_data(family, config.model, dataset, splits))
-    make_loss(config.training, dataset.task)
+        sized = fit_to_data(family, config.model, dataset, splits)
+        model = (
+            build_model(config.family, sized)
+            if own is None
+            else build_with_head(own, config, dataset, splits)
+        )
+    output = trained_output(model, sized.trained_layer, dataset.task)
+    make_loss(config.training, dataset.task, output)
+    extra_metrics(config.training, output)
+    for name in config.training.callbacks:
+        own_callback(name)
     sample_weights(config.training, dataset, splits)
     check_rule(config.training.threshold, dataset)
     return model
@@ -277,7 +359,14 @@ def _session(folder: Path, team: Team) -> Iterator[None]:
         sigterm_as_sigint(),
     ):
         try:
+            (folder / FAILURE).unlink(missing_ok=True)
             yield
+        except OwnCodeError as error:
+            text = "".join(traceback.format_exception(error))
+            (folder / FAILURE).write_text(f"{error}\n\n{text}", "utf-8")
+            raise OwnCodeError(
+                f"{error}. {folder / FAILURE} says more. Resume with: {resume_command(folder)}"
+            ) from error.__cause__
         except KeyboardInterrupt:
             if (folder / METRICS).exists():
                 raise Interrupted(f"The run is finished: {folder}") from None
@@ -291,6 +380,8 @@ def _removed_unless_resumable(folder: Path) -> Iterator[None]:
     """Remove a new run's folder after an error, unless `resume` could continue the run."""
     try:
         yield
+    except OwnCodeError:  # code can be mended, and the run be resumed from its beginning
+        raise
     except BaseException:
         if not ((folder / CHECKPOINT).exists() or (folder / METRICS).exists()):
             shutil.rmtree(folder)

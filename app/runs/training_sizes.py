@@ -34,6 +34,9 @@ def scores_by_size(
     # The first samples of one random order: larger fractions include the smaller ones.
     order = np.random.default_rng(config.seed).permutation(splits.train)
     rows: list[dict[str, Any]] = []
+    # A user's callbacks and pipeline are for the run itself.
+    config = replace(config, training=replace(config.training, callbacks=()))
+    dataset = replace(dataset, stream=None)
     fractions = config.training.train_sizes
     for size in dict.fromkeys(max(1, round(fraction * len(order))) for fraction in fractions):
         chosen = np.sort(order[:size])

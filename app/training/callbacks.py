@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from app.data.pipelines import TrainingPipeline, Wait
+from app.data.pipelines import StreamPipeline, TrainingPipeline, Wait
 from app.errors import RunError
 
 _FIX = "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
@@ -70,7 +70,7 @@ class NextEpoch(keras.callbacks.Callback):
     It also tells the callbacks after it the number of samples in an epoch, `params["samples"]`.
     """
 
-    def __init__(self, pipeline: TrainingPipeline) -> None:
+    def __init__(self, pipeline: TrainingPipeline | StreamPipeline) -> None:
         super().__init__()
         self.pipeline = pipeline
 

@@ -82,8 +82,8 @@ class Checkpoint(keras.callbacks.Callback):
     def remember(
         self, callbacks: Sequence[keras.callbacks.Callback]
     ) -> Sequence[keras.callbacks.Callback]:
-        """Return `callbacks`, whose state the checkpoint holds from now on."""
-        self._others = [callback for callback in callbacks if type(callback) in _CALLBACK_STATE]
+        """Return `callbacks`, whose state the checkpoint holds from now on too."""
+        self._others += [callback for callback in callbacks if type(callback) in _CALLBACK_STATE]
         return callbacks
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:

@@ -9,16 +9,20 @@ import keras
 
 from app.config.run_config import RunConfig
 from app.data.datasets import Dataset
-from app.data.pipelines import TrainingPipeline, evaluation_pipeline, seed_everything
+from app.data.pipelines import StreamPipeline, TrainingPipeline, seed_everything
+from app.data.reading_progress import tell
 from app.data.splits import Splits
 from app.distributed.team import Team
 from app.system.keras_defaults import keras_defaults
+from models.errors import OwnModelError
 
 from .callbacks import Clock, NextEpoch, Seconds
 from .checkpoint import Checkpoint
 from .compilation import Compilation, choose_compilation, count_products
 from .job import Job
 from .optimizers import optimizer_callbacks
+from .own_errors import naming_own_code
+from .own_losses import own_callback
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
@@ -34,7 +38,8 @@ class FitResult:
             interruption count too.
         examples_per_s: training samples per second of training steps. The first step, which
             includes compilation, does not count; 0 if there was no other.
-        wait_fraction: fraction of the time of these steps that was spent waiting for data.
+        wait_fraction: fraction of the time of these steps that was spent waiting for data; None if
+            a user's pipeline was read, around which nothing is measured.
         compilation: the precision and the compiler that were chosen.
         processes: number of processes that trained together.
     """
@@ -43,7 +48,7 @@ class FitResult:
     history: list[dict[str, Any]]
     seconds: float
     examples_per_s: float
-    wait_fraction: float
+    wait_fraction: float | None
     compilation: Compilation
     processes: int = 1
 
@@ -83,6 +88,13 @@ def fit(
 def fit_job(job: Job, callbacks: Callbacks = (), checkpoint: Path | None = None) -> FitResult:
     """Train a job. See `fit`."""
     saver = Checkpoint(checkpoint, job.config, job.team.is_writer)
+    own = [own_callback(name) for name in job.config.training.callbacks]
+    callbacks = [*saver.remember(own), *callbacks]
+    with naming_own_code(job.config, callbacks, saver.history, job.stream is not None):
+        return _fit_job(job, saver, callbacks)
+
+
+def _fit_job(job: Job, saver: Checkpoint, callbacks: Callbacks) -> FitResult:
     chosen = saver.compilation or _choose(job)
     # Each process has made its own measurement. All use the writer's choice, and no process begins
     # a step before every process is ready.
@@ -94,21 +106,27 @@ def fit_job(job: Job, callbacks: Callbacks = (), checkpoint: Path | None = None)
 
 def _choose(job: Job) -> Compilation:
     """Return the precision and the compiler, measured on models that are then discarded."""
-    train = job.batch_indices(job.splits.train)
-    batch = [array[train[: job.batch_size]] for array in job.arrays]
 
     def build(candidate: Compilation) -> keras.Model:
         return job.compile(job.build(candidate), candidate)
 
     steps = job.steps_per_epoch * job.config.training.epochs
     products = count_products(job.model) * job.batch_size
-    return choose_compilation(job.config.training, build, batch, steps, products)
+    try:
+        chosen = choose_compilation(job.config.training, build, job.some_batch(), steps, products)
+        if job.is_own and chosen.precision != "float32":
+            job.build(chosen)
+    except OwnModelError as error:
+        tell(f"Training is in float32: {error}")
+        return Compilation("float32", job.config.training.xla)
+    return chosen
 
 
 def _train(job: Job, saver: Checkpoint, compilation: Compilation, callbacks: Callbacks) -> None:
     """Train `job.model`."""
     full = _to_train(job, compilation)
-    seed_everything(job.config.seed, compilation.xla)  # the measurement drew random numbers
+    # The measurement drew random numbers.
+    seed_everything(job.config.seed, compilation.xla, job.is_exact)
     trained = job.compile(full, compilation)
     epochs = range(len(saver.history), 0 if saver.has_ended else job.config.training.epochs)
     if epochs:
@@ -125,7 +143,7 @@ def _to_train(job: Job, compilation: Compilation) -> keras.Model:
     model = job.build(compilation)
     for variable, value in zip(model.variables, job.model.variables, strict=True):
         variable.assign(keras.ops.convert_to_numpy(value))
-    for layer in model.layers:
+    for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # computes with its variables from here on
     return model
@@ -134,22 +152,13 @@ def _to_train(job: Job, compilation: Compilation) -> keras.Model:
 def _run_epochs(
     job: Job, trained: keras.Model, epochs: range, saver: Checkpoint, callbacks: Callbacks
 ) -> None:
-    training, shard = job.config.training, job.team.shard
-    train, validation = map(job.batch_indices, (job.splits.train, job.splits.validation))
-    pipeline = TrainingPipeline(
-        job.arrays, train, job.batch_size, job.config.seed, training.repeat, shard
-    )
-    validation_data = None
-    if len(validation):
-        validation_data = evaluation_pipeline(
-            job.arrays[:2], validation, job.evaluation_batch_size, shard
-        )
+    pipeline = job.training_batches()
     trained.fit(
         pipeline.batches,
-        validation_data=validation_data,
+        validation_data=job.validation_batches(),
         initial_epoch=epochs.start,
         epochs=epochs.stop,
-        steps_per_epoch=len(pipeline.batches),  # otherwise Keras creates twice as many iterators
+        steps_per_epoch=job.steps_per_epoch,  # otherwise Keras creates twice as many iterators
         shuffle=False,  # the pipeline shuffles
         verbose=0,
         callbacks=_callbacks(job, pipeline, saver, callbacks),
@@ -157,7 +166,10 @@ def _run_epochs(
 
 
 def _callbacks(
-    job: Job, pipeline: TrainingPipeline, saver: Checkpoint, callbacks: Callbacks
+    job: Job,
+    pipeline: TrainingPipeline | StreamPipeline,
+    saver: Checkpoint,
+    callbacks: Callbacks,
 ) -> list[keras.callbacks.Callback]:
     """Return all callbacks in the order in which they must run: the checkpoint comes last."""
     training = job.config.training
@@ -177,13 +189,13 @@ def _callbacks(
 def _result(job: Job, saver: Checkpoint, compilation: Compilation) -> FitResult:
     seconds: Seconds = saver.seconds
     spent = max(seconds.steps, 1e-9)  # 0 if there was a single step
-    examples = len(job.splits.train) * job.config.training.repeat * seconds.passes
+    examples = job.samples_per_epoch * seconds.passes
     return FitResult(
         model=job.model,
         history=saver.history,
         seconds=seconds.epochs,
         examples_per_s=examples / spent,
-        wait_fraction=min(seconds.waiting / spent, 1.0),
+        wait_fraction=min(seconds.waiting / spent, 1.0) if job.stream is None else None,
         compilation=compilation,
         processes=job.team.shard.processes,
     )

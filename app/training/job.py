@@ -6,18 +6,26 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.config.families import FAMILIES, build_model
+from app.config.families import build_model, family_named
 from app.config.run_config import RunConfig
 from app.data.arrays import Array
 from app.data.augmentation import augment_inputs
 from app.data.datasets import Dataset
-from app.data.pipelines import EVALUATION_BATCH_SIZE, seed_everything
+from app.data.pipelines import (
+    EVALUATION_BATCH_SIZE,
+    StreamPipeline,
+    TrainingPipeline,
+    evaluation_pipeline,
+    seed_everything,
+)
 from app.data.splits import Splits
 from app.distributed.steps import SharedMixingModel, SharedModel
 from app.distributed.team import Team
+from models.config import OwnModelConfig
 from models.features import BACKBONE_FEATURES
 from models.image_mixing import MixingModel
 from models.members import MembersInTraining
+from models.own import in_precision, prepared_tensors
 
 from .callbacks import FiniteLoss
 from .compilation import Compilation
@@ -26,14 +34,18 @@ from .linear_start import start_linear
 from .losses import (
     MemberLoss,
     MemberMetric,
+    extra_metrics,
     make_loss,
     make_metric,
     numeric_targets,
     sample_weights,
+    trained_output,
 )
 from .model_sizes import fit_to_data
 from .optimizers import make_optimizer
+from .own_models import adapt_normalizations, own_layers
 from .preprocessing import adapt, adapt_to_features, prepare
+from .streams import StreamModel, TargetForm
 from .two_phases import in_two_phases
 
 # The moving statistics of batch normalization average over a number of steps in this range: fewer
@@ -60,6 +72,8 @@ class Job:
         task: `multiclass`, `multilabel` or `regression`.
         model_config: the model's configuration with the sizes that the data determines.
         model: the model in float32, its normalization adapted to the training split.
+        stream: the training batches of a user's pipeline; None if they are made of `arrays`.
+        output: what the model returns for the loss.
         arrays: prepared inputs, numeric targets, and sample weights unless all are equal.
         loss_weight: factor of the loss.
 
@@ -75,16 +89,20 @@ class Job:
     ) -> None:
         seed_everything(config.seed)
         self.config, self.splits, self.task = config, splits, dataset.task
+        self.stream = dataset.stream
         self.team = team or Team()
         train = np.unique(splits.train)
         self.model_config = fit_to_data(
-            FAMILIES[config.family], config.model, dataset, replace(splits, train=train)
+            family_named(config.family), config.model, dataset, replace(splits, train=train)
         )
         self.model = self.build()
+        self.output = trained_output(self.model, self.model_config.trained_layer, self.task)
         adapt(self.model, dataset, train)
+        if self.is_own:
+            adapt_normalizations(self.model, dataset, train)
         self.arrays: list[Array] = [
             prepare(self.model, self.prepared(self.model), dataset),
-            numeric_targets(dataset, self.model),
+            numeric_targets(dataset, self.model, self.output.units if self.is_own else 0),
         ]
         adapt_to_features(self.model, BACKBONE_FEATURES, dataset, train, self.arrays[0])
         targets = dataset.targets if self.task == "multiclass" else self.arrays[1]
@@ -93,6 +111,16 @@ class Job:
         weights = sample_weights(config.training, dataset, splits)
         if weights is not None:
             self.arrays.append(weights)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the model is a user's."""
+        return isinstance(self.model_config, OwnModelConfig)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the same seed gives the same weights to the last bit."""
+        return self.stream is None
 
     @property
     def member_layer(self) -> str:
@@ -114,13 +142,55 @@ class Job:
     @property
     def steps_per_epoch(self) -> int:
         """Steps in an epoch; the last step of each pass may have fewer samples."""
+        if self.stream is not None:
+            return self.stream.steps
         passes = self.config.training.repeat
         return -(-len(self.splits.train) // self.batch_size) * passes
 
+    @property
+    def samples_per_epoch(self) -> int:
+        """Samples of an epoch, each counted in every pass."""
+        if self.stream is not None:
+            return self.stream.samples
+        return len(self.splits.train) * self.config.training.repeat
+
+    def training_batches(self) -> TrainingPipeline | StreamPipeline:
+        """Return the batches of an epoch."""
+        if self.stream is not None:
+            return StreamPipeline(self.stream)
+        return TrainingPipeline(
+            self.arrays,
+            self.batch_indices(self.splits.train),
+            self.batch_size,
+            self.config.seed,
+            self.config.training.repeat,
+            self.team.shard,
+        )
+
+    def validation_batches(self) -> Any:
+        """Return the batches of the validation split; None if it is empty."""
+        validation = self.batch_indices(self.splits.validation)
+        if not len(validation):
+            return None
+        return evaluation_pipeline(
+            self.arrays[:2], validation, self.evaluation_batch_size, self.team.shard
+        )
+
+    def some_batch(self) -> Any:
+        """Return inputs and targets of one step, and its sample weights if there are any."""
+        if self.stream is not None:
+            return next(iter(self.stream.batches))
+        train = self.batch_indices(self.splits.train)
+        return [array[train[: self.batch_size]] for array in self.arrays]
+
     def build(self, compilation: Compilation | None = None) -> keras.Model:
         """Return a new model, with layers in the precision of `compilation`; float32 if None."""
-        with (compilation or Compilation("float32", xla=False)).policy():
+        compilation = compilation or Compilation("float32", xla=False)
+        with compilation.policy():
             model = self.build_family()
+        if self.is_own:
+            is_wide = compilation.precision == "float32"
+            return model if is_wide else in_precision(model, compilation.precision)
         # With Keras' default momentum, the statistics average over about a hundred steps. On a
         # small data set that includes weights of many epochs ago, and predictions get worse.
         most = _MUON_STEPS if self.config.training.optimizer.name == "muon" else _MAX_STEPS
@@ -132,10 +202,15 @@ class Job:
 
     def build_family(self) -> keras.Model:
         """Return a new model of the run's family."""
-        return build_model(self.config.family, self.model_config)
+        if not self.is_own:
+            return build_model(self.config.family, self.model_config)
+        with own_layers(self.config.family):
+            return build_model(self.config.family, self.model_config)
 
     def prepared(self, model: keras.Model) -> Any:
         """Return the tensor in `model` that is computed once for each sample before training."""
+        if self.is_own:
+            return prepared_tensors(model)
         if getattr(self.model_config, "is_frozen", False) and not self.config.training.augments:
             return model.get_layer(BACKBONE_FEATURES).input
         return model.get_layer(self.model_config.prepared_layer).output
@@ -150,7 +225,7 @@ class Job:
 
     def metric(self, loss: keras.losses.Loss) -> keras.metrics.Metric:  # noqa: ARG002
         """Return the metric that training shows next to the loss."""
-        return make_metric(self.task, self.arrays[1].shape[-1])
+        return make_metric(self.task, self.arrays[1].shape[-1], self.output.activation)
 
     def optimizer(self) -> keras.optimizers.Optimizer:
         """Return the optimizer, with a schedule that spans the whole run."""
@@ -188,16 +263,14 @@ class Job:
         learning = keras.Model(prepared, outputs if self.member_layer else outputs[0])
         if keras.backend.backend() == "tensorflow" and not compilation.xla:  # XLA fuses it itself
             learning = with_fused_normalization(learning)
-        # Images stay 8-bit until a step reads them: float32 would take four times the memory.
-        dtype = "uint8" if prepared.dtype == "uint8" else "float32"
-        inputs = keras.Input(prepared.shape[1:], dtype=dtype)
+        inputs = _inputs_for(prepared)
         if self.member_layer:
             learning = MembersInTraining(learning)
         trained = self._model_of_steps(inputs, learning)
-        loss = make_loss(training, self.task)
-        metric = self.metric(loss)
+        loss = make_loss(training, self.task, self.output)
+        metrics = [self.metric(loss), *extra_metrics(training, self.output)]
         if self.member_layer:
-            loss, metric = MemberLoss(loss), MemberMetric(metric)
+            loss, metrics = MemberLoss(loss), [MemberMetric(metric) for metric in metrics]
         optimizer = self._optimizer_of(model, trained.trainable_variables)
         if compilation.precision == "mixed_float16":
             # Keras does this automatically only if the whole model has that precision.
@@ -206,7 +279,7 @@ class Job:
             optimizer=optimizer,
             loss=loss,
             loss_weights=[self.loss_weight],
-            metrics=[metric],
+            metrics=metrics,
             jit_compile=compilation.xla,
             steps_per_execution=training.steps_per_execution,
         )
@@ -216,6 +289,10 @@ class Job:
 
     def _model_of_steps(self, inputs: Any, learning: keras.Model) -> keras.Model:
         training, shard, splits = self.config.training, self.team.shard, self.splits
+        if self.stream is not None:
+            streamed = StreamModel(inputs, learning(inputs))
+            streamed.form = self.target_form()
+            return streamed
         augmented, shares = augment_inputs(inputs, training)
         outputs = learning(augmented)
         if shares is not None:
@@ -230,3 +307,25 @@ class Job:
             len(splits.validation), self.evaluation_batch_size
         )
         return model
+
+    def target_form(self) -> TargetForm:
+        """Return how the targets of a pipeline become those that the loss takes."""
+        values = next((layer for layer in self.model.layers if layer.name == "values"), None)
+        if not isinstance(values, keras.layers.Normalization):
+            return TargetForm(self.task, self.output.units)
+        mean, variance, _ = (np.asarray(weights) for weights in values.get_weights())
+        return TargetForm(self.task, self.output.units, mean, np.sqrt(variance))
+
+
+def _inputs_for(prepared: Any) -> Any:
+    """Return the inputs of a model of steps, for a prepared tensor or a dict of them.
+
+    Images stay 8-bit until a step reads them: float32 would take four times the memory.
+    """
+    if isinstance(prepared, dict):
+        return {
+            name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
+            for name, tensor in prepared.items()
+        }
+    dtype = prepared.dtype if "int" in prepared.dtype else "float32"
+    return keras.Input(prepared.shape[1:], dtype=dtype)

@@ -1,16 +1,21 @@
 """The loss, the metric shown with it, the targets as numbers, and the sample weights."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from app.config.keras_names import LOSSES
 from app.config.training_config import TrainingConfig
 from app.data.arrays import Array, OneHot
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
+from models.own import ends_in_logits
 from serving.manifest import TASKS
+
+from .own_losses import OnProbabilities, own_loss, own_metric, try_out
 
 # The losses that suit each task; the first is the default.
 _LOSSES = {
@@ -21,12 +26,48 @@ _LOSSES = {
 _METRICS = {"multiclass": "accuracy", "multilabel": "binary_accuracy", "regression": "r2"}
 
 
-def make_loss(config: TrainingConfig, task: str) -> keras.losses.Loss:
-    """Return the Keras loss that the settings name.
+@dataclass(frozen=True)
+class TrainedOutput:
+    """What a model returns for the loss to compare with the targets.
+
+    Attributes:
+        units: number of units; two classes may have a single one.
+        activation: `softmax` or `sigmoid` if they are logits that need it; empty for probabilities
+            and values.
+    """
+
+    units: int
+    activation: str = ""
+
+
+def trained_output(model: keras.Model, layer: str, task: str) -> TrainedOutput:
+    """Return what a model returns for the loss: the output of `layer`."""
+    units = int(model.get_layer(layer).output.shape[-1])
+    if not ends_in_logits(model):
+        return TrainedOutput(units)
+    is_each = task == "multilabel" or units == 1
+    return TrainedOutput(units, "sigmoid" if is_each else "softmax")
+
+
+def make_loss(
+    config: TrainingConfig, task: str, output: TrainedOutput | None = None
+) -> keras.losses.Loss:
+    """Return the loss that the settings name.
+
+    Args:
+        config: settings of the training.
+        task: `multiclass`, `multilabel` or `regression`.
+        output: what the model returns; None for probabilities of all classes, or values.
 
     Raises:
-        ConfigError: the loss does not suit the task.
+        ConfigError: the loss does not suit the task, or a user's loss cannot be computed.
     """
+    output = output or TrainedOutput(0)
+    if config.loss not in LOSSES:
+        loss = own_loss(config.loss, output.activation)
+        if output.units:
+            try_out(config.loss, "loss", loss, output.units)
+        return loss
     allowed = _LOSSES[task]
     name = allowed[0] if config.loss == "auto" else config.loss
     if name not in allowed:
@@ -39,13 +80,22 @@ def make_loss(config: TrainingConfig, task: str) -> keras.losses.Loss:
             "label_smoothing applies to cross entropy only. "
             f"Received: label_smoothing={config.label_smoothing}, loss={name!r}."
         )
-    if name == "cross_entropy":
-        return keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
-    if name == "binary_cross_entropy":
-        return keras.losses.BinaryCrossentropy(label_smoothing=config.label_smoothing)
-    return (
+    if output.units == 1 and name == "cross_entropy":
+        name = "binary_cross_entropy"  # of a single unit, it is the same
+    if name == "binary_cross_entropy" and output.activation == "softmax":
+        loss = keras.losses.BinaryCrossentropy(label_smoothing=config.label_smoothing)
+        return OnProbabilities(loss, output.activation)
+    if name.endswith("cross_entropy"):
+        kind = (
+            keras.losses.CategoricalCrossentropy
+            if name == "cross_entropy"
+            else keras.losses.BinaryCrossentropy
+        )
+        return kind(from_logits=bool(output.activation), label_smoothing=config.label_smoothing)
+    loss = (
         keras.losses.KLDivergence() if name == "kl_divergence" else keras.losses.MeanSquaredError()
     )
+    return OnProbabilities(loss, output.activation) if output.activation else loss
 
 
 def metric_name(task: str) -> str:
@@ -53,19 +103,42 @@ def metric_name(task: str) -> str:
     return _METRICS[task]
 
 
-def make_metric(task: str, num_outputs: int) -> keras.metrics.Metric:
-    """Return the metric that training shows next to the loss, named by `metric_name`."""
-    name = metric_name(task)
+def make_metric(task: str, num_outputs: int, activation: str = "") -> keras.metrics.Metric:
+    """Return the metric that training shows next to the loss, named by `metric_name`.
+
+    Args:
+        task: `multiclass`, `multilabel` or `regression`.
+        num_outputs: number of units of the output.
+        activation: see `TrainedOutput`.
+    """
+    name, threshold = metric_name(task), 0.0 if activation else 0.5
+    if task == "multiclass" and num_outputs == 1:
+        return keras.metrics.BinaryAccuracy(name=name, threshold=threshold)
     if task == "multiclass":
         return keras.metrics.CategoricalAccuracy(name=name)
     if task == "multilabel":
-        return LabelAccuracy(name=name)
+        return LabelAccuracy(name=name, threshold=threshold)
     metric = keras.metrics.R2Score(name=name)
     # It creates variables when it is first used. If that were in a step, it would be traced twice.
     nothing = np.zeros((1, num_outputs), np.float32)
     metric.update_state(nothing, nothing)
     metric.reset_state()
     return metric
+
+
+def extra_metrics(config: TrainingConfig, output: TrainedOutput) -> list[keras.metrics.Metric]:
+    """Return the metrics of the setting `metrics`.
+
+    Raises:
+        ConfigError: a user's metric is none, or cannot be computed.
+    """
+    found = []
+    for name in config.metrics:
+        metric = own_metric(name, output.activation)
+        try_out(name, "metrics", lambda *both, m=metric: m(*both), output.units)
+        metric.reset_state()
+        found.append(metric)
+    return found
 
 
 class LabelAccuracy(keras.metrics.BinaryAccuracy):
@@ -122,16 +195,20 @@ class MemberMetric(keras.metrics.Metric):
         self._metric.reset_state()
 
 
-def numeric_targets(dataset: Dataset, model: keras.Model) -> Array:
+def numeric_targets(dataset: Dataset, model: keras.Model, num_outputs: int = 0) -> Array:
     """Return the targets that the loss compares outputs with, float32 `(samples, outputs)`.
 
-    Classes become one-hot; values are standardized by the statistics of the layer `values`.
+    Classes become one-hot, for a single output a column; values are standardized by the statistics
+    of the layer `values`, if there is one.
     """
+    if dataset.task == "multiclass" and num_outputs == 1:
+        return dataset.targets[:, np.newaxis].astype(np.float32)
     if dataset.task == "multiclass":
         return OneHot(dataset.targets, len(dataset.labels))
-    if dataset.task == "multilabel":
+    scale = next((layer for layer in model.layers if layer.name == "values"), None)
+    if dataset.task == "multilabel" or not isinstance(scale, keras.layers.Normalization):
         return dataset.targets
-    mean, variance, _ = (np.asarray(w, np.float32) for w in model.get_layer("values").get_weights())
+    mean, variance, _ = (np.asarray(weights, np.float32) for weights in scale.get_weights())
     deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
     standard: np.ndarray = (dataset.targets - mean) / deviation
     return standard.astype(np.float32)

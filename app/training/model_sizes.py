@@ -12,6 +12,7 @@ from app.data.splits import Splits
 from app.data.summary import count_missing
 from app.errors import ConfigError, DataError
 from models import DigitNetConfig, FeatureExtractorConfig, RowsConfig, SoftmaxClassifierConfig
+from models.config import OwnModelConfig
 from models.errors import BackboneError
 from models.extractors import image_size_of
 from serving.manifest import TASKS
@@ -54,6 +55,8 @@ def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -
     """
     family.check_kind(dataset.kind, dataset.source)
     _check_head(config, dataset)
+    if isinstance(config, OwnModelConfig):
+        return config
     if isinstance(config, DigitNetConfig):
         return replace(config, num_classes=len(dataset.labels))
     if isinstance(config, SoftmaxClassifierConfig):
@@ -83,9 +86,21 @@ def _check_head(config: ModelConfig, dataset: Dataset) -> None:
     if head not in heads:
         raise ConfigError(
             f"The head must suit the targets. Received: head={head!r} for {dataset.source}, whose "
-            f"targets are {TASKS[task]}. Use the family 'features' with "
-            f"head={' or head='.join(heads)}."
+            f"targets are {TASKS[task]}. {_fix(config)} with head={' or head='.join(heads)}."
         )
+
+
+def _fix(config: ModelConfig) -> str:
+    return "Train" if isinstance(config, OwnModelConfig) else "Use the family 'features'"
+
+
+def columns_of(dataset: Dataset, splits: Splits) -> RowsConfig:
+    """Return the columns of rows, with the texts of the training split.
+
+    Raises:
+        DataError: a column has no value in the training split.
+    """
+    return _rows(dataset, splits)
 
 
 def _rows(dataset: Dataset, splits: Splits) -> RowsConfig:

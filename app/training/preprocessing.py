@@ -87,7 +87,7 @@ def _standardize(
 ) -> None:
     """Set the statistics of the layer `name`, if there is one, to those of `parts`."""
     layer = _layer(model, name)
-    if layer is None:
+    if not isinstance(layer, keras.layers.Normalization):
         return
     mean, variance, count = _statistics(parts)
     is_constant = np.sqrt(variance) <= _ROUNDING * np.abs(mean)
@@ -185,7 +185,7 @@ def prepare(model: keras.Model, prepared: Any, dataset: Dataset) -> Array:
         float32 `(samples, …)`, in memory, or on disk if the samples are. If nothing is to be
         computed, the samples themselves.
     """
-    if any(prepared is tensor for tensor in model.inputs):
+    if isinstance(prepared, dict) or any(prepared is tensor for tensor in model.inputs):
         return dataset.inputs
     batches = _computed(model, prepared, dataset, np.arange(len(dataset.inputs)))
     if isinstance(dataset.inputs, np.ndarray):

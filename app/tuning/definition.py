@@ -8,6 +8,7 @@ from typing import Any
 
 import tomli_w
 
+from app.config.families import is_own_model
 from app.config.run_config import (
     RunConfig,
     combine_settings,
@@ -137,6 +138,11 @@ def make_definition(
     if wrong:
         raise TuningError(
             f"A search must be text such as int:1..9. Received: {wrong[0]}={searched[wrong[0]]!r}."
+        )
+    if is_own_model(base.family):
+        raise TuningError(
+            "A search needs a family, digits, softmax or features, whose settings it changes. "
+            f"Received: {base.family}, a model of your own."
         )
     _check_known(searched, base)
     return _checked(Definition(base, parse_space(searched, base), _budget(given)))

@@ -7,6 +7,7 @@ from .augmentation import AugmentationConfig, ImageAugmentationConfig
 from .columns import ColumnsConfig, RowsConfig
 from .digits import DigitNetConfig
 from .features import FeatureExtractorConfig
+from .own import OwnModelConfig
 from .softmax import SoftmaxClassifierConfig
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "DigitNetConfig",
     "FeatureExtractorConfig",
     "ImageAugmentationConfig",
+    "OwnModelConfig",
     "RowsConfig",
     "SoftmaxClassifierConfig",
 ]

@@ -1,0 +1,347 @@
+"""Data that Python code passes: arrays and `tf.data` pipelines.
+
+They are written once as a folder of arrays, which is a data source like others. A pipeline of its
+own for training is streamed as well: its augmentation and its batches stay as they are.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from app.errors import DataError
+from app.system.user_code import describe_error, load_object
+from serving.errors import one_line
+
+from .array_folders import ArrayFacts, read_facts, write_facts
+from .arrays import DiskArray, rows_at
+from .datasets import Stream
+from .reading_progress import tell_progress
+from .sample_writer import SampleWriter, named_arrays
+
+SPLITS = ("train", "validation", "test")
+# Samples of a training pipeline that are kept for reports and calibration, and their bytes.
+_KEPT, _KEPT_BYTES, _MIN_KEPT = 100_000, 1_000_000_000, 1_000
+# Samples after which a pipeline of unknown length counts as endless.
+_MOST_SAMPLES = 10_000_000
+# Samples that are read at once from a pipeline without batches.
+_BATCH = 256
+# Rows that are written at once.
+_AT_ONCE = 1024
+_ENDLESS = "Take as many as an epoch has, with .take(steps)."
+_FORMS = (
+    "a source, arrays (x, y), a tf.data.Dataset of (x, y), or a dict of datasets for train, "
+    "validation and test"
+)
+
+
+def is_own_data(data: Any) -> bool:
+    """Return whether data are arrays or pipelines, rather than a source or a table."""
+    return isinstance(data, tuple | list | Mapping | tf.data.Dataset)
+
+
+def data_of_code(reference: str) -> Any:
+    """Return the data that a user's function returns, or that a reference names itself.
+
+    Raises:
+        DataError: the function raises an error.
+        ConfigError: the reference names nothing.
+    """
+    found = load_object(reference, "data")
+    if not callable(found) or is_own_data(found):
+        return found
+    try:
+        return found()
+    except Exception as error:  # whatever the function raises
+        raise DataError(
+            f"data must be a function without arguments that returns {_FORMS}. Received: "
+            f"{reference}, which raised "
+            f"{describe_error(error)}"
+        ) from None
+
+
+def write_own_data(
+    data: Any, folder: Path, origin: str = "", most: int = _MOST_SAMPLES
+) -> Stream | None:
+    """Write arrays or pipelines as a folder of arrays.
+
+    Args:
+        data: arrays `(x, y)`, where x may be a dict of arrays; a finite `tf.data.Dataset` of
+            `(x, y)`, with batches or without; or datasets for `train`, `validation` and `test`,
+            as a dict or in that order, with batches.
+        folder: an existing, empty folder.
+        origin: reference to the function that has returned the data; empty for none.
+        most: largest number of samples of a pipeline that does not tell how many it has.
+
+    Returns:
+        The training pipeline if there is one of its own, else None.
+
+    Raises:
+        DataError: the data has another form, is endless or empty, its samples differ in shape, or
+            the disk is full.
+    """
+    pipelines = _pipelines_by_split(data)
+    if pipelines is not None:
+        return _write_streams(pipelines, folder, origin, most)
+    if isinstance(data, tf.data.Dataset):
+        write_facts(folder, _write_parts(_batches(data, "data", most), folder))
+        return None
+    if isinstance(data, Mapping) or len(data) != 2:
+        received = ", ".join(map(str, data)) if isinstance(data, Mapping) else f"{len(data)} parts"
+        raise DataError(f"data must be {_FORMS}. Received: a {type(data).__name__} of {received}.")
+    x, y = data
+    inputs: Any = (
+        _array("x", x)
+        if not isinstance(x, Mapping)
+        else {str(name): _array(f"x[{name!r}]", array) for name, array in x.items()}
+    )
+    targets = _array("y", y)
+    for name, array in named_arrays(inputs).items():
+        if len(array) != len(targets):
+            raise DataError(
+                "x and y must have as many samples. "
+                f"Received: {len(array):,} in {name or 'x'} and {len(targets):,} in y."
+            )
+    slices = (slice(start, start + _AT_ONCE) for start in range(0, len(targets), _AT_ONCE))
+    parts = ((_at(inputs, rows), targets[rows]) for rows in slices)
+    write_facts(folder, _write_parts(parts, folder))
+    return None
+
+
+def open_stream(data: Any, folder: Path) -> Stream:
+    """Return the training pipeline of a run that goes on, whose folder of arrays is written.
+
+    Args:
+        data: pipelines; None calls the function that has returned them at the beginning.
+        folder: the folder of arrays.
+
+    Raises:
+        DataError: the data has no training pipeline, or there is no such function.
+    """
+    facts = read_facts(folder)
+    if data is None:
+        if not facts.origin:
+            raise DataError(
+                "The run was trained on pipelines that Python code has passed. "
+                f"Received: {folder.parent}. Resume it with app.runs.resume(folder, data=…)."
+            )
+        data = data_of_code(facts.origin)
+    pipelines = _pipelines_by_split(data)
+    if pipelines is None:
+        raise DataError(
+            "The run was trained on a pipeline, so it goes on with a dict of datasets for train, "
+            f"validation and test. Received: {type(data).__name__}."
+        )
+    _check_spec(pipelines["train"], "train", has_weights=True)
+    return Stream(_of_length(pipelines["train"], facts.steps), facts.steps, facts.samples)
+
+
+def _pipelines_by_split(data: Any) -> dict[str, tf.data.Dataset] | None:
+    """Return the pipelines of the splits; None if data is a single pipeline or arrays."""
+    if isinstance(data, Mapping):
+        named = dict(data)
+    elif isinstance(data, tuple | list) and any(isinstance(d, tf.data.Dataset) for d in data):
+        named = dict(zip(SPLITS, data, strict=False)) if len(data) <= 3 else {}
+    else:
+        return None
+    if set(named) != set(SPLITS):
+        raise DataError(
+            "Pipelines must be datasets for train, validation and test. "
+            f"Received: {', '.join(map(str, named)) or 'more than three'}. Split one with .take "
+            "and .skip, or give a single dataset of (x, y), which is split for you."
+        )
+    for name, part in named.items():
+        if not isinstance(part, tf.data.Dataset):
+            raise DataError(
+                f"Pipelines must be of the type tf.data.Dataset. Received: {type(part).__name__} "
+                f"for {name}."
+            )
+    return {name: named[name] for name in SPLITS}
+
+
+def _write_streams(
+    pipelines: dict[str, tf.data.Dataset], folder: Path, origin: str, most: int
+) -> Stream:
+    counter = _Counter()
+    for name, dataset in pipelines.items():
+        _check_spec(dataset, name, has_weights=name == "train")
+        if not _has_batches(dataset.element_spec):
+            raise DataError(
+                "Pipelines for training, validation and test must have batches. "
+                f"Received: {name} with elements {_describe(dataset.element_spec)}. "
+                "Add .batch(64)."
+            )
+    kept = _Kept()
+    for x, y in counter.count(_batches(pipelines["train"], "train", most)):
+        kept.add(x, y)
+    parts = {"train": kept.parts()}
+    for name in SPLITS[1:]:
+        parts[name] = _batches(pipelines[name], name, most)
+    starts = []
+    with SampleWriter(folder) as writer:
+        for name in SPLITS:
+            for x, y in parts[name]:
+                writer.add(x, y, name)
+            starts.append(writer.count)
+        facts = writer.finish()
+    notes = []
+    if kept.stride > 1:
+        notes = [
+            f"training streams {counter.samples:,} samples; every {kept.stride}th of an epoch was "
+            "kept for the report"
+        ]
+    facts = replace(
+        facts,
+        validation_start=starts[0],
+        test_start=starts[1],
+        steps=counter.steps,
+        samples=counter.samples,
+        notes=notes,
+        origin=origin,
+    )
+    write_facts(folder, facts)
+    batches = _of_length(pipelines["train"], counter.steps)
+    return Stream(batches, counter.steps, counter.samples)
+
+
+def _of_length(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:
+    """Return a pipeline that knows how many batches it has, so that Keras can begin it anew."""
+    if batches.cardinality() == steps:
+        return batches
+    return batches.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+class _Counter:
+    """Counts the batches and the samples of a pipeline as they go by."""
+
+    def __init__(self) -> None:
+        self.steps = self.samples = 0
+
+    def count(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for x, y in batches:
+            self.steps += 1
+            self.samples += len(y)
+            yield x, y
+
+
+class _Kept:
+    """Keeps evenly spaced samples of a pipeline: all, or every 2nd, 4th, … of many."""
+
+    def __init__(self) -> None:
+        self.stride = 1
+        self._seen = 0
+        self._arrays: list[Any] = []
+        self._names: list[str] = []
+
+    def add(self, x: Any, y: np.ndarray) -> None:
+        named = named_arrays(x)
+        rows = [*named.values(), y]
+        if not self._arrays:
+            self._names = list(named)
+            self._arrays = [DiskArray(array.shape[1:], array.dtype) for array in rows]
+            self._most = _MIN_KEPT + _KEPT_BYTES // max(1, sum(a[:1].nbytes for a in rows))
+        chosen = np.arange(-self._seen % self.stride, len(y), self.stride)
+        for array, part in zip(self._arrays, rows, strict=True):
+            array.append(part[chosen])
+        self._seen += len(y)
+        if len(self._arrays[0]) > min(_KEPT, self._most):
+            every_second = np.arange(0, len(self._arrays[0]), 2)
+            self._arrays = [rows_at(array, every_second) for array in self._arrays]
+            self.stride *= 2
+
+    def parts(self) -> Iterator[Any]:
+        *inputs, targets = self._arrays
+        for start in range(0, len(targets), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            parts = [array[rows] for array in inputs]
+            named = dict(zip(self._names, parts, strict=True))
+            yield named if self._names[0] else parts[0], targets[rows]
+
+
+def _write_parts(parts: Iterator[Any], folder: Path) -> ArrayFacts:
+    with SampleWriter(folder) as writer:
+        for x, y in parts:
+            writer.add(x, y, "data")
+        return writer.finish()
+
+
+def _batches(dataset: tf.data.Dataset, name: str, most: int) -> Iterator[tuple[Any, np.ndarray]]:
+    """Yield the batches of a finite pipeline as arrays, without sample weights."""
+    _check_spec(dataset, name, has_weights=name == "train")
+    cardinality = int(dataset.cardinality())
+    if cardinality == tf.data.INFINITE_CARDINALITY:
+        raise DataError(f"A dataset must end. Received: {name}, which is endless. {_ENDLESS}")
+    if not _has_batches(dataset.element_spec):
+        cardinality = -(-cardinality // _BATCH) if cardinality > 0 else cardinality
+        dataset = dataset.batch(_BATCH)
+    count = 0
+    try:
+        for step, (x, y, *_) in enumerate(dataset.as_numpy_iterator()):
+            yield x, y
+            count += len(y)
+            if cardinality > 0:
+                tell_progress(step + 1, cardinality, "reading the dataset")
+            elif count > most:
+                raise DataError(
+                    "A dataset must end. "
+                    f"Received: {name}, with more than {most:,} samples so far. {_ENDLESS}"
+                )
+    except tf.errors.OpError as error:
+        raise DataError(
+            f"The dataset must yield samples. Received: {name}, which failed after {count:,}: "
+            f"{describe_error(error)}"
+        ) from None
+    if not count:
+        raise DataError(f"A dataset must hold samples. Received: {name}, which is empty.")
+
+
+def _check_spec(dataset: tf.data.Dataset, name: str, has_weights: bool) -> None:
+    """Require elements `(x, y)`, of dense tensors."""
+    spec = dataset.element_spec
+    wanted = "(x, y) or (x, y, weights)" if has_weights else "(x, y)"
+    is_tuple = isinstance(spec, tuple) and len(spec) in ((2, 3) if has_weights else (2,))
+    leaves = tf.nest.flatten(spec)
+    is_dense = all(
+        isinstance(leaf, tf.TensorSpec) and leaf.shape.rank is not None for leaf in leaves
+    )
+    if not is_tuple or not is_dense or not isinstance(spec[1], tf.TensorSpec):
+        raise DataError(
+            f"Each element of a dataset must be {wanted}, of dense tensors. "
+            f"Received: {name} with {_describe(spec)}."
+        )
+
+
+def _has_batches(spec: Any) -> bool:
+    """Return whether elements are batches: x and y begin with the same axis."""
+    first, y = tf.nest.flatten(spec[0])[0].shape, spec[1].shape
+    return bool(first.rank and y.rank and first[0] == y[0])
+
+
+def _describe(spec: Any) -> str:
+    return str(
+        tf.nest.map_structure(lambda s: f"{s.dtype.name} {tuple(s.shape)}", spec)
+        if all(isinstance(leaf, tf.TensorSpec) for leaf in tf.nest.flatten(spec))
+        else spec
+    ).replace("'", "")
+
+
+def _at(x: Any, rows: slice) -> Any:
+    return {name: array[rows] for name, array in x.items()} if isinstance(x, Mapping) else x[rows]
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(
+            f"{name} must be an array of one shape. Received: {one_line(error):.100}"
+        ) from None
+    if not array.ndim or (array.dtype.kind == "O" and name != "y"):
+        raise DataError(
+            f"{name} must be an array with a row for each sample. "
+            f"Received: {type(value).__name__} of {array.dtype} {array.shape}."
+        )
+    return array

@@ -1,0 +1,138 @@
+"""Writes samples as a folder of arrays, a part at a time, in dtypes that models take."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from app.errors import DataError
+
+from .array_folders import ArrayFacts, ArrayWriter, input_file, target_file
+
+# Fraction of the disk to leave free.
+_SPARE = 0.05
+
+
+class SampleWriter:
+    """Writes inputs and targets, a part at a time. Use it as a context manager.
+
+    Args:
+        folder: an existing folder.
+
+    Attributes:
+        count: number of samples so far.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._inputs: dict[str, ArrayWriter] = {}
+        self._targets: Any = None
+        self._texts: list[np.ndarray] = []
+        self.count = 0
+
+    def add(self, x: Any, y: np.ndarray, where: str) -> None:
+        """Add samples; `where` is what an error calls them."""
+        named = {
+            name: _input(name or "x", array, self.count) for name, array in named_arrays(x).items()
+        }
+        y = _target(y)
+        if not self._inputs:
+            for number, (name, array) in enumerate(named.items()):
+                path = input_file(self._folder, number)
+                self._inputs[name] = ArrayWriter(path, array.shape[1:], array.dtype)
+            if y.dtype.kind != "U":
+                path = target_file(self._folder)
+                self._targets = ArrayWriter(path, y.shape[1:], y.dtype)
+        for name, array in named.items():
+            self._append(self._inputs[name], array, f"{name or 'x'} of {where}")
+        if self._targets is None:
+            self._texts.append(y)
+        else:
+            self._append(self._targets, y, f"y of {where}")
+        self.count += len(y)
+        free = shutil.disk_usage(self._folder)
+        if free.free < _SPARE * free.total:
+            raise DataError(
+                "The data must fit into the temporary folder. "
+                f"Received: {self.count:,} samples so far, and {free.free / 1e9:.1f} GB left. Set "
+                "TMPDIR to a folder with more space."
+            )
+
+    def finish(self) -> ArrayFacts:
+        """Write texts of targets as classes; return what is known of the samples."""
+        if not self.count:
+            raise DataError("data must hold samples. Received: none; the dataset is empty.")
+        names: list[str] = []
+        if self._targets is None:
+            found, classes = np.unique(np.concatenate(self._texts), return_inverse=True)
+            names = found.tolist()
+            self._targets = ArrayWriter(target_file(self._folder), (), np.int64)
+            self._targets.append(classes.astype(np.int64))
+        return ArrayFacts(inputs=[name for name in self._inputs if name], labels=names)
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files, also after an error."""
+        for writer in filter(None, (*self._inputs.values(), self._targets)):
+            writer.close()
+
+    @staticmethod
+    def _append(writer: ArrayWriter, rows: np.ndarray, what: str) -> None:
+        if rows.shape[1:] != writer.sample_shape:
+            raise DataError(
+                f"All samples must have one shape. Received: {what} with {rows.shape[1:]} after "
+                f"{writer.sample_shape}."
+            )
+        writer.append(rows)
+
+
+def named_arrays(x: Any) -> dict[str, Any]:
+    """Return arrays by the name of their input; "" is the name of a single one."""
+    return {str(name): array for name, array in x.items()} if isinstance(x, Mapping) else {"": x}
+
+
+def _input(name: str, array: np.ndarray, start: int) -> np.ndarray:
+    """Return inputs in a dtype that models take."""
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind not in "fbiu":
+        raise DataError(
+            f"Inputs must be numbers. Received: {name} of {array.dtype}. Give texts as a table: a "
+            "DataFrame, .csv or .parquet."
+        )
+    array = array.reshape(-1, 1) if array.ndim == 1 else array
+    if kind in "fb":
+        array = array.astype(np.float32)
+        is_wrong = np.isinf(array) if array.ndim == 2 else ~np.isfinite(array)
+        if is_wrong.any():
+            row = int(np.argwhere(is_wrong)[0][0])
+            raise DataError(
+                f"Inputs must be finite. Received: {name} with NaN or infinity in sample "
+                f"{start + row}."
+            )
+        return array
+    if array.dtype in (np.uint8, np.int8):
+        return array
+    return array.astype(np.int32 if size < 4 or array.dtype == np.int32 else np.int64)
+
+
+def _target(y: np.ndarray) -> np.ndarray:
+    y = np.asarray(y)
+    if y.dtype.kind in "OSU":
+        texts = [t.decode() if isinstance(t, bytes) else t for t in y.ravel()]
+        if y.size != len(y) or not all(isinstance(text, str) for text in texts):
+            raise DataError(
+                "Targets must be numbers, or a text for each sample. "
+                f"Received: {y.dtype} {y.shape}, such as {y.ravel()[0]!r:.40}."
+            )
+        return np.array(texts)
+    if y.dtype.kind not in "fbiu" or y.ndim > 2:
+        raise DataError(
+            "Targets must be numbers (samples,) or (samples, outputs). "
+            f"Received: {y.dtype} {y.shape}."
+        )
+    return y.astype(np.float32 if y.dtype.kind == "f" else np.int64)

@@ -1,0 +1,189 @@
+"""Code of users: functions, classes and objects that settings name by a reference.
+
+A reference is `file.py:name` or `package.module:name`. An object that Python code passes gets a
+reference too; another process finds it if its module can be imported.
+"""
+
+import importlib
+import importlib.util
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from app.errors import ConfigError
+from models.checks import suggest
+from serving.errors import one_line
+
+_FORM = re.compile(r"(?P<place>.+\.py|[A-Za-z_]\w*(\.\w+)*):(?P<name>[A-Za-z_<][\w.<>]*)(#\d+)?")
+_SUFFIX = ".py"
+_ROOT = Path(__file__).parents[2]
+# Objects that Python code has passed, by reference.
+_PASSED: dict[str, Any] = {}
+# Modules of files that were imported, with the time of the file's last change.
+_FILES: dict[Path, tuple[int, Any]] = {}
+
+
+def is_reference(text: Any) -> bool:
+    """Return whether a text is `file.py:name` or `package.module:name`."""
+    return isinstance(text, str) and _FORM.fullmatch(text) is not None
+
+
+def reference_to(thing: Any) -> str:
+    """Return a reference to an object, by which `load_object` finds it in this process.
+
+    Functions and classes get the name that other processes import them by.
+    """
+    named = thing if hasattr(thing, "__qualname__") else type(thing)
+    reference = f"{named.__module__}:{named.__qualname__}"
+    if getattr(sys.modules.get(named.__module__), named.__qualname__, None) is not thing:
+        known = [n for n, each in _PASSED.items() if each is thing]
+        number = sum(n.startswith(f"{reference}#") for n in _PASSED) + 1
+        reference = known[0] if known else f"{reference}#{number}"
+    _PASSED[reference] = thing
+    return reference
+
+
+def absolute_reference(reference: str) -> str:
+    """Return a reference whose file has an absolute path, so that it is found from any folder."""
+    place, _, name = reference.rpartition(":")
+    return f"{Path(place).absolute()}:{name}" if place.endswith(_SUFFIX) else reference
+
+
+def bare_reference(reference: str) -> str:
+    """Return a reference without its folders, which are private to this machine."""
+    place, _, name = reference.rpartition(":")
+    return f"{Path(place).name}:{name}" if place.endswith(_SUFFIX) else reference
+
+
+def shown_name(reference: str) -> str:
+    """Return a reference for people; that of an object is the name of its class."""
+    name, _, number = reference.partition("#")
+    return name.rpartition(":")[2] if number else bare_reference(name)
+
+
+def load_object(reference: str, what: str) -> Any:
+    """Return the object that a reference names.
+
+    Args:
+        reference: `file.py:name` or `package.module:name`. A module is looked for in the current
+            folder too, and beside a file are the modules that it imports.
+        what: what the object is for, as an error names it, such as `loss`.
+
+    Raises:
+        ConfigError: the reference has another form, or its module cannot be imported or has no
+            such name.
+    """
+    if reference in _PASSED:
+        return _PASSED[reference]
+    if not is_reference(reference):
+        raise ConfigError(
+            f"{what} must be file.py:name or package.module:name. Received: {reference!r}."
+        )
+    place, _, name = reference.rpartition(":")
+    found = import_place(place, what)
+    for part in name.partition("#")[0].split("."):
+        if not hasattr(found, part):
+            raise ConfigError(
+                f"{what} must name something in {place}. Received: {reference!r}; there is no "
+                f"{part!r}.{suggest(part, [n for n in vars(found) if not n.startswith('_')])}"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def import_place(place: str, what: str) -> Any:
+    """Import `file.py` or `package.module`.
+
+    Raises:
+        ConfigError: there is none, or it raises an error; the message names file and line.
+    """
+    if place.endswith(_SUFFIX):
+        path = Path(place).absolute()
+        if not path.is_file():
+            raise ConfigError(f"{what} must be in a file that exists. Received: {place}.")
+        _look_in(path.parent)
+        return _imported(place, what, lambda: _import_file(path))
+    _look_in(Path.cwd())
+    return _imported(place, what, lambda: importlib.import_module(place))
+
+
+def named_objects(reference: str) -> dict[str, Any]:
+    """Return the classes and functions in the module of a reference, by name.
+
+    Keras finds the custom layers of a saved model among them.
+
+    Raises:
+        ConfigError: see `import_place`.
+    """
+    module = import_place(reference.rpartition(":")[0], "The model")
+    return {name: each for name, each in vars(module).items() if callable(each)}
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an error in one line, with the line of the user's code that caused it."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_own(f.filename)]
+    where = f" in line {frames[-1].lineno} of {Path(frames[-1].filename).name}" if frames else ""
+    text = re.sub(r"{{[^}]*}} *", "", one_line(error))  # names of nodes in TensorFlow's graph
+    return f"{type(error).__name__}{where}: {text:.200}"
+
+
+def _is_own(file: str) -> bool:
+    """Return whether a file is neither a part of Hornbill nor of an installed package."""
+    ours = (_ROOT / name for name in ("app", "export", "models", "serving"))
+    path = Path(file)
+    library = Path(re.__file__).parents[1]
+    is_installed = "site-packages" in path.parts or path.is_relative_to(library)
+    return not is_installed and not any(path.is_relative_to(folder) for folder in ours)
+
+
+def _imported(place: str, what: str, load: Any) -> Any:
+    try:
+        return load()
+    except (Exception, SystemExit) as error:  # whatever the module raises
+        raise ConfigError(
+            f"{what} must be in a module that can be imported. "
+            f"Received: {place}: {describe_error(error)}"
+        ) from None
+
+
+def _look_in(folder: Path) -> None:
+    """Let modules import others from a folder, as in scripts that lie there."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def _import_file(path: Path) -> Any:
+    changed = path.stat().st_mtime_ns
+    before, module = _FILES.get(path, (None, None))
+    if before == changed:
+        return module
+    name = _free_name(path)
+    known = sys.modules.get(path.stem)
+    if before is None and getattr(known, "__file__", None) == str(path):
+        _FILES[path] = (changed, known)  # Python code has imported it already
+        return known
+    spec: Any = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Keras finds classes by the name of their module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    _FILES[path] = (changed, module)
+    return module
+
+
+def _free_name(path: Path) -> str:
+    """Return the name for the module of a file; not that of another one, such as `types`."""
+    stem, own = path.stem, {module.__name__ for _, module in _FILES.values()}
+    if stem in own:
+        return stem
+    try:
+        spec = importlib.util.find_spec(stem)
+    except (ImportError, ValueError):
+        spec = None
+    is_free = spec is None or spec.origin == str(path)
+    return stem if is_free else f"own_{stem}"

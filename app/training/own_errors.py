@@ -1,0 +1,76 @@
+"""Errors that code of users raises while a model is trained, in one line."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+from app.config.families import is_own_model
+from app.config.run_config import RunConfig
+from app.errors import OwnCodeError
+from app.system.user_code import describe_error, is_reference, shown_name
+from serving.errors import HornbillError
+
+# Packages whose callbacks are not a user's.
+_OURS = ("app.", "keras.")
+
+
+@contextlib.contextmanager
+def naming_own_code(
+    config: RunConfig,
+    callbacks: Sequence[keras.callbacks.Callback],
+    history: Sequence[Any],
+    is_streamed: bool,
+) -> Iterator[None]:
+    """Turn what a user's callback, model, loss, metric or pipeline raises into one line.
+
+    Args:
+        config: configuration of the run.
+        callbacks: the user's callbacks.
+        history: rows of the epochs that have ended, as they are when an error is raised.
+        is_streamed: whether a user's pipeline is read.
+
+    Raises:
+        OwnCodeError: the code raised an error.
+    """
+    try:
+        yield
+    except HornbillError:
+        raise
+    except Exception as error:
+        when = f"in epoch {len(history) + 1}"
+        callback = _callback_in(error, callbacks)
+        if callback is not None:
+            name = type(callback).__name__
+            raise OwnCodeError(
+                f"A callback must not raise. Received: {name} {when}, {describe_error(error)}"
+            ) from error
+        code = _own_code(config, is_streamed)
+        if not code:
+            raise
+        raise OwnCodeError(
+            f"Keras must be able to train with {', '.join(map(shown_name, code))}. "
+            f"Received: an error {when}, {describe_error(error)}"
+        ) from error
+
+
+def _own_code(config: RunConfig, is_streamed: bool) -> list[str]:
+    training = config.training
+    code = [config.family] if is_own_model(config.family) else []
+    code += filter(is_reference, (training.loss, *training.metrics))
+    return [*code, "the pipeline"] if is_streamed else code
+
+
+def _callback_in(
+    error: BaseException, callbacks: Sequence[keras.callbacks.Callback]
+) -> keras.callbacks.Callback | None:
+    """Return the callback of a user one of whose methods is in the traceback of an error."""
+    own = {id(each): each for each in callbacks if not type(each).__module__.startswith(_OURS)}
+    trace = error.__traceback__
+    while trace is not None:
+        found = own.get(id(trace.tb_frame.f_locals.get("self")))
+        if found is not None:
+            return found
+        trace = trace.tb_next
+    return None

@@ -1,0 +1,226 @@
+"""Losses and metrics beyond those of the families: Keras' own by name, and those of users.
+
+They compare targets with what the model returns. For classes, targets are one-hot, float32
+`(batch, classes)`, or float32 `(batch, 1)` for a model with a single unit; a loss or metric of
+Keras for classes as numbers (`sparse_…`) gets them as such.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.config.keras_names import keras_name
+from app.errors import ConfigError
+from app.system.user_code import describe_error, is_reference, load_object, shown_name
+
+# The function that turns logits into probabilities, by name.
+_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "softmax": keras.ops.softmax,
+    "sigmoid": keras.ops.sigmoid,
+}
+
+
+class OnProbabilities(keras.losses.Loss):
+    """A loss of probabilities, for a model that returns logits.
+
+    Args:
+        loss: the loss.
+        activation: `softmax` or `sigmoid`.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, activation: str) -> None:
+        super().__init__(name=loss.name)
+        self._loss, self._activation = loss, _ACTIVATIONS[activation]
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the losses of a batch, `(batch,)`."""
+        return self._loss.call(y_true, self._activation(y_pred))
+
+
+class _OwnLoss(keras.losses.Loss):
+    """A loss that a function or a loss for classes as numbers computes."""
+
+    def __init__(self, function: Callable[[Any, Any], Any], name: str, is_sparse: bool) -> None:
+        super().__init__(name=name)
+        self._function, self._is_sparse = function, is_sparse
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the losses of a batch."""
+        return self._function(_numbers(y_true) if self._is_sparse else y_true, y_pred)
+
+
+class _OwnMetric(keras.metrics.Metric):
+    """A metric that gets probabilities or classes as numbers.
+
+    Args:
+        metric: the metric.
+        activation: what turns the model's outputs into probabilities; empty for nothing.
+        is_sparse: whether the metric takes classes as numbers.
+    """
+
+    def __init__(self, metric: keras.metrics.Metric, activation: str, is_sparse: bool) -> None:
+        super().__init__(name=metric.name)
+        self._metric, self._is_sparse = metric, is_sparse
+        self._activation = _ACTIVATIONS.get(activation)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch."""
+        outputs = y_pred if self._activation is None else self._activation(y_pred)
+        targets = _numbers(y_true) if self._is_sparse else y_true
+        self._metric.update_state(targets, outputs, sample_weight)
+
+    def result(self) -> Any:
+        """Return the metric."""
+        return self._metric.result()
+
+    def reset_state(self) -> None:
+        """Forget all batches."""
+        self._metric.reset_state()
+
+
+def own_loss(name: str, activation: str = "") -> keras.losses.Loss:
+    """Return a loss of Keras by its name, or a user's loss by a reference.
+
+    Args:
+        name: the setting.
+        activation: what turns the model's outputs into probabilities; empty if they are no logits.
+
+    Raises:
+        ConfigError: the reference names nothing that is a loss, or a loss of probabilities for
+            logits or the other way round.
+    """
+    if not is_reference(name):
+        kind = _class_of(keras.losses, keras_name(name))
+        arguments = {"from_logits": bool(activation)} if _takes(kind, "from_logits") else {}
+        loss = kind(**arguments)
+        if activation and not arguments:
+            return OnProbabilities(loss, activation)
+        return _OwnLoss(loss.call, loss.name, True) if _is_sparse(loss) else loss
+    loss = _instance(name, "loss", keras.losses.Loss)
+    if not isinstance(loss, keras.losses.Loss):
+        return _OwnLoss(loss, getattr(loss, "__name__", "loss"), _is_sparse(loss))
+    from_logits = getattr(loss, "from_logits", None)
+    if from_logits is not None and from_logits != bool(activation):
+        outputs = "logits" if activation else "probabilities"
+        raise ConfigError(
+            f"The loss must take what the model returns, {outputs}. "
+            f"Received: {shown_name(name)} with from_logits={from_logits}."
+        )
+    return _OwnLoss(loss.call, loss.name, True) if _is_sparse(loss) else loss
+
+
+def own_metric(name: str, activation: str = "") -> keras.metrics.Metric:
+    """Return a metric of Keras by its name, or a user's metric by a reference.
+
+    A metric of Keras by its name sees probabilities, also for a model that returns logits; a user's
+    sees what the model returns.
+
+    Raises:
+        ConfigError: the reference names nothing that is a metric.
+    """
+    if not is_reference(name):
+        kind = _class_of(keras.metrics, keras_name(name))
+        arguments = {"average": "macro"} if kind and _takes(kind, "average") else {}
+        metric = kind(name=keras_name(name), **arguments)
+        is_sparse = _is_sparse(metric)
+        return _OwnMetric(metric, activation, is_sparse) if activation or is_sparse else metric
+    metric = _instance(name, "metrics", keras.metrics.Metric)
+    if not isinstance(metric, keras.metrics.Metric):
+        metric = keras.metrics.MeanMetricWrapper(metric, getattr(metric, "__name__", "metric"))
+    return _OwnMetric(metric, "", True) if _is_sparse(metric) else metric
+
+
+def own_callback(name: str) -> keras.callbacks.Callback:
+    """Return a user's callback by a reference to a class, a function that makes one, or itself.
+
+    Raises:
+        ConfigError: the reference names something else.
+    """
+    found = load_object(name, "callbacks")
+    if not isinstance(found, keras.callbacks.Callback) and callable(found):
+        found = _called(name, "callbacks", found)
+    if not isinstance(found, keras.callbacks.Callback):
+        raise ConfigError(
+            "callbacks must name a keras.callbacks.Callback, or a function that returns one. "
+            f"Received: {name}, of the type {type(found).__name__}."
+        )
+    return found
+
+
+def try_out(name: str, kind: str, compute: Callable[[Any, Any], Any], units: int) -> None:
+    """Call a loss or metric of a user once, so that its errors are told before the first epoch.
+
+    Args:
+        name: the reference.
+        kind: the setting, `loss` or `metrics`.
+        compute: function of targets and outputs, float32 `(2, units)`.
+        units: number of outputs.
+
+    Raises:
+        ConfigError: it raises an error, or returns no numbers.
+    """
+    nothing = np.full((2, units), 0.5, np.float32)
+    try:
+        found = compute(keras.ops.convert_to_tensor(nothing), keras.ops.convert_to_tensor(nothing))
+        number = np.asarray(keras.ops.convert_to_numpy(found), np.float32)
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(
+            f"{kind} must take targets and outputs, float32 (batch, {units}). "
+            f"Received: {shown_name(name)}, which raised {describe_error(error)}"
+        ) from None
+    if number.ndim:
+        raise ConfigError(
+            f"{kind} must give one number. "
+            f"Received: {shown_name(name)}, which gives {number.shape}."
+        )
+
+
+def _instance(name: str, kind: str, base: type) -> Any:
+    """Return what a reference names: an object of `base`, or a function."""
+    found = load_object(name, kind)
+    if inspect.isclass(found):
+        found = _called(name, kind, found)
+    if not isinstance(found, base) and not callable(found):
+        raise ConfigError(
+            f"{kind} must name a function of targets and outputs, or a {base.__module__}."
+            f"{base.__name__}. Received: {name}, of the type {type(found).__name__}."
+        )
+    return found
+
+
+def _called(name: str, kind: str, function: Any) -> Any:
+    try:
+        return function()
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(
+            f"{kind} must name what needs no arguments. "
+            f"Received: {name}, which raised {describe_error(error)}"
+        ) from None
+
+
+def _class_of(module: Any, name: str) -> Any:
+    """Return the class of Keras whose name is `name` in snake case; None if there is none."""
+    classes = {keras_name(each): each for each in dir(module) if each[:1].isupper()}
+    return getattr(module, classes[name]) if name in classes else None
+
+
+def _takes(kind: Any, argument: str) -> bool:
+    return argument in inspect.signature(kind).parameters
+
+
+def _is_sparse(thing: Any) -> bool:
+    names = (type(thing).__name__, getattr(thing, "__name__", ""))
+    is_keras = type(thing).__module__.startswith("keras") or "keras" in getattr(
+        thing, "__module__", ""
+    )
+    return is_keras and any(name.lower().startswith("sparse") for name in names)
+
+
+def _numbers(targets: Any) -> Any:
+    """Return classes as numbers, int32 `(batch,)`, for one-hot rows or a single column."""
+    if targets.shape[-1] == 1:
+        return keras.ops.cast(keras.ops.squeeze(targets, -1), "int32")
+    return keras.ops.argmax(targets, axis=-1)

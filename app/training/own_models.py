@@ -1,0 +1,333 @@
+"""Models that users bring: built by their function, given a head, kept in the run's folder."""
+
+import contextlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.config.run_config import RunConfig
+from app.data.array_folders import has_many_numbers, head_of_targets
+from app.data.arrays import NamedArrays, array_parts
+from app.data.datasets import Dataset
+from app.data.pipelines import seed_everything
+from app.data.source_kinds import NAMED, is_array_folder
+from app.data.splits import Splits, some
+from app.data.summary import count_missing
+from app.data.tables import SUFFIXES
+from app.errors import ConfigError
+from app.system.keras_defaults import keras_defaults
+from app.system.user_code import (
+    describe_error,
+    is_reference,
+    load_object,
+    named_objects,
+    shown_name,
+)
+from models.config import OwnModelConfig
+from models.errors import OwnModelError
+from models.own import Targets, add_head, encoded_width, head_of, units_of
+from serving.errors import HornbillError, one_line
+
+from .model_sizes import columns_of
+
+# The untrained model of a run, from which it is resumed without the user's function.
+UNTRAINED = "untrained.keras"
+# Samples that tell the statistics of a layer `Normalization`.
+_SAMPLED = 10_000
+# Arguments that the data decides.
+_BY_DATA = ("input_shape", "num_classes", "num_outputs", "outputs")
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What builds a user's model.
+
+    Attributes:
+        name: the reference to it, or the path of its file.
+        function: a function of `arguments`.
+        arguments: those of `input_shape`, `num_classes`, `num_outputs` and `outputs` that the
+            function takes.
+        is_fresh: whether the model has random weights; one from a file was trained before.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[str, ...] = ()
+    is_fresh: bool = True
+    # A model without arguments is built once; it is asked for its head and image size as well.
+    _built: list[Any] = field(default_factory=list, compare=False)
+
+    def build(self, seed: int, facts: Mapping[str, Any], dtype: str = "float32") -> keras.Model:
+        """Return a new model with inputs and outputs.
+
+        Args:
+            seed: seed of its weights.
+            facts: the values of arguments.
+            dtype: dtype of the inputs of a model that does not name its own.
+
+        Raises:
+            ConfigError: the function raises an error, or returns no model.
+        """
+        model = self._built[0] if self._built else self._call(seed, facts)
+        if not self.arguments:
+            self._built[:] = [model]
+        if not isinstance(model, keras.Model):
+            raise ConfigError(
+                "The function must return a keras.Model. "
+                f"Received: {shown_name(self.name)}, which returned {type(model).__name__}."
+            )
+        return self._with_inputs(model, facts.get("input_shape"), dtype)
+
+    def _call(self, seed: int, facts: Mapping[str, Any]) -> Any:
+        """Return what the function returns."""
+        seed_everything(seed)
+        arguments = {name: facts[name] for name in self.arguments}
+        try:
+            with keras_defaults():  # the function may change settings of Keras
+                return self.function(**arguments)
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever the function raises
+            given = ", ".join(f"{name}={value}" for name, value in arguments.items())
+            raise ConfigError(
+                "The function must build a Keras model. "
+                f"Received: {shown_name(self.name)}({given}), which raised {describe_error(error)}"
+            ) from None
+
+    def _with_inputs(self, model: keras.Model, shape: Any, dtype: str) -> keras.Model:
+        """Return a functional model; one that was only declared gets inputs of a shape."""
+        if getattr(model, "inputs", None):
+            if isinstance(model, keras.Sequential):
+                return keras.Model(model.inputs, model.outputs[0], name=model.name)
+            if hasattr(model, "operations"):
+                return model
+        if shape is None:
+            return model
+        if isinstance(shape, dict):
+            raise ConfigError(
+                "A model with several inputs must be functional. "
+                f"Received: {self.name}, of the class {type(model).__name__}."
+            )
+        inputs = keras.Input(shape, dtype=dtype, name="inputs")
+        try:
+            return keras.Model(inputs, model(inputs))
+        except Exception as error:  # whatever the model's `call` raises
+            raise ConfigError(
+                f"The model must take the data, {dtype} {(None, *shape)}. "
+                f"Received: {self.name}, which raised {describe_error(error)}"
+            ) from None
+
+
+def builder_of(family: str) -> Builder:
+    """Return what builds a user's model.
+
+    Raises:
+        ConfigError: the reference names nothing that can be called, the function needs other
+            arguments, or the file cannot be loaded.
+    """
+    if not is_reference(family):
+        return Builder(family, lambda: _read_file(Path(family)), is_fresh=False)
+    found = load_object(family, "The model")
+    if isinstance(found, keras.Model):
+        return Builder(family, lambda: found, is_fresh=False)
+    if not callable(found):
+        raise ConfigError(
+            "The model must be a function that returns a keras.Model. "
+            f"Received: {family}, of the type {type(found).__name__}."
+        )
+    parameters = inspect.signature(found).parameters.values()
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for each in parameters:
+        is_given = each.name in _BY_DATA or each.default is not inspect.Parameter.empty
+        if not is_given and each.kind not in kinds:
+            raise ConfigError(
+                f"A function that builds a model may need {', '.join(_BY_DATA)}. "
+                f"Received: {family}, which needs {each.name!r}. Give it a default."
+            )
+    names = tuple(each.name for each in parameters if each.name in _BY_DATA)
+    return Builder(family, found, names)
+
+
+def _read_file(path: Path) -> keras.Model:
+    if not path.is_file():
+        raise ConfigError(f"The model must be a file that exists. Received: {path}.")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras, zipfile and h5py each raise their own
+        raise ConfigError(
+            f"The model must be a .keras file that Keras can load. Received: {path}: "
+            f"{one_line(error):.200} Custom layers must be importable: give a function that loads "
+            "the file, file.py:function."
+        ) from None
+
+
+def decide_head(config: RunConfig, builder: Builder) -> RunConfig:
+    """Return the configuration with a head: that of the model, or the one that suits the targets.
+
+    Raises:
+        ConfigError: see `Builder.build`; or the model has several outputs.
+    """
+    if not isinstance(config.model, OwnModelConfig) or config.model.head != "auto":
+        return config
+    net = None if builder.arguments else builder.build(config.seed, {})
+    of_data = _head_of_data(config)
+    head = of_data
+    if net is not None and getattr(net, "outputs", None):
+        try:
+            own = head_of(net)
+            is_value = units_of(net) == 1 and _may_be_values(config)
+        except OwnModelError as error:
+            raise ConfigError(f"{error} It is {shown_name(builder.name)}.") from None
+        head = own if own != "linear" else "linear" if is_value else of_data
+    return replace(config, model=replace(config.model, head=head), chosen=config.chosen | {"head"})
+
+
+def _head_of_data(config: RunConfig) -> str:
+    """Return the head that suits the targets, as far as the source tells without being read."""
+    if is_array_folder(config.data):
+        return head_of_targets(Path(config.data))
+    is_value = config.data in NAMED and NAMED[config.data].task == "regression"
+    return "linear" if is_value or len(config.reading.target) > 1 else "softmax"
+
+
+def _may_be_values(config: RunConfig) -> bool:
+    """Return whether targets that could be classes could be values as well."""
+    if is_array_folder(config.data):
+        return has_many_numbers(Path(config.data))
+    return Path(config.data).suffix.lower() in SUFFIXES
+
+
+def image_size_of_model(builder: Builder, config: RunConfig) -> tuple[int, ...]:
+    """Return height and width of the images that a model takes; empty if it takes any."""
+    if builder.arguments or config.reading.image_size:
+        return ()
+    inputs = getattr(builder.build(config.seed, {}), "inputs", None) or ()
+    shape: tuple[Any, ...] = tuple(inputs[0].shape) if len(inputs) == 1 else ()
+    return shape[1:3] if len(shape) in (3, 4) and None not in shape[1:3] else ()
+
+
+def build_with_head(
+    builder: Builder, config: RunConfig, dataset: Dataset, splits: Splits
+) -> keras.Model:
+    """Return the untrained model of a run, from the data's inputs to probabilities or values.
+
+    Raises:
+        ConfigError: the model cannot be built, or does not suit the data.
+    """
+    rows = None
+    if dataset.kind == "rows" and (dataset.codes is not None or count_missing(dataset).any()):
+        rows = columns_of(dataset, splits)
+    shapes = _input_shapes(dataset)
+    shape: Any = {name: size for name, (size, _) in shapes.items()}
+    if rows is not None:
+        shape = (encoded_width(rows),)
+    elif len(shape) == 1:
+        (shape,) = shape.values()
+    count = len(dataset.labels)
+    facts = {"input_shape": shape, **dict.fromkeys(_BY_DATA[1:], count)}
+    dtypes = {dtype for _, dtype in shapes.values()}
+    dtype = dtypes.pop() if dtypes in ({"int32"}, {"int64"}) else "float32"
+    net = builder.build(config.seed, facts, dtype)
+    is_standardized = builder.is_fresh and config.training.loss in ("auto", "mse")
+    targets = Targets(dataset.task, count, is_standardized)
+    try:
+        return add_head(net, shapes, targets, rows)
+    except OwnModelError as error:
+        raise ConfigError(
+            f"{error} It is {shown_name(builder.name)}, on {dataset.source}."
+        ) from None
+
+
+def _input_shapes(dataset: Dataset) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and dtype of each input of the data."""
+    inputs = dataset.inputs
+    if isinstance(inputs, NamedArrays):
+        return {name: (a.shape[1:], a.dtype.name) for name, a in inputs.named.items()}
+    name = "image" if dataset.kind == "images" else "inputs"
+    return {name: (inputs.shape[1:], inputs.dtype.name)}
+
+
+def save_untrained(model: keras.Model, config: RunConfig, folder: Path) -> RunConfig:
+    """Save the untrained model of a run; return the configuration that reads it.
+
+    Raises:
+        ConfigError: Keras cannot save it.
+    """
+    path = folder / UNTRAINED
+    try:
+        model.save(path)
+    except OSError:
+        raise
+    except Exception as error:  # whatever a layer's get_config raises
+        raise ConfigError(
+            f"Keras must be able to save the model. Received: {config.family}: "
+            f"{one_line(error):.200}"
+        ) from None
+    return with_untrained(config, folder)
+
+
+def with_untrained(config: RunConfig, folder: Path) -> RunConfig:
+    """Return the configuration of a run whose untrained model is in its folder."""
+    if not isinstance(config.model, OwnModelConfig):
+        return config
+    return replace(config, model=replace(config.model, file=str(folder / UNTRAINED)))
+
+
+@contextlib.contextmanager
+def own_layers(family: str) -> Iterator[None]:
+    """Let Keras find the custom layers of a user's model in the module of its function.
+
+    A module that cannot be imported is told only if Keras misses it.
+
+    Raises:
+        ConfigError: Keras cannot load the model inside the context.
+    """
+    objects, reason = {}, ""
+    if is_reference(family):
+        try:
+            objects = named_objects(family)
+        except ConfigError as error:
+            reason = f" {error}"
+    try:
+        with keras.saving.custom_object_scope(objects):
+            yield
+    except HornbillError:
+        raise
+    except Exception as error:  # Keras raises whatever a layer's constructor does
+        found = re.search(r"Could not locate [^.]*|Exception encountered: (?!<)[^.]*", str(error))
+        text = found[0] if found else str(error)
+        raise ConfigError(
+            f"Keras must be able to save and load the model of {shown_name(family)}: "
+            f"{one_line(text):.200}. Its layers need get_config, and classes must be in the module "
+            f"of the function.{reason}"
+        ) from None
+
+
+def adapt_normalizations(model: keras.Model, dataset: Dataset, train: np.ndarray) -> None:
+    """Adapt the layers `Normalization` that read the inputs and have no statistics yet.
+
+    Args:
+        model: a model of `build_with_head`.
+        dataset: the samples.
+        train: indices of the training split.
+    """
+    net = next((layer for layer in model.layers if isinstance(layer, keras.Model)), None)
+    if net is None:
+        return
+    sample = train[some(len(train), _SAMPLED)]
+    inputs = getattr(net, "inputs", None) or ()
+    arrays = array_parts(dataset.inputs)
+    for layer in net._flatten_layers(include_self=False, recursive=True):
+        if not isinstance(layer, keras.layers.Normalization) or layer.invert or not layer.built:
+            continue
+        if layer.input_mean is not None or int(layer.count) > 0:
+            continue
+        places = [place for place, tensor in enumerate(inputs) if layer.input is tensor]
+        if places and len(arrays) == len(inputs):
+            layer.adapt(np.asarray(arrays[places[0]][sample], np.float32))

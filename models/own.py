@@ -1,0 +1,343 @@
+"""Models that users bring: they get inputs and a head that suit the data, and go the same way.
+
+The user's model is nested as it is. Around it are what turns the inputs of the data into its inputs
+and its outputs into probabilities or values, so that the exported graph takes the data itself.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from .columns import encode_columns
+from .config import ColumnsConfig, OwnModelConfig, RowsConfig
+from .config.own import RAW_OUTPUTS
+from .errors import OwnModelError
+from .graph import activation_of, producer
+from .heads import BothClasses
+from .precision import Float32Layer
+from .rows import prepare_columns
+
+_MADE_UP = ("keras_tensor", "input_layer")
+_TASKS = {"multiclass": "classes", "multilabel": "labels", "regression": "values"}
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a model is to predict.
+
+    Attributes:
+        task: `multiclass`, `multilabel` or `regression`.
+        count: number of classes, labels or values.
+        is_standardized: whether a linear output stands for standardized values, which the exported
+            graph turns into values; otherwise it stands for the values themselves.
+    """
+
+    task: str
+    count: int
+    is_standardized: bool = False
+
+
+def load_own_model(config: OwnModelConfig) -> keras.Model:
+    """Load the untrained model of a run, with its head."""
+    # The run has written the file itself.
+    return keras.saving.load_model(config.file, compile=False, safe_mode=False)
+
+
+def head_of(net: keras.Model) -> str:
+    """Return the head that a model has by its last activation: `softmax`, `sigmoid` or `linear`.
+
+    Raises:
+        OwnModelError: it has several outputs, or an output with more axes than batch and units.
+    """
+    _, output = _main_output(net)
+    activation = activation_of(output)
+    return activation if activation in ("softmax", "sigmoid") else "linear"
+
+
+def units_of(net: keras.Model) -> int:
+    """Return the number of units of the output that is compared with the targets."""
+    _, output = _main_output(net)
+    return int(output.shape[1]) if len(output.shape) > 1 else 1
+
+
+def add_head(
+    net: keras.Model,
+    shapes: Mapping[str, tuple[tuple[int, ...], str]],
+    targets: Targets,
+    rows: RowsConfig | None = None,
+) -> keras.Model:
+    """Return a model from the inputs of the data to `probabilities` or `values`.
+
+    Args:
+        net: the user's model.
+        shapes: shape of a sample, and dtype, of each input of the data.
+        targets: what it is to predict.
+        rows: columns with texts or missing values, which are encoded in front of the model; None
+            gives it the inputs as they are.
+
+    Returns:
+        A model whose inputs have the names of `shapes`, or those of
+        `models.rows.prepare_columns`. Its output is a dict with `probabilities` float32
+        `(batch, classes)` or `values` float32 `(batch, values)`, and with `features` if `net` has
+        an output of this name. The layer `raw_outputs` is what `net` returns.
+
+    Raises:
+        OwnModelError: inputs or outputs do not suit the data.
+    """
+    if rows is None:
+        given = {
+            name: keras.Input(shape, dtype=dtype, name=name)
+            for name, (shape, dtype) in shapes.items()
+        }
+        inputs = given if len(given) > 1 else next(iter(given.values()))
+        taken = _matched(net, given)
+    else:
+        inputs, prepared = prepare_columns(rows)
+        encoded = encode_columns(prepared, rows, ColumnsConfig())
+        taken = _matched(net, {"encoded columns": encoded})
+    outputs = _apply(net, taken)
+    name, _ = _main_output(net)
+    raw = outputs[name] if isinstance(outputs, dict) else keras.tree.flatten(outputs)[0]
+    if len(raw.shape) == 1:
+        raw = keras.layers.Reshape((1,), name="unit")(raw)
+    if len(raw.shape) != 2 or raw.shape[1] is None:
+        raise OwnModelError(
+            f"The output of the model must be (batch, units). Received: {raw.shape}."
+        )
+    raw = keras.layers.Activation("linear", dtype="float32", name=RAW_OUTPUTS)(raw)
+    activation = activation_of(raw) or _measured(keras.Model(inputs, raw))
+    named = {_HEADS[targets.task][0]: _HEADS[targets.task][1](raw, activation, targets)}
+    if isinstance(outputs, dict) and "features" in outputs and len(outputs["features"].shape) == 2:
+        named["features"] = keras.layers.Identity(name="features", dtype="float32")(
+            outputs["features"]
+        )
+    return keras.Model(inputs, named, name="own_model")
+
+
+def encoded_width(rows: RowsConfig) -> int:
+    """Return the number of columns that `add_head` makes of columns with texts."""
+    _, prepared = prepare_columns(rows)
+    return int(encode_columns(prepared, rows, ColumnsConfig()).shape[1])
+
+
+def prepared_tensors(model: keras.Model) -> Any:
+    """Return what is computed once for each sample before training, a tensor or a dict of them.
+
+    It is the prepared columns if columns are encoded in front of the user's model, else the inputs.
+    """
+    names = [layer.name for layer in model.layers]
+    for name in ("columns", "fill_missing"):
+        if name in names and not isinstance(model.get_layer(name), keras.layers.InputLayer):
+            return model.get_layer(name).output
+    inputs: dict[str, Any] = {tensor.name: tensor for tensor in model.inputs}
+    return inputs if len(inputs) > 1 else model.inputs[0]
+
+
+def ends_in_logits(model: keras.Model) -> bool:
+    """Return whether `raw_outputs` of a model with classes or labels are logits."""
+    output = model.output.get("probabilities")
+    if output is None:
+        return False
+    last = producer(output)
+    if isinstance(last, BothClasses):
+        last = producer(last.input)
+    is_added = last.name in ("probabilities", "second_class")
+    return is_added and isinstance(last, keras.layers.Activation | keras.layers.Softmax)
+
+
+def _main_output(net: keras.Model) -> tuple[str, Any]:
+    """Return the output to compare with the targets, and its name if outputs are a dict."""
+    output = getattr(net, "output", None)
+    if isinstance(output, dict):
+        known = [name for name in ("probabilities", "logits", "values") if name in output]
+        names = known[:1] if len(known) == 1 or len(output) > 1 else list(output)
+        if len(names) == 1:
+            return names[0], output[names[0]]
+    elif output is not None and len(found := keras.tree.flatten(output)) == 1:
+        return "", found[0]
+    shapes = ", ".join(str(tensor.shape) for tensor in keras.tree.flatten(output or ()))
+    raise OwnModelError(
+        "The model must have one output, or a dict of outputs with probabilities, logits or "
+        f"values. Received: {shapes or 'none'}."
+    )
+
+
+def _apply(net: keras.Model, taken: Sequence[Any]) -> Any:
+    structure = getattr(net, "_inputs_struct", None)
+    packed = taken[0] if structure is None else keras.tree.pack_sequence_as(structure, taken)
+    return net(packed)
+
+
+def _matched(net: keras.Model, given: Mapping[str, Any]) -> list[Any]:
+    """Return a tensor for each input of a model, in its order."""
+    wanted = net.inputs
+    names = _input_names(net)
+    if len(given) != len(wanted) or (len(given) > 1 and set(given) != set(names)):
+        raise OwnModelError(
+            f"The model must have the inputs of the data: {_shown(given)}. "
+            f"Received: a model with {_shown(dict(zip(names, wanted, strict=True)))}."
+        )
+    order = [given[name] for name in names] if len(given) > 1 else list(given.values())
+    pairs = zip(names, order, wanted, strict=True)
+    return [_in_form(name, tensor, own, given) for name, tensor, own in pairs]
+
+
+def _input_names(net: keras.Model) -> list[str]:
+    structure = net.input
+    if isinstance(structure, dict):
+        return [name for tensor in net.inputs for name, each in structure.items() if each is tensor]
+    # Keras numbers the names that it makes up.
+    is_made_up = len(net.inputs) == 1 and net.inputs[0].name.startswith(_MADE_UP)
+    return ["input"] if is_made_up else [tensor.name for tensor in net.inputs]
+
+
+def _in_form(name: str, tensor: Any, wanted: Any, given: Mapping[str, Any]) -> Any:
+    """Return a tensor in the shape and dtype that an input takes."""
+    shape, own = tuple(tensor.shape[1:]), tuple(wanted.shape[1:])
+    if shape != own and (*own, 1) == shape:  # gray images
+        tensor = keras.layers.Reshape(own, name="without_channel")(tensor)
+    elif shape != own and (*shape, 1) == own:
+        tensor = keras.layers.Reshape(own, name="channel")(tensor)
+    elif not _fits(shape, own):
+        raise OwnModelError(
+            f"The model must take what the data holds: {_shown(given)}. "
+            f"Received: a model with the input {wanted.dtype} {tuple(wanted.shape)}."
+        )
+    is_text = "string" in (tensor.dtype, wanted.dtype)
+    if is_text and tensor.dtype != wanted.dtype:
+        raise OwnModelError(
+            f"The model must take what the data holds: {_shown(given)}. "
+            f"Received: a model with the input {name} of {wanted.dtype}."
+        )
+    return tensor if tensor.dtype == wanted.dtype else keras.ops.cast(tensor, wanted.dtype)
+
+
+def _fits(shape: tuple[Any, ...], own: tuple[Any, ...]) -> bool:
+    return len(shape) == len(own) and all(
+        wanted in (None, size) for size, wanted in zip(shape, own, strict=True)
+    )
+
+
+def _shown(tensors: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {t.dtype} {tuple(t.shape)}" for name, t in tensors.items())
+
+
+def _measured(model: keras.Model) -> str:
+    """Return the last activation of a model whose inside is unknown, by outputs for some inputs."""
+    random = np.random.default_rng(0)
+    arrays = [
+        random.normal(0, 3, (32, *[n or 8 for n in tensor.shape[1:]])).astype("float32")
+        for tensor in model.inputs
+    ]
+    tensors = [
+        keras.ops.cast(array, tensor.dtype)
+        for array, tensor in zip(arrays, model.inputs, strict=True)
+    ]
+    packed = keras.tree.pack_sequence_as(model.input, tensors)
+    outputs = keras.ops.convert_to_numpy(model(packed))
+    if outputs.min() < 0 or outputs.max() > 1:
+        return "linear"
+    is_softmax = outputs.shape[1] > 1 and np.allclose(outputs.sum(axis=1), 1, atol=1e-3)
+    return "softmax" if is_softmax else "sigmoid"
+
+
+def _classes(raw: Any, activation: str, targets: Targets) -> Any:
+    units = raw.shape[1]
+    if units == 1 and targets.count == 2 and activation in ("sigmoid", "linear"):
+        second = raw
+        if activation == "linear":
+            second = keras.layers.Activation("sigmoid", dtype="float32", name="second_class")(raw)
+        return BothClasses(name="probabilities", dtype="float32")(second)
+    _require_units(units, targets)
+    if activation == "softmax":
+        return keras.layers.Identity(name="probabilities", dtype="float32")(raw)
+    _require(activation, ("linear",), "softmax or logits", targets)
+    return keras.layers.Softmax(name="probabilities", dtype="float32")(raw)
+
+
+def _labels(raw: Any, activation: str, targets: Targets) -> Any:
+    _require_units(raw.shape[1], targets)
+    _require(activation, ("sigmoid", "linear"), "sigmoid or logits", targets)
+    if activation == "sigmoid":
+        return keras.layers.Identity(name="probabilities", dtype="float32")(raw)
+    return keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(raw)
+
+
+def _values(raw: Any, activation: str, targets: Targets) -> Any:
+    _require_units(raw.shape[1], targets)
+    if activation == "softmax":
+        _require(activation, (), "a linear layer", targets)
+    if targets.is_standardized and activation == "linear":
+        return keras.layers.Normalization(invert=True, name="values", dtype="float32")(raw)
+    return keras.layers.Identity(name="values", dtype="float32")(raw)
+
+
+_Head = Callable[[Any, str, Targets], Any]
+_HEADS: dict[str, tuple[str, _Head]] = {
+    "multiclass": ("probabilities", _classes),
+    "multilabel": ("probabilities", _labels),
+    "regression": ("values", _values),
+}
+
+
+def _require_units(units: int, targets: Targets) -> None:
+    if units != targets.count:
+        also = " (or one, for two classes)" if targets.count == 2 else ""
+        raise OwnModelError(
+            f"The model must end with an output for each of the {targets.count} "
+            f"{_TASKS[targets.task]}{also}. Received: {units}. A function can take their number as "
+            "the argument num_classes or num_outputs."
+        )
+
+
+def _require(activation: str, allowed: Sequence[str], wanted: str, targets: Targets) -> None:
+    if activation not in allowed:
+        raise OwnModelError(
+            f"A model for {_TASKS[targets.task]} must end with {wanted}. "
+            f"Received: {targets.count} outputs of {activation}."
+        )
+
+
+def in_precision(model: keras.Model, policy: str) -> keras.Model:
+    """Return a copy of a model whose layers compute in a mixed precision, with the same weights.
+
+    The layer that computes what the loss sees, and layers that need it, stay in float32.
+
+    Args:
+        model: a model of `add_head`.
+        policy: dtype policy of the layers, such as `mixed_bfloat16`.
+
+    Raises:
+        OwnModelError: Keras cannot copy the model.
+    """
+    last = producer(model.get_layer(RAW_OUTPUTS).input)
+    kept = {id(layer) for layer in model.layers if not isinstance(layer, keras.Model)}
+    kept.add(id(last))
+
+    def changed(layer: Any) -> Any:
+        if not isinstance(layer, keras.Layer):  # an operation, which has no weights
+            return layer
+        config = layer.get_config()
+        is_wide = getattr(layer.dtype_policy, "name", "") == "float32"
+        if is_wide and id(layer) not in kept and not isinstance(layer, _FLOAT32):
+            config["dtype"] = policy
+        return type(layer).from_config(config)
+
+    try:
+        copy = keras.models.clone_model(model, clone_function=changed, recursive=True)
+        copy.set_weights(model.get_weights())
+    except Exception as error:  # whatever a layer's constructor raises
+        raise OwnModelError(f"Keras cannot copy the model in {policy}: {error}") from None
+    return copy
+
+
+_FLOAT32 = (
+    Float32Layer,
+    keras.layers.Normalization,
+    keras.layers.Rescaling,
+    keras.layers.StringLookup,
+    keras.layers.Softmax,
+)

@@ -1,0 +1,720 @@
+"""Models, data, losses, metrics and callbacks of users go the whole way that families go."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.datasets import load_iris
+
+from app.bundles.export_run import export_run
+from app.config.families import family_named
+from app.config.keras_names import KERAS_LOSSES, KERAS_METRICS
+from app.config.run_config import flat_config, make_config
+from app.data.sources import load_dataset
+from app.data.splits import split_dataset
+from app.errors import ConfigError, DataError, OwnCodeError, TuningError
+from app.evaluation.metrics import predict_samples
+from app.runs import read_run, resume, train
+from app.system.signals import Interrupted
+from app.training.compilation import Compilation
+from app.training.job import Job
+from app.training.losses import make_loss, make_metric, numeric_targets, trained_output
+from app.training.own_losses import own_loss, own_metric
+from app.training.own_models import build_with_head, builder_of, decide_head, save_untrained
+from app.tuning.definition import make_definition
+from export import ExportOptions
+from models.graph import activation_of
+from serving import Predictor
+
+X, Y = load_iris(return_X_y=True)
+ORDER = np.random.default_rng(0).permutation(150)
+NET = """
+import keras
+from keras import layers
+
+
+class Twice(layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+def build(input_shape, num_classes):
+    inputs = keras.Input(input_shape)
+    x = layers.Dense(8, activation="relu")(Twice()(inputs))
+    return keras.Model(inputs, layers.Dense(num_classes)(layers.Dropout(0.1)(x)))
+
+
+def softmax(loss=None):
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="softmax")])
+
+
+def squared(targets, outputs):
+    return keras.ops.mean(keras.ops.square(targets - keras.ops.softmax(outputs)), axis=-1)
+
+
+def broken(targets, outputs):
+    return targets @ nothing
+
+
+class Stop(keras.callbacks.Callback):
+    epoch = 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise ValueError("enough")
+
+
+class StopAtOnce(Stop):
+    epoch = 0
+
+
+def none():
+    return None
+
+
+def fails():
+    raise ValueError("no such layer")
+
+
+def needs_width(width):
+    return None
+
+
+def seven():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(7, activation="softmax")])
+
+
+def sigmoids():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="sigmoid")])
+
+
+def relus():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="relu")])
+
+
+def sequence():
+    net = [keras.Input((4,)), layers.Reshape((2, 2)), layers.Dense(3)]
+    return keras.Sequential(net)
+
+
+def two_outputs():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, [layers.Dense(3)(inputs), layers.Dense(2)(inputs)])
+
+
+def five_columns():
+    return keras.Sequential([keras.Input((5,)), layers.Dense(3)])
+
+
+class Odd(layers.Layer):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def unsaved():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, layers.Dense(3)(Odd(lambda x: x)(inputs)))
+
+
+number = 3
+"""
+DATA = """
+import numpy as np
+import tensorflow as tf
+from sklearn.datasets import load_iris
+
+x, y = load_iris(return_X_y=True)
+order = np.random.default_rng(0).permutation(150)
+
+
+def pipelines():
+    data = tf.data.Dataset.from_tensor_slices((x[order].astype("float32"), y[order]))
+    train = data.take(90).shuffle(90, seed=1).filter(lambda x, y: True)
+    others = data.skip(90).batch(16)
+    return {"train": train.batch(16), "validation": others.take(2), "test": others.skip(2)}
+
+
+def arrays():
+    return x, y
+
+
+def broken():
+    return 1 / 0
+"""
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory):
+    """A folder with `net.py` and `data.py`, as a user has them."""
+    folder = tmp_path_factory.mktemp("code")
+    (folder / "hornbill_net.py").write_text(NET)
+    (folder / "hornbill_data.py").write_text(DATA)
+    return folder
+
+
+def net(code, name):
+    return f"{code}/hornbill_net.py:{name}"
+
+
+def layers_from(inputs, *layers):
+    x = inputs
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+def quick(model, data, output, **settings):
+    return train({"epochs": 2, **settings}, output, figures=False, model=model, data=data)
+
+
+def with_head(model, data="iris", **settings):
+    """Return the untrained model of a run, its configuration, data and splits."""
+    config = make_config(model, settings, data=data)
+    builder = builder_of(config.family)
+    config = decide_head(config, builder)
+    from app.runs.train import load_run_data
+
+    dataset = load_run_data(config)
+    splits = split_dataset(dataset, 0)
+    return build_with_head(builder, config, dataset, splits), config, dataset, splits
+
+
+@pytest.fixture(scope="module")
+def own_run(code, tmp_path_factory):
+    """A run of a function with logits, a custom layer, and code of its own throughout."""
+    folder = tmp_path_factory.mktemp("own")
+    settings = {
+        "loss": f"{code}/hornbill_net.py:squared",
+        "metrics": ["auc", keras.metrics.F1Score(average="macro")],
+        "optimizer.learning_rate": 0.05,
+        "epochs": 20,
+    }
+    return quick(net(code, "build"), (X, np.array(["se", "ve", "vi"])[Y]), folder, **settings)
+
+
+def test_a_function_and_arrays_go_the_whole_way(own_run, tmp_path):
+    assert own_run.folder.parent.name == "hornbill_net"
+    assert own_run.metrics["test"]["accuracy"] > 0.6
+    header = (own_run.folder / "history.csv").read_text().partition("\n")[0]
+    assert {"auc", "f1_score", "val_auc"} <= set(header.split(","))
+    bundle = export_run(own_run.folder, tmp_path, options=ExportOptions(int8="never"))
+    predictor = Predictor.load(bundle)
+    manifest = predictor.manifest
+    assert bundle.parent.name == "hornbill_net"
+    assert manifest.labels == ("se", "ve", "vi")
+    assert manifest.calibration.temperature > 0
+    assert manifest.family == manifest.config["family"] == "hornbill_net.py:build"
+    assert manifest.config["loss"] == "hornbill_net.py:squared"
+    probabilities = predictor.predict(X.astype(np.float32)).probabilities
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_folder_needs_neither_the_function_nor_the_arrays(own_run):
+    read = read_run(own_run.folder)
+    assert read.config.family.endswith("hornbill_net.py:build")
+    assert read.config.model.head == "softmax"
+    assert "head" in read.data["chosen"]
+    dataset = load_dataset(read.config.data)
+    np.testing.assert_allclose(dataset.inputs, X.astype(np.float32))
+    assert (own_run.folder / "untrained.keras").is_file()
+
+
+def test_training_repeats_and_resumes_like_that_of_a_family(code, tmp_path):
+    def interrupt(epoch, logs):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    settings = {"epochs": 4}
+    whole = quick(net(code, "build"), "iris", tmp_path / "whole", **settings)
+    with pytest.raises(Interrupted, match="Resume with"):
+        train(
+            settings,
+            tmp_path / "cut",
+            [keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)],
+            figures=False,
+            model=net(code, "build"),
+            data="iris",
+        )
+    (folder,) = (tmp_path / "cut").glob("*/*")
+    moved = shutil.move(folder, tmp_path / "moved")
+    run = resume(moved)
+    assert run.metrics == whole.metrics
+    assert json.loads((moved / "data.json").read_text())["source"] == "iris"
+
+
+def test_a_callback_that_raises_ends_the_run_with_one_line_and_can_be_mended(code, tmp_path):
+    copy = tmp_path / "hornbill_mended.py"
+    copy.write_text(NET)
+    settings = {"callbacks": f"{copy}:StopAtOnce"}
+    message = "A callback must not raise. Received: StopAtOnce in epoch 1, ValueError in line .* of"
+    with pytest.raises(OwnCodeError, match=f"{message} hornbill_mended.py: enough. .*Resume with"):
+        quick(f"{copy}:softmax", "iris", tmp_path, **settings)
+    (folder,) = (tmp_path / "hornbill_mended").iterdir()
+    text = (folder / "error.txt").read_text()
+    assert "enough" in text
+    assert "Traceback" in text
+    copy.write_text(NET.replace("raise ValueError", "print"))
+    assert resume(folder).is_finished
+    assert not (folder / "error.txt").exists()
+
+
+def test_pipelines_are_streamed_and_resumed_by_their_function(code, tmp_path):
+    reference = f"{code}/hornbill_data.py:pipelines"
+    settings = {"callbacks": net(code, "Stop"), "epochs": 3, "metrics": "mae"}
+    with pytest.raises(OwnCodeError, match="Stop in epoch 2"):
+        quick(net(code, "build"), reference, tmp_path, **settings)
+    (folder,) = (tmp_path / "hornbill_net").iterdir()
+    config = (folder / "config.toml").read_text()
+    source = (code / "hornbill_net.py").read_text()
+    try:
+        (code / "hornbill_net.py").write_text(source.replace("raise ValueError", "print"))
+        run = resume(folder)
+    finally:
+        (code / "hornbill_net.py").write_text(source)
+    assert config.count("hornbill_net.py:build") == 1
+    assert run.data["samples"] == {"train": 90, "validation": 32, "test": 28}
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["epochs"] == 3
+    assert environment["wait_fraction"] is None
+    assert 0 < run.metrics["test"]["accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none", "must return a keras.Model. Received: .*:none, which returned NoneType"),
+        ("fails", "Received: .*:fails\\(\\), which raised ValueError in line .*: no such layer"),
+        ("needs_width", "may need input_shape, .* which needs 'width'. Give it a default"),
+        ("number", "must be a function that returns a keras.Model. Received: .*of the type int"),
+        ("seven", "an output for each of the 3 classes. Received: 7"),
+        ("sigmoids", "must end with softmax or logits. Received: 3 outputs of sigmoid"),
+        ("relus", "must end with softmax or logits. Received: 3 outputs of relu"),
+        ("sequence", r"must be \(batch, units\). Received: \(None, 2, 3\)"),
+        ("two_outputs", r"must have one output.* Received: \(None, 3\), \(None, 2\)"),
+        ("five_columns", r"inputs float32 \(None, 4\). Received: .* input float32 \(None, 5\)"),
+        ("unsaved", "Keras must be able to save the model. Received: .*get_config"),
+        ("bild", "there is no 'bild'. Did you mean 'build'"),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_told_before_training(code, name, message, tmp_path):
+    with pytest.raises(ConfigError, match=message) as caught:
+        quick(net(code, name), "iris", tmp_path / "runs")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("no_such_file.py:build", "must be in a file that exists. Received: .*no_such_file.py"),
+        ("no_such.keras", "must be in a file that exists"),
+        ("no_such_module.x:build", "can be imported. Received: no_such_module.x: ModuleNotFound"),
+        ("net.py", "family must be one of .*A model of your own is file.py:function"),
+    ],
+)
+def test_a_reference_must_lead_somewhere(model, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        quick(model, "iris", tmp_path)
+
+
+def test_a_file_with_a_mistake_is_named_with_its_line(tmp_path):
+    (tmp_path / "hornbill_mistaken.py").write_text("import keras\nkers.Model()\n")
+    message = "hornbill_mistaken.py: NameError in line 2 of hornbill_mistaken.py"
+    with pytest.raises(ConfigError, match=message):
+        quick(f"{tmp_path}/hornbill_mistaken.py:build", "iris", tmp_path)
+
+
+def test_a_model_of_ones_own_needs_data(code, tmp_path):
+    with pytest.raises(ConfigError, match="needs data"):
+        quick(net(code, "build"), None, tmp_path)
+    with pytest.raises(TuningError, match="A search needs a family"):
+        make_definition(net(code, "build"), {"epochs": "int:1..3"}, settings={"data": "iris"})
+    with pytest.raises(ConfigError, match="Training needs a configuration or a model"):
+        train()
+
+
+def batches(x=X, y=Y, size=16):
+    data = tf.data.Dataset.from_tensor_slices((x.astype(np.float32), y))
+    return data.batch(size) if size else data
+
+
+def parts(**changes):
+    x, y = X[ORDER], Y[ORDER]
+    found = {
+        "train": batches(x[:90], y[:90]),
+        "validation": batches(x[90:120], y[90:120]),
+        "test": batches(x[120:], y[120:]),
+    }
+    return {**found, **changes}
+
+
+def endless():
+    while True:
+        yield np.zeros(4, np.float32), 0
+
+
+def growing():
+    for size in (4, 5):
+        yield np.zeros((1, size), np.float32), np.zeros(1, np.int64)
+
+
+GROWING = (tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.int64))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (lambda: batches().repeat(), "must end. Received: data, which is endless"),
+        (lambda: batches(X[:0], Y[:0]), "must hold samples. Received: data, which is empty"),
+        (lambda: batches().map(lambda x, _: x), r"must be \(x, y\).* Received: data with float32"),
+        (lambda: batches().map(lambda x, y: (x, y, y)), r"must be \(x, y\), of dense tensors"),
+        (
+            lambda: tf.data.Dataset.from_generator(growing, output_signature=GROWING),
+            r"must have one shape. Received: x of data with \(5,\) after \(4,\)",
+        ),
+        (
+            lambda: batches().map(lambda x, y: (tf.debugging.check_numerics(x / 0, "bad"), y)),
+            "must yield samples. Received: data, which failed after 0: InvalidArgumentError",
+        ),
+        (lambda: (batches(), batches()), "for train, validation and test. Received: train, valid"),
+        (lambda: {"train": batches(), "val": batches()}, "Received: train, val. Split one with"),
+        (lambda: parts(train=batches(size=0)), r"must have batches. Received: train .*\.batch"),
+        (lambda: parts(train=batches().repeat()), "Received: train, which is endless"),
+        (lambda: parts(test=5), "must be of the type tf.data.Dataset. Received: int for test"),
+        (
+            lambda: parts(test=batches(X[:, :3])),
+            r"must have one shape. Received: x of test with \(3,\) after \(4,\)",
+        ),
+        (lambda: (X, Y[:9]), "as many samples. Received: 150 in x and 9 in y"),
+        (lambda: (X, [None] * 150), "or a text for each sample. Received: object .* None"),
+        (lambda: (X.astype(str), Y), "Inputs must be numbers. Received: x of <U"),
+        (lambda: ([[1, 2], [3]], [0, 1]), "x must be an array of one shape"),
+        (lambda: [X], "data must be a source, arrays .* Received: a list of 1 parts"),
+        (lambda: (X / 0, Y), "must be finite. Received: x with NaN or infinity in sample 0"),
+        (lambda: (X, Y - 1), "whole numbers from 0 on. Received: -1"),
+        (lambda: (X[:0], Y[:0]), "must hold samples. Received: none"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_data_that_cannot_be_used_is_told_before_training(code, data, message, tmp_path):
+    with pytest.raises(DataError, match=message) as caught:
+        quick(net(code, "build"), data(), tmp_path / "runs")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_a_generator_without_end_is_stopped(tmp_path):
+    from app.data.own_data import write_own_data
+
+    spec = (tf.TensorSpec((4,), tf.float32), tf.TensorSpec((), tf.int64))
+    data = tf.data.Dataset.from_generator(endless, output_signature=spec)
+    with pytest.raises(DataError, match="must end. Received: data, with more than 1,000 samples"):
+        write_own_data(data, tmp_path, most=1000)
+
+
+def test_other_data_is_refused_with_its_value(code):
+    with pytest.raises(ConfigError, match=r"arrays \(x, y\) or a tf.data.Dataset. .* data=5"):
+        make_config(net(code, "build"), data=5)
+    with pytest.raises(DataError, match="raised ZeroDivisionError in line"):
+        train(model=net(code, "build"), data=f"{code}/hornbill_data.py:broken")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "hubber"}, "Received: loss='hubber'. Did you mean 'huber'"),
+        ({"metrics": ["acuracy"]}, "Received: metrics='acuracy'. Did you mean 'accuracy'"),
+        ({"callbacks": ["Stop"]}, "must be file.py:name or module:name. Received: callbacks="),
+        ({"variant": "mlp"}, "'variant' is not a setting of .* It is a setting of digits"),
+    ],
+)
+def test_an_unknown_loss_metric_or_callback_is_told_with_its_value(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config("net.py:build", settings, data="iris")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "broken"}, "loss must take targets .*:broken, which raised NameError in line"),
+        ({"metrics": "broken"}, "metrics must take targets and outputs"),
+        ({"loss": keras.losses.CategoricalCrossentropy()}, "logits. Received: .*from_logits=False"),
+        ({"metrics": keras.metrics.F1Score()}, r"one number. Received: F1Score, which gives \(3,"),
+        ({"callbacks": "none"}, "must name a keras.callbacks.Callback.* Received: .*NoneType"),
+    ],
+)
+def test_code_is_tried_before_the_first_epoch(code, settings, message, tmp_path):
+    given = {
+        key: net(code, value) if isinstance(value, str) else value
+        for key, value in settings.items()
+    }
+    with pytest.raises(ConfigError, match=message):
+        quick(net(code, "build"), "iris", tmp_path / "runs", **given)
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_the_names_of_losses_and_metrics_are_those_of_keras():
+    for name in KERAS_LOSSES:
+        own_loss(name)
+    for name in KERAS_METRICS:
+        own_metric(name)
+
+
+def dense(units, activation=None):
+    inputs = keras.Input((4,))
+    return layers_from(inputs, keras.layers.Dense(units, activation=activation))
+
+
+HEADS = [
+    ("softmax", 3, "softmax", "multiclass", ""),
+    (None, 3, "softmax", "multiclass", "softmax"),
+    ("sigmoid", 1, "two", "multiclass", ""),
+    (None, 1, "two", "multiclass", "sigmoid"),
+    ("sigmoid", 3, "labels", "multilabel", ""),
+    (None, 3, "labels", "multilabel", "sigmoid"),
+    (None, 1, "values", "regression", ""),
+    ("softplus", 1, "values", "regression", ""),
+]
+TARGETS = {
+    "softmax": Y,
+    "two": (Y > 0).astype(int),
+    "labels": np.stack([Y > 0, Y > 1, X[:, 0] > 6], axis=1).astype(int),
+    "values": X[:, 0] + 100,
+}
+
+
+@pytest.mark.parametrize(("activation", "units", "targets", "task", "logits"), HEADS)
+def test_the_last_activation_and_the_targets_decide_the_head(
+    activation, units, targets, task, logits, tmp_path
+):
+    def build():
+        return dense(units, activation)
+
+    from app.data.frames import data_on_disk
+
+    with data_on_disk((X, TARGETS[targets])) as (source, _):
+        model, config, dataset, _ = with_head(build, source)
+        assert dataset.task == task
+        output = trained_output(model, "raw_outputs", task)
+        assert (output.units, output.activation) == (units, logits)
+        outputs = model.predict(X.astype(np.float32), verbose=0)
+        name = "values" if task == "regression" else "probabilities"
+        assert outputs[name].shape == (150, len(dataset.labels))
+        if task == "multiclass":
+            np.testing.assert_allclose(outputs[name].sum(axis=1), 1, atol=1e-5)
+        # The loss of what the model returns is that of its probabilities.
+        goal = np.asarray(numeric_targets(dataset, model, units)[np.arange(150)], np.float32)
+        raw = keras.Model(model.input, model.get_layer("raw_outputs").output)
+        returned = raw(X.astype(np.float32))
+        if task != "regression":
+            loss = float(make_loss(config.training, task, output)(goal, returned))
+            chosen = outputs[name].astype(np.float64)
+            exact = -np.log(chosen[np.arange(150), dataset.targets]) if task == "multiclass" else 0
+            if task == "multilabel":
+                is_set = dataset.targets > 0
+                exact = -np.log(np.where(is_set, chosen, 1 - chosen))
+            assert loss == pytest.approx(float(np.mean(exact)), rel=1e-3)
+        metric = make_metric(task, units, output.activation)
+        metric.update_state(goal, returned)
+        if task == "multiclass":
+            accuracy = float((outputs[name].argmax(axis=1) == dataset.targets).mean())
+            assert float(metric.result()) == pytest.approx(accuracy, abs=0.01)
+
+
+def test_values_of_a_fresh_linear_model_are_learned_in_standard_units(tmp_path):
+    run = quick(
+        lambda input_shape, outputs: layers_from(
+            keras.Input(input_shape), keras.layers.Dense(8, "relu"), keras.layers.Dense(outputs)
+        ),
+        (X[:, :3], 1000 + 100 * X[:, 3]),
+        tmp_path,
+        epochs=30,
+        **{"optimizer.learning_rate": 0.05},
+    )
+    assert run.metrics["test"]["r2"] > 0.8
+
+
+def test_texts_and_missing_values_are_encoded_in_front_of_the_model(code, tmp_path):
+    random = np.random.default_rng(0)
+    lines = [
+        f"{'' if n % 7 == 0 else random.normal()},{random.choice(['x', 'y', 'z'])},{'ab'[n % 2]}"
+        for n in range(60)
+    ]
+    table = tmp_path / "table.csv"
+    table.write_text("number,text,kind\n" + "\n".join(lines))
+    model, _, dataset, _ = with_head(net(code, "build"), str(table), target="kind")
+    assert [tensor.name for tensor in model.inputs] == ["inputs", "texts"]
+    inner = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    assert inner.input_shape == (None, 5)  # the number, whether it is missing, and three texts
+    assert predict_samples(model, dataset, np.arange(5)).shape == (5, 2)
+
+
+def test_images_reach_a_model_in_its_shape_and_the_bundle_takes_them_as_they_are():
+    net_of_gray = layers_from(
+        keras.Input((8, 8)), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")
+    )
+    model, *_ = with_head(lambda: net_of_gray, "digits8x8")
+    (tensor,) = model.inputs
+    assert (tensor.name, tensor.dtype, tensor.shape) == ("image", "uint8", (None, 8, 8, 1))
+
+
+def test_several_inputs_of_several_types_train(tmp_path):
+    def build(num_classes):
+        words = keras.Input((6,), dtype="int32", name="words")
+        rows = keras.Input((4,), name="rows")
+        seen = keras.layers.Flatten()(keras.layers.Embedding(9, 2)(words))
+        x = keras.layers.Concatenate()([seen, rows])
+        return keras.Model([words, rows], keras.layers.Dense(num_classes)(x))
+
+    words = np.random.default_rng(0).integers(0, 9, (150, 6))
+    run = quick(build, ({"rows": X, "words": words}, Y), tmp_path, precision="mixed_bfloat16")
+    assert run.data["kind"] == "arrays"
+    environment = json.loads((run.folder / "environment.json").read_text())
+    assert environment["precision"] == "mixed_bfloat16"
+    bundle = export_run(run.folder, tmp_path / "dist", options=ExportOptions(int8="never"))
+    specs = {spec.name: spec.dtype for spec in Predictor.load(bundle).manifest.inputs}
+    assert specs == {"words": "int64", "rows": "float32"}
+
+
+def test_a_file_goes_on_with_its_weights(tmp_path):
+    path = tmp_path / "old.keras"
+    old = dense(3, "softmax")
+    old.save(path)
+    model, config, *_ = with_head(path)
+    expected = old.predict(X, verbose=0)
+    found = model.predict(X.astype(np.float32), verbose=0)["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert family_named(config.family).short_name == "old"
+    assert flat_config(config)["family"] == str(path)
+
+
+def test_a_subclassed_model_and_an_unbuilt_one_get_the_inputs_of_the_data():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3, activation="softmax")
+
+        def call(self, x):
+            return self.dense(x)
+
+    for build in (Net, lambda: keras.Sequential([keras.layers.Dense(3, activation="softmax")])):
+        model, *_ = with_head(build)
+        output = trained_output(model, "raw_outputs", "multiclass")
+        assert (output.units, output.activation) == (3, "")
+
+
+def test_a_normalization_that_reads_the_inputs_is_adapted_to_the_training_split(tmp_path):
+    def build():
+        return layers_from(
+            keras.Input((4,)), keras.layers.Normalization(), keras.layers.Dense(3, "softmax")
+        )
+
+    model, config, dataset, splits = with_head(build)
+    job = Job(save_untrained(model, config, tmp_path), dataset, splits)
+    (inner,) = (layer for layer in job.model.layers if isinstance(layer, keras.Model))
+    layer = next(each for each in inner.layers if isinstance(each, keras.layers.Normalization))
+    mean = np.asarray(layer.mean).ravel()
+    np.testing.assert_allclose(mean, dataset.inputs[splits.train].mean(axis=0), rtol=1e-4)
+
+
+def test_a_copy_in_another_precision_keeps_weights_and_its_last_layer_in_float32(tmp_path):
+    def build():
+        return layers_from(
+            keras.Input((4,)),
+            keras.layers.Dense(8, "relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(3),
+        )
+
+    model, config, dataset, splits = with_head(build)
+    job = Job(save_untrained(model, config, tmp_path), dataset, splits)
+    copy = job.build(Compilation("mixed_bfloat16", xla=False))
+    (inner,) = (layer for layer in copy.layers if isinstance(layer, keras.Model))
+    policies = [layer.dtype_policy.name for layer in inner.layers if layer.weights]
+    assert policies == ["mixed_bfloat16", "mixed_bfloat16", "float32"]
+    for one, other in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_layers_that_cannot_be_copied_train_in_float32_and_say_so(tmp_path):
+    from app.data.reading_progress import observed_reading
+
+    lines = []
+
+    class Observer:
+        def advance(self, *_):
+            pass
+
+        def note(self, line):
+            lines.append(line)
+
+    @keras.saving.register_keras_serializable("hornbill_tests")
+    class Float32Only(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            if self.compute_dtype != "float32":
+                raise ValueError("only float32")
+
+        def call(self, x):
+            return x
+
+    def build():
+        return layers_from(keras.Input((4,)), Float32Only(), keras.layers.Dense(3))
+
+    with observed_reading(Observer()):
+        run = quick(build, "iris", tmp_path, precision="mixed_bfloat16")
+    environment = json.loads((run.folder / "environment.json").read_text())
+    assert environment["precision"] == "float32"
+    assert any("Training is in float32: " in line for line in lines)
+
+
+def test_activations_are_found_inside_nested_models():
+    inner = dense(3, "softmax")
+    inputs = keras.Input((4,))
+    mean = keras.layers.Average()([inner(inputs), dense(3, "softmax")(inputs)])
+    assert activation_of(mean) == "softmax"
+    assert activation_of(keras.layers.Reshape((3,))(inner(inputs))) == "softmax"
+    assert activation_of(keras.ops.sigmoid(inputs)) == "sigmoid"
+    assert activation_of(keras.layers.Add()([mean, mean])) == "linear"
+
+
+def test_losses_and_metrics_of_ones_own_apply_to_families_too(tmp_path):
+    def absolute(targets, outputs):
+        return keras.ops.mean(keras.ops.abs(targets - outputs), axis=-1)
+
+    config = make_config("softmax", {"epochs": 2, "loss": absolute, "metrics": ["mae", "auc"]})
+    run = train(config, tmp_path, figures=False)
+    header = (run.folder / "history.csv").read_text().partition("\n")[0].split(",")
+    assert {"auc", "mean_absolute_error"} <= set(header)
+
+
+def test_a_run_of_passed_pipelines_needs_them_again(code, tmp_path):
+    with pytest.raises(OwnCodeError, match="StopAtOnce"):
+        quick(net(code, "build"), parts(), tmp_path, callbacks=net(code, "StopAtOnce"))
+    (folder,) = (tmp_path / "hornbill_net").iterdir()
+    with pytest.raises(DataError, match="pipelines that Python code has passed. .* data=…"):
+        resume(folder)
+    with pytest.raises(DataError, match="goes on with a dict of datasets"):
+        resume(folder, data=(X, Y))
+
+
+def test_the_command_line_takes_a_function_and_data_of_a_file(code, tmp_path, run):
+    arguments = ["train", net(code, "build"), "--data", f"{code}/hornbill_data.py:arrays"]
+    status, output, error = run(
+        *arguments, "--set", "epochs=2", "--output", tmp_path / "runs", "--no-figures"
+    )
+    assert (status, "accuracy" in output) == (0, True)
+    assert "training hornbill_net.py:build" in error
+    status, _, error = run("train", net(code, "bild"), "--data", "iris")
+    assert status == 2
+    assert "there is no 'bild'" in error
+    status, _, error = run("train", f"{code}/gone.py:build", "--data", "iris")
+    assert status == 2
+    assert "must be in a file that exists" in error
