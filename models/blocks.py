@@ -7,7 +7,7 @@ import keras
 
 from .activations import ACTIVATIONS, activate
 from .checks import check_above, check_at_least, check_choice, check_fraction, check_sizes
-from .replicas import has_replicas, normalize_replicas, replicated_dense
+from .replicas import grouped_convolution, has_replicas, normalize_replicas, replicated_dense
 
 NORMALIZATIONS = ("none", "batch", "layer", "instance", "group")
 # Names in the literature, and Keras' names of the same distributions.
@@ -178,23 +178,27 @@ def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments:
 
     Args:
         x: float `(batch, height, width, channels)`.
-        filters: channels of the result.
+        filters: channels of the result, for each replica if there are any.
         config: settings of the hidden layers.
         name: name of the layer.
         arguments: further arguments of `keras.layers.Conv2D`; `kernel_size` is 3 by default.
+            `replicas` is the number of replicas whose channels `x` has, see `models.replicas`.
 
     Returns:
         float `(batch, height, width, filters)`, with height and width divided by the stride.
     """
-    layer = keras.layers.Conv2D(
-        filters,
-        padding="same",
-        use_bias=config.normalization == "none",
-        data_format="channels_last",
-        name=name,
-        **{"kernel_size": 3, **config.kernel_arguments(), **arguments},
-    )
-    return layer(x)
+    arguments = {
+        "kernel_size": 3,
+        "padding": "same",
+        "use_bias": config.normalization == "none",
+        "data_format": "channels_last",
+        "name": name,
+        **config.kernel_arguments(),
+        **arguments,
+    }
+    if replicas := arguments.pop("replicas", 0):
+        return grouped_convolution(filters, replicas, **arguments)(x)
+    return keras.layers.Conv2D(filters, **arguments)(x)
 
 
 def conv_block(x: Any, filters: int, config: HiddenConfig, name: str, **arguments: Any) -> Any:
