@@ -102,7 +102,7 @@ class DigitNetConfig(HiddenConfig):
         return "probabilities"
 
 
-def _mlp_pixels(ink: Any, replicas: int) -> Any:
+def _mlp_pixels(ink: Any, _config: DigitNetConfig, replicas: int) -> Any:
     # The bounding box fills the 16x16 pixels, as in the Semeion data set.
     ink = Denoise(name="denoise")(ink)
     ink = FitInk(size=16, ink_size=16, center="box", name="fit_ink")(ink)
@@ -127,7 +127,7 @@ def _cnn_maps(ink: Any, config: DigitNetConfig, replicas: int) -> Any:
     return flatten_image(x, replicas, "maps")
 
 
-def _resnet_maps(ink: Any, config: DigitNetConfig) -> Any:
+def _resnet_maps(ink: Any, config: DigitNetConfig, _replicas: int) -> Any:
     first, *_ = config.filters
     # Strokes are three pixels wide: they survive at half the resolution, in a quarter of the time.
     x = convolve(_image(ink), first, config, "stem", kernel_size=5, strides=2)
@@ -166,11 +166,7 @@ def _residual_block(
     return keras.layers.Add(name=name)([x, residual])
 
 
-_MAPS = {
-    "mlp": lambda ink, _, replicas: _mlp_pixels(ink, replicas),
-    "cnn": _cnn_maps,
-    "resnet": lambda ink, config, _: _resnet_maps(ink, config),
-}
+_MAPS = {"mlp": _mlp_pixels, "cnn": _cnn_maps, "resnet": _resnet_maps}
 # With these, channels that lie side by side do not mix.
 _REPLICATED = ("none", "batch", "instance")
 

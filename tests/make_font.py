@@ -34,7 +34,6 @@ def main():
             record.string = FAMILY.replace(" ", "") if record.nameID == 6 else FAMILY
     FONT.parent.mkdir(exist_ok=True)
     font.save(FONT)
-    print(f"{FONT}: {len(characters())} characters, {FONT.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -35,4 +35,4 @@ def translate(figure: Figure) -> None:
                 labels = [in_chinese(label.get_text()) for label in axis.get_ticklabels()]
                 axis.set_ticks(axis.get_majorticklocs(), labels)
     for text in figure.findobj(Text):
-        text.set_text(in_chinese(text.get_text()))  # type: ignore[attr-defined]
+        text.set_text(in_chinese(text.get_text()))

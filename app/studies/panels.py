@@ -170,6 +170,7 @@ def bars(
     axes.set_xlabel(axis)
 
 
-def legend_below(axes: Any, **options: Any) -> None:
-    """Put the legend below the axes, where it covers nothing."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=9, **options)
+def legend_below(axes: Any) -> None:
+    """Put the legend below all panels, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from app.evaluation.estimates import Estimate, more_often_estimate
 
 HOLDS, NOT_SHOWN, REFUTED = "holds", "not shown", "refuted"
@@ -30,11 +32,11 @@ def within(estimate: Estimate, low: float, high: float) -> str:
     return every([above(estimate, low), below(estimate, high)])
 
 
-def more_often(first: Sequence[bool], second: Sequence[bool]) -> str:
+def more_often(first: np.ndarray, second: np.ndarray) -> str:
     """Return the sign of the claim that `first` is true more often than `second`.
 
     Args:
-        first: one value for each seed.
+        first: bool `(seeds,)`.
         second: the values of the same seeds.
     """
     estimate = more_often_estimate(first, second)

@@ -115,11 +115,11 @@ def draw(found: Parts, folder: Path) -> None:
         names = list(LAYERS.values())
         measured = dict(zip(names, numbers["accuracies"], strict=True))
         arms(axes[0], measured, "accuracy of a linear classifier", {names[0]: PLAIN})
-        colors = mpl.colormaps["tab10"].colors  # one for each digit
+        colors = mpl.colormaps["tab10"](range(10))  # one for each digit
         for panel, name, places in zip(axes[1:], names, numbers["points"], strict=True):
             for digit, color in enumerate(colors):
                 own = np.array(places)[classes == digit]
-                panel.scatter(*own.T, s=26, color=color, marker=f"${digit}$", linewidths=0)
+                panel.scatter(*own.T, s=26, color=[color], marker=f"${digit}$", linewidths=0)
             panel.set(xlabel="first component", ylabel="second component", xticks=[], yticks=[])
             panel.set_title(name, fontsize=10)
 

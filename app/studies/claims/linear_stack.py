@@ -24,7 +24,7 @@ from app.studies.study import Claim, Effort, Parts, Study, compared
 from app.training.replicas import fit_replicas
 
 HIDDEN = 5
-EXACT, SAME_LOSS = 1e-6, 0.005  # largest differences of probabilities, and of losses in nats
+EXACT, SAME_LOSS = 1e-5, 0.005  # largest differences of probabilities, and of losses in nats
 BENT = 0.01  # difference of probabilities above which two functions count as different
 LOOKS = {"single": PLAIN, "stack": AMBER, "tanh": MAIN}
 ARMS = {"single": ([], "linear"), "stack": ([HIDDEN], "linear"), "tanh": ([HIDDEN], "tanh")}
@@ -43,8 +43,8 @@ def _config(arm: str, effort: Effort) -> Any:
         "initializer": "xavier_uniform",
         "batch_size": 150,
         "epochs": 8,
-        "repeat": effort.choose(500, 200),
-        "optimizer.learning_rate": 0.1,
+        "repeat": effort.choose(500, 100),
+        "optimizer.learning_rate": 0.2,
         "optimizer.schedule": "cosine",
     }
     return configure(settings, effort.seeds)

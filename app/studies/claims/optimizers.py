@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MultipleLocator
 
 from app.studies.nets import (
     StartFrom,
@@ -110,6 +111,8 @@ def draw(found: Parts, folder: Path) -> None:
             last = np.log10(np.where(last > 0, last, np.nan))  # a loss of 0 has no logarithm
             curve(right, rates, last, label, look)
         left.axhline(np.log10(REACHED), label="goal", **LIMIT)
+        # Ticks whose width changed with the height would move the labels out of the figure.
+        left.yaxis.set_major_locator(MultipleLocator(1))
         left.set(xlabel="epoch", ylabel="training loss (log₁₀ nats)")
         right.set(xlabel="learning rate", ylabel="final training loss (log₁₀ nats)", xscale="log")
         right.set_ylim(top=1)  # runs above have diverged

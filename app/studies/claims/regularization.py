@@ -117,11 +117,6 @@ def _gap(numbers: Mapping[str, Any]) -> np.ndarray:
     return gap
 
 
-def _gap(numbers: Mapping[str, Any]) -> np.ndarray:
-    gap: np.ndarray = np.array(numbers["test"], float) - np.array(numbers["train"], float)
-    return gap
-
-
 def judge(found: Parts) -> Sequence[Claim]:
     """Return the claims on the weights, and on the gaps between test and training."""
     none = found["none"]
