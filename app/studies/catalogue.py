@@ -4,6 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,7 @@ def read_texts(name: str) -> dict[str, Text]:
     }
 
 
+@cache
 def _read(name: str) -> dict[str, Any]:
     return tomllib.loads((_TEXTS / f"{name}.toml").read_text("utf-8"))
 

@@ -1,5 +1,6 @@
 """Writes what students read: README.md, page and source code of a study, and the course page."""
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,7 +77,8 @@ def _write(path: Path, page: str) -> Path:
         new.write_text(page, "utf-8")
         return new.replace(path)
     except OSError as error:
-        new.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # in a read-only folder
+            new.unlink()
         raise StudyError(cannot_write(path, error)) from None
 
 
@@ -86,15 +88,7 @@ def _shared() -> dict[str, Any]:
         "figure_name": figure_name,
         "marks": MARKS,
         "sign_names": _SIGN_NAMES,
-        "languages": LANGUAGES,
-        "titles": {
-            language: {name: read_texts(name)[language].title for name in NAMES}
-            for language in LANGUAGES
-        },
-        "ideas": {
-            language: {name: read_texts(name)[language].idea for name in NAMES}
-            for language in LANGUAGES
-        },
+        "texts": {name: read_texts(name) for name in NAMES},
         "names": NAMES,
     }
 
@@ -129,36 +123,29 @@ def _filled(text: ClaimText, claim: Claim, language: str) -> ClaimText:
     return ClaimText(fill(text.claim), fill(found), **lessons)
 
 
-def _lessons(claims: Sequence[Claim], found: Sequence[Mapping[str, ClaimText]]) -> dict[str, str]:
-    """Return in each language what follows from the claims, by their signs."""
-    return {
-        language: _SPACE[language].join(
-            filter(
-                None,
-                (
-                    getattr(texts[language], claim.sign.replace(" ", "_"))
-                    for claim, texts in zip(claims, found, strict=True)
-                ),
-            )
-        )
-        for language in LANGUAGES
-    }
+def _takeaway(
+    language: str, claims: Sequence[Claim], found: Sequence[Mapping[str, ClaimText]], always: str
+) -> str:
+    """Return what follows from the signs of the claims, and then what is always true."""
+    lessons = [
+        getattr(texts[language], claim.sign.replace(" ", "_"))
+        for claim, texts in zip(claims, found, strict=True)
+    ]
+    return _SPACE[language].join(filter(None, [*lessons, always]))
 
 
 def _template_values(result: Result) -> dict[str, Any]:
     texts = read_texts(result.name)
     found = sentences(result.name, result.claims)
-    learned = _lessons(result.claims, found)
+    takeaway = {
+        language: _takeaway(language, result.claims, found, texts[language].takeaway)
+        for language in LANGUAGES
+    }
     return {
         "result": result,
         "texts": texts,
         "claims": list(zip(result.claims, found, strict=True)),
-        "takeaway": {
-            language: _SPACE[language].join(
-                filter(None, (learned[language], texts[language].takeaway))
-            )
-            for language in LANGUAGES
-        },
+        "takeaway": takeaway,
         "builds_on": builds_on(result.name),
         "command": _command(result),
         "code_path": source_code(result.name)[0],
