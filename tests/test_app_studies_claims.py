@@ -20,8 +20,8 @@ from app.studies.vocabulary import chinese_words, in_chinese
 ROOT = Path(__file__).parent.parent
 # The names that Chinese figures write in Latin letters.
 LATIN = (
-    "ReLU|leaky|parametric|sigmoid|tanh|OR|XOR|L1|L2|R|nat|SGD|AdaGrad|RMSProp|Adam|MSE|Xavier|"
-    "Kaiming|N|dropout|log"
+    "ReLU|leaky|parametric|sigmoid|tanh|OR|XOR|L1|L2|R²|nat|SGD|AdaGrad|RMSProp|Adam|MSE|Xavier|"
+    "Kaiming|N|dropout|log₁₀"
 )
 
 
