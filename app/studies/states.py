@@ -59,7 +59,7 @@ def train_on_states(
         "initializer": "xavier_uniform",
         "batch_size": _BATCH,
         "epochs": 2,
-        "repeat": effort.choose(18, 6),
+        "repeat": effort.choose(18, 5),
         "optimizer.learning_rate": 0.02,
     }
     return fit_replicas(configure(settings, len(chosen)), samples, np.stack(draws, axis=1)), samples

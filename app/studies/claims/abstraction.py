@@ -124,4 +124,4 @@ def draw(found: Parts, folder: Path) -> None:
             panel.set_title(name, fontsize=10)
 
 
-STUDY = Study(10, parts, judge, draw, quick_seeds=6)
+STUDY = Study(10, parts, judge, draw, quick_seeds=5)

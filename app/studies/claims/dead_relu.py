@@ -49,7 +49,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
         "hidden": [UNITS, UNITS],
         "activation": activation,
         "batch_size": 50,
-        "epochs": effort.choose(12, 5),
+        "epochs": effort.choose(12, 4),
         "repeat": PASSES,
     }
     rates = np.repeat([SUITABLE, LARGE, SUITABLE], seeds)

@@ -60,7 +60,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
         "hidden": [WIDTH] * depth,
         "activation": activation,
         "batch_size": 60,
-        "epochs": effort.choose(10, 4),
+        "epochs": effort.choose(10, 3),
         "repeat": PASSES,
         "optimizer.name": "sgd",
         "optimizer.learning_rate": 0.05,

@@ -64,7 +64,7 @@ def _train(loss: str, effort: Effort) -> dict[str, Any]:
     settings = {
         "hidden": [],
         "loss": loss,
-        "epochs": effort.choose(60, 20),
+        "epochs": effort.choose(60, 15),
         "optimizer.name": "gradient_descent",  # one step per epoch
     }
     config = configure(settings, seeds * len(RATES), np.repeat(RATES, seeds).tolist())

@@ -49,7 +49,7 @@ def _train(arm: str, effort: Effort) -> dict[str, Any]:
             "optimizer.learning_rate": 0.02,
             "optimizer.schedule": "cosine",
             "batch_size": 20,
-            "epochs": effort.choose(8, 4),
+            "epochs": effort.choose(8, 3),
             "repeat": 40,
         },
         nets,

@@ -14,7 +14,7 @@ from app.studies.study import Claim, Effort, Parts, Study, compared
 from app.training.replicas import fit_replicas
 
 WIDTH = 32
-DEPTHS, QUICK_DEPTHS = (10, 30, 100), (5, 20)
+DEPTHS, QUICK_DEPTHS = (10, 30, 100), (5, 15)
 ARMS = {
     "plain": (False, "none"),
     "plain, normalized": (False, "layer"),
@@ -26,7 +26,7 @@ TRAIN, TEST = 1200, 500
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training of each arm at each depth; in quick mode, what the verdict needs."""
+    """Return the training of each arm at each depth; in quick mode, what the claims need."""
     depths = QUICK_DEPTHS if effort.quick else DEPTHS
     return {
         f"{arm}, {depth} layers": partial(_train, arm, depth, effort)
