@@ -6,7 +6,7 @@ import keras
 
 from .activations import activate
 from .config.layers import INITIALIZERS, HiddenConfig, KernelConfig
-from .replicas import has_replicas, normalize_replicas, replicated_dense
+from .replicas import grouped_convolution, has_replicas, normalize_replicas, replicated_dense
 
 
 def dense(x: Any, units: int, config: KernelConfig, name: str, **arguments: Any) -> Any:
@@ -75,23 +75,27 @@ def convolve(x: Any, filters: int, config: HiddenConfig, name: str, **arguments:
 
     Args:
         x: float `(batch, height, width, channels)`.
-        filters: channels of the result.
+        filters: channels of the result, for each replica if there are any.
         config: settings of the hidden layers.
         name: name of the layer.
         arguments: further arguments of `keras.layers.Conv2D`; `kernel_size` is 3 by default.
+            `replicas` is the number of replicas whose channels `x` has, see `models.replicas`.
 
     Returns:
         float `(batch, height, width, filters)`, with height and width divided by the stride.
     """
-    layer = keras.layers.Conv2D(
-        filters,
-        padding="same",
-        use_bias=config.normalization == "none",
-        data_format="channels_last",
-        name=name,
-        **{"kernel_size": 3, **_kernel_arguments(config), **arguments},
-    )
-    return layer(x)
+    arguments = {
+        "kernel_size": 3,
+        "padding": "same",
+        "use_bias": config.normalization == "none",
+        "data_format": "channels_last",
+        "name": name,
+        **_kernel_arguments(config),
+        **arguments,
+    }
+    if replicas := arguments.pop("replicas", 0):
+        return grouped_convolution(filters, replicas, **arguments)(x)
+    return keras.layers.Conv2D(filters, **arguments)(x)
 
 
 def conv_block(x: Any, filters: int, config: HiddenConfig, name: str, **arguments: Any) -> Any:

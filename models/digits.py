@@ -9,36 +9,35 @@ from .blocks import conv_block, convolve, feature_stack, normalize
 from .config.digits import IMAGE_SIDE, DigitNetConfig
 from .heads import classify
 from .ink import Binarize, Denoise, FitInk, InkLevel
-from .replicas import replicate
+from .replicas import flatten_image, replicate, replicate_image
 
 
-def _mlp_pixels(ink: Any) -> Any:
+def _mlp_pixels(ink: Any, _config: DigitNetConfig, replicas: int) -> Any:
     # The bounding box fills the 16x16 pixels, as in the Semeion data set.
     ink = Denoise(name="denoise")(ink)
     ink = FitInk(size=16, ink_size=16, center="box", name="fit_ink")(ink)
     ink = Binarize(name="binarize")(ink)
-    return keras.layers.Flatten(name="pixels")(ink)
+    return replicate(keras.layers.Flatten(name="pixels")(ink), replicas)
 
 
-def _image(ink: Any) -> Any:
-    ink = FitInk(size=IMAGE_SIDE, ink_size=20, name="fit_ink")(ink)
-    return keras.layers.Reshape((IMAGE_SIDE, IMAGE_SIDE, 1), name="channel")(ink)
+def _image(ink: Any, replicas: int = 0) -> Any:
+    return replicate_image(FitInk(size=IMAGE_SIDE, ink_size=20, name="fit_ink")(ink), replicas)
 
 
-def _cnn_maps(ink: Any, config: DigitNetConfig) -> Any:
-    x = _image(ink)
+def _cnn_maps(ink: Any, config: DigitNetConfig, replicas: int) -> Any:
+    x = _image(ink, replicas)
     if config.stem:
-        x = conv_block(x, config.stem, config, "stem", kernel_size=5, strides=2)
+        x = conv_block(x, config.stem, config, "stem", kernel_size=5, strides=2, replicas=replicas)
     counts = config.convolutions * (len(config.filters) // len(config.convolutions))
     for stage, (filters, count) in enumerate(zip(config.filters, counts, strict=True), start=1):
         for number in range(1, count + 1):
             name = f"block{stage}" if count == 1 else f"block{stage}_{number}"
-            x = conv_block(x, filters, config, name)
+            x = conv_block(x, filters, config, name, replicas=replicas)
         x = keras.layers.MaxPooling2D(data_format="channels_last", name=f"block{stage}_pool")(x)
-    return keras.layers.Flatten(name="maps")(x)
+    return flatten_image(x, replicas, "maps")
 
 
-def _resnet_maps(ink: Any, config: DigitNetConfig) -> Any:
+def _resnet_maps(ink: Any, config: DigitNetConfig, _replicas: int) -> Any:
     first, *_ = config.filters
     # Strokes are three pixels wide: they survive at half the resolution, in a quarter of the time.
     x = convolve(_image(ink), first, config, "stem", kernel_size=5, strides=2)
@@ -77,11 +76,9 @@ def _residual_block(
     return keras.layers.Add(name=name)([x, residual])
 
 
-_MAPS = {
-    "mlp": lambda ink, _: _mlp_pixels(ink),
-    "cnn": _cnn_maps,
-    "resnet": _resnet_maps,
-}
+_MAPS = {"mlp": _mlp_pixels, "cnn": _cnn_maps, "resnet": _resnet_maps}
+# With these, channels that lie side by side do not mix.
+_REPLICATED = ("none", "batch", "instance")
 
 
 def digit_net(config: DigitNetConfig, replicas: int = 0) -> keras.Model:
@@ -103,15 +100,17 @@ def digit_net(config: DigitNetConfig, replicas: int = 0) -> keras.Model:
         >>> model.output_shape
         {'probabilities': (None, 10), 'features': (None, 256)}
     """
-    if replicas and config.variant != "mlp":
+    can_mix = config.variant != "mlp" and config.normalization not in _REPLICATED
+    if replicas and (can_mix or config.variant == "resnet"):
         raise ValueError(
-            "Only the variant 'mlp' can be replicated. "
-            f"Received: replicas={replicas}, variant={config.variant!r}."
+            "Only the variants 'mlp', and 'cnn' with a normalization of "
+            f"{', '.join(_REPLICATED)}, can be replicated. Received: replicas={replicas}, "
+            f"variant={config.variant!r}, normalization={config.normalization!r}."
         )
     image = keras.Input((IMAGE_SIDE, IMAGE_SIDE), dtype="uint8", name="image")
     ink = InkLevel(name="ink_level")(image)
-    maps = _MAPS[config.variant](ink, config)
-    features = feature_stack(replicate(maps, replicas), config.hidden, config)
+    maps = _MAPS[config.variant](ink, config, replicas)
+    features = feature_stack(maps, config.hidden, config)
     x = features
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)

@@ -1,4 +1,4 @@
-"""Numbers in the form that the parts of studies return, each set with the verdict it must give."""
+"""Numbers in the form that the parts of studies return, and the signs that they must give."""
 
 import numpy as np
 
@@ -17,10 +17,11 @@ def curves(last, epochs=3):
 
 def trapezoid(raw, products, hidden):
     return {
-        "raw": {"r2": around(raw)},
-        "products": {"r2": around(products, 1e-6)},
-        "hidden": {"r2": around(hidden)},
-    }
+        name: {"r2": around(value, spread), "area": [1.0, 2.0], "predicted": [1.1, 2.1]}
+        for name, value, spread in (
+            ("raw", raw, 1e-3), ("products", products, 1e-6), ("hidden", hidden, 1e-3)
+        )
+    }  # fmt: skip
 
 
 def softmax(*right):
@@ -29,6 +30,8 @@ def softmax(*right):
             "right": [float(flower < count) for count in right for flower in range(50)],
             "classes": np.repeat(range(3), 50),
             "labels": ["setosa", "versicolor", "virginica"],
+            "accuracies": around(0.9),
+            "confusion": [[50, 0, 0], [0, 40, 10], [0, 5, 45]],
         }
     }
 
@@ -65,9 +68,11 @@ def worked_example(*changes):
 
 def xor_limit(logistic, distances, cascade):
     solved = {"logistic": logistic, "distances": distances, "cascade": cascade}
-    return {
+    found = {
         name: {"right": [1.0] * count + [0.5] * (SEEDS - count)} for name, count in solved.items()
     }
+    found["cascade"]["features"] = [[0.1, 0.1], [0.9, 0.1], [0.1, 0.9], [0.1, 0.1]]
+    return found
 
 
 def gates(or_, xor, two, four, active, size):
@@ -79,8 +84,14 @@ def gates(or_, xor, two, four, active, size):
         "number": plain,
         "bits": plain,
         "hidden 2": {"OR": solved(6), "XOR": solved(two)},
-        "hidden 4": {"XOR": solved(four), "active": around(4, 0.1), "weights": around(5.0)},
+        "hidden 4": {
+            "OR": solved(6),
+            "XOR": solved(four),
+            "active": around(4, 0.1),
+            "weights": around(5.0),
+        },
         "hidden 4, L2": {
+            "OR": solved(6),
             "XOR": solved(6),
             "active": around(active, 0.1),
             "weights": around(size),
@@ -88,12 +99,10 @@ def gates(or_, xor, two, four, active, size):
     }
 
 
-def eight_states(few, many, shallow=0.6):
-    deep = [around(few)] * 5 + [around(many)] * 2
-    trained = {"trained": around(0.9), "guessed": [around(0.55)] * 7}
+def eight_states(shallow, deep):
     return {
-        "8": {"accuracies": [around(shallow)] * 7, **trained},
-        "2+3": {"accuracies": deep, **trained},
+        name: {"accuracies": [around(accuracy)] * 7, "guessed": [around(0.55)] * 7}
+        for name, accuracy in (("8", shallow), ("2+3", deep))
     }
 
 
@@ -134,6 +143,7 @@ def dead_relu(large, first, last, woken):
         "bad start": {"silent": [[first] * SEEDS, [last] * SEEDS], "accuracies": around(0.1)},
     }
     other = {
+        "suitable": case(0.0, 0.1, 0.9),
         "bad start": case(1.0, woken, 0.1 + (1 - woken)),
         "large": case(0.0, 0.05, 0.9),
     }
@@ -143,7 +153,8 @@ def dead_relu(large, first, last, woken):
 def initialization(apart, starved, stuck, own, kept):
     def numbers(last, ratio=1.0):
         squares = [around(1.0), (np.array(around(1.0)) * ratio).tolist()]
-        return {"losses": curves(last), "activations": squares, "apart": [apart] * SEEDS}
+        found = {"losses": curves(last), "activations": squares, "apart": [apart] * SEEDS}
+        return {**found, "gradients": squares}
 
     def activation(better, worse):
         return {
@@ -192,14 +203,14 @@ def regularization(zeros, size, gap):
     return found
 
 
-def optimizers(**epochs):
+def optimizers(*epochs):
     from app.studies.claims.optimizers import OPTIMIZERS, REACHED
 
     def numbers(name, needed):
         values = np.where(np.arange(1, 41) >= needed, REACHED / 2, 1.0)
         return {"losses": by_rate(values, OPTIMIZERS[name]).tolist()}
 
-    return {name: numbers(name, epochs.get(name, 10)) for name in OPTIMIZERS}
+    return {name: numbers(name, each) for name, each in zip(OPTIMIZERS, epochs, strict=True)}
 
 
 def very_deep(shallow, deep, both, alone):
@@ -213,8 +224,9 @@ def very_deep(shallow, deep, both, alone):
 
 
 def abstraction(*layers):
-    rows = np.stack([around(value) for value in layers], axis=1)
-    return {f"seed {seed}": {"accuracies": row.tolist()} for seed, row in enumerate(rows)}
+    points = [[[0.0, 1.0], [1.0, 0.0]]] * len(layers)
+    accuracies = [around(value) for value in layers]
+    return {"digit nets": {"accuracies": accuracies, "points": points, "classes": [3, 7]}}
 
 
 def ink(small, large):
@@ -227,64 +239,91 @@ def ink(small, large):
 
 FLOOR = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
 SOFTMAX = [0.8789, 0.1189, 0.0022]
-# Numbers that must give `holds`, `holds in part` and `does not hold`.
+# Numbers, and the sign that each claim of the study must get: ✓ holds, ? not shown, ✗ refuted.
 CASES = {
+    "softmax": (
+        (softmax(50, 48, 47), "✓✓"),
+        (softmax(50, 50, 44), "✓?"),
+        (softmax(50, 40, 20), "✗✗"),
+    ),
     "trapezoid": (
-        trapezoid(0.9, 1.0, 0.999), trapezoid(0.9, 1.0, 0.9), trapezoid(0.995, 0.9, 0.9)
-    ),
-    "softmax": (softmax(50, 48, 47), softmax(50, 50, 44), softmax(50, 40, 20)),
-    "linear-stack": (
-        linear_stack(1e-7, 0.05, 0.5, 0.01),
-        linear_stack(1e-7, 0.05, 0.0, 0.05),
-        linear_stack(1e-3, 0.2, 0.0, 0.2),
-    ),
-    "depth-or-width": (
-        depth_or_width(0.9, 0.9), depth_or_width(0.7, 0.9), depth_or_width(0.8, 0.7)
+        (trapezoid(0.9, 1.0, 0.999), "✓✓✓"),
+        (trapezoid(0.9, 1.0, 0.9), "✓✓?"),
+        (trapezoid(0.995, 0.9, 0.8), "✗✗✗"),
     ),
     "worked-example": (
-        worked_example(0, 0.004, -0.004), worked_example(0, 0, 0.01), worked_example(1, 1, 1)
+        (worked_example(0, 0.004, -0.004), "✓✓✓"),
+        (worked_example(0, 0, 0.01), "✓✓✗"),
     ),
-    "xor-limit": (xor_limit(0, 6, 6), xor_limit(0, 6, 0), xor_limit(1, 5, 1)),
+    "linear-stack": (
+        (linear_stack(1e-7, 0.05, 0.5, 0.01), "✓✓✓✓"),
+        (linear_stack(1e-7, 0.05, 0.01, 0.05), "✓✓??"),
+        (linear_stack(1e-3, 0.2, 0.0, 0.2), "✗✗✗✗"),
+    ),
+    "xor-limit": (
+        (xor_limit(0, 6, 6), "✓✓✓"),
+        (xor_limit(0, 6, 3), "✓✓?"),
+        (xor_limit(1, 0, 0), "✗✗✗"),
+    ),
     "gates": (
-        gates(6, 0, 0, 6, 2, 3.0), gates(6, 0, 6, 6, 4, 3.0), gates(5, 1, 6, 6, 4, 5.0)
+        (gates(6, 0, 0, 6, 2, 3.0), "✓✓✓✓✓"),
+        (gates(5, 1, 6, 6, 4, 5.0), "?✗???"),
+        (gates(0, 0, 6, 0, 4.5, 7.0), "✗✓✗✗✗"),
     ),
-    "eight-states": (eight_states(0.9, 0.9), eight_states(0.5, 0.95), eight_states(0.4, 0.45, 0.5)),
+    "ink": ((ink(0.9, 0.97), "✓✓"), (ink(0.97, 0.97), "✓?"), (ink(0.9, 0.8), "✗✗")),
+    "depth-or-width": (
+        (depth_or_width(0.9, 0.9), "✓✓"),
+        (depth_or_width(0.7, 0.9), "✗✓"),
+        (depth_or_width(0.8, 0.7), "?✗"),
+    ),
+    "eight-states": (
+        (eight_states(0.6, 0.9), "✓✓"),
+        (eight_states(0.5, 0.5), "✗?"),
+        (eight_states(0.6, 0.5), "✓✗"),
+    ),
     "no-structure": (
-        no_structure(0.48, FLOOR, FLOOR + 0.001),
-        no_structure(0.48, FLOOR, FLOOR + 0.1),
-        no_structure(0.9, 0.1, FLOOR + 0.1),
-    ),
-    "vanishing": (vanishing(0.25, 0.2, 0.95), vanishing(0.25, 0.2, 0.5), vanishing(0.3, 0.9, 0.5)),
-    "dead-relu": (
-        dead_relu(0.9, 1.0, 1.0, 0.1), dead_relu(0.9, 1.0, 1.0, 1.0), dead_relu(0.1, 1.0, 0.5, 1.0)
-    ),
-    "initialization": (
-        initialization(0, 1e-9, 2.3, 0.1, 0.5),
-        initialization(0, 1e-9, 2.3, 0.9, 0.5),
-        initialization(0.1, 0.5, 1.0, 0.1, 1e-3),
+        (no_structure(0.48, FLOOR, FLOOR + 0.001), "✓✓✓✓"),
+        (no_structure(0.51, FLOOR, FLOOR + 0.005), "?✓✓?"),
+        (no_structure(0.9, 0.1, FLOOR + 0.1), "✗✗✗✗"),
     ),
     "losses": (
-        losses(SOFTMAX, 0.35667, 1e-7, 20),
-        losses([0.9, 0.1, 0.0], 0.35667, 1e-7, 20),
-        losses([0.9, 0.1, 0.0], 0.4, 1.0, 3),
-    ),
-    "regularization": (
-        regularization(0.6, 0.5, 0.2), regularization(0.6, 0.5, 0.9), regularization(0.0, 1.5, 0.9)
+        (losses(SOFTMAX, 0.35667, 1e-7, 20), "✓✓✓"),
+        (losses([0.9, 0.1, 0.0], 0.35667, 1e-7, 5), "✗✓?"),
+        (losses(SOFTMAX, 0.4, 1.0, 3), "✗✗✗"),
     ),
     "optimizers": (
-        optimizers(gradient_descent=30, sgd=20, momentum=12, adam=5),
-        optimizers(gradient_descent=30),
-        optimizers(),
+        (optimizers(30, 20, 12, 9, 8, 5), "✓✓✓✓✓"),
+        (optimizers(30, 10, 10, 10, 10, 10), "✓????"),
+        (optimizers(10, 5, 10, 10, 10, 10), "✓✗✗✗✗"),
+    ),
+    "vanishing": (
+        (vanishing(0.25, 0.2, 0.95), "✓✓✓"),
+        (vanishing(0.25, 0.5, 0.794328), "✓??"),
+        (vanishing(0.3, 0.9, 0.5), "✗✗✗"),
+    ),
+    "dead-relu": (
+        (dead_relu(0.9, 1.0, 1.0, 0.1), "✓✓✓✓✓✓✓"),
+        (dead_relu(0.1, 1.0, 0.5, 1.0), "?✗✗?✓?✓"),
+        (dead_relu(0.02, 1.0, 1.0, 1.05), "✗✗✓✗✗✗✗"),
+    ),
+    "initialization": (
+        (initialization(0, 1e-9, 2.3, 0.1, 0.5), "✓✓✓✓✓✓✓"),
+        (initialization(0, 1e-9, 2.0, 0.5, 0.1), "✓✓?????"),
+        (initialization(0.1, 0.5, 1.0, 0.9, 1e-3), "✗✗✗✗✗✗✗"),
     ),
     "very-deep": (
-        very_deep(0.95, 0.1, 0.95, 0.3),
-        very_deep(0.95, 0.1, 0.5, 0.3),
-        very_deep(0.5, 0.5, 0.5, 0.95),
+        (very_deep(0.95, 0.1, 0.95, 0.3), "✓✓✓✓"),
+        (very_deep(0.5, 0.5, 0.5, 0.95), "??✗✗"),
+        (very_deep(0.5, 0.9, 0.4, 0.3), "✗✗✓✓"),
+    ),
+    "regularization": (
+        (regularization(0.6, 0.5, 0.2), "✓✓✓✓✓✓✓"),
+        (regularization(0.0, 1, 0.5), "???????"),
+        (regularization(-0.1, 1.5, 0.9), "✗✗✗✗✗✗✗"),
     ),
     "abstraction": (
-        abstraction(0.8, 0.85, 0.9, 0.95, 0.99),
-        abstraction(0.8, 0.9, 0.85, 0.9, 0.95),
-        abstraction(0.9, 0.9, 0.9, 0.9, 0.9),
+        (abstraction(0.8, 0.85, 0.9, 0.95, 0.99), "✓✓"),
+        (abstraction(0.9, 0.9, 0.9, 0.9, 0.9), "??"),
+        (abstraction(0.9, 0.8, 0.8, 0.8, 0.8), "✗✗"),
     ),
-    "ink": (ink(0.9, 0.97), ink(0.97, 0.97), ink(0.9, 0.9)),
 }  # fmt: skip

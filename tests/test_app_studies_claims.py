@@ -1,37 +1,73 @@
-"""Claims: a verdict follows from the numbers, facts are exact, and texts are complete."""
+"""Claims: signs follow from the numbers, sentences from the signs, and texts are complete."""
 
 import copy
 import re
 from pathlib import Path
 
 import pytest
+from fontTools.ttLib import TTFont
+from matplotlib.text import Text
 from study_numbers import CASES, SEEDS
 
-from app.studies.catalogue import LANGUAGES, NAMES, load_study, module_name, read_texts
-from app.studies.report import sentences
-from app.studies.study import VERDICTS, Check, Effort, verdict
+from app.studies import panels
+from app.studies.catalogue import NAMES, builds_on, load_study, module_name, read_texts, source_code
+from app.studies.chinese_figures import FONT
+from app.studies.report import MARKS, sentences
+from app.studies.signs import HOLDS, NOT_SHOWN, REFUTED, SIGNS
+from app.studies.study import FIGURES, LANGUAGES, Effort
+from app.studies.vocabulary import chinese_words, in_chinese
 
 ROOT = Path(__file__).parent.parent
-HOLDS, IN_PART, FAILS = VERDICTS
+# The names that Chinese figures write in Latin letters.
+LATIN = (
+    "ReLU|leaky|parametric|sigmoid|tanh|OR|XOR|L1|L2|R²|nat|SGD|AdaGrad|RMSProp|Adam|MSE|Xavier|"
+    "Kaiming|N|dropout|log₁₀"
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("expected", VERDICTS)
-def test_a_verdict_follows_from_the_numbers(name, expected):
-    numbers = CASES[name][VERDICTS.index(expected)]
-    assert verdict(load_study(name).judge(numbers)) == expected
+@pytest.mark.parametrize("case", range(3))
+def test_signs_follow_from_the_numbers(name, case):
+    for numbers, expected in CASES[name][case : case + 1]:
+        claims = load_study(name).judge(numbers)
+        assert "".join(MARKS[claim.sign] for claim in claims) == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_text_is_complete_in_both_languages(name):
-    checks = load_study(name).judge(CASES[name][0])
-    for sentence in sentences(name, checks):
-        for language in LANGUAGES:
-            assert sentence[language]
-            assert not re.search(r"[{}]|nan", sentence[language])
-    texts = read_texts(name)
-    assert {check.name for check in checks} == set(texts["en"].checks)
-    assert re.search(r"[\u4e00-\u9fff]", texts["zh"].claim)
+def test_sentences_are_complete_in_both_languages(name):
+    study, texts = load_study(name), read_texts(name)
+    for numbers, _ in CASES[name]:
+        claims = study.judge(numbers)
+        assert {claim.name for claim in claims} == set(texts["en"].claims)
+        for claim, sentence in zip(claims, sentences(name, claims), strict=True):
+            for language in LANGUAGES:
+                text = sentence[language]
+                assert not re.search(r"[{}]|nan|by -\d", f"{text.claim}{text.found}")
+                # A claim about a difference needs a sentence for both directions.
+                if "gap" in claim.figures:
+                    assert texts[language].claims[claim.name].reversed
+                lessons = [bool(text.holds), bool(text.not_shown), bool(text.refuted)]
+                assert all(lessons) or not any(lessons)
+            assert re.search(r"[\u4e00-\u9fff]", sentence["zh"].claim)
+
+
+def test_a_sentence_follows_the_direction_of_its_number():
+    numbers = CASES["initialization"][2][0]
+    claims = load_study("initialization").judge(numbers)
+    found = sentences("initialization", claims)
+    assert claims[4].name == "gained"
+    assert claims[4].sign == REFUTED
+    assert found[4]["en"].found.startswith("Kaiming trains better: its loss is lower by 0.4")
+    assert found[4]["zh"].found.startswith("Kaiming 更好")
+
+
+def test_a_difference_that_is_nearly_zero_is_not_rounded_to_zero():
+    numbers = CASES["ink"][1][0]
+    numbers = {**numbers, "256": {**numbers["256"], "accuracies": [0.9702] * 5 + [0.9705]}}
+    numbers["16"] = {**numbers["16"], "accuracies": [0.97] * 6}
+    claim = load_study("ink").judge(numbers)[1]
+    assert claim.sign == HOLDS
+    assert claim.figures["gap"] == "0.02 [0.01, 0.04]"
 
 
 def test_the_catalogue_lists_every_study_and_text_once():
@@ -46,46 +82,71 @@ def test_the_catalogue_lists_every_study_and_text_once():
     assert with_study == {module_name(name) for name in NAMES}
 
 
-def test_a_claim_without_a_check_that_holds_does_not_hold():
-    def checks(*holds):
-        return [Check("x", is_there, {}) for is_there in holds]
-
-    assert verdict(checks(True, True)) == HOLDS
-    assert verdict(checks(True, False)) == IN_PART
-    assert verdict(checks(False, False)) == FAILS
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_builds_on_earlier_ones_only_and_its_code_is_at_hand(name):
+    assert set(builds_on(name)) <= set(NAMES[: NAMES.index(name)])
+    path, code = source_code(name)
+    assert (ROOT / path).read_text("utf-8") == code
 
 
-def test_facts_leave_the_verdict_to_the_other_checks():
-    fact, broken = Check("x", True, {}, is_fact=True), Check("x", False, {}, is_fact=True)
-    yes, no = Check("y", True, {}), Check("y", False, {})
-    assert verdict([fact, yes]) == HOLDS
-    assert verdict([fact, no]) == FAILS
-    assert verdict([broken, yes]) == IN_PART
-    assert verdict([fact, fact]) == HOLDS
-    assert verdict([fact, broken]) == IN_PART
+@pytest.mark.parametrize("name", NAMES)
+def test_every_label_of_a_chinese_figure_is_chinese(name, tmp_path, monkeypatch):
+    found = set()
+
+    def save(figure, path):
+        if path.name == "figure-zh.png":
+            figure.draw_without_rendering()
+            found.update({text.get_text() for text in figure.findobj(Text)})
+
+    monkeypatch.setattr(panels, "save", save)
+    load_study(name).draw(copy.deepcopy(CASES[name][0][0]), tmp_path)
+    text = re.sub(r"\$[^$]*\$", "", " | ".join(found))
+    assert set(re.findall(r"[A-Za-z]\w*", text)) <= set(LATIN.split("|"))
+    assert re.search(r"[\u4e00-\u9fff]", text)
+
+
+def test_figures_are_written_for_screens_and_phones_in_both_languages(tmp_path):
+    load_study("ink").draw(CASES["ink"][0][0], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(FIGURES)
+    widths = {name: int.from_bytes((tmp_path / name).read_bytes()[16:20]) for name in FIGURES}
+    assert widths["figure.png"] == 2 * widths["figure-narrow.png"]
+
+
+def test_the_font_of_chinese_figures_has_their_characters():
+    known = set(TTFont(FONT).getBestCmap())
+    text = "".join(chinese_words().values())
+    assert {letter for letter in text if ord(letter) > 0x2FFF} <= set(map(chr, known))
+
+
+def test_a_label_is_translated_phrase_by_phrase():
+    assert in_chinese("cross entropy,\nlearning rate 3") == "交叉熵, 学习率 3"
+    assert in_chinese("2 hidden layers") == "2 个隐藏层"
+    assert in_chinese("ReLU") == "ReLU"
 
 
 def test_one_seed_gives_numbers_but_no_interval():
     numbers = {arm: {"r2": [0.9]} for arm in ("raw", "products", "hidden")}
     raw = load_study("trapezoid").judge(numbers)[0]
-    assert not raw.holds
+    assert raw.sign == NOT_SHOWN
     assert raw.figures["r2"].endswith("[no interval]")
+    assert sentences("trapezoid", [raw])[0]["zh"].found == "R² 为 0.9000 [无区间]。"
 
 
 @pytest.mark.parametrize(
-    ("name", "part", "facts"),
+    ("name", "part", "theorems"),
     [
         # Only one of two architectures: the bound holds for any network.
         ("no-structure", "two targets, 2+3", ["floor"]),
         ("linear-stack", "stack", ["product"]),
-        ("losses", "figures", ["softmax", "figures", "parts"]),
+        ("losses", "figures", ["figures", "parts"]),
     ],
 )
-def test_facts_hold_for_numbers_that_are_computed(name, part, facts):
+def test_theorems_hold_for_numbers_that_are_computed(name, part, theorems):
     study = load_study(name)
     computed = {part: study.parts(Effort(SEEDS, True))[part]()}
-    holds = {check.name: check.holds for check in study.judge({**CASES[name][0], **computed})}
-    assert all(holds[fact] for fact in facts)
+    claims = study.judge({**CASES[name][0][0], **computed})
+    signs = {claim.name: claim.sign for claim in claims if claim.is_theorem}
+    assert signs == dict.fromkeys(theorems, HOLDS)
 
 
 def test_the_example_of_the_documentation_is_a_study(tmp_path):
@@ -96,6 +157,6 @@ def test_the_example_of_the_documentation_is_a_study(tmp_path):
     exec(compile("\n".join(lines), "my_study.py", "exec"), names)  # noqa: S102
     study = names["STUDY"]
     found = {name: part() for name, part in study.parts(Effort(2, True)).items()}
-    assert verdict(study.judge(found)) in VERDICTS
-    study.draw(copy.deepcopy(found), tmp_path / "figure.png")
+    assert all(claim.sign in SIGNS for claim in study.judge(found))
+    study.draw(copy.deepcopy(found), tmp_path)
     assert (tmp_path / "figure.png").exists()

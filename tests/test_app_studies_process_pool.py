@@ -37,7 +37,7 @@ def test_studies_that_run_at_once_give_the_results_of_separate_runs(quick_study,
     results = process_pool.run_studies(["vanishing", "softmax"], tmp_path, 2, True)
     assert [result.name for result in results] == ["vanishing", "softmax"]
     alone = quick_study("vanishing")
-    assert read_result("vanishing", alone).checks == results[0].checks
+    assert read_result("vanishing", alone).claims == results[0].claims
     together = numbers(tmp_path, "vanishing")
     for part, values in numbers(alone, "vanishing").items():
         np.testing.assert_allclose(together[part], values, rtol=1e-4)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from app.evaluation.estimates import difference, is_more_often, mean_estimate, proportion_estimate
-from app.studies.rates import best_pace, epochs_saved, epochs_to
+from app.evaluation.estimates import difference, mean_estimate, proportion_estimate, scientific
+from app.studies.rates import best_pace, epochs_to, faster
+from app.studies.signs import HOLDS, NOT_SHOWN, REFUTED
 
 
 def test_one_measurement_has_no_interval():
@@ -21,15 +22,6 @@ def test_intervals_equal_those_of_a_textbook():
     assert estimate.high - estimate.value == pytest.approx(3.182 * np.sqrt(5 / 3) / 2, rel=1e-3)
     assert proportion_estimate(0, 20).high == pytest.approx(0.1684, abs=1e-4)
     assert f"{proportion_estimate(20, 20):.2f}" == "1.00 [0.83, 1.00]"
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [(6, 0, True), (5, 0, False), (20, 12, True), (20, 16, False), (4, 4, False)],
-)
-def test_paired_outcomes_are_compared_with_the_exact_test(first, second, expected):
-    found = [[seed < count for seed in range(20)] for count in (first, second)]
-    assert is_more_often(*found) == expected
 
 
 RATES = (0.1, 1.0, 10.0)
@@ -58,16 +50,24 @@ def test_a_goal_that_was_missed_gives_a_lower_bound():
     slow = best_pace(RATES, paces + (np.arange(10) < 6), goal=0.25)
     assert str(slow) == "> 2 (6/10)"
     fast = best_pace(RATES, paces, goal=0.25)
-    is_faster, text = epochs_saved(fast, slow)
-    assert is_faster
-    assert text.startswith("≥ 0.5 [0.1, 0.8]")
-    assert not epochs_saved(slow, fast)[0]
+    claim = faster("sooner", fast, slow)
+    assert claim.sign == HOLDS
+    assert claim.figures["gap"].startswith("≥ 0.5 [0.1, 0.8]")
+    assert not claim.is_reversed
+    other = faster("sooner", slow, fast)
+    assert (other.sign, other.is_reversed) == (REFUTED, True)
+    assert other.figures == claim.figures
     edge = best_pace(RATES[:2], paces[:, :2], goal=0.25)
     assert not edge.is_inside
-    assert not epochs_saved(edge, slow)[0]
+    assert faster("sooner", edge, slow).sign == NOT_SHOWN
 
 
 def test_losses_are_interpolated_linearly_between_epochs():
     curves = np.array([[1.0], [0.5], [0.5]])
     for goal, expected in ((0.75, 1.5), (0.2, 3.0), (2.0, 1.0)):
         np.testing.assert_allclose(epochs_to(curves, goal, 1), [expected])
+
+
+def test_small_numbers_are_written_as_powers_of_ten():
+    assert scientific(1.73e-9) == "1.7·10⁻⁹"
+    assert scientific(0.0) == "0"

@@ -16,7 +16,8 @@ from app.errors import StudyError
 from app.studies import runner
 from app.studies.catalogue import NAMES, load_study
 from app.studies.runner import StudyObserver, read_result, run_study
-from app.studies.study import HOLDS, VERDICTS
+from app.studies.signs import HOLDS, NOT_SHOWN
+from app.studies.study import FIGURES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,17 +45,17 @@ def example(quick_study):
 
 def test_a_study_writes_numbers_a_figure_and_a_text(example):
     result = example
-    assert result.verdict == HOLDS
+    assert {claim.sign for claim in result.claims} == {HOLDS}
     written = json.loads((result.folder / "result.json").read_text())
-    assert written["verdict"] == HOLDS
+    assert {claim["sign"] for claim in written["claims"]} == {HOLDS}
     assert np.array(written["parts"]["values"]["ONNX"]).shape == (3, 2, 2)
     assert (result.folder / "figure.png").read_bytes().startswith(b"\x89PNG")
     text = (result.folder / "README.md").read_text("utf-8")
-    assert "Verdict: holds" in text
-    assert "成立。**" in text
-    assert sorted(path.name for path in result.folder.iterdir()) == [
-        ".parts", "README.md", "figure.png", "result.json"
-    ]  # fmt: skip
+    assert "| ✓ theorem | ONNX gives every number" in text
+    assert "✓ 定理" in text
+    assert {path.name for path in result.folder.iterdir()} == {
+        ".parts", "README.md", "result.json", *FIGURES
+    }  # fmt: skip
 
 
 def test_a_study_without_randomness_has_one_seed(example):
@@ -135,7 +136,7 @@ def test_a_result_with_other_settings_code_or_version_is_computed_again_with_a_r
 
 
 def test_a_result_with_unknown_fields_is_not_read(again):
-    rewrite(again / "vanishing" / "result.json", {"checks": [{"name": "of another version"}]})
+    rewrite(again / "vanishing" / "result.json", {"claims": [{"name": "of another version"}]})
     assert read_result("vanishing", again) is None
 
 
@@ -143,7 +144,7 @@ def test_a_result_with_unknown_fields_is_not_read(again):
     "damage",
     [
         lambda text: text[:100],
-        lambda text: text.replace('"holds": true', '"holds": "maybe"', 1),
+        lambda text: text.replace('"sign": "holds"', '"sign": "maybe"', 1),
         lambda text: text.replace('"norms": [', '"norms": 5, "other": [', 1),
         lambda _: "[1]",
         lambda _: "",
@@ -160,7 +161,7 @@ def test_a_damaged_result_is_written_again(damage, again):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["figure.png", "README.md"])
+@pytest.mark.parametrize("name", ["figure-zh-narrow.png", "README.md"])
 def test_a_damaged_figure_or_text_is_recreated_from_the_numbers(name, again):
     path = again / "vanishing" / name
     before = path.read_bytes()
@@ -184,7 +185,7 @@ def test_damaged_parts_of_an_interrupted_study_are_run_again(tmp_path):
     path.write_text(path.read_text().replace('"depth": 2', '"depth": "two"'))
     parts, result = parts_run(tmp_path, seeds=2, quick=True)
     assert len(parts) == 6
-    assert result.verdict in VERDICTS
+    assert len(result.claims) == 3
 
 
 def test_only_one_process_at_a_time_can_run_a_study(again):
@@ -200,8 +201,8 @@ def test_only_one_process_at_a_time_can_run_a_study(again):
 
 def test_a_study_of_one_seed_is_written_completely(tmp_path):
     result = run_study("vanishing", tmp_path, 1, True)
-    kept = result.checks[-1]
-    assert not kept.holds
+    kept = result.claims[-1]
+    assert kept.sign == NOT_SHOWN
     assert kept.figures["kept"].endswith("[no interval]")
     assert (result.folder / "figure.png").exists()
 
@@ -212,7 +213,7 @@ def test_an_interrupted_study_resumes_at_the_unfinished_part(tmp_path):
     parts, result = parts_run(tmp_path, seeds=2, quick=True)
     assert parts[0] == "tanh, 2 layers"
     assert len(parts) == 4
-    assert result.verdict in VERDICTS
+    assert len(result.claims) == 3
 
 
 def contents(folder):
@@ -290,17 +291,17 @@ def test_the_list_names_every_claim(capsys):
     assert [row["name"] for row in json.loads(out)] == list(NAMES)
 
 
-def test_the_command_prints_verdict_checks_and_page(again, capsys):
+def test_the_command_prints_claims_and_page(again, capsys):
     arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
     code, out, _ = status_of(arguments, capsys)
     assert not code
-    assert out.startswith("vanishing: ")
-    assert "cached" in out
+    assert out.startswith("vanishing (cached")
+    assert "  ✓ theorem    Through the slopes of n sigmoid layers" in out
     assert (again / "index.html").exists()
     _, out, _ = status_of([*arguments, "--json"], capsys)
     (row,) = json.loads(out)
-    assert row["verdict"] in VERDICTS
-    assert row["checks"][0]["held"] == "24/24"
+    assert row["claims"][0]["sign"] == HOLDS
+    assert row["claims"][0]["held"] == "24/24"
 
 
 def test_a_study_that_is_left_off_the_page_is_named(again, capsys):
@@ -310,7 +311,7 @@ def test_a_study_that_is_left_off_the_page_is_named(again, capsys):
     code, out, _ = status_of(arguments, capsys)
     assert not code
     assert re.search(r"not on the page, .*: ink\.", out)
-    assert 'id="ink"' not in (again / "index.html").read_text("utf-8")
+    assert "hornbill study run ink" in (again / "index.html").read_text("utf-8")
 
 
 def test_a_page_that_cannot_be_written_is_reported_after_the_results(again, capsys):
@@ -318,7 +319,7 @@ def test_a_page_that_cannot_be_written_is_reported_after_the_results(again, caps
     arguments = ["study", "run", "vanishing", "--quick", "--seeds", "2", "--output", str(again)]
     code, out, err = status_of(arguments, capsys)
     assert code == 2
-    assert out.startswith("vanishing: ")
+    assert out.startswith("vanishing")
     assert "index.html cannot be written: " in err
     assert err.count("\n") == 1
     assert {path.name for path in again.iterdir()} == {"vanishing", "index.html"}

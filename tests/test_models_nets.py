@@ -167,9 +167,34 @@ def test_a_linear_model_is_one_without_hidden_layers(iris):
     assert len(model.trainable_variables) == 2
 
 
-def test_convolutions_cannot_be_replicated():
-    with pytest.raises(ValueError, match="Only the variant 'mlp' can be .*Received: replicas=2"):
-        digit_net(DigitNetConfig(), replicas=2)
+@pytest.mark.parametrize("normalization", ["none", "batch", "instance"])
+def test_each_replica_of_a_convolutional_net_predicts_like_a_single_model(normalization):
+    config = DigitNetConfig(filters=(2, 3), hidden=(4,), dropout=0.0, normalization=normalization)
+    many, single = digit_net(config, replicas=COUNT), digit_net(config)
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28)).astype(np.uint8)
+    together = outputs(many, images)["probabilities"]
+    weights = learning_weights(many)
+    for net in range(COUNT):
+        for variable, weight in zip(single.trainable_variables, weights, strict=True):
+            own = np.split(weight, COUNT, axis=-1)[net] if weight.ndim in {1, 4} else weight[net]
+            variable.assign(own)
+        alone = outputs(single, images)["probabilities"]
+        np.testing.assert_allclose(together[:, net], alone, atol=2e-6)
+
+
+def test_kernels_of_replicas_have_the_spread_of_a_single_model():
+    config = DigitNetConfig(initializer="xavier_uniform", filters=(8, 64), hidden=(4,))
+    single, many = (digit_net(config, replicas).get_layer("block2_conv").kernel
+                    for replicas in (0, 4))  # fmt: skip
+    assert np.std(many) == pytest.approx(np.std(single), rel=0.05)
+    first, second, *_ = np.split(np.asarray(many), 4, axis=-1)
+    assert not np.allclose(first, second)
+
+
+@pytest.mark.parametrize("changed", [{"variant": "resnet"}, {"normalization": "group"}])
+def test_a_net_whose_channels_would_mix_cannot_be_replicated(changed):
+    with pytest.raises(ValueError, match="can be replicated. Received: replicas=2, "):
+        digit_net(DigitNetConfig(**changed), replicas=2)
 
 
 @pytest.mark.parametrize("key", ["replicas", "optimizer.learning_rates"])

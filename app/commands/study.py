@@ -23,7 +23,7 @@ from .terminal import (
 study = typer.Typer(
     name="study",
     no_args_is_help=True,
-    help="Test claims about neural networks, with a figure and a verdict for each.",
+    help="Learn from experiments: claims about neural networks, tested with many seeds.",
     epilog=examples("hornbill study list", "hornbill study run --all --quick"),
     cls=Group,
 )
@@ -33,17 +33,30 @@ study = typer.Typer(
     "list", cls=Command, epilog=examples("hornbill study list", "hornbill study list --json")
 )
 def list_studies(as_json: Json = False) -> None:
-    """List the studies and the claim that each one tests."""
-    from app.studies.catalogue import NAMES, read_texts
+    """List the studies in the order of the course, with the idea of each."""
+    from app.studies.catalogue import NAMES, builds_on, course_parts, read_texts
 
-    claims = {name: read_texts(name)["en"].claim for name in NAMES}
+    ideas = {name: read_texts(name)["en"].idea for name in NAMES}
     if as_json:
-        print_json([{"name": name, "claim": claim} for name, claim in claims.items()])
+        print_json(
+            [
+                {
+                    "name": name,
+                    "part": part.title["en"],
+                    "idea": ideas[name],
+                    "builds_on": builds_on(name),
+                }
+                for part in course_parts()
+                for name in part.studies
+            ]
+        )
         return
-    width = max(map(len, claims))
-    for name, claim in claims.items():
-        typer.echo(f"{name:{width}}  {claim}")
-    suggest("hornbill study run worked-example")
+    width = max(map(len, NAMES))
+    for number, part in enumerate(course_parts(), start=1):
+        typer.echo(f"{number}. {part.title['en']}")
+        for name in part.studies:
+            typer.echo(f"   {name:{width}}  {ideas[name]}")
+    suggest("hornbill study run softmax")
 
 
 @study.command(
@@ -110,7 +123,7 @@ def run(
         print_json([_summary(result) for result in results])
     elif not quiet:
         _print_results(results)
-    page, left_out = _write_page(folder)
+    page, left_out = _write_pages(folder)
     if not (as_json or quiet):
         if left_out:
             typer.echo(
@@ -118,47 +131,50 @@ def run(
                 f"{', '.join(left_out)}. Run them again."
             )
         typer.echo(f"page: {page}")
-        readme = quote(str(results[0].folder / "README.md"))
-        suggest(f"open {readme}" if len(results) == 1 else "hornbill train digits")
+        first = page if len(results) > 1 else results[0].folder / page.name
+        suggest(f"open {quote(str(first))}")
 
 
-def _write_page(folder: Path) -> tuple[Path, list[str]]:
-    """Write the page of all studies in the folder; return it and the names of unreadable ones."""
+def _write_pages(folder: Path) -> tuple[Path, list[str]]:
+    """Write the pages of all studies in the folder.
+
+    Returns:
+        The page of the course, and the names of studies whose results cannot be read.
+    """
     from app.studies.catalogue import NAMES
-    from app.studies.report import write_page
+    from app.studies.report import write_pages
     from app.studies.runner import RESULT, read_result
 
     results = [result for name in NAMES if (result := read_result(name, folder))]
     shown = {result.name for result in results}
     written = [path.parent.name for path in sorted(folder.glob(f"*/{RESULT}"))]
-    return write_page(results, folder), [name for name in written if name not in shown]
+    return write_pages(results, folder), [name for name in written if name not in shown]
 
 
 def _summary(result: Any) -> dict[str, Any]:
-    checks = [
-        {"name": c.name, "holds": c.holds, "is_fact": c.is_fact, **c.figures} for c in result.checks
+    claims = [
+        {"name": c.name, "sign": c.sign, "is_theorem": c.is_theorem, **c.figures}
+        for c in result.claims
     ]
     return {
         "study": result.name,
-        "verdict": result.verdict,
         "seeds": result.seeds,
         "quick": result.quick,
         "cached": result.is_cached,
-        "checks": checks,
+        "claims": claims,
         "folder": str(result.folder),
     }
 
 
 def _print_results(results: Sequence[Any]) -> None:
-    from app.studies.report import sentences
+    from app.studies.report import MARKS, sentences
 
     for result in results:
-        typer.echo(f"{result.name}: {result.verdict}{_remark(result)}")
-        for check, sentence in zip(
-            result.checks, sentences(result.name, result.checks), strict=True
-        ):
-            fact = " (mathematical fact)" if check.is_fact else ""
-            typer.echo(f"  {'✓' if check.holds else '✗'} {sentence['en']}{fact}")
+        typer.echo(f"{result.name}{_remark(result)}")
+        for claim, texts in zip(result.claims, sentences(result.name, result.claims), strict=True):
+            text, sign = texts["en"], "theorem" if claim.is_theorem else claim.sign
+            typer.echo(f"  {MARKS[claim.sign]} {sign:9}  {text.claim}")
+            typer.echo(f"    {'':9}  {text.found}")
 
 
 def _remark(result: Any) -> str:

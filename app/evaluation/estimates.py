@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,13 @@ class Estimate:
             return f"{self.value:{spec}} [no interval]"
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
-    def points(self, spec: str = "+.1f") -> str:
-        """Return a difference of proportions in percentage points."""
-        return format(Estimate(100 * self.value, 100 * self.low, 100 * self.high), spec)
+    def __neg__(self) -> "Estimate":
+        """Return the estimate of the negated number."""
+        return Estimate(-self.value, -self.high, -self.low)
+
+    def __abs__(self) -> "Estimate":
+        """Return the estimate with the sign that makes its value positive."""
+        return -self if self.value < 0 else self
 
 
 def mean_estimate(values: Any) -> Estimate:
@@ -64,25 +69,41 @@ def difference(first: Any, second: Any) -> Estimate:
     return mean_estimate(np.asarray(first, float) - np.asarray(second, float))
 
 
+def points(first: Any, second: Any) -> Estimate:
+    """Return the difference of two paired proportions in percentage points."""
+    return difference(100 * np.asarray(first, float), 100 * np.asarray(second, float))
+
+
 def proportion_estimate(found: int, count: int) -> Estimate:
     """Return `found / count` with the exact interval of Clopper & Pearson (1934)."""
     interval = stats.binomtest(found, count).proportion_ci(CONFIDENCE, method="exact")
     return Estimate(found / count, float(interval.low), float(interval.high))
 
 
-def is_more_often(first: Any, second: Any) -> bool:
-    """Return whether `first` is true significantly more often than `second`.
+def more_often_estimate(first: Any, second: Any) -> Estimate | None:
+    """Return how often `first` is true, among the pairs with a single true value.
 
-    This is McNemar's exact test (1947): among the pairs with a single true value, the proportion
-    with the true value in `first` is above one half.
+    Above one half, `first` is true more often than `second`: this is the exact test of McNemar
+    (1947).
 
     Args:
         first: `(measurements,)`, true or false.
         second: paired measurements of the same shape, for example of the same seeds.
+
+    Returns:
+        The proportion; None if no pair differs.
     """
     first, second = np.asarray(first, bool), np.asarray(second, bool)
     unequal = int((first != second).sum())
-    return unequal > 0 and proportion_estimate(int((first & ~second).sum()), unequal).low > 0.5
+    return proportion_estimate(int((first & ~second).sum()), unequal) if unequal else None
+
+
+def scientific(value: float) -> str:
+    """Return a small number as people write it, such as `1.7·10⁻⁹`; `0` for 0."""
+    if not value:
+        return "0"
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits}·10{str(int(power)).translate(_SUPERSCRIPTS)}"
 
 
 def count_text(solved: Sequence[Any] | np.ndarray) -> str:

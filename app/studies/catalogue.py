@@ -4,36 +4,39 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from app.errors import StudyError
 
-from .study import Study
+from .study import LANGUAGES, Study
 
-_TEXTS = Path(__file__).parent / "texts"
-LANGUAGES = ("en", "zh")
-# In the order in which a student should read them.
-NAMES = (
-    "trapezoid",
-    "softmax",
-    "linear-stack",
-    "depth-or-width",
-    "worked-example",
-    "xor-limit",
-    "gates",
-    "eight-states",
-    "no-structure",
-    "vanishing",
-    "dead-relu",
-    "initialization",
-    "losses",
-    "regularization",
-    "optimizers",
-    "very-deep",
-    "abstraction",
-    "ink",
-)
+_FOLDER = Path(__file__).parent
+_TEXTS = _FOLDER / "texts"
+_COURSE = tomllib.loads((_FOLDER / "course.toml").read_text("utf-8"))
+# In the order of the course: the later ones build on the earlier ones, and take longer.
+NAMES: tuple[str, ...] = tuple(name for part in _COURSE["parts"] for name in part["studies"])
+
+
+@dataclass(frozen=True)
+class ClaimText:
+    """The sentences of a claim in one language, with placeholders for its figures.
+
+    Attributes:
+        claim: the statement.
+        found: what was measured.
+        reversed: the same if the number points the other way; empty if it cannot.
+        holds, not_shown, refuted: what to take from it, by its sign; empty for nothing.
+    """
+
+    claim: str
+    found: str
+    reversed: str = ""
+    holds: str = ""
+    not_shown: str = ""
+    refuted: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,55 @@ class Text:
 
     Attributes:
         title: title, a few words long.
-        claim: the claim in one sentence.
+        idea: the idea in one sentence.
         method: what was done.
-        reading: what a student can learn from the study, whatever the verdict.
+        takeaway: what is true whatever the numbers say. What follows from them is in the claims.
         caption: caption of the figure.
-        checks: a sentence for each check, with placeholders for its figures.
+        claims: the sentences of each claim.
     """
 
     title: str
-    claim: str
+    idea: str
     method: str
-    reading: str
+    takeaway: str
     caption: str
-    checks: Mapping[str, str]
+    claims: Mapping[str, ClaimText]
+
+
+@dataclass(frozen=True)
+class CoursePart:
+    """A part of the course.
+
+    Attributes:
+        title: title in each language.
+        studies: names of its studies.
+    """
+
+    title: Mapping[str, str]
+    studies: tuple[str, ...]
+
+
+def course_texts() -> dict[str, Any]:
+    """Return title and introduction of the course in each language, and the words it explains.
+
+    Returns:
+        `title` and `intro` by language under `en` and `zh`; `words` is a list of dicts with a pair
+        of word and explanation in each language.
+    """
+    return {key: _COURSE[key] for key in (*LANGUAGES, "words")}
+
+
+def course_parts() -> list[CoursePart]:
+    """Return the parts of the course in their order."""
+    return [
+        CoursePart({language: part[language] for language in LANGUAGES}, tuple(part["studies"]))
+        for part in _COURSE["parts"]
+    ]
+
+
+def builds_on(name: str) -> tuple[str, ...]:
+    """Return the studies that a study builds on."""
+    return tuple(_read(name)["builds_on"])
 
 
 def check_name(name: str) -> None:
@@ -69,14 +108,28 @@ def check_name(name: str) -> None:
 
 def read_texts(name: str) -> dict[str, Text]:
     """Return the text of a study in each language."""
-    tables = tomllib.loads((_TEXTS / f"{name}.toml").read_text("utf-8"))
+    tables = _read(name)
     return {
         language: Text(
-            **{key: " ".join(value.split()) for key, value in tables[language].items()},
-            checks={check: tables["checks"][check][language] for check in tables["checks"]},
+            **tables[language],
+            claims={
+                claim: ClaimText(**sentences[language])
+                for claim, sentences in tables["claims"].items()
+            },
         )
         for language in LANGUAGES
     }
+
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads((_TEXTS / f"{name}.toml").read_text("utf-8"))
+
+
+def source_code(name: str) -> tuple[str, str]:
+    """Return the path of the module that holds a study, in the repository, and its source code."""
+    path = _FOLDER / "claims" / f"{name.replace('-', '_')}.py"
+    return path.relative_to(_FOLDER.parents[1]).as_posix(), path.read_text("utf-8")
 
 
 def module_name(name: str) -> str:

@@ -19,6 +19,8 @@ _PLAIN = {"normalization": "none", "dropout": 0.0, "optimizer.schedule": "consta
 # Steps between two returns to Python, which takes longer than a step of a tiny model.
 _STEPS = 500
 NONE = np.arange(0)
+# Samples that go through a model at once: more would not fit into memory as images.
+_TOGETHER = 256
 
 
 def rows(
@@ -130,12 +132,16 @@ def predictions(fitted: FitResult, dataset: Dataset) -> np.ndarray:
 
 
 def outputs(model: keras.Model, inputs: Any) -> Any:
-    """Return the outputs of a model for a few samples, as numpy arrays in the same structure.
+    """Return the outputs of a model, as numpy arrays in the same structure.
 
     This is faster than `keras.Model.predict`, which traces the model first.
     """
-    given = model(keras.ops.convert_to_tensor(inputs), training=False)
-    return keras.tree.map_structure(keras.ops.convert_to_numpy, given)
+    parts = [
+        keras.tree.map_structure(keras.ops.convert_to_numpy, model(part, training=False))
+        for start in range(0, len(inputs), _TOGETHER)
+        for part in [keras.ops.convert_to_tensor(inputs[start : start + _TOGETHER])]
+    ]
+    return keras.tree.map_structure(lambda *each: np.concatenate(each), *parts)
 
 
 def accuracies(fitted: FitResult, dataset: Dataset, indices: np.ndarray) -> np.ndarray:

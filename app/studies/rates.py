@@ -1,12 +1,15 @@
 """Compares training methods fairly: each at the learning rate that reaches a goal soonest."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from app.evaluation.estimates import difference
+
+from .signs import NOT_SHOWN
+from .study import Claim, compared
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,25 @@ def best_pace(rates: Sequence[float], losses: Any, goal: float, first: int = 0) 
     )
 
 
-def epochs_saved(pace: Pace, other: Pace) -> tuple[bool, str]:
-    """Return whether a method is significantly faster than another, and by how many epochs.
+def faster(name: str, pace: Pace, other: Pace, /, **figures: str) -> Claim:
+    """Return the claim that a method needs fewer epochs than another.
 
-    Nothing is significant if either rate is an end of its grid, or if the first method missed the
-    goal. If the other method missed it, the epochs saved are a lower bound, marked with "≥".
+    Nothing is shown if the best rate of either method is an end of its grid, where a better one may
+    lie beyond, or if some seeds of the method that seems faster missed the goal. If some of the
+    slower one missed it, the difference is a lower bound, marked with "≥".
+
+    Args:
+        name: see `Claim`.
+        pace: the method that is said to be faster.
+        other: the other method.
+        figures: further figures of the claim.
     """
-    gap = difference(other.needed, pace.needed)
-    is_faster = gap.low > 0 and pace.is_inside and other.is_inside and not pace.missed
-    return is_faster, f"≥ {gap:.1f}" if other.missed else f"{gap:.1f}"
+    claim = compared(name, difference(other.needed, pace.needed), 1, **figures)
+    winner, loser = (other, pace) if claim.is_reversed else (pace, other)
+    if winner.missed or not (pace.is_inside and other.is_inside):
+        claim = replace(claim, sign=NOT_SHOWN)
+    bound = "≥ " if loser.missed else ""
+    return replace(claim, figures={**claim.figures, "gap": bound + claim.figures["gap"]})
 
 
 def epochs_to(losses: np.ndarray, goal: float, first: int = 0) -> np.ndarray:

@@ -1,78 +1,154 @@
-"""Writes the pages for students: the README.md of a study, and one page of all studies."""
+"""Writes what students read: README.md, page and source code of a study, and the course page."""
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from app.errors import StudyError
-from app.reports.html import data_uri, render
+from app.reports.html import render
 from app.system.atomic_files import atomic_write
 from serving.errors import cannot_write
 
-from .catalogue import LANGUAGES, read_texts
-from .study import FAILS, HOLDS, IN_PART, Check, Result
+from .catalogue import (
+    NAMES,
+    ClaimText,
+    builds_on,
+    course_parts,
+    course_texts,
+    read_texts,
+    source_code,
+)
+from .signs import HOLDS, NOT_SHOWN, REFUTED, SIGNS
+from .study import LANGUAGES, Claim, Result, figure_name
+from .vocabulary import in_chinese
 
-PAGE, README, FIGURE = "index.html", "README.md", "figure.png"
-_VERDICTS = {
-    "en": {HOLDS: HOLDS, IN_PART: IN_PART, FAILS: FAILS},
-    "zh": {HOLDS: "成立", IN_PART: "部分成立", FAILS: "不成立"},
+PAGE, CODE, README = "index.html", "code.html", "README.md"
+MARKS = {HOLDS: "✓", NOT_SHOWN: "?", REFUTED: "✗"}
+_SPACE = {"en": " ", "zh": ""}  # between sentences
+_SIGN_NAMES = {
+    "en": {HOLDS: HOLDS, NOT_SHOWN: NOT_SHOWN, REFUTED: REFUTED, "theorem": "theorem"},
+    "zh": {HOLDS: "成立", NOT_SHOWN: "未证实", REFUTED: "被否定", "theorem": "定理"},
 }
 
 
 def write_readme(result: Result) -> None:
     """Write `README.md` into a study's folder."""
-    text = render("study.md.j2", study=_template_values(result))
+    text = render("study.md.j2", study=_template_values(result), **_shared())
     atomic_write(result.folder / README, text)
 
 
-def write_page(results: Sequence[Result], output: Path) -> Path:
-    """Write one page of all results, in English and in Chinese, with the figures embedded.
+def write_pages(results: Sequence[Result], output: Path) -> Path:
+    """Write the page of the course, and for each study its page and one with its source code.
+
+    The pages open from disk, in English and in Chinese.
 
     Args:
-        results: the results in the order of the page.
+        results: the results, in the order of the course.
         output: folder of studies.
 
     Returns:
-        The path of the page, which a browser opens from disk.
+        The path of the page of the course.
 
     Raises:
-        StudyError: the page cannot be written.
+        StudyError: a page cannot be written.
     """
-    studies = [
-        {**_template_values(result), "figure": data_uri(result.folder / FIGURE)}
-        for result in results
-    ]
-    counts = {kind: sum(r.verdict == kind for r in results) for kind in _VERDICTS["en"]}
-    page = render("studies.html.j2", studies=studies, counts=counts, verdicts=_VERDICTS)
-    # Two commands may write the page at once: each writes its own file, and the later one wins.
-    new = output / f"{PAGE}.{os.getpid()}"
+    ran = {result.name: result for result in results}
+    shared = {**_shared(), "ran": ran}
+    for name, result in ran.items():
+        place = NAMES.index(name)
+        study = _template_values(result)
+        beside = {"previous": NAMES[place - 1 : place], "next": NAMES[place + 1 : place + 2]}
+        _write(result.folder / PAGE, render("study.html.j2", study=study, **beside, **shared))
+        path, code = source_code(name)
+        values = {"study": study, "path": path, "code": code}
+        _write(result.folder / CODE, render("study_code.html.j2", **values, **shared))
+    signs = [claim.sign for result in results for claim in result.claims if not claim.is_theorem]
+    counts = {sign: signs.count(sign) for sign in SIGNS}
+    course = {"course": course_texts(), "parts": course_parts(), "counts": counts}
+    return _write(output / PAGE, render("course.html.j2", **course, **shared))
+
+
+def _write(path: Path, page: str) -> Path:
+    # Two commands may write a page at once: each writes its own file, and the later one wins.
+    new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         new.write_text(page, "utf-8")
-        return new.replace(output / PAGE)
+        return new.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):  # in a read-only folder
             new.unlink()
-        raise StudyError(cannot_write(output / PAGE, error)) from None
+        raise StudyError(cannot_write(path, error)) from None
 
 
-def sentences(name: str, checks: Sequence[Check]) -> list[dict[str, str]]:
-    """Return the sentence of each check in each language, with the figures filled in."""
+def _shared() -> dict[str, Any]:
+    """Return what all templates need."""
+    return {
+        "figure_name": figure_name,
+        "marks": MARKS,
+        "sign_names": _SIGN_NAMES,
+        "texts": {name: read_texts(name) for name in NAMES},
+        "names": NAMES,
+    }
+
+
+def sentences(name: str, claims: Sequence[Claim]) -> list[dict[str, ClaimText]]:
+    """Return the sentences of each claim in each language, with the figures filled in.
+
+    `found` is the sentence that follows the direction of the number.
+    """
     texts = read_texts(name)
     return [
-        {language: texts[language].checks[check.name].format(**check.figures) for language in texts}
-        for check in checks
+        {
+            language: _filled(texts[language].claims[claim.name], claim, language)
+            for language in LANGUAGES
+        }
+        for claim in claims
     ]
 
 
-def _template_values(result: Result) -> dict[str, object]:
-    found = sentences(result.name, result.checks)
+def _filled(text: ClaimText, claim: Claim, language: str) -> ClaimText:
+    figures = claim.figures
+    if language == "zh":
+        figures = {name: in_chinese(figure) for name, figure in figures.items()}
+
+    def fill(sentence: str) -> str:
+        filled = sentence.format(**figures)
+        begins_with_name = sentence.startswith("{")
+        return filled[:1].upper() + filled[1:] if begins_with_name else filled
+
+    found = text.reversed if claim.is_reversed and text.reversed else text.found
+    lessons = {sign: fill(getattr(text, sign)) for sign in ("holds", "not_shown", "refuted")}
+    return ClaimText(fill(text.claim), fill(found), **lessons)
+
+
+def _takeaway(
+    language: str, claims: Sequence[Claim], found: Sequence[Mapping[str, ClaimText]], always: str
+) -> str:
+    """Return what follows from the signs of the claims, and then what is always true."""
+    lessons = [
+        getattr(texts[language], claim.sign.replace(" ", "_"))
+        for claim, texts in zip(claims, found, strict=True)
+    ]
+    return _SPACE[language].join(filter(None, [*lessons, always]))
+
+
+def _template_values(result: Result) -> dict[str, Any]:
+    texts = read_texts(result.name)
+    found = sentences(result.name, result.claims)
+    takeaway = {
+        language: _takeaway(language, result.claims, found, texts[language].takeaway)
+        for language in LANGUAGES
+    }
     return {
         "result": result,
-        "texts": read_texts(result.name),
-        "verdict": {language: _VERDICTS[language][result.verdict] for language in LANGUAGES},
-        "checks": list(zip(result.checks, found, strict=True)),
+        "texts": texts,
+        "claims": list(zip(result.claims, found, strict=True)),
+        "takeaway": takeaway,
+        "builds_on": builds_on(result.name),
         "command": _command(result),
+        "code_path": source_code(result.name)[0],
     }
 
 

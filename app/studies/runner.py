@@ -15,12 +15,13 @@ from serving.version import VERSION
 
 from .cache import cache_key, plain, read_sealed, write_sealed
 from .catalogue import check_name, load_study
-from .report import FIGURE, sentences, write_readme
-from .study import Check, Effort, Result, Study, verdict
+from .report import sentences, write_readme
+from .study import FIGURES, Claim, Effort, Result, Study
 
 RESULT = "result.json"
 # Subfolder of a study's folder for the finished parts: one file for each choice of settings.
 _PARTS = ".parts"
+_NEW = ".new"  # subfolder in which figures are drawn
 # With more seeds, the nets that train at once would not fit into the memory of a small machine.
 MAX_SEEDS = 200
 
@@ -98,10 +99,10 @@ def read_result(name: str, output: Path) -> Result | None:
         return None
     try:
         result = _result(name, content, folder, is_cached=True)
-        sentences(name, result.checks)
+        sentences(name, result.claims)
     except (KeyError, IndexError, TypeError):  # another version wrote other fields
         return None
-    return result if content["figure"] == _checksum(folder / FIGURE) else None
+    return result if content["figures"] == _checksum(folder) else None
 
 
 def _lock(folder: Path) -> AbstractContextManager[None]:
@@ -130,13 +131,13 @@ def _run_in(folder: Path, seeds: int | None, quick: bool, observer: StudyObserve
     is_cached = set(study.parts(effort)) <= set(content["parts"])
     if not is_cached:
         _run_parts(study, content, folder, observer)
-    checks = study.judge(content["parts"])
-    content |= plain({"verdict": verdict(checks), "checks": [asdict(check) for check in checks]})
-    figure = _figure_checksum(study, folder, content, before if is_cached else {})
+    claims = study.judge(content["parts"])
+    content |= plain({"claims": [asdict(claim) for claim in claims]})
+    figures = _draw(study, folder, content, before if is_cached else {})
     result = _result(name, content, folder, is_cached, note)
     write_readme(result)
-    # The result is written last: it shows that the figure and the text are complete.
-    if before != (content := {**content, "figure": figure}):
+    # The result is written last: it shows that the figures and the text are complete.
+    if before != (content := {**content, "figures": figures}):
         write_sealed(folder / RESULT, content)
     _remove_outdated_parts(name, folder)
     return result
@@ -145,16 +146,11 @@ def _run_in(folder: Path, seeds: int | None, quick: bool, observer: StudyObserve
 def _effort(study: Study, seeds: int | None, quick: bool) -> Effort:
     if study.seeds == 1:
         return Effort(1, quick)
-    return Effort(seeds or (_quick_seeds(study) if quick else study.seeds), quick)
-
-
-def _quick_seeds(study: Study) -> int:
-    # Tiny nets cost little, and with fewer than six pairs no exact test is significant.
-    return 6 if study.seeds >= 20 else 3
+    return Effort(seeds or (study.quick_seeds if quick else study.seeds), quick)
 
 
 def _read_parts(name: str, folder: Path, effort: Effort) -> dict[str, Any]:
-    """Return the parts finished with these settings, in the form of a result without a verdict."""
+    """Return the parts finished with these settings, in the form of a result without claims."""
     key = cache_key(name, effort)
     content = read_sealed(_parts_path(folder, key))
     if content.get("key") == key:
@@ -198,25 +194,30 @@ def _run_parts(
         observer.part_finished(folder.name)
 
 
-def _figure_checksum(
-    study: Study, folder: Path, content: dict[str, Any], before: dict[str, Any]
-) -> str:
-    """Draw the figure unless the one of the earlier result `before` is intact and the same."""
-    checksum = _checksum(folder / FIGURE)
-    if before.get("key") != content["key"] or before.get("figure") != checksum:
-        new = folder / f"new-{FIGURE}"
+def _draw(study: Study, folder: Path, content: dict[str, Any], before: dict[str, Any]) -> str:
+    """Draw the figures unless those of the earlier result `before` are intact and the same.
+
+    Returns:
+        Their checksum.
+    """
+    checksum = _checksum(folder)
+    if before.get("key") != content["key"] or before.get("figures") != checksum:
+        new = folder / _NEW
+        new.mkdir(exist_ok=True)
         study.draw(content["parts"], new)
-        new.replace(folder / FIGURE)
-        checksum = _checksum(folder / FIGURE)
+        for name in FIGURES:
+            (new / name).replace(folder / name)
+        new.rmdir()
+        checksum = _checksum(folder)
     return checksum
 
 
 def _result(
     name: str, content: dict[str, Any], folder: Path, is_cached: bool, note: str = ""
 ) -> Result:
-    checks = tuple(Check(**check) for check in content["checks"])
-    facts = {key: content[key] for key in ("verdict", "seeds", "quick", "seconds")}
-    return Result(name, checks=checks, folder=folder, is_cached=is_cached, note=note, **facts)
+    claims = tuple(Claim(**claim) for claim in content["claims"])
+    facts = {key: content[key] for key in ("seeds", "quick", "seconds")}
+    return Result(name, claims=claims, folder=folder, is_cached=is_cached, note=note, **facts)
 
 
 def _why_rerun(before: dict[str, Any], key: str, effort: Effort) -> str:
@@ -232,9 +233,10 @@ def _why_rerun(before: dict[str, Any], key: str, effort: Effort) -> str:
     return "the study's code has changed since the earlier result"
 
 
-def _checksum(path: Path) -> str:
-    """Return the SHA-256 of a file; empty if it cannot be read."""
+def _checksum(folder: Path) -> str:
+    """Return the SHA-256 of all figures in a folder; empty if one cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        figures = b"".join((folder / name).read_bytes() for name in FIGURES)
     except OSError:
         return ""
+    return hashlib.sha256(figures).hexdigest()

@@ -10,11 +10,14 @@ from app.training.fit import FitResult
 from app.training.replicas import fit_replicas
 
 from .nets import configure, rows
+from .panels import MAIN, PLAIN
 from .study import Effort
 
 Gate = Callable[[np.ndarray, np.ndarray], np.ndarray]
 STATES = np.array(list(product((0.0, 1.0), repeat=3)))
 HIDDEN = {"8": [8], "2+3": [2, 3]}
+LABELS = {"8": "one layer of 8", "2+3": "two layers, 2 and 3"}
+LOOKS = {"8": PLAIN, "2+3": MAIN}
 # Divisible by every number of states from 1 to 7, so that each net sees its states equally often.
 _DRAWS, _BATCH = 420, 12
 
@@ -56,7 +59,7 @@ def train_on_states(
         "initializer": "xavier_uniform",
         "batch_size": _BATCH,
         "epochs": 2,
-        "repeat": effort.choose(18, 6),
+        "repeat": effort.choose(18, 5),
         "optimizer.learning_rate": 0.02,
     }
     return fit_replicas(configure(settings, len(chosen)), samples, np.stack(draws, axis=1)), samples

@@ -1,16 +1,27 @@
-"""Defines a study, its checks and its result, and how the verdict follows from the checks."""
+"""Defines a study, its claims and its result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
+
+from app.evaluation.estimates import Estimate
+
+from .signs import above
 
 # The numbers of a part, in a form that JSON can represent.
 Numbers = Any
 Parts = Mapping[str, Numbers]
 
-HOLDS, IN_PART, FAILS = "holds", "holds in part", "does not hold"
-VERDICTS = (HOLDS, IN_PART, FAILS)
+
+def figure_name(language: str, is_narrow: bool = False) -> str:
+    """Return the file name of a study's figure in a language, or of the one that fits a phone."""
+    return f"figure{'' if language == 'en' else f'-{language}'}{'-narrow' if is_narrow else ''}.png"
+
+
+LANGUAGES = ("en", "zh")
+FIGURES = tuple(figure_name(*look) for look in product(LANGUAGES, (False, True)))
 
 
 @dataclass(frozen=True)
@@ -31,38 +42,45 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One of the statements that make up a claim.
+class Claim:
+    """One statement, and what the numbers say about it.
 
     Attributes:
-        name: the key of its sentence in the study's text.
-        holds: whether the numbers support it.
-        figures: the numbers in the sentence, by placeholder.
-        is_fact: whether it is a mathematical fact, which could only fail through a bug.
+        name: the key of its sentences in the study's text.
+        sign: one of `SIGNS`.
+        figures: the numbers in its sentences, by placeholder.
+        is_reversed: whether the number points the other way, so that the sentence must do so too.
+        is_theorem: whether it was proved. The numbers then check the program: only a bug could
+            refute it.
     """
 
     name: str
-    holds: bool
+    sign: str
     figures: Mapping[str, str]
-    is_fact: bool = False
+    is_reversed: bool = False
+    is_theorem: bool = False
 
 
 @dataclass(frozen=True)
 class Study:
-    """A claim and how it is tested.
+    """Claims and how they are tested.
 
     Attributes:
         seeds: how often each training is repeated by default.
         parts: returns the trainings and computations by name, in the order in which they are run.
             Each returns numbers that JSON can represent, which are saved when it finishes.
-        judge: returns the checks that follow from the numbers of all parts.
-        draw: writes a PNG that shows the numbers of all parts.
+        judge: returns the claims, with the signs that follow from the numbers of all parts.
+        draw: writes `FIGURES` into a folder, which show the numbers of all parts; see `panels`.
+        quick_seeds: how often each training is repeated in quick mode: ten, or fewer if
+            a seed is costly or a mean over many trainings itself. The interval of three seeds is
+            more than three times as wide as that of ten.
     """
 
     seeds: int
     parts: Callable[[Effort], Mapping[str, Callable[[], Numbers]]]
-    judge: Callable[[Parts], Sequence[Check]]
+    judge: Callable[[Parts], Sequence[Claim]]
     draw: Callable[[Parts, Path], None]
+    quick_seeds: int = 10
 
 
 @dataclass(frozen=True)
@@ -71,20 +89,18 @@ class Result:
 
     Attributes:
         name: name of the study.
-        verdict: one of `VERDICTS`.
-        checks: the checks that the verdict follows from.
+        claims: the claims with their signs.
         seeds: how often each training was repeated.
         quick: whether the numbers are the coarser ones of quick mode.
         seconds: wall time of the parts.
-        folder: holds `result.json`, `figure.png` and `README.md`.
+        folder: holds `result.json`, the figures, `README.md` and the pages.
         is_cached: whether all parts were already finished.
         note: why an earlier result in the folder is no longer valid; empty if it is, or if there
             was no earlier result.
     """
 
     name: str
-    verdict: str
-    checks: tuple[Check, ...]
+    claims: tuple[Claim, ...]
     seeds: int
     quick: bool
     seconds: float
@@ -93,17 +109,18 @@ class Result:
     note: str = ""
 
 
-def verdict(checks: Sequence[Check]) -> str:
-    """Return the verdict on a claim.
+def compared(name: str, gap: Estimate, decimals: int, /, **figures: str) -> Claim:
+    """Return the claim that a difference is above 0.
 
-    Mathematical facts always hold, so they cannot support a claim alone: if none of the other
-    checks holds, neither does the claim.
-
-    Returns:
-        `holds` if all checks hold; `does not hold` if none of the checks that are not facts holds
-        (if all are facts: if no check holds); otherwise `holds in part`.
+    Args:
+        name: see `Claim`.
+        gap: the difference. The figure `gap` is its size, whichever way it points.
+        decimals: decimals of the size; there are up to two more if an end of its interval would
+            otherwise be rounded to 0.
+        figures: further figures.
     """
-    if all(check.holds for check in checks):
-        return HOLDS
-    empirical = [check for check in checks if not check.is_fact] or checks
-    return IN_PART if any(check.holds for check in empirical) else FAILS
+    size = abs(gap)
+    nearest = min(abs(size.low), abs(size.high))
+    more = sum(nearest < 0.5 * 10.0**-each for each in (decimals, decimals + 1))
+    decimals += more if nearest else 0
+    return Claim(name, above(gap), {"gap": f"{size:.{decimals}f}", **figures}, gap.value < 0)

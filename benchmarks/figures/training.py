@@ -260,16 +260,16 @@ def _workers(row: dict[str, Any]) -> Figure:
 
 
 def studies() -> list[Figure]:
-    """Return the time and the verdicts of the studies."""
+    """Return the time of the studies, and the signs of their claims."""
     figures: list[Figure] = []
     for row in read_results("studies"):
-        found = list(row["verdicts"].values())
-        counts = [found.count(verdict) for verdict in ("holds", "holds in part", "does not hold")]
-        studies = f"all {len(found)} studies, {row['what']}"
+        signs = [sign for claims in row["signs"].values() for sign in claims]
+        counts = [signs.count(sign) for sign in ("holds", "not shown", "refuted")]
+        studies = f"all {len(row['signs'])} studies, {row['what']}"
         minutes, goal = row["seconds"] / 60, row["goal_seconds"] / 60
         figures += [
             compare(f"{studies}: time", minutes, "{:.1f} min", "<", goal),
-            Figure(f"{studies}: claims that hold, hold in part, do not hold",
+            Figure(f"{studies}: claims that hold, are not shown, are refuted",
                    ", ".join(map(str, counts))),
         ]  # fmt: skip
     return figures

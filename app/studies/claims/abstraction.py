@@ -2,25 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import keras
+import matplotlib as mpl
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from app.config.run_config import make_config
 from app.data.sources import load_dataset
-from app.data.splits import split_dataset
-from app.evaluation.estimates import difference, mean_estimate
-from app.reports.plotting import COLORS, MARKERS
-from app.studies.nets import outputs
-from app.studies.panels import arms, legend_beside, panels
-from app.studies.study import Check, Effort, Parts, Study
-from app.training.fit import fit
+from app.evaluation.estimates import points
+from app.studies.nets import configure, outputs, split_for_replicas
+from app.studies.panels import PLAIN, arms, panels
+from app.studies.signs import above, every
+from app.studies.study import Claim, Effort, Parts, Study, compared
+from app.training.replicas import fit_replicas
 
 LAYERS = {
     "image": "pixels",
@@ -32,75 +31,97 @@ LAYERS = {
 # Training samples of a probe: few, so that its accuracy shows how linearly separable the classes
 # are.
 PROBE_SAMPLES = 100
+TRAIN, TEST = 1437, 360  # 80% and 20% of digits8x8
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training and probing of one net per seed."""
-    return {f"seed {seed}": partial(_train, seed, effort) for seed in range(effort.seeds)}
+    """Return the training of the nets, and the probing of their layers."""
+    return {"digit nets": partial(_train, effort)}
 
 
-def _train(seed: int, effort: Effort) -> dict[str, Any]:
-    digits = load_dataset("digits8x8")
-    config = make_config("digits", {"epochs": effort.choose(10, 2)}, seed=seed)
-    splits = split_dataset(digits, seed, config.training.validation_split)
-    model = fit(config, digits, splits).model
-    # "fit_ink" is the image as the net preprocesses it for the first block.
-    names = ["fit_ink", *list(LAYERS)[1:]]
-    layers = keras.Model(model.input, [model.get_layer(name).output for name in names])
+def _train(effort: Effort) -> dict[str, Any]:
+    digits, seeds = load_dataset("digits8x8"), effort.seeds
+    train, test = split_for_replicas(digits, seeds, TRAIN, TEST)
+    settings = {
+        "family": "digits",
+        "normalization": "batch",
+        "dropout": 0.5,
+        "epochs": 1,
+        "repeat": effort.choose(10, 2),
+        "optimizer.schedule": "cosine",
+    }
+    nets = fit_replicas(configure(settings, seeds), digits, train).model
+    # The pixels are the image as the net preprocesses it for the first block.
+    prepare = keras.Model(nets.input, nets.get_layer("pixels").output)
+    pixels = outputs(prepare, digits.model_inputs(np.arange(len(digits.targets))))
+    layers = [nets.get_layer(name).output for name in list(LAYERS)[1:]]
+    learning = keras.Model(nets.get_layer("replicas").output, layers)
+    chosen = np.concatenate([train[:PROBE_SAMPLES], test])  # (samples, nets)
+    own = pixels[chosen]  # each net sees its own samples: (samples, nets, pixels)
+    found = [own, *(_by_net(layer, seeds) for layer in outputs(learning, own))]
+    labels = digits.targets[chosen]
+    numbers = [_probe(layer, labels) for layer in found]
+    points = [PCA(2, random_state=0).fit_transform(layer[PROBE_SAMPLES:, 0]) for layer in found]
+    return {"accuracies": numbers, "points": points, "classes": labels[PROBE_SAMPLES:, 0]}
 
-    def features(indices: np.ndarray) -> list[np.ndarray]:
-        found = outputs(layers, digits.inputs[indices])
-        return [layer.reshape(len(indices), -1) for layer in found]
 
-    chosen = np.random.default_rng(seed).permutation(splits.train)[:PROBE_SAMPLES]
-    labels, tests = digits.targets[chosen], digits.targets[splits.test]
-    accuracies, points = [], []
-    for seen, unseen in zip(features(chosen), features(splits.test), strict=True):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        accuracies.append(probe.fit(seen, labels).score(unseen, tests))
-        points.append(PCA(2, random_state=0).fit_transform(unseen))
-    numbers: dict[str, Any] = {"accuracies": accuracies}
-    if seed == 0:
-        numbers |= {"points": points, "classes": tests}
-    return numbers
+def _by_net(layer: np.ndarray, nets: int) -> np.ndarray:
+    """Return the features of each net at a layer, `(samples, nets, features)`."""
+    if layer.ndim == 3:
+        return layer
+    samples, height, width, channels = layer.shape
+    each = layer.reshape(samples, height * width, nets, channels // nets)
+    return each.transpose(0, 2, 1, 3).reshape(samples, nets, -1)
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on the accuracy of the probes, layer by layer."""
-    accuracies = np.array([numbers["accuracies"] for numbers in found.values()])  # seeds, layers
-    gained = difference(accuracies[:, -1], accuracies[:, 0])
-    steps = [
-        difference(after, before)
-        for before, after in zip(accuracies.T, accuracies.T[1:], strict=False)
-    ]
-    rising = sum(step.low > 0 for step in steps)
-    ends = [mean_estimate(accuracies[:, place]) for place in (0, -1)]
+def _probe(features: np.ndarray, labels: np.ndarray) -> list[float]:
+    """Return for each net the accuracy of a linear classifier of its features.
+
+    Args:
+        features: `(samples, nets, features)`; the first `PROBE_SAMPLES` samples train the probe.
+        labels: class of each sample, `(samples, nets)`.
+    """
+    accuracies = []
+    for net in range(features.shape[1]):
+        scaler, right = StandardScaler().fit(features[:PROBE_SAMPLES, net]), labels[:, net]
+        columns = scaler.transform(features[:, net])
+        # The best weights are sums of training samples, so that nothing is lost in their span.
+        _, _, axes = np.linalg.svd(columns[:PROBE_SAMPLES], full_matrices=False)
+        columns = columns @ axes.T
+        probe = LogisticRegression(max_iter=1000)
+        probe.fit(columns[:PROBE_SAMPLES], right[:PROBE_SAMPLES])
+        accuracies.append(probe.score(columns[PROBE_SAMPLES:], right[PROBE_SAMPLES:]))
+    return accuracies
+
+
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on the accuracy of the probes, layer by layer."""
+    accuracies = np.array(found["digit nets"]["accuracies"], float)  # layers, seeds
+    first, last = accuracies[0], accuracies[-1]
+    steps = [points(after, before) for before, after in pairwise(accuracies)]
+    ends = {"pixels": f"{first.mean():.1%}", "features": f"{last.mean():.1%}"}
+    means = " → ".join(f"{row.mean():.1%}" for row in accuracies)
     return [
-        Check(
-            "gained",
-            gained.low > 0,
-            {"pixels": f"{ends[0]:.1%}", "features": f"{ends[1]:.1%}"},
-        ),
-        Check("steps", rising == len(steps), {"rising": f"{rising}/{len(steps)}"}),
+        compared("gained", points(last, first), 1, **ends),
+        Claim("steps", every([above(step) for step in steps]), {"means": means}),
     ]
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw the probes' accuracies, and the test digits along two principal components per layer."""
-    first = next(iter(found.values()))
-    classes = np.array(first["classes"])
-    with panels(path, 6) as axes:
-        accuracies = np.array([numbers["accuracies"] for numbers in found.values()]).T
+    numbers = found["digit nets"]
+    classes = np.array(numbers["classes"])
+    with panels(folder, 6) as axes:
         names = list(LAYERS.values())
-        arms(axes[0], dict(zip(names, accuracies, strict=True)), "accuracy of a linear probe")
-        for panel, name, points in zip(axes[1:], names, first["points"], strict=True):
-            for label in range(10):
-                color, marker = COLORS[label % len(COLORS)], MARKERS[label // len(COLORS)]
-                own = np.array(points)[classes == label]
-                panel.scatter(*own.T, s=10, color=color, marker=marker, label=str(label))
+        measured = dict(zip(names, numbers["accuracies"], strict=True))
+        arms(axes[0], measured, "accuracy of a linear classifier", {names[0]: PLAIN})
+        colors = mpl.colormaps["tab10"](range(10))  # one for each digit
+        for panel, name, places in zip(axes[1:], names, numbers["points"], strict=True):
+            for digit, color in enumerate(colors):
+                own = np.array(places)[classes == digit]
+                panel.scatter(*own.T, s=26, color=[color], marker=f"${digit}$", linewidths=0)
             panel.set(xlabel="first component", ylabel="second component", xticks=[], yticks=[])
             panel.set_title(name, fontsize=10)
-        legend_beside(axes[-1], title="digit")
 
 
-STUDY = Study(5, parts, judge, draw)
+STUDY = Study(10, parts, judge, draw, quick_seeds=5)

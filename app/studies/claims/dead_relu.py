@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.evaluation.estimates import difference, mean_estimate
+from app.evaluation.estimates import mean_estimate, points
 from app.studies.nets import (
     AfterEachEpoch,
     StartFrom,
@@ -18,8 +18,9 @@ from app.studies.nets import (
     digit_rows,
     learning_weights,
 )
-from app.studies.panels import ACTIVATIONS, curve, panels
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import ACTIVATIONS, MAIN, PLAIN, SKY, curve, panels
+from app.studies.signs import below, proved
+from app.studies.study import Claim, Effort, Parts, Study, compared
 from app.training.replicas import fit_replicas
 
 ARMS = ("relu", "leaky_relu", "prelu")
@@ -27,8 +28,6 @@ SUITABLE, LARGE = 0.01, 0.3  # learning rates of Adam
 # The bad start scales the first layer's weights by SMALL, and shifts its biases so that the largest
 # input of each of its units on any sample is LARGEST_INPUT.
 SMALL, LARGEST_INPUT = 0.1, -1.0
-# Smallest gain in accuracy that counts as recovery.
-RECOVERED = 0.1
 # Units count as dead for good if at most this fraction of those silent halfway fire at the end.
 WOKEN = 0.05
 # Passes over the data in an epoch of training.
@@ -50,7 +49,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
         "hidden": [UNITS, UNITS],
         "activation": activation,
         "batch_size": 50,
-        "epochs": effort.choose(12, 5),
+        "epochs": effort.choose(12, 4),
         "repeat": PASSES,
     }
     rates = np.repeat([SUITABLE, LARGE, SUITABLE], seeds)
@@ -105,57 +104,50 @@ def _silent(preactivations: Sequence[Any]) -> np.ndarray:
     return np.concatenate(is_silent, axis=1)
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on the fractions of silent units and on the accuracies."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on the fractions of silent units and on the accuracies."""
     relu = found["relu"]
-    killed = difference(relu["large"]["silent"][-1], relu["suitable"]["silent"][-1])
+    killed = points(relu["large"]["silent"][-1], relu["suitable"]["silent"][-1])
     woken = mean_estimate(relu["large"]["woken"])
     bad = np.array(relu["bad start"]["silent"], float)
     stuck = bool((bad[-1] >= bad[0]).all())
     accuracy = mean_estimate(relu["bad start"]["accuracies"])
-    checks = [
-        Check(
-            "large",
-            killed.low > 0,
-            {"killed": killed.points(".0f")},
-        ),
-        Check("for good", killed.low > 0 and woken.high < WOKEN, {"woken": f"{woken:.1%}"}),
-        Check(
+    claims = [
+        compared("large", killed, 0),
+        Claim("for good", below(woken, WOKEN), {"woken": f"{woken:.1%}"}),
+        Claim(
             "stuck",
-            stuck,
+            proved(stuck),
             {"fraction": f"{bad[-1].mean():.0%}", "accuracy": f"{accuracy:.1%}"},
-            is_fact=True,
+            is_theorem=True,
         ),
     ]
     for name in ARMS[1:]:
-        case = found[name]["bad start"]
-        fewer = difference(relu["large"]["silent"][-1], found[name]["large"]["silent"][-1])
-        woken = difference(np.array(case["silent"])[0], np.array(case["silent"])[-1])
-        gained = difference(case["accuracies"], relu["bad start"]["accuracies"])
-        figures = {"woken": woken.points(".0f"), "gained": gained.points(".0f")}
-        figures["fewer"] = fewer.points(".0f")
-        recovers = woken.low > 0 and gained.low > RECOVERED and fewer.low > 0
-        checks.append(Check(name, recovers, figures))
-    return checks
+        other, label = found[name], {"name": ACTIVATIONS[name]}
+        gained = points(other["bad start"]["accuracies"], relu["bad start"]["accuracies"])
+        fewer = points(relu["large"]["silent"][-1], other["large"]["silent"][-1])
+        claims += [
+            compared("recovers", gained, 0, **label),
+            compared("survives", fewer, 0, **label),
+        ]
+    return claims
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw the fraction of silent units during training, one panel per case."""
     titles = {
         "suitable": f"learning rate {SUITABLE}",
         "large": f"learning rate {LARGE}",
         "bad start": "silent first layer at the start",
     }
-    with panels(path, 3) as axes:
+    with panels(folder, 3) as axes:
         for panel, case in zip(axes, CASES, strict=True):
-            for number, activation in enumerate(ARMS):
+            for activation, look in zip(ARMS, (PLAIN, MAIN, SKY), strict=True):
                 silent = found[activation][case]["silent"]
                 epochs = PASSES * np.arange(len(silent))
-                curve(panel, epochs, silent, ACTIVATIONS[activation], number)
-            panel.set(xlabel="epoch", ylim=(-0.03, 1.03))
+                curve(panel, epochs, silent, ACTIVATIONS[activation], look)
+            panel.set(xlabel="epoch", ylabel="fraction of silent units", ylim=(-0.03, 1.03))
             panel.set_title(titles[case], fontsize=10)
-        for panel in axes[::2]:
-            panel.set_ylabel("fraction of silent units")
         axes[0].legend()
 
 

@@ -6,10 +6,10 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
-from app.evaluation.estimates import difference
+from app.evaluation.estimates import points
 from app.studies.nets import accuracies, configure, digit_rows, split_for_replicas
-from app.studies.panels import curve, panels
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import MAIN, PLAIN, SKY, curve, panels
+from app.studies.study import Claim, Effort, Parts, Study, compared
 from app.training.replicas import fit_replicas
 
 INPUTS, CLASSES = 64, 10
@@ -74,40 +74,42 @@ def _train(width: int, depth: int, effort: Effort) -> dict[str, Any]:
     }
 
 
-def judge(found: Parts) -> Sequence[Check]:
+def judge(found: Parts) -> Sequence[Claim]:
     """Return for each budget and depth whether the deep net is better than the wide one."""
     by_width: dict[int, dict[int, Any]] = {}
     for numbers in found.values():
         by_width.setdefault(numbers["width"], {})[numbers["depth"]] = numbers
-    checks = []
+    claims = []
     for width, depths in by_width.items():
         wide = depths[1]
-        for deep in (depths[depth] for depth in sorted(depths) if depth > 1):
-            gained = difference(deep["accuracies"], wide["accuracies"])
+        for depth in sorted(depths)[1:]:
+            deep = depths[depth]
+            gained = points(deep["accuracies"], wide["accuracies"])
             figures = {
                 "width": str(width),
+                "depth": str(depth),
                 "shape": "-".join(map(str, deep["hidden"])),
                 "wide_weights": f"{wide['weights']:,}",
                 "deep_weights": f"{deep['weights']:,}",
-                "gained": gained.points(),
             }
-            checks.append(Check("deeper", gained.low > 0, figures))
-    return checks
+            claims.append(compared("deeper", gained, 1, **figures))
+    return claims
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw test accuracy against the number of weights, one curve per depth."""
-    with panels(path, 1, width=6) as (axes,):
-        for place, depth in enumerate(sorted({n["depth"] for n in found.values()})):
+    with panels(folder) as (axes,):
+        for depth, look in zip(DEPTHS, (PLAIN, MAIN, SKY), strict=True):
             chosen = [n for n in found.values() if n["depth"] == depth]
-            label = f"{depth} hidden layer{'s' if depth > 1 else ''}"
-            weights = [n["weights"] for n in chosen]
-            curve(axes, weights, [n["accuracies"] for n in chosen], label, place)
-        axes.set(xlabel="number of weights (logarithmic)", ylabel="test accuracy", xscale="log")
+            if chosen:
+                label = f"{depth} hidden layer{'s' if depth > 1 else ''}"
+                weights = [n["weights"] for n in chosen]
+                curve(axes, weights, [n["accuracies"] for n in chosen], label, look)
+        axes.set(xlabel="number of weights", ylabel="test accuracy", xscale="log")
         weights = sorted({n["weights"] for n in found.values() if n["depth"] == 1})
         axes.set_xticks(weights, [f"{count:,}" for count in weights])
         axes.minorticks_off()
         axes.legend()
 
 
-STUDY = Study(10, parts, judge, draw)
+STUDY = Study(20, parts, judge, draw, quick_seeds=20)

@@ -9,10 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.evaluation.estimates import count_text, difference, is_more_often, mean_estimate
+from app.evaluation.estimates import count_text, difference, proportion_estimate
 from app.studies.nets import configure, learning_weights, outputs, predictions, rows
-from app.studies.panels import arms, bars, panels
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import AMBER, MAIN, PLAIN, SKY, arms, bars, panels
+from app.studies.signs import above, every, more_often, proved
+from app.studies.study import Claim, Effort, Parts, Study, compared
 from app.training.replicas import fit_replicas
 
 BITS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)], float)
@@ -38,6 +39,15 @@ ARMS = {
     "hidden 4": Arm(BITS, (4,)),
     "hidden 4, L2": Arm(BITS, (4,), l2=3e-3),
 }
+# The names in figures, and their looks.
+NAMES = {
+    "number": "one number",
+    "bits": "two bits",
+    "hidden 2": "2 hidden units",
+    "hidden 4": "4 hidden units",
+    "hidden 4, L2": "4 with L2",
+}
+LOOKS = dict(zip(NAMES.values(), (PLAIN, PLAIN, SKY, MAIN, AMBER), strict=True))
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
@@ -89,52 +99,54 @@ def _units(fitted: Any, samples: Any, seeds: int) -> dict[str, Any]:
     }
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on the seeds that get all four inputs right, and on active units."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on the seeds that get all four inputs right, and on active units."""
 
     def solved(arm: str, gate: str) -> np.ndarray:
         return np.array(found[arm][gate], bool)
 
     fewer = difference(found["hidden 4"]["active"], found["hidden 4, L2"]["active"])
-    weights = difference(found["hidden 4"]["weights"], found["hidden 4, L2"]["weights"])
+    smaller = difference(found["hidden 4"]["weights"], found["hidden 4, L2"]["weights"])
     ors = [solved("number", "OR"), solved("bits", "OR")]
     xors = [solved("number", "XOR"), solved("bits", "XOR")]
+    most = [above(proportion_estimate(int(each.sum()), len(each)), 0.5) for each in ors]
+    two, four = solved("hidden 2", "XOR"), solved("hidden 4", "XOR")
     return [
-        Check("or", bool(np.all(ors)), {"number": count_text(ors[0]), "bits": count_text(ors[1])}),
-        Check(
+        Claim("or", every(most), {"number": count_text(ors[0]), "bits": count_text(ors[1])}),
+        Claim(
             "xor",
-            not np.any(xors),
+            proved(not np.any(xors)),
             {"number": count_text(xors[0]), "bits": count_text(xors[1])},
-            is_fact=True,
+            is_theorem=True,
         ),
-        Check(
+        Claim(
             "hidden",
-            is_more_often(solved("hidden 4", "XOR"), solved("hidden 2", "XOR")),
-            {
-                "two": count_text(solved("hidden 2", "XOR")),
-                "four": count_text(solved("hidden 4", "XOR")),
-            },
+            more_often(four, two),
+            {"two": count_text(two), "four": count_text(four)},
+            is_reversed=bool(two.sum() > four.sum()),
         ),
-        Check(
+        compared(
             "l2",
-            fewer.low > 0,
-            {
-                "without": f"{mean_estimate(found['hidden 4']['active']):.1f}",
-                "with": f"{mean_estimate(found['hidden 4, L2']['active']):.1f}",
+            fewer,
+            1,
+            **{
+                "without": f"{np.mean(found['hidden 4']['active']):.1f}",
+                "with": f"{np.mean(found['hidden 4, L2']['active']):.1f}",
             },
         ),
-        Check("weights", weights.low > 0, {"smaller": f"{weights:.2f}"}),
+        compared("weights", smaller, 2),
     ]
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw the fractions of seeds that learn each gate, and the active units."""
-    with panels(path, 3) as (left, middle, right):
+    with panels(folder, 3) as (left, middle, right):
         for axes, gate in ((left, "OR"), (middle, "XOR")):
-            counts = [(int(np.sum(found[arm][gate])), len(found[arm][gate])) for arm in ARMS]
-            bars(axes, list(ARMS), counts, f"fraction of seeds that learn {gate}")
-        units = {arm: found[arm]["active"] for arm in ARMS if "active" in found[arm]}
-        arms(right, units, "active hidden units on XOR")
+            counts = {arm: (int(np.sum(found[arm][gate])), len(found[arm][gate])) for arm in ARMS}
+            named = {NAMES[arm]: count for arm, count in counts.items()}
+            bars(axes, named, f"fraction of seeds that learn {gate}", LOOKS)
+        units = {NAMES[arm]: found[arm]["active"] for arm in ARMS if "active" in found[arm]}
+        arms(right, units, "active hidden units on XOR", LOOKS)
 
 
-STUDY = Study(20, parts, judge, draw)
+STUDY = Study(20, parts, judge, draw, quick_seeds=20)

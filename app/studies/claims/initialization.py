@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.evaluation.estimates import difference, mean_estimate, power_estimate
+from app.evaluation.estimates import Estimate, difference, mean_estimate, power_estimate, scientific
 from app.studies.gradients import gradients
 from app.studies.nets import (
     StartFrom,
@@ -19,17 +19,24 @@ from app.studies.nets import (
     losses,
     prepared,
 )
-from app.studies.panels import ACTIVATIONS, curve, panels
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import ACTIVATIONS, AMBER, MAIN, PINK, PLAIN, curve, panels
+from app.studies.signs import above, below, every, proved, within
+from app.studies.study import Claim, Effort, Parts, Study, compared
 from app.training.replicas import fit_replicas
 
 ARMS = ("tanh", "relu")
 # How the figure writes the names of the initializers.
 INITIALIZERS = {
-    "zeros": "zeros",
     "normal": "N(0, 0.01²)",
+    "zeros": "zeros",
     "xavier_normal": "Xavier",
     "kaiming_normal": "Kaiming",
+}
+LOOKS = dict(zip(INITIALIZERS, (PLAIN, PINK, MAIN, AMBER), strict=True))
+# For each activation, the initializer that is said to suit it, and the other one.
+SUITS = {
+    "tanh": ("xavier_normal", "kaiming_normal"),
+    "relu": ("kaiming_normal", "xavier_normal"),
 }
 WIDTH = 64
 WATCHED = 300  # samples on which activations and gradients are measured
@@ -53,7 +60,7 @@ def _train(activation: str, effort: Effort) -> dict[str, Any]:
         "hidden": [WIDTH] * depth,
         "activation": activation,
         "batch_size": 60,
-        "epochs": effort.choose(10, 4),
+        "epochs": effort.choose(10, 3),
         "repeat": PASSES,
         "optimizer.name": "sgd",
         "optimizer.learning_rate": 0.05,
@@ -107,60 +114,64 @@ def _kept(numbers: Mapping[str, Any]) -> np.ndarray:
     return ratio
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on symmetry, on variances before training, and on losses."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on symmetry, on mean squares before training, and on losses."""
 
     def last(activation: str, name: str) -> np.ndarray:
         curves = np.array(found[activation][name]["losses"], float)
         return np.asarray(curves[-1])
 
+    def kept(activation: str, name: str) -> Estimate:
+        return power_estimate(np.log10(_kept(found[activation][name])))
+
     apart = max(max(found[activation]["zeros"]["apart"]) for activation in ARMS)
-    kept = max(float(_kept(found[activation]["normal"]).max()) for activation in ARMS)
-    stuck = [mean_estimate(last(activation, "normal")) for activation in ARMS]
-    checks = [
-        Check("zeros", apart == 0, {"apart": f"{apart:.1g}"}, is_fact=True),
-        Check(
-            "normal",
-            kept < STARVED and all(estimate.low > STUCK for estimate in stuck),
-            {"kept": f"{kept:.1e}", "loss": f"{stuck[0]:.2f}", "relu_loss": f"{stuck[1]:.2f}"},
+    starved = {activation: kept(activation, "normal") for activation in ARMS}
+    stuck = {activation: mean_estimate(last(activation, "normal")) for activation in ARMS}
+    claims = [
+        Claim("zeros", proved(apart == 0), {"apart": f"{apart:.1g}"}, is_theorem=True),
+        Claim(
+            "starved",
+            every([below(estimate, STARVED) for estimate in starved.values()]),
+            {activation: scientific(estimate.value) for activation, estimate in starved.items()},
         ),
-    ]  # fmt: skip
-    pairs = (
-        ("tanh", "xavier_normal", "kaiming_normal"),
-        ("relu", "kaiming_normal", "xavier_normal"),
-    )
-    for activation, own, other in pairs:
-        ratio = power_estimate(np.log10(_kept(found[activation][own])))
+        Claim(
+            "stuck",
+            every([above(estimate, STUCK) for estimate in stuck.values()]),
+            {activation: f"{estimate:.2f}" for activation, estimate in stuck.items()},
+        ),
+    ]
+    for activation, (own, other) in SUITS.items():
+        ratio = kept(activation, own)
         gained = difference(last(activation, other), last(activation, own))
-        checks.append(
-            Check(
-                activation,
-                0.1 < ratio.low <= ratio.high < 10 and gained.low > 0,
-                {"kept": f"{ratio:.2f}", "gained": f"{gained:.3f}"},
-            )
-        )
-    return checks
+        names = {"name": ACTIVATIONS[activation], "own": INITIALIZERS[own]}
+        names["other"] = INITIALIZERS[other]
+        claims += [
+            Claim("kept", within(ratio, 0.1, 10), {**names, "kept": f"{ratio:.2f}"}),
+            compared("gained", gained, 3, **names),
+        ]
+    return claims
 
 
-def draw(found: Parts, path: Path) -> None:
-    """Draw the variances of activations and gradients by layer, and the training losses."""
-    with panels(path, 6) as axes:
+def draw(found: Parts, folder: Path) -> None:
+    """Draw the mean squares of activations and gradients by layer, and the training losses."""
+    with panels(folder, 6) as axes:
         for column, activation in enumerate(ARMS):
             forward, backward, learning = axes[column::2]
-            for number, (name, label) in enumerate(INITIALIZERS.items()):
-                numbers = found[activation][name]
+            for name, label in INITIALIZERS.items():
+                numbers, look = found[activation][name], LOOKS[name]
                 squares = np.array(numbers["activations"], float)
                 layers = np.arange(1, len(squares) + 1)
                 if name != "zeros":  # they have no logarithm
-                    curve(forward, layers, np.log10(squares), label, number)
-                    curve(backward, layers, np.log10(numbers["gradients"]), label, number)
+                    curve(forward, layers, np.log10(squares), label, look)
+                    curve(backward, layers, np.log10(numbers["gradients"]), label, look)
                 epochs = PASSES * np.arange(1, len(numbers["losses"]) + 1)
-                curve(learning, epochs, numbers["losses"], label, number)
-            forward.set_title(ACTIVATIONS[activation])
-            forward.set(xlabel="hidden layer", ylabel="mean square of\nactivations (log₁₀)")
-            backward.set(xlabel="hidden layer", ylabel="mean square of\ngradients (log₁₀)")
+                curve(learning, epochs, numbers["losses"], label, look)
+            for panel in (forward, backward, learning):
+                panel.set_title(ACTIVATIONS[activation], fontsize=10)
+            forward.set(xlabel="layer", ylabel="mean square of\nactivations (log₁₀)")
+            backward.set(xlabel="layer", ylabel="mean square of\ngradients (log₁₀)")
             learning.set(xlabel="epoch", ylabel="training loss (nats)")
             learning.legend()
 
 
-STUDY = Study(10, parts, judge, draw)
+STUDY = Study(20, parts, judge, draw)

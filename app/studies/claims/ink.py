@@ -9,10 +9,11 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from app.data.sources import load_dataset
-from app.evaluation.estimates import difference, mean_estimate
+from app.evaluation.estimates import mean_estimate, points
 from app.studies.nets import configure, predictions, split_for_replicas
-from app.studies.panels import arms, panels
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import PLAIN, arms, panels
+from app.studies.signs import above
+from app.studies.study import Claim, Effort, Parts, Study, compared
 from app.training.replicas import fit_replicas
 
 SHAPES = ((16,), (64,), (256,), (64, 64), (256, 256))
@@ -64,24 +65,23 @@ def _most_confused(confusion: Any) -> list[tuple[int, int, int]]:
     return [(*pair, int(both[pair])) for pair in order]
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on the accuracies on unseen digits."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on the accuracies on unseen digits."""
     accuracy = mean_estimate(found[LARGE]["accuracies"])
-    gained = difference(found[LARGE]["accuracies"], found[SMALL]["accuracies"])
+    gained = points(found[LARGE]["accuracies"], found[SMALL]["accuracies"])
     pairs = ", ".join(f"{a}/{b} ({n})" for a, b, n in _most_confused(found[LARGE]["confusion"]))
     return [
-        Check("reads", accuracy.low > READS, {"accuracy": f"{accuracy:.1%}", "pairs": pairs}),
-        Check("units", gained.low > 0, {"gained": gained.points()}),
+        Claim("reads", above(accuracy, READS), {"accuracy": f"{accuracy:.1%}", "pairs": pairs}),
+        compared("units", gained, 1),
     ]
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw the confusion matrix of the net of 256 units, and accuracies by architecture."""
     confusion = np.array(found[LARGE]["confusion"])
-    with panels(path, 2, width=5) as (left, right):
+    with panels(folder, 2) as (left, right):
         wrong = confusion - np.diag(np.diag(confusion))
-        picture = left.imshow(wrong, cmap="Blues")
-        left.figure.colorbar(picture, ax=left, label="mistakes, all seeds")
+        left.imshow(wrong, cmap="Blues")
         for (row, column), count in np.ndenumerate(confusion):
             if count:
                 dark = row != column and count > wrong.max() / 2
@@ -91,15 +91,15 @@ def draw(found: Parts, path: Path) -> None:
                     str(count),
                     ha="center",
                     va="center",
-                    fontsize=7,
+                    fontsize=8,
                     color="white" if dark else "black",
                 )
         left.set(xlabel="predicted digit", ylabel="true digit")
         left.set_xticks(range(10))
         left.set_yticks(range(10))
         named = {name: numbers["accuracies"] for name, numbers in found.items()}
-        arms(right, named, "test accuracy")
+        arms(right, named, "test accuracy", {SMALL: PLAIN})
         right.set_ylabel("units of the hidden layers")
 
 
-STUDY = Study(5, parts, judge, draw)
+STUDY = Study(20, parts, judge, draw)

@@ -9,7 +9,7 @@ import numpy as np
 
 from app.data.datasets import Dataset
 from app.data.sources import load_dataset
-from app.evaluation.estimates import difference, mean_estimate
+from app.evaluation.estimates import difference, mean_estimate, scientific
 from app.studies.nets import (
     build_replicas,
     configure,
@@ -18,12 +18,15 @@ from app.studies.nets import (
     outputs,
     predictions,
 )
-from app.studies.panels import arms, curve, panels
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import AMBER, MAIN, PLAIN, arms, curve, panels
+from app.studies.signs import above, proved, within
+from app.studies.study import Claim, Effort, Parts, Study, compared
 from app.training.replicas import fit_replicas
 
 HIDDEN = 5
-EXACT, SAME_LOSS = 1e-6, 0.005  # largest differences of probabilities, and of losses in nats
+EXACT, SAME_LOSS = 1e-5, 0.005  # largest differences of probabilities, and of losses in nats
+BENT = 0.01  # difference of probabilities above which two functions count as different
+LOOKS = {"single": PLAIN, "stack": AMBER, "tanh": MAIN}
 ARMS = {"single": ([], "linear"), "stack": ([HIDDEN], "linear"), "tanh": ([HIDDEN], "tanh")}
 
 
@@ -40,8 +43,8 @@ def _config(arm: str, effort: Effort) -> Any:
         "initializer": "xavier_uniform",
         "batch_size": 150,
         "epochs": 8,
-        "repeat": effort.choose(500, 70),
-        "optimizer.learning_rate": 0.03,
+        "repeat": effort.choose(500, 100),
+        "optimizer.learning_rate": 0.2,
         "optimizer.schedule": "cosine",
     }
     return configure(settings, effort.seeds)
@@ -74,38 +77,38 @@ def _collapsed(fitted: Any, iris: Dataset, everything: np.ndarray, effort: Effor
     return apart
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on the outputs and the losses of all seeds."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on the outputs and the losses of all seeds."""
     single, stack, tanh = (np.array(found[arm]["losses"], float)[-1] for arm in ARMS)
     apart = difference(stack, single)
-    gained = difference(single, tanh)
     largest, bent = max(found["stack"]["collapsed"]), mean_estimate(found["tanh"]["collapsed"])
     return [
-        Check("product", largest <= EXACT, {"largest": f"{largest:.1e}"}, is_fact=True),
-        Check(
-            "loss",
-            max(-apart.low, apart.high) < SAME_LOSS,
-            {"apart": f"{apart:.4f}"},
+        Claim(
+            "product", proved(largest <= EXACT), {"largest": scientific(largest)}, is_theorem=True
         ),
-        Check("bent", bent.low > 0.01, {"apart": f"{bent:.3f}"}),
-        Check("gained", gained.low > 0, {"gained": f"{gained:.4f}"}),
+        Claim("loss", within(apart, -SAME_LOSS, SAME_LOSS), {"apart": f"{abs(apart):.4f}"}),
+        Claim("bent", above(bent, BENT), {"apart": f"{bent:.3f}"}),
+        compared("gained", difference(single, tanh), 4),
     ]
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw the training losses, and how far each product is from its net."""
-    names = {"single": "4→3", "stack": "4→5→3, linear", "tanh": "4→5→3, tanh"}
-    with panels(path, 2) as (left, right):
-        for number, (arm, name) in enumerate(names.items()):
+    names = {"single": "4→3", "stack": "4→5→3", "tanh": "4→5→3 with tanh"}
+    with panels(folder, 2) as (left, right):
+        for arm, name in names.items():
             values = np.array(found[arm]["losses"], float)
             progress = np.arange(1, len(values) + 1) / len(values)
-            curve(left, progress, values, name, number)
+            curve(left, progress, values, name, LOOKS[arm])
         left.set(
             xlabel="fraction of the training steps", ylabel="training loss (nats)", yscale="log"
         )
         left.legend()
         apart = {names[arm]: found[arm]["collapsed"] for arm in ("stack", "tanh")}
-        arms(right, apart, "largest difference of probabilities\nfrom the product of the layers")
+        looks = {names[arm]: LOOKS[arm] for arm in names}
+        arms(
+            right, apart, "largest difference of probabilities\nafter multiplying the layers", looks
+        )
         right.set_xscale("log")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from app.evaluation.estimates import scientific
 from app.studies.nets import (
     AfterEachEpoch,
     StartFrom,
@@ -16,12 +17,14 @@ from app.studies.nets import (
     digit_rows,
     learning_weights,
 )
-from app.studies.panels import curve, panels
-from app.studies.rates import Pace, best_pace, epochs_saved
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import LIMIT, MAIN, PLAIN, curve, panels
+from app.studies.rates import Pace, best_pace, faster
+from app.studies.signs import proved
+from app.studies.study import Claim, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 LOSSES = ("cross_entropy", "mse")
+LOOKS = {"mse": PLAIN, "cross_entropy": MAIN}
 # After a softmax, the gradient of MSE is about ten times smaller, so it needs larger rates.
 RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 LOGITS, SOFTMAX = (3.0, 1.0, -3.0), (0.879, 0.119, 0.002)
@@ -61,7 +64,7 @@ def _train(loss: str, effort: Effort) -> dict[str, Any]:
     settings = {
         "hidden": [],
         "loss": loss,
-        "epochs": effort.choose(60, 20),
+        "epochs": effort.choose(60, 15),
         "optimizer.name": "gradient_descent",  # one step per epoch
     }
     config = configure(settings, seeds * len(RATES), np.repeat(RATES, seeds).tolist())
@@ -85,56 +88,48 @@ def _pace(numbers: Mapping[str, Any]) -> Pace:
     return best_pace(RATES, 1 - np.array(numbers["accuracies"], float), 1 - REACHED)
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on the figures, and on the steps that each loss needs."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on the figures, and on the steps that each loss needs."""
     figures = found["figures"]
     given = ", ".join(f"{value:.3f}" for value in figures["softmax"])
-    is_right = all(abs(figures[name] - value) < 5e-4 for name, value in FIGURES.items())
+    is_right = bool(np.allclose(figures["softmax"], SOFTMAX, rtol=0, atol=5e-4))
+    is_right &= all(abs(figures[name] - value) < 5e-4 for name, value in FIGURES.items())
+    shown = {"given": given, **{name: f"{figures[name]:.3f}" for name in FIGURES}}
+    apart = {"apart": scientific(figures["apart"])}
     paces = {loss: _pace(found[loss]) for loss in LOSSES}
-    is_faster, sooner = epochs_saved(paces["cross_entropy"], paces["mse"])
     return [
-        Check(
-            "softmax",
-            bool(np.allclose(figures["softmax"], SOFTMAX, rtol=0, atol=5e-4)),
-            {"given": given},
-            is_fact=True,
-        ),
-        Check(
-            "figures", is_right, {name: f"{figures[name]:.3f}" for name in FIGURES}, is_fact=True
-        ),
-        Check("parts", figures["apart"] < 1e-5, {"apart": f"{figures['apart']:.0e}"}, is_fact=True),
-        Check(
+        Claim("figures", proved(is_right), shown, is_theorem=True),
+        Claim("parts", proved(figures["apart"] < 1e-5), apart, is_theorem=True),
+        faster(
             "sooner",
-            is_faster,
-            {
-                **{f"{loss}_rate": f"{paces[loss].rate:g}" for loss in LOSSES},
-                **{loss: str(paces[loss]) for loss in LOSSES},
-                "sooner": sooner,
-            },
+            paces["cross_entropy"],
+            paces["mse"],
+            **{f"{loss}_rate": f"{paces[loss].rate:g}" for loss in LOSSES},
+            **{loss: str(paces[loss]) for loss in LOSSES},
         ),
     ]
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw validation accuracy with each loss, at its best learning rate and at all rates."""
-    with panels(path, 2) as (left, right):
-        for number, loss in enumerate(LOSSES):
+    with panels(folder, 2) as (left, right):
+        for loss, look in LOOKS.items():
             best = _pace(found[loss])
             curves = 1 - best.curves
             name = {"cross_entropy": "cross entropy", "mse": "MSE"}[loss]
             label = f"{name}, learning rate {best.rate:g}"
-            curve(left, np.arange(len(curves)), curves, label, number)
+            curve(left, np.arange(len(curves)), curves, label, look)
             means = np.array(found[loss]["accuracies"], float).mean(axis=0)
-            curve(right, RATES, means, name, number)
-        left.axhline(REACHED, color="#999999", linestyle=":")
+            curve(right, RATES, means, name, look)
+        left.axhline(REACHED, label="goal", **LIMIT)
         left.set(xlabel="training step", ylabel="validation accuracy")
         right.set(
             xlabel="learning rate",
-            ylabel="mean validation accuracy over training",
+            ylabel="mean validation accuracy\nover training",
             xscale="log",
         )
         left.legend()
         right.legend()
 
 
-STUDY = Study(20, parts, judge, draw)
+STUDY = Study(20, parts, judge, draw, quick_seeds=20)

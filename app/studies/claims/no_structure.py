@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from app.evaluation.estimates import difference, mean_estimate
+from app.evaluation.estimates import mean_estimate, points
 from app.studies.nets import configure, losses, predictions, rows
-from app.studies.panels import arms, curve, panels
-from app.studies.states import HIDDEN, state_accuracies, subsets, train_on_states
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import LIMIT, arms, curve, panels
+from app.studies.signs import below, every, proved, within
+from app.studies.states import HIDDEN, LABELS, LOOKS, state_accuracies, subsets, train_on_states
+from app.studies.study import Claim, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 SIZES = (4, 6)
-LABELINGS, QUICK_LABELINGS = 32, 12  # per seed
+LABELINGS = 32  # per seed
 EQUAL = 0.03  # largest difference of accuracies
 # One input with two targets; the first is given one time in four.
 TARGETS = np.array([0, 1, 1, 1])
@@ -34,8 +35,7 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 
 def _random(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     random = np.random.default_rng(0)
-    each = effort.choose(LABELINGS, QUICK_LABELINGS)
-    count = effort.seeds * each
+    count = effort.seeds * LABELINGS
     labels = random.integers(0, 2, (count, 8))
     starts, sets = [], []
     for labeling in range(count):
@@ -48,7 +48,7 @@ def _random(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     # The states are the same for each labeling, so the first eight rows are enough.
     predicted = predictions(fitted, samples)[:8].argmax(axis=2)
     _, accuracies = state_accuracies(predicted, labels[starts].T, sets)
-    by_size = accuracies.reshape(effort.seeds, each, len(SIZES))
+    by_size = accuracies.reshape(effort.seeds, LABELINGS, len(SIZES))
     return {"accuracies": by_size.mean(axis=(1, 2))}
 
 
@@ -67,45 +67,49 @@ def _two_targets(hidden: Sequence[int], effort: Effort) -> dict[str, Any]:
     return {"losses": losses(fitted, "val_")}
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on accuracies on unseen states, and on the losses."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on accuracies on unseen states, and on the losses."""
     shallow, deep = (found[f"random, {name}"]["accuracies"] for name in HIDDEN)
-    apart = difference(deep, shallow)
-    guess = max(map(mean_estimate, (shallow, deep)), key=lambda estimate: estimate.high)
+    apart = points(deep, shallow)
+    guesses = list(map(mean_estimate, (shallow, deep)))
+    better = max(guesses, key=lambda estimate: estimate.value)
     curves = [np.array(found[f"two targets, {name}"]["losses"], float) for name in HIDDEN]
     least = min(values.min() for values in curves)
-    last = max((mean_estimate(values[-1]) for values in curves), key=lambda e: e.high)
+    ends = [mean_estimate(values[-1]) for values in curves]
+    farther = max(ends, key=lambda estimate: estimate.value)
+    # Rounding in float32 may bring a loss below its floor by some 1e-7.
+    is_bounded = least >= FLOOR - 1e-6
+    floor = {"least": f"{least:.6f}", "floor": f"{FLOOR:.6f}"}
     return [
-        Check(
-            "apart",
-            max(-apart.low, apart.high) < EQUAL,
-            {"apart": apart.points()},
+        Claim("apart", within(apart, -100 * EQUAL, 100 * EQUAL), {"apart": f"{abs(apart):.1f}"}),
+        Claim(
+            "guess",
+            every([below(guess, 0.5 + EQUAL) for guess in guesses]),
+            {"accuracy": f"{better:.1%}"},
         ),
-        Check("guess", guess.high < 0.5 + EQUAL, {"accuracy": f"{guess:.1%}"}),
-        # Rounding in float32 may bring a loss below its floor by some 1e-7.
-        Check(
-            "floor",
-            least >= FLOOR - 1e-6,
-            {"least": f"{least:.6f}", "floor": f"{FLOOR:.6f}"},
-            is_fact=True,
+        Claim("floor", proved(is_bounded), floor, is_theorem=True),
+        Claim(
+            "reached",
+            every([below(end, FLOOR + REACHED) for end in ends]),
+            {"last": f"{farther:.4f}", "floor": f"{FLOOR:.4f}"},
         ),
-        Check("reached", last.high < FLOOR + REACHED, {"last": f"{last:.4f}"}),
     ]
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw accuracy on unseen states, and how the loss on two targets nears its floor."""
-    with panels(path, 2) as (left, right):
-        accuracies = {f"hidden {n}": found[f"random, {n}"]["accuracies"] for n in HIDDEN}
-        arms(left, accuracies, "accuracy on states left out,\nrandom labels")
-        left.axvline(0.5, color="#999999", linestyle=":")
-        for number, name in enumerate(HIDDEN):
+    with panels(folder, 2) as (left, right):
+        accuracies = {LABELS[n]: found[f"random, {n}"]["accuracies"] for n in HIDDEN}
+        looks = {LABELS[name]: look for name, look in LOOKS.items()}
+        arms(left, accuracies, "accuracy on the states left out,\nrandom labels", looks)
+        left.axvline(0.5, **LIMIT)
+        for name, label in LABELS.items():
             values = found[f"two targets, {name}"]["losses"]
             steps = STEPS * np.arange(1, len(values) + 1)
-            curve(right, steps, values, f"hidden {name}", number)
-        right.axhline(FLOOR, color="#000000", linestyle=":", label="conditional entropy")
-        right.set(xlabel="training step", ylabel="loss, one input with two targets (nats)")
+            curve(right, steps, values, label, LOOKS[name])
+        right.axhline(FLOOR, label="smallest possible loss", **LIMIT)
+        right.set(xlabel="training step", ylabel="loss with two targets (nats)")
         right.legend()
 
 
-STUDY = Study(20, parts, judge, draw)
+STUDY = Study(20, parts, judge, draw, quick_seeds=8)

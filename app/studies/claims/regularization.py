@@ -1,28 +1,25 @@
 """Overfitting on a small training set, and what L1, L2, dropout and normalization do to it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from app.data.datasets import Dataset
 from app.data.sources import load_dataset
-from app.data.splits import Splits
-from app.evaluation.estimates import difference, mean_estimate
+from app.evaluation.estimates import difference, points
 from app.studies.nets import (
-    NONE,
     configure,
     digit_rows,
     learning_weights,
-    plain_config,
     predictions,
     split_for_replicas,
 )
-from app.studies.panels import arms, panels
-from app.studies.study import Check, Effort, Parts, Study
-from app.training.fit import fit
+from app.studies.panels import PLAIN, arms, panels
+from app.studies.study import Claim, Effort, Parts, Study, compared
+from app.training.fit import FitResult
 from app.training.replicas import fit_replicas
 
 TRAIN, TEST = 100, 500
@@ -40,6 +37,14 @@ ARMS: dict[str, dict[str, Any]] = {
 IMAGE_ARMS = {"none, images": "none", "instance, images": "instance"}
 NORMALIZATIONS = (("batch", "none"), ("layer", "none"), ("group", "none"),
                   ("instance, images", "none, images"))  # fmt: skip
+# The names in figures, where they differ.
+LABELS = {
+    "batch": "batch\nnormalization",
+    "layer": "layer\nnormalization",
+    "group": "group\nnormalization",
+    "none, images": "images, none",
+    "instance, images": "images, instance\nnormalization",
+}
 ZERO = 1e-3  # weights below this magnitude count as zero
 _MIN_PROBABILITY = 1e-7  # as in the losses of Keras
 
@@ -53,21 +58,44 @@ def parts(effort: Effort) -> Mapping[str, Any]:
 
 
 def _train(settings: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
-    digits, seeds = digit_rows(), effort.seeds
-    train, test = split_for_replicas(digits, seeds, TRAIN, TEST)
-    shared = {"hidden": [64, 64], "batch_size": 50, "epochs": 5, "repeat": effort.choose(40, 15)}
-    rate = {"optimizer.learning_rate": 3e-3}
-    fitted = fit_replicas(configure({**shared, **rate, **settings}, seeds), digits, train)
+    shared = {"hidden": [64, 64], "epochs": 5, "repeat": effort.choose(40, 15)}
+    fitted, losses = _fit(digit_rows(), {**shared, **settings}, effort)
     kernels = np.concatenate(
-        [w.reshape(seeds, -1) for w in learning_weights(fitted.model) if w.ndim == 3], axis=1
+        [w.reshape(effort.seeds, -1) for w in learning_weights(fitted.model) if w.ndim == 3], axis=1
     )
-    found = predictions(fitted, digits)
     return {
-        "train": _cross_entropies(found, digits.targets, train),
-        "test": _cross_entropies(found, digits.targets, test),
+        **losses,
         "zeros": (np.abs(kernels) < ZERO).mean(axis=1),
         "size": np.sqrt((kernels**2).mean(axis=1)),
     }
+
+
+def _train_images(normalization: str, effort: Effort) -> dict[str, Any]:
+    """Train small convolutional nets."""
+    settings = {
+        "family": "digits",
+        "filters": [8] if effort.quick else [8, 16],
+        "hidden": [32],
+        "normalization": normalization,
+        "epochs": 1,
+        "repeat": effort.choose(100, 15),
+    }
+    return _fit(load_dataset("digits8x8"), settings, effort)[1]
+
+
+def _fit(
+    digits: Dataset, settings: Mapping[str, Any], effort: Effort
+) -> tuple[FitResult, dict[str, Any]]:
+    """Return the trained nets, and their losses on training and test samples."""
+    train, test = split_for_replicas(digits, effort.seeds, TRAIN, TEST)
+    shared = {"batch_size": 50, "optimizer.learning_rate": 3e-3}
+    fitted = fit_replicas(configure({**shared, **settings}, effort.seeds), digits, train)
+    found = predictions(fitted, digits)
+    losses = {
+        split: _cross_entropies(found, digits.targets, indices)
+        for split, indices in (("train", train), ("test", test))
+    }
+    return fitted, losses
 
 
 def _cross_entropies(found: np.ndarray, targets: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -84,83 +112,37 @@ def _cross_entropies(found: np.ndarray, targets: np.ndarray, indices: np.ndarray
     return means
 
 
-def _train_images(normalization: str, effort: Effort) -> dict[str, Any]:
-    """Train one small convolutional net after another."""
-    digits = load_dataset("digits8x8")
-    seeds = effort.seeds
-    train, test = split_for_replicas(digits, seeds, TRAIN, TEST)
-    settings = {
-        "family": "digits",
-        "filters": [8] if effort.quick else [8, 16],
-        "hidden": [32],
-        "normalization": normalization,
-        "batch_size": 50,
-        "epochs": 1,
-        "repeat": effort.choose(100, 15),
-        "optimizer.learning_rate": 3e-3,
-    }
-    config = plain_config(settings)
-    found = []
-    for seed in range(seeds):
-        own = Splits(train[:, seed], NONE, NONE)
-        found.append(predictions(fit(replace(config, seed=seed), digits, own), digits))
-    probabilities = np.stack(found, axis=1)
-    return {
-        "train": _cross_entropies(probabilities, digits.targets, train),
-        "test": _cross_entropies(probabilities, digits.targets, test),
-    }
-
-
 def _gap(numbers: Mapping[str, Any]) -> np.ndarray:
     gap: np.ndarray = np.array(numbers["test"], float) - np.array(numbers["train"], float)
     return gap
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on the weights, and on the gaps between test and training."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on the weights, and on the gaps between test and training."""
     none = found["none"]
-    zeros = difference(found["L1"]["zeros"], none["zeros"])
-    size = difference(none["size"], found["L2"]["size"])
-    checks = [
-        Check(
-            "l1",
-            zeros.low > 0.1,
-            {"fraction": f"{mean_estimate(found['L1']['zeros']):.0%}",
-             "without": f"{np.mean(none['zeros']):.1%}"},
-        ),
-        Check(
-            "l2",
-            size.low > 0,
-            {
-                "size": f"{np.mean(found['L2']['size']):.3f}",
-                "without": f"{np.mean(none['size']):.3f}",
-            },
-        ),
-    ]  # fmt: skip
+    size = {arm: f"{np.mean(found[arm]['size']):.3f}" for arm in ("none", "L2")}
+    zeros = {arm: f"{np.mean(found[arm]['zeros']):.1%}" for arm in ("none", "L1")}
+    claims = [
+        compared("l1", points(found["L1"]["zeros"], none["zeros"]), 0, **zeros),
+        compared("l2", difference(none["size"], found["L2"]["size"]), 3, **size),
+    ]
     for arm, other in (("dropout", "none"), *NORMALIZATIONS):
         smaller = difference(_gap(found[other]), _gap(found[arm]))
-        figures = {"arm": arm.removesuffix(", images"), "smaller": f"{smaller:.3f}"}
-        checks.append(
-            Check("dropout" if arm == "dropout" else "normalization", smaller.low > 0, figures)
-        )
-    return checks
+        name = "dropout" if arm == "dropout" else "normalization"
+        claims.append(compared(name, smaller, 3, arm=arm.removesuffix(", images")))
+    return claims
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw the gaps, the test losses, and the fraction of weights that are nearly zero."""
-    with panels(path, 3) as (left, middle, right):
-        arms(
-            left,
-            {arm: _gap(numbers) for arm, numbers in found.items()},
-            "generalization gap (nats)",
-        )
-        arms(middle, {arm: n["test"] for arm, n in found.items()}, "test cross entropy (nats)")
-        weighed = {arm: n for arm, n in found.items() if "zeros" in n}
-        arms(
-            right,
-            {arm: n["zeros"] for arm, n in weighed.items()},
-            f"fraction of weights below {ZERO} in magnitude",
-        )
+    looks = {"none": PLAIN, LABELS["none, images"]: PLAIN}
+    named = {LABELS.get(arm, arm): numbers for arm, numbers in found.items()}
+    with panels(folder, 3) as (left, middle, right):
+        gaps = {label: _gap(numbers) for label, numbers in named.items()}
+        arms(left, gaps, "test loss minus training loss (nats)", looks)
+        arms(middle, {label: n["test"] for label, n in named.items()}, "test loss (nats)", looks)
+        zeros = {label: n["zeros"] for label, n in named.items() if "zeros" in n}
+        arms(right, zeros, f"fraction of weights smaller than {ZERO}", looks)
 
 
-STUDY = Study(10, parts, judge, draw)
+STUDY = Study(20, parts, judge, draw)

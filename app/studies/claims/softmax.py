@@ -12,10 +12,10 @@ from sklearn.model_selection import StratifiedKFold
 
 from app.data.sources import load_dataset
 from app.evaluation.estimates import mean_estimate
-from app.reports.plotting import COLORS, GRAY
 from app.studies.nets import configure, predictions, rows
-from app.studies.panels import panels
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import MAIN, panels
+from app.studies.signs import above, every
+from app.studies.study import Claim, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 FOLDS = 5
@@ -69,33 +69,33 @@ def _train(effort: Effort) -> dict[str, Any]:
     }
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on how often each flower is classified correctly."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on how often each flower is classified correctly."""
     numbers = found["cross validation"]
     right, classes = np.array(numbers["right"], float), np.array(numbers["classes"])
     accuracy = mean_estimate(right)
     of_species = [mean_estimate(right[classes == n]) for n in range(len(numbers["labels"]))]
     worst = min(range(len(of_species)), key=lambda number: of_species[number].value)
     return [
-        Check("accuracy", accuracy.low > ALL_RIGHT, {"accuracy": f"{accuracy:.1%}"}),
-        Check(
+        Claim("accuracy", above(accuracy, ALL_RIGHT), {"accuracy": f"{accuracy:.1%}"}),
+        Claim(
             "species",
-            all(estimate.low > SPECIES_RIGHT for estimate in of_species),
+            every([above(estimate, SPECIES_RIGHT) for estimate in of_species]),
             {"species": numbers["labels"][worst], "accuracy": f"{of_species[worst]:.1%}"},
         ),
     ]
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw the accuracies and the confusion matrix."""
     numbers = found["cross validation"]
-    with panels(path, 2) as (left, right):
+    with panels(folder, 2) as (left, right):
         accuracy = mean_estimate(numbers["right"])
         places = range(1, 1 + len(numbers["accuracies"]))
-        left.axvspan(accuracy.low, accuracy.high, color=COLORS[0], alpha=0.15, linewidth=0)
-        left.axvline(accuracy.value, color=COLORS[0])
-        left.scatter(numbers["accuracies"], places, s=16, color=GRAY)
-        left.set(xlabel="accuracy on the left-out folds", ylabel="partition of the flowers")
+        left.axvspan(accuracy.low, accuracy.high, color=MAIN.color, alpha=0.15, linewidth=0)
+        left.axvline(accuracy.value, color=MAIN.color)
+        left.scatter(numbers["accuracies"], places, s=16, color=MAIN.color, alpha=0.5)
+        left.set(xlabel="accuracy on unseen flowers", ylabel="seed")
         left.yaxis.set_major_locator(MaxNLocator(integer=True))
         fractions = np.array(numbers["confusion"]) / np.sum(numbers["confusion"], axis=1)[:, None]
         right.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
@@ -107,7 +107,7 @@ def draw(found: Parts, path: Path) -> None:
         names = numbers["labels"]
         right.set_xticks(range(len(names)), names)
         right.set_yticks(range(len(names)), names, rotation=90, va="center")
-        right.set(xlabel="predicted class", ylabel="true class")
+        right.set(xlabel="predicted species", ylabel="true species")
 
 
 STUDY = Study(20, parts, judge, draw)

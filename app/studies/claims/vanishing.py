@@ -8,17 +8,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.evaluation.estimates import mean_estimate, power_estimate
+from app.evaluation.estimates import mean_estimate, power_estimate, scientific
 from app.studies.gradients import gradients
 from app.studies.nets import build_replicas, configure, prepared, rows
-from app.studies.panels import ACTIVATIONS, curve, panels
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import ACTIVATIONS, AMBER, LIMIT, MAIN, PLAIN, curve, panels
+from app.studies.signs import above, below, proved
+from app.studies.study import Claim, Effort, Parts, Study
 
 WIDTH = 32
 DEPTHS = (2, 5, 10, 20, 30)
 # The initializer that suits each activation.
 ARMS = {"sigmoid": "xavier_normal", "tanh": "xavier_normal", "relu": "kaiming_normal"}
+LOOKS = {"sigmoid": PLAIN, "tanh": AMBER, "relu": MAIN}
 SLOPE = 0.25  # largest slope of a sigmoid
+HALF = 0.5  # factor of a layer below which a gradient shrinks by more than half
 KEPT = 0.1  # smallest fraction of a gradient that ReLU must keep through all layers
 # float32 rounds each of up to 30 products by 6e-8.
 ROUNDING = 1e-4
@@ -75,49 +78,44 @@ def _per_layer(numbers: Mapping[str, Any]) -> np.ndarray:
     return factors
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on the norms of the gradients in every layer and seed."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on the norms of the gradients in every layer and seed."""
     sigmoid = [n for n in found.values() if n["activation"] == "sigmoid"]
-    above, counted = (sum(pair) for pair in zip(*map(_exceeding, sigmoid), strict=True))
+    above_bound, counted = (sum(pair) for pair in zip(*map(_exceeding, sigmoid), strict=True))
     deepest = max(n["depth"] for n in found.values())
     ten = next(n for n in sigmoid if n["depth"] == 10)
     largest = float(np.max(np.array(ten["shrunk"])[0]))
-    depth = str(deepest)
     at_most = {n["activation"]: n for n in found.values() if n["depth"] == deepest}
     factor = mean_estimate(_per_layer(at_most["sigmoid"]))
     kept = power_estimate(np.log10(np.array(at_most["relu"]["norms"], float)[0]))
+    depth = str(deepest)
+    bound = {
+        "held": f"{counted - above_bound:,}/{counted:,}",
+        "largest": scientific(largest),
+        "bound": scientific(SLOPE**10),
+    }
     return [
-        Check("bound", above == 0, {"held": f"{counted - above:,}/{counted:,}"}, is_fact=True),
-        Check(
-            "ten",
-            largest <= SLOPE**10 * (1 + ROUNDING),
-            {"largest": f"{largest:.2g}", "bound": f"{SLOPE**10:.2g}"},
-            is_fact=True,
-        ),
-        Check(
-            "sigmoid",
-            factor.high < 0.5,
-            {"factor": f"{factor:.3f}", "depth": depth},
-        ),
-        Check("relu", kept.low > KEPT, {"kept": f"{kept:.2f}", "depth": depth}),
+        Claim("bound", proved(above_bound == 0), bound, is_theorem=True),
+        Claim("sigmoid", below(factor, HALF), {"factor": f"{factor:.3f}", "depth": depth}),
+        Claim("relu", above(kept, KEPT), {"kept": f"{kept:.2f}", "depth": depth}),
     ]
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw the norms by layer of the deepest nets, and those of the first layer by depth."""
     deepest = max(n["depth"] for n in found.values())
-    with panels(path, 2) as (left, right):
-        for number, activation in enumerate(ARMS):
+    with panels(folder, 2) as (left, right):
+        for activation, look in LOOKS.items():
             own = [n for n in found.values() if n["activation"] == activation]
             norms = next(np.log10(n["norms"]) for n in own if n["depth"] == deepest)
-            curve(left, np.arange(1, deepest + 1), norms, ACTIVATIONS[activation], number)
+            curve(left, np.arange(1, deepest + 1), norms, ACTIVATIONS[activation], look)
             first = [np.log10(n["norms"])[0] for n in own]
-            curve(right, [n["depth"] for n in own], first, ACTIVATIONS[activation], number)
+            curve(right, [n["depth"] for n in own], first, ACTIVATIONS[activation], look)
         layers = np.arange(1, deepest + 1)
-        bound = {"color": "#000000", "linestyle": ":", "label": "0.25 per layer"}
-        left.plot(layers, np.log10(SLOPE) * (deepest + 1 - layers), **bound)
+        limit = {"label": "0.25 per layer", **LIMIT}
+        left.plot(layers, np.log10(SLOPE) * (deepest + 1 - layers), **limit)
         depths = sorted({n["depth"] for n in found.values()})
-        right.plot(depths, np.log10(SLOPE) * np.array(depths), **bound)
+        right.plot(depths, np.log10(SLOPE) * np.array(depths), **limit)
         left.set(xlabel=f"layer (of {deepest})", ylabel="gradient relative to the output\n(log₁₀)")
         right.set(
             xlabel="number of layers",

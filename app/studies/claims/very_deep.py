@@ -5,26 +5,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.evaluation.estimates import difference, mean_estimate
+import numpy as np
+
+from app.evaluation.estimates import points
 from app.studies.nets import accuracies, configure, digit_rows, split_for_replicas
-from app.studies.panels import curve, legend_beside, panels
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import AMBER, LIMIT, MAIN, PLAIN, SKY, curve, legend_below, panels
+from app.studies.study import Claim, Effort, Parts, Study, compared
 from app.training.replicas import fit_replicas
 
 WIDTH = 32
-DEPTHS, QUICK_DEPTHS = (10, 30, 100), (5, 20)
+DEPTHS, QUICK_DEPTHS = (10, 30, 100), (5, 15)
 ARMS = {
     "plain": (False, "none"),
     "plain, normalized": (False, "layer"),
     "residual": (True, "none"),
     "residual, normalized": (True, "layer"),
 }
+BOTH = "residual, normalized"
 TRAIN, TEST = 1200, 500
-TRAINS = 0.9  # test accuracy at which a net counts as trained
 
 
 def parts(effort: Effort) -> Mapping[str, Any]:
-    """Return the training of each arm at each depth; in quick mode, what the verdict needs."""
+    """Return the training of each arm at each depth; in quick mode, what the claims need."""
     depths = QUICK_DEPTHS if effort.quick else DEPTHS
     return {
         f"{arm}, {depth} layers": partial(_train, arm, depth, effort)
@@ -51,57 +53,43 @@ def _train(arm: str, depth: int, effort: Effort) -> dict[str, Any]:
     return {"arm": arm, "depth": depth, "accuracies": accuracies(fitted, digits, test)}
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on test accuracies at the smallest and at the largest depth."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on test accuracies at the smallest and at the largest depth."""
     depths = sorted({numbers["depth"] for numbers in found.values()})
     least, most = depths[0], depths[-1]
 
-    def accuracies_of(arm: str, depth: int) -> Any:
+    def accuracies_of(arm: str, depth: int = most) -> Any:
         return found[f"{arm}, {depth} layers"]["accuracies"]
 
-    plain = {depth: mean_estimate(accuracies_of("plain", depth)) for depth in (least, most)}
-    both = mean_estimate(accuracies_of("residual, normalized", most))
-    gained = difference(accuracies_of("residual, normalized", most), accuracies_of("plain", most))
-    alone = {
-        arm: mean_estimate(accuracies_of(arm, most)) for arm in ("plain, normalized", "residual")
-    }
-    sizes = {"least": str(least), "most": str(most)}
-    return [
-        Check(
-            "plain",
-            plain[least].low > TRAINS > plain[most].high,
-            {**sizes, "shallow": f"{plain[least]:.1%}", "deep": f"{plain[most]:.1%}"},
-        ),
-        Check(
-            "both",
-            both.low > TRAINS and gained.low > 0,
-            {**sizes, "accuracy": f"{both:.1%}", "gained": f"{100 * gained.value:.0f}"},
-        ),
-        *(
-            Check(
-                "alone",
-                estimate.high < TRAINS,
-                {**sizes, "arm": arm, "accuracy": f"{estimate:.1%}"},
-            )
-            for arm, estimate in alone.items()
-        ),
+    def percent(arm: str, depth: int = most) -> str:
+        return f"{np.mean(accuracies_of(arm, depth)):.1%}"
+
+    sizes = {"least": str(least), "most": str(most), "both": percent(BOTH)}
+    lost = points(accuracies_of("plain", least), accuracies_of("plain"))
+    claims = [
+        compared("plain", lost, 1, **sizes, shallow=percent("plain", least), deep=percent("plain"))
     ]
+    for arm in ("plain", "plain, normalized", "residual"):
+        gained = points(accuracies_of(BOTH), accuracies_of(arm))
+        name = {"plain": "both", "residual": "residual"}.get(arm, "normalized")
+        claims.append(compared(name, gained, 1, **sizes, other=percent(arm)))
+    return claims
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw test accuracy against depth, one curve per arm."""
-    with panels(path, 1, width=6) as (axes,):
-        for number, arm in enumerate(ARMS):
+    with panels(folder) as (axes,):
+        for arm, look in zip(ARMS, (PLAIN, AMBER, SKY, MAIN), strict=True):
             own = [numbers for numbers in found.values() if numbers["arm"] == arm]
             places = [numbers["depth"] for numbers in own]
-            curve(axes, places, [numbers["accuracies"] for numbers in own], arm, number)
-        axes.axhline(0.1, color="#999999", linestyle=":", label="guessing")
+            curve(axes, places, [numbers["accuracies"] for numbers in own], arm, look)
+        axes.axhline(0.1, label="guessing", **LIMIT)
         axes.set_xscale("log")
         depths = sorted({numbers["depth"] for numbers in found.values()})
         axes.set_xticks(depths, [str(depth) for depth in depths])
         axes.minorticks_off()
-        axes.set(xlabel="hidden layers (logarithmic)", ylabel="test accuracy")
-        legend_beside(axes)
+        axes.set(xlabel="number of hidden layers", ylabel="test accuracy", ylim=(0, 1.02))
+        legend_below(axes)
 
 
-STUDY = Study(5, parts, judge, draw)
+STUDY = Study(10, parts, judge, draw)

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.studies.panels import panels
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import MAIN, panels
+from app.studies.signs import proved
+from app.studies.study import Claim, Effort, Parts, Study
 from export import ExportOptions, ModelFacts, export_bundle
 from export.saved_model import load_saved_model
 from models import FeatureExtractorConfig, RowsConfig
@@ -76,9 +77,9 @@ def _compute() -> dict[str, Any]:
     }
 
 
-def judge(found: Parts) -> Sequence[Check]:
+def judge(found: Parts) -> Sequence[Claim]:
     """Return for each runtime whether every neuron has the expected value to two decimals."""
-    checks = []
+    claims = []
     for runtime in RUNTIMES:
         values = np.array(found["values"][runtime], float).transpose(
             1, 0, 2
@@ -86,13 +87,13 @@ def judge(found: Parts) -> Sequence[Check]:
         apart = float(np.abs(values - np.array(EXPECTED)).max())
         is_same = bool((values.round(2) == np.array(EXPECTED)).all())
         figures = {"runtime": runtime, "apart": f"{apart:.4f}"}
-        checks.append(Check("decimals", is_same, figures))
-    return checks
+        claims.append(Claim("decimals", proved(is_same), figures, is_theorem=True))
+    return claims
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw the network with the outputs of its neurons, for both inputs."""
-    with panels(path, 2) as axes:
+    with panels(folder, 2) as axes:
         for number, panel in enumerate(axes):
             columns = [INPUTS[number], *(layer[number] for layer in found["values"]["ONNX"])]
             _draw_net(panel, columns)
@@ -101,18 +102,18 @@ def draw(found: Parts, path: Path) -> None:
 def _draw_net(axes: Any, columns: Sequence[Sequence[float]]) -> None:
     for layer, weights in enumerate(WEIGHTS):
         for (after, before), weight in np.ndenumerate(np.array(weights)):
-            axes.plot([layer, layer + 1], [-before, -after], color="#999999", linewidth=1, zorder=1)
+            axes.plot([layer, layer + 1], [-before, -after], color="#bbbbbb", linewidth=1, zorder=1)
             place = 0.3 if before == after else 0.38
             height = -before + place * (before - after)
-            axes.text(layer + place, height + 0.05, f"{weight:g}", color="#D55E00", ha="center")
+            axes.text(layer + place, height + 0.05, f"{weight:g}", fontsize=9, ha="center")
     for layer, values in enumerate(columns):
         for neuron, value in enumerate(values):
-            axes.scatter(layer, -neuron, s=1500, color="white", edgecolors="#0072B2", zorder=2)
+            axes.scatter(layer, -neuron, s=1300, color="white", edgecolors=MAIN.color, zorder=2)
             text = f"{value:.2f}" if layer else f"{value:g}"
-            axes.text(layer, -neuron, text, ha="center", va="center", zorder=3)
+            axes.text(layer, -neuron, text, ha="center", va="center", color=MAIN.color, zorder=3)
             if layer:
                 bias = BIASES[layer - 1][neuron]
-                axes.text(layer, -neuron + 0.25, f"bias {bias:g}", ha="center", fontsize=8)
+                axes.text(layer, -neuron + 0.25, f"bias {bias:g}", ha="center", fontsize=9)
     axes.set(xlim=(-0.4, 3.4), ylim=(-1.5, 0.6), yticks=[])
     axes.set_xticks(range(4), ["input", *(f"layer {number}" for number in (1, 2, 3))])
     for side in ("top", "left", "right"):

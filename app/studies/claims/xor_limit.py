@@ -8,10 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.evaluation.estimates import count_text, is_more_often, proportion_estimate
+from app.evaluation.estimates import count_text, proportion_estimate
 from app.studies.nets import accuracies, configure, losses, outputs, rows
-from app.studies.panels import bars, panels
-from app.studies.study import Check, Effort, Parts, Study
+from app.studies.panels import BY_HAND, LIMIT, MAIN, PLAIN, bars, panels
+from app.studies.signs import above, proved
+from app.studies.study import Claim, Effort, Parts, Study
 from app.training.replicas import fit_replicas
 
 POINTS = np.array([(0, 0), (0, 1), (1, 0), (1, 1)], float)
@@ -58,42 +59,51 @@ def _features(fitted: Any, points: Any, net: int) -> np.ndarray:
     return features
 
 
-def judge(found: Parts) -> Sequence[Check]:
-    """Return the checks on how many seeds get all four points right."""
+def judge(found: Parts) -> Sequence[Claim]:
+    """Return the claims on how many seeds get all four points right."""
     solved = {arm: np.array(found[arm]["right"]) == 1 for arm in ARMS}
     most = max(found["logistic"]["right"])
-    learned = proportion_estimate(int(solved["cascade"].sum()), len(solved["cascade"]))
+    logistic = {"solved": count_text(solved["logistic"]), "most": f"{4 * most:.0f}"}
     return [
-        Check(
-            "logistic",
-            not solved["logistic"].any(),
-            {"solved": count_text(solved["logistic"]), "most": f"{4 * most:.0f}"},
-            is_fact=True,
-        ),
-        Check("distances", solved["distances"].all(), {"solved": count_text(solved["distances"])}),
-        Check(
-            "cascade",
-            is_more_often(solved["cascade"], solved["logistic"]),
-            {"solved": count_text(solved["cascade"]), "fraction": f"{learned:.0%}"},
+        Claim("logistic", proved(not solved["logistic"].any()), logistic, is_theorem=True),
+        *(
+            Claim(
+                arm,
+                above(proportion_estimate(int(solved[arm].sum()), len(solved[arm])), 0.5),
+                {"solved": count_text(solved[arm])},
+            )
+            for arm in ("distances", "cascade")
         ),
     ]
 
 
-def draw(found: Parts, path: Path) -> None:
+def draw(found: Parts, folder: Path) -> None:
     """Draw the features set by hand, the learned ones, and how many seeds solve XOR."""
     cascade = found["cascade"]
-    with panels(path, 3) as (by_hand, learned, counts):
+    with panels(folder, 4) as (bits, by_hand, learned, counts):
+        _draw_points(bits, POINTS)
+        bits.set(xlabel="first bit", ylabel="second bit")
+        bits.set_title("the bits: no line separates the classes", fontsize=10)
         _draw_points(by_hand, distances(POINTS))
-        by_hand.plot([0.5, 1.2], [1.2, 0.5], color="#000000", linestyle="--")
+        by_hand.plot([0.5, 1.2], [1.2, 0.5], **LIMIT)
         by_hand.set(xlabel="distance to (0, 0)", ylabel="distance to (1, 1)")
-        by_hand.set_title("features set by hand", fontsize=10)
+        by_hand.set_title("features made by hand", fontsize=10)
         if "features" in cascade:
             _draw_points(learned, np.array(cascade["features"]))
         learned.set(xlabel="first hidden unit", ylabel="second hidden unit")
-        learned.set_title("features learned by a cascade", fontsize=10)
-        seeds = [_count(found[arm]["right"]) for arm in ARMS]
-        names = ["logistic\nregression", "on distances", "cascade 2+1"]
-        bars(counts, names, seeds, "fraction of seeds that get all points right")
+        learned.set_title("features that a network learned", fontsize=10)
+        names = {
+            "logistic": "on the bits",
+            "distances": "on distances",
+            "cascade": "two units + one",
+        }
+        seeds = {names[arm]: _count(found[arm]["right"]) for arm in ARMS}
+        bars(
+            counts,
+            seeds,
+            "fraction of seeds with all four right",
+            dict(zip(seeds, (PLAIN, BY_HAND, MAIN), strict=True)),
+        )
 
 
 def _count(right: Sequence[float]) -> tuple[int, int]:
@@ -103,12 +113,12 @@ def _count(right: Sequence[float]) -> tuple[int, int]:
 def _draw_points(axes: Any, places: np.ndarray) -> None:
     # Some features map two points to the same place: the later marker is smaller and on top.
     for number, (place, target) in enumerate(zip(places, TARGETS, strict=True)):
-        marker, color = ("o", "#0072B2") if target else ("s", "#D55E00")
-        axes.scatter(*place, s=160 - 30 * number, marker=marker, color=color, edgecolors="white")
+        marker, color = ("o", "black") if target else ("s", "white")
+        axes.scatter(*place, s=160 - 30 * number, marker=marker, color=color, edgecolors="black")
         name = f"({POINTS[number, 0]:.0f}, {POINTS[number, 1]:.0f})"
-        axes.annotate(name, place, xytext=(8, 5 if number < 2 else -11), textcoords="offset points")
-    axes.margins(0.25)
+        axes.annotate(name, place, xytext=(9, 6 if number < 2 else -12), textcoords="offset points")
+    axes.margins(0.3)
     axes.grid(alpha=0.3)
 
 
-STUDY = Study(20, parts, judge, draw)
+STUDY = Study(20, parts, judge, draw, quick_seeds=20)
