@@ -102,14 +102,13 @@ def predict(
             raise ConfigError(
                 f"Missing option '--output', the file for the {what}: {option} needs it."
             )
-    from serving.inputs import read_inputs
     from serving.outputs import choose_output
     from serving.predictor import Predictor
 
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
     output_name = choose_output(manifest, features)
-    inputs, names = read_inputs(files, manifest, lambda line: _note(line, quiet))
+    inputs, names = _read_files(files, manifest, quiet)
     prediction = predictor.predict(inputs)
     _require_finite(prediction.outputs[output_name], names)
     if features:
@@ -129,6 +128,19 @@ def predict(
     for line in _format_table(names, decisions, values, ends, manifest):
         typer.echo(printable(line))
     suggest(f"hornbill predict {quote(str(bundle))} {quote(str(files[0]))} --json")
+
+
+def _read_files(files: list[Path], manifest: Any, quiet: bool) -> tuple[Any, list[str]]:
+    from app.system.data_folders import find_data, where_looked
+    from serving.errors import InputError
+    from serving.inputs import read_inputs
+
+    found = [find_data(str(file)) for file in files]
+    try:
+        return read_inputs(found, manifest, lambda line: _note(line, quiet))
+    except InputError as error:
+        missing = [name for name in found if not Path(name).exists()]
+        raise InputError(f"{error}{where_looked(missing[0]) if missing else ''}") from None
 
 
 def _note(line: str, quiet: bool) -> None:

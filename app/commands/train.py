@@ -214,10 +214,12 @@ def _check_folder(data: str | None) -> None:
     Raises:
         DataError: see `app.data.image_lists.list_image_folder`.
     """
-    if data is not None and os.path.isdir(data):  # noqa: PTH112 - a name may be too long
+    from app.system.data_folders import find_data
+
+    if data is not None and os.path.isdir(found := find_data(data)):  # noqa: PTH112 - a name may be too long
         from app.data.image_lists import list_image_folder
 
-        list_image_folder(Path(data))
+        list_image_folder(Path(found))
 
 
 def run_training(request: Request, team: Any) -> None:

@@ -15,6 +15,7 @@ import sklearn.datasets
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
+from app.system.data_folders import VARIABLE, find_data, where_looked
 from models.checks import suggest
 from models.digits import IMAGE_SIDE
 from serving.errors import reason_of
@@ -46,7 +47,8 @@ def load_dataset(
     Args:
         source: a name in `NAMED`, or a path: an `.npz` in the layout of `keras.datasets.mnist`, a
             Semeion text file (`.data`), a `.csv` with a header, or a folder of images, see
-            `app.data.image_lists.list_image_folder`. Several sources joined by `+` are used as
+            `app.data.image_lists.list_image_folder`. Relative paths are looked for in the working
+            folder, then in the folders of HORNBILL_DATA. Several sources joined by `+` are used as
             one.
         reading: settings for what the source itself does not specify.
         task: task of the model: `multiclass`, `multilabel` or `regression`.
@@ -73,7 +75,7 @@ def load_dataset(
             source, [load_dataset(part, reading, task, has_digits, default_size) for part in parts]
         )
     sized = reading if reading.image_size else replace(reading, image_size=default_size)
-    dataset = _read(source, sized, task, has_digits)
+    dataset = _read(parts[0], sized, task, has_digits)
     if dataset.kind == "rows" and reading.image_size:
         raise DataError(f"image_size applies to images only. Received: {source}, which holds rows.")
     return _in_shape(dataset, sized, has_digits)
@@ -98,10 +100,13 @@ def _read(source: str, reading: ReadingConfig, task: str, has_digits: bool) -> D
         raise DataError(
             f"A data source must be one of {', '.join(NAMED)}, a folder of images, or a file that "
             f"ends in {', '.join(SUFFIXES)}, {' or '.join(_READERS)}. "
-            f"Received: {source!r}.{suggest(source, NAMED)}"
+            f"Received: {source!r}.{suggest(source, NAMED)}{where_looked(source)}"
         )
     if not os.path.isfile(source):  # noqa: PTH113
-        raise DataError(f"The data source does not exist or is not a file. Received: {path}.")
+        raise DataError(
+            "The data source does not exist or is not a file. "
+            f"Received: {path}.{where_looked(source)}"
+        )
     if reader:
         return reader(path)
     if reading.image_column:
@@ -148,7 +153,13 @@ def bare_source(source: str) -> str:
 
 
 def _parts(source: str) -> list[str]:
-    return [source] if source and os.path.exists(source) else source.split(JOIN)  # noqa: PTH110
+    """Return the names of joined sources, and the paths of those that are found."""
+    if source in NAMED:
+        return [source]
+    found = find_data(source)
+    if os.path.exists(found):  # noqa: PTH110 - a path may have the sign that joins sources
+        return [found]
+    return [part if part in NAMED else find_data(part) for part in source.split(JOIN)]
 
 
 def _rows(load: Callable[[], Any], task: str = "multiclass") -> Callable[[str], Dataset]:
@@ -180,12 +191,15 @@ def _digits8x8(source: str) -> Dataset:
 
 
 def _mnist(source: str) -> Dataset:
+    if (found := Path(find_data("mnist.npz"))).is_file():
+        return replace(read_npz(found), source=source)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras reports the download there
             (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as error:  # the download raises plain Exception
         raise DataError(
-            f"mnist cannot be downloaded: {reason_of(error)}. Pass the path of mnist.npz instead."
+            f"mnist cannot be downloaded: {reason_of(error)}. Put mnist.npz into a folder that "
+            f"{VARIABLE} names.{where_looked('mnist.npz')}"
         ) from None
     return joined_arrays(source, x_train, y_train, x_test, y_test)
 
