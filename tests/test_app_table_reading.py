@@ -300,7 +300,8 @@ def test_a_value_in_another_unit_is_left_out_and_a_strong_predictor_stays(read):
             "numbers, in .*classes: --categorical kind.",
         ),
         ("x,kind\n1,a\n2,b\n3,7\n", "Received: '7' in line 4, among texts"),
-        ("x,kind\n1,none\n2,some\n", "kind='none', .* in line 2 .* a class: --set missing=\\?"),
+        ("x,kind\n1,NA\n2,some\n", "kind='NA', .* in line 2 .* a class: --set missing=\\?"),
+        ("x,kind\n1,1\n2,1.0\n", "must have two or more classes. Received: only 1, 1.0"),
     ],
 )
 def test_a_bad_table_is_refused_in_one_line_that_names_the_rows(text, message, read):
@@ -314,7 +315,27 @@ def test_a_target_of_numbers_and_texts_can_be_classes(read):
     assert dataset.labels == ("1", "2", "3+")
 
 
-def test_a_class_may_be_called_none(read):
+def test_a_class_may_be_called_none_unless_it_is_set_to_mean_missing(read):
+    text = "x,kind\n1,none\n2,None\n3,some\n"
+    assert read(text).labels == ("None", "none", "some")
+    with pytest.raises(DataError, match="Received: kind='none', a missing value, in line 2"):
+        read(text, missing=("none",))
+    for task in ("regression", "multilabel"):  # where it cannot be a class
+        with pytest.raises(DataError, match="must "):
+            read("x,kind,other\n1,none,1\n2,0,0\n3,1,1\n", "kind,other", task)
+
+
+def test_equal_numbers_of_a_target_are_one_class(read):
+    text = "x,kind\n" + "".join(f"{n},{('0', '0.0', '1', '1.0', '10')[n % 5]}\n" for n in range(9))
+    dataset = read(text)
+    assert dataset.labels == ("0", "1", "10")
+    assert dataset.targets.tolist() == [0, 0, 1, 1, 2, 0, 0, 1, 1]
+    assert dataset.notes == ("kind: 0.0 and 0 are one class, 0; for two: --categorical kind.",)
+    assert read(text, categorical=("kind",)).labels == ("0", "0.0", "1", "1.0", "10")
+    assert read("x,kind\n1,10%\n2,5%\n3,$7\n").labels == ("5%", "10%", "$7")
+
+
+def test_missing_marks_and_none_are_classes_as_set(read):
     dataset = read("x,y,kind\n1,none,none\n2,?,NA\n3,b,some\n-,b,some\n", missing=("?",))
     assert dataset.labels == ("NA", "none", "some")
     assert dataset.words == (("", "b", "none"),)
