@@ -67,9 +67,25 @@ def read_image(source: ImageSource, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         InputError: the image cannot be read, see `read_pixels`.
     """
+    return fit_and_pad(read_enough(source, shape), (shape[0], shape[1])).reshape(shape)
+
+
+def read_enough(source: ImageSource, shape: tuple[int, ...]) -> np.ndarray:
+    """Read an image for `fit_and_pad`: a JPEG file may be decoded smaller, see `read_image`.
+
+    Args:
+        source: path of a file, bytes of a file, or a Pillow image.
+        shape: shape of the result of `read_image`.
+
+    Returns:
+        uint8 `(height, width)` or `(height, width, 3)`, at least twice as large as `shape` or as
+        large as the file.
+
+    Raises:
+        InputError: the image cannot be read, see `read_pixels`.
+    """
     height, width, *channels = shape
-    pixels = _read(source, color=channels == [3], size=(height, width))
-    return fit_and_pad(pixels, (height, width)).reshape(shape)
+    return _read(source, color=channels == [3], size=(height, width))
 
 
 def read_pixels(source: ImageSource, color: bool = False) -> np.ndarray:

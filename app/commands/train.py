@@ -212,14 +212,14 @@ def _check_folder(data: str | None) -> None:
     """Check the classes of a folder of images, which takes less time than to load TensorFlow.
 
     Raises:
-        DataError: see `app.data.image_lists.list_image_folder`.
+        DataError: see `app.data.image_lists.check_image_folder`.
     """
     from app.system.data_folders import find_data
 
     if data is not None and os.path.isdir(found := find_data(data)):  # noqa: PTH112 - a name may be too long
-        from app.data.image_lists import list_image_folder
+        from app.data.image_lists import check_image_folder
 
-        list_image_folder(Path(found))
+        check_image_folder(Path(found))
 
 
 def run_training(request: Request, team: Any) -> None:

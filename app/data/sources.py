@@ -21,6 +21,7 @@ from models.digits import IMAGE_SIDE
 from serving.errors import reason_of
 from serving.frames import is_table
 from serving.images import resize
+from serving.photographs import shows_ink
 
 from .concatenation import join_datasets
 from .datasets import Dataset, check_names
@@ -28,6 +29,8 @@ from .digit_files import image_arrays, joined_arrays, read_npz, read_semeion
 from .image_folders import read_images
 from .image_lists import list_image_folder
 from .image_tables import list_image_table
+from .scenes import LOOKED_AT, note_scenes
+from .splits import some
 from .table_reading import read_table
 from .tables import SUFFIXES, open_table
 
@@ -125,13 +128,20 @@ def _in_shape(dataset: Dataset, reading: ReadingConfig, has_digits: bool) -> Dat
             f"Received: {dataset.source}, with {images.shape[3]} channels. Use the family "
             "'features'."
         )
+    notes = dataset.notes
+    if has_digits:
+        notes += note_scenes(dataset.source, _show_ink(images))
     size = (IMAGE_SIDE, IMAGE_SIDE) if has_digits else reading.image_size or images.shape[1:3]
     size = size[0], size[-1]
     if images.shape[1:3] != size:
         images = np.stack([resize(image, size) for image in images])
     if not has_digits and images.ndim == 3:
         images = images[..., np.newaxis]
-    return replace(dataset, inputs=images)
+    return replace(dataset, inputs=images, notes=notes)
+
+
+def _show_ink(images: np.ndarray) -> list[bool]:
+    return [shows_ink(images[index]) for index in some(len(images), LOOKED_AT)]
 
 
 def absolute_source(source: str) -> str:

@@ -14,6 +14,7 @@ from app.config.chosen_defaults import choose_defaults
 from app.config.extractors import check_columns_taken, image_size_taken
 from app.config.families import FAMILIES, build_model, task_of
 from app.config.run_config import RunConfig, flat_config
+from app.data.constant_inputs import require_variation
 from app.data.datasets import Dataset
 from app.data.frames import frame_on_disk, move_frame
 from app.data.reading_progress import tell
@@ -209,11 +210,12 @@ def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.
     """Return the untrained model, after checking that its settings and data go together.
 
     Raises:
-        DataError: the family cannot take such data.
+        DataError: the family cannot take such data, or all inputs are equal.
         ConfigError: head, loss, threshold and targets contradict each other; or the backbone cannot
             be built.
         RunError: the model is too large for this machine.
     """
+    require_variation(dataset, splits.train)
     family = FAMILIES[config.family]
     model: Any = config.model
     if dataset.kind == "rows" and getattr(model, "is_trained", False):
