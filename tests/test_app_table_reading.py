@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -410,13 +411,50 @@ def test_a_parquet_file_that_cannot_be_read_is_refused(read, tmp_path):
         read(path)
 
 
-def test_a_data_frame_of_lists_is_refused():
-    frame = pd.DataFrame({"x": [[1], [2]]})
-    with (
-        pytest.raises(DataError, match=r"texts, truth values or dates. Received: x=\[1]"),
-        frame_on_disk(frame),
-    ):
+@pytest.mark.parametrize("values", [[[1], [2]], pd.to_timedelta([1, 2], "h")])
+def test_a_data_frame_of_lists_or_durations_is_refused_unless_they_are_dropped(values, read):
+    frame = pd.DataFrame({"x": values, "y": [1, 2], "kind": ["a", "b"]})
+    message = r"texts, truth values or dates. Received: x=.*Convert the column, or drop it: drop=x"
+    with pytest.raises(DataError, match=message), frame_on_disk(frame):
         pass
+    with frame_on_disk(frame, ("x",)) as path:
+        assert read(Path(path), drop=("x",)).columns == ("y",)
+
+
+def test_a_data_frame_of_polars_is_read_like_one_of_pandas(read):
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(
+        {
+            "when": [datetime.datetime(2024, 1, 2, 8), None] * 15,
+            "day": [datetime.date(2024, 1, 2), None, datetime.date(2025, 3, 4)] * 10,
+            "flag": [True, False, True] * 10,
+            "count": polars.Series([1, None, 2] * 10, dtype=polars.UInt8),
+            "size": [0.1, None, 2.5] * 10,
+            "color": polars.Series(["red", None, "blue"] * 10, dtype=polars.Categorical),
+            "kind": ["a", "b", "b"] * 10,
+        }
+    )
+    with frame_on_disk(frame) as path:
+        dataset = read(Path(path), keep=("color", "when"))
+    columns = dataset.row_format.columns
+    assert {column.name: column.kind for column in columns} == {
+        "when": "date", "day": "date", "flag": "boolean", "count": "number", "size": "number",
+        "color": "text",
+    }  # fmt: skip
+    with frame_on_disk(frame.to_pandas(use_pyarrow_extension_array=False)) as path:
+        assert read(Path(path), keep=("color", "when")).sha256() == dataset.sha256()
+
+
+def test_an_error_names_the_first_line_of_a_record_of_several(read):
+    text = 'x,note,kind\n1,"a\nb",a\n{},"c\nd\ne",b\n'
+    for bad, message in (
+        ("2,3", "Received: 4 in line 4"),
+        ("1e39", "Received: x='1e39' in line 4"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read(text.format(bad))
+    with pytest.raises(DataError, match="unexpected end of data, in line 4"):
+        read('x,kind\n1,a\n2,b\n3,"c\nd\n')
 
 
 def test_many_rows_are_surveyed_in_little_memory(read):

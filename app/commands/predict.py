@@ -215,12 +215,18 @@ def _format_table(
     manifest: Any,
 ) -> list[str]:
     """Return a header, and a line for each sample with its class, labels or values."""
+    from serving.written_numbers import write_number
+
     width = max(map(len, names))
     if manifest.task == "regression":
         groups = [(label, *ends[0]) for label in manifest.labels]
         lines = ["  ".join(f"{head:>12}" for group in groups for head in group)]
         lines += [
-            "  ".join(f"{number[label]:12.6g}" for label in row for number in (row, *end.values()))
+            "  ".join(
+                f"{write_number(number[label], 6):>12}"
+                for label in row
+                for number in (row, *end.values())
+            )
             for row, end in zip(values, ends, strict=True)
         ]
     elif manifest.task == "multilabel":
@@ -284,16 +290,21 @@ def _print_summary(job: "Job", summary: "Summary", quiet: bool) -> None:
 
 
 @contextmanager
-def _show_progress(hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar; yield a function that takes the counts of finished and all parts."""
+def _show_progress(hidden: bool) -> Iterator[Callable[[int, int, int], None]]:
+    """Show a progress bar; yield a function that takes the numbers of parts done, parts and rows.
+
+    A part is a file of rows, or many images.
+    """
     if hidden or not sys.stderr.isatty():  # a file cannot be drawn over
-        yield lambda _, __: None
+        yield lambda _, __, ___: None
         return
 
     with typer.progressbar(length=1, label="predicting", show_pos=True, file=sys.stderr) as bar:
 
-        def update(done: int, parts: int) -> None:
+        def update(done: int, parts: int, rows: int) -> None:
             bar.length = max(parts, 1)
+            bar.label = f"predicting, {counted(rows, 'row')}"
             bar.update(done - bar.pos)
+            bar.render_progress()
 
         yield update

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ FRAME = "DataFrame.csv"
 
 
 @contextlib.contextmanager
-def frame_on_disk(data: Any) -> Iterator[Any]:
+def frame_on_disk(data: Any, dropped: Collection[str] = ()) -> Iterator[Any]:
     """Yield a data source; a DataFrame as the path of a CSV file, which is removed at the end.
 
     Args:
         data: name or path of a data source; a DataFrame of pandas or polars; or a table of pyarrow.
+        dropped: columns that are not read, so that their values may be anything.
 
     Raises:
         DataError: the DataFrame has no rows, names a column twice or holds lists, or the temporary
@@ -33,7 +34,7 @@ def frame_on_disk(data: Any) -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="hornbill-") as folder:
         path = Path(folder) / FRAME
         try:
-            _write(path, table_columns(data))
+            _write(path, table_columns(data), dropped)
         except InputError as error:
             raise DataError(str(error)) from None
         except UnicodeEncodeError as error:
@@ -58,15 +59,15 @@ def move_frame(source: str, folder: Path) -> str:
         raise DataError(cannot_write(folder, error)) from None
 
 
-def _write(path: Path, columns: dict[str, Any]) -> None:
+def _write(path: Path, columns: dict[str, Any], dropped: Collection[str]) -> None:
     texts = []
     for name, values in columns.items():
-        cells = [cell_text(value) for value in values]
+        cells = [cell_text("" if name in dropped else value) for value in values]
         if None in cells:
             value = values[cells.index(None)]
             raise DataError(
                 "A DataFrame must hold numbers, texts, truth values or dates. "
-                f"Received: {name}={value!r:.80}."
+                f"Received: {name}={value!r:.80}. Convert the column, or drop it: drop={name}."
             )
         texts.append(cells)
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.data.datasets import Dataset
-from app.evaluation.metrics import metric_name
+from serving.written_numbers import metric_name
 
 from .plotting import BLUE, GRAY, LINES, distinct, save, short, style
 

@@ -104,7 +104,7 @@ def train(
     """
     team = team or alone()
     team.check_batch_size(config.training)
-    with frame_on_disk(config.data) as data:
+    with frame_on_disk(config.data, config.reading.drop) as data:
         is_frame = data is not config.data
         config = replace(config, data=data, figures=config.figures and figures)
         return _train(config, Path(output), callbacks, team, is_frame)
