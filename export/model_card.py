@@ -123,11 +123,11 @@ def _importance(manifest: Manifest) -> str:
     if found is None:
         return ""
     rows = [
-        (row.name, *(f"{number:.3f}" for number in (row.drop, row.low, row.high)))
+        (row.name, f"{row.drop:.3f}", f"{row.low:.3f} to {row.high:.3f}")
         for row in found.columns[:_SHOWN_COLUMNS]
     ]
     which = f", for the first {len(rows)}" if len(rows) < len(found.columns) else ""
-    heads = ("column", "falls by", "at least", "at most (95% interval)")
+    heads = ("column", "falls by", "95% interval")
     return (
         f"## Columns\n\nHow far {metric_name(found.score)} falls if the values of a column are "
         f"permuted among {found.measured_on}{which}.\n\n{_table(heads, rows)}"

@@ -56,7 +56,7 @@ _SHOWN_CLASSES = 12
 _SHOWN_COLUMNS = 12
 # Of more classes, the terminal shows none; of more values, the first.
 _SPOKEN_CLASSES = 4
-_BASELINES = {"constant": "constant", "linear": "linear model"}
+_BASELINES = {"linear": "linear model", "constant": "constant"}
 
 
 def describe_speed(environment: dict[str, Any], kind: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from app.data.splits import some
 from app.evaluation.intervals import COVERAGE, errors_by_decile
@@ -58,6 +59,7 @@ def _plot_values(axes: Any, targets: np.ndarray, values: np.ndarray, name: str) 
         f"{short(name)}\nmean absolute error {write_number(np.abs(values - targets).mean(), 3)}",
         fontsize=10,
     )
+    axes.xaxis.set_major_locator(MaxNLocator(4))  # long numbers would overlap
     write_ticks(axes.xaxis, axes.yaxis)
     axes.grid(alpha=0.3)
 
@@ -104,6 +106,7 @@ def _plot_residuals(
             axes.axhline(end, color=ORANGE, linestyle=":", label=f"{COVERAGE:.0%} interval")
         axes.legend(*(part[:1] for part in axes.get_legend_handles_labels()), fontsize=8)
     axes.set(xlabel="predicted value", ylabel="residual: true minus predicted")
+    axes.xaxis.set_major_locator(MaxNLocator(4))  # long numbers would overlap
     write_ticks(axes.xaxis, axes.yaxis)
     axes.grid(alpha=0.3)
 
