@@ -16,6 +16,8 @@ _FRACTIONS = ("accuracy", "exact_match", "top3_accuracy")
 _IN_UNITS = ("mae", "rmse")
 # Beyond these magnitudes, zeros are harder to count than an exponent is to read.
 _SMALLEST, _LARGEST = 1e-6, 1e15
+# Sums of float32 differ by as much from what they should be.
+_ROUNDING = 1e-6
 
 
 def metric_name(metric: str) -> str:
@@ -48,7 +50,7 @@ def write_percent(fraction: float) -> str:
         ('97.3%', '99.72%', '100%')
     """
     rest = 100 * min(abs(fraction), abs(1 - fraction))
-    if rest == 0:
+    if rest < 100 * _ROUNDING:
         return f"{fraction:.0%}"
     decimals = 1 if rest >= 1 else min(max(2, math.ceil(-math.log10(rest))), 6)
     return f"{100 * fraction:,.{decimals}f}%"
@@ -70,7 +72,8 @@ def write_score(metric: str, value: float) -> str:
     if metric in _IN_UNITS or not math.isfinite(value):
         return write_number(value)
     decimals = 3
-    while decimals < 7 and value not in (0, 1) and round(value, decimals) in (0, 1):
+    is_end = min(abs(value), abs(1 - value)) < _ROUNDING
+    while not is_end and round(value, decimals) in (0, 1):
         decimals += 1
     return f"{value:,.{decimals}f}"
 

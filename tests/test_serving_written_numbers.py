@@ -72,5 +72,6 @@ def test_scores_are_written_by_what_they_mean():
         "accuracy 97.3%, macro F1 0.973, mean absolute error 35,212, R² -0.500, "
         "root mean squared error 0.0123"
     )
-    assert write_score("r2", 1.0) == "1.000"
+    for perfect in (1.0, 1 - 1e-9, 1 + 1e-9):
+        assert (write_score("r2", perfect), write_percent(perfect)) == ("1.000", "100%")
     assert metric_name("cross_entropy") == "cross entropy"
