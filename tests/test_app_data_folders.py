@@ -9,7 +9,8 @@ from PIL import Image
 
 from app.batch.files import find_files
 from app.config.reading_config import ReadingConfig
-from app.data.sources import absolute_source, load_dataset
+from app.data.source_names import SOURCE_NAMES
+from app.data.sources import NAMED, absolute_source, load_dataset
 from app.errors import BatchError, DataError
 from app.system.data_folders import find_data, require_data
 
@@ -74,9 +75,14 @@ def test_mnist_by_name_is_taken_from_a_data_folder(folders):
     assert (dataset.source, len(dataset.targets)) == ("mnist", 60)
 
 
-def test_a_name_of_a_data_set_is_not_looked_for(folders):
+def test_a_name_of_a_data_set_is_not_looked_for(folders, run):
     (folders / "first" / "iris").mkdir()
     assert load_dataset("iris").kind == "rows"
+    assert tuple(NAMED) == SOURCE_NAMES
+    settings = ("--set", "epochs=0")  # so that only the checks before it are made
+    status, _, error = run("train", "softmax", "--data", "iris", *settings, "-o", folders / "runs")
+    assert status == 2
+    assert "epochs" in error
 
 
 def test_an_error_says_where_it_was_looked_for(folders, monkeypatch):

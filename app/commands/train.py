@@ -214,9 +214,11 @@ def _check_folder(data: str | None) -> None:
     Raises:
         DataError: see `app.data.image_lists.check_image_folder`.
     """
+    from app.data.source_names import SOURCE_NAMES
     from app.system.data_folders import find_data
 
-    if data is not None and os.path.isdir(found := find_data(data)):  # noqa: PTH112 - a name may be too long
+    found = "" if data is None or data in SOURCE_NAMES else find_data(data)
+    if os.path.isdir(found):  # noqa: PTH112 - a name may be too long
         from app.data.image_lists import check_image_folder
 
         check_image_folder(Path(found))
