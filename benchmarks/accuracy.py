@@ -11,7 +11,6 @@ one seed or fold can be the test samples of another.
 """
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from app.config.run_config import combine_settings
 from app.data.sources import load_dataset
 from app.data.splits import Splits, split_dataset
 from app.evaluation.metrics import classification_metrics, predict_samples
+from app.system.data_folders import find_data
 from app.training.fit import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import results_of_this_machine, write_results
@@ -82,29 +82,26 @@ def _score(
     return accuracy
 
 
-def measurements(data: Path | None) -> dict[str, tuple[float, Runs]]:
-    """Return the goal and the runs of each measurement, by name."""
+def measurements() -> dict[str, tuple[float, Runs]]:
+    """Return the goal and the runs of each measurement whose data is there, by name."""
     found: dict[str, tuple[float, Runs]] = {
         "digits8x8-cnn": (0.99, over_seeds("digits", "digits8x8", {})),
         "digits8x8-mlp": (0.965, over_seeds("digits", "digits8x8", {"variant": "mlp"})),
         "digits8x8-resnet101": (0.97, over_seeds("digits", "digits8x8", DEEP)),
         "iris-softmax": (0.95, cross_validated("softmax", "iris", {})),
     }
-    if data is None:
-        return found
-    semeion = str(data / "semeion.data")
-    found["semeion-mlp"] = (0.95, cross_validated("digits", semeion, "semeion_mlp"))
-    found["semeion-cnn"] = (0.98, cross_validated("digits", semeion, "semeion_cnn"))
-    mnist = str(data / "mnist.npz")
-    found["mnist-cnn"] = (0.997, over_seeds("digits", mnist, "mnist_cnn"))
-    found["mnist-cnn-full"] = (0.9975, over_seeds("digits", mnist, "mnist_full"))
+    if Path(find_data(semeion := "semeion.data")).exists():
+        found["semeion-mlp"] = (0.95, cross_validated("digits", semeion, "semeion_mlp"))
+        found["semeion-cnn"] = (0.98, cross_validated("digits", semeion, "semeion_cnn"))
+    if Path(find_data(mnist := "mnist.npz")).exists():
+        found["mnist-cnn"] = (0.997, over_seeds("digits", mnist, "mnist_cnn"))
+        found["mnist-cnn-full"] = (0.9975, over_seeds("digits", mnist, "mnist_full"))
     return found
 
 
 def main() -> None:
     """Run the chosen measurements and store their results."""
-    folder = os.environ.get("HORNBILL_DATA")
-    available = measurements(Path(folder) if folder else None)
+    available = measurements()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(available))
     parser.add_argument(

@@ -144,7 +144,7 @@ def _loops(bundle: Path, files: Sequence[Path], count: int) -> None:
 
 def _job(bundle: Path, folder: Path, pattern: str, actors: int) -> None:
     job = Job(bundle, str(folder / pattern), folder / "predictions")
-    run_job(job, RayPool(actors=actors), lambda _, __: None)
+    run_job(job, RayPool(actors=actors), lambda *_: None)
     shutil.rmtree(folder / "predictions")
 
 

@@ -8,9 +8,7 @@ sees no sample of the data set that is tested on. The settings were chosen by th
 digits8x8, and the results on digits8x8 are marked accordingly.
 """
 
-import os
 import statistics
-from pathlib import Path
 
 import numpy as np
 
@@ -57,8 +55,7 @@ def _row(train_on: str, source: str, accuracies: list[float]) -> dict[str, objec
 
 def main() -> None:
     """Measure every pair of data sets."""
-    data = Path(os.environ["HORNBILL_DATA"])
-    mnist, semeion = str(data / "mnist.npz"), str(data / "semeion.data")
+    mnist, semeion = "mnist.npz", "semeion.data"
     measure("digits8x8", [semeion, mnist], "cross_dataset_small.toml")
     measure(semeion, ["digits8x8", mnist], "cross_dataset_small.toml")
     measure(mnist, [semeion, "digits8x8"], "cross_dataset.toml")

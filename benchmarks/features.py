@@ -80,7 +80,7 @@ def _loop(bundle: Path, files: Sequence[str]) -> None:
 def _job(bundle: Path, pattern: str, pool: Pool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         job = Job(bundle, pattern, Path(folder, "features.npy"), features=True)
-        run_job(job, pool, lambda _, __: None)
+        run_job(job, pool, lambda *_: None)
 
 
 if __name__ == "__main__":

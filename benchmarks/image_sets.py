@@ -14,7 +14,6 @@ at most one point below the best recipe.
 import argparse
 import io
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from app.system.data_folders import require_data
 from benchmarks.results import results_of_this_machine, write_results
 
 SEEDS = 3
@@ -103,7 +103,7 @@ def measure(recipe: str, seed: int, quick: bool) -> tuple[float, float]:
     if quick:
         settings |= {"epochs": "1", "width": "4", "image_size": "32"}
     with tempfile.TemporaryDirectory() as place:
-        archive = Path(os.environ["HORNBILL_DATA"]) / "cifar10.tar.xz"
+        archive = require_data("cifar10.tar.xz")
         images = write_images(archive, Path(place) / "images", seed, sizes)
         return train(images, seed, settings, Path(place) / "runs")
 

@@ -11,12 +11,12 @@ original digits, and with the accuracy when the whole photograph is shrunk.
 
 import argparse
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from app.system.data_folders import require_data
 from benchmarks.results import write_results
 from serving import Prediction, Predictor
 from serving.images import read_image
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("bundle", metavar="BUNDLE")
     parser.add_argument("--pictures", type=Path, help="Write some of the photographs here.")
     arguments = parser.parse_args()
-    with np.load(Path(os.environ["HORNBILL_DATA"]) / "mnist.npz") as arrays:
+    with np.load(require_data("mnist.npz")) as arrays:
         digits, targets = arrays["x_test"][:COUNT], arrays["y_test"][:COUNT]
     predictor = Predictor.load(arguments.bundle)
 

@@ -3,10 +3,9 @@
     HORNBILL_DATA=… python -m benchmarks.pipeline
 
 Measures the examples/s of the pipeline alone, the examples/s of the default `cnn`, and the fraction
-of its step time that the `cnn` spends waiting for data. Without HORNBILL_DATA it uses digits8x8.
+of its step time that the `cnn` spends waiting for data. Without mnist.npz it uses digits8x8.
 """
 
-import os
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from app.config.run_config import make_config
 from app.data.pipelines import TrainingPipeline, seed_everything
 from app.data.sources import bare_source, load_dataset
 from app.data.splits import split_dataset
+from app.system.data_folders import find_data
 from app.training.fit import fit
 from benchmarks.results import write_results
 
@@ -37,8 +37,7 @@ def pipeline_rate(count: int) -> float:
 
 def main() -> None:
     """Measure both, one after the other."""
-    folder = os.environ.get("HORNBILL_DATA")
-    source = str(Path(folder) / "mnist.npz") if folder else "digits8x8"
+    source = "mnist.npz" if Path(find_data("mnist.npz")).exists() else "digits8x8"
     dataset = load_dataset(source)
     splits = split_dataset(dataset, seed=0)
     config = make_config("digits", {"epochs": 1, "batch_size": BATCH_SIZE}, data=source)

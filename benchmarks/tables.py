@@ -23,7 +23,6 @@ row; at most 20 s from the smallest table to a verified bundle.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -48,6 +47,7 @@ from app.config.chosen_defaults import choose_defaults
 from app.config.run_config import RunConfig, make_config
 from app.data.datasets import Dataset
 from app.data.splits import Splits, split_dataset
+from app.system.data_folders import require_data
 from benchmarks.results import results_of_this_machine, write_results
 
 SEEDS, TRIALS, ROUNDS = 5, 40, 2000
@@ -93,7 +93,7 @@ TABLES = {
 
 def table_path(name: str) -> Path:
     """Return the path of a table."""
-    return Path(os.environ["HORNBILL_DATA"]) / "tables" / f"{name}.csv"
+    return require_data(f"tables/{name}.csv")
 
 
 def prepare(name: str, seed: int) -> tuple[RunConfig, Dataset, Splits]:

@@ -13,10 +13,8 @@ theirs may not be. `speedup` is the median over seeds. It is a lower bound if th
 """
 
 import argparse
-import os
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -94,7 +92,7 @@ def main() -> None:
         "--resume", action="store_true", help="Skip seeds that have a stored result."
     )
     given = parser.parse_args()
-    dataset = load_dataset(str(Path(os.environ["HORNBILL_DATA"]) / "mnist.npz"))
+    dataset = load_dataset("mnist.npz")
     stored = (
         {row["goal"]: row for row in results_of_this_machine("time_to_accuracy")}
         if given.resume

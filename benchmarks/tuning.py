@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import optuna
 
+from app.system.data_folders import require_data
 from app.tuning.search import find_study
 from app.tuning.storage import load_study
 from app.tuning.trial_loop import BEGUN
@@ -148,7 +149,7 @@ def _seconds_of_trials(folder: str) -> float:
 def _small_mnist(folder: Path) -> Path:
     """Write 6,000 training and 667 validation samples of MNIST, and its test split."""
     path = folder / "mnist6000.npz"
-    with np.load(Path(os.environ["HORNBILL_DATA"]) / "mnist.npz") as mnist:
+    with np.load(require_data("mnist.npz")) as mnist:
         arrays = {name: mnist[name] for name in mnist.files}
     chosen = np.random.default_rng(0).permutation(len(arrays["x_train"]))
     chosen = chosen[: round(TRAINING_SAMPLES / 0.9)]

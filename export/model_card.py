@@ -6,6 +6,13 @@ from pathlib import Path
 
 from serving.bundle import CHECKSUMS, GOLDEN, INT8, KERAS_MODEL, MANIFEST, MODEL
 from serving.manifest import TASKS, Manifest, TensorSpec
+from serving.written_numbers import (
+    describe_scores,
+    metric_name,
+    write_number,
+    write_percent,
+    write_score,
+)
 
 _FILES = {
     MODEL: "the model for ONNX Runtime, preprocessing included",
@@ -74,7 +81,7 @@ def _quoted(value: object) -> str:
 
 
 def _summary(manifest: Manifest) -> str:
-    metrics = ", ".join(f"{name} {value:.4f}" for name, value in manifest.metrics.items())
+    metrics = describe_scores(manifest.metrics)
     purpose = (
         f" for {len(manifest.labels)} {TASKS[manifest.task]}: {', '.join(manifest.labels)}"
         if manifest.labels
@@ -97,8 +104,8 @@ def _comparison(manifest: Manifest) -> str:
     names = {"constant": "a constant", "linear": "a linear model"}
     heads = ("metric", "this model", *(names.get(name, name) for name in others))
     rows = [
-        (name, f"{value:.4f}", *(_score(scores, name) for scores in others.values()))
-        for name, value in manifest.metrics.items()
+        (metric_name(name), *(_score(s, name) for s in (manifest.metrics, *others.values())))
+        for name in manifest.metrics
     ]
     warnings = "".join(f"\n**Warning:** {line}.\n" for line in manifest.warnings)
     return (
@@ -108,7 +115,7 @@ def _comparison(manifest: Manifest) -> str:
 
 
 def _score(scores: dict[str, float], name: str) -> str:
-    return f"{scores[name]:.4f}" if name in scores else ""
+    return write_score(name, scores[name]) if name in scores else ""
 
 
 def _importance(manifest: Manifest) -> str:
@@ -116,13 +123,14 @@ def _importance(manifest: Manifest) -> str:
     if found is None:
         return ""
     rows = [
-        (row.name, f"{row.drop:.4f}", f"{row.low:.4f} to {row.high:.4f}")
+        (row.name, f"{row.drop:.3f}", f"{row.low:.3f} to {row.high:.3f}")
         for row in found.columns[:_SHOWN_COLUMNS]
     ]
     which = f", for the first {len(rows)}" if len(rows) < len(found.columns) else ""
+    heads = ("column", "falls by", "95% interval")
     return (
-        f"## Columns\n\nHow far {found.score} falls if the values of a column are permuted among "
-        f"{found.measured_on}{which}.\n\n{_table(('column', 'falls by', '95% interval'), rows)}"
+        f"## Columns\n\nHow far {metric_name(found.score)} falls if the values of a column are "
+        f"permuted among {found.measured_on}{which}.\n\n{_table(heads, rows)}"
     )
 
 
@@ -260,7 +268,7 @@ def _thresholds(manifest: Manifest) -> str:
     if found is None:
         return ""
     rows = [
-        (label, f"{threshold:.4f}", f"{precision:.4f}", f"{recall:.4f}")
+        (label, f"{threshold:.4f}", write_percent(precision), write_percent(recall))
         for label, threshold, precision, recall in zip(
             manifest.labels, found.values, found.precision, found.recall, strict=True
         )
@@ -278,7 +286,7 @@ def _intervals(manifest: Manifest) -> str:
     if found is None:
         return ""
     rows = [
-        (label, f"{width:.6g}", f"{coverage:.2%}")
+        (label, write_number(width), write_percent(coverage))
         for label, width, coverage in zip(
             manifest.labels, found.half_widths, found.measured_coverage, strict=True
         )

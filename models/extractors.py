@@ -161,7 +161,7 @@ def _kinds(inputs: list[Any]) -> list[tuple[str, tuple[int | None, ...]]]:
 def _described(inputs: list[tuple[str, tuple[int | None, ...]]]) -> str:
     kinds = {"string": "of text", "float32": "of numbers"}
     return " and ".join(
-        f"{shape[0]} columns {kinds.get(dtype, f'of {dtype}')}"
+        f"{shape[0]} column{'' if shape[0] == 1 else 's'} {kinds.get(dtype, f'of {dtype}')}"
         if len(shape) == 1
         else f"images of {'x'.join(map(str, shape))}"
         for dtype, shape in inputs

@@ -137,13 +137,15 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         separator = find_separator(path)
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
+            last = 0  # a quoted cell may go over several lines: its record begins after this one
             try:
                 for cells in reader:
+                    first, last = last + 1, reader.line_num
                     if cells:
-                        yield reader.line_num, [cell.strip() for cell in cells]
+                        yield first, [cell.strip() for cell in cells]
             except csv.Error as error:
                 raise InputError(
-                    f"{path} cannot be read as CSV: {error}, in line {reader.line_num}."
+                    f"{path} cannot be read as CSV: {error}, in line {last + 1}."
                 ) from None
     except OSError as error:
         raise InputError(cannot_read(path, error)) from None

@@ -5,14 +5,16 @@ import io
 import math
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
+from .deep_images import BITS, join_bytes, raw_mode, swap_bytes, used_bits
 from .errors import InputError, cannot_read
 
 # Phones make no larger images. One of this size takes 200 MB when it is decoded in color.
@@ -25,8 +27,6 @@ _large_image_lock = threading.Lock()
 _BAND_PIXELS = 1_000_000
 # Not every format that Pillow reads: its EPS reader, for example, runs another program.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
-# The numbers of bits that 16-bit images are known to use.
-_BITS = (8, 10, 12, 14, 16)
 # How files of formats that phones use begin, after their first four bytes.
 _HEIF_STARTS = tuple(b"ftyp" + kind for kind in (b"heic", b"heix", b"mif1", b"msf1", b"avif"))
 # Suffixes of files of these formats, in lower case.
@@ -67,18 +67,35 @@ def read_image(source: ImageSource, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         InputError: the image cannot be read, see `read_pixels`.
     """
+    return fit_and_pad(read_enough(source, shape), (shape[0], shape[1])).reshape(shape)
+
+
+def read_enough(source: ImageSource, shape: tuple[int, ...]) -> np.ndarray:
+    """Read an image for `fit_and_pad`: a JPEG file may be decoded smaller, see `read_image`.
+
+    Args:
+        source: path of a file, bytes of a file, or a Pillow image.
+        shape: shape of the result of `read_image`.
+
+    Returns:
+        uint8 `(height, width)` or `(height, width, 3)`, at least twice as large as `shape` or as
+        large as the file.
+
+    Raises:
+        InputError: the image cannot be read, see `read_pixels`.
+    """
     height, width, *channels = shape
-    pixels = _read(source, color=channels == [3], size=(height, width))
-    return fit_and_pad(pixels, (height, width)).reshape(shape)
+    return _read(source, color=channels == [3], size=(height, width))
 
 
 def read_pixels(source: ImageSource, color: bool = False) -> np.ndarray:
     """Read a PNG, JPEG, BMP, GIF (its first frame), TIFF or WebP image.
 
     The EXIF orientation is applied, transparency becomes white, and CMYK and palettes become RGB.
-    16-bit images are reduced to 8 bits; their largest value tells whether 8, 10, 12, 14 or 16 of
-    the bits are used. 32-bit floats and integers are scaled so that their minimum becomes 0 and
-    their maximum 255. An image of over 4 million pixels is shrunk by an integer factor.
+    16-bit images, gray and in color, are reduced to 8 bits; their largest value tells whether 8,
+    10, 12, 14 or 16 of the bits are used. 32-bit floats and integers are scaled so that their
+    minimum becomes 0 and their maximum 255. An image of over 4 million pixels is shrunk by an
+    integer factor.
 
     Args:
         source: path of a file, bytes of a file, or a Pillow image.
@@ -89,19 +106,20 @@ def read_pixels(source: ImageSource, color: bool = False) -> np.ndarray:
 
     Raises:
         InputError: the file is missing, broken, empty or not an image, has numbers that are not
-            finite, or has over 50 million pixels.
+            finite, has over 50 million pixels, or stores fewer bits than 16 in a way that cannot be
+            scaled.
     """
     return _read(source, color)
 
 
 def _read(source: ImageSource, color: bool, size: tuple[int, int] | None = None) -> np.ndarray:
     """Read the pixels of an image. A JPEG file may be decoded smaller, see `_draft`."""
-    name, mode = _name(source), "RGB" if color else "L"
+    mode = "RGB" if color else "L"
     with _one_line_errors(source):
         if isinstance(source, Image.Image):
-            return _read_bounded(name, source, mode)
+            return _read_bounded(source, source, mode)
         with _open(source) as image:
-            return _read_bounded(name, image, mode, is_own=True, size=size)
+            return _read_bounded(source, image, mode, size)
 
 
 def read_header(source: str | Path | bytes) -> ImageHeader:
@@ -215,14 +233,10 @@ def _name(source: ImageSource) -> str:
 
 
 def _read_bounded(
-    name: str,
-    image: Image.Image,
-    mode: str,
-    is_own: bool = False,
-    size: tuple[int, int] | None = None,
+    source: ImageSource, image: Image.Image, mode: str, size: tuple[int, int] | None = None
 ) -> np.ndarray:
     """Decode and convert an image. Only one large image is decoded at a time."""
-    pixels = image.width * image.height
+    name, pixels = _name(source), image.width * image.height
     if pixels > MAX_PIXELS:
         raise InputError(f"{_TOO_LARGE} Received: {name}, {pixels:,} pixels.")
     if not pixels:
@@ -230,11 +244,11 @@ def _read_bounded(
     if size is not None:
         _draft(image, size)
     if pixels <= _LARGE_PIXELS:
-        return _convert(name, image, mode)
+        return _convert(source, image, mode)
     # In a thread that ends: glibc keeps freed memory for the thread that used it. Otherwise each
     # thread of a server would keep the memory of an image.
     with _large_image_lock, ThreadPoolExecutor(1) as pool:
-        return pool.submit(_read_large, name, image, mode, is_own).result()
+        return pool.submit(_read_large, source, image, mode).result()
 
 
 def _draft(image: Image.Image, size: tuple[int, int]) -> None:
@@ -247,15 +261,15 @@ def _draft(image: Image.Image, size: tuple[int, int]) -> None:
     image.draft(None, tuple(math.ceil(2 * scale * side) for side in image.size))  # type: ignore[arg-type]
 
 
-def _read_large(name: str, image: Image.Image, mode: str, is_own: bool) -> np.ndarray:
-    if not is_own:
-        return _convert(name, image, mode)
+def _read_large(source: ImageSource, image: Image.Image, mode: str) -> np.ndarray:
+    if image is source:  # it is not ours to draft or to close
+        return _convert(source, image, mode)
     factor = _factor(image)
     # Only for JPEG: decodes it at a half, a quarter or an eighth of the size; in gray, only the
     # luminance.
     image.draft(mode, (image.width // factor, image.height // factor))
     try:
-        return _convert(name, image, mode)
+        return _convert(source, image, mode)
     finally:
         image.close()  # frees the pixels before the next image is decoded
 
@@ -264,17 +278,22 @@ def _factor(image: Image.Image) -> int:
     return math.ceil(math.sqrt(image.width * image.height / _LARGE_PIXELS))
 
 
-def _convert(name: str, image: Image.Image, mode: str) -> np.ndarray:
-    """Convert in bands, so that memory never holds a second image of the full size."""
+def _convert(source: ImageSource, image: Image.Image, mode: str) -> np.ndarray:
+    """Convert in bands, so that memory never holds a converted image of the full size."""
+    raw = raw_mode(image)
     orientation = _load(image)
+    bits = used_bits(_name(source), image, raw)
     is_upright = (image.mode, orientation) == (mode, 1)
-    if is_upright and _factor(image) == 1 and not image.has_transparency_data:
+    if is_upright and _factor(image) == 1 and not (image.has_transparency_data or bits):
         return np.asarray(image)  # as it is
-    low, high = _extrema(name, image) if image.mode[0] in "IF" else (0.0, 0.0)
+    black, white = _extrema(source, image) if image.mode[0] in "IF" else (0.0, 0.0)
     across, down = (min(_factor(image), side) for side in image.size)
+    whole = _bands(image, down)
+    if bits:
+        lower = _bands(_load_lower_bytes(source, raw), down)
+        whole = (join_bytes(*pair, bits) for pair in zip(whole, lower, strict=True))
     bands = [
-        _to_eight_bits(band, low, high).convert(mode).reduce((across, down))
-        for band in _bands(image, down)
+        _to_eight_bits(band, black, white).convert(mode).reduce((across, down)) for band in whole
     ]
     pixels = Image.fromarray(np.concatenate([np.asarray(band) for band in bands]))
     # Rotated last, when it is small.
@@ -295,6 +314,18 @@ def _load(image: Image.Image) -> int:
     return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
+def _load_lower_bytes(source: ImageSource, raw: str) -> Image.Image:
+    if isinstance(source, Image.Image):
+        raise InputError(
+            "A Pillow image in color must have 8 bits a channel, or use all of its 16. "
+            f"Received: {_name(source)}, as {raw}. Pass the path or the bytes of the file."
+        )
+    with _open(source) as image:
+        swap_bytes(image, raw)
+        _load(image)
+        return image
+
+
 def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
     """Yield bands whose heights are multiples of `multiple`, except for the last one."""
     rows = max(1, _BAND_PIXELS // (image.width * multiple)) * multiple
@@ -302,23 +333,29 @@ def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
         yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _extrema(name: str, image: Image.Image) -> tuple[float, float]:
+def _extrema(source: ImageSource, image: Image.Image) -> tuple[float, float]:
     """Return the values that become 0 and 255."""
     found = [(array.min(), array.max()) for array in map(np.asarray, _bands(image, 1))]
     low, high = (float(value) for value in (np.min(found), np.max(found)))
     if not math.isfinite(high - low):
         raise InputError(
-            f"The pixels of an image must be finite. Received: {name}, from {low} to {high}."
+            "The pixels of an image must be finite. "
+            f"Received: {_name(source)}, from {low} to {high}."
         )
-    if image.mode in ("I", "F"):  # files do not say what black and white are
-        return low, high
-    # Microscopes and detectors store 8 to 14 bits in files of 16, which do not say how many.
-    return 0.0, float(2 ** next(bits for bits in _BITS if high < 2**bits) - 1)
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    if image.mode not in ("I", "F"):  # for those, files do not say what black and white are
+        # Microscopes and detectors store 8 to 14 bits in files of 16, which do not say how many.
+        is_packed = tags.get(ExifTags.Base.BitsPerSample) == (12,)
+        used = 12 if is_packed else next(bits for bits in BITS if high < 2**bits)
+        low, high = 0.0, float(2**used - 1)
+    # Pillow inverts only images of 8 bits.
+    is_inverted = tags.get(ExifTags.Base.PhotometricInterpretation, 1) == 0
+    return (high, low) if is_inverted else (low, high)
 
 
-def _to_eight_bits(band: Image.Image, low: float, high: float) -> Image.Image:
+def _to_eight_bits(band: Image.Image, black: float, white: float) -> Image.Image:
     if band.mode[0] in "IF":
-        values = (np.asarray(band, np.float64) - low) * (255 / ((high - low) or 1))
+        values = (np.asarray(band, np.float64) - black) * (255 / ((white - black) or 1))
         return Image.fromarray(np.rint(values).astype(np.uint8))
     if band.has_transparency_data:
         paper = Image.new("RGBA", band.size, "white")

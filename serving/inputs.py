@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from .columns import check_names, read_row_inputs
 from .csv_lines import line_places, read_columns, read_header
 from .errors import InputError, counted, describe_all, first_few
-from .images import IMAGE_SUFFIXES, ImageSource, read_image, read_pixels
-from .images import read_header as read_image_header
+from .images import IMAGE_SUFFIXES, ImageSource, fit_and_pad, read_enough, read_pixels
 from .manifest import Manifest, describe_spec
 from .parity import Inputs
-from .photographs import find_digit
+from .photographs import find_digit, shows_ink
 
 # An image that is enlarged more than this many times is a blur, unlike those of the training.
 MAX_ENLARGEMENT = 4
+# The family whose models get only the digit of an image.
+DIGIT_NET = "digit_net"
 
 Found = TypeVar("Found")
 
@@ -53,10 +54,10 @@ def read_inputs(
         }
         names = [f"{path}:{line}" for path, lines, _ in parts for line in lines]
         return named if len(named) > 1 else next(iter(named.values())), names
-    shape = image_shape(manifest)
-    images = _read_each(paths, lambda path: read_model_image(path, manifest))
-    _note_enlarged(paths, shape, note)
-    return np.stack(images), [str(path) for path in paths]
+    images = _read_each(paths, lambda path: _read_noted(path, manifest))
+    _note_enlarged(paths, images, note)
+    _note_scenes(paths, images, note)
+    return np.stack([image.pixels for image in images]), [str(path) for path in paths]
 
 
 def _read_each(paths: Sequence[str | Path], read: Callable[[str | Path], Found]) -> list[Found]:
@@ -72,23 +73,49 @@ def _read_each(paths: Sequence[str | Path], read: Callable[[str | Path], Found])
     return found
 
 
+class _Image(NamedTuple):
+    """An image for a model, the size of the file's, and whether a digit net can be meant for it."""
+
+    pixels: np.ndarray
+    height: int
+    width: int
+    shows_ink: bool
+
+
+def _read_noted(source: ImageSource, manifest: Manifest) -> _Image:
+    decoded = _decode(source, manifest)
+    height, width = decoded.shape[:2]
+    is_scene = manifest.family == DIGIT_NET and not shows_ink(decoded)
+    return _Image(_fit(decoded, manifest), height, width, not is_scene)
+
+
 def _note_enlarged(
-    paths: Sequence[str | Path], shape: Sequence[int], note: Callable[[str], None]
+    paths: Sequence[str | Path], images: Sequence[_Image], note: Callable[[str], None]
 ) -> None:
     """Note which files are far smaller than the model's images."""
-    small = []
-    for path in paths:
-        header = read_image_header(path)
-        sizes = sorted((header.height, header.width))  # the orientation may turn it
-        if min(new / old for new, old in zip(sorted(shape[:2]), sizes, strict=True)) > (
-            MAX_ENLARGEMENT
-        ):
-            small.append(f"{path} ({header.width}x{header.height})")
+    height, width = images[0].pixels.shape[:2]
+    small = [
+        f"{path} ({image.width}x{image.height})"
+        for path, image in zip(paths, images, strict=True)
+        if min(height / image.height, width / image.width) > MAX_ENLARGEMENT
+    ]
     if small:
         are = "is" if len(small) == 1 else "are"
         note(
             f"{counted(len(small), 'image')} {are} enlarged more than {MAX_ENLARGEMENT} times to "
-            f"{shape[1]}x{shape[0]}, so that predictions may mean little: {first_few(small)}."
+            f"{width}x{height}, so that predictions may mean little: {first_few(small)}."
+        )
+
+
+def _note_scenes(
+    paths: Sequence[str | Path], images: Sequence[_Image], note: Callable[[str], None]
+) -> None:
+    """Note which files are no digits, which a digit net takes for some digit nevertheless."""
+    scenes = [path for path, image in zip(paths, images, strict=True) if not image.shows_ink]
+    if scenes:
+        note(
+            f"{counted(len(scenes), 'image')} {'shows' if len(scenes) == 1 else 'show'} no ink on "
+            f"even paper, so that predictions of digits may mean nothing: {first_few(scenes)}."
         )
 
 
@@ -104,10 +131,18 @@ def read_model_image(source: ImageSource, manifest: Manifest) -> np.ndarray:
     Raises:
         InputError: the image cannot be read, or the model does not take images.
     """
+    return _fit(_decode(source, manifest), manifest)
+
+
+def _decode(source: ImageSource, manifest: Manifest) -> np.ndarray:
     shape = image_shape(manifest)
-    if manifest.family == "digit_net":
-        return find_digit(read_pixels(source), (shape[0], shape[1]))
-    return read_image(source, shape)
+    return read_pixels(source) if manifest.family == DIGIT_NET else read_enough(source, shape)
+
+
+def _fit(pixels: np.ndarray, manifest: Manifest) -> np.ndarray:
+    shape = image_shape(manifest)
+    fit = find_digit if manifest.family == DIGIT_NET else fit_and_pad
+    return fit(pixels, (shape[0], shape[1])).reshape(shape)
 
 
 def check_images(images: Sequence[ImageSource]) -> None:

@@ -30,6 +30,9 @@ _FILLED = 0.15
 _MAX_STROKE, _MIN_STROKE = 0.2, 0.09
 # The digit's longer side is 20 of 28 pixels, as in MNIST.
 _FILL = 20 / 28
+# Least share of the variance that is between ink and paper, and of pixels that are paper. Nearly
+# all digits of MNIST, Semeion and digits8x8, and photographs of them, have more.
+_MIN_SEPARABILITY, _MIN_PAPER = 0.76, 0.65
 
 
 def find_digit(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -52,6 +55,28 @@ def find_digit(gray: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if best is None:
         return fit_and_pad(gray, shape)
     return _centered(_thicken(best.level, best.mask), shape)
+
+
+def shows_ink(gray: np.ndarray) -> bool:
+    """Return whether an image may show ink on paper, rather than a scene.
+
+    Two levels explain most of the variance of a small image (Otsu's separability); most of a
+    larger one is as light as the paper around it.
+
+    Args:
+        gray: uint8 `(height, width)`.
+    """
+    if max(gray.shape) <= _SMALL_SIDE:
+        values = gray / np.float64(255)
+        is_bright = values > _otsu(values)
+        share, variance = is_bright.mean(), values.var()
+        if not 0 < share < 1:
+            return True
+        apart = values[is_bright].mean() - values[~is_bright].mean()
+        return bool(share * (1 - share) * apart**2 >= _MIN_SEPARABILITY * variance)
+    shrunk = _shrink(gray, _SIDE)
+    is_paper = np.abs(_contrast(shrunk, _paper_around(shrunk))) < 0.1
+    return bool(is_paper.mean() >= _MIN_PAPER)
 
 
 class _Digit(NamedTuple):

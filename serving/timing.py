@@ -1,8 +1,16 @@
-"""Times calls in turns, so that drift of the machine affects them equally."""
+"""Times calls side by side: each by itself, in blocks that take turns.
+
+Drift of the machine affects all calls equally, and none the others: if single calls took turns, a
+prediction of ONNX Runtime after one of TensorFlow would find its caches emptied and its cores taken
+by threads that still spin, and seem to take several times as long as it does.
+"""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
+
+# Blocks of each call.
+_BLOCKS = 3
 
 
 def median_ms(
@@ -19,18 +27,27 @@ def quartiles_ms(
 
     Args:
         calls: the functions to time, by name.
-        rounds: number of measured rounds, at least 2; each round calls every function once.
-        warm_up: number of rounds before them that are not measured.
+        rounds: number of measured calls of each function, at least 2.
+        warm_up: number of calls before each block that are not measured.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(warm_up + rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if turn >= warm_up:
-                times[name].append(1000 * (time.perf_counter() - start))
+    for block in range(_BLOCKS):
+        share = len(range(block, rounds, _BLOCKS))
+        for name, call in calls.items() if share else ():
+            times[name] += _time_block(call, share, warm_up)
     found = {}
     for name, values in times.items():
         low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
         found[name] = (low, middle, high)
     return found
+
+
+def _time_block(call: Callable[[], object], rounds: int, warm_up: int) -> list[float]:
+    for _ in range(warm_up):
+        call()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - start))
+    return times

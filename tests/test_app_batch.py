@@ -79,7 +79,7 @@ def finish(process):
 
 
 def predict(bundle, pattern, output, key=None, pool=predict_here):
-    return run_job(Job(bundle, str(pattern), output, key), pool, lambda _, __: None)
+    return run_job(Job(bundle, str(pattern), output, key), pool, lambda *_: None)
 
 
 def lines(output, kind="part"):
@@ -448,8 +448,10 @@ def test_the_command_counts_and_names_the_file_of_failures(run, bundle, arrays, 
         (["--input", "*.npy", "-o", "out", "--key", "id"], "--key needs files with columns"),
         (
             ["--input", "*.npy", "-o", "a.txt"],
-            "--output must be a folder. Received: a.txt, a file.",
+            "must be a file that ends in .csv, .tsv, .parquet or .jsonl, or a folder. Received: a",
         ),
+        (["--input", "*.npy", "-o", "new.xlsx"], "or .jsonl, or a folder. Received: new.xlsx."),
+        (["--input", "*.npy", "-o", "file"], "--output must be a folder. Received: file, a file."),
         (
             ["--input", "*.npy", "-o", "a.csv"],
             "--output must be a new file. Received: a.csv, which exists. Remove it, or choose",
@@ -476,7 +478,7 @@ def test_a_job_that_cannot_start_prints_one_line_and_changes_nothing(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
-    for name in ("a.csv", "a.txt"):
+    for name in ("a.csv", "a.txt", "file"):
         (tmp_path / name).write_text("a\n1\n")
     np.save(tmp_path / "a.npy", np.zeros((1, 28, 28), np.uint8))
     for name, content in (("other", '{"model": "other"}'), ("torn", "{")):
@@ -525,3 +527,24 @@ def test_a_changed_list_of_finished_parts_is_refused(bundle, arrays, tmp_path):
 
 def test_a_part_has_a_name_even_if_its_file_names_are_not_utf8():
     assert Part(("a\udcff.png",)).name != Part(("a.png",)).name
+
+
+def test_a_folder_may_have_a_dot_in_its_name(bundle, arrays, tmp_path):
+    (tmp_path / "out.v1").mkdir()
+    for name in ("2026.01", "out.v1"):
+        assert predict(bundle, arrays / "*.npy", tmp_path / name).rows > 0
+        assert (tmp_path / name).is_dir()
+
+
+def test_progress_counts_files_and_rows_as_they_are_read(raw_bundle, tmp_path):
+    bundle, table = raw_bundle
+    head, *rows = table.read_text().splitlines()
+    (tmp_path / "long.csv").write_text("\n".join([head, *(rows * 30)]))
+    (tmp_path / "short.csv").write_text("\n".join([head, *rows[:5]]))
+    told = []
+    job = Job(bundle, str(tmp_path / "*.csv"), tmp_path / "out")
+    summary = run_job(job, predict_here, lambda *counts: told.append(counts))
+    assert told[0] == (0, 2, 0)
+    assert told[-1] == (2, 2, summary.rows)
+    assert any(done == 0 and 0 < count < summary.rows for done, _, count in told)
+    assert told == sorted(told)

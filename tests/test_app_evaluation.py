@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import shutil
 
 import numpy as np
@@ -16,6 +17,7 @@ from app.runs.run_folder import read_evaluation
 from app.runs.train import load_run_data
 from export import ExportOptions
 from serving import Predictor, verify_bundle
+from serving.written_numbers import write_score
 
 OPTIONS = ExportOptions(int8="never")
 FAST = {"epochs": 3, "hidden": [8], "batch_size": 16}
@@ -60,7 +62,15 @@ def test_the_run_compares_its_model_with_baselines(classes, values):
         assert found["baselines"].keys() == names
         assert found["baselines"]["linear"].keys() == run.metrics["test"].keys()
         report = html.unescape((run.folder / "report.html").read_text())
-        assert "test, linear model" in report
+        assert re.findall('<th scope="col" class="number.*?>(.*?)</th>', report)[:5] == [
+            "test", "linear model", "constant", "validation", "train",
+        ]  # fmt: skip
+        summary, _, _ = report.partition("<h2>Scores</h2>")
+        score = "mae" if "mae" in found["baselines"]["linear"] else "accuracy"
+        for scores in (run.metrics["test"], *found["baselines"].values()):
+            assert f">{write_score(score, scores[score])}</span>" in summary
+        wrong = summary.partition("<h2>What it gets wrong</h2>")[2]
+        assert wrong.count("<li>") == len(found.get("confusions", ())) or score == "mae"
         assert all(line in report for line in found["warnings"])
 
 
@@ -153,6 +163,7 @@ def test_intervals_travel_from_the_validation_split_to_the_values(values):
     text = (bundle / "README.md").read_text()
     assert "contains the true value with a probability of 90%" in text
     report = (run.folder / "report.html").read_text()
+    assert "Half of the predictions of sum are off by " in report
     assert "Error of sum by tenths of the test samples" in report
     assert {path.stem for path in (run.folder / "figures").iterdir()} >= {"residuals"}
 
@@ -179,7 +190,7 @@ def test_the_terminal_shows_ranking_metrics_first_then_baselines(tmp_path, run):
     assert lines["test"].startswith("test:   ROC AUC 0.")
     assert ", average precision 0." in lines["test"].split(", accuracy")[0]
     assert lines["linear"].startswith("linear: ROC AUC")
-    assert lines["constant"].startswith("constant: ROC AUC 0.5000")
+    assert lines["constant"].startswith("constant: ROC AUC 0.500,")
     assert '"yes" precision' in lines["each"]
     (folder,) = (tmp_path / "runs" / "features").iterdir()
     told = json.loads((folder / "evaluation.json").read_text())

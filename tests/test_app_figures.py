@@ -232,14 +232,19 @@ def test_the_report_is_one_file_without_external_resources(tmp_path):
     assert len(page.addresses) == len(page.alternatives) == len(names)
     assert not re.search(r"https?://", text)
     assert "/secret" not in text
-    assert "0.2500" in text
+    assert "25.0%" in text
     assert "0.7 s an epoch, 10 images/s, 1.0% of the step time spent waiting for data" in text
-    shown, _, rest = text.partition("The other 8 classes")
-    assert shown.count(">0.125<") == 12
-    assert rest.count(">0.125<") == 8
+    shown, _, rest = text.partition("<summary>8 more</summary>")
+    assert shown.count(">12.5%<") == 12
+    assert rest.count(">12.5%<") == 8
     assert "50 of the 70 training images, and are tested on 30 test images" in text
-    assert all(f">{score}<" in text for score in ("0.3750", "0.6250", "0.8750"))
-    changed, _, rest = text.partition("<h2>Scores</h2>")
+    assert all(f">{score}<" in text for score in ("37.5%", "62.5%", "87.5%"))
+    top, _, rest = text.partition("<h2>Scores</h2>")
+    assert re.findall("<h2>(.*?)</h2>", top) == [
+        "What it does", "How good that is", "What it gets wrong",
+    ]  # fmt: skip
+    _, _, changed = rest.partition("<h3>Changed settings</h3>")
+    changed, _, rest = changed.partition("</table>")
     assert re.findall('<tr><th scope="row"><code>(.*?)</code>', changed) == ["hidden", "residual"]
     assert '<td><code>8</code></td><td class="soft"><code>64, 32</code></td>' in changed
     assert re.search("<details><summary>All .. settings</summary>", rest)

@@ -130,8 +130,8 @@ def test_sources_of_different_kinds_cannot_be_joined():
 
 def test_a_source_is_found_from_any_folder_and_shown_without_its_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert absolute_source("mnist.npz+digits8x8") == f"{tmp_path}/mnist.npz+digits8x8"
-    assert bare_source(f"{tmp_path}/mnist.npz+digits8x8") == "mnist.npz+digits8x8"
+    assert absolute_source("nowhere.npz+digits8x8") == f"{tmp_path}/nowhere.npz+digits8x8"
+    assert bare_source(f"{tmp_path}/nowhere.npz+digits8x8") == "nowhere.npz+digits8x8"
 
 
 def test_the_data_report_counts_samples_by_class_and_duplicates(folder, images):

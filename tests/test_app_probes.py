@@ -7,6 +7,7 @@ from app.evaluation.metrics import class_scores
 from app.evaluation.probes import probe_features
 from app.reports.run_report import describe_probes
 from app.runs.run_folder import read_evaluation
+from serving.written_numbers import write_percent
 
 TRAIN, TEST = slice(200), slice(200, 300)
 
@@ -95,8 +96,10 @@ def test_a_run_on_images_states_its_probes(mlp_run, run):
     mean = np.mean([row["f1"] for row in evaluation["classes"]])
     assert mean == pytest.approx(mlp_run.metrics["test"]["f1_macro"])
     text = describe_probes(probes)
-    assert text.startswith(f"accuracy {probes['linear']:.4f} of a linear probe")
-    assert f">{probes['recall_at_1']:.4f}<" in (mlp_run.folder / "report.html").read_text()
+    assert text.startswith(f"accuracy {write_percent(probes['linear'])} of a linear probe")
+    assert (
+        f">{write_percent(probes['recall_at_1'])}<" in (mlp_run.folder / "report.html").read_text()
+    )
     status, output, _ = run("train", "--resume", mlp_run.folder)
     assert status == 0
     assert f"probes: {text}" in output

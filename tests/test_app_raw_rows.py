@@ -126,7 +126,7 @@ def test_the_command_and_a_batch_job_give_the_same_predictions(trained, expected
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     pq.write_table(pa.Table.from_pandas(typed(table())), tmp_path / "rows.parquet")
     job = Job(bundle, str(tmp_path / "*.parquet"), tmp_path / "out")
-    assert run_job(job, predict_here, lambda _, __: None).failed == 0
+    assert run_job(job, predict_here, lambda *_: None).failed == 0
     (part,) = (tmp_path / "out").glob("part-*.jsonl")
     rows = map(json.loads, part.read_text().splitlines())
     found = [list(row["probabilities"].values()) for row in rows]

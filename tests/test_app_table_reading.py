@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -303,7 +304,8 @@ def test_a_value_in_another_unit_is_left_out_and_a_strong_predictor_stays(read):
             "numbers, in .*classes: --categorical kind.",
         ),
         ("x,kind\n1,a\n2,b\n3,7\n", "Received: '7' in line 4, among texts"),
-        ("x,kind\n1,none\n2,some\n", "kind='none', .* in line 2 .* a class: --set missing=\\?"),
+        ("x,kind\n1,NA\n2,some\n", "kind='NA', .* in line 2 .* a class: --set missing=\\?"),
+        ("x,kind\n1,1\n2,1.0\n", "must have two or more classes. Received: only 1, 1.0"),
     ],
 )
 def test_a_bad_table_is_refused_in_one_line_that_names_the_rows(text, message, read):
@@ -317,7 +319,27 @@ def test_a_target_of_numbers_and_texts_can_be_classes(read):
     assert dataset.labels == ("1", "2", "3+")
 
 
-def test_a_class_may_be_called_none(read):
+def test_a_class_may_be_called_none_unless_it_is_set_to_mean_missing(read):
+    text = "x,kind\n1,none\n2,None\n3,some\n"
+    assert read(text).labels == ("None", "none", "some")
+    with pytest.raises(DataError, match="Received: kind='none', a missing value, in line 2"):
+        read(text, missing=("none",))
+    for task in ("regression", "multilabel"):  # where it cannot be a class
+        with pytest.raises(DataError, match="must "):
+            read("x,kind,other\n1,none,1\n2,0,0\n3,1,1\n", "kind,other", task)
+
+
+def test_equal_numbers_of_a_target_are_one_class(read):
+    text = "x,kind\n" + "".join(f"{n},{('0', '0.0', '1', '1.0', '10')[n % 5]}\n" for n in range(9))
+    dataset = read(text)
+    assert dataset.labels == ("0", "1", "10")
+    assert dataset.targets.tolist() == [0, 0, 1, 1, 2, 0, 0, 1, 1]
+    assert dataset.notes == ("kind: 0.0 and 0 are one class, 0; for two: --categorical kind.",)
+    assert read(text, categorical=("kind",)).labels == ("0", "0.0", "1", "1.0", "10")
+    assert read("x,kind\n1,10%\n2,5%\n3,$7\n").labels == ("5%", "10%", "$7")
+
+
+def test_missing_marks_and_none_are_classes_as_set(read):
     dataset = read("x,y,kind\n1,none,none\n2,?,NA\n3,b,some\n-,b,some\n", missing=("?",))
     assert dataset.labels == ("NA", "none", "some")
     assert dataset.words == (("", "b", "none"),)
@@ -392,13 +414,50 @@ def test_a_parquet_file_that_cannot_be_read_is_refused(read, tmp_path):
         read(path)
 
 
-def test_a_data_frame_of_lists_is_refused():
-    frame = pd.DataFrame({"x": [[1], [2]]})
-    with (
-        pytest.raises(DataError, match=r"texts, truth values or dates. Received: x=\[1]"),
-        data_on_disk(frame),
-    ):
+@pytest.mark.parametrize("values", [[[1], [2]], pd.to_timedelta([1, 2], "h")])
+def test_a_data_frame_of_lists_or_durations_is_refused_unless_they_are_dropped(values, read):
+    frame = pd.DataFrame({"x": values, "y": [1, 2], "kind": ["a", "b"]})
+    message = r"texts, truth values or dates. Received: x=.*Convert the column, or drop it: drop=x"
+    with pytest.raises(DataError, match=message), data_on_disk(frame):
         pass
+    with data_on_disk(frame, ("x",)) as (path, _):
+        assert read(Path(path), drop=("x",)).columns == ("y",)
+
+
+def test_a_data_frame_of_polars_is_read_like_one_of_pandas(read):
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(
+        {
+            "when": [datetime.datetime(2024, 1, 2, 8), None] * 15,
+            "day": [datetime.date(2024, 1, 2), None, datetime.date(2025, 3, 4)] * 10,
+            "flag": [True, False, True] * 10,
+            "count": polars.Series([1, None, 2] * 10, dtype=polars.UInt8),
+            "size": [0.1, None, 2.5] * 10,
+            "color": polars.Series(["red", None, "blue"] * 10, dtype=polars.Categorical),
+            "kind": ["a", "b", "b"] * 10,
+        }
+    )
+    with data_on_disk(frame) as (path, _):
+        dataset = read(Path(path), keep=("color", "when"))
+    columns = dataset.row_format.columns
+    assert {column.name: column.kind for column in columns} == {
+        "when": "date", "day": "date", "flag": "boolean", "count": "number", "size": "number",
+        "color": "text",
+    }  # fmt: skip
+    with data_on_disk(frame.to_pandas(use_pyarrow_extension_array=False)) as (path, _):
+        assert read(Path(path), keep=("color", "when")).sha256() == dataset.sha256()
+
+
+def test_an_error_names_the_first_line_of_a_record_of_several(read):
+    text = 'x,note,kind\n1,"a\nb",a\n{},"c\nd\ne",b\n'
+    for bad, message in (
+        ("2,3", "Received: 4 in line 4"),
+        ("1e39", "Received: x='1e39' in line 4"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read(text.format(bad))
+    with pytest.raises(DataError, match="unexpected end of data, in line 4"):
+        read('x,kind\n1,a\n2,b\n3,"c\nd\n')
 
 
 def test_many_rows_are_surveyed_in_little_memory(read):

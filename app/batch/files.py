@@ -1,10 +1,12 @@
 """Finds the files of a job by its pattern and checks that its model can read them."""
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import BatchError
+from app.system.data_folders import data_folders, find_data, where_looked
 from serving.errors import first_few
 from serving.images import IMAGE_SUFFIXES
 from serving.inputs import image_shape
@@ -17,6 +19,9 @@ _TABLES = (*CSV, PARQUET)
 def find_files(wanted: str | Sequence[str]) -> list[str]:
     """Return the files of a job, each once.
 
+    Relative paths and patterns are looked for in the working folder, then in the folders of
+    HORNBILL_DATA.
+
     Args:
         wanted: a pattern, whose files are sorted; `**` stands for folders of any depth. Or paths.
 
@@ -27,20 +32,26 @@ def find_files(wanted: str | Sequence[str]) -> list[str]:
 
 
 def _existing(paths: Sequence[str]) -> list[str]:
-    missing = [name for name in paths if not Path(name).is_file()]
+    found = [find_data(name) for name in paths]
+    missing = [name for name in found if not Path(name).is_file()]
     if missing:
-        raise BatchError(f"Each FILE must be a file that exists. Received: {first_few(missing)}.")
-    return list(dict.fromkeys(paths))
+        raise BatchError(
+            f"Each FILE must be a file that exists. Received: {first_few(missing)}."
+            f"{where_looked(missing[0])}"
+        )
+    return list(dict.fromkeys(found))
 
 
 def _matching(pattern: str) -> list[str]:
-    # A pattern with two `**` finds the same file several times.
-    files = sorted({name for name in glob.iglob(pattern, recursive=True) if Path(name).is_file()})
-    if not files:
-        raise BatchError(
-            f"--input must match at least one file. Received: {pattern!r}, which matches none."
-        )
-    return files
+    # Joined with an absolute pattern, a folder changes nothing.
+    for place in (pattern, *(os.path.join(glob.escape(str(f)), pattern) for f in data_folders())):
+        # A pattern with two `**` finds the same file several times.
+        if files := {name for name in glob.iglob(place, recursive=True) if Path(name).is_file()}:
+            return sorted(files)
+    raise BatchError(
+        f"--input must match at least one file. Received: {pattern!r}, which matches none."
+        f"{where_looked(pattern)}"
+    )
 
 
 def check_kinds(files: Sequence[str], manifest: Manifest, key: str | None) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -22,8 +23,10 @@ from .pools import Pool
 from .predicting import Work
 from .predictions_file import SUFFIXES, write_predictions
 
-# Called with the number of finished parts and of all parts of this run.
-OnProgress = Callable[[int, int], None]
+# A suffix such as .xlsx means a file, but 2026.01 is a folder.
+_LIKE_A_FILE = re.compile(r"\.[A-Za-z]\w*")
+# Called with the number of finished parts and of all parts of this run, and of the rows read.
+OnProgress = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,11 @@ def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
     complete. Running the same job again resumes it.
 
     Raises:
-        BatchError: the job cannot start or continue, or it writes a file and no row could be
-            predicted.
+        BatchError: the job cannot start or continue, the output has an unknown suffix, or it
+            writes a file and no row could be predicted.
         InputError: the bundle cannot be used, or its model does not accept such files.
     """
-    if job.features:
-        check_target(job.output)
-    elif job.has_file:
-        check_new(job.output)
+    _check_output(job)
     folder = find_version(job.bundle).absolute()
     # Checked here once, before any actor loads it.
     manifest = Predictor.load(folder, threads=1).manifest
@@ -120,6 +120,18 @@ def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
     return replace(_sum_up(finished), parts=1)
 
 
+def _check_output(job: Job) -> None:
+    if job.features:
+        check_target(job.output)
+    elif job.has_file:
+        check_new(job.output)
+    elif _LIKE_A_FILE.fullmatch(job.output.suffix) and not job.output.is_dir():
+        raise BatchError(
+            f"--output must be a file that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, "
+            f"or a folder. Received: {job.output}."
+        )
+
+
 def _write_file(job: Job, manifest: Manifest, parts: Sequence[Finished]) -> None:
     if job.features:
         dimension, has_key = feature_dimension(manifest), job.key is not None
@@ -136,13 +148,19 @@ def _parts_to_add(files: Sequence[str], ledger: Ledger) -> list[Part]:
 def _predict_rest(
     work: Work, parts: Sequence[Part], ledger: Ledger, pool: Pool, on_progress: OnProgress
 ) -> None:
-    on_progress(0, len(parts))
+    on_progress(0, len(parts), 0)
     if not parts:
         return
+    done = rows = unfinished = 0
     with closing(pool(work, parts)) as results:  # ends the pool's processes in any case
-        for count, finished in enumerate(results, 1):
-            ledger.publish(finished)
-            on_progress(count, len(parts))
+        for result in results:
+            if isinstance(result, int):
+                unfinished += result
+            else:
+                ledger.publish(result)
+                done, unfinished = done + 1, 0
+                rows += result.rows + result.failed
+            on_progress(done, len(parts), rows + unfinished)
 
 
 def _identity(job: Job, folder: Path, manifest: Manifest) -> Identity:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator, Sequence
 from .parts import Finished, Part
 from .predicting import PartPredictor, Work
 
-# Yields parts as they finish, in any order.
-Pool = Callable[[Work, Sequence[Part]], Generator[Finished]]
+# Yields parts as they finish, in any order; between them, how many more rows were read.
+Pool = Callable[[Work, Sequence[Part]], Generator[Finished | int]]
 
 
 def choose_pool(ray_address: str | None) -> Pool:
@@ -27,6 +27,9 @@ def choose_pool(ray_address: str | None) -> Pool:
     return RayPool(ray_address)
 
 
-def predict_here(work: Work, parts: Sequence[Part]) -> Generator[Finished]:
+def predict_here(work: Work, parts: Sequence[Part]) -> Generator[Finished | int]:
     """Predict parts one after another in this process, on all cores."""
-    yield from map(PartPredictor(work, threads=None), parts)
+    predictor = PartPredictor(work, threads=None)
+    for part in parts:
+        finished = yield from predictor.steps(part)
+        yield finished

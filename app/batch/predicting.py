@@ -1,7 +1,7 @@
 """Predicts one part in any process: reads its files, runs the Predictor, writes the outputs."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,19 @@ class PartPredictor:
         self._render = key_lines if work.features else PredictionLines(manifest).render
 
     def __call__(self, part: Part) -> Finished:
+        """Predict a part, see `steps`."""
+        steps = self.steps(part)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                finished: Finished = end.value
+                return finished
+
+    def steps(self, part: Part) -> Generator[int, None, Finished]:
         """Write the outputs for a part into a new folder, from which the job publishes them.
+
+        Yields the number of rows that were read since the last time; returns the finished part.
 
         Predictions become lines of JSON. Features are float32 in a file of their own, beside lines
         with the keys of the rows.
@@ -91,6 +103,7 @@ class PartPredictor:
                     if floats is not None:
                         floats.write(outputs.astype(DTYPE).tobytes())
                 errors.write(error_lines(rows.failed))
+                yield len(rows.ids) + len(rows.failed)
         for path in folder.iterdir():  # on disk before the ledger records the part
             sync(path)
         return Finished(part.name, part.files, succeeded, failed, attempt)

@@ -48,7 +48,7 @@ class RayPool:
         self._address = address
         self._actors = actors
 
-    def __call__(self, work: Work, parts: Sequence[Part]) -> Generator[Finished]:
+    def __call__(self, work: Work, parts: Sequence[Part]) -> Generator[Finished | int]:
         """Yield parts as the actors finish them.
 
         Raises:

@@ -132,7 +132,7 @@ def _demonstrate(
     if not all(check.passed for check in checks):
         failed = ", ".join(check.name for check in checks if not check.passed)
         raise ProofError(f"The exported bundle failed its own verification. Received: {failed}.")
-    console.print("[bold]4/4[/] predicting, and timing Keras, SavedModel and ONNX Runtime")
+    console.print("[bold]4/4[/] predicting; timing Keras, SavedModel and ONNX Runtime, each alone")
     dataset, predictor = load_run_data(run.config), Predictor.load(bundle)
     predictions = demo.predict(run, dataset, predictor)
     result = DemoResult(run, bundle, checks, predictions, _time(run, bundle, dataset, predictor))

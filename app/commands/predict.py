@@ -105,14 +105,13 @@ def predict(
             raise ConfigError(
                 f"Missing option '--output', the file for the {what}: {option} needs it."
             )
-    from serving.inputs import read_inputs
     from serving.outputs import choose_output
     from serving.predictor import Predictor
 
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
     output_name = choose_output(manifest, features)
-    inputs, names = read_inputs(files, manifest, lambda line: _note(line, quiet))
+    inputs, names = _read_files(files, manifest, quiet)
     prediction = predictor.predict(inputs)
     _require_finite(prediction.outputs[output_name], names)
     if features:
@@ -133,6 +132,19 @@ def predict(
     for line in (*table, *_describe_thresholds(manifest)):
         typer.echo(printable(line))
     suggest(f"hornbill predict {quote(str(bundle))} {quote(str(files[0]))} --json")
+
+
+def _read_files(files: list[Path], manifest: Any, quiet: bool) -> tuple[Any, list[str]]:
+    from app.system.data_folders import find_data, where_looked
+    from serving.errors import InputError
+    from serving.inputs import read_inputs
+
+    found = [find_data(str(file)) for file in files]
+    try:
+        return read_inputs(found, manifest, lambda line: _note(line, quiet))
+    except InputError as error:
+        missing = [name for name in found if not Path(name).exists()]
+        raise InputError(f"{error}{where_looked(missing[0]) if missing else ''}") from None
 
 
 def _note(line: str, quiet: bool) -> None:
@@ -207,12 +219,18 @@ def _format_table(
     manifest: Any,
 ) -> list[str]:
     """Return a header, and a line for each sample with its class, labels or values."""
+    from serving.written_numbers import write_number
+
     width = max(map(len, names))
     if manifest.task == "regression":
         groups = [(label, *ends[0]) for label in manifest.labels]
         lines = ["  ".join(f"{head:>12}" for group in groups for head in group)]
         lines += [
-            "  ".join(f"{number[label]:12.6g}" for label in row for number in (row, *end.values()))
+            "  ".join(
+                f"{write_number(number[label], 6):>12}"
+                for label in row
+                for number in (row, *end.values())
+            )
             for row, end in zip(values, ends, strict=True)
         ]
     elif manifest.task == "multilabel":
@@ -288,16 +306,21 @@ def _print_summary(job: "Job", summary: "Summary", quiet: bool) -> None:
 
 
 @contextmanager
-def _show_progress(hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar; yield a function that takes the counts of finished and all parts."""
+def _show_progress(hidden: bool) -> Iterator[Callable[[int, int, int], None]]:
+    """Show a progress bar; yield a function that takes the numbers of parts done, parts and rows.
+
+    A part is a file of rows, or many images.
+    """
     if hidden or not sys.stderr.isatty():  # a file cannot be drawn over
-        yield lambda _, __: None
+        yield lambda _, __, ___: None
         return
 
     with typer.progressbar(length=1, label="predicting", show_pos=True, file=sys.stderr) as bar:
 
-        def update(done: int, parts: int) -> None:
+        def update(done: int, parts: int, rows: int) -> None:
             bar.length = max(parts, 1)
+            bar.label = f"predicting, {counted(rows, 'row')}"
             bar.update(done - bar.pos)
+            bar.render_progress()
 
         yield update

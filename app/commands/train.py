@@ -289,9 +289,9 @@ def _print_run_as_json(run: Any, is_written: bool) -> None:
 def _print_run(run: Any, is_written: bool) -> None:
     """Print the results of a run, with details from its folder if this process wrote it."""
     from app.data.datasets import LeftOut
-    from app.evaluation.metrics import describe_scores
     from app.reports.run_report import describe_speed
     from app.runs.run_folder import describe_data, read_environment, read_evaluation
+    from serving.written_numbers import describe_scores
 
     typer.echo(f"data:   {printable(describe_data(run.data))}")
     for column in run.data.get("left_out", ()):  # runs of earlier versions do not say
@@ -312,13 +312,13 @@ def _print_run(run: Any, is_written: bool) -> None:
 
 def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     """Print what a run's `evaluation.json` says, a line each."""
-    from app.evaluation.metrics import describe_scores
     from app.reports.run_report import (
         describe_classes,
         describe_intervals,
         describe_probes,
         describe_thresholds,
     )
+    from serving.written_numbers import describe_scores
 
     baselines = found.get("baselines", {})
     lines = [("linear", describe_scores(baselines.get("linear", {})))]

@@ -218,8 +218,8 @@ def _summary(tuned: Any) -> dict[str, Any]:
 
 def _print_tuned(tuned: Any) -> None:
     from app.data.datasets import LeftOut
-    from app.evaluation.metrics import describe_scores
     from app.tuning.results import format_setting
+    from serving.written_numbers import describe_scores
 
     result, best = tuned.search, tuned.search.best
     counts = ", ".join(f"{result.count(s)} {s}" for s in ("finished", "pruned", "lost"))

@@ -82,7 +82,7 @@ def _number(
         return column, ""
     text = next(text for text in survey.texts.counts if not text.isdigit())
     number = parse_number(text, column.decimal, column.thousands)
-    return column, f"{survey.name} may be read in two ways; {text} is taken for {number:g}."
+    return column, f"{survey.name} may be read in two ways; {text} is taken for {number:.15g}."
 
 
 def _date(survey: ColumnSurvey, certain: Collection[str]) -> tuple[RawColumn, str]:

@@ -61,6 +61,7 @@ def join_datasets(source: str, parts: Sequence[Dataset]) -> Dataset:
         row_format=first.row_format,
         left_out=first.left_out,
         test_start=sum(map(_training_end, parts)) if has_test else None,
+        notes=tuple(note for part in parts for note in part.notes),
         skipped=tuple(name for part in parts for name in part.skipped),
     )
 

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ FRAME, ARRAYS = "DataFrame.csv", "arrays"
 
 
 @contextlib.contextmanager
-def data_on_disk(data: Any) -> Iterator[tuple[Any, Stream | None]]:
+def data_on_disk(data: Any, dropped: Collection[str] = ()) -> Iterator[tuple[Any, Stream | None]]:
     """Yield a data source; one of Python as the path of a file or folder, removed at the end.
 
     Args:
         data: name or path of a data source; a DataFrame of pandas or polars; a table of pyarrow;
             arrays or pipelines, see `app.data.own_data.write_own_data`; or a reference to a
             function that returns such data.
+        dropped: columns of a DataFrame that are not read, so that their values may be anything.
 
     Yields:
         The source, and the training pipeline if there is one.
@@ -50,7 +51,7 @@ def data_on_disk(data: Any) -> Iterator[tuple[Any, Stream | None]]:
             return
         path = Path(folder) / FRAME
         try:
-            _write(path, table_columns(data))
+            _write(path, table_columns(data), dropped)
         except InputError as error:
             raise DataError(str(error)) from None
         except UnicodeEncodeError as error:
@@ -75,15 +76,15 @@ def move_data(source: str, folder: Path) -> str:
         raise DataError(cannot_write(folder, error)) from None
 
 
-def _write(path: Path, columns: dict[str, Any]) -> None:
+def _write(path: Path, columns: dict[str, Any], dropped: Collection[str]) -> None:
     texts = []
     for name, values in columns.items():
-        cells = [cell_text(value) for value in values]
+        cells = [cell_text("" if name in dropped else value) for value in values]
         if None in cells:
             value = values[cells.index(None)]
             raise DataError(
                 "A DataFrame must hold numbers, texts, truth values or dates. "
-                f"Received: {name}={value!r:.80}."
+                f"Received: {name}={value!r:.80}. Convert the column, or drop it: drop={name}."
             )
         texts.append(cells)
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
 """Decodes listed images to a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +11,13 @@ from app.errors import DataError
 from models.config.digits import IMAGE_SIDE
 from serving.errors import InputError, first_few
 from serving.images import read_image, read_pixels
-from serving.photographs import find_digit
+from serving.photographs import find_digit, shows_ink
 
 from .datasets import Dataset
 from .image_files import choose_shape, decode_files
 from .image_lists import ImageList
+from .scenes import LOOKED_AT, note_scenes
+from .splits import some
 
 
 def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> Dataset:
@@ -29,9 +31,11 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
     Raises:
         DataError: an image cannot be read, or a class has none that can.
     """
+    show_ink: list[bool] = []
     if has_digits:
         shape: tuple[int, ...] = (IMAGE_SIDE, IMAGE_SIDE)
-        read = _read_digit
+        sample = {found.paths[index] for index in some(len(found.paths), LOOKED_AT)}
+        read: Callable[[Path], np.ndarray] = partial(_read_digit, sample=sample, show_ink=show_ink)
     else:
         shape = choose_shape(found.paths, reading.image_size)
         read = partial(read_image, shape=shape)
@@ -53,12 +57,16 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
         validation_start=train if validation else None,
         test_start=train + validation if test else None,
         # Names of files can be any bytes.
+        notes=note_scenes(found.source, show_ink),
         skipped=tuple(str(p).encode("utf-8", "backslashreplace").decode() for p in problems),
     )
 
 
-def _read_digit(path: Path) -> np.ndarray:
-    return find_digit(read_pixels(path), (IMAGE_SIDE, IMAGE_SIDE))
+def _read_digit(path: Path, sample: Container[Path], show_ink: list[bool]) -> np.ndarray:
+    pixels = read_pixels(path)
+    if path in sample:
+        show_ink.append(shows_ink(pixels))
+    return find_digit(pixels, (IMAGE_SIDE, IMAGE_SIDE))
 
 
 def _require_every_class(found: ImageList, targets: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """Lists the images of a folder that has a subfolder for each class. It imports nothing heavy."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,7 @@ def list_image_folder(folder: Path) -> ImageList:
         DataError: there are fewer than two classes, the splits have different classes, or the
             images are too deep in folders.
     """
-    splits = _find_splits(folder)
-    classes = {name: _find_classes(path) for name, path in splits.items()}
+    classes = check_image_folder(folder)
     labels = [path.name for path in classes["train"]]
     paths: list[Path] = []
     targets: list[int] = []
@@ -60,16 +60,7 @@ def list_image_folder(folder: Path) -> ImageList:
     for name in _SPLITS:
         before = len(paths)
         for path in classes.get(name, ()):
-            if path.name not in labels:
-                raise DataError(
-                    "Each class must have training images. "
-                    f"Received: {path}, but no {splits['train'] / path.name}."
-                )
-            files = _find_files(path)
-            if name == "train" and not files:
-                raise DataError(
-                    f"Each class must have images. Received: {path}, which has none. Remove it."
-                )
+            files = sorted(_visible(path), key=lambda file: file.name)
             paths += files
             targets += [labels.index(path.name)] * len(files)
         sizes.append(len(paths) - before)
@@ -81,6 +72,29 @@ def list_image_folder(folder: Path) -> ImageList:
         task="multiclass",
         sizes=(sizes[0], sizes[1], sizes[2]),
     )
+
+
+def check_image_folder(folder: Path) -> dict[str, list[Path]]:
+    """Return the folders of the classes of each split, by its name, without listing their files.
+
+    Raises:
+        DataError: see `list_image_folder`.
+    """
+    splits = _find_splits(folder)
+    classes = {name: _find_classes(path) for name, path in splits.items()}
+    labels = {path.name for path in classes["train"]}
+    for name, paths in classes.items():
+        for path in paths:
+            if path.name not in labels:
+                raise DataError(
+                    "Each class must have training images. "
+                    f"Received: {path}, but no {splits['train'] / path.name}."
+                )
+            if not _has_files(path) and name == "train":
+                raise DataError(
+                    f"Each class must have images. Received: {path}, which has none. Remove it."
+                )
+    return classes
 
 
 def _find_splits(folder: Path) -> dict[str, Path]:
@@ -113,7 +127,7 @@ def _find_splits(folder: Path) -> dict[str, Path]:
 
 def _find_classes(folder: Path) -> list[Path]:
     """Return the subfolders of the classes, sorted by name."""
-    inside = _visible(folder)
+    inside = list(_visible(folder))
     classes = sorted(path for path in inside if path.is_dir())
     check_names(path.name for path in classes)
     if len(classes) < 2:
@@ -132,20 +146,27 @@ def _find_classes(folder: Path) -> list[Path]:
     return classes
 
 
-def _find_files(folder: Path) -> list[Path]:
-    """Return the files of a class, sorted by name."""
-    inside = sorted(_visible(folder), key=lambda path: path.name)
-    if inside and all(path.is_dir() for path in inside):
+def _has_files(folder: Path) -> bool:
+    """Return whether a class has a file; of many, the first one is enough."""
+    folders = []
+    for path in _visible(folder):
+        if not path.is_dir():
+            return True
+        folders.append(path)
+    if folders:
         raise DataError(
             "The subfolder of a class must hold images, not folders. "
-            f"Received: {inside[0]}. A subfolder with classes in it can be given itself: "
+            f"Received: {min(folders)}. A subfolder with classes in it can be given itself: "
             f"--data {folder}."
         )
-    return inside
+    return False
 
 
-def _visible(folder: Path) -> list[Path]:
+def _visible(folder: Path) -> Iterator[Path]:
     try:
-        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    yield folder / entry.name
     except OSError as error:
         raise DataError(cannot_read(folder, error)) from None

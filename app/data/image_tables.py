@@ -11,6 +11,7 @@ from serving.errors import describe_all
 
 from .column_formats import decide_columns
 from .image_lists import ImageList
+from .reading_progress import tell
 from .tables import Batch, Table, check_columns
 from .targets import (
     TargetReader,
@@ -38,7 +39,7 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
     """
     check_columns(table, reading)
     task = task_of_targets(reading, task)
-    surveys = [survey_target(name, reading) for name in reading.target]
+    surveys = [survey_target(name, reading, task) for name in reading.target]
     paths: list[Path] = []
     problems: list[DataError] = []
     batches: list[Batch] = []
@@ -62,7 +63,11 @@ def list_image_table(table: Table, reading: ReadingConfig, task: str) -> ImageLi
     check_targets(table, surveys, task, reading)
     are_texts = [] if task == "regression" else reading.target
     columns, _ = decide_columns(table, surveys, are_texts)
-    targets = TargetReader(table, surveys, [columns[name] for name in reading.target], task)
+    targets = TargetReader(
+        table, surveys, [columns[name] for name in reading.target], task, reading.categorical
+    )
+    for note in targets.notes:
+        tell(note)
     return ImageList(
         source=table.source,
         paths=paths,

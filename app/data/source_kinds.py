@@ -11,6 +11,7 @@ from typing import Any
 from app.config.families import Family
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
+from app.system.data_folders import find_data, where_looked
 from app.system.user_code import is_reference
 from models.checks import suggest
 from serving.frames import is_table
@@ -53,7 +54,7 @@ NAMED = {
 
 
 def parts_of(source: str) -> list[str]:
-    """Return the sources that a source consists of.
+    """Return the sources that a source consists of: names, and the paths of those that are found.
 
     Raises:
         DataError: a source has no name, or is a DataFrame.
@@ -63,7 +64,11 @@ def parts_of(source: str) -> list[str]:
             "A DataFrame can only be given to app.runs.train. "
             f"Received: {type(source).__name__}. Write it to a .csv or .parquet file."
         )
-    parts = [source] if source and os.path.exists(source) else source.split(JOIN)  # noqa: PTH110
+    found = source if source in NAMED else find_data(source)
+    if found and os.path.exists(found):  # noqa: PTH110 - a path may have the sign that joins sources
+        parts = [found]
+    else:
+        parts = [part if part in NAMED else find_data(part) for part in source.split(JOIN)]
     if not all(parts):
         raise DataError(f"A data source must have a name. Received: {source!r}.")
     check_names(parts)
@@ -110,10 +115,13 @@ def kind_of_source(source: str, reading: ReadingConfig) -> str:
         raise DataError(
             f"A data source must be one of {', '.join(NAMED)}, a folder of images, or a file that "
             f"ends in {', '.join(SUFFIXES)}, {' or '.join(_ARRAYS)}. "
-            f"Received: {source!r}.{suggest(source, NAMED)}"
+            f"Received: {source!r}.{suggest(source, NAMED)}{where_looked(source)}"
         )
     if not os.path.isfile(source):  # noqa: PTH113
-        raise DataError(f"The data source does not exist or is not a file. Received: {path}.")
+        raise DataError(
+            "The data source does not exist or is not a file. "
+            f"Received: {path}.{where_looked(source)}"
+        )
     return "table" if suffix in SUFFIXES else suffix
 
 
@@ -133,8 +141,8 @@ def check_source(source: str, reading: ReadingConfig, family: Family) -> None:
             holds_rows = NAMED[part].kind == "rows"
         family.check_kind("rows" if holds_rows else "images", part)
         if kind == "folder":
-            from .image_lists import list_image_folder  # which needs numpy and Pillow
+            from .image_lists import check_image_folder  # which needs numpy and Pillow
 
-            list_image_folder(Path(part))
+            check_image_folder(Path(part))
         elif kind == "table":
             check_columns(open_table(Path(part)), reading)

@@ -13,9 +13,11 @@ import sklearn.datasets
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
+from app.system.data_folders import VARIABLE, find_data, where_looked
 from models.config.digits import IMAGE_SIDE
 from serving.errors import reason_of
 from serving.images import resize
+from serving.photographs import shows_ink
 
 from .array_folders import read_array_folder
 from .concatenation import join_datasets
@@ -24,7 +26,9 @@ from .digit_files import image_arrays, joined_arrays, read_npz, read_semeion
 from .image_folders import read_images
 from .image_lists import list_image_folder
 from .image_tables import list_image_table
+from .scenes import LOOKED_AT, note_scenes
 from .source_kinds import JOIN, NAMED, kind_of_source, parts_of
+from .splits import some
 from .table_reading import read_table
 from .tables import open_table
 
@@ -42,7 +46,8 @@ def load_dataset(
         source: a name in `app.data.source_kinds.NAMED`, or a path: an `.npz` in the layout of
             `keras.datasets.mnist`, a Semeion text file (`.data`), a `.csv` with a header, or a
             folder of images, see `app.data.image_lists.list_image_folder`, or of arrays, see
-            `app.data.array_folders`. Several sources joined by `+` are used as one.
+            `app.data.array_folders`. Relative paths are looked for in the working folder, then in
+            the folders of HORNBILL_DATA. Several sources joined by `+` are used as one.
         reading: settings for what the source itself does not specify.
         task: task of the model: `multiclass`, `multilabel` or `regression`.
         has_digits: whether images show digits. They become gray 28x28 images; large files are
@@ -60,7 +65,7 @@ def load_dataset(
             source, [load_dataset(part, reading, task, has_digits, default_size) for part in parts]
         )
     sized = reading if reading.image_size else replace(reading, image_size=default_size)
-    dataset = _read(source, sized, task, has_digits)
+    dataset = _read(parts[0], sized, task, has_digits)
     if dataset.kind != "images" and reading.image_size:
         raise DataError(
             f"image_size applies to images only. Received: {source}, which holds {dataset.kind}."
@@ -94,13 +99,20 @@ def _in_shape(dataset: Dataset, reading: ReadingConfig, has_digits: bool) -> Dat
             f"Received: {dataset.source}, with {images.shape[3]} channels. Use the family "
             "'features'."
         )
+    notes = dataset.notes
+    if has_digits:
+        notes += note_scenes(dataset.source, _show_ink(images))
     size = (IMAGE_SIDE, IMAGE_SIDE) if has_digits else reading.image_size or images.shape[1:3]
     size = size[0], size[-1]
     if images.shape[1:3] != size:
         images = np.stack([resize(image, size) for image in images])
     if not has_digits and images.ndim == 3:
         images = images[..., np.newaxis]
-    return replace(dataset, inputs=images)
+    return replace(dataset, inputs=images, notes=notes)
+
+
+def _show_ink(images: np.ndarray) -> list[bool]:
+    return [shows_ink(images[index]) for index in some(len(images), LOOKED_AT)]
 
 
 def absolute_source(source: str) -> str:
@@ -153,12 +165,15 @@ def _digits8x8(source: str) -> Dataset:
 
 
 def _mnist(source: str) -> Dataset:
+    if (found := Path(find_data("mnist.npz"))).is_file():
+        return replace(read_npz(found), source=source)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras reports the download there
             (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as error:  # the download raises plain Exception
         raise DataError(
-            f"mnist cannot be downloaded: {reason_of(error)}. Pass the path of mnist.npz instead."
+            f"mnist cannot be downloaded: {reason_of(error)}. Put mnist.npz into a folder that "
+            f"{VARIABLE} names.{where_looked('mnist.npz')}"
         ) from None
     return joined_arrays(source, x_train, y_train, x_test, y_test)
 

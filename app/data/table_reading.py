@@ -55,11 +55,18 @@ def read_table(table: Table, reading: ReadingConfig, task: str) -> Dataset:
     """
     check_columns(table, reading)
     task = task_of_targets(reading, task)
-    survey = _survey_table(table, reading)
+    survey = _survey_table(table, reading, task)
     check_targets(table, survey.targets, task, reading)
     are_texts = {*reading.categorical, *([] if task == "regression" else reading.target)}
     columns, notes = decide_columns(table, [*survey.features, *survey.targets], are_texts)
-    targets = TargetReader(table, survey.targets, [columns[name] for name in reading.target], task)
+    targets = TargetReader(
+        table,
+        survey.targets,
+        [columns[name] for name in reading.target],
+        task,
+        reading.categorical,
+    )
+    notes += targets.notes
     left_out = _find_left_out(table, survey, columns, targets, reading)
     out = {each.column for each in left_out}
     kept = [columns[each.name] for each in survey.features if each.name not in out]
@@ -113,12 +120,12 @@ class _Survey:
                 del cells[1::2]
 
 
-def _survey_table(table: Table, reading: ReadingConfig) -> _Survey:
+def _survey_table(table: Table, reading: ReadingConfig, task: str) -> _Survey:
     unused = {*reading.target, *reading.drop}
     features = [
         ColumnSurvey(name, missing_marks(reading)) for name in table.names if name not in unused
     ]
-    targets = [survey_target(name, reading) for name in reading.target]
+    targets = [survey_target(name, reading, task) for name in reading.target]
     names = [each.name for each in (*features, *targets)]
     survey = _Survey(features, targets, Batch([], {name: [] for name in names}))
     for batch in _read_and_tell(table, "surveying rows"):

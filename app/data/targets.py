@@ -1,6 +1,6 @@
 """Reads the columns to predict, strictly: what is not certain is an error that names the rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from serving.columns import RawColumn, read_column
+from serving.missing_marks import MISSING
 from serving.number_text import parse_number
 
 from .column_survey import ColumnSurvey, missing_marks
@@ -15,6 +16,8 @@ from .tables import Batch, Table
 
 # A target with more texts names samples rather than classes.
 MAX_CLASSES = 1000
+# What marks a missing value elsewhere, but names a class more often: no damage, no defect.
+_CLASS = "none"
 
 
 def task_of_targets(reading: ReadingConfig, task: str) -> str:
@@ -49,9 +52,14 @@ def refuse_missing_targets(table: Table, batch: Batch, surveys: Sequence[ColumnS
                 )
 
 
-def survey_target(name: str, reading: ReadingConfig) -> ColumnSurvey:
-    """Return an empty survey of a target column, in which every text counts as a word."""
-    return ColumnSurvey(name, missing_marks(reading), frozenset())
+def survey_target(name: str, reading: ReadingConfig, task: str) -> ColumnSurvey:
+    """Return an empty survey of a target column, in which every text counts as a word.
+
+    A class may be called `none`, unless the setting `missing` says that it stands for none.
+    """
+    may_be_class = task == "multiclass" and reading.missing == MISSING
+    marks = missing_marks(reading) - ({_CLASS} if may_be_class else set())
+    return ColumnSurvey(name, marks, frozenset())
 
 
 def check_targets(
@@ -68,7 +76,7 @@ def check_targets(
         if task != "multilabel" and survey.numbers and survey.words and not is_named:
             raise _mixed_target(table, survey, task)
         if task == "multiclass":
-            _check_classes(table, survey)
+            _check_classes(table, survey, reading)
         if task == "regression" and not (survey.numbers and survey.formats):
             number, cell = (survey.word_places or survey.number_places)[0]
             raise DataError(
@@ -94,9 +102,9 @@ def _mixed_target(table: Table, survey: ColumnSurvey, task: str) -> DataError:
     )
 
 
-def _check_classes(table: Table, survey: ColumnSurvey) -> None:
+def _check_classes(table: Table, survey: ColumnSurvey, reading: ReadingConfig) -> None:
     texts = survey.texts
-    if len(texts.counts) < 2:
+    if len(set(_find_labels(texts.counts, survey.name in reading.categorical).values())) < 2:
         raise DataError(
             f"{survey.name!r} of {table.source} must have two or more classes. "
             f"Received: only {', '.join(texts.counts)}."
@@ -109,16 +117,38 @@ def _check_classes(table: Table, survey: ColumnSurvey) -> None:
         )
 
 
+def _find_labels(texts: Iterable[str], are_names: bool) -> dict[str, str]:
+    """Return the class of each text: equal numbers, such as 1 and 1.0, are one class.
+
+    Args:
+        texts: the different texts of a target.
+        are_names: whether numbers are names too, which differ if their texts differ.
+    """
+    numbers = {text: parse_number(text) for text in texts}
+    if are_names or None in numbers.values():
+        return {text: text for text in numbers}
+    shortest: dict[float | None, str] = {}
+    for text in sorted(numbers, key=lambda text: (len(text), text)):
+        shortest.setdefault(numbers[text], text)
+    return {text: shortest[number] for text, number in numbers.items()}
+
+
 class TargetReader:
     """Reads the targets of batches.
 
     Attributes:
         labels: name of each class, label or value.
         task: `multiclass`, `multilabel` or `regression`.
+        notes: what is not certain about how classes are read.
     """
 
     def __init__(
-        self, table: Table, surveys: Sequence[ColumnSurvey], columns: Sequence[RawColumn], task: str
+        self,
+        table: Table,
+        surveys: Sequence[ColumnSurvey],
+        columns: Sequence[RawColumn],
+        task: str,
+        categorical: Sequence[str] = (),
     ) -> None:
         """Make a reader.
 
@@ -127,15 +157,26 @@ class TargetReader:
             surveys: what is known about the target columns, in the order of the setting.
             columns: how they are read if they are numbers.
             task: `multiclass`, `multilabel` or `regression`.
+            categorical: names of the columns whose numbers are names.
         """
         self.task = task
+        self.notes: list[str] = []
         self._table, self._columns = table, columns
         self.labels = tuple(column.name for column in columns)
+        self._classes: dict[str, int] = {}
         if task == "multiclass":
-            (counts,) = (survey.texts.counts for survey in surveys)
-            are_numbers = all(parse_number(text) is not None for text in counts)
-            self.labels = tuple(sorted(counts, key=float if are_numbers else None))
-        self._numbers = {label: number for number, label in enumerate(self.labels)}
+            (survey,) = surveys
+            labels = _find_labels(survey.texts.counts, survey.name in categorical)
+            numbers = {label: parse_number(label) for label in labels.values()}
+            are_texts = None in numbers.values()
+            self.labels = tuple(sorted(numbers, key=lambda k: (are_texts or numbers[k], k)))
+            self._classes = {text: self.labels.index(label) for text, label in labels.items()}
+            self.notes = [
+                f"{survey.name}: {text} and {label} are one class, {label}; for two: --categorical "
+                f"{survey.name}."
+                for text, label in labels.items()
+                if text != label
+            ][:1]
 
     def read(self, batch: Batch) -> np.ndarray:
         """Return the targets of a batch, as in `app.data.datasets.Dataset`.
@@ -145,7 +186,7 @@ class TargetReader:
         """
         if self.task == "multiclass":
             cells = batch.cells[self._columns[0].name]
-            return np.array([self._numbers[cell] for cell in cells], np.int64)
+            return np.array([self._classes[cell] for cell in cells], np.int64)
         kind = "number" if self.task == "regression" else "boolean"
         found = []
         for column in self._columns:

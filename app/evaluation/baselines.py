@@ -12,9 +12,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from app.data.datasets import Dataset
 from app.data.splits import Splits, some
+from serving.written_numbers import metric_name
 
 from .linear_models import fit_linear
-from .metrics import compared_score, measure, metric_name
+from .metrics import compared_score, measure
 
 Scores = dict[str, dict[str, float]]
 # Training rows times columns times classes of the linear model: some two seconds.

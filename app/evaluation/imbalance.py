@@ -6,6 +6,7 @@ from app.config.training_config import TrainingConfig
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
+from serving.written_numbers import write_number
 
 from .metrics import class_scores
 from .thresholds import choose_thresholds, is_default
@@ -40,8 +41,9 @@ def suggest_for_rare_class(
     advice = []
     if config.class_weight == "none":
         common = int(counts.argmax())
+        ratio = write_number(counts[common] / counts[rarest], 3)
         advice.append(
-            f"--set class_weight=balanced gives its samples {counts[common] / counts[rarest]:.3g} "
+            f"--set class_weight=balanced gives its samples {ratio} "
             f'times the weight of those of "{dataset.labels[common]}"'
         )
     if dataset.positive == rarest and is_default(config.threshold):

@@ -21,26 +21,7 @@ SCORES = {"multiclass": "accuracy", "multilabel": "f1_macro", "regression": "r2"
 TOP_K = 3
 # The average precision of more classes would take longer than it is worth.
 _MAX_RANKED = 100
-_NAMES = {
-    "f1_macro": "macro F1",
-    "f1_micro": "micro F1",
-    "mae": "mean absolute error",
-    "r2": "R²",
-    "rmse": "root mean squared error",
-    "roc_auc": "ROC AUC",
-    f"top{TOP_K}_accuracy": f"top-{TOP_K} accuracy",
-}
 _BOOTSTRAPS = 200
-
-
-def metric_name(metric: str) -> str:
-    """Return the name of a metric for people, such as `macro F1` for `f1_macro`."""
-    return _NAMES.get(metric, metric.replace("_", " "))
-
-
-def describe_scores(scores: dict[str, float]) -> str:
-    """Return scores by metric as text, such as `accuracy 0.9734, macro F1 0.9731`."""
-    return ", ".join(f"{metric_name(metric)} {score:.4f}" for metric, score in scores.items())
 
 
 def predict_samples(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> np.ndarray:

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.data.datasets import Dataset
-from app.evaluation.metrics import metric_name
+from serving.written_numbers import metric_name
 
-from .plotting import BLUE, GRAY, LINES, distinct, save, short, style
+from .plotting import BLUE, GRAY, LINES, distinct, save, short, style, write_ticks
 
 _SHOWN = 15
 _CURVES = 5
@@ -95,6 +95,7 @@ def _draw_column(
         names = [short(text, _TEXT_LENGTH) or "(missing)" for text in values]
         axes.set_xticks(places, names, rotation=30, ha="right", rotation_mode="anchor")
         axes.set_xlim(-0.5, len(values) - 0.5)
+    write_ticks(axes.yaxis, *([] if are_texts else [axes.xaxis]))
     axes.tick_params(labelsize=8)
     axes.set_title(short(column["name"]), fontsize=10)
     axes.grid(alpha=0.3)

@@ -5,11 +5,14 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+
+from serving.written_numbers import write_number
 
 # Okabe & Ito (2008): color-blind readers can tell them apart. Their yellow is invisible on white.
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#999999"
@@ -53,6 +56,12 @@ def distinct(count: int, shapes: tuple[str, ...]) -> list[tuple[str, str]]:
     """Return `count` pairs of color and shape; up to 21 of them are different."""
     pairs = itertools.cycle((color, shape) for shape in shapes for color in COLORS)
     return list(itertools.islice(pairs, count))
+
+
+def write_ticks(*axes: Any) -> None:
+    """Write the numbers of axes as people do: 400,000 rather than 4e5."""
+    for axis in axes:
+        axis.set_major_formatter(lambda value, _: write_number(value))
 
 
 def save(figure: Figure, path: Path) -> None:

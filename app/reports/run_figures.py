@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from app.data.datasets import Dataset
-from app.evaluation.metrics import metric_name
 from serving.decisions import decide
+from serving.written_numbers import metric_name
 
 from .classification_figures import (
     draw_confusion_matrix,

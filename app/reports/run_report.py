@@ -7,11 +7,14 @@ from typing import Any
 from app.config.families import family_named, is_own_model
 from app.config.run_config import RunConfig, flat_config, make_config
 from app.data.sources import bare_source
-from app.evaluation.metrics import SCORES, metric_name
+from app.evaluation.metrics import SCORES
 from app.evaluation.probes import NEIGHBORS
+from serving.errors import counted
 from serving.manifest import TASKS
+from serving.written_numbers import metric_name, write_number, write_percent, write_score
 
 from .html import captioned_pictures, render
+from .run_summary import summarize
 
 REPORT = "report.html"
 # By the name of the figure's file, in the order of the page.
@@ -54,7 +57,7 @@ _SHOWN_CLASSES = 12
 _SHOWN_COLUMNS = 12
 # Of more classes, the terminal shows none; of more values, the first.
 _SPOKEN_CLASSES = 4
-_BASELINES = {"constant": "constant", "linear": "linear model"}
+_BASELINES = {"linear": "linear model", "constant": "constant"}
 
 
 def describe_speed(environment: dict[str, Any], kind: str) -> str:
@@ -76,12 +79,13 @@ def describe_speed(environment: dict[str, Any], kind: str) -> str:
 
 def describe_probes(probes: dict[str, Any]) -> str:
     """Return the scores of probes, see `app.evaluation.probes.Probes`, in one line."""
+    score = probes["score"]
     parts = [
-        f"{metric_name(probes['score'])} {probes['linear']:.4f} of a linear probe",
-        f"{probes['nearest_neighbors']:.4f} of {NEIGHBORS} nearest neighbors",
+        f"{metric_name(score)} {write_score(score, probes['linear'])} of a linear probe",
+        f"{write_score(score, probes['nearest_neighbors'])} of {NEIGHBORS} nearest neighbors",
     ]
     if probes["recall_at_1"] is not None:
-        parts.append(f"recall@1 {probes['recall_at_1']:.4f}")
+        parts.append(f"recall@1 {write_percent(probes['recall_at_1'])}")
     return ", ".join(parts)
 
 
@@ -96,7 +100,8 @@ def describe_thresholds(thresholds: dict[str, Any], labels: Sequence[str]) -> li
     rows = zip(labels, *(thresholds[key] for key in keys), strict=True)
     return [
         f'"{label}" is predicted from a probability of {value:.4f} on (threshold='
-        f"{thresholds['rule']}): precision {precision:.4f}, recall {recall:.4f}"
+        f"{thresholds['rule']}): precision {write_percent(precision)}, "
+        f"recall {write_percent(recall)}"
         for label, value, precision, recall in rows
         if thresholds["positive"] in (label, None)
     ]
@@ -107,21 +112,16 @@ def describe_classes(classes: Sequence[dict[str, Any]]) -> str:
     if len(classes) > _SPOKEN_CLASSES:
         return ""
     return "; ".join(
-        f'"{row["name"]}" precision {row["precision"]:.4f}, recall {row["recall"]:.4f}, '
-        f"F1 {row['f1']:.4f}"
+        f'"{row["name"]}" precision {write_percent(row["precision"])}, '
+        f"recall {write_percent(row['recall'])}, F1 {write_score('f1', row['f1'])}"
         for row in classes
     )
-
-
-def short_number(value: float) -> str:
-    """Return a number with four digits; those of a thousand or more are whole, not rounded."""
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def describe_intervals(intervals: dict[str, Any], labels: Sequence[str]) -> str:
     """Return intervals, see `serving.manifest.Intervals`, in one line."""
     parts = [
-        f"{label} ± {short_number(width)} ({measured:.1%} of the test split)"
+        f"{label} ± {write_number(width)} ({measured:.1%} of the test split)"
         for label, width, measured in zip(
             labels, intervals["half_widths"], intervals["measured_coverage"], strict=True
         )
@@ -175,7 +175,10 @@ def write_report(
         source=source,
         data=data,
         targets=TASKS[data["task"]],
-        metrics=metrics,
+        # What counts comes first, since a phone shows the first columns.
+        metrics={
+            name: metrics[name] for name in ("test", "validation", "train") if name in metrics
+        },
         speed=describe_speed(environment, data["kind"]),
         baselines={
             title: evaluation["baselines"][name]
@@ -187,7 +190,11 @@ def write_report(
         positive=evaluation.get("positive"),
         thresholds=_threshold_lines(evaluation, data["labels"]),
         intervals=evaluation.get("intervals"),
-        short_number=short_number,
+        counted=counted,
+        write_number=write_number,
+        write_percent=write_percent,
+        write_score=write_score,
+        summary=summarize(source, config.reading.target, data, metrics["test"], evaluation),
         deciles=evaluation.get("errors_by_decile", {}),
         importance=evaluation.get("importance"),
         shown_columns=_SHOWN_COLUMNS,

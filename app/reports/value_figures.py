@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from app.data.splits import some
 from app.evaluation.intervals import COVERAGE, errors_by_decile
+from serving.written_numbers import write_number
 
-from .plotting import BLUE, GRAY, ORANGE, save, short, style
+from .plotting import BLUE, GRAY, ORANGE, save, short, style, write_ticks
 
 _PANELS, _POINTS = 6, 5000
 _ROWS = 3
@@ -54,8 +56,11 @@ def _plot_values(axes: Any, targets: np.ndarray, values: np.ndarray, name: str) 
         xlim=limits, ylim=limits, aspect="equal", xlabel="true value", ylabel="predicted value"
     )
     axes.set_title(
-        f"{short(name)}\nmean absolute error {np.abs(values - targets).mean():.3g}", fontsize=10
+        f"{short(name)}\nmean absolute error {write_number(np.abs(values - targets).mean(), 3)}",
+        fontsize=10,
     )
+    axes.xaxis.set_major_locator(MaxNLocator(4))  # long numbers would overlap
+    write_ticks(axes.xaxis, axes.yaxis)
     axes.grid(alpha=0.3)
 
 
@@ -101,6 +106,8 @@ def _plot_residuals(
             axes.axhline(end, color=ORANGE, linestyle=":", label=f"{COVERAGE:.0%} interval")
         axes.legend(*(part[:1] for part in axes.get_legend_handles_labels()), fontsize=8)
     axes.set(xlabel="predicted value", ylabel="residual: true minus predicted")
+    axes.xaxis.set_major_locator(MaxNLocator(4))  # long numbers would overlap
+    write_ticks(axes.xaxis, axes.yaxis)
     axes.grid(alpha=0.3)
 
 
@@ -112,5 +119,6 @@ def _plot_deciles(axes: Any, deciles: Sequence[dict[str, Any]]) -> None:
     axes.axhline(0, color=GRAY, linewidth=1)
     axes.set_xticks(numbers)
     axes.set(xlabel="tenth of the samples, by prediction", ylabel="error")
+    write_ticks(axes.yaxis)
     axes.grid(alpha=0.3, axis="y")
     axes.legend(fontsize=8)

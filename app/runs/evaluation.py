@@ -15,8 +15,10 @@ from app.evaluation.imbalance import suggest_for_rare_class
 from app.evaluation.importance import partial_dependence, permutation_importance
 from app.evaluation.intervals import errors_by_decile, fit_intervals
 from app.evaluation.metrics import class_scores
+from app.evaluation.mistakes import confused_pairs, error_quantiles
 from app.evaluation.probes import probe_features
 from app.evaluation.thresholds import choose_thresholds, record_thresholds
+from serving.decisions import decide
 
 Scores = dict[str, float]
 # By split: indices of some samples, int64 `(samples,)`, and their features `(samples, dimension)`.
@@ -81,8 +83,9 @@ def evaluate(
 
     Returns:
         `baselines`, see `app.evaluation.baselines`; lines of text, `warnings` and `hints`; for
-        classes and labels `classes` and `thresholds`; `positive`, the positive one of two classes;
-        for values `errors_by_decile` and `intervals`; for rows `importance` and
+        classes and labels `classes` and `thresholds`; for classes `confusions`; `positive`, the
+        positive one of two classes; for values `error_quantiles`, `errors_by_decile` and
+        `intervals`; for rows `importance` and
         `partial_dependence`; for images `probes`. What does not apply is left out.
     """
     baselines = baseline_scores(dataset, splits)
@@ -101,6 +104,9 @@ def evaluate(
     else:
         thresholds = predictions.thresholds
         found["classes"] = class_scores(targets, test, dataset.labels, thresholds)
+        if dataset.task == "multiclass":
+            predicted = decide(dataset.task, test, thresholds)
+            found["confusions"] = confused_pairs(targets, predicted, dataset.labels)
         if thresholds is not None:
             record = record_thresholds(config.threshold, thresholds, dataset, splits, test)
             found["thresholds"] = asdict(record)
@@ -129,10 +135,11 @@ def _evaluate_values(
 ) -> dict[str, Any]:
     targets = dataset.targets[splits.test]
     found: dict[str, Any] = {
+        "error_quantiles": error_quantiles(targets, test, dataset.labels),
         "errors_by_decile": {
             label: errors_by_decile(targets[:, number], test[:, number])
             for number, label in enumerate(dataset.labels[:_MAX_VALUES])
-        }
+        },
     }
     intervals = fit_intervals(dataset, splits, validation, test)
     return found if intervals is None else {**found, "intervals": asdict(intervals)}

@@ -16,6 +16,7 @@ from app.config.extractors import check_columns_taken
 from app.config.families import build_model, family_named, task_of
 from app.config.run_config import RunConfig, flat_config, make_config
 from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS
+from app.data.constant_inputs import require_variation
 from app.data.datasets import Dataset, Stream
 from app.data.frames import data_on_disk, move_data
 from app.data.own_data import open_stream
@@ -125,7 +126,7 @@ def train(  # noqa: PLR0913 - most callers give one or two
     family_named(config.family).check_file(config.data)
     team = team or alone()
     team.check_batch_size(config.training)
-    with data_on_disk(config.data) as (source, stream):
+    with data_on_disk(config.data, config.reading.drop) as (source, stream):
         is_own = source is not config.data
         config = replace(config, data=source, figures=config.figures and figures)
         return _train(config, Path(output), callbacks, team, stream if is_own else None, is_own)
@@ -283,11 +284,12 @@ def checked_model(
     """Return the untrained model, after checking that its settings and data go together.
 
     Raises:
-        DataError: the family cannot take such data.
+        DataError: the family cannot take such data, or all inputs are equal.
         ConfigError: head, loss, threshold and targets contradict each other; or the backbone cannot
             be built.
         RunError: the model is too large for this machine.
     """
+    require_variation(dataset, splits.train)
     family = family_named(config.family)
     model: Any = config.model
     if dataset.kind == "rows" and getattr(model, "is_trained", False):

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from app.evaluation.metrics import metric_name
 from app.reports.plotting import BLUE, GRAY, ORANGE, save, short, style
+from serving.written_numbers import metric_name
 
 from .results import Row, SearchResult
 from .search_space import relative_position

@@ -7,10 +7,11 @@ from pathlib import Path
 import optuna
 
 from app.data.sources import bare_source
-from app.evaluation.metrics import SCORES, metric_name
+from app.evaluation.metrics import SCORES
 from app.reports.html import captioned_pictures, render
 from app.runs.run_folder import TRAINING_SIZES, Run
 from app.system.atomic_files import atomic_write
+from serving.written_numbers import metric_name, write_score
 
 from .definition import Definition
 from .figures import draw_search
@@ -92,6 +93,7 @@ def _write_page(
         score=names[1],
         format_setting=format_setting,
         metric_name=metric_name,
+        write_score=write_score,
         diagnoses=diagnoses,
         pictures=captioned_pictures([folder / FIGURES, refit.folder / FIGURES], _CAPTIONS),
     )

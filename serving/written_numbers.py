@@ -1,0 +1,83 @@
+"""Writes numbers and scores as people do: 35,212 rather than 3.52e+04, 97.3% for an accuracy."""
+
+import math
+
+_NAMES = {
+    "f1_macro": "macro F1",
+    "f1_micro": "micro F1",
+    "mae": "mean absolute error",
+    "r2": "R²",
+    "rmse": "root mean squared error",
+    "roc_auc": "ROC AUC",
+    "top3_accuracy": "top-3 accuracy",
+}
+# Fractions of the samples, and scores in the unit of what is predicted.
+_FRACTIONS = ("accuracy", "exact_match", "top3_accuracy")
+_IN_UNITS = ("mae", "rmse")
+# Beyond these magnitudes, zeros are harder to count than an exponent is to read.
+_SMALLEST, _LARGEST = 1e-6, 1e15
+# Sums of float32 differ by as much from what they should be.
+_ROUNDING = 1e-6
+
+
+def metric_name(metric: str) -> str:
+    """Return the name of a metric for people, such as `macro F1` for `f1_macro`."""
+    return _NAMES.get(metric, metric.replace("_", " "))
+
+
+def write_number(value: float, digits: int = 4) -> str:
+    """Return a number with `digits` digits; from a thousand on it is whole, with separators.
+
+    Examples:
+        >>> write_number(35212.4), write_number(12.3456), write_number(0.00012)
+        ('35,212', '12.35', '0.00012')
+    """
+    size = abs(value)
+    if not math.isfinite(value) or (value and not _SMALLEST <= size < _LARGEST):
+        return f"{value:.{digits}g}"
+    if size >= 1000:
+        return f"{value:,.0f}"
+    decimals = digits - 1 - math.floor(math.log10(size)) if value else 0
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def write_percent(fraction: float) -> str:
+    """Return a fraction in percent, with more decimals close to none and to all.
+
+    Examples:
+        >>> write_percent(0.9734), write_percent(0.99715), write_percent(1.0)
+        ('97.3%', '99.72%', '100%')
+    """
+    rest = 100 * min(abs(fraction), abs(1 - fraction))
+    if rest < 100 * _ROUNDING:
+        return f"{fraction:.0%}"
+    decimals = 1 if rest >= 1 else min(max(2, math.ceil(-math.log10(rest))), 6)
+    return f"{100 * fraction:,.{decimals}f}%"
+
+
+def write_score(metric: str, value: float) -> str:
+    """Return a score: a percentage, a number in the unit of what is predicted, or three decimals.
+
+    A score that is not perfect never looks perfect.
+
+    Examples:
+        >>> write_score("accuracy", 0.9734), write_score("mae", 35212.4)
+        ('97.3%', '35,212')
+        >>> write_score("roc_auc", 0.8493), write_score("roc_auc", 0.99998)
+        ('0.849', '0.99998')
+    """
+    if metric in _FRACTIONS:
+        return write_percent(value)
+    if metric in _IN_UNITS or not math.isfinite(value):
+        return write_number(value)
+    decimals = 3
+    is_end = min(abs(value), abs(1 - value)) < _ROUNDING
+    while not is_end and round(value, decimals) in (0, 1):
+        decimals += 1
+    return f"{value:,.{decimals}f}"
+
+
+def describe_scores(scores: dict[str, float]) -> str:
+    """Return scores by metric as text, such as `accuracy 97.3%, macro F1 0.973`."""
+    return ", ".join(f"{metric_name(name)} {write_score(name, v)}" for name, v in scores.items())
