@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.95
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -53,6 +52,8 @@ def mean_estimate(values: Any) -> Estimate:
     mean = float(values.mean())
     if len(values) < 2 or not np.isfinite(values).all():
         return Estimate(mean, -np.inf, np.inf)
+    from scipy import stats
+
     error = float(values.std(ddof=1)) / np.sqrt(len(values))
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
     return Estimate(mean, mean - reach, mean + reach)
@@ -76,6 +77,8 @@ def points(first: Any, second: Any) -> Estimate:
 
 def proportion_estimate(found: int, count: int) -> Estimate:
     """Return `found / count` with the exact interval of Clopper & Pearson (1934)."""
+    from scipy import stats
+
     interval = stats.binomtest(found, count).proportion_ci(CONFIDENCE, method="exact")
     return Estimate(found / count, float(interval.low), float(interval.high))
 
