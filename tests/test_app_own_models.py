@@ -649,6 +649,9 @@ def test_layers_that_cannot_be_copied_train_in_float32_and_say_so(tmp_path):
     lines = []
 
     class Observer:
+        def begin(self, *_):
+            pass
+
         def advance(self, *_):
             pass
 

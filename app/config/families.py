@@ -156,7 +156,7 @@ def family_name(model: Any) -> Any:
         text = str(model)
         is_file = text.endswith(MODEL_SUFFIX)
         return str(Path(text).absolute()) if is_file else absolute_reference(text)
-    return reference_to(model)
+    return reference_to(model) if callable(model) else repr(model)
 
 
 def family_named(name: str) -> Family:

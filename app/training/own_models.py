@@ -207,10 +207,10 @@ def image_size_of_model(builder: Builder, config: RunConfig) -> tuple[int, ...]:
     """Return height and width of the images that a model takes; empty if it takes any."""
     if builder.arguments or config.reading.image_size:
         return ()
-    inputs: list[Any] = getattr(builder.build(config.seed, {}), "inputs", None) or []
-    shape: tuple[Any, ...] = tuple(inputs[0].shape) if len(inputs) == 1 else ()
-    size = shape[1:3]
-    return size if len(shape) in (3, 4) and None not in size else ()
+    inputs: Any = getattr(builder.build(config.seed, {}), "inputs", None) or ()
+    shape = list(inputs[0].shape) if len(inputs) == 1 else []
+    is_image = len(shape) in (3, 4) and None not in shape[1:3]
+    return tuple(shape[1:3]) if is_image else ()
 
 
 def build_with_head(
