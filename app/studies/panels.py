@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from app.evaluation.estimates import mean_estimate
 from app.reports.plotting import save, style
@@ -67,6 +67,8 @@ def panels(folder: Path, count: int = 1) -> Iterator[Any]:
         figure = Figure(layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
         axes = [figure.add_subplot(count, 1, number + 1) for number in range(count)]
         yield axes
+        for each in axes:  # the ticks between powers of ten: many, without a label
+            each.xaxis.set_minor_locator(NullLocator())
         for language in LANGUAGES:
             if language == "zh":
                 translate(figure)

@@ -269,6 +269,7 @@ def studies() -> list[Figure]:
         minutes, goal = row["seconds"] / 60, row["goal_seconds"] / 60
         figures += [
             compare(f"{studies}: time", minutes, "{:.1f} min", "<", goal),
+            Figure(f"{studies}: processor time", f"{row['processor_seconds'] / 60:.1f} min"),
             Figure(f"{studies}: claims that hold, are not shown, are refuted",
                    ", ".join(map(str, counts))),
         ]  # fmt: skip

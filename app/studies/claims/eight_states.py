@@ -88,4 +88,4 @@ def draw(found: Parts, folder: Path) -> None:
         axes.legend()
 
 
-STUDY = Study(20, parts, judge, draw, quick_seeds=5)
+STUDY = Study(20, parts, judge, draw, quick_seeds=6)

@@ -112,4 +112,4 @@ def draw(found: Parts, folder: Path) -> None:
         right.legend()
 
 
-STUDY = Study(20, parts, judge, draw, quick_seeds=8)
+STUDY = Study(20, parts, judge, draw)
