@@ -15,7 +15,14 @@ from app.data.reading_progress import observed_reading
 from app.data.sources import load_dataset
 from app.errors import RunError
 from app.runs import resume, train
-from app.runs.run_folder import CHECKPOINT, CONFIG, DATA, check_room, read_environment
+from app.runs.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    DATA,
+    NEW_RESULTS,
+    check_room,
+    read_environment,
+)
 from app.system.signals import Interrupted, defer_signals, sigterm_as_sigint
 
 # Settings that keep state from one epoch to the next.
@@ -108,7 +115,6 @@ def test_a_run_that_is_interrupted_twice_ends_like_an_uninterrupted_run(
     run = resume(folder)
     assert history(run) == history(uninterrupted)
     assert run.metrics == uninterrupted.metrics
-    assert not (folder / CHECKPOINT).exists()
     assert not (folder / "figures").exists()  # the choice of the first call is kept
 
 
@@ -173,13 +179,13 @@ def test_a_run_whose_results_could_not_be_written_can_be_resumed(tmp_path):
     class InTheWay(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
             (folder,) = (tmp_path / "softmax").iterdir()
-            (folder / "history.csv").mkdir()
+            (folder / NEW_RESULTS).touch()
 
-    message = "cannot be written: is a directory. Resume it with hornbill train --resume "
+    message = "cannot be written: not a directory. Resume it with hornbill train --resume "
     with pytest.raises(RunError, match=message):
         train(make_config("softmax", {"epochs": 2}), tmp_path, [InTheWay()], figures=False)
     (folder,) = (tmp_path / "softmax").iterdir()
-    (folder / "history.csv").rmdir()
+    (folder / NEW_RESULTS).unlink()
     assert resume(folder).is_finished
 
 

@@ -43,6 +43,7 @@ TRAIN_EXAMPLES = examples(
     "hornbill train softmax --data pets --on-features dist/animals",
     "hornbill train digits --config runs/digits/20260101-120000/config.toml",
     "hornbill train --resume runs/digits/20260101-120000",
+    "hornbill train --resume runs/digits/20260101-120000 --set epochs=40",
     "hornbill train digits --processes 2",
     "hornbill train digits --coordinator 10.0.0.1:7000 --process-id 0 --processes 2",
 )
@@ -62,7 +63,7 @@ class Request:
         on_features: a run, a bundle or a `.keras` file on whose features to train a head.
         data: name or path of the data source; None takes the family's own.
         seed: seed of the split, the weights and the sample order; None takes the default.
-        resume: folder of a run to resume.
+        resume: folder of a run to resume, with `settings` that change.
         output: folder of runs.
         figures: whether to draw figures.
         as_json: whether to print a JSON object.
@@ -121,7 +122,9 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Folder of an interrupted run to resume. All settings are taken from the run.",
+            help="Folder of a run to resume. All settings are taken from the run; with --set, "
+            "epochs, patience and optimizer.learning_rate can be changed, and a finished run goes "
+            "on.",
         ),
     ] = None,
     processes: Annotated[
@@ -159,13 +162,26 @@ def train(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model and write a run folder, or resume an interrupted run."""
-    others = (
-        *(family, data, target, categorical, drop, keep, image_column, on_features),
-        *(config, settings, seed, output),
-    )
-    if resume is not None and (no_figures or any(value is not None for value in others)):
-        raise ConfigError("--resume takes all settings from the run. Remove the other options.")
+    """Train a model and write a run folder, or resume a run."""
+    others = {
+        "FAMILY": family,
+        "--data": data,
+        "--target": target,
+        "--categorical": categorical,
+        "--drop": drop,
+        "--keep": keep,
+        "--image-column": image_column,
+        "--on-features": on_features,
+        "--config": config,
+        "--seed": seed,
+        "--output": output,
+    }
+    wrong = next((f"{name} {value}" for name, value in others.items() if value is not None), None)
+    if resume is not None and wrong is not None:
+        raise ConfigError(
+            "--resume takes all settings from the run. "
+            f"Received: {wrong}. Remove it; --set epochs=N trains for longer."
+        )
     if resume is None and family is None and config is None:
         raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
     if on_features is not None and not on_features.exists():
@@ -244,7 +260,10 @@ def run_training(request: Request, team: Any) -> None:
             callbacks.append(stack.enter_context(_training_progress()))
             stack.enter_context(observed_reading(stack.enter_context(ReadingProgress())))
         if request.resume is not None:
-            run = resume(request.resume, callbacks, team)
+            changed = parse_settings(request.settings)
+            if not request.figures:
+                changed["figures"] = False
+            run = resume(request.resume, callbacks, team, changed)
         else:
             merged = {**parse_settings(request.settings), **request.given}
             family, file = request.family, None if request.config is None else Path(request.config)

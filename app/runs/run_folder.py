@@ -37,6 +37,9 @@ CONFIG, METRICS, SPLITS, DATA, CHECKPOINT, ENVIRONMENT, EVALUATION, FIGURES, TRA
     "figures",
     "training_sizes.json",
 )
+# A finished run that goes on has its settings in the first of these. The second holds the results
+# of a run until all are written.
+NEXT_CONFIG, NEW_RESULTS = "next.toml", "results.new"
 # These files exist from the beginning; the others are written when training has ended.
 _BEGUN = (CONFIG, SPLITS, DATA)
 # Space that a run needs besides its weights: figures, logs and tables.
@@ -154,6 +157,46 @@ def begin_run(run: Run) -> None:
         atomic_write(folder / CONFIG, config_toml(run.config))
     except OSError as error:
         raise unwritable(folder, error) from None
+
+
+def publish_results(folder: Path) -> None:
+    """Put complete new results in the place of former ones, if there are any.
+
+    Readers find the former results, an unfinished run, or the new results. If this is cut short,
+    it can be called again.
+
+    Args:
+        folder: folder of a run. Its new results are complete if they have metrics.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    new = folder / NEW_RESULTS
+    if not (new / METRICS).is_file():
+        return
+    try:
+        (folder / METRICS).unlink(missing_ok=True)
+        if (model := new / KERAS_MODEL).is_file():  # the first to move
+            for name in (FIGURES, TRAINING_SIZES):  # the new results may have none
+                _remove(folder / name)
+            model.replace(folder / KERAS_MODEL)
+        for path in new.iterdir():
+            if path.name != METRICS:
+                _remove(folder / path.name, is_file_kept=True)
+                path.replace(folder / path.name)
+        (folder / NEXT_CONFIG).unlink(missing_ok=True)
+        (new / METRICS).replace(folder / METRICS)
+        new.rmdir()
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def _remove(path: Path, is_file_kept: bool = False) -> None:
+    """Remove a folder, or a file unless the next step replaces it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif not is_file_kept:
+        path.unlink(missing_ok=True)
 
 
 def describe_data(data: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,15 +35,17 @@ from app.training.fit import fit
 from app.training.losses import make_loss, sample_weights
 from app.training.model_sizes import fit_to_data
 
+from .going_on import read_run_to_train, write_settings
 from .results import finish_run
 from .run_folder import (
     CHECKPOINT,
     METRICS,
+    NEXT_CONFIG,
     Run,
     begin_run,
     check_room,
     new_run_folder,
-    read_begun_run,
+    publish_results,
     report_run,
     unwritable,
 )
@@ -135,31 +137,48 @@ def _train(
 
 
 @keras_defaults()
-def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = None) -> Run:
-    """Continue an interrupted run; it ends with the metrics of an uninterrupted run.
+def resume(
+    folder: str | Path,
+    callbacks: Callbacks = (),
+    team: Team | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Run:
+    """Continue an interrupted run, which ends with the metrics of an uninterrupted run.
+
+    With other settings, a finished run goes on too. Its former results stay until the new ones are
+    written.
 
     Args:
         folder: folder of the run, which every process must be able to read.
         callbacks: callbacks for `keras.Model.fit`.
         team: the processes that train together; their number may differ from before. None
             trains in this process only.
+        settings: values by flat key, of those that `app.runs.going_on.CHANGEABLE` names. A schedule
+            is that of a run which had them from its beginning: it goes on at the present step.
 
     Returns:
-        The finished run. A run that is finished already is returned as it is.
+        The finished run. A run that is finished already is returned as it is, if there are no
+        `settings`.
 
     Raises:
         DataError: the data source cannot be used.
-        ConfigError: the batch size is not a multiple of the number of devices.
+        ConfigError: the batch size is not a multiple of the number of devices; or a setting must
+            not change, or leaves nothing to train.
         RunError: the folder is not a run of this version, its data has changed, its checkpoint is
-            damaged, or another process is training it.
+            missing or damaged, or another process is training it.
         Interrupted: SIGINT or SIGTERM stopped the run again.
+
+    Examples:
+        >>> resume("runs/digits/20260101-120000", settings={"epochs": 40})
     """
-    team = team or alone()
-    run = read_begun_run(Path(folder))
+    team, settings = team or alone(), settings or {}
+    run = read_run_to_train(Path(folder), settings)
     if run.is_finished:
         return run
     with _session(run.folder, team):
-        run = read_begun_run(run.folder)  # another process may have finished it meanwhile
+        if team.is_writer:
+            publish_results(run.folder)
+        run = read_run_to_train(run.folder, settings)  # another process may have finished it
         if team.from_writer(run.is_finished):
             return run
         team.check_batch_size(run.config.training)
@@ -167,6 +186,8 @@ def resume(folder: str | Path, callbacks: Callbacks = (), team: Team | None = No
             _tell_other_backend(run)
         dataset = load_run_data(run.config)
         run.check_data(dataset)
+        if team.is_writer:
+            write_settings(run)
         return _fit_and_finish(run, dataset, callbacks, team)
 
 
@@ -278,7 +299,7 @@ def _session(folder: Path, team: Team) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            if (folder / METRICS).exists():
+            if (folder / METRICS).exists() and not (folder / NEXT_CONFIG).exists():
                 raise Interrupted(f"The run is finished: {folder}") from None
             if not (folder / CHECKPOINT).exists():
                 raise
