@@ -63,7 +63,9 @@ def goes_on(folder, settings):
 def test_a_finished_run_goes_on_like_one_that_was_planned_longer(short, copy, tmp_path):
     whole = _train(tmp_path, {"epochs": 4, "optimizer.schedule": "constant"})
     run, told = goes_on(copy(short), {"epochs": 4})
-    assert told == ["Training goes on after epoch 2, up to epoch 4. The learning rate stays at 0.03."]
+    assert told == [
+        "Training goes on after epoch 2, up to epoch 4. The learning rate stays at 0.03."
+    ]
     assert history(run) == history(whole)
     assert run.metrics == whole.metrics
     assert read_run(run.folder).config.training.epochs == 4
@@ -130,8 +132,7 @@ def test_an_interrupted_run_can_be_given_more_epochs_and_another_rate(tmp_path):
     (folder,) = (tmp_path / "softmax").iterdir()
     run, told = goes_on(folder, {"epochs": 4, "optimizer.learning_rate": "0.001"})
     assert told == [
-        "Training goes on after epoch 1, up to epoch 4. "
-        "The learning rate goes from 0.03 to 0.001."
+        "Training goes on after epoch 1, up to epoch 4. The learning rate goes from 0.03 to 0.001."
     ]
     assert len(history(run).splitlines()) == 5
     assert read_run(folder).config.training.optimizer.learning_rate == 0.001

@@ -39,7 +39,7 @@ from app.reports.plotting import style
 from app.runs.run_folder import Run, read_evaluation, read_run
 from app.runs.train import load_run_data
 from app.system.keras_defaults import keras_defaults
-from app.training.model_sizes import fit_to_data
+from app.training.model_sizes import fit_to_data, rows_of
 from export import (
     ExportOptions,
     Int8Data,
@@ -286,7 +286,7 @@ def _choose_reject_option(
 def _nullable_columns(run: Run, dataset: Dataset) -> tuple[int, ...]:
     """Return the numeric columns that may have missing values."""
     family = FAMILIES[run.config.family]
-    config = fit_to_data(family, run.config.model, dataset, run.splits)
+    config = fit_to_data(family, run.config.model, dataset, run.splits, rows_of(run.data))
     return config.rows.nullable_columns if dataset.kind == "rows" else ()
 
 

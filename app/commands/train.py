@@ -44,6 +44,7 @@ TRAIN_EXAMPLES = examples(
     "hornbill train digits --config runs/digits/20260101-120000/config.toml",
     "hornbill train --resume runs/digits/20260101-120000",
     "hornbill train --resume runs/digits/20260101-120000 --set epochs=40",
+    "hornbill train digits --data more.npz --start-from runs/digits/20260101-120000",
     "hornbill train digits --processes 2",
     "hornbill train digits --coordinator 10.0.0.1:7000 --process-id 0 --processes 2",
 )
@@ -61,6 +62,7 @@ class Request:
         settings: values of `--set`, `key=value`.
         given: settings that have separate options, such as `--target`.
         on_features: a run, a bundle or a `.keras` file on whose features to train a head.
+        start_from: a run, a bundle or a `.keras` file whose weights to begin with.
         data: name or path of the data source; None takes the family's own.
         seed: seed of the split, the weights and the sample order; None takes the default.
         resume: folder of a run to resume, with `settings` that change.
@@ -75,6 +77,7 @@ class Request:
     settings: list[str] = field(default_factory=list)
     given: dict[str, list[str] | str] = field(default_factory=dict)
     on_features: str | None = None
+    start_from: str | None = None
     data: str | None = None
     seed: int | None = None
     resume: str | None = None
@@ -107,6 +110,14 @@ def train(
             metavar="MODEL",
             help="Run, bundle or .keras file whose features to train a head on. They are computed "
             "once, and its weights are kept.",
+        ),
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Run, bundle or .keras file whose weights to begin with. The settings of its "
+            "model are taken over.",
         ),
     ] = None,
     config: Annotated[
@@ -172,6 +183,7 @@ def train(
         "--keep": keep,
         "--image-column": image_column,
         "--on-features": on_features,
+        "--start-from": start_from,
         "--config": config,
         "--seed": seed,
         "--output": output,
@@ -182,12 +194,14 @@ def train(
             "--resume takes all settings from the run. "
             f"Received: {wrong}. Remove it; --set epochs=N trains for longer."
         )
-    if resume is None and family is None and config is None:
+    if resume is None and family is None and config is None and start_from is None:
         raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
-    if on_features is not None and not on_features.exists():
+    for option, model in (("--on-features", on_features), ("--start-from", start_from)):
+        if model is None or model.is_dir() or (model.is_file() and model.suffix == ".keras"):
+            continue
+        reason = "which is another file" if model.exists() else "which does not exist"
         raise ConfigError(
-            "--on-features must be a run, a bundle or a .keras file. "
-            f"Received: {on_features}, which does not exist."
+            f"{option} must be a run, a bundle or a .keras file. Received: {model}, {reason}."
         )
     from app.distributed.cluster import make_cluster
     from app.distributed.launching import launch
@@ -202,6 +216,7 @@ def train(
             image_column, target=target, categorical=categorical, drop=drop, keep=keep
         ),
         on_features=None if on_features is None else str(on_features),
+        start_from=None if start_from is None else str(start_from),
         data=data,
         seed=seed,
         resume=None if resume is None else str(resume),
@@ -267,6 +282,8 @@ def run_training(request: Request, team: Any) -> None:
         else:
             merged = {**parse_settings(request.settings), **request.given}
             family, file = request.family, None if request.config is None else Path(request.config)
+            if request.start_from is not None:
+                merged["start_from"] = request.start_from
             if request.on_features is not None:
                 family, merged = head_settings(family, request.on_features, merged)
             config = combine_settings(family, file, merged, request.data, request.seed)

@@ -23,12 +23,13 @@ from .extractors import model_file
 from .families import FAMILIES, ModelConfig
 from .reading_config import ReadingConfig
 from .renamed_keys import refuse_renamed
+from .starting_models import architecture, family_of
 from .training_config import TrainingConfig
 
 # The data determines these: a setting could only contradict it.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape")
 _PARTS = ("reading", "model", "training")
-RUN_KEYS = ("family", "data", "seed", "figures")
+RUN_KEYS = ("family", "data", "seed", "start_from", "figures")
 # Python's names of truth values, which TOML spells in lower case.
 _BOOLS = {"True": True, "False": False}
 # What a value must be, by the first word of pydantic's error type.
@@ -53,6 +54,8 @@ class RunConfig:
         reading: how the source is read.
         model: configuration of the model, without the sizes that the data determines.
         training: configuration of the training.
+        start_from: path of a `.keras` file whose weights the run begins with; empty begins with
+            random ones.
         figures: whether a finished run draws the figures of its report.
         given: keys that the user has set.
         chosen: keys whose values were chosen from the data.
@@ -69,6 +72,7 @@ class RunConfig:
     reading: ReadingConfig
     model: ModelConfig
     training: TrainingConfig
+    start_from: str = ""
     figures: bool = True
     given: frozenset[str] = field(default=frozenset(), compare=False)
     chosen: frozenset[str] = field(default=frozenset(), compare=False)
@@ -86,7 +90,8 @@ def make_config(
     Args:
         family: `digits`, `softmax` or `features`.
         settings: values by flat key, such as `{"optimizer.learning_rate": 1e-3}`, or nested as in
-            `config.toml`. Text is converted to the type of the setting.
+            `config.toml`. Text is converted to the type of the setting. With `start_from`, a run or
+            a bundle, the settings of its model are the defaults.
         data: name or path of the data source; a DataFrame of pandas or polars or a table of
             pyarrow; or None for the family's default source.
         seed: seed of the split, the initial weights, the order of samples and dropout.
@@ -97,13 +102,19 @@ def make_config(
     given = flatten(settings or {})
     refuse_renamed(given)
     figures = given.pop("figures", True)
+    start_from = given.pop("start_from", "") or ""
+    if start_from:
+        start_from = model_file(start_from, "start_from")
     seed = _to_python(seed)
-    _check_run_keys(family, data, seed, figures)
+    _check_run_keys(family, data, seed, start_from, figures)
     defaults = FAMILIES[family]
+    if start_from:
+        given = {**architecture(start_from, family, set(_settable(defaults.model))), **given}
     config = RunConfig(
         family=family,
         data=defaults.source if data is None else data if is_table(data) else str(data),
         seed=seed,
+        start_from=start_from,
         figures=figures,
         reading=ReadingConfig(),
         model=defaults.model,
@@ -137,7 +148,7 @@ def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     return replace(config, **parts)
 
 
-def _check_run_keys(family: Any, data: Any, seed: Any, figures: Any) -> None:
+def _check_run_keys(family: Any, data: Any, seed: Any, start_from: Any, figures: Any) -> None:
     try:
         check_choice("family", str(family), FAMILIES)
     except ValueError as error:
@@ -148,6 +159,8 @@ def _check_run_keys(family: Any, data: Any, seed: Any, figures: Any) -> None:
         )
     if not isinstance(data, str | Path | None) and not is_table(data):
         raise ConfigError(f"data must be text or a DataFrame. Received: data={data!r:.80}.")
+    if not isinstance(start_from, str):
+        raise ConfigError(f"start_from must be a path. Received: start_from={start_from!r:.80}.")
     _check_bool("figures", figures)
 
 
@@ -212,7 +225,8 @@ def combine_settings(
     """Return the configuration of a TOML file and of settings that override it.
 
     Args:
-        family: name of the family; None takes it from the file.
+        family: name of the family; None takes it from the file, or from the run or the bundle that
+            `start_from` names.
         file: a TOML file of settings, which may name `family`, `data` and `seed` too.
         settings: values by flat key, which override the file; `data` and `seed` may be among them.
         data: name or path of the data source, which overrides file and settings.
@@ -224,6 +238,8 @@ def combine_settings(
     """
     merged = {**(read_config_file(file) if file else {}), **(settings or {})}
     own_family = merged.pop("family", family)
+    if own_family is None and (start := merged.get("start_from")):
+        own_family = family_of(model_file(start, "start_from"))
     if family is not None and own_family != family:
         raise ConfigError(
             f"The settings must be for the family {family!r}. Received: family={own_family!r}."

@@ -152,24 +152,22 @@ def write_report(
     metrics: dict[str, dict[str, float]],
     environment: dict[str, Any],
     evaluation: dict[str, Any],
-    run_folder: Path | None = None,
 ) -> None:
-    """Write `report.html` into the run's folder, with the figures that are in `figures/`.
+    """Write `report.html` of a run, with the figures that are in `figures/`.
 
     Args:
-        folder: folder to write into.
+        folder: folder of the results inside the run's folder, to which they are moved later.
         config: its configuration.
         data: see `app.data.summary.report_data`.
         metrics: scores by split, then by metric.
         environment: content of `environment.json`.
         evaluation: content of `evaluation.json`.
-        run_folder: folder of the run, if the report is moved there later.
     """
     source, settings = bare_source(config.data), flat_config(config)
     chosen = {key: value for key, value in settings.items() if key in data.get("chosen", ())}
     page = render(
         f"{REPORT}.j2",
-        folder=run_folder or folder,
+        folder=folder.parent,
         family=config.family,
         source=source,
         data=data,

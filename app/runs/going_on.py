@@ -106,9 +106,7 @@ def _check_goes_on(run: Run, config: RunConfig) -> None:
             "A finished run goes on only for more epochs than it has trained. "
             f"Received: epochs={epochs} for {trained} trained epochs."
         )
-    before, now = (
-        (each.training.epochs, each.training.patience) for each in (run.config, config)
-    )
+    before, now = ((each.training.epochs, each.training.patience) for each in (run.config, config))
     if before == now:
         raise ConfigError(
             f"The run has stopped early, after epoch {trained} of {epochs}. "

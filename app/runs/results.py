@@ -87,9 +87,7 @@ def finish_run(
             _write_sizes(folder, run, sizes, dataset, metrics, predictions)
         environment = _environment(fitted)
         write_json(folder / ENVIRONMENT, environment)
-        write_report(
-            folder, run.config, run.data, metrics, environment, evaluation, run_folder=run.folder
-        )
+        write_report(folder, run.config, run.data, metrics, environment, evaluation)
         write_json(folder / DATA, run.data)
         # Written late: a run that is resumed must still have the settings of its checkpoint.
         atomic_write(folder / CONFIG, config_toml(run.config))

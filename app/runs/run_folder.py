@@ -3,7 +3,7 @@
 import json
 import shutil
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
+from app.config.families import FAMILIES
 from app.config.run_config import RunConfig, combine_settings, config_toml
 from app.data.datasets import Dataset
 from app.data.reading_progress import tell
@@ -20,6 +21,7 @@ from app.data.summary import report_data
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
 from app.system.signals import resume_command
+from app.training.model_sizes import fit_to_data, rows_beside
 from serving.bundle import KERAS_MODEL
 from serving.errors import cannot_read, cannot_write, counted, one_line
 from serving.manifest import TASKS
@@ -55,7 +57,8 @@ class Run:
         config: its configuration.
         splits: indices of the training, validation and test samples.
         data: see `app.data.summary.report_data`; also `chosen`, the keys of the settings that
-            were chosen from the data, and `backend`, the Keras backend that the run began with.
+            were chosen from the data, `backend`, the Keras backend that the run began with, and
+            for a table `rows`, the columns that the model was built for.
         metrics: scores by split, then by metric; empty until the run is finished.
     """
 
@@ -139,6 +142,10 @@ def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits
     """Return a run that is about to begin. Nothing is written."""
     data = report_data(dataset, splits)
     data |= {"chosen": sorted(config.chosen), "backend": keras.backend.backend()}
+    if dataset.kind == "rows":
+        known = rows_beside(config.start_from)
+        sized = fit_to_data(FAMILIES[config.family], config.model, dataset, splits, known)
+        data["rows"] = asdict(sized.rows)
     if dataset.kind == "images" and any(data["duplicates"].values()):
         tell(f"{_duplicates(data)}, which makes scores look better than they are.")
     return Run(folder, config, splits, data, {})

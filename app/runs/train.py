@@ -33,7 +33,8 @@ from app.system.signals import (
 )
 from app.training.fit import fit
 from app.training.losses import make_loss, sample_weights
-from app.training.model_sizes import fit_to_data
+from app.training.model_sizes import fit_to_data, rows_beside
+from app.training.starting_weights import start_image_size, start_with, tell_start
 
 from .going_on import read_run_to_train, write_settings
 from .results import finish_run
@@ -93,7 +94,8 @@ def train(
     Raises:
         DataError: the data source cannot be used, or does not fit the family.
         ConfigError: head, loss, threshold and targets contradict each other, the backbone cannot be
-            built, or the batch size is not a multiple of the number of devices.
+            built, the model to start from has another architecture, or the batch size is not a
+            multiple of the number of devices.
         RunError: the folder cannot be written, the loss is no longer finite, or the processes of
             the team have different settings or data.
         Interrupted: SIGINT or SIGTERM stopped the run. The message says how to resume it, or that
@@ -114,11 +116,13 @@ def train(
 def _train(
     config: RunConfig, output: Path, callbacks: Callbacks, team: Team, is_frame: bool
 ) -> Run:
-    dataset = load_run_data(config, image_size_taken(config))
+    dataset = load_run_data(config, _image_size(config))
     config = replace(config, data=absolute_source(config.data))
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
     config = choose_defaults(config, len(splits.train), dataset.sample_shape)
     model = checked_model(config, dataset, splits)
+    if config.start_from and team.is_writer:
+        tell_start(config.start_from, dataset)
     if not team.is_writer:
         folder = Path(team.from_writer(None))
         return _fit_and_finish(
@@ -134,6 +138,13 @@ def _train(
         begin_run(run)
         team.from_writer(str(folder))
         return _fit_and_finish(run, dataset, callbacks, team)
+
+
+def _image_size(config: RunConfig) -> tuple[int, ...]:
+    """Return the size of the images that the model of a run was trained on; empty if none was."""
+    if config.start_from and config.family == "features" and not config.reading.image_size:
+        return start_image_size(config.start_from)
+    return image_size_taken(config)
 
 
 @keras_defaults()
@@ -232,15 +243,21 @@ def checked_model(config: RunConfig, dataset: Dataset, splits: Splits) -> keras.
     Raises:
         DataError: the family cannot take such data.
         ConfigError: head, loss, threshold and targets contradict each other; or the backbone cannot
-            be built.
+            be built; or the model to start from has another architecture.
         RunError: the model is too large for this machine.
     """
     family = FAMILIES[config.family]
     model: Any = config.model
-    if dataset.kind == "rows" and getattr(model, "is_trained", False):
-        check_columns_taken(model.backbone, dataset.columns, dataset.string_columns)
+    trained = [model.backbone] if getattr(model, "is_trained", False) else []
+    for path in (*trained, *filter(None, [config.start_from])):
+        if dataset.kind == "rows":
+            check_columns_taken(path, dataset.columns, dataset.string_columns)
+    known = rows_beside(config.start_from)
     with translate_out_of_memory():
-        model = build_model(config.family, fit_to_data(family, config.model, dataset, splits))
+        sized = fit_to_data(family, config.model, dataset, splits, known)
+        model = build_model(config.family, sized)
+    if config.start_from:
+        start_with(model, config.start_from)
     make_loss(config.training, dataset.task)
     sample_weights(config.training, dataset, splits)
     check_rule(config.training.threshold, dataset)

@@ -29,9 +29,10 @@ from .losses import (
     numeric_targets,
     sample_weights,
 )
-from .model_sizes import fit_to_data
+from .model_sizes import fit_to_data, rows_beside
 from .optimizers import make_optimizer
 from .preprocessing import adapt, adapt_to_features, prepare
+from .starting_weights import start_with
 from .two_phases import in_two_phases
 
 # The moving statistics of batch normalization average over a number of steps in this range: fewer
@@ -76,15 +77,22 @@ class Job:
         self.team = team or Team()
         train = np.unique(splits.train)
         self.model_config = fit_to_data(
-            FAMILIES[config.family], config.model, dataset, replace(splits, train=train)
+            FAMILIES[config.family],
+            config.model,
+            dataset,
+            replace(splits, train=train),
+            rows_beside(config.start_from),
         )
         self.model = self.build()
         adapt(self.model, dataset, train)
+        if config.start_from:
+            start_with(self.model, config.start_from)
         self.arrays: list[Array] = [
             prepare(self.model, self.prepared(self.model), dataset),
             numeric_targets(dataset, self.model),
         ]
-        adapt_to_features(self.model, BACKBONE_FEATURES, dataset, train, self.arrays[0])
+        if not config.start_from:
+            adapt_to_features(self.model, BACKBONE_FEATURES, dataset, train, self.arrays[0])
         weights = sample_weights(config.training, dataset, splits)
         if weights is not None:
             self.arrays.append(weights)
