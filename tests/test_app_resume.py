@@ -270,12 +270,12 @@ def test_a_run_whose_data_changed_is_refused(tmp_path):
 def test_a_run_whose_settings_changed_is_refused(interrupted, tmp_path):
     folder = shutil.copytree(interrupted, tmp_path / "run")
     settings = (folder / CONFIG).read_text()
-    (folder / CONFIG).write_text(settings.replace("patience = 0", "patience = 2"))
-    with pytest.raises(
-        RunError, match="Received: patience=2 instead of 0. Restore the run's config"
-    ):
+    (folder / CONFIG).write_text(settings.replace("l2 = 0.0", "l2 = 0.5"))
+    with pytest.raises(RunError, match="Received: l2=0.5 instead of 0.0. Restore the run's config"):
         resume(folder)
-    (folder / CONFIG).write_text(settings.replace("epochs = 3", "epochs = 5"))
+    (folder / CONFIG).write_text(
+        settings.replace("epochs = 3", "epochs = 5").replace("patience = 0", "patience = 4")
+    )
     assert len(history(resume(folder)).splitlines()) == 6
 
 

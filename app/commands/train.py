@@ -330,6 +330,7 @@ def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     """Print what a run's `evaluation.json` says, a line each."""
     from app.evaluation.metrics import describe_scores
     from app.reports.run_report import (
+        describe_calibration,
         describe_classes,
         describe_intervals,
         describe_probes,
@@ -339,7 +340,11 @@ def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     baselines = found.get("baselines", {})
     lines = [("linear", describe_scores(baselines.get("linear", {})))]
     lines.append(("constant", describe_scores(baselines.get("constant", {}))))
-    lines.append(("each", describe_classes(found.get("classes", ()))))
+    has_warnings = bool(found.get("warnings"))
+    told = describe_classes(found.get("classes", ()), has_warnings)
+    lines += [("each", line) for line in told]
+    if calibration := found.get("calibration"):
+        lines.append(("calibration", describe_calibration(calibration)))
     if thresholds := found.get("thresholds"):
         told = describe_thresholds(thresholds, labels)
         lines += [("threshold", line) for line in told[:_MAX_LINES]]

@@ -8,6 +8,7 @@ from app.config.run_config import RunConfig, flat_config, make_config
 from app.data.sources import bare_source
 from app.evaluation.metrics import SCORES, metric_name
 from app.evaluation.probes import NEIGHBORS
+from app.evaluation.thresholds import WEIGHTED
 from serving.manifest import TASKS
 
 from .html import captioned_pictures, render
@@ -91,24 +92,46 @@ def describe_thresholds(thresholds: dict[str, Any], labels: Sequence[str]) -> li
         thresholds: see `serving.manifest.Thresholds`.
         labels: name of each class or label.
     """
+    if thresholds["rule"] == WEIGHTED and thresholds["positive"] is None:
+        return [
+            "the class is predicted whose probability is largest relative to its fraction of the "
+            f"training split ({WEIGHTED})"
+        ]
     keys = ("values", "precision", "recall")
     rows = zip(labels, *(thresholds[key] for key in keys), strict=True)
+    rule = WEIGHTED if thresholds["rule"] == WEIGHTED else f"threshold={thresholds['rule']}"
     return [
-        f'"{label}" is predicted from a probability of {value:.4f} on (threshold='
-        f"{thresholds['rule']}): precision {precision:.4f}, recall {recall:.4f}"
+        f'"{label}" is predicted from a probability of {value:.4f} on ({rule}): '
+        f"precision {precision:.4f}, recall {recall:.4f}"
         for label, value, precision, recall in rows
         if thresholds["positive"] in (label, None)
     ]
 
 
-def describe_classes(classes: Sequence[dict[str, Any]]) -> str:
-    """Return precision, recall and F1 of a few classes in one line; empty for many."""
-    if len(classes) > _SPOKEN_CLASSES:
-        return ""
-    return "; ".join(
+def describe_classes(classes: Sequence[dict[str, Any]], has_warnings: bool = False) -> list[str]:
+    """Return precision, recall and F1 of classes, the worst first.
+
+    A few classes are in one line. More have a line each, if there are warnings of the model.
+    """
+    texts = [
         f'"{row["name"]}" precision {row["precision"]:.4f}, recall {row["recall"]:.4f}, '
         f"F1 {row['f1']:.4f}"
         for row in classes
+    ]
+    if len(texts) <= _SPOKEN_CLASSES:
+        return ["; ".join(texts)]
+    if not has_warnings:
+        return []
+    left_out = len(texts) - _SHOWN_CLASSES
+    more = [f"{left_out} more are in the report"] if left_out > 0 else []
+    return texts[:_SHOWN_CLASSES] + more
+
+
+def describe_calibration(calibration: dict[str, Any]) -> str:
+    """Return the calibration errors of a run in one line."""
+    return (
+        f"ECE {calibration['ece']:.4f}, class-wise {calibration['classwise_ece']:.4f}, before "
+        "an export calibrates the probabilities"
     )
 
 
@@ -182,6 +205,7 @@ def write_report(
         warnings=evaluation.get("warnings", ()),
         hints=evaluation.get("hints", ()),
         positive=evaluation.get("positive"),
+        calibration=evaluation.get("calibration"),
         thresholds=_threshold_lines(evaluation, data["labels"]),
         intervals=evaluation.get("intervals"),
         short_number=short_number,

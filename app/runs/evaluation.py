@@ -11,7 +11,8 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
 from app.evaluation.baselines import baseline_scores, describe_shortfalls
-from app.evaluation.imbalance import suggest_for_rare_class
+from app.evaluation.calibration import calibration_error, classwise_calibration_error
+from app.evaluation.imbalance import describe_weighted, suggest_for_rare_class
 from app.evaluation.importance import partial_dependence, permutation_importance
 from app.evaluation.intervals import errors_by_decile, fit_intervals
 from app.evaluation.metrics import class_scores
@@ -81,8 +82,8 @@ def evaluate(
 
     Returns:
         `baselines`, see `app.evaluation.baselines`; lines of text, `warnings` and `hints`; for
-        classes and labels `classes` and `thresholds`; `positive`, the positive one of two classes;
-        for values `errors_by_decile` and `intervals`; for rows `importance` and
+        classes and labels `classes`, `calibration` and `thresholds`; `positive`, the positive one
+        of two classes; for values `errors_by_decile` and `intervals`; for rows `importance` and
         `partial_dependence`; for images `probes`. What does not apply is left out.
     """
     baselines = baseline_scores(dataset, splits)
@@ -101,6 +102,10 @@ def evaluate(
     else:
         thresholds = predictions.thresholds
         found["classes"] = class_scores(targets, test, dataset.labels, thresholds)
+        found["calibration"] = {
+            "ece": calibration_error(test, targets),
+            "classwise_ece": classwise_calibration_error(test, targets),
+        }
         if thresholds is not None:
             record = record_thresholds(config.threshold, thresholds, dataset, splits, test)
             found["thresholds"] = asdict(record)
@@ -108,8 +113,11 @@ def evaluate(
         found["positive"] = dataset.labels[dataset.positive]
     if predictions.problem:
         warnings.append(f"{predictions.problem} The threshold of this run is 0.5.")
-    hint = suggest_for_rare_class(config, dataset, splits, validation)
-    found |= {"warnings": warnings, "hints": [hint] if hint else []}
+    hints = (
+        suggest_for_rare_class(config, dataset, splits, validation),
+        describe_weighted(config, dataset, splits, test),
+    )
+    found |= {"warnings": warnings, "hints": list(filter(None, hints))}
     if dataset.kind == "rows":
         importance = permutation_importance(model, dataset, splits.test, scores)
         names = [column["name"] for column in importance["columns"]]

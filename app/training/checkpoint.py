@@ -101,8 +101,8 @@ class Checkpoint(keras.callbacks.Callback):
         _assign("model", self.model.variables, self._read["model"])
         _assign("optimizer", self.model.optimizer.variables, self._read["optimizer"])
         state = self._read["state"]
-        for callback, saved in zip(self._others, state["callbacks"], strict=True):
-            vars(callback).update(saved)
+        for callback in self._others:  # early stopping may be new
+            vars(callback).update(state["callbacks"].get(type(callback).__name__, {}))
         before = state.get("pace", self._pace)  # checkpoints of earlier versions do not say
         self._change_pace(before, state.get("learning_rate"))
         self._read = None
@@ -187,10 +187,12 @@ class Checkpoint(keras.callbacks.Callback):
         return {**arrays, "kept": self.kept.weights, "recent": recent}
 
     def _state(self) -> dict[str, Any]:
-        callbacks = [
-            {name: vars(callback)[name] for name in _CALLBACK_STATE[type(callback)]}
+        callbacks = {
+            type(callback).__name__: {
+                name: vars(callback)[name] for name in _CALLBACK_STATE[type(callback)]
+            }
             for callback in self._others
-        ]
+        }
         return {
             "settings": self._settings,
             "pace": self._pace,
@@ -284,6 +286,8 @@ def _read_state(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = json.loads(archive["state"].tobytes())
         if missing := _STATE - state.keys():
             raise ValueError(f"a file of another version, without {', '.join(sorted(missing))}")
+        if not isinstance(state["callbacks"], dict):
+            raise ValueError("a file of another version")
     return state
 
 
