@@ -210,8 +210,8 @@ def classwise_calibration_error(probabilities: np.ndarray, targets: np.ndarray) 
     count, num_labels = probabilities.shape
     truth = np.eye(num_labels)[targets] if targets.ndim == 1 else targets > 0
     cells = _bins(probabilities) + BINS * np.arange(num_labels)
-    gaps = np.bincount(cells.ravel(), (truth - probabilities.astype(np.float64)).ravel())
-    return float(np.abs(gaps).sum()) / (count * num_labels)
+    gaps: np.ndarray = np.bincount(cells.ravel(), (truth - probabilities.astype(float)).ravel())
+    return float(np.abs(gaps).sum() / (count * num_labels))
 
 
 def chance_calibration_error(confidences: np.ndarray) -> float:

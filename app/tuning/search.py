@@ -279,7 +279,7 @@ def _begin(
     location: StudyLocation,
     definition: Definition,
     dataset: Dataset,
-    first: Mapping[str, Any] | None,
+    first: dict[str, Any] | None,
 ) -> optuna.Study:
     """Create the study; `first` are the values of the first trial, None lets the method choose."""
     attributes = {
