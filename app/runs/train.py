@@ -285,15 +285,19 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
 def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
     """Return what must be equal in all processes, by name.
 
-    The path of the data may differ, and so may `figures`, since only one process draws them.
+    Paths may differ, and so may `figures`, since only one process draws them.
     """
-    content = checkpoint.read_bytes() if checkpoint.exists() else b""
-    settings = flat_config(replace(run.config, data="", figures=True))
+    settings = flat_config(replace(run.config, data="", start_from="", figures=True))
     return {
         **{name: str(value) for name, value in settings.items()},
         "data (SHA-256)": run.data["sha256"],
-        "checkpoint (SHA-256)": hashlib.sha256(content).hexdigest(),
+        "start_from (SHA-256)": _sha256(Path(run.config.start_from)),
+        "checkpoint (SHA-256)": _sha256(checkpoint),
     }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
 
 
 @contextlib.contextmanager
