@@ -97,8 +97,8 @@ def _check_architecture(model: keras.Model, start: keras.Model, path: str) -> No
     if same_names and all(one[0] in _OF_TARGETS for one, _ in pairs):
         raise ConfigError(
             f"start_from must be a model with as many outputs as the data has, {own[1][-1][-1]}. "
-            f"Received: {path}, with {other[1][-1][-1]}. To learn other targets on its features "
-            f"use --set backbone={path} with the family features, or --on-features {path}."
+            f"Received: {path}, with {other[1][-1][-1]}. To learn other targets on its features, "
+            "give it with --on-features, or with --set backbone= in the family features."
         )
     raise ConfigError(
         "start_from must be a model of the same architecture. "
