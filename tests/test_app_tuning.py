@@ -132,7 +132,8 @@ def test_a_search_folder_contains_everything_about_the_search(tuned):
 def test_few_trials_carry_no_importance_and_no_advice(tuned):
     folder, _, output = tuned
     assert output["withheld"] == (
-        "Importance and advice need 16 finished trials for 3 searched dimensions. Received: 4"
+        "Importance and advice need 16 finished trials for 3 searched dimensions. Received: 4, "
+        "without pruned ones"
     )
     assert (output["importance"], output["diagnosis"]) == ({}, [])
     assert output["withheld"] in (folder / "report.html").read_text()

@@ -168,5 +168,6 @@ def test_the_number_of_trials_that_it_takes_grows_with_the_space():
     assert [trials_needed(count) for count in (1, 4, 9)] == [12, 18, 28]
     assert describe_lack(12, 1) == ""
     assert describe_lack(11, 1) == (
-        "Importance and advice need 12 finished trials for 1 searched dimension. Received: 11"
+        "Importance and advice need 12 finished trials for 1 searched dimension. Received: 11, "
+        "without pruned ones"
     )

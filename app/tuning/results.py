@@ -107,9 +107,10 @@ def describe_lack(finished: int, num_dimensions: int) -> str:
     needed = trials_needed(num_dimensions)
     if finished >= needed:
         return ""
+    size = counted(num_dimensions, "searched dimension")
     return (
-        f"Importance and advice need {needed} finished trials for "
-        f"{counted(num_dimensions, 'searched dimension')}. Received: {finished}"
+        f"Importance and advice need {needed} finished trials for {size}. "
+        f"Received: {finished}, without pruned ones"
     )
 
 
