@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from serving.bundle import CHECKSUMS, GOLDEN, INT8, KERAS_MODEL, MANIFEST, MODEL
-from serving.manifest import TASKS, Manifest, TensorSpec
+from serving.manifest import TASKS, Calibration, Manifest, TensorSpec
 from serving.written_numbers import (
     describe_scores,
     metric_name,
@@ -237,19 +237,7 @@ def _allowed(tolerances: dict[str, float]) -> str:
 def _confidence(manifest: Manifest) -> str:
     text = ""
     if manifest.calibration is not None:
-        found = manifest.calibration
-        if found.temperature == 1:
-            text += (
-                f"Logits are not divided by a temperature: with none, {found.fitted_on} are "
-                f"significantly more likely. On {found.measured_on} the expected calibration "
-                f"error is {found.ece_after:.4f}.\n"
-            )
-        else:
-            text += (
-                f"The graph divides logits by a temperature of {found.temperature:.3f}, fitted on "
-                f"{found.fitted_on}. On {found.measured_on} this changes the expected calibration "
-                f"error from {found.ece_before:.4f} to {found.ece_after:.4f}.\n"
-            )
+        text += _calibration(manifest, manifest.calibration)
     if manifest.reject_option is not None:
         option = manifest.reject_option
         right = "none" if option.accuracy is None else f"{option.accuracy:.2%}"
@@ -263,6 +251,32 @@ def _confidence(manifest: Manifest) -> str:
     return f"## Confidence\n\n{text}" if text else ""
 
 
+def _calibration(manifest: Manifest, found: Calibration) -> str:
+    classwise = found.classwise_ece_after is not None
+    averaged = ", and its mean over the probabilities of all labels" if classwise else ""
+    if found.temperature == 1 and not found.bias:
+        after = f"{found.ece_after:.4f}"
+        after += f" and {found.classwise_ece_after:.4f}" if classwise else ""
+        return (
+            f"Logits are not divided by a temperature: with none, {found.fitted_on} are "
+            f"significantly more likely. On {found.measured_on} the expected calibration "
+            f"error{averaged} is {after}.\n"
+        )
+    changed = f"from {found.ece_before:.4f} to {found.ece_after:.4f}"
+    if classwise:
+        changed += f", and from {found.classwise_ece_before:.4f} to {found.classwise_ece_after:.4f}"
+    added = ""
+    if found.bias:
+        pairs = zip(manifest.labels, found.bias, strict=True)
+        shifts = ", ".join(f"{label} {shift:+.3f}" for label, shift in pairs)
+        added = f" and adds a bias ({shifts})"
+    return (
+        f"The graph divides logits by a temperature of {found.temperature:.3f}{added}, fitted on "
+        f"{found.fitted_on}. On {found.measured_on} this changes the expected calibration "
+        f"error{averaged} {changed}.\n"
+    )
+
+
 def _thresholds(manifest: Manifest) -> str:
     found = manifest.thresholds
     if found is None:
@@ -274,8 +288,11 @@ def _thresholds(manifest: Manifest) -> str:
         )
     ]
     rule = f"`{found.rule}`" + ("" if found.positive is None else f" for {found.positive}")
+    how = "A label is predicted from its threshold on."
+    if manifest.task == "multiclass" and found.positive is None:
+        how = "The class is predicted whose probability is largest relative to its threshold."
     return (
-        "\nA label is predicted from its threshold on. Thresholds were chosen on "
+        f"\n{how} Thresholds were chosen on "
         f"{found.chosen_on} by the rule {rule}, and measured on {found.measured_on}.\n\n"
         f"{_table(('label', 'threshold', 'precision', 'recall'), rows)}"
     )

@@ -1,8 +1,10 @@
 """Heads: the output layers on top of the features, for classification and regression."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from .blocks import dense
@@ -146,19 +148,23 @@ def _name_of(name: str, is_ensemble: bool) -> str:
     return f"member_{name}" if is_ensemble else name
 
 
-def divide_logits(model: keras.Model, output: str, temperature: float) -> None:
-    """Divide the logits of an output by a temperature, by scaling the weights of its layer.
+def scale_logits(
+    model: keras.Model, output: str, temperature: float, bias: Sequence[float] = ()
+) -> None:
+    """Divide the logits of an output by a temperature, and add a bias, in the weights of its layer.
 
     The model changes in place. A single temperature for all classes keeps their order (Guo et al.,
-    2017). The logits of an ensemble are those of its members.
+    2017); a bias for each corrects how common they are thought to be (Saerens et al., 2002). The
+    logits of an ensemble are those of its members.
 
     Args:
         model: functional model with a dict of outputs.
         output: name of an output that is the softmax or sigmoid of a `Dense` layer.
         temperature: divisor above 0; a temperature above 1 makes probabilities less extreme.
+        bias: what is added to the divided logit of each class or label; empty adds nothing.
 
     Raises:
-        ValueError: the output does not come from a `Dense` layer.
+        ValueError: the output does not come from a `Dense` layer with a bias.
     """
     operation = producer(model.output[output])
     while isinstance(operation, _AFTER_LOGITS):
@@ -168,7 +174,17 @@ def divide_logits(model: keras.Model, output: str, temperature: float) -> None:
             "Only the logits of a Dense layer can be divided. "
             f"Received: {output} from {type(operation).__name__} {operation.name!r}."
         )
-    operation.set_weights([weight / temperature for weight in operation.get_weights()])
+    weights = [weight / temperature for weight in operation.get_weights()]
+    if any(bias):
+        if len(weights) < 2:
+            raise ValueError(
+                "Only logits with a bias can be shifted. "
+                f"Received: {output} from {operation.name!r}, which has none."
+            )
+        added = np.asarray(bias)
+        is_single = weights[1].shape[-1] == 1 and len(added) == 2  # the logit of the second class
+        weights[1] = weights[1] + (added[1] - added[0] if is_single else added)
+    operation.set_weights(weights)
 
 
 def _head(features: Any, units: int, config: KernelConfig, name: str, **arguments: Any) -> Any:

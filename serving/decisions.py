@@ -19,8 +19,9 @@ def decide(
     Args:
         task: `multiclass` or `multilabel`.
         probabilities: float `(batch, labels)`.
-        thresholds: for each label, the probability from which on it is predicted; of classes, there
-            are two. None predicts the most probable class, or all labels of at least 0.5.
+        thresholds: for each label, the probability from which on it is predicted. Those of classes
+            sum to 1, and the class is predicted whose probability is largest relative to its
+            threshold. None predicts the most probable class, or all labels of at least 0.5.
 
     Returns:
         Indices of classes `(batch,)`, or for labels a truth value each, `(batch, labels)`.
@@ -32,6 +33,8 @@ def decide(
         return chosen
     if thresholds is None:
         return np.asarray(probabilities.argmax(axis=1))
+    if len(thresholds) > 2:
+        return np.asarray((probabilities / np.asarray(thresholds, np.float64)).argmax(axis=1))
     # As float64, in which no threshold is rounded to a neighboring probability.
     return (probabilities[:, 1] >= np.float64(thresholds[1])).astype(np.int64)
 

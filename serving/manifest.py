@@ -89,15 +89,21 @@ class Proof:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The calibration error of a model before and after its logits were divided by a temperature.
+    """The calibration error of a model before and after its logits were scaled.
 
     Attributes:
         temperature: divisor of the logits, fitted on validation samples; part of the graph. 1 if no
             other is significantly better.
         fitted_on: description of the samples that it was fitted on.
         measured_on: description of the samples that the errors were measured on.
-        ece_before: expected calibration error without the temperature, 15 bins of equal width.
+        ece_before: expected calibration error of the predicted class or label without temperature
+            and bias, 15 bins of equal width.
         ece_after: expected calibration error of the exported model.
+        bias: what is added to the divided logit of each label, as after a training with class
+            weights; part of the graph. Empty if nothing is, and in bundles of earlier versions.
+        classwise_ece_before: the same error, averaged over the probabilities of all labels, without
+            temperature and bias; None in bundles of earlier versions.
+        classwise_ece_after: that of the exported model.
     """
 
     temperature: float
@@ -105,6 +111,9 @@ class Calibration:
     measured_on: str
     ece_before: float
     ece_after: float
+    bias: tuple[float, ...] = ()
+    classwise_ece_before: float | None = None
+    classwise_ece_after: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,11 +142,12 @@ class Thresholds:
     """The probabilities from which on classes or labels are predicted.
 
     Attributes:
-        rule: how they were chosen: `f1`, `precision=0.9`, `recall=0.8`, `cost=5`, or the
-            probability itself.
-        values: threshold of each label, in the order of the labels. The two of a model of two
-            classes sum to 1, and the first is predicted where the second does not reach its own.
-        positive: the class that the rule is about; None for a model of labels.
+        rule: how they were chosen: `f1`, `precision=0.9`, `recall=0.8`, `cost=5`, the probability
+            itself, or `class_weight=balanced` for the weights of the training.
+        values: threshold of each label, in the order of the labels. Those of classes sum to 1, and
+            the class is predicted whose probability is largest relative to its threshold; the first
+            of two where the second does not reach its own.
+        positive: the class that the rule is about; None for labels, and for more than two classes.
         chosen_on: description of the samples that they were chosen on.
         measured_on: description of the samples that the next two were measured on.
         precision: fraction of the predictions of each label that are right.
@@ -394,11 +404,8 @@ def _check_consistency(manifest: Manifest) -> None:
             f"Received: prediction_output={manifest.prediction_output!r} of {manifest.task}."
         )
     _check_columns(manifest)
-    if manifest.calibration is not None and not manifest.calibration.temperature > 0:
-        raise ManifestError(
-            "The temperature of calibration must be above 0. "
-            f"Received: {manifest.calibration.temperature}."
-        )
+    if manifest.calibration is not None:
+        _check_calibration(manifest, manifest.calibration)
     if manifest.reject_option is not None:
         _check_reject_option(manifest, manifest.reject_option)
     if manifest.baseline is not None and len(manifest.baseline.fractions) != len(manifest.labels):
@@ -410,6 +417,18 @@ def _check_consistency(manifest: Manifest) -> None:
         _check_thresholds(manifest, manifest.thresholds)
     if manifest.intervals is not None:
         _check_intervals(manifest, manifest.intervals)
+
+
+def _check_calibration(manifest: Manifest, calibration: Calibration) -> None:
+    if not calibration.temperature > 0:
+        raise ManifestError(
+            f"The temperature of calibration must be above 0. Received: {calibration.temperature}."
+        )
+    if len(calibration.bias) not in (0, len(manifest.labels)):
+        raise ManifestError(
+            "The bias of calibration must have an element for each label. "
+            f"Received: {len(calibration.bias)} for {len(manifest.labels)} labels."
+        )
 
 
 def _check_reject_option(manifest: Manifest, option: RejectOption) -> None:
@@ -425,19 +444,21 @@ def _check_reject_option(manifest: Manifest, option: RejectOption) -> None:
 
 def _check_thresholds(manifest: Manifest, thresholds: Thresholds) -> None:
     values, count = thresholds.values, len(manifest.labels)
-    has_two_classes = manifest.task == "multiclass" and count == 2
-    if not has_two_classes and manifest.task != "multilabel":
+    is_classes = manifest.task == "multiclass"
+    if not is_classes and manifest.task != "multilabel":
         raise ManifestError(
-            f"thresholds need two classes, or labels. Received: {count} {TASKS[manifest.task]}."
+            f"thresholds need classes or labels. Received: {count} {TASKS[manifest.task]}."
         )
     if len(values) != count or not all(0 <= value <= 1 for value in values):
         raise ManifestError(
             "thresholds must have a probability for each label. "
             f"Received: {values!s:.80} for {count} labels."
         )
-    if has_two_classes and not math.isclose(sum(values), 1, abs_tol=1e-9):
+    if is_classes and not math.isclose(sum(values), 1, abs_tol=1e-9):
+        raise ManifestError(f"The thresholds of classes must sum to 1. Received: {values!s:.80}.")
+    if is_classes and count > 2 and min(values) == 0:
         raise ManifestError(
-            f"The thresholds of two classes must sum to 1. Received: {values!s:.80}."
+            f"The thresholds of three or more classes must be above 0. Received: {values!s:.80}."
         )
     if manifest.reject_option is not None:
         raise ManifestError(

@@ -19,11 +19,11 @@ from app.evaluation.calibration import (
     chance_calibration_error,
     choose_threshold,
     confidence_and_truth,
-    fit_temperature,
+    fit_scaling,
 )
 from export import ExportOptions
 from models.features import feature_extractor
-from models.heads import divide_logits
+from models.heads import scale_logits
 from serving import Predictor
 
 
@@ -38,7 +38,7 @@ def drawn_classes(temperature, samples=4000, seed=0):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_a_known_temperature_is_found(temperature):
     probabilities, targets = drawn_classes(temperature)
-    assert fit_temperature(probabilities, targets) == pytest.approx(temperature, rel=0.08)
+    assert fit_scaling(probabilities, targets).temperature == pytest.approx(temperature, rel=0.08)
 
 
 def test_the_temperature_of_a_multilabel_model_is_found():
@@ -46,13 +46,13 @@ def test_the_temperature_of_a_multilabel_model_is_found():
     logits = random.normal(size=(4000, 3)) * 2
     targets = (random.random(logits.shape) < expit(logits)).astype("float32")
     probabilities = expit(logits * 2).astype("float32")
-    assert fit_temperature(probabilities, targets) == pytest.approx(2, rel=0.08)
+    assert fit_scaling(probabilities, targets).temperature == pytest.approx(2, rel=0.08)
 
 
 def test_few_samples_or_perfect_predictions_keep_the_temperature_near_one():
     probabilities = softmax(np.eye(3)[np.arange(3000) % 3] * 2, axis=1).astype("float32")
     targets = np.arange(3000) % 3
-    found = [fit_temperature(probabilities[:n], targets[:n]) for n in (3, 30, 3000)]
+    found = [fit_scaling(probabilities[:n], targets[:n]).temperature for n in (3, 30, 3000)]
     assert found == sorted(found, reverse=True)
     assert found[0] == pytest.approx(1, abs=0.1)
     assert 0.2 < found[2] < 0.5
@@ -60,9 +60,9 @@ def test_few_samples_or_perfect_predictions_keep_the_temperature_near_one():
 
 def test_a_temperature_that_few_samples_do_not_call_for_stays_at_one():
     # 96 samples make a fitted temperature vary by 8%, which would do more harm than good.
-    fitted = [fit_temperature(*drawn_classes(1.0, 96, seed)) for seed in range(40)]
+    fitted = [fit_scaling(*drawn_classes(1.0, 96, seed)).temperature for seed in range(40)]
     assert sum(temperature != 1 for temperature in fitted) <= 4
-    assert all(fit_temperature(*drawn_classes(2.0, 96, seed)) > 1.2 for seed in range(10))
+    assert all(fit_scaling(*drawn_classes(2.0, 96, seed)).temperature > 1.2 for seed in range(10))
 
 
 def test_the_calibration_error_of_few_samples_is_compared_with_that_of_a_calibrated_model():
@@ -76,7 +76,7 @@ def test_the_calibration_error_of_few_samples_is_compared_with_that_of_a_calibra
 def test_calibration_lowers_the_error_on_unseen_samples():
     probabilities, targets = drawn_classes(3.0)
     others, their_targets = drawn_classes(3.0, seed=1)
-    found = fit_temperature(probabilities, targets)
+    found = fit_scaling(probabilities, targets).temperature
     tempered = softmax(np.log(others) / found, axis=1)
     assert calibration_error(others, their_targets) > 0.15
     assert calibration_error(tempered, their_targets) < 0.03
@@ -113,7 +113,7 @@ def test_an_accuracy_out_of_range_is_refused(accuracy):
 
 
 @pytest.mark.parametrize("head", ["classes", "two", "labels"])
-def test_logits_are_divided_whatever_the_head(head):
+def test_logits_are_divided_and_shifted_whatever_the_head(head):
     keras.utils.set_random_seed(0)
     config = {
         "classes": models.FeatureExtractorConfig(num_outputs=3),
@@ -123,12 +123,13 @@ def test_logits_are_divided_whatever_the_head(head):
     model = feature_extractor(config)
     rows = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
     before = model.predict(rows, verbose=0)["probabilities"].astype("float64")
-    divide_logits(model, "probabilities", 2.0)
+    bias = np.linspace(-1, 1, before.shape[1])
+    scale_logits(model, "probabilities", 2.0, bias.tolist())
     after = model.predict(rows, verbose=0)["probabilities"]
     if head != "labels":
-        expected = softmax(np.log(before) / 2, axis=1)
+        expected = softmax(np.log(before) / 2 + bias, axis=1)
     else:
-        expected = expit((np.log(before) - np.log(1 - before)) / 2)
+        expected = expit((np.log(before) - np.log(1 - before)) / 2 + bias)
     np.testing.assert_allclose(after, expected, atol=1e-6)
 
 
@@ -138,7 +139,11 @@ def test_logits_that_the_model_does_not_compute_are_refused():
     with pytest.raises(
         ValueError, match="logits of a Dense layer can be .*Received: probabilities"
     ):
-        divide_logits(model, "probabilities", 2.0)
+        scale_logits(model, "probabilities", 2.0)
+    without_bias = keras.layers.Dense(2, "softmax", use_bias=False)
+    model = keras.Model(start, {"probabilities": without_bias(start)})
+    with pytest.raises(ValueError, match="Only logits with a bias can be shifted"):
+        scale_logits(model, "probabilities", 2.0, [0.0, 1.0])
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.config import make_config
-from app.config.run_files import CHECKPOINT, CONFIG, DATA
+from app.config.run_files import CHECKPOINT, CONFIG, DATA, NEW_RESULTS
 from app.data.reading_progress import observed_reading
 from app.data.sources import load_dataset
 from app.errors import RunError
@@ -109,7 +109,6 @@ def test_a_run_that_is_interrupted_twice_ends_like_an_uninterrupted_run(
     run = resume(folder)
     assert history(run) == history(uninterrupted)
     assert run.metrics == uninterrupted.metrics
-    assert not (folder / CHECKPOINT).exists()
     assert not (folder / "figures").exists()  # the choice of the first call is kept
 
 
@@ -174,13 +173,13 @@ def test_a_run_whose_results_could_not_be_written_can_be_resumed(tmp_path):
     class InTheWay(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
             (folder,) = (tmp_path / "softmax").iterdir()
-            (folder / "evaluation.json").mkdir()
+            (folder / NEW_RESULTS).touch()
 
-    message = "cannot be written: is a directory. Resume it with hornbill train --resume "
+    message = "cannot be written: not a directory. Resume it with hornbill train --resume "
     with pytest.raises(RunError, match=message):
         train(make_config("softmax", {"epochs": 2}), tmp_path, [InTheWay()], figures=False)
     (folder,) = (tmp_path / "softmax").iterdir()
-    (folder / "evaluation.json").rmdir()
+    (folder / NEW_RESULTS).unlink()
     assert resume(folder).is_finished
 
 
@@ -268,12 +267,12 @@ def test_a_run_whose_data_changed_is_refused(tmp_path):
 def test_a_run_whose_settings_changed_is_refused(interrupted, tmp_path):
     folder = shutil.copytree(interrupted, tmp_path / "run")
     settings = (folder / CONFIG).read_text()
-    (folder / CONFIG).write_text(settings.replace("patience = 0", "patience = 2"))
-    with pytest.raises(
-        RunError, match="Received: patience=2 instead of 0. Restore the run's config"
-    ):
+    (folder / CONFIG).write_text(settings.replace("l2 = 0.0", "l2 = 0.5"))
+    with pytest.raises(RunError, match="Received: l2=0.5 instead of 0.0. Restore the run's config"):
         resume(folder)
-    (folder / CONFIG).write_text(settings.replace("epochs = 3", "epochs = 5"))
+    (folder / CONFIG).write_text(
+        settings.replace("epochs = 3", "epochs = 5").replace("patience = 0", "patience = 4")
+    )
     assert len(history(resume(folder)).splitlines()) == 6
 
 

@@ -52,6 +52,7 @@ def test_a_run_folder_contains_everything_about_the_run(mlp_run):
     names = {path.relative_to(mlp_run.folder).as_posix() for path in mlp_run.folder.rglob("*.*")}
     names = {name for name in names if not name.startswith("tensorboard")}
     assert names == {
+        "checkpoint.npz",
         "config.toml",
         "data.json",
         "environment.json",

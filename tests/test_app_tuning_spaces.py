@@ -71,10 +71,6 @@ def test_the_budget_is_forty_trials_unless_minutes_are_given():
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        (
-            {},
-            "A search needs at least one setting. Received: none. Add one, such as --search",
-        ),
         ({"epoch": "int:1..3"}, "'epoch' is not a setting of features. Did you mean 'epochs'?"),
         ({"epochs": "imt:1..3"}, "must begin with one of int, .*=imt:1..3. Did you mean 'int'?"),
         ({"epochs": "int:1..x"}, "A range must be LOW..HIGH, two whole numbers. Received: epochs="),
@@ -253,6 +249,17 @@ def test_sizes_are_diagnosed_as_more_data_or_a_larger_model(scores, advice):
     diagnosis = diagnose_sizes(sizes(*scores), "accuracy", 500, (share * (1 - share) / 500) ** 0.5)
     assert diagnosis.advice == advice
     assert "from 100 to 200 samples" in diagnosis.text
+
+
+def test_advice_has_intervals_and_says_what_it_would_take_to_know_more():
+    unsure = diagnose_sizes(sizes((1.0, 0.80), (1.0, 0.81)), "accuracy", 500, 0.0175)
+    assert unsure.advice == "regularize"
+    assert "+0.1900 [+0.1557, +0.2243] less" in unsure.text
+    assert "gained +0.0100 [-0.0385, +0.0585]" in unsure.text
+    assert "To show such a gain takes about 11,765 validation samples, not 500." in unsure.text
+    assert diagnose_sizes(sizes((1.0, 0.80), (1.0, 0.86)), "accuracy", 500, 0.0175).advice == (
+        "more data"
+    )
 
 
 @pytest.mark.parametrize(

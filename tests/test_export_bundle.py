@@ -33,7 +33,7 @@ from export.saved_model import write_saved_model
 from models.config.layers import ACTIVATIONS, NORMALIZATIONS
 from models.digits import digit_net
 from models.features import feature_extractor
-from models.heads import divide_logits
+from models.heads import scale_logits
 from models.softmax import softmax_classifier
 from serving import Manifest, Predictor, verify_bundle
 from serving.errors import InputError, ServingError
@@ -489,7 +489,9 @@ def test_the_proof_reads_the_artifacts_from_disk(bundle, mlp_run, images, tmp_pa
         prove_by(other)
     model = mlp_run.load_model()
     manifest = Manifest.from_json((bundle / "manifest.json").read_bytes())
-    divide_logits(model, "probabilities", manifest.calibration.temperature)
+    scale_logits(
+        model, "probabilities", manifest.calibration.temperature, manifest.calibration.bias
+    )
     prove_by(model)
 
 

@@ -105,8 +105,10 @@ def test_a_bundle_of_an_earlier_version_has_neither(bundle):
 @pytest.mark.parametrize(
     ("task", "keys", "message"),
     [
-        ("multiclass", {"thresholds": CLASSES}, "two classes, or labels. Received: 3 classes"),
-        ("regression", {"thresholds": LABELS}, "two classes, or labels. Received: 3 values"),
+        ("multiclass", {"thresholds": CLASSES}, "a probability for each label. Received: .* 3 lab"),
+        ("multiclass", {"thresholds": LABELS | {"values": [0.5, 0.6, 0.1]}}, "must sum to 1"),
+        ("multiclass", {"thresholds": LABELS | {"values": [0.5, 0.5, 0]}}, "must be above 0"),
+        ("regression", {"thresholds": LABELS}, "need classes or labels. Received: 3 values"),
         ("multilabel", {"thresholds": CLASSES}, "a probability for each label. Received: .* 3 lab"),
         ("multilabel", {"thresholds": LABELS | {"values": [2, 0, 0]}}, "for each label"),
         ("multilabel", {"intervals": INTERVALS}, "intervals need task=regression"),

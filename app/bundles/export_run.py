@@ -18,18 +18,24 @@ from app.data.summary import count_missing
 from app.errors import ConfigError
 from app.evaluation.baselines import describe_shortfalls
 from app.evaluation.calibration import (
+    Scaling,
     calibration_error,
     choose_threshold,
+    classwise_calibration_error,
     confidence_and_truth,
-    fit_temperature,
+    expected_bias,
+    fit_scaling,
 )
 from app.evaluation.intervals import fit_intervals
 from app.evaluation.metrics import measure, predict_samples
 from app.evaluation.thresholds import (
+    WEIGHTED,
     check_rule,
     choose_thresholds,
     is_default,
     record_thresholds,
+    weighted_rule,
+    weighted_thresholds,
 )
 from app.reports.classification_figures import (
     draw_precision_recall,
@@ -40,7 +46,8 @@ from app.reports.plotting import style
 from app.runs.run_folder import Run, read_evaluation, read_run
 from app.runs.train import load_run_data
 from app.system.keras_defaults import keras_defaults
-from app.training.model_sizes import fit_to_data
+from app.training.losses import class_weights
+from app.training.model_sizes import fit_to_data, rows_of
 from export import (
     ExportOptions,
     Int8Data,
@@ -51,7 +58,7 @@ from export import (
 from export.samples import spread
 from export.steps import begin_step
 from models.config import OwnModelConfig
-from models.heads import divide_logits
+from models.heads import scale_logits
 from serving.decisions import decide
 from serving.manifest import (
     TASKS,
@@ -87,7 +94,8 @@ def export_run(
         target_accuracy: accuracy of the predictions that `Prediction.accepted` marks. The
             threshold is chosen on the validation split. None accepts all predictions.
         threshold: how to choose the probability from which on a class or label is predicted, see
-            `app.config.threshold_rules.parse_rule`; None takes the setting of the run.
+            `app.config.threshold_rules.parse_rule`; None takes the setting of the run. If that is
+            the default, and classes had weights in training, they have them in decisions too.
 
     Returns:
         The version's folder. After an error nothing is published.
@@ -110,6 +118,8 @@ def export_run(
             f"{TASKS[dataset.task]}."
         )
     rule = run.config.training.threshold if threshold is None else threshold
+    if threshold is None and target_accuracy is None and is_default(rule):
+        rule = weighted_rule(run.config.training)
     _check_rule(rule, dataset, target_accuracy)
     source = f"the test split of {bare_source(run.config.data)}"
     nullable_columns = _nullable_columns(run, dataset)
@@ -129,7 +139,7 @@ def export_run(
                 run.splits.train,
                 facts.metrics,
                 facts.reference_scores,
-                facts.thresholds is not None,
+                facts.thresholds is not None and rule != WEIGHTED,
             )
             facts = replace(facts, warnings=tuple(found))
         if target_accuracy is not None:
@@ -150,24 +160,32 @@ def export_run(
 def _calibrated(
     model: keras.Model, facts: ModelFacts, run: Run, dataset: Dataset, folder: Path
 ) -> tuple[ModelFacts, tuple[np.ndarray, np.ndarray]]:
-    """Divide the model's logits by a temperature.
+    """Scale the model's logits, so that probabilities are those of the training split.
 
     Returns:
         The updated facts, and the new predictions for the validation and test splits.
     """
     splits = run.splits
+    known = dataset.targets[splits.validation]
     both = np.concatenate([splits.validation, splits.test])
 
     def predict() -> list[np.ndarray]:
         return np.split(predict_samples(model, dataset, both), [len(splits.validation)])
 
     validation, before = predict()
-    temperature = fit_temperature(validation, dataset.targets[splits.validation])
-    try:
-        divide_logits(model, "probabilities", temperature)
-    except ValueError:  # a user's model may end in any layer
-        temperature = 1.0
-    validation, after = predict()
+    after, scaling = before, Scaling(1.0, np.zeros(len(dataset.labels)))
+    shift = expected_bias(class_weights(run.config.training, dataset, splits))
+    # The members of an ensemble are scaled, but their mean is calibrated: once may not be enough.
+    for expected in (shift, None):
+        found = fit_scaling(validation, known, expected)
+        if found.is_needless:
+            break
+        try:
+            scale_logits(model, "probabilities", found.temperature, found.bias.tolist())
+        except ValueError:  # a user's model may end in any layer
+            break
+        scaling = scaling.then(found)
+        validation, after = predict()
     targets = dataset.targets[splits.test]
     path = folder / "reliability_diagram.png"
     with style():
@@ -175,11 +193,14 @@ def _calibrated(
     changed = replace(
         facts,
         calibration=Calibration(
-            temperature,
+            scaling.temperature,
             splits.describe("validation"),
             splits.describe("test"),
             calibration_error(before, targets),
             calibration_error(after, targets),
+            tuple(scaling.bias.tolist()) if scaling.bias.any() else (),
+            classwise_calibration_error(before, targets),
+            classwise_calibration_error(after, targets),
         ),
         figures=_with_figure(facts.figures, path),
     )
@@ -198,6 +219,8 @@ def _check_rule(rule: float | str, dataset: Dataset, target_accuracy: float | No
     Raises:
         ConfigError: the rule is unknown or does not suit.
     """
+    if rule == WEIGHTED:
+        return
     try:
         is_needless = is_default(rule)
     except ValueError as error:
@@ -220,23 +243,29 @@ def _with_thresholds(
 ) -> ModelFacts:
     """Return the facts with thresholds for calibrated predictions, and what follows from them.
 
-    The rule is applied again: dividing logits by a temperature changes probabilities, but not the
-    order of the samples.
+    The rule is applied again, since scaling logits changes probabilities.
     """
     (validation, test), splits = predictions, run.splits
-    values = choose_thresholds(rule, dataset, splits.validation, validation)
+    values = (
+        weighted_thresholds(dataset, splits.train)
+        if rule == WEIGHTED
+        else choose_thresholds(rule, dataset, splits.validation, validation)
+    )
     targets = dataset.targets[splits.test]
     facts = replace(facts, metrics=measure(dataset.task, targets, test, values, dataset.positive))
     if dataset.task == "multiclass":
         facts = replace(facts, baseline=_baseline(decide(dataset.task, test, values), dataset))
     if values is None:
         return facts
+    thresholds = record_thresholds(rule, values, dataset, splits, test)
+    facts = replace(facts, thresholds=thresholds)
+    if dataset.task == "multiclass" and dataset.positive is None:
+        return facts  # a class is predicted by all probabilities, not from one of its own on
     path = folder / "precision_recall.png"
     with style():
         draw_precision_recall(ranked_labels(dataset, splits.test, test, values), path)
     figures = _with_figure(facts.figures, path) if path.exists() else facts.figures
-    thresholds = record_thresholds(rule, values, dataset, splits, test)
-    return replace(facts, thresholds=thresholds, figures=figures)
+    return replace(facts, figures=figures)
 
 
 def _intervals(model: keras.Model, run: Run, dataset: Dataset) -> Intervals | None:
@@ -296,7 +325,7 @@ def _nullable_columns(run: Run, dataset: Dataset) -> tuple[int, ...]:
     if isinstance(run.config.model, OwnModelConfig):
         return tuple(np.flatnonzero(count_missing(dataset)).tolist()) if dataset.columns else ()
     family = family_named(run.config.family)
-    config = fit_to_data(family, run.config.model, dataset, run.splits)
+    config = fit_to_data(family, run.config.model, dataset, run.splits, rows_of(run.data))
     return config.rows.nullable_columns if dataset.kind == "rows" else ()
 
 

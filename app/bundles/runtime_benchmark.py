@@ -16,7 +16,7 @@ from app.reports.plotting import COLORS, save
 from export import ExportError
 from export.inference import to_tensors, trace_inference
 from export.saved_model import convert_to_litert, load_saved_model
-from models.heads import divide_logits
+from models.heads import scale_logits
 from serving.bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
 from serving.golden import read_golden
 from serving.manifest import Manifest
@@ -153,7 +153,8 @@ def _row(
 def _keras(path: Path, manifest: Manifest) -> Runtime:
     model = read_model(path)
     if manifest.calibration is not None:
-        divide_logits(model, str(manifest.prediction_output), manifest.calibration.temperature)
+        found = manifest.calibration
+        scale_logits(model, str(manifest.prediction_output), found.temperature, found.bias)
     inference = trace_inference(model)
     if inference.outputs != manifest.outputs:
         raise ExportError(

@@ -216,14 +216,7 @@ def _shown_steps(hidden: bool) -> Iterator[None]:
 
 def _print_quality(manifest: Any) -> None:
     if manifest.calibration is not None:
-        found = manifest.calibration
-        scaling = (
-            "without temperature scaling, which would not help significantly"
-            if found.temperature == 1
-            else f"{found.ece_before:.4f} before temperature scaling "
-            f"(temperature {found.temperature:.3f})"
-        )
-        typer.echo(f"calibration: ECE {found.ece_after:.4f} on the test split, {scaling}")
+        typer.echo(f"calibration: {describe_calibration(manifest.calibration)}")
     if manifest.int8 is not None:
         typer.echo(f"int8:        {describe_int8(manifest)}")
     if manifest.thresholds is not None:
@@ -245,6 +238,23 @@ def _print_quality(manifest: Any) -> None:
         )
     for line in manifest.warnings:
         typer.echo(printable(f"warning:     {line}"))
+
+
+def describe_calibration(found: Any) -> str:
+    """Return the calibration errors on the test split, and how logits are scaled, in one line."""
+    parts = [f"temperature {found.temperature:.3f}"] if found.temperature != 1 else []
+    parts += ["a bias for each label"] if found.bias else []
+    after, before = (
+        f"{ece:.4f}, class-wise {classwise:.4f}"
+        for ece, classwise in (
+            (found.ece_after, found.classwise_ece_after),
+            (found.ece_before, found.classwise_ece_before),
+        )
+    )
+    scaling = f"ECE {before} without ({' and '.join(parts)})"
+    if not parts:
+        scaling = "without scaling of the logits, which would not help significantly"
+    return f"ECE {after} on the test split, {scaling}"
 
 
 def describe_int8(manifest: Any) -> str:

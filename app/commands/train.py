@@ -45,6 +45,8 @@ TRAIN_EXAMPLES = examples(
     "hornbill train softmax --data pets --on-features dist/animals",
     "hornbill train digits --config runs/digits/20260101-120000/config.toml",
     "hornbill train --resume runs/digits/20260101-120000",
+    "hornbill train --resume runs/digits/20260101-120000 --set epochs=40",
+    "hornbill train digits --data more.npz --start-from runs/digits/20260101-120000",
     "hornbill train digits --processes 2",
     "hornbill train digits --coordinator 10.0.0.1:7000 --process-id 0 --processes 2",
 )
@@ -62,9 +64,10 @@ class Request:
         settings: values of `--set`, `key=value`.
         given: settings that have separate options, such as `--target`.
         on_features: a run, a bundle or a `.keras` file on whose features to train a head.
+        start_from: a run, a bundle or a `.keras` file whose weights to begin with.
         data: name or path of the data source; None takes the family's own.
         seed: seed of the split, the weights and the sample order; None takes the default.
-        resume: folder of a run to resume.
+        resume: folder of a run to resume, with `settings` that change.
         output: folder of runs.
         figures: whether to draw figures.
         as_json: whether to print a JSON object.
@@ -76,6 +79,7 @@ class Request:
     settings: list[str] = field(default_factory=list)
     given: dict[str, list[str] | str] = field(default_factory=dict)
     on_features: str | None = None
+    start_from: str | None = None
     data: str | None = None
     seed: int | None = None
     resume: str | None = None
@@ -110,6 +114,14 @@ def train(
             "once, and its weights are kept.",
         ),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Run, bundle or .keras file whose weights to begin with. The settings of its "
+            "model are taken over.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -123,7 +135,9 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Folder of an interrupted run to resume. All settings are taken from the run.",
+            help="Folder of a run to resume. All settings are taken from the run; with --set, "
+            "epochs, patience and optimizer.learning_rate can be changed, and a finished run goes "
+            "on.",
         ),
     ] = None,
     processes: Annotated[
@@ -161,19 +175,35 @@ def train(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model and write a run folder, or resume an interrupted run."""
-    others = (
-        *(family, data, target, categorical, drop, keep, image_column, on_features),
-        *(config, settings, seed, output),
-    )
-    if resume is not None and (no_figures or any(value is not None for value in others)):
-        raise ConfigError("--resume takes all settings from the run. Remove the other options.")
-    if resume is None and family is None and config is None:
-        raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
-    if on_features is not None and not on_features.exists():
+    """Train a model and write a run folder, or resume a run."""
+    others = {
+        "FAMILY": family,
+        "--data": data,
+        "--target": target,
+        "--categorical": categorical,
+        "--drop": drop,
+        "--keep": keep,
+        "--image-column": image_column,
+        "--on-features": on_features,
+        "--start-from": start_from,
+        "--config": config,
+        "--seed": seed,
+        "--output": output,
+    }
+    wrong = next((f"{name} {value}" for name, value in others.items() if value is not None), None)
+    if resume is not None and wrong is not None:
         raise ConfigError(
-            "--on-features must be a run, a bundle or a .keras file. "
-            f"Received: {on_features}, which does not exist."
+            "--resume takes all settings from the run. "
+            f"Received: {wrong}. Remove it; --set epochs=N trains for longer."
+        )
+    if resume is None and family is None and config is None and start_from is None:
+        raise ConfigError("Missing argument 'FAMILY'. Give digits, softmax or features.")
+    for option, model in (("--on-features", on_features), ("--start-from", start_from)):
+        if model is None or model.is_dir() or (model.is_file() and model.suffix == ".keras"):
+            continue
+        reason = "which is another file" if model.exists() else "which does not exist"
+        raise ConfigError(
+            f"{option} must be a run, a bundle or a .keras file. Received: {model}, {reason}."
         )
     from app.distributed.cluster import make_cluster
     from app.distributed.launching import launch
@@ -188,6 +218,7 @@ def train(
             image_column, target=target, categorical=categorical, drop=drop, keep=keep
         ),
         on_features=None if on_features is None else str(on_features),
+        start_from=None if start_from is None else str(start_from),
         data=data,
         seed=seed,
         resume=None if resume is None else str(resume),
@@ -220,10 +251,22 @@ def _checked(request: Request) -> str:
         from app.config.run_files import check_begun
 
         check_begun(Path(request.resume))
+        changed_settings(request)
         return f"resuming {request.resume}"
     config = requested_config(request)
     check_data(config)
     return f"training {describe_config(config)}"
+
+
+def changed_settings(request: Request) -> dict[str, Any]:
+    """Return the settings that a run which is resumed goes on with, by flat key.
+
+    Raises:
+        ConfigError: a text is no setting.
+    """
+    from app.config.run_config import parse_settings
+
+    return {**parse_settings(request.settings), **({} if request.figures else {"figures": False})}
 
 
 def requested_config(request: Request) -> Any:
@@ -237,6 +280,8 @@ def requested_config(request: Request) -> Any:
 
     merged = {**parse_settings(request.settings), **request.given}
     family, file = request.family, None if request.config is None else Path(request.config)
+    if request.start_from is not None:
+        merged["start_from"] = request.start_from
     if request.on_features is not None:
         family, merged = head_settings(family, request.on_features, merged)
     return combine_settings(family, file, merged, request.data, request.seed)
@@ -268,7 +313,7 @@ def run_training(request: Request, team: Any) -> None:
             callbacks.append(stack.enter_context(training_progress()))
             stack.enter_context(observed_reading(stack.enter_context(ReadingProgress())))
         if request.resume is not None:
-            run = resume(request.resume, callbacks, team)
+            run = resume(request.resume, callbacks, team, changed_settings(request))
         else:
             config = requested_config(request)
             run = train(config, request.output, callbacks, team, request.figures)
@@ -313,6 +358,7 @@ def _print_run(run: Any, is_written: bool) -> None:
 def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     """Print what a run's `evaluation.json` says, a line each."""
     from app.reports.run_report import (
+        describe_calibration,
         describe_classes,
         describe_intervals,
         describe_probes,
@@ -323,7 +369,11 @@ def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     baselines = found.get("baselines", {})
     lines = [("linear", describe_scores(baselines.get("linear", {})))]
     lines.append(("constant", describe_scores(baselines.get("constant", {}))))
-    lines.append(("each", describe_classes(found.get("classes", ()))))
+    has_warnings = bool(found.get("warnings"))
+    told = describe_classes(found.get("classes", ()), has_warnings)
+    lines += [("each", line) for line in told]
+    if calibration := found.get("calibration"):
+        lines.append(("calibration", describe_calibration(calibration)))
     if thresholds := found.get("thresholds"):
         told = describe_thresholds(thresholds, labels)
         lines += [("threshold", line) for line in told[:_MAX_LINES]]

@@ -1,5 +1,6 @@
 """`hornbill tune`: searches hyperparameters and refits the best."""
 
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ from .terminal import (
 )
 
 TUNE_EXAMPLES = examples(
+    "hornbill tune features --data wine",
     "hornbill tune digits --search optimizer.learning_rate=log:1e-4..1e-1 "
     "--search 'hidden=choice:64|128|64,64'",
     "hornbill tune features --data wine --search hidden=layers:1..3x8..128 "
@@ -53,7 +55,8 @@ def tune(
             metavar="KEY=KIND:VALUES",
             help="Setting to search and its values: int:1..9, uniform:0..0.5, log:1e-4..1e-1, "
             "choice:a|b, or layers:1..3x16..256 for the number of layers and the units of each. "
-            "May be given several times.",
+            "May be given several times. Default: what matters most for family and data, around "
+            "the defaults, which are the first trial.",
         ),
     ] = None,
     method: Annotated[
@@ -209,7 +212,8 @@ def _summary(tuned: Any) -> dict[str, Any]:
             "loss": best.loss,
             "score": best.score,
         },
-        "importance": tuned.search.importance,
+        "importance": {name: asdict(each) for name, each in tuned.search.importance.items()},
+        "withheld": tuned.search.withheld,
         "diagnosis": list(tuned.diagnosis),
         "refit": str(tuned.refit.folder),
         "test": tuned.refit.metrics["test"],
@@ -228,8 +232,13 @@ def _print_tuned(tuned: Any) -> None:
     for key, value in best.settings.items():
         typer.echo(f"            {key} = {format_setting(value)}")
     if result.importance:
-        fractions = (f"{name} {fraction:.0%}" for name, fraction in result.importance.items())
+        fractions = (
+            f"{name} {each.fraction:.0%} [{each.low:.0%}, {each.high:.0%}]"
+            for name, each in result.importance.items()
+        )
         typer.echo(f"importance: {', '.join(fractions)}")
+    if result.withheld:
+        typer.echo(f"withheld:   {result.withheld}.")
     for sentence in tuned.diagnosis:
         typer.echo(f"diagnosis:  {sentence}")
     for column in tuned.refit.data.get("left_out", ()):

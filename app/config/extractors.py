@@ -11,8 +11,12 @@ from models.config.features import MODEL_SUFFIX
 from serving.bundle import KERAS_MODEL, MANIFEST, version_numbers
 
 
-def model_file(backbone: Any) -> Any:
+def model_file(backbone: Any, what: str = "backbone") -> Any:
     """Return the absolute path of a trained model if `backbone` names its file, run or bundle.
+
+    Args:
+        backbone: the value of a setting; what is not a path is returned as it is.
+        what: the setting.
 
     Raises:
         ConfigError: a folder holds no trained model.
@@ -21,11 +25,11 @@ def model_file(backbone: Any) -> Any:
         return backbone
     path = Path(backbone)
     if path.is_dir():
-        path = _model_in(path)
+        path = _model_in(path, what)
     return str(path.absolute()) if path.suffix == MODEL_SUFFIX else str(backbone)
 
 
-def _model_in(folder: Path) -> Path:
+def _model_in(folder: Path, setting: str) -> Path:
     versions = version_numbers(folder)
     version = folder / str(versions[-1]) if versions else folder
     if (version / KERAS_MODEL).is_file():
@@ -33,8 +37,9 @@ def _model_in(folder: Path) -> Path:
     what = "Give the folder of a finished run, or a bundle."
     if (version / MANIFEST).is_file():
         what = f"Only bundles of models with features have a {KERAS_MODEL}. Give its run."
+    subject = "A backbone" if setting == "backbone" else setting
     raise ConfigError(
-        f"A backbone must be a model that was trained before. Received: {folder}. {what}"
+        f"{subject} must be a model that was trained before. Received: {folder}. {what}"
     )
 
 
@@ -45,7 +50,9 @@ def bare_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     kept = {KERAS_MODEL: 3}
     paths = {
-        key: Path(settings[key]) for key in ("backbone", "weights") if "/" in settings.get(key, "")
+        key: Path(settings[key])
+        for key in ("backbone", "weights", "start_from")
+        if "/" in settings.get(key, "")
     }
     bare: dict[str, Any] = {
         key: "/".join(path.parts[-kept.get(path.name, 1) :]) for key, path in paths.items()

@@ -23,12 +23,13 @@ from .conversion import converted
 from .families import FAMILIES, ModelConfig, family_name, family_named, is_own_model
 from .reading_config import ReadingConfig
 from .renamed_keys import refuse_renamed
+from .starting_models import architecture, family_of
 from .training_config import OWN_CODE, TrainingConfig
 
 # The data determines these: a setting could only contradict it.
 DECIDED_BY_DATA = ("num_classes", "num_outputs", "many_labels", "rows", "image_shape", "file")
 PARTS = ("reading", "model", "training")
-RUN_KEYS = ("family", "data", "seed", "figures")
+RUN_KEYS = ("family", "data", "seed", "start_from", "figures")
 # Python's names of truth values, which TOML spells in lower case.
 _BOOLS = {"True": True, "False": False}
 
@@ -45,6 +46,8 @@ class RunConfig:
         reading: how the source is read.
         model: configuration of the model, without the sizes that the data determines.
         training: configuration of the training.
+        start_from: path of a `.keras` file whose weights the run begins with; empty begins with
+            random ones.
         figures: whether a finished run draws the figures of its report.
         given: keys that the user has set.
         chosen: keys whose values were chosen from the data.
@@ -61,6 +64,7 @@ class RunConfig:
     reading: ReadingConfig
     model: ModelConfig
     training: TrainingConfig
+    start_from: str = ""
     figures: bool = True
     given: frozenset[str] = field(default=frozenset(), compare=False)
     chosen: frozenset[str] = field(default=frozenset(), compare=False)
@@ -81,7 +85,8 @@ def make_config(
             `.keras` file to go on from.
         settings: values by flat key, such as `{"optimizer.learning_rate": 1e-3}`, or nested as in
             `config.toml`. Text is converted to the type of the setting. The values of
-            `loss`, `metrics` and `callbacks` may be functions, classes and objects.
+            `loss`, `metrics` and `callbacks` may be functions, classes and objects. With
+            `start_from`, a run or a bundle, the settings of its model are the defaults.
         data: name or path of the data source; a DataFrame of pandas or polars or a table of
             pyarrow; arrays or pipelines, see `app.data.own_data.write_own_data`; or None for the
             family's default source.
@@ -93,14 +98,20 @@ def make_config(
     given = flatten(settings or {})
     refuse_renamed(given)
     figures = given.pop("figures", True)
+    start_from = given.pop("start_from", "") or ""
+    if start_from:
+        start_from = _model_file(start_from, "start_from")
     seed = _to_python(seed)
     family = family_name(family)
-    _check_run_keys(family, data, seed, figures)
+    _check_run_keys(family, data, seed, start_from, figures)
     defaults = family_named(family)
+    if start_from:
+        given = {**architecture(start_from, family, set(_settable(defaults.model))), **given}
     config = RunConfig(
         family=family,
         data=defaults.source if data is None else str(data) if isinstance(data, Path) else data,
         seed=seed,
+        start_from=start_from,
         figures=figures,
         reading=ReadingConfig(),
         model=defaults.model,
@@ -134,7 +145,7 @@ def change_config(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     return replace(config, **parts)
 
 
-def _check_run_keys(family: Any, data: Any, seed: Any, figures: Any) -> None:
+def _check_run_keys(family: Any, data: Any, seed: Any, start_from: Any, figures: Any) -> None:
     if not is_own_model(family):
         try:
             check_choice("family", family, FAMILIES)
@@ -151,6 +162,8 @@ def _check_run_keys(family: Any, data: Any, seed: Any, figures: Any) -> None:
             "data must be text or a DataFrame, arrays (x, y) or a tf.data.Dataset. "
             f"Received: data={data!r:.80}."
         )
+    if not isinstance(start_from, str):
+        raise ConfigError(f"start_from must be a path. Received: start_from={start_from!r:.80}.")
     _check_bool("figures", figures)
 
 
@@ -215,7 +228,8 @@ def combine_settings(
     """Return the configuration of a TOML file and of settings that override it.
 
     Args:
-        family: name of the family; None takes it from the file.
+        family: name of the family; None takes it from the file, or from the run or the bundle that
+            `start_from` names.
         file: a TOML file of settings, which may name `family`, `data` and `seed` too.
         settings: values by flat key, which override the file; `data` and `seed` may be among them.
         data: name or path of the data source, which overrides file and settings.
@@ -228,6 +242,8 @@ def combine_settings(
     merged = {**(read_config_file(file) if file else {}), **(settings or {})}
     family = None if family is None else family_name(family)
     own_family = merged.pop("family", family)
+    if own_family is None and (start := merged.get("start_from")):
+        own_family = family_of(_model_file(start, "start_from"))
     if family is not None and family_name(own_family) != family:
         raise ConfigError(
             f"The settings must be for the family {family!r}. Received: family={own_family!r}."
@@ -273,7 +289,7 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _plain(key: str, value: Any) -> Any:
     """Return the value of a setting as it is kept: paths are absolute, objects have a reference."""
     if key == "backbone":
-        return _backbone(value)
+        return _model_file(value)
     if key in OWN_CODE:
         values = value if isinstance(value, list | tuple) else [value]
         references = [_reference(each) for each in values]
@@ -288,10 +304,10 @@ def _reference(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | None) else reference_to(value)
 
 
-def _backbone(value: Any) -> Any:
+def _model_file(value: Any, setting: str = "backbone") -> Any:
     from .extractors import model_file  # which needs numpy
 
-    return model_file(value)
+    return model_file(value, setting)
 
 
 def _to_python(value: Any) -> Any:

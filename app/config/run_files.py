@@ -15,6 +15,9 @@ CONFIG, METRICS, SPLITS, DATA, CHECKPOINT, HISTORY = (
     "checkpoint.npz",
     "history.csv",
 )
+# A finished run that goes on has its settings in the first of these. The second holds the results
+# of a run until all are written.
+NEXT_CONFIG, NEW_RESULTS = "next.toml", "results.new"
 # Why the code of a user has ended a run.
 FAILURE = "error.txt"
 # These files exist from the beginning; the others are written when training has ended.

@@ -55,6 +55,31 @@ def suggest_for_rare_class(
     )
 
 
+def describe_weighted(
+    config: TrainingConfig, dataset: Dataset, splits: Splits, test: np.ndarray
+) -> str:
+    """Return a line on what class weights do to probabilities; empty if there were none.
+
+    Args:
+        config: settings of the training.
+        dataset: the samples.
+        splits: indices of the splits.
+        test: predictions for the test split, `(samples, classes)`.
+    """
+    if config.class_weight == "none":
+        return ""
+    counts = np.bincount(dataset.targets[splits.test], minlength=len(dataset.labels))
+    fractions, means = counts / counts.sum(), test.mean(axis=0, dtype=np.float64)
+    farthest = int(np.abs(means - fractions).argmax())
+    if dataset.positive is not None:
+        farthest = dataset.positive
+    return (
+        f'class_weight={config.class_weight} shifts probabilities: that of "'
+        f'{dataset.labels[farthest]}" is {means[farthest]:.3f} on average, where '
+        f"{fractions[farthest]:.3f} of the test samples have it. An export corrects them"
+    )
+
+
 def _suggest_threshold(dataset: Dataset, splits: Splits, validation: np.ndarray, label: str) -> str:
     targets = dataset.targets[splits.validation]
     try:

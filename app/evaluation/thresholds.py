@@ -5,11 +5,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.config.threshold_rules import ThresholdRule, parse_rule
+from app.config.training_config import TrainingConfig
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
 from serving.decisions import decide
 from serving.manifest import TASKS, Thresholds
+
+# The rule that gives classes the weights of their training. It cannot be set by itself.
+WEIGHTED = "class_weight=balanced"
+
+
+def weighted_rule(config: TrainingConfig) -> float | str:
+    """Return the rule of calibrated probabilities where no threshold is set.
+
+    A net that was trained with class weights predicts a class as soon as it is more probable than
+    it is common, which the probabilities themselves do not, once they are those of the data.
+    """
+    return WEIGHTED if config.class_weight == "balanced" else config.threshold
 
 
 def describe_targets(dataset: Dataset) -> str:
@@ -68,6 +81,18 @@ def choose_thresholds(
     label = dataset.labels[number]
     threshold = _choose(parsed, probabilities[:, number], targets == number, label)
     return (1 - threshold, threshold) if number == 1 else (threshold, 1 - threshold)
+
+
+def weighted_thresholds(dataset: Dataset, train: np.ndarray) -> tuple[float, ...]:
+    """Return the thresholds of `WEIGHTED`: the fraction of each class, which sum to 1.
+
+    Args:
+        dataset: the samples, with classes.
+        train: indices of the training split, int64 `(samples,)`.
+    """
+    counts = np.bincount(dataset.targets[train], minlength=len(dataset.labels))
+    present = np.maximum(counts, 1)  # a class without samples is not predicted from 0 on
+    return tuple((present / present.sum()).tolist())
 
 
 def _choose(
@@ -144,7 +169,7 @@ def record_thresholds(
         str(rule),
         tuple(values),
         None if dataset.positive is None else dataset.labels[dataset.positive],
-        splits.describe("validation"),
+        splits.describe("train" if rule == WEIGHTED else "validation"),
         splits.describe("test"),
         precision,
         recall,

@@ -9,6 +9,7 @@ from app.config.run_config import RunConfig, flat_config, make_config
 from app.data.sources import bare_source
 from app.evaluation.metrics import SCORES
 from app.evaluation.probes import NEIGHBORS
+from app.evaluation.thresholds import WEIGHTED
 from serving.errors import counted
 from serving.manifest import TASKS
 from serving.written_numbers import metric_name, write_number, write_percent, write_score
@@ -96,25 +97,46 @@ def describe_thresholds(thresholds: dict[str, Any], labels: Sequence[str]) -> li
         thresholds: see `serving.manifest.Thresholds`.
         labels: name of each class or label.
     """
+    if thresholds["rule"] == WEIGHTED and thresholds["positive"] is None:
+        return [
+            "the class is predicted whose probability is largest relative to its fraction of the "
+            f"training split ({WEIGHTED})"
+        ]
     keys = ("values", "precision", "recall")
     rows = zip(labels, *(thresholds[key] for key in keys), strict=True)
+    rule = WEIGHTED if thresholds["rule"] == WEIGHTED else f"threshold={thresholds['rule']}"
     return [
-        f'"{label}" is predicted from a probability of {value:.4f} on (threshold='
-        f"{thresholds['rule']}): precision {write_percent(precision)}, "
-        f"recall {write_percent(recall)}"
+        f'"{label}" is predicted from a probability of {value:.4f} on ({rule}): '
+        f"precision {write_percent(precision)}, recall {write_percent(recall)}"
         for label, value, precision, recall in rows
         if thresholds["positive"] in (label, None)
     ]
 
 
-def describe_classes(classes: Sequence[dict[str, Any]]) -> str:
-    """Return precision, recall and F1 of a few classes in one line; empty for many."""
-    if len(classes) > _SPOKEN_CLASSES:
-        return ""
-    return "; ".join(
+def describe_classes(classes: Sequence[dict[str, Any]], has_warnings: bool = False) -> list[str]:
+    """Return precision, recall and F1 of classes, the worst first.
+
+    A few classes are in one line. More have a line each, if there are warnings of the model.
+    """
+    texts = [
         f'"{row["name"]}" precision {write_percent(row["precision"])}, '
         f"recall {write_percent(row['recall'])}, F1 {write_score('f1', row['f1'])}"
         for row in classes
+    ]
+    if len(texts) <= _SPOKEN_CLASSES:
+        return ["; ".join(texts)]
+    if not has_warnings:
+        return []
+    left_out = len(texts) - _SHOWN_CLASSES
+    more = [f"{left_out} more are in the report"] if left_out > 0 else []
+    return texts[:_SHOWN_CLASSES] + more
+
+
+def describe_calibration(calibration: dict[str, Any]) -> str:
+    """Return the calibration errors of a run in one line."""
+    return (
+        f"ECE {calibration['ece']:.4f}, class-wise {calibration['classwise_ece']:.4f}, before "
+        "an export calibrates the probabilities"
     )
 
 
@@ -155,10 +177,10 @@ def write_report(
     environment: dict[str, Any],
     evaluation: dict[str, Any],
 ) -> None:
-    """Write `report.html` into the run's folder, with the figures that are in `figures/`.
+    """Write `report.html` of a run, with the figures that are in `figures/`.
 
     Args:
-        folder: folder of the run.
+        folder: folder of the results inside the run's folder, to which they are moved later.
         config: its configuration.
         data: see `app.data.summary.report_data`.
         metrics: scores by split, then by metric.
@@ -170,7 +192,7 @@ def write_report(
     chosen = {key: value for key, value in settings.items() if key in data.get("chosen", ())}
     page = render(
         f"{REPORT}.j2",
-        folder=folder,
+        folder=folder.parent,
         family=family_named(config.family).builder_name if own else config.family,
         source=source,
         data=data,
@@ -188,6 +210,7 @@ def write_report(
         warnings=evaluation.get("warnings", ()),
         hints=evaluation.get("hints", ()),
         positive=evaluation.get("positive"),
+        calibration=evaluation.get("calibration"),
         thresholds=_threshold_lines(evaluation, data["labels"]),
         intervals=evaluation.get("intervals"),
         counted=counted,

@@ -11,7 +11,8 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
 from app.evaluation.baselines import baseline_scores, describe_shortfalls
-from app.evaluation.imbalance import suggest_for_rare_class
+from app.evaluation.calibration import calibration_error, classwise_calibration_error
+from app.evaluation.imbalance import describe_weighted, suggest_for_rare_class
 from app.evaluation.importance import partial_dependence, permutation_importance
 from app.evaluation.intervals import errors_by_decile, fit_intervals
 from app.evaluation.metrics import class_scores
@@ -107,6 +108,10 @@ def evaluate(
         if dataset.task == "multiclass":
             predicted = decide(dataset.task, test, thresholds)
             found["confusions"] = confused_pairs(targets, predicted, dataset.labels)
+        found["calibration"] = {
+            "ece": calibration_error(test, targets),
+            "classwise_ece": classwise_calibration_error(test, targets),
+        }
         if thresholds is not None:
             record = record_thresholds(config.threshold, thresholds, dataset, splits, test)
             found["thresholds"] = asdict(record)
@@ -114,8 +119,11 @@ def evaluate(
         found["positive"] = dataset.labels[dataset.positive]
     if predictions.problem:
         warnings.append(f"{predictions.problem} The threshold of this run is 0.5.")
-    hint = suggest_for_rare_class(config, dataset, splits, validation)
-    found |= {"warnings": warnings, "hints": [hint] if hint else []}
+    hints = (
+        suggest_for_rare_class(config, dataset, splits, validation),
+        describe_weighted(config, dataset, splits, test),
+    )
+    found |= {"warnings": warnings, "hints": list(filter(None, hints))}
     if dataset.kind == "rows":
         importance = permutation_importance(model, dataset, splits.test, scores)
         names = [column["name"] for column in importance["columns"]]

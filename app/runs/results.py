@@ -1,15 +1,17 @@
 """Writes the results of a run: model, metrics, figures, report."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from app.config.run_config import config_toml
-from app.config.run_files import CHECKPOINT, CONFIG, HISTORY, METRICS
+from app.config.run_files import CONFIG, DATA, HISTORY, METRICS, NEW_RESULTS
 from app.data.datasets import Dataset
 from app.data.reading_progress import tell_step
 from app.data.splits import Splits, some
@@ -37,6 +39,7 @@ from .run_folder import (
     FIGURES,
     TRAINING_SIZES,
     Run,
+    publish_results,
     unwritable,
 )
 
@@ -52,6 +55,8 @@ def finish_run(
 ) -> Run:
     """Write everything about a trained model. The metrics come last and mark the run as finished.
 
+    Former results of a run that went on stay until all new ones are written.
+
     Args:
         run: the run, with the precision that it was trained in.
         dataset: the samples that it was trained on.
@@ -61,8 +66,11 @@ def finish_run(
     Raises:
         RunError: the folder cannot be written. The checkpoint is still there.
     """
-    folder = run.folder
+    folder = run.folder / NEW_RESULTS
     try:
+        if folder.exists():  # left by a process that was killed
+            shutil.rmtree(folder)
+        folder.mkdir()
         fitted.model.save(folder / KERAS_MODEL)
         sync(folder / KERAS_MODEL)
         atomic_write(folder / HISTORY, history_csv(fitted.history))
@@ -75,31 +83,33 @@ def finish_run(
         write_json(folder / EVALUATION, evaluation)
         if run.config.figures:
             tell_step("drawing figures")
-            _draw(run, dataset, fitted, predictions, evaluation)
+            _draw(folder / FIGURES, run, dataset, fitted, predictions, evaluation)
         if sizes:
-            _write_sizes(run, sizes, dataset, metrics, predictions.by_split["validation"])
+            _write_sizes(folder, run, sizes, dataset, metrics, predictions)
         environment = _environment(fitted)
         write_json(folder / ENVIRONMENT, environment)
         write_report(folder, run.config, run.data, metrics, environment, evaluation)
-        write_json(folder / METRICS, metrics)
+        write_json(folder / DATA, run.data)
         # Written late: a run that is resumed must still have the settings of its checkpoint.
         atomic_write(folder / CONFIG, config_toml(run.config))
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        write_json(folder / METRICS, metrics)
+        publish_results(run.folder)
     except OSError as error:
-        fix = f"Resume it with {resume_command(folder)}."
-        raise RunError(f"{unwritable(folder, error)} {fix}") from None
+        fix = f"Resume it with {resume_command(run.folder)}."
+        raise RunError(f"{unwritable(run.folder, error)} {fix}") from None
     return replace(run, metrics=metrics)
 
 
 def _draw(
+    folder: Path,
     run: Run,
     dataset: Dataset,
     fitted: FitResult,
     predictions: Predictions,
     evaluation: dict[str, Any],
 ) -> None:
-    """Draw all figures of a run."""
-    folder, test = run.folder / FIGURES, run.splits.test
+    """Draw all figures of a run into `folder`."""
+    test = run.splits.test
     predicted = predictions.by_split["test"]
     draw_figures(folder, fitted.history, dataset, test, predicted, predictions.thresholds)
     if dataset.task == "regression":
@@ -121,25 +131,27 @@ def _draw(
 
 
 def _write_sizes(
+    folder: Path,
     run: Run,
     sizes: Sequence[dict[str, Any]],
     dataset: Dataset,
     metrics: Metrics,
-    predictions: np.ndarray,
+    predictions: Predictions,
 ) -> None:
-    """Write the scores by training-set size; `predictions` are those for the validation split."""
+    """Write the scores by training-set size."""
     score = SCORES[dataset.task]
     whole = {name: metrics[name][score] for name in ("train", "validation")}
     rows = [*sizes, {"samples": len(run.splits.train), **whole}]
     measured = sorted((r for r in rows if "reason" not in r), key=lambda r: r["samples"])
     left_out = [row for row in rows if "reason" in row]
-    error = standard_error(dataset.task, dataset.targets[run.splits.validation], predictions)
+    validation = predictions.by_split["validation"]
+    error = standard_error(dataset.task, dataset.targets[run.splits.validation], validation)
     write_json(
-        run.folder / TRAINING_SIZES,
+        folder / TRAINING_SIZES,
         {"score": score, "standard_error": error, "sizes": measured, "left_out": left_out},
     )
     if run.config.figures:
-        path = run.folder / FIGURES / "training_sizes.png"
+        path = folder / FIGURES / "training_sizes.png"
         draw_training_sizes(measured, left_out, score, path)
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,18 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
+from app.config.families import FAMILIES
 from app.config.run_config import RunConfig, combine_settings, config_toml
-from app.config.run_files import CONFIG, DATA, METRICS, SPLITS, check_begun, check_finished
+from app.config.run_files import (
+    CONFIG,
+    DATA,
+    METRICS,
+    NEW_RESULTS,
+    NEXT_CONFIG,
+    SPLITS,
+    check_begun,
+    check_finished,
+)
 from app.data.datasets import Dataset
 from app.data.reading_progress import tell
 from app.data.splits import Splits
@@ -21,6 +31,7 @@ from app.data.summary import report_data
 from app.errors import RunError
 from app.system.atomic_files import atomic_write, write_json
 from app.system.user_code import is_reference
+from app.training.model_sizes import fit_to_data, rows_beside
 from app.training.own_models import own_layers, with_untrained
 from models.config import OwnModelConfig
 from serving.bundle import KERAS_MODEL
@@ -46,7 +57,8 @@ class Run:
         config: its configuration.
         splits: indices of the training, validation and test samples.
         data: see `app.data.summary.report_data`; also `chosen`, the keys of the settings that
-            were chosen from the data, and `backend`, the Keras backend that the run began with.
+            were chosen from the data, `backend`, the Keras backend that the run began with, and
+            for a table `rows`, the columns that the model was built for.
         metrics: scores by split, then by metric; empty until the run is finished.
     """
 
@@ -135,6 +147,10 @@ def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits
     """Return a run that is about to begin. Nothing is written."""
     data = report_data(dataset, splits)
     data |= {"chosen": sorted(config.chosen), "backend": keras.backend.backend()}
+    if dataset.kind == "rows":
+        known = rows_beside(config.start_from)
+        sized = fit_to_data(FAMILIES[config.family], config.model, dataset, splits, known)
+        data["rows"] = asdict(sized.rows)
     if dataset.kind == "images" and any(data["duplicates"].values()):
         tell(f"{_duplicates(data)}, which makes scores look better than they are.")
     return Run(folder, config, splits, data, {})
@@ -153,6 +169,46 @@ def begin_run(run: Run) -> None:
         atomic_write(folder / CONFIG, config_toml(run.config))
     except OSError as error:
         raise unwritable(folder, error) from None
+
+
+def publish_results(folder: Path) -> None:
+    """Put complete new results in the place of former ones, if there are any.
+
+    Readers find the former results, an unfinished run, or the new results. If this is cut short,
+    it can be called again.
+
+    Args:
+        folder: folder of a run. Its new results are complete if they have metrics.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    new = folder / NEW_RESULTS
+    if not (new / METRICS).is_file():
+        return
+    try:
+        (folder / METRICS).unlink(missing_ok=True)
+        if (model := new / KERAS_MODEL).is_file():  # the first to move
+            for name in (FIGURES, TRAINING_SIZES):  # the new results may have none
+                _remove(folder / name)
+            model.replace(folder / KERAS_MODEL)
+        for path in new.iterdir():
+            if path.name != METRICS:
+                _remove(folder / path.name, is_file_kept=True)
+                path.replace(folder / path.name)
+        (folder / NEXT_CONFIG).unlink(missing_ok=True)
+        (new / METRICS).replace(folder / METRICS)
+        new.rmdir()
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def _remove(path: Path, is_file_kept: bool = False) -> None:
+    """Remove a folder, or a file unless the next step replaces it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif not is_file_kept:
+        path.unlink(missing_ok=True)
 
 
 def describe_data(data: dict[str, Any]) -> str:

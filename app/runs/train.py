@@ -15,7 +15,7 @@ from app.config.chosen_defaults import choose_defaults
 from app.config.extractors import check_columns_taken
 from app.config.families import build_model, family_named, task_of
 from app.config.run_config import RunConfig, flat_config, make_config
-from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS
+from app.config.run_files import CHECKPOINT, FAILURE, HISTORY, METRICS, NEXT_CONFIG
 from app.data.constant_inputs import require_variation
 from app.data.datasets import Dataset, Stream
 from app.data.frames import data_on_disk, move_data
@@ -39,7 +39,7 @@ from app.training.callbacks import EpochLog
 from app.training.fit import fit
 from app.training.history_file import HistoryFile
 from app.training.losses import extra_metrics, make_loss, sample_weights, trained_output
-from app.training.model_sizes import fit_to_data, image_size_taken
+from app.training.model_sizes import fit_to_data, image_size_taken, rows_beside
 from app.training.own_losses import own_callback
 from app.training.own_models import (
     Builder,
@@ -49,15 +49,17 @@ from app.training.own_models import (
     image_size_of_model,
     save_untrained,
 )
+from app.training.starting_weights import start_image_size, start_with, tell_start
 from models.config import OwnModelConfig
 
+from .going_on import read_run_to_train, write_settings
 from .results import finish_run
 from .run_folder import (
     Run,
     begin_run,
     check_room,
     new_run_folder,
-    read_begun_run,
+    publish_results,
     report_run,
     unwritable,
 )
@@ -111,7 +113,8 @@ def train(  # noqa: PLR0913 - most callers give one or two
     Raises:
         DataError: the data source cannot be used, or does not fit the family.
         ConfigError: head, loss, threshold and targets contradict each other, the backbone cannot be
-            built, or the batch size is not a multiple of the number of devices.
+            built, the model to start from has another architecture, or the batch size is not a
+            multiple of the number of devices.
         RunError: the folder cannot be written, the loss is no longer finite, or the processes of
             the team have different settings or data.
         Interrupted: SIGINT or SIGTERM stopped the run. The message says how to resume it, or that
@@ -167,6 +170,8 @@ def _train(
     splits = split_dataset(dataset, config.seed, config.training.validation_split)
     config = choose_defaults(config, len(splits.train), dataset.sample_shape)
     model = checked_model(config, dataset, splits, own)
+    if config.start_from and team.is_writer:
+        tell_start(config.start_from, dataset)
     if not team.is_writer:
         folder = Path(team.from_writer(None))
         return _fit_and_finish(
@@ -188,7 +193,11 @@ def _train(
 
 
 def _image_size(config: RunConfig, own: Builder | None) -> tuple[int, ...]:
-    return image_size_taken(config) if own is None else image_size_of_model(own, config)
+    if own is not None:
+        return image_size_of_model(own, config)
+    if config.start_from and config.family == "features" and not config.reading.image_size:
+        return start_image_size(config.start_from)
+    return image_size_taken(config)
 
 
 def _check_streamed(config: RunConfig, team: Team) -> None:
@@ -204,33 +213,50 @@ def _check_streamed(config: RunConfig, team: Team) -> None:
 
 @keras_defaults()
 def resume(
-    folder: str | Path, callbacks: Callbacks = (), team: Team | None = None, *, data: Any = None
+    folder: str | Path,
+    callbacks: Callbacks = (),
+    team: Team | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    data: Any = None,
 ) -> Run:
-    """Continue an interrupted run; it ends with the metrics of an uninterrupted run.
+    """Continue an interrupted run, which ends with the metrics of an uninterrupted run.
+
+    With other settings, a finished run goes on too. Its former results stay until the new ones are
+    written.
 
     Args:
         folder: folder of the run, which every process must be able to read.
         callbacks: callbacks for `keras.Model.fit`.
         team: the processes that train together; their number may differ from before. None
             trains in this process only.
+        settings: values by flat key, of those that `app.runs.going_on.CHANGEABLE` names. A schedule
+            is that of a run which had them from its beginning: it goes on at the present step.
         data: the pipelines of a run that was trained on them; other data is read again.
 
     Returns:
-        The finished run. A run that is finished already is returned as it is.
+        The finished run. A run that is finished already is returned as it is, if there are no
+        `settings`.
 
     Raises:
         DataError: the data source cannot be used.
-        ConfigError: the batch size is not a multiple of the number of devices.
+        ConfigError: the batch size is not a multiple of the number of devices; or a setting must
+            not change, or leaves nothing to train.
         RunError: the folder is not a run of this version, its data has changed, its checkpoint is
-            damaged, or another process is training it.
+            missing or damaged, or another process is training it.
         Interrupted: SIGINT or SIGTERM stopped the run again.
+
+    Examples:
+        >>> resume("runs/digits/20260101-120000", settings={"epochs": 40})
     """
-    team = team or alone()
-    run = read_begun_run(Path(folder))
+    team, settings = team or alone(), settings or {}
+    run = read_run_to_train(Path(folder), settings)
     if run.is_finished:
         return run
     with _session(run.folder, team):
-        run = read_begun_run(run.folder)  # another process may have finished it meanwhile
+        if team.is_writer:
+            publish_results(run.folder)
+        run = read_run_to_train(run.folder, settings)  # another process may have finished it
         if team.from_writer(run.is_finished):
             return run
         team.check_batch_size(run.config.training)
@@ -240,6 +266,8 @@ def resume(
         run.check_data(dataset)
         if dataset.stream is not None:
             dataset = replace(dataset, stream=open_stream(data, Path(run.config.data)))
+        if team.is_writer:
+            write_settings(run)
         return _fit_and_finish(run, dataset, callbacks, team)
 
 
@@ -286,21 +314,26 @@ def checked_model(
     Raises:
         DataError: the family cannot take such data, or all inputs are equal.
         ConfigError: head, loss, threshold and targets contradict each other; or the backbone cannot
-            be built.
+            be built; or the model to start from has another architecture.
         RunError: the model is too large for this machine.
     """
     require_variation(dataset, splits.train)
     family = family_named(config.family)
     model: Any = config.model
-    if dataset.kind == "rows" and getattr(model, "is_trained", False):
-        check_columns_taken(model.backbone, dataset.columns, dataset.string_columns)
+    trained = [model.backbone] if getattr(model, "is_trained", False) else []
+    for path in (*trained, *filter(None, [config.start_from])):
+        if dataset.kind == "rows":
+            check_columns_taken(path, dataset.columns, dataset.string_columns)
+    known = rows_beside(config.start_from)
     with translate_out_of_memory():
-        sized = fit_to_data(family, config.model, dataset, splits)
+        sized = fit_to_data(family, config.model, dataset, splits, known)
         model = (
             build_model(config.family, sized)
             if own is None
             else build_with_head(own, config, dataset, splits)
         )
+    if config.start_from:
+        start_with(model, config.start_from)
     output = trained_output(model, sized.trained_layer, dataset.task)
     make_loss(config.training, dataset.task, output)
     extra_metrics(config.training, output)
@@ -332,15 +365,19 @@ def _fit_and_finish(run: Run, dataset: Dataset, callbacks: Callbacks, team: Team
 def _facts(run: Run, checkpoint: Path) -> dict[str, str]:
     """Return what must be equal in all processes, by name.
 
-    The path of the data may differ, and so may `figures`, since only one process draws them.
+    Paths may differ, and so may `figures`, since only one process draws them.
     """
-    content = checkpoint.read_bytes() if checkpoint.exists() else b""
-    settings = flat_config(replace(run.config, data="", figures=True))
+    settings = flat_config(replace(run.config, data="", start_from="", figures=True))
     return {
         **{name: str(value) for name, value in settings.items()},
         "data (SHA-256)": run.data["sha256"],
-        "checkpoint (SHA-256)": hashlib.sha256(content).hexdigest(),
+        "start_from (SHA-256)": _sha256(Path(run.config.start_from)),
+        "checkpoint (SHA-256)": _sha256(checkpoint),
     }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
 
 
 @contextlib.contextmanager
@@ -370,7 +407,7 @@ def _session(folder: Path, team: Team) -> Iterator[None]:
                 f"{error}. {folder / FAILURE} says more. Resume with: {resume_command(folder)}"
             ) from error.__cause__
         except KeyboardInterrupt:
-            if (folder / METRICS).exists():
+            if (folder / METRICS).exists() and not (folder / NEXT_CONFIG).exists():
                 raise Interrupted(f"The run is finished: {folder}") from None
             if not (folder / CHECKPOINT).exists():
                 raise

@@ -4,11 +4,12 @@ It holds the variables of model and optimizer, including the states of random ge
 of the callbacks, the weights to keep and the history.
 """
 
+import contextlib
 import json
 import math
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import keras
 import numpy as np
 
 from app.config.run_config import RunConfig, flat_config
+from app.data.reading_progress import tell
 from app.errors import RunError
 from app.system.atomic_files import atomic_path
 from app.system.signals import resume_command
@@ -28,7 +30,11 @@ from .compilation import Compilation
 from .kept_weights import KeptWeights
 
 _STATE = {"settings", "history", "has_ended", "compilation", "best", "seconds", "callbacks"}
-_MAY_CHANGE = ("data", "epochs", "figures")
+# Settings that say how long and how fast training goes on; all others must stay as they are.
+PACE = ("epochs", "patience", "optimizer.learning_rate")
+_MAY_CHANGE = ("data", "figures", *PACE)
+# What the end of a run depends on: another value lets a run go on that has stopped early.
+_LIMITS = ("epochs", "patience")
 # A checkpoint takes longer than an epoch of a tiny model.
 _SECONDS_BETWEEN = 1.0
 # State that Keras' callbacks keep between epochs, and reset when training begins.
@@ -47,8 +53,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         path: path of the file. If it exists, training continues from it. None writes no file.
-        config: configuration of the run. Except for the epochs, it must be the same as when the
-            file was written.
+        config: configuration of the run. Except for `PACE`, it must be the same as when the file
+            was written.
         writes: whether this process writes the file; in a team, only one process does.
 
     Attributes:
@@ -60,7 +66,7 @@ class Checkpoint(keras.callbacks.Callback):
         seconds: time that the epochs of the history took.
 
     Raises:
-        RunError: the file cannot be read, or was written with other settings.
+        RunError: the file cannot be read, was written with other settings, or has more epochs.
     """
 
     def __init__(self, path: Path | None, config: RunConfig, writes: bool = True) -> None:
@@ -72,7 +78,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.has_ended = False
         self.compilation: Compilation | None = None
         self.seconds = Seconds()
+        self._config = config
         self._settings = _lasting_settings(config)
+        self._pace = _pace(config)
         self._written = -math.inf
         self._others: list[keras.callbacks.Callback] = []
         self._read: dict[str, Any] | None = None
@@ -92,8 +100,11 @@ class Checkpoint(keras.callbacks.Callback):
             return
         _assign("model", self.model.variables, self._read["model"])
         _assign("optimizer", self.model.optimizer.variables, self._read["optimizer"])
-        for callback, state in zip(self._others, self._read["state"]["callbacks"], strict=True):
-            vars(callback).update(state)
+        state = self._read["state"]
+        for callback in self._others:  # early stopping may be new
+            vars(callback).update(state["callbacks"].get(type(callback).__name__, {}))
+        before = state.get("pace", self._pace)  # checkpoints of earlier versions do not say
+        self._change_pace(before, state.get("learning_rate"))
         self._read = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -112,21 +123,59 @@ class Checkpoint(keras.callbacks.Callback):
     def _restore(self, read: dict[str, Any]) -> None:
         self._read = read
         state = read["state"]
+        self.compilation = Compilation(**state["compilation"])
+        # The settings of a finished run have the precision that was chosen.
+        chosen = {"precision": self.compilation.precision}
         for name, value in self._settings.items():
-            if value != state["settings"].get(name):
+            began = state["settings"].get(name)
+            if value not in (began, chosen.get(name, began)):
                 raise RunError(
                     "An interrupted run can only be resumed with the settings that it began with. "
-                    f"Received: {name}={value!r} instead of {state['settings'].get(name)!r}. "
+                    f"Received: {name}={value!r} instead of {began!r}. "
                     "Restore the run's config.toml, or train a new run."
                 )
         self.history, self.has_ended = state["history"], state["has_ended"]
-        self.compilation = Compilation(**state["compilation"])
+        if len(self.history) > self._pace["epochs"]:
+            raise RunError(
+                "epochs must be at least the number of epochs that the run has trained. "
+                f"Received: epochs={self._pace['epochs']} for {len(self.history)} trained epochs."
+            )
+        before = state.get("pace", self._pace)
+        self.has_ended &= all(before[name] == self._pace[name] for name in _LIMITS)
         self.kept.weights, self.kept.best = read["kept"], state["best"]
         size = len(read["kept"])
         self.kept.recent = [
             read["recent"][start : start + size] for start in range(0, len(read["recent"]), size)
         ]
         self.seconds = Seconds(**state["seconds"])
+
+    def _change_pace(self, before: dict[str, Any], rate: float | None) -> None:
+        """Apply the settings that have changed since the file was written, and tell so.
+
+        Args:
+            before: values of `PACE` when the file was written.
+            rate: learning rate of the next step by these settings; None if it is not known.
+        """
+        changed = [name for name in PACE if before[name] != self._pace[name]]
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a loss scale
+        schedules = keras.optimizers.schedules.LearningRateSchedule
+        has_schedule = isinstance(optimizer._learning_rate, schedules)
+        if "optimizer.learning_rate" in changed and not has_schedule:
+            optimizer.learning_rate = self._pace["optimizer.learning_rate"]
+        for callback in self._others:
+            if isinstance(callback, keras.callbacks.EarlyStopping) and changed:
+                callback.wait = 0  # it counts from here on
+        if changed and self.writes:
+            schedule = self._config.training.optimizer.schedule
+            tell(
+                f"Training goes on after epoch {len(self.history)}, up to epoch "
+                f"{self._pace['epochs']}. {_describe_rates(schedule, rate, self._learning_rate())}"
+            )
+
+    def _learning_rate(self) -> float:
+        """Return the learning rate of the next step."""
+        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def _arrays(self) -> dict[str, list[np.ndarray]]:
         variables = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
@@ -138,12 +187,16 @@ class Checkpoint(keras.callbacks.Callback):
         return {**arrays, "kept": self.kept.weights, "recent": recent}
 
     def _state(self) -> dict[str, Any]:
-        callbacks = [
-            {name: vars(callback)[name] for name in _CALLBACK_STATE[type(callback)]}
+        callbacks = {
+            type(callback).__name__: {
+                name: vars(callback)[name] for name in _CALLBACK_STATE[type(callback)]
+            }
             for callback in self._others
-        ]
+        }
         return {
             "settings": self._settings,
+            "pace": self._pace,
+            "learning_rate": self._learning_rate(),
             "history": self.history,
             "has_ended": self.has_ended,
             "compilation": asdict(self.compilation) if self.compilation else None,
@@ -153,14 +206,41 @@ class Checkpoint(keras.callbacks.Callback):
         }
 
 
+def trained_epochs(path: Path) -> int:
+    """Return the number of epochs of which a checkpoint tells.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    return len(_read_state(path)["history"])
+
+
+def _pace(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that say how long and how fast a run is trained."""
+    settings = flat_config(config)
+    return {name: settings[name] for name in PACE}
+
+
 def _lasting_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that must stay the same, as they are read back from JSON.
 
-    Epochs may be added, figures do not matter, and the data is compared by its content.
+    The data is compared by its content.
     """
     settings = {k: v for k, v in flat_config(config).items() if k not in _MAY_CHANGE}
     lasting: dict[str, Any] = json.loads(json.dumps(settings))
     return lasting
+
+
+def _describe_rates(schedule: str, before: float | None, now: float) -> str:
+    """Return a sentence about the learning rate of a run that goes on."""
+    subject = {"cosine": "The cosine spans all epochs, so the learning rate"}.get(
+        schedule, "The learning rate"
+    )
+    if before is None:
+        return f"{subject} is {now:.3g}."
+    if math.isclose(before, now, rel_tol=1e-6, abs_tol=1e-12):
+        return f"{subject} stays at {now:.3g}."
+    return f"{subject} goes from {before:.3g} to {now:.3g}."
 
 
 def _assign(what: str, variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
@@ -193,17 +273,31 @@ def _write_checkpoint(
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file, np.load(file) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        state = json.loads(arrays.pop("state").tobytes())
+    groups: dict[str, Any] = {"model": [], "optimizer": [], "kept": [], "recent": []}
+    with _readable(path) as archive:
+        for name in archive.files:  # in the order in which they were written
+            if name != "state":
+                groups[name.rpartition("_")[0]].append(archive[name])
+    return {**groups, "state": _read_state(path)}
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    with _readable(path) as archive:
+        state: dict[str, Any] = json.loads(archive["state"].tobytes())
         if missing := _STATE - state.keys():
             raise ValueError(f"a file of another version, without {', '.join(sorted(missing))}")
-        groups: dict[str, Any] = {"model": [], "optimizer": [], "kept": [], "recent": []}
-        for name, array in arrays.items():  # in the order in which they were written
-            groups[name.rpartition("_")[0]].append(array)
+        if not isinstance(state["callbacks"], dict):
+            raise ValueError("a file of another version")
+    return state
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[Any]:
+    """Yield the arrays of a checkpoint; what goes wrong is a `RunError`."""
+    try:
+        with path.open("rb") as file, np.load(file) as archive:
+            yield archive
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise RunError(
             f"{cannot_read(path, error, 'a checkpoint')} Remove it to train from the start."
         ) from None
-    return {**groups, "state": state}

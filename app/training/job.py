@@ -41,10 +41,11 @@ from .losses import (
     sample_weights,
     trained_output,
 )
-from .model_sizes import fit_to_data
+from .model_sizes import fit_to_data, rows_beside
 from .optimizers import make_optimizer
 from .own_models import adapt_normalizations, own_layers
 from .preprocessing import adapt, adapt_to_features, prepare
+from .starting_weights import start_with
 from .streams import StreamModel, TargetForm
 from .two_phases import in_two_phases
 
@@ -93,21 +94,28 @@ class Job:
         self.team = team or Team()
         train = np.unique(splits.train)
         self.model_config = fit_to_data(
-            family_named(config.family), config.model, dataset, replace(splits, train=train)
+            family_named(config.family),
+            config.model,
+            dataset,
+            replace(splits, train=train),
+            rows_beside(config.start_from),
         )
         self.model = self.build()
         self.output = trained_output(self.model, self.model_config.trained_layer, self.task)
         adapt(self.model, dataset, train)
         if self.is_own:
             adapt_normalizations(self.model, dataset, train)
+        if config.start_from:
+            start_with(self.model, config.start_from)
         self.arrays: list[Array] = [
             prepare(self.model, self.prepared(self.model), dataset),
             numeric_targets(dataset, self.model, self.output.units if self.is_own else 0),
         ]
-        adapt_to_features(self.model, BACKBONE_FEATURES, dataset, train, self.arrays[0])
-        targets = dataset.targets if self.task == "multiclass" else self.arrays[1]
-        prepared = self.trained_input(self.model)
-        start_linear(self.model, self.task, prepared, (self.arrays[0], targets), train)
+        if not config.start_from:
+            adapt_to_features(self.model, BACKBONE_FEATURES, dataset, train, self.arrays[0])
+            targets = dataset.targets if self.task == "multiclass" else self.arrays[1]
+            prepared = self.trained_input(self.model)
+            start_linear(self.model, self.task, prepared, (self.arrays[0], targets), train)
         weights = sample_weights(config.training, dataset, splits)
         if weights is not None:
             self.arrays.append(weights)

@@ -220,6 +220,21 @@ def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> 
     Raises:
         ConfigError: the settings ask for balanced classes, but the task has no classes.
     """
+    weights = class_weights(config, dataset, splits)
+    if weights is None:
+        return None
+    of_samples: np.ndarray = weights[dataset.targets].astype(np.float32)
+    return of_samples
+
+
+def class_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> np.ndarray | None:
+    """Return the weight of each class, float64 `(classes,)`; None if all are equal.
+
+    A class without training samples has the weight 0.
+
+    Raises:
+        ConfigError: the settings ask for balanced classes, but the task has no classes.
+    """
     if config.class_weight == "none":
         return None
     if dataset.task != "multiclass":
@@ -229,7 +244,6 @@ def sample_weights(config: TrainingConfig, dataset: Dataset, splits: Splits) -> 
         )
     counts = np.bincount(dataset.targets[splits.train], minlength=len(dataset.labels))
     present = counts > 0
-    class_weights = np.zeros(len(counts), np.float32)
-    class_weights[present] = len(splits.train) / (present.sum() * counts[present])
-    weights: np.ndarray = class_weights[dataset.targets]
+    weights = np.zeros(len(counts))
+    weights[present] = len(splits.train) / (present.sum() * counts[present])
     return weights

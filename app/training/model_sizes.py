@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from app.config.families import Family, ModelConfig
+from app.config.starting_models import data_beside
 from app.data.arrays import chunks
 from app.data.datasets import REST, Dataset
 from app.data.splits import Splits
@@ -39,7 +40,13 @@ def image_size_taken(config: Any) -> tuple[int, ...]:
         raise ConfigError(str(error)) from None
 
 
-def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -> Any:
+def fit_to_data(
+    family: Family,
+    config: Any,
+    dataset: Dataset,
+    splits: Splits,
+    known: RowsConfig | None = None,
+) -> Any:
     """Return the model's configuration with the sizes that the data determines.
 
     Args:
@@ -48,9 +55,11 @@ def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -
         dataset: the samples.
         splits: indices of the splits; vocabularies and indicators of missing values come from the
             training split.
+        known: the columns of a model whose weights are to be used; None takes those of the data.
 
     Raises:
-        DataError: the family cannot take such data.
+        DataError: the family cannot take such data, or a column has missing values that `known`
+            does not have.
         ConfigError: the head does not suit the targets.
     """
     family.check_kind(dataset.kind, dataset.source)
@@ -60,7 +69,7 @@ def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -
     if isinstance(config, DigitNetConfig):
         return replace(config, num_classes=len(dataset.labels))
     if isinstance(config, SoftmaxClassifierConfig):
-        return replace(config, num_classes=len(dataset.labels), rows=_rows(dataset, splits))
+        return replace(config, num_classes=len(dataset.labels), rows=_rows(dataset, splits, known))
     sizes: dict[str, Any] = {
         "num_outputs": len(dataset.labels),
         "many_labels": dataset.task == "multilabel",
@@ -68,11 +77,29 @@ def fit_to_data(family: Family, config: Any, dataset: Dataset, splits: Splits) -
     if dataset.kind == "images":
         sizes["image_shape"] = dataset.inputs.shape[1:]
     else:
-        sizes["rows"] = _rows(dataset, splits)
+        sizes["rows"] = _rows(dataset, splits, known)
     try:
         return replace(config, **sizes)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def rows_beside(model: str) -> RowsConfig | None:
+    """Return the columns that a model was built for; None if they are not known."""
+    return rows_of(data_beside(model)) if model else None
+
+
+def rows_of(data: dict[str, Any]) -> RowsConfig | None:
+    """Return the columns that a run's `data.json` has in its `rows`; None if it has none."""
+    found = data.get("rows")
+    if found is None:
+        return None
+    return RowsConfig(
+        num_columns=found["num_columns"],
+        nullable_columns=tuple(found["nullable_columns"]),
+        indicators=tuple(found["indicators"]),
+        vocabularies=tuple(map(tuple, found["vocabularies"])),
+    )
 
 
 def _check_head(config: ModelConfig, dataset: Dataset) -> None:
@@ -100,14 +127,23 @@ def columns_of(dataset: Dataset, splits: Splits) -> RowsConfig:
     Raises:
         DataError: a column has no value in the training split.
     """
-    return _rows(dataset, splits)
+    return _rows(dataset, splits, None)
 
 
-def _rows(dataset: Dataset, splits: Splits) -> RowsConfig:
+def _rows(dataset: Dataset, splits: Splits, known: RowsConfig | None) -> RowsConfig:
     missing = count_missing(dataset)
     missing_in_training = count_missing(dataset, splits.train)
     # The parts of a date are missing together, and one indicator says so.
     is_first = np.isin(np.arange(len(dataset.columns)), dataset.first_columns)
+    if known is not None:
+        unseen = np.setdiff1d(np.flatnonzero(missing), known.nullable_columns)
+        if len(unseen):
+            raise DataError(
+                "Only columns that had missing values where a model was trained may have them. "
+                f"Received: {dataset.columns[unseen[0]]!r} of {dataset.source}, which has "
+                f"{missing[unseen[0]]:,}. Fill them."
+            )
+        return known
     vocabularies = _vocabularies(dataset, splits)
     has_value = [count < len(splits.train) for count in missing_in_training]
     names = (*dataset.columns, *dataset.string_columns)

@@ -84,13 +84,16 @@ class Definition:
 
     Attributes:
         base: configuration, in which the searched settings are replaced for each trial.
-        space: searched settings.
+        space: searched settings; empty for those of `app.tuning.default_space`, which are settled
+            once the data is known.
         budget: method and limits of the search.
+        fixed: settings that the default space leaves out, since the user has given them.
     """
 
     base: RunConfig
     space: Space
     budget: Budget
+    fixed: frozenset[str] = frozenset()
 
     def configure(self, drawn: Mapping[str, Any]) -> RunConfig:
         """Return the configuration of a trial from the values that Optuna drew for it.
@@ -113,7 +116,7 @@ def make_definition(
 
     Args:
         family: model family; None takes it from the file.
-        declared: search space, see `parse_space`.
+        declared: search space, see `parse_space`; empty for a default one, if the file has none.
         budget: fields of `Budget`.
         file: TOML of settings, with tables `[search]` and `[tuning]`.
         settings: fixed values by flat key, including `data` and `seed`. The seed decides splits,
@@ -145,7 +148,8 @@ def make_definition(
             f"Received: {base.family}, a model of your own."
         )
     _check_known(searched, base)
-    return _checked(Definition(base, parse_space(searched, base), _budget(given)))
+    space = parse_space(searched, base) if searched else ()
+    return checked(Definition(base, space, _budget(given), frozenset(settings or {})))
 
 
 def definition_toml(definition: Definition) -> str:
@@ -198,8 +202,12 @@ def _check_known(searched: Mapping[str, str], base: RunConfig) -> None:
             make_config(base.family, {key: 0})  # raises an error that suggests a similar key
 
 
-def _checked(definition: Definition) -> Definition:
-    """Return the definition after checking the ends of each range and every choice."""
+def checked(definition: Definition) -> Definition:
+    """Return the definition after checking the ends of each range and every choice.
+
+    Raises:
+        TuningError: the setting does not take such a value.
+    """
     for field in definition.space:
         for value in field.corners:
             try:

@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from app.reports.plotting import BLUE, GRAY, ORANGE, save, short, style
 from serving.written_numbers import metric_name
 
+from .importance import Importance
 from .results import Row, SearchResult
 from .search_space import relative_position
 
@@ -89,11 +90,14 @@ def _draw_curves(result: SearchResult, reported: str, path: Path) -> None:
     save(figure, path)
 
 
-def _draw_importance(importance: Mapping[str, float], path: Path) -> None:
+def _draw_importance(importance: Mapping[str, Importance], path: Path) -> None:
     names = list(importance)[::-1]
     figure = Figure(figsize=(6, 1.6 + 0.4 * len(names)), layout="constrained")
     axes = figure.subplots()
-    axes.barh(range(len(names)), [importance[name] for name in names], color=BLUE)
+    found = [importance[name] for name in names]
+    fractions = [each.fraction for each in found]
+    reach = [[e.fraction - e.low for e in found], [e.high - e.fraction for e in found]]
+    axes.barh(range(len(names)), fractions, color=BLUE, xerr=reach, ecolor=GRAY, capsize=3)
     axes.set_yticks(range(len(names)), [short(name, 32) for name in names])
     axes.set(xlabel="fraction of the variance that single settings explain", xlim=(0, 1))
     axes.grid(axis="x", alpha=0.3)

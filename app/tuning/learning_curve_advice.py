@@ -1,5 +1,6 @@
 """Diagnoses learning curves: would more data, a larger model or more epochs help?"""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ _FALLING, _RISEN = 0.01, 0.05
 # The last fraction of the epochs, in which the loss must still fall to suggest more.
 _RECENT = 0.1
 _MIN_LOSS = 1e-12
+# Standard errors from the middle to the ends of a 95% interval.
+_NORMAL = 1.96
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,9 @@ def diagnose_sizes(
     """Diagnose the score against the size of the training set.
 
     The difference between training and validation score at the full size shows the variance. The
-    gain from the last increase in size shows whether more data still reduces it. Both are compared
-    with the standard error of the score. If the validation score is within one standard error of
-    1, no improvement could be measured.
+    gain from the last increase in size shows whether more data still reduces it. Both count only if
+    their whole 95% interval is above 0. If the validation score is within one standard error of 1,
+    no improvement could be measured.
 
     Args:
         sizes: rows of `samples`, `train` and `validation`, in order of `samples`.
@@ -44,10 +47,12 @@ def diagnose_sizes(
         return Diagnosis("unknown", "A single training-set size shows no trend: use more data.")
     last, before = sizes[-1], sizes[-2]
     gap, gain = last["train"] - last["validation"], last["validation"] - before["validation"]
+    # Both models of the gain have an error, and that of the training score is small.
+    of_gap, of_gain = _NORMAL * noise, _NORMAL * math.sqrt(2) * noise
     numbers = (
-        f"{score} {last['train']:.4f} in training and {last['validation']:.4f} in validation; "
-        f"from {before['samples']:,.0f} to {last['samples']:,.0f} samples validation gained "
-        f"{gain:+.4f} (standard error {noise:.4f})"
+        f"{score} {last['train']:.4f} in training and {last['validation']:.4f} in validation, "
+        f"{_interval(gap, of_gap)} less; from {before['samples']:,.0f} to {last['samples']:,.0f} "
+        f"samples validation gained {_interval(gain, of_gain)}"
     )
     if 1 - last["validation"] <= noise:
         return Diagnosis(
@@ -55,17 +60,29 @@ def diagnose_sizes(
             f"The score is as good as perfect: {numbers}. An improvement could not be measured "
             f"with {validated:,} validation samples.",
         )
-    if gain > noise:
+    if gain > of_gain:
         return Diagnosis("more data", f"More data would help: {numbers}.")
-    if gap <= 2 * noise:
+    needed = ""
+    if gain > 0:
+        count = math.ceil(validated * (of_gain / gain) ** 2)
+        needed = (
+            f" To show such a gain takes about {count:,} validation samples, not {validated:,}."
+        )
+    if gap <= of_gap:
         return Diagnosis(
-            "larger model", f"A larger model may help; more data would not: {numbers}."
+            "larger model",
+            "A larger model may help: neither a gap between training and validation nor a gain by "
+            f"more data is shown: {numbers}.{needed}",
         )
     return Diagnosis(
         "regularize",
-        f"The model overfits, and more data of this kind adds little: {numbers}. "
-        "Augment, regularize, or use a smaller model.",
+        f"The model overfits, and a gain by more data is not shown: {numbers}. "
+        f"Augment, regularize, or use a smaller model.{needed}",
     )
+
+
+def _interval(value: float, reach: float) -> str:
+    return f"{value:+.4f} [{value - reach:+.4f}, {value + reach:+.4f}]"
 
 
 def diagnose_epochs(losses: Sequence[float]) -> Diagnosis:

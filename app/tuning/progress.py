@@ -24,6 +24,17 @@ def terminal_observer() -> Observer:
     return Observer(_show_search, _show_refit)
 
 
+def describe_space(study: optuna.Study, definition: Definition) -> list[str]:
+    """Return a line for each setting that is searched, and one if the defaults are tried first."""
+    width = max(len(field.key) for field in definition.space)
+    lines = [f"search: {field.key:{width}} {field.text}" for field in definition.space]
+    trials = study.get_trials(deepcopy=False)
+    has_first = trials and definition.budget.method != "grid"
+    if has_first and trials[0].state == TrialState.WAITING:
+        lines.append("The first trial has the defaults that suit the data.")
+    return lines
+
+
 @contextmanager
 def _show_refit() -> Iterator[Sequence[TrainingProgress | TrainingLog]]:
     with training_progress() as progress:
@@ -32,13 +43,16 @@ def _show_refit() -> Iterator[Sequence[TrainingProgress | TrainingLog]]:
 
 @contextmanager
 def _show_search(study: optuna.Study, definition: Definition) -> Iterator[OnProgress]:
+    console = Console(stderr=True)
+    for line in describe_space(study, definition):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     bar = Progress(
         TextColumn("trials"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[best]}"),
-        console=Console(stderr=True),
+        console=console,
     )
     total = definition.budget.trials
     told = 0

@@ -24,7 +24,8 @@ REPORT, TABLE, FIGURES = "report.html", "trials.csv", "figures"
 _CAPTIONS = {
     "history": "Validation loss of each finished trial, and the best so far.",
     "importance": "How much of the variance of the validation loss each setting explains on its "
-    "own, as a fraction of what all settings explain (fANOVA). Settings near 0 need no tuning.",
+    "own, as a fraction of what all settings explain (fANOVA), with 95% intervals. Settings whose "
+    "interval is near 0 need no tuning.",
     "parallel_coordinates": "One line for each finished trial, through its value of each setting. "
     "The darker a line, the lower its loss. Where dark lines converge, the value matters.",
     "trial_curves": "Validation loss of every trial by epoch, or one minus the metric if the loss "
@@ -47,7 +48,8 @@ def write_results(
         refit: run with the best settings.
 
     Returns:
-        The diagnosis of the refit's learning curves, one sentence each.
+        The diagnosis of the refit's learning curves, one sentence each; none if there were too few
+        trials, since a model that is hardly tuned says little of its data.
     """
     task = refit.data["task"]
     loss, score = LOSSES[task], SCORES[task]
@@ -56,7 +58,7 @@ def write_results(
     metric = metric_in_place_of_loss([field.key for field in definition.space], task)
     reported = f"one minus validation {metric_name(metric)}" if metric else "validation loss"
     draw_search(result, drawn, dimensions(definition.space), loss, reported, folder / FIGURES)
-    diagnoses = diagnose_run(refit)
+    diagnoses = () if result.withheld else diagnose_run(refit)
     _write_page(folder, definition, result, refit, (loss, score), diagnoses)
     return tuple(diagnosis.text for diagnosis in diagnoses)
 

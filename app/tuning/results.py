@@ -10,8 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from app.config.run_config import RunConfig
 from app.errors import TuningError
+from serving.errors import counted
 
 from .definition import Definition
+from .importance import Importance, measure_importance, trials_needed
 from .search_space import dimensions, read_settings
 from .trial_loop import SURPLUS
 
@@ -21,8 +23,6 @@ _STATES = {
     TrialState.FAIL: "lost",
     TrialState.RUNNING: "running",
 }
-# Importance is a fraction of the variance of the losses, which needs several different losses.
-_MIN_TRIALS = 4
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class SearchResult:
         rows: trials by number.
         best: trial with the lowest validation loss.
         config: configuration of the best trial.
-        importance: how much of the variance of the losses each dimension explains on its own, as a
-            fraction of what all dimensions explain, largest first (fANOVA: Hutter et al., 2014).
-            Empty if there are too few trials.
+        importance: of each dimension, largest first; empty if there are too few trials.
+        withheld: why there is no importance and no advice; empty if there is.
     """
 
     rows: tuple[Row, ...]
     best: Row
     config: RunConfig
-    importance: dict[str, float]
+    importance: dict[str, Importance]
+    withheld: str = ""
 
     def count(self, state: str) -> int:
         """Return how many trials are in a state."""
@@ -92,7 +92,26 @@ def read_search_result(study: optuna.Study, definition: Definition) -> SearchRes
         raise TuningError(f"No trial of the search finished. The last reason: {reasons[-1]}")
     best = min(done, key=lambda row: (row.loss, row.number))
     config = definition.configure(study.get_trials(deepcopy=False)[best.number].params)
-    return SearchResult(rows, best, config, _importance(study, definition.base.seed))
+    if withheld := describe_lack(len(done), len(names)):
+        return SearchResult(rows, best, config, {}, withheld)
+    return SearchResult(rows, best, config, measure_importance(study, definition.base.seed))
+
+
+def describe_lack(finished: int, num_dimensions: int) -> str:
+    """Return why a search says nothing of its settings; empty if it has enough trials.
+
+    Args:
+        finished: number of finished trials.
+        num_dimensions: number of dimensions of its space.
+    """
+    needed = trials_needed(num_dimensions)
+    if finished >= needed:
+        return ""
+    size = counted(num_dimensions, "searched dimension")
+    return (
+        f"Importance and advice need {needed} finished trials for {size}. "
+        f"Received: {finished}, without pruned ones"
+    )
 
 
 def write_table(rows: tuple[Row, ...], loss: str, score: str, path: Path) -> None:
@@ -136,11 +155,3 @@ def _row(trial: FrozenTrial, definition: Definition) -> Row:
         reason=str(attributes.get("reason", default)),
         curve=dict(sorted(trial.intermediate_values.items())),
     )
-
-
-def _importance(study: optuna.Study, seed: int) -> dict[str, float]:
-    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len({trial.value for trial in done}) < _MIN_TRIALS:
-        return {}
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
-    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))

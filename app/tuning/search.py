@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
 from app.config.chosen_defaults import choose_defaults
-from app.config.run_config import config_toml
+from app.config.run_config import config_toml, flat_config
 from app.data.datasets import Dataset
 from app.data.sources import absolute_source
 from app.data.splits import split_dataset
@@ -26,11 +27,13 @@ from app.system.signals import Interrupted
 from app.training.model_sizes import image_size_taken
 from app.training.preprocessing import adapt
 
-from .definition import Definition, definition_toml
+from .default_space import default_space
+from .definition import Definition, checked, definition_toml
 from .local_workers import run_workers
 from .report import REPORT, write_results
 from .results import SearchResult, read_search_result
 from .samplers import grid, make_sampler
+from .search_space import parse_space, place_settings
 from .storage import (
     JOURNAL,
     StudyLocation,
@@ -137,6 +140,7 @@ def tune(
         RunError: the folder cannot be written.
 
     Examples:
+        >>> tune(make_definition("features", {}, {"trials": 20})).search.best.settings
         >>> space = {"optimizer.learning_rate": "log:1e-4..1e-1", "hidden": "choice:64|64,64"}
         >>> tune(make_definition("features", space, {"trials": 20})).search.best.settings
     """
@@ -144,12 +148,14 @@ def tune(
         check_address(storage)
         storage = absolute_address(storage)
     dataset = load_run_data(definition.base, image_size_taken(definition.base))
+    is_default = not definition.space
     definition = _settle(definition, dataset)
+    first = place_settings(definition.space, flat_config(definition.base)) if is_default else None
     folder = new_run_folder(Path(output), definition.base.family)
     name = f"{definition.base.family}-{folder.name}" if storage else _JOURNAL_NAME
     location = StudyLocation(storage or str(folder / JOURNAL), name)
     try:
-        study = _begin(location, definition, dataset)
+        study = _begin(location, definition, dataset, first)
         _write_begun(folder, definition, location)
     except OSError as error:
         shutil.rmtree(folder)
@@ -244,6 +250,8 @@ def _settle(definition: Definition, dataset: Dataset) -> Definition:
     base = replace(definition.base, data=source, training=training)
     refit = split_dataset(dataset, base.seed, base.training.validation_split)
     base = choose_defaults(base, len(refit.train), dataset.sample_shape)
+    if not definition.space:
+        definition = _with_default_space(replace(definition, base=base), dataset.kind)
     data = make_trial_data(base, dataset, definition.budget.folds)
     for part in (*data.parts, *([refit] if definition.budget.folds > 1 else ())):
         adapt(checked_model(base, dataset, part), dataset, part.train)
@@ -255,14 +263,34 @@ def _settle(definition: Definition, dataset: Dataset) -> Definition:
     return replace(definition, base=base, budget=budget)
 
 
-def _begin(location: StudyLocation, definition: Definition, dataset: Dataset) -> optuna.Study:
+def _with_default_space(definition: Definition, kind: str) -> Definition:
+    found = default_space(definition.base, kind)
+    declared = {key: text for key, text in found.items() if key not in definition.fixed}
+    if not declared:
+        raise TuningError(
+            "A search needs at least one setting. "
+            f"Received: fixed values of all that is searched by default, {', '.join(found)}. "
+            "Add a setting, such as --search optimizer.learning_rate=log:1e-4..1e-1."
+        )
+    return checked(replace(definition, space=parse_space(declared, definition.base)))
+
+
+def _begin(
+    location: StudyLocation,
+    definition: Definition,
+    dataset: Dataset,
+    first: dict[str, Any] | None,
+) -> optuna.Study:
+    """Create the study; `first` are the values of the first trial, None lets the method choose."""
     attributes = {
         DEFINITION: definition_toml(definition),
         DATA: dataset.sha256(),
         BEGUN: time.time(),
     }
     study = create_study(location, attributes)
-    for point in grid(definition) if definition.budget.method == "grid" else ():
+    points = [] if first is None else [first]
+    points += grid(definition) if definition.budget.method == "grid" else []
+    for point in points[: definition.budget.trials]:
         study.enqueue_trial(point)  # each point is taken once, by any worker
     return study
 
@@ -325,7 +353,7 @@ def _write_finished(
     result = read_search_result(study, definition)
     (folder / BEST).write_text(config_toml(result.config), "utf-8")
     shutil.rmtree(folder / REFIT, ignore_errors=True)  # left by an interrupted refit
-    sizes = result.config.training.train_sizes or _TRAIN_SIZES
+    sizes = result.config.training.train_sizes or (() if result.withheld else _TRAIN_SIZES)
     training = replace(result.config.training, train_sizes=sizes)
     config = replace(result.config, training=training)
     with observer.refit() as callbacks:

@@ -35,6 +35,8 @@ class Field:
         text: the values to search, such as `log:1e-4..1e-1`.
         dimensions: what Optuna draws for it, by name; usually one dimension named like the key.
         read: returns the value of the setting from the drawn values, in the order of `dimensions`.
+        place: returns the drawn values, by dimension, that give a value of the setting; empty if
+            none do.
         corners: values to check before the search begins: the ends of a range, or every choice.
     """
 
@@ -42,6 +44,7 @@ class Field:
     text: str
     dimensions: Mapping[str, BaseDistribution]
     read: Callable[..., Any]
+    place: Callable[[Any], dict[str, Any]]
     corners: tuple[Any, ...]
 
 
@@ -95,6 +98,23 @@ def read_settings(space: Space, drawn: Mapping[str, Any]) -> dict[str, Any]:
     return {field.key: field.read(*(drawn[name] for name in field.dimensions)) for field in space}
 
 
+def place_settings(space: Space, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the values of all dimensions that give these settings; None if they are outside."""
+    drawn: dict[str, Any] = {}
+    for field in space:
+        placed = field.place(settings[field.key])
+        if not placed or not all(_holds(field.dimensions[n], value) for n, value in placed.items()):
+            return None
+        drawn |= placed
+    return drawn
+
+
+def _holds(dimension: Any, value: Any) -> bool:
+    if isinstance(dimension, CategoricalDistribution):
+        return value in dimension.choices
+    return bool(dimension.low <= value <= dimension.high)
+
+
 def dimensions(space: Space) -> dict[str, BaseDistribution]:
     """Return the dimensions that Optuna draws, by name."""
     return {name: each for field in space for name, each in field.dimensions.items()}
@@ -130,9 +150,13 @@ def _choices(key: str, text: str, values: str, default: Any) -> Field:  # noqa: 
     is_repeated = any(corner in corners[:number] for number, corner in enumerate(corners))
     if len(corners) < len(names) or is_repeated:
         raise TuningError(f"Choices must be distinct and not empty. Received: {key}={text}.")
-    return Field(
-        key, text, {key: CategoricalDistribution(names)}, lambda n: _parse_choice(key, n), corners
-    )
+
+    def place(value: Any) -> dict[str, Any]:
+        wanted = list(value) if isinstance(value, tuple) else value
+        return {key: names[corners.index(wanted)]} if wanted in corners else {}
+
+    dimension = CategoricalDistribution(names)
+    return Field(key, text, {key: dimension}, lambda n: _parse_choice(key, n), place, corners)
 
 
 def _parse_choice(key: str, name: str) -> Any:
@@ -150,7 +174,7 @@ def _numbers(key: str, text: str, values: str, default: Any) -> Field:
             f"{key} takes whole numbers. Received: {key}={text}. Use int:{values}, or log:{values}."
         )
     each = _range(key, text, values, is_whole or kind == "int", kind == "log")
-    return Field(key, text, {key: each}, _same, (each.low, each.high))
+    return Field(key, text, {key: each}, _same, lambda value: {key: value}, (each.low, each.high))
 
 
 def _layers(key: str, text: str, values: str, default: Any) -> Field:
@@ -168,7 +192,11 @@ def _layers(key: str, text: str, values: str, default: Any) -> Field:
     low, high = int(width.low), int(width.high)
     # The deepest and widest model is not checked, since it may be too large for the machine.
     corners = (_stack(int(depth.low), low), _stack(int(depth.high), low), _stack(1, high))
-    return Field(key, text, parts, _stack, corners)
+
+    def place(value: Sequence[int]) -> dict[str, Any]:
+        return dict(zip(parts, (len(value), value[0]), strict=True)) if len({*value}) == 1 else {}
+
+    return Field(key, text, parts, _stack, place, corners)
 
 
 def _same(value: Any) -> Any:

@@ -1,0 +1,127 @@
+"""Gives a new model the weights of another one of the same architecture, to begin with."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.config.starting_models import data_beside
+from app.data.datasets import Dataset
+from app.data.reading_progress import tell
+from app.errors import ConfigError
+from models.categories import OneHotCategories
+from models.extractors import layers_with_weights
+from models.heads import HEAD_LAYERS
+from models.rows import FillMissing
+from serving.errors import one_line
+
+# Layers that have an element for each target.
+_OF_TARGETS = (*HEAD_LAYERS, "values", "clipped_values")
+_MAX_LABELS = 5
+
+
+def load_start(path: str) -> keras.Model:
+    """Return the model of a `.keras` file, not compiled.
+
+    Raises:
+        ConfigError: it does not exist, or Keras cannot load it.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras, zipfile and h5py each raise their own
+        raise ConfigError(
+            "start_from must be a run, a bundle or a .keras file that Keras can load. "
+            f"Received: {path}: {one_line(error):.200}"
+        ) from None
+
+
+def start_image_size(path: str) -> tuple[int, ...]:
+    """Return `(height, width)` of the images that a model takes; empty if it takes none.
+
+    Raises:
+        ConfigError: see `load_start`.
+    """
+    shapes = [tensor.shape for tensor in load_start(path).inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:3]:
+        return ()
+    return tuple(shapes[0][1:3])
+
+
+def start_with(model: keras.Model, path: str) -> None:
+    """Set all weights of a model to those of a `.keras` file.
+
+    The statistics by which inputs and targets are scaled are weights too: those of `path` stay,
+    since its other weights were learned with them. Only the range to which values are clipped is
+    widened to hold the targets that `model` is adapted to.
+
+    Args:
+        model: the model; its statistics may be adapted to the data.
+        path: path of the file.
+
+    Raises:
+        ConfigError: the file cannot be loaded, or its architecture is another one.
+    """
+    start = load_start(path)
+    _check_architecture(model, start, path)
+    for layer, other in zip(layers_with_weights(model), layers_with_weights(start), strict=True):
+        weights = other.get_weights()
+        if layer.name == "clipped_values":
+            (lowest, highest), (low, high) = layer.get_weights(), weights
+            weights = [np.minimum(lowest, low), np.maximum(highest, high)]
+        layer.set_weights(weights)
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
+def tell_start(path: str, dataset: Dataset) -> None:
+    """Tell what a run begins with, and whether its targets have other names."""
+    tell(f"Training begins with the weights and the normalization of {path}.")
+    labels = tuple(data_beside(path).get("labels", dataset.labels))
+    if labels != dataset.labels:
+        names, others = (", ".join(each[:_MAX_LABELS]) for each in (dataset.labels, labels))
+        tell(f"Its outputs were {others}; from now on they are {names}, in this order.")
+
+
+def _check_architecture(model: keras.Model, start: keras.Model, path: str) -> None:
+    pairs = [
+        (own, other)
+        for own, other in itertools.zip_longest(_described(model), _described(start))
+        if own != other
+    ]
+    if not pairs:
+        return
+    own, other = pairs[0]
+    same_names = all(one and two and one[0] == two[0] for one, two in pairs)
+    if same_names and all(one[0] in _OF_TARGETS for one, _ in pairs):
+        raise ConfigError(
+            f"start_from must be a model with as many outputs as the data has, {own[1][-1][-1]}. "
+            f"Received: {path}, with {other[1][-1][-1]}. To learn other targets on its features, "
+            "give it with --on-features, or with --set backbone= in the family features."
+        )
+    raise ConfigError(
+        "start_from must be a model of the same architecture. "
+        f"Received: {path}, whose first other layer is {_named(other)} instead of {_named(own)}."
+    )
+
+
+def _described(model: keras.Model) -> Iterator[tuple[str, Any]]:
+    """Yield the name of each layer that learns or knows texts, and its shapes or its texts."""
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.StringLookup):
+            yield layer.name, layer.get_vocabulary()
+        elif isinstance(layer, OneHotCategories):
+            yield layer.name, layer.places
+        elif isinstance(layer, FillMissing):
+            yield layer.name, list(layer.indicators)
+        elif layer.weights and not isinstance(layer, keras.Model):
+            yield layer.name, [tuple(weight.shape) for weight in layer.weights]
+
+
+def _named(described: tuple[str, Any] | None) -> str:
+    if described is None:
+        return "none"
+    name, content = described
+    is_shapes = bool(content) and isinstance(content[0], tuple)
+    return f"{name} {content[0]}" if is_shapes else f"{name} {content!s:.60}"

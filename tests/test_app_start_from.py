@@ -1,0 +1,194 @@
+"""Runs that begin with the weights of another model, and models that they cannot begin with."""
+
+import json
+import shutil
+import tomllib
+
+import numpy as np
+import pytest
+from test_app_resume import Notes
+
+from app.config import make_config
+from app.data.reading_progress import observed_reading
+from app.errors import ConfigError, DataError
+from app.runs import resume, train
+from app.runs.run_folder import CONFIG
+from serving.bundle import KERAS_MODEL
+
+# A step at this rate changes nothing.
+STILL = {"epochs": 1, "figures": False, "optimizer.learning_rate": 1e-30}
+SHAPE = {"variant": "mlp", "hidden": [16], "normalization": "none", "figures": False, "epochs": 1}
+
+
+def _begin(folder):
+    return train(make_config("digits", SHAPE), folder)
+
+
+@pytest.fixture(scope="module")
+def digits(once):
+    """A run of a net of another shape than the default one."""
+    return once("start-digits", _begin)
+
+
+def rows_of(count, spread=1.0, texts=("a", "b", "c"), missing=()):
+    random = np.random.default_rng(0)
+    numbers = random.normal(size=count) * spread
+    lines = ["x,text,y"]
+    for number, value in enumerate(numbers):
+        shown = "" if number in missing else f"{value:.4f}"
+        lines.append(f"{shown},{texts[number % len(texts)]},{3 * value + number % len(texts):.4f}")
+    return "\n".join(lines) + "\n"
+
+
+def _begin_rows(folder):
+    table = folder / "table.csv"
+    table.write_text(rows_of(200, missing=(5, 6, 7)))
+    settings = {"head": "linear", "target": "y", "epochs": 2, "hidden": [8], "figures": False}
+    return train(make_config("features", settings, data=table), folder)
+
+
+@pytest.fixture(scope="module")
+def regression(once):
+    """A run on a table with texts and missing values; its table is beside the runs."""
+    return once("start-rows", _begin_rows)
+
+
+def weights_of(run):
+    return run.load_model().get_weights()
+
+
+def same(ours, theirs):
+    return all(np.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_run_begins_with_the_weights_of_another_and_its_config_repeats_that(digits, tmp_path):
+    notes = Notes()
+    with observed_reading(notes):
+        run = train(make_config("digits", {**STILL, "start_from": digits.folder}), tmp_path)
+    assert same(weights_of(run), weights_of(digits))
+    assert notes.lines[0].startswith("Training begins with the weights and the normalization of /")
+    written = tomllib.loads((run.folder / CONFIG).read_text())
+    assert written["start_from"] == str(digits.folder / KERAS_MODEL)
+    assert (written["variant"], written["hidden"]) == ("mlp", [16])  # those of the other run
+    assert run.metrics == digits.metrics
+
+
+def test_a_keras_file_alone_needs_the_settings_of_its_architecture(digits, tmp_path):
+    path = shutil.copy(digits.folder / KERAS_MODEL, tmp_path / "net.keras")
+    run = train(make_config("digits", {**STILL, **SHAPE, "start_from": path, **STILL}), tmp_path)
+    assert same(weights_of(run), weights_of(digits))
+    message = (
+        r"start_from must be a model of the same architecture. Received: .*net.keras, whose first "
+        r"other layer is \w+ \(.*\) instead of \w+ \(.*\)\."
+    )
+    with pytest.raises(ConfigError, match=message) as caught:
+        train(make_config("digits", {**STILL, "start_from": path}), tmp_path / "none")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_first_other_layer_is_named_with_both_shapes(digits, tmp_path):
+    config = make_config("digits", {**STILL, "start_from": digits.folder, "hidden": [24]})
+    with pytest.raises(
+        ConfigError,
+        match=r"whose first other layer is \w+ \(256, 16\) instead of \w+ \(256, 24\)\.$",
+    ):
+        train(config, tmp_path)
+
+
+def test_another_number_of_classes_says_what_to_use_instead(digits, tmp_path):
+    random = np.random.default_rng(0)
+    images = {
+        f"x_{part}": random.integers(0, 255, (60, 28, 28), np.uint8) for part in ("train", "test")
+    }
+    classes = {f"y_{part}": np.arange(60) % 3 for part in ("train", "test")}
+    np.savez(tmp_path / "three.npz", **images, **classes)
+    config = make_config(
+        "digits", {**STILL, "start_from": digits.folder}, data=tmp_path / "three.npz"
+    )
+    message = "as many outputs as the data has, 3. Received: .*, with 10. .*with --on-features, or"
+    with pytest.raises(ConfigError, match=message):
+        train(config, tmp_path)
+
+
+def test_statistics_and_vocabularies_stay_and_the_range_of_values_widens(regression, tmp_path):
+    table = tmp_path / "wider.csv"
+    table.write_text(rows_of(150, spread=10.0, texts=("c", "a", "unseen")))
+    config = make_config(
+        "features", {**STILL, "start_from": regression.folder, "target": "y"}, data=table
+    )
+    run = train(config, tmp_path)
+    ours, theirs = run.load_model(), regression.load_model()
+    for name in ("robust_scale", "values", "known_texts"):
+        first, second = (model.get_layer(name) for model in (ours, theirs))
+        assert same(first.get_weights(), second.get_weights())
+    vocabularies = [m.get_layer("known_texts").get_vocabulary() for m in (ours, theirs)]
+    assert vocabularies[0] == vocabularies[1]
+    lowest, highest = ours.get_layer("clipped_values").get_weights()
+    low, high = theirs.get_layer("clipped_values").get_weights()
+    assert lowest < low - 5
+    assert highest > high + 5
+
+
+def test_missing_values_that_the_model_does_not_know_are_refused(tmp_path, regression):
+    table = tmp_path / "table.csv"
+    table.write_text(rows_of(200))
+    settings = {"head": "linear", "target": "y", "epochs": 1, "hidden": [8], "figures": False}
+    whole = train(make_config("features", settings, data=table), tmp_path)
+    table.write_text(rows_of(200, missing=(3, 4)))
+    config = make_config("features", {"start_from": whole.folder, "target": "y"}, data=table)
+    with pytest.raises(DataError, match="Only columns that had missing values .*Received: 'x' of"):
+        train(config, tmp_path)
+    table.write_text(rows_of(200).replace("text", "other"))
+    with pytest.raises(
+        ConfigError, match="must have the columns of .* Received: no 'text' but 'other'"
+    ):
+        train(config, tmp_path)
+
+
+def test_other_names_of_classes_are_told(digits, tmp_path):
+    folder = shutil.copytree(digits.folder, tmp_path / "letters")
+    data = json.loads((folder / "data.json").read_text())
+    (folder / "data.json").write_text(json.dumps({**data, "labels": list("abcdefghij")}))
+    notes = Notes()
+    with observed_reading(notes):
+        train(make_config("digits", {**STILL, "start_from": folder}), tmp_path)
+    assert (
+        notes.lines[1]
+        == "Its outputs were a, b, c, d, e; from now on they are 0, 1, 2, 3, 4, in this order."
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ("{}/none.keras", "start_from must be a run, a bundle or a .keras file .*Received: .*none"),
+        ("{}/broken.keras", "start_from must be a run, .* that Keras can load. Received: .*broken"),
+        ("{}/empty", "start_from must be a model that was trained before. Received: .*empty"),
+        (3, "start_from must be a path. Received: start_from=3."),
+    ],
+)
+def test_what_is_no_model_is_refused_in_one_line(tmp_path, start, message):
+    (tmp_path / "broken.keras").write_text("no zip")
+    (tmp_path / "empty").mkdir()
+    path = start.format(tmp_path) if isinstance(start, str) else start
+    with pytest.raises(ConfigError, match=message) as caught:
+        train(make_config("digits", {**STILL, "start_from": path}), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_another_family_is_refused(digits):
+    with pytest.raises(ConfigError, match="of the same family, softmax. Received: .*family digits"):
+        make_config("softmax", {"start_from": digits.folder})
+
+
+def test_the_command_takes_family_and_settings_from_the_run(digits, run, tmp_path):
+    settings = ("--set", "epochs=1", "--no-figures", "--output", tmp_path)
+    status, output, errors = run("train", "--start-from", digits.folder, *settings)
+    assert status == 0
+    assert "Training begins with the weights" in output + errors
+    (folder,) = (tmp_path / "digits").iterdir()
+    assert len(resume(folder, settings={"epochs": 2}).load_model().layers) > 3
+    status, _, errors = run("train", "digits", "--start-from", tmp_path / "none")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "--start-from must be a run, a bundle or a .keras file. Received: " in errors
