@@ -26,7 +26,6 @@ def with_fused_normalization(model: keras.Model) -> keras.Model:
 def _can_be_fused(layer: keras.Layer) -> bool:
     return (
         isinstance(layer, keras.layers.BatchNormalization)
-        and len(layer._inbound_nodes) == 1
         and layer.center
         and layer.scale
         and not layer.renorm
