@@ -147,7 +147,7 @@ def report_run(folder: Path, config: RunConfig, dataset: Dataset, splits: Splits
     """Return a run that is about to begin. Nothing is written."""
     data = report_data(dataset, splits)
     data |= {"chosen": sorted(config.chosen), "backend": keras.backend.backend()}
-    if dataset.kind == "rows":
+    if dataset.kind == "rows" and config.family in FAMILIES:
         known = rows_beside(config.start_from)
         sized = fit_to_data(FAMILIES[config.family], config.model, dataset, splits, known)
         data["rows"] = asdict(sized.rows)
