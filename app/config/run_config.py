@@ -23,7 +23,6 @@ from .conversion import converted
 from .families import FAMILIES, ModelConfig, family_name, family_named, is_own_model
 from .reading_config import ReadingConfig
 from .renamed_keys import refuse_renamed
-from .starting_models import architecture, family_of
 from .training_config import OWN_CODE, TrainingConfig
 
 # The data determines these: a setting could only contradict it.
@@ -106,6 +105,8 @@ def make_config(
     _check_run_keys(family, data, seed, start_from, figures)
     defaults = family_named(family)
     if start_from:
+        from .starting_models import architecture  # which needs numpy
+
         given = {**architecture(start_from, family, set(_settable(defaults.model))), **given}
     config = RunConfig(
         family=family,
@@ -243,6 +244,8 @@ def combine_settings(
     family = None if family is None else family_name(family)
     own_family = merged.pop("family", family)
     if own_family is None and (start := merged.get("start_from")):
+        from .starting_models import family_of
+
         own_family = family_of(_model_file(start, "start_from"))
     if family is not None and family_name(own_family) != family:
         raise ConfigError(

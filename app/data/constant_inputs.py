@@ -4,7 +4,7 @@ import numpy as np
 
 from app.errors import DataError
 
-from .arrays import chunks
+from .arrays import array_parts, chunks
 from .datasets import Dataset
 
 
@@ -20,13 +20,13 @@ def require_variation(dataset: Dataset, train: np.ndarray) -> None:
     """
     if len(train) < 2:
         return
-    arrays = [dataset.inputs] if dataset.codes is None else [dataset.inputs, dataset.codes]
-    for array in arrays:
+    codes = [] if dataset.codes is None else [dataset.codes]
+    for array in (*array_parts(dataset.inputs), *codes):
         first = array[train[:1]]
         for rows in chunks(array, train):
-            if not np.array_equal(np.broadcast_to(first, rows.shape), rows, equal_nan=True):
+            if not np.array_equal(np.broadcast_to(first, rows.shape), rows, rows.dtype.kind == "f"):
                 return
-    what = "images" if dataset.kind == "images" else "rows"
+    what = dataset.kind if dataset.kind in ("images", "rows") else "samples"
     raise DataError(
         f"The {what} to learn from must differ. Received: {len(train):,} {what} of "
         f"{dataset.source}, all equal. Look at some of them: reading may have gone wrong."
