@@ -12,7 +12,6 @@ import typer
 from app.errors import ConfigError
 from serving.errors import cannot_read, printable
 
-from .model_inputs import parse_inputs
 from .terminal import (
     Json,
     Output,
@@ -145,7 +144,7 @@ def export(
         )
     for path in filter(None, (labels, samples)):
         _check_readable(path)
-    given = parse_inputs(inputs) if inputs else None
+    given = _parsed(inputs) if inputs else None
     signer = None if sign is None else import_signature().read_signer(sign)
     announce(f"exporting {source}", quiet or as_json)
     load_tensorflow()
@@ -318,6 +317,12 @@ def _check_readable(path: Path) -> None:
         path.open("rb").close()
     except OSError as error:
         raise ConfigError(cannot_read(path, error)) from None
+
+
+def _parsed(inputs: list[str]) -> Any:
+    from .model_inputs import parse_inputs  # which needs numpy
+
+    return parse_inputs(inputs)
 
 
 def _refuse_for_a_run(**options: Any) -> None:
