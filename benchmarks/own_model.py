@@ -22,7 +22,7 @@ from app.runs import train
 
 from .results import write_results
 
-TURNS, EPOCHS = 3, 6
+TURNS, EPOCHS = 5, 6
 
 
 class StepClock(keras.callbacks.Callback):  # type: ignore[misc] # Keras has no types
