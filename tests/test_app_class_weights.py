@@ -231,7 +231,7 @@ def test_of_many_classes_each_is_told_if_the_model_is_warned_about():
     rows = [{"name": str(n), "precision": 0.5, "recall": 0.25, "f1": 0.3333} for n in range(20)]
     assert describe_classes(rows) == []
     told = describe_classes(rows, has_warnings=True)
-    assert told[0] == '"0" precision 0.5000, recall 0.2500, F1 0.3333'
+    assert told[0] == '"0" precision 50.0%, recall 25.0%, F1 0.333'
     assert told[-1] == "8 more are in the report"
     assert len(told) == 13
     assert len(describe_classes(rows[:2])) == 1

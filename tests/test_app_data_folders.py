@@ -5,12 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-from app.data.source_names import SOURCE_NAMES
 from PIL import Image
 
 from app.batch.files import find_files
 from app.config.reading_config import ReadingConfig
-from app.data.sources import NAMED, absolute_source, load_dataset
+from app.data.sources import absolute_source, load_dataset
 from app.errors import BatchError, DataError
 from app.system.data_folders import find_data, require_data
 
@@ -78,7 +77,6 @@ def test_mnist_by_name_is_taken_from_a_data_folder(folders):
 def test_a_name_of_a_data_set_is_not_looked_for(folders, run):
     (folders / "first" / "iris").mkdir()
     assert load_dataset("iris").kind == "rows"
-    assert tuple(NAMED) == SOURCE_NAMES
     settings = ("--set", "epochs=0")  # so that only the checks before it are made
     status, _, error = run("train", "softmax", "--data", "iris", *settings, "-o", folders / "runs")
     assert status == 2

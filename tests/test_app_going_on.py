@@ -7,17 +7,11 @@ import pytest
 from test_app_resume import Notes, StopAt, history, interrupt
 
 from app.config import make_config
+from app.config.run_files import CHECKPOINT, METRICS, NEW_RESULTS, NEXT_CONFIG
 from app.data.reading_progress import observed_reading
 from app.errors import ConfigError, RunError
 from app.runs import read_run, resume, train
-from app.runs.run_folder import (
-    CHECKPOINT,
-    METRICS,
-    NEW_RESULTS,
-    NEXT_CONFIG,
-    publish_results,
-    read_environment,
-)
+from app.runs.run_folder import publish_results, read_environment
 from app.system.signals import Interrupted
 from serving.bundle import KERAS_MODEL
 

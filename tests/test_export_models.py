@@ -665,5 +665,7 @@ def test_a_wrong_command_is_an_error_of_one_line(
     status, _, error = hornbill("export", *arguments, "--output", tmp_path / "dist")
     assert status == 2
     assert message in error
-    assert len(error.strip().splitlines()) == 1
+    *announced, line = error.splitlines()
+    assert line.startswith("hornbill: ")
+    assert announced in ([], [f"exporting {arguments[0]} …"])
     assert not (tmp_path / "dist").exists()

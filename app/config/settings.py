@@ -15,6 +15,7 @@ _FOR_PROGRAMMERS = re.compile(r"[,;] (?:see|one of) `[\w.]+`")
 _RUN_VALUES = {
     "data": "a name or a path",
     "seed": "from 0 to 4,294,967,295",
+    "start_from": "a path; empty for none",
     "figures": "true, false",
 }
 

@@ -317,7 +317,6 @@ def checked_model(
             be built; or the model to start from has another architecture.
         RunError: the model is too large for this machine.
     """
-    require_variation(dataset, splits.train)
     family = family_named(config.family)
     model: Any = config.model
     trained = [model.backbone] if getattr(model, "is_trained", False) else []
@@ -332,6 +331,7 @@ def checked_model(
             if own is None
             else build_with_head(own, config, dataset, splits)
         )
+    require_variation(dataset, splits.train)
     if config.start_from:
         start_with(model, config.start_from)
     output = trained_output(model, sized.trained_layer, dataset.task)
