@@ -45,7 +45,8 @@ def write_table(path):
 
 def _train(folder):
     write_table(folder / "rare.csv")
-    settings = {"class_weight": "balanced", "target": "kind", "epochs": 8, "figures": False}
+    settings = {"class_weight": "balanced", "target": "kind", "epochs": 16, "figures": False}
+    settings |= {"batch_size": 64, "repeat": 1}
     return train(make_config("softmax", settings, data=folder / "rare.csv"), folder / "runs")
 
 

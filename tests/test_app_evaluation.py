@@ -20,7 +20,7 @@ from serving import Predictor, verify_bundle
 from serving.written_numbers import write_score
 
 OPTIONS = ExportOptions(int8="never")
-FAST = {"epochs": 3, "hidden": [8], "batch_size": 16}
+FAST = {"epochs": 3, "hidden": [8], "batch_size": 16, "members": 1}
 
 
 def classify(folder):

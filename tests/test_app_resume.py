@@ -89,7 +89,7 @@ def interrupted(tmp_path_factory):
 
     output = tmp_path_factory.mktemp("cut")
     before = signal.getsignal(signal.SIGTERM)
-    config = make_config("softmax", {"epochs": 3})
+    config = make_config("softmax", {"epochs": 3, "repeat": 1})
     with pytest.raises(Interrupted):
         train(config, output, [StopAt(2, terminate)], figures=False)
     assert signal.getsignal(signal.SIGTERM) is before
@@ -124,7 +124,7 @@ def contended(tmp_path_factory):
 
     output = tmp_path_factory.mktemp("contended")
     runs, refused = [], []
-    config = make_config("softmax", {"epochs": 3, "figures": False})
+    config = make_config("softmax", {"epochs": 3, "repeat": 1, "figures": False})
     callbacks = [StopAt(1, resume_elsewhere)]
     thread = threading.Thread(target=lambda: runs.append(train(config, output, callbacks)))
     thread.start()

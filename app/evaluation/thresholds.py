@@ -80,7 +80,11 @@ def choose_thresholds(
     number = dataset.positive
     label = dataset.labels[number]
     threshold = _choose(parsed, probabilities[:, number], targets == number, label)
-    return (1 - threshold, threshold) if number == 1 else (threshold, 1 - threshold)
+    if number == 1:
+        return 1 - threshold, threshold
+    # The first class is predicted where the second is not, so its threshold of 0 needs one above 1.
+    threshold = threshold or -float(np.finfo(float).eps)
+    return threshold, 1 - threshold
 
 
 def weighted_thresholds(dataset: Dataset, train: np.ndarray) -> tuple[float, ...]:

@@ -106,7 +106,7 @@ def describe_thresholds(thresholds: dict[str, Any], labels: Sequence[str]) -> li
     rows = zip(labels, *(thresholds[key] for key in keys), strict=True)
     rule = WEIGHTED if thresholds["rule"] == WEIGHTED else f"threshold={thresholds['rule']}"
     return [
-        f'"{label}" is predicted from a probability of {value:.4f} on ({rule}): '
+        f'"{label}" is predicted from a probability of {value:z.4f} on ({rule}): '
         f"precision {write_percent(precision)}, recall {write_percent(recall)}"
         for label, value, precision, recall in rows
         if thresholds["positive"] in (label, None)
