@@ -65,6 +65,7 @@ def sections() -> list[Section]:
         Section("A million mixed requests", "soak", serving.soak(), "dist"),
         Section("Batch jobs", "batch", serving.batch()),
         Section("Hyperparameter search", "tuning", training.tuning(), "[defaults|methods|workers]"),
+        Section("Models of users", "own_model", training.own_model()),
         Section("Studies", "studies", training.studies()),
     ]
     return [group for group in groups if group.figures]

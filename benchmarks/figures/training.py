@@ -259,6 +259,19 @@ def _workers(row: dict[str, Any]) -> Figure:
     return compare(metric, row["ratio"], "{:.2f}", "≤", row["goal_ratio"])
 
 
+def own_model() -> list[Figure]:
+    """Return what a step of a user's model costs beside one of `keras.Model.fit`."""
+    return [
+        compare(
+            f"{row['what']}: step of a user's model over one of model.fit "
+            f"({row['train_ms']:.1f} and {row['fit_ms']:.1f} ms; processor time "
+            f"{row['cpu_ratio']:.2f})",
+            row["ratio"], _TIMES.replace(".1f", ".2f"), "≤", 1.02,
+        )
+        for row in read_results("own_model")
+    ]  # fmt: skip
+
+
 def studies() -> list[Figure]:
     """Return the time of the studies, and the signs of their claims."""
     figures: list[Figure] = []
