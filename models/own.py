@@ -331,6 +331,10 @@ def in_precision(model: keras.Model, policy: str) -> keras.Model:
         copy.set_weights(model.get_weights())
     except Exception as error:  # whatever a layer's constructor raises
         raise OwnModelError(f"Keras cannot copy the model in {policy}: {error}") from None
+    # The constructor of a subclassed model makes its layers as it likes.
+    parts = (part for part in copy._flatten_layers() if part.weights and not part._layers)
+    if not any(part.dtype_policy.name == policy for part in parts):
+        raise OwnModelError(f"No layer of a copy of the model computes in {policy}.")
     return copy
 
 

@@ -81,3 +81,15 @@ def test_large_data_keeps_its_random_start(monkeypatch):
     monkeypatch.setattr(linear_start, "_MAX_CELLS", 1000)
     _, model = started(table(), {})
     assert np.abs(model.get_layer("member_probabilities").get_weights()[1]).max() == 0
+
+
+def test_class_weights_reach_the_linear_start():
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(400, 1))
+    targets = (rows[:, 0] + random.normal(size=400) > 2).astype(int)
+    weights = np.where(targets == 1, len(targets) / targets.sum() - 1, 1.0)
+    shares = []
+    for sample_weights in (None, weights):
+        found, bias = fit_linear("multiclass", rows, targets, 2, sample_weights)
+        shares.append((rows @ found + bias).argmax(axis=1).mean())
+    assert shares[0] < targets.mean() < shares[1]

@@ -14,7 +14,6 @@ from serving.errors import printable
 from .terminal import (
     Categorical,
     Drop,
-    Family,
     ImageColumn,
     Json,
     Keep,
@@ -47,7 +46,14 @@ _METHODS = "grid|random|tpe|gp|cmaes|genetic"
 
 
 def tune(
-    family: Family = None,
+    family: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FAMILY",
+            help="Model family: digits, softmax or features.",
+            show_default=False,
+        ),
+    ] = None,
     searches: Annotated[
         list[str] | None,
         typer.Option(

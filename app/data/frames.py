@@ -40,7 +40,12 @@ def data_on_disk(data: Any, dropped: Collection[str] = ()) -> Iterator[tuple[Any
     origin = data if is_code(data) else ""
     data = data_of_code(data) if origin else data
     if not is_table(data) and not is_own_data(data):
-        yield data, None
+        if origin and not isinstance(data, str | Path):
+            raise DataError(
+                "A function of data must return a DataFrame, arrays, pipelines or a path. "
+                f"Received: {type(data).__name__} from {origin}."
+            )
+        yield data if isinstance(data, str) else str(data), None
         return
     with tempfile.TemporaryDirectory(prefix="hornbill-") as folder:
         if is_own_data(data):

@@ -12,7 +12,11 @@ _MAX_PRODUCTS, _MIN_ITERATIONS, _MAX_ITERATIONS = 1e9, 10, 100
 
 
 def fit_linear(
-    task: str, rows: Any, targets: np.ndarray, outputs: int
+    task: str,
+    rows: Any,
+    targets: np.ndarray,
+    outputs: int,
+    sample_weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit a ridge regression of values, or a logistic regression, with scikit-learn's defaults.
 
@@ -23,6 +27,7 @@ def fit_linear(
         rows: float `(samples, columns)`, an array or a sparse matrix.
         targets: class indices `(samples,)`; labels 0 or 1, or values, `(samples, outputs)`.
         outputs: number of classes, labels or values.
+        sample_weights: weight of each sample of classes, `(samples,)`; None if all are equal.
 
     Returns:
         Weights float64 `(columns, outputs)` and biases float64 `(outputs,)`. They give values, or
@@ -38,7 +43,8 @@ def fit_linear(
         if len(classes) == 1:
             biases[classes] = 0
             return weights, biases
-        found, bias = _fit_logistic(rows, targets, outputs if len(classes) > 2 else 1)
+        several = outputs if len(classes) > 2 else 1
+        found, bias = _fit_logistic(rows, targets, several, sample_weights)
         if len(classes) == 2:  # scikit-learn has the logit of the second class only
             found, bias = np.hstack([-found / 2, found / 2]), np.hstack([-bias / 2, bias / 2])
         weights[:, classes], biases[classes] = found, bias
@@ -53,10 +59,12 @@ def fit_linear(
     return weights, biases
 
 
-def _fit_logistic(rows: Any, targets: np.ndarray, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+def _fit_logistic(
+    rows: Any, targets: np.ndarray, outputs: int, sample_weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     iterations = _MAX_PRODUCTS / (rows.size * outputs)  # of sparse rows, the stored numbers
     most = int(np.clip(iterations, _MIN_ITERATIONS, _MAX_ITERATIONS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = LogisticRegression(max_iter=most).fit(rows, targets)
+        fitted = LogisticRegression(max_iter=most).fit(rows, targets, sample_weights)
     return np.asarray(fitted.coef_).T, np.asarray(fitted.intercept_)

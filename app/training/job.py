@@ -88,9 +88,9 @@ class Job:
     def __init__(
         self, config: RunConfig, dataset: Dataset, splits: Splits, team: Team | None = None
     ) -> None:
-        seed_everything(config.seed)
-        self.config, self.splits, self.task = config, splits, dataset.task
         self.stream = dataset.stream
+        seed_everything(config.seed, is_exact=self.is_exact)
+        self.config, self.splits, self.task = config, splits, dataset.task
         self.team = team or Team()
         train = np.unique(splits.train)
         self.model_config = fit_to_data(
@@ -111,12 +111,12 @@ class Job:
             prepare(self.model, self.prepared(self.model), dataset),
             numeric_targets(dataset, self.model, self.output.units if self.is_own else 0),
         ]
+        weights = sample_weights(config.training, dataset, splits)
         if not config.start_from:
             adapt_to_features(self.model, BACKBONE_FEATURES, dataset, train, self.arrays[0])
             targets = dataset.targets if self.task == "multiclass" else self.arrays[1]
             prepared = self.trained_input(self.model)
-            start_linear(self.model, self.task, prepared, (self.arrays[0], targets), train)
-        weights = sample_weights(config.training, dataset, splits)
+            start_linear(self.model, prepared, (self.arrays[0], targets), weights, train, self.task)
         if weights is not None:
             self.arrays.append(weights)
 
@@ -180,8 +180,9 @@ class Job:
         validation = self.batch_indices(self.splits.validation)
         if not len(validation):
             return None
+        # With the weights of training, so that the best epoch is that of the same loss.
         return evaluation_pipeline(
-            self.arrays[:2], validation, self.evaluation_batch_size, self.team.shard
+            self.arrays, validation, self.evaluation_batch_size, self.team.shard
         )
 
     def some_batch(self) -> Any:

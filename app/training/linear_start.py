@@ -18,7 +18,12 @@ _MAX_CELLS, _LARGEST_BIAS = 5_000_000, 10.0
 
 
 def start_linear(
-    model: keras.Model, task: str, prepared: Any, arrays: tuple[Array, Array], train: np.ndarray
+    model: keras.Model,
+    prepared: Any,
+    arrays: tuple[Array, Array],
+    weights: np.ndarray | None,
+    train: np.ndarray,
+    task: str,
 ) -> None:
     """Set the weights of a net's linear part to those of a linear model of the encoded columns.
 
@@ -28,10 +33,11 @@ def start_linear(
 
     Args:
         model: net whose statistics are adapted to the training split.
-        task: `multiclass`, `multilabel` or `regression`.
         prepared: the tensor in `model` where training begins.
         arrays: its values for all samples; and class indices, labels, or standardized values.
+        weights: weight of each sample; None if all are equal.
         train: indices of the training samples.
+        task: `multiclass`, `multilabel` or `regression`.
     """
     layers = {layer.name: layer for layer in model.layers}
     if "wide" not in layers:
@@ -49,7 +55,8 @@ def start_linear(
     is_fixed = _fixed_columns(layers, columns.shape[1])
     is_second_class = task == "multiclass" and units == 1
     outputs = 2 if is_second_class else units
-    found, bias = fit_linear(task, encoded[:, is_fixed], targets, outputs)
+    of_rows = None if weights is None else weights[train]
+    found, bias = fit_linear(task, encoded[:, is_fixed], targets, outputs, of_rows)
     if is_second_class:
         found, bias = found[:, 1:] - found[:, :1], bias[1:] - bias[:1]
     kernel, biases = head.get_weights()

@@ -168,7 +168,9 @@ class MemberLoss(keras.losses.Loss):
             y_pred: float32 `(batch, members, outputs)`.
         """
         targets = keras.ops.broadcast_to(keras.ops.expand_dims(y_true, 1), keras.ops.shape(y_pred))
-        return keras.ops.mean(self._loss.call(targets, y_pred), axis=1)
+        losses = self._loss.call(targets, y_pred)
+        # A user's loss may return the mean of the batch.
+        return losses if not len(losses.shape) else keras.ops.mean(losses, axis=1)
 
 
 class MemberMetric(keras.metrics.Metric):
