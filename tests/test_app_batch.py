@@ -358,6 +358,7 @@ def test_an_interrupted_job_prints_only_how_to_resume(
     assert 3 <= len(list(output.glob("part-*"))) < size["files"]
 
 
+@pytest.mark.slow
 def test_ray_and_a_single_process_write_the_same_predictions(bundle, arrays, tmp_path):
     (arrays / "broken.npy").write_bytes(b"")
     both = {}

@@ -18,6 +18,7 @@ BLOCKS = [
 
 
 # Run in this process, which has already imported what they import.
+@pytest.mark.slow
 def test_the_example_script_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(SCRIPTS / "train_digits.py"), run_name="__main__")

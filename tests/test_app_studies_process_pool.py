@@ -33,6 +33,7 @@ def numbers(folder, name):
     return {part: np.array(parts[part]["norms"]) for part in parts}
 
 
+@pytest.mark.slow
 def test_studies_that_run_at_once_give_the_results_of_separate_runs(quick_study, tmp_path):
     results = process_pool.run_studies(["vanishing", "softmax"], tmp_path, 2, True)
     assert [result.name for result in results] == ["vanishing", "softmax"]
