@@ -287,3 +287,14 @@ def test_predict_names_the_thresholds_below_its_table(run, bundle, tmp_path):
     *_, red, green, blue, _ = output.splitlines()
     assert red == '"red" is predicted from a probability of 0.9000 on (threshold=f1)'
     assert (green.split()[0], blue.split()[0]) == ('"green"', '"blue"')
+
+
+def test_of_three_classes_predict_does_not_state_a_probability_as_threshold(run, bundle, tmp_path):
+    thresholds = LABELS | {"values": [0.7, 0.2, 0.1], "rule": "class_weight=balanced"}
+    version = write_color_bundle(tmp_path, bundle, thresholds=thresholds)
+    Image.fromarray(images((200, 10, 10))[0]).save(tmp_path / "red.png")
+    status, output, error = run("predict", version, tmp_path / "red.png")
+    assert (status, error) == (0, "")
+    assert "is predicted from a probability" not in output
+    assert "largest relative to its threshold" in output
+    assert "(class_weight=balanced)" in output

@@ -222,7 +222,8 @@ def _print_quality(manifest: Any) -> None:
         from app.reports.run_report import describe_thresholds
 
         for line in describe_thresholds(asdict(manifest.thresholds), manifest.labels):
-            typer.echo(printable(f"threshold:   {line} of the test split"))
+            measured = " of the test split" if "precision" in line else ""
+            typer.echo(printable(f"threshold:   {line}{measured}"))
     if manifest.intervals is not None:
         from app.reports.run_report import describe_intervals
 

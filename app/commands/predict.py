@@ -251,6 +251,11 @@ def _describe_thresholds(manifest: Any) -> list[str]:
     if manifest.thresholds is None:
         return []
     rule, positive = manifest.thresholds.rule, manifest.thresholds.positive
+    if manifest.task == "multiclass" and len(manifest.labels) > 2:
+        return [
+            "the class is predicted whose probability is largest relative to its threshold, see "
+            f"thresholds in the manifest ({rule})"
+        ]
     return [
         f'"{label}" is predicted from a probability of {value:.4f} on (threshold={rule})'
         for label, value in zip(manifest.labels, manifest.thresholds.values, strict=True)

@@ -45,8 +45,8 @@ class RunConfig:
         reading: how the source is read.
         model: configuration of the model, without the sizes that the data determines.
         training: configuration of the training.
-        start_from: path of a `.keras` file whose weights the run begins with; empty begins with
-            random ones.
+        start_from: run, bundle or `.keras` file whose weights the run begins with; empty begins
+            with random ones.
         figures: whether a finished run draws the figures of its report.
         given: keys that the user has set.
         chosen: keys whose values were chosen from the data.
