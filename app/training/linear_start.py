@@ -11,6 +11,7 @@ import numpy as np
 
 from app.data.arrays import Array
 from app.evaluation.linear_models import fit_linear
+from models.graph import producer
 from models.heads import HEAD_LAYERS
 
 # Numbers that the linear model reads: some seconds. And the largest bias, in place of infinity.
@@ -43,8 +44,8 @@ def start_linear(
     if "wide" not in layers:
         return
     _, columns = layers["wide"].input
-    producer = columns._keras_history.operation
-    columns = producer.input if producer.name == "wide_columns" else columns
+    before = producer(columns)
+    columns = before.input if before.name == "wide_columns" else columns
     head = next(layers[name] for name in HEAD_LAYERS if hasattr(layers.get(name), "kernel"))
     units = int(head.kernel.shape[-1])
     if len(train) * columns.shape[1] * units > _MAX_CELLS:

@@ -15,7 +15,7 @@ from app.errors import ConfigError
 from models.own import ends_in_logits
 from serving.manifest import TASKS
 
-from .own_losses import OnProbabilities, own_loss, own_metric, try_out
+from .own_losses import MetricAround, OnProbabilities, own_loss, own_metric, try_out
 
 # The losses that suit each task; the first is the default.
 _LOSSES = {
@@ -173,28 +173,12 @@ class MemberLoss(keras.losses.Loss):
         return losses if not len(losses.shape) else keras.ops.mean(losses, axis=1)
 
 
-class MemberMetric(keras.metrics.Metric):
-    """A metric of the mean of the members of an ensemble.
-
-    Args:
-        metric: metric of a single model.
-    """
-
-    def __init__(self, metric: keras.metrics.Metric) -> None:
-        super().__init__(name=metric.name)
-        self._metric = metric
+class MemberMetric(MetricAround):
+    """A metric of the mean of the members of an ensemble, around that of a single model."""
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch: targets `(batch, outputs)` and outputs `(batch, members, outputs)`."""
         self._metric.update_state(y_true, keras.ops.mean(y_pred, axis=1), sample_weight)
-
-    def result(self) -> Any:
-        """Return the metric."""
-        return self._metric.result()
-
-    def reset_state(self) -> None:
-        """Forget all batches."""
-        self._metric.reset_state()
 
 
 def numeric_targets(dataset: Dataset, model: keras.Model, num_outputs: int = 0) -> Array:

@@ -52,7 +52,27 @@ class _OwnLoss(keras.losses.Loss):
         return self._function(_numbers(y_true) if self._is_sparse else y_true, y_pred)
 
 
-class _OwnMetric(keras.metrics.Metric):
+class MetricAround(keras.metrics.Metric):
+    """A metric that hands batches in another form to `metric`.
+
+    Args:
+        metric: the metric.
+    """
+
+    def __init__(self, metric: keras.metrics.Metric) -> None:
+        super().__init__(name=metric.name)
+        self._metric = metric
+
+    def result(self) -> Any:
+        """Return the metric."""
+        return self._metric.result()
+
+    def reset_state(self) -> None:
+        """Forget all batches."""
+        self._metric.reset_state()
+
+
+class _OwnMetric(MetricAround):
     """A metric that gets probabilities or classes as numbers.
 
     Args:
@@ -62,8 +82,8 @@ class _OwnMetric(keras.metrics.Metric):
     """
 
     def __init__(self, metric: keras.metrics.Metric, activation: str, is_sparse: bool) -> None:
-        super().__init__(name=metric.name)
-        self._metric, self._is_sparse = metric, is_sparse
+        super().__init__(metric)
+        self._is_sparse = is_sparse
         self._activation = _ACTIVATIONS.get(activation)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -71,14 +91,6 @@ class _OwnMetric(keras.metrics.Metric):
         outputs = y_pred if self._activation is None else self._activation(y_pred)
         targets = _numbers(y_true) if self._is_sparse else y_true
         self._metric.update_state(targets, outputs, sample_weight)
-
-    def result(self) -> Any:
-        """Return the metric."""
-        return self._metric.result()
-
-    def reset_state(self) -> None:
-        """Forget all batches."""
-        self._metric.reset_state()
 
 
 def own_loss(name: str, activation: str = "") -> keras.losses.Loss:
