@@ -219,11 +219,10 @@ def _print_quality(manifest: Any) -> None:
     if manifest.int8 is not None:
         typer.echo(f"int8:        {describe_int8(manifest)}")
     if manifest.thresholds is not None:
-        from app.reports.run_report import describe_thresholds
+        from serving.decisions import describe_thresholds
 
-        for line in describe_thresholds(asdict(manifest.thresholds), manifest.labels):
-            measured = " of the test split" if "precision" in line else ""
-            typer.echo(printable(f"threshold:   {line}{measured}"))
+        for line in describe_thresholds(manifest.thresholds, manifest.labels):
+            typer.echo(printable(f"threshold:   {line}"))
     if manifest.intervals is not None:
         from app.reports.run_report import describe_intervals
 
