@@ -248,10 +248,9 @@ def _checked(request: Request) -> str:
         AppError: a setting is wrong, or data, a column or a run does not exist.
     """
     if request.resume is not None:
-        from app.config.run_files import check_begun
+        from app.config.going_on import config_to_go_on_with
 
-        check_begun(Path(request.resume))
-        changed_settings(request)
+        config_to_go_on_with(Path(request.resume), changed_settings(request))
         return f"resuming {request.resume}"
     config = requested_config(request)
     check_data(config)
