@@ -29,9 +29,15 @@ def write_golden(
     named = inference.by_name(inputs)
     for number, spec in enumerate(inference.inputs):
         (golden / f"input_{number}.pb").write_bytes(_tensor_proto(named[spec.name], spec.name))
-    for number, output in enumerate(inference.outputs):
-        message = _tensor_proto(expected[output.name], output.name)
-        (golden / f"output_{number}.pb").write_bytes(message)
+    write_outputs(inference, expected, golden)
+
+
+def write_outputs(inference: InferenceFunction, outputs: Outputs, folder: Path) -> None:
+    """Write `output_0.pb`, … into a folder, which is made if it does not exist."""
+    folder.mkdir(exist_ok=True)
+    for number, spec in enumerate(inference.outputs):
+        message = _tensor_proto(outputs[spec.name], spec.name)
+        (folder / f"output_{number}.pb").write_bytes(message)
 
 
 def _tensor_proto(array: np.ndarray, name: str) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from serving.bundle import CHECKSUMS, GOLDEN, INT8, KERAS_MODEL, MANIFEST, MODEL
+from serving.int8 import LARGEST_SUM
 from serving.manifest import TASKS, Calibration, Manifest, TensorSpec
 from serving.written_numbers import (
     describe_scores,
@@ -329,6 +330,9 @@ def _int8(manifest: Manifest) -> str:
         (f"{score}, float32", _measured(form, found.accuracy_float32)),
         (f"{score}, int8", _measured(form, found.accuracy_int8)),
     ]
+    if found.largest_sum is not None:
+        limit = f"largest sum of two products (at most {LARGEST_SUM:,})"
+        rows.append((limit, f"{found.largest_sum:,}"))
     is_kept = f"kept, as `{INT8}`" if found.kept else "not kept"
     return (
         f"## int8\n\nA quantized model was calibrated on {found.calibrated_on}. It was "

@@ -11,13 +11,16 @@ from .manifest import TensorSpec, describe_spec
 from .tensor_proto import read_tensor
 
 
-def read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
+def read_golden(
+    folder: Path, role: str, specs: tuple[TensorSpec, ...], place: str = GOLDEN
+) -> dict[str, np.ndarray]:
     """Return the golden inputs or the golden outputs of a version, by name.
 
     Args:
         folder: folder of the version.
         role: `input` or `output`.
         specs: specs of the inputs or of the outputs.
+        place: folder in that of the version.
 
     Raises:
         ManifestError: a file is missing or changed, or its tensor does not fit its spec.
@@ -25,7 +28,7 @@ def read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict[
     checksums = read_checksums(folder)
     arrays = {}
     for number, spec in enumerate(specs):
-        name = f"{GOLDEN}/{role}_{number}.pb"
+        name = f"{place}/{role}_{number}.pb"
         tensor_name, array = read_tensor(read_checked(folder, name, checksums))
         dtype = "string" if array.dtype == object else array.dtype.name
         if (tensor_name, dtype) != (spec.name, spec.dtype) or not fits_shape(array, spec):

@@ -249,6 +249,8 @@ class Int8:
         calibrated_on: description of the samples that gave the ranges of the activations.
         measured_on: description of the samples that the accuracies were measured on.
         parity: differences from Keras; empty if the model was not kept.
+        largest_sum: the largest magnitude of a sum of two products, which processors without VNNI
+            clip beyond 32,767; None if the model was not kept, or in bundles of earlier versions.
     """
 
     kept: bool
@@ -260,6 +262,7 @@ class Int8:
     calibrated_on: str
     measured_on: str
     parity: tuple[Parity, ...]
+    largest_sum: int | None = None
 
 
 @dataclass(frozen=True)
