@@ -109,7 +109,7 @@ def test_an_export_states_the_largest_sum_and_what_int8_answered(kept):
     found = read_manifest(kept).int8
     assert found.largest_sum == largest_sum((kept / INT8).read_bytes()) <= LARGEST_SUM
     for path in (kept / ANSWERS).iterdir():
-        name, array = read_tensor(path.read_bytes())
+        _, array = read_tensor(path.read_bytes())
         assert len(array) == 32
     assert Predictor.load(kept, int8="always").precision == "int8"
 
