@@ -26,7 +26,8 @@ from serving.timing import median_ms
 from .errors import ExportError
 from .inference import InferenceFunction
 from .output_kind import OutputKind
-from .parity import Run, batch_sizes, compare, onnx_runner
+from .batches import batch_sizes
+from .parity import Run, compare, onnx_runner
 
 POLICIES = ("always", "auto", "never")
 # Percentage points of accuracy that int8 may lose.
@@ -92,6 +93,13 @@ def evaluate_int8(
         ExportError: The policy is `always`, but the graph cannot be quantized.
     """
     if policy == "never" or (policy == "auto" and kind.prediction_output is None):
+        return None
+    if inference.whole_batches:
+        if policy == "always":
+            raise ExportError(
+                "int8 needs a model that takes samples one by one. "
+                "Received: a model of whole batches. Leave out --int8 always."
+            )
         return None
     failure = _quantize(inference, folder, data.calibration)
     if failure:
