@@ -139,6 +139,7 @@ def _write_evidence(
     chosen = _choose_samples(inference, samples)
     inference = with_observed_batch(inference, chosen.inputs)
     if inference.whole_batches:
+        _refuse_int8(options.int8)
         chosen, expected = as_whole_batch(inference, chosen)
     else:
         chosen, expected = finite_samples(chosen, inference.predict(chosen.inputs))
@@ -154,6 +155,14 @@ def _write_evidence(
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
     manifest = _manifest(inference, facts, kind, proof, folder.parent.name, options.opset)
     return replace(manifest, int8=int8)
+
+
+def _refuse_int8(policy: str) -> None:
+    if policy == "always":
+        raise ExportError(
+            "int8 needs a model that takes samples one by one. "
+            "Received: a model of whole batches. Leave out --int8 always."
+        )
 
 
 def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | None) -> Samples:

@@ -95,11 +95,6 @@ def evaluate_int8(
     if policy == "never" or (policy == "auto" and kind.prediction_output is None):
         return None
     if inference.whole_batches:
-        if policy == "always":
-            raise ExportError(
-                "int8 needs a model that takes samples one by one. "
-                "Received: a model of whole batches. Leave out --int8 always."
-            )
         return None
     failure = _quantize(inference, folder, data.calibration)
     if failure:

@@ -383,6 +383,19 @@ class Manifest:
         return manifest
 
 
+def describe_batch(manifest: Manifest) -> str:
+    """Return why a model takes whole batches, in a sentence; an empty text if it does not."""
+    if not manifest.whole_batches:
+        return ""
+    if manifest.batch_size is not None:
+        return f"The batch is fixed: each call takes exactly {manifest.batch_size} samples."
+    batch = manifest.inputs[0].shape[:1]
+    joint = [spec for spec in manifest.outputs if spec.shape.count(*batch) != 1]
+    joint = joint or [spec for spec in manifest.outputs if spec.shape[:1] != batch]
+    which = ", ".join(map(describe_spec, joint)) or "an output of a sample"
+    return f"Calls are neither split nor joined: {which} depends on all samples of a call."
+
+
 def _check_format_version(received: object) -> None:
     if received == FORMAT_VERSION:
         return

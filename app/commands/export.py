@@ -11,6 +11,7 @@ import typer
 
 from app.errors import ConfigError
 from serving.errors import cannot_read, printable
+from serving.manifest import describe_batch
 
 from .terminal import (
     Json,
@@ -214,6 +215,8 @@ def _shown_steps(hidden: bool) -> Iterator[None]:
 
 
 def _print_quality(manifest: Any) -> None:
+    if manifest.whole_batches:
+        typer.echo(f"batch:       {describe_batch(manifest)}")
     if manifest.calibration is not None:
         typer.echo(f"calibration: {describe_calibration(manifest.calibration)}")
     if manifest.int8 is not None:
