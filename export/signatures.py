@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .argument_shapes import are_required, find_shapes
 from .errors import ExportError
 from .tensor_names import is_made_up, unique_names
 
@@ -107,13 +108,34 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
         found = Arguments(tuple(specs), {}, names)
     else:
         found = Arguments((specs,), {}, names)
-    missing = [name for name in required[len(found.positional) :] if name not in found.named]
-    if missing:
-        raise ExportError(
-            f"Each argument of call must be given. Received: {model.name!r}, of the class "
-            f"{type(model).__name__}, without {', '.join(missing)}. {_advice(missing)}"
-        )
-    return found
+    by_position = dict(zip(names, found.positional, strict=False))
+    known = {**by_position, **found.named}
+    missing = [name for name in required if name not in known]
+    return _completed(model, known, missing, names) if missing else found
+
+
+def _completed(
+    model: Any, known: dict[str, Any], missing: list[str], names: tuple[str, ...]
+) -> Arguments:
+    """Return all arguments, if the weights leave no choice for those that are missing."""
+    found = find_shapes(model, known, missing)
+    if found and are_required(model, known, found):
+        return Arguments((), {**known, **found}, names)
+    specs = {**known, **dict.fromkeys(missing), **found}
+    lines = [_as_option(name, spec) for name, spec in specs.items()]
+    raise ExportError(
+        f"Each argument of call must be given. Received: {model.name!r}, of the class "
+        f"{type(model).__name__}, without {' and '.join(missing)}, whose shapes Keras does not "
+        f"note. Give {' '.join(lines)}, or inputs=… from Python."
+    )
+
+
+def _as_option(name: str, spec: Any) -> str:
+    """Return the option of the command line for an argument, with dots for what is not known."""
+    if not isinstance(spec, keras.InputSpec):
+        return f"--input '{name}=float32[batch,…]'"
+    axes = ["batch", *("steps" if size is None else str(size) for size in spec.shape[1:])]
+    return f"--input '{name}={spec.dtype}[{','.join(axes)}]'"
 
 
 def with_read_dtypes(

@@ -164,7 +164,7 @@ def export(
         if source.suffix == ".keras":
             facts = ModelFacts(labels=read_labels(labels) if labels else ())
             arrays = read_samples(samples) if samples else None
-            model = read_model(source, module or (), unsafe)
+            model = read_model(source, module or (), unsafe, given)
             bundle = export_bundle(
                 model, output, name or source.stem, facts, arrays, options, inputs=given
             )
