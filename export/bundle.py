@@ -20,6 +20,7 @@ from serving.manifest import FORMAT_VERSION, Manifest, Proof
 from serving.parity import Inputs, Outputs, take_samples
 from serving.verify import verify_bundle
 
+from .batches import as_whole_batch, whole_batches, with_observed_batch
 from .errors import ExportError, ProofError
 from .golden import write_golden
 from .inference import InferenceFunction, trace_inference
@@ -136,8 +137,12 @@ def _write_evidence(
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
     begin_step("predicting with Keras")
     chosen = _choose_samples(inference, samples)
-    expected = inference.predict(chosen.inputs)
-    chosen, expected = finite_samples(chosen, expected)
+    inference = with_observed_batch(inference, chosen.inputs)
+    if inference.whole_batches:
+        _refuse_int8(options.int8)
+        chosen, expected = as_whole_batch(inference, chosen)
+    else:
+        chosen, expected = finite_samples(chosen, inference.predict(chosen.inputs))
     require_same_as_original(inference, chosen.inputs, expected)
     kind = _output_kind(expected, facts)
     _write_artifacts(inference, facts, kind, options.opset, folder)
@@ -150,6 +155,14 @@ def _write_evidence(
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
     manifest = _manifest(inference, facts, kind, proof, folder.parent.name, options.opset)
     return replace(manifest, int8=int8)
+
+
+def _refuse_int8(policy: str) -> None:
+    if policy == "always":
+        raise ExportError(
+            "int8 needs a model that takes samples one by one. "
+            "Received: a model of whole batches. Leave out --int8 always."
+        )
 
 
 def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | None) -> Samples:
@@ -218,7 +231,14 @@ def _write_artifacts(
 def _write_golden_samples(
     inference: InferenceFunction, samples: Samples, expected: Outputs, folder: Path
 ) -> Inputs:
-    """Write the golden samples and what Keras predicts for them; return their inputs."""
+    """Write the golden samples and what Keras predicts for them; return their inputs.
+
+    Whole batches are written for each number of samples, the largest first.
+    """
+    if inference.whole_batches:
+        for number, (batch, outputs) in enumerate(whole_batches(inference, samples.inputs)):
+            write_golden(inference, batch, outputs, folder, f"test_data_set_{number}")
+        return samples.inputs
     chosen = choose_golden(samples)
     inputs = take_samples(samples.inputs, chosen)
     write_golden(inference, inputs, {name: a[chosen] for name, a in expected.items()}, folder)
@@ -272,6 +292,7 @@ def _manifest(
         reference_scores=facts.reference_scores,
         importance=facts.importance,
         warnings=facts.warnings,
+        whole_batches=inference.whole_batches,
     )
 
 

@@ -12,7 +12,11 @@ from .inference import InferenceFunction
 
 
 def write_golden(
-    inference: InferenceFunction, inputs: Inputs, expected: Outputs, folder: Path
+    inference: InferenceFunction,
+    inputs: Inputs,
+    expected: Outputs,
+    folder: Path,
+    data_set: str = GOLDEN,
 ) -> None:
     """Write `test_data_set_0/input_0.pb`, … and `output_0.pb`, … into `folder`.
 
@@ -23,8 +27,9 @@ def write_golden(
         inputs: The golden samples.
         expected: What Keras predicts for them.
         folder: Folder of the version being made.
+        data_set: Name of the folder for the samples.
     """
-    golden = folder / GOLDEN
+    golden = folder / data_set
     golden.mkdir()
     named = inference.by_name(inputs)
     for number, spec in enumerate(inference.inputs):

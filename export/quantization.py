@@ -28,7 +28,8 @@ from .errors import ExportError
 from .golden import write_outputs
 from .inference import InferenceFunction
 from .output_kind import OutputKind
-from .parity import Run, batch_sizes, compare, onnx_runner
+from .batches import batch_sizes
+from .parity import Run, compare, onnx_runner
 
 POLICIES = ("always", "auto", "never")
 # Percentage points of accuracy that int8 may lose.
@@ -96,6 +97,8 @@ def evaluate_int8(
         ExportError: The policy is `always`, but the graph cannot be quantized.
     """
     if policy == "never" or (policy == "auto" and kind.prediction_output is None):
+        return None
+    if inference.whole_batches:
         return None
     failure = _quantize(inference, folder, data.calibration)
     if failure:

@@ -208,7 +208,10 @@ class Predictor:
         ]
         self._output_names = [output.name for output in manifest.outputs]
         numbers = math.prod(size for size in spec.shape[1:] if isinstance(size, int))
-        self._max_numbers = numbers * _rows_at_once(numbers)
+        # A batch that must stay whole is never too large for one call.
+        self._max_numbers = (
+            math.inf if manifest.whole_batches else numbers * _rows_at_once(numbers)
+        )
         self._run = session.run
 
     @classmethod
@@ -275,7 +278,9 @@ class Predictor:
         """Run the model on a batch of any length.
 
         A large batch is run in parts that fit the processor's cache, on several processors. Memory
-        holds the inputs, the outputs and these parts, whatever the length.
+        holds the inputs, the outputs and these parts, whatever the length. A model of
+        `manifest.whole_batches` runs the batch as it is, of `manifest.batch_size` samples if that
+        is a number.
 
         Args:
             inputs: an array with the dtype and shape of `manifest.inputs`, such as uint8
@@ -381,7 +386,8 @@ class Predictor:
             ManifestError: the golden samples are missing or changed.
         """
         samples = read_golden(self._folder, "input", self.manifest.inputs)
-        for count in (1, count_samples(samples)):
+        counts = {1, count_samples(samples)} if self.manifest.batch_size is None else {None}
+        for count in counts:
             self.predict(take_samples(samples, slice(count)))
 
     def close(self) -> None:
@@ -433,7 +439,7 @@ class Predictor:
     ) -> Prediction:
         """Call `run(start, end)` on parts of `count` samples that have `numbers` elements each."""
         parts = math.ceil(count / _rows_at_once(numbers))
-        if parts == 1:
+        if parts == 1 or self.manifest.whole_batches:
             return Prediction(self._output_names, run(0, count), self.manifest)
         # An equal number for each thread, so that none waits for the last.
         parts = math.ceil(parts / self._threads) * self._threads

@@ -11,6 +11,7 @@ import typer
 
 from app.errors import ConfigError
 from serving.errors import cannot_read, printable
+from serving.manifest import describe_batch
 
 from .terminal import (
     Json,
@@ -163,7 +164,7 @@ def export(
         if source.suffix == ".keras":
             facts = ModelFacts(labels=read_labels(labels) if labels else ())
             arrays = read_samples(samples) if samples else None
-            model = read_model(source, module or (), unsafe)
+            model = read_model(source, module or (), unsafe, given)
             bundle = export_bundle(
                 model, output, name or source.stem, facts, arrays, options, inputs=given
             )
@@ -214,6 +215,8 @@ def _shown_steps(hidden: bool) -> Iterator[None]:
 
 
 def _print_quality(manifest: Any) -> None:
+    if manifest.whole_batches:
+        typer.echo(f"batch:       {describe_batch(manifest)}")
     if manifest.calibration is not None:
         typer.echo(f"calibration: {describe_calibration(manifest.calibration)}")
     if manifest.int8 is not None:
