@@ -225,7 +225,7 @@ def _write_artifacts(
     graph = convert_to_onnx(inference, metadata, opset)
     (folder / MODEL).write_bytes(graph.SerializeToString(deterministic=True))
     del graph
-    return_memory()
+    return_memory(inference.model)
 
 
 def _write_golden_samples(

@@ -1,5 +1,6 @@
 """Traces a Keras model into the TensorFlow function from which both artifacts are made."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,9 @@ from .tensor_names import (
 )
 
 INPUT_DTYPES = ("uint8", "int8", "int32", "int64", "float32")
+# Samples in a call of the Keras model, and numbers in all results of its operations: these bound
+# the memory, since Keras holds every one until the call returns.
+_BATCH, _BATCH_NUMBERS = 64, 2**25
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,14 @@ class InferenceFunction:
         """Return an array for each input's name; a single array belongs to the first input."""
         return inputs if isinstance(inputs, dict) else {self.inputs[0].name: inputs}
 
-    def predict(self, inputs: Inputs, batch_size: int = 64) -> Outputs:
-        """Return what `keras.Model.predict` returns, by name.
+    def predict(self, inputs: Inputs) -> Outputs:
+        """Return what the Keras model returns, by name.
+
+        It is called batch by batch, operation by operation: the reference must not depend on a
+        trace, and tracing takes longer than a few calls.
 
         Args:
             inputs: One array `(samples, …)`, or one for each input's name.
-            batch_size: Number of samples in each call; a whole batch is run in one.
 
         Raises:
             ExportError: Keras cannot run the model, or an output lacks a row for some sample.
@@ -74,18 +80,35 @@ class InferenceFunction:
             tf.cast(tf.constant(named[spec.name]), tensor.dtype)
             for spec, tensor in zip(self.inputs, self.model.inputs, strict=True)
         ]
-        given = keras.tree.pack_sequence_as(self.model.input, leaves)
-        # A GPU may round products to three digits (TF32), too coarse for a reference.
-        with explained("Keras must be able to run the model on the CPU"), tf.device("/CPU:0"):
-            if self.whole_batches:
-                predicted = self.model.predict_on_batch(given)
-            else:
-                predicted = self.model.predict(given, batch_size=batch_size, verbose=0)
         names = output_names(self.model, [spec.name for spec in self.inputs])
-        outputs = dict(zip(names, map(plain_array, keras.tree.flatten(predicted)), strict=True))
-        if not self.whole_batches:
-            _check_rows(outputs, len(leaves[0]))
-        return {spec.name: outputs[spec.name] for spec in self.outputs}
+        size = len(leaves[0]) if self.whole_batches else self._batch_size(leaves)
+        batches: list[Outputs] = []
+        for start in range(0, len(leaves[0]), size):
+            batch = [leaf[start : start + size] for leaf in leaves]
+            given = keras.tree.pack_sequence_as(self.model.input, batch)
+            # A GPU may round products to three digits (TF32), too coarse for a reference.
+            with explained("Keras must be able to run the model on the CPU"), tf.device("/CPU:0"):
+                predicted = keras.tree.flatten(self.model(given, training=False))
+            batches.append(dict(zip(names, map(plain_array, predicted), strict=True)))
+            if not self.whole_batches:
+                _check_rows(batches[-1], len(batch[0]))
+        if len(batches) == 1:
+            return {spec.name: batches[0][spec.name] for spec in self.outputs}
+        return {
+            spec.name: np.concatenate([batch[spec.name] for batch in batches])
+            for spec in self.outputs
+        }
+
+    def _batch_size(self, leaves: Sequence[Any]) -> int:
+        """Return the number of samples whose results fit into memory in one call."""
+        longest = max((size for leaf in leaves for size in leaf.shape[1:]), default=1)
+        numbers = sum(
+            math.prod(longest if size is None else size for size in tensor.shape[1:])
+            for operation in self.function.graph.get_operations()
+            for tensor in operation.outputs
+            if tensor.shape.rank and tensor.shape[0] is None
+        )
+        return max(1, min(_BATCH, _BATCH_NUMBERS // max(1, numbers)))
 
     def run(self, inputs: Inputs) -> Outputs:
         """Return what `function` returns for one batch, by name."""

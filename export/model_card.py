@@ -220,7 +220,7 @@ def _evidence(manifest: Manifest) -> str:
     )  # fmt: skip
     return (
         f"## Proof\n\nEach artifact was run on {proof.samples:,} samples ({proof.source})"
-        f"{_edge_cases(proof.edge_cases)}, and compared with `keras.Model.predict`. "
+        f"{_edge_cases(proof.edge_cases)}, and compared with the Keras model. "
         f"Allowed differences: {_allowed(proof.tolerances)}. A model that exceeds one is not "
         f"published.\n\n"
         f"{_table(heads, rows)}"

@@ -53,7 +53,7 @@ def prove(
         inference: The traced model.
         folder: Folder of the version being made.
         samples: Samples to run.
-        expected: What `keras.Model.predict` returns for them.
+        expected: What Keras predicts for them.
         kind: What the outputs stand for. For classes, the most probable one must be the same.
 
     Raises:
@@ -73,7 +73,7 @@ def prove(
             _require(parity, allowed)
             measured.append(parity)
         del run
-        return_memory()
+        return_memory(inference.model)
     dtypes = {"probabilities", *(spec.dtype for spec in inference.outputs)}
     tolerances = {name: value for name, value in TOLERANCES.items() if name in dtypes}
     return Proof(samples.source, len(samples), samples.edge_cases, tolerances, _worst(measured))

@@ -11,12 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-import serving.runtime  # noqa: F401  # before onnxruntime: turns its telemetry off
-
-# isort: split
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
-
 from serving.bundle import INT8, MODEL
 from serving.errors import one_line
 from serving.int8 import ANSWERS, largest_sum
@@ -159,8 +153,8 @@ def _sample_indices(data: Int8Data, size: int) -> np.ndarray:
     return np.arange(size) % count_samples(data.evaluation)
 
 
-class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """The calibration samples, batch by batch."""
+class _Batches:
+    """The calibration samples, batch by batch, as a `CalibrationDataReader` of onnxruntime."""
 
     def __init__(self, inputs: dict[str, np.ndarray]) -> None:
         size = _batch_size(inputs)
@@ -174,6 +168,9 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has 
 
 def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -> str:
     """Write `model.int8.onnx`; return the reason for a failure, or an empty string."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
     with tempfile.TemporaryDirectory() as workplace, _without_log():
         prepared = Path(workplace) / "prepared.onnx"
         try:

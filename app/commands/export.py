@@ -134,7 +134,8 @@ def export(
 ) -> None:
     """Export a run or a Keras model as a bundle, after checking it against Keras."""
     _check_source(source, target_accuracy, threshold)
-    if source.suffix != ".keras":
+    is_run = source.suffix != ".keras"
+    if is_run:
         _refuse_for_a_run(
             labels=labels,
             samples=samples,
@@ -148,11 +149,12 @@ def export(
     given = _parsed(inputs) if inputs else None
     signer = None if sign is None else import_signature().read_signer(sign)
     announce(f"exporting {source}", quiet or as_json)
-    load_tensorflow()
+    load_tensorflow(has_data=is_run)
     from app.system.garbage import collection_paused
 
     with collection_paused():
-        from app.bundles.export_run import export_run
+        if is_run:  # it loads SciPy and Matplotlib, which take half of the time
+            from app.bundles.export_run import export_run
         from app.bundles.keras_files import read_labels, read_model, read_samples
         from export import ExportOptions, ModelFacts, export_bundle
         from serving.bundle import read_manifest
@@ -161,15 +163,15 @@ def export(
         version=version, opset=opset, input_dtype=input_dtype, int8=int8, sign=signer
     )
     with _shown_steps(quiet or as_json):
-        if source.suffix == ".keras":
+        if is_run:
+            bundle = export_run(source, output, name, options, target_accuracy, threshold)
+        else:
             facts = ModelFacts(labels=read_labels(labels) if labels else ())
             arrays = read_samples(samples) if samples else None
             model = read_model(source, module or (), unsafe, given)
             bundle = export_bundle(
                 model, output, name or source.stem, facts, arrays, options, inputs=given
             )
-        else:
-            bundle = export_run(source, output, name, options, target_accuracy, threshold)
     manifest = read_manifest(bundle)
     largest = max(
         parity.max_absolute_difference

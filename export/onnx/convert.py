@@ -63,7 +63,7 @@ def convert_to_onnx(
     layers = {layer.name for layer in inference.model._flatten_layers(include_self=False)}
     with explained("tf2onnx must be able to convert the model"):
         converted = _convert(inference, opset, layers)
-    return_memory()
+    return_memory(inference.model)
     _require_known_operators(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
     for spec, value in named:
