@@ -112,8 +112,13 @@ def export(
         ),
     ] = None,
     opset: Annotated[
-        int, typer.Option(metavar="N", help="Opset of the ONNX graph, from 15 to 18.")
-    ] = 18,
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Opset of the ONNX graph, from 15 to the newest that onnxruntime runs. Default: "
+            "18, or the lowest later one that the model needs.",
+        ),
+    ] = None,
     module: Annotated[
         list[str] | None,
         typer.Option(
