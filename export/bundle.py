@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from export.onnx.convert import LOWEST_ONNXRUNTIME, convert_to_onnx
+from export.onnx.convert import LOWEST_ONNXRUNTIME, convert_to_onnx, opset_of
 from serving.bundle import KERAS_MODEL, MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.environment import describe_environment
@@ -140,7 +140,7 @@ def _write_evidence(
     chosen, expected = finite_samples(chosen, expected)
     require_same_as_original(inference, chosen.inputs, expected)
     kind = _output_kind(expected, facts)
-    _write_artifacts(inference, facts, kind, options.opset, folder)
+    opset = _write_artifacts(inference, facts, kind, options.opset, folder)
     begin_step("proving SavedModel and ONNX")
     proof = prove(inference, folder, chosen, expected, kind)
     golden_inputs = _write_golden_samples(inference, chosen, expected, folder)
@@ -148,7 +148,7 @@ def _write_evidence(
     if options.int8 != "never":
         begin_step("quantizing to int8 and timing it")
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
-    manifest = _manifest(inference, facts, kind, proof, folder.parent.name, options.opset)
+    manifest = _manifest(inference, facts, kind, proof, folder.parent.name, opset)
     return replace(manifest, int8=int8)
 
 
@@ -193,9 +193,16 @@ def _output_kind(outputs: Outputs, facts: ModelFacts) -> OutputKind:
 
 
 def _write_artifacts(
-    inference: InferenceFunction, facts: ModelFacts, kind: OutputKind, opset: int, folder: Path
-) -> None:
-    """Write the SavedModel, the ONNX graph, and the Keras model if it has features."""
+    inference: InferenceFunction,
+    facts: ModelFacts,
+    kind: OutputKind,
+    opset: int | None,
+    folder: Path,
+) -> int:
+    """Write the SavedModel, the ONNX graph, and the Keras model if it has features.
+
+    Returns the opset of the graph.
+    """
     begin_step("writing the SavedModel")
     write_saved_model(inference, folder)
     if any(spec.name == "features" for spec in inference.outputs):
@@ -211,8 +218,10 @@ def _write_artifacts(
     begin_step("converting to ONNX")
     graph = convert_to_onnx(inference, metadata, opset)
     (folder / MODEL).write_bytes(graph.SerializeToString(deterministic=True))
+    written = opset_of(graph)
     del graph
     return_memory()
+    return written
 
 
 def _write_golden_samples(

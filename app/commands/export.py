@@ -111,8 +111,12 @@ def export(
         ),
     ] = None,
     opset: Annotated[
-        int, typer.Option(metavar="N", help="Opset of the ONNX graph, from 15 to 18.")
-    ] = 18,
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Opset of the ONNX graph, from 15 to 20. Default: 18, or 20 for texts.",
+        ),
+    ] = None,
     module: Annotated[
         list[str] | None,
         typer.Option(

@@ -33,9 +33,27 @@ from .operators import operator_handlers
 
 OPSET = 18
 # The first release of ONNX Runtime that supports each opset.
-LOWEST_ONNXRUNTIME = {15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14"}
+LOWEST_ONNXRUNTIME = {15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14", 20: "1.17"}
 OPSETS = tuple(LOWEST_ONNXRUNTIME)
+# The newest opset that tf2onnx writes. Operators of a later one are added by our own handlers.
+_CONVERTED_OPSET = 18
 _DOMAINS = {"", "ai.onnx", ML_DOMAIN}
+# What would do instead of an operation that ONNX lacks.
+_WITHOUT = "Build the model without it."
+_HASH = (
+    "ONNX cannot hash: use StringLookup or IntegerLookup with one num_oov_indices, "
+    "string_categorical or integer_categorical in a FeatureSpace, or hash outside."
+)
+_REPLACE = "ONNX can replace a literal or a set of characters, such as [.,]+, by a literal."
+_ADVICE = {
+    "RegexReplace": _REPLACE,
+    "StaticRegexReplace": _REPLACE,
+    "SparseCross": _HASH,
+    "SparseCrossHashed": _HASH,
+    "StringToHashBucketFast": _HASH,
+    "StringToHashBucketStrong": _HASH,
+    "UnicodeDecode": "ONNX cannot split into characters: split the texts outside, at white space.",
+}
 # Operations of TensorFlow that draw random numbers.
 _RANDOM = re.compile(
     "Random|Multinomial|TruncatedNormal|Shuffle|Stateful(Uniform|StandardNormal)|NonDeterministic"
@@ -43,14 +61,15 @@ _RANDOM = re.compile(
 
 
 def convert_to_onnx(
-    inference: InferenceFunction, metadata: Mapping[str, Any], opset: int = OPSET
+    inference: InferenceFunction, metadata: Mapping[str, Any], opset: int | None = None
 ) -> onnx.ModelProto:
     """Convert a traced model, clean the graph and check it.
 
     Args:
         inference: The traced model.
         metadata: Values for the file's `metadata_props`, written as JSON.
-        opset: Opset of the default domain, one of `OPSETS`.
+        opset: Opset of the default domain, one of `OPSETS`; None for the default, `OPSET`, or a
+            later one if an operator needs it.
 
     Returns:
         A graph whose inputs, outputs and axes have the names of `inference` and whose nodes and
@@ -64,7 +83,8 @@ def convert_to_onnx(
     with explained("tf2onnx must be able to convert the model"):
         converted = _convert(inference, opset, layers)
     return_memory()
-    _require_known_operators(converted, layers, opset)
+    _require_known_operators(converted, layers)
+    _settle_opset(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
     for spec, value in named:
         _set_shape(value, spec)
@@ -81,13 +101,20 @@ def convert_to_onnx(
     return graph
 
 
-def check_opset(opset: int) -> None:
-    """Raise ExportError unless `opset` is one of `OPSETS`."""
-    if opset not in OPSETS:
+def check_opset(opset: int | None) -> None:
+    """Raise ExportError unless `opset` is one of `OPSETS`, or None."""
+    if opset is not None and opset not in OPSETS:
         raise ExportError(f"opset must be one of {', '.join(map(str, OPSETS))}. Received: {opset}.")
 
 
-def _convert(inference: InferenceFunction, opset: int, layers: Collection[str]) -> onnx.ModelProto:
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the opset of the default domain."""
+    return next(int(entry.version) for entry in model.opset_import if entry.domain == "")
+
+
+def _convert(
+    inference: InferenceFunction, opset: int | None, layers: Collection[str]
+) -> onnx.ModelProto:
     frozen, input_names, output_names = _freeze(inference.function)
     # TensorFlow flattens a dict by sorted key.
     names = sorted(spec.name for spec in inference.outputs)
@@ -108,9 +135,9 @@ def _convert(inference: InferenceFunction, opset: int, layers: Collection[str]) 
             graph,
             const_node_values=weights,
             continue_on_error=True,
-            opset=opset,
+            opset=min(opset or OPSET, _CONVERTED_OPSET),
             custom_op_handlers=operator_handlers(tables),
-            extra_opset=[onnx.helper.make_opsetid(ML_DOMAIN, ML_OPSET)] if tables else None,
+            extra_opset=[onnx.helper.make_opsetid(ML_DOMAIN, ML_OPSET)],
             input_names=input_names[: len(inference.inputs)],
             output_names=[tensor_names[spec.name] for spec in inference.outputs],
             tensors_to_rename=renamed,
@@ -216,13 +243,47 @@ def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
             dims.dim.add().dim_value = size
 
 
-def _require_known_operators(model: onnx.ModelProto, layers: Collection[str], opset: int) -> None:
+def _settle_opset(model: onnx.ModelProto, layers: Collection[str], opset: int | None) -> None:
+    """Write the domains that a graph uses, and the opset that was asked for or is needed.
+
+    The operators that tf2onnx writes do not differ between opsets 18 and 20.
+
+    Raises:
+        ExportError: An operator is newer than the opset that was asked for.
+    """
+    nodes = list(_all_nodes(model.graph))
+    plain = [node for node in nodes if node.domain != ML_DOMAIN]
+    newest = max(plain, key=_since, default=None)
+    needed = 0 if newest is None else _since(newest)
+    if opset is not None and needed > opset:
+        layer = layer_of(newest.name, layers)
+        raise ExportError(
+            f"opset must be at least {needed} for {newest.op_type}"
+            f"{f' of layer {layer!r}' if layer else ''}. Received: {opset}. "
+            "Leave it out, and the lowest that is needed is chosen."
+        )
+    chosen = opset or next(known for known in OPSETS if known >= max(needed, OPSET))
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", chosen))
+    if len(plain) < len(nodes):
+        model.opset_import.append(onnx.helper.make_opsetid(ML_DOMAIN, ML_OPSET))
+    lowest = onnx.helper.find_min_ir_version_for(model.opset_import)
+    model.ir_version = max(model.ir_version, lowest)
+
+
+def _since(node: onnx.NodeProto) -> int:
+    """Return the opset with which an operator began, or 0 if it is older than any that is used."""
+    known = [opset for opset in OPSETS if onnx.defs.has(node.op_type, opset, "")]
+    return known[0] if known and known[0] > OPSETS[0] else 0
+
+
+def _require_known_operators(model: onnx.ModelProto, layers: Collection[str]) -> None:
     """Raise for operations that are not ONNX: tf2onnx leaves those it cannot convert."""
     unknown = {
         node.op_type: layer_of(node.name, layers)
         for node in _all_nodes(model.graph)
         if not onnx.defs.has(
-            node.op_type, *((ML_OPSET, ML_DOMAIN) if node.domain == ML_DOMAIN else (opset, ""))
+            node.op_type, *((ML_OPSET, ML_DOMAIN) if node.domain == ML_DOMAIN else (OPSETS[-1], ""))
         )
         or node.domain not in _DOMAINS
     }
@@ -231,9 +292,9 @@ def _require_known_operators(model: onnx.ModelProto, layers: Collection[str], op
             f"{op} of layer {layer!r}" if layer else f"{op} of a keras.ops function"
             for op, layer in sorted(unknown.items())
         )
+        advice = next((_ADVICE[op] for op in sorted(unknown) if op in _ADVICE), _WITHOUT)
         raise ExportError(
-            "Every operation must have a counterpart in ONNX. "
-            f"Received: {where}. Build the model without it."
+            f"Every operation must have a counterpart in ONNX. Received: {where}. {advice}"
         )
 
 
