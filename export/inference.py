@@ -206,12 +206,14 @@ def _trace(model: keras.Model, inputs: Sequence[TensorSpec], outputs: Sequence[T
 
 def _as_traced(spec: TensorSpec, tensor: Any) -> TensorSpec:
     """Return an output's spec, corrected where Keras declares another dtype or shape."""
-    traced = [None] if tensor.shape.rank is None else tensor.shape.as_list()
-    if len(traced) != len(spec.shape):
+    if not tensor.shape.rank:
         return replace(spec, dtype=tensor.dtype.name)
-    shape = [
-        size if size is not None else known for known, size in zip(spec.shape, traced, strict=True)
-    ]
+    traced = tensor.shape.as_list()
+    rank = len(traced)
+    known: Sequence[int | str] = spec.shape
+    if len(known) != rank:  # Keras declares another number of axes than it computes
+        known = (BATCH_AXIS, *(axis_name(spec.name, rank, axis) for axis in range(1, rank)))
+    shape = [size if size is not None else name for name, size in zip(known, traced, strict=True)]
     return TensorSpec(spec.name, tensor.dtype.name, tuple(shape))
 
 

@@ -32,6 +32,22 @@ from .opsets import OPSET, OPSETS, check_opset, convert_opset, lowest_ir_version
 from .weights import Weights, freeze, weights_outside
 
 _DOMAINS = {"", "ai.onnx", ML_DOMAIN}
+# What would do instead of an operation that ONNX lacks.
+_WITHOUT = "Build the model without it."
+_HASH = (
+    "ONNX cannot hash: use StringLookup or IntegerLookup with one num_oov_indices, "
+    "string_categorical or integer_categorical in a FeatureSpace, or hash outside."
+)
+_REPLACE = "ONNX can replace a literal or a set of characters, such as [.,]+, by a literal."
+_ADVICE = {
+    "RegexReplace": _REPLACE,
+    "StaticRegexReplace": _REPLACE,
+    "SparseCross": _HASH,
+    "SparseCrossHashed": _HASH,
+    "StringToHashBucketFast": _HASH,
+    "StringToHashBucketStrong": _HASH,
+    "UnicodeDecode": "ONNX cannot split into characters: split the texts outside, at white space.",
+}
 # Operations of TensorFlow that draw random numbers.
 _RANDOM = re.compile(
     "Random|Multinomial|TruncatedNormal|Shuffle|Stateful(Uniform|StandardNormal)|NonDeterministic"
@@ -264,9 +280,9 @@ def _require_known_operators(model: onnx.ModelProto, layers: Collection[str]) ->
             f"{op} of layer {layer!r}" if layer else f"{op} of a keras.ops function"
             for op, layer in sorted(unknown.items())
         )
+        advice = next((_ADVICE[op] for op in sorted(unknown) if op in _ADVICE), _WITHOUT)
         raise ExportError(
-            "Every operation must have a counterpart in ONNX. "
-            f"Received: {where}. Build the model without it."
+            f"Every operation must have a counterpart in ONNX. Received: {where}. {advice}"
         )
 
 
