@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
-from .bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
+from .bundle import INT8, MODEL, read_checked, read_checksums, read_manifest
 from .checking import check_finite, check_inputs, check_options, dtype_of, refuse_masked
 from .columns import check_names, read_row_inputs
 from .contract import check_contract
@@ -23,6 +23,7 @@ from .parity import Inputs, count_samples, take_samples
 from .runtime import onnxruntime
 from .session import open_session
 from .spreading import spread
+from .versions import find_version
 
 if TYPE_CHECKING:
     from .images import ImageSource
@@ -209,9 +210,7 @@ class Predictor:
         self._output_names = [output.name for output in manifest.outputs]
         numbers = math.prod(size for size in spec.shape[1:] if isinstance(size, int))
         # A batch that must stay whole is never too large for one call.
-        self._max_numbers = (
-            math.inf if manifest.whole_batches else numbers * _rows_at_once(numbers)
-        )
+        self._max_numbers = math.inf if manifest.whole_batches else numbers * _rows_at_once(numbers)
         self._run = session.run
 
     @classmethod
@@ -221,7 +220,8 @@ class Predictor:
         """Load a bundle.
 
         Args:
-            path: folder of a version, or of a model, which selects its latest version.
+            path: folder of a version, or of a model, which selects its latest version; or a packed
+                file.
             threads: number of processors that one call may use; None uses all that the affinity
                 and the cgroup quota of the process allow. A small model uses more than one only
                 for large inputs. Calls from several Python threads always run in parallel.

@@ -14,7 +14,6 @@ from .bundle import (
     GOLDEN,
     INT8,
     MODEL,
-    find_version,
     read_checked,
     read_checksums,
     read_manifest,
@@ -23,6 +22,7 @@ from .contract import check_contract, check_proof
 from .errors import ManifestError, ServingError, cannot_read
 from .golden import golden_sets, read_golden
 from .manifest import Manifest, describe_spec
+from .packed import PACKED, check_packed
 from .parity import (
     Inputs,
     allowed_difference,
@@ -35,6 +35,7 @@ from .parity import (
 from .predictor import Predictor
 from .session import open_session
 from .triton import CONFIG, LABELS, render_config, render_labels
+from .versions import find_version
 
 BATCH_SIZES = (1, 2, 7)
 # The int8 model may be this much farther from Keras than on the exporting machine.
@@ -63,7 +64,7 @@ def verify_bundle(
 
     Args:
         path: folder of a version, or of a model, which selects its latest version and also checks
-            the files next to it.
+            the files next to it; or a packed file, of which every byte is checked.
         check_signature: checks the signature of a version's folder, see
             `signature.read_verifier`; None to skip that.
 
@@ -76,7 +77,7 @@ def verify_bundle(
     folder = find_version(path)
     model_folder = folder.parent if folder != Path(path) else None
     checks: list[tuple[str, Callable[[], str]]] = [
-        ("files", lambda: _check_files(folder)),
+        ("files", lambda: _check_files(folder, Path(path))),
         ("contract", lambda: _check_contract(folder, model_folder)),
         ("behavior", lambda: _check_behavior(folder)),
     ]
@@ -97,8 +98,8 @@ def _run_check(name: str, check: Callable[[], str]) -> Check:
         return Check(name, False, str(error))
 
 
-def _check_files(folder: Path) -> str:
-    """Check that the files are exactly those listed, and unchanged."""
+def _check_files(folder: Path, path: Path) -> str:
+    """Check that the files are exactly those listed, and unchanged; and all of a packed file."""
     checksums = read_checksums(folder)
     entries = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
     links = [p for p in entries if p.is_symlink()]
@@ -110,6 +111,8 @@ def _check_files(folder: Path) -> str:
         raise ManifestError(f"Every file must be listed in {CHECKSUMS}. Received: {unlisted[0]}.")
     for name in checksums:
         read_checked(folder, name, checksums)
+    if path.suffix == PACKED and path.is_file():
+        check_packed(path, folder)
     return f"{len(checksums)} files match {CHECKSUMS}"
 
 

@@ -12,9 +12,9 @@ from app.batch import Job, predict_here, run_job
 from app.errors import BatchError
 from export import ExportError, ExportOptions, export_bundle
 from serving import Predictor, verify_bundle
-from serving.bundle import find_version
 from serving.errors import InputError
 from serving.server import Settings
+from serving.versions import find_version
 
 
 def similarities():

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_dtypes, array_shapes, arrays
 
 from serving import InputError, ManifestError, Predictor, ServingError
-from serving.bundle import find_version, read_checksums, version_numbers
+from serving.bundle import read_checksums, version_numbers
 from serving.checking import check_inputs
 from serving.golden import read_golden
 from serving.manifest import TensorSpec
 from serving.session import open_session
+from serving.versions import find_version
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from app.errors import BatchError
 from serving import Manifest, Predictor
-from serving.bundle import CHECKSUMS, find_version
+from serving.bundle import CHECKSUMS
 from serving.manifest import describe_batch
 from serving.outputs import choose_output, feature_dimension
+from serving.versions import find_version
 
 from .features_file import check_target, write_features
 from .files import PARQUET, check_kinds, find_files, kind_of

@@ -17,7 +17,7 @@ from export import ExportError
 from export.inference import to_tensors, trace_inference
 from export.saved_model import convert_to_litert, load_saved_model
 from models.heads import scale_logits
-from serving.bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
+from serving.bundle import INT8, MODEL, read_checked, read_checksums, read_manifest
 from serving.golden import read_golden
 from serving.manifest import Manifest
 from serving.parity import (
@@ -30,6 +30,7 @@ from serving.parity import (
 )
 from serving.session import open_session
 from serving.timing import quartiles_ms
+from serving.versions import find_version
 
 from .keras_files import read_model
 
@@ -97,8 +98,7 @@ def bench_bundle(
     expected = read_golden(folder, "output", manifest.outputs)
     runtimes = _runtimes(folder, manifest, keras_file)
     latencies = {
-        size: quartiles_ms(_calls(runtimes, _repeated(inputs, size)), rounds)
-        for size in sizes
+        size: quartiles_ms(_calls(runtimes, _repeated(inputs, size)), rounds) for size in sizes
     }
     return [
         _row(runtime, manifest, runtime.run(inputs), expected, latencies) for runtime in runtimes

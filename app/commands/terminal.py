@@ -13,7 +13,8 @@ from serving.errors import printable
 Bundle = Annotated[
     Path,
     typer.Argument(
-        metavar="BUNDLE", help="Bundle: dist/NAME for its latest version, or dist/NAME/1."
+        metavar="BUNDLE",
+        help="Bundle: dist/NAME for its latest version, dist/NAME/1, or a packed file.",
     ),
 ]
 Output = Annotated[
