@@ -21,11 +21,10 @@ from tf2onnx.tf_utils import compress_graph_def
 from tf2onnx.tfonnx import process_tf_graph
 
 from export.errors import ExportError, explained
-from export.inference import InferenceFunction, lookup_tables
+from export.inference import InferenceFunction, layer_names, lookup_tables
 from export.memory import return_memory
 from export.passes.naming import layer_of
 from export.passes.pipeline import clean_graph
-from serving.errors import one_line
 from serving.manifest import TensorSpec
 
 from .lookup_operators import ML_DOMAIN, ML_OPSET, Table
@@ -60,15 +59,15 @@ def convert_to_onnx(
         ExportError: An operation has no counterpart in ONNX, or the graph is not valid.
     """
     check_opset(opset)
-    layers = {layer.name for layer in inference.model._flatten_layers(include_self=False)}
-    with explained("tf2onnx must be able to convert the model"):
+    layers = layer_names(inference.model)
+    with explained("ONNX must be able to express the model", layers):
         converted = _convert(inference, opset, layers)
     return_memory()
     _require_known_operators(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
     for spec, value in named:
         _set_shape(value, spec)
-    with explained("The converted graph must be valid ONNX"):
+    with explained("The converted graph must be valid ONNX", layers):
         graph = clean_graph(converted, layers)
     # An inner value, with other axis names, may have become the output.
     for spec, value in zip(inference.outputs, graph.graph.output, strict=True):
@@ -77,7 +76,7 @@ def convert_to_onnx(
     for key, value in metadata.items():
         entry = graph.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
-    _check(graph)
+    _check(graph, layers)
     return graph
 
 
@@ -127,11 +126,6 @@ def _freeze(function: Any) -> tuple[Any, list[str], list[str]]:
     """
     # `convert_variables_to_constants_v2` also turns the graph into a function, which takes half
     # of the time and six copies of the weights.
-    changing = [op for op in function.graph.get_operations() if op.type.startswith("Assign")]
-    if changing:
-        raise ExportError(
-            f"A model must not change its variables at inference. Received: {changing[0].name}."
-        )
     data = _FunctionConverterDataInEager(
         func=function, lower_control_flow=False, aggressive_inlining=True
     )
@@ -245,8 +239,6 @@ def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from _all_nodes(attribute.g)
 
 
-def _check(model: onnx.ModelProto) -> None:
-    try:
+def _check(model: onnx.ModelProto, layers: Collection[str]) -> None:
+    with explained("ONNX must accept the types and shapes of every operation", layers):
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"The ONNX graph must be valid: {one_line(error):.300}.") from None
