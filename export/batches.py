@@ -46,6 +46,40 @@ def with_observed_batch(inference: InferenceFunction, inputs: Inputs) -> Inferen
     return replace(inference, outputs=outputs, whole_batches=not is_by_row)
 
 
+def explain_difference(
+    inference: InferenceFunction, inputs: Inputs, expected: Outputs
+) -> InferenceFunction:
+    """Look for the reason for which an artifact differs from Keras: chance, or other samples.
+
+    Args:
+        inference: The traced model.
+        inputs: Samples.
+        expected: What Keras predicts for them.
+
+    Returns:
+        The function as one of whole batches, if Keras itself predicts something else for a sample
+        that is alone; otherwise the function as it was.
+
+    Raises:
+        ExportError: Keras itself predicts something else if it traces the model again.
+    """
+    if inference.whole_batches:
+        return inference
+    few = {name: array[:_FEW] for name, array in expected.items()}
+    first = rows_of(inputs, _FEW)
+    alone = inference.predict(first, batch_size=1)
+    inference.model.make_predict_function(force=True)
+    again = inference.predict(first)
+    if not _rows_are_same(few, again):
+        differing = [name for name in few if not _rows_are_same({name: few[name]}, again)]
+        raise ExportError(
+            f"Outputs must not depend on chance. Received: {differing[0]}, which Keras predicts "
+            "differently each time that it traces the model. Leave out random numbers of Python "
+            "and numpy, or pass them as an input."
+        )
+    return inference if _rows_are_same(few, alone) else replace(inference, whole_batches=True)
+
+
 def _observed(spec: TensorSpec, few: np.ndarray, more: np.ndarray) -> TensorSpec:
     """Return the spec with an axis called `batch` wherever the size is that of the batch."""
     sizes = zip(few.shape, more.shape, strict=True)

@@ -22,7 +22,12 @@ from serving.manifest import FORMAT_VERSION, Manifest, Proof
 from serving.parity import Inputs, Outputs, take_samples
 from serving.verify import verify_bundle
 
-from .batches import as_whole_batch, whole_batches, with_observed_batch
+from .batches import (
+    as_whole_batch,
+    explain_difference,
+    whole_batches,
+    with_observed_batch,
+)
 from .errors import ExportError, ProofError
 from .golden import write_golden
 from .inference import InferenceFunction, trace_inference
@@ -33,6 +38,7 @@ from .output_kind import OutputKind, infer_task
 from .parity import prove, require_same_as_original
 from .preprocessing import describe_preprocessing
 from .publish import (
+    check_free,
     check_name,
     check_same_contract,
     choose_version,
@@ -91,16 +97,16 @@ def export_bundle(  # noqa: PLR0913 - most have a default
     """
     check_name(name)
     model_folder = Path(output) / name
-    if model_folder.exists() and not model_folder.is_dir():
-        raise ExportError(f"A bundle must be a folder. Received: {model_folder}, a file.")
+    check_free(model_folder)
     choose_version(model_folder, options.version)  # fails before the work if it exists
     with _staging_folder(Path(output), name) as staged:
         begin_step("tracing the model")
         inference = trace_inference(model, options.input_dtype, inputs)
+        check_same_contract({"inputs": inference.inputs}, model_folder)  # before the work
         manifest = _write_evidence(inference, facts, samples, options, staged)
         with version_lock(Path(output), name):
             number = choose_version(model_folder, options.version)
-            check_same_contract(manifest, model_folder)
+            check_same_contract(vars(manifest), model_folder)
             numbered = replace(manifest, version=number)
             begin_step("writing and verifying the bundle")
             _complete(numbered, facts.figures, options, staged)
@@ -149,7 +155,15 @@ def _write_evidence(
     kind = _output_kind(expected, facts)
     opset = _write_artifacts(inference, facts, kind, options.opset, folder)
     begin_step("proving SavedModel and ONNX")
-    proof = prove(inference, folder, chosen, expected, kind)
+    try:
+        proof = prove(inference, folder, chosen, expected, kind)
+    except ProofError:
+        inference = explain_difference(inference, chosen.inputs, expected)
+        if not inference.whole_batches:
+            raise
+        _refuse_int8(options.int8)
+        chosen, expected = as_whole_batch(inference, chosen)
+        proof = prove(inference, folder, chosen, expected, kind)
     golden_inputs = _write_golden_samples(inference, chosen, expected, folder)
     data = facts.int8_data or _int8_data_from(chosen)
     if options.int8 != "never":

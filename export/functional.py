@@ -131,7 +131,13 @@ def _traced(model: Any, inputs: Any) -> keras.Model:
                 for number, spec in zip(kept, specs, strict=True)
             ]
             given = tensors if len(tensors) > 1 else tensors[0]
-            return keras.Model(given, call(tensors), name=model.name)
+            outputs = call(tensors)
+            if not keras.tree.flatten(outputs) or outputs is None:
+                raise ExportError(
+                    f"call must return tensors. Received: {outputs!r} from {model.name!r}, "
+                    f"of the class {type(model).__name__}."
+                )
+            return keras.Model(given, outputs, name=model.name)
 
     return with_any_batch(build, arguments.batch_size)
 

@@ -1,7 +1,8 @@
 """Traces a Keras model into the TensorFlow function from which both artifacts are made."""
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from serving.parity import Inputs, Outputs
 from .errors import ExportError, explained
 from .float32_model import in_float32
 from .functional import as_functional
+from .passes.naming import layer_of
 from .tensor_names import (
     BATCH_AXIS,
     axis_name,
@@ -24,6 +26,7 @@ from .tensor_names import (
     output_names,
 )
 
+_RUNS = "Keras must be able to run the model on the CPU"
 INPUT_DTYPES = ("uint8", "int8", "int32", "int64", "float32")
 # Samples in a call of the Keras model, and numbers in all results of its operations: these bound
 # the memory, since Keras holds every one until the call returns.
@@ -87,7 +90,7 @@ class InferenceFunction:
             batch = [leaf[start : start + size] for leaf in leaves]
             given = keras.tree.pack_sequence_as(self.model.input, batch)
             # A GPU may round products to three digits (TF32), too coarse for a reference.
-            with explained("Keras must be able to run the model on the CPU"), tf.device("/CPU:0"):
+            with explained(_RUNS, layer_names(self.model)), tf.device("/CPU:0"):
                 predicted = keras.tree.flatten(self.model(given, training=False))
             batches.append(dict(zip(names, map(plain_array, predicted), strict=True)))
             if not self.whole_batches:
@@ -113,7 +116,7 @@ class InferenceFunction:
     def run(self, inputs: Inputs) -> Outputs:
         """Return what `function` returns for one batch, by name."""
         named = self.by_name(inputs)
-        with explained("Keras must be able to run the model on the CPU"), tf.device("/CPU:0"):
+        with explained(_RUNS, layer_names(self.model)), tf.device("/CPU:0"):
             found = self.function(*(tf.constant(named[spec.name]) for spec in self.inputs))
         return {spec.name: plain_array(found[spec.name]) for spec in self.outputs}
 
@@ -147,14 +150,21 @@ def trace_inference(
     inputs = tuple(_with_dtype(spec, input_dtype) for spec in declared)
     outputs = _specs(output_names(model, [spec.name for spec in inputs]), model.outputs)
     # On a GPU the graph would contain operations that a CPU lacks.
-    with explained("Keras must be able to run the model on the CPU"), tf.device("/CPU:0"):
+    with explained(_RUNS, layer_names(model)), tf.device("/CPU:0"):
         function = _trace(model, inputs, outputs)
+    _refuse_changes(function, layer_names(model))
+    _require_dense(function.structured_outputs)
     traced = {
         spec.name: _as_traced(spec, function.structured_outputs[spec.name]) for spec in outputs
     }
     in_order = tuple(traced[name] for name in declared_order(model, list(traced)))
     is_by_row = all(spec.shape[:1] == (BATCH_AXIS,) for spec in (*inputs, *in_order))
     return InferenceFunction(model, function, inputs, in_order, original, not is_by_row)
+
+
+def layer_names(model: keras.Model) -> frozenset[str]:
+    """Return the names of all layers inside a model."""
+    return frozenset(layer.name for layer in model._flatten_layers(include_self=False))
 
 
 def lookup_tables(model: keras.Model) -> list[Any]:
@@ -202,6 +212,30 @@ def _trace(model: keras.Model, inputs: Sequence[TensorSpec], outputs: Sequence[T
     ]
     with _without_dropout(model), _with_still_seeds():
         return tf.function(serve, input_signature=signature).get_concrete_function()
+
+
+def _require_dense(outputs: Mapping[str, Any]) -> None:
+    for name, output in outputs.items():
+        if not isinstance(output, tf.Tensor):
+            kind = "ragged" if "Ragged" in type(output).__name__ else "sparse"
+            mend = "x.to_tensor()" if kind == "ragged" else "keras.ops.convert_to_tensor(x)"
+            raise ExportError(
+                f"Outputs must be dense. Received: {name}, which is {kind}. Return {mend}."
+            )
+
+
+def _refuse_changes(function: Any, layers: Collection[str]) -> None:
+    """Raise ExportError if a function assigns a variable; one inside a loop is found as well."""
+    graph = function.graph.as_graph_def()
+    parts = (graph.node, *(inner.node_def for inner in graph.library.function))
+    for node in itertools.chain.from_iterable(parts):
+        if node.op.startswith("Assign"):
+            layer = layer_of(node.name, layers)
+            raise ExportError(
+                "A model must not change its variables at inference. "
+                f"Received: {f'layer {layer!r}' if layer else node.name}. "
+                "Take what it changes as an input, and return what becomes of it."
+            )
 
 
 def _as_traced(spec: TensorSpec, tensor: Any) -> TensorSpec:

@@ -30,6 +30,7 @@ from .output_kind import OutputKind
 from .samples import Samples, finite_part
 from .saved_model import load_saved_model
 
+_NAMES = {"saved_model": "SavedModel", "onnx": "ONNX graph"}
 # bfloat16 rounds to one part in 256 in every layer.
 _NARROW_TOLERANCE = 0.1
 
@@ -67,7 +68,7 @@ def prove(
     }
     measured: list[Parity] = []
     for artifact, load in loaders.items():
-        with explained(f"The {artifact} that was written must load"):
+        with explained(f"The {_NAMES[artifact]} that was written must load"):
             run = load()
         for parity, allowed in _measure(artifact, run, cases, kind):
             _require(parity, allowed)
@@ -102,7 +103,7 @@ def _measure(
     """Yield the parity of each output at each batch size, and the difference it may have."""
     for inputs, expected, batch_size in cases:
         is_one_call = batch_size >= count_samples(inputs)
-        with explained(f"The {artifact} must run on every input that Keras runs on"):
+        with explained(f"The {_NAMES[artifact]} must run on every input that Keras runs on"):
             received = run(inputs) if is_one_call else run_in_batches(run, inputs, batch_size)
         for name, wanted in expected.items():
             _require_same_shape(artifact, name, wanted, received[name])

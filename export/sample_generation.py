@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from serving.manifest import TensorSpec
+from serving.manifest import TensorSpec, describe_spec
 from serving.parity import Inputs
 
 from .errors import ExportError
@@ -53,7 +53,7 @@ def draw_samples(inference: InferenceFunction) -> Samples:
             last_error = error
             continue
         return _samples(drawn[0], (drawn[1],))
-    shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in inference.inputs)
+    shapes = ", ".join(map(describe_spec, inference.inputs))
     raise ExportError(
         "The model must take some size of its variable axes "
         f"from {min(_SIZES)} to {max(_SIZES)}. Received: {shapes}, which failed for each. "

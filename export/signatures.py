@@ -69,7 +69,9 @@ class Arguments:
             return f"input_{number}"
         if self.only_name:
             return self.only_name
-        return str(argument if is_named else (*self.parameters, f"input_{number}")[argument])
+        if is_named:
+            return str(argument)
+        return self.parameters[argument] if argument < len(self.parameters) else f"input_{number}"
 
 
 def arguments_of(model: Any, given: Any = None) -> Arguments:
@@ -94,11 +96,27 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
     if given is None:
         given = noted
     if given is None:
+        what = f"{model.name!r}, of the class {type(model).__name__}"
+        if getattr(model, "_called", False):
+            raise ExportError(
+                "Keras must be able to trace call, in order to note what the model takes. "
+                f"Received: {what}, whose call it could not trace. {_advice(names)} The error "
+                "then says what it cannot trace."
+            )
         raise ExportError(
             "A model must have been called, or its inputs must be given. "
-            f"Received: {model.name!r}, of the class {type(model).__name__}. {_advice(names)}"
+            f"Received: {what}. {_advice(names)}"
         )
     specs = _as_specs(given)
+    if not any(spec is not None for spec in keras.tree.flatten(specs)):
+        raise ExportError(f"A model must take at least one input. Received: {given!r:.80}.")
+    kinds = {one.kind for one in inspect.signature(model.call).parameters.values()}
+    if inspect.Parameter.VAR_KEYWORD in kinds and isinstance(specs, dict):
+        return Arguments((), specs, names)
+    if inspect.Parameter.VAR_POSITIONAL in kinds and isinstance(specs, list | dict):
+        is_named = isinstance(specs, dict)
+        values = tuple(specs.values() if isinstance(specs, dict) else specs)
+        return Arguments(values, {}, tuple(specs) if is_named else ())
     if isinstance(specs, dict) and specs.keys() <= set(names):
         found = Arguments((), specs, names)
     elif isinstance(specs, dict) and len(specs) == 1:

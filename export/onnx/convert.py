@@ -18,11 +18,10 @@ from tf2onnx.tf_utils import compress_graph_def
 from tf2onnx.tfonnx import process_tf_graph
 
 from export.errors import ExportError, explained
-from export.inference import InferenceFunction, lookup_tables
+from export.inference import InferenceFunction, layer_names, lookup_tables
 from export.memory import return_memory
 from export.passes.naming import layer_of
 from export.passes.pipeline import clean_model
-from serving.errors import one_line
 from serving.manifest import TensorSpec
 
 from .files import without_arrays
@@ -82,15 +81,15 @@ def convert_to_graph(
         ExportError: An operation has no counterpart in ONNX, or the graph is not valid.
     """
     check_opset(opset)
-    layers = {layer.name for layer in inference.model._flatten_layers(include_self=False)}
-    with explained("tf2onnx must be able to convert the model"), weights_outside() as weights:
+    layers = layer_names(inference.model)
+    with explained("ONNX must be able to express the model", layers), weights_outside() as weights:
         converted = _convert(inference, opset, layers, weights)
     _require_known_operators(converted, layers)
     _settle_opset(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
     for spec, value in named:
         _set_shape(value, spec)
-    with explained("The converted graph must be valid ONNX"):
+    with explained("The converted graph must be valid ONNX", layers):
         graph = weights.put_into(ir.from_proto(converted))
         del weights
         clean_model(graph, layers)
@@ -102,7 +101,7 @@ def convert_to_graph(
     for key, value in metadata.items():
         graph.metadata_props[key] = json.dumps(value, ensure_ascii=False)
     return_memory(inference.model)
-    _check(graph)
+    _check(graph, layers)
     return graph
 
 
@@ -146,11 +145,6 @@ def _freeze(function: Any, weights: Weights) -> tuple[Any, list[str], list[str],
     recognizes recurrent layers in them. Functions compiled with XLA, such as grouped convolutions,
     are inlined like any other. The last result is the content of constants that `weights` keeps.
     """
-    changing = [op for op in function.graph.get_operations() if op.type.startswith("Assign")]
-    if changing:
-        raise ExportError(
-            f"A model must not change its variables at inference. Received: {changing[0].name}."
-        )
     graph, converted, contents = freeze(function, weights)
     captured = {id(function.graph.internal_captures[number]) for number in converted}
     inputs = [tensor.name for tensor in function.inputs if id(tensor) not in captured]
@@ -294,8 +288,6 @@ def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from _all_nodes(attribute.g)
 
 
-def _check(model: ir.Model) -> None:
-    try:
+def _check(model: ir.Model, layers: Collection[str]) -> None:
+    with explained("ONNX must accept the types and shapes of every operation", layers):
         onnx.checker.check_model(without_arrays(model), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"The ONNX graph must be valid: {one_line(error):.300}.") from None
