@@ -1,0 +1,40 @@
+"""Computes constants and applies onnxscript's rules, in time that grows with the graph."""
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+from onnxscript import rewriter
+from onnxscript.optimizer import fold_constants
+from onnxscript.rewriter.rules import common as rules
+
+# Size limit for folding constants: transposed weights are as large as the model.
+_ANY_SIZE = 2**40
+# The rule that joins slices compares each with all others and walks the graph for each pair: minutes
+# for a Swin transformer.
+_RULES = tuple(
+    rule for rule in rewriter._DEFAULT_REWRITE_RULES if rule is not rules.slice_split_rule
+)
+_ROUNDS = 2  # what a rule leaves can be folded
+
+
+def simplify(model: ir.Model) -> None:
+    """Fold constants, apply rules, and drop what is computed twice. The graph changes in place."""
+    for _ in range(_ROUNDS):
+        folded = fold_constants(
+            model,
+            onnx_shape_inference=True,
+            input_size_limit=_ANY_SIZE,
+            output_size_limit=_ANY_SIZE,
+        )
+        rewritten = rewriter.RewritePass(_RULES)(model)
+        common.RemoveUnusedNodesPass()(model)
+        if not folded.modified and not rewritten.modified:
+            break
+    for tidy in (
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.LiftSubgraphInitializersToMainGraphPass(),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    ):
+        tidy(model)
