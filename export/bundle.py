@@ -11,7 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from export.onnx.convert import LOWEST_ONNXRUNTIME, convert_to_onnx
+from export.onnx.convert import convert_to_graph
+from export.onnx.files import write_graph
+from export.onnx.opsets import LOWEST_ONNXRUNTIME
 from serving.bundle import KERAS_MODEL, MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.environment import describe_environment
@@ -20,6 +22,7 @@ from serving.manifest import FORMAT_VERSION, Manifest, Proof
 from serving.parity import Inputs, Outputs, take_samples
 from serving.verify import verify_bundle
 
+from .batches import as_whole_batch, whole_batches, with_observed_batch
 from .errors import ExportError, ProofError
 from .golden import write_golden
 from .inference import InferenceFunction, trace_inference
@@ -136,11 +139,15 @@ def _write_evidence(
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
     begin_step("predicting with Keras")
     chosen = _choose_samples(inference, samples)
-    expected = inference.predict(chosen.inputs)
-    chosen, expected = finite_samples(chosen, expected)
+    inference = with_observed_batch(inference, chosen.inputs)
+    if inference.whole_batches:
+        _refuse_int8(options.int8)
+        chosen, expected = as_whole_batch(inference, chosen)
+    else:
+        chosen, expected = finite_samples(chosen, inference.predict(chosen.inputs))
     require_same_as_original(inference, chosen.inputs, expected)
     kind = _output_kind(expected, facts)
-    _write_artifacts(inference, facts, kind, options.opset, folder)
+    opset = _write_artifacts(inference, facts, kind, options.opset, folder)
     begin_step("proving SavedModel and ONNX")
     proof = prove(inference, folder, chosen, expected, kind)
     golden_inputs = _write_golden_samples(inference, chosen, expected, folder)
@@ -148,8 +155,16 @@ def _write_evidence(
     if options.int8 != "never":
         begin_step("quantizing to int8 and timing it")
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
-    manifest = _manifest(inference, facts, kind, proof, folder.parent.name, options.opset)
+    manifest = _manifest(inference, facts, kind, proof, folder.parent.name, opset)
     return replace(manifest, int8=int8)
+
+
+def _refuse_int8(policy: str) -> None:
+    if policy == "always":
+        raise ExportError(
+            "int8 needs a model that takes samples one by one. "
+            "Received: a model of whole batches. Leave out --int8 always."
+        )
 
 
 def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | None) -> Samples:
@@ -193,9 +208,16 @@ def _output_kind(outputs: Outputs, facts: ModelFacts) -> OutputKind:
 
 
 def _write_artifacts(
-    inference: InferenceFunction, facts: ModelFacts, kind: OutputKind, opset: int, folder: Path
-) -> None:
-    """Write the SavedModel, the ONNX graph, and the Keras model if it has features."""
+    inference: InferenceFunction,
+    facts: ModelFacts,
+    kind: OutputKind,
+    opset: int | None,
+    folder: Path,
+) -> int:
+    """Write the SavedModel, the ONNX graph, and the Keras model if it has features.
+
+    Returns the opset of the graph.
+    """
     begin_step("writing the SavedModel")
     write_saved_model(inference, folder)
     if any(spec.name == "features" for spec in inference.outputs):
@@ -209,16 +231,25 @@ def _write_artifacts(
         "preprocessing": describe_preprocessing(inference.model),
     }
     begin_step("converting to ONNX")
-    graph = convert_to_onnx(inference, metadata, opset)
-    (folder / MODEL).write_bytes(graph.SerializeToString(deterministic=True))
+    graph = convert_to_graph(inference, metadata, opset)
+    write_graph(graph, folder / MODEL)
+    written = int(graph.opset_imports[""])
     del graph
-    return_memory()
+    return_memory(inference.model)
+    return written
 
 
 def _write_golden_samples(
     inference: InferenceFunction, samples: Samples, expected: Outputs, folder: Path
 ) -> Inputs:
-    """Write the golden samples and what Keras predicts for them; return their inputs."""
+    """Write the golden samples and what Keras predicts for them; return their inputs.
+
+    Whole batches are written for each number of samples, the largest first.
+    """
+    if inference.whole_batches:
+        for number, (batch, outputs) in enumerate(whole_batches(inference, samples.inputs)):
+            write_golden(inference, batch, outputs, folder, f"test_data_set_{number}")
+        return samples.inputs
     chosen = choose_golden(samples)
     inputs = take_samples(samples.inputs, chosen)
     write_golden(inference, inputs, {name: a[chosen] for name, a in expected.items()}, folder)
@@ -272,6 +303,7 @@ def _manifest(
         reference_scores=facts.reference_scores,
         importance=facts.importance,
         warnings=facts.warnings,
+        whole_batches=inference.whole_batches,
     )
 
 

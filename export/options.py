@@ -16,7 +16,7 @@ from serving.manifest import (
 
 from .errors import ExportError
 from .inference import INPUT_DTYPES
-from .onnx.convert import OPSET, check_opset
+from .onnx.opsets import check_opset
 from .quantization import POLICIES, Int8Data
 
 _MAX_VERSION = 2**63 - 1  # TF Serving and Triton store version numbers as int64
@@ -98,7 +98,7 @@ class ExportOptions:
 
     Attributes:
         version: Version number; None for the one after the latest.
-        opset: Opset of the ONNX graph.
+        opset: Opset of the ONNX graph; None for 18, or the lowest later one that the model needs.
         input_dtype: Dtype that float32 inputs take instead, such as `uint8`. The graph casts it.
         int8: Whether to make a quantized model: `auto` keeps it only if it is faster and as
             accurate, `always` keeps it, `never` makes none.
@@ -109,7 +109,7 @@ class ExportOptions:
     """
 
     version: int | None = None
-    opset: int = OPSET
+    opset: int | None = None
     input_dtype: str | None = None
     int8: str = "auto"
     sign: Callable[[Path], None] | None = None

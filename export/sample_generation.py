@@ -12,7 +12,7 @@ from serving.parity import Inputs
 
 from .errors import ExportError
 from .inference import InferenceFunction
-from .samples import Samples
+from .samples import Samples, rows_of
 
 # Number of samples to draw. Fewer, down to the minimum, if they would hold more numbers than this.
 _MAX_SAMPLES, _MIN_SAMPLES, _MAX_NUMBERS = 62, 14, 2_000_000
@@ -83,7 +83,8 @@ def _draw(inference: InferenceFunction, ranges: list[Any], size: int) -> dict[st
             body = random.integers(low, high, (count, *shape), endpoint=True)
         ends = [np.broadcast_to(end, (1, *shape)) for end in (low, high)]
         drawn[spec.name] = np.concatenate([body, *ends]).astype(spec.dtype)
-    return drawn
+    fixed: Any = drawn if inference.batch_size is None else rows_of(drawn, inference.batch_size)
+    return fixed
 
 
 def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:

@@ -18,6 +18,7 @@ INT8 = "model.int8.onnx"
 KERAS_MODEL = "model.keras"
 MODEL = "model.onnx"
 SIGNATURE = "model.sig"
+WEIGHTS = "model.onnx.data"
 _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 

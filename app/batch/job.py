@@ -12,6 +12,7 @@ from pathlib import Path
 from app.errors import BatchError
 from serving import Manifest, Predictor
 from serving.bundle import CHECKSUMS, find_version
+from serving.manifest import describe_batch
 from serving.outputs import choose_output, feature_dimension
 
 from .features_file import check_target, write_features
@@ -94,6 +95,11 @@ def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
     folder = find_version(job.bundle).absolute()
     # Checked here once, before any actor loads it.
     manifest = Predictor.load(folder, threads=1).manifest
+    if manifest.whole_batches:
+        raise BatchError(
+            f"A batch job runs samples in parts. Received: {manifest.name}. "
+            f"{describe_batch(manifest)} Call serving.Predictor with each batch."
+        )
     choose_output(manifest, job.features)
     files = find_files(job.files)
     check_kinds(files, manifest, job.key)

@@ -154,11 +154,11 @@ def announce(what: str, hidden: bool) -> None:
         typer.echo(printable(f"{what} …"), err=True)
 
 
-def load_tensorflow() -> None:
-    """Import TensorFlow without its start-up messages."""
+def load_tensorflow(has_data: bool = True) -> None:
+    """Import TensorFlow without its start-up messages, and scikit-learn if data is read."""
     from app.system.tensorflow_import import import_tensorflow_quietly
 
-    import_tensorflow_quietly()
+    import_tensorflow_quietly(has_data)
 
 
 def print_json(value: Any) -> None:

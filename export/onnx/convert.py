@@ -10,12 +10,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import ConfigProto
-from tensorflow.python.framework.convert_to_constants import (
-    _FunctionConverterDataInEager,
-    _replace_variables_by_constants,
-)
 from tensorflow.python.grappler.tf_optimizer import OptimizeGraph
 from tf2onnx.tf_utils import compress_graph_def
 from tf2onnx.tfonnx import process_tf_graph
@@ -24,18 +21,33 @@ from export.errors import ExportError, explained
 from export.inference import InferenceFunction, lookup_tables
 from export.memory import return_memory
 from export.passes.naming import layer_of
-from export.passes.pipeline import clean_graph
+from export.passes.pipeline import clean_model
 from serving.errors import one_line
 from serving.manifest import TensorSpec
 
+from .files import without_arrays
 from .lookup_operators import ML_DOMAIN, ML_OPSET, Table
 from .operators import operator_handlers
+from .opsets import OPSET, OPSETS, check_opset, convert_opset, lowest_ir_version
+from .weights import Weights, freeze, weights_outside
 
-OPSET = 18
-# The first release of ONNX Runtime that supports each opset.
-LOWEST_ONNXRUNTIME = {15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14"}
-OPSETS = tuple(LOWEST_ONNXRUNTIME)
 _DOMAINS = {"", "ai.onnx", ML_DOMAIN}
+# What would do instead of an operation that ONNX lacks.
+_WITHOUT = "Build the model without it."
+_HASH = (
+    "ONNX cannot hash: use StringLookup or IntegerLookup with one num_oov_indices, "
+    "string_categorical or integer_categorical in a FeatureSpace, or hash outside."
+)
+_REPLACE = "ONNX can replace a literal or a set of characters, such as [.,]+, by a literal."
+_ADVICE = {
+    "RegexReplace": _REPLACE,
+    "StaticRegexReplace": _REPLACE,
+    "SparseCross": _HASH,
+    "SparseCrossHashed": _HASH,
+    "StringToHashBucketFast": _HASH,
+    "StringToHashBucketStrong": _HASH,
+    "UnicodeDecode": "ONNX cannot split into characters: split the texts outside, at white space.",
+}
 # Operations of TensorFlow that draw random numbers.
 _RANDOM = re.compile(
     "Random|Multinomial|TruncatedNormal|Shuffle|Stateful(Uniform|StandardNormal)|NonDeterministic"
@@ -43,52 +55,61 @@ _RANDOM = re.compile(
 
 
 def convert_to_onnx(
-    inference: InferenceFunction, metadata: Mapping[str, Any], opset: int = OPSET
+    inference: InferenceFunction, metadata: Mapping[str, Any], opset: int | None = None
 ) -> onnx.ModelProto:
+    """Convert a traced model of less than 2 GB, see `convert_to_graph`."""
+    converted: onnx.ModelProto = ir.to_proto(convert_to_graph(inference, metadata, opset))
+    return converted
+
+
+def convert_to_graph(
+    inference: InferenceFunction, metadata: Mapping[str, Any], opset: int | None = None
+) -> ir.Model:
     """Convert a traced model, clean the graph and check it.
 
     Args:
         inference: The traced model.
         metadata: Values for the file's `metadata_props`, written as JSON.
-        opset: Opset of the default domain, one of `OPSETS`.
+        opset: Opset of the default domain, one of `OPSETS`; None for the default, `OPSET`, or a
+            later one if an operator needs it.
 
     Returns:
         A graph whose inputs, outputs and axes have the names of `inference` and whose nodes and
         tensors are named after the layers. The same model gives the same graph, byte for byte.
+        Its weights are those of the model where they did not have to change.
 
     Raises:
         ExportError: An operation has no counterpart in ONNX, or the graph is not valid.
     """
     check_opset(opset)
     layers = {layer.name for layer in inference.model._flatten_layers(include_self=False)}
-    with explained("tf2onnx must be able to convert the model"):
-        converted = _convert(inference, opset, layers)
-    return_memory()
-    _require_known_operators(converted, layers, opset)
+    with explained("tf2onnx must be able to convert the model"), weights_outside() as weights:
+        converted = _convert(inference, opset, layers, weights)
+    _require_known_operators(converted, layers)
+    _settle_opset(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
     for spec, value in named:
         _set_shape(value, spec)
     with explained("The converted graph must be valid ONNX"):
-        graph = clean_graph(converted, layers)
+        graph = weights.put_into(ir.from_proto(converted))
+        del weights
+        clean_model(graph, layers)
+        convert_opset(graph, opset or OPSET)
     # An inner value, with other axis names, may have become the output.
-    for spec, value in zip(inference.outputs, graph.graph.output, strict=True):
-        _set_shape(value, spec)
-    del graph.metadata_props[:]  # what the converter wrote
+    for spec, output in zip(inference.outputs, graph.graph.outputs, strict=True):
+        output.shape = ir.Shape(spec.shape)
+    graph.metadata_props.clear()  # what the converter wrote
     for key, value in metadata.items():
-        entry = graph.metadata_props.add()
-        entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
+        graph.metadata_props[key] = json.dumps(value, ensure_ascii=False)
+    return_memory(inference.model)
     _check(graph)
     return graph
 
 
-def check_opset(opset: int) -> None:
-    """Raise ExportError unless `opset` is one of `OPSETS`."""
-    if opset not in OPSETS:
-        raise ExportError(f"opset must be one of {', '.join(map(str, OPSETS))}. Received: {opset}.")
-
-
-def _convert(inference: InferenceFunction, opset: int, layers: Collection[str]) -> onnx.ModelProto:
-    frozen, input_names, output_names = _freeze(inference.function)
+def _convert(
+    inference: InferenceFunction, opset: int | None, layers: Collection[str], weights: Weights
+) -> onnx.ModelProto:
+    frozen, input_names, output_names, contents = _freeze(inference.function, weights)
     # TensorFlow flattens a dict by sorted key.
     names = sorted(spec.name for spec in inference.outputs)
     tensor_names = dict(zip(names, output_names, strict=True))
@@ -99,18 +120,18 @@ def _convert(inference: InferenceFunction, opset: int, layers: Collection[str]) 
     tables = _tables(inference, input_names)
     model: onnx.ModelProto
     with _without_log(), tf.Graph().as_default() as graph:
-        weights = compress_graph_def(frozen)  # TensorFlow copies what it imports
+        contents |= compress_graph_def(frozen)  # TensorFlow copies what it imports
         inlined = _inline(frozen, input_names + output_names)
         _refuse_random(inlined, layers)
         tf.import_graph_def(inlined, name="")
         # tf2onnx's optimizers are skipped: they take most of the time and do what clean_graph does.
         model = process_tf_graph(
             graph,
-            const_node_values=weights,
+            const_node_values=contents,
             continue_on_error=True,
-            opset=opset,
+            opset=min(opset or OPSET, OPSET),
             custom_op_handlers=operator_handlers(tables),
-            extra_opset=[onnx.helper.make_opsetid(ML_DOMAIN, ML_OPSET)] if tables else None,
+            extra_opset=[onnx.helper.make_opsetid(ML_DOMAIN, ML_OPSET)],
             input_names=input_names[: len(inference.inputs)],
             output_names=[tensor_names[spec.name] for spec in inference.outputs],
             tensors_to_rename=renamed,
@@ -118,30 +139,25 @@ def _convert(inference: InferenceFunction, opset: int, layers: Collection[str]) 
     return model
 
 
-def _freeze(function: Any) -> tuple[Any, list[str], list[str]]:
+def _freeze(function: Any, weights: Weights) -> tuple[Any, list[str], list[str], dict[str, bytes]]:
     """Return the graph with its variables as constants, and the names of its inputs and outputs.
 
     tf2onnx's own entry points fail on many Keras 3 models. Loops stay as they are, so that tf2onnx
     recognizes recurrent layers in them. Functions compiled with XLA, such as grouped convolutions,
-    are inlined like any other.
+    are inlined like any other. The last result is the content of constants that `weights` keeps.
     """
-    # `convert_variables_to_constants_v2` also turns the graph into a function, which takes half
-    # of the time and six copies of the weights.
     changing = [op for op in function.graph.get_operations() if op.type.startswith("Assign")]
     if changing:
         raise ExportError(
             f"A model must not change its variables at inference. Received: {changing[0].name}."
         )
-    data = _FunctionConverterDataInEager(
-        func=function, lower_control_flow=False, aggressive_inlining=True
-    )
-    graph, converted = _replace_variables_by_constants(converter_data=data)
+    graph, converted, contents = freeze(function, weights)
     captured = {id(function.graph.internal_captures[number]) for number in converted}
     inputs = [tensor.name for tensor in function.inputs if id(tensor) not in captured]
     for holder in [*graph.node, *graph.library.function]:
         for mark in ("_XlaMustCompile", "_noinline"):
             holder.attr.pop(mark, None)
-    return graph, inputs, [tensor.name for tensor in function.outputs]
+    return graph, inputs, [tensor.name for tensor in function.outputs], contents
 
 
 def _inline(graph: Any, fetches: list[str]) -> Any:
@@ -216,13 +232,46 @@ def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
             dims.dim.add().dim_value = size
 
 
-def _require_known_operators(model: onnx.ModelProto, layers: Collection[str], opset: int) -> None:
+def _settle_opset(model: onnx.ModelProto, layers: Collection[str], opset: int | None) -> None:
+    """Write the domains that a graph uses, and the opset of its operators, at least the default.
+
+    The operators that tf2onnx writes do not differ between opsets 18 and 20.
+
+    Raises:
+        ExportError: An operator is newer than the opset that was asked for.
+    """
+    nodes = list(_all_nodes(model.graph))
+    plain = [node for node in nodes if node.domain != ML_DOMAIN]
+    newest = max(plain, key=_since, default=None)
+    needed = 0 if newest is None else _since(newest)
+    if newest is not None and opset is not None and needed > opset:
+        layer = layer_of(newest.name, layers)
+        raise ExportError(
+            f"opset must be at least {needed} for {newest.op_type}"
+            f"{f' of layer {layer!r}' if layer else ''}. Received: {opset}. "
+            "Leave it out, and the lowest that is needed is chosen."
+        )
+    opsets = {"": max(needed, min(opset or OPSET, OPSET))}
+    if len(plain) < len(nodes):
+        opsets[ML_DOMAIN] = ML_OPSET
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(*item) for item in opsets.items())
+    model.ir_version = max(model.ir_version, lowest_ir_version(opsets))
+
+
+def _since(node: onnx.NodeProto) -> int:
+    """Return the opset with which an operator began, or 0 if it is older than any that is used."""
+    known = [opset for opset in OPSETS if onnx.defs.has(node.op_type, opset, "")]
+    return known[0] if known and known[0] > OPSETS[0] else 0
+
+
+def _require_known_operators(model: onnx.ModelProto, layers: Collection[str]) -> None:
     """Raise for operations that are not ONNX: tf2onnx leaves those it cannot convert."""
     unknown = {
         node.op_type: layer_of(node.name, layers)
         for node in _all_nodes(model.graph)
         if not onnx.defs.has(
-            node.op_type, *((ML_OPSET, ML_DOMAIN) if node.domain == ML_DOMAIN else (opset, ""))
+            node.op_type, *((ML_OPSET, ML_DOMAIN) if node.domain == ML_DOMAIN else (OPSETS[-1], ""))
         )
         or node.domain not in _DOMAINS
     }
@@ -231,9 +280,9 @@ def _require_known_operators(model: onnx.ModelProto, layers: Collection[str], op
             f"{op} of layer {layer!r}" if layer else f"{op} of a keras.ops function"
             for op, layer in sorted(unknown.items())
         )
+        advice = next((_ADVICE[op] for op in sorted(unknown) if op in _ADVICE), _WITHOUT)
         raise ExportError(
-            "Every operation must have a counterpart in ONNX. "
-            f"Received: {where}. Build the model without it."
+            f"Every operation must have a counterpart in ONNX. Received: {where}. {advice}"
         )
 
 
@@ -245,8 +294,8 @@ def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from _all_nodes(attribute.g)
 
 
-def _check(model: onnx.ModelProto) -> None:
+def _check(model: ir.Model) -> None:
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(without_arrays(model), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"The ONNX graph must be valid: {one_line(error):.300}.") from None

@@ -65,33 +65,6 @@ def convert_bucketize(context: Any, node: Any, _name: str, _args: Any) -> None:
     replace_node(context, node, "ReduceSum", [reached, last], attr={"keepdims": 0})
 
 
-def convert_bincount(context: Any, node: Any, _name: str, _args: Any) -> None:
-    """Convert DenseBincount (multi-hot and count encoding) by row; tf2onnx counts over all rows."""
-    source = node.input[0]
-    while context.get_node_by_output(source).type == "Identity":
-        source = context.get_node_by_output(source).input[0]
-    shape = context.get_shape(source) or []
-    depth = _fixed_size(context, node.input[1])
-    weights = context.get_node_by_output(node.input[2])
-    has_no_weights = weights.is_const() and weights.get_tensor_value(as_list=False).size == 0
-    if len(shape) != 2 or depth is None or not has_no_weights:
-        convert_by_default(context, node)
-        return
-    last = add_constant(context, node, "last", np.array([-1], np.int64))
-    first = add_constant(context, node, "first", np.array([1], np.int64))
-    places = add_step(context, node, "Unsqueeze", [node.input[0], last])
-    whole = add_step(context, node, "Cast", [places], to=TensorProto.INT64)
-    classes = add_constant(context, node, "classes", np.arange(depth, dtype=np.int64))
-    is_hot = add_step(context, node, "Equal", [whole, classes])
-    ones = add_step(context, node, "Cast", [is_hot], to=node.output_dtypes[0])
-    is_binary = bool(node.get_attr_value("binary_output", 0))
-    op = "ReduceMax" if is_binary else "ReduceSum"
-    if op == "ReduceMax" and context.opset < 18:  # axes are still an attribute
-        replace_node(context, node, op, [ones], attr={"axes": [1], "keepdims": 0})
-    else:
-        replace_node(context, node, op, [ones, first], attr={"keepdims": 0})
-
-
 def convert_one_hot(context: Any, node: Any, _name: str, _args: Any) -> None:
     """Convert OneHot. For indices below 0 TensorFlow sets no element; ONNX counts from the end."""
     indices, depth, on, off = node.input
@@ -112,27 +85,6 @@ def convert_one_hot(context: Any, node: Any, _name: str, _args: Any) -> None:
         replace_node(context, node, "Identity", [is_hot])
     else:
         replace_node(context, node, "Where", [is_hot, on, off])
-
-
-def _fixed_size(context: Any, name: str) -> int | None:
-    """Return the value of a constant, or of a clip to a single value; None if it varies."""
-    for _ in range(3):
-        node = context.get_node_by_output(name)
-        if node.is_const():
-            return int(node.get_tensor_value())
-        if node.type not in ("Max", "Maximum", "Min", "Minimum"):
-            return None
-        sides = [context.get_node_by_output(side) for side in node.input]
-        bounds = [int(side.get_tensor_value()) for side in sides if side.is_const()]
-        others = [place for place, side in enumerate(sides) if not side.is_const()]
-        if len(bounds) != 1 or len(others) != 1:
-            return None
-        inner = sides[others[0]]
-        same = [side for side in map(context.get_node_by_output, inner.input) if side.is_const()]
-        if any(int(side.get_tensor_value()) == bounds[0] for side in same):
-            return bounds[0]
-        name = node.input[others[0]]
-    return None
 
 
 def convert_equal(context: Any, node: Any, _name: str, _args: Any) -> None:

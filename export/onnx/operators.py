@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from .counting import convert_bincount
 from .lookup_operators import (
     Table,
-    convert_bincount,
     convert_bucketize,
     convert_equal,
     convert_lookup,
@@ -21,6 +21,7 @@ from .lookup_operators import (
 )
 from .nodes import add_constant, add_step, convert_by_default, replace_node
 from .resampling import RESAMPLING, convert_resampling
+from .text_operators import text_handlers
 
 _SIGN_BIT = -(2**31)
 
@@ -36,6 +37,7 @@ def operator_handlers(tables: Mapping[str, Table]) -> dict[str, Any]:
         "BitwiseAnd": _convert_bitwise_and,
         "Bucketize": convert_bucketize,
         "DenseBincount": convert_bincount,
+        "RaggedBincount": convert_bincount,
         "Equal": convert_equal,
         "Einsum": _convert_einsum,
         "Erfc": _convert_erfc,
@@ -48,6 +50,7 @@ def operator_handlers(tables: Mapping[str, Table]) -> dict[str, Any]:
         "SelectV2": _convert_select,
     }
     handlers |= dict.fromkeys(RESAMPLING, convert_resampling)
+    handlers |= text_handlers()
     return {op: (handler, []) for op, handler in handlers.items()}
 
 

@@ -57,4 +57,6 @@ def _scalar(node: ir.Node, place: int) -> float | None:
     value = node.inputs[place] if place < len(node.inputs) else None
     if value is None or value.const_value is None or value.const_value.size != 1:
         return None
+    if value.const_value.dtype == ir.DataType.STRING:
+        return None
     return float(value.const_value.numpy().reshape(()))

@@ -23,18 +23,25 @@ _ANY_SIZE = 2**40
 
 
 def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
-    """Return a graph that computes the same function without redundant nodes.
+    """Return a graph that computes the same function without redundant nodes, see `clean_model`."""
+    graph = ir.from_proto(model)
+    clean_model(graph, layers)
+    cleaned: onnx.ModelProto = ir.to_proto(graph)
+    return cleaned
+
+
+def clean_model(graph: ir.Model, layers: Collection[str]) -> None:
+    """Remove redundant nodes from a graph, in place, so that it computes the same function.
 
     Constants and shapes are computed. Transposes cancel with their inverse. Products and sums with
     constants become part of the weights. Chains for which ONNX has an operator are fused. Order and
     names depend only on the graph, so the same model gives the same file.
 
     Args:
-        model: Graph with inputs and outputs of known types; other types are inferred again.
+        graph: Graph with inputs and outputs of known types; other types are inferred again.
         layers: Names of the model's layers, after which the nodes are named.
     """
-    del model.graph.value_info[:]
-    graph = ir.from_proto(model)
+    _forget_inner_types(graph)
     for _ in range(2):  # known shapes allow more folding
         optimize_ir(graph, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
         adopt_constants(graph.graph)
@@ -49,6 +56,11 @@ def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelPr
     guard_pools(graph)
     in_canonical_order(graph)
     name_after_layers(graph, layers)
-    cleaned: onnx.ModelProto = ir.to_proto(graph)
-    del cleaned.graph.value_info[:]  # its axis names are generated
-    return cleaned
+    _forget_inner_types(graph)  # their axis names are generated
+
+
+def _forget_inner_types(model: ir.Model) -> None:
+    for node in model.graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.type, value.shape = None, None
