@@ -188,7 +188,11 @@ def main() -> None:
         if not beginnings or name.startswith(beginnings):
             row = run(name)
             write_results("hub", [row])
-            print(f"{name:36}", *(f"{side} {_told(row[side])};" for side in (_OURS, _THEIRS)), flush=True)
+            print(
+                f"{name:36}",
+                *(f"{side} {_told(row[side])};" for side in (_OURS, _THEIRS)),
+                flush=True,
+            )
 
 
 def _told(found: dict[str, Any]) -> str:

@@ -924,7 +924,9 @@ def _blip2(language_model: str) -> keras.Model:
 
 
 def _dfine(**more: Any) -> keras.Model:
-    return _make("DFineBackbone", backbone=_make("HGNetV2Backbone", **_HGNET_OF_DFINE), **_DFINE, **more)
+    return _make(
+        "DFineBackbone", backbone=_make("HGNetV2Backbone", **_HGNET_OF_DFINE), **_DFINE, **more
+    )
 
 
 def _dfine_denoising() -> keras.Model:
@@ -1276,11 +1278,12 @@ _TRIED: Mapping[str, tuple[tuple[int, ...], Callable[[int], Inputs] | None]] = {
     "Gemma4AudioEncoder": ((16, 24), None),
     "Gemma4Backbone, audio": ((10, 8), _audio_in_text),
     "Gemma4Backbone, vision": ((24, 20), _images_in_text),
-    "Gemma4VisionEncoder": ((5,), lambda size: {
-        key: array
-        for key, array in _images_in_text(20).items()
-        if key.startswith("pixel")
-    }),
+    "Gemma4VisionEncoder": (
+        (5,),
+        lambda size: {
+            key: array for key, array in _images_in_text(20).items() if key.startswith("pixel")
+        },
+    ),
     "Moonshine": ((5, 4), _speech),
     "RWKV7": ((16, 32), None),
     "ResNet": (_IMAGES, None),
@@ -1288,10 +1291,13 @@ _TRIED: Mapping[str, tuple[tuple[int, ...], Callable[[int], Inputs] | None]] = {
     "SAM3": ((8, 5), _boxes),
     "SAM": ((1,), _prompts),
     "StableDiffusion3": ((5, 7), _diffusion),
-    "T5Gemma2Backbone, vision": ((12, 9), lambda size: {
-        "images": np.random.default_rng(0).uniform(0, 1, (1, 16, 16, 3)),
-        "vision_indices": np.flatnonzero(_places(4, size, 1)),
-    }),
+    "T5Gemma2Backbone, vision": (
+        (12, 9),
+        lambda size: {
+            "images": np.random.default_rng(0).uniform(0, 1, (1, 16, 16, 3)),
+            "vision_indices": np.flatnonzero(_places(4, size, 1)),
+        },
+    ),
     "Xception": (_IMAGES, None),
 }
 

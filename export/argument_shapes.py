@@ -10,7 +10,9 @@ import keras
 _MOST_TRIES = 100
 
 
-def find_shapes(model: Any, known: dict[str, Any], missing: Sequence[str]) -> dict[str, keras.InputSpec]:
+def find_shapes(
+    model: Any, known: dict[str, Any], missing: Sequence[str]
+) -> dict[str, keras.InputSpec]:
     """Return a spec for each missing argument of `call` with which Keras can trace the model.
 
     Args:

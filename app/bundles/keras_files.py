@@ -70,7 +70,6 @@ def read_model(
             f"Keras {keras.__version__} cannot load the model. Received: {path}: {reason:.200}."
         ) from None
 
-
     return _with_all_weights(model, path, inputs)
 
 
