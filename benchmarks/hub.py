@@ -44,9 +44,10 @@ _Case = tuple[Inputs, list[np.ndarray]]
 
 @dataclass(frozen=True)
 class _Exported:
-    """A file, the names of its outputs in the order of Keras, and what else was found out."""
+    """A file, the names of its inputs and outputs in the order of Keras, and other findings."""
 
     path: Path
+    inputs: list[str]
     outputs: list[str] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -101,21 +102,23 @@ def _our_file(name: str, model: keras.Model, folder: str) -> _Exported:
     from export.tensor_names import input_names, output_names
 
     options = ExportOptions(int8="never")
-    names = output_names(model, input_names(model))
+    inputs = input_names(model)
+    names = inputs, output_names(model, inputs)
     try:
         bundle = export_bundle(model, folder, "drawn", options=options)
-        return _Exported(bundle / "model.onnx", names)
+        return _Exported(bundle / "model.onnx", *names)
     except ExportError as error:
         without = " ".join(str(error).split())[:300]
-    inputs = draw_inputs(name, model, hub_models()[name].sizes[0], SAMPLES)
-    bundle = export_bundle(model, folder, "given", samples=inputs, options=options)
-    return _Exported(bundle / "model.onnx", names, {"without_samples": without})
+    drawn = draw_inputs(name, model, hub_models()[name].sizes[0], SAMPLES)
+    samples = dict(zip(inputs, drawn.values(), strict=True))
+    bundle = export_bundle(model, folder, "given", samples=samples, options=options)
+    return _Exported(bundle / "model.onnx", *names, {"without_samples": without})
 
 
 def _their_file(model: keras.Model, folder: str) -> _Exported:
     path = Path(folder) / "model.onnx"
     model.export(path, format="onnx", verbose=False)
-    return _Exported(path)
+    return _Exported(path, [tensor.name.split(":")[0] for tensor in model.inputs])
 
 
 def _difference(exported: _Exported, inputs: Inputs, expected: list[np.ndarray]) -> float:
@@ -128,7 +131,8 @@ def _difference(exported: _Exported, inputs: Inputs, expected: list[np.ndarray])
         exported.path, options, providers=["CPUExecutionProvider"]
     )
     known = {item.name for item in session.get_inputs()}
-    feeds = {key: array for key, array in inputs.items() if key in known}
+    named = zip(exported.inputs, inputs.values(), strict=True)
+    feeds = {key: array for key, array in named if key in known}
     received = session.run(exported.outputs, feeds)
     if len(received) != len(expected):
         return float("inf")

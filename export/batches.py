@@ -13,6 +13,7 @@ from serving.parity import (
     count_samples,
     is_within,
     largest_difference,
+    run_in_batches,
     take_samples,
 )
 
@@ -61,20 +62,19 @@ def explain_difference(
         that is alone; otherwise the function as it was.
 
     Raises:
-        ExportError: Keras itself predicts something else if it traces the model again.
+        ExportError: Keras itself predicts something else if the model is called again.
     """
     if inference.whole_batches:
         return inference
     few = {name: array[:_FEW] for name, array in expected.items()}
     first = rows_of(inputs, _FEW)
-    alone = inference.predict(first, batch_size=1)
-    inference.model.make_predict_function(force=True)
+    alone = run_in_batches(inference.predict, first, 1)
     again = inference.predict(first)
     if not _rows_are_same(few, again):
         differing = [name for name in few if not _rows_are_same({name: few[name]}, again)]
         raise ExportError(
             f"Outputs must not depend on chance. Received: {differing[0]}, which Keras predicts "
-            "differently each time that it traces the model. Leave out random numbers of Python "
+            "differently each time that it calls the model. Leave out random numbers of Python "
             "and numpy, or pass them as an input."
         )
     return inference if _rows_are_same(few, alone) else replace(inference, whole_batches=True)

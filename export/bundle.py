@@ -1,17 +1,19 @@
 """From a trained Keras model to a published bundle: the steps, in order."""
 
+import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from export.onnx.convert import convert_to_graph
+from export.onnx.convert import LEFT_OUT, convert_to_graph
 from export.onnx.files import write_graph
 from export.onnx.opsets import LOWEST_ONNXRUNTIME
 from serving.bundle import KERAS_MODEL, MANIFEST, MODEL
@@ -29,6 +31,7 @@ from .batches import (
     with_observed_batch,
 )
 from .errors import ExportError, ProofError
+from .faulty_passes import without_faulty_pass
 from .golden import write_golden
 from .inference import InferenceFunction, trace_inference
 from .memory import return_memory
@@ -153,24 +156,59 @@ def _write_evidence(
         chosen, expected = finite_samples(chosen, inference.predict(chosen.inputs))
     require_same_as_original(inference, chosen.inputs, expected)
     kind = _output_kind(expected, facts)
-    opset = _write_artifacts(inference, facts, kind, options.opset, folder)
-    begin_step("proving SavedModel and ONNX")
-    try:
-        proof = prove(inference, folder, chosen, expected, kind)
-    except ProofError:
-        inference = explain_difference(inference, chosen.inputs, expected)
-        if not inference.whole_batches:
-            raise
-        _refuse_int8(options.int8)
-        chosen, expected = as_whole_batch(inference, chosen)
-        proof = prove(inference, folder, chosen, expected, kind)
-    golden_inputs = _write_golden_samples(inference, chosen, expected, folder)
-    data = facts.int8_data or _int8_data_from(chosen)
+    _write_models(inference, folder)
+    known = _Known(inference, chosen, expected)
+    proven: list[tuple[_Known, Proof]] = []
+
+    def prove_graph(_written: Any) -> None:
+        begin_step("proving SavedModel and ONNX")
+        proven.append(_prove(known, folder, kind, options))
+
+    written, faulty = without_faulty_pass(
+        partial(
+            _write_graph, inference, _metadata(inference, facts, kind, folder), options, folder
+        ),
+        prove_graph,
+    )
+    known, proof = proven[-1]
+    inference = known.inference
+    golden_inputs = _write_golden_samples(inference, known.samples, known.expected, folder)
+    data = facts.int8_data or _int8_data_from(known.samples)
     if options.int8 != "never":
         begin_step("quantizing to int8 and timing it")
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
-    manifest = _manifest(inference, facts, kind, proof, folder.parent.name, opset)
-    return replace(manifest, int8=int8)
+    manifest = _manifest(inference, facts, kind, proof, folder.parent.name, written.opset)
+    notes = tuple(
+        f"The ONNX graph was not cleaned by {name}: {reason}"
+        for name, reason in (written.left_out | faulty).items()
+    )
+    return replace(manifest, int8=int8, warnings=(*manifest.warnings, *notes))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A traced model, samples, and what Keras predicts for them."""
+
+    inference: InferenceFunction
+    samples: Samples
+    expected: Outputs
+
+
+def _prove(
+    known: _Known, folder: Path, kind: OutputKind, options: ExportOptions
+) -> tuple[_Known, Proof]:
+    """Prove the artifacts; if that fails since samples depend on each other, as a whole batch."""
+    inference, chosen, expected = known.inference, known.samples, known.expected
+    try:
+        return known, prove(inference, folder, chosen, expected, kind)
+    except ProofError:
+        found = explain_difference(inference, chosen.inputs, expected)
+        if inference.whole_batches or not found.whole_batches:
+            raise
+    _refuse_int8(options.int8)
+    chosen, expected = as_whole_batch(found, chosen)
+    proof = prove(found, folder, chosen, expected, kind)
+    return _Known(found, chosen, expected), proof
 
 
 def _refuse_int8(policy: str) -> None:
@@ -221,22 +259,19 @@ def _output_kind(outputs: Outputs, facts: ModelFacts) -> OutputKind:
     return OutputKind(facts.task, name, facts.labels)
 
 
-def _write_artifacts(
-    inference: InferenceFunction,
-    facts: ModelFacts,
-    kind: OutputKind,
-    opset: int | None,
-    folder: Path,
-) -> int:
-    """Write the SavedModel, the ONNX graph, and the Keras model if it has features.
-
-    Returns the opset of the graph.
-    """
+def _write_models(inference: InferenceFunction, folder: Path) -> None:
+    """Write the SavedModel, and the Keras model if it has features."""
     begin_step("writing the SavedModel")
     write_saved_model(inference, folder)
     if any(spec.name == "features" for spec in inference.outputs):
         inference.model.save(folder / KERAS_MODEL)  # for heads on these features
-    metadata = {
+
+
+def _metadata(
+    inference: InferenceFunction, facts: ModelFacts, kind: OutputKind, folder: Path
+) -> dict[str, Any]:
+    """Return what the ONNX file states besides its graph."""
+    return {
         "name": folder.parent.name,
         "labels": kind.labels,
         "columns": facts.columns,
@@ -244,10 +279,28 @@ def _write_artifacts(
         "string_columns": facts.string_columns,
         "preprocessing": describe_preprocessing(inference.model),
     }
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The opset of the graph that was written, and why passes over it were left out, by name."""
+
+    opset: int
+    left_out: dict[str, str]
+
+
+def _write_graph(
+    inference: InferenceFunction,
+    metadata: dict[str, Any],
+    options: ExportOptions,
+    folder: Path,
+    without: Collection[str],
+) -> _Written:
     begin_step("converting to ONNX")
-    graph = convert_to_graph(inference, metadata, opset)
+    graph = convert_to_graph(inference, metadata, options.opset, without)
     write_graph(graph, folder / MODEL)
-    written = int(graph.opset_imports[""])
+    left_out = json.loads(graph.metadata_props.get(LEFT_OUT, "{}"))
+    written = _Written(int(graph.opset_imports[""]), left_out)
     del graph
     return_memory(inference.model)
     return written

@@ -4,7 +4,7 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from tensorflow.python.grappler.tf_optimizer import OptimizeGraph
 from tf2onnx.tf_utils import compress_graph_def
 from tf2onnx.tfonnx import process_tf_graph
 
-from export.errors import ExportError, explained
+from export.errors import ExportError, ProofError, explained
 from export.inference import InferenceFunction, layer_names, lookup_tables
 from export.memory import return_memory
 from export.passes.naming import layer_of
@@ -47,6 +47,7 @@ _ADVICE = {
     "StringToHashBucketStrong": _HASH,
     "UnicodeDecode": "ONNX cannot split into characters: split the texts outside, at white space.",
 }
+LEFT_OUT = "left_out_passes"
 # Operations of TensorFlow that draw random numbers.
 _RANDOM = re.compile(
     "Random|Multinomial|TruncatedNormal|Shuffle|Stateful(Uniform|StandardNormal)|NonDeterministic"
@@ -54,7 +55,7 @@ _RANDOM = re.compile(
 
 
 def convert_to_onnx(
-    inference: InferenceFunction, metadata: Mapping[str, Any], opset: int | None = None
+    inference: InferenceFunction, metadata: dict[str, Any], opset: int | None = None
 ) -> onnx.ModelProto:
     """Convert a traced model of less than 2 GB, see `convert_to_graph`."""
     converted: onnx.ModelProto = ir.to_proto(convert_to_graph(inference, metadata, opset))
@@ -62,7 +63,10 @@ def convert_to_onnx(
 
 
 def convert_to_graph(
-    inference: InferenceFunction, metadata: Mapping[str, Any], opset: int | None = None
+    inference: InferenceFunction,
+    metadata: dict[str, Any],
+    opset: int | None = None,
+    without: Collection[str] = (),
 ) -> ir.Model:
     """Convert a traced model, clean the graph and check it.
 
@@ -71,14 +75,17 @@ def convert_to_graph(
         metadata: Values for the file's `metadata_props`, written as JSON.
         opset: Opset of the default domain, one of `OPSETS`; None for the default, `OPSET`, or a
             later one if an operator needs it.
+        without: Names of passes to leave out, see `export.passes.pipeline.clean_model`.
 
     Returns:
         A graph whose inputs, outputs and axes have the names of `inference` and whose nodes and
         tensors are named after the layers. The same model gives the same graph, byte for byte.
-        Its weights are those of the model where they did not have to change.
+        Its weights are those of the model where they did not have to change. If a pass failed, the
+        metadata tell why, as JSON by the pass' name under `LEFT_OUT`.
 
     Raises:
-        ExportError: An operation has no counterpart in ONNX, or the graph is not valid.
+        ExportError: An operation has no counterpart in ONNX.
+        ProofError: The graph is not valid.
     """
     check_opset(opset)
     layers = layer_names(inference.model)
@@ -92,13 +99,13 @@ def convert_to_graph(
     with explained("The converted graph must be valid ONNX", layers):
         graph = weights.put_into(ir.from_proto(converted))
         del weights
-        clean_model(graph, layers)
+        graph, left_out = clean_model(graph, layers, without)
         convert_opset(graph, opset or OPSET)
     # An inner value, with other axis names, may have become the output.
     for spec, output in zip(inference.outputs, graph.graph.outputs, strict=True):
         output.shape = ir.Shape(spec.shape)
     graph.metadata_props.clear()  # what the converter wrote
-    for key, value in metadata.items():
+    for key, value in (metadata | ({LEFT_OUT: left_out} if left_out else {})).items():
         graph.metadata_props[key] = json.dumps(value, ensure_ascii=False)
     return_memory(inference.model)
     _check(graph, layers)
@@ -289,5 +296,8 @@ def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _check(model: ir.Model, layers: Collection[str]) -> None:
-    with explained("ONNX must accept the types and shapes of every operation", layers):
-        onnx.checker.check_model(without_arrays(model), full_check=True)
+    try:
+        with explained("ONNX must accept the types and shapes of every operation", layers):
+            onnx.checker.check_model(without_arrays(model), full_check=True)
+    except ExportError as error:
+        raise ProofError(str(error)) from error
