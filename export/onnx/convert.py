@@ -28,6 +28,7 @@ from export.passes.pipeline import clean_graph
 from serving.errors import one_line
 from serving.manifest import TensorSpec
 
+from .crosses import values_before_hashes
 from .lookup_operators import ML_DOMAIN, ML_OPSET, Table
 from .operators import operator_handlers
 
@@ -38,6 +39,8 @@ OPSETS = tuple(LOWEST_ONNXRUNTIME)
 # The newest opset that tf2onnx writes. Operators of a later one are added by our own handlers.
 _CONVERTED_OPSET = 18
 _DOMAINS = {"", "ai.onnx", ML_DOMAIN}
+# Operations whose output Keras or TensorFlow gives a shape after the fact.
+_SHAPED_IN_PYTHON = ("LookupTableFindV2", "SparseToDense")
 # What would do instead of an operation that ONNX lacks.
 _WITHOUT = "Build the model without it."
 _HASH = (
@@ -129,6 +132,7 @@ def _convert(
         weights = compress_graph_def(frozen)  # TensorFlow copies what it imports
         inlined = _inline(frozen, input_names + output_names)
         _refuse_random(inlined, layers)
+        _keep_shapes(inference.function.graph, inlined)
         tf.import_graph_def(inlined, name="")
         # tf2onnx's optimizers are skipped: they take most of the time and do what clean_graph does.
         model = process_tf_graph(
@@ -136,7 +140,7 @@ def _convert(
             const_node_values=weights,
             continue_on_error=True,
             opset=min(opset or OPSET, _CONVERTED_OPSET),
-            custom_op_handlers=operator_handlers(tables),
+            custom_op_handlers=operator_handlers(tables, values_before_hashes(graph, tables)),
             extra_opset=[onnx.helper.make_opsetid(ML_DOMAIN, ML_OPSET)],
             input_names=input_names[: len(inference.inputs)],
             output_names=[tensor_names[spec.name] for spec in inference.outputs],
@@ -180,6 +184,18 @@ def _inline(graph: Any, fetches: list[str]) -> Any:
     meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph)
     meta_graph.collection_def["train_op"].node_list.value.extend(fetches)
     return OptimizeGraph(config, meta_graph)
+
+
+def _keep_shapes(traced: tf.Graph, graph: Any) -> None:
+    """Write the shapes that Python knows of what a table answers; TensorFlow's graph loses them."""
+    shapes = {
+        op.name: op.outputs[0].shape
+        for op in traced.get_operations()
+        if op.type in _SHAPED_IN_PYTHON
+    }
+    for node in graph.node:
+        if node.name in shapes:
+            node.attr["_output_shapes"].list.shape.append(shapes[node.name].as_proto())
 
 
 def _refuse_random(graph: Any, layers: Collection[str]) -> None:
