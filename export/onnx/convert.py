@@ -31,6 +31,7 @@ from serving.manifest import TensorSpec
 from .crosses import values_before_hashes
 from .lookup_operators import ML_DOMAIN, ML_OPSET, Table
 from .operators import operator_handlers
+from .signal_operators import refuse_complex
 
 OPSET = 18
 # The first release of ONNX Runtime that supports each opset.
@@ -38,6 +39,7 @@ LOWEST_ONNXRUNTIME = {15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14", 20: "1.17"
 OPSETS = tuple(LOWEST_ONNXRUNTIME)
 # The newest opset that tf2onnx writes. Operators of a later one are added by our own handlers.
 _CONVERTED_OPSET = 18
+_DFT_AXIS_IS_INPUT = 20
 _DOMAINS = {"", "ai.onnx", ML_DOMAIN}
 # Operations whose output Keras or TensorFlow gives a shape after the fact.
 _SHAPED_IN_PYTHON = ("LookupTableFindV2", "SparseToDense")
@@ -134,6 +136,7 @@ def _convert(
         _refuse_random(inlined, layers)
         _keep_shapes(inference.function.graph, inlined)
         tf.import_graph_def(inlined, name="")
+        refuse_complex(graph, layers)
         # tf2onnx's optimizers are skipped: they take most of the time and do what clean_graph does.
         model = process_tf_graph(
             graph,
@@ -262,7 +265,7 @@ def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
 def _settle_opset(model: onnx.ModelProto, layers: Collection[str], opset: int | None) -> None:
     """Write the domains that a graph uses, and the opset that was asked for or is needed.
 
-    The operators that tf2onnx writes do not differ between opsets 18 and 20.
+    Of the operators that are written here for opset 18, only DFT differs in opset 20.
 
     Raises:
         ExportError: An operator is newer than the opset that was asked for.
@@ -283,8 +286,19 @@ def _settle_opset(model: onnx.ModelProto, layers: Collection[str], opset: int | 
     model.opset_import.append(onnx.helper.make_opsetid("", chosen))
     if len(plain) < len(nodes):
         model.opset_import.append(onnx.helper.make_opsetid(ML_DOMAIN, ML_OPSET))
+    for node in nodes:
+        if node.op_type == "DFT" and chosen >= _DFT_AXIS_IS_INPUT:
+            _make_axis_an_input(model.graph, node)
     lowest = onnx.helper.find_min_ir_version_for(model.opset_import)
     model.ir_version = max(model.ir_version, lowest)
+
+
+def _make_axis_an_input(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
+    axis = next(attribute for attribute in node.attribute if attribute.name == "axis")
+    name = f"{node.name}/axis"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(axis.i), name))
+    node.input.extend([""] * (2 - len(node.input)) + [name])
+    node.attribute.remove(axis)
 
 
 def _since(node: onnx.NodeProto) -> int:

@@ -84,7 +84,8 @@ def rows_of(steps: Steps, ends: str, numbers: str) -> str:
 
 def size_of(steps: Steps, value: str, axis: int) -> str:
     """Return the size of an axis, int64 `(1,)`."""
-    return steps.add("Shape", value, start=axis, end=axis + 1)
+    end = {} if axis == -1 else {"end": axis + 1}
+    return steps.add("Shape", value, start=axis, **end)
 
 
 def range_of(steps: Steps, stop: str) -> str:

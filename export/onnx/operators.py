@@ -20,8 +20,11 @@ from .lookup_operators import (
     convert_lookup,
     convert_one_hot,
 )
+from .matrix_operators import matrix_handlers
 from .nodes import add_constant, add_step, convert_by_default, replace_node
+from .numeric_operators import numeric_handlers
 from .resampling import RESAMPLING, convert_resampling
+from .signal_operators import signal_handlers
 from .text_operators import text_handlers
 
 _SIGN_BIT = -(2**31)
@@ -58,7 +61,7 @@ def operator_handlers(
         "StringToHashBucketStrong": functools.partial(convert_hash, hashed),
     }
     handlers |= dict.fromkeys(RESAMPLING, convert_resampling)
-    handlers |= text_handlers()
+    handlers |= {**matrix_handlers(), **numeric_handlers(), **signal_handlers(), **text_handlers()}
     return {op: (handler, []) for op, handler in handlers.items()}
 
 
