@@ -18,6 +18,7 @@ from .errors import ExportError, explained
 from .float32_model import in_float32
 from .functional import as_functional
 from .passes.naming import layer_of
+from .substitutes import substituted
 from .tensor_names import (
     BATCH_AXIS,
     axis_name,
@@ -210,7 +211,7 @@ def _trace(model: keras.Model, inputs: Sequence[TensorSpec], outputs: Sequence[T
         tf.TensorSpec(tensor.shape, spec.dtype, name=spec.name)
         for spec, tensor in zip(inputs, model.inputs, strict=True)
     ]
-    with _without_dropout(model), _with_still_seeds():
+    with _without_dropout(model), _with_still_seeds(), substituted():
         return tf.function(serve, input_signature=signature).get_concrete_function()
 
 

@@ -21,12 +21,13 @@ _PREPROCESSING = (
     keras.layers.Normalization,
     keras.layers.Rescaling,
     keras.layers.StringLookup,
+    keras.layers.TextVectorization,
 )
 # Arguments that are left out: statistics and vocabularies are too long for a line, and the others
 # are the same in all our lookups.
 _OMITTED = {"mean", "variance", "vocabulary", "idf_weights", "pad_to_max_tokens", "sparse"}
 _OMITTED |= {"invert", "mask_token", "max_tokens", "vocabulary_dtype", "encoding", "output_mode"}
-_OMITTED |= {"places"}
+_OMITTED |= {"places", "ragged"}
 
 # Layers of these names standardize targets or features, not the input.
 _INSIDE = ("values", "normalize_features")
@@ -35,6 +36,9 @@ _INSIDE = ("values", "normalize_features")
 def describe_preprocessing(model: keras.Model) -> tuple[str, ...]:
     """Return one line for each preprocessing layer, such as `FitInk(size=28, …)`, in order."""
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, _PREPROCESSING)]
+    texts = [layer for layer in layers if isinstance(layer, keras.layers.TextVectorization)]
+    inner = [id(layer._lookup_layer) for layer in texts]
+    layers = [layer for layer in layers if id(layer) not in inner]
     return tuple(_describe(layer) for layer in layers if layer.name not in _INSIDE)
 
 

@@ -20,6 +20,9 @@ _EDGE_CASES = ("lowest", "highest")
 # Sizes to try for variable axes. The first that the model takes is used, and twice that size. Small
 # ones come last: a model of images may take them, but none of its layers would have much to do.
 _SIZES = (8, 16, 32, 64, 128, 256, 4, 2, 1)
+# Words that few vocabularies have, and how many words a drawn text has at most.
+_UNUSUAL = ("", "\x00", "unseen,", "Ünseen!")
+_WORDS_OF_TEXT = 12
 # Ranges for integers of unknown meaning. Tokens and categories have at least two values; below 0
 # division and remainders differ between runtimes.
 _MIN_VALUES = 2
@@ -31,10 +34,12 @@ def draw_samples(inference: InferenceFunction) -> Samples:
 
     Integers stay below the size of the embedding or encoding that reads them. Floats are normally
     distributed around 0 or around the mean of a `Normalization`, or lie between 0 and 255 before a
-    `Rescaling` that expects pixels. uint8 goes from 0 to 255.
+    `Rescaling` that expects pixels. uint8 goes from 0 to 255. Strings are words of the vocabulary
+    that reads them, or texts of such words.
 
     Raises:
-        ExportError: The model takes strings, or none of the sizes tried for its variable axes.
+        ExportError: The model takes strings and has no vocabulary, or takes none of the sizes tried
+            for its variable axes.
     """
     ranges = [
         _range_of(tensor, spec)
@@ -75,6 +80,9 @@ def _draw(inference: InferenceFunction, ranges: list[Any], size: int) -> dict[st
     count = min(max(_MAX_NUMBERS // numbers, _MIN_SAMPLES), _MAX_SAMPLES)
     drawn = {}
     for spec, shape, (low, high) in zip(inference.inputs, shapes, ranges, strict=True):
+        if spec.dtype == "string":
+            drawn[spec.name] = _draw_strings(low, high, random, (count + 2, *shape))
+            continue
         if spec.dtype.startswith("float"):
             # Normally distributed, cut off at the ends of the range.
             middle, spread = (low + high) / 2, (high - low) / 6
@@ -88,15 +96,15 @@ def _draw(inference: InferenceFunction, ranges: list[Any], size: int) -> dict[st
 
 
 def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
-    """Return the lowest and the highest value to draw; arrays where elements differ."""
-    if spec.dtype == "string":
-        raise ExportError(
-            "Strings cannot be drawn as samples. "
-            f"Received: {spec.name}, of strings. Give samples with --samples."
-        )
+    """Return the lowest and the highest value to draw; arrays where elements differ.
+
+    For strings, return the words to draw, and the most of them in a text.
+    """
     if spec.dtype == "bool":
         return 0, 1
     readers = [part for layer in _readers(tensor) for part in _parts(layer)]
+    if spec.dtype == "string":
+        return _words_of(readers, spec)
     if spec.dtype == "uint8" or any(map(_expects_pixels, readers)):
         return 0, 255
     if not spec.dtype.startswith("float"):
@@ -109,6 +117,41 @@ def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
             low, high = mean - 3 * deviation, mean + 3 * deviation
             return (low, high) if _fits(low.shape, spec.shape[1:]) else (low.min(), high.max())
     return -3.0, 3.0
+
+
+def _words_of(readers: list[Any], spec: TensorSpec) -> tuple[list[str], int]:
+    """Return the words that layers look up, and the most of them in a text.
+
+    Words that the vocabulary lacks come last.
+    """
+    for layer in readers:
+        if isinstance(layer, keras.layers.TextVectorization):
+            words = layer.get_vocabulary(include_special_tokens=False)
+            return [*words, *map(str.upper, words), *_UNUSUAL], _WORDS_OF_TEXT
+        if isinstance(layer, keras.layers.StringLookup):
+            words = layer.get_vocabulary(include_special_tokens=False)
+            return ([*words, *_UNUSUAL] if layer.num_oov_indices else words), 1
+    raise ExportError(
+        "Strings without a vocabulary cannot be drawn as samples. "
+        f"Received: {spec.name}, of strings. Give samples with --samples."
+    )
+
+
+def _draw_strings(
+    words: list[str], most: int, random: np.random.Generator, shape: Sequence[int]
+) -> np.ndarray:
+    """Draw words, or texts of at most that many, of which the first is known.
+
+    The last two are the edge cases: no word, and as many as possible.
+    """
+    if most == 1:
+        return random.choice(np.array(words, object), shape)
+    counts = random.integers(0, most, shape)
+    counts[-1] = most - 1
+    texts = [[words[0], *random.choice(words, count)] for count in counts.ravel()]
+    drawn = np.array([" ".join(text) for text in texts], object).reshape(shape)
+    drawn[-2] = ""
+    return drawn
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | str]) -> bool:

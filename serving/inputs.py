@@ -11,6 +11,7 @@ from .csv_lines import line_places, read_columns, read_header
 from .errors import InputError, counted, describe_all, first_few
 from .images import IMAGE_SUFFIXES, ImageSource, fit_and_pad, read_enough, read_pixels
 from .manifest import Manifest, describe_spec
+from .named_columns import read_named_columns, takes_named_columns
 from .parity import Inputs
 from .photographs import find_digit, shows_ink
 
@@ -32,7 +33,8 @@ def read_inputs(
     Args:
         paths: image files for a model of images; CSV files for a model of rows. The header of a CSV
             file must have the model's columns, in any order; other columns are ignored. Cells are
-            read as in training, see `serving.columns`.
+            read as in training, see `serving.columns`. For a model whose inputs are single texts or
+            numbers the columns are its inputs; for one text a `.txt` file, a text in each line.
         manifest: manifest of the model.
         note: is called with what the user should know, such as the columns that are ignored, or
             images that are enlarged more than `MAX_ENLARGEMENT` times.
@@ -45,7 +47,7 @@ def read_inputs(
         InputError: files are missing or unreadable, or do not fit the model; the message says how
             many, and names the first ones.
     """
-    if manifest.columns or manifest.string_columns:
+    if manifest.columns or manifest.string_columns or takes_named_columns(manifest):
         tables = _read_each(paths, lambda path: list(_read_rows(Path(path), manifest, note)))
         parts = [(path, *part) for path, table in zip(paths, tables, strict=True) for part in table]
         named = {
@@ -175,7 +177,7 @@ def image_shape(manifest: Manifest) -> tuple[int, ...]:
     is_image = is_fixed and (len(sizes) == 2 or (len(sizes) == 3 and sizes[2] in (1, 3)))
     if len(manifest.inputs) > 1 or not is_image:
         raise InputError(
-            "Files can only be read for a model of columns or images. "
+            "Files can only be read for a model of columns, texts or images. "
             f"Received: {manifest.name}, which takes {describe_spec(spec)}. "
             "Call serving.Predictor with arrays."
         )
@@ -193,15 +195,23 @@ def _read_rows(
             "A parquet file needs a file for its predictions, such as --output "
             f"predictions.parquet. Received: {path} without one."
         )
+    read = _read_table if manifest.columns or manifest.string_columns else read_named_columns
+    is_empty = True
+    for part in read(path, manifest, note):
+        is_empty = False
+        yield part
+    if is_empty:
+        raise InputError(f"{path} must have at least one row below its header. Received: none.")
+
+
+def _read_table(
+    path: Path, manifest: Manifest, note: Callable[[str], None]
+) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
     ignored = check_names(manifest, read_header(path), str(path))
     if ignored:
         note(f"{path} has other columns too, which are ignored: {', '.join(ignored)}.")
-    is_empty = True
     for lines, cells in read_columns(path):
-        is_empty = False
         rows = read_row_inputs(manifest, cells, line_places(path, lines))
         if rows.problems:
             raise InputError(describe_all([rows.problems[row] for row in sorted(rows.problems)]))
         yield lines, rows.inputs
-    if is_empty:
-        raise InputError(f"{path} must have at least one row below its header. Received: none.")

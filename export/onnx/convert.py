@@ -24,13 +24,19 @@ from export.passes.naming import layer_of
 from export.passes.pipeline import clean_model
 from serving.manifest import TensorSpec
 
+from .crosses import values_before_hashes
 from .files import without_arrays
 from .lookup_operators import ML_DOMAIN, ML_OPSET, Table
 from .operators import operator_handlers
 from .opsets import OPSET, OPSETS, check_opset, convert_opset, lowest_ir_version
+from .signal_operators import refuse_complex
 from .weights import Weights, freeze, weights_outside
 
+# The opset in which the axis of DFT became an input.
+_DFT_AXIS_IS_INPUT = 20
 _DOMAINS = {"", "ai.onnx", ML_DOMAIN}
+# Operations whose output Keras or TensorFlow gives a shape after the fact.
+_SHAPED_IN_PYTHON = ("LookupTableFindV2", "SparseToDense")
 # What would do instead of an operation that ONNX lacks.
 _WITHOUT = "Build the model without it."
 _HASH = (
@@ -129,14 +135,16 @@ def _convert(
         contents |= compress_graph_def(frozen)  # TensorFlow copies what it imports
         inlined = _inline(frozen, input_names + output_names)
         _refuse_random(inlined, layers)
+        _keep_shapes(inference.function.graph, inlined)
         tf.import_graph_def(inlined, name="")
+        refuse_complex(graph, layers)
         # tf2onnx's optimizers are skipped: they take most of the time and do what clean_graph does.
         model = process_tf_graph(
             graph,
             const_node_values=contents,
             continue_on_error=True,
             opset=min(opset or OPSET, OPSET),
-            custom_op_handlers=operator_handlers(tables),
+            custom_op_handlers=operator_handlers(tables, values_before_hashes(graph, tables)),
             extra_opset=[onnx.helper.make_opsetid(ML_DOMAIN, ML_OPSET)],
             input_names=input_names[: len(inference.inputs)],
             output_names=[tensor_names[spec.name] for spec in inference.outputs],
@@ -170,6 +178,18 @@ def _inline(graph: Any, fetches: list[str]) -> Any:
     meta_graph = tf.compat.v1.train.export_meta_graph(graph_def=graph)
     meta_graph.collection_def["train_op"].node_list.value.extend(fetches)
     return OptimizeGraph(config, meta_graph)
+
+
+def _keep_shapes(traced: tf.Graph, graph: Any) -> None:
+    """Write the shapes that Python knows of what a table answers; TensorFlow's graph loses them."""
+    shapes = {
+        op.name: op.outputs[0].shape
+        for op in traced.get_operations()
+        if op.type in _SHAPED_IN_PYTHON
+    }
+    for node in graph.node:
+        if node.name in shapes:
+            node.attr["_output_shapes"].list.shape.append(shapes[node.name].as_proto())
 
 
 def _refuse_random(graph: Any, layers: Collection[str]) -> None:
@@ -236,7 +256,7 @@ def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
 def _settle_opset(model: onnx.ModelProto, layers: Collection[str], opset: int | None) -> None:
     """Write the domains that a graph uses, and the opset of its operators, at least the default.
 
-    The operators that tf2onnx writes do not differ between opsets 18 and 20.
+    Of the operators that are written here for opset 18, only DFT differs in opset 20.
 
     Raises:
         ExportError: An operator is newer than the opset that was asked for.
@@ -257,7 +277,18 @@ def _settle_opset(model: onnx.ModelProto, layers: Collection[str], opset: int | 
         opsets[ML_DOMAIN] = ML_OPSET
     del model.opset_import[:]
     model.opset_import.extend(onnx.helper.make_opsetid(*item) for item in opsets.items())
+    for node in nodes:
+        if node.op_type == "DFT" and opsets[""] >= _DFT_AXIS_IS_INPUT:
+            _make_axis_an_input(model.graph, node)
     model.ir_version = max(model.ir_version, lowest_ir_version(opsets))
+
+
+def _make_axis_an_input(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
+    axis = next(attribute for attribute in node.attribute if attribute.name == "axis")
+    name = f"{node.name}/axis"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(axis.i), name))
+    node.input.extend([""] * (2 - len(node.input)) + [name])
+    node.attribute.remove(axis)
 
 
 def _since(node: onnx.NodeProto) -> int:

@@ -16,8 +16,10 @@ def convert_bincount(context: Any, node: Any, _name: str, _args: Any) -> None:
     """
     *splits, values, size, weights = node.input
     steps = Steps(context, node)
-    rank = 2 if splits else context.get_rank(values)
-    if rank is None:  # the place of the row in a matrix is not known
+    # TensorFlow does not know the shape of what a table answers, but may know that of the counts.
+    known = [context.get_rank(name) for name in (values, node.output[0])]
+    rank = 2 if splits else next((rank for rank in known if rank), None)
+    if rank is None:  # rows or a single list
         return
     numbers = steps.add("Reshape", steps.add("Cast", values, to=TensorProto.INT64), [-1])
     depth = _fixed_size(context, size)
@@ -82,7 +84,8 @@ def rows_of(steps: Steps, ends: str, numbers: str) -> str:
 
 def size_of(steps: Steps, value: str, axis: int) -> str:
     """Return the size of an axis, int64 `(1,)`."""
-    return steps.add("Shape", value, start=axis, end=axis + 1)
+    end = {} if axis == -1 else {"end": axis + 1}
+    return steps.add("Shape", value, start=axis, **end)
 
 
 def range_of(steps: Steps, stop: str) -> str:

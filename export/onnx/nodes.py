@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from onnx import TensorProto
 from tf2onnx.handler import tf_op
 from tf2onnx.utils import make_name
@@ -36,6 +37,12 @@ def add_step(context: Any, node: Any, op: str, inputs: Sequence[str], **attribut
 def add_constant(context: Any, node: Any, name: str, values: Any) -> str:
     """Add a constant for `node`; return its name."""
     return str(context.make_const(f"{node.name}/{name}", np.asarray(values)).output[0])
+
+
+def evaluated(compute: Callable[[], Any]) -> Any:
+    """Return what TensorFlow computes, as an array, also while a graph is being converted."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        return session.run(compute())
 
 
 class Steps:

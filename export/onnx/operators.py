@@ -12,6 +12,7 @@ import numpy as np
 from onnx import TensorProto
 
 from .counting import convert_bincount
+from .crosses import convert_cross, convert_hash, convert_sparse_to_dense
 from .lookup_operators import (
     Table,
     convert_bucketize,
@@ -19,18 +20,24 @@ from .lookup_operators import (
     convert_lookup,
     convert_one_hot,
 )
+from .matrix_operators import matrix_handlers
 from .nodes import add_constant, add_step, convert_by_default, replace_node
+from .numeric_operators import numeric_handlers
 from .resampling import RESAMPLING, convert_resampling
+from .signal_operators import signal_handlers
 from .text_operators import text_handlers
 
 _SIGN_BIT = -(2**31)
 
 
-def operator_handlers(tables: Mapping[str, Table]) -> dict[str, Any]:
+def operator_handlers(
+    tables: Mapping[str, Table], hashed: Mapping[str, list[np.ndarray]]
+) -> dict[str, Any]:
     """Return the handlers for tf2onnx's `custom_op_handlers`.
 
     Args:
         tables: Each lookup table, by the name of its handle.
+        hashed: Values that are hashed, see `crosses.values_before_hashes`.
     """
     handlers = {
         "Bitcast": _convert_bitcast,
@@ -48,9 +55,13 @@ def operator_handlers(tables: Mapping[str, Table]) -> dict[str, Any]:
         "OneHot": convert_one_hot,
         "LookupTableFindV2": functools.partial(convert_lookup, tables),
         "SelectV2": _convert_select,
+        "SparseCross": functools.partial(convert_cross, hashed),
+        "SparseToDense": convert_sparse_to_dense,
+        "StringToHashBucketFast": functools.partial(convert_hash, hashed),
+        "StringToHashBucketStrong": functools.partial(convert_hash, hashed),
     }
     handlers |= dict.fromkeys(RESAMPLING, convert_resampling)
-    handlers |= text_handlers()
+    handlers |= {**matrix_handlers(), **numeric_handlers(), **signal_handlers(), **text_handlers()}
     return {op: (handler, []) for op, handler in handlers.items()}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from onnx import TensorProto
 
-from .nodes import add_constant, add_step, replace_node
+from .nodes import add_constant, add_step, evaluated, replace_node
 
 # TensorFlow's operations for averaging, cubic, and antialiased or Lanczos resampling.
 RESAMPLING = ("ResizeArea", "ResizeBicubic", "ScaleAndTranslate")
@@ -58,7 +58,5 @@ def _matrix(op: str, old: int, new: int, attributes: dict[str, Any]) -> np.ndarr
     if op == "ScaleAndTranslate":  # Keras emits it only to resize, without translation
         arguments["scale"] = np.array([new / old, 1], np.float32)
         arguments["translation"] = np.zeros(2, np.float32)
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        resampled = getattr(tf.raw_ops, op)(**arguments, **attributes)
-        matrix: np.ndarray = session.run(resampled)[0, :, :, 0]
-    return matrix
+    resampled: np.ndarray = evaluated(lambda: getattr(tf.raw_ops, op)(**arguments, **attributes))
+    return resampled[0, :, :, 0]

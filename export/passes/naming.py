@@ -27,8 +27,8 @@ def layer_of(name: str, layers: Collection[str]) -> str | None:
 def in_canonical_order(model: ir.Model) -> None:
     """Sort the nodes so that their order depends on their connections alone.
 
-    The ancestors of each output come before it, in the order in which they are read. Converters
-    iterate over sets, whose order differs from run to run.
+    The ancestors of each output come before it, in the order in which they are read; other nodes
+    are left out. Converters iterate over sets, whose order differs from run to run.
     """
     graph = model.graph
     place: dict[ir.Node, int] = {}
@@ -43,9 +43,8 @@ def in_canonical_order(model: ir.Model) -> None:
         stack.append((node, True))
         read = [value for value in _read_by(node) if value is not None]
         stack.extend((value.producer(), False) for value in reversed(read))
-    nodes = sorted(graph, key=place.__getitem__)
-    graph.remove(nodes)
-    graph.extend(nodes)
+    graph.remove(list(graph))
+    graph.extend(sorted(place, key=place.__getitem__))
 
 
 def _read_by(node: ir.Node) -> list[ir.Value | None]:
@@ -53,7 +52,9 @@ def _read_by(node: ir.Node) -> list[ir.Value | None]:
     found = list(node.inputs)
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
-            for inner in attribute.as_graph():
+            graph = attribute.as_graph()
+            found.extend(graph.outputs)  # a branch may give back what is computed outside
+            for inner in graph:
                 found.extend(_read_by(inner))
     return found
 
