@@ -59,7 +59,7 @@ def explain_difference(
 
     Returns:
         The function as one of whole batches, if Keras itself predicts something else for a sample
-        that is alone; otherwise the function as it was.
+        that is alone, but its trace the same for the same batch; otherwise the function as it was.
 
     Raises:
         ExportError: Keras itself predicts something else if the model is called again.
@@ -77,6 +77,8 @@ def explain_difference(
             "differently each time that it calls the model. Leave out random numbers of Python "
             "and numpy, or pass them as an input."
         )
+    if not _rows_are_same(again, inference.run(first)):
+        return inference  # it differs for the same batch, so that the batch is not the reason
     return inference if _rows_are_same(few, alone) else replace(inference, whole_batches=True)
 
 

@@ -1,9 +1,13 @@
 """Writes ONNX graphs to files without copying their weights."""
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -45,7 +49,7 @@ def write_graph(model: ir.Model, path: Path, largest: int = LARGEST_MESSAGE) -> 
         file.write(rest + _GRAPH + _varint(graph_size) + graph)
         for size, (header, tensor) in zip(sizes, tensors, strict=True):
             file.write(_INITIALIZER + _varint(size) + header + _RAW_DATA + _varint(tensor.nbytes))
-            tensor.tofile(file)
+            _write_data(tensor, file)
 
 
 def without_arrays(model: ir.Model) -> onnx.ModelProto:
@@ -61,8 +65,21 @@ def without_arrays(model: ir.Model) -> onnx.ModelProto:
     return message
 
 
+def _write_data(tensor: Any, file: BinaryIO) -> None:
+    """Write the data of a tensor; numpy's own `tofile` does not notice that a disk is full."""
+    array = tensor.numpy()
+    if array.nbytes != tensor.nbytes:  # of four bits, of which a byte holds two
+        file.write(tensor.tobytes())
+    else:
+        file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
 def _write_beside(model: ir.Model, path: Path) -> None:
     ir.external_data.unload_from_model(model, path.parent, WEIGHTS, size_threshold_bytes=_SMALLEST)
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    ends = [t.offset + t.length for t in tensors if isinstance(t, ir.ExternalTensor)]
+    if (path.parent / WEIGHTS).stat().st_size < max(ends, default=0):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
 
 
