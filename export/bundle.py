@@ -25,6 +25,7 @@ from serving.parity import Inputs, Outputs, take_samples
 from serving.verify import verify_bundle
 
 from .batches import as_whole_batch, whole_batches, with_observed_batch
+from .conditioning import stable_samples
 from .errors import ExportError, ProofError
 from .faulty_passes import without_faulty_pass
 from .golden import write_golden
@@ -151,11 +152,17 @@ def _write_evidence(
     require_same_as_original(inference, chosen.inputs, expected)
     kind = _output_kind(expected, facts)
     _write_models(inference, folder)
-    proofs: list[Proof] = []
+    proofs: list[tuple[Samples, Outputs, Proof]] = []
 
     def prove_graph(_written: Any) -> None:
         begin_step("proving SavedModel and ONNX")
-        proofs.append(prove(inference, folder, chosen, expected, kind))
+        try:
+            proofs.append((chosen, expected, prove(inference, folder, chosen, expected, kind)))
+        except ProofError:
+            if samples is not None or inference.whole_batches:
+                raise
+            stable = stable_samples(inference, chosen, expected)
+            proofs.append((*stable, prove(inference, folder, *stable, kind)))
 
     written, faulty = without_faulty_pass(
         partial(
@@ -163,12 +170,13 @@ def _write_evidence(
         ),
         prove_graph,
     )
+    chosen, expected, proof = proofs[-1]
     golden_inputs = _write_golden_samples(inference, chosen, expected, folder)
     data = facts.int8_data or _int8_data_from(chosen)
     if options.int8 != "never":
         begin_step("quantizing to int8 and timing it")
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
-    manifest = _manifest(inference, facts, kind, proofs[-1], folder.parent.name, written.opset)
+    manifest = _manifest(inference, facts, kind, proof, folder.parent.name, written.opset)
     notes = tuple(
         f"The ONNX graph was not cleaned by {name}: {reason}"
         for name, reason in (written.left_out | faulty).items()
