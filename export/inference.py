@@ -1,8 +1,8 @@
 """Traces a Keras model into the TensorFlow function from which both artifacts are made."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from serving.parity import Inputs, Outputs
 from .errors import ExportError, explained
 from .float32_model import in_float32
 from .functional import as_functional
+from .noise import Draw, observing, with_noise_inputs
 from .substitutes import substituted
 from .tensor_names import (
     BATCH_AXIS,
@@ -38,6 +39,7 @@ class InferenceFunction:
         inputs: Specs of the inputs, in the order of `function`.
         outputs: Specs of the outputs, in the order in which the model declares them.
         original: Model as it was passed in, which may compute in a narrower precision.
+        noise: Kind of the numbers that each input of noise takes, by its name; see `export.noise`.
     """
 
     model: keras.Model
@@ -45,6 +47,7 @@ class InferenceFunction:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     original: keras.Model
+    noise: Mapping[str, str] = field(default_factory=dict)
 
     def by_name(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Return an array for each input's name; a single array belongs to the first input."""
@@ -99,8 +102,23 @@ def trace_inference(
     original = as_functional(model, given)
     model = in_float32(original)
     _refuse_sparse(model)
+    draws: list[Draw] = []
+    with observing(draws):
+        traced = _trace_named(model, original, input_dtype, {})
+    model, noise = with_noise_inputs(model, traced.function, draws)
+    return _trace_named(model, model, input_dtype, noise) if noise else traced
+
+
+def _trace_named(
+    model: keras.Model,
+    original: keras.Model,
+    input_dtype: str | None,
+    noise: Mapping[str, str],
+) -> InferenceFunction:
     declared = _specs(input_names(model), model.inputs)
-    inputs = tuple(_with_dtype(spec, input_dtype) for spec in declared)
+    inputs = tuple(
+        spec if spec.name in noise else _with_dtype(spec, input_dtype) for spec in declared
+    )
     outputs = _specs(output_names(model, [spec.name for spec in inputs]), model.outputs)
     # On a GPU the graph would contain operations that a CPU lacks.
     with explained("Keras must be able to run the model on the CPU"), tf.device("/CPU:0"):
@@ -109,7 +127,7 @@ def trace_inference(
         spec.name: _as_traced(spec, function.structured_outputs[spec.name]) for spec in outputs
     }
     in_order = tuple(traced[name] for name in declared_order(model, list(traced)))
-    return InferenceFunction(model, function, inputs, in_order, original)
+    return InferenceFunction(model, function, inputs, in_order, original, noise)
 
 
 def lookup_tables(model: keras.Model) -> list[Any]:
