@@ -4,8 +4,8 @@ A graph has no random numbers, but a variational autoencoder answers with them (
 2014). What its outputs draw becomes an input, so that whoever runs the model draws instead.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 from keras.src.backend.tensorflow import random as backend
 
-from export.passes.naming import layer_of
 from serving.parity import Inputs, allowed_difference, is_within, largest_difference
 
 from .errors import ExportError, ProofError
+from .layer_names import layer_of
 from .substitutes import replaced
 from .tensor_names import input_names, output_names, plain_name, unique_names
 
@@ -46,7 +46,7 @@ class Draw:
 _Source = Callable[[int, str, Callable[[], Any]], Any]
 
 
-class WithNoise(keras.layers.Layer):
+class WithNoise(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Runs a model with given numbers in place of those that it draws."""
 
     def __init__(self, model: keras.Model, numbers: Sequence[int]) -> None:
@@ -101,10 +101,11 @@ def drawing_from(source: _Source) -> Iterator[None]:
         kept = tf.cast(numbers >= rate, inputs.dtype)
         return inputs * kept / (1.0 - rate)
 
-    functions = {"normal": draw_normal, "uniform": draw_uniform, "dropout": drop}
-    with ExitStack() as stack:
-        for name, function in functions.items():
-            stack.enter_context(replaced(backend, name, function))
+    with (
+        replaced(backend, "normal", draw_normal),
+        replaced(backend, "uniform", draw_uniform),
+        replaced(backend, "dropout", drop),
+    ):
         yield
 
 
@@ -161,7 +162,7 @@ def draw_noise(kind: str, shape: Sequence[int]) -> np.ndarray:
     return np.clip(drawn, *RANGES[kind]).astype(np.float32)
 
 
-def describe_noise(kinds: dict[str, str]) -> tuple[str, ...]:
+def describe_noise(kinds: Mapping[str, str]) -> tuple[str, ...]:
     """Return a line for each input of noise, for those who run the model."""
     return tuple(
         f"{name} takes {_WORDS[kind]}, which the model drew itself in Keras: draw new ones for "

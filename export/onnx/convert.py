@@ -22,8 +22,8 @@ from tf2onnx.tfonnx import process_tf_graph
 
 from export.errors import ExportError, explained
 from export.inference import InferenceFunction, lookup_tables
+from export.layer_names import layer_of
 from export.memory import return_memory
-from export.passes.naming import layer_of
 from export.passes.pipeline import clean_graph
 from serving.errors import one_line
 from serving.manifest import TensorSpec
@@ -272,9 +272,9 @@ def _settle_opset(model: onnx.ModelProto, layers: Collection[str], opset: int | 
     """
     nodes = list(_all_nodes(model.graph))
     plain = [node for node in nodes if node.domain != ML_DOMAIN]
-    newest = max(plain, key=_since, default=None)
-    needed = 0 if newest is None else _since(newest)
+    needed = max(map(_since, plain), default=0)
     if opset is not None and needed > opset:
+        newest = max(plain, key=_since)
         layer = layer_of(newest.name, layers)
         raise ExportError(
             f"opset must be at least {needed} for {newest.op_type}"
