@@ -21,7 +21,7 @@ from serving.checking import check_finite, check_inputs, dtype_of
 from serving.environment import describe_environment
 from serving.errors import InputError, cannot_write
 from serving.manifest import FORMAT_VERSION, Manifest, Proof
-from serving.parity import Inputs, Outputs, take_samples
+from serving.parity import Inputs, Outputs, count_samples, take_samples
 from serving.verify import verify_bundle
 
 from .batches import (
@@ -37,6 +37,7 @@ from .golden import write_golden
 from .inference import InferenceFunction, trace_inference
 from .memory import return_memory
 from .model_card import write_model_card
+from .noise import describe_noise, draw_noise, require_same_draws
 from .options import ExportOptions, ModelFacts
 from .output_kind import OutputKind, infer_task
 from .parity import prove, require_same_as_original
@@ -156,6 +157,8 @@ def _write_evidence(
     else:
         chosen, expected = finite_samples(chosen, inference.predict(chosen.inputs))
     require_same_as_original(inference, chosen.inputs, expected)
+    if inference.noise:
+        require_same_draws(inference.model, inference.by_name(chosen.inputs))
     kind = _output_kind(expected, facts)
     _write_models(inference, folder)
     known = _Known(inference, chosen, expected)
@@ -243,6 +246,11 @@ def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | No
 def _cast_samples(inference: InferenceFunction, samples: Inputs) -> dict[str, np.ndarray]:
     """Return an array for each input, cast to its dtype where numpy calls that the same kind."""
     arrays = inference.by_name(samples)
+    for name, kind in inference.noise.items():
+        (spec,) = (spec for spec in inference.inputs if spec.name == name)
+        rest = [size for size in spec.shape[1:] if isinstance(size, int)]
+        if name not in arrays and len(rest) == len(spec.shape) - 1:
+            arrays = {**arrays, name: draw_noise(kind, (count_samples(arrays), *rest))}
     for spec in inference.inputs:
         array = np.asarray(arrays[spec.name]) if spec.name in arrays else None
         if array is not None and np.can_cast(array.dtype, dtype_of(spec), "same_kind"):
@@ -374,7 +382,7 @@ def _manifest(
         intervals=facts.intervals,
         reference_scores=facts.reference_scores,
         importance=facts.importance,
-        warnings=facts.warnings,
+        warnings=(*facts.warnings, *describe_noise(inference.noise)),
         whole_batches=inference.whole_batches,
     )
 

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,8 @@ from .dynamic_sizes import dynamic_sizes
 from .errors import ExportError, explained
 from .float32_model import in_float32
 from .functional import as_functional
-from .passes.naming import layer_of
+from .layer_names import layer_of
+from .noise import Draw, observing, with_noise_inputs
 from .shared_axes import Axis, Shape, axis_names, tied_axes
 from .substitutes import substituted
 from .tensor_names import (
@@ -55,6 +56,7 @@ class InferenceFunction:
         whole_batches: Whether a batch must not be split: its size is fixed, or an output does not
             have a row for each sample that depends on that sample alone, see
             `export.batches.with_observed_batch`.
+        noise: Kind of the numbers that each input of noise takes, by its name; see `export.noise`.
     """
 
     model: keras.Model
@@ -63,6 +65,7 @@ class InferenceFunction:
     outputs: tuple[TensorSpec, ...]
     original: keras.Model
     whole_batches: bool = False
+    noise: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int | None:
@@ -153,9 +156,24 @@ def trace_inference(
     original = as_functional(model, given)
     model = in_float32(original)
     _refuse_sparse(model)
+    draws: list[Draw] = []
+    with observing(draws):
+        traced = _trace_named(model, original, input_dtype, {})
+    model, noise = with_noise_inputs(model, traced.function, draws)
+    return _trace_named(model, model, input_dtype, noise) if noise else traced
+
+
+def _trace_named(
+    model: keras.Model,
+    original: keras.Model,
+    input_dtype: str | None,
+    noise: Mapping[str, str],
+) -> InferenceFunction:
     declared = _specs(input_names(model), model.inputs)
     _check_batch(declared)
-    inputs = tuple(_with_dtype(spec, input_dtype) for spec in declared)
+    inputs = tuple(
+        spec if spec.name in noise else _with_dtype(spec, input_dtype) for spec in declared
+    )
     outputs = _specs(output_names(model, [spec.name for spec in inputs]), model.outputs)
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     # On a GPU the graph would contain operations that a CPU lacks.
@@ -171,7 +189,7 @@ def trace_inference(
     }
     in_order = tuple(traced[name] for name in declared_order(model, list(traced)))
     is_by_row = all(spec.shape[:1] == (BATCH_AXIS,) for spec in (*inputs, *in_order))
-    return InferenceFunction(model, function, inputs, in_order, original, not is_by_row)
+    return InferenceFunction(model, function, inputs, in_order, original, not is_by_row, noise)
 
 
 def layer_names(model: keras.Model) -> frozenset[str]:

@@ -12,6 +12,7 @@ from serving.parity import Inputs
 
 from .errors import ExportError
 from .inference import InferenceFunction
+from .noise import RANGES
 from .samples import Samples, rows_of
 
 # Number of samples to draw. Fewer, down to the minimum, if they would hold more numbers than this.
@@ -45,7 +46,9 @@ def draw_samples(inference: InferenceFunction) -> Samples:
             for its variable axes.
     """
     ranges = [
-        _range_of(tensor, spec)
+        RANGES[inference.noise[spec.name]]
+        if spec.name in inference.noise
+        else _range_of(tensor, spec)
         for tensor, spec in zip(inference.model.inputs, inference.inputs, strict=True)
     ]
     axes = _variable_axes(inference)

@@ -21,12 +21,13 @@ def substituted() -> Iterator[None]:
             (backend.core, "scan", _scan),
             (keras.layers.TimeDistributed, "call", _call_at_each_step),
         ):
-            stack.enter_context(_replaced(owner, name, function))
+            stack.enter_context(replaced(owner, name, function))
         yield
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+def replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Replace a function of a module or class for a while."""
     before = getattr(owner, name)
     setattr(owner, name, function)
     try:

@@ -61,11 +61,15 @@ def output_names(model: keras.Model, inputs: Sequence[str]) -> list[str]:
     """
     names = []
     for key, tensor in zip(_keys(model.output), model.outputs, strict=True):
-        layer = tensor._keras_history.operation
-        kind = _snake_case(type(layer).__name__)
-        is_made_up = re.fullmatch(rf"{kind}(_\d+)?", layer.name) is not None
-        names.append(_without_invalid(key or (kind if is_made_up else layer.name)))
+        names.append(_without_invalid(key) if key else plain_name(tensor._keras_history.operation))
     return unique_names([f"{name}_out" if name in inputs else name for name in names], inputs)
+
+
+def plain_name(layer: Any) -> str:
+    """Return the name of a layer, without the number that Keras appends to a generated one."""
+    kind = _snake_case(type(layer).__name__)
+    is_made_up = re.fullmatch(rf"{kind}(_\d+)?", layer.name) is not None
+    return _without_invalid(kind if is_made_up else layer.name)
 
 
 def declared_order(model: keras.Model, names: Sequence[str]) -> list[str]:

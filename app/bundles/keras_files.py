@@ -18,12 +18,15 @@ from export import ExportError
 from export.functional import as_functional
 from serving.errors import cannot_read, one_line
 
+# Names of files in the format that Keras wrote before `.keras`.
+HDF5 = (".h5", ".hdf5")
+
 
 @keras_defaults()
 def read_model(
     path: Path, modules: Sequence[str] = (), unsafe: bool = False, inputs: Any = None
 ) -> Any:
-    """Read a Keras model from a `.keras` file.
+    """Read a Keras model from a `.keras` file, or from an `.h5` file of a whole model.
 
     Args:
         path: path of the file.
@@ -37,7 +40,7 @@ def read_model(
     """
     if not path.exists():
         raise ExportError(f"The model file does not exist. Received: {path}.")
-    if not zipfile.is_zipfile(path):
+    if path.suffix not in HDF5 and not zipfile.is_zipfile(path):
         raise ExportError(
             f"A model must be a .keras file, written by keras.Model.save. Received: {path}."
         )
@@ -60,6 +63,12 @@ def read_model(
             raise ExportError(
                 f"Loading a Lambda layer runs code from the file. Received: {path}, which has "
                 "one. Allow it with --unsafe if you trust the file."
+            ) from None
+        if "No model config" in reason:
+            raise ExportError(
+                "An .h5 file must hold a whole model, written by keras.Model.save. "
+                f"Received: {path}, which holds only weights. Load them into their model, and "
+                "save that as .keras."
             ) from None
         if "Could not locate" in reason:
             raise ExportError(

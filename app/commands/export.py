@@ -25,6 +25,8 @@ from .terminal import (
     suggest,
 )
 
+# Suffixes of files with a model of Keras: its own format, and the one before it.
+_MODEL_FILES = (".keras", ".h5", ".hdf5")
 EXPORT_EXAMPLES = examples(
     "hornbill export runs/digits/20260101-120000",
     "hornbill export runs/digits/20260101-120000 --name postcodes --output bundles",
@@ -36,7 +38,8 @@ EXPORT_EXAMPLES = examples(
 
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN|MODEL", help="The folder of a run, or a .keras file.")
+        Path,
+        typer.Argument(metavar="RUN|MODEL", help="The folder of a run, or a .keras or .h5 file."),
     ],
     name: Annotated[
         str | None,
@@ -139,7 +142,7 @@ def export(
 ) -> None:
     """Export a run or a Keras model as a bundle, after checking it against Keras."""
     _check_source(source, target_accuracy, threshold)
-    is_run = source.suffix != ".keras"
+    is_run = source.suffix not in _MODEL_FILES
     if is_run:
         _refuse_for_a_run(
             labels=labels,
@@ -293,17 +296,12 @@ def _check_source(source: Path, target_accuracy: float | None, threshold: str | 
     from app.config.run_files import check_finished
     from app.config.threshold_rules import parse_rule
 
-    if source.suffix in (".h5", ".hdf5"):
-        raise ConfigError(
-            f"A model must be a .keras file. Received: {source}. Load it with Keras and save "
-            "it as .keras."
-        )
-    if source.suffix == ".keras":
+    if source.suffix in _MODEL_FILES:
         for option, value in (("target-accuracy", target_accuracy), ("threshold", threshold)):
             if value is not None:
                 raise ConfigError(
                     f"--{option} needs the validation split of a run. "
-                    f"Received: {source}, a .keras file."
+                    f"Received: {source}, a model file."
                 )
         if not source.exists():
             raise ConfigError(f"The model file does not exist. Received: {source}.")

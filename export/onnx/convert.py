@@ -19,8 +19,8 @@ from tf2onnx.tfonnx import process_tf_graph
 
 from export.errors import ExportError, ProofError, explained
 from export.inference import InferenceFunction, layer_names, lookup_tables
+from export.layer_names import layer_of
 from export.memory import return_memory
-from export.passes.naming import layer_of
 from export.passes.pipeline import clean_model
 from serving.manifest import DTYPES, TensorSpec
 

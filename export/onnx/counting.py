@@ -28,7 +28,8 @@ def convert_bincount(context: Any, node: Any, _name: str, _args: Any) -> None:
         if depth is None
         else np.array([depth])
     )
-    rows, num_rows = None, np.array([1])
+    rows: str | None = None
+    num_rows: Any = np.array([1])
     if splits:
         ends = bounds_of(steps, splits[0])[1]
         num_rows = size_of(steps, ends, 0)
@@ -59,11 +60,11 @@ def count_values(steps: Steps, values: str, size: str, weights: str | None = Non
         size: int64 `(1,)`.
         weights: How much each value counts, `(n,)`; None for 1, as integers.
     """
+    zero: Any = np.array([0])
     if weights is None:
         weights = steps.add("Expand", np.array([1]), steps.add("Shape", values))
-        zero = np.array([0])
     else:
-        zero = steps.add("CastLike", np.array([0]), weights)
+        zero = steps.add("CastLike", zero, weights)
     zeros = steps.add("Expand", zero, size)
     return steps.add("ScatterElements", zeros, values, weights, axis=0, reduction="add")
 
@@ -84,7 +85,7 @@ def rows_of(steps: Steps, ends: str, numbers: str) -> str:
 
 def size_of(steps: Steps, value: str, axis: int) -> str:
     """Return the size of an axis, int64 `(1,)`."""
-    end = {} if axis == -1 else {"end": axis + 1}
+    end: dict[str, Any] = {} if axis == -1 else {"end": axis + 1}
     return steps.add("Shape", value, start=axis, **end)
 
 

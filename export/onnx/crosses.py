@@ -131,7 +131,7 @@ def convert_cross(
 def _bins(node: Any, values: list[np.ndarray]) -> np.ndarray:
     """Return the bin of each combination, int64; the last column changes fastest."""
     combinations = np.array(list(itertools.product(*values)), np.int64)
-    empty = {"indices": [], "values": [], "shapes": []}
+    empty: dict[str, list[Any]] = {"indices": [], "values": [], "shapes": []}
     bins: np.ndarray = evaluated(
         lambda: (
             tf.raw_ops.SparseCross(

@@ -53,10 +53,10 @@ def _convert_erfinv(context: Any, node: Any, _name: str, _args: Any) -> None:
 
 
 def _polynomial(steps: Steps, coefficients: tuple[float, ...], x: str) -> str:
-    first, *others = map(np.float32, coefficients)
-    return functools.reduce(
-        lambda value, each: steps.add("Add", steps.add("Mul", value, x), each), others, first
-    )
+    value: Any = np.float32(coefficients[0])
+    for each in coefficients[1:]:
+        value = steps.add("Add", steps.add("Mul", value, x), np.float32(each))
+    return str(value)
 
 
 def _convert_search(context: Any, node: Any, _name: str, _args: Any) -> None:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from onnx import TensorProto
 
 from export.errors import ExportError
-from export.passes.naming import layer_of
+from export.layer_names import layer_of
 
 from .nodes import Steps
 
@@ -68,7 +68,7 @@ def _convert_conj(context: Any, node: Any, _name: str, _args: Any) -> None:
 
 def _convert_magnitude(context: Any, node: Any, _name: str, _args: Any) -> None:
     steps = Steps(context, node)
-    last = {"axes": [-1]} if context.opset < 18 else {}
+    last: dict[str, Any] = {"axes": [-1]} if context.opset < 18 else {}
     axes = () if last else ([-1],)
     _replace(steps, steps.add("ReduceL2", node.input[0], *axes, keepdims=0, **last))
 
