@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from export.onnx.convert import convert_to_graph
-from export.onnx.files import write_graph
+from export.onnx.files import forget_weights, write_graph
 from export.onnx.opsets import LOWEST_ONNXRUNTIME
 from serving.bundle import KERAS_MODEL, MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
@@ -221,7 +221,7 @@ def _write_artifacts(
     graph = convert_to_graph(inference, metadata, opset)
     write_graph(graph, folder / MODEL)
     written = int(graph.opset_imports[""])
-    del graph
+    forget_weights(graph)
     return_memory()
     return written
 

@@ -23,6 +23,8 @@ from .tensor_names import (
     output_names,
 )
 
+# Samples in a batch, and numbers in their inputs.
+_BATCH, _BATCH_NUMBERS = 64, 1_000_000
 INPUT_DTYPES = ("uint8", "int8", "int32", "int64", "float32")
 
 
@@ -49,17 +51,18 @@ class InferenceFunction:
         """Return an array for each input's name; a single array belongs to the first input."""
         return inputs if isinstance(inputs, dict) else {self.inputs[0].name: inputs}
 
-    def predict(self, inputs: Inputs, batch_size: int = 64) -> Outputs:
+    def predict(self, inputs: Inputs, batch_size: int | None = None) -> Outputs:
         """Return what `keras.Model.predict` returns, by name.
 
         Args:
             inputs: One array `(samples, …)`, or one for each input's name.
-            batch_size: Number of samples in each call.
+            batch_size: Number of samples in each call; by default 64, or fewer if they are large.
 
         Raises:
             ExportError: Keras cannot run the model, or an output lacks a row for some sample.
         """
         named = self.by_name(inputs)
+        batch_size = largest_batch(named) if batch_size is None else batch_size
         leaves = [
             tf.cast(tf.constant(named[spec.name]), tensor.dtype)
             for spec, tensor in zip(self.inputs, self.model.inputs, strict=True)
@@ -72,6 +75,13 @@ class InferenceFunction:
         outputs = dict(zip(names, map(plain_array, keras.tree.flatten(predicted)), strict=True))
         _check_rows(outputs, len(leaves[0]))
         return {spec.name: outputs[spec.name] for spec in self.outputs}
+
+
+def largest_batch(inputs: Inputs) -> int:
+    """Return how many samples to run at once, at most 64, which bounds the memory."""
+    arrays = inputs.values() if isinstance(inputs, dict) else [inputs]
+    numbers = sum(int(array[0].size) for array in arrays)
+    return max(1, min(_BATCH, _BATCH_NUMBERS // max(1, numbers)))
 
 
 def trace_inference(

@@ -23,7 +23,7 @@ from serving.parity import (
 from serving.session import open_session
 
 from .errors import ProofError, explained
-from .inference import InferenceFunction, plain_array, to_tensors
+from .inference import InferenceFunction, largest_batch, plain_array, to_tensors
 from .memory import return_memory
 from .output_kind import OutputKind
 from .samples import Samples, finite_part
@@ -128,8 +128,12 @@ def require_same_as_original(
 
 
 def batch_sizes(inputs: Inputs) -> list[int]:
-    """Return the batch sizes to run `inputs` at, none larger than their count."""
-    return sorted({min(size, count_samples(inputs)) for size in _BATCH_SIZES})
+    """Return the batch sizes to run `inputs` at, none larger than their count.
+
+    A large batch of large inputs, such as images, would take more memory than the model.
+    """
+    most = min(count_samples(inputs), max(7, largest_batch(inputs)))
+    return sorted({min(size, most) for size in _BATCH_SIZES})
 
 
 def _worst(measured: Iterable[Parity]) -> tuple[Parity, ...]:
@@ -206,7 +210,7 @@ def _saved_model_runner(inference: InferenceFunction, folder: Path) -> Run:
 
 def onnx_runner(inference: InferenceFunction, path: Path) -> Run:
     """Return a function that runs the ONNX graph at `path`, from a batch to outputs by name."""
-    session = open_session(path.read_bytes())
+    session = open_session(path)
     names = [output.name for output in inference.outputs]
 
     def run(batch: Inputs) -> Outputs:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
-from .bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
+from .bundle import INT8, MODEL, check_model, find_version, read_checksums, read_manifest
 from .checking import check_finite, check_inputs, check_options, dtype_of, refuse_masked
 from .columns import check_names, read_row_inputs
 from .contract import check_contract
@@ -229,11 +229,12 @@ class Predictor:
                 "Export it with --int8 always."
             )
         is_int8 = int8 == "always" or (int8 == "auto" and _is_int8_faster(manifest))
-        model = read_checked(folder, INT8 if is_int8 else MODEL, read_checksums(folder))
+        name = INT8 if is_int8 else MODEL
+        size = check_model(folder, name, read_checksums(folder))
         threads = available_cores() if threads is None else threads
         # A small operation is over before a second thread has woken up.
-        is_large = len(model) >= _LARGE_BYTES
-        session = open_session(model, threads if is_large else 1)
+        is_large = size >= _LARGE_BYTES
+        session = open_session(folder / name, threads if is_large else 1)
         check_contract(manifest, session)
         return cls(folder, manifest, session, 1 if is_large else threads)
 

@@ -14,8 +14,9 @@ from .bundle import (
     GOLDEN,
     INT8,
     MODEL,
+    check_file,
+    check_model,
     find_version,
-    read_checked,
     read_checksums,
     read_manifest,
 )
@@ -110,15 +111,15 @@ def _check_files(folder: Path) -> str:
     if unlisted:
         raise ManifestError(f"Every file must be listed in {CHECKSUMS}. Received: {unlisted[0]}.")
     for name in checksums:
-        read_checked(folder, name, checksums)
+        check_file(folder, name, checksums)
     return f"{len(checksums)} files match {CHECKSUMS}"
 
 
 def _check_contract(folder: Path, model_folder: Path | None) -> str:
     """Check the graph, the proof, and the files next to the version against the manifest."""
     manifest = read_manifest(folder)
-    model = read_checked(folder, MODEL, read_checksums(folder))
-    check_contract(manifest, open_session(model))
+    check_model(folder, MODEL, read_checksums(folder))
+    check_contract(manifest, open_session(folder / MODEL))
     check_proof(manifest)
     is_kept = manifest.int8 is not None and manifest.int8.kept
     if (folder / INT8).exists() != is_kept:
