@@ -24,6 +24,7 @@ from serving.verify import verify_bundle
 
 from .errors import ExportError, ProofError
 from .golden import write_golden
+from .half_precision import write_float16
 from .inference import InferenceFunction, trace_inference
 from .memory import return_memory
 from .model_card import write_model_card
@@ -150,8 +151,15 @@ def _write_evidence(
     if options.int8 != "never":
         begin_step("quantizing to int8 and timing it")
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
+    float16 = None
+    if options.precision == "float16":
+        begin_step("converting to float16 and proving it")
+        wanted = {name: array[choose_golden(chosen)] for name, array in expected.items()}
+        float16 = write_float16(
+            inference, folder, golden_inputs, wanted, kind, options.has_float16_io
+        )
     manifest = _manifest(inference, facts, kind, proof, folder.parent.name, opset)
-    return replace(manifest, int8=int8)
+    return replace(manifest, int8=int8, float16=float16)
 
 
 def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | None) -> Samples:

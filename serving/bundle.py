@@ -15,6 +15,7 @@ from .manifest import Manifest
 CHECKSUMS = "SHA256SUMS"
 GOLDEN = "test_data_set_0"
 MANIFEST = "manifest.json"
+FLOAT16 = "model.float16.onnx"
 INT8 = "model.int8.onnx"
 KERAS_MODEL = "model.keras"
 MODEL = "model.onnx"

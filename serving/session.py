@@ -1,15 +1,21 @@
 """Opens an ONNX Runtime session on the CPU and reads its signature."""
 
 import mmap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from .bundle import weights_file
 from .errors import ManifestError, cannot_read, reason_of
 from .external_data import check_external_data, refuse_external_data
 from .manifest import TensorSpec
+from .parity import Outputs
 from .runtime import onnxruntime
 
 _DTYPES = {
+    "tensor(float16)": "float16",
     "tensor(float)": "float32",
     "tensor(double)": "float64",
     "tensor(uint8)": "uint8",
@@ -48,6 +54,26 @@ def open_session(model: bytes | Path, threads: int = 1) -> onnxruntime.Inference
             f"The ONNX model cannot be loaded by onnxruntime {onnxruntime.__version__}: "
             f"{reason_of(error)}."
         ) from None
+
+
+def float32_runner(session: onnxruntime.InferenceSession) -> Callable[[Any], Outputs]:
+    """Return a function from float32 inputs to float32 outputs by name, for a float16 graph.
+
+    Inputs are an array, or arrays by name, and become float16 where the graph takes that.
+    """
+    inputs, outputs = session.get_inputs(), [node.name for node in session.get_outputs()]
+    narrow = {node.name for node in inputs if node.type == "tensor(float16)"}
+
+    def run(batch: Any) -> Outputs:
+        arrays = batch if isinstance(batch, dict) else {inputs[0].name: batch}
+        given = {
+            name: array.astype(np.float16) if name in narrow else array
+            for name, array in arrays.items()
+        }
+        found = zip(outputs, session.run(outputs, given), strict=True)
+        return {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in found}
+
+    return run
 
 
 def _check_file(path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .bundle import (
     CHECKSUMS,
+    FLOAT16,
     GOLDEN,
     INT8,
     MODEL,
@@ -25,6 +26,7 @@ from .errors import ManifestError, ServingError, cannot_read
 from .golden import read_golden
 from .manifest import Manifest, describe_spec
 from .parity import (
+    FLOAT16_TOLERANCES,
     Inputs,
     allowed_difference,
     count_samples,
@@ -34,7 +36,7 @@ from .parity import (
     top1_match,
 )
 from .predictor import Predictor
-from .session import open_session
+from .session import float32_runner, open_session
 from .triton import CONFIG, LABELS, render_config, render_labels
 
 BATCH_SIZES = (1, 2, 7)
@@ -127,6 +129,11 @@ def _check_contract(folder: Path, model_folder: Path | None) -> str:
             f"{INT8} must exist if and only if the manifest says that it was kept. "
             f"Received: {'kept, but no' if is_kept else 'not kept, but a'} file."
         )
+    if (folder / FLOAT16).exists() != (manifest.float16 is not None):
+        raise ManifestError(
+            f"{FLOAT16} must exist if and only if the manifest describes it. "
+            f"Received: {'no file' if manifest.float16 else 'a file'}."
+        )
     if model_folder is not None:
         if str(manifest.version) != folder.name:
             raise ManifestError(
@@ -174,6 +181,8 @@ def _check_behavior(folder: Path) -> str:
             _require_same_classes(manifest, name, wanted, received[name], batch_size)
     if manifest.int8 is not None and manifest.int8.kept:
         _check_int8(folder, manifest, samples, expected)
+    if manifest.float16 is not None:
+        _check_float16(folder, manifest, samples, expected)
     differences = ", ".join(f"{name} {value:.1e}" for name, value in largest.items())
     return (
         f"{count} golden samples at batch sizes {', '.join(map(str, BATCH_SIZES))} "
@@ -215,6 +224,27 @@ def _check_int8(
                     f"{name} of {INT8} must predict {_INT8_MIN_MATCH:.0%} of the golden "
                     f"classes. Received: {match:.0%}."
                 )
+
+
+def _check_float16(
+    folder: Path, manifest: Manifest, samples: Inputs, expected: dict[str, np.ndarray]
+) -> None:
+    """Check that the float16 model gives the golden outputs, within twice its tolerance.
+
+    Processors round differently.
+    """
+    check_model(folder, FLOAT16, read_checksums(folder))
+    run = float32_runner(open_session(folder / FLOAT16))
+    received = run_in_batches(run, samples, BATCH_SIZES[-1])
+    for name, wanted in expected.items():
+        is_probability = name == manifest.probabilities
+        allowed = 2 * allowed_difference(wanted, is_probability, FLOAT16_TOLERANCES)
+        difference = largest_difference(wanted, received[name])
+        if not is_within(difference, allowed):
+            raise ManifestError(
+                f"{name} of {FLOAT16} must be within {allowed:.1e} of the golden outputs. "
+                f"Received: {difference:.1e}."
+            )
 
 
 def _difference(
