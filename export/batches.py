@@ -18,7 +18,7 @@ from serving.parity import (
 )
 
 from .errors import ExportError
-from .inference import InferenceFunction
+from .inference import InferenceFunction, largest_batch
 from .samples import Samples, choose_golden, rows_of
 from .tensor_names import BATCH_AXIS, axis_name
 
@@ -148,8 +148,12 @@ def as_whole_batch(inference: InferenceFunction, samples: Samples) -> tuple[Samp
 
 
 def batch_sizes(inputs: Inputs) -> list[int]:
-    """Return the batch sizes to run `inputs` at, none larger than their count."""
-    return sorted({min(size, count_samples(inputs)) for size in _BATCH_SIZES})
+    """Return the batch sizes to run `inputs` at, none larger than their count.
+
+    A large batch of large inputs, such as images, would take more memory than the model.
+    """
+    most = min(count_samples(inputs), max(7, largest_batch(inputs)))
+    return sorted({min(size, most) for size in _BATCH_SIZES})
 
 
 def whole_batches(inference: InferenceFunction, inputs: Inputs) -> Iterator[tuple[Inputs, Outputs]]:

@@ -14,13 +14,13 @@ import keras
 import numpy as np
 
 from export.onnx.convert import LEFT_OUT, convert_to_graph
-from export.onnx.files import write_graph
+from export.onnx.files import forget_weights, write_graph
 from export.onnx.opsets import LOWEST_ONNXRUNTIME
 from serving.bundle import KERAS_MODEL, MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.environment import describe_environment
 from serving.errors import InputError, cannot_write
-from serving.manifest import FORMAT_VERSION, Manifest, Proof
+from serving.manifest import FORMAT_VERSION, Float16, Manifest, Proof
 from serving.parity import Inputs, Outputs, count_samples, take_samples
 from serving.verify import verify_bundle
 
@@ -34,6 +34,7 @@ from .conditioning import stable_samples
 from .errors import ExportError, ProofError
 from .faulty_passes import without_faulty_pass
 from .golden import write_golden
+from .half_precision import write_float16
 from .inference import InferenceFunction, trace_inference
 from .memory import return_memory
 from .model_card import write_model_card
@@ -140,6 +141,15 @@ def _staging_folder(output: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(workplace, ignore_errors=True)  # another export may be removing it too
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A traced model, samples, and what Keras predicts for them."""
+
+    inference: InferenceFunction
+    samples: Samples
+    expected: Outputs
+
+
 def _write_evidence(
     inference: InferenceFunction,
     facts: ModelFacts,
@@ -186,16 +196,25 @@ def _write_evidence(
         f"The ONNX graph was not cleaned by {name}: {reason}"
         for name, reason in (written.left_out | faulty).items()
     )
-    return replace(manifest, int8=int8, warnings=(*manifest.warnings, *notes))
+    float16 = _half_precision(known, golden_inputs, folder, kind, options)
+    return replace(manifest, int8=int8, float16=float16, warnings=(*manifest.warnings, *notes))
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A traced model, samples, and what Keras predicts for them."""
-
-    inference: InferenceFunction
-    samples: Samples
-    expected: Outputs
+def _half_precision(
+    known: _Known, golden: Inputs, folder: Path, kind: OutputKind, options: ExportOptions
+) -> Float16 | None:
+    """Write and prove the graph in half precision, if it was asked for."""
+    if options.precision != "float16":
+        return None
+    if known.inference.whole_batches:
+        raise ExportError(
+            "float16 needs a model that takes samples one by one. "
+            "Received: a model of whole batches. Leave out --precision float16."
+        )
+    begin_step("converting to float16 and proving it")
+    indices = choose_golden(known.samples)
+    wanted = {name: array[indices] for name, array in known.expected.items()}
+    return write_float16(known.inference, folder, golden, wanted, kind, options.has_float16_io)
 
 
 def _prove(
@@ -314,7 +333,7 @@ def _write_graph(
     write_graph(graph, folder / MODEL)
     left_out = json.loads(graph.metadata_props.get(LEFT_OUT, "{}"))
     written = _Written(int(graph.opset_imports[""]), left_out)
-    del graph
+    forget_weights(graph)
     return_memory(inference.model)
     return written
 

@@ -37,6 +37,8 @@ INPUT_DTYPES = ("uint8", "int8", "int32", "int64", "float32")
 # Samples in a call of the Keras model, and numbers in all results of its operations: these bound
 # the memory, since Keras holds every one until the call returns.
 _BATCH, _BATCH_NUMBERS = 64, 2**25
+# Numbers in the inputs of a call.
+_INPUT_NUMBERS = 1_000_000
 # What Python and TensorFlow say of a size that is not known while a model is traced.
 _NEEDS_SIZE = re.compile(r"symbolic|SymbolicTensor")
 _CALLED = re.compile(r"Exception encountered when calling (\w+)\.call")
@@ -130,6 +132,13 @@ class InferenceFunction:
         with explained(_RUNS, layer_names(self.model)), tf.device("/CPU:0"):
             found = self.function(*(tf.constant(named[spec.name]) for spec in self.inputs))
         return {spec.name: plain_array(found[spec.name]) for spec in self.outputs}
+
+
+def largest_batch(inputs: Inputs) -> int:
+    """Return how many samples to run at once, at most 64, which bounds the memory."""
+    arrays = inputs.values() if isinstance(inputs, dict) else [inputs]
+    numbers = sum(int(array[0].size) for array in arrays)
+    return max(1, min(_BATCH, _INPUT_NUMBERS // max(1, numbers)))
 
 
 def trace_inference(

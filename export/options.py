@@ -15,6 +15,7 @@ from serving.manifest import (
 )
 
 from .errors import ExportError
+from .half_precision import PRECISIONS
 from .inference import INPUT_DTYPES
 from .onnx.opsets import check_opset
 from .quantization import POLICIES, Int8Data
@@ -102,6 +103,8 @@ class ExportOptions:
         input_dtype: Dtype that float32 inputs take instead, such as `uint8`. The graph casts it.
         int8: Whether to make a quantized model: `auto` keeps it only if it is faster and as
             accurate, `always` keeps it, `never` makes none.
+        precision: `float16` adds a graph in half precision, for GPUs and browsers.
+        has_float16_io: Whether its inputs and outputs are float16 too.
         sign: Function that signs the finished folder, from `serving.signature.read_signer`.
 
     Raises:
@@ -112,6 +115,8 @@ class ExportOptions:
     opset: int | None = None
     input_dtype: str | None = None
     int8: str = "auto"
+    precision: str = "float32"
+    has_float16_io: bool = False
     sign: Callable[[Path], None] | None = None
 
     def __post_init__(self) -> None:
@@ -124,6 +129,15 @@ class ExportOptions:
         if self.int8 not in POLICIES:
             raise ExportError(
                 f"int8 must be one of {', '.join(POLICIES)}. Received: {self.int8!r}."
+            )
+        if self.precision not in PRECISIONS:
+            raise ExportError(
+                f"precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision!r}."
+            )
+        if self.has_float16_io and self.precision != "float16":
+            raise ExportError(
+                "float16 inputs and outputs need precision=float16. "
+                f"Received: precision={self.precision}."
             )
         if self.input_dtype not in (None, *INPUT_DTYPES):
             raise ExportError(

@@ -223,7 +223,7 @@ def _saved_model_runner(inference: InferenceFunction, folder: Path) -> Run:
 
 def onnx_runner(inference: InferenceFunction, path: Path) -> Run:
     """Return a function that runs the ONNX graph at `path`, from a batch to outputs by name."""
-    session = open_session(path.read_bytes())
+    session = open_session(path)
     names = [output.name for output in inference.outputs]
 
     def run(batch: Inputs) -> Outputs:

@@ -115,10 +115,13 @@ def new_workplace(output: Path, name: str) -> tuple[Path, FileLock]:
 def write_checksums(folder: Path) -> None:
     """Write `SHA256SUMS` of every other file of `folder`, in the format of `sha256sum -c`."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    lines = [
-        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names
-    ]
+    lines = [f"{_digest(folder / name)}  {name}\n" for name in names]
     (folder / CHECKSUMS).write_text("".join(lines), "utf-8")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_same_contract(contract: Mapping[str, object], model_folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import re
 import stat
 from pathlib import Path
@@ -12,11 +13,11 @@ from .manifest import Manifest
 CHECKSUMS = "SHA256SUMS"
 GOLDEN = "test_data_set_0"
 MANIFEST = "manifest.json"
+FLOAT16 = "model.float16.onnx"
 INT8 = "model.int8.onnx"
 KERAS_MODEL = "model.keras"
 MODEL = "model.onnx"
 SIGNATURE = "model.sig"
-WEIGHTS = "model.onnx.data"
 _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -50,10 +51,15 @@ def read_checksums(version_folder: Path) -> dict[str, str]:
 
 
 def _read_file(path: Path) -> bytes:
-    """Return the bytes of a regular file. Others are refused: a pipe may never end."""
+    with _open_regular(path) as file:
+        return file.read()
+
+
+def _open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file. Others are refused: a pipe may never end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
-    return path.read_bytes()
+    return path.open("rb")
 
 
 def _parse_line(number: int, line: str) -> tuple[str, str]:
@@ -86,16 +92,53 @@ def read_checked(version_folder: Path, name: str, checksums: dict[str, str]) -> 
     except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
         raise ManifestError(cannot_read(version_folder / name, error)) from None
     digest = hashlib.sha256(content).hexdigest()
+    _check_digest(version_folder / name, name, digest, checksums)
+    return content
+
+
+def _check_digest(path: Path, name: str, digest: str, checksums: dict[str, str]) -> None:
     if name not in checksums:
         raise ManifestError(
             f"Every file must be listed in {CHECKSUMS}. Received: {name}, which is not."
         )
     if digest != checksums[name]:
         raise ManifestError(
-            f"{version_folder / name} must have the SHA-256 listed in {CHECKSUMS}, "
+            f"{path} must have the SHA-256 listed in {CHECKSUMS}, "
             f"{checksums[name][:12]}…. Received: {digest[:12]}…; the file has changed."
         )
-    return content
+
+
+def check_file(version_folder: Path, name: str, checksums: dict[str, str]) -> None:
+    """Check a file of any size against the listed SHA-256, without keeping its content.
+
+    Args and errors as for `read_checked`.
+    """
+    path = version_folder / name
+    try:
+        with _open_regular(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise ManifestError(cannot_read(path, error)) from None
+    _check_digest(path, name, digest, checksums)
+
+
+def check_model(version_folder: Path, name: str, checksums: dict[str, str]) -> int:
+    """Check an ONNX file, and the file of its weights if there is one; return their bytes.
+
+    Raises:
+        ManifestError: see `read_checked`.
+    """
+    files = [name]
+    if weights_file(version_folder / name).name in checksums:
+        files.append(weights_file(version_folder / name).name)
+    for file in files:
+        check_file(version_folder, file, checksums)
+    return sum((version_folder / file).stat().st_size for file in files)
+
+
+def weights_file(model: Path) -> Path:
+    """Return the file beside an ONNX file that holds weights of more than 2 GB."""
+    return model.with_name(f"{model.name}.data")
 
 
 def read_manifest(version_folder: Path) -> Manifest:

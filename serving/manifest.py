@@ -49,7 +49,7 @@ class Parity:
     """How far one output of an artifact is from the same output of Keras, at one batch size.
 
     Attributes:
-        artifact: `saved_model`, `onnx` or `int8`.
+        artifact: `saved_model`, `onnx`, `int8` or `float16`.
         output: name of the output.
         batch_size: number of samples in each call.
         max_absolute_difference: largest absolute difference over all samples.
@@ -266,6 +266,22 @@ class Int8:
 
 
 @dataclass(frozen=True)
+class Float16:
+    """The graph in half precision that is beside the float32 one.
+
+    Attributes:
+        has_float16_io: whether its inputs and outputs are float16 where those of the manifest are
+            float32.
+        tolerances: largest difference allowed, see `Proof`.
+        parity: differences from Keras, measured on a CPU.
+    """
+
+    has_float16_io: bool
+    tolerances: dict[str, float]
+    parity: tuple[Parity, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of `manifest.json`.
 
@@ -311,6 +327,7 @@ class Manifest:
         warnings: what a user of the model should know, such as that a linear model is better.
         whole_batches: whether a call must run its batch as a whole, neither split nor joined with
             others: outputs depend on all of its samples, or the number of samples is fixed.
+        float16: the graph in half precision; None where none was asked for.
     """
 
     format_version: int
@@ -346,6 +363,7 @@ class Manifest:
     importance: Importance | None = None
     warnings: tuple[str, ...] = ()
     whole_batches: bool = False
+    float16: Float16 | None = None
 
     @property
     def batch_size(self) -> int | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
-from .bundle import INT8, MODEL, read_checked, read_checksums, read_manifest
+from .bundle import INT8, MODEL, check_model, read_checksums, read_manifest
 from .checking import check_finite, check_inputs, check_options, dtype_of, refuse_masked
 from .columns import check_names, read_row_inputs
 from .contract import check_contract
@@ -261,12 +261,12 @@ class Predictor:
     @classmethod
     def _open(cls, folder: Path, manifest: Manifest, name: str, threads: int) -> "Predictor":
         """Load `model.onnx` or `model.int8.onnx`."""
-        model = read_checked(folder, name, read_checksums(folder))
+        size = check_model(folder, name, read_checksums(folder))
         if name == INT8:
-            check_sums(manifest, model)
+            check_sums(manifest, (folder / name).read_bytes())
         # A small operation is over before a second thread has woken up.
-        is_large = len(model) >= _LARGE_BYTES
-        session = open_session(model, threads if is_large else 1)
+        is_large = size >= _LARGE_BYTES
+        session = open_session(folder / name, threads if is_large else 1)
         check_contract(manifest, session)
         precision = "int8" if name == INT8 else "float32"
         return cls(folder, manifest, session, 1 if is_large else threads, precision)

@@ -23,6 +23,13 @@ _DTYPES = {
     10: "f2",
     11: "f8",
 }
+# Bits of an element of each numeric type; two of 4 bits share a byte.
+BITS = {code: 8 * np.dtype(name).itemsize for code, name in _DTYPES.items()} | {
+    12: 32, 13: 64, 14: 64, 15: 128, 16: 16, 17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4,
+}  # fmt: skip
+# A protobuf message. A memoryview is read without copies.
+Message = bytes | memoryview
+
 _STRING = 8
 _DIMS, _DATA_TYPE, _STRING_DATA, _NAME, _RAW_DATA = 1, 2, 6, 8, 9
 _MAX_RANK = 8
@@ -42,13 +49,14 @@ def read_tensor(message: bytes) -> tuple[str, np.ndarray]:
     strings: list[str] = []
     for field, value in read_fields(message):
         if field == _DIMS:
-            shape += [value] if isinstance(value, int) else list(_varints(value))
+            shape += read_numbers(value)
         elif field == _DATA_TYPE and isinstance(value, int):
             code = value
-        elif isinstance(value, bytes):
-            name = value.decode("utf-8", "replace") if field == _NAME else name
-            raw = value if field == _RAW_DATA else raw
-            strings += [value.decode("utf-8", "replace")] if field == _STRING_DATA else []
+        elif not isinstance(value, int):
+            content = bytes(value)
+            name = content.decode("utf-8", "replace") if field == _NAME else name
+            raw = content if field == _RAW_DATA else raw
+            strings += [content.decode("utf-8", "replace")] if field == _STRING_DATA else []
     if code == _STRING:
         return name, _text_array(strings, shape)
     if code not in _DTYPES:
@@ -76,7 +84,12 @@ def _text_array(strings: list[str], shape: list[int]) -> np.ndarray:
     return np.array(strings, object).reshape(shape)
 
 
-def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+def read_numbers(value: int | Message) -> list[int]:
+    """Return the numbers of a repeated field, which may be packed."""
+    return [value] if isinstance(value, int) else list(_varints(value))
+
+
+def read_fields(message: Message) -> Iterator[tuple[int, int | Message]]:
     """Yield the number and the value of each field of a protobuf message, in order.
 
     Raises:
@@ -109,14 +122,14 @@ def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         position += length
 
 
-def _varints(packed: bytes) -> Iterator[int]:
+def _varints(packed: Message) -> Iterator[int]:
     position = 0
     while position < len(packed):
         value, position = _varint(packed, position)
         yield value
 
 
-def _varint(message: bytes, position: int) -> tuple[int, int]:
+def _varint(message: Message, position: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 64, 7):
         if position >= len(message):

@@ -11,10 +11,12 @@ import numpy as np
 
 from .bundle import (
     CHECKSUMS,
+    FLOAT16,
     GOLDEN,
     INT8,
     MODEL,
-    read_checked,
+    check_file,
+    check_model,
     read_checksums,
     read_manifest,
 )
@@ -24,6 +26,7 @@ from .golden import golden_sets, read_golden
 from .manifest import Manifest, describe_spec
 from .packed import PACKED, check_packed
 from .parity import (
+    FLOAT16_TOLERANCES,
     Inputs,
     allowed_difference,
     count_samples,
@@ -33,7 +36,7 @@ from .parity import (
     top1_match,
 )
 from .predictor import Predictor
-from .session import open_session
+from .session import float32_runner, open_session
 from .triton import CONFIG, LABELS, render_config, render_labels
 from .versions import find_version
 
@@ -110,7 +113,7 @@ def _check_files(folder: Path, path: Path) -> str:
     if unlisted:
         raise ManifestError(f"Every file must be listed in {CHECKSUMS}. Received: {unlisted[0]}.")
     for name in checksums:
-        read_checked(folder, name, checksums)
+        check_file(folder, name, checksums)
     if path.suffix == PACKED and path.is_file():
         check_packed(path, folder)
     return f"{len(checksums)} files match {CHECKSUMS}"
@@ -119,14 +122,19 @@ def _check_files(folder: Path, path: Path) -> str:
 def _check_contract(folder: Path, model_folder: Path | None) -> str:
     """Check the graph, the proof, and the files next to the version against the manifest."""
     manifest = read_manifest(folder)
-    model = read_checked(folder, MODEL, read_checksums(folder))
-    check_contract(manifest, open_session(model))
+    check_model(folder, MODEL, read_checksums(folder))
+    check_contract(manifest, open_session(folder / MODEL))
     check_proof(manifest)
     is_kept = manifest.int8 is not None and manifest.int8.kept
     if (folder / INT8).exists() != is_kept:
         raise ManifestError(
             f"{INT8} must exist if and only if the manifest says that it was kept. "
             f"Received: {'kept, but no' if is_kept else 'not kept, but a'} file."
+        )
+    if (folder / FLOAT16).exists() != (manifest.float16 is not None):
+        raise ManifestError(
+            f"{FLOAT16} must exist if and only if the manifest describes it. "
+            f"Received: {'no file' if manifest.float16 else 'a file'}."
         )
     if model_folder is not None:
         if str(manifest.version) != folder.name:
@@ -177,6 +185,8 @@ def _check_behavior(folder: Path) -> str:
             _require_same_classes(manifest, name, wanted, received[name], batch_size)
     if manifest.int8 is not None and manifest.int8.kept:
         _check_int8(folder, manifest, samples, expected)
+    if manifest.float16 is not None:
+        _check_float16(folder, manifest, samples, expected)
     differences = ", ".join(f"{name} {value:.1e}" for name, value in largest.items())
     return (
         f"{count} golden samples at batch sizes {', '.join(map(str, BATCH_SIZES))} "
@@ -233,6 +243,27 @@ def _check_int8(
         if not is_within(difference, allowed):
             raise ManifestError(
                 f"{name} of {INT8} must be within {allowed:.1e} of the golden outputs. "
+                f"Received: {difference:.1e}."
+            )
+
+
+def _check_float16(
+    folder: Path, manifest: Manifest, samples: Inputs, expected: dict[str, np.ndarray]
+) -> None:
+    """Check that the float16 model gives the golden outputs, within twice its tolerance.
+
+    Processors round differently.
+    """
+    check_model(folder, FLOAT16, read_checksums(folder))
+    run = float32_runner(open_session(folder / FLOAT16))
+    received = run_in_batches(run, samples, BATCH_SIZES[-1])
+    for name, wanted in expected.items():
+        is_probability = name == manifest.probabilities
+        allowed = 2 * allowed_difference(wanted, is_probability, FLOAT16_TOLERANCES)
+        difference = largest_difference(wanted, received[name])
+        if not is_within(difference, allowed):
+            raise ManifestError(
+                f"{name} of {FLOAT16} must be within {allowed:.1e} of the golden outputs. "
                 f"Received: {difference:.1e}."
             )
 

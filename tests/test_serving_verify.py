@@ -15,6 +15,7 @@ from serving import ManifestError, Predictor, verify_bundle
 from serving.bundle import GOLDEN, read_checksums
 from serving.errors import InputError
 from serving.parity import largest_difference, run_in_batches
+from serving.session import open_session
 
 
 @pytest.fixture
@@ -284,9 +285,74 @@ def test_weights_in_another_file_are_refused(copy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (copy / "1" / "model.onnx").write_bytes((tmp_path / "model.onnx").read_bytes())
     write_checksums(copy / "1")
-    assert "whose data is in another file" in detail(copy, "contract")
-    with pytest.raises(ManifestError, match="whose data is in another file"):
+    assert "must be in model.onnx.data beside it" in detail(copy, "contract")
+    with pytest.raises(ManifestError, match="must be in model.onnx.data beside it"):
         Predictor.load(copy)
+    with pytest.raises(ManifestError, match="whose data is in another file"):
+        open_session((copy / "1" / "model.onnx").read_bytes())
+
+
+@pytest.fixture
+def with_weights_beside(copy):
+    """The bundle with its weights in `model.onnx.data`, and a function that changes the entries."""
+    path = copy / "1" / "model.onnx"
+    model = onnx.load(path)
+    onnx.save(
+        model, path, save_as_external_data=True, location="model.onnx.data", size_threshold=1000
+    )
+    write_checksums(copy / "1")
+
+    def change(key, value):
+        graph = onnx.load(path, load_external_data=False)
+        tensor = next(t for t in graph.graph.initializer if t.external_data)
+        for entry in [entry for entry in tensor.external_data if entry.key == key]:
+            tensor.external_data.remove(entry)
+        if value is not None:
+            tensor.external_data.add(key=key, value=value)
+        path.write_bytes(graph.SerializeToString())
+        write_checksums(copy / "1")
+
+    return copy, change
+
+
+def test_weights_beside_the_graph_are_checked_and_used(with_weights_beside):
+    bundle, _ = with_weights_beside
+    assert all(results(bundle).values())
+    weights = bundle / "1" / "model.onnx.data"
+    weights.write_bytes(b"\1" + weights.read_bytes()[1:])
+    assert not results(bundle)["files"]
+    assert "model.onnx.data must have the SHA-256" in detail(bundle, "behavior")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("location", "../1/model.onnx.data", "must be in model.onnx.data beside it"),
+        ("location", "/etc/passwd", "must be in model.onnx.data beside it"),
+        ("location", None, "must be in model.onnx.data beside it"),
+        ("offset", "-4", "must state its length, and its offset as a number"),
+        ("offset", "99999999", "must lie within"),
+        ("offset", "9" * 30, "must state its length, and its offset as a number"),
+        ("length", "4", "must lie within"),
+        ("length", None, "must state its length"),
+    ],
+)
+def test_weights_in_another_place_are_refused(with_weights_beside, key, value, message):
+    bundle, change = with_weights_beside
+    change(key, value)
+    assert message in detail(bundle, "contract")
+    with pytest.raises(ManifestError, match=message):
+        Predictor.load(bundle)
+
+
+def test_weights_behind_a_link_are_refused(with_weights_beside, tmp_path):
+    bundle, _ = with_weights_beside
+    weights = bundle / "1" / "model.onnx.data"
+    weights.rename(tmp_path / "elsewhere")
+    weights.symlink_to(tmp_path / "elsewhere")
+    assert "must not contain symbolic links" in detail(bundle, "files")
+    with pytest.raises(ManifestError, match="must be a regular file"):
+        Predictor.load(bundle)
 
 
 def test_a_graph_that_fails_when_it_runs_is_a_failed_check(copy):

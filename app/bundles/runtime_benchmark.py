@@ -17,7 +17,7 @@ from export import ExportError
 from export.inference import to_tensors, trace_inference
 from export.saved_model import convert_to_litert, load_saved_model
 from models.heads import scale_logits
-from serving.bundle import INT8, MODEL, read_checked, read_checksums, read_manifest
+from serving.bundle import INT8, MODEL, check_model, read_checksums, read_manifest
 from serving.golden import read_golden
 from serving.manifest import Manifest
 from serving.parity import (
@@ -178,14 +178,14 @@ def _saved_model(folder: Path) -> Runtime:
 
 
 def _onnx(folder: Path, manifest: Manifest, name: str, file: str) -> Runtime:
-    content = read_checked(folder, file, read_checksums(folder))
-    session = open_session(content)
+    size = check_model(folder, file, read_checksums(folder))
+    session = open_session(folder / file)
     names = [spec.name for spec in manifest.outputs]
 
     def run(batch: Inputs) -> Outputs:
         return dict(zip(names, session.run(names, batch), strict=True))
 
-    return Runtime(name, len(content), run)
+    return Runtime(name, size, run)
 
 
 def _litert(folder: Path, manifest: Manifest) -> Runtime:

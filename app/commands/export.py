@@ -102,6 +102,19 @@ def export(
             help="Whether to add a quantized model; auto adds it if it is faster and as accurate.",
         ),
     ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="float32|float16",
+            help="float16 adds a graph in half precision, for GPUs and browsers.",
+        ),
+    ] = "float32",
+    float16_io: Annotated[
+        bool,
+        typer.Option(
+            "--float16-io", help="Its inputs and outputs are float16 too, instead of float32."
+        ),
+    ] = False,
     sign: Annotated[
         Path | None,
         typer.Option(
@@ -168,7 +181,13 @@ def export(
         from serving.bundle import read_manifest
 
     options = ExportOptions(
-        version=version, opset=opset, input_dtype=input_dtype, int8=int8, sign=signer
+        version=version,
+        opset=opset,
+        input_dtype=input_dtype,
+        int8=int8,
+        precision=precision,
+        has_float16_io=float16_io,
+        sign=signer,
     )
     with _shown_steps(quiet or as_json):
         if is_run:
@@ -231,6 +250,9 @@ def _print_quality(manifest: Any) -> None:
         typer.echo(f"calibration: {describe_calibration(manifest.calibration)}")
     if manifest.int8 is not None:
         typer.echo(f"int8:        {describe_int8(manifest)}")
+    if manifest.float16 is not None:
+        worst = max(parity.max_absolute_difference for parity in manifest.float16.parity)
+        typer.echo(f"float16:     within {worst:.1e} of Keras")
     if manifest.thresholds is not None:
         from serving.decisions import describe_thresholds
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from serving.bundle import WEIGHTS
+from serving.bundle import weights_file
 
 # Bytes of the largest message of protobuf, and so of a graph with its weights in one file.
 LARGEST_MESSAGE = 2**31 - 1
@@ -28,7 +28,7 @@ def write_graph(model: ir.Model, path: Path, largest: int = LARGEST_MESSAGE) -> 
 
     Args:
         model: The graph. It is changed if its weights are written beside it.
-        path: File to write. The other file is called `WEIGHTS`, in the same folder.
+        path: File to write. The other is `serving.bundle.weights_file(path)`.
         largest: Bytes that one file may have.
 
     Raises:
@@ -65,6 +65,12 @@ def without_arrays(model: ir.Model) -> onnx.ModelProto:
     return message
 
 
+def forget_weights(model: ir.Model) -> None:
+    """Free the weights of a graph that was written; onnxscript's rules keep the graph itself."""
+    for value in model.graph.initializers.values():
+        value.const_value = None
+
+
 def _write_data(tensor: Any, file: BinaryIO) -> None:
     """Write the data of a tensor; numpy's own `tofile` does not notice that a disk is full."""
     array = tensor.numpy()
@@ -75,10 +81,12 @@ def _write_data(tensor: Any, file: BinaryIO) -> None:
 
 
 def _write_beside(model: ir.Model, path: Path) -> None:
-    ir.external_data.unload_from_model(model, path.parent, WEIGHTS, size_threshold_bytes=_SMALLEST)
+    ir.external_data.unload_from_model(
+        model, path.parent, weights_file(path).name, size_threshold_bytes=_SMALLEST
+    )
     tensors = (value.const_value for value in model.graph.initializers.values())
     ends = [t.offset + t.length for t in tensors if isinstance(t, ir.ExternalTensor)]
-    if (path.parent / WEIGHTS).stat().st_size < max(ends, default=0):
+    if (weights_file(path)).stat().st_size < max(ends, default=0):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
 
