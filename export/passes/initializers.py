@@ -9,7 +9,7 @@ def add_initializer(graph: ir.Graph, array: np.ndarray) -> ir.Value:
     number = len(graph.initializers)
     while (name := f"constant.{number}") in graph.initializers:
         number += 1
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=name)
     value = ir.Value(
         name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=tensor.shape
     )

@@ -14,6 +14,7 @@ from .initializers import adopt_constants
 from .loop_invariants import hoist_invariants
 from .max_pool_padding import guard_pools
 from .naming import in_canonical_order, name_after_layers
+from .normalization import fuse_normalization
 from .reductions import split_reductions
 from .shapes import resolve_shapes
 from .transposes import remove_transposes
@@ -48,6 +49,7 @@ def clean_model(graph: ir.Model, layers: Collection[str]) -> None:
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
         resolve_shapes(graph)
     hoist_invariants(graph)
+    fuse_normalization(graph)
     remove_transposes(graph)
     lift_transposes(graph)
     fuse_operators(graph)
