@@ -1,6 +1,7 @@
 """Makes a graph in half precision, for GPUs and browsers, and proves it beside the float32 one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx

@@ -14,6 +14,7 @@ from .fusion import fuse_operators
 from .loop_invariants import hoist_invariants
 from .max_pool_padding import guard_pools
 from .naming import in_canonical_order, name_after_layers
+from .normalization import fuse_normalization
 from .reductions import split_reductions
 from .shapes import resolve_shapes
 from .simplification import simplify
@@ -27,6 +28,7 @@ _PASSES: tuple[Pass, ...] = (
     simplify,  # known shapes allow more folding
     resolve_shapes,
     hoist_invariants,
+    fuse_normalization,
     remove_transposes,
     lift_transposes,
     fuse_operators,
