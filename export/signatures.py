@@ -1,6 +1,7 @@
 """What a model takes, where its graph does not say so: names, shapes and dtypes."""
 
 import inspect
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,7 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
         values = tuple(specs.values() if isinstance(specs, dict) else specs)
         return Arguments(values, {}, tuple(specs) if is_named else ())
     if isinstance(specs, dict) and specs.keys() <= set(names):
-        found = Arguments((), specs, names)
+        found = _in_order(model, specs, names)
     elif isinstance(specs, dict) and len(specs) == 1:
         ((only_name, spec),) = specs.items()
         found = Arguments((spec,), {}, names, only_name)
@@ -132,13 +133,26 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
     return _completed(model, known, missing, names) if missing else found
 
 
+def _in_order(model: Any, specs: dict[str, Any], names: tuple[str, ...]) -> Arguments:
+    """Return arguments by position as far as possible, in which order they become inputs."""
+    parameters = inspect.signature(model.call).parameters
+    first = tuple(
+        itertools.takewhile(
+            lambda name: name in specs and parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            names,
+        )
+    )
+    named = {name: spec for name, spec in specs.items() if name not in first}
+    return Arguments(tuple(specs[name] for name in first), named, names)
+
+
 def _completed(
     model: Any, known: dict[str, Any], missing: list[str], names: tuple[str, ...]
 ) -> Arguments:
     """Return all arguments, if the weights leave no choice for those that are missing."""
     found = find_shapes(model, known, missing)
     if found and are_required(model, known, found):
-        return Arguments((), {**known, **found}, names)
+        return _in_order(model, {**known, **found}, names)
     specs = {**known, **dict.fromkeys(missing), **found}
     lines = [_as_option(name, spec) for name, spec in specs.items()]
     raise ExportError(
@@ -207,7 +221,7 @@ def _noted_shapes(model: Any) -> Any:
     None if it has neither.
     """
     if getattr(model, "inputs", None):
-        return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        return (model._functional if isinstance(model, keras.Sequential) else model).input
     shapes = getattr(model, "_build_shapes_dict", None)
     if not shapes or not model.built:
         return None

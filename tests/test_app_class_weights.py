@@ -221,10 +221,12 @@ def test_of_many_classes_the_largest_relative_to_its_threshold_is_predicted():
     found = weighted_thresholds(dataset, splits.train)
     assert sum(found) == pytest.approx(1)
     assert min(found) > 0  # "c" has no sample
-    told = describe_thresholds({"rule": WEIGHTED, "positive": None}, dataset.labels)
+    scores = {"precision": (0.5, 1.0, 0.5, 1.0), "recall": (0.25, 0.5, 0.25, 1.0)}
+    told = describe_thresholds({"rule": WEIGHTED, "positive": None, **scores}, dataset.labels)
     assert told == [
         "the class is predicted whose probability is largest relative to its fraction of the "
-        "training split (class_weight=balanced)"
+        "training split (class_weight=balanced): precision 75.0%, recall 50.0%, averaged over 4 "
+        "classes"
     ]
 
 

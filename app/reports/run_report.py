@@ -98,9 +98,13 @@ def describe_thresholds(thresholds: dict[str, Any], labels: Sequence[str]) -> li
         labels: name of each class or label.
     """
     if thresholds["rule"] == WEIGHTED and thresholds["positive"] is None:
+        precision, recall = (
+            sum(thresholds[key]) / len(labels) for key in ("precision", "recall")
+        )
         return [
             "the class is predicted whose probability is largest relative to its fraction of the "
-            f"training split ({WEIGHTED})"
+            f"training split ({WEIGHTED}): precision {write_percent(precision)}, recall "
+            f"{write_percent(recall)}, averaged over {len(labels)} classes"
         ]
     keys = ("values", "precision", "recall")
     rows = zip(labels, *(thresholds[key] for key in keys), strict=True)
