@@ -3,15 +3,15 @@
     python -m benchmarks.keras_cases            every case
     python -m benchmarks.keras_cases NAME …     some of them
 
-The cases are those of `keras/src/export/*_test.py` of Keras 3.15 that need no other backend, written
-anew: each type of model, structure of inputs, signature, variable axes, single layers, texts. What
-these tests leave out stands at the end: nested structures, None, keyword arguments, control flow.
+The cases are those of `keras/src/export/*_test.py` of Keras 3.15 that need no other backend,
+written anew: each type of model, structure of inputs, signature, variable axes, single layers,
+texts. What these tests leave out stands at the end: nested structures, None, keyword arguments.
 
 A road passes if its file answers as the model does, for the inputs of the case and for others of
-another size. "Ours" is `export_bundle`, with its proof, and the ONNX graph of the bundle. Theirs are
-`Model.export(format="onnx")` and `Model.export(format="tf_saved_model")`; a layer is a model of one
-layer for them. Models whose answers are random or that change their state cannot have an ONNX graph
-that answers as they do: here a refusal that says so is right.
+another size. "Ours" is `export_bundle`, with its proof, and the ONNX graph of the bundle. Theirs
+are `Model.export(format="onnx")`, which takes no layers, and `Model.export` to a SavedModel, or
+`ExportArchive` for layers. Models whose answers are random or that change their state cannot have
+an ONNX graph that answers as they do: here a refusal that says so is right.
 """
 
 import os
@@ -35,6 +35,7 @@ from keras import layers, ops
 
 from benchmarks.results import write_results
 from export import ExportOptions, export_bundle
+from export.onnx.convert import OPSET
 from serving import Predictor
 from serving.runtime import onnxruntime
 
@@ -350,20 +351,32 @@ SIGNATURES = {
 }
 
 
+def _with_part(net: Callable[..., Any], part: Callable[[], Any]) -> Any:
+    return net(parts=[part()])
+
+
+def _two_axes(net: Callable[..., Any]) -> Any:
+    return net([(None,), (None,)], [layers.Concatenate(), Largest()])
+
+
 def _cases() -> Iterator[tuple[str, Case]]:
     for kind in TYPES:
         net = partial(small_net, kind)
         yield f"{kind}", Case(net, (TEN,))
-        yield f"{kind}: random layer", Case(lambda n=net: n(parts=[Noise()]), (TEN,), refused=CHANCE)
-        yield f"{kind}: counter", Case(lambda n=net: n(parts=[Counter()]), (TEN,), refused=STATE)
-        yield f"{kind}: rescaling", Case(lambda n=net: n(parts=[layers.Rescaling(2.0)]), (TEN,))
+        noise, counter, scaling = (
+            partial(_with_part, net, part)
+            for part in (Noise, Counter, partial(layers.Rescaling, 2.0))
+        )
+        yield f"{kind}: random layer", Case(noise, (TEN,), refused=CHANCE)
+        yield f"{kind}: counter", Case(counter, (TEN,), refused=STATE)
+        yield f"{kind}: rescaling", Case(scaling, (TEN,))
         for name, signature in SIGNATURES.items():
             yield f"{kind}: signature as {name}", Case(net, (TEN,), signature=(signature,))
         given = floats(3, 8), floats(3, 6)
         yield (
             f"{kind}: two variable axes",
             Case(
-                lambda n=net: n([(None,), (None,)], [layers.Concatenate(), Largest()]),
+                partial(_two_axes, net),
                 ([*given],),
                 signature=[[keras.InputSpec(shape=(None, None), dtype="float32")] * 2],
                 others=(([floats(6, 8), floats(6, 6)],), ([floats(6, 3), floats(6, 5)],)),
@@ -385,17 +398,19 @@ def _structures() -> Iterator[tuple[str, Case]]:
         ("dict", DictModel, as_dict),
     ):
         yield f"structure: {name}", Case(build, (given,))
-        yield f"structure: {name}, saved and loaded", Case(partial(reloaded, build, given), (given,))
+        yield (
+            f"structure: {name}, saved and loaded",
+            Case(partial(reloaded, build, given), (given,)),
+        )
     yield "two arguments", Case(TwoArguments, PAIR)
     yield "several inputs and outputs", Case(partial(two_and_two, False), ([*_pair(2)],))
     as_dict = dict(zip(("x1", "x2"), _pair(2), strict=True))
     yield "dict of inputs, list of outputs", Case(partial(two_and_two, True), (as_dict,))
     as_dict = {"branch_a": PAIR[0], "branch_b": PAIR[1]}
     yield "dict of inputs, a shared layer", Case(shared_branches, (as_dict,))
-    yield (
-        "dict of inputs, not called",
-        Case(partial(two_and_two, True), ({"x1": floats(3, 2), "x2": floats(3, 2)},), is_called=False),
-    )
+    as_dict = {"x1": floats(3, 2), "x2": floats(3, 2)}
+    net = partial(two_and_two, True)
+    yield "dict of inputs, not called", Case(net, (as_dict,), is_called=False)
     spec = keras.InputSpec(shape=(None, 10), dtype="float32")
     yield (
         "dict of inputs, with a signature",
@@ -459,7 +474,10 @@ def _texts() -> Iterator[tuple[str, Case]]:
     lines = texts("one two three four", "five seven")
     spec = (keras.InputSpec(shape=(None,), dtype="string"),)
     yield "text: vectorization", Case(partial(vectorized, True), (lines,))
-    yield "text: vectorization in a class", Case(partial(vectorized, False), (lines,), signature=spec)
+    yield (
+        "text: vectorization in a class",
+        Case(partial(vectorized, False), (lines,), signature=spec),
+    )
     table = np.array([["c", "b", "c", "a", "d"]], object)
     spec = (keras.InputSpec(shape=(None, 5), dtype="string"),)
     yield "text: a table of TensorFlow", Case(TableThenDense, (table,), signature=spec)
@@ -534,16 +552,16 @@ def _tensors(structure: Any) -> Any:
     )
 
 
-def _flat(arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Array]:
-    """Return the arrays in the order of the arguments."""
+def flat(arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Array]:
+    """Return the arrays among the arguments, in their order."""
     leaves = keras.tree.flatten([*arguments, *named.values()])
     return [array for array in leaves if array is not None]
 
 
 def _ours(case: Case, model: Any, folder: Path) -> Any:
-    given = _flat(case.arguments, case.named or {})
+    given = flat(case.arguments, case.named or {})
     samples = given[0] if given[0].dtype == object else None
-    options = ExportOptions(int8="never", **({"opset": case.opset} if case.opset else {}))
+    options = ExportOptions(int8="never", opset=case.opset or OPSET)
     bundle = export_bundle(
         model, folder, "model", samples=samples, options=options, inputs=case.signature
     )
@@ -551,7 +569,7 @@ def _ours(case: Case, model: Any, folder: Path) -> Any:
 
     def run(arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Array]:
         names = [spec.name for spec in predictor.manifest.inputs]
-        inputs = dict(zip(names, _flat(arguments, named), strict=True))
+        inputs = dict(zip(names, flat(arguments, named), strict=True))
         return predictor.predict(inputs).arrays
 
     return run
@@ -571,7 +589,7 @@ def _their_onnx(case: Case, model: Any, folder: Path) -> Any:
     def run(arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Array]:
         names = [node.name for node in session.get_inputs()]
         found: list[Array] = session.run(
-            None, dict(zip(names, _flat(arguments, named), strict=True))
+            None, dict(zip(names, flat(arguments, named), strict=True))
         )
         return found
 
@@ -586,7 +604,7 @@ def _their_saved_model(case: Case, model: Any, folder: Path) -> Any:
         archive.track(model)
         shapes = [
             tf.TensorSpec((None, *array.shape[1:]), array.dtype)
-            for array in _flat(case.arguments, case.named or {})
+            for array in flat(case.arguments, case.named or {})
         ]
         archive.add_endpoint("serve", model.call, input_signature=shapes)
         archive.write_out(str(folder), verbose=False)

@@ -1,4 +1,4 @@
-"""Finds the shapes of arguments that Keras did not note, from those that the layers inside noted."""
+"""Finds the shapes of arguments that Keras did not note, from those that layers inside noted."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,9 @@ import keras
 _MOST_TRIES = 100
 
 
-def find_shapes(model: Any, known: dict[str, Any], missing: Sequence[str]) -> dict[str, keras.InputSpec]:
+def find_shapes(
+    model: Any, known: dict[str, Any], missing: Sequence[str]
+) -> dict[str, keras.InputSpec]:
     """Return a spec for each missing argument of `call` with which Keras can trace the model.
 
     Args:

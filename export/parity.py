@@ -80,9 +80,7 @@ def prove(
     return Proof(samples.source, len(samples), samples.edge_cases, tolerances, _worst(measured))
 
 
-def _cases(
-    inference: InferenceFunction, samples: Samples, expected: Outputs
-) -> Iterator[_Case]:
+def _cases(inference: InferenceFunction, samples: Samples, expected: Outputs) -> Iterator[_Case]:
     if inference.whole_batches:
         yield from _whole_cases(inference, samples)
         return
@@ -114,9 +112,7 @@ def _measure(
             yield parity, allowed_difference(wanted, kind.predicts_probabilities(name))
 
 
-def _require_same_shape(
-    artifact: str, name: str, wanted: np.ndarray, received: np.ndarray
-) -> None:
+def _require_same_shape(artifact: str, name: str, wanted: np.ndarray, received: np.ndarray) -> None:
     if wanted.shape != received.shape:
         raise ProofError(
             f"{name} of every artifact must have the shape that it has in Keras, {wanted.shape}. "

@@ -23,10 +23,10 @@ from serving.manifest import Int8, Parity
 from serving.parity import Inputs, count_samples, run_in_batches, take_samples
 from serving.timing import median_ms
 
+from .batches import batch_sizes
 from .errors import ExportError
 from .inference import InferenceFunction
 from .output_kind import OutputKind
-from .batches import batch_sizes
 from .parity import Run, compare, onnx_runner
 
 POLICIES = ("always", "auto", "never")

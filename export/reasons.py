@@ -94,7 +94,9 @@ def plain_errors() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             # Keras warns, and raises an error as well.
-            warnings.filterwarnings("ignore", "Layer '.*' looks like it has unbuilt state, but Keras")
+            warnings.filterwarnings(
+                "ignore", "Layer '.*' looks like it has unbuilt state, but Keras"
+            )
             warnings.filterwarnings("ignore", r"`build\(\)` was called on layer")
             yield
     finally:
@@ -142,4 +144,3 @@ def _layer(frame: Any) -> Any:
     found = frame.f_locals.get("self")
     is_layer = isinstance(found, keras.layers.Layer) and hasattr(found, "name")
     return found if is_layer else None
-

@@ -198,9 +198,7 @@ class Predictor:
         self._output_names = [output.name for output in manifest.outputs]
         numbers = math.prod(size for size in spec.shape[1:] if isinstance(size, int))
         # A batch that must stay whole is never too large for one call.
-        self._max_numbers = (
-            math.inf if manifest.whole_batches else numbers * _rows_at_once(numbers)
-        )
+        self._max_numbers = math.inf if manifest.whole_batches else numbers * _rows_at_once(numbers)
         self._run = session.run
 
     @classmethod

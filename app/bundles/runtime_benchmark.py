@@ -97,8 +97,7 @@ def bench_bundle(
     expected = read_golden(folder, "output", manifest.outputs)
     runtimes = _runtimes(folder, manifest, keras_file)
     latencies = {
-        size: quartiles_ms(_calls(runtimes, _repeated(inputs, size)), rounds)
-        for size in sizes
+        size: quartiles_ms(_calls(runtimes, _repeated(inputs, size)), rounds) for size in sizes
     }
     return [
         _row(runtime, manifest, runtime.run(inputs), expected, latencies) for runtime in runtimes

@@ -98,9 +98,7 @@ def describe_thresholds(thresholds: dict[str, Any], labels: Sequence[str]) -> li
         labels: name of each class or label.
     """
     if thresholds["rule"] == WEIGHTED and thresholds["positive"] is None:
-        precision, recall = (
-            sum(thresholds[key]) / len(labels) for key in ("precision", "recall")
-        )
+        precision, recall = (sum(thresholds[key]) / len(labels) for key in ("precision", "recall"))
         return [
             "the class is predicted whose probability is largest relative to its fraction of the "
             f"training split ({WEIGHTED}): precision {write_percent(precision)}, recall "
