@@ -1,4 +1,4 @@
-"""Finds the shapes of arguments that Keras did not note, from those that the layers inside noted."""
+"""Finds the shapes of arguments that Keras did not note, from those that layers inside noted."""
 
 import itertools
 from collections.abc import Iterator, Sequence

@@ -95,17 +95,20 @@ def _from_sequential(model: keras.Sequential, given: Any) -> keras.Model:
             f"Received: {model.name!r}, which was never built. Begin it with keras.Input(shape), "
             "or give the shape, such as --input float32[batch,28,28], or inputs=… from Python."
         )
-    if given is None and (len(model.inputs) > 1 or model.inputs[0].shape[0] is None):
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    arguments = arguments_of(model, model.inputs[0] if given is None else given)
-    (spec,) = arguments.leaves
+    if given is None and model.inputs[0].shape[0] is None:
+        graph = model._functional
+        return keras.Model(graph.input, graph.output, name=model.name)
+    arguments = arguments_of(model, given)
 
     def build(batch: int | None) -> keras.Model:
         with explained(_TRACEABLE):
-            x = inputs = _input(spec, arguments.names[0], batch)
+            pairs = zip(arguments.leaves, arguments.names, strict=True)
+            inputs = [_input(spec, name, batch) for spec, name in pairs]
+            positional, named = arguments.filled(inputs)
+            (x,) = (*positional, *named.values())
             for layer in model.layers:
                 x = layer(x)
-            return keras.Model(inputs, x, name=model.name)
+            return keras.Model(inputs if len(inputs) > 1 else inputs[0], x, name=model.name)
 
     return with_any_batch(build, arguments.batch_size)
 

@@ -167,8 +167,8 @@ def _draw(
             body = random.integers(low, high, (count, *shape), endpoint=True)
         ends = [np.broadcast_to(end, (1, *shape)) for end in (low, high)]
         drawn[spec.name] = np.concatenate([body, *ends]).astype(spec.dtype)
-    fixed: Any = drawn if inference.batch_size is None else rows_of(drawn, inference.batch_size)
-    return fixed
+    fixed = inference.batch_size
+    return drawn if fixed is None else dict(rows_of(drawn, fixed))
 
 
 def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:

@@ -1,6 +1,7 @@
 """What a model takes, where its graph does not say so: names, shapes and dtypes."""
 
 import inspect
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,13 +91,22 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
             is missing.
     """
     names, required = _parameters(model)
+    found = _arranged(model, _as_specs(_given_or_noted(model, given)), names, len(required))
+    by_position = dict(zip(names, found.positional, strict=False))
+    known = {**by_position, **found.named}
+    missing = [name for name in required if name not in known]
+    return _completed(model, known, missing, names) if missing else found
+
+
+def _given_or_noted(model: Any, given: Any) -> Any:
+    """Return what is given, or the shapes that Keras noted, if there is one."""
     noted = _noted_shapes(model)
     if isinstance(given, list | tuple) and len(given) == 1 and not _is_shape(given):
         given = given if isinstance(noted, list) and len(noted) == 1 else given[0]
-    if given is None:
-        given = noted
-    if given is None:
+    found = noted if given is None else given
+    if found is None:
         what = f"{model.name!r}, of the class {type(model).__name__}"
+        names, _ = _parameters(model)
         if getattr(model, "_called", False):
             raise ExportError(
                 "Keras must be able to trace call, in order to note what the model takes. "
@@ -107,29 +117,42 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
             "A model must have been called, or its inputs must be given. "
             f"Received: {what}. {_advice(names)}"
         )
-    specs = _as_specs(given)
-    if not any(spec is not None for spec in keras.tree.flatten(specs)):
+    if not any(leaf is not None for leaf in keras.tree.flatten(found)):
         raise ExportError(f"A model must take at least one input. Received: {given!r:.80}.")
+    return found
+
+
+def _arranged(model: Any, specs: Any, names: tuple[str, ...], num_required: int) -> Arguments:
+    """Return the arguments that specs stand for: one, or several in a dict or a list."""
     kinds = {one.kind for one in inspect.signature(model.call).parameters.values()}
-    if inspect.Parameter.VAR_KEYWORD in kinds and isinstance(specs, dict):
-        return Arguments((), specs, names)
-    if inspect.Parameter.VAR_POSITIONAL in kinds and isinstance(specs, list | dict):
-        is_named = isinstance(specs, dict)
-        values = tuple(specs.values() if isinstance(specs, dict) else specs)
-        return Arguments(values, {}, tuple(specs) if is_named else ())
-    if isinstance(specs, dict) and specs.keys() <= set(names):
-        found = Arguments((), specs, names)
-    elif isinstance(specs, dict) and len(specs) == 1:
-        ((only_name, spec),) = specs.items()
-        found = Arguments((spec,), {}, names, only_name)
-    elif isinstance(specs, list) and len(required) > 1:
-        found = Arguments(tuple(specs), {}, names)
-    else:
-        found = Arguments((specs,), {}, names)
-    by_position = dict(zip(names, found.positional, strict=False))
-    known = {**by_position, **found.named}
-    missing = [name for name in required if name not in known]
-    return _completed(model, known, missing, names) if missing else found
+    if isinstance(specs, dict):
+        if inspect.Parameter.VAR_KEYWORD in kinds:
+            return Arguments((), specs, names)
+        if inspect.Parameter.VAR_POSITIONAL in kinds:
+            return Arguments(tuple(specs.values()), {}, tuple(specs))
+        if specs.keys() <= set(names):
+            return _in_order(model, specs, names)
+        if len(specs) == 1:
+            ((only_name, spec),) = specs.items()
+            return Arguments((spec,), {}, names, only_name)
+    if isinstance(specs, list) and (num_required > 1 or inspect.Parameter.VAR_POSITIONAL in kinds):
+        return Arguments(tuple(specs), {}, names)
+    return Arguments((specs,), {}, names)
+
+
+def _in_order(model: Any, specs: dict[str, Any], names: tuple[str, ...]) -> Arguments:
+    """Return arguments by position as far as possible, in which order they become inputs."""
+    parameters = inspect.signature(model.call).parameters
+    first = tuple(
+        itertools.takewhile(
+            lambda name: (
+                name in specs and parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+            ),
+            names,
+        )
+    )
+    named = {name: spec for name, spec in specs.items() if name not in first}
+    return Arguments(tuple(specs[name] for name in first), named, names)
 
 
 def _completed(
@@ -138,7 +161,7 @@ def _completed(
     """Return all arguments, if the weights leave no choice for those that are missing."""
     found = find_shapes(model, known, missing)
     if found and are_required(model, known, found):
-        return Arguments((), {**known, **found}, names)
+        return _in_order(model, {**known, **found}, names)
     specs = {**known, **dict.fromkeys(missing), **found}
     lines = [_as_option(name, spec) for name, spec in specs.items()]
     raise ExportError(
@@ -207,7 +230,7 @@ def _noted_shapes(model: Any) -> Any:
     None if it has neither.
     """
     if getattr(model, "inputs", None):
-        return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        return (model._functional if isinstance(model, keras.Sequential) else model).input
     shapes = getattr(model, "_build_shapes_dict", None)
     if not shapes or not model.built:
         return None

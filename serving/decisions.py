@@ -60,20 +60,25 @@ def describe_thresholds(
     """
     is_weighted = thresholds.rule == WEIGHTED
     if is_weighted and thresholds.positive is None:
+        precision, recall = (sum(x) / len(labels) for x in (thresholds.precision, thresholds.recall))
+        reached = (
+            f": precision {write_percent(precision)}, recall {write_percent(recall)}, averaged over "
+            f"{len(labels)} classes"
+        )
         return [
             "the class is predicted whose probability is largest relative to its fraction of the "
-            f"training split ({WEIGHTED})"
+            f"training split ({WEIGHTED}){reached if has_scores else ''}"
         ]
     rule = thresholds.rule if is_weighted else f"threshold={thresholds.rule}"
     scores = zip(thresholds.precision, thresholds.recall, strict=True)
-    reached = [
+    told = [
         f": precision {write_percent(precision)}, recall {write_percent(recall)} on the test split"
         for precision, recall in scores
     ]
     return [
         f'"{label}" is predicted from a probability of {value:z.4f} on ({rule})'
         f"{reach if has_scores else ''}"
-        for label, value, reach in zip(labels, thresholds.values, reached, strict=True)
+        for label, value, reach in zip(labels, thresholds.values, told, strict=True)
         if thresholds.positive in (label, None)
     ]
 

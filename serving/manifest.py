@@ -435,15 +435,7 @@ def _check_format_version(received: object) -> None:
 
 def _check_consistency(manifest: Manifest) -> None:
     """Raise `ManifestError` if fields contradict each other."""
-    for spec in manifest.inputs:
-        _check_spec(spec, needs_batch=not manifest.whole_batches)
-    if len({spec.shape[:1] for spec in manifest.inputs}) > 1 or not manifest.inputs[0].shape:
-        raise ManifestError(
-            "All inputs must begin with the same axis, the batch. "
-            f"Received: {', '.join(map(describe_spec, manifest.inputs))}."
-        )
-    for spec in manifest.outputs:
-        _check_spec(spec, needs_batch=not manifest.whole_batches)
+    _check_specs(manifest)
     if manifest.task not in TASKS:
         raise ManifestError(
             f"task must be one of {', '.join(TASKS)}. Received: task={manifest.task!r}."
@@ -467,6 +459,16 @@ def _check_consistency(manifest: Manifest) -> None:
         _check_thresholds(manifest, manifest.thresholds)
     if manifest.intervals is not None:
         _check_intervals(manifest, manifest.intervals)
+
+
+def _check_specs(manifest: Manifest) -> None:
+    for spec in (*manifest.inputs, *manifest.outputs):
+        _check_spec(spec, needs_batch=not manifest.whole_batches)
+    if len({spec.shape[:1] for spec in manifest.inputs}) > 1 or not manifest.inputs[0].shape:
+        raise ManifestError(
+            "All inputs must begin with the same axis, the batch. "
+            f"Received: {', '.join(map(describe_spec, manifest.inputs))}."
+        )
 
 
 def _check_calibration(manifest: Manifest, calibration: Calibration) -> None:

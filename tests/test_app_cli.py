@@ -341,7 +341,7 @@ def test_an_interrupted_command_prints_one_line(tmp_path):
     own.touch()
     finished = interrupted_at("tensorflow.python", "export", str(own))
     assert finished.returncode == 130
-    assert finished.stderr == f"exporting {own} …\nhornbill: Interrupted.\n"
+    assert finished.stderr == f"exporting {own}: loading TensorFlow …\nhornbill: Interrupted.\n"
 
 
 @pytest.mark.parametrize(

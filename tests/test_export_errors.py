@@ -1,4 +1,4 @@
-"""Failures of an export are one line each: which layer, why, and what helps. Nothing is published."""
+"""Failures of an export are one line each: which layer, why, and what helps."""
 
 import random
 import warnings
@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from export import ExportError, ExportOptions, export_bundle
+from export import ExportError, export_bundle
 from export.reasons import describe_failure
 
 
@@ -90,12 +90,12 @@ FAILURES = {
         r"Received: KeyError in layer 'own' \(.*\): 'b'\.$",
     ),
     "returns_nothing": (
-        lambda: own(lambda self, x: None),
+        lambda: own(lambda *_: None),
         {"inputs": (None, 4)},
         "call must return tensors. Received: None from 'own', of the class Own.",
     ),
     "returns_a_number": (
-        lambda: own(lambda self, x: 3.0),
+        lambda: own(lambda *_: 3.0),
         {"inputs": (None, 4)},
         r"layer 'own': All operation outputs must be tensors. .* received: 3.0\.",
     ),
@@ -117,7 +117,7 @@ FAILURES = {
     "other_weights": (
         lambda: functional(layers.Dense(3, name="out")),
         {"inputs": (None, 7)},
-        r"layer 'out': .* expected axis -1 .* value 4, but received input with shape \(None, 7\)\.$",
+        r"layer 'out': .* expected axis -1 .* value 4, but received .* shape \(None, 7\)\.$",
     ),
     "image_too_small": (
         lambda: functional(layers.Conv2D(2, 3, name="conv"), shape=(8, 8, 3)),
@@ -142,11 +142,11 @@ FAILURES = {
     "variable_axis": (
         lambda: functional(layers.Reshape((-1, 700), name="rows"), shape=(None, 4)),
         {},
-        r"some size .* Received: x float32 \[batch, x_steps, 4\], .* layer 'rows': The total size .*"
+        r"some size .* Received: x float32 \[batch, x_steps, 4\], .* layer 'rows': The total .*"
         r"input_shape=\(1, 4\), target_shape=\(-1, 700\)",
     ),
     "ragged": (
-        lambda: own(lambda self, x: tf.RaggedTensor.from_tensor(x)),
+        lambda: own(lambda _, x: tf.RaggedTensor.from_tensor(x)),
         {"inputs": (None, 4)},
         r"Outputs must be dense. Received: own, which is ragged. Return x.to_tensor\(\)\.",
     ),
@@ -183,12 +183,11 @@ FAILURES = {
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_says_in_one_line_which_layer_and_why(name, tmp_path):
     build, arguments, message = FAILURES[name]
+    model = build()
     with pytest.raises(ExportError, match=message) as caught:
-        if "options" in arguments:
-            arguments = {"options": ExportOptions(**arguments["options"])}
-        export_bundle(build(), tmp_path / "dist", "model", **arguments)
-    text = str(caught.value)
-    assert "\n" not in text and "\x1b" not in text
+        export_bundle(model, tmp_path / "dist", "model", **arguments)
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
     assert not list(tmp_path.rglob("model*"))
 
 
@@ -196,8 +195,8 @@ def test_a_failure_says_in_one_line_which_layer_and_why(name, tmp_path):
     ("message", "expected"),
     [
         (
-            "[ShapeInferenceError] Inference error(s): (op_type:Concat, node name: net/join_1/axis):"
-            " All inputs to Concat must have same rank",
+            "[ShapeInferenceError] Inference error(s): (op_type:Concat, node name: net/join_1/a): "
+            "All inputs to Concat must have same rank",
             "Concat of layer 'join': All inputs to Concat must have same rank.",
         ),
         (
@@ -212,7 +211,8 @@ def test_a_failure_says_in_one_line_which_layer_and_why(name, tmp_path):
             "Name:'own/add' Status Message: /core/cpu/element_wise_ops.h:563 void onnxruntime::"
             "BroadcastIterator::Init(ptrdiff_t, ptrdiff_t) axis == 1 || axis == largest was false. "
             "Attempting to broadcast an axis by a dimension other than 1. 3 by 4",
-            "Add of 'own/add': Attempting to broadcast an axis by a dimension other than 1. 3 by 4.",
+            "Add of 'own/add': Attempting to broadcast an axis by a dimension other than 1. "
+            "3 by 4.",
         ),
         (
             "[ONNXRuntimeError] : 1 : FAIL : Node (join/mm) Op (MatMul) [ShapeInferenceError] "

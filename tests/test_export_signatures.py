@@ -58,6 +58,11 @@ class TokensBeside(keras.Model):
         return self.out(x) + ops.mean(self.embedding(tokens), axis=1)
 
 
+class Sides(Two):
+    def call(self, up, *, below):
+        return self.first(up) + self.second(below)
+
+
 class TwoBuilt(Two):
     def build(self, left_shape, right_shape):
         self.first.build(left_shape)
@@ -147,6 +152,10 @@ MODELS = {
         lambda: called(Two(), floats(2, 5), floats(2, 4)),
         {"left": floats(3, 5), "right": floats(3, 4)},
     ),
+    "arguments_in_the_order_of_call": (
+        lambda: called(Sides(), floats(2, 5), below=floats(2, 4)),
+        {"up": floats(3, 5), "below": floats(3, 4)},
+    ),
     "layer_of_several_arguments": (
         lambda: called(layers.MultiHeadAttention(2, 2), floats(2, 3, 4), floats(2, 3, 4)),
         {"query": floats(3, 3, 4), "value": -floats(3, 3, 4)},
@@ -177,9 +186,9 @@ def test_a_model_that_was_called_is_exported_with_a_batch_of_any_size(name):
     build, inputs = MODELS[name]
     model = build()
     inference = trace_inference(model)
-    assert {spec.name: spec.dtype for spec in inference.inputs} == {
-        name: str(array.dtype) for name, array in inputs.items()
-    }
+    assert [(spec.name, spec.dtype) for spec in inference.inputs] == [
+        (name, str(array.dtype)) for name, array in inputs.items()
+    ]
     received = run_graph(inference, convert_to_onnx(inference, {}), inputs)
     expected = inference.predict(inputs)
     assert list(received) == list(expected)
@@ -247,7 +256,7 @@ def test_a_file_of_a_class_is_exported_from_the_command_line(run, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     from own_net import Net as OwnNet
-    from own_net import Sides
+    from own_net import Sides as OwnSides
 
     called(OwnNet(), floats(2, 6, 4)).save("net.keras")
     arguments = ["export", "net.keras", "--module", "own_net", "--int8", "never"]
@@ -260,7 +269,7 @@ def test_a_file_of_a_class_is_exported_from_the_command_line(run, tmp_path, monk
     assert "must have the form name=dtype[batch,size,…]" in error
     # Keras notes only the first argument, so that it cannot build the model, and skips its weights.
     left, right = floats(2, 4), -floats(2, 4)
-    expected = called(sides := Sides(), left, right) and sides(left, right)
+    expected = called(sides := OwnSides(), left, right) and sides(left, right)
     sides.save("sides.keras")
     arguments[1] = "sides.keras"
     status, _, error = run(*arguments)

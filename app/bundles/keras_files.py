@@ -102,9 +102,12 @@ def _with_all_weights(model: Any, path: Path, inputs: Any) -> Any:
 def _count_weights(path: Path) -> int:
     """Return the number of arrays in a `.keras` file, without those of its optimizer."""
     found: list[str] = []
-    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as file:
-        with h5py.File(file) as weights:
-            weights.visititems(lambda name, item: _note_array(name, item, found))
+    with (
+        zipfile.ZipFile(path) as archive,
+        archive.open("model.weights.h5") as file,
+        h5py.File(file) as weights,
+    ):
+        weights.visititems(lambda name, item: _note_array(name, item, found))
     return len(found)
 
 

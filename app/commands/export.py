@@ -169,7 +169,7 @@ def export(
         _check_readable(path)
     given = _parsed(inputs) if inputs else None
     signer = None if sign is None else import_signature().read_signer(sign)
-    announce(f"exporting {source}", quiet or as_json)
+    announce(f"exporting {source}: loading TensorFlow", quiet or as_json)
     load_tensorflow(has_data=is_run)
     from app.system.garbage import collection_paused
 
@@ -178,6 +178,7 @@ def export(
             from app.bundles.export_run import export_run
         from app.bundles.keras_files import read_labels, read_model, read_samples
         from export import ExportOptions, ModelFacts, export_bundle
+        from export.steps import begin_step
         from serving.bundle import read_manifest
 
     options = ExportOptions(
@@ -193,6 +194,7 @@ def export(
         if is_run:
             bundle = export_run(source, output, name, options, target_accuracy, threshold)
         else:
+            begin_step("reading the model")
             facts = ModelFacts(labels=read_labels(labels) if labels else ())
             arrays = read_samples(samples) if samples else None
             model = read_model(source, module or (), unsafe, given)

@@ -63,6 +63,32 @@ def converted_counts() -> str:
     return ", ".join(f"{sum(found)} of {len(found)} {name}" for name, found in groups.items())
 
 
+def keras_cases() -> list[Figure]:
+    """Return how many cases of Keras' own export tests each road passes."""
+    rows = read_results("keras_cases")
+    if not rows:
+        return []
+    passed = {
+        road: {row["what"] for row in rows if row[road]["passes"]}
+        for road in ("ours", "onnx", "saved_model")
+    }
+    lost = (passed["onnx"] | passed["saved_model"]) - passed["ours"]
+    count = len(passed["ours"])
+    return [
+        Figure(
+            "cases of Keras' own export tests, and of what they leave out, that answer as the "
+            "model does, or are refused because answers are random or a state changes",
+            str(count), f"all {len(rows)}", count == len(rows),
+        ),
+        Figure("the same for Keras' own ONNX export", str(len(passed["onnx"]))),
+        Figure("the same for Keras' own SavedModel", str(len(passed["saved_model"]))),
+        Figure(
+            "cases that one of Keras' roads passes and ours does not",
+            ", ".join(sorted(lost)) or "none", "none", not lost,
+        ),
+    ]  # fmt: skip
+
+
 def export_cost() -> list[Figure]:
     """Return the time and memory of exports."""
     figures = []
