@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.results import write_results
 from serving import Predictor
-from serving.bundle import find_version
+from serving.versions import find_version
 
 ROUNDS = 15
 # A whole training takes as long as many first words.

@@ -23,8 +23,9 @@ from app.batch.files import find_files
 from app.batch.pools import Pool, predict_here
 from app.batch.ray_pool import RayPool
 from benchmarks.results import write_results
-from serving.bundle import MODEL, find_version
+from serving.bundle import MODEL
 from serving.runtime import onnxruntime
+from serving.versions import find_version
 
 BATCH = 256
 

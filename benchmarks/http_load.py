@@ -27,8 +27,8 @@ from benchmarks.environments import Unavailable, make_environment, read_versions
 from benchmarks.results import write_results
 from benchmarks.servers import CONNECTIONS, running
 from serving import Predictor
-from serving.bundle import find_version
 from serving.golden import read_golden
+from serving.versions import find_version
 
 ROUNDS, WARM_UP_S, LOAD_S = 3, 2, 6
 TOLERANCE = 1e-5

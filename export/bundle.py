@@ -1,17 +1,21 @@
 """From a trained Keras model to a published bundle: the steps, in order."""
 
+import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from export.onnx.convert import LOWEST_ONNXRUNTIME, convert_to_onnx, opset_of
+from export.onnx.convert import LEFT_OUT, convert_to_graph
+from export.onnx.files import write_graph
+from export.onnx.opsets import LOWEST_ONNXRUNTIME
 from serving.bundle import KERAS_MODEL, MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.environment import describe_environment
@@ -20,7 +24,14 @@ from serving.manifest import FORMAT_VERSION, Manifest, Proof
 from serving.parity import Inputs, Outputs, count_samples, take_samples
 from serving.verify import verify_bundle
 
+from .batches import (
+    as_whole_batch,
+    explain_difference,
+    whole_batches,
+    with_observed_batch,
+)
 from .errors import ExportError, ProofError
+from .faulty_passes import without_faulty_pass
 from .golden import write_golden
 from .inference import InferenceFunction, trace_inference
 from .memory import return_memory
@@ -31,6 +42,7 @@ from .output_kind import OutputKind, infer_task
 from .parity import prove, require_same_as_original
 from .preprocessing import describe_preprocessing
 from .publish import (
+    check_free,
     check_name,
     check_same_contract,
     choose_version,
@@ -89,16 +101,16 @@ def export_bundle(  # noqa: PLR0913 - most have a default
     """
     check_name(name)
     model_folder = Path(output) / name
-    if model_folder.exists() and not model_folder.is_dir():
-        raise ExportError(f"A bundle must be a folder. Received: {model_folder}, a file.")
+    check_free(model_folder)
     choose_version(model_folder, options.version)  # fails before the work if it exists
     with _staging_folder(Path(output), name) as staged:
         begin_step("tracing the model")
         inference = trace_inference(model, options.input_dtype, inputs)
+        check_same_contract({"inputs": inference.inputs}, model_folder)  # before the work
         manifest = _write_evidence(inference, facts, samples, options, staged)
         with version_lock(Path(output), name):
             number = choose_version(model_folder, options.version)
-            check_same_contract(manifest, model_folder)
+            check_same_contract(vars(manifest), model_folder)
             numbered = replace(manifest, version=number)
             begin_step("writing and verifying the bundle")
             _complete(numbered, facts.figures, options, staged)
@@ -137,22 +149,77 @@ def _write_evidence(
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
     begin_step("predicting with Keras")
     chosen = _choose_samples(inference, samples)
-    expected = inference.predict(chosen.inputs)
-    chosen, expected = finite_samples(chosen, expected)
+    inference = with_observed_batch(inference, chosen.inputs)
+    if inference.whole_batches:
+        _refuse_int8(options.int8)
+        chosen, expected = as_whole_batch(inference, chosen)
+    else:
+        chosen, expected = finite_samples(chosen, inference.predict(chosen.inputs))
     require_same_as_original(inference, chosen.inputs, expected)
     if inference.noise:
         require_same_draws(inference.model, inference.by_name(chosen.inputs))
     kind = _output_kind(expected, facts)
-    opset = _write_artifacts(inference, facts, kind, options.opset, folder)
-    begin_step("proving SavedModel and ONNX")
-    proof = prove(inference, folder, chosen, expected, kind)
-    golden_inputs = _write_golden_samples(inference, chosen, expected, folder)
-    data = facts.int8_data or _int8_data_from(chosen)
+    _write_models(inference, folder)
+    known = _Known(inference, chosen, expected)
+    proven: list[tuple[_Known, Proof]] = []
+
+    def prove_graph(_written: Any) -> None:
+        begin_step("proving SavedModel and ONNX")
+        proven.append(_prove(known, folder, kind, options))
+
+    written, faulty = without_faulty_pass(
+        partial(
+            _write_graph, inference, _metadata(inference, facts, kind, folder), options, folder
+        ),
+        prove_graph,
+    )
+    known, proof = proven[-1]
+    inference = known.inference
+    golden_inputs = _write_golden_samples(inference, known.samples, known.expected, folder)
+    data = facts.int8_data or _int8_data_from(known.samples)
     if options.int8 != "never":
         begin_step("quantizing to int8 and timing it")
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
-    manifest = _manifest(inference, facts, kind, proof, folder.parent.name, opset)
-    return replace(manifest, int8=int8)
+    manifest = _manifest(inference, facts, kind, proof, folder.parent.name, written.opset)
+    notes = tuple(
+        f"The ONNX graph was not cleaned by {name}: {reason}"
+        for name, reason in (written.left_out | faulty).items()
+    )
+    return replace(manifest, int8=int8, warnings=(*manifest.warnings, *notes))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A traced model, samples, and what Keras predicts for them."""
+
+    inference: InferenceFunction
+    samples: Samples
+    expected: Outputs
+
+
+def _prove(
+    known: _Known, folder: Path, kind: OutputKind, options: ExportOptions
+) -> tuple[_Known, Proof]:
+    """Prove the artifacts; if that fails since samples depend on each other, as a whole batch."""
+    inference, chosen, expected = known.inference, known.samples, known.expected
+    try:
+        return known, prove(inference, folder, chosen, expected, kind)
+    except ProofError:
+        found = explain_difference(inference, chosen.inputs, expected)
+        if inference.whole_batches or not found.whole_batches:
+            raise
+    _refuse_int8(options.int8)
+    chosen, expected = as_whole_batch(found, chosen)
+    proof = prove(found, folder, chosen, expected, kind)
+    return _Known(found, chosen, expected), proof
+
+
+def _refuse_int8(policy: str) -> None:
+    if policy == "always":
+        raise ExportError(
+            "int8 needs a model that takes samples one by one. "
+            "Received: a model of whole batches. Leave out --int8 always."
+        )
 
 
 def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | None) -> Samples:
@@ -200,22 +267,19 @@ def _output_kind(outputs: Outputs, facts: ModelFacts) -> OutputKind:
     return OutputKind(facts.task, name, facts.labels)
 
 
-def _write_artifacts(
-    inference: InferenceFunction,
-    facts: ModelFacts,
-    kind: OutputKind,
-    opset: int | None,
-    folder: Path,
-) -> int:
-    """Write the SavedModel, the ONNX graph, and the Keras model if it has features.
-
-    Returns the opset of the graph.
-    """
+def _write_models(inference: InferenceFunction, folder: Path) -> None:
+    """Write the SavedModel, and the Keras model if it has features."""
     begin_step("writing the SavedModel")
     write_saved_model(inference, folder)
     if any(spec.name == "features" for spec in inference.outputs):
         inference.model.save(folder / KERAS_MODEL)  # for heads on these features
-    metadata = {
+
+
+def _metadata(
+    inference: InferenceFunction, facts: ModelFacts, kind: OutputKind, folder: Path
+) -> dict[str, Any]:
+    """Return what the ONNX file states besides its graph."""
+    return {
         "name": folder.parent.name,
         "labels": kind.labels,
         "columns": facts.columns,
@@ -223,19 +287,44 @@ def _write_artifacts(
         "string_columns": facts.string_columns,
         "preprocessing": describe_preprocessing(inference.model),
     }
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The opset of the graph that was written, and why passes over it were left out, by name."""
+
+    opset: int
+    left_out: dict[str, str]
+
+
+def _write_graph(
+    inference: InferenceFunction,
+    metadata: dict[str, Any],
+    options: ExportOptions,
+    folder: Path,
+    without: Collection[str],
+) -> _Written:
     begin_step("converting to ONNX")
-    graph = convert_to_onnx(inference, metadata, opset)
-    (folder / MODEL).write_bytes(graph.SerializeToString(deterministic=True))
-    written = opset_of(graph)
+    graph = convert_to_graph(inference, metadata, options.opset, without)
+    write_graph(graph, folder / MODEL)
+    left_out = json.loads(graph.metadata_props.get(LEFT_OUT, "{}"))
+    written = _Written(int(graph.opset_imports[""]), left_out)
     del graph
-    return_memory()
+    return_memory(inference.model)
     return written
 
 
 def _write_golden_samples(
     inference: InferenceFunction, samples: Samples, expected: Outputs, folder: Path
 ) -> Inputs:
-    """Write the golden samples and what Keras predicts for them; return their inputs."""
+    """Write the golden samples and what Keras predicts for them; return their inputs.
+
+    Whole batches are written for each number of samples, the largest first.
+    """
+    if inference.whole_batches:
+        for number, (batch, outputs) in enumerate(whole_batches(inference, samples.inputs)):
+            write_golden(inference, batch, outputs, folder, f"test_data_set_{number}")
+        return samples.inputs
     chosen = choose_golden(samples)
     inputs = take_samples(samples.inputs, chosen)
     write_golden(inference, inputs, {name: a[chosen] for name, a in expected.items()}, folder)
@@ -289,6 +378,7 @@ def _manifest(
         reference_scores=facts.reference_scores,
         importance=facts.importance,
         warnings=(*facts.warnings, *describe_noise(inference.noise)),
+        whole_batches=inference.whole_batches,
     )
 
 

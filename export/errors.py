@@ -5,15 +5,12 @@ HornbillError
     └── ProofError                     the artifacts do not compute the same function
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from serving.errors import HornbillError
 
-_COLORS = re.compile(r"\x1b\[[0-9;]*m")
-# Beginnings of the lines that Keras and TensorFlow append to an error.
-_APPENDIX = ("Arguments received by", "[[{{node", "Stack trace for op definition", "Call arguments")
+from .reasons import describe_failure, plain_errors
 
 
 class ExportError(HornbillError, ValueError):
@@ -27,30 +24,22 @@ class ProofError(ExportError):
 
 
 @contextmanager
-def explained(rule: str) -> Iterator[None]:
+def explained(rule: str, layers: Collection[str] = ()) -> Iterator[None]:
     """Turn what Keras, TensorFlow, tf2onnx or ONNX Runtime raise into an `ExportError`.
 
     Args:
         rule: The rule that was broken, as one sentence without its full stop.
+        layers: Names of the model's layers, to name the one that failed.
 
     Raises:
         ExportError: The block raised an exception other than `ExportError` or `OSError`.
     """
     try:
-        yield
+        with plain_errors():
+            yield
     except (ExportError, OSError):
         raise
     except Exception as error:  # these libraries raise anything
         if isinstance(error.__context__, KeyboardInterrupt):  # TensorFlow turns it into a TypeError
             raise error.__context__ from None
-        reason = " ".join(_reason(str(error)).split())
-        raise ExportError(f"{rule}: {type(error).__name__}: {reason:.200}.") from error
-
-
-def _reason(message: str) -> str:
-    """Return the whole message, or its last line where it contains a traceback."""
-    lines = [line.strip() for line in _COLORS.sub("", message).splitlines()]
-    ends = [n for n, line in enumerate(lines) if line.startswith(_APPENDIX)]
-    lines = [line for line in lines[: ends[0] if ends else None] if line]
-    has_trace = any(line.startswith("File ") for line in lines)
-    return lines[-1] if has_trace and lines else " ".join(lines)
+        raise ExportError(f"{rule}. Received: {describe_failure(error, layers)}") from error

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from .errors import ExportError
+from .errors import ExportError, explained
 
 _NARROW = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
@@ -21,16 +21,13 @@ def in_float32(model: keras.Model) -> keras.Model:
     if not policies.keys() & set(_NARROW):
         return model
     config = _widened(keras.saving.serialize_keras_object(model))
-    try:
-        rebuilt = keras.saving.deserialize_keras_object(config)
-    except (TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ExportError(
-            "Keras must be able to rebuild a model of mixed precision from its config: "
-            f"{reason:.200}."
-        ) from None
+    # Classes that are not registered are at hand: they are those of the model's layers.
+    own = {keras.saving.get_registered_name(type(one)): type(one) for one in model._flatten_layers()}
+    with explained("Keras must be able to rebuild a model of mixed precision from its config"):
+        rebuilt = keras.saving.deserialize_keras_object(config, custom_objects=own)
     rebuilt.set_weights(model.get_weights())
     for before, after in zip(model._flatten_layers(), rebuilt._flatten_layers(), strict=True):
+        after.name = before.name  # which a class may leave out of its config
         _copy_state(before, after)
     return rebuilt
 

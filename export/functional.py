@@ -5,8 +5,9 @@ from typing import Any
 
 import keras
 
+from .any_batch import with_any_batch
 from .errors import ExportError, explained
-from .signatures import arguments_of, with_read_dtypes
+from .signatures import Arguments, arguments_of, with_read_dtypes
 from .tensor_names import with_valid_name
 
 _TRACEABLE = "Keras must be able to trace the model"
@@ -27,8 +28,8 @@ def as_functional(model: Any, inputs: Any = None) -> keras.Model:
         raise ExportError(f"A model must be a keras.Model. Received: {type(model).__name__}.")
     if isinstance(model, keras.Sequential):
         return with_valid_name(_from_sequential(model, inputs))
-    if inputs is None and _has_graph(model):
-        return with_valid_name(_judged_by_graph(model))
+    if _has_graph(model):
+        return with_valid_name(_from_graph(model, inputs))
     return with_valid_name(_traced(model, inputs))
 
 
@@ -45,14 +46,41 @@ def _functional_class() -> Any:
     return type(keras.Model(x, x))
 
 
-def _judged_by_graph(model: keras.Model) -> keras.Model:
+def _from_graph(model: keras.Model, given: Any) -> keras.Model:
     """Return the graph of a functional model, without what a class adds to it, such as `predict`.
 
     The tasks of KerasHub preprocess texts there.
     """
-    if type(model).predict is keras.Model.predict:
-        return model
-    return keras.Model(model.input, model.output, name=model.name)
+    arguments = arguments_of(model, given)
+    noted = arguments.batch_size
+    if given is None and noted is None:
+        is_plain = type(model).predict is keras.Model.predict
+        return model if is_plain else keras.Model(model.input, model.output, name=model.name)
+
+    def build(batch: int | None) -> keras.Model:
+        if given is None and batch is not None:
+            return keras.Model(model.input, model.output, name=model.name)
+        with explained(_TRACEABLE):
+            return _with_inputs(model, arguments, batch)
+
+    return with_any_batch(build, noted)
+
+
+def _with_inputs(model: keras.Model, arguments: Arguments, batch: int | None) -> keras.Model:
+    """Return a functional model of the same layers with other inputs."""
+    own = [tensor.name for tensor in model.inputs]
+    given = dict(zip(arguments.names, arguments.leaves, strict=True))
+    specs = [given[name] for name in own] if given.keys() == set(own) else arguments.leaves
+    if len(specs) != len(own):
+        raise ExportError(
+            f"Inputs must be given for {', '.join(own)}. Received: {', '.join(given)}."
+        )
+    inputs = [
+        _input(spec, arguments.only_name or spec.name or name, batch)
+        for spec, name in zip(specs, own, strict=True)
+    ]
+    packed = keras.tree.pack_sequence_as(model.input, inputs)
+    return keras.models.clone_model(model, packed, clone_function=lambda layer: layer)
 
 
 def _from_sequential(model: keras.Sequential, given: Any) -> keras.Model:
@@ -71,11 +99,15 @@ def _from_sequential(model: keras.Sequential, given: Any) -> keras.Model:
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     arguments = arguments_of(model, model.inputs[0] if given is None else given)
     (spec,) = arguments.leaves
-    with explained(_TRACEABLE):
-        x = inputs = _input(spec, arguments.only_name)
-        for layer in model.layers:
-            x = layer(x)
-        return keras.Model(inputs, x, name=model.name)
+
+    def build(batch: int | None) -> keras.Model:
+        with explained(_TRACEABLE):
+            x = inputs = _input(spec, arguments.names[0], batch)
+            for layer in model.layers:
+                x = layer(x)
+            return keras.Model(inputs, x, name=model.name)
+
+    return with_any_batch(build, arguments.batch_size)
 
 
 def _traced(model: Any, inputs: Any) -> keras.Model:
@@ -89,19 +121,29 @@ def _traced(model: Any, inputs: Any) -> keras.Model:
         positional, named = arguments.filled([filled.get(n) for n in range(len(leaves))])
         return model(*positional, **named)
 
-    with explained(_TRACEABLE):
-        specs = [leaves[number] for number in kept]
-        if inputs is None:
-            specs = with_read_dtypes(call, specs)
-        tensors = [
-            _input(spec, arguments.names[number]) for number, spec in zip(kept, specs, strict=True)
-        ]
-        given = tensors if len(tensors) > 1 else tensors[0]
-        return keras.Model(given, call(tensors), name=model.name)
+    def build(batch: int | None) -> keras.Model:
+        with explained(_TRACEABLE):
+            specs = [leaves[number] for number in kept]
+            if inputs is None:
+                specs = with_read_dtypes(call, specs, batch)
+            tensors = [
+                _input(spec, arguments.names[number], batch)
+                for number, spec in zip(kept, specs, strict=True)
+            ]
+            given = tensors if len(tensors) > 1 else tensors[0]
+            outputs = call(tensors)
+            if not keras.tree.flatten(outputs) or outputs is None:
+                raise ExportError(
+                    f"call must return tensors. Received: {outputs!r} from {model.name!r}, "
+                    f"of the class {type(model).__name__}."
+                )
+            return keras.Model(given, outputs, name=model.name)
+
+    return with_any_batch(build, arguments.batch_size)
 
 
-def _input(spec: keras.InputSpec, name: str) -> Any:
-    tensor = keras.Input(batch_shape=(None, *spec.shape[1:]), dtype=spec.dtype)
+def _input(spec: keras.InputSpec, name: str, batch: int | None) -> Any:
+    tensor = keras.Input(batch_shape=(batch, *spec.shape[1:]), dtype=spec.dtype)
     if name:
         tensor.name = name  # as an argument, Keras would refuse the name of a layer
     return tensor

@@ -1,6 +1,8 @@
 """Traces a Keras model into the TensorFlow function from which both artifacts are made."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,12 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from serving.manifest import DTYPES, TensorSpec
+from serving.manifest import DTYPES, TensorSpec, describe_spec
 from serving.parity import Inputs, Outputs
 
 from .errors import ExportError, explained
 from .float32_model import in_float32
 from .functional import as_functional
+from .layer_names import layer_of
 from .noise import Draw, observing, with_noise_inputs
 from .substitutes import substituted
 from .tensor_names import (
@@ -25,7 +28,11 @@ from .tensor_names import (
     output_names,
 )
 
+_RUNS = "Keras must be able to run the model on the CPU"
 INPUT_DTYPES = ("uint8", "int8", "int32", "int64", "float32")
+# Samples in a call of the Keras model, and numbers in all results of its operations: these bound
+# the memory, since Keras holds every one until the call returns.
+_BATCH, _BATCH_NUMBERS = 64, 2**25
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,9 @@ class InferenceFunction:
         inputs: Specs of the inputs, in the order of `function`.
         outputs: Specs of the outputs, in the order in which the model declares them.
         original: Model as it was passed in, which may compute in a narrower precision.
+        whole_batches: Whether a batch must not be split: its size is fixed, or an output does not
+            have a row for each sample that depends on that sample alone, see
+            `export.batches.with_observed_batch`.
         noise: Kind of the numbers that each input of noise takes, by its name; see `export.noise`.
     """
 
@@ -47,18 +57,27 @@ class InferenceFunction:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     original: keras.Model
+    whole_batches: bool = False
     noise: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def batch_size(self) -> int | None:
+        """The only number of samples that a call may have; None for any number."""
+        size = self.inputs[0].shape[0]
+        return size if isinstance(size, int) else None
 
     def by_name(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Return an array for each input's name; a single array belongs to the first input."""
         return inputs if isinstance(inputs, dict) else {self.inputs[0].name: inputs}
 
-    def predict(self, inputs: Inputs, batch_size: int = 64) -> Outputs:
-        """Return what `keras.Model.predict` returns, by name.
+    def predict(self, inputs: Inputs) -> Outputs:
+        """Return what the Keras model returns, by name.
+
+        It is called batch by batch, operation by operation: the reference must not depend on a
+        trace, and tracing takes longer than a few calls.
 
         Args:
             inputs: One array `(samples, …)`, or one for each input's name.
-            batch_size: Number of samples in each call.
 
         Raises:
             ExportError: Keras cannot run the model, or an output lacks a row for some sample.
@@ -68,14 +87,42 @@ class InferenceFunction:
             tf.cast(tf.constant(named[spec.name]), tensor.dtype)
             for spec, tensor in zip(self.inputs, self.model.inputs, strict=True)
         ]
-        given = keras.tree.pack_sequence_as(self.model.input, leaves)
-        # A GPU may round products to three digits (TF32), too coarse for a reference.
-        with explained("Keras must be able to run the model on the CPU"), tf.device("/CPU:0"):
-            predicted = self.model.predict(given, batch_size=batch_size, verbose=0)
         names = output_names(self.model, [spec.name for spec in self.inputs])
-        outputs = dict(zip(names, map(plain_array, keras.tree.flatten(predicted)), strict=True))
-        _check_rows(outputs, len(leaves[0]))
-        return {spec.name: outputs[spec.name] for spec in self.outputs}
+        size = len(leaves[0]) if self.whole_batches else self._batch_size(leaves)
+        batches: list[Outputs] = []
+        for start in range(0, len(leaves[0]), size):
+            batch = [leaf[start : start + size] for leaf in leaves]
+            given = keras.tree.pack_sequence_as(self.model.input, batch)
+            # A GPU may round products to three digits (TF32), too coarse for a reference.
+            with explained(_RUNS, layer_names(self.model)), tf.device("/CPU:0"):
+                predicted = keras.tree.flatten(self.model(given, training=False))
+            batches.append(dict(zip(names, map(plain_array, predicted), strict=True)))
+            if not self.whole_batches:
+                _check_rows(batches[-1], len(batch[0]))
+        if len(batches) == 1:
+            return {spec.name: batches[0][spec.name] for spec in self.outputs}
+        return {
+            spec.name: np.concatenate([batch[spec.name] for batch in batches])
+            for spec in self.outputs
+        }
+
+    def _batch_size(self, leaves: Sequence[Any]) -> int:
+        """Return the number of samples whose results fit into memory in one call."""
+        longest = max((size for leaf in leaves for size in leaf.shape[1:]), default=1)
+        numbers = sum(
+            math.prod(longest if size is None else size for size in tensor.shape[1:])
+            for operation in self.function.graph.get_operations()
+            for tensor in operation.outputs
+            if tensor.shape.rank and tensor.shape[0] is None
+        )
+        return max(1, min(_BATCH, _BATCH_NUMBERS // max(1, numbers)))
+
+    def run(self, inputs: Inputs) -> Outputs:
+        """Return what `function` returns for one batch, by name."""
+        named = self.by_name(inputs)
+        with explained(_RUNS, layer_names(self.model)), tf.device("/CPU:0"):
+            found = self.function(*(tf.constant(named[spec.name]) for spec in self.inputs))
+        return {spec.name: plain_array(found[spec.name]) for spec in self.outputs}
 
 
 def trace_inference(
@@ -116,18 +163,27 @@ def _trace_named(
     noise: Mapping[str, str],
 ) -> InferenceFunction:
     declared = _specs(input_names(model), model.inputs)
+    _check_batch(declared)
     inputs = tuple(
         spec if spec.name in noise else _with_dtype(spec, input_dtype) for spec in declared
     )
     outputs = _specs(output_names(model, [spec.name for spec in inputs]), model.outputs)
     # On a GPU the graph would contain operations that a CPU lacks.
-    with explained("Keras must be able to run the model on the CPU"), tf.device("/CPU:0"):
+    with explained(_RUNS, layer_names(model)), tf.device("/CPU:0"):
         function = _trace(model, inputs, outputs)
+    _refuse_changes(function, layer_names(model))
+    _require_dense(function.structured_outputs)
     traced = {
         spec.name: _as_traced(spec, function.structured_outputs[spec.name]) for spec in outputs
     }
     in_order = tuple(traced[name] for name in declared_order(model, list(traced)))
-    return InferenceFunction(model, function, inputs, in_order, original, noise)
+    is_by_row = all(spec.shape[:1] == (BATCH_AXIS,) for spec in (*inputs, *in_order))
+    return InferenceFunction(model, function, inputs, in_order, original, not is_by_row, noise)
+
+
+def layer_names(model: keras.Model) -> frozenset[str]:
+    """Return the names of all layers inside a model."""
+    return frozenset(layer.name for layer in model._flatten_layers(include_self=False))
 
 
 def lookup_tables(model: keras.Model) -> list[Any]:
@@ -177,6 +233,30 @@ def _trace(model: keras.Model, inputs: Sequence[TensorSpec], outputs: Sequence[T
         return tf.function(serve, input_signature=signature).get_concrete_function()
 
 
+def _require_dense(outputs: Mapping[str, Any]) -> None:
+    for name, output in outputs.items():
+        if not isinstance(output, tf.Tensor):
+            kind = "ragged" if "Ragged" in type(output).__name__ else "sparse"
+            mend = "x.to_tensor()" if kind == "ragged" else "keras.ops.convert_to_tensor(x)"
+            raise ExportError(
+                f"Outputs must be dense. Received: {name}, which is {kind}. Return {mend}."
+            )
+
+
+def _refuse_changes(function: Any, layers: Collection[str]) -> None:
+    """Raise ExportError if a function assigns a variable; one inside a loop is found as well."""
+    graph = function.graph.as_graph_def()
+    parts = (graph.node, *(inner.node_def for inner in graph.library.function))
+    for node in itertools.chain.from_iterable(parts):
+        if node.op.startswith("Assign"):
+            layer = layer_of(node.name, layers)
+            raise ExportError(
+                "A model must not change its variables at inference. "
+                f"Received: {f'layer {layer!r}' if layer else node.name}. "
+                "Take what it changes as an input, and return what becomes of it."
+            )
+
+
 def _as_traced(spec: TensorSpec, tensor: Any) -> TensorSpec:
     """Return an output's spec, corrected where Keras declares another dtype or shape."""
     if not tensor.shape.rank:
@@ -187,7 +267,7 @@ def _as_traced(spec: TensorSpec, tensor: Any) -> TensorSpec:
     if len(known) != rank:  # Keras declares another number of axes than it computes
         known = (BATCH_AXIS, *(axis_name(spec.name, rank, axis) for axis in range(1, rank)))
     shape = [size if size is not None else name for name, size in zip(known, traced, strict=True)]
-    return TensorSpec(spec.name, tensor.dtype.name, (BATCH_AXIS, *shape[1:]))
+    return TensorSpec(spec.name, tensor.dtype.name, tuple(shape))
 
 
 @contextmanager
@@ -222,6 +302,16 @@ def _with_still_seeds() -> Iterator[None]:
         keras.random.SeedGenerator.next = before
 
 
+def _check_batch(inputs: Sequence[TensorSpec]) -> None:
+    """Require one batch axis, the first one, of any size or of one size for all inputs."""
+    if len({spec.shape[:1] for spec in inputs}) > 1 or not inputs[0].shape:
+        raise ExportError(
+            "All inputs must begin with the batch, of any size or of the same. "
+            f"Received: {', '.join(map(describe_spec, inputs))}. "
+            "Build the model with keras.Input(shape)."
+        )
+
+
 def _refuse_sparse(model: keras.Model) -> None:
     for tensor in model.inputs:
         for kind in ("sparse", "ragged"):
@@ -234,12 +324,6 @@ def _specs(names: Sequence[str], tensors: Sequence[Any]) -> tuple[TensorSpec, ..
 
 
 def _tensor_spec(name: str, tensor: Any) -> TensorSpec:
-    first, *rest = tensor.shape or (0,)
-    if first is not None:
-        raise ExportError(
-            "The first axis must be the batch, of any size. "
-            f"Received: {name} {tuple(tensor.shape)}. Build the model with keras.Input(shape)."
-        )
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if dtype not in DTYPES or dtype == "float64":
         raise ExportError(
@@ -247,14 +331,14 @@ def _tensor_spec(name: str, tensor: Any) -> TensorSpec:
             f"Received: {name} of {dtype}. Build the model with keras.Input(shape, dtype=…), or "
             "end it with keras.ops.cast."
         )
-    if 0 in rest:
+    if 0 in tensor.shape:
         raise ExportError(f"Each axis must have a size above 0. Received: {name} {tensor.shape}.")
     rank = len(tensor.shape)
     axes = [
         size if size is not None else axis_name(name, rank, axis)
-        for axis, size in enumerate(rest, start=1)
+        for axis, size in enumerate(tensor.shape)
     ]
-    return TensorSpec(name, dtype, (BATCH_AXIS, *axes))
+    return TensorSpec(name, dtype, tuple(axes))
 
 
 def _with_dtype(spec: TensorSpec, dtype: str | None) -> TensorSpec:

@@ -3,10 +3,16 @@
 import ctypes
 import gc
 import sys
+from typing import Any
+
+# Looking for garbage takes a tenth of a second and more, and a smaller model leaves little.
+_WORTHWHILE_PARAMETERS = 2_000_000
 
 
-def return_memory() -> None:
-    """Return freed memory, which glibc keeps: several times the size of a model."""
+def return_memory(model: Any) -> None:
+    """Return freed memory, which glibc keeps: several times the size of `model`, if it is large."""
+    if model.count_params() < _WORTHWHILE_PARAMETERS:
+        return
     gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl lacks it

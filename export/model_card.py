@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from serving.bundle import CHECKSUMS, GOLDEN, INT8, KERAS_MODEL, MANIFEST, MODEL
-from serving.manifest import TASKS, Calibration, Manifest, TensorSpec
+from serving.int8 import LARGEST_SUM
+from serving.manifest import TASKS, Calibration, Manifest, TensorSpec, describe_batch
 from serving.written_numbers import (
     describe_scores,
     metric_name,
@@ -146,7 +147,8 @@ def _signature(manifest: Manifest) -> str:
     inside = (
         f"\nThe graph takes raw inputs and preprocesses them itself:\n\n{steps}" if steps else ""
     )
-    return f"## Signature\n\n{body}{columns}{inside}"
+    batch = f"\n{describe_batch(manifest)}\n" if manifest.whole_batches else ""
+    return f"## Signature\n\n{body}{batch}{columns}{inside}"
 
 
 def _columns(manifest: Manifest) -> str:
@@ -192,7 +194,8 @@ To check this version on your machine: `hornbill verify {manifest.version}` in t
 
 def _zeros(spec: TensorSpec) -> str:
     # A named axis takes any size.
-    shape = ", ".join(str(n) if isinstance(n, int) else "64" for n in (1, *spec.shape[1:]))
+    first = spec.shape[0] if isinstance(spec.shape[0], int) else 1
+    shape = ", ".join(str(n) if isinstance(n, int) else "64" for n in (first, *spec.shape[1:]))
     if spec.dtype == "string":
         return f'{spec.name} = np.full(({shape}), "", object)'
     return f"{spec.name} = np.zeros(({shape}), np.{spec.dtype})"
@@ -216,12 +219,16 @@ def _evidence(manifest: Manifest) -> str:
         "same top-1",
     )  # fmt: skip
     return (
-        f"## Proof\n\nEach artifact was run on {proof.samples:,} samples ({proof.source}) and on "
-        f"edge cases ({', '.join(proof.edge_cases)}), and compared with `keras.Model.predict`. "
+        f"## Proof\n\nEach artifact was run on {proof.samples:,} samples ({proof.source})"
+        f"{_edge_cases(proof.edge_cases)}, and compared with the Keras model. "
         f"Allowed differences: {_allowed(proof.tolerances)}. A model that exceeds one is not "
         f"published.\n\n"
         f"{_table(heads, rows)}"
     )
+
+
+def _edge_cases(names: Sequence[str]) -> str:
+    return f" and on edge cases ({', '.join(names)})" if names else ""
 
 
 def _allowed(tolerances: dict[str, float]) -> str:
@@ -329,6 +336,9 @@ def _int8(manifest: Manifest) -> str:
         (f"{score}, float32", _measured(form, found.accuracy_float32)),
         (f"{score}, int8", _measured(form, found.accuracy_int8)),
     ]
+    if found.largest_sum is not None:
+        limit = f"largest sum of two products (at most {LARGEST_SUM:,})"
+        rows.append((limit, f"{found.largest_sum:,}"))
     is_kept = f"kept, as `{INT8}`" if found.kept else "not kept"
     return (
         f"## int8\n\nA quantized model was calibrated on {found.calibrated_on}. It was "

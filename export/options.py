@@ -16,7 +16,7 @@ from serving.manifest import (
 
 from .errors import ExportError
 from .inference import INPUT_DTYPES
-from .onnx.convert import check_opset
+from .onnx.opsets import check_opset
 from .quantization import POLICIES, Int8Data
 
 _MAX_VERSION = 2**63 - 1  # TF Serving and Triton store version numbers as int64

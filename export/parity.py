@@ -22,6 +22,7 @@ from serving.parity import (
 )
 from serving.session import open_session
 
+from .batches import batch_sizes, whole_batches
 from .errors import ProofError, explained
 from .inference import InferenceFunction, plain_array, to_tensors
 from .memory import return_memory
@@ -29,13 +30,13 @@ from .output_kind import OutputKind
 from .samples import Samples, finite_part
 from .saved_model import load_saved_model
 
-_BATCH_SIZES = (1, 2, 7, 64)
+_NAMES = {"saved_model": "SavedModel", "onnx": "ONNX graph"}
 # bfloat16 rounds to one part in 256 in every layer.
 _NARROW_TOLERANCE = 0.1
 
 Run = Callable[[Inputs], Outputs]
-# Inputs, and what Keras predicts for them.
-_Case = tuple[Inputs, Outputs]
+# Inputs, what Keras predicts for them, and the number of samples in each call.
+_Case = tuple[Inputs, Outputs, int]
 
 
 def prove(
@@ -53,49 +54,70 @@ def prove(
         inference: The traced model.
         folder: Folder of the version being made.
         samples: Samples to run.
-        expected: What `keras.Model.predict` returns for them.
+        expected: What Keras predicts for them.
         kind: What the outputs stand for. For classes, the most probable one must be the same.
 
     Raises:
         ProofError: An output differs by more than its tolerance, or a sample has another most
             probable class.
     """
-    cases = [(samples.inputs, expected), *_cases_of_other_sizes(inference, samples)]
+    cases = list(_cases(inference, samples, expected))
     loaders: dict[str, Callable[[], Run]] = {
         "saved_model": lambda: _saved_model_runner(inference, folder),
         "onnx": lambda: onnx_runner(inference, folder / MODEL),
     }
     measured: list[Parity] = []
     for artifact, load in loaders.items():
-        with explained(f"The {artifact} that was written must load"):
+        with explained(f"The {_NAMES[artifact]} that was written must load"):
             run = load()
         for parity, allowed in _measure(artifact, run, cases, kind):
             _require(parity, allowed)
             measured.append(parity)
         del run
-        return_memory()
+        return_memory(inference.model)
     dtypes = {"probabilities", *(spec.dtype for spec in inference.outputs)}
     tolerances = {name: value for name, value in TOLERANCES.items() if name in dtypes}
     return Proof(samples.source, len(samples), samples.edge_cases, tolerances, _worst(measured))
 
 
-def _cases_of_other_sizes(inference: InferenceFunction, samples: Samples) -> list[_Case]:
-    found = (finite_part(inputs, inference.predict(inputs)) for inputs in samples.of_other_sizes)
-    return [(inputs, expected) for inputs, expected in found if count_samples(inputs)]
+def _cases(inference: InferenceFunction, samples: Samples, expected: Outputs) -> Iterator[_Case]:
+    if inference.whole_batches:
+        yield from _whole_cases(inference, samples)
+        return
+    others = (finite_part(one, inference.predict(one)) for one in samples.of_other_sizes)
+    for inputs, wanted in ((samples.inputs, expected), *others):
+        if count_samples(inputs):
+            for batch_size in batch_sizes(samples.inputs):
+                yield inputs, wanted, batch_size
+
+
+def _whole_cases(inference: InferenceFunction, samples: Samples) -> Iterator[_Case]:
+    for inputs in (samples.inputs, *samples.of_other_sizes):
+        for batch, expected in whole_batches(inference, inputs):
+            yield batch, expected, count_samples(batch)
 
 
 def _measure(
     artifact: str, run: Run, cases: list[_Case], kind: OutputKind
 ) -> Iterator[tuple[Parity, float]]:
     """Yield the parity of each output at each batch size, and the difference it may have."""
-    for batch_size in batch_sizes(cases[0][0]):
-        for inputs, expected in cases:
-            with explained(f"The {artifact} must run on every input that Keras runs on"):
-                received = run_in_batches(run, inputs, batch_size)
-            for name, wanted in expected.items():
-                has_classes = kind.predicts_classes(name)
-                parity = compare(artifact, name, batch_size, wanted, received[name], has_classes)
-                yield parity, allowed_difference(wanted, kind.predicts_probabilities(name))
+    for inputs, expected, batch_size in cases:
+        is_one_call = batch_size >= count_samples(inputs)
+        with explained(f"The {_NAMES[artifact]} must run on every input that Keras runs on"):
+            received = run(inputs) if is_one_call else run_in_batches(run, inputs, batch_size)
+        for name, wanted in expected.items():
+            _require_same_shape(artifact, name, wanted, received[name])
+            has_classes = kind.predicts_classes(name)
+            parity = compare(artifact, name, batch_size, wanted, received[name], has_classes)
+            yield parity, allowed_difference(wanted, kind.predicts_probabilities(name))
+
+
+def _require_same_shape(artifact: str, name: str, wanted: np.ndarray, received: np.ndarray) -> None:
+    if wanted.shape != received.shape:
+        raise ProofError(
+            f"{name} of every artifact must have the shape that it has in Keras, {wanted.shape}. "
+            f"Received: {received.shape} from {artifact}. Nothing was published."
+        )
 
 
 def require_same_as_original(
@@ -125,11 +147,6 @@ def require_same_as_original(
                 f"{name} in float32 must be within {allowed:.1e} of the model's own precision. "
                 f"Received: {difference:.1e}. Nothing was published."
             )
-
-
-def batch_sizes(inputs: Inputs) -> list[int]:
-    """Return the batch sizes to run `inputs` at, none larger than their count."""
-    return sorted({min(size, count_samples(inputs)) for size in _BATCH_SIZES})
 
 
 def _worst(measured: Iterable[Parity]) -> tuple[Parity, ...]:

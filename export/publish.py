@@ -5,7 +5,7 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -40,6 +40,25 @@ def check_name(name: str) -> None:
             "A model's name must be at most 100 letters, digits, '_', '-' and '.', not begin with "
             f"'.' or '-', and not be a number. Received: name={name!r:.120}. "
             "Choose one with --name."
+        )
+
+
+def check_free(model_folder: Path) -> None:
+    """Refuse a folder for versions that holds something else.
+
+    Raises:
+        ExportError: It is a file, or a folder with files or folders but without a version.
+    """
+    if not model_folder.exists():
+        return
+    if not model_folder.is_dir():
+        raise ExportError(f"A bundle must be a folder. Received: {model_folder}, a file.")
+    first = next(iter(sorted(path.name for path in model_folder.iterdir())), None)
+    if first is not None and not version_numbers(model_folder):
+        raise ExportError(
+            "A bundle needs a folder of its own, for its versions. "
+            f"Received: {model_folder}, which holds {first!r} and no version. "
+            "Choose another name with --name, or another folder with --output."
         )
 
 
@@ -102,8 +121,12 @@ def write_checksums(folder: Path) -> None:
     (folder / CHECKSUMS).write_text("".join(lines), "utf-8")
 
 
-def check_same_contract(manifest: Manifest, model_folder: Path) -> None:
+def check_same_contract(contract: Mapping[str, object], model_folder: Path) -> None:
     """Refuse a version whose inputs, outputs, labels or columns differ from the latest version's.
+
+    Args:
+        contract: Fields of the manifest by name, as far as they are known.
+        model_folder: Folder of the model's versions.
 
     Raises:
         ExportError: They differ, or the latest version cannot be read.
@@ -117,8 +140,8 @@ def check_same_contract(manifest: Manifest, model_folder: Path) -> None:
     except ManifestError as error:
         raise ExportError(f"A new version needs a readable previous version. {error}") from None
     for name in _CONTRACT:
-        old, new = getattr(before, name), getattr(manifest, name)
-        if old != new:
+        old, new = getattr(before, name), contract.get(name)
+        if name in contract and old != new:
             raise ExportError(
                 f"A new version must keep the {name} of {latest}. "
                 f"Received: {_as_text(new)} instead of {_as_text(old)}. "

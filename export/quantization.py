@@ -11,22 +11,19 @@ from typing import Any
 import numpy as np
 import onnx
 
-import serving.runtime  # noqa: F401  # before onnxruntime: turns its telemetry off
-
-# isort: split
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
-
 from serving.bundle import INT8, MODEL
 from serving.errors import one_line
+from serving.int8 import ANSWERS, largest_sum
 from serving.manifest import Int8, Parity
 from serving.parity import Inputs, count_samples, run_in_batches, take_samples
 from serving.timing import median_ms
 
+from .batches import batch_sizes
 from .errors import ExportError
+from .golden import write_outputs
 from .inference import InferenceFunction
 from .output_kind import OutputKind
-from .parity import Run, batch_sizes, compare, onnx_runner
+from .parity import Run, compare, onnx_runner
 
 POLICIES = ("always", "auto", "never")
 # Percentage points of accuracy that int8 may lose.
@@ -75,6 +72,8 @@ def evaluate_int8(
 
     Static QDQ with int8 weights, per channel, and int8 activations (Jacob et al., 2018). Layers
     with constant weights and what lies between them are quantized; preprocessing stays float32.
+    Weights have codes from -64 to 64, so that no processor clips a sum, see `serving.int8`. If the
+    model is kept, what it answers to the golden samples is written too.
 
     Args:
         inference: The traced model, which gives the predictions of Keras.
@@ -93,6 +92,8 @@ def evaluate_int8(
     """
     if policy == "never" or (policy == "auto" and kind.prediction_output is None):
         return None
+    if inference.whole_batches:
+        return None
     failure = _quantize(inference, folder, data.calibration)
     if failure:
         (folder / INT8).unlink(missing_ok=True)
@@ -104,9 +105,15 @@ def evaluate_int8(
     if not decision.kept:
         (folder / INT8).unlink()
         return decision
+    answers = run_in_batches(runs[INT8], golden, _batch_size(golden))
+    write_outputs(inference, answers, folder / ANSWERS)
     # The receiver checks it on the golden samples, which include edge cases: measure these too.
     samples = _joined(inference.by_name(data.evaluation), inference.by_name(golden))
-    return replace(decision, parity=_parity(inference, runs[INT8], samples, kind))
+    return replace(
+        decision,
+        parity=_parity(inference, runs[INT8], samples, kind),
+        largest_sum=largest_sum((folder / INT8).read_bytes()),
+    )
 
 
 def _decide(runs: dict[str, Run], data: Int8Data, kind: OutputKind, policy: str) -> Int8:
@@ -146,8 +153,8 @@ def _sample_indices(data: Int8Data, size: int) -> np.ndarray:
     return np.arange(size) % count_samples(data.evaluation)
 
 
-class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """The calibration samples, batch by batch."""
+class _Batches:
+    """The calibration samples, batch by batch, as a `CalibrationDataReader` of onnxruntime."""
 
     def __init__(self, inputs: dict[str, np.ndarray]) -> None:
         size = _batch_size(inputs)
@@ -161,6 +168,9 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has 
 
 def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -> str:
     """Write `model.int8.onnx`; return the reason for a failure, or an empty string."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
     with tempfile.TemporaryDirectory() as workplace, _without_log():
         prepared = Path(workplace) / "prepared.onnx"
         try:
@@ -174,8 +184,7 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
                 _Batches(inference.by_name(calibration)),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
-                # Without VNNI, sums of products overflow 16 bits.
-                reduce_range=not _has_vnni(),
+                reduce_range=True,  # see serving/int8.py
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
                 nodes_to_quantize=nodes,
@@ -203,13 +212,6 @@ def _quantizable(model: onnx.ModelProto) -> list[str]:
             names.append(node.name)
             inside.update(node.output)
     return names  # only a node with weights starts the quantized part
-
-
-def _has_vnni() -> bool:
-    try:
-        return "vnni" in Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:
-        return False
 
 
 def _latency_ratio(runs: dict[str, Run], batch: Inputs) -> float:

@@ -7,13 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from serving.manifest import TensorSpec
+from serving.manifest import TensorSpec, describe_spec
 from serving.parity import Inputs
 
 from .errors import ExportError
 from .inference import InferenceFunction
 from .noise import RANGES
-from .samples import Samples
+from .samples import Samples, rows_of
 
 # Number of samples to draw. Fewer, down to the minimum, if they would hold more numbers than this.
 _MAX_SAMPLES, _MIN_SAMPLES, _MAX_NUMBERS = 62, 14, 2_000_000
@@ -61,7 +61,7 @@ def draw_samples(inference: InferenceFunction) -> Samples:
             last_error = error
             continue
         return _samples(drawn[0], (drawn[1],))
-    shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in inference.inputs)
+    shapes = ", ".join(map(describe_spec, inference.inputs))
     raise ExportError(
         "The model must take some size of its variable axes "
         f"from {min(_SIZES)} to {max(_SIZES)}. Received: {shapes}, which failed for each. "
@@ -94,7 +94,8 @@ def _draw(inference: InferenceFunction, ranges: list[Any], size: int) -> dict[st
             body = random.integers(low, high, (count, *shape), endpoint=True)
         ends = [np.broadcast_to(end, (1, *shape)) for end in (low, high)]
         drawn[spec.name] = np.concatenate([body, *ends]).astype(spec.dtype)
-    return drawn
+    fixed: Any = drawn if inference.batch_size is None else rows_of(drawn, inference.batch_size)
+    return fixed
 
 
 def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:

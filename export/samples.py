@@ -153,6 +153,11 @@ def _are_finite(outputs: Outputs) -> np.ndarray:
     return are_finite
 
 
+def rows_of(inputs: Inputs, count: int) -> Inputs:
+    """Return the first `count` samples, repeated from the first one on if there are fewer."""
+    return take_samples(inputs, np.arange(count) % count_samples(inputs))
+
+
 def choose_golden(samples: Samples, count: int = 22) -> np.ndarray:
     """Return the indices of `count` samples spread over the data, and of every edge case, int64."""
     edge_cases = np.arange(len(samples), len(samples) + samples.num_edge_cases)

@@ -1,10 +1,14 @@
 """Writes and runs the SavedModel."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from serving.errors import one_line
+
+from .errors import ExportError
 from .inference import InferenceFunction, lookup_tables
 
 SIGNATURE = "serving_default"
@@ -16,6 +20,7 @@ def write_saved_model(inference: InferenceFunction, folder: Path) -> None:
     The signature `serving_default` has the names of the model's inputs and outputs.
 
     Raises:
+        ExportError: The function uses a table or variable that no layer holds.
         OSError: A file cannot be written completely.
     """
     module = tf.Module()
@@ -26,6 +31,12 @@ def write_saved_model(inference: InferenceFunction, folder: Path) -> None:
     except tf.errors.OpError as error:  # TensorFlow writes weights with an operation
         reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
         raise OSError(reason) from None
+    except AssertionError as error:  # a resource that belongs to no layer
+        found = re.search(r"Trackable referencing this tensor = (.*)", str(error))
+        raise ExportError(
+            "Layers must hold the tables and variables that they use, as attributes or by "
+            f"add_weight. Received: {found[1] if found else one_line(error):.160}."
+        ) from None
     (folder / "assets").rmdir()  # always empty, and a checksum list cannot hold a folder
 
 

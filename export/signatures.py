@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .argument_shapes import are_required, find_shapes
 from .errors import ExportError
-from .tensor_names import unique_names
+from .tensor_names import is_made_up, unique_names
 
 # Names of the parameters that a caller gives, not a user of the model.
 _OF_CALLERS = ("training", "mask")
@@ -37,10 +38,16 @@ class Arguments:
         return [leaf for _, leaf in self._paths()]
 
     @property
+    def batch_size(self) -> int | None:
+        """The number of samples with which the model was called; None if that is not known."""
+        sizes = [spec.shape[0] for spec in self.leaves if spec is not None and spec.shape]
+        return next((size for size in sizes if size is not None), None)
+
+    @property
     def names(self) -> list[str]:
         """Name of each leaf: its keys in a dict, or its argument, or `input_` and its number."""
-        paths = [path for path, _ in self._paths()]
-        return unique_names([self._name(number, path) for number, path in enumerate(paths)])
+        found = [self._name(number, *one) for number, one in enumerate(self._paths())]
+        return unique_names(found)
 
     def filled(self, leaves: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments by position and by name with other leaves."""
@@ -51,16 +58,20 @@ class Arguments:
     def _paths(self) -> list[tuple[Any, Any]]:
         return list(keras.tree.flatten_with_path((self.positional, self.named)))
 
-    def _name(self, number: int, path: tuple[Any, ...]) -> str:
+    def _name(self, number: int, path: tuple[Any, ...], spec: Any) -> str:
         is_named, argument, *rest = path
         keys = [key for key in rest if isinstance(key, str)]
         if keys:
             return "_".join(keys)
+        if spec is not None and spec.name:
+            return str(spec.name)
         if rest:
             return f"input_{number}"
         if self.only_name:
             return self.only_name
-        return str(argument if is_named else (*self.parameters, f"input_{number}")[argument])
+        if is_named:
+            return str(argument)
+        return self.parameters[argument] if argument < len(self.parameters) else f"input_{number}"
 
 
 def arguments_of(model: Any, given: Any = None) -> Arguments:
@@ -71,22 +82,41 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
         given: What it takes: anything with a shape and a dtype, such as `keras.InputSpec` or an
             array, or a shape with the batch, such as `(None, 28, 28)`; or a dict or list of these.
             The keys of a dict are names of the arguments of `call`, if all of them are; otherwise
-            it is the first argument, as it is. None takes the shapes with which the model was
-            called or built.
+            it is the first argument, as it is. A list of one is its element, as in
+            `keras.Model.export`. None takes the shapes with which the model was called or built.
 
     Raises:
         ExportError: It was neither called nor built and nothing is given, or an argument of `call`
             is missing.
     """
     names, required = _parameters(model)
+    noted = _noted_shapes(model)
+    if isinstance(given, list | tuple) and len(given) == 1 and not _is_shape(given):
+        given = given if isinstance(noted, list) and len(noted) == 1 else given[0]
     if given is None:
-        given = _noted_shapes(model)
+        given = noted
     if given is None:
+        what = f"{model.name!r}, of the class {type(model).__name__}"
+        if getattr(model, "_called", False):
+            raise ExportError(
+                "Keras must be able to trace call, in order to note what the model takes. "
+                f"Received: {what}, whose call it could not trace. {_advice(names)} The error "
+                "then says what it cannot trace."
+            )
         raise ExportError(
             "A model must have been called, or its inputs must be given. "
-            f"Received: {model.name!r}, of the class {type(model).__name__}. {_advice(names)}"
+            f"Received: {what}. {_advice(names)}"
         )
     specs = _as_specs(given)
+    if not any(spec is not None for spec in keras.tree.flatten(specs)):
+        raise ExportError(f"A model must take at least one input. Received: {given!r:.80}.")
+    kinds = {one.kind for one in inspect.signature(model.call).parameters.values()}
+    if inspect.Parameter.VAR_KEYWORD in kinds and isinstance(specs, dict):
+        return Arguments((), specs, names)
+    if inspect.Parameter.VAR_POSITIONAL in kinds and isinstance(specs, list | dict):
+        is_named = isinstance(specs, dict)
+        values = tuple(specs.values() if isinstance(specs, dict) else specs)
+        return Arguments(values, {}, tuple(specs) if is_named else ())
     if isinstance(specs, dict) and specs.keys() <= set(names):
         found = Arguments((), specs, names)
     elif isinstance(specs, dict) and len(specs) == 1:
@@ -96,16 +126,39 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
         found = Arguments(tuple(specs), {}, names)
     else:
         found = Arguments((specs,), {}, names)
-    missing = [name for name in required[len(found.positional) :] if name not in found.named]
-    if missing:
-        raise ExportError(
-            f"Each argument of call must be given. Received: {model.name!r}, of the class "
-            f"{type(model).__name__}, without {', '.join(missing)}. {_advice(missing)}"
-        )
-    return found
+    by_position = dict(zip(names, found.positional, strict=False))
+    known = {**by_position, **found.named}
+    missing = [name for name in required if name not in known]
+    return _completed(model, known, missing, names) if missing else found
 
 
-def with_read_dtypes(call: Any, specs: list[keras.InputSpec]) -> list[keras.InputSpec]:
+def _completed(
+    model: Any, known: dict[str, Any], missing: list[str], names: tuple[str, ...]
+) -> Arguments:
+    """Return all arguments, if the weights leave no choice for those that are missing."""
+    found = find_shapes(model, known, missing)
+    if found and are_required(model, known, found):
+        return Arguments((), {**known, **found}, names)
+    specs = {**known, **dict.fromkeys(missing), **found}
+    lines = [_as_option(name, spec) for name, spec in specs.items()]
+    raise ExportError(
+        f"Each argument of call must be given. Received: {model.name!r}, of the class "
+        f"{type(model).__name__}, without {' and '.join(missing)}, whose shapes Keras does not "
+        f"note. Give {' '.join(lines)}, or inputs=… from Python."
+    )
+
+
+def _as_option(name: str, spec: Any) -> str:
+    """Return the option of the command line for an argument, with dots for what is not known."""
+    if not isinstance(spec, keras.InputSpec):
+        return f"--input '{name}=float32[batch,…]'"
+    axes = ["batch", *("steps" if size is None else str(size) for size in spec.shape[1:])]
+    return f"--input '{name}={spec.dtype}[{','.join(axes)}]'"
+
+
+def with_read_dtypes(
+    call: Any, specs: list[keras.InputSpec], batch: int | None
+) -> list[keras.InputSpec]:
     """Return specs in which a float that is only ever cast to integers is an int32.
 
     Keras notes the shapes with which a model was called, not the dtypes. Tokens would be floats.
@@ -113,8 +166,9 @@ def with_read_dtypes(call: Any, specs: list[keras.InputSpec]) -> list[keras.Inpu
     Args:
         call: Function of a list of tensors.
         specs: The specs, of float32 where nothing else is known.
+        batch: Number of samples; None for any.
     """
-    signature = [tf.TensorSpec(spec.shape, spec.dtype) for spec in specs]
+    signature = [tf.TensorSpec((batch, *spec.shape[1:]), spec.dtype) for spec in specs]
     traced = tf.function(lambda *leaves: call(list(leaves))).get_concrete_function(*signature)
     found = []
     for spec, tensor in zip(specs, traced.inputs, strict=False):
@@ -122,7 +176,7 @@ def with_read_dtypes(call: Any, specs: list[keras.InputSpec]) -> list[keras.Inpu
         is_integer = readers and all(
             reader.type == "Cast" and reader.outputs[0].dtype.is_integer for reader in readers
         )
-        found.append(keras.InputSpec(shape=spec.shape, dtype="int32") if is_integer else spec)
+        found.append(keras.InputSpec("int32", spec.shape) if is_integer else spec)
     return found
 
 
@@ -148,25 +202,21 @@ def _parameters(model: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _noted_shapes(model: Any) -> Any:
-    """Return the inputs of a model's graph, or the shapes that Keras noted when it was built.
+    """Return the tensors that a model's graph takes, or the shapes with which it was built.
 
     None if it has neither.
     """
     if getattr(model, "inputs", None):
-        return keras.tree.map_structure(
-            lambda tensor: keras.InputSpec(shape=tensor.shape, dtype=tensor.dtype), model.input
-        )
+        return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     shapes = getattr(model, "_build_shapes_dict", None)
     if not shapes or not model.built:
         return None
     plain = {name: _plain(shape) for name, shape in shapes.items()}
     if len(plain) == 1:
         (shape,) = plain.values()
-        return _without_batch(shape)
+        return shape
     return {
-        name.removesuffix("_shape"): _without_batch(shape)
-        for name, shape in plain.items()
-        if shape is not None
+        name.removesuffix("_shape"): shape for name, shape in plain.items() if shape is not None
     }
 
 
@@ -179,14 +229,6 @@ def _plain(structure: Any) -> Any:
     return None if structure is None else tuple(structure)
 
 
-def _without_batch(structure: Any) -> Any:
-    if isinstance(structure, dict):
-        return {key: _without_batch(value) for key, value in structure.items()}
-    if isinstance(structure, list):
-        return [_without_batch(value) for value in structure]
-    return None if structure is None else (None, *structure[1:])
-
-
 def _is_shape(value: Any) -> bool:
     is_sequence = isinstance(value, list | tuple)
     return is_sequence and all(size is None or isinstance(size, int) for size in value)
@@ -195,21 +237,27 @@ def _is_shape(value: Any) -> bool:
 def _as_specs(given: Any) -> Any:
     if isinstance(given, Mapping):
         return {str(key): _as_specs(value) for key, value in given.items()}
-    if given is None or isinstance(given, keras.InputSpec):
-        return given
-    if _is_shape(given) and given and not all(size is None for size in given[1:] or [0]):
-        return keras.InputSpec(shape=(None, *given[1:]), dtype="float32")
+    if given is None:
+        return None
+    if _is_shape(given) and given and (isinstance(given, tuple) or {*given} != {None}):
+        return keras.InputSpec(shape=tuple(given), dtype="float32")
     if isinstance(given, list | tuple):
         return [_as_specs(value) for value in given]
-    if hasattr(given, "shape") and hasattr(given, "dtype"):
-        dtype = keras.backend.standardize_dtype(given.dtype)
+    if hasattr(given, "shape") and hasattr(given, "dtype") and given.shape is not None:
+        dtype = keras.backend.standardize_dtype(given.dtype or "float32")
         dtype = "float32" if dtype == "float64" else dtype
-        axes = [size if isinstance(size, int) else None for size in tuple(given.shape)[1:]]
-        return keras.InputSpec(shape=(None, *axes), dtype=dtype)
+        axes = [size if isinstance(size, int) else None for size in tuple(given.shape)]
+        return keras.InputSpec(shape=tuple(axes), dtype=dtype, name=_own_name(given))
     raise ExportError(
         "Inputs must be keras.InputSpec, arrays or shapes, or a dict or list of them. "
         f"Received: {given!r:.80}."
     )
+
+
+def _own_name(given: Any) -> str | None:
+    """Return the name that a spec was given; None for an array, or a name that Keras made up."""
+    name = getattr(given, "name", None)
+    return name if isinstance(name, str) and not is_made_up(name) else None
 
 
 def _advice(names: Sequence[str]) -> str:

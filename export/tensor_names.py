@@ -28,6 +28,11 @@ def with_valid_name(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.output, name=_without_invalid(f"model_{model.name}"))
 
 
+def is_made_up(name: str) -> bool:
+    """Return whether Keras made up the name of a tensor."""
+    return _MADE_UP.fullmatch(name) is not None
+
+
 def input_names(model: keras.Model) -> list[str]:
     """Return the name of each input: its key in a dict, or the name given to `keras.Input`.
 
@@ -35,7 +40,7 @@ def input_names(model: keras.Model) -> list[str]:
     number, from 0.
     """
     own = [
-        key or (None if _MADE_UP.fullmatch(tensor.name) else tensor.name)
+        key or (None if is_made_up(tensor.name) else tensor.name)
         for key, tensor in zip(_keys(model.input), model.inputs, strict=True)
     ]
     if own == [None]:
@@ -82,8 +87,10 @@ def axis_name(tensor: str, rank: int, axis: int) -> str:
     Args:
         tensor: Name of the tensor.
         rank: Number of its axes.
-        axis: Index of the axis; 1 is the first one after the batch.
+        axis: Index of the axis; 0 is the batch.
     """
+    if axis == 0:
+        return BATCH_AXIS
     known = _AXES.get(rank, ())
     return f"{tensor}_{known[axis - 1] if axis <= len(known) else axis}"
 

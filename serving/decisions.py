@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .manifest import Intervals, Manifest
+from .manifest import Intervals, Manifest, Thresholds
+from .written_numbers import write_percent
+
+# The rule that gives classes the weights of their training.
+WEIGHTED = "class_weight=balanced"
 
 
 def decide(
@@ -42,6 +46,36 @@ def decide(
 def thresholds_of(manifest: Manifest) -> tuple[float, ...] | None:
     """Return the threshold of each label; None if the model has none."""
     return None if manifest.thresholds is None else manifest.thresholds.values
+
+
+def describe_thresholds(
+    thresholds: Thresholds, labels: Sequence[str], has_scores: bool = True
+) -> list[str]:
+    """Return a line for each threshold, without which a label of a low probability looks wrong.
+
+    Args:
+        thresholds: thresholds of the model.
+        labels: name of each class or label.
+        has_scores: whether to say what each reaches on the test split.
+    """
+    is_weighted = thresholds.rule == WEIGHTED
+    if is_weighted and thresholds.positive is None:
+        return [
+            "the class is predicted whose probability is largest relative to its fraction of the "
+            f"training split ({WEIGHTED})"
+        ]
+    rule = thresholds.rule if is_weighted else f"threshold={thresholds.rule}"
+    scores = zip(thresholds.precision, thresholds.recall, strict=True)
+    reached = [
+        f": precision {write_percent(precision)}, recall {write_percent(recall)} on the test split"
+        for precision, recall in scores
+    ]
+    return [
+        f'"{label}" is predicted from a probability of {value:z.4f} on ({rule})'
+        f"{reach if has_scores else ''}"
+        for label, value, reach in zip(labels, thresholds.values, reached, strict=True)
+        if thresholds.positive in (label, None)
+    ]
 
 
 def interval_ends(intervals: Intervals, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

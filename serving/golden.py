@@ -1,5 +1,6 @@
 """Reads the golden samples of a bundle and their expected outputs."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,26 @@ from .manifest import TensorSpec, describe_spec
 from .tensor_proto import read_tensor
 
 
-def read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
+def golden_sets(folder: Path) -> list[str]:
+    """Return the folders of golden samples: `test_data_set_0`, and more for whole batches.
+
+    Raises:
+        ManifestError: the checksums cannot be read.
+    """
+    folders = {name.partition("/")[0] for name in read_checksums(folder)}
+    return sorted(name for name in folders if re.fullmatch(r"test_data_set_\d+", name))
+
+
+def read_golden(
+    folder: Path, role: str, specs: tuple[TensorSpec, ...], data_set: str = GOLDEN
+) -> dict[str, np.ndarray]:
     """Return the golden inputs or the golden outputs of a version, by name.
 
     Args:
         folder: folder of the version.
         role: `input` or `output`.
         specs: specs of the inputs or of the outputs.
+        data_set: folder of the samples, one of `golden_sets`.
 
     Raises:
         ManifestError: a file is missing or changed, or its tensor does not fit its spec.
@@ -25,7 +39,7 @@ def read_golden(folder: Path, role: str, specs: tuple[TensorSpec, ...]) -> dict[
     checksums = read_checksums(folder)
     arrays = {}
     for number, spec in enumerate(specs):
-        name = f"{GOLDEN}/{role}_{number}.pb"
+        name = f"{data_set}/{role}_{number}.pb"
         tensor_name, array = read_tensor(read_checked(folder, name, checksums))
         dtype = "string" if array.dtype == object else array.dtype.name
         if (tensor_name, dtype) != (spec.name, spec.dtype) or not fits_shape(array, spec):

@@ -249,6 +249,8 @@ class Int8:
         calibrated_on: description of the samples that gave the ranges of the activations.
         measured_on: description of the samples that the accuracies were measured on.
         parity: differences from Keras; empty if the model was not kept.
+        largest_sum: the largest magnitude of a sum of two products, which processors without VNNI
+            clip beyond 32,767; None if the model was not kept, or in bundles of earlier versions.
     """
 
     kept: bool
@@ -260,6 +262,7 @@ class Int8:
     calibrated_on: str
     measured_on: str
     parity: tuple[Parity, ...]
+    largest_sum: int | None = None
 
 
 @dataclass(frozen=True)
@@ -306,6 +309,8 @@ class Manifest:
             with: `constant`, and for rows `linear`; may be empty.
         importance: importance of the columns; None where it was not measured.
         warnings: what a user of the model should know, such as that a linear model is better.
+        whole_batches: whether a call must run its batch as a whole, neither split nor joined with
+            others: outputs depend on all of its samples, or the number of samples is fixed.
     """
 
     format_version: int
@@ -340,6 +345,13 @@ class Manifest:
     reference_scores: dict[str, dict[str, float]] = field(default_factory=dict)
     importance: Importance | None = None
     warnings: tuple[str, ...] = ()
+    whole_batches: bool = False
+
+    @property
+    def batch_size(self) -> int | None:
+        """The only number of samples that a call may have; None for any number."""
+        size = self.inputs[0].shape[0]
+        return size if isinstance(size, int) else None
 
     @property
     def probabilities(self) -> str | None:
@@ -374,6 +386,19 @@ class Manifest:
         return manifest
 
 
+def describe_batch(manifest: Manifest) -> str:
+    """Return why a model takes whole batches, in a sentence; an empty text if it does not."""
+    if not manifest.whole_batches:
+        return ""
+    if manifest.batch_size is not None:
+        return f"The batch is fixed: each call takes exactly {manifest.batch_size} samples."
+    batch = manifest.inputs[0].shape[:1]
+    joint = [spec for spec in manifest.outputs if spec.shape.count(*batch) != 1]
+    joint = joint or [spec for spec in manifest.outputs if spec.shape[:1] != batch]
+    which = ", ".join(map(describe_spec, joint)) or "an output of a sample"
+    return f"Calls are neither split nor joined: {which} depends on all samples of a call."
+
+
 def _check_format_version(received: object) -> None:
     if received == FORMAT_VERSION:
         return
@@ -392,8 +417,15 @@ def _check_format_version(received: object) -> None:
 
 def _check_consistency(manifest: Manifest) -> None:
     """Raise `ManifestError` if fields contradict each other."""
-    for spec in (*manifest.inputs, *manifest.outputs):
-        _check_spec(spec)
+    for spec in manifest.inputs:
+        _check_spec(spec, needs_batch=not manifest.whole_batches)
+    if len({spec.shape[:1] for spec in manifest.inputs}) > 1 or not manifest.inputs[0].shape:
+        raise ManifestError(
+            "All inputs must begin with the same axis, the batch. "
+            f"Received: {', '.join(map(describe_spec, manifest.inputs))}."
+        )
+    for spec in manifest.outputs:
+        _check_spec(spec, needs_batch=not manifest.whole_batches)
     if manifest.task not in TASKS:
         raise ManifestError(
             f"task must be one of {', '.join(TASKS)}. Received: task={manifest.task!r}."
@@ -527,14 +559,15 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name}, which is not a JSON number")
 
 
-def _check_spec(spec: TensorSpec) -> None:
+def _check_spec(spec: TensorSpec, needs_batch: bool) -> None:
     if spec.dtype not in DTYPES:
         raise ManifestError(
             f"dtype must be one of {', '.join(DTYPES)}. "
             f"Received: dtype={spec.dtype!r} of {spec.name}."
         )
     is_valid = all(size if isinstance(size, str) else size > 0 for size in spec.shape)
-    if not spec.shape or not isinstance(spec.shape[0], str) or not is_valid:
+    begins_with_batch = bool(spec.shape) and isinstance(spec.shape[0], str)
+    if not is_valid or (needs_batch and not begins_with_batch):
         raise ManifestError(
             "shape must begin with a named axis, followed by names or sizes above 0. "
             f"Received: shape={spec.shape} of {spec.name}."

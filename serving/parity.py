@@ -68,8 +68,8 @@ def largest_difference(expected: np.ndarray, received: np.ndarray) -> float:
     if expected.shape != received.shape:
         return float("inf")
     if expected.dtype.kind != "f":
-        return float((received != expected).max())
-    difference = float(np.abs(received - expected).max())
+        return float(np.any(received != expected))
+    difference = float(np.abs(received - expected).max(initial=0))
     return difference if np.isfinite(difference) else float("inf")
 
 
@@ -80,7 +80,7 @@ def is_within(difference: float, allowed: float) -> bool:
 
 def largest_magnitude(array: np.ndarray) -> float:
     """Return the largest absolute value, at least the smallest normal float32."""
-    return max(float(np.abs(array).max()), float(np.finfo(np.float32).tiny))
+    return max(float(np.abs(array).max(initial=0)), float(np.finfo(np.float32).tiny))
 
 
 def allowed_difference(expected: np.ndarray, are_probabilities: bool) -> float:

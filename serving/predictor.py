@@ -1,5 +1,6 @@
 """The prediction module: runs a bundle with microseconds of overhead over ONNX Runtime."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
-from .bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
+from .bundle import INT8, MODEL, read_checked, read_checksums, read_manifest
 from .checking import check_finite, check_inputs, check_options, dtype_of, refuse_masked
 from .columns import check_names, read_row_inputs
 from .contract import check_contract
@@ -16,15 +17,18 @@ from .decisions import decide, interval_ends, thresholds_of
 from .errors import InputError, ManifestError, ServingError, one_line
 from .frames import is_table, table_columns
 from .golden import read_golden
+from .int8 import check_sums, has_answers, why_not_here
 from .manifest import Manifest
 from .parity import Inputs, count_samples, take_samples
 from .runtime import onnxruntime
 from .session import open_session
 from .spreading import spread
+from .versions import find_version
 
 if TYPE_CHECKING:
     from .images import ImageSource
 
+_LOG = logging.getLogger("hornbill.serving")
 Array = np.ndarray
 Int8Policy = Literal["auto", "always", "never"]
 # Numbers in one part of a large input: 256 images of 28x28, and some of their activations, fit the
@@ -163,6 +167,7 @@ class Predictor:
     Attributes:
         manifest: manifest of the model.
         session: the ONNX Runtime session; None after `close`.
+        precision: `float32`, or `int8` if the quantized model runs.
 
     Examples:
         >>> predictor = Predictor.load("dist/digits")
@@ -172,7 +177,12 @@ class Predictor:
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, session: onnxruntime.InferenceSession, threads: int
+        self,
+        folder: Path,
+        manifest: Manifest,
+        session: onnxruntime.InferenceSession,
+        threads: int,
+        precision: str = "float32",
     ) -> None:
         """Wrap a session that was checked against the manifest. Use `load` to make one.
 
@@ -181,8 +191,10 @@ class Predictor:
             manifest: manifest of the version.
             session: runs one batch.
             threads: number of threads that share a large input.
+            precision: `float32` or `int8`, that of the session's model.
         """
         self.manifest = manifest
+        self.precision = precision
         self.session = session
         self._folder = folder
         self._threads = threads
@@ -197,7 +209,8 @@ class Predictor:
         ]
         self._output_names = [output.name for output in manifest.outputs]
         numbers = math.prod(size for size in spec.shape[1:] if isinstance(size, int))
-        self._max_numbers = numbers * _rows_at_once(numbers)
+        # A batch that must stay whole is never too large for one call.
+        self._max_numbers = math.inf if manifest.whole_batches else numbers * _rows_at_once(numbers)
         self._run = session.run
 
     @classmethod
@@ -207,17 +220,19 @@ class Predictor:
         """Load a bundle.
 
         Args:
-            path: folder of a version, or of a model, which selects its latest version.
+            path: folder of a version, or of a model, which selects its latest version; or a packed
+                file.
             threads: number of processors that one call may use; None uses all that the affinity
                 and the cgroup quota of the process allow. A small model uses more than one only
                 for large inputs. Calls from several Python threads always run in parallel.
-            int8: `auto` runs the quantized model if the bundle has one that was measured to be
-                faster; `always` requires it; `never` runs the float32 model.
+            int8: `auto` runs the quantized model if the bundle has one, it answers the golden
+                samples here as it did where it was made, and it is faster here; a line of the log
+                says why not. `always` requires it; `never` runs the float32 model.
 
         Raises:
             InputError: an argument is invalid.
             ManifestError: the bundle is missing, broken or changed, needs a newer onnxruntime, or
-                has no quantized model for `always`.
+                has no quantized model for `always`, or one that answers otherwise here.
         """
         check_options(threads, int8, get_args(Int8Policy))
         folder = find_version(path)
@@ -228,20 +243,44 @@ class Predictor:
                 f"int8='always' needs a bundle with {INT8}. Received: {folder}, without it. "
                 "Export it with --int8 always."
             )
-        is_int8 = int8 == "always" or (int8 == "auto" and _is_int8_faster(manifest))
-        model = read_checked(folder, INT8 if is_int8 else MODEL, read_checksums(folder))
         threads = available_cores() if threads is None else threads
+        names = [MODEL] if int8 != "always" else []
+        if int8 == "always" or (int8 == "auto" and has_answers(manifest)):
+            names.append(INT8)
+        found = {name: cls._open(folder, manifest, name, threads) for name in names}
+        if INT8 not in found:
+            return found[MODEL]
+        reason = why_not_here(folder, manifest, {n: p._outputs for n, p in found.items()})
+        if not reason:
+            return found[INT8]
+        if int8 == "always":
+            raise ManifestError(f"{INT8} cannot run on this machine. Received: {folder}, {reason}.")
+        _LOG.warning("%s runs in float32: int8 is left out, since %s", folder, reason)
+        return found[MODEL]
+
+    @classmethod
+    def _open(cls, folder: Path, manifest: Manifest, name: str, threads: int) -> "Predictor":
+        """Load `model.onnx` or `model.int8.onnx`."""
+        model = read_checked(folder, name, read_checksums(folder))
+        if name == INT8:
+            check_sums(manifest, model)
         # A small operation is over before a second thread has woken up.
         is_large = len(model) >= _LARGE_BYTES
         session = open_session(model, threads if is_large else 1)
         check_contract(manifest, session)
-        return cls(folder, manifest, session, 1 if is_large else threads)
+        precision = "int8" if name == INT8 else "float32"
+        return cls(folder, manifest, session, 1 if is_large else threads, precision)
+
+    def _outputs(self, inputs: Inputs) -> dict[str, Array]:
+        return self.predict(inputs).outputs
 
     def predict(self, inputs: Inputs | Sequence[Array]) -> Prediction:
         """Run the model on a batch of any length.
 
         A large batch is run in parts that fit the processor's cache, on several processors. Memory
-        holds the inputs, the outputs and these parts, whatever the length.
+        holds the inputs, the outputs and these parts, whatever the length. A model of
+        `manifest.whole_batches` runs the batch as it is, of `manifest.batch_size` samples if that
+        is a number.
 
         Args:
             inputs: an array with the dtype and shape of `manifest.inputs`, such as uint8
@@ -347,7 +386,8 @@ class Predictor:
             ManifestError: the golden samples are missing or changed.
         """
         samples = read_golden(self._folder, "input", self.manifest.inputs)
-        for count in (1, count_samples(samples)):
+        counts = {1, count_samples(samples)} if self.manifest.batch_size is None else {None}
+        for count in counts:
             self.predict(take_samples(samples, slice(count)))
 
     def close(self) -> None:
@@ -399,7 +439,7 @@ class Predictor:
     ) -> Prediction:
         """Call `run(start, end)` on parts of `count` samples that have `numbers` elements each."""
         parts = math.ceil(count / _rows_at_once(numbers))
-        if parts == 1:
+        if parts == 1 or self.manifest.whole_batches:
             return Prediction(self._output_names, run(0, count), self.manifest)
         # An equal number for each thread, so that none waits for the last.
         parts = math.ceil(parts / self._threads) * self._threads
@@ -432,11 +472,6 @@ def _rows_at_once(numbers: int) -> int:
     More would not fit the cache; with fewer, the overhead of a call would matter.
     """
     return min(max(_CACHED_NUMBERS // max(numbers, 1), _MIN_ROWS), _MAX_ROWS)
-
-
-def _is_int8_faster(manifest: Manifest) -> bool:
-    int8 = manifest.int8
-    return int8 is not None and int8.kept and int8.latency_ratio_1 * int8.latency_ratio_64 < 1
 
 
 def _stack(name: str, samples: Sequence[Array]) -> Array:

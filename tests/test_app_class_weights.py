@@ -18,16 +18,16 @@ from app.evaluation.calibration import (
     expected_bias,
     fit_scaling,
 )
-from app.evaluation.thresholds import WEIGHTED, weighted_thresholds
-from app.reports.run_report import describe_classes, describe_thresholds
+from app.evaluation.thresholds import weighted_thresholds
+from app.reports.run_report import describe_classes
 from app.runs import train
 from app.runs.run_folder import read_evaluation
 from app.runs.train import load_run_data
 from export import ExportOptions
 from serving import Predictor
-from serving.decisions import decide
+from serving.decisions import WEIGHTED, decide, describe_thresholds
 from serving.errors import ManifestError
-from serving.manifest import Manifest
+from serving.manifest import Manifest, Thresholds
 
 ROWS = 3000
 
@@ -221,7 +221,8 @@ def test_of_many_classes_the_largest_relative_to_its_threshold_is_predicted():
     found = weighted_thresholds(dataset, splits.train)
     assert sum(found) == pytest.approx(1)
     assert min(found) > 0  # "c" has no sample
-    told = describe_thresholds({"rule": WEIGHTED, "positive": None}, dataset.labels)
+    chosen = Thresholds(WEIGHTED, found, None, "train", "test", found, found)
+    told = describe_thresholds(chosen, dataset.labels)
     assert told == [
         "the class is predicted whose probability is largest relative to its fraction of the "
         "training split (class_weight=balanced)"

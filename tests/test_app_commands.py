@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from app.config import make_config
+from app.config.run_config import config_toml
+from app.config.run_files import CONFIG, DATA, SPLITS
+
 ROOT = Path(__file__).parent.parent
 # Runs commands one after the other in a process; the last line says what was imported.
 PROGRAM = """
@@ -52,6 +56,14 @@ MISTAKES = {
     "no TOML": (["train", "--config", "rows.csv"], "rows.csv cannot be read as TOML"),
     "a missing TOML": (["train", "--config", "no.toml"], "no.toml does not exist"),
     "a run to resume": (["train", "--resume", "empty"], "A run must be a folder that hornbill"),
+    "a setting to resume with": (
+        ["train", "--resume", "begun", "--set", "epohcs=9"],
+        "Did you mean 'epochs'",
+    ),
+    "a setting that must stay": (
+        ["train", "--resume", "begun", "--set", "batch_size=9"],
+        "only epochs, patience, optimizer.learning_rate, figures can. Received: batch_size=9",
+    ),
     "several processes": (
         ["train", "digits", "--data", "no.npz", "--coordinator", "here:1"],
         "--coordinator needs --processes",
@@ -92,7 +104,11 @@ def mistakes(tmp_path_factory):
     from pyarrow import parquet
 
     folder = tmp_path_factory.mktemp("mistakes")
-    (folder / "empty").mkdir()
+    for name in ("empty", "begun"):
+        (folder / name).mkdir()
+    for name in (SPLITS, DATA, CONFIG):
+        (folder / "begun" / name).write_text("")
+    (folder / "begun" / CONFIG).write_text(config_toml(make_config("softmax")))
     (folder / "rows.csv").write_text("size,kind\n1,a\n2,b\n")
     (folder / "model.keras").write_bytes(b"")
     parquet.write_table(

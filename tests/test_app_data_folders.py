@@ -51,6 +51,13 @@ def test_data_is_found_in_the_working_folder_and_then_in_each_data_folder(folder
     assert find_data("tables") == "tables"
 
 
+def test_a_data_folder_may_begin_with_a_tilde(folders, monkeypatch):
+    monkeypatch.setenv("HOME", str(folders))
+    monkeypatch.setenv("HORNBILL_DATA", "~/first")
+    write_table(folders / "first" / "x.csv")
+    assert find_data("x.csv") == str(folders / "first" / "x.csv")
+
+
 def test_a_source_may_be_a_file_a_folder_or_several_in_data_folders(folders):
     write_table(folders / "second" / "x.csv")
     for kind in ("a", "b"):

@@ -315,7 +315,7 @@ def test_a_model_that_cannot_be_used_is_told_before_training(code, name, message
     [
         ("no_such_file.py:build", "must be in a file that exists. Received: .*no_such_file.py"),
         ("no_such.keras", "must be in a file that exists"),
-        ("no_such_module.x:build", "can be imported. Received: no_such_module.x: ModuleNotFound"),
+        ("no_such_module.x:build", "can be imported. Received: no_such_module.x, which is neither"),
         ("net.py", "family must be one of .*A model of your own is file.py:function"),
     ],
 )
@@ -365,6 +365,12 @@ def growing():
         yield np.zeros((1, size), np.float32), np.zeros(1, np.int64)
 
 
+def failing():
+    yield np.zeros((1, 4), np.float32), np.zeros(1, np.int64)
+    raise OSError("disk gone")
+
+
+SMALL = (tf.TensorSpec((None, 4), tf.float32), tf.TensorSpec((None,), tf.int64))
 GROWING = (tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.int64))
 
 
@@ -382,6 +388,10 @@ GROWING = (tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.in
         (
             lambda: batches().map(lambda x, y: (tf.debugging.check_numerics(x / 0, "bad"), y)),
             "must yield samples. Received: data, which failed after 0: InvalidArgumentError",
+        ),
+        (
+            lambda: tf.data.Dataset.from_generator(failing, output_signature=SMALL),
+            "which failed after 1: OSError in line [0-9]+ of test_app_own_models.py: disk gone$",
         ),
         (lambda: (batches(), batches()), "for train, validation and test. Received: train, valid"),
         (lambda: {"train": batches(), "val": batches()}, "Received: train, val. Split one with"),
@@ -539,6 +549,17 @@ def test_values_of_a_fresh_linear_model_are_learned_in_standard_units(tmp_path):
         **{"optimizer.learning_rate": 0.05},
     )
     assert run.metrics["test"]["r2"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("cells", "head"),
+    [("1.5 2.25 3", "linear"), ("1,5 2 3", "linear"), ("1 2 3", "softmax"), ("a 1.5", "softmax")],
+)
+def test_a_column_with_decimals_is_predicted_as_values(code, cells, head, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("x;y\n" + "\n".join(f"{n};{cell}" for n, cell in enumerate(cells.split())))
+    config = make_config(net(code, "build"), {"target": "y"}, data=str(table))
+    assert decide_head(config, builder_of(config.family)).model.head == head
 
 
 def test_texts_and_missing_values_are_encoded_in_front_of_the_model(code, tmp_path):

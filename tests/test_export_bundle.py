@@ -30,6 +30,7 @@ from export.output_kind import OutputKind
 from export.parity import compare, prove
 from export.samples import choose_golden
 from export.saved_model import write_saved_model
+from export.steps import observed_steps
 from models.config.layers import ACTIVATIONS, NORMALIZATIONS
 from models.digits import digit_net
 from models.features import feature_extractor
@@ -449,12 +450,19 @@ def test_an_unreadable_previous_version_stops_the_next_one(published):
 def test_an_occupied_place_is_left_unchanged(tmp_path):
     model = softmax_classifier(models.SoftmaxClassifierConfig())
     samples = with_edge_cases(rows(), "drawn")
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "1").write_text("a file in the way")
+    export_bundle(model, tmp_path, "own", facts(), samples, WITHOUT_INT8)
+    (tmp_path / "own" / "2").write_text("a file in the way")
     with pytest.raises(ExportError, match="A version is never overwritten"):
         export_bundle(model, tmp_path, "own", facts(), samples, WITHOUT_INT8)
-    assert [path.name for path in (tmp_path / "own").iterdir()] == ["1"]
-    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+    assert (tmp_path / "own" / "2").read_text() == "a file in the way"
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").write_text("something else")
+    steps = []
+    taken = pytest.raises(ExportError, match="of its own, .* holds 'todo.txt' and no version")
+    with taken, observed_steps(steps.append):
+        export_bundle(model, tmp_path, "notes", facts(), samples, WITHOUT_INT8)
+    assert not steps  # before the work
+    assert {path.name for path in tmp_path.iterdir()} == {"own", "notes"}
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -467,7 +475,7 @@ class Chaos(keras.layers.Layer):
 
 def test_a_failed_proof_publishes_nothing(tmp_path):
     inputs = keras.Input((4,), name="inputs")
-    logits = Chaos()(keras.layers.Dense(3)(keras.layers.Dense(64)(inputs)))
+    logits = Chaos()(keras.layers.Dense(3)(keras.layers.Dense(1024, "tanh")(inputs)))
     model = keras.Model(inputs, {"probabilities": keras.layers.Softmax()(logits)})
     with pytest.raises(ProofError, match="probabilities of every artifact must be within 1.0e-05"):
         export_bundle(model, tmp_path, "chaos", facts(), with_edge_cases(rows(), "drawn"))

@@ -2,12 +2,15 @@
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from export.passes.pipeline import clean_graph
+from export.passes.deadline import in_time, time_limit
+from export.passes.pipeline import clean_graph, clean_model
+from export.passes.simplification import simplify
 from serving.runtime import onnxruntime
 
 
@@ -277,3 +280,39 @@ def test_channels_come_first_before_arithmetic_with_a_constant_for_each():
     x = np.random.default_rng(0).normal(size=b.start).astype("float32")
     (before,), (after,) = run(b.model(), x), run(cleaned, x)
     np.testing.assert_allclose(after, before, rtol=1e-5)
+
+
+def cleaned_by(*passes, without=()):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    model, left_out = clean_model(ir.from_proto(proto), (), without, passes)
+    return [node.op_type for node in model.graph], left_out
+
+
+def breaks_the_graph_and_fails(model):
+    next(iter(model.graph)).op_type = "Softmax"
+    raise IndexError("tuple index out of range")
+
+
+def never_ends(model):
+    with time_limit(-1):
+        for _ in in_time(model.graph):
+            pass
+
+
+def test_a_pass_that_fails_or_takes_too_long_is_left_out_and_the_others_run():
+    nodes, left_out = cleaned_by(breaks_the_graph_and_fails, never_ends, simplify)
+    assert nodes == ["Relu"]
+    assert left_out == {
+        "breaks_the_graph_and_fails": "tuple index out of range",
+        "never_ends": "it took too long",
+    }
+
+
+def test_passes_are_left_out_by_name():
+    nodes, left_out = cleaned_by(simplify, without=("simplify",))
+    assert nodes == ["Relu", "Relu"]
+    assert not left_out

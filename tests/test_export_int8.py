@@ -99,6 +99,7 @@ def test_auto_keeps_and_runs_int8_that_is_faster_and_as_accurate(
     ratio, is_kept, softmax_run, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(quantization, "_latency_ratio", lambda *_: ratio)
+    monkeypatch.setattr("serving.int8._latency_ratio", lambda *_: ratio)
     monkeypatch.setattr(quantization, "_MAX_LOST", 100.0)  # iris has few samples
     bundle = export_run(softmax_run.folder, tmp_path)
     assert Predictor.load(bundle).manifest.int8.kept == is_kept == (bundle / INT8).exists()

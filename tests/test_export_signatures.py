@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conversion import run_graph
 from keras import layers, ops
 
@@ -41,6 +42,20 @@ class Two(keras.Model):
 
     def call(self, left, right, scale=None):
         return self.first(left) + self.second(right)
+
+
+class Sum(keras.Model):
+    def call(self, left, right):
+        return left + right
+
+
+class TokensBeside(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.out, self.embedding = layers.Dense(3), layers.Embedding(20, 3)
+
+    def call(self, x, tokens):
+        return self.out(x) + ops.mean(self.embedding(tokens), axis=1)
 
 
 class TwoBuilt(Two):
@@ -128,6 +143,14 @@ MODELS = {
         lambda: called(TwoBuilt(), floats(2, 5), floats(2, 4)),
         {"left": floats(3, 5), "right": floats(3, 4)},
     ),
+    "several_arguments_by_their_weights": (
+        lambda: called(Two(), floats(2, 5), floats(2, 4)),
+        {"left": floats(3, 5), "right": floats(3, 4)},
+    ),
+    "layer_of_several_arguments": (
+        lambda: called(layers.MultiHeadAttention(2, 2), floats(2, 3, 4), floats(2, 3, 4)),
+        {"query": floats(3, 3, 4), "value": -floats(3, 3, 4)},
+    ),
     "nested": (
         lambda: called(
             Nested(), {"image": floats(2, 5), "other": None, "more": {"text": floats(2, 4)}}
@@ -173,12 +196,36 @@ def test_what_a_class_computes_is_what_is_exported():
         np.testing.assert_allclose(found["two"], model(left, right), rtol=1e-5)
 
 
-@pytest.mark.parametrize("inputs", [(None, None, 3), floats(2, 7, 3), {"frames": (None, 9, 3)}])
-def test_inputs_that_are_given_count_more_than_those_of_the_first_call(inputs):
+@pytest.mark.parametrize(
+    ("inputs", "name"),
+    [
+        ((None, None, 3), "inputs"),
+        (floats(2, 7, 3), "inputs"),
+        ({"frames": (None, 9, 3)}, "frames"),
+        ([keras.InputSpec(shape=(2, 7, 3), dtype="float32", name="frames")], "frames"),
+        ((tf.TensorSpec((None, 7, 3), name="frames"),), "frames"),
+    ],
+)
+def test_inputs_that_are_given_count_more_than_those_of_the_first_call(inputs, name):
     model = called(keras.Sequential([layers.GRU(4)]), floats(2, 5, 3))
     (spec,) = trace_inference(model, given=inputs).inputs
+    assert spec.shape[0] == "batch"
     assert spec.shape[1:] != (5, 3)
-    assert spec.name == ("frames" if isinstance(inputs, dict) else "inputs")
+    assert spec.name == name
+
+
+def test_inputs_of_a_functional_model_may_be_given_by_name():
+    second, first = keras.Input((None, 4), name="second"), keras.Input((None, 3), name="first")
+    out = layers.Dense(2, name="out")
+    model = keras.Model([second, first], out(ops.concatenate([first, second], axis=2)))
+    given = {"first": (None, 6, 3), "second": (None, 6, 4)}
+    inference = trace_inference(model, given=given)
+    assert {spec.name: spec.shape[1:] for spec in inference.inputs} == {
+        "first": (6, 3),
+        "second": (6, 4),
+    }
+    with pytest.raises(ExportError, match="Inputs must be given for second, first. Received: x"):
+        trace_inference(model, given={"x": (None, 6, 3)})
 
 
 def test_a_file_of_a_class_is_exported_from_the_command_line(run, tmp_path, monkeypatch):
@@ -192,10 +239,15 @@ def test_a_file_of_a_class_is_exported_from_the_command_line(run, tmp_path, monk
         "        self.out = keras.layers.Dense(3)\n"
         "    def call(self, x):\n"
         "        return self.out(keras.ops.mean(x, axis=1))\n"
+        "@keras.saving.register_keras_serializable(package='own_net')\n"
+        "class Sides(Net):\n"
+        "    def call(self, left, right):\n"
+        "        return self.out(left) - self.out(right)\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     from own_net import Net as OwnNet
+    from own_net import Sides
 
     called(OwnNet(), floats(2, 6, 4)).save("net.keras")
     arguments = ["export", "net.keras", "--module", "own_net", "--int8", "never"]
@@ -206,6 +258,20 @@ def test_a_file_of_a_class_is_exported_from_the_command_line(run, tmp_path, monk
     status, _, error = run(*arguments, "--input", "frames=float32")
     assert status == 2
     assert "must have the form name=dtype[batch,size,…]" in error
+    # Keras notes only the first argument, so that it cannot build the model, and skips its weights.
+    left, right = floats(2, 4), -floats(2, 4)
+    expected = called(sides := Sides(), left, right) and sides(left, right)
+    sides.save("sides.keras")
+    arguments[1] = "sides.keras"
+    status, _, error = run(*arguments)
+    assert status == 2
+    assert "without right, whose shapes Keras does not note. Give --input 'left=" in error
+    given = ("left=float32[batch,4]", "right=float32[batch,4]")
+    status, _, error = run(*arguments, "--input", given[0], "--input", given[1])
+    assert status == 0, error
+    with Predictor.load(tmp_path / "dist" / "sides") as predictor:
+        (found,) = predictor.predict({"left": left, "right": right}).arrays
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -218,9 +284,15 @@ def test_a_file_of_a_class_is_exported_from_the_command_line(run, tmp_path, monk
         ),
         (sequential, None, "must be built, or its inputs must be given"),
         (
-            lambda: called(Two(), floats(2, 5), floats(2, 4)),
+            lambda: called(Sum(), floats(2, 5), floats(2, 5)),
             None,
-            "of the class Two, without right. Give the shapes, such as --input right=",
+            "of the class Sum, without right, whose shapes Keras does not note. Give "
+            r"--input 'left=float32\[batch,5\]' --input 'right=float32\[batch,5\]', or inputs=",
+        ),
+        (
+            lambda: called(TokensBeside(), floats(2, 5), whole(2, 7)),
+            None,
+            r"without tokens, .*--input 'tokens=int32\[batch,7\]'",
         ),
         (Net, "x", "must be keras.InputSpec, arrays or shapes, .* Received: 'x'"),
         (Net, (None, 5, 0), "size above 0"),

@@ -296,5 +296,5 @@ def test_of_three_classes_predict_does_not_state_a_probability_as_threshold(run,
     status, output, error = run("predict", version, tmp_path / "red.png")
     assert (status, error) == (0, "")
     assert "is predicted from a probability" not in output
-    assert "largest relative to its threshold" in output
+    assert "largest relative to its fraction" in output
     assert "(class_weight=balanced)" in output

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_dtypes, array_shapes, arrays
 
 from serving import InputError, ManifestError, Predictor, ServingError
-from serving.bundle import find_version, read_checksums, version_numbers
+from serving.bundle import read_checksums, version_numbers
 from serving.checking import check_inputs
 from serving.golden import read_golden
 from serving.manifest import TensorSpec
 from serving.session import open_session
+from serving.versions import find_version
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +213,7 @@ def test_a_missing_bundle_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
         ManifestError,
-        match=r"^A bundle must be a folder such as [^:]*Received: [^:]*file, which is a file\.$",
+        match=r"^A bundle must be a folder such as [^:]*Received: [^:]*file, which is another file\.$",
     ):
         Predictor.load(tmp_path / "file")
     with pytest.raises(ManifestError, match="must contain manifest.json, or versions"):

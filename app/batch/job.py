@@ -11,8 +11,10 @@ from pathlib import Path
 
 from app.errors import BatchError
 from serving import Manifest, Predictor
-from serving.bundle import CHECKSUMS, find_version
+from serving.bundle import CHECKSUMS
+from serving.manifest import describe_batch
 from serving.outputs import choose_output, feature_dimension
+from serving.versions import find_version
 
 from .features_file import check_target, write_features
 from .files import PARQUET, check_kinds, find_files, kind_of
@@ -94,6 +96,11 @@ def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
     folder = find_version(job.bundle).absolute()
     # Checked here once, before any actor loads it.
     manifest = Predictor.load(folder, threads=1).manifest
+    if manifest.whole_batches:
+        raise BatchError(
+            f"A batch job runs samples in parts. Received: {manifest.name}. "
+            f"{describe_batch(manifest)} Call serving.Predictor with each batch."
+        )
     choose_output(manifest, job.features)
     files = find_files(job.files)
     check_kinds(files, manifest, job.key)

@@ -29,7 +29,6 @@ from app.evaluation.calibration import (
 from app.evaluation.intervals import fit_intervals
 from app.evaluation.metrics import measure, predict_samples
 from app.evaluation.thresholds import (
-    WEIGHTED,
     check_rule,
     choose_thresholds,
     is_default,
@@ -59,7 +58,7 @@ from export.samples import spread
 from export.steps import begin_step
 from models.config import OwnModelConfig
 from models.heads import scale_logits
-from serving.decisions import decide
+from serving.decisions import WEIGHTED, decide
 from serving.manifest import (
     TASKS,
     Baseline,

@@ -2,17 +2,20 @@
 
 import contextlib
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 
 from app.system.keras_defaults import keras_defaults
 from export import ExportError
+from export.functional import as_functional
 from serving.errors import cannot_read, one_line
 
 # Names of files in the format that Keras wrote before `.keras`.
@@ -20,13 +23,17 @@ HDF5 = (".h5", ".hdf5")
 
 
 @keras_defaults()
-def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) -> Any:
+def read_model(
+    path: Path, modules: Sequence[str] = (), unsafe: bool = False, inputs: Any = None
+) -> Any:
     """Read a Keras model from a `.keras` file, or from an `.h5` file of a whole model.
 
     Args:
         path: path of the file.
         modules: modules to import first, which register the model's custom layers.
         unsafe: whether layers such as Lambda may run code from the file.
+        inputs: what the model takes, see `export.signatures.arguments_of`; needed where Keras
+            cannot build a class from what the file notes, and would leave its weights unread.
 
     Raises:
         ExportError: the file is not a Keras model, or needs code that is missing or not allowed.
@@ -47,7 +54,9 @@ def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) ->
                 f"Received: {module!r}: {type(error).__name__}: {error}."
             ) from None
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=not unsafe)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* had a build config, but")
+            model = keras.saving.load_model(path, compile=False, safe_mode=not unsafe)
     except Exception as error:  # Keras raises whatever a layer's constructor does
         reason = one_line(error)
         if "lambda" in reason.lower() and not unsafe:
@@ -69,6 +78,39 @@ def read_model(path: Path, modules: Sequence[str] = (), unsafe: bool = False) ->
         raise ExportError(
             f"Keras {keras.__version__} cannot load the model. Received: {path}: {reason:.200}."
         ) from None
+
+    return _with_all_weights(model, path, inputs)
+
+
+def _with_all_weights(model: Any, path: Path, inputs: Any) -> Any:
+    """Read the weights of layers that Keras could not build and has left out without a word."""
+    if all(layer.built for layer in model._flatten_layers()):
+        return model
+    count = _count_weights(path)
+    if count <= len(model.variables):
+        return model  # the other layers were never called
+    as_functional(model, inputs)  # calls it, which builds the layers
+    model.load_weights(path)
+    if count > len(model.variables):
+        raise ExportError(
+            f"All weights of the file must be read. Received: {path}, with {count} arrays for "
+            f"{len(model.variables)} of the model. Give each argument of call with --input."
+        )
+    return model
+
+
+def _count_weights(path: Path) -> int:
+    """Return the number of arrays in a `.keras` file, without those of its optimizer."""
+    found: list[str] = []
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as file:
+        with h5py.File(file) as weights:
+            weights.visititems(lambda name, item: _note_array(name, item, found))
+    return len(found)
+
+
+def _note_array(name: str, item: Any, found: list[str]) -> None:
+    if isinstance(item, h5py.Dataset) and not name.startswith(("optimizer", "compile_metrics")):
+        found.append(name)
 
 
 @contextlib.contextmanager

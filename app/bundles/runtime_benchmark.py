@@ -17,7 +17,7 @@ from export import ExportError
 from export.inference import to_tensors, trace_inference
 from export.saved_model import convert_to_litert, load_saved_model
 from models.heads import scale_logits
-from serving.bundle import INT8, MODEL, find_version, read_checked, read_checksums, read_manifest
+from serving.bundle import INT8, MODEL, read_checked, read_checksums, read_manifest
 from serving.golden import read_golden
 from serving.manifest import Manifest
 from serving.parity import (
@@ -30,6 +30,7 @@ from serving.parity import (
 )
 from serving.session import open_session
 from serving.timing import quartiles_ms
+from serving.versions import find_version
 
 from .keras_files import read_model
 
@@ -93,11 +94,11 @@ def bench_bundle(
     folder = find_version(path)
     manifest = read_manifest(folder)
     inputs = read_golden(folder, "input", manifest.inputs)
+    sizes = BATCH_SIZES if manifest.batch_size is None else (manifest.batch_size,)
     expected = read_golden(folder, "output", manifest.outputs)
     runtimes = _runtimes(folder, manifest, keras_file)
     latencies = {
-        size: quartiles_ms(_calls(runtimes, _repeated(inputs, size)), rounds)
-        for size in BATCH_SIZES
+        size: quartiles_ms(_calls(runtimes, _repeated(inputs, size)), rounds) for size in sizes
     }
     return [
         _row(runtime, manifest, runtime.run(inputs), expected, latencies) for runtime in runtimes
@@ -162,10 +163,8 @@ def _keras(path: Path, manifest: Manifest) -> Runtime:
             f"{path}, with the outputs {', '.join(spec.name for spec in inference.outputs)}."
         )
 
-    def run(batch: Inputs) -> Outputs:
-        return inference.predict(batch, count_samples(batch))
-
-    return Runtime("Keras", path.stat().st_size, run)
+    # Keras advises against `Model.predict` for single batches, whose overhead is many milliseconds.
+    return Runtime("Keras", path.stat().st_size, inference.predict)
 
 
 def _saved_model(folder: Path) -> Runtime:
@@ -222,7 +221,7 @@ def rows_to_json(rows: list[Row]) -> str:
 
 def bench_table(rows: list[Row]) -> list[str]:
     """Return a text table: a header, and a line for each runtime."""
-    heads = "".join(f"{f'batch {size}, ms':>27}" for size in BATCH_SIZES)
+    heads = "".join(f"{f'batch {size}, ms':>27}" for size in rows[0].milliseconds)
     lines = [f"{'runtime':14}{'size':>12}{'same class':>12}{'difference':>12}{heads}"]
     for row in rows:
         same = "" if row.same_class is None else f"{row.same_class:.1%}"
@@ -237,10 +236,11 @@ def bench_table(rows: list[Row]) -> list[str]:
 
 def draw_bench(rows: list[Row], path: Path) -> None:
     """Write a PNG of the latency of each runtime by batch size: median and quartiles."""
-    figure = Figure(figsize=(7, 1.2 + 0.9 * len(BATCH_SIZES)), layout="constrained")
-    panels = figure.subplots(len(BATCH_SIZES), 1, squeeze=False)[:, 0]
+    sizes = list(rows[0].milliseconds)
+    figure = Figure(figsize=(7, 1.2 + 0.9 * len(sizes)), layout="constrained")
+    panels = figure.subplots(len(sizes), 1, squeeze=False)[:, 0]
     names = [row.runtime for row in rows]
-    for axes, size in zip(panels, BATCH_SIZES, strict=True):
+    for axes, size in zip(panels, sizes, strict=True):
         low, middle, high = np.array([row.milliseconds[size] for row in rows]).T
         errors = [middle - low, high - middle]
         colors = [COLORS[place % len(COLORS)] for place in range(len(rows))]

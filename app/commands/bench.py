@@ -41,8 +41,8 @@ def bench(
 ) -> None:
     """Benchmark a bundle in every installed runtime: size, parity with Keras, latency."""
     from app.errors import ConfigError
-    from serving.bundle import find_version
     from serving.errors import cannot_write
+    from serving.versions import find_version
 
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"--picture must end in .png. Received: {picture}.")

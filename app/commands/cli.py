@@ -12,6 +12,7 @@ from serving.version import VERSION
 from .bench import BENCH_EXAMPLES, bench
 from .demo import DEMO_EXAMPLES, demo
 from .export import EXPORT_EXAMPLES, export
+from .pack import PACK_EXAMPLES, UNPACK_EXAMPLES, pack, unpack
 from .predict import PREDICT_EXAMPLES, predict
 from .serve import SERVE_EXAMPLES, serve
 from .settings import SETTINGS_EXAMPLES, settings
@@ -61,6 +62,8 @@ for command, command_examples in (
     (export, EXPORT_EXAMPLES),
     (verify, VERIFY_EXAMPLES),
     (predict, PREDICT_EXAMPLES),
+    (pack, PACK_EXAMPLES),
+    (unpack, UNPACK_EXAMPLES),
     (bench, BENCH_EXAMPLES),
     (serve, SERVE_EXAMPLES),
     (demo, DEMO_EXAMPLES),

@@ -11,6 +11,7 @@ import typer
 
 from app.errors import ConfigError
 from serving.errors import cannot_read, printable
+from serving.manifest import describe_batch
 
 from .terminal import (
     Json,
@@ -117,7 +118,8 @@ def export(
         int | None,
         typer.Option(
             metavar="N",
-            help="Opset of the ONNX graph, from 15 to 20. Default: 18, or 20 for texts.",
+            help="Opset of the ONNX graph, from 15 to the newest that onnxruntime runs. Default: "
+            "18, or the lowest later one that the model needs.",
         ),
     ] = None,
     module: Annotated[
@@ -140,7 +142,8 @@ def export(
 ) -> None:
     """Export a run or a Keras model as a bundle, after checking it against Keras."""
     _check_source(source, target_accuracy, threshold)
-    if source.suffix not in _MODEL_FILES:
+    is_run = source.suffix not in _MODEL_FILES
+    if is_run:
         _refuse_for_a_run(
             labels=labels,
             samples=samples,
@@ -154,11 +157,12 @@ def export(
     given = _parsed(inputs) if inputs else None
     signer = None if sign is None else import_signature().read_signer(sign)
     announce(f"exporting {source}", quiet or as_json)
-    load_tensorflow()
+    load_tensorflow(has_data=is_run)
     from app.system.garbage import collection_paused
 
     with collection_paused():
-        from app.bundles.export_run import export_run
+        if is_run:  # it loads SciPy and Matplotlib, which take half of the time
+            from app.bundles.export_run import export_run
         from app.bundles.keras_files import read_labels, read_model, read_samples
         from export import ExportOptions, ModelFacts, export_bundle
         from serving.bundle import read_manifest
@@ -167,15 +171,15 @@ def export(
         version=version, opset=opset, input_dtype=input_dtype, int8=int8, sign=signer
     )
     with _shown_steps(quiet or as_json):
-        if source.suffix in _MODEL_FILES:
+        if is_run:
+            bundle = export_run(source, output, name, options, target_accuracy, threshold)
+        else:
             facts = ModelFacts(labels=read_labels(labels) if labels else ())
             arrays = read_samples(samples) if samples else None
-            model = read_model(source, module or (), unsafe)
+            model = read_model(source, module or (), unsafe, given)
             bundle = export_bundle(
                 model, output, name or source.stem, facts, arrays, options, inputs=given
             )
-        else:
-            bundle = export_run(source, output, name, options, target_accuracy, threshold)
     manifest = read_manifest(bundle)
     largest = max(
         parity.max_absolute_difference
@@ -221,16 +225,17 @@ def _shown_steps(hidden: bool) -> Iterator[None]:
 
 
 def _print_quality(manifest: Any) -> None:
+    if manifest.whole_batches:
+        typer.echo(f"batch:       {describe_batch(manifest)}")
     if manifest.calibration is not None:
         typer.echo(f"calibration: {describe_calibration(manifest.calibration)}")
     if manifest.int8 is not None:
         typer.echo(f"int8:        {describe_int8(manifest)}")
     if manifest.thresholds is not None:
-        from app.reports.run_report import describe_thresholds
+        from serving.decisions import describe_thresholds
 
-        for line in describe_thresholds(asdict(manifest.thresholds), manifest.labels):
-            measured = " of the test split" if "precision" in line else ""
-            typer.echo(printable(f"threshold:   {line}{measured}"))
+        for line in describe_thresholds(manifest.thresholds, manifest.labels):
+            typer.echo(printable(f"threshold:   {line}"))
     if manifest.intervals is not None:
         from app.reports.run_report import describe_intervals
 

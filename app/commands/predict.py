@@ -105,6 +105,7 @@ def predict(
             raise ConfigError(
                 f"Missing option '--output', the file for the {what}: {option} needs it."
             )
+    from serving.decisions import describe_thresholds
     from serving.outputs import choose_output
     from serving.predictor import Predictor
 
@@ -129,7 +130,9 @@ def predict(
     if quiet:
         return
     table = _format_table(names, decisions, values, ends, manifest)
-    for line in (*table, *_describe_thresholds(manifest)):
+    thresholds = manifest.thresholds
+    rules = () if thresholds is None else describe_thresholds(thresholds, manifest.labels, False)
+    for line in (*table, *rules[:_MAX_THRESHOLDS]):
         typer.echo(printable(line))
     suggest(f"hornbill predict {quote(str(bundle))} {quote(str(files[0]))} --json")
 
@@ -244,23 +247,6 @@ def _format_table(
         ]
     heads = ["file", *names]
     return [f"{head:{width}}  {line}" for head, line in zip(heads, lines, strict=True)]
-
-
-def _describe_thresholds(manifest: Any) -> list[str]:
-    """Return a line for each threshold, without which a label of a low probability looks wrong."""
-    if manifest.thresholds is None:
-        return []
-    rule, positive = manifest.thresholds.rule, manifest.thresholds.positive
-    if manifest.task == "multiclass" and len(manifest.labels) > 2:
-        return [
-            "the class is predicted whose probability is largest relative to its threshold, see "
-            f"thresholds in the manifest ({rule})"
-        ]
-    return [
-        f'"{label}" is predicted from a probability of {value:.4f} on (threshold={rule})'
-        for label, value in zip(manifest.labels, manifest.thresholds.values, strict=True)
-        if positive in (label, None)
-    ][:_MAX_THRESHOLDS]
 
 
 def _format_class(decision: dict[str, Any], probability: float) -> str:

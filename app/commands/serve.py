@@ -18,7 +18,10 @@ SERVE_EXAMPLES = examples(
 
 def serve(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of bundles, or of a single model.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Folder of bundles, or of a single model, or a packed file."
+        ),
     ] = Path("dist"),
     host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -59,9 +62,10 @@ def serve(
     """Serve bundles over the Open Inference Protocol v2 and TF Serving's REST interface."""
     from serving.server import Settings
     from serving.server.running import find_address, run_server
+    from serving.versions import find_version
 
     settings = Settings(
-        folder=folder,
+        folder=find_version(folder).parent if folder.is_file() else folder,
         versions=versions,
         token=token,
         max_body_mb=max_body_mb,

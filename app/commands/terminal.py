@@ -13,7 +13,8 @@ from serving.errors import printable
 Bundle = Annotated[
     Path,
     typer.Argument(
-        metavar="BUNDLE", help="Bundle: dist/NAME for its latest version, or dist/NAME/1."
+        metavar="BUNDLE",
+        help="Bundle: dist/NAME for its latest version, dist/NAME/1, or a packed file.",
     ),
 ]
 Output = Annotated[
@@ -154,11 +155,11 @@ def announce(what: str, hidden: bool) -> None:
         typer.echo(printable(f"{what} …"), err=True)
 
 
-def load_tensorflow() -> None:
-    """Import TensorFlow without its start-up messages."""
+def load_tensorflow(has_data: bool = True) -> None:
+    """Import TensorFlow without its start-up messages, and scikit-learn if data is read."""
     from app.system.tensorflow_import import import_tensorflow_quietly
 
-    import_tensorflow_quietly()
+    import_tensorflow_quietly(has_data)
 
 
 def print_json(value: Any) -> None:

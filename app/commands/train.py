@@ -248,10 +248,9 @@ def _checked(request: Request) -> str:
         AppError: a setting is wrong, or data, a column or a run does not exist.
     """
     if request.resume is not None:
-        from app.config.run_files import check_begun
+        from app.config.going_on import config_to_go_on_with
 
-        check_begun(Path(request.resume))
-        changed_settings(request)
+        config_to_go_on_with(Path(request.resume), changed_settings(request))
         return f"resuming {request.resume}"
     config = requested_config(request)
     check_data(config)
@@ -362,8 +361,9 @@ def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
         describe_classes,
         describe_intervals,
         describe_probes,
-        describe_thresholds,
     )
+    from serving.decisions import describe_thresholds
+    from serving.manifest import Thresholds
     from serving.written_numbers import describe_scores
 
     baselines = found.get("baselines", {})
@@ -375,7 +375,7 @@ def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     if calibration := found.get("calibration"):
         lines.append(("calibration", describe_calibration(calibration)))
     if thresholds := found.get("thresholds"):
-        told = describe_thresholds(thresholds, labels)
+        told = describe_thresholds(Thresholds(**thresholds), labels)
         lines += [("threshold", line) for line in told[:_MAX_LINES]]
         if len(told) > _MAX_LINES:
             lines.append(("threshold", f"{len(told) - _MAX_LINES} more are in the report"))

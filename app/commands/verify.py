@@ -1,8 +1,10 @@
 """`hornbill verify`: checks that a bundle is unchanged and behaves as exported."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +14,7 @@ from .terminal import (
     Bundle,
     Json,
     Quiet,
+    announce,
     examples,
     import_signature,
     print_json,
@@ -22,6 +25,7 @@ VERIFY_EXAMPLES = examples(
     "hornbill verify dist/digits",
     "hornbill verify dist/digits/1 --json",
     "hornbill verify dist/digits --key pub.pem",
+    "hornbill verify dist/digits --runtimes 1.20.1,1.24.4",
 )
 
 
@@ -34,14 +38,27 @@ def verify(
             help="Public key (PEM) to check the signature with. Default: it is not checked.",
         ),
     ] = None,
+    runtimes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSIONS",
+            help="Also run the golden samples with these versions of onnxruntime, such as "
+            "1.20.1,1.24.4, each of which is installed for the moment. Exit with 1 if a class "
+            "changes.",
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Check the files, contract and behavior of a bundle; exit with 1 if a check fails."""
     from serving.verify import verify_bundle
 
+    versions = [] if runtimes is None else _parse_versions(runtimes)
+
     checks = verify_bundle(bundle, None if key is None else import_signature().read_verifier(key))
     passed = all(check.passed for check in checks)
+    reports = _try_runtimes(bundle, versions, quiet or as_json) if passed and versions else []
+    passed &= not any(report.changed or report.failure for report in reports)
     if as_json:
         print_json(
             {
@@ -49,6 +66,7 @@ def verify(
                 "checks": [
                     {"name": c.name, "passed": c.passed, "detail": c.detail} for c in checks
                 ],
+                **({"runtimes": [asdict(report) for report in reports]} if versions else {}),
             }
         )
     else:
@@ -56,7 +74,44 @@ def verify(
             word = "PASS" if check.passed else "FAIL"
             if not (quiet and check.passed):
                 typer.echo(f"{word}  {check.name:9}  {printable(check.detail)}", err=quiet)
+        for line in _runtime_lines(reports) if not (quiet and passed) else ():
+            typer.echo(printable(line), err=quiet)
         if passed and not quiet:
             suggest(f"hornbill predict {quote(str(bundle))} FILE…")
     if not passed:
         raise typer.Exit(1)
+
+
+def _parse_versions(text: str) -> list[str]:
+    from app.bundles.runtime_gate import parse_versions
+
+    return parse_versions(text)
+
+
+def _try_runtimes(bundle: Path, versions: Sequence[str], quiet: bool) -> list[Any]:
+    from app.bundles.runtime_gate import try_runtimes
+    from serving.versions import find_version
+
+    return try_runtimes(
+        find_version(bundle),
+        versions,
+        begin=lambda version: announce(f"installing and running onnxruntime {version}", quiet),
+    )
+
+
+def _runtime_lines(reports: Sequence[Any]) -> list[str]:
+    """Return a table of reports, the installed version first."""
+    if not reports:
+        return []
+    lines = ["", "onnxruntime  largest difference  other answers  load     one sample"]
+    for report in reports:
+        word = "FAIL" if report.changed or report.failure else "PASS"
+        if report.failure:
+            lines.append(f"{report.version:11}  {report.failure}  {word}")
+            continue
+        changed = f"{report.changed} of {report.samples}"
+        lines.append(
+            f"{report.version:11}  {report.largest_difference:<18.1e}  {changed:13}  "
+            f"{report.load_ms:4.0f} ms  {report.latency_ms:7.3f} ms  {word}"
+        )
+    return lines

@@ -10,6 +10,7 @@ from app.errors import ConfigError, DataError
 from app.system.user_code import (
     absolute_reference,
     bare_reference,
+    has_module,
     is_reference,
     reference_to,
 )
@@ -81,9 +82,15 @@ class Family:
         """
         if not is_own_model(self.name):
             return
-        path = Path(self.name.rpartition(":")[0] if is_reference(self.name) else self.name)
-        if path.suffix and path.suffix in (".py", MODEL_SUFFIX) and not path.is_file():
-            raise ConfigError(f"The model must be in a file that exists. Received: {path}.")
+        place = self.name.rpartition(":")[0] if is_reference(self.name) else self.name
+        if place.endswith((".py", MODEL_SUFFIX)):
+            if not Path(place).is_file():
+                raise ConfigError(f"The model must be in a file that exists. Received: {place}.")
+        elif not has_module(place):
+            raise ConfigError(
+                f"The model must be in a module that can be imported. Received: {place}, which is "
+                f"neither installed nor in {Path.cwd()}."
+            )
         if isinstance(data, str) and not data:
             raise ConfigError(
                 f"A model of your own needs data, with --data or data=…. Received: none for "

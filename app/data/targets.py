@@ -9,7 +9,7 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from serving.columns import RawColumn, read_column
 from serving.missing_marks import MISSING
-from serving.number_text import parse_number
+from serving.number_text import FORMATS, parse_number
 
 from .column_survey import ColumnSurvey, missing_marks
 from .tables import Batch, Table
@@ -34,6 +34,18 @@ def task_of_targets(reading: ReadingConfig, task: str) -> str:
             f"Received: target={','.join(reading.target)}."
         )
     return task
+
+
+def has_decimals(table: Table, names: Sequence[str]) -> bool:
+    """Return whether targets are numbers, some of them not whole, in the first rows of a table."""
+    batch = next(iter(table.read()), None)
+    columns = [batch.cells[name] for name in names if name in batch.cells] if batch else []
+    cells = [cell for column in columns for cell in column if cell]
+    for form in FORMATS:
+        numbers = [parse_number(cell, *form) for cell in cells]
+        if None not in numbers:
+            return any(number % 1 for number in numbers if number is not None)
+    return False
 
 
 def refuse_missing_targets(table: Table, batch: Batch, surveys: Sequence[ColumnSurvey]) -> None:
@@ -112,8 +124,8 @@ def _check_classes(table: Table, survey: ColumnSurvey, reading: ReadingConfig) -
     if len(texts.counts) > MAX_CLASSES:
         raise DataError(
             f"A column of classes must have at most {MAX_CLASSES:,} different values. Received: "
-            f"more in {survey.name!r} of {table.source}. To predict numbers, use head=linear of "
-            "the family features."
+            f"more in {survey.name!r} of {table.source}. To predict numbers: --set head=linear, "
+            "which the family features and models of your own have."
         )
 
 

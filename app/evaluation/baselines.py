@@ -89,7 +89,11 @@ def describe_shortfalls(
 def _describe_shortfall(metric: str, score: float, rival: str, other: float) -> str:
     if score == other:
         return f"{metric} {score:.3f} is no better than {rival}{other:.3f}"
-    digits = 3 if f"{score:.3f}" != f"{other:.3f}" else 6
+    # Neither may look like the other, nor like 0.
+    values = (score, other, 0.0) if score and other else (score, other)
+    digits = next(
+        (n for n in range(3, 6) if len({round(value, n) for value in values}) == len(values)), 6
+    )
     return f"{metric} {score:.{digits}f} is below {rival}{other:.{digits}f}"
 
 

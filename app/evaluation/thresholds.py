@@ -9,11 +9,8 @@ from app.config.training_config import TrainingConfig
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.errors import ConfigError
-from serving.decisions import decide
+from serving.decisions import WEIGHTED, decide
 from serving.manifest import TASKS, Thresholds
-
-# The rule that gives classes the weights of their training. It cannot be set by itself.
-WEIGHTED = "class_weight=balanced"
 
 
 def weighted_rule(config: TrainingConfig) -> float | str:

@@ -9,9 +9,9 @@ from app.config.run_config import RunConfig, flat_config, make_config
 from app.data.sources import bare_source
 from app.evaluation.metrics import SCORES
 from app.evaluation.probes import NEIGHBORS
-from app.evaluation.thresholds import WEIGHTED
+from serving.decisions import describe_thresholds
 from serving.errors import counted
-from serving.manifest import TASKS
+from serving.manifest import TASKS, Thresholds
 from serving.written_numbers import metric_name, write_number, write_percent, write_score
 
 from .html import captioned_pictures, render
@@ -88,29 +88,6 @@ def describe_probes(probes: dict[str, Any]) -> str:
     if probes["recall_at_1"] is not None:
         parts.append(f"recall@1 {write_percent(probes['recall_at_1'])}")
     return ", ".join(parts)
-
-
-def describe_thresholds(thresholds: dict[str, Any], labels: Sequence[str]) -> list[str]:
-    """Return a line for each threshold, with what it reaches on the test split.
-
-    Args:
-        thresholds: see `serving.manifest.Thresholds`.
-        labels: name of each class or label.
-    """
-    if thresholds["rule"] == WEIGHTED and thresholds["positive"] is None:
-        return [
-            "the class is predicted whose probability is largest relative to its fraction of the "
-            f"training split ({WEIGHTED})"
-        ]
-    keys = ("values", "precision", "recall")
-    rows = zip(labels, *(thresholds[key] for key in keys), strict=True)
-    rule = WEIGHTED if thresholds["rule"] == WEIGHTED else f"threshold={thresholds['rule']}"
-    return [
-        f'"{label}" is predicted from a probability of {value:z.4f} on ({rule}): '
-        f"precision {write_percent(precision)}, recall {write_percent(recall)}"
-        for label, value, precision, recall in rows
-        if thresholds["positive"] in (label, None)
-    ]
 
 
 def describe_classes(classes: Sequence[dict[str, Any]], has_warnings: bool = False) -> list[str]:
@@ -238,4 +215,4 @@ def write_report(
 
 def _threshold_lines(evaluation: dict[str, Any], labels: Sequence[str]) -> list[str]:
     thresholds = evaluation.get("thresholds")
-    return [] if thresholds is None else describe_thresholds(thresholds, labels)
+    return [] if thresholds is None else describe_thresholds(Thresholds(**thresholds), labels)

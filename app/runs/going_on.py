@@ -5,17 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.config.run_config import RunConfig, combine_settings, config_toml, flat_config, flatten
+from app.config.going_on import config_to_go_on_with
+from app.config.run_config import RunConfig, config_toml, flat_config
 from app.config.run_files import CHECKPOINT, CONFIG, DATA, METRICS, NEXT_CONFIG
 from app.errors import ConfigError, RunError
 from app.system.atomic_files import atomic_write, write_json
-from app.training.checkpoint import PACE, trained_epochs
+from app.training.checkpoint import trained_epochs
 from app.training.own_models import with_untrained
 
 from .run_folder import Run, read_begun_run, unwritable
-
-# Settings that may change while a run is trained.
-CHANGEABLE = (*PACE, "figures")
 
 
 def read_run_to_train(folder: Path, settings: Mapping[str, Any]) -> Run:
@@ -35,11 +33,9 @@ def read_run_to_train(folder: Path, settings: Mapping[str, Any]) -> Run:
             go on from.
     """
     run = read_begun_run(folder)
-    path = folder / NEXT_CONFIG
-    before = combine_settings(None, path) if path.is_file() else run.config
-    config = with_untrained(_with_settings(before, flatten(settings), folder), folder)
+    config = with_untrained(config_to_go_on_with(folder, settings), folder)
     if run.is_finished:
-        if not settings and not path.is_file():
+        if not settings and not (folder / NEXT_CONFIG).is_file():
             return run
         _check_goes_on(run, config)
     changed = {
@@ -64,18 +60,6 @@ def write_settings(run: Run) -> None:
             atomic_write(folder / CONFIG, text)
     except OSError as error:
         raise unwritable(folder, error) from None
-
-
-def _with_settings(config: RunConfig, settings: dict[str, Any], folder: Path) -> RunConfig:
-    known = flat_config(config)
-    for key, value in settings.items():
-        if key in known and key not in CHANGEABLE:
-            raise ConfigError(
-                f"{key} cannot change while a run is trained; only {', '.join(CHANGEABLE)} can. "
-                f"Received: {key}={value}. To begin a new run with its weights: "
-                f"--start-from {folder}."
-            )
-    return combine_settings(None, None, {**known, **settings}) if settings else config
 
 
 def _check_goes_on(run: Run, config: RunConfig) -> None:

@@ -230,8 +230,9 @@ def resume(
         callbacks: callbacks for `keras.Model.fit`.
         team: the processes that train together; their number may differ from before. None
             trains in this process only.
-        settings: values by flat key, of those that `app.runs.going_on.CHANGEABLE` names. A schedule
-            is that of a run which had them from its beginning: it goes on at the present step.
+        settings: values by flat key, of those that `app.config.going_on.CHANGEABLE` names. A
+            schedule is that of a run which had them from its beginning: it goes on at the present
+            step.
         data: the pipelines of a run that was trained on them; other data is read again.
 
     Returns:

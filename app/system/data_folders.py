@@ -12,7 +12,7 @@ VARIABLE = "HORNBILL_DATA"
 def data_folders() -> list[Path]:
     """Return the absolute paths of the folders that HORNBILL_DATA names; they may not exist."""
     names = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
-    return [Path(name).absolute() for name in names]
+    return [Path(name).expanduser().absolute() for name in names]
 
 
 def find_data(name: str) -> str:

@@ -24,10 +24,12 @@ _BACKENDS = ("tensorflow", "jax")
 _UNNEEDED = ("jax", "matplotlib", "pandas", "sklearn")
 
 
-def import_tensorflow_quietly() -> None:
+def import_tensorflow_quietly(has_data: bool = True) -> None:
     """Import TensorFlow and Keras; drop their messages on missing GPUs and renamed functions.
 
-    scikit-learn, which reads and splits the data, is imported too, so that it does not load pandas.
+    Args:
+        has_data: whether data is read and split, which needs scikit-learn. It is imported here so
+            that it does not load pandas.
 
     Raises:
         ConfigError: Keras cannot start with the settings in its file or in the environment.
@@ -53,9 +55,10 @@ def import_tensorflow_quietly() -> None:
                 f"Keras cannot start with its settings: {one_line(error)}. "
                 f"Check {_keras_file()} and the variables KERAS_… in the environment."
             ) from None
-    # pandas takes a third of scikit-learn's time.
-    with _HiddenPackages(("pandas",)), collection_paused():
-        import sklearn.utils  # noqa: F401, PLC0415
+    if has_data:
+        # pandas takes a third of scikit-learn's time.
+        with _HiddenPackages(("pandas",)), collection_paused():
+            import sklearn.utils  # noqa: F401, PLC0415
     for name in ("tensorflow", "tf2onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if is_first:

@@ -9,6 +9,7 @@ import importlib.util
 import re
 import sys
 import traceback
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from serving.errors import one_line
 
 _FORM = re.compile(r"(?P<place>.+\.py|[A-Za-z_]\w*(\.\w+)*):(?P<name>[A-Za-z_<][\w.<>]*)(#\d+)?")
 _SUFFIX = ".py"
+_INNER_ERROR = re.compile(r"(?P<name>\w+): (?P<text>.*)\nTraceback \(most recent call last\)")
 _ROOT = Path(__file__).parents[2]
 # Objects that Python code has passed, by reference.
 _PASSED: dict[str, Any] = {}
@@ -28,6 +30,13 @@ _FILES: dict[Path, tuple[int, Any]] = {}
 def is_reference(text: Any) -> bool:
     """Return whether a text is `file.py:name` or `package.module:name`."""
     return isinstance(text, str) and _FORM.fullmatch(text) is not None
+
+
+def has_module(name: str) -> bool:
+    """Return whether the package of a module is there. Nothing is imported."""
+    package = name.partition(".")[0]
+    folders = [*sys.path, str(Path.cwd())]
+    return package in sys.modules or PathFinder.find_spec(package, folders) is not None
 
 
 def reference_to(thing: Any) -> str:
@@ -123,14 +132,21 @@ def named_objects(reference: str) -> dict[str, Any]:
 
 def describe_error(error: BaseException) -> str:
     """Return an error in one line, with the line of the user's code that caused it."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_own(f.filename)]
-    where = f" in line {frames[-1].lineno} of {Path(frames[-1].filename).name}" if frames else ""
-    text = re.sub(r"{{[^}]*}} *", "", one_line(error))  # names of nodes in TensorFlow's graph
-    return f"{type(error).__name__}{where}: {text:.200}"
+    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    name, text = type(error).__name__, str(error)
+    if found := _INNER_ERROR.search(text):  # of Python code that TensorFlow has called
+        name, text = found["name"], found["text"]
+        frames += re.findall(r'File "(.+?)", line (\d+)', str(error))
+    own = [frame for frame in frames if _is_own(frame[0])]
+    where = f" in line {own[-1][1]} of {Path(own[-1][0]).name}" if own else ""
+    text = re.sub(r"{{[^}]*}} *", "", one_line(text))  # names of nodes in TensorFlow's graph
+    return f"{name}{where}: {text:.200}"
 
 
 def _is_own(file: str) -> bool:
-    """Return whether a file is neither a part of Hornbill nor of an installed package."""
+    """Return whether a file is neither a part of Hornbill nor of Python or a package."""
+    if file.startswith("<frozen "):
+        return False
     ours = (_ROOT / name for name in ("app", "export", "models", "serving"))
     path = Path(file)
     library = Path(re.__file__).parents[1]

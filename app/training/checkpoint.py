@@ -18,6 +18,7 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
+from app.config.going_on import PACE
 from app.config.run_config import RunConfig, flat_config
 from app.data.reading_progress import tell
 from app.errors import RunError
@@ -30,8 +31,6 @@ from .compilation import Compilation
 from .kept_weights import KeptWeights
 
 _STATE = {"settings", "history", "has_ended", "compilation", "best", "seconds", "callbacks"}
-# Settings that say how long and how fast training goes on; all others must stay as they are.
-PACE = ("epochs", "patience", "optimizer.learning_rate")
 _MAY_CHANGE = ("data", "figures", *PACE)
 # What the end of a run depends on: another value lets a run go on that has stopped early.
 _LIMITS = ("epochs", "patience")

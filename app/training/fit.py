@@ -15,6 +15,7 @@ from app.data.splits import Splits
 from app.distributed.team import Team
 from app.system.keras_defaults import keras_defaults
 from models.errors import OwnModelError
+from serving.errors import counted
 
 from .callbacks import Clock, NextEpoch, Seconds
 from .checkpoint import Checkpoint
@@ -153,6 +154,7 @@ def _run_epochs(
     job: Job, trained: keras.Model, epochs: range, saver: Checkpoint, callbacks: Callbacks
 ) -> None:
     pipeline = job.training_batches()
+    every = _callbacks(job, pipeline, saver, callbacks)
     trained.fit(
         pipeline.batches,
         validation_data=job.validation_batches(),
@@ -161,8 +163,14 @@ def _run_epochs(
         steps_per_epoch=job.steps_per_epoch,  # otherwise Keras creates twice as many iterators
         shuffle=False,  # the pipeline shuffles
         verbose=0,
-        callbacks=_callbacks(job, pipeline, saver, callbacks),
+        callbacks=every,
     )
+    patience = next((c for c in every if isinstance(c, keras.callbacks.EarlyStopping)), None)
+    if patience is not None and patience.stopped_epoch:
+        tell(
+            f"Training stopped after epoch {len(saver.history)} of {epochs.stop}: "
+            f"{patience.monitor} has not improved for {counted(patience.patience, 'epoch')}."
+        )
 
 
 def _callbacks(

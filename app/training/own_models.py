@@ -19,7 +19,8 @@ from app.data.pipelines import seed_everything
 from app.data.source_kinds import NAMED, is_array_folder
 from app.data.splits import Splits, some
 from app.data.summary import count_missing
-from app.data.tables import SUFFIXES
+from app.data.tables import SUFFIXES, open_table
+from app.data.targets import has_decimals
 from app.errors import ConfigError
 from app.system.keras_defaults import keras_defaults
 from app.system.user_code import (
@@ -192,8 +193,11 @@ def _head_of_data(config: RunConfig) -> str:
     """Return the head that suits the targets, as far as the source tells without being read."""
     if is_array_folder(config.data):
         return head_of_targets(Path(config.data))
-    is_value = config.data in NAMED and NAMED[config.data].task == "regression"
-    return "linear" if is_value or len(config.reading.target) > 1 else "softmax"
+    if config.data in NAMED:
+        return "linear" if NAMED[config.data].task == "regression" else "softmax"
+    path, targets = Path(config.data), config.reading.target
+    is_value = path.suffix.lower() in SUFFIXES and has_decimals(open_table(path), targets)
+    return "linear" if is_value or len(targets) > 1 else "softmax"
 
 
 def _may_be_values(config: RunConfig) -> bool:

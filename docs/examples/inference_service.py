@@ -6,8 +6,9 @@ The storage URI is that of the folder of bundles, which is a model repository fo
 import argparse
 import re
 
-from serving.bundle import find_version, read_manifest
+from serving.bundle import read_manifest
 from serving.errors import ManifestError
+from serving.versions import find_version
 
 SERVICE = """\
 apiVersion: serving.kserve.io/v1beta1

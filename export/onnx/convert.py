@@ -4,41 +4,35 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import ConfigProto
-from tensorflow.python.framework.convert_to_constants import (
-    _FunctionConverterDataInEager,
-    _replace_variables_by_constants,
-)
 from tensorflow.python.grappler.tf_optimizer import OptimizeGraph
 from tf2onnx.tf_utils import compress_graph_def
 from tf2onnx.tfonnx import process_tf_graph
 
-from export.errors import ExportError, explained
-from export.inference import InferenceFunction, lookup_tables
+from export.errors import ExportError, ProofError, explained
+from export.inference import InferenceFunction, layer_names, lookup_tables
 from export.layer_names import layer_of
 from export.memory import return_memory
-from export.passes.pipeline import clean_graph
-from serving.errors import one_line
+from export.passes.pipeline import clean_model
 from serving.manifest import TensorSpec
 
 from .crosses import values_before_hashes
+from .files import without_arrays
 from .lookup_operators import ML_DOMAIN, ML_OPSET, Table
 from .operators import operator_handlers
+from .opsets import OPSET, OPSETS, check_opset, convert_opset, lowest_ir_version
 from .signal_operators import refuse_complex
+from .weights import Weights, freeze, weights_outside
 
-OPSET = 18
-# The first release of ONNX Runtime that supports each opset.
-LOWEST_ONNXRUNTIME = {15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14", 20: "1.17"}
-OPSETS = tuple(LOWEST_ONNXRUNTIME)
-# The newest opset that tf2onnx writes. Operators of a later one are added by our own handlers.
-_CONVERTED_OPSET = 18
+# The opset in which the axis of DFT became an input.
 _DFT_AXIS_IS_INPUT = 20
 _DOMAINS = {"", "ai.onnx", ML_DOMAIN}
 # Operations whose output Keras or TensorFlow gives a shape after the fact.
@@ -59,6 +53,7 @@ _ADVICE = {
     "StringToHashBucketStrong": _HASH,
     "UnicodeDecode": "ONNX cannot split into characters: split the texts outside, at white space.",
 }
+LEFT_OUT = "left_out_passes"
 # Operations of TensorFlow that draw random numbers.
 _RANDOM = re.compile(
     "Random|Multinomial|TruncatedNormal|Shuffle|Stateful(Uniform|StandardNormal)|NonDeterministic"
@@ -66,8 +61,19 @@ _RANDOM = re.compile(
 
 
 def convert_to_onnx(
-    inference: InferenceFunction, metadata: Mapping[str, Any], opset: int | None = None
+    inference: InferenceFunction, metadata: dict[str, Any], opset: int | None = None
 ) -> onnx.ModelProto:
+    """Convert a traced model of less than 2 GB, see `convert_to_graph`."""
+    converted: onnx.ModelProto = ir.to_proto(convert_to_graph(inference, metadata, opset))
+    return converted
+
+
+def convert_to_graph(
+    inference: InferenceFunction,
+    metadata: dict[str, Any],
+    opset: int | None = None,
+    without: Collection[str] = (),
+) -> ir.Model:
     """Convert a traced model, clean the graph and check it.
 
     Args:
@@ -75,52 +81,47 @@ def convert_to_onnx(
         metadata: Values for the file's `metadata_props`, written as JSON.
         opset: Opset of the default domain, one of `OPSETS`; None for the default, `OPSET`, or a
             later one if an operator needs it.
+        without: Names of passes to leave out, see `export.passes.pipeline.clean_model`.
 
     Returns:
         A graph whose inputs, outputs and axes have the names of `inference` and whose nodes and
         tensors are named after the layers. The same model gives the same graph, byte for byte.
+        Its weights are those of the model where they did not have to change. If a pass failed, the
+        metadata tell why, as JSON by the pass' name under `LEFT_OUT`.
 
     Raises:
-        ExportError: An operation has no counterpart in ONNX, or the graph is not valid.
+        ExportError: An operation has no counterpart in ONNX.
+        ProofError: The graph is not valid.
     """
     check_opset(opset)
-    layers = {layer.name for layer in inference.model._flatten_layers(include_self=False)}
-    with explained("tf2onnx must be able to convert the model"):
-        converted = _convert(inference, opset, layers)
-    return_memory()
+    layers = layer_names(inference.model)
+    with explained("ONNX must be able to express the model", layers), weights_outside() as weights:
+        converted = _convert(inference, opset, layers, weights)
     _require_known_operators(converted, layers)
     _settle_opset(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
     for spec, value in named:
         _set_shape(value, spec)
-    with explained("The converted graph must be valid ONNX"):
-        graph = clean_graph(converted, layers)
+    with explained("The converted graph must be valid ONNX", layers):
+        graph = weights.put_into(ir.from_proto(converted))
+        del weights
+        graph, left_out = clean_model(graph, layers, without)
+        convert_opset(graph, opset or OPSET)
     # An inner value, with other axis names, may have become the output.
-    for spec, value in zip(inference.outputs, graph.graph.output, strict=True):
-        _set_shape(value, spec)
-    del graph.metadata_props[:]  # what the converter wrote
-    for key, value in metadata.items():
-        entry = graph.metadata_props.add()
-        entry.key, entry.value = key, json.dumps(value, ensure_ascii=False)
-    _check(graph)
+    for spec, output in zip(inference.outputs, graph.graph.outputs, strict=True):
+        output.shape = ir.Shape(spec.shape)
+    graph.metadata_props.clear()  # what the converter wrote
+    for key, value in (metadata | ({LEFT_OUT: left_out} if left_out else {})).items():
+        graph.metadata_props[key] = json.dumps(value, ensure_ascii=False)
+    return_memory(inference.model)
+    _check(graph, layers)
     return graph
 
 
-def check_opset(opset: int | None) -> None:
-    """Raise ExportError unless `opset` is one of `OPSETS`, or None."""
-    if opset is not None and opset not in OPSETS:
-        raise ExportError(f"opset must be one of {', '.join(map(str, OPSETS))}. Received: {opset}.")
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """Return the opset of the default domain."""
-    return next(int(entry.version) for entry in model.opset_import if entry.domain == "")
-
-
 def _convert(
-    inference: InferenceFunction, opset: int | None, layers: Collection[str]
+    inference: InferenceFunction, opset: int | None, layers: Collection[str], weights: Weights
 ) -> onnx.ModelProto:
-    frozen, input_names, output_names = _freeze(inference.function)
+    frozen, input_names, output_names, contents = _freeze(inference.function, weights)
     # TensorFlow flattens a dict by sorted key.
     names = sorted(spec.name for spec in inference.outputs)
     tensor_names = dict(zip(names, output_names, strict=True))
@@ -131,7 +132,7 @@ def _convert(
     tables = _tables(inference, input_names)
     model: onnx.ModelProto
     with _without_log(), tf.Graph().as_default() as graph:
-        weights = compress_graph_def(frozen)  # TensorFlow copies what it imports
+        contents |= compress_graph_def(frozen)  # TensorFlow copies what it imports
         inlined = _inline(frozen, input_names + output_names)
         _refuse_random(inlined, layers)
         _keep_shapes(inference.function.graph, inlined)
@@ -140,9 +141,9 @@ def _convert(
         # tf2onnx's optimizers are skipped: they take most of the time and do what clean_graph does.
         model = process_tf_graph(
             graph,
-            const_node_values=weights,
+            const_node_values=contents,
             continue_on_error=True,
-            opset=min(opset or OPSET, _CONVERTED_OPSET),
+            opset=min(opset or OPSET, OPSET),
             custom_op_handlers=operator_handlers(tables, values_before_hashes(graph, tables)),
             extra_opset=[onnx.helper.make_opsetid(ML_DOMAIN, ML_OPSET)],
             input_names=input_names[: len(inference.inputs)],
@@ -152,30 +153,20 @@ def _convert(
     return model
 
 
-def _freeze(function: Any) -> tuple[Any, list[str], list[str]]:
+def _freeze(function: Any, weights: Weights) -> tuple[Any, list[str], list[str], dict[str, bytes]]:
     """Return the graph with its variables as constants, and the names of its inputs and outputs.
 
     tf2onnx's own entry points fail on many Keras 3 models. Loops stay as they are, so that tf2onnx
     recognizes recurrent layers in them. Functions compiled with XLA, such as grouped convolutions,
-    are inlined like any other.
+    are inlined like any other. The last result is the content of constants that `weights` keeps.
     """
-    # `convert_variables_to_constants_v2` also turns the graph into a function, which takes half
-    # of the time and six copies of the weights.
-    changing = [op for op in function.graph.get_operations() if op.type.startswith("Assign")]
-    if changing:
-        raise ExportError(
-            f"A model must not change its variables at inference. Received: {changing[0].name}."
-        )
-    data = _FunctionConverterDataInEager(
-        func=function, lower_control_flow=False, aggressive_inlining=True
-    )
-    graph, converted = _replace_variables_by_constants(converter_data=data)
+    graph, converted, contents = freeze(function, weights)
     captured = {id(function.graph.internal_captures[number]) for number in converted}
     inputs = [tensor.name for tensor in function.inputs if id(tensor) not in captured]
     for holder in [*graph.node, *graph.library.function]:
         for mark in ("_XlaMustCompile", "_noinline"):
             holder.attr.pop(mark, None)
-    return graph, inputs, [tensor.name for tensor in function.outputs]
+    return graph, inputs, [tensor.name for tensor in function.outputs], contents
 
 
 def _inline(graph: Any, fetches: list[str]) -> Any:
@@ -263,7 +254,7 @@ def _set_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
 
 
 def _settle_opset(model: onnx.ModelProto, layers: Collection[str], opset: int | None) -> None:
-    """Write the domains that a graph uses, and the opset that was asked for or is needed.
+    """Write the domains that a graph uses, and the opset of its operators, at least the default.
 
     Of the operators that are written here for opset 18, only DFT differs in opset 20.
 
@@ -281,16 +272,15 @@ def _settle_opset(model: onnx.ModelProto, layers: Collection[str], opset: int | 
             f"{f' of layer {layer!r}' if layer else ''}. Received: {opset}. "
             "Leave it out, and the lowest that is needed is chosen."
         )
-    chosen = opset or next(known for known in OPSETS if known >= max(needed, OPSET))
-    del model.opset_import[:]
-    model.opset_import.append(onnx.helper.make_opsetid("", chosen))
+    opsets = {"": max(needed, min(opset or OPSET, OPSET))}
     if len(plain) < len(nodes):
-        model.opset_import.append(onnx.helper.make_opsetid(ML_DOMAIN, ML_OPSET))
+        opsets[ML_DOMAIN] = ML_OPSET
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(*item) for item in opsets.items())
     for node in nodes:
-        if node.op_type == "DFT" and chosen >= _DFT_AXIS_IS_INPUT:
+        if node.op_type == "DFT" and opsets[""] >= _DFT_AXIS_IS_INPUT:
             _make_axis_an_input(model.graph, node)
-    lowest = onnx.helper.find_min_ir_version_for(model.opset_import)
-    model.ir_version = max(model.ir_version, lowest)
+    model.ir_version = max(model.ir_version, lowest_ir_version(opsets))
 
 
 def _make_axis_an_input(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
@@ -336,8 +326,9 @@ def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from _all_nodes(attribute.g)
 
 
-def _check(model: onnx.ModelProto) -> None:
+def _check(model: ir.Model, layers: Collection[str]) -> None:
     try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"The ONNX graph must be valid: {one_line(error):.300}.") from None
+        with explained("ONNX must accept the types and shapes of every operation", layers):
+            onnx.checker.check_model(without_arrays(model), full_check=True)
+    except ExportError as error:
+        raise ProofError(str(error)) from error

@@ -3,6 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
+from .deadline import in_time
 from .initializers import add_initializer
 
 _ARITHMETIC = ("Add", "Div", "Mul", "Sub")
@@ -17,7 +18,7 @@ def lift_transposes(model: ir.Model) -> None:
     Args:
         model: Graph with inferred shapes whose constants are initializers.
     """
-    for node in list(model.graph):
+    for node in in_time(model.graph):
         if node.op_type == "Transpose" and _brings_channels_first(node):
             while _lift(model.graph, node):
                 pass

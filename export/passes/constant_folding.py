@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from .deadline import in_time
 from .initializers import add_initializer
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -19,7 +20,7 @@ def fold_into_weights(model: ir.Model) -> None:
     Args:
         model: Graph with inferred shapes whose constants are initializers.
     """
-    for node in list(model.graph):
+    for node in in_time(model.graph):
         if node.op_type in ("Mul", "Add") and node.domain == "":
             _fold(model.graph, node)
     common.RemoveUnusedNodesPass()(model)

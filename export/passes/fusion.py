@@ -3,6 +3,8 @@
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from .deadline import in_time
+
 
 def fuse_operators(model: ir.Model) -> None:
     """Fuse every such chain. The graph changes in place.
@@ -10,7 +12,7 @@ def fuse_operators(model: ir.Model) -> None:
     Args:
         model: Graph whose constants are initializers.
     """
-    for node in list(model.graph):
+    for node in in_time(model.graph):
         _fuse_hard_sigmoid(node)
     common.RemoveUnusedNodesPass()(model)
 

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from .deadline import in_time
+
 
 def hoist_invariants(model: ir.Model) -> None:
     """Turn loop states that never change into constants. The graph changes in place."""
-    for node in list(model.graph):
+    for node in in_time(model.graph):
         if node.op_type == "Loop" and node.domain == "":
             _hoist(model.graph, node)
-    for node in model.graph:
+    for node in in_time(model.graph):
         if node.op_type == "Loop" and node.domain == "":
             _take_constants(node.attributes["body"].as_graph())
     common.RemoveUnusedNodesPass()(model)

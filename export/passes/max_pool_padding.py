@@ -2,6 +2,8 @@
 
 import onnx_ir as ir
 
+from .deadline import in_time
+
 
 def guard_pools(model: ir.Model) -> None:
     """Protect paddings of zeros before MaxPool. The graph changes in place.
@@ -10,7 +12,7 @@ def guard_pools(model: ir.Model) -> None:
     value: the results differ where all values of a border are below 0. It does not merge into a
     pool whose `auto_pad` says that it has no padding.
     """
-    for node in model.graph:
+    for node in in_time(model.graph):
         if node.op_type != "MaxPool" or node.domain:
             continue
         producer = node.inputs[0].producer()

@@ -1,54 +1,96 @@
 """Cleans a converted ONNX graph: the passes in order."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes import common
-from onnxscript.optimizer import optimize_ir
+
+from serving.errors import one_line
 
 from .channels_first import lift_transposes
 from .constant_folding import fold_into_weights
+from .deadline import time_limit
 from .fusion import fuse_operators
-from .initializers import adopt_constants
 from .loop_invariants import hoist_invariants
 from .max_pool_padding import guard_pools
 from .naming import in_canonical_order, name_after_layers
 from .reductions import split_reductions
 from .shapes import resolve_shapes
+from .simplification import simplify
 from .transposes import remove_transposes
 
-# Size limit for folding constants: transposed weights are as large as the model.
-_ANY_SIZE = 2**40
+Pass = Callable[[ir.Model], None]
+_LIMIT_S = 120.0  # for each pass
+_PASSES: tuple[Pass, ...] = (
+    simplify,
+    resolve_shapes,
+    simplify,  # known shapes allow more folding
+    resolve_shapes,
+    hoist_invariants,
+    remove_transposes,
+    lift_transposes,
+    fuse_operators,
+    fold_into_weights,
+    split_reductions,
+    guard_pools,
+)
+PASSES = tuple(dict.fromkeys(step.__name__ for step in _PASSES))
 
 
 def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
+    """Return a graph that computes the same function without redundant nodes, see `clean_model`."""
+    cleaned, _ = clean_model(ir.from_proto(model), layers)
+    proto: onnx.ModelProto = ir.to_proto(cleaned)
+    return proto
+
+
+def clean_model(
+    model: ir.Model,
+    layers: Collection[str],
+    without: Collection[str] = (),
+    passes: Sequence[Pass] = _PASSES,
+) -> tuple[ir.Model, dict[str, str]]:
     """Return a graph that computes the same function without redundant nodes.
 
     Constants and shapes are computed. Transposes cancel with their inverse. Products and sums with
     constants become part of the weights. Chains for which ONNX has an operator are fused. Order and
     names depend only on the graph, so the same model gives the same file.
 
+    A pass that fails or takes minutes is left out: cleaning never costs the export.
+
     Args:
-        model: Graph with inputs and outputs of known types; other types are inferred again.
+        model: Graph with inputs and outputs of known types; other types are inferred again. It does
+            not change, and shares its weights with the result.
         layers: Names of the model's layers, after which the nodes are named.
+        without: Names of passes to leave out, of `PASSES`.
+        passes: Functions that change a graph in place, in order.
+
+    Returns:
+        The graph, and why each pass that failed was left out, by its name.
     """
-    del model.graph.value_info[:]
-    graph = ir.from_proto(model)
-    for _ in range(2):  # known shapes allow more folding
-        optimize_ir(graph, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
-        adopt_constants(graph.graph)
-        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
-        resolve_shapes(graph)
-    hoist_invariants(graph)
-    remove_transposes(graph)
-    lift_transposes(graph)
-    fuse_operators(graph)
-    fold_into_weights(graph)
-    split_reductions(graph)
-    guard_pools(graph)
-    in_canonical_order(graph)
-    name_after_layers(graph, layers)
-    cleaned: onnx.ModelProto = ir.to_proto(graph)
-    del cleaned.graph.value_info[:]  # its axis names are generated
-    return cleaned
+    model = model.clone()
+    _forget_inner_types(model)
+    left_out: dict[str, str] = {}
+    for step in passes:
+        name = step.__name__
+        if name in without or name in left_out:
+            continue
+        changed = model.clone()
+        try:
+            with time_limit(_LIMIT_S):
+                step(changed)
+        except Exception as error:  # a pass must not cost the export, whatever it raises
+            left_out[name] = one_line(error)
+        else:
+            model = changed
+    in_canonical_order(model)
+    name_after_layers(model, layers)
+    _forget_inner_types(model)  # their axis names are generated
+    return model, left_out
+
+
+def _forget_inner_types(model: ir.Model) -> None:
+    for node in model.graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.type, value.shape = None, None

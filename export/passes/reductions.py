@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from .deadline import in_time
 from .initializers import add_initializer
 
 
@@ -21,7 +22,7 @@ def split_reductions(model: ir.Model) -> None:
     Args:
         model: Graph with inferred shapes whose constants are initializers.
     """
-    for node in list(model.graph):
+    for node in in_time(model.graph):
         if node.op_type in ("ReduceMean", "ReduceSum") and node.domain == "":
             _split(model.graph, node)
     common.RemoveUnusedNodesPass()(model)

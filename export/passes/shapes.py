@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from .deadline import in_time
 from .initializers import add_initializer
 
 # A size is a number, the name of an axis, or None where it is unknown.
@@ -28,7 +29,7 @@ def resolve_shapes(model: ir.Model) -> None:
         model: Graph with inferred shapes whose constants are initializers.
     """
     sizes: dict[ir.Value, list[Size]] = {}
-    for node in list(model.graph):
+    for node in in_time(model.graph):
         if node.domain != "":
             continue
         if node.op_type == "Reshape":

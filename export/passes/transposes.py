@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from .deadline import in_time
 from .initializers import add_initializer
 
 Order = tuple[int, ...]
@@ -36,7 +37,7 @@ def remove_transposes(model: ir.Model) -> None:
         model: Graph with inferred shapes whose constants are initializers.
     """
     walk = _Walk(model.graph)
-    for node in list(model.graph):
+    for node in in_time(model.graph):
         walk.visit(node)
     walk.restore_outputs()
     common.RemoveUnusedNodesPass()(model)

@@ -60,9 +60,10 @@ class Model:
             count(outputs)
             return outputs
 
+        is_whole = self.manifest.whole_batches  # requests are never joined
         limits = Limits(
             request_rows=settings.max_rows,
-            batch_rows=self.cost.max_rows(settings.max_delay_ms),
+            batch_rows=1 if is_whole else self.cost.max_rows(settings.max_delay_ms),
             threads=threads,
         )
         return Batcher(run, self.cost, executor, limits)
@@ -90,12 +91,17 @@ def load_model(folder: Path) -> Model:
 
 def _measure(predictor: Predictor, samples: Arrays) -> Cost:
     """Return the cost of rows. The runs also make ONNX Runtime allocate its memory."""
+    if predictor.manifest.batch_size is not None:  # no other number of rows can be measured
+        return Cost(_milliseconds(predictor, samples), 0.0, _row_size(samples))
     few, many = (
         _milliseconds(predictor, take_samples(samples, np.arange(rows) % count_samples(samples)))
         for rows in (1, _MEASURED_ROWS)
     )
-    size = sum(array.size for array in samples.values()) // count_samples(samples)
-    return Cost(few, max(0.0, many - few) / (_MEASURED_ROWS - 1), size)
+    return Cost(few, max(0.0, many - few) / (_MEASURED_ROWS - 1), _row_size(samples))
+
+
+def _row_size(samples: Arrays) -> int:
+    return sum(array.size for array in samples.values()) // count_samples(samples)
 
 
 def _milliseconds(predictor: Predictor, inputs: Inputs) -> float:

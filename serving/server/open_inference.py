@@ -256,7 +256,7 @@ class OpenInference:
         ((name, spec),) = self._inputs.items()
         datatype = datatype_of(spec.dtype)
         # As in Triton: one sample, whose variable axis follows from the number of bytes.
-        shape = [1, *(size if isinstance(size, int) else 1 for size in spec.shape[1:])]
+        shape = [size if isinstance(size, int) else 1 for size in spec.shape]
         variable = [n for n, size in enumerate(spec.shape) if n and isinstance(size, str)]
         if len(variable) == 1 and datatype != BYTES:
             shape[variable[0]] = len(body) // byte_size(datatype, shape)

@@ -14,7 +14,7 @@ from ..columns import check_names, read_row_inputs, row_format
 from ..decisions import derived_outputs
 from ..errors import reason_of
 from ..frames import check_same_names
-from ..manifest import Manifest, TensorSpec
+from ..manifest import Manifest, TensorSpec, describe_spec
 from .errors import RequestError
 from .http import Response
 from .json_tokens import decode_json
@@ -102,6 +102,8 @@ def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> C
         raise RequestError(
             f"A predict request must have instances or inputs. Received: {received}."
         )
+    if instances:
+        _require_rows(manifest)
     columns = _split_rows(instances) if instances else _split_columns(inputs)
     names = [spec.name for spec in manifest.inputs]
     if None in columns and len(names) == 1:
@@ -121,6 +123,17 @@ def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> C
     }
     check_batch_sizes(arrays)
     return Call(arrays, bool(instances))
+
+
+def _require_rows(manifest: Manifest) -> None:
+    """Raise `RequestError` if an output has no row for each instance."""
+    batch = manifest.inputs[0].shape[0]
+    without = [spec for spec in manifest.outputs if spec.shape[:1] != (batch,)]
+    if without:
+        raise RequestError(
+            "instances need outputs with a row for each. "
+            f"Received: {describe_spec(without[0])}. Send inputs instead."
+        )
 
 
 def _read_table(

@@ -1,0 +1,181 @@
+"""How the outputs of a model depend on the batch: sample by sample, as a whole, or not at all."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from serving.manifest import TensorSpec
+from serving.parity import (
+    Inputs,
+    Outputs,
+    allowed_difference,
+    count_samples,
+    is_within,
+    largest_difference,
+    run_in_batches,
+    take_samples,
+)
+
+from .errors import ExportError
+from .inference import InferenceFunction
+from .samples import Samples, choose_golden, rows_of
+from .tensor_names import BATCH_AXIS, axis_name
+
+# Two batches that begin with the same samples: an axis that follows the batch has these sizes.
+_FEW, _MORE = 3, 5
+_BATCH_SIZES = (1, 2, 7, 64)
+_MOST_ROWS, _MOST_BATCHES = 64, 4
+
+
+def with_observed_batch(inference: InferenceFunction, inputs: Inputs) -> InferenceFunction:
+    """Return the function with the batch at its place in each output, as two batches show.
+
+    An output may have the batch on two axes, as the similarities of CLIP, or on none, as a mean
+    over all samples. A row may depend on other samples, as after batch normalization in training.
+    In all these cases a batch is a whole.
+
+    Args:
+        inference: The traced model.
+        inputs: Samples.
+    """
+    if inference.batch_size is not None:
+        return inference
+    few, more = (inference.run(rows_of(inputs, count)) for count in (_FEW, _MORE))
+    outputs = tuple(_observed(spec, few[spec.name], more[spec.name]) for spec in inference.outputs)
+    is_by_row = all(_has_rows(spec) for spec in outputs) and _rows_are_same(few, more)
+    return replace(inference, outputs=outputs, whole_batches=not is_by_row)
+
+
+def explain_difference(
+    inference: InferenceFunction, inputs: Inputs, expected: Outputs
+) -> InferenceFunction:
+    """Look for the reason for which an artifact differs from Keras: chance, or other samples.
+
+    Args:
+        inference: The traced model.
+        inputs: Samples.
+        expected: What Keras predicts for them.
+
+    Returns:
+        The function as one of whole batches, if Keras itself predicts something else for a sample
+        that is alone, but its trace the same for the same batch; otherwise the function as it was.
+
+    Raises:
+        ExportError: Keras itself predicts something else if the model is called again.
+    """
+    if inference.whole_batches:
+        return inference
+    few = {name: array[:_FEW] for name, array in expected.items()}
+    first = rows_of(inputs, _FEW)
+    alone = run_in_batches(inference.predict, first, 1)
+    again = inference.predict(first)
+    if not _rows_are_same(few, again):
+        differing = [name for name in few if not _rows_are_same({name: few[name]}, again)]
+        raise ExportError(
+            f"Outputs must not depend on chance. Received: {differing[0]}, which Keras predicts "
+            "differently each time that it calls the model. Leave out random numbers of Python "
+            "and numpy, or pass them as an input."
+        )
+    if not _rows_are_same(again, inference.run(first)):
+        return inference  # it differs for the same batch, so that the batch is not the reason
+    return inference if _rows_are_same(few, alone) else replace(inference, whole_batches=True)
+
+
+def _observed(spec: TensorSpec, few: np.ndarray, more: np.ndarray) -> TensorSpec:
+    """Return the spec with an axis called `batch` wherever the size is that of the batch."""
+    sizes = zip(few.shape, more.shape, strict=True)
+    axes = [
+        BATCH_AXIS if pair == (_FEW, _MORE) else _other_axis(spec, axis, pair[0] == pair[1])
+        for axis, pair in enumerate(sizes)
+    ]
+    return replace(spec, shape=tuple(axes))
+
+
+def _other_axis(spec: TensorSpec, axis: int, is_same: bool) -> int | str:
+    """Return an axis that is not the batch: as it was traced, or variable if its size changed."""
+    traced = spec.shape[axis] if axis < len(spec.shape) else None
+    if is_same and traced is not None and traced != BATCH_AXIS:
+        return traced
+    return axis_name(spec.name, 0, axis) if axis else f"{spec.name}_0"
+
+
+def _has_rows(spec: TensorSpec) -> bool:
+    return spec.shape[:1] == (BATCH_AXIS,) and BATCH_AXIS not in spec.shape[1:]
+
+
+def _rows_are_same(few: Outputs, more: Outputs) -> bool:
+    """Return whether samples have the same outputs in a larger batch, up to rounding."""
+    return all(
+        is_within(
+            largest_difference(np.nan_to_num(array), np.nan_to_num(more[name][:_FEW])),
+            allowed_difference(np.nan_to_num(array), are_probabilities=False),
+        )
+        if array.dtype.kind == "f"
+        else bool(np.array_equal(array, more[name][:_FEW]))
+        for name, array in few.items()
+    )
+
+
+def as_whole_batch(inference: InferenceFunction, samples: Samples) -> tuple[Samples, Outputs]:
+    """Return samples that make one batch, and what Keras predicts for it.
+
+    Edge cases are left out if they spoil the outputs of the others with NaN or infinity. A fixed
+    batch becomes several, the further ones among `of_other_sizes`.
+
+    Args:
+        inference: A model of whole batches.
+        samples: Samples.
+
+    Raises:
+        ExportError: An output is not finite.
+    """
+    size = inference.batch_size
+    if size is not None:
+        first, *others = _fixed_batches(samples.inputs, size)
+        more = [rows_of(inputs, size) for inputs in samples.of_other_sizes]
+        batch = Samples(first, samples.source, (), 0, (*others, *more))
+        return batch, _finite(inference, batch)
+    chosen = choose_golden(samples, _MOST_ROWS - samples.num_edge_cases)
+    batch = replace(samples, inputs=take_samples(samples.inputs, chosen))
+    try:
+        return batch, _finite(inference, batch)
+    except ExportError:
+        inputs = take_samples(batch.inputs, slice(len(batch)))
+        batch = Samples(inputs, samples.source, (), 0, samples.of_other_sizes)
+        return batch, _finite(inference, batch)
+
+
+def batch_sizes(inputs: Inputs) -> list[int]:
+    """Return the batch sizes to run `inputs` at, none larger than their count."""
+    return sorted({min(size, count_samples(inputs)) for size in _BATCH_SIZES})
+
+
+def whole_batches(inference: InferenceFunction, inputs: Inputs) -> Iterator[tuple[Inputs, Outputs]]:
+    """Yield batches of several sizes, the largest first, each with what Keras predicts for it.
+
+    Those whose outputs are not finite are left out, such as a deviation over one sample.
+    """
+    fixed = inference.batch_size
+    for size in reversed(batch_sizes(inputs)) if fixed is None else [fixed]:
+        batch = take_samples(inputs, slice(size))
+        outputs = inference.predict(batch)
+        if all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f"):
+            yield batch, outputs
+
+
+def _fixed_batches(inputs: Inputs, size: int) -> list[Inputs]:
+    count = count_samples(inputs)
+    starts = range(0, count, size)[:_MOST_BATCHES]
+    return [take_samples(inputs, np.arange(start, start + size) % count) for start in starts]
+
+
+def _finite(inference: InferenceFunction, batch: Samples) -> Outputs:
+    outputs = inference.predict(batch.inputs)
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ExportError(
+                f"Keras' outputs must be finite. Received: {name} of a batch of "
+                f"{count_samples(batch.inputs)} samples of {batch.source}, with NaN or infinity."
+            )
+    return outputs

@@ -1,0 +1,235 @@
+"""Bundles in one file: a zip without compression that holds a version as it is.
+
+The same version gives the same bytes. A packed file is read by unpacking it into a temporary
+folder, which is removed when the process ends.
+"""
+
+import atexit
+import os
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from .bundle import CHECKSUMS, read_checked, read_checksums, read_manifest
+from .errors import ManifestError, cannot_read, cannot_write
+from .manifest import Manifest
+from .triton import CONFIG, LABELS, render_config, render_labels
+
+# The suffix of a packed file.
+PACKED = ".hornbill"
+# The earliest time that a zip can hold.
+_TIME = (1980, 1, 1, 0, 0, 0)
+_MODE = stat.S_IFREG | 0o644
+_MAX_FILES = 10_000
+_PLACE = re.compile(r"(?P<name>(?![0-9]+/)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})/(?P<version>[1-9]\d*)/")
+_CHUNK = 2**20
+# The folders of the files that were unpacked in this process, by path, size and time of change.
+_unpacked: dict[tuple[str, int, int], Path] = {}
+
+
+def pack(folder: Path, output: str | Path | None = None) -> Path:
+    """Write a version into one file, which nothing replaces before it is complete.
+
+    Args:
+        folder: folder of a version.
+        output: the file; None writes `NAME-VERSION.hornbill` into the working folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        ManifestError: a file of the version is missing or changed, or the file cannot be written.
+    """
+    manifest = read_manifest(folder)
+    path = Path(output or f"{manifest.name}-{manifest.version}{PACKED}")
+    if path.suffix != PACKED:
+        raise ManifestError(f"A packed bundle must be named *{PACKED}. Received: {path}.")
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with new.open("wb") as file:
+            _write(folder, manifest, file)
+        new.replace(path)
+    except OSError as error:
+        raise ManifestError(cannot_write(path, error)) from None
+    finally:
+        new.unlink(missing_ok=True)
+    return path
+
+
+def unpack(path: str | Path, output: str | Path = "dist") -> Path:
+    """Write the version in a packed file into `OUTPUT/NAME/VERSION`, all of it or nothing.
+
+    Args:
+        path: the packed file.
+        output: folder of bundles.
+
+    Returns:
+        The folder of the version.
+
+    Raises:
+        ManifestError: the file is not a packed bundle or is damaged, the version exists, another
+            version of the model has other inputs, outputs or labels, or the folder cannot be
+            written.
+    """
+    path, output = Path(path), Path(output)
+    if not path.is_file():
+        reason = "a folder" if path.exists() else "which does not exist"
+        raise ManifestError(f"A packed bundle must be a file. Received: {path}, {reason}.")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=output) as workplace:
+            version = _extract(path, Path(workplace))
+            check_packed(path, version)
+            model = output / version.parent.name
+            return _publish(version, model)
+    except OSError as error:
+        raise ManifestError(cannot_write(output, error)) from None
+
+
+def _publish(version: Path, model: Path) -> Path:
+    """Rename a version, or the folder of its model if there is none yet, to its final place."""
+    if not model.exists():
+        version.parent.rename(model)
+        return model / version.name
+    if (model / version.name).exists():
+        raise ManifestError(
+            f"A version is never overwritten. Received: {model / version.name}, which exists."
+        )
+    for name in (CONFIG, LABELS):
+        before = model / name
+        if before.exists() and before.read_bytes() != (version.parent / name).read_bytes():
+            raise ManifestError(
+                "All versions of a model must have the same inputs, outputs and labels. "
+                f"Received: another {name} than that of {model}."
+            )
+    version.rename(model / version.name)
+    return model / version.name
+
+
+def unpacked(path: Path) -> Path:
+    """Return the folder of the version in a packed file, unpacked once in this process.
+
+    Raises:
+        ManifestError: the file is not a packed bundle, or there is no room for it.
+    """
+    try:
+        found = path.stat()
+        key = (str(path.resolve()), found.st_size, found.st_mtime_ns)
+        if key not in _unpacked:
+            folder = Path(tempfile.mkdtemp(prefix="hornbill-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            _unpacked[key] = _extract(path, folder)
+    except OSError as error:
+        raise ManifestError(cannot_read(path, error)) from None
+    return _unpacked[key]
+
+
+def check_packed(path: Path, folder: Path) -> None:
+    """Require a packed file to hold a version and nothing else: every byte of it is compared.
+
+    Args:
+        path: the packed file.
+        folder: folder of the version that was unpacked from it.
+
+    Raises:
+        ManifestError: a byte differs from what `pack` writes for the version.
+    """
+    with tempfile.TemporaryFile() as wanted:
+        _write(folder, read_manifest(folder), wanted)
+        wanted.seek(0)
+        with path.open("rb") as received:
+            if any(first != second for first, second in _chunks(wanted, received)):
+                raise ManifestError(
+                    "A packed bundle must be as hornbill pack writes it. "
+                    f"Received: {path}, which was changed."
+                )
+
+
+def _chunks(*files: BinaryIO) -> Iterator[list[bytes]]:
+    """Yield what files hold, side by side, to the end of the longest."""
+    while any(parts := [file.read(_CHUNK) for file in files]):
+        yield parts
+
+
+def _write(folder: Path, manifest: Manifest, file: BinaryIO) -> None:
+    checksums = read_checksums(folder)
+    place = f"{manifest.name}/{manifest.version}"
+    with zipfile.ZipFile(file, "w") as archive:
+        _add(archive, f"{manifest.name}/{CONFIG}", render_config(manifest).encode())
+        _add(archive, f"{manifest.name}/{LABELS}", render_labels(manifest).encode())
+        _add(archive, f"{place}/{CHECKSUMS}", (folder / CHECKSUMS).read_bytes())
+        for name in sorted(checksums):
+            _add(archive, f"{place}/{name}", read_checked(folder, name, checksums))
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, _TIME)
+    entry.create_system, entry.external_attr = 3, _MODE << 16  # those of Unix, everywhere
+    archive.writestr(entry, content)
+
+
+def _extract(path: Path, folder: Path) -> Path:
+    """Write the files of a packed bundle into an empty folder; return that of the version.
+
+    Nothing is written before all names and sizes are known to be harmless.
+    """
+    try:
+        size = path.stat().st_size
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            name, version = _check_entries(entries, size)
+            for entry in entries:
+                target = folder / entry.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(entry) as source, target.open("xb") as file:
+                    while part := source.read(_CHUNK):
+                        file.write(part)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+        if isinstance(error, ManifestError):
+            raise
+        raise ManifestError(cannot_read(path, error, "a packed bundle")) from None
+    return folder / name / version
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> tuple[str, str]:
+    """Return name and version of the model in a packed file.
+
+    Raises:
+        ManifestError: an entry is compressed, encrypted, no file or outside of the version, or
+            there are too many.
+    """
+    names = [entry.filename for entry in entries]
+    found = {match[0]: match for name in names if (match := _PLACE.match(name))}
+    if len(found) != 1 or len(entries) > _MAX_FILES or len(set(names)) != len(names):
+        raise ManifestError(
+            f"A packed bundle must hold one version of a model, in at most {_MAX_FILES:,} files. "
+            f"Received: {len(found)} versions in {len(entries):,} files."
+        )
+    ((place, match),) = found.items()
+    beside = {f"{match['name']}/{CONFIG}", f"{match['name']}/{LABELS}"}
+    for entry in entries:
+        name = entry.filename
+        parts = name.split("/")
+        is_inside = name in beside or name.startswith(place)
+        is_plain = (
+            entry.compress_type == zipfile.ZIP_STORED
+            and not entry.flag_bits & 1
+            and stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
+            and entry.file_size == entry.compress_size
+        )
+        if not is_inside or not is_plain or {"", ".", ".."} & set(parts) or "\\" in name:
+            raise ManifestError(
+                "A packed bundle must hold plain files without compression, inside its version. "
+                f"Received: {name!r:.80}."
+            )
+    total = sum(entry.file_size for entry in entries)
+    if total > size:  # entries that share their bytes
+        raise ManifestError(
+            f"The files of a packed bundle must fit into it. Received: {total:,} bytes in {size:,}."
+        )
+    return match["name"], match["version"]

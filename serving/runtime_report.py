@@ -1,0 +1,95 @@
+"""What the installed ONNX Runtime makes of a bundle's golden samples, as JSON on standard output.
+
+    python -m serving.runtime_report FOLDER
+
+Needs only numpy and onnxruntime, so that it runs in environments with other versions of them.
+"""
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .decisions import decide, thresholds_of
+from .errors import ServingError
+from .golden import read_golden
+from .parity import (
+    Inputs,
+    count_samples,
+    largest_difference,
+    run_in_batches,
+    take_samples,
+)
+from .predictor import Predictor
+from .runtime import onnxruntime
+from .timing import median_ms
+
+_BATCH, _ROUNDS = 7, 15
+
+
+@dataclass(frozen=True)
+class RuntimeReport:
+    """A bundle in one version of ONNX Runtime.
+
+    Attributes:
+        version: the version of ONNX Runtime.
+        largest_difference: largest difference of a float output from the golden outputs, relative
+            to the output's largest magnitude; None if the bundle cannot be loaded.
+        changed: golden samples that get another class or other labels, or whose other outputs
+            differ at all.
+        samples: number of golden samples.
+        load_ms: time to load the bundle.
+        latency_ms: median time to predict one sample.
+        failure: why the bundle cannot be loaded or run; empty if it can.
+    """
+
+    version: str
+    largest_difference: float | None = None
+    changed: int = 0
+    samples: int = 0
+    load_ms: float | None = None
+    latency_ms: float | None = None
+    failure: str = ""
+
+
+def report_runtime(folder: Path) -> RuntimeReport:
+    """Return what this process' ONNX Runtime makes of a version's golden samples."""
+    version = str(onnxruntime.__version__)
+    try:
+        start = time.perf_counter()
+        predictor = Predictor.load(folder, threads=1, int8="never")
+        load_ms = 1000 * (time.perf_counter() - start)
+        manifest = predictor.manifest
+        inputs = read_golden(folder, "input", manifest.inputs)
+        expected = read_golden(folder, "output", manifest.outputs)
+        samples: Inputs = inputs if len(inputs) > 1 else next(iter(inputs.values()))
+        is_whole = manifest.whole_batches
+        size = count_samples(samples) if is_whole else _BATCH
+        received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, size)
+        one = samples if is_whole else take_samples(samples, slice(0, 1))
+        latency = median_ms({"one": lambda: predictor.predict(one)}, _ROUNDS)["one"]
+    except ServingError as error:
+        return RuntimeReport(version, failure=str(error))
+    count, thresholds = len(next(iter(expected.values()))), thresholds_of(manifest)
+    is_changed = np.zeros(count, bool)
+    largest = 0.0
+    for name, wanted in expected.items():
+        found = received[name]
+        if wanted.dtype.kind == "f":
+            magnitude = max(float(np.abs(wanted).max(initial=0)), 1e-30)
+            largest = max(largest, largest_difference(wanted, found) / magnitude)
+            has_classes = manifest.task in ("multiclass", "multilabel")
+            if name != manifest.prediction_output or not has_classes:
+                continue
+            before, after = (decide(manifest.task, x, thresholds) for x in (wanted, found))
+        else:
+            before, after = wanted, found
+        is_changed |= (before != after).reshape(count, -1).any(axis=1)
+    return RuntimeReport(version, largest, int(is_changed.sum()), count, load_ms, latency)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(report_runtime(Path(sys.argv[1])))) + "\n")
