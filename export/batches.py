@@ -86,16 +86,17 @@ def _observed(spec: TensorSpec, few: np.ndarray, more: np.ndarray) -> TensorSpec
     """Return the spec with an axis called `batch` wherever the size is that of the batch."""
     sizes = zip(few.shape, more.shape, strict=True)
     axes = [
-        BATCH_AXIS if pair == (_FEW, _MORE) else _other_axis(spec, axis, pair[0] == pair[1])
+        BATCH_AXIS if pair == (_FEW, _MORE) else _other_axis(spec, axis, pair)
         for axis, pair in enumerate(sizes)
     ]
     return replace(spec, shape=tuple(axes))
 
 
-def _other_axis(spec: TensorSpec, axis: int, is_same: bool) -> int | str:
-    """Return an axis that is not the batch: as it was traced, or variable if its size changed."""
-    traced = spec.shape[axis] if axis < len(spec.shape) else None
-    if is_same and traced is not None and traced != BATCH_AXIS:
+def _other_axis(spec: TensorSpec, axis: int, sizes: tuple[int, int]) -> int | str:
+    """Return an axis that is not the batch: as it was traced, or variable if that is not so."""
+    traced = spec.shape[axis] if axis < len(spec.shape) else BATCH_AXIS
+    is_as_traced = traced != BATCH_AXIS if isinstance(traced, str) else traced == sizes[0]
+    if is_as_traced and sizes[0] == sizes[1]:
         return traced
     return axis_name(spec.name, 0, axis) if axis else f"{spec.name}_0"
 

@@ -30,6 +30,7 @@ from .batches import (
     whole_batches,
     with_observed_batch,
 )
+from .conditioning import stable_samples
 from .errors import ExportError, ProofError
 from .faulty_passes import without_faulty_pass
 from .golden import write_golden
@@ -165,7 +166,7 @@ def _write_evidence(
 
     def prove_graph(_written: Any) -> None:
         begin_step("proving SavedModel and ONNX")
-        proven.append(_prove(known, folder, kind, options))
+        proven.append(_prove(known, folder, kind, options, samples is None))
 
     written, faulty = without_faulty_pass(
         partial(
@@ -198,20 +199,24 @@ class _Known:
 
 
 def _prove(
-    known: _Known, folder: Path, kind: OutputKind, options: ExportOptions
+    known: _Known, folder: Path, kind: OutputKind, options: ExportOptions, are_drawn: bool
 ) -> tuple[_Known, Proof]:
-    """Prove the artifacts; if that fails since samples depend on each other, as a whole batch."""
+    """Prove the artifacts; if that fails, for whole batches or stable samples if that is why."""
     inference, chosen, expected = known.inference, known.samples, known.expected
     try:
         return known, prove(inference, folder, chosen, expected, kind)
     except ProofError:
-        found = explain_difference(inference, chosen.inputs, expected)
-        if inference.whole_batches or not found.whole_batches:
+        if inference.whole_batches:
             raise
-    _refuse_int8(options.int8)
-    chosen, expected = as_whole_batch(found, chosen)
-    proof = prove(found, folder, chosen, expected, kind)
-    return _Known(found, chosen, expected), proof
+        found = explain_difference(inference, chosen.inputs, expected)
+        if found.whole_batches:
+            _refuse_int8(options.int8)
+            known = _Known(found, *as_whole_batch(found, chosen))
+        elif are_drawn:
+            known = _Known(inference, *stable_samples(inference, chosen, expected))
+        else:
+            raise
+    return known, prove(known.inference, folder, known.samples, known.expected, kind)
 
 
 def _refuse_int8(policy: str) -> None:

@@ -2,9 +2,11 @@
 
 import itertools
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,11 +16,13 @@ import tensorflow as tf
 from serving.manifest import DTYPES, TensorSpec, describe_spec
 from serving.parity import Inputs, Outputs
 
+from .dynamic_sizes import dynamic_sizes
 from .errors import ExportError, explained
 from .float32_model import in_float32
 from .functional import as_functional
 from .layer_names import layer_of
 from .noise import Draw, observing, with_noise_inputs
+from .shared_axes import Axis, Shape, axis_names, tied_axes
 from .substitutes import substituted
 from .tensor_names import (
     BATCH_AXIS,
@@ -33,6 +37,9 @@ INPUT_DTYPES = ("uint8", "int8", "int32", "int64", "float32")
 # Samples in a call of the Keras model, and numbers in all results of its operations: these bound
 # the memory, since Keras holds every one until the call returns.
 _BATCH, _BATCH_NUMBERS = 64, 2**25
+# What Python and TensorFlow say of a size that is not known while a model is traced.
+_NEEDS_SIZE = re.compile(r"symbolic|SymbolicTensor")
+_CALLED = re.compile(r"Exception encountered when calling (\w+)\.call")
 
 
 @dataclass(frozen=True)
@@ -168,9 +175,13 @@ def _trace_named(
         spec if spec.name in noise else _with_dtype(spec, input_dtype) for spec in declared
     )
     outputs = _specs(output_names(model, [spec.name for spec in inputs]), model.outputs)
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
     # On a GPU the graph would contain operations that a CPU lacks.
     with explained(_RUNS, layer_names(model)), tf.device("/CPU:0"):
-        function = _trace(model, inputs, outputs)
+        function = _trace_any_size(model, inputs, outputs, shapes)
+        inputs = _with_shared_axes(
+            inputs, tied_axes(partial(_trace, model, inputs, outputs), shapes)
+        )
     _refuse_changes(function, layer_names(model))
     _require_dense(function.structured_outputs)
     traced = {
@@ -215,8 +226,13 @@ def _check_rows(outputs: Outputs, count: int) -> None:
             )
 
 
-def _trace(model: keras.Model, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Any:
-    """Return the concrete function of a model."""
+def _trace(
+    model: keras.Model,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    shapes: Sequence[Shape],
+) -> Any:
+    """Return the concrete function of a model for inputs of these shapes."""
 
     def serve(*tensors: Any) -> Any:
         leaves = [tf.cast(t, leaf.dtype) for t, leaf in zip(tensors, model.inputs, strict=True)]
@@ -226,10 +242,10 @@ def _trace(model: keras.Model, inputs: Sequence[TensorSpec], outputs: Sequence[T
         return {spec.name: tf.identity(x) for spec, x in zip(outputs, computed, strict=True)}
 
     signature = [
-        tf.TensorSpec(tensor.shape, spec.dtype, name=spec.name)
-        for spec, tensor in zip(inputs, model.inputs, strict=True)
+        tf.TensorSpec(shape, spec.dtype, name=spec.name)
+        for spec, shape in zip(inputs, shapes, strict=True)
     ]
-    with _without_dropout(model), _with_still_seeds(), substituted():
+    with _without_dropout(model), _with_still_seeds(), substituted(), dynamic_sizes():
         return tf.function(serve, input_signature=signature).get_concrete_function()
 
 
@@ -255,6 +271,44 @@ def _refuse_changes(function: Any, layers: Collection[str]) -> None:
                 f"Received: {f'layer {layer!r}' if layer else node.name}. "
                 "Take what it changes as an input, and return what becomes of it."
             )
+
+
+def _trace_any_size(
+    model: keras.Model,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    shapes: Sequence[Shape],
+) -> Any:
+    """Return the concrete function; say so if a layer needs the size of a variable axis."""
+    try:
+        return _trace(model, inputs, outputs, shapes)
+    except TypeError as error:  # of a condition or a loop over a size
+        variable = [spec for spec in inputs if any(isinstance(n, str) for n in spec.shape[1:])]
+        message = str(error)
+        if not variable or not _NEEDS_SIZE.search(message):
+            raise
+        layer = _CALLED.search(message)
+        sizes = ",".join(str(n) if isinstance(n, int) else "16" for n in variable[0].shape[1:])
+        raise ExportError(
+            "A layer must not use the size of a variable axis in Python, such as in a loop. "
+            f"Received: {layer.group(1) if layer else model.name}. Give the sizes, such as "
+            f"--input {variable[0].name}={variable[0].dtype}[batch,{sizes}], or inputs=… "
+            "from Python."
+        ) from error
+
+
+def _with_shared_axes(
+    specs: Sequence[TensorSpec], sets: Sequence[set[Axis]]
+) -> tuple[TensorSpec, ...]:
+    """Return specs in which the axes of each set have one name."""
+    names = axis_names(sets, [spec.name for spec in specs], [len(spec.shape) for spec in specs])
+    return tuple(
+        replace(
+            spec,
+            shape=tuple(names.get((number, axis), size) for axis, size in enumerate(spec.shape)),
+        )
+        for number, spec in enumerate(specs)
+    )
 
 
 def _as_traced(spec: TensorSpec, tensor: Any) -> TensorSpec:

@@ -28,15 +28,18 @@ _WORDS_OF_TEXT = 12
 # division and remainders differ between runtimes.
 _MIN_VALUES = 2
 _WIDE_RANGE = (-9, 9)
+_TRIED_SAMPLES = 3  # of those drawn, to find out whether the model takes them
 
 
 def draw_samples(inference: InferenceFunction) -> Samples:
     """Draw samples, and two edge cases at the ends of each input's range.
 
-    Integers stay below the size of the embedding or encoding that reads them. Floats are normally
-    distributed around 0 or around the mean of a `Normalization`, or lie between 0 and 255 before a
-    `Rescaling` that expects pixels. uint8 goes from 0 to 255. Strings are words of the vocabulary
-    that reads them, or texts of such words.
+    Integers stay below the size of the embedding or encoding that reads them, or below the length
+    of the axes if they may be places. Floats are normally distributed around 0 or around the mean
+    of a `Normalization`, or lie between 0 and 255 before a `Rescaling` that expects pixels. uint8
+    goes from 0 to 255. Strings are words of the vocabulary that reads them, or texts of such words.
+
+    Variable axes get two sizes; axes that need not have one size get different ones.
 
     Raises:
         ExportError: The model takes strings and has no vocabulary, or takes none of the sizes tried
@@ -48,19 +51,22 @@ def draw_samples(inference: InferenceFunction) -> Samples:
         else _range_of(tensor, spec)
         for tensor, spec in zip(inference.model.inputs, inference.inputs, strict=True)
     ]
-    ranges = _widened(inference, ranges)
-    has_variable = any(isinstance(n, str) for spec in inference.inputs for n in spec.shape[1:])
-    if not has_variable:
-        return _samples(_draw(inference, ranges, 0), ())
+    axes = _variable_axes(inference)
+    if not axes:
+        lengths = [size for spec in inference.inputs for size in spec.shape[1:]]
+        shortest = min((size for size in lengths if isinstance(size, int)), default=_MIN_VALUES)
+        drawn, _ = _first_accepted(inference, ranges, {}, shortest)
+        return _samples(drawn, ())
+    lowest: list[Any] = [
+        words if spec.dtype == "string" else (0, 0)
+        for spec, words in zip(inference.inputs, ranges, strict=True)
+    ]
     for size in _SIZES:
-        drawn = [_draw(inference, ranges, side) for side in (size, 2 * size)]
-        try:
-            for inputs in drawn:
-                inference.predict(inputs)
-        except ExportError as error:
-            last_error = error
-            continue
-        return _samples(drawn[0], (drawn[1],))
+        sizes = dict.fromkeys(axes, size)
+        last_error = _refusal(inference, _draw(inference, lowest, sizes))
+        if last_error is None:
+            drawn, ranges = _first_accepted(inference, ranges, sizes, size)
+            return _samples(drawn, _of_other_sizes(inference, ranges, size))
     shapes = ", ".join(map(describe_spec, inference.inputs))
     raise ExportError(
         "The model must take some size of its variable axes "
@@ -69,15 +75,82 @@ def draw_samples(inference: InferenceFunction) -> Samples:
     )
 
 
+def _variable_axes(inference: InferenceFunction) -> list[str]:
+    """Return the names of the variable axes after the batch."""
+    names = [size for spec in inference.inputs for size in spec.shape[1:] if isinstance(size, str)]
+    return list(dict.fromkeys(names))
+
+
+def _of_other_sizes(inference: InferenceFunction, ranges: list[Any], size: int) -> tuple[Any, ...]:
+    """Draw inputs with other sizes: each axis with another one if the model takes that."""
+    axes = _variable_axes(inference)
+    different = {axis: (place + 2) * size for place, axis in enumerate(axes)}
+    same = (dict.fromkeys(axes, other) for other in (2 * size, size + 1, size - 1, size // 2))
+    for sizes in (different, *same):
+        if min(sizes.values()) > 0:
+            drawn = _draw(inference, ranges, sizes)
+            if _refusal(inference, drawn) is None:
+                return (drawn,)
+    return ()
+
+
+def _first_accepted(
+    inference: InferenceFunction, ranges: list[Any], sizes: dict[str, int], shortest: int
+) -> tuple[dict[str, np.ndarray], list[Any]]:
+    """Draw from the widest ranges that the model takes; return what was drawn, and the ranges.
+
+    The most that is known of integers is what reads them, which need not be the limit: a place in
+    a text must be below its length.
+
+    Args:
+        inference: The traced model.
+        ranges: Range of each input, as far as it is known.
+        sizes: Size of each variable axis.
+        shortest: Length that places must be below.
+    """
+    whole = [spec.dtype in ("int8", "int32", "int64") for spec in inference.inputs]
+    unknown = [
+        is_whole and bounds == (0, _MIN_VALUES - 1)
+        for is_whole, bounds in zip(whole, ranges, strict=True)
+    ]
+    places = (0, max(shortest - 1, 0))
+    changes = [
+        (_WIDE_RANGE, unknown),
+        (places, [False] * len(whole)),
+        *((places, [n == own for n in range(len(whole))]) for own, is_ in enumerate(whole) if is_),
+        (places, whole),
+    ]
+    for changed, where in changes if any(whole) else ():
+        candidate = [
+            changed if is_changed else own for own, is_changed in zip(ranges, where, strict=True)
+        ]
+        drawn = _draw(inference, candidate, sizes)
+        if _refusal(inference, drawn) is None:
+            return drawn, candidate
+    return _draw(inference, ranges, sizes), ranges
+
+
+def _refusal(inference: InferenceFunction, inputs: dict[str, np.ndarray]) -> ExportError | None:
+    """Return the error with which Keras refuses inputs; None if it takes them."""
+    count = inference.batch_size or _TRIED_SAMPLES
+    try:  # the last samples are at the ends of the ranges
+        inference.predict({name: array[-count:] for name, array in inputs.items()})
+    except ExportError as error:
+        return error
+    return None
+
+
 def _samples(inputs: Inputs, others: tuple[Inputs, ...]) -> Samples:
     source = "samples drawn to fit the inputs"
     return Samples(inputs, source, _EDGE_CASES, len(_EDGE_CASES), others)
 
 
-def _draw(inference: InferenceFunction, ranges: list[Any], size: int) -> dict[str, np.ndarray]:
+def _draw(
+    inference: InferenceFunction, ranges: list[Any], sizes: dict[str, int]
+) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     shapes = [
-        [n if isinstance(n, int) else size for n in spec.shape[1:]] for spec in inference.inputs
+        [n if isinstance(n, int) else sizes[n] for n in spec.shape[1:]] for spec in inference.inputs
     ]
     numbers = sum(map(math.prod, shapes))
     count = min(max(_MAX_NUMBERS // numbers, _MIN_SAMPLES), _MAX_SAMPLES)
@@ -163,24 +236,6 @@ def _fits(shape: Sequence[int], wanted: Sequence[int | str]) -> bool:
     return len(shape) <= len(wanted) and all(own in (1, other) for own, other in pairs)
 
 
-def _widened(inference: InferenceFunction, ranges: list[Any]) -> list[Any]:
-    """Return a wider range for integers of unknown meaning, if the model takes it."""
-    unknown = [
-        spec.dtype in ("int8", "int32", "int64") and bounds == (0, _MIN_VALUES - 1)
-        for bounds, spec in zip(ranges, inference.inputs, strict=True)
-    ]
-    if not any(unknown):
-        return ranges
-    wider = [
-        _WIDE_RANGE if is_unknown else r for r, is_unknown in zip(ranges, unknown, strict=True)
-    ]
-    try:
-        inference.predict(_draw(inference, wider, _SIZES[0]))
-    except ExportError:
-        return ranges
-    return wider
-
-
 def _expects_pixels(layer: Any) -> bool:
     if not isinstance(layer, keras.layers.Rescaling):
         return False
@@ -215,7 +270,21 @@ def _readers(tensor: Any) -> Iterator[Any]:
         return
     for node in producer.operation._outbound_nodes:
         layer = node.operation
+        inner = _inner_tensors(layer, node, tensor)
+        if inner:
+            for part in inner:
+                yield from _readers(part)
+            continue
         yield layer
         if isinstance(layer, same_values):
             for output in node.output_tensors:
                 yield from _readers(output)
+
+
+def _inner_tensors(layer: Any, node: Any, tensor: Any) -> list[Any]:
+    """Return the inputs of a model, called as a layer, that `tensor` is given to."""
+    inputs = getattr(layer, "inputs", None) if isinstance(layer, keras.Model) else None
+    if not inputs or len(inputs) != len(node.input_tensors):
+        return []
+    pairs = zip(node.input_tensors, inputs, strict=True)
+    return [inner for given, inner in pairs if given is tensor]

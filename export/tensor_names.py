@@ -89,10 +89,13 @@ def axis_name(tensor: str, rank: int, axis: int) -> str:
         rank: Number of its axes.
         axis: Index of the axis; 0 is the batch.
     """
-    if axis == 0:
-        return BATCH_AXIS
+    return BATCH_AXIS if axis == 0 else f"{tensor}_{axis_kind(rank, axis) or axis}"
+
+
+def axis_kind(rank: int, axis: int) -> str:
+    """Return what an axis after the batch usually is, such as `height`; empty if unknown."""
     known = _AXES.get(rank, ())
-    return f"{tensor}_{known[axis - 1] if axis <= len(known) else axis}"
+    return known[axis - 1] if axis <= len(known) else ""
 
 
 def _without_invalid(name: str) -> str:

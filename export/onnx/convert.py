@@ -22,7 +22,7 @@ from export.inference import InferenceFunction, layer_names, lookup_tables
 from export.layer_names import layer_of
 from export.memory import return_memory
 from export.passes.pipeline import clean_model
-from serving.manifest import TensorSpec
+from serving.manifest import DTYPES, TensorSpec
 
 from .crosses import values_before_hashes
 from .files import without_arrays
@@ -54,6 +54,8 @@ _ADVICE = {
     "UnicodeDecode": "ONNX cannot split into characters: split the texts outside, at white space.",
 }
 LEFT_OUT = "left_out_passes"
+_ONNX_NAMES = {"float32": "FLOAT", "float64": "DOUBLE"}
+_DTYPES = {name: ir.DataType[_ONNX_NAMES.get(name, name.upper())] for name in DTYPES}
 # Operations of TensorFlow that draw random numbers.
 _RANDOM = re.compile(
     "Random|Multinomial|TruncatedNormal|Shuffle|Stateful(Uniform|StandardNormal)|NonDeterministic"
@@ -109,7 +111,7 @@ def convert_to_graph(
         convert_opset(graph, opset or OPSET)
     # An inner value, with other axis names, may have become the output.
     for spec, output in zip(inference.outputs, graph.graph.outputs, strict=True):
-        output.shape = ir.Shape(spec.shape)
+        output.shape, output.dtype = ir.Shape(spec.shape), _DTYPES[spec.dtype]
     graph.metadata_props.clear()  # what the converter wrote
     for key, value in (metadata | ({LEFT_OUT: left_out} if left_out else {})).items():
         graph.metadata_props[key] = json.dumps(value, ensure_ascii=False)

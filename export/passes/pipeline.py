@@ -94,3 +94,4 @@ def _forget_inner_types(model: ir.Model) -> None:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.type, value.shape = None, None
+            value.metadata_props.clear()  # a value without a type cannot be written with them
