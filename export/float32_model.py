@@ -22,9 +22,7 @@ def in_float32(model: keras.Model) -> keras.Model:
         return model
     config = _widened(keras.saving.serialize_keras_object(model))
     # Classes that are not registered are at hand: they are those of the model's layers.
-    own = {
-        keras.saving.get_registered_name(type(one)): type(one) for one in model._flatten_layers()
-    }
+    own = {keras.saving.get_registered_name(type(one)): type(one) for one in model._flatten_layers()}
     with explained("Keras must be able to rebuild a model of mixed precision from its config"):
         rebuilt = keras.saving.deserialize_keras_object(config, custom_objects=own)
     rebuilt.set_weights(model.get_weights())

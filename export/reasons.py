@@ -94,9 +94,7 @@ def plain_errors() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             # Keras warns, and raises an error as well.
-            warnings.filterwarnings(
-                "ignore", "Layer '.*' looks like it has unbuilt state, but Keras"
-            )
+            warnings.filterwarnings("ignore", "Layer '.*' looks like it has unbuilt state, but Keras")
             warnings.filterwarnings("ignore", r"`build\(\)` was called on layer")
             yield
     finally:
@@ -144,3 +142,4 @@ def _layer(frame: Any) -> Any:
     found = frame.f_locals.get("self")
     is_layer = isinstance(found, keras.layers.Layer) and hasattr(found, "name")
     return found if is_layer else None
+

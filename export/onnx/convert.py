@@ -265,9 +265,9 @@ def _settle_opset(model: onnx.ModelProto, layers: Collection[str], opset: int | 
     """
     nodes = list(_all_nodes(model.graph))
     plain = [node for node in nodes if node.domain != ML_DOMAIN]
-    needed = max(map(_since, plain), default=0)
-    if opset is not None and needed > opset:
-        newest = max(plain, key=_since)
+    newest = max(plain, key=_since, default=None)
+    needed = 0 if newest is None else _since(newest)
+    if newest is not None and opset is not None and needed > opset:
         layer = layer_of(newest.name, layers)
         raise ExportError(
             f"opset must be at least {needed} for {newest.op_type}"
