@@ -273,7 +273,8 @@ def test_a_feature_space_with_every_kind_and_crosses_is_exported_and_reads_csv(t
     path = tmp_path / "flats.csv"
     path.write_text("city,rooms,age,area,share,price\nUlm,2,1.5,3,4,5\nRom,77,-1,0,0,0\n")
     inputs, _ = read_inputs([path], predictor.manifest)
-    tensors = {name: tf.constant(array) for name, array in inputs.items()}
+    leaves = [tf.constant(inputs[tensor.name]) for tensor in model.inputs]
+    tensors = keras.tree.pack_sequence_as(model.input, leaves)
     received = predictor.predict(inputs).arrays[0]
     np.testing.assert_allclose(received, np.asarray(model(tensors)), atol=1e-5)
     for text, message in (("2.5", "rooms must be of int64. Received: '2.5' in line 2"),
