@@ -277,8 +277,8 @@ def test_a_feature_space_with_every_kind_and_crosses_is_exported_and_reads_csv(t
     tensors = keras.tree.pack_sequence_as(model.input, leaves)
     received = predictor.predict(inputs).arrays[0]
     np.testing.assert_allclose(received, np.asarray(model(tensors)), atol=1e-5)
-    for text, message in (("2.5", "rooms must be of int64. Received: '2.5' in line 2"),
-                          ("", "rooms must be of int64. Received: '' in line 2")):  # fmt: skip
+    for text, message in (("2.5", "rooms must be of int32. Received: '2.5' in line 2"),
+                          ("", "rooms must be of int32. Received: '' in line 2")):  # fmt: skip
         path.write_text(f"city,rooms,age,area,share,price\nUlm,{text},1.5,3,4,5\n")
         with pytest.raises(InputError, match=re.escape(message)):
             read_inputs([path], predictor.manifest)
