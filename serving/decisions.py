@@ -60,11 +60,9 @@ def describe_thresholds(
     """
     is_weighted = thresholds.rule == WEIGHTED
     if is_weighted and thresholds.positive is None:
-        precision, recall = (sum(x) / len(labels) for x in (thresholds.precision, thresholds.recall))
-        reached = (
-            f": precision {write_percent(precision)}, recall {write_percent(recall)}, averaged over "
-            f"{len(labels)} classes"
-        )
+        every = (thresholds.precision, thresholds.recall)
+        precision, recall = (write_percent(sum(scores) / len(labels)) for scores in every)
+        reached = f": precision {precision}, recall {recall}, averaged over {len(labels)} classes"
         return [
             "the class is predicted whose probability is largest relative to its fraction of the "
             f"training split ({WEIGHTED}){reached if has_scores else ''}"

@@ -1,6 +1,8 @@
 """Texts in the graph: every mode of TextVectorization answers as Keras does, token for token."""
 
 import functools
+import json
+import re
 import string
 
 import keras
@@ -10,12 +12,19 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
+from live import start
 
-from export import ExportError
+from export import ExportError, ExportOptions, ModelFacts, export_bundle
 from export.inference import trace_inference
 from export.onnx.convert import convert_to_onnx
 from export.onnx.text_patterns import Pattern, read_pattern
+from serving import Predictor, verify_bundle
+from serving.errors import InputError
+from serving.inputs import read_inputs
+from serving.server import Settings
 from serving.session import open_session
+
+WITHOUT_INT8 = ExportOptions(int8="never")
 
 WORDS = ["the", "cat", "Don't", "stop", "me", "now", "école", "ÄÖÜ", "a1", "[UNK]", "<br />", "x.y"]
 CORPUS = ["The cat sat, the cat ate.", "don't stop me now", "école écolé Dont a1 b_2", "x y z xy"]
@@ -56,13 +65,13 @@ MODES = {
 @functools.cache
 def every_mode():
     """Return a function of texts that gives Keras' answers and those of the graph, by mode."""
-    start = keras.Input((1,), dtype="string", name="text")
+    text = keras.Input((1,), dtype="string", name="text")
     answers = {}
     for mode, settings_ in MODES.items():
         layer = layers.TextVectorization(**settings_, name=f"{mode}_layer")
         layer.adapt(CORPUS)
-        answers[mode] = layer(start)
-    inference = trace_inference(keras.Model(start, answers))
+        answers[mode] = layer(text)
+    inference = trace_inference(keras.Model(text, answers))
     graph = convert_to_onnx(inference, {})
     assert next(each.version for each in graph.opset_import if not each.domain) == 20
     session = open_session(graph.SerializeToString())
@@ -160,7 +169,124 @@ def test_a_pattern_is_a_literal_or_a_set_of_characters(expression, wanted):
     ],
 )
 def test_what_onnx_cannot_do_with_texts_is_refused_with_what_would_do(layer, message):
-    start = keras.Input((1,), dtype="string", name="text")
-    inference = trace_inference(keras.Model(start, layer(start)))
+    text = keras.Input((1,), dtype="string", name="text")
+    inference = trace_inference(keras.Model(text, layer(text)))
     with pytest.raises(ExportError, match=message):
         convert_to_onnx(inference, {})
+
+
+@pytest.fixture(scope="module")
+def texts_bundle(tmp_path_factory):
+    """A classifier of texts, exported without samples. Tests must not change it."""
+    layer = layers.TextVectorization(output_sequence_length=6, standardize="lower")
+    layer.adapt(CORPUS)
+    text = keras.Input((1,), dtype="string", name="text")
+    tokens = layers.Embedding(layer.vocabulary_size(), 4, mask_zero=True)(layer(text))
+    answer = layers.Dense(2, "softmax", name="probabilities")
+    model = keras.Model(text, answer(layers.GlobalAveragePooling1D()(tokens)))
+    folder = tmp_path_factory.mktemp("texts")
+    facts = ModelFacts(labels=("bad", "good"))
+    return model, export_bundle(model, folder, "reviews", facts, options=WITHOUT_INT8)
+
+
+def test_a_model_of_texts_is_exported_without_samples_verified_and_loaded(texts_bundle):
+    model, bundle = texts_bundle
+    assert all(check.passed for check in verify_bundle(bundle.parent))
+    predictor = Predictor.load(bundle)
+    assert (predictor.manifest.opset, predictor.manifest.lowest_onnxruntime) == (20, "1.17")
+    assert predictor.manifest.preprocessing[0].startswith("TextVectorization(")
+    texts = np.array([["The cat"], ["don't stop me now, école"]])
+    received = predictor.predict(texts).probabilities
+    np.testing.assert_allclose(received, np.asarray(model(tf.constant(texts))), atol=1e-6)
+
+
+def test_texts_in_files_are_predicted(texts_bundle, run, tmp_path):
+    _, bundle = texts_bundle
+    (tmp_path / "reviews.txt").write_text("The cat sat\ndon't stop\n", "utf-8")
+    (tmp_path / "reviews.csv").write_text('id,text\n1,"the cat, sat"\n2,stop\n', "utf-8")
+    for name, lines in (("reviews.txt", (1, 2)), ("reviews.csv", (2, 3))):
+        status, output, error = run("predict", bundle, tmp_path / name, "--json")
+        assert status == 0, error
+        answers = [json.loads(line) for line in output.splitlines()]
+        assert [each["file"] for each in answers] == [f"{tmp_path / name}:{n}" for n in lines]
+        assert all(set(each["probabilities"]) == {"bad", "good"} for each in answers)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "id\n1\n", "a.csv must have the columns text. Received: no 'text'."),
+        ("a.csv", "text\n", "a.csv must have at least one row below its header."),
+        ("a.txt", "", "a.txt must have at least one text. Received: an empty file."),
+    ],
+)
+def test_files_without_texts_are_refused(texts_bundle, run, tmp_path, name, content, message):
+    _, bundle = texts_bundle
+    (tmp_path / name).write_text(content)
+    status, output, error = run("predict", bundle, tmp_path / name)
+    assert (status, output) == (2, "")
+    assert message in error
+
+
+def test_the_server_takes_texts_as_bytes(texts_bundle):
+    model, bundle = texts_bundle
+    client, stop = start(Settings(bundle.parent.parent, log_requests=False))
+    try:
+        tensor = {"name": "text", "shape": [2, 1], "datatype": "BYTES", "data": ["the cat", "sat"]}
+        status, answer = client.post("/v2/models/reviews/infer", {"inputs": [tensor]})
+        assert status == 200
+        expected = np.asarray(model(tf.constant([["the cat"], ["sat"]])))
+        np.testing.assert_allclose(answer["outputs"][0]["data"], expected.ravel(), atol=1e-6)
+        tensor["data"] = ["the cat", 1]
+        status, answer = client.post("/v2/models/reviews/infer", {"inputs": [tensor]})
+        assert (status, "data of text must hold BYTES" in answer["error"]) == (400, True)
+    finally:
+        stop()
+
+
+def feature_space():
+    kinds = {
+        "city": "string_categorical",
+        "rooms": "integer_categorical",
+        "age": "float_discretized",
+        "area": "float_normalized",
+        "share": "float_rescaled",
+        "price": "float",
+    }
+    space = keras.utils.FeatureSpace(
+        kinds, "concat", crosses=[("city", "rooms"), ("rooms", "age")], crossing_dim=8
+    )
+    rows = {
+        "city": ["Bonn", "Köln", "Bonn", "Ulm"],
+        "rooms": [1, 2, 5, 2],
+        **{name: [1.0, 2.5, 3.0, 9.0] for name in ("age", "area", "share", "price")},
+    }
+    space.adapt(tf.data.Dataset.from_tensor_slices(rows))
+    return keras.Model(space.get_inputs(), space.get_encoded_features())
+
+
+def test_a_feature_space_with_every_kind_and_crosses_is_exported_and_reads_csv(tmp_path):
+    model = feature_space()
+    bundle = export_bundle(model, tmp_path, "flats", options=WITHOUT_INT8)
+    assert all(check.passed for check in verify_bundle(bundle.parent))
+    predictor = Predictor.load(bundle)
+    path = tmp_path / "flats.csv"
+    path.write_text("city,rooms,age,area,share,price\nUlm,2,1.5,3,4,5\nRom,77,-1,0,0,0\n")
+    inputs, _ = read_inputs([path], predictor.manifest)
+    leaves = [tf.constant(inputs[tensor.name]) for tensor in model.inputs]
+    tensors = keras.tree.pack_sequence_as(model.input, leaves)
+    received = predictor.predict(inputs).arrays[0]
+    np.testing.assert_allclose(received, np.asarray(model(tensors)), atol=1e-5)
+    for text, message in (("2.5", "rooms must be of int32. Received: '2.5' in line 2"),
+                          ("", "rooms must be of int32. Received: '' in line 2")):  # fmt: skip
+        path.write_text(f"city,rooms,age,area,share,price\nUlm,{text},1.5,3,4,5\n")
+        with pytest.raises(InputError, match=re.escape(message)):
+            read_inputs([path], predictor.manifest)
+
+
+def test_hashes_of_unknown_values_are_refused_by_the_layer():
+    first, other = (keras.Input((1,), dtype="string", name=name) for name in ("a", "b"))
+    crossed = layers.HashedCrossing(8, name="cross")([first, other])
+    model = keras.Model([first, other], crossed)
+    with pytest.raises(ExportError, match="SparseCross of layer 'cross'.*ONNX cannot hash"):
+        convert_to_onnx(trace_inference(model), {})
