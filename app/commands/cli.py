@@ -10,7 +10,9 @@ from serving.errors import HornbillError
 from serving.version import VERSION
 
 from .bench import BENCH_EXAMPLES, bench
+from .compare import COMPARE_EXAMPLES, compare
 from .demo import DEMO_EXAMPLES, demo
+from .evaluate import EVALUATE_EXAMPLES, evaluate
 from .export import EXPORT_EXAMPLES, export
 from .predict import PREDICT_EXAMPLES, predict
 from .serve import SERVE_EXAMPLES, serve
@@ -61,6 +63,8 @@ for command, command_examples in (
     (export, EXPORT_EXAMPLES),
     (verify, VERIFY_EXAMPLES),
     (predict, PREDICT_EXAMPLES),
+    (evaluate, EVALUATE_EXAMPLES),
+    (compare, COMPARE_EXAMPLES),
     (bench, BENCH_EXAMPLES),
     (serve, SERVE_EXAMPLES),
     (demo, DEMO_EXAMPLES),
