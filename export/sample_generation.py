@@ -224,7 +224,8 @@ def _readers(tensor: Any) -> Iterator[Any]:
         inner = _inner_tensors(layer, node, tensor)
         if inner:
             for part in inner:
-                yield from _readers(part)
+                if part is not tensor:  # a model may be called with its own inputs
+                    yield from _readers(part)
             continue
         yield layer
         if isinstance(layer, same_values):
