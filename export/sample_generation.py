@@ -113,9 +113,9 @@ def _first_accepted(
         candidate = [
             changed if is_changed else own for own, is_changed in zip(ranges, where, strict=True)
         ]
-        drawn = _draw(inference, candidate, sizes)
-        if _refusal(inference, drawn) is None:
-            return drawn, candidate
+        accepted = _draw(inference, candidate, sizes)
+        if _refusal(inference, accepted) is None:
+            return accepted, candidate
     return _draw(inference, ranges, sizes), ranges
 
 
@@ -153,7 +153,9 @@ def _draw(
             body = random.integers(low, high, (count, *shape), endpoint=True)
         ends = [np.broadcast_to(end, (1, *shape)) for end in (low, high)]
         drawn[spec.name] = np.concatenate([body, *ends]).astype(spec.dtype)
-    fixed: Any = drawn if inference.batch_size is None else rows_of(drawn, inference.batch_size)
+    if inference.batch_size is None:
+        return drawn
+    fixed: dict[str, np.ndarray] = rows_of(drawn, inference.batch_size)
     return fixed
 
 
