@@ -153,10 +153,9 @@ def _draw(
             body = random.integers(low, high, (count, *shape), endpoint=True)
         ends = [np.broadcast_to(end, (1, *shape)) for end in (low, high)]
         drawn[spec.name] = np.concatenate([body, *ends]).astype(spec.dtype)
-    if inference.batch_size is None:
-        return drawn
-    fixed: dict[str, np.ndarray] = rows_of(drawn, inference.batch_size)
-    return fixed
+    if inference.batch_size is not None:
+        return inference.by_name(rows_of(drawn, inference.batch_size))
+    return drawn
 
 
 def _range_of(tensor: Any, spec: TensorSpec) -> tuple[Any, Any]:
