@@ -4,8 +4,8 @@
     python -m benchmarks.hub Bert Gemma3 …    those whose name begins so
 
 Needs `pip install keras-hub`. The models have the small configurations of KerasHub's own tests and
-random weights. "Ours" is the bundle of Hornbill, "theirs" the file of `Model.export(format="onnx")`.
-A file agrees if at two sizes of the variable axes each output differs from that of Keras by at
+random weights. "Ours" is the bundle of Hornbill, "theirs" the file of Keras' own export to ONNX. A
+file agrees if at two sizes of the variable axes each output differs from that of Keras by at
 most 1e-4 of its largest magnitude.
 
 Each model is exported in a process of its own, which may take minutes or die. A model that cannot

@@ -1280,7 +1280,7 @@ _TRIED: Mapping[str, tuple[tuple[int, ...], Callable[[int], Inputs] | None]] = {
     "Gemma4Backbone, vision": ((24, 20), _images_in_text),
     "Gemma4VisionEncoder": (
         (5,),
-        lambda size: {
+        lambda _size: {
             key: array for key, array in _images_in_text(20).items() if key.startswith("pixel")
         },
     ),

@@ -45,17 +45,10 @@ def _resize(original: Callable[..., Any]) -> Callable[..., Any]:
 def _linspace(original: Callable[..., Any]) -> Callable[..., Any]:
     """Return `keras.ops.linspace` for a number of steps that is not known."""
 
-    def linspace(
-        start: Any,
-        stop: Any,
-        num: Any = 50,
-        endpoint: bool = True,
-        retstep: bool = False,
-        dtype: Any = None,
-        axis: int = 0,
-    ) -> Any:
-        if not tf.is_symbolic_tensor(num) or retstep or not endpoint or axis != 0:
-            return original(start, stop, num, endpoint, retstep, dtype, axis)
+    def linspace(start: Any, stop: Any, num: Any = 50, dtype: Any = None, **more: Any) -> Any:
+        is_plain = more.get("endpoint", True) and not more.get("retstep") and not more.get("axis")
+        if not (tf.is_symbolic_tensor(num) and is_plain):
+            return original(start, stop, num=num, dtype=dtype, **more)
         kind = dtype or backend.result_type(
             *(getattr(end, "dtype", type(end)) for end in (start, stop)), float
         )

@@ -124,9 +124,9 @@ def _first_accepted(
         candidate = [
             changed if is_changed else own for own, is_changed in zip(ranges, where, strict=True)
         ]
-        drawn = _draw(inference, candidate, sizes)
-        if _refusal(inference, drawn) is None:
-            return drawn, candidate
+        accepted = _draw(inference, candidate, sizes)
+        if _refusal(inference, accepted) is None:
+            return accepted, candidate
     return _draw(inference, ranges, sizes), ranges
 
 
@@ -273,7 +273,8 @@ def _readers(tensor: Any) -> Iterator[Any]:
         inner = _inner_tensors(layer, node, tensor)
         if inner:
             for part in inner:
-                yield from _readers(part)
+                if part is not tensor:  # a model may be called with its own inputs
+                    yield from _readers(part)
             continue
         yield layer
         if isinstance(layer, same_values):

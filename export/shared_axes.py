@@ -1,7 +1,6 @@
 """Finds the variable axes of several inputs that must have one size, such as those of a text."""
 
 import itertools
-import os
 import re
 from collections.abc import Callable, Sequence
 
@@ -97,5 +96,6 @@ def _kind(found: set[Axis], ranks: Sequence[int]) -> str:
 
 
 def _common_beginning(names: Sequence[str]) -> str:
-    beginning = os.path.commonprefix(list(names))
-    return beginning[: beginning.rfind("_") + 1]
+    parts = [name.split("_") for name in names]
+    same = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*parts, strict=False))
+    return "".join(f"{column[0]}_" for column in same)

@@ -101,3 +101,26 @@ def export_cost() -> list[Figure]:
             metric = f"peak memory of the export of {row['what']} ({imported})"
             figures.append(compare(metric, row["peak_mb"], "{:,} MB", "<", mb))
     return figures
+
+
+def hub() -> list[Figure]:
+    """Return how many models of KerasHub convert, of those that Keras can run."""
+    rows = [row for row in read_results("hub") if row["keras"]["agrees"]]
+    if not rows:
+        return []
+    ours, theirs = (sum(row[side]["agrees"] for row in rows) for side in ("ours", "theirs"))
+    agreeing = [row["ours"] for row in rows if row["ours"]["agrees"]]
+    given = sum("without_samples" in row for row in agreeing)
+    fixed = sum("without_sizes" in row for row in agreeing)
+    refused = "; ".join(
+        f"{row['what']}: {row['ours'].get('error', 'another answer'):.120}"
+        for row in rows
+        if not row["ours"]["agrees"]
+    )
+    metric = f"of {len(rows)} backbones and tasks, match Keras within 1e-4 (Keras' own: {theirs})"
+    return [
+        compare(metric, ours / len(rows), "{:.1%}", "≥", 0.95),
+        Figure("of these, with samples given, because none could be drawn", str(given)),
+        Figure("of these, with inputs of one size", str(fixed)),
+        Figure("refused, and why", refused.replace("|", "/") or "none"),
+    ]

@@ -1,4 +1,4 @@
-"""Computes constants and applies onnxscript's rules, in time that grows no faster than the graph."""
+"""Computes constants and applies onnxscript's rules, in time that grows like the graph."""
 
 import onnx_ir as ir
 from onnx_ir.passes import common
