@@ -24,7 +24,8 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from app.config.run_config import combine_settings
 from app.data.sources import load_dataset
 from app.data.splits import Splits, split_dataset
-from app.evaluation.metrics import classification_metrics, predict_samples
+from app.evaluation.metrics import measure
+from app.evaluation.predictions import predict_samples
 from app.system.data_folders import find_data
 from app.training.fit import fit
 from benchmarks.recipes import RECIPES
@@ -76,7 +77,7 @@ def _score(
     start = time.perf_counter()
     model = fit(config, dataset, parts).model
     probabilities = predict_samples(model, dataset, parts.test)
-    accuracy = classification_metrics(dataset.targets[parts.test], probabilities)["accuracy"]
+    accuracy = measure("multiclass", dataset.targets[parts.test], probabilities)["accuracy"]
     run = f"seed {seed}" if fold is None else f"fold {fold}"
     print(f"    {run}: {accuracy:.2%} in {time.perf_counter() - start:.0f} s", flush=True)
     return accuracy

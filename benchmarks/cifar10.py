@@ -30,7 +30,7 @@ from app.config.chosen_defaults import choose_defaults
 from app.config.run_config import combine_settings, make_config
 from app.data.datasets import Dataset
 from app.data.splits import split_dataset
-from app.evaluation.metrics import predict_samples
+from app.evaluation.predictions import predict_samples
 from app.runs.train import load_run_data
 from app.training.fit import fit
 from benchmarks.recipes import RECIPES

@@ -15,7 +15,7 @@ import numpy as np
 from app.config.run_config import combine_settings
 from app.data.sources import bare_source, load_dataset
 from app.data.splits import split_dataset
-from app.evaluation.metrics import predict_samples
+from app.evaluation.predictions import predict_samples
 from app.training.fit import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import write_results

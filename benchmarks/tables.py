@@ -107,7 +107,7 @@ def prepare(name: str, seed: int) -> tuple[RunConfig, Dataset, Splits]:
 
 def by_defaults(name: str, seed: int) -> dict[str, Any]:
     """Return scores on the test split and seconds of training, of the net and of its rivals."""
-    from app.evaluation.metrics import predict_samples
+    from app.evaluation.predictions import predict_samples
     from app.training.fit import fit
 
     config, dataset, splits = prepare(name, seed)

@@ -25,7 +25,7 @@ from app.config.run_config import combine_settings
 from app.data.datasets import Dataset
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
-from app.evaluation.metrics import predict_samples
+from app.evaluation.predictions import predict_samples
 from app.training.fit import fit
 from benchmarks.recipes import RECIPES
 from benchmarks.results import results_of_this_machine, write_results

@@ -31,7 +31,7 @@ from app.data.arrays import rows_at
 from app.data.datasets import Dataset
 from app.data.sources import load_dataset
 from app.data.splits import Splits, split_dataset
-from app.evaluation.metrics import predict_outputs
+from app.evaluation.predictions import predict_outputs
 from app.evaluation.probes import probe_features
 from app.training.fit import fit
 from benchmarks.results import results_of_this_machine, write_results

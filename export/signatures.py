@@ -2,7 +2,7 @@
 
 import inspect
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
             is missing.
     """
     names, required = _parameters(model)
-    found = _arranged(model, _as_specs(_given_or_noted(model, given)), names, len(required))
+    found = _arranged(model, _as_specs(_given_or_noted(model, given)), names, required)
     by_position = dict(zip(names, found.positional, strict=False))
     known = {**by_position, **found.named}
     missing = [name for name in required if name not in known]
@@ -122,13 +122,13 @@ def _given_or_noted(model: Any, given: Any) -> Any:
     return found
 
 
-def _arranged(model: Any, specs: Any, names: tuple[str, ...], num_required: int) -> Arguments:
+def _arranged(
+    model: Any, specs: Any, names: tuple[str, ...], required: Collection[str]
+) -> Arguments:
     """Return the arguments that specs stand for: one, or several in a dict or a list."""
     kinds = {one.kind for one in inspect.signature(model.call).parameters.values()}
     if isinstance(specs, dict):
-        # A functional model takes its dict as the argument `inputs`, though it has **kwargs too.
-        has_required = num_required == 0 or names[0] in specs
-        if inspect.Parameter.VAR_KEYWORD in kinds and has_required:
+        if inspect.Parameter.VAR_KEYWORD in kinds and specs.keys() >= set(required):
             return Arguments((), specs, names)
         if inspect.Parameter.VAR_POSITIONAL in kinds:
             return Arguments(tuple(specs.values()), {}, tuple(specs))
@@ -137,7 +137,7 @@ def _arranged(model: Any, specs: Any, names: tuple[str, ...], num_required: int)
         if len(specs) == 1:
             ((only_name, spec),) = specs.items()
             return Arguments((spec,), {}, names, only_name)
-    if isinstance(specs, list) and (num_required > 1 or inspect.Parameter.VAR_POSITIONAL in kinds):
+    if isinstance(specs, list) and (len(required) > 1 or inspect.Parameter.VAR_POSITIONAL in kinds):
         return Arguments(tuple(specs), {}, names)
     return Arguments((specs,), {}, names)
 

@@ -187,6 +187,22 @@ class Intervals:
 
 
 @dataclass(frozen=True)
+class ScoreInterval:
+    """The 95% interval of a metric, for samples like those that it was measured on.
+
+    Attributes:
+        low: lower end.
+        high: upper end.
+        method: `wilson` for a proportion (Wilson, 1927); `bootstrap` for others, the percentiles
+            of resamples (Efron & Tibshirani, 1993), whose seed is 0.
+    """
+
+    low: float
+    high: float
+    method: str
+
+
+@dataclass(frozen=True)
 class ColumnImportance:
     """How far the score of a model falls if the values of a column are permuted.
 
@@ -325,6 +341,7 @@ class Manifest:
             with: `constant`, and for rows `linear`; may be empty.
         importance: importance of the columns; None where it was not measured.
         warnings: what a user of the model should know, such as that a linear model is better.
+        metric_intervals: interval of each of `metrics`; empty in bundles of earlier versions.
         whole_batches: whether a call must run its batch as a whole, neither split nor joined with
             others: outputs depend on all of its samples, or the number of samples is fixed.
         float16: the graph in half precision; None where none was asked for.
@@ -364,6 +381,7 @@ class Manifest:
     warnings: tuple[str, ...] = ()
     whole_batches: bool = False
     float16: Float16 | None = None
+    metric_intervals: dict[str, ScoreInterval] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int | None:

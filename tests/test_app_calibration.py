@@ -19,8 +19,8 @@ from app.evaluation.calibration import (
     chance_calibration_error,
     choose_threshold,
     confidence_and_truth,
-    fit_scaling,
 )
+from app.evaluation.scaling import fit_scaling
 from export import ExportOptions
 from models.features import feature_extractor
 from models.heads import scale_logits

@@ -12,14 +12,12 @@ from app.config import make_config
 from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.evaluation.calibration import (
-    Scaling,
     calibration_error,
     classwise_calibration_error,
-    expected_bias,
-    fit_scaling,
 )
+from app.evaluation.scaling import Scaling, expected_bias, fit_scaling
 from app.evaluation.thresholds import weighted_thresholds
-from app.reports.run_report import describe_classes
+from app.reports.class_lines import describe_classes
 from app.runs import train
 from app.runs.run_folder import read_evaluation
 from app.runs.train import load_run_data

@@ -19,7 +19,7 @@ from app.config.heads import head_settings
 from app.config.run_config import flat_config
 from app.distributed.team import alone
 from app.errors import ConfigError
-from app.evaluation.metrics import predict_outputs
+from app.evaluation.predictions import predict_outputs
 from app.runs import read_run, resume, train
 from app.runs.train import load_run_data
 from app.system.signals import Interrupted

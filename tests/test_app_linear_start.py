@@ -8,7 +8,8 @@ from app.config.run_config import change_config, make_config
 from app.data.splits import split_dataset
 from app.evaluation.baselines import baseline_scores
 from app.evaluation.linear_models import fit_linear
-from app.evaluation.metrics import measure, predict_samples
+from app.evaluation.metrics import measure
+from app.evaluation.predictions import predict_samples
 from app.training import linear_start
 from app.training.job import Job
 from models.heads import HEAD_LAYERS

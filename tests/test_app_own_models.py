@@ -16,7 +16,7 @@ from app.config.run_config import flat_config, make_config
 from app.data.sources import load_dataset
 from app.data.splits import split_dataset
 from app.errors import ConfigError, DataError, OwnCodeError, TuningError
-from app.evaluation.metrics import predict_samples
+from app.evaluation.predictions import predict_samples
 from app.runs import read_run, resume, train
 from app.system.signals import Interrupted
 from app.training.compilation import Compilation

@@ -20,13 +20,8 @@ from app.config.training_config import LOSSES, OPTIMIZERS, SCHEDULES, OptimizerC
 from app.data.sources import load_dataset
 from app.data.splits import Splits, split_dataset
 from app.errors import ConfigError, DataError, RunError
-from app.evaluation.metrics import (
-    classification_metrics,
-    label_metrics,
-    measure,
-    predict_samples,
-    regression_metrics,
-)
+from app.evaluation.metrics import measure
+from app.evaluation.predictions import predict_samples
 from app.runs import resume, train
 from app.runs.run_folder import describe_data, new_run_folder, read_run
 from app.training.compilation import Compilation
@@ -114,7 +109,7 @@ def test_a_trained_net_is_better_than_chance(mlp_run, softmax_run):
 def test_the_features_family_accepts_images():
     dataset, splits, result = fitted("digits8x8", backbone="mlp", hidden=[16], epochs=1, repeat=3)
     predictions = predict_samples(result.model, dataset, splits.test)
-    assert classification_metrics(dataset.targets[splits.test], predictions)["accuracy"] > 0.2
+    assert measure("multiclass", dataset.targets[splits.test], predictions)["accuracy"] > 0.2
 
 
 @pytest.mark.parametrize(
@@ -388,7 +383,7 @@ def test_metrics_are_those_of_a_worked_example():
     probabilities = np.array(
         [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.5, 0.25, 0.25], [0.25, 0.25, 0.5]], "float32"
     )
-    metrics = classification_metrics(targets, probabilities)
+    metrics = measure("multiclass", targets, probabilities)
     assert metrics["accuracy"] == 0.75
     assert metrics["f1_macro"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
     assert metrics["cross_entropy"] == pytest.approx((3 * np.log(2) + np.log(4)) / 4)
@@ -459,7 +454,7 @@ def fitted(data, family="features", validate=False, **settings):
 def test_a_regression_explains_more_than_the_mean_does():
     dataset, splits, result = fitted("diabetes", head="linear")
     values = predict_samples(result.model, dataset, splits.test)
-    assert regression_metrics(dataset.targets[splits.test], values)["r2"] > 0.2
+    assert measure("regression", dataset.targets[splits.test], values)["r2"] > 0.2
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
@@ -475,7 +470,7 @@ def test_a_net_trained_for_few_steps_predicts_as_well_as_it_has_learned():
     settings = {"filters": [8], "hidden": [16], "dropout": 0.0, "epochs": 6, "repeat": 1}
     dataset, splits, result = fitted("digits8x8", "digits", **settings)
     predictions = predict_samples(result.model, dataset, splits.train)
-    known = classification_metrics(dataset.targets[splits.train], predictions)["accuracy"]
+    known = measure("multiclass", dataset.targets[splits.train], predictions)["accuracy"]
     assert result.history[-1]["accuracy"] > 0.95
     assert known > 0.95  # with moving statistics of the last hundred steps it is 0.90
 
@@ -502,7 +497,7 @@ def test_a_single_sigmoid_unit_separates_two_classes():
     dataset, splits, result = fitted("breast_cancer", head="sigmoid")
     probabilities = predict_samples(result.model, dataset, splits.test)
     assert probabilities.shape == (114, 2)
-    metrics = classification_metrics(dataset.targets[splits.test], probabilities)
+    metrics = measure("multiclass", dataset.targets[splits.test], probabilities)
     assert metrics["accuracy"] > 0.9
     assert metrics["roc_auc"] > 0.95
 
@@ -515,7 +510,7 @@ def test_a_sigmoid_unit_for_each_label_learns_all_of_them(tmp_path):
     path.write_text("a,b,c,first,second\n" + "\n".join(",".join(map(str, r)) for r in rows))
     dataset, splits, result = fitted(str(path), head="sigmoid", target=["first", "second"])
     predictions = predict_samples(result.model, dataset, splits.test)
-    metrics = label_metrics(dataset.targets[splits.test], predictions)
+    metrics = measure("multilabel", dataset.targets[splits.test], predictions)
     assert metrics["exact_match"] > 0.85
     assert metrics["roc_auc"] > 0.97
 
@@ -542,7 +537,7 @@ def test_the_best_epoch_is_kept_on_request():
         "wine", validate=True, restore_best_weights=True, epochs=10, repeat=1, **settings
     )
     predictions = predict_samples(result.model, dataset, splits.validation)
-    kept = classification_metrics(dataset.targets[splits.validation], predictions)["cross_entropy"]
+    kept = measure("multiclass", dataset.targets[splits.validation], predictions)["cross_entropy"]
     losses = [row["val_loss"] for row in result.history]
     assert losses[-1] > min(losses)
     assert kept == pytest.approx(min(losses), rel=1e-3)

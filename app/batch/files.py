@@ -1,18 +1,20 @@
 """Finds the files of a job by its pattern and checks that its model can read them."""
 
 import glob
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import BatchError
 from app.system.data_folders import data_folders, find_data, where_looked
+from serving.array_files import ARCHIVE, ARRAY
 from serving.errors import first_few
 from serving.images import IMAGE_SUFFIXES
 from serving.inputs import image_shape
-from serving.manifest import Manifest, describe_spec
+from serving.manifest import Manifest
 
-ARRAY, PARQUET, CSV = ".npy", ".parquet", (".csv", ".tsv")
+PARQUET, CSV = ".parquet", (".csv", ".tsv")
 _TABLES = (*CSV, PARQUET)
 
 
@@ -84,12 +86,14 @@ def kind_of(name: str) -> str:
 
 def _kinds_taken(manifest: Manifest) -> tuple[str, ...]:
     has_one_array = len(manifest.inputs) == 1 and manifest.inputs[0].dtype != "string"
-    arrays = (ARRAY,) if has_one_array else ()
+    arrays = (ARRAY, ARCHIVE) if has_one_array else (ARCHIVE,)
     if manifest.columns or manifest.string_columns:
         return (*_TABLES, *arrays)
-    if not arrays:
-        raise BatchError(
-            "A batch job needs a model that takes columns or a single array. Received: "
-            f"{manifest.name}, which takes {', '.join(map(describe_spec, manifest.inputs))}."
-        )
-    return (*IMAGE_SUFFIXES, *arrays)
+    return (*IMAGE_SUFFIXES, *arrays) if has_one_array else arrays
+
+
+def require_pyarrow(files: Sequence[str]) -> None:
+    """Raise `ModuleNotFoundError` if a file is parquet, and pyarrow is not installed."""
+    has_tables = any(kind_of(name) == PARQUET for name in files)
+    if has_tables and importlib.util.find_spec("pyarrow") is None:
+        raise ModuleNotFoundError("Parquet files need pyarrow.", name="pyarrow")

@@ -1,7 +1,6 @@
 """Runs a batch job: plans what is not done yet, predicts it, and publishes each finished part."""
 
 import hashlib
-import importlib.util
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from serving.outputs import choose_output, feature_dimension
 from serving.versions import find_version
 
 from .features_file import check_target, write_features
-from .files import PARQUET, check_kinds, find_files, kind_of
+from .files import check_kinds, find_files, require_pyarrow
 from .ledger import UNFINISHED, Identity, Ledger, open_ledger, unwritable
 from .output_files import check_new, errors_path, parts_path, why_nothing
 from .parts import Finished, Part, plan_parts
@@ -104,7 +103,7 @@ def run_job(job: Job, pool: Pool, on_progress: OnProgress) -> Summary:
     choose_output(manifest, job.features)
     files = find_files(job.files)
     check_kinds(files, manifest, job.key)
-    _require_pyarrow([*files, str(job.output)] if job.has_file else files)
+    require_pyarrow([*files, str(job.output)] if job.has_file else files)
     try:
         with open_ledger(job.folder, _identity(job, folder, manifest)) as ledger:
             unfinished = str((job.folder / UNFINISHED).absolute())
@@ -187,9 +186,3 @@ def _sum_up(finished: Sequence[Finished]) -> Summary:
     return Summary(
         len(finished), sum(part.rows for part in finished), sum(part.failed for part in finished)
     )
-
-
-def _require_pyarrow(files: Sequence[str]) -> None:
-    has_tables = any(kind_of(name) == PARQUET for name in files)
-    if has_tables and importlib.util.find_spec("pyarrow") is None:
-        raise ModuleNotFoundError("Parquet files need pyarrow.", name="pyarrow")

@@ -12,16 +12,12 @@ from app.system.atomic_files import sync
 from serving import Predictor
 from serving.cores import available_cores
 from serving.errors import InputError, ServingError
-from serving.images import IMAGE_SUFFIXES
-from serving.manifest import Manifest
 from serving.outputs import choose_output
 
-from .arrays import read_array, read_images
-from .csv_tables import read_csv_table
 from .features_file import DTYPE, FLOATS
-from .files import ARRAY, CSV, kind_of
 from .lines import PredictionLines, error_lines, key_lines
 from .parts import Finished, Part
+from .reading import read_rows
 from .rows import Rows, file_id, set_aside
 
 
@@ -112,7 +108,7 @@ class PartPredictor:
         """Yield rows with the model's outputs in place of its inputs."""
         manifest = self._predictor.manifest
         try:
-            for rows in _read(part, manifest, self._work.key, self._threads):
+            for rows in read_rows(part.files, manifest, self._work.key, self._threads):
                 yield self._predict(rows) if rows.ids else rows
         except InputError as error:
             yield Rows([], {}, [(file_id(part.files[0]), str(error))])
@@ -126,16 +122,3 @@ class PartPredictor:
         reason = f"{name} must be finite. Received: NaN or infinity."
         wrong = np.flatnonzero(~np.isfinite(outputs).all(axis=1)).tolist()
         return set_aside(Rows(rows.ids, {name: outputs}, rows.failed), dict.fromkeys(wrong, reason))
-
-
-def _read(part: Part, manifest: Manifest, key: str | None, threads: int) -> Iterator[Rows]:
-    kind = kind_of(part.files[0])
-    if kind in IMAGE_SUFFIXES:
-        return read_images(part.files, manifest, threads)
-    if kind == ARRAY:
-        return read_array(part.files[0], manifest)
-    if kind in CSV:
-        return read_csv_table(part.files[0], manifest, key)
-    from .tables import read_table  # pyarrow is an optional dependency
-
-    return read_table(part.files[0], manifest, key)

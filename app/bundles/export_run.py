@@ -18,16 +18,15 @@ from app.data.summary import count_missing
 from app.errors import ConfigError
 from app.evaluation.baselines import describe_shortfalls
 from app.evaluation.calibration import (
-    Scaling,
     calibration_error,
     choose_threshold,
     classwise_calibration_error,
     confidence_and_truth,
-    expected_bias,
-    fit_scaling,
 )
 from app.evaluation.intervals import fit_intervals
-from app.evaluation.metrics import measure, predict_samples
+from app.evaluation.metrics import measure
+from app.evaluation.predictions import predict_samples
+from app.evaluation.scaling import Scaling, expected_bias, fit_scaling
 from app.evaluation.thresholds import (
     check_rule,
     choose_thresholds,

@@ -10,7 +10,9 @@ from serving.errors import HornbillError
 from serving.version import VERSION
 
 from .bench import BENCH_EXAMPLES, bench
+from .compare import COMPARE_EXAMPLES, compare
 from .demo import DEMO_EXAMPLES, demo
+from .evaluate import EVALUATE_EXAMPLES, evaluate
 from .export import EXPORT_EXAMPLES, export
 from .pack import PACK_EXAMPLES, UNPACK_EXAMPLES, pack, unpack
 from .predict import PREDICT_EXAMPLES, predict
@@ -64,6 +66,8 @@ for command, command_examples in (
     (predict, PREDICT_EXAMPLES),
     (pack, PACK_EXAMPLES),
     (unpack, UNPACK_EXAMPLES),
+    (evaluate, EVALUATE_EXAMPLES),
+    (compare, COMPARE_EXAMPLES),
     (bench, BENCH_EXAMPLES),
     (serve, SERVE_EXAMPLES),
     (demo, DEMO_EXAMPLES),

@@ -32,6 +32,8 @@ PREDICT_EXAMPLES = examples(
     "hornbill predict dist/features --input 'photos/**/*.jpg' --features --output features.parquet",
 )
 
+# Files that jobs read, and `serving.inputs.read_inputs` does not.
+_READ_BY_JOBS = (".npy", ".npz", ".parquet", ".tsv")
 # Thresholds of more labels are in the manifest.
 _MAX_THRESHOLDS = 4
 
@@ -42,8 +44,8 @@ def predict(
         list[Path] | None,
         typer.Argument(
             metavar="FILE…",
-            help="Images, or CSV files if the model takes rows; with --output also .parquet and "
-            ".npy.",
+            help="Images, or .csv, .tsv or .parquet files if the model takes rows; or .npy and .npz "
+            "files of its inputs.",
             show_default=False,
         ),
     ] = None,
@@ -53,7 +55,7 @@ def predict(
             "--input",
             metavar="GLOB",
             help="Run a batch job on the files that match this quoted pattern: .csv, .tsv, "
-            ".parquet, .npy or images.",
+            ".parquet, .npy, .npz or images.",
         ),
     ] = None,
     output: Annotated[
@@ -143,6 +145,11 @@ def _read_files(files: list[Path], manifest: Any, quiet: bool) -> tuple[Any, lis
     from serving.inputs import read_inputs
 
     found = [find_data(str(file)) for file in files]
+    if any(Path(name).suffix.lower() in _READ_BY_JOBS for name in found):
+        from app.batch.reading import read_files
+
+        together = read_files(found, manifest)
+        return together.inputs, together.names
     try:
         return read_inputs(found, manifest, lambda line: _note(line, quiet))
     except InputError as error:

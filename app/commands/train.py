@@ -356,9 +356,9 @@ def _print_run(run: Any, is_written: bool) -> None:
 
 def _print_evaluation(found: dict[str, Any], labels: list[str]) -> None:
     """Print what a run's `evaluation.json` says, a line each."""
+    from app.reports.class_lines import describe_classes
     from app.reports.run_report import (
         describe_calibration,
-        describe_classes,
         describe_intervals,
         describe_probes,
     )

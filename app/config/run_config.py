@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from app.errors import ConfigError
 from app.system.user_code import absolute_reference, is_reference, reference_to
 from models.checks import check_choice, suggest
@@ -275,6 +273,8 @@ def config_toml(config: RunConfig) -> str:
     for key, value in flat_config(config).items():
         table, _, name = key.rpartition(".")
         (tables.setdefault(table, {}) if table else tables)[name] = value
+    import tomli_w
+
     return tomli_w.dumps(tables)
 
 

@@ -15,9 +15,9 @@ from serving.frames import is_table, table_columns
 
 from .datasets import Stream
 from .own_data import data_of_code, is_own_data, write_own_data
-from .source_kinds import is_code
+from .source_kinds import OWN_ARRAYS, is_code
 
-FRAME, ARRAYS = "DataFrame.csv", "arrays"
+FRAME = "DataFrame.csv"
 
 
 @contextlib.contextmanager
@@ -49,7 +49,7 @@ def data_on_disk(data: Any, dropped: Collection[str] = ()) -> Iterator[tuple[Any
         return
     with tempfile.TemporaryDirectory(prefix="hornbill-") as folder:
         if is_own_data(data):
-            path = Path(folder) / ARRAYS
+            path = Path(folder) / OWN_ARRAYS
             path.mkdir()
             stream = write_own_data(data, path, origin)
             yield str(path), stream

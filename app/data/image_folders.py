@@ -41,7 +41,7 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
         read = partial(read_image, shape=shape)
     images, is_read, problems = decode_files(found.paths, shape, read)
     if problems and (reading.unreadable == "refuse" or not is_read.any()):
-        raise _unreadable(found.source, problems, len(found.paths))
+        raise unreadable_images(found.source, problems, len(found.paths))
     targets = found.targets[is_read]
     if found.task == "multiclass":
         _require_every_class(found, targets)
@@ -78,7 +78,8 @@ def _require_every_class(found: ImageList, targets: np.ndarray) -> None:
         )
 
 
-def _unreadable(source: str, problems: Sequence[InputError], files: int) -> DataError:
+def unreadable_images(source: str, problems: Sequence[InputError], files: int) -> DataError:
+    """Return the error of images that cannot be read, among `files` images."""
     received = [str(problem).rpartition("Received: ")[2].rstrip(".") for problem in problems]
     fix = " Skip them with --set unreadable=skip." if len(problems) < files else ""
     return DataError(

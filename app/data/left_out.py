@@ -7,7 +7,6 @@ import re
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import rankdata
 
 from serving.columns import RawColumn
 
@@ -104,10 +103,17 @@ def _are_one_to_one(codes: np.ndarray, classes: np.ndarray) -> bool:
 
 
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    ranks = rankdata(first), rankdata(second)
+    ranks = _ranks(first), _ranks(second)
     if any(rank[0] == rank.max() == rank.min() for rank in ranks):
         return 0.0
     return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return the rank of each value from 1 on, the mean one for those that are equal."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return ranks
 
 
 def _least_auc(scores: np.ndarray, classes: np.ndarray) -> float:
@@ -121,5 +127,5 @@ def _least_auc(scores: np.ndarray, classes: np.ndarray) -> float:
 
 def _auc(low: np.ndarray, high: np.ndarray) -> float:
     """Return the probability that a number of `high` exceeds one of `low` (Mann, Whitney, 1947)."""
-    ranks = rankdata(np.concatenate([low, high]))[len(low) :].sum()
+    ranks = _ranks(np.concatenate([low, high]))[len(low) :].sum()
     return float((ranks - len(high) * (len(high) + 1) / 2) / (len(low) * len(high)))

@@ -21,6 +21,8 @@ from .tables import SUFFIXES, check_columns, open_table
 
 # File of a folder of arrays that says what they are.
 ARRAY_FACTS = "arrays.json"
+# Name of the folder into which arrays of Python code are written.
+OWN_ARRAYS = "arrays"
 # Joins sources that are used as one, such as mnist.npz+digits8x8.
 JOIN = "+"
 # Settings that apply to tables only.

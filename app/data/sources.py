@@ -7,9 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
-import sklearn.datasets
 
 from app.config.reading_config import ReadingConfig
 from app.errors import DataError
@@ -140,7 +138,9 @@ def _read_named(source: str) -> Dataset:
 
 
 def _rows(source: str) -> Dataset:
-    bunch = getattr(sklearn.datasets, f"load_{source}")()
+    from sklearn import datasets
+
+    bunch = getattr(datasets, f"load_{source}")()
     is_classes = NAMED[source].task == "multiclass"
     targets = bunch.target if is_classes else bunch.target.reshape(len(bunch.data), -1)
     names = getattr(bunch, "target_names", (source,))
@@ -156,7 +156,9 @@ def _rows(source: str) -> Dataset:
 
 @functools.cache  # scikit-learn parses a compressed text file
 def _digits8x8(source: str) -> Dataset:
-    bunch = sklearn.datasets.load_digits()
+    from sklearn import datasets
+
+    bunch = datasets.load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # 17 levels of ink
     dataset = image_arrays(source, images, bunch.target)
     for array in (dataset.inputs, dataset.targets):
@@ -167,6 +169,8 @@ def _digits8x8(source: str) -> Dataset:
 def _mnist(source: str) -> Dataset:
     if (found := Path(find_data("mnist.npz"))).is_file():
         return replace(read_npz(found), source=source)
+    import keras
+
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras reports the download there
             (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from app.errors import DataError
 
@@ -94,6 +93,8 @@ def _rarest(dataset: Dataset) -> str:
 def _split(
     dataset: Dataset, indices: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.model_selection import train_test_split
+
     classes = dataset.targets[indices] if dataset.task == "multiclass" else None
     try:
         first, second = train_test_split(

@@ -11,6 +11,7 @@ from serving.columns import RawColumn, read_column
 from serving.missing_marks import MISSING
 from serving.number_text import FORMATS, parse_number
 
+from .column_formats import decide_columns
 from .column_survey import ColumnSurvey, missing_marks
 from .tables import Batch, Table
 
@@ -212,3 +213,81 @@ class TargetReader:
                 )
             found.append(values[:, 0])
         return np.stack(found, axis=1).astype(np.float32)
+
+
+def read_targets(
+    table: Table, reading: ReadingConfig, task: str, labels: Sequence[str]
+) -> np.ndarray:
+    """Read the targets of a table for a model that exists, whose labels the data need not all have.
+
+    Args:
+        table: the table.
+        reading: the columns of the targets: one of classes, or one for each label or value.
+        task: `multiclass`, `multilabel` or `regression`.
+        labels: labels of the model.
+
+    Returns:
+        Targets as in `app.data.datasets.Dataset`, in the order of the labels.
+
+    Raises:
+        DataError: a target is missing or of the wrong kind, or is no label of the model.
+    """
+    names = reading.target
+    if task == "multiclass" and len(names) != 1:
+        raise DataError(f"A model of classes has one target. Received: {', '.join(names)}.")
+    if task != "multiclass":
+        if len(names) != len(labels):
+            raise DataError(
+                f"There must be a target for each of {', '.join(labels)}. "
+                f"Received: {', '.join(names)}."
+            )
+        names = tuple(labels) if set(labels) == set(names) else names
+    surveys = [survey_target(name, reading, task) for name in names]
+    for survey in surveys:
+        survey.marks -= {label.lower() for label in labels}
+    batches = []
+    for batch in table.read():
+        refuse_missing_targets(table, batch, surveys)
+        batches.append(Batch(batch.numbers, {name: batch.cells[name] for name in names}))
+        for survey in surveys if task == "regression" else ():
+            survey.learn(batch.numbers, batch.cells[survey.name])
+    if not batches:
+        raise DataError(f"{table.source} must have rows. Received: none.")
+    if task == "multiclass":
+        return np.concatenate([_read_classes(table, batch, names[0], labels) for batch in batches])
+    check_targets(table, surveys, task, reading)
+    columns = [RawColumn(name, "boolean") for name in names]
+    if task == "regression":
+        found, _ = decide_columns(table, surveys, ())
+        columns = [found[name] for name in names]
+    reader = TargetReader(table, surveys, columns, task)
+    return np.concatenate([reader.read(batch) for batch in batches])
+
+
+def _read_classes(table: Table, batch: Batch, name: str, labels: Sequence[str]) -> np.ndarray:
+    cells = batch.cells[name]
+    texts = list(dict.fromkeys(cells))
+    known = dict(zip(texts, places_of(texts, labels), strict=True))
+    classes = np.array([known[cell] for cell in cells], np.int64)
+    for row in np.flatnonzero(classes < 0)[:1].tolist():
+        raise DataError(unknown_label(cells[row], labels, table.place(batch.numbers[row])))
+    return classes
+
+
+def places_of(names: Sequence[str], labels: Sequence[str]) -> list[int]:
+    """Return the index of each name among labels; -1 for one that is not there.
+
+    Equal numbers, such as 1 and 1.0, are one label. Whole numbers are indices of labels that are no
+    numbers.
+    """
+    known = {label: place for place, label in enumerate(labels)}
+    numbers = {parse_number(label): place for place, label in enumerate(labels)}
+    if None in numbers:
+        numbers = {float(place): place for place in range(len(labels))}
+    return [known.get(name, numbers.get(parse_number(name), -1)) for name in names]
+
+
+def unknown_label(name: str, labels: Sequence[str], source: str) -> str:
+    """Return the message for a target that is not among a model's labels."""
+    shown = ", ".join(map(repr, labels[:10])) + (", …" if len(labels) > 10 else "")
+    return f"Each target must be a class of the model, {shown}. Received: {name!r} of {source}."

@@ -1,7 +1,9 @@
 """Estimates with their uncertainty: means and proportions with a 95% interval."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -81,6 +83,56 @@ def proportion_estimate(found: int, count: int) -> Estimate:
 
     interval = stats.binomtest(found, count).proportion_ci(CONFIDENCE, method="exact")
     return Estimate(found / count, float(interval.low), float(interval.high))
+
+
+def wilson_estimate(found: float, count: int) -> Estimate:
+    """Return `found / count` with the score interval of Wilson (1927), which needs no SciPy."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    share, scale = found / count, 1 + z**2 / count
+    middle = (share + z**2 / (2 * count)) / scale
+    reach = z / scale * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    # rounding must not leave the value outside
+    return Estimate(
+        share, min(max(middle - reach, 0.0), share), max(min(middle + reach, 1.0), share)
+    )
+
+
+def paired_difference(first: Any, second: Any) -> Estimate:
+    """Return `second - first` of two proportions of the same samples, with its interval.
+
+    It is that of Agresti & Min (2005), Wald's interval after half a sample is added to each of the
+    four cells, so that it has a width even where no sample differs.
+
+    Args:
+        first: bool `(samples,)`.
+        second: bool `(samples,)`.
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    gained, lost = int((~first & second).sum()), int((first & ~second).sum())
+    count = len(first) + 2
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    middle = (gained - lost) / count
+    reach = z * math.sqrt((gained + lost + 1) / count - middle**2) / math.sqrt(count)
+    return Estimate((gained - lost) / len(first), middle - reach, middle + reach)
+
+
+def mcnemar(first: Any, second: Any) -> float:
+    """Return the p value of the exact test of McNemar (1947): do both err equally often?
+
+    Args:
+        first: whether the first is right, bool `(samples,)`.
+        second: whether the second is right, of the same samples.
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    unequal, lost = int((first != second).sum()), int((first & ~second).sum())
+    fewer = min(lost, unequal - lost)
+    # both tails of a binomial distribution with probability 1/2
+    whole = math.lgamma(unequal + 1) - unequal * math.log(2)
+    tail = sum(
+        math.exp(whole - math.lgamma(k + 1) - math.lgamma(unequal - k + 1))
+        for k in range(fewer + 1)
+    )
+    return min(2 * tail, 1.0)
 
 
 def more_often_estimate(first: Any, second: Any) -> Estimate | None:

@@ -14,7 +14,8 @@ from scipy.stats import rankdata
 from app.data.datasets import Dataset
 from app.data.splits import some
 
-from .metrics import SCORES, compared_score, predict_rows
+from .metrics import SCORES, compared_score
+from .predictions import predict_rows
 
 REPEATS = 5
 # Rows that are permuted, and rows that are predicted in all: one or two seconds.

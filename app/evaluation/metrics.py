@@ -1,87 +1,25 @@
-"""Measures a trained model on a split, with metrics that suit its task."""
+"""Measures predictions with metrics that suit their task. Nothing here imports Keras."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-from sklearn import metrics
 
-from app.data.arrays import CHUNK
-from app.data.datasets import Dataset
 from app.errors import RunError
-from app.system.keras_defaults import keras_defaults
 from serving.decisions import decide
-from serving.parity import count_samples, take_samples
 
 # Name of the output that is compared with the targets, by task.
 OUTPUTS = {"multiclass": "probabilities", "multilabel": "probabilities", "regression": "values"}
 # The main score of each task.
 SCORES = {"multiclass": "accuracy", "multilabel": "f1_macro", "regression": "r2"}
 TOP_K = 3
+# From the weights of samples to metrics by name.
+Scorer = Callable[[np.ndarray], dict[str, float]]
+# Smaller probabilities count as this one in cross entropy, as in scikit-learn.
+_EPSILON = float(np.finfo(np.float64).eps)
 # The average precision of more classes would take longer than it is worth.
 _MAX_RANKED = 100
 _BOOTSTRAPS = 200
-
-
-def predict_samples(model: keras.Model, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
-    """Return the model's probabilities or values, float32 `(samples, outputs)`."""
-    name = OUTPUTS[dataset.task]
-    return predict_outputs(model, dataset, indices, {name: np.ones(len(indices), bool)})[name]
-
-
-@keras_defaults()
-def predict_outputs(
-    model: keras.Model, dataset: Dataset, indices: np.ndarray, kept: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Return outputs of the model for the samples at `indices`, float32 `(samples, …)` by name.
-
-    Args:
-        model: the model.
-        dataset: the samples.
-        indices: int64 `(samples,)`.
-        kept: names of outputs, and of which samples to keep each, bool `(samples,)`. The others
-            take no memory.
-    """
-    # The whole model is used, since Keras would have to trace a separate model for each output.
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in kept}
-    for start in range(0, len(indices), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        outputs = _run(model, dataset.model_inputs(indices[chunk]))
-        for name, is_kept in kept.items():
-            parts[name].append(outputs[name][is_kept[chunk]])
-    return {name: np.concatenate(rows) for name, rows in parts.items()}
-
-
-@keras_defaults()
-def predict_rows(model: keras.Model, task: str, inputs: Any) -> np.ndarray:
-    """Return the model's probabilities or values for inputs, float32 `(samples, outputs)`.
-
-    Args:
-        model: the model.
-        task: `multiclass`, `multilabel` or `regression`.
-        inputs: see `app.data.datasets.Dataset.model_inputs`.
-    """
-    # Batches of one size: Keras would trace the model again for each size of the last batch.
-    count = count_samples(inputs)
-    filled = np.minimum(np.arange(-(-count // CHUNK) * CHUNK), count - 1)
-    taken: Any = take_samples(inputs, filled)
-    predictions: np.ndarray = _run(model, taken, CHUNK)[OUTPUTS[task]][:count]
-    return predictions
-
-
-def _run(model: keras.Model, inputs: Any, batch_size: int = 256) -> dict[str, np.ndarray]:
-    outputs: dict[str, np.ndarray] = model.predict(
-        _tensors(inputs), batch_size=batch_size, verbose=0
-    )
-    return outputs
-
-
-def _tensors(inputs: Any) -> Any:
-    if isinstance(inputs, dict):
-        return {name: keras.ops.convert_to_tensor(array) for name, array in inputs.items()}
-    is_text = inputs.dtype == object
-    return keras.ops.convert_to_tensor(inputs) if is_text else inputs
 
 
 def measure(
@@ -91,14 +29,7 @@ def measure(
     thresholds: Sequence[float] | None = None,
     positive: int | None = None,
 ) -> dict[str, float]:
-    """Return the metrics of a split.
-
-    Args:
-        task: `multiclass`, `multilabel` or `regression`.
-        targets: as in `Dataset`.
-        predictions: probabilities or values, `(samples, outputs)`.
-        thresholds: see `serving.decisions.decide`.
-        positive: see `app.data.datasets.Dataset.positive`; None means the second of two classes.
+    """Return the metrics of a split, see `make_scorer`.
 
     Raises:
         RunError: a prediction is not finite.
@@ -108,111 +39,178 @@ def measure(
             "The model's predictions must be finite. Received: NaN or infinity. "
             "Lower optimizer.learning_rate, or set optimizer.clip_norm=1."
         )
-    if task == "multiclass":
-        return classification_metrics(targets, predictions, thresholds, positive)
-    if task == "multilabel":
-        return label_metrics(targets, predictions, thresholds)
-    return regression_metrics(targets, predictions)
+    return make_scorer(task, targets, predictions, thresholds, positive)(np.ones(len(targets)))
 
 
-def classification_metrics(
+def make_scorer(
+    task: str,
     targets: np.ndarray,
-    probabilities: np.ndarray,
+    predictions: np.ndarray,
     thresholds: Sequence[float] | None = None,
     positive: int | None = None,
-) -> dict[str, float]:
-    """Return accuracy, macro-averaged F1, mean cross entropy in nats, and metrics of the ranking.
+) -> Scorer:
+    """Return a function from the weights of samples, float64 `(samples,)`, to metrics by name.
+
+    Weights of 1 give the metrics themselves, and counts of how often each sample was drawn those of
+    a resample. What can be done once, such as ranking the samples, is done here.
 
     Args:
-        targets: int64 `(samples,)`.
-        probabilities: `(samples, classes)`.
+        task: `multiclass`, `multilabel` or `regression`.
+        targets: as in `Dataset`.
+        predictions: probabilities or values, `(samples, outputs)`.
         thresholds: see `serving.decisions.decide`.
-        positive: index of the positive one of two classes; None means the second.
-
-    Returns:
-        Scores by name. ROC AUC and average precision are those of one class against the rest: of
-        the positive one of two classes, averaged over three or more. They come first for two
-        classes, of which one may be rare, and are left out if a class is missing. Top-3 accuracy is
-        left out if there are fewer than six classes.
+        positive: see `app.data.datasets.Dataset.positive`; None means the second of two classes.
     """
-    predicted = decide("multiclass", probabilities, thresholds)
-    classes = np.arange(probabilities.shape[1])
-    # float32 rows sum to 1 within 1e-6, which is not enough for scikit-learn
-    exact = probabilities.astype(np.float64)
+    exact = predictions.astype(np.float64)
+    if task == "multiclass":
+        return _class_scorer(targets, exact, decide(task, predictions, thresholds), positive)
+    if task == "multilabel":
+        return _label_scorer(targets == 1, exact, decide(task, predictions, thresholds))
+    return _value_scorer(targets.astype(np.float64), exact)
+
+
+def _class_scorer(
+    targets: np.ndarray, exact: np.ndarray, predicted: np.ndarray, positive: int | None
+) -> Scorer:
+    """Score classes: accuracy, macro-averaged F1, mean cross entropy in nats, and the ranking.
+
+    F1 is averaged over the classes that are a target or predicted. ROC AUC and average precision
+    are those of one class against the rest: of the positive one of two classes, averaged over three
+    or more. They come first for two classes, of which one may be rare, and are left out if a class
+    is missing. Top-3 accuracy is left out if there are fewer than six classes.
+    """
+    count = exact.shape[1]
+    # float32 rows sum to 1 within 1e-6 only
     normalized = exact / exact.sum(axis=1, keepdims=True)
-    found = {
-        "accuracy": metrics.accuracy_score(targets, predicted),
-        "f1_macro": metrics.f1_score(targets, predicted, average="macro", zero_division=0.0),
-        "cross_entropy": metrics.log_loss(targets, normalized, labels=classes),
-    }
+    own = normalized[np.arange(len(targets)), targets]
+    losses = -np.log(np.clip(own, _EPSILON, 1 - _EPSILON))
+    is_right = predicted == targets
     # Of two classes, one column says it all.
-    ranked = [1 if positive is None else positive] if len(classes) == 2 else classes
-    ranking = _ranking_metrics(np.eye(len(classes))[targets][:, ranked], normalized[:, ranked])
-    found = ranking | found if len(classes) == 2 else found | ranking
-    if len(classes) >= 2 * TOP_K:
-        found[f"top{TOP_K}_accuracy"] = metrics.top_k_accuracy_score(
-            targets, normalized, k=TOP_K, labels=classes
-        )
-    return _floats(found)
+    ranked = [1 if positive is None else positive] if count == 2 else np.arange(count)
+    rank = _ranking_scorer(np.eye(count, dtype=bool)[targets][:, ranked], normalized[:, ranked])
+    highest = np.argsort(normalized, axis=1, kind="stable")[:, -TOP_K:]
+    is_near = (highest == targets[:, np.newaxis]).any(axis=1)
+
+    def score(weights: np.ndarray) -> dict[str, float]:
+        sums = [
+            np.bincount(classes, weights, count)
+            for classes in (targets, predicted, np.where(is_right, targets, count))
+        ]
+        found = {
+            "accuracy": _mean(is_right, weights),
+            "f1_macro": _f1(sums[2][:count], sums[0] + sums[1], are_all=False),
+            "cross_entropy": _mean(losses, weights),
+        }
+        found = rank(weights) | found if count == 2 else found | rank(weights)
+        if count >= 2 * TOP_K:
+            found[f"top{TOP_K}_accuracy"] = _mean(is_near, weights)
+        return found
+
+    return score
 
 
-def _ranking_metrics(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """Return ROC AUC and average precision, averaged over the labels.
+def _label_scorer(truth: np.ndarray, exact: np.ndarray, decided: np.ndarray) -> Scorer:
+    """Score labels: `exact_match`, the fraction of samples whose labels are all right, and others.
+
+    These are F1 averaged over labels (macro) and over all decisions (micro), binary cross entropy
+    in nats, and ROC AUC and average precision averaged over labels, which are left out if a label
+    is always or never set.
+    """
+    clipped = np.clip(exact, 1e-7, 1 - 1e-7)
+    losses = -np.log(np.where(truth, clipped, 1 - clipped)).mean(axis=1)
+    is_exact = (decided == truth).all(axis=1)
+    rights, sums = (truth & decided).astype(float), truth.astype(float) + decided
+    rank = _ranking_scorer(truth, exact)
+
+    def score(weights: np.ndarray) -> dict[str, float]:
+        right, total = weights @ rights, weights @ sums
+        return {
+            "exact_match": _mean(is_exact, weights),
+            "f1_macro": _f1(right, total, are_all=True),
+            "f1_micro": float(2 * right.sum() / max(total.sum(), 1)),
+            "binary_cross_entropy": _mean(losses, weights),
+            **rank(weights),
+        }
+
+    return score
+
+
+def _value_scorer(targets: np.ndarray, values: np.ndarray) -> Scorer:
+    """Score values: mean absolute error, root mean squared error and R², averaged over values.
+
+    R² is left out for a single sample. That of a constant target is 1 if all are exact, else 0.
+    """
+    errors = targets - values
+    absolute, squared = np.abs(errors).mean(axis=1), errors**2
+
+    def score(weights: np.ndarray) -> dict[str, float]:
+        share = weights / weights.sum()
+        mse = share @ squared
+        found = {"mae": float(share @ absolute), "rmse": float(np.sqrt(mse).mean())}
+        if len(targets) < 2:
+            return found
+        spread = share @ (targets - share @ targets) ** 2
+        # a spread of 0 must not divide
+        r2 = np.where(spread > 0, 1 - mse / np.where(spread > 0, spread, 1), mse == 0)
+        return {**found, "r2": float(r2.mean())}
+
+    return score
+
+
+def _ranking_scorer(truth: np.ndarray, scores: np.ndarray) -> Scorer:
+    """Score the ranking of samples by each label: ROC AUC and average precision, averaged.
 
     They are left out if a label is always or never set, and average precision if there are many.
+    In a resample where a label is always or never set, they are NaN.
 
     Args:
-        targets: 0 or 1, `(samples, labels)`.
-        probabilities: `(samples, labels)`.
+        truth: bool `(samples, labels)`.
+        scores: `(samples, labels)`.
     """
-    if not ((targets.mean(axis=0) > 0) & (targets.mean(axis=0) < 1)).all():
-        return {}
-    found = {"roc_auc": metrics.roc_auc_score(targets, probabilities, average="macro")}
-    if targets.shape[1] <= _MAX_RANKED:
-        found["average_precision"] = metrics.average_precision_score(targets, probabilities)
-    return found
+    if not (truth.any(axis=0) & ~truth.all(axis=0)).all():
+        return lambda _: {}
+    orders = np.argsort(-scores, axis=0, kind="stable").T
+    ranked = []
+    for label, order in enumerate(orders):
+        falling = scores[order, label]
+        # Samples of equal probability have one place.
+        ends = np.flatnonzero(np.append(falling[:-1] != falling[1:], True))
+        ranked.append((order, truth[order, label], ends))
+    has_precision = len(ranked) <= _MAX_RANKED
+
+    def score(weights: np.ndarray) -> dict[str, float]:
+        curves = [_areas(weights[order], is_true, ends) for order, is_true, ends in ranked]
+        auc, precision = np.mean(curves, axis=0)
+        found = {"roc_auc": float(auc), "average_precision": float(precision)}
+        return found if has_precision else {"roc_auc": float(auc)}
+
+    return score
 
 
-def label_metrics(
-    targets: np.ndarray, probabilities: np.ndarray, thresholds: Sequence[float] | None = None
-) -> dict[str, float]:
-    """Return metrics for samples that may have any number of labels.
+def _areas(weights: np.ndarray, is_true: np.ndarray, ends: np.ndarray) -> tuple[float, float]:
+    """Return the areas under the ROC curve and under the precision-recall curve."""
+    taken = np.cumsum(weights)[ends]
+    hits = np.cumsum(weights * is_true)[ends]
+    positives, negatives = hits[-1], taken[-1] - hits[-1]
+    if not (positives and negatives):
+        return np.nan, np.nan
+    misses = taken - hits
+    gained, lost = np.diff(hits, prepend=0), np.diff(misses, prepend=0)
+    auc = lost @ (hits - gained / 2) / (positives * negatives)
+    return auc, gained @ (hits / np.maximum(taken, 1)) / positives
 
-    Args:
-        targets: 0 or 1, `(samples, labels)`.
-        probabilities: `(samples, labels)`.
-        thresholds: see `serving.decisions.decide`.
 
-    Returns:
-        Scores by name: `exact_match`, the fraction of samples whose labels are all right; F1
-        averaged over labels (macro) and over all decisions (micro); binary cross entropy in nats;
-        ROC AUC and average precision averaged over labels, left out if one is always or never set.
+def _mean(values: np.ndarray, weights: np.ndarray) -> float:
+    return float(weights @ values / weights.sum())
+
+
+def _f1(right: np.ndarray, total: np.ndarray, are_all: bool) -> float:
+    """Return the mean F1 of classes, given how often each is right, and a target or predicted.
+
+    Those that never are count as 0 if `are_all`, and are left out otherwise.
     """
-    predicted = decide("multilabel", probabilities, thresholds)
-    exact = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
-    found = {
-        "exact_match": (predicted == (targets == 1)).all(axis=1).mean(),
-        "f1_macro": metrics.f1_score(targets, predicted, average="macro", zero_division=0.0),
-        "f1_micro": metrics.f1_score(targets, predicted, average="micro", zero_division=0.0),
-        "binary_cross_entropy": -np.where(targets == 1, np.log(exact), np.log(1 - exact)).mean(),
-    }
-    return _floats(found | _ranking_metrics(targets, probabilities))
-
-
-def regression_metrics(targets: np.ndarray, values: np.ndarray) -> dict[str, float]:
-    """Return mean absolute error, root mean squared error and R².
-
-    Args:
-        targets: `(samples, values)`.
-        values: the same shape.
-    """
-    return _floats(
-        {
-            "mae": metrics.mean_absolute_error(targets, values),
-            "rmse": metrics.root_mean_squared_error(targets, values),
-            "r2": metrics.r2_score(targets, values),
-        }
-    )
+    counted = np.ones(len(total), bool) if are_all else total > 0
+    return float((2 * right / np.maximum(total, 1))[counted].mean())
 
 
 def class_scores(
@@ -234,20 +232,29 @@ def class_scores(
         is 0 if the class is never predicted, recall and F1 are 0 if no sample has it.
     """
     task = "multilabel" if targets.ndim > 1 else "multiclass"
-    decided = decide(task, predictions, thresholds)
-    found = metrics.precision_recall_fscore_support(
-        targets, decided, labels=np.arange(len(labels)), zero_division=0.0
+    truth, decided = (
+        labels_set(array, len(labels)) for array in (targets, decide(task, predictions, thresholds))
     )
-    names = ("precision", "recall", "f1")
-    rows = [
-        {
-            "name": label,
-            "samples": int(samples),
-            **dict(zip(names, map(float, scores), strict=True)),
-        }
-        for label, *scores, samples in zip(labels, *found, strict=True)
-    ]
+    right, samples, chosen = ((truth & decided).sum(0), truth.sum(0), decided.sum(0))
+    precision, recall = (right / np.maximum(total, 1) for total in (chosen, samples))
+    f1 = 2 * right / np.maximum(samples + chosen, 1)
+    columns = (labels, samples.tolist(), precision.tolist(), recall.tolist(), f1.tolist())
+    names = ("name", "samples", "precision", "recall", "f1")
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     return sorted(rows, key=lambda row: row["f1"])
+
+
+def labels_set(array: np.ndarray, count: int) -> np.ndarray:
+    """Return which of `count` labels each sample has, bool `(samples, count)`.
+
+    Args:
+        array: classes `(samples,)`, or labels 0 and 1 or bool `(samples, count)`.
+        count: number of classes or labels.
+    """
+    if array.ndim > 1:
+        return np.asarray(array > 0)
+    chosen: np.ndarray = array[:, np.newaxis] == np.arange(count)
+    return chosen
 
 
 def compared_score(task: str, scores: Mapping[str, float]) -> str:
@@ -278,12 +285,7 @@ def standard_error(task: str, targets: np.ndarray, predictions: np.ndarray) -> f
     if task == "multiclass":
         accuracy = ((predictions.argmax(axis=1) == targets).sum() + 1) / (count + 2)
         return float(np.sqrt(accuracy * (1 - accuracy) / count))
-    random = np.random.default_rng(0)
+    random, scorer = np.random.default_rng(0), make_scorer(task, targets, predictions)
     drawn = (random.integers(count, size=count) for _ in range(_BOOTSTRAPS))
-    score = SCORES[task]
-    scores = [measure(task, targets[i], predictions[i])[score] for i in drawn]
+    scores = [scorer(np.bincount(i, minlength=count).astype(float))[SCORES[task]] for i in drawn]
     return float(np.std(scores, ddof=1))
-
-
-def _floats(found: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in found.items()}

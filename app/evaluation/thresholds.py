@@ -12,6 +12,8 @@ from app.errors import ConfigError
 from serving.decisions import WEIGHTED, decide
 from serving.manifest import TASKS, Thresholds
 
+from .metrics import labels_set
+
 
 def weighted_rule(config: TrainingConfig) -> float | str:
     """Return the rule of calibrated probabilities where no threshold is set.
@@ -163,7 +165,7 @@ def record_thresholds(
         probabilities: predictions for the test split, `(samples, labels)`.
     """
     decided = decide(dataset.task, probabilities, values)
-    precision, recall = _precision_and_recall(
+    precision, recall = precision_and_recall(
         decided, dataset.targets[splits.test], len(dataset.labels)
     )
     return Thresholds(
@@ -177,7 +179,7 @@ def record_thresholds(
     )
 
 
-def _precision_and_recall(
+def precision_and_recall(
     decided: np.ndarray, targets: np.ndarray, count: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the precision and the recall of each class or label; 0 where they are undefined.
@@ -187,14 +189,7 @@ def _precision_and_recall(
         targets: classes `(samples,)`, or labels 0 and 1 `(samples, labels)`.
         count: number of classes or labels.
     """
-    is_set, is_true = (_as_labels(array, count) for array in (decided, targets))
+    is_set, is_true = (labels_set(array, count) for array in (decided, targets))
     found = (is_set & is_true).sum(axis=0)
     precision, recall = (found / np.maximum(array.sum(axis=0), 1) for array in (is_set, is_true))
     return tuple(precision.tolist()), tuple(recall.tolist())
-
-
-def _as_labels(array: np.ndarray, count: int) -> np.ndarray:
-    if array.ndim > 1:
-        return np.asarray(array > 0)
-    chosen: np.ndarray = array[:, np.newaxis] == np.arange(count)
-    return chosen

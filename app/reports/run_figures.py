@@ -49,6 +49,26 @@ def draw_figures(
     folder.mkdir(exist_ok=True)
     with style():
         _draw_learning_curves(history, folder / "learning_curves.png")
+    draw_predictions(folder, dataset, test, predictions, thresholds)
+
+
+def draw_predictions(
+    folder: Path,
+    dataset: Dataset,
+    test: np.ndarray,
+    predictions: np.ndarray,
+    thresholds: Sequence[float] | None = None,
+) -> None:
+    """Write the figures of predictions that suit their task.
+
+    Args:
+        folder: folder of the PNGs.
+        dataset: the samples.
+        test: indices of those that were predicted, int64 `(samples,)`.
+        predictions: probabilities or values for them, `(samples, outputs)`.
+        thresholds: threshold of each class or label; None for the default.
+    """
+    with style():
         if dataset.task == "multiclass":
             _draw_classes(folder, dataset, test, predictions, thresholds)
         elif dataset.task == "multilabel":

@@ -14,50 +14,18 @@ from serving.errors import counted
 from serving.manifest import TASKS, Thresholds
 from serving.written_numbers import metric_name, write_number, write_percent, write_score
 
+from .captions import CAPTIONS
+from .class_lines import SHOWN_CLASSES
 from .html import captioned_pictures, render
 from .run_summary import summarize
 
 REPORT = "report.html"
-# By the name of the figure's file, in the order of the page.
-_CAPTIONS = {
-    "learning_curves": "Loss and score after each epoch. If the validation loss rises while the "
-    "training loss falls, the model overfits. If both scores still rise at the end, train longer.",
-    "augmented_images": "Some training images, and how training steps see them. A change that "
-    "would give an image another target does harm: set augmentation.* lower.",
-    "training_sizes": "Score by number of training samples. If the curves are still apart and "
-    "rising on the right, more data will help. If they meet, a larger model may help.",
-    "confusion_matrix": "Test samples by true class (rows) and predicted class (columns). Counts "
-    "off the diagonal are mistakes.",
-    "mistakes": "The mistakes that the model is most confident about. Some may be wrong labels; "
-    "the others show what the model has yet to learn.",
-    "reliability_diagram": "Accuracy by confidence. Where a point and all of its 95% interval lie "
-    "below the diagonal, the model is overconfident. The histogram counts the predictions.",
-    "roc": "True positive rate by false positive rate as the threshold falls. The closer a curve "
-    "is to the upper left corner, the better; AUC is the area under it.",
-    "precision_recall": "Precision by recall as the threshold falls. The full point is the "
-    "threshold of this run, and a hollow one that of 0.5 if it differs. AP, average precision, is "
-    "the area under the curve; where a class is rare, it says more than ROC AUC.",
-    "predicted_and_true": "Predicted values by true values of the test split. On the dashed line "
-    "the prediction is exact.",
-    "residuals": "Left: residuals by predicted value, which should have no pattern; the interval "
-    "contains as many true values as the validation split promises. Right: errors by tenths of the "
-    "samples, from the lowest predictions to the highest.",
-    "column_importance": "How far the score falls if the values of a column are permuted among "
-    "the test samples, with 95% intervals. Columns that say the same stand in for each other, so "
-    "each of them seems less important than they are together.",
-    "partial_dependence": "The mean prediction if a column had this value in all of at most 200 "
-    "test samples. Where columns depend on each other, some of these samples never occur.",
-    "features_projection": "Learned features of test samples on their first two principal "
-    "components. Well separated colors show features that tell the targets apart.",
-}
 # These differ between all runs, or the report shows them elsewhere.
 _SHOWN_ELSEWHERE = ("family", "data", "seed", "precision", "figures")
 
-# Of more classes, only those with the worst scores are shown at once.
-_SHOWN_CLASSES = 12
 _SHOWN_COLUMNS = 12
-# Of more classes, the terminal shows none; of more values, the first.
-_SPOKEN_CLASSES = 4
+# Of more values, the terminal shows the first.
+_SPOKEN_VALUES = 4
 _BASELINES = {"linear": "linear model", "constant": "constant"}
 
 
@@ -90,25 +58,6 @@ def describe_probes(probes: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def describe_classes(classes: Sequence[dict[str, Any]], has_warnings: bool = False) -> list[str]:
-    """Return precision, recall and F1 of classes, the worst first.
-
-    A few classes are in one line. More have a line each, if there are warnings of the model.
-    """
-    texts = [
-        f'"{row["name"]}" precision {write_percent(row["precision"])}, '
-        f"recall {write_percent(row['recall'])}, F1 {write_score('f1', row['f1'])}"
-        for row in classes
-    ]
-    if len(texts) <= _SPOKEN_CLASSES:
-        return ["; ".join(texts)]
-    if not has_warnings:
-        return []
-    left_out = len(texts) - _SHOWN_CLASSES
-    more = [f"{left_out} more are in the report"] if left_out > 0 else []
-    return texts[:_SHOWN_CLASSES] + more
-
-
 def describe_calibration(calibration: dict[str, Any]) -> str:
     """Return the calibration errors of a run in one line."""
     return (
@@ -125,8 +74,8 @@ def describe_intervals(intervals: dict[str, Any], labels: Sequence[str]) -> str:
             labels, intervals["half_widths"], intervals["measured_coverage"], strict=True
         )
     ]
-    more = ["…"] if len(parts) > _SPOKEN_CLASSES else []
-    shown = ", ".join(parts[:_SPOKEN_CLASSES] + more)
+    more = ["…"] if len(parts) > _SPOKEN_VALUES else []
+    shown = ", ".join(parts[:_SPOKEN_VALUES] + more)
     fitted = f"by the errors of {intervals['fitted_on']}"
     return f"for {intervals['coverage']:.0%} of new samples, {shown}, {fitted}"
 
@@ -200,11 +149,11 @@ def write_report(
         shown_columns=_SHOWN_COLUMNS,
         classes=evaluation.get("classes", ()),
         probes=evaluation.get("probes"),
-        shown_classes=_SHOWN_CLASSES,
+        shown_classes=SHOWN_CLASSES,
         neighbors=NEIGHBORS,
         score=SCORES[data["task"]],
         metric_name=metric_name,
-        pictures=captioned_pictures([folder / "figures"], _CAPTIONS),
+        pictures=captioned_pictures([folder / "figures"], CAPTIONS),
         changed=changed_settings(config, chosen),
         chosen=chosen,
         settings={**settings, "data": source},

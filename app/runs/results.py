@@ -16,7 +16,8 @@ from app.data.datasets import Dataset
 from app.data.reading_progress import tell_step
 from app.data.splits import Splits, some
 from app.errors import RunError
-from app.evaluation.metrics import OUTPUTS, SCORES, measure, predict_outputs, standard_error
+from app.evaluation.metrics import OUTPUTS, SCORES, measure, standard_error
+from app.evaluation.predictions import predict_outputs
 from app.evaluation.probes import MAX_TEST, MAX_TRAIN
 from app.reports.augmented_images import draw_augmented
 from app.reports.column_figures import draw_dependence, draw_importance

@@ -11,7 +11,8 @@ from app.data.datasets import Dataset
 from app.data.splits import Splits
 from app.distributed.team import Team
 from app.errors import DataError, RunError
-from app.evaluation.metrics import SCORES, measure, predict_samples
+from app.evaluation.metrics import SCORES, measure
+from app.evaluation.predictions import predict_samples
 from app.training.fit import fit
 
 

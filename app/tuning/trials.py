@@ -14,7 +14,8 @@ from app.data.arrays import rows_at
 from app.data.datasets import Dataset
 from app.data.splits import MIN_VALUES, Splits, split_dataset
 from app.errors import DataError
-from app.evaluation.metrics import SCORES, measure, predict_samples
+from app.evaluation.metrics import SCORES, measure
+from app.evaluation.predictions import predict_samples
 from app.system.memory import translate_out_of_memory
 from app.training.fit import fit
 from app.training.losses import metric_name

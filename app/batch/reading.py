@@ -1,0 +1,95 @@
+"""Reads files of every kind as rows: those of a part, or all rows of some files at once."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.array_files import ARCHIVE, ARRAY
+from serving.cores import available_cores
+from serving.errors import InputError, describe_all
+from serving.images import IMAGE_SUFFIXES
+from serving.manifest import Manifest
+from serving.parity import Inputs
+
+from .arrays import read_array, read_arrays, read_images
+from .csv_tables import read_csv_table
+from .files import CSV, check_kinds, find_files, kind_of, require_pyarrow
+from .parts import plan_parts
+from .rows import Rows
+
+
+@dataclass(frozen=True)
+class FileInputs:
+    """All rows of some files.
+
+    Attributes:
+        inputs: inputs of the model, as `Predictor.predict` takes them.
+        names: name of each row: its file, with the number of the row if a file may have several.
+    """
+
+    inputs: Inputs
+    names: list[str]
+
+
+def read_files(wanted: str | Sequence[str], manifest: Manifest) -> FileInputs:
+    """Read all rows of some files into memory. None may be wrong.
+
+    Args:
+        wanted: see `app.batch.files.find_files`.
+        manifest: manifest of the model.
+
+    Raises:
+        BatchError: there are no such files, or the model cannot read one.
+        InputError: a row cannot be read; the message says which.
+        ModuleNotFoundError: a file is parquet, and pyarrow is not installed.
+    """
+    files = find_files(wanted)
+    check_kinds(files, manifest, None)
+    require_pyarrow(files)
+    threads = available_cores()
+    parts = [
+        rows
+        for part in plan_parts(files)
+        for rows in read_rows(part.files, manifest, None, threads)
+    ]
+    failed = [reason for rows in parts for _, reason in rows.failed]
+    if failed:
+        raise InputError(describe_all(failed))
+    names = [_name(row_id) for rows in parts for row_id in rows.ids]
+    if not names:
+        raise InputError(f"The files must have rows. Received: none in {files[0]}.")
+    filled = [rows.inputs for rows in parts if rows.ids]
+    inputs = {
+        spec.name: np.concatenate([one[spec.name] for one in filled]) for spec in manifest.inputs
+    }
+    return FileInputs(inputs if len(inputs) > 1 else next(iter(inputs.values())), names)
+
+
+def _name(row_id: str) -> str:
+    found = json.loads(f"{{{row_id}}}")
+    has_rows = kind_of(found["file"]) not in IMAGE_SUFFIXES
+    return f"{found['file']}:{found['row']}" if has_rows else str(found["file"])
+
+
+def read_rows(
+    files: Sequence[str], manifest: Manifest, key: str | None, threads: int
+) -> Iterator[Rows]:
+    """Yield the rows of a part: of one file of rows, or of images, which `threads` threads decode.
+
+    Raises:
+        InputError: the file cannot be read, or does not suit the model.
+    """
+    kind = kind_of(files[0])
+    if kind in IMAGE_SUFFIXES:
+        return read_images(files, manifest, threads)
+    if kind == ARRAY:
+        return read_array(files[0], manifest)
+    if kind == ARCHIVE:
+        return read_arrays(files[0], manifest)
+    if kind in CSV:
+        return read_csv_table(files[0], manifest, key)
+    from .tables import read_table  # pyarrow is an optional dependency
+
+    return read_table(files[0], manifest, key)

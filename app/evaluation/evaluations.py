@@ -1,0 +1,159 @@
+"""Evaluates the predictions of a model that exists, trained here or not."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from app.data.datasets import Dataset
+from serving.decisions import decide
+from serving.manifest import Manifest, ScoreInterval
+
+from .calibration import (
+    calibration_error,
+    chance_calibration_error,
+    classwise_calibration_error,
+    confidence_and_truth,
+)
+from .intervals import errors_by_decile
+from .metrics import Scorer, class_scores, make_scorer
+from .mistakes import confused_pairs, error_quantiles
+from .resampling import resample, score_intervals
+from .thresholds import precision_and_recall
+
+# Values of which the error by decile is shown.
+_MAX_VALUES = 6
+
+
+def scorer_of(
+    manifest: Manifest, dataset: Dataset, indices: np.ndarray, predictions: np.ndarray
+) -> Scorer:
+    """Return the scorer of a model's predictions for the samples at `indices`."""
+    return make_scorer(
+        manifest.task,
+        dataset.targets[indices],
+        predictions,
+        None if manifest.thresholds is None else manifest.thresholds.values,
+        positive_of(manifest, dataset),
+    )
+
+
+def positive_of(manifest: Manifest, dataset: Dataset) -> int | None:
+    """Return the index of the positive one of two classes: that of the thresholds, or the rarer."""
+    thresholds = manifest.thresholds
+    named = None if thresholds is None else thresholds.positive
+    return dataset.positive if named not in manifest.labels else manifest.labels.index(str(named))
+
+
+def measure_with_intervals(
+    scorer: Scorer, count: int, outputs: int
+) -> tuple[dict[str, float], dict[str, ScoreInterval]]:
+    """Return metrics and their intervals.
+
+    Args:
+        scorer: see `app.evaluation.metrics.make_scorer`.
+        count: number of samples.
+        outputs: number of outputs of the model.
+    """
+    scores = scorer(np.ones(count))
+    (resamples,) = resample([scorer], count, outputs)
+    return scores, score_intervals(scores, resamples, count)
+
+
+def describe_interval(value: float, interval: ScoreInterval) -> dict[str, Any]:
+    """Return a metric and its interval as JSON has them."""
+    return {"value": value, **asdict(interval)}
+
+
+def lacking_labels(dataset: Dataset, indices: np.ndarray) -> list[str]:
+    """Return the classes or labels that no sample has."""
+    if dataset.task == "regression":
+        return []
+    targets = dataset.targets[indices]
+    counts = (
+        np.bincount(targets, minlength=len(dataset.labels))
+        if dataset.task == "multiclass"
+        else targets.sum(axis=0)
+    )
+    return [label for label, count in zip(dataset.labels, counts, strict=True) if not count]
+
+
+def evaluate_predictions(
+    manifest: Manifest, dataset: Dataset, indices: np.ndarray, predictions: np.ndarray
+) -> dict[str, Any]:
+    """Return what is known about a model from its predictions for labeled samples.
+
+    Args:
+        manifest: manifest of the model.
+        dataset: the samples, with the labels of the model.
+        indices: those that were predicted, int64 `(samples,)`.
+        predictions: probabilities or values for them, `(samples, outputs)`.
+
+    Returns:
+        `scores`, each with its interval; `lacking`, the labels that no sample has; for classes and
+        labels `classes`, `calibration` and, if the model has them, `thresholds`; for classes
+        `confusions` and, if the model has one, `reject_option`; for values `error_quantiles`,
+        `errors_by_decile` and, if the model has intervals, `coverage`.
+    """
+    targets, labels = dataset.targets[indices], manifest.labels
+    scorer = scorer_of(manifest, dataset, indices, predictions)
+    scores, intervals = measure_with_intervals(scorer, len(indices), len(labels))
+    found: dict[str, Any] = {
+        "samples": len(indices),
+        "scores": {name: describe_interval(v, intervals[name]) for name, v in scores.items()},
+        "lacking": lacking_labels(dataset, indices),
+    }
+    if manifest.task == "regression":
+        return found | _evaluate_values(manifest, targets, predictions)
+    thresholds = None if manifest.thresholds is None else manifest.thresholds.values
+    found["classes"] = class_scores(targets, predictions, labels, thresholds)
+    found["calibration"] = calibration_of(targets, predictions)
+    decided = decide(manifest.task, predictions, thresholds)
+    if manifest.task == "multiclass":
+        found["confusions"] = confused_pairs(targets, decided, labels)
+    if manifest.thresholds is not None:
+        precision, recall = precision_and_recall(decided, targets, len(labels))
+        found["thresholds"] = [
+            {"label": label, "threshold": value, "precision": right, "recall": part}
+            for label, value, right, part in zip(
+                labels, manifest.thresholds.values, precision, recall, strict=True
+            )
+        ]
+    if manifest.reject_option is not None:
+        found["reject_option"] = _accepted(manifest.reject_option.threshold, targets, predictions)
+    return found
+
+
+def calibration_of(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Return the calibration errors, and what a calibrated model would have by chance."""
+    confidences, is_right = confidence_and_truth(probabilities, targets)
+    return {
+        "ece": calibration_error(probabilities, targets),
+        "classwise_ece": classwise_calibration_error(probabilities, targets),
+        "ece_by_chance": chance_calibration_error(confidences),
+        "mean_confidence": float(confidences.mean()),
+        "right": float(is_right.mean()),
+    }
+
+
+def _accepted(threshold: float, targets: np.ndarray, predictions: np.ndarray) -> dict[str, Any]:
+    confidences, is_right = confidence_and_truth(predictions, targets)
+    accepted = confidences >= threshold
+    accuracy = float(is_right[accepted].mean()) if accepted.any() else None
+    return {"threshold": threshold, "coverage": float(accepted.mean()), "accuracy": accuracy}
+
+
+def _evaluate_values(manifest: Manifest, targets: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+    named: Sequence[str] = manifest.labels[:_MAX_VALUES]
+    found: dict[str, Any] = {
+        "error_quantiles": error_quantiles(targets, values, manifest.labels),
+        "errors_by_decile": {
+            label: errors_by_decile(targets[:, n], values[:, n]) for n, label in enumerate(named)
+        },
+    }
+    if manifest.intervals is not None:
+        reach = np.asarray(manifest.intervals.half_widths)
+        inside = (np.abs(targets.astype(np.float64) - values) <= reach).mean(axis=0)
+        found["coverage"] = dict(zip(manifest.labels, inside.tolist(), strict=True))
+    return found

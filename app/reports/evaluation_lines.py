@@ -1,0 +1,117 @@
+"""Describes an evaluation of a bundle as lines for a terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from serving.errors import first_few
+from serving.written_numbers import metric_name, write_number, write_percent, write_score
+
+from .class_lines import SHOWN_CLASSES, describe_classes
+
+# What the methods of intervals are, for people.
+METHODS = {"wilson": "Wilson", "bootstrap": "bootstrap", "agresti-min": "Agresti and Min"}
+_SHOWN_PAIRS = 3
+
+
+def write_interval(metric: str, found: dict[str, Any]) -> str:
+    """Return a metric with its interval, such as `97.3% [96.9%, 97.6%]`."""
+    value, low, high = (write_score(metric, found[key]) for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def describe_methods(scores: dict[str, dict[str, Any]]) -> str:
+    """Return which method the interval of each metric has, in one line."""
+    by_method: dict[str, list[str]] = {}
+    for name, found in scores.items():
+        by_method.setdefault(METHODS[found["method"]], []).append(metric_name(name))
+    parts = [f"{method} for {', '.join(names)}" for method, names in by_method.items()]
+    return f"95%, by {'; '.join(parts)}"
+
+
+def describe_lacking(labels: Sequence[str]) -> str:
+    """Return what labels without samples mean for scores, in one line; empty if there are none."""
+    if not labels:
+        return ""
+    return (
+        f"no sample has {first_few(labels)}: they do not count in macro F1 unless they are "
+        "predicted, and there is no ROC AUC and average precision"
+    )
+
+
+def evaluation_lines(facts: dict[str, Any]) -> list[str]:
+    """Return an evaluation as lines for a terminal, see `app.bundles.evaluating.Evaluation`."""
+    lines = [
+        f"measured:    {facts['model']} {facts['version']}, {facts['precision']}, on "
+        f"{facts['measured_on']}"
+    ]
+    scores = facts["scores"]
+    lines += [
+        f"{metric_name(n) + ':':27} {write_interval(n, found)}" for n, found in scores.items()
+    ]
+    lines.append(f"intervals:   {describe_methods(scores)}")
+    if facts["lacking"]:
+        lines.append(f"note:        {describe_lacking(facts['lacking'])}")
+    if "calibration" in facts:
+        lines.append(f"calibration: {describe_calibration(facts['calibration'])}")
+    lines += [f"classes:     {line}" for line in describe_classes(facts.get("classes", ()))]
+    lines += [
+        f"confused:    {describe_confusion(pair)}"
+        for pair in facts.get("confusions", ())[:_SHOWN_PAIRS]
+    ]
+    lines += [
+        f"threshold:   {describe_threshold(row)}"
+        for row in facts.get("thresholds", ())[:SHOWN_CLASSES]
+    ]
+    if "reject_option" in facts:
+        lines.append(f"reject:      {describe_accepted(facts['reject_option'])}")
+    lines += [
+        f"errors:      half of the predictions of {label} are off by {write_number(found['half'])} "
+        f"or more, one in ten by {write_number(found['nine_of_ten'])}"
+        for label, found in list(facts.get("error_quantiles", {}).items())[:_SHOWN_PAIRS]
+    ]
+    lines += [
+        f"intervals:   {write_percent(share)} of the true values of {label} are inside"
+        for label, share in list(facts.get("coverage", {}).items())[:_SHOWN_PAIRS]
+    ]
+    return lines
+
+
+def describe_calibration(found: dict[str, float]) -> str:
+    """Return calibration errors in one line, with what a calibrated model would have."""
+    side = "over" if found["mean_confidence"] > found["right"] else "under"
+    verdict = (
+        f"{side}confident: {write_percent(found['mean_confidence'])} confidence for "
+        f"{write_percent(found['right'])} right"
+        if found["ece"] > 2 * found["ece_by_chance"]
+        else "no sign of more than that"
+    )
+    return (
+        f"ECE {found['ece']:.4f}, class-wise {found['classwise_ece']:.4f}; a calibrated model "
+        f"would have an ECE of {found['ece_by_chance']:.4f} by chance; {verdict}"
+    )
+
+
+def describe_accepted(found: dict[str, Any]) -> str:
+    """Return what a reject option does on the data, in one line."""
+    accuracy = "" if found["accuracy"] is None else f", with accuracy {found['accuracy']:.2%}"
+    return (
+        f"predictions below probability {found['threshold']:.4f}; {found['coverage']:.2%} is "
+        f"accepted{accuracy}"
+    )
+
+
+def describe_confusion(pair: dict[str, Any]) -> str:
+    """Return how often a class is taken for another, in one line."""
+    share = write_percent(pair["count"] / pair["samples"])
+    return (
+        f"{share} of “{pair['true']}” ({pair['count']:,} of {pair['samples']:,}) are taken for "
+        f"“{pair['predicted']}”"
+    )
+
+
+def describe_threshold(row: dict[str, Any]) -> str:
+    """Return what the threshold of a label reaches, in one line."""
+    return (
+        f"“{row['label']}” from {row['threshold']:z.4f} on: precision "
+        f"{write_percent(row['precision'])}, recall {write_percent(row['recall'])}"
+    )

@@ -1,0 +1,263 @@
+"""`hornbill evaluate` and `hornbill compare`: any bundle, any labeled data, no TensorFlow."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.config.reading_config import ReadingConfig
+from app.data.labeled import read_labeled
+from app.errors import DataError
+from serving import Predictor
+from serving.bundle import read_manifest
+from tests.checksums import write_checksums
+from tests.test_house import HEAVY, run_python
+
+COLUMNS = ("sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)")
+
+
+def evaluated(run, *arguments):
+    status, output, error = run("evaluate", *arguments, "--json")
+    assert status == 0, error
+    return json.loads(output)
+
+
+def compared(run, *arguments):
+    status, output, error = run("compare", *arguments, "--json")
+    assert status == 0, error
+    return json.loads(output)
+
+
+def changed_copy(folder, target, **changes):
+    """Copy a version and change keys of its manifest."""
+    copy = shutil.copytree(folder, target)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+    write_checksums(copy)
+    return copy
+
+
+@pytest.fixture
+def arrays(images, tmp_path, monkeypatch):
+    """Files that an evaluation refuses, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("wrong.npz", image=images)
+    np.savez("short.npz", image=images, y=np.zeros(3, int))
+    np.savez("large.npz", image=np.zeros((12, 5, 5), np.uint8), y=np.zeros(12, int))
+    np.savez("class.npz", image=images, y=np.arange(12))
+
+
+def write_flowers(path, labels=("setosa", "versicolor", "virginica"), kept=(0, 1, 2)):
+    """Write Iris with its columns in another order, and one more."""
+    from sklearn.datasets import load_iris
+
+    iris = load_iris()
+    rows = [
+        f"{n},{labels[target]},{','.join(map(str, row[::-1]))}"
+        for n, (row, target) in enumerate(zip(iris.data, iris.target, strict=True))
+        if target in kept
+    ]
+    path.write_text(f"id,flower,{','.join(COLUMNS[::-1])}\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("fixture", ["bundle", "row_bundle", "raw_bundle"])
+def test_the_test_split_of_a_training_gives_the_scores_of_the_manifest(fixture, run, request):
+    folder = request.getfixturevalue(fixture)
+    source = {"bundle": "digits8x8", "row_bundle": "iris"}.get(fixture)
+    if fixture == "raw_bundle":
+        folder, source = folder
+    found = evaluated(run, folder, "--data", source)
+    manifest = read_manifest(folder)
+    assert found["samples"] == manifest.data["samples"]["test"]
+    assert found["measured_on"].endswith("in the test split of the training")
+    scores = {name: score["value"] for name, score in found["scores"].items()}
+    assert scores == pytest.approx(manifest.metrics, abs=1e-6)
+    for score in found["scores"].values():
+        assert score["low"] <= score["value"] <= score["high"]
+    assert found["scores"]["accuracy"]["method"] == "wilson"
+    assert found["scores"]["cross_entropy"]["method"] == "bootstrap"
+
+
+def test_a_table_is_read_as_the_model_reads_it(row_bundle, tmp_path, run):
+    table = write_flowers(tmp_path / "flowers.csv")
+    found = evaluated(run, row_bundle, "--data", table, "--target", "flower")
+    assert found["measured_on"] == "all 150 samples of flowers.csv"
+    numbered = write_flowers(tmp_path / "numbered.csv", labels=("0", "1.0", "2"))
+    again = evaluated(run, row_bundle, "--data", numbered, "--target", "flower")
+    assert again["scores"] == found["scores"]  # numbers are indices of labels that are none
+
+
+def test_a_class_without_samples_is_named_and_does_not_count(row_bundle, tmp_path, run):
+    table = write_flowers(tmp_path / "flowers.csv", kept=(0, 1))
+    found = evaluated(run, row_bundle, "--data", table, "--target", "flower")
+    assert found["lacking"] == ["virginica"]
+    assert "roc_auc" not in found["scores"]
+    assert [row["samples"] for row in found["classes"] if row["name"] == "virginica"] == [0]
+    status, output, _ = run("evaluate", row_bundle, "--data", table, "--target", "flower")
+    assert status == 0
+    assert "no sample has virginica" in output
+
+
+def test_images_in_folders_are_measured_even_if_classes_are_absent(bundle, images, tmp_path, run):
+    for number in (0, 1, 2, 3):
+        (tmp_path / "scans" / str(number)).mkdir(parents=True)
+        Image.fromarray(images[number]).save(tmp_path / "scans" / str(number) / "a.png")
+    page = tmp_path / "page.html"
+    found = evaluated(run, bundle, "--data", tmp_path / "scans", "--page", page)
+    assert found["samples"] == 4
+    assert len(found["lacking"]) == 6
+    text = page.read_text()
+    assert "confusion matrix" in text
+    assert "all 4 samples of scans" in text
+
+
+def test_arrays_are_measured_with_names_or_indices_of_classes(bundle, images, tmp_path, run):
+    targets = np.arange(12) % 10
+    by_name = tmp_path / "named.npz"
+    np.savez(by_name, image=images, y=targets.astype(str))
+    found = evaluated(run, bundle, "--data", by_name)
+    np.savez(tmp_path / "numbered.npz", x=images, y=targets)
+    np.savez(tmp_path / "one_hot.npz", x=images, y=np.eye(10)[targets])
+    for name in ("numbered.npz", "one_hot.npz"):
+        assert evaluated(run, bundle, "--data", tmp_path / name)["scores"] == found["scores"]
+
+
+@pytest.mark.usefixtures("arrays")
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("iris", (), "The data must suit the model digits.*Received: iris, with rows."),
+        ("nowhere.csv", (), "does not exist or is not a file. Received: nowhere.csv."),
+        ("wrong.npz", (), "must hold the targets as y. Received: image."),
+        ("short.npz", (), "must have a target for each sample. Received: 12 samples and 3"),
+        ("large.npz", (), "image must have shape (batch, 28, 28).*(12, 5, 5)"),
+        ("class.npz", (), "Each target must be a class of the model, '0', '1'.*Received: '10'"),
+        ("short.npz", ("--page", "page.pdf"), "--page must end in .html. Received: page.pdf."),
+        ("short.npz", ("--page", "no/page.html"), "The folder of --page must exist."),
+    ],
+)
+def test_data_that_does_not_suit_gets_one_line(source, options, message, bundle, run):
+    status, output, error = run("evaluate", bundle, "--data", source, *options)
+    assert (status, output) == (2, "")
+    assert len(error.splitlines()) == 1
+    assert re.search(message.replace("(", r"\(").replace(")", r"\)"), error), error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "A table needs a column to predict: --target COLUMN."),
+        (("--target", "kind"), "must have the column 'kind'"),
+        (("--target", "flower"), "Each target must be a class of the model, 'setosa'.*'rose'"),
+    ],
+)
+def test_tables_without_the_targets_get_one_line(options, message, row_bundle, tmp_path, run):
+    table = write_flowers(tmp_path / "t.csv", labels=("setosa", "rose", "virginica"))
+    status, _, error = run("evaluate", row_bundle, "--data", table, *options)
+    assert status == 2
+    assert re.search(message, error), error
+
+
+def test_a_model_without_labels_has_nothing_to_compare_targets_with(bundle):
+    from dataclasses import replace
+
+    manifest = replace(read_manifest(bundle), task="unknown", prediction_output=None)
+    with pytest.raises(DataError, match="Export it with --labels."):
+        read_labeled("digits8x8", manifest, ReadingConfig())
+
+
+def test_a_comparison_names_what_changes(bundle, tmp_path, run):
+    """The second version predicts 0 already if it is a tenth as probable as another class."""
+    thresholds = {
+        "rule": "class_weight=balanced",
+        "values": [0.01, *[0.11] * 9],
+        "positive": None,
+        "chosen_on": "",
+        "measured_on": "",
+        "precision": [1.0] * 10,
+        "recall": [1.0] * 10,
+    }
+    config = {**read_manifest(bundle).config, "epochs": 5}
+    other = changed_copy(bundle, tmp_path / "digits", config=config, thresholds=thresholds)
+    page = tmp_path / "page.html"
+    found = compared(run, bundle, other, "--data", "digits8x8", "--page", page)
+    assert found["samples"] == 360
+    assert found["changed"] == sum(change["count"] for change in found["changes"]) > 0
+    assert {change["to"] for change in found["changes"]} == {"0"}
+    assert found["agreement"]["value"] == pytest.approx(1 - found["changed"] / 360)
+    matrix = np.array(found["matrix"])
+    assert matrix.sum() == 360
+    assert matrix[:, 0].sum() - matrix[0, 0] == found["changed"]
+    example = found["changes"][0]["examples"][0]
+    assert set(example) == {"sample", "number", "true", "first", "second"}
+    test = found["mcnemar"]
+    gained = test["only_second_right"] - test["only_first_right"]
+    difference = found["scores"]["accuracy"]["difference"]
+    assert difference["value"] == pytest.approx(gained / 360)
+    assert difference["low"] < difference["value"] < difference["high"]
+    assert found["settings"]["epochs"] == [3, 5]
+    assert found["settings"]["threshold"] == [None, "class_weight=balanced"]
+    assert set(found["latency"]) == {"1", "64"}
+    text = page.read_text()
+    assert "McNemar" in text
+    assert "data:image/png;base64," in text
+    status, output, _ = run("compare", bundle, other, "--data", "digits8x8")
+    assert status == 0
+    assert "epochs: 3 → 5" in output
+
+
+def test_a_bundle_agrees_with_itself_on_files_without_targets(raw_bundle, run):
+    folder, table = raw_bundle
+    found = compared(run, folder, folder.parent, "--input", table)
+    assert (found["samples"], found["changed"]) == (200, 0)
+    assert "scores" not in found
+    assert found["settings"] == {}
+
+
+def test_labels_in_another_order_are_the_same_labels(row_bundle, tmp_path, run):
+    folder = tmp_path / "other" / "1"
+    shutil.copytree(row_bundle, folder)
+    first = Predictor.load(row_bundle)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["labels"] = manifest["labels"][::-1]
+    assert first.manifest.labels[0] == manifest["labels"][-1]
+    from app.bundles.comparing import _in_order_of
+    from app.evaluation.comparison import Answers
+    from serving.manifest import Manifest
+
+    other = Manifest.from_json(json.dumps(manifest).encode())
+    predictions = np.array([[0.7, 0.2, 0.1]])
+    found = _in_order_of(Answers(first.manifest, predictions), Answers(other, predictions))
+    assert found.manifest.labels == first.manifest.labels
+    assert found.predictions.tolist() == [[0.1, 0.2, 0.7]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "Give either --data SOURCE or --input GLOB. Received: neither."),
+        (("--data", "iris"), "must have the same labels. Received: 10 classes with 0, 1, 2"),
+    ],
+)
+def test_models_that_cannot_be_compared_get_one_line(options, message, bundle, row_bundle, run):
+    status, _, error = run("compare", bundle, row_bundle, *options)
+    assert status == 2
+    assert message in error
+
+
+def test_evaluating_and_comparing_need_neither_tensorflow_nor_keras(bundle, tmp_path, images):
+    """Nor do they need scikit-learn and SciPy, but for the figures of a page."""
+    np.savez(tmp_path / "d.npz", image=images, y=np.arange(12) % 10)
+    code = "from app.commands.cli import main; main(sys.argv[1:])"
+    data, page = ("--data", tmp_path / "d.npz"), ("--page", tmp_path / "page.html")
+    for command, blocked in (
+        (["evaluate", bundle, *data], HEAVY),
+        (["compare", bundle, bundle, *data, *page], HEAVY),
+        (["evaluate", bundle, *data, *page], ("tensorflow", "keras", "onnx", "tf2onnx")),
+    ):
+        finished = run_python(code, *command, blocked=blocked)
+        assert (finished.returncode, finished.stderr) == (0, "")

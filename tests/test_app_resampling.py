@@ -1,0 +1,144 @@
+"""Metrics are those of scikit-learn, with any weights, and their intervals hold what they say."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn import metrics as reference
+
+from app.evaluation.estimates import mcnemar, paired_difference, wilson_estimate
+from app.evaluation.metrics import class_scores, make_scorer, measure
+from app.evaluation.resampling import resample, score_intervals
+
+RANDOM = np.random.default_rng(3)
+COUNT = 300
+# Counts of a resample, some of them 0; and the plain metrics.
+WEIGHTS = [np.ones(COUNT), np.bincount(RANDOM.integers(COUNT, size=COUNT), minlength=COUNT)]
+
+
+def drawn(classes):
+    probabilities = RANDOM.dirichlet(np.full(classes, 0.4), COUNT).astype(np.float32)
+    probabilities = np.round(probabilities, 2) + np.float32(0.001)  # some are equal
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return RANDOM.integers(classes, size=COUNT), probabilities
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_metrics_of_classes_are_those_of_scikit_learn(classes, weights):
+    targets, probabilities = drawn(classes)
+    found = make_scorer("multiclass", targets, probabilities)(weights.astype(float))
+    exact = probabilities.astype(float)
+    exact /= exact.sum(axis=1, keepdims=True)
+    truth, shown = np.eye(classes)[targets], exact
+    if classes == 2:
+        truth, shown = truth[:, 1], exact[:, 1]
+    predicted, given = probabilities.argmax(axis=1), {"sample_weight": weights}
+    expected = {
+        "accuracy": reference.accuracy_score(targets, predicted, **given),
+        "f1_macro": reference.f1_score(targets, predicted, average="macro", **given),
+        "cross_entropy": reference.log_loss(targets, exact, labels=range(classes), **given),
+        "roc_auc": reference.roc_auc_score(truth, shown, **given),
+        "average_precision": reference.average_precision_score(truth, shown, **given),
+    }
+    if classes > 5:
+        expected["top3_accuracy"] = reference.top_k_accuracy_score(targets, exact, k=3, **given)
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert next(iter(found)) == ("roc_auc" if classes == 2 else "accuracy")
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_metrics_of_labels_are_those_of_scikit_learn(weights):
+    targets = (RANDOM.random((COUNT, 4)) < 0.4).astype(np.float32)
+    probabilities = np.round(RANDOM.random((COUNT, 4)), 2).astype(np.float32)
+    found = make_scorer("multilabel", targets, probabilities)(weights.astype(float))
+    chosen, given = probabilities >= 0.5, {"sample_weight": weights}
+    assert found["exact_match"] == pytest.approx(reference.accuracy_score(targets, chosen, **given))
+    for name in ("macro", "micro"):
+        assert found[f"f1_{name}"] == pytest.approx(
+            reference.f1_score(targets, chosen, average=name, **given)
+        )
+    assert found["roc_auc"] == pytest.approx(
+        reference.roc_auc_score(targets, probabilities, **given)
+    )
+    assert found["average_precision"] == pytest.approx(
+        reference.average_precision_score(targets, probabilities, **given)
+    )
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_metrics_of_values_are_those_of_scikit_learn(weights):
+    targets, values = RANDOM.normal(size=(2, COUNT, 3)).astype(np.float32)
+    found = make_scorer("regression", targets, values)(weights.astype(float))
+    given = {"sample_weight": weights}
+    assert found == pytest.approx(
+        {
+            "mae": reference.mean_absolute_error(targets, values, **given),
+            "rmse": reference.root_mean_squared_error(targets, values, **given),
+            "r2": reference.r2_score(targets, values, **given),
+        }
+    )
+
+
+def test_precision_and_recall_of_classes_are_those_of_scikit_learn():
+    targets, probabilities = drawn(5)
+    targets[targets == 2] = 3  # a class without samples
+    rows = {row["name"]: row for row in class_scores(targets, probabilities, list("abcde"))}
+    found = reference.precision_recall_fscore_support(
+        targets, probabilities.argmax(axis=1), labels=range(5), zero_division=0.0
+    )
+    for name, *scores in zip("abcde", *found, strict=True):
+        row = rows[name]
+        assert [row["precision"], row["recall"], row["f1"], row["samples"]] == pytest.approx(scores)
+
+
+def test_a_single_value_has_no_r2_and_a_constant_target_no_division():
+    assert set(measure("regression", np.ones((1, 1)), np.ones((1, 1)))) == {"mae", "rmse"}
+    targets = np.ones((4, 1))
+    assert measure("regression", targets, targets)["r2"] == 1
+    assert measure("regression", targets, targets + 1)["r2"] == 0
+
+
+def test_intervals_contain_the_true_score_of_nineteen_in_twenty_samples():
+    held = {"accuracy": 0, "cross_entropy": 0, "roc_auc": 0}
+    truth = {}
+    for seed in range(-1, 60):
+        random = np.random.default_rng(seed + 1)
+        count = 200_000 if seed < 0 else 120
+        positive = random.beta(0.5, 0.8, count)
+        targets = (random.random(count) < positive).astype(np.int64)
+        probabilities = np.stack([1 - positive, positive], axis=1)
+        scorer = make_scorer("multiclass", targets, probabilities)
+        scores = scorer(np.ones(count))
+        if seed < 0:
+            truth = scores
+            continue
+        (resamples,) = resample([scorer], count, outputs=7000)  # 238 of them
+        found = score_intervals(scores, resamples, count)
+        for name in held:
+            held[name] += found[name].low <= truth[name] <= found[name].high
+            assert found[name].low <= scores[name] <= found[name].high
+    assert all(53 <= number <= 60 for number in held.values()), held
+
+
+def test_intervals_of_proportions_are_those_of_wilson():
+    for found, count in ((0, 5), (5, 5), (97, 100), (1, 2)):
+        wanted = binomtest(found, count).proportion_ci(0.95, method="wilson")
+        estimate = wilson_estimate(found, count)
+        assert (estimate.low, estimate.high) == pytest.approx((wanted.low, wanted.high))
+
+
+def test_paired_answers_are_compared_with_mcnemars_exact_test():
+    first = np.array([True] * 90 + [False] * 10)
+    second = first.copy()
+    assert mcnemar(first, second) == 1
+    assert paired_difference(first, second).low < 0 < paired_difference(first, second).high
+    random = np.random.default_rng(0)
+    for size in (7, 300, 20_000):
+        one, other = random.random((2, size)) < [[0.5], [0.48]]
+        wanted = binomtest(int((one & ~other).sum()), int((one != other).sum())).pvalue
+        assert mcnemar(one, other) == pytest.approx(wanted)
+    second[90:] = True  # ten more are right, none is lost
+    assert mcnemar(first, second) == pytest.approx(2 * 0.5**10)
+    found = paired_difference(first, second)
+    assert found.value == pytest.approx(0.1)
+    assert 0.02 < found.low < 0.1 < found.high < 0.2
