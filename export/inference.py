@@ -137,7 +137,7 @@ class InferenceFunction:
 def largest_batch(inputs: Inputs) -> int:
     """Return how many samples to run at once, at most 64, which bounds the memory."""
     arrays = inputs.values() if isinstance(inputs, dict) else [inputs]
-    numbers = sum(int(array[0].size) for array in arrays)
+    numbers = sum(math.prod(array.shape[1:]) for array in arrays)
     return max(1, min(_BATCH, _INPUT_NUMBERS // max(1, numbers)))
 
 

@@ -184,9 +184,10 @@ def _as_option(name: str, spec: Any) -> str:
 def with_read_dtypes(
     call: Any, specs: list[keras.InputSpec], batch: int | None
 ) -> list[keras.InputSpec]:
-    """Return specs in which a float that is only ever cast to integers is an int32.
+    """Return specs in which a float that is only ever cast to integers is an int32, or a string.
 
-    Keras notes the shapes with which a model was called, not the dtypes. Tokens would be floats.
+    Keras notes the shapes with which a model was called, not the dtypes. Tokens and texts would be
+    floats.
 
     Args:
         call: Function of a list of tensors.
@@ -197,12 +198,18 @@ def with_read_dtypes(
     traced = tf.function(lambda *leaves: call(list(leaves))).get_concrete_function(*signature)
     found = []
     for spec, tensor in zip(specs, traced.inputs, strict=False):
-        readers = _readers(tensor)
-        is_integer = readers and all(
-            reader.type == "Cast" and reader.outputs[0].dtype.is_integer for reader in readers
-        )
-        found.append(keras.InputSpec("int32", spec.shape) if is_integer else spec)
+        read = {_dtype_read(reader) for reader in _readers(tensor)}
+        dtype = read.pop() if len(read) == 1 else None
+        found.append(spec if dtype is None else keras.InputSpec(dtype, spec.shape))
     return found
+
+
+def _dtype_read(reader: Any) -> str | None:
+    """Return the dtype to which an operation casts what it reads, unless that is a float."""
+    cast = reader.outputs[0].dtype if reader.type == "Cast" else tf.float32
+    if cast == tf.string:
+        return "string"
+    return "int32" if cast.is_integer else None
 
 
 def _readers(tensor: Any) -> list[Any]:

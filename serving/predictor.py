@@ -409,7 +409,7 @@ class Predictor:
         self._refuse_rows(inputs)
         named = self._by_name(inputs)
         check_inputs(named, self.manifest.inputs)
-        size = sum(array[0].size for array in named.values())
+        size = sum(math.prod(array.shape[1:]) for array in named.values())
 
         def run(start: int, end: int) -> list[Array]:
             part = slice(start, end)

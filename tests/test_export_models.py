@@ -585,6 +585,21 @@ def test_a_keras_file_is_exported_by_the_command_line(hornbill, tmp_path):
     assert (tmp_path / "dist" / "flowers" / "labels.txt").read_text() == "rose\ntulip\nlily\n"
 
 
+def test_an_h5_file_is_exported_if_it_holds_a_whole_model(hornbill, tmp_path):
+    model = classifier()
+    model.save(tmp_path / "flowers.h5")
+    model.save_weights(tmp_path / "flowers.weights.h5")
+    (tmp_path / "broken.h5").write_text("no")
+    options = ["--output", tmp_path / "dist", "--int8", "never", "--quiet"]
+    status, _, error = hornbill("export", tmp_path / "flowers.h5", *options)
+    assert status == 0, error
+    for name, message in (("flowers.weights.h5", "which holds only weights"),
+                          ("broken.h5", "cannot load the model")):  # fmt: skip
+        status, _, error = hornbill("export", tmp_path / name, "--name", "other", *options)
+        assert (status, message in error) == (2, True)
+    assert [folder.name for folder in (tmp_path / "dist").iterdir()] == ["flowers"]
+
+
 def test_code_in_a_keras_file_runs_only_if_allowed(hornbill, tmp_path):
     start = Input((4,), name="x")
     model = keras.Model(start, layers.Lambda(lambda x: x * 2, output_shape=(4,))(start))
