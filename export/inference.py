@@ -16,7 +16,7 @@ from serving.parity import Inputs, Outputs
 from .errors import ExportError, explained
 from .float32_model import in_float32
 from .functional import as_functional
-from .passes.naming import layer_of
+from .node_names import layer_of
 from .tensor_names import (
     BATCH_AXIS,
     axis_name,

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from .passes.naming import layer_of
+from .node_names import layer_of
 
 _MOST_LETTERS = 500
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")

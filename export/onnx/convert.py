@@ -23,7 +23,7 @@ from tf2onnx.tfonnx import process_tf_graph
 from export.errors import ExportError, explained
 from export.inference import InferenceFunction, layer_names, lookup_tables
 from export.memory import return_memory
-from export.passes.naming import layer_of
+from export.node_names import layer_of
 from export.passes.pipeline import clean_graph
 from serving.manifest import TensorSpec
 
