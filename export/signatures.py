@@ -91,7 +91,7 @@ def arguments_of(model: Any, given: Any = None) -> Arguments:
             is missing.
     """
     names, required = _parameters(model)
-    found = _arranged(model, _as_specs(_given_or_noted(model, given)), names, len(required))
+    found = _arranged(model, _as_specs(_given_or_noted(model, given)), names, required)
     by_position = dict(zip(names, found.positional, strict=False))
     known = {**by_position, **found.named}
     missing = [name for name in required if name not in known]
@@ -122,11 +122,13 @@ def _given_or_noted(model: Any, given: Any) -> Any:
     return found
 
 
-def _arranged(model: Any, specs: Any, names: tuple[str, ...], num_required: int) -> Arguments:
+def _arranged(
+    model: Any, specs: Any, names: tuple[str, ...], required: tuple[str, ...]
+) -> Arguments:
     """Return the arguments that specs stand for: one, or several in a dict or a list."""
     kinds = {one.kind for one in inspect.signature(model.call).parameters.values()}
     if isinstance(specs, dict):
-        if inspect.Parameter.VAR_KEYWORD in kinds:
+        if inspect.Parameter.VAR_KEYWORD in kinds and specs.keys() >= set(required):
             return Arguments((), specs, names)
         if inspect.Parameter.VAR_POSITIONAL in kinds:
             return Arguments(tuple(specs.values()), {}, tuple(specs))
@@ -135,7 +137,7 @@ def _arranged(model: Any, specs: Any, names: tuple[str, ...], num_required: int)
         if len(specs) == 1:
             ((only_name, spec),) = specs.items()
             return Arguments((spec,), {}, names, only_name)
-    if isinstance(specs, list) and (num_required > 1 or inspect.Parameter.VAR_POSITIONAL in kinds):
+    if isinstance(specs, list) and (len(required) > 1 or inspect.Parameter.VAR_POSITIONAL in kinds):
         return Arguments(tuple(specs), {}, names)
     return Arguments((specs,), {}, names)
 
@@ -177,6 +179,17 @@ def _as_option(name: str, spec: Any) -> str:
         return f"--input '{name}=float32[batch,…]'"
     axes = ["batch", *("steps" if size is None else str(size) for size in spec.shape[1:])]
     return f"--input '{name}={spec.dtype}[{','.join(axes)}]'"
+
+
+def given_by_callers(model: Any) -> dict[str, Any]:
+    """Return `training` and `mask` as at inference, if `call` has no defaults for them."""
+    parameters = inspect.signature(model.call).parameters
+    values = {"training": False, "mask": None}
+    return {
+        name: values[name]
+        for name in _OF_CALLERS
+        if name in parameters and parameters[name].default is inspect.Parameter.empty
+    }
 
 
 def with_read_dtypes(
