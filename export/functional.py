@@ -6,8 +6,9 @@ from typing import Any
 import keras
 
 from .any_batch import with_any_batch
+from .argument_shapes import given_by_callers
 from .errors import ExportError, explained
-from .signatures import Arguments, arguments_of, given_by_callers, with_read_dtypes
+from .signatures import Arguments, arguments_of, with_read_dtypes
 from .tensor_names import with_valid_name
 
 _TRACEABLE = "Keras must be able to trace the model"

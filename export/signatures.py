@@ -9,12 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .argument_shapes import are_required, find_shapes
+from .argument_shapes import GIVEN_BY_CALLERS, are_required, find_shapes
 from .errors import ExportError
 from .tensor_names import is_made_up, unique_names
-
-# Names of the parameters that a caller gives, not a user of the model.
-_OF_CALLERS = ("training", "mask")
 
 
 @dataclass(frozen=True)
@@ -181,17 +178,6 @@ def _as_option(name: str, spec: Any) -> str:
     return f"--input '{name}={spec.dtype}[{','.join(axes)}]'"
 
 
-def given_by_callers(model: Any) -> dict[str, Any]:
-    """Return `training` and `mask` as at inference, if `call` has no defaults for them."""
-    parameters = inspect.signature(model.call).parameters
-    values = {"training": False, "mask": None}
-    return {
-        name: values[name]
-        for name in _OF_CALLERS
-        if name in parameters and parameters[name].default is inspect.Parameter.empty
-    }
-
-
 def with_read_dtypes(
     call: Any, specs: list[keras.InputSpec], batch: int | None
 ) -> list[keras.InputSpec]:
@@ -231,7 +217,7 @@ def _parameters(model: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     found = [
         one
         for one in inspect.signature(model.call).parameters.values()
-        if one.kind in kinds and one.name not in _OF_CALLERS
+        if one.kind in kinds and one.name not in GIVEN_BY_CALLERS
     ]
     required = tuple(one.name for one in found if one.default is one.empty)
     return tuple(one.name for one in found), required
