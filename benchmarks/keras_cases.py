@@ -230,7 +230,8 @@ def text_and_image() -> keras.Model:
 
 def two_and_two(is_dict: bool) -> keras.Model:
     """Return a functional model of two inputs and two outputs."""
-    first, second = keras.Input((2,)), keras.Input((2,))
+    names = ("x1", "x2") if is_dict else (None, None)
+    first, second = (keras.Input((2,), name=name) for name in names)
     outputs = [layers.Dense(3)(first), layers.Dense(3)(second)]
     return keras.Model({"x1": first, "x2": second} if is_dict else [first, second], outputs)
 

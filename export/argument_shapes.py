@@ -1,13 +1,26 @@
 """Finds the shapes of arguments that Keras did not note, from those that layers inside noted."""
 
+import inspect
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
+# Parameters that a caller gives, not a user of the model, and their values at inference.
+GIVEN_BY_CALLERS = {"training": False, "mask": None}
 # Tracing a large model takes a second.
 _MOST_TRIES = 100
+
+
+def given_by_callers(model: Any) -> dict[str, Any]:
+    """Return `training` and `mask` as at inference, if `call` has no defaults for them."""
+    parameters = inspect.signature(model.call).parameters
+    return {
+        name: value
+        for name, value in GIVEN_BY_CALLERS.items()
+        if name in parameters and parameters[name].default is inspect.Parameter.empty
+    }
 
 
 def find_shapes(
@@ -64,7 +77,7 @@ def _is_traceable(model: Any, known: dict[str, Any], found: dict[str, keras.Inpu
         {**known, **found},
     )
     try:
-        model(**given)
+        model(**given, **given_by_callers(model))
     except Exception:  # Keras raises anything
         return False
     return True

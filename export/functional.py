@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from .any_batch import with_any_batch
+from .argument_shapes import given_by_callers
 from .errors import ExportError, explained
 from .signatures import Arguments, arguments_of, with_read_dtypes
 from .tensor_names import with_valid_name
@@ -122,7 +123,7 @@ def _traced(model: Any, inputs: Any) -> keras.Model:
     def call(tensors: list[Any]) -> Any:
         filled = dict(zip(kept, tensors, strict=True))
         positional, named = arguments.filled([filled.get(n) for n in range(len(leaves))])
-        return model(*positional, **named)
+        return model(*positional, **named, **given_by_callers(model))
 
     def build(batch: int | None) -> keras.Model:
         with explained(_TRACEABLE):

@@ -47,6 +47,7 @@ _MENDS = {
     "to a numpy array": "Use keras.ops instead of numpy.",
     "Tensor` as a Python `bool`": "Use keras.ops.where or keras.ops.cond instead of if.",
     "as a Python bool": "Use keras.ops.where or keras.ops.cond instead of if.",
+    "only supports singleton tf.Variables": "Make layers and variables in __init__ or build.",
     "Iterating over a symbolic": "Use keras.ops.map or keras.ops.vectorized_map instead of for.",
 }
 _LIBRARIES = (

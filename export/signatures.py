@@ -2,19 +2,16 @@
 
 import inspect
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from .argument_shapes import are_required, find_shapes
+from .argument_shapes import GIVEN_BY_CALLERS, are_required, find_shapes
 from .errors import ExportError
 from .tensor_names import is_made_up, unique_names
-
-# Names of the parameters that a caller gives, not a user of the model.
-_OF_CALLERS = ("training", "mask")
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def _given_or_noted(model: Any, given: Any) -> Any:
 
 
 def _arranged(
-    model: Any, specs: Any, names: tuple[str, ...], required: Collection[str]
+    model: Any, specs: Any, names: tuple[str, ...], required: tuple[str, ...]
 ) -> Arguments:
     """Return the arguments that specs stand for: one, or several in a dict or a list."""
     kinds = {one.kind for one in inspect.signature(model.call).parameters.values()}
@@ -227,7 +224,7 @@ def _parameters(model: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     found = [
         one
         for one in inspect.signature(model.call).parameters.values()
-        if one.kind in kinds and one.name not in _OF_CALLERS
+        if one.kind in kinds and one.name not in GIVEN_BY_CALLERS
     ]
     required = tuple(one.name for one in found if one.default is one.empty)
     return tuple(one.name for one in found), required

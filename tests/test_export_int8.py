@@ -21,6 +21,12 @@ from serving.contract import check_contract
 from serving.manifest import Int8
 
 
+@pytest.fixture(autouse=True)
+def small_nets_are_tried(monkeypatch):
+    """The nets of these tests are too small for int8 to be tried otherwise."""
+    monkeypatch.setattr(quantization, "_SHORTEST_MS", 0.0)
+
+
 @pytest.fixture(scope="module")
 def bundle(exported_bundle):
     """A fresh export, not the committed one."""
@@ -50,6 +56,12 @@ def test_int8_quantizes_weights_and_activations_behind_the_preprocessing(kept):
                 for name in node.input
                 if name in by_output
             )
+
+
+def test_int8_is_not_tried_on_a_net_too_small_to_win(softmax_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantization, "_SHORTEST_MS", 1e6)  # whatever this machine takes
+    monkeypatch.setattr(quantization, "_quantize", lambda *_: pytest.fail("tried"))
+    assert read_manifest(export_run(softmax_run.folder, tmp_path)).int8 is None
 
 
 def test_a_kept_int8_model_verifies_and_predicts(kept, images):
@@ -100,7 +112,6 @@ def test_auto_keeps_and_runs_int8_that_is_faster_and_as_accurate(
 ):
     monkeypatch.setattr(quantization, "_latency_ratio", lambda *_: ratio)
     monkeypatch.setattr("serving.int8._latency_ratio", lambda *_: ratio)
-    monkeypatch.setattr(quantization, "_SHORTEST_MS", 0.0)
     monkeypatch.setattr(quantization, "_MAX_LOST", 100.0)  # iris has few samples
     bundle = export_run(softmax_run.folder, tmp_path)
     assert Predictor.load(bundle).manifest.int8.kept == is_kept == (bundle / INT8).exists()

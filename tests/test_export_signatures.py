@@ -59,7 +59,7 @@ class TokensBeside(keras.Model):
 
 
 class Sides(Two):
-    def call(self, up, *, below):
+    def call(self, up, training, *, below):
         return self.first(up) + self.second(below)
 
 
@@ -118,8 +118,8 @@ def whole(*shape):
     return np.random.default_rng(0).integers(0, 20, shape).astype("int32")
 
 
-def called(model, *arguments):
-    model(*arguments)
+def called(model, *arguments, **named):
+    model(*arguments, **named)
     return model
 
 
@@ -153,7 +153,7 @@ MODELS = {
         {"left": floats(3, 5), "right": floats(3, 4)},
     ),
     "arguments_in_the_order_of_call": (
-        lambda: called(Sides(), floats(2, 5), below=floats(2, 4)),
+        lambda: called(Sides(), floats(2, 5), training=False, below=floats(2, 4)),
         {"up": floats(3, 5), "below": floats(3, 4)},
     ),
     "layer_of_several_arguments": (
