@@ -22,6 +22,7 @@ from serving.manifest import FORMAT_VERSION, Manifest, Proof
 from serving.parity import Inputs, Outputs, take_samples
 from serving.verify import verify_bundle
 
+from .backends import describe_backend
 from .errors import ExportError, ProofError
 from .golden import write_golden
 from .half_precision import write_float16
@@ -38,6 +39,7 @@ from .publish import (
     choose_version,
     new_workplace,
     publish,
+    require_room,
     version_lock,
     write_checksums,
 )
@@ -97,6 +99,9 @@ def export_bundle(  # noqa: PLR0913 - most have a default
     with _staging_folder(Path(output), name) as staged:
         begin_step("tracing the model")
         inference = trace_inference(model, options.input_dtype, inputs)
+        if options.trained_on not in (None, "tensorflow"):
+            inference = replace(inference, backend=options.trained_on)
+        require_room(Path(output), 2 * inference.weight_bytes)
         manifest = _write_evidence(inference, facts, samples, options, staged)
         with version_lock(Path(output), name):
             number = choose_version(model_folder, options.version)
@@ -284,14 +289,23 @@ def _manifest(
         int8=None,  # the caller adds it
         opset=opset,
         lowest_onnxruntime=LOWEST_ONNXRUNTIME[opset],
-        environment=describe_environment(_PACKAGES),
+        environment=_environment(inference),
         proof=proof,
         thresholds=facts.thresholds,
         intervals=facts.intervals,
         reference_scores=facts.reference_scores,
         importance=facts.importance,
         warnings=facts.warnings,
+        quantization=inference.quantization,
     )
+
+
+def _environment(inference: InferenceFunction) -> dict[str, str]:
+    """Return the packages and the machine, and the backend that the proof compares with."""
+    found = describe_environment(_PACKAGES)
+    if inference.backend is not None:
+        found["compared with"] = f"keras on {describe_backend(inference.backend)}"
+    return found
 
 
 def _complete(

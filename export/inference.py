@@ -1,5 +1,6 @@
 """Traces a Keras model into the TensorFlow function from which both artifacts are made."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import tensorflow as tf
 from serving.manifest import DTYPES, TensorSpec
 from serving.parity import Inputs, Outputs
 
+from .backends import predict_on
 from .errors import ExportError, explained
 from .float32_model import in_float32
 from .functional import as_functional
@@ -39,6 +41,7 @@ class InferenceFunction:
         inputs: Specs of the inputs, in the order of `function`.
         outputs: Specs of the outputs, in the order in which the model declares them.
         original: Model as it was passed in, which may compute in a narrower precision.
+        backend: Backend of Keras that predicts, in a process of its own; None for TensorFlow.
     """
 
     model: keras.Model
@@ -46,6 +49,22 @@ class InferenceFunction:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     original: keras.Model
+    backend: str | None = None
+
+    @property
+    def quantization(self) -> str | None:
+        """`int8` if layers compute in that precision, None otherwise."""
+        policies = (layer.dtype_policy.name for layer in self.model._flatten_layers())
+        return "int8" if any(name.startswith("int8_from") for name in policies) else None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(
+            math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
+            for variable in self.model.variables
+            if variable.dtype != "string"
+        )
 
     def by_name(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Return an array for each input's name; a single array belongs to the first input."""
@@ -67,12 +86,19 @@ class InferenceFunction:
             tf.cast(tf.constant(named[spec.name]), tensor.dtype)
             for spec, tensor in zip(self.inputs, self.model.inputs, strict=True)
         ]
+        if self.backend is not None:
+            arrays = [leaf.numpy() for leaf in leaves]
+            return self._named(predict_on(self.backend, self.model, arrays, batch_size), arrays)
         given = keras.tree.pack_sequence_as(self.model.input, leaves)
         # A GPU may round products to three digits (TF32), too coarse for a reference.
         with explained("Keras must be able to run the model on the CPU"), tf.device("/CPU:0"):
             predicted = self.model.predict(given, batch_size=batch_size, verbose=0)
+        return self._named(keras.tree.flatten(predicted), leaves)
+
+    def _named(self, predicted: Sequence[Any], leaves: Sequence[Any]) -> Outputs:
+        """Return flattened outputs by name; each must have a row for each sample."""
         names = output_names(self.model, [spec.name for spec in self.inputs])
-        outputs = dict(zip(names, map(plain_array, keras.tree.flatten(predicted)), strict=True))
+        outputs = dict(zip(names, map(plain_array, predicted), strict=True))
         _check_rows(outputs, len(leaves[0]))
         return {spec.name: outputs[spec.name] for spec in self.outputs}
 

@@ -93,6 +93,13 @@ def evaluate_int8(
     """
     if policy == "never" or (policy == "auto" and kind.prediction_output is None):
         return None
+    if inference.quantization is not None:
+        if policy == "always":
+            raise ExportError(
+                "int8 needs a model in float32. Received: one that Keras quantized. "
+                "Leave --int8 out: its graph is int8 already."
+            )
+        return None
     failure = _quantize(inference, folder, data.calibration)
     if failure:
         (folder / INT8).unlink(missing_ok=True)

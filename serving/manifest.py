@@ -11,6 +11,7 @@ from .columns import KINDS, RowFormat
 from .date_text import FORMS, PARTS
 from .errors import ManifestError, cannot_read
 from .number_text import FORMATS
+from .parity import INT8_TOLERANCES, TOLERANCES
 from .schema import decode
 
 FORMAT_VERSION = 5
@@ -323,6 +324,8 @@ class Manifest:
         importance: importance of the columns; None where it was not measured.
         warnings: what a user of the model should know, such as that a linear model is better.
         float16: the graph in half precision; None where none was asked for.
+        quantization: `int8` where the layers of the Keras model itself compute in int8, which
+            rounds coarsely; None otherwise.
     """
 
     format_version: int
@@ -358,6 +361,12 @@ class Manifest:
     importance: Importance | None = None
     warnings: tuple[str, ...] = ()
     float16: Float16 | None = None
+    quantization: str | None = None
+
+    @property
+    def tolerances(self) -> dict[str, float]:
+        """The largest differences from Keras that count as parity, see `serving.parity`."""
+        return TOLERANCES if self.quantization is None else INT8_TOLERANCES
 
     @property
     def probabilities(self) -> str | None:
@@ -420,6 +429,10 @@ def _check_consistency(manifest: Manifest) -> None:
         raise ManifestError(
             "prediction_output must be the name of an output, or null where task is unknown. "
             f"Received: prediction_output={manifest.prediction_output!r} of {manifest.task}."
+        )
+    if manifest.quantization not in (None, "int8"):
+        raise ManifestError(
+            f"quantization must be int8 or null. Received: {manifest.quantization!r:.80}."
         )
     _check_columns(manifest)
     if manifest.calibration is not None:

@@ -20,6 +20,7 @@ from .lookup_operators import (
     convert_one_hot,
 )
 from .nodes import add_constant, add_step, convert_by_default, replace_node
+from .quantized_operators import convert_integer_product
 from .resampling import RESAMPLING, convert_resampling
 
 _SIGN_BIT = -(2**31)
@@ -32,6 +33,7 @@ def operator_handlers(tables: Mapping[str, Table]) -> dict[str, Any]:
         tables: Each lookup table, by the name of its handle.
     """
     handlers = {
+        "BatchMatMulV3": convert_integer_product,
         "Bitcast": _convert_bitcast,
         "BitwiseAnd": _convert_bitwise_and,
         "Bucketize": convert_bucketize,

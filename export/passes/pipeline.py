@@ -27,6 +27,7 @@ def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelPr
     graph = ir.from_proto(model)
     clean_model(graph, layers)
     cleaned: onnx.ModelProto = ir.to_proto(graph)
+    del cleaned.graph.value_info[:]
     return cleaned
 
 
