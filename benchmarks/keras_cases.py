@@ -35,7 +35,7 @@ from keras import layers, ops
 
 from benchmarks.results import write_results
 from export import ExportOptions, export_bundle
-from export.onnx.convert import OPSET
+from export.onnx.opsets import OPSET
 from serving import Predictor
 from serving.runtime import onnxruntime
 

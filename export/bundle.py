@@ -24,6 +24,7 @@ from serving.manifest import FORMAT_VERSION, Float16, Manifest, Proof
 from serving.parity import Inputs, Outputs, count_samples, take_samples
 from serving.verify import verify_bundle
 
+from .backends import describe_backend
 from .batches import (
     as_whole_batch,
     explain_difference,
@@ -50,6 +51,7 @@ from .publish import (
     choose_version,
     new_workplace,
     publish,
+    require_room,
     version_lock,
     write_checksums,
 )
@@ -109,6 +111,9 @@ def export_bundle(  # noqa: PLR0913 - most have a default
         begin_step("tracing the model")
         inference = trace_inference(model, options.input_dtype, inputs)
         check_same_contract({"inputs": inference.inputs}, model_folder)  # before the work
+        if options.trained_on not in (None, "tensorflow"):
+            inference = replace(inference, backend=options.trained_on)
+        require_room(Path(output), 2 * inference.weight_bytes)
         manifest = _write_evidence(inference, facts, samples, options, staged)
         with version_lock(Path(output), name):
             number = choose_version(model_folder, options.version)
@@ -395,7 +400,7 @@ def _manifest(
         int8=None,  # the caller adds it
         opset=opset,
         lowest_onnxruntime=LOWEST_ONNXRUNTIME[opset],
-        environment=describe_environment(_PACKAGES),
+        environment=_environment(inference),
         proof=proof,
         thresholds=facts.thresholds,
         intervals=facts.intervals,
@@ -403,7 +408,16 @@ def _manifest(
         importance=facts.importance,
         warnings=(*facts.warnings, *describe_noise(inference.noise)),
         whole_batches=inference.whole_batches,
+        quantization=inference.quantization,
     )
+
+
+def _environment(inference: InferenceFunction) -> dict[str, str]:
+    """Return the packages and the machine, and the backend that the proof compares with."""
+    found = describe_environment(_PACKAGES)
+    if inference.backend is not None:
+        found["compared with"] = f"keras on {describe_backend(inference.backend)}"
+    return found
 
 
 def _complete(

@@ -42,13 +42,13 @@ def _check_policies(policies: dict[str, str]) -> None:
     """
     for policy, layer in policies.items():
         # Preprocessing layers, such as Hashing, compute in integers.
-        is_known = policy in ("float32", *_NARROW) or policy.startswith(("int", "uint"))
-        is_quantized = "_from_" in policy
-        if not is_known or is_quantized:
-            fix = " Export it as it was before quantize(), with --int8 always."
+        kind, _, precision = policy.rpartition("_from_")
+        is_known = precision in ("float32", *_NARROW) or precision.startswith(("int", "uint"))
+        if not is_known or kind not in ("", "int8"):
+            fix = ' Export it as it was before quantize(), or after quantize("int8").'
             raise ExportError(
-                "Layers must compute in float32 or in a mixed precision. "
-                f"Received: {policy} in layer {layer!r}.{fix if is_quantized else ''}"
+                "Layers must compute in float32, in a mixed precision, or in int8. "
+                f"Received: {policy} in layer {layer!r}.{fix if kind else ''}"
             )
 
 

@@ -1,7 +1,6 @@
 """Makes a graph in half precision, for GPUs and browsers, and proves it beside the float32 one."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +21,6 @@ from serving.parity import (
     count_samples,
     is_within,
     run_in_batches,
-    take_samples,
 )
 from serving.runtime import onnxruntime
 from serving.session import float32_runner, open_session
@@ -137,8 +135,8 @@ def _require_small_numbers(
     )
     names = [value.name for value in bare.graph.output]
     for place in range(min(_CHECKED, count_samples(inputs))):
-        sample: Any = take_samples(inputs, slice(place, place + 1))
-        found = dict(zip(names, session.run(names, {**sample, **weights}), strict=True))
+        sample = {name: array[place : place + 1] for name, array in inputs.items()}
+        found = dict(zip(names, session.run(names, sample | weights), strict=True))
         for name, array in found.items():
             node = producers.get(name)
             if node is None or array.dtype != np.float32 or not array.size:

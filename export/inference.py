@@ -16,6 +16,7 @@ import tensorflow as tf
 from serving.manifest import DTYPES, TensorSpec, describe_spec
 from serving.parity import Inputs, Outputs
 
+from .backends import predict_on
 from .dynamic_sizes import dynamic_sizes
 from .errors import ExportError, explained
 from .float32_model import in_float32
@@ -59,6 +60,7 @@ class InferenceFunction:
             have a row for each sample that depends on that sample alone, see
             `export.batches.with_observed_batch`.
         noise: Kind of the numbers that each input of noise takes, by its name; see `export.noise`.
+        backend: Backend of Keras that predicts, in a process of its own; None for TensorFlow.
     """
 
     model: keras.Model
@@ -68,12 +70,28 @@ class InferenceFunction:
     original: keras.Model
     whole_batches: bool = False
     noise: Mapping[str, str] = field(default_factory=dict)
+    backend: str | None = None
 
     @property
     def batch_size(self) -> int | None:
         """The only number of samples that a call may have; None for any number."""
         size = self.inputs[0].shape[0]
         return size if isinstance(size, int) else None
+
+    @property
+    def quantization(self) -> str | None:
+        """`int8` if layers compute in that precision, None otherwise."""
+        policies = (layer.dtype_policy.name for layer in self.model._flatten_layers())
+        return "int8" if any(name.startswith("int8_from") for name in policies) else None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(
+            math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
+            for variable in self.model.variables
+            if variable.dtype != "string"
+        )
 
     def by_name(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Return an array for each input's name; a single array belongs to the first input."""
@@ -96,8 +114,10 @@ class InferenceFunction:
             tf.cast(tf.constant(named[spec.name]), tensor.dtype)
             for spec, tensor in zip(self.inputs, self.model.inputs, strict=True)
         ]
-        names = output_names(self.model, [spec.name for spec in self.inputs])
         size = len(leaves[0]) if self.whole_batches else self._batch_size(leaves)
+        if self.backend is not None:
+            arrays = [leaf.numpy() for leaf in leaves]
+            return self._named(predict_on(self.backend, self.model, arrays, size), len(arrays[0]))
         batches: list[Outputs] = []
         for start in range(0, len(leaves[0]), size):
             batch = [leaf[start : start + size] for leaf in leaves]
@@ -105,15 +125,21 @@ class InferenceFunction:
             # A GPU may round products to three digits (TF32), too coarse for a reference.
             with explained(_RUNS, layer_names(self.model)), tf.device("/CPU:0"):
                 predicted = keras.tree.flatten(self.model(given, training=False))
-            batches.append(dict(zip(names, map(plain_array, predicted), strict=True)))
-            if not self.whole_batches:
-                _check_rows(batches[-1], len(batch[0]))
+            batches.append(self._named(predicted, len(batch[0])))
         if len(batches) == 1:
-            return {spec.name: batches[0][spec.name] for spec in self.outputs}
+            return batches[0]
         return {
             spec.name: np.concatenate([batch[spec.name] for batch in batches])
             for spec in self.outputs
         }
+
+    def _named(self, predicted: Sequence[Any], count: int) -> Outputs:
+        """Return flattened outputs by name; each must have a row for each of `count` samples."""
+        names = output_names(self.model, [spec.name for spec in self.inputs])
+        outputs = dict(zip(names, map(plain_array, predicted), strict=True))
+        if not self.whole_batches:
+            _check_rows(outputs, count)
+        return {spec.name: outputs[spec.name] for spec in self.outputs}
 
     def _batch_size(self, leaves: Sequence[Any]) -> int:
         """Return the number of samples whose results fit into memory in one call."""

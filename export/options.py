@@ -14,6 +14,7 @@ from serving.manifest import (
     Thresholds,
 )
 
+from .backends import check_backend
 from .errors import ExportError
 from .half_precision import PRECISIONS
 from .inference import INPUT_DTYPES
@@ -105,6 +106,8 @@ class ExportOptions:
             accurate, `always` keeps it, `never` makes none.
         precision: `float16` adds a graph in half precision, for GPUs and browsers.
         has_float16_io: Whether its inputs and outputs are float16 too.
+        trained_on: Backend of Keras that trained the model, `jax` or `torch`: the proof compares
+            with its predictions, made in a process of its own. None for TensorFlow.
         sign: Function that signs the finished folder, from `serving.signature.read_signer`.
 
     Raises:
@@ -117,11 +120,13 @@ class ExportOptions:
     int8: str = "auto"
     precision: str = "float32"
     has_float16_io: bool = False
+    trained_on: str | None = None
     sign: Callable[[Path], None] | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
         check_opset(self.opset)
+        check_backend(self.trained_on)
         if self.version is not None and type(self.version) is not int:
             raise ExportError(f"version must be an integer. Received: {self.version!r}.")
         if self.version is not None and not 0 < self.version <= _MAX_VERSION:

@@ -112,6 +112,24 @@ def new_workplace(output: Path, name: str) -> tuple[Path, FileLock]:
     return workplace, in_use
 
 
+def require_room(folder: Path, needed: int) -> None:
+    """Require free space on a disk before minutes of work.
+
+    Args:
+        folder: Folder on the disk.
+        needed: Bytes.
+
+    Raises:
+        ExportError: There is less.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ExportError(
+            f"The disk of {folder} needs room for the weights, in a SavedModel and in ONNX: "
+            f"{needed / 1e9:.1f} GB. Received: {free / 1e9:.1f} GB."
+        )
+
+
 def write_checksums(folder: Path) -> None:
     """Write `SHA256SUMS` of every other file of `folder`, in the format of `sha256sum -c`."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())

@@ -94,11 +94,7 @@ def evaluate_int8(
     Raises:
         ExportError: The policy is `always`, but the graph cannot be quantized.
     """
-    if policy == "never" or (policy == "auto" and kind.prediction_output is None):
-        return None
-    if inference.whole_batches:
-        return None
-    if policy == "auto" and _is_too_short(inference, folder, data):
+    if not _is_tried(inference, folder, data, kind, policy):
         return None
     failure = _quantize(inference, folder, data.calibration)
     if failure:
@@ -120,6 +116,21 @@ def evaluate_int8(
         parity=_parity(inference, runs[INT8], samples, kind),
         largest_sum=largest_sum((folder / INT8).read_bytes()),
     )
+
+
+def _is_tried(
+    inference: InferenceFunction, folder: Path, data: Int8Data, kind: OutputKind, policy: str
+) -> bool:
+    """Return whether there is a reason to quantize the graph."""
+    if policy == "always" and inference.quantization is not None:
+        raise ExportError(
+            "int8 needs a model in float32. Received: one that Keras quantized. "
+            "Leave --int8 out: its graph is int8 already."
+        )
+    is_ruled_out = inference.quantization is not None or inference.whole_batches
+    if policy != "auto" or is_ruled_out or kind.prediction_output is None:
+        return policy == "always" and not is_ruled_out
+    return not _is_too_short(inference, folder, data)
 
 
 def _is_too_short(inference: InferenceFunction, folder: Path, data: Int8Data) -> bool:

@@ -6,7 +6,6 @@ import json
 from .bundle import MODEL
 from .errors import ManifestError
 from .manifest import Manifest, Parity, TensorSpec, describe_spec
-from .parity import TOLERANCES
 from .runtime import onnxruntime
 from .session import session_signature
 
@@ -48,9 +47,10 @@ def check_proof(manifest: Manifest) -> None:
     """
     proof = manifest.proof
     for name, tolerance in proof.tolerances.items():
-        if not 0 <= tolerance <= TOLERANCES.get(name, 0.0):
+        largest = manifest.tolerances.get(name, 0.0)
+        if not 0 <= tolerance <= largest:
             raise ManifestError(
-                f"The proof's tolerance of {name} must be at most {TOLERANCES.get(name, 0.0):g}. "
+                f"The proof's tolerance of {name} must be at most {largest:g}. "
                 f"Received: {tolerance}."
             )
     if proof.samples < 1:
@@ -74,7 +74,9 @@ def _check_parity(manifest: Manifest, parity: Parity) -> None:
     )
     is_near = 0 <= difference <= manifest.proof.tolerances.get(kind, 0.0)
     has_classes = is_probability and manifest.task == "multiclass"
-    is_same = parity.top1_match == (1.0 if has_classes else None)
+    is_same = parity.top1_match == (1.0 if has_classes else None) or (
+        has_classes and manifest.quantization is not None
+    )
     if not is_near or not is_same:
         raise ManifestError(
             "Every artifact must have parity with Keras. Received: "

@@ -11,6 +11,7 @@ from .columns import KINDS, RowFormat
 from .date_text import FORMS, PARTS
 from .errors import ManifestError, cannot_read
 from .number_text import FORMATS
+from .parity import INT8_TOLERANCES, TOLERANCES
 from .schema import decode
 
 FORMAT_VERSION = 5
@@ -345,6 +346,8 @@ class Manifest:
         whole_batches: whether a call must run its batch as a whole, neither split nor joined with
             others: outputs depend on all of its samples, or the number of samples is fixed.
         float16: the graph in half precision; None where none was asked for.
+        quantization: `int8` where the layers of the Keras model itself compute in int8, which
+            rounds coarsely; None otherwise.
     """
 
     format_version: int
@@ -382,12 +385,18 @@ class Manifest:
     whole_batches: bool = False
     float16: Float16 | None = None
     metric_intervals: dict[str, ScoreInterval] = field(default_factory=dict)
+    quantization: str | None = None
 
     @property
     def batch_size(self) -> int | None:
         """The only number of samples that a call may have; None for any number."""
         size = self.inputs[0].shape[0]
         return size if isinstance(size, int) else None
+
+    @property
+    def tolerances(self) -> dict[str, float]:
+        """The largest differences from Keras that count as parity, see `serving.parity`."""
+        return TOLERANCES if self.quantization is None else INT8_TOLERANCES
 
     @property
     def probabilities(self) -> str | None:
@@ -462,6 +471,10 @@ def _check_consistency(manifest: Manifest) -> None:
         raise ManifestError(
             "prediction_output must be the name of an output, or null where task is unknown. "
             f"Received: prediction_output={manifest.prediction_output!r} of {manifest.task}."
+        )
+    if manifest.quantization not in (None, "int8"):
+        raise ManifestError(
+            f"quantization must be int8 or null. Received: {manifest.quantization!r:.80}."
         )
     _check_columns(manifest)
     if manifest.calibration is not None:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from app.system.keras_defaults import keras_defaults
 from app.training.losses import class_weights
 from app.training.model_sizes import fit_to_data, rows_of
 from export import (
+    ExportError,
     ExportOptions,
     Int8Data,
     ModelFacts,
@@ -119,6 +121,7 @@ def export_run(
     if threshold is None and target_accuracy is None and is_default(rule):
         rule = weighted_rule(run.config.training)
     _check_rule(rule, dataset, target_accuracy)
+    options = _compared_with(run, options)
     source = f"the test split of {bare_source(run.config.data)}"
     nullable_columns = _nullable_columns(run, dataset)
     samples = with_edge_cases(dataset.model_inputs(run.splits.test), source, nullable_columns)
@@ -153,6 +156,16 @@ def export_run(
             samples,
             options,
         )
+
+
+def _compared_with(run: Run, options: ExportOptions) -> ExportOptions:
+    """Let the proof compare with the backend that trained the run, if it is installed."""
+    backend = run.data.get("backend")
+    if options.trained_on is not None or backend in (None, "tensorflow"):
+        return options
+    with suppress(ExportError):
+        return replace(options, trained_on=backend)
+    return options
 
 
 def _calibrated(

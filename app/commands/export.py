@@ -115,6 +115,14 @@ def export(
             "--float16-io", help="Its inputs and outputs are float16 too, instead of float32."
         ),
     ] = False,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="jax|torch",
+            help="Keras' backend that trained the model. The proof compares with what the model "
+            "predicts on it. Default: the backend of the run, or tensorflow.",
+        ),
+    ] = None,
     sign: Annotated[
         Path | None,
         typer.Option(
@@ -188,6 +196,7 @@ def export(
         int8=int8,
         precision=precision,
         has_float16_io=float16_io,
+        trained_on=trained_on,
         sign=signer,
     )
     with _shown_steps(quiet or as_json):

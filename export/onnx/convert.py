@@ -25,7 +25,7 @@ from export.passes.pipeline import clean_model
 from serving.manifest import DTYPES, TensorSpec
 
 from .crosses import values_before_hashes
-from .files import without_arrays
+from .files import to_message, without_arrays
 from .lookup_operators import ML_DOMAIN, ML_OPSET, Table
 from .operators import operator_handlers
 from .opsets import OPSET, OPSETS, check_opset, convert_opset, lowest_ir_version
@@ -66,8 +66,7 @@ def convert_to_onnx(
     inference: InferenceFunction, metadata: dict[str, Any], opset: int | None = None
 ) -> onnx.ModelProto:
     """Convert a traced model of less than 2 GB, see `convert_to_graph`."""
-    converted: onnx.ModelProto = ir.to_proto(convert_to_graph(inference, metadata, opset))
-    return converted
+    return to_message(convert_to_graph(inference, metadata, opset))
 
 
 def convert_to_graph(

@@ -21,6 +21,13 @@ _SMALLEST = 1024
 _RAW_DATA, _INITIALIZER, _GRAPH = b"\x4a", b"\x2a", b"\x3a"
 
 
+def to_message(model: ir.Model) -> onnx.ModelProto:
+    """Return a graph as a message, without the types of inner values, which others infer."""
+    message: onnx.ModelProto = ir.to_proto(model)
+    del message.graph.value_info[:]
+    return message
+
+
 def write_graph(model: ir.Model, path: Path, largest: int = LARGEST_MESSAGE) -> None:
     """Write `model` to `path`; its weights in a file beside it if one file cannot hold them.
 
@@ -35,7 +42,7 @@ def write_graph(model: ir.Model, path: Path, largest: int = LARGEST_MESSAGE) -> 
         OSError: A file cannot be written completely.
     """
     with _arrays_left_out(model) as left_out:
-        message = ir.to_proto(model)
+        message = to_message(model)
     tensors = [(_header_of(value), value.const_value) for value in left_out]
     graph = message.graph.SerializeToString(deterministic=True)
     message.ClearField("graph")
@@ -54,9 +61,8 @@ def write_graph(model: ir.Model, path: Path, largest: int = LARGEST_MESSAGE) -> 
 
 def without_arrays(model: ir.Model) -> onnx.ModelProto:
     """Return a message in which inputs take the place of large constants, to check the graph."""
-    message: onnx.ModelProto
     with _arrays_left_out(model) as left_out:
-        message = ir.to_proto(model)
+        message = to_message(model)
     for value in left_out:
         tensor = value.const_value
         message.graph.input.append(
@@ -86,9 +92,9 @@ def _write_beside(model: ir.Model, path: Path) -> None:
     )
     tensors = (value.const_value for value in model.graph.initializers.values())
     ends = [t.offset + t.length for t in tensors if isinstance(t, ir.ExternalTensor)]
-    if (weights_file(path)).stat().st_size < max(ends, default=0):
+    if weights_file(path).stat().st_size < max(ends, default=0):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    path.write_bytes(to_message(model).SerializeToString(deterministic=True))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from .lookup_operators import (
 from .matrix_operators import matrix_handlers
 from .nodes import add_constant, add_step, convert_by_default, replace_node
 from .numeric_operators import numeric_handlers
+from .quantized_operators import convert_integer_product
 from .resampling import RESAMPLING, convert_resampling
 from .signal_operators import signal_handlers
 from .text_operators import text_handlers
@@ -40,6 +41,7 @@ def operator_handlers(
         hashed: Values that are hashed, see `crosses.values_before_hashes`.
     """
     handlers = {
+        "BatchMatMulV3": convert_integer_product,
         "Bitcast": _convert_bitcast,
         "BitwiseAnd": _convert_bitwise_and,
         "Bucketize": convert_bucketize,

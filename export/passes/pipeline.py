@@ -43,6 +43,7 @@ def clean_graph(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelPr
     """Return a graph that computes the same function without redundant nodes, see `clean_model`."""
     cleaned, _ = clean_model(ir.from_proto(model), layers)
     proto: onnx.ModelProto = ir.to_proto(cleaned)
+    del proto.graph.value_info[:]
     return proto
 
 
