@@ -57,6 +57,7 @@ def sections() -> list[Section]:
         Section("Data larger than memory", "streaming", training.streaming()),
         Section("Training with several processes", "distributed", training.distributed()),
         Section("Conversion to ONNX", "conversion", export.conversion()),
+        Section("Exported graphs in other runtimes", "graph_latency", export.graph_latency()),
         Section("Cost of an export", "export_cost", export.export_cost()),
         Section("Latency of the image net", "image_latency", serving.image_latency()),
         Section("Overhead of the Predictor", "overhead", serving.overhead()),

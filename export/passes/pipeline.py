@@ -16,6 +16,7 @@ from .max_pool_padding import guard_pools
 from .naming import in_canonical_order, name_after_layers
 from .normalization import fuse_normalization
 from .reductions import split_reductions
+from .rows import keep_rows
 from .shapes import resolve_shapes
 from .transposes import remove_transposes
 
@@ -54,6 +55,7 @@ def clean_model(graph: ir.Model, layers: Collection[str]) -> None:
     lift_transposes(graph)
     fuse_operators(graph)
     fold_into_weights(graph)
+    keep_rows(graph)
     split_reductions(graph)
     guard_pools(graph)
     in_canonical_order(graph)
