@@ -5,7 +5,8 @@
 Each model has random weights and gets one sample. "Ours" is the graph of Hornbill in ONNX Runtime.
 Keras' own ONNX and what OnnxSlim makes of it run there too; OpenVINO reads our graph, LiteRT
 converts our SavedModel. The runtimes are in a virtual environment of their own and take turns in
-one process. Noise is the ratio of two sets of sessions of our graph.
+one process, in random order. Figures are processor time, which a busy machine hardly changes. Noise
+is the ratio of two sets of sessions of our graph.
 """
 
 import argparse
