@@ -2,8 +2,12 @@
 
 import platform
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+# It reads a file each time.
+_version_of = cache(version)
 
 
 def describe_environment(packages: Iterable[str]) -> dict[str, str]:
@@ -14,7 +18,7 @@ def describe_environment(packages: Iterable[str]) -> dict[str, str]:
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the installed version of each package."""
-    return {package: version(package) for package in packages}
+    return {package: _version_of(package) for package in packages}
 
 
 def processor_name() -> str:

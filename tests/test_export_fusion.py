@@ -49,6 +49,24 @@ def test_a_chain_becomes_the_operator_that_runtimes_know(name, graph):
     require_parity({name: expected[name]}, {name: received[name]})
 
 
+def test_a_transformer_block_runs_on_one_matrix_but_for_attention():
+    start = Input((6, 8), name="steps")
+    attended = start + layers.MultiHeadAttention(2, 4)(start, start)
+    hidden = layers.Dense(16, activation="gelu")(layers.LayerNormalization()(attended))
+    x = layers.LayerNormalization()(attended + layers.Dense(8)(hidden))
+    inference = trace_inference(randomize(keras.Model(start, layers.Softmax()(x))))
+    graph = convert_to_onnx(inference, {})
+    found = Counter(node.op_type for node in graph.graph.node)
+    # To the rows and back; three to split heads, and one to join them.
+    assert found["Reshape"] == 6
+    # Each product is followed by its bias, so that ONNX Runtime adds it within the product.
+    biased = [node.output[0] for node in graph.graph.node if node.op_type == "MatMul"]
+    following = Counter(node.op_type for node in graph.graph.node if set(node.input) & set(biased))
+    assert following == {"Add": 6, "Mul": 1, "Transpose": 1}
+    steps = np.random.default_rng(0).normal(size=(5, 6, 8)).astype("float32")
+    require_parity(inference.predict(steps), run_graph(inference, graph, steps))
+
+
 def test_an_embedding_is_one_operator_and_reads_tokens_below_zero_from_the_end():
     start = Input((4,), dtype="int32", name="tokens")
     inference = trace_inference(randomize(keras.Model(start, layers.Embedding(7, 3)(start))))

@@ -1,9 +1,11 @@
 """Figures of exports."""
 
+import math
 import statistics
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.export_cost import COMMAND_S, MOST_TIMES_KERAS
 from benchmarks.results import read_results
 
 from .figure import Figure, compare
@@ -89,10 +91,51 @@ def keras_cases() -> list[Figure]:
     ]  # fmt: skip
 
 
+def graph_latency() -> list[Figure]:
+    """Return the latency of exported graphs relative to that of others."""
+    figures = []
+    ratios: dict[str, list[float]] = {}
+    for row in read_results("graph_latency"):
+        found = row["runtimes"]
+        ours, again = (found[name]["ms"] for name in ("ours", "ours again"))
+        noise = f"{ours:.3f} ms; noise {max(ours / again, again / ours):.2f}"
+        for name, other in found.items():
+            if "ms" in other and name not in ("ours", "ours again"):
+                ratio = math.sqrt(ours * again) / other["ms"]
+                ratios.setdefault(name, []).append(ratio)
+                figures.append(
+                    Figure(f"{row['what']} ({noise}): latency relative to {name}", f"{ratio:.2f}")
+                )
+            elif "error" in other:
+                figures.append(Figure(f"{row['what']} ({noise}): {name}", "does not load"))
+    for name, each in ratios.items():
+        metric = f"latency relative to {name}, geometric mean of {len(each)}"
+        goal = 1.0 if name in ("Keras' ONNX", "OnnxSlim") else None
+        figures.append(compare(metric, statistics.geometric_mean(each), "{:.2f}", "<", goal))
+    return figures
+
+
 def export_cost() -> list[Figure]:
     """Return the time and memory of exports."""
     figures = []
     for row in read_results("export_cost"):
+        if row["what"] == "zoo":
+            metric = (
+                "time of a whole export without int8 relative to Keras' own export, geometric mean "
+                f"of {row['models']} small models"
+            )
+            figures += [
+                compare(metric, row["ratio"], "{:.2f}", "≤", MOST_TIMES_KERAS),
+                Figure("the same in processor time", f"{row['processor_ratio']:.2f}"),
+            ]
+            continue
+        if row["what"] == "command":
+            metric = f"`hornbill export` of {row['weights']:,} weights without int8, with imports"
+            figures += [
+                compare(metric, row["seconds"], "{:.1f} s", "<", COMMAND_S),
+                Figure("the same in processor time", f"{row['processor_seconds']:.1f} s"),
+            ]
+            continue
         seconds, mb = row["goal_seconds"], row["goal_mb"]
         metric = f"time of a whole export of {row['what']}, without imports"
         figures.append(compare(metric, row["seconds"], "{:.1f} s", "<", seconds))

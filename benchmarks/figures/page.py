@@ -59,6 +59,7 @@ def sections() -> list[Section]:
         Section("Conversion to ONNX", "conversion", export.conversion()),
         Section("Cases of Keras' own export tests", "keras_cases", export.keras_cases()),
         Section("Models of KerasHub", "hub", export.hub()),
+        Section("Exported graphs in other runtimes", "graph_latency", export.graph_latency()),
         Section("Cost of an export", "export_cost", export.export_cost()),
         Section("Latency of the image net", "image_latency", serving.image_latency()),
         Section("Overhead of the Predictor", "overhead", serving.overhead()),

@@ -16,6 +16,7 @@ from .max_pool_padding import guard_pools
 from .naming import in_canonical_order, name_after_layers
 from .normalization import fuse_normalization
 from .reductions import split_reductions
+from .rows import keep_rows
 from .shapes import resolve_shapes
 from .simplification import simplify
 from .transposes import remove_transposes
@@ -33,6 +34,7 @@ _PASSES: tuple[Pass, ...] = (
     lift_transposes,
     fuse_operators,
     fold_into_weights,
+    keep_rows,
     split_reductions,
     guard_pools,
 )
