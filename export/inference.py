@@ -22,6 +22,7 @@ from .tensor_names import (
     declared_order,
     input_names,
     output_names,
+    table_input_names,
 )
 
 INPUT_DTYPES = ("uint8", "int8", "int32", "int64", "float32")
@@ -119,7 +120,10 @@ class InferenceFunction:
 
 
 def trace_inference(
-    model: keras.Model, input_dtype: str | None = None, given: Any = None
+    model: keras.Model,
+    input_dtype: str | None = None,
+    given: Any = None,
+    has_columns: bool = False,
 ) -> InferenceFunction:
     """Trace a model for inference: in float32, without randomness, on the CPU.
 
@@ -129,6 +133,8 @@ def trace_inference(
         input_dtype: Dtype that float32 inputs take instead, cast inside the graph.
         given: What the model takes, see `export.signatures.arguments_of`; None if its graph says
             so, or if it was called.
+        has_columns: Whether its inputs are columns of a table, which are named `inputs` and
+            `texts`, see `serving.columns`.
 
     Raises:
         ExportError: Keras does not run on TensorFlow, the inputs are not known, or the model cannot
@@ -142,7 +148,8 @@ def trace_inference(
     original = as_functional(model, given)
     model = in_float32(original)
     _refuse_sparse(model)
-    declared = _specs(input_names(model), model.inputs)
+    names = table_input_names(model) if has_columns else input_names(model)
+    declared = _specs(names, model.inputs)
     _check_batch(declared)
     inputs = tuple(_with_dtype(spec, input_dtype) for spec in declared)
     outputs = _specs(output_names(model, [spec.name for spec in inputs]), model.outputs)

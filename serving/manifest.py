@@ -372,6 +372,14 @@ class Manifest:
         return size if isinstance(size, int) else None
 
     @property
+    def measured_on(self) -> str:
+        """What the metrics were measured on, such as `the 360 test samples of digits8x8`."""
+        sizes = self.data.get("samples")
+        count = sizes.get("test") if isinstance(sizes, dict) else None
+        number = f"{count:,} " if isinstance(count, int) else ""
+        return f"the {number}test samples of {self.data.get('source', 'unknown data')}"
+
+    @property
     def probabilities(self) -> str | None:
         """Name of the output that holds probabilities; None if there is none."""
         return self.prediction_output if self.task in ("multiclass", "multilabel") else None
@@ -435,15 +443,7 @@ def _check_format_version(received: object) -> None:
 
 def _check_consistency(manifest: Manifest) -> None:
     """Raise `ManifestError` if fields contradict each other."""
-    for spec in manifest.inputs:
-        _check_spec(spec, needs_batch=not manifest.whole_batches)
-    if len({spec.shape[:1] for spec in manifest.inputs}) > 1 or not manifest.inputs[0].shape:
-        raise ManifestError(
-            "All inputs must begin with the same axis, the batch. "
-            f"Received: {', '.join(map(describe_spec, manifest.inputs))}."
-        )
-    for spec in manifest.outputs:
-        _check_spec(spec, needs_batch=not manifest.whole_batches)
+    _check_tensors(manifest)
     if manifest.task not in TASKS:
         raise ManifestError(
             f"task must be one of {', '.join(TASKS)}. Received: task={manifest.task!r}."
@@ -467,6 +467,28 @@ def _check_consistency(manifest: Manifest) -> None:
         _check_thresholds(manifest, manifest.thresholds)
     if manifest.intervals is not None:
         _check_intervals(manifest, manifest.intervals)
+    _check_metrics(manifest)
+
+
+def _check_tensors(manifest: Manifest) -> None:
+    for spec in manifest.inputs:
+        _check_spec(spec, needs_batch=not manifest.whole_batches)
+    if len({spec.shape[:1] for spec in manifest.inputs}) > 1 or not manifest.inputs[0].shape:
+        raise ManifestError(
+            "All inputs must begin with the same axis, the batch. "
+            f"Received: {', '.join(map(describe_spec, manifest.inputs))}."
+        )
+    for spec in manifest.outputs:
+        _check_spec(spec, needs_batch=not manifest.whole_batches)
+
+
+def _check_metrics(manifest: Manifest) -> None:
+    for name, interval in manifest.metric_intervals.items():
+        if not interval.low <= manifest.metrics.get(name, math.nan) <= interval.high:
+            raise ManifestError(
+                "Each of metric_intervals must contain its metric. Received: "
+                f"{name!r:.40} from {interval.low} to {interval.high}."
+            )
 
 
 def _check_calibration(manifest: Manifest, calibration: Calibration) -> None:

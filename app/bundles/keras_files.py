@@ -70,7 +70,6 @@ def read_model(
             f"Keras {keras.__version__} cannot load the model. Received: {path}: {reason:.200}."
         ) from None
 
-
     return _with_all_weights(model, path, inputs)
 
 
@@ -136,6 +135,23 @@ def read_labels(path: Path) -> tuple[str, ...]:
                 f"Received: {line!r} in line {number} of {path}."
             )
     return tuple(lines)
+
+
+def read_columns(names: str) -> tuple[str, ...]:
+    """Return the names of columns: those of a text file, one on each line, or comma-separated.
+
+    Raises:
+        ExportError: the file cannot be read, or a name is empty or repeated.
+    """
+    if Path(names).is_file():
+        found = read_labels(Path(names))
+    else:
+        found = tuple(name.strip() for name in names.split(","))
+    repeated = [name for name in found if found.count(name) > 1]
+    if repeated or not all(found):
+        received = f"{repeated[0]!r} twice" if repeated else "an empty one"
+        raise ExportError(f"Each column must have a name of its own. Received: {received}.")
+    return found
 
 
 def read_samples(path: Path) -> Any:
