@@ -151,6 +151,8 @@ def write_setting(value: Any) -> str:
         return ",".join(map(str, value)) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{key} {one}" for key, one in value.items())
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if value is None or value == "":
         return "none"
     return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)
