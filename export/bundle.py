@@ -15,12 +15,12 @@ import numpy as np
 
 from export.onnx.convert import LEFT_OUT, convert_to_graph
 from export.onnx.files import forget_weights, write_graph
-from export.onnx.opsets import LOWEST_ONNXRUNTIME
+from export.onnx.opsets import LOWEST_ONNXRUNTIME, OPSET
 from serving.bundle import KERAS_MODEL, MANIFEST, MODEL
 from serving.checking import check_finite, check_inputs, dtype_of
 from serving.environment import describe_environment
 from serving.errors import InputError, cannot_write
-from serving.manifest import FORMAT_VERSION, Float16, Manifest, Proof
+from serving.manifest import FORMAT_VERSION, Float16, Manifest, Proof, describe_spec
 from serving.parity import Inputs, Outputs, count_samples, take_samples
 from serving.verify import verify_bundle
 
@@ -41,7 +41,7 @@ from .memory import return_memory
 from .model_card import write_model_card
 from .noise import describe_noise, draw_noise, require_same_draws
 from .options import ExportOptions, ModelFacts
-from .output_kind import OutputKind, infer_task
+from .output_kind import OutputKind, infer_task, values_kind
 from .parity import prove, require_same_as_original
 from .preprocessing import describe_preprocessing
 from .publish import (
@@ -109,7 +109,9 @@ def export_bundle(  # noqa: PLR0913 - most have a default
     choose_version(model_folder, options.version)  # fails before the work if it exists
     with _staging_folder(Path(output), name) as staged:
         begin_step("tracing the model")
-        inference = trace_inference(model, options.input_dtype, inputs)
+        has_columns = bool(facts.columns or facts.string_columns)
+        inference = trace_inference(model, options.input_dtype, inputs, has_columns)
+        facts = with_split_columns(facts, inference)
         check_same_contract({"inputs": inference.inputs}, model_folder)  # before the work
         if options.trained_on not in (None, "tensorflow"):
             inference = replace(inference, backend=options.trained_on)
@@ -282,9 +284,46 @@ def _cast_samples(inference: InferenceFunction, samples: Inputs) -> dict[str, np
     return arrays
 
 
+def draft_manifest(inference: InferenceFunction, facts: ModelFacts, name: str) -> Manifest:
+    """Return what the manifest of a model will say, before anything is written or proven.
+
+    Args:
+        inference: The traced model.
+        facts: What the bundle states about it.
+        name: Name of the model.
+
+    Raises:
+        ExportError: The labels do not suit its outputs.
+    """
+    samples = draw_samples(inference)
+    kind = _output_kind(inference.predict(samples.inputs), facts)
+    return _manifest(inference, facts, kind, Proof("", 0, (), {}, ()), name, OPSET)
+
+
+def with_split_columns(facts: ModelFacts, inference: InferenceFunction) -> ModelFacts:
+    """Return the facts with the names of columns divided among the inputs of numbers and of texts.
+
+    Raises:
+        ExportError: There are more or fewer names than columns.
+    """
+    names = (*facts.columns, *facts.string_columns)
+    if not names:
+        return facts
+    widths = {spec.name: spec.shape[1] for spec in inference.inputs}
+    numbers, texts = (widths.get(name, 0) for name in ("inputs", "texts"))
+    if not (isinstance(numbers, int) and isinstance(texts, int)) or numbers + texts != len(names):
+        takes = ", ".join(map(describe_spec, inference.inputs))
+        raise ExportError(
+            f"There must be a name for each column of {takes}. Received: {len(names)}."
+        )
+    return replace(facts, columns=names[:numbers], string_columns=names[numbers:])
+
+
 def _output_kind(outputs: Outputs, facts: ModelFacts) -> OutputKind:
     if facts.task is None:
         return infer_task(outputs, facts.labels)
+    if facts.family == "keras" and facts.task == "regression":
+        return values_kind(outputs, facts.labels)
     name = "values" if facts.task == "regression" else "probabilities"
     if name not in outputs or outputs[name].shape[1:] != (len(facts.labels),):
         shapes = ", ".join(f"{name} {array.shape[1:]}" for name, array in outputs.items())
@@ -392,6 +431,7 @@ def _manifest(
         preprocessing=describe_preprocessing(inference.model),
         parameters=inference.model.count_params(),
         metrics=facts.metrics,
+        metric_intervals=facts.metric_intervals,
         config=facts.config,
         data=facts.data,
         calibration=facts.calibration,

@@ -31,6 +31,7 @@ from .tensor_names import (
     declared_order,
     input_names,
     output_names,
+    table_input_names,
 )
 
 _RUNS = "Keras must be able to run the model on the CPU"
@@ -168,7 +169,10 @@ def largest_batch(inputs: Inputs) -> int:
 
 
 def trace_inference(
-    model: keras.Model, input_dtype: str | None = None, given: Any = None
+    model: keras.Model,
+    input_dtype: str | None = None,
+    given: Any = None,
+    has_columns: bool = False,
 ) -> InferenceFunction:
     """Trace a model for inference: in float32, without randomness, on the CPU.
 
@@ -178,6 +182,8 @@ def trace_inference(
         input_dtype: Dtype that float32 inputs take instead, cast inside the graph.
         given: What the model takes, see `export.signatures.arguments_of`; None if its graph says
             so, or if it was called.
+        has_columns: Whether its inputs are columns of a table, which are named `inputs` and
+            `texts`, see `serving.columns`.
 
     Raises:
         ExportError: Keras does not run on TensorFlow, the inputs are not known, or the model cannot
@@ -192,19 +198,23 @@ def trace_inference(
     model = in_float32(original)
     _refuse_sparse(model)
     draws: list[Draw] = []
+    names = table_input_names(model) if has_columns else input_names(model)
     with observing(draws):
-        traced = _trace_named(model, original, input_dtype, {})
+        traced = _trace_named(model, names, original, input_dtype, {})
     model, noise = with_noise_inputs(model, traced.function, draws)
-    return _trace_named(model, model, input_dtype, noise) if noise else traced
+    if not noise:
+        return traced
+    return _trace_named(model, input_names(model), model, input_dtype, noise)
 
 
 def _trace_named(
     model: keras.Model,
+    names: Sequence[str],
     original: keras.Model,
     input_dtype: str | None,
     noise: Mapping[str, str],
 ) -> InferenceFunction:
-    declared = _specs(input_names(model), model.inputs)
+    declared = _specs(names, model.inputs)
     _check_batch(declared)
     inputs = tuple(
         spec if spec.name in noise else _with_dtype(spec, input_dtype) for spec in declared

@@ -8,7 +8,6 @@ from serving.bundle import CHECKSUMS, GOLDEN, INT8, KERAS_MODEL, MANIFEST, MODEL
 from serving.int8 import LARGEST_SUM
 from serving.manifest import TASKS, Calibration, Manifest, TensorSpec, describe_batch
 from serving.written_numbers import (
-    describe_scores,
     metric_name,
     write_number,
     write_percent,
@@ -24,6 +23,8 @@ _FILES = {
     CHECKSUMS: "SHA-256 of every other file: `sha256sum -c SHA256SUMS`",
 }
 _SHOWN_COLUMNS = 10
+# Of `serving.manifest.ScoreInterval`.
+_METHODS = {"wilson": "Wilson's", "bootstrap": "those of a seeded bootstrap"}
 
 
 def write_model_card(manifest: Manifest, figures: Sequence[str], folder: Path) -> None:
@@ -82,33 +83,52 @@ def _quoted(value: object) -> str:
 
 
 def _summary(manifest: Manifest) -> str:
-    metrics = describe_scores(manifest.metrics)
+    metrics = ", ".join(_measured_metric(manifest, name) for name in manifest.metrics)
     purpose = (
         f" for {len(manifest.labels)} {TASKS[manifest.task]}: {', '.join(manifest.labels)}"
         if manifest.labels
         else ""
     )
     measured = (
-        f"\nMeasured on {manifest.proof.source} ({manifest.proof.samples:,} samples): {metrics}.\n"
-        if metrics
-        else ""
+        f"\nMeasured on {manifest.measured_on}: {metrics}.{_methods(manifest)}\n" if metrics else ""
     )
     kind = "Keras" if manifest.family == "keras" else f"`{manifest.family}`"
     return f"A {kind} model of {manifest.parameters:,} parameters{purpose}.\n{measured}"
 
 
+def _measured_metric(manifest: Manifest, name: str) -> str:
+    """Return a metric with its interval, such as `accuracy 97.3% (96.9% to 97.6%)`."""
+    text = f"{metric_name(name)} {write_score(name, manifest.metrics[name])}"
+    found = manifest.metric_intervals.get(name)
+    if found is None:
+        return text
+    return f"{text} ({write_score(name, found.low)} to {write_score(name, found.high)})"
+
+
+def _methods(manifest: Manifest) -> str:
+    """Return how the intervals of the metrics were made, as a sentence; empty without any."""
+    by_method: dict[str, list[str]] = {}
+    for name, found in manifest.metric_intervals.items():
+        by_method.setdefault(found.method, []).append(metric_name(name))
+    parts = [
+        f"{_METHODS.get(method, method)} for {', '.join(names)}"
+        for method, names in by_method.items()
+    ]
+    return f" The 95% intervals in parentheses are {'; '.join(parts)}." if parts else ""
+
+
 def _comparison(manifest: Manifest) -> str:
     """Return the metrics beside those of simple models, and where the model is no better."""
     others = manifest.reference_scores
+    warnings = "".join(f"\n**Warning:** {line}.\n" for line in manifest.warnings)
     if not others:
-        return ""
+        return warnings
     names = {"constant": "a constant", "linear": "a linear model"}
     heads = ("metric", "this model", *(names.get(name, name) for name in others))
     rows = [
         (metric_name(name), *(_score(s, name) for s in (manifest.metrics, *others.values())))
         for name in manifest.metrics
     ]
-    warnings = "".join(f"\n**Warning:** {line}.\n" for line in manifest.warnings)
     return (
         "## Comparison\n\nSimple models were trained on the same split and measured on the same "
         f"samples.\n\n{_table(heads, rows)}{warnings}"

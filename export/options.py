@@ -11,6 +11,7 @@ from serving.manifest import (
     Importance,
     Intervals,
     RejectOption,
+    ScoreInterval,
     Thresholds,
 )
 
@@ -39,6 +40,7 @@ class ModelFacts:
         string_columns: Name of each text column.
         row_format: How the cells of a table become these columns; None for plain numbers and texts.
         metrics: Metrics measured on the test split.
+        metric_intervals: Interval of each metric.
         config: Training configuration, by flat key.
         data: Description of the training data: source, SHA-256, number of samples in each split.
         figures: Pictures for the model card.
@@ -65,6 +67,7 @@ class ModelFacts:
     string_columns: tuple[str, ...] = ()
     row_format: RowFormat | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    metric_intervals: dict[str, ScoreInterval] = field(default_factory=dict)
     config: dict[str, object] = field(default_factory=dict)
     data: dict[str, object] = field(default_factory=dict)
     figures: Sequence[Path] = ()

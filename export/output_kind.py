@@ -64,6 +64,30 @@ def infer_task(outputs: Outputs, labels: Sequence[str]) -> OutputKind:
     return OutputKind("multiclass" if sums_to_one else "multilabel", name, tuple(labels))
 
 
+def values_kind(outputs: Outputs, labels: Sequence[str]) -> OutputKind:
+    """Find the output that holds predicted values.
+
+    Args:
+        outputs: Outputs for some samples, by name.
+        labels: Name of each value; empty for `value`, or `value0`, `value1`, …, of the only output
+            `(batch, values)`.
+
+    Raises:
+        ExportError: No output fits, several do, or it holds no floats.
+    """
+    if not labels:
+        widths = [a.shape[1] for a in outputs.values() if a.ndim == 2 and a.dtype.kind == "f"]
+        width = widths[0] if len(widths) == 1 else 0
+        labels = ("value",) if width == 1 else tuple(f"value{n}" for n in range(width))
+    _check_labels(labels)
+    name = _labeled_output(outputs, labels)
+    if outputs[name].dtype.kind != "f":
+        raise ExportError(
+            f"Predicted values must be floats. Received: {name} {outputs[name].dtype}."
+        )
+    return OutputKind("regression", name, tuple(labels))
+
+
 def _labeled_output(outputs: Outputs, labels: Sequence[str]) -> str:
     fitting = [name for name, a in outputs.items() if a.ndim == 2 and a.shape[1] == len(labels)]
     if len(fitting) > 1 and "probabilities" in fitting:

@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 
+from .errors import ExportError
+
 BATCH_AXIS = "batch"
 # Names of the variable axes after the batch, by the rank of the tensor, without channels.
 _AXES = {3: ("steps",), 4: ("height", "width"), 5: ("depth", "height", "width")}
@@ -47,6 +49,24 @@ def input_names(model: keras.Model) -> list[str]:
         return ["inputs"]
     own = [f"input_{number}" if name is None else name for number, name in enumerate(own)]
     return unique_names([_as_argument(str(name)) for name in own])
+
+
+def table_input_names(model: keras.Model) -> list[str]:
+    """Return the names of the inputs of a model of columns: `inputs` of numbers, `texts` of texts.
+
+    Raises:
+        ExportError: the model has not one input of numbers `(batch, columns)`, or one of texts, or
+            both.
+    """
+    kinds = [("texts" if x.dtype == "string" else "inputs", len(x.shape)) for x in model.inputs]
+    names = [name for name, rank in kinds if rank == 2]
+    if len(names) < len(kinds) or len(set(names)) < len(names):
+        received = ", ".join(f"{x.dtype} {tuple(x.shape)}" for x in model.inputs)
+        raise ExportError(
+            "A model of columns must take numbers as (batch, columns), texts as (batch, columns), "
+            f"or both. Received: {received}."
+        )
+    return names
 
 
 def output_names(model: keras.Model, inputs: Sequence[str]) -> list[str]:

@@ -399,6 +399,14 @@ class Manifest:
         return TOLERANCES if self.quantization is None else INT8_TOLERANCES
 
     @property
+    def measured_on(self) -> str:
+        """What the metrics were measured on, such as `the 360 test samples of digits8x8`."""
+        sizes = self.data.get("samples")
+        count = sizes.get("test") if isinstance(sizes, dict) else None
+        number = f"{count:,} " if isinstance(count, int) else ""
+        return f"the {number}test samples of {self.data.get('source', 'unknown data')}"
+
+    @property
     def probabilities(self) -> str | None:
         """Name of the output that holds probabilities; None if there is none."""
         return self.prediction_output if self.task in ("multiclass", "multilabel") else None
@@ -490,6 +498,16 @@ def _check_consistency(manifest: Manifest) -> None:
         _check_thresholds(manifest, manifest.thresholds)
     if manifest.intervals is not None:
         _check_intervals(manifest, manifest.intervals)
+    _check_metrics(manifest)
+
+
+def _check_metrics(manifest: Manifest) -> None:
+    for name, interval in manifest.metric_intervals.items():
+        if not interval.low <= manifest.metrics.get(name, math.nan) <= interval.high:
+            raise ManifestError(
+                "Each of metric_intervals must contain its metric. Received: "
+                f"{name!r:.40} from {interval.low} to {interval.high}."
+            )
 
 
 def _check_specs(manifest: Manifest) -> None:

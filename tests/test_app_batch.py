@@ -146,6 +146,21 @@ def test_images_share_a_part_and_a_broken_image_fails_alone(bundle, images, tmp_
     }
 
 
+def test_archives_of_arrays_are_predicted_like_arrays(bundle, images, tmp_path):
+    np.save(tmp_path / "a.npy", images)
+    np.savez(tmp_path / "b.npz", image=images)
+    np.savez(tmp_path / "c.npz", anything=images.astype(np.int64))  # whose numbers fit
+    np.savez(tmp_path / "d.npz", image=images, other=images)
+    np.savez(tmp_path / "e.npz", one=images, other=images)
+    assert predict(bundle, tmp_path / "*.np?", tmp_path / "out") == Summary(5, 48, 1)
+    rows = {}
+    for line in lines(tmp_path / "out"):
+        rows.setdefault(line["file"][-5:-4], []).append(line["probabilities"])
+    assert rows["a"] == rows["b"] == rows["c"] == rows["d"]
+    (error,) = lines(tmp_path / "out", "errors")
+    assert "e.npz must hold an array for each input of digits" in error["reason"]
+
+
 def test_parquet_columns_are_found_by_name_and_lines_contain_the_key(row_bundle, tmp_path):
     columns = flowers(row_bundle, 5)
     name = next(iter(columns))

@@ -210,6 +210,26 @@ def test_a_comparison_names_what_changes(bundle, tmp_path, run):
     assert "epochs: 3 → 5" in output
 
 
+def test_values_are_compared_and_measured_by_how_far_they_are(row_bundle, tmp_path, run):
+    """A bundle of classes whose manifest calls its probabilities values stands for such a model."""
+    changes = {"task": "regression", "reject_option": None, "calibration": None, "thresholds": None}
+    folder = changed_copy(row_bundle, tmp_path / "values", **changes, baseline=None, metrics={})
+    rows = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    predicted = Predictor.load(row_bundle).predict(rows).probabilities
+    np.savez(tmp_path / "v.npz", inputs=rows, y=np.add(predicted, [0.5, 0, 0]))
+    data = ("--data", tmp_path / "v.npz", "--page", tmp_path / "page.html")
+    found = evaluated(run, folder, *data)
+    assert found["scores"]["mae"]["value"] == pytest.approx(0.5 / 3, abs=1e-6)
+    assert "predicted and true" in (tmp_path / "page.html").read_text()
+    found = compared(run, folder, folder, *data)
+    assert [row["largest"] for row in found["differences"]] == [0, 0, 0]
+    assert "mcnemar" not in found
+    assert "mean absolute change" in (tmp_path / "page.html").read_text()
+    status, output, _ = run("evaluate", folder, *data)
+    assert status == 0
+    assert "classes:" not in output
+
+
 def test_a_bundle_agrees_with_itself_on_files_without_targets(raw_bundle, run):
     folder, table = raw_bundle
     found = compared(run, folder, folder.parent, "--input", table)
@@ -234,6 +254,13 @@ def test_labels_in_another_order_are_the_same_labels(row_bundle, tmp_path, run):
     found = _in_order_of(Answers(first.manifest, predictions), Answers(other, predictions))
     assert found.manifest.labels == first.manifest.labels
     assert found.predictions.tolist() == [[0.1, 0.2, 0.7]]
+
+
+def test_a_run_is_compared_as_the_bundle_that_it_would_become(bundle, mlp_run, run):
+    found = compared(run, bundle, mlp_run.folder, "--data", "digits8x8")
+    assert found["samples"] == 360
+    assert found["agreement"]["value"] > 0.9  # the same settings, data and seed
+    assert found["scores"]["accuracy"]["second"]["value"] > 0.8
 
 
 @pytest.mark.parametrize(

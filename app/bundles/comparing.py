@@ -22,7 +22,9 @@ from app.evaluation.comparison import (
 )
 from app.evaluation.evaluations import lacking_labels, positive_of
 from app.evaluation.metrics import make_scorer
+from serving.bundle import version_numbers
 from serving.errors import first_few
+from serving.golden import read_golden
 from serving.manifest import TASKS, Manifest
 from serving.parity import Inputs, count_samples, take_samples
 from serving.predictor import Predictor
@@ -34,6 +36,8 @@ from .opening import opened, predict
 # Batch sizes that are timed, and for about how long each.
 _BATCH_SIZES = (1, 64)
 _SECONDS, _MOST_ROUNDS, _LEAST_ROUNDS = 0.3, 60, 6
+# Resamples of a comparison, and of a brief one.
+_MOST_RESAMPLES, _FEW_RESAMPLES = 1000, 100
 # A larger matrix of changes is a list of them.
 _MATRIX = 30
 _FACTS = ("family", "parameters", "opset", "preprocessing")
@@ -89,12 +93,83 @@ def compare_predictors(
     predictors: Sequence[Predictor], *, data: str, files: str, given: Mapping[str, Any]
 ) -> Comparison:
     """Compare two models that are loaded, see `compare`."""
-    manifests = [predictor.manifest for predictor in predictors]
-    _require_same_targets(*manifests)
+    _require_same_targets(*(predictor.manifest for predictor in predictors))
     if data:
         samples = _labeled_samples(predictors, data, given)
     else:
         samples = _other_samples(predictors, files)
+    return _compared(predictors, samples)
+
+
+def previous_version(folder: Path) -> Path | None:
+    """Return the folder of the version before a version; None if there is none."""
+    number = int(folder.name)
+    before = [one for one in version_numbers(folder.parent) if one < number]
+    return folder.parent / str(before[-1]) if before else None
+
+
+@dataclass(frozen=True)
+class KnownSamples:
+    """Labeled samples that an export has read, and that its model was not trained on.
+
+    Attributes:
+        dataset: the samples.
+        indices: those to compare on, int64 `(samples,)`.
+        description: what they are.
+    """
+
+    dataset: Dataset
+    indices: np.ndarray
+    description: str
+
+
+def compare_with_previous(folder: Path, known: KnownSamples | None = None) -> dict[str, Any]:
+    """Compare a version with the one before it, briefly: differences have wider intervals.
+
+    Args:
+        folder: folder of a version that is not the first.
+        known: the samples; None to compare on the golden samples of both.
+
+    Raises:
+        ManifestError: the version before is broken.
+        DataError: the versions cannot be compared.
+    """
+    paths = (previous_version(folder) or folder, folder)
+    with ExitStack() as stack:
+        predictors = [stack.enter_context(opened(path)) for path in paths]
+        _require_same_targets(*(predictor.manifest for predictor in predictors))
+        if known is None:
+            samples = _golden_samples(predictors, paths)
+        else:
+            datasets = [known.dataset] * 2
+            samples = _dataset_samples(predictors, datasets, known.indices, known.description)
+        return _compared(predictors, samples, _FEW_RESAMPLES).facts
+
+
+def _golden_samples(predictors: Sequence[Predictor], paths: Sequence[Path]) -> "_Samples":
+    """Return the golden samples of both versions, which both predict."""
+    found = [
+        read_golden(path, "input", predictor.manifest.inputs)
+        for path, predictor in zip(paths, predictors, strict=True)
+    ]
+    both: Inputs = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+    count = count_samples(both)
+    return _Samples(
+        f"the {count} golden samples of both",
+        [
+            predictor.predict(both).outputs[str(predictor.manifest.prediction_output)]
+            for predictor in predictors
+        ],
+        lambda _, size: take_samples(both, np.resize(np.arange(count), size)),
+        lambda number: f"golden sample {number}",
+        lambda _: None,
+    )
+
+
+def _compared(
+    predictors: Sequence[Predictor], samples: "_Samples", resamples: int = _MOST_RESAMPLES
+) -> Comparison:
+    manifests = [predictor.manifest for predictor in predictors]
     answers = [
         Answers(manifest, found)
         for manifest, found in zip(manifests, samples.predictions, strict=True)
@@ -108,7 +183,7 @@ def compare_predictors(
     if manifests[0].task == "multiclass" and len(manifests[0].labels) <= _MATRIX:
         facts["matrix"] = change_matrix(*answers)
     if samples.dataset is not None:
-        facts |= _scores(answers, samples.dataset, samples.indices)
+        facts |= _scores(answers, samples.dataset, samples.indices, resamples)
     facts["latency"] = _latency(predictors, samples.batch)
     facts["settings"] = changed_settings(*manifests)
     pictures: dict[int, np.ndarray] = {}
@@ -199,19 +274,31 @@ def _labeled_samples(
             f"{len(first.targets):,} and {len(datasets[1].targets):,}."
         )
     indices, measured_on = choose_measured(first, source, manifests)
+    return _dataset_samples(predictors, datasets, indices, measured_on)
+
+
+def _dataset_samples(
+    predictors: Sequence[Predictor],
+    datasets: Sequence[Dataset],
+    indices: np.ndarray,
+    measured_on: str,
+) -> _Samples:
+    """Predict samples of data that was read for each model."""
+    first = datasets[0]
 
     def batch(model: int, size: int) -> Inputs:
         found: Inputs = datasets[model].model_inputs(np.resize(indices, size))
         return found
+
+    def picture(number: int) -> np.ndarray | None:
+        return first.inputs[indices[[number]]][0] if first.kind == "images" else None
 
     return _Samples(
         measured_on,
         [predict(p, d, indices) for p, d in zip(predictors, datasets, strict=True)],
         batch,
         lambda number: f"sample {indices[number]:,}",
-        lambda number: (
-            first.inputs[indices[number : number + 1]][0] if first.kind == "images" else None
-        ),
+        picture,
         first,
         indices,
     )
@@ -252,7 +339,9 @@ def _other_samples(predictors: Sequence[Predictor], pattern: str) -> _Samples:
     )
 
 
-def _scores(answers: Sequence[Answers], dataset: Dataset, indices: np.ndarray) -> dict[str, Any]:
+def _scores(
+    answers: Sequence[Answers], dataset: Dataset, indices: np.ndarray, resamples: int
+) -> dict[str, Any]:
     targets = dataset.targets[indices]
     positive = positive_of(answers[0].manifest, dataset)
     scorers = [
@@ -266,7 +355,7 @@ def _scores(answers: Sequence[Answers], dataset: Dataset, indices: np.ndarray) -
         for each in answers
     ]
     lacking = lacking_labels(dataset, indices)
-    return {"lacking": lacking, **compare_scores(answers, scorers, targets)}
+    return {"lacking": lacking, **compare_scores(answers, scorers, targets, resamples)}
 
 
 def _example(answers: Sequence[Answers], samples: _Samples, number: int) -> dict[str, Any]:

@@ -49,10 +49,11 @@ def reading_of(manifest: Manifest, given: Mapping[str, Any]) -> ReadingConfig:
         ConfigError: a setting is out of range.
     """
     settings = {**default_reading(manifest), **given}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
     try:
-        return ReadingConfig(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-        )
+        return ReadingConfig(**values)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

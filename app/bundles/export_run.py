@@ -1,7 +1,7 @@
 """Exports a finished run as a bundle, with parity checked on its own test split."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,18 +18,12 @@ from app.data.sources import bare_source
 from app.data.summary import count_missing
 from app.errors import ConfigError
 from app.evaluation.baselines import describe_shortfalls
-from app.evaluation.calibration import (
-    calibration_error,
-    choose_threshold,
-    classwise_calibration_error,
-    confidence_and_truth,
-)
+from app.evaluation.evaluations import measure_with_intervals
 from app.evaluation.intervals import fit_intervals
-from app.evaluation.metrics import measure
+from app.evaluation.metrics import make_scorer
 from app.evaluation.predictions import predict_samples
 from app.evaluation.scaling import Scaling, expected_bias, fit_scaling
 from app.evaluation.thresholds import (
-    check_rule,
     choose_thresholds,
     is_default,
     record_thresholds,
@@ -62,13 +56,12 @@ from models.heads import scale_logits
 from serving.decisions import WEIGHTED, decide
 from serving.manifest import (
     TASKS,
-    Baseline,
-    Calibration,
     ColumnImportance,
     Importance,
-    Intervals,
-    RejectOption,
 )
+
+from .comparing import KnownSamples
+from .confidence import baseline_of, check_decisions, choose_reject_option, record_calibration
 
 # Samples to calibrate and to evaluate int8; more would take longer and change little.
 _MAX_CALIBRATION, _MAX_EVALUATED = 512, 10_000
@@ -76,13 +69,15 @@ _DEFAULT_OPTIONS = ExportOptions()
 
 
 @keras_defaults()
-def export_run(
+def export_run(  # noqa: PLR0913 - most have a default
     folder: str | Path,
     output: str | Path = "dist",
     name: str | None = None,
     options: ExportOptions = _DEFAULT_OPTIONS,
     target_accuracy: float | None = None,
     threshold: float | str | None = None,
+    *,
+    on_known: Callable[[KnownSamples], object] | None = None,
 ) -> Path:
     """Export a run as a version of a bundle, with calibrated probabilities.
 
@@ -96,6 +91,7 @@ def export_run(
         threshold: how to choose the probability from which on a class or label is predicted, see
             `app.config.threshold_rules.parse_rule`; None takes the setting of the run. If that is
             the default, and classes had weights in training, they have them in decisions too.
+        on_known: is called with the test split, on which versions can be compared.
 
     Returns:
         The version's folder. After an error nothing is published.
@@ -117,10 +113,12 @@ def export_run(
             f"Received: target_accuracy={target_accuracy} for a model that predicts "
             f"{TASKS[dataset.task]}."
         )
+    if on_known is not None:
+        on_known(KnownSamples(dataset, run.splits.test, run.splits.describe("test")))
     rule = run.config.training.threshold if threshold is None else threshold
     if threshold is None and target_accuracy is None and is_default(rule):
         rule = weighted_rule(run.config.training)
-    _check_rule(rule, dataset, target_accuracy)
+    check_decisions(rule, dataset, target_accuracy)
     options = _compared_with(run, options)
     source = f"the test split of {bare_source(run.config.data)}"
     nullable_columns = _nullable_columns(run, dataset)
@@ -130,7 +128,7 @@ def export_run(
     begin_step("predicting the validation and test splits")
     with tempfile.TemporaryDirectory() as figures:
         if dataset.task == "regression":
-            facts = replace(facts, intervals=_intervals(model, run, dataset))
+            facts = _with_values(facts, model, run, dataset)
         else:
             facts, predictions = _calibrated(model, facts, run, dataset, Path(figures))
             facts = _with_thresholds(facts, rule, predictions, run, dataset, Path(figures))
@@ -146,7 +144,9 @@ def export_run(
         if target_accuracy is not None:
             facts = replace(
                 facts,
-                reject_option=_choose_reject_option(predictions, run, dataset, target_accuracy),
+                reject_option=choose_reject_option(
+                    predictions, run.splits, dataset, target_accuracy
+                ),
             )
         return export_bundle(
             model,
@@ -203,16 +203,7 @@ def _calibrated(
         draw_reliability(targets, after, path, before)
     changed = replace(
         facts,
-        calibration=Calibration(
-            scaling.temperature,
-            splits.describe("validation"),
-            splits.describe("test"),
-            calibration_error(before, targets),
-            calibration_error(after, targets),
-            tuple(scaling.bias.tolist()) if scaling.bias.any() else (),
-            classwise_calibration_error(before, targets),
-            classwise_calibration_error(after, targets),
-        ),
+        calibration=record_calibration(scaling, splits, targets, before, after),
         figures=_with_figure(facts.figures, path),
     )
     return changed, (validation, after)
@@ -222,26 +213,6 @@ def _with_figure(figures: Sequence[Path], path: Path) -> list[Path]:
     """Return figures with another, which replaces that of the same name."""
     others = [figure for figure in figures if figure.name != path.name]
     return sorted([*others, path], key=lambda figure: figure.name)
-
-
-def _check_rule(rule: float | str, dataset: Dataset, target_accuracy: float | None) -> None:
-    """Require a rule for thresholds that suits the targets, and no reject option beside it.
-
-    Raises:
-        ConfigError: the rule is unknown or does not suit.
-    """
-    if rule == WEIGHTED:
-        return
-    try:
-        is_needless = is_default(rule)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    check_rule(rule, dataset)
-    if target_accuracy is not None and not is_needless:
-        raise ConfigError(
-            "target_accuracy accepts or rejects the most probable class, so it cannot be combined "
-            f"with a threshold. Received: target_accuracy={target_accuracy}, threshold={rule}."
-        )
 
 
 def _with_thresholds(
@@ -263,9 +234,13 @@ def _with_thresholds(
         else choose_thresholds(rule, dataset, splits.validation, validation)
     )
     targets = dataset.targets[splits.test]
-    facts = replace(facts, metrics=measure(dataset.task, targets, test, values, dataset.positive))
+    scorer = make_scorer(dataset.task, targets, test, values, dataset.positive)
+    metrics, ends = measure_with_intervals(scorer, len(targets), len(dataset.labels))
+    facts = replace(facts, metrics=metrics, metric_intervals=ends)
     if dataset.task == "multiclass":
-        facts = replace(facts, baseline=_baseline(decide(dataset.task, test, values), dataset))
+        decided = decide(dataset.task, test, values)
+        baseline = baseline_of(decided, dataset.labels, splits.describe("test"))
+        facts = replace(facts, baseline=baseline)
     if values is None:
         return facts
     thresholds = record_thresholds(rule, values, dataset, splits, test)
@@ -279,12 +254,20 @@ def _with_thresholds(
     return replace(facts, figures=figures)
 
 
-def _intervals(model: keras.Model, run: Run, dataset: Dataset) -> Intervals | None:
+def _with_values(facts: ModelFacts, model: keras.Model, run: Run, dataset: Dataset) -> ModelFacts:
+    """Return the facts with intervals around predicted values, and those of the metrics."""
     splits = run.splits
     both = np.concatenate([splits.validation, splits.test])
     predicted = predict_samples(model, dataset, both)
     validation, test = np.split(predicted, [len(splits.validation)])
-    return fit_intervals(dataset, splits, validation, test)
+    scorer = make_scorer(dataset.task, dataset.targets[splits.test], test)
+    metrics, ends = measure_with_intervals(scorer, len(test), len(dataset.labels))
+    return replace(
+        facts,
+        metrics=metrics,
+        metric_intervals=ends,
+        intervals=fit_intervals(dataset, splits, validation, test),
+    )
 
 
 def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
@@ -302,32 +285,6 @@ def _int8_data(run: Run, dataset: Dataset) -> Int8Data:
         dataset.model_inputs(validation),
         dataset.targets[validation],
         f"{len(validation):,} samples of the validation split",
-    )
-
-
-def _baseline(classes: np.ndarray, dataset: Dataset) -> Baseline:
-    """Return how often each class is predicted, given the predictions for the test split."""
-    counts = np.bincount(classes, minlength=len(dataset.labels))
-    fractions = (counts / len(classes)).tolist()
-    return Baseline(f"the {len(classes):,} samples of the test split", tuple(fractions))
-
-
-def _choose_reject_option(
-    predictions: tuple[np.ndarray, np.ndarray], run: Run, dataset: Dataset, accuracy: float
-) -> RejectOption:
-    """Choose the threshold on the validation split, and measure its effect on the test split."""
-    splits = run.splits
-    validation, test = predictions
-    threshold = choose_threshold(validation, dataset.targets[splits.validation], accuracy)
-    confidences, is_right = confidence_and_truth(test, dataset.targets[splits.test])
-    is_accepted = confidences >= threshold
-    return RejectOption(
-        threshold,
-        accuracy,
-        splits.describe("validation"),
-        splits.describe("test"),
-        float(is_accepted.mean()),
-        float(is_right[is_accepted].mean()) if is_accepted.any() else None,
     )
 
 

@@ -149,6 +149,23 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def read_columns(names: str) -> tuple[str, ...]:
+    """Return the names of columns: those of a text file, one on each line, or comma-separated.
+
+    Raises:
+        ExportError: the file cannot be read, or a name is empty or repeated.
+    """
+    if Path(names).is_file():
+        found = read_labels(Path(names))
+    else:
+        found = tuple(name.strip() for name in names.split(","))
+    repeated = [name for name in found if found.count(name) > 1]
+    if repeated or not all(found):
+        received = f"{repeated[0]!r} twice" if repeated else "an empty one"
+        raise ExportError(f"Each column must have a name of its own. Received: {received}.")
+    return found
+
+
 def read_samples(path: Path) -> Any:
     """Return the arrays of an `.npz` file by name, or a single array as it is.
 

@@ -64,12 +64,15 @@ def compare(
     check_page(page)
     from app.bundles.comparing import compare as compare_models
     from app.bundles.opening import check_model
+    from app.data.source_kinds import is_code
     from app.reports.comparison_lines import comparison_lines
 
     are_runs = [check_model(path) for path in (first, second)]
     if any(are_runs):
         announce(f"exporting runs to compare {first} and {second}", quiet or as_json)
-        load_tensorflow(has_data=True)
+        load_tensorflow()
+    elif is_code(data):  # which returns arrays or pipelines of TensorFlow
+        load_tensorflow()
     given = named_columns(image_column, target=target)
     found = compare_models(first, second, data=data or "", files=pattern or "", given=given)
     if page is not None:

@@ -49,10 +49,13 @@ def evaluate(
     check_page(page)
     from app.bundles.evaluating import evaluate_bundle
     from app.bundles.opening import check_model
+    from app.data.source_kinds import is_code
     from app.reports.evaluation_lines import evaluation_lines
 
     if check_model(bundle):
         announce(f"exporting {bundle} to measure it", quiet or as_json)
+        load_tensorflow()
+    elif is_code(data):  # which returns arrays or pipelines of TensorFlow
         load_tensorflow()
     found = evaluate_bundle(bundle, data, named_columns(image_column, target=target))
     if page is not None:

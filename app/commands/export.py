@@ -10,17 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from app.errors import ConfigError
-from serving.errors import cannot_read, printable
+from serving.errors import HornbillError, cannot_read, printable
 from serving.manifest import describe_batch
 
 from .terminal import (
+    ImageColumn,
     Json,
     Output,
     Quiet,
+    Target,
     announce,
     examples,
     import_signature,
     load_tensorflow,
+    named_columns,
     print_json,
     suggest,
 )
@@ -33,6 +36,7 @@ EXPORT_EXAMPLES = examples(
     "hornbill export flowers.keras --name flowers --labels flowers.txt --input-dtype uint8",
     "hornbill export runs/digits/20260101-120000 --target-accuracy 0.99 --sign key.pem",
     "hornbill export runs/features/20260101-120000 --threshold recall=0.8",
+    "hornbill export flowers.keras --labels flowers.txt --evaluate photos --target-accuracy 0.99",
 )
 
 
@@ -52,6 +56,34 @@ def export(
         Path | None,
         typer.Option(metavar="FILE", help="Text file with one label per line, for a .keras file."),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES|FILE",
+            help="Names of the columns of a .keras file that takes rows of a table, "
+            "comma-separated, or a text file with one per line; in the order of the input of "
+            "numbers, then of texts.",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK",
+            help="What a .keras file predicts, if it is regression. Default: classes or labels, "
+            "by its outputs.",
+        ),
+    ] = None,
+    evaluation: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluate",
+            metavar="SOURCE",
+            help="Labeled data that a .keras file was not trained on: its metrics, calibration and "
+            "thresholds go into the bundle.",
+        ),
+    ] = None,
+    target: Target = None,
+    image_column: ImageColumn = None,
     samples: Annotated[
         Path | None,
         typer.Option(
@@ -162,11 +194,16 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Export a run or a Keras model as a bundle, after checking it against Keras."""
-    _check_source(source, target_accuracy, threshold)
+    _check_source(source, target_accuracy, threshold, evaluation is not None)
     is_run = source.suffix not in _MODEL_FILES
     if is_run:
         _refuse_for_a_run(
             labels=labels,
+            columns=columns,
+            task=task,
+            evaluate=evaluation,
+            target=target,
+            image_column=image_column,
             samples=samples,
             input=inputs,
             input_dtype=input_dtype,
@@ -175,6 +212,7 @@ def export(
         )
     for path in filter(None, (labels, samples)):
         _check_readable(path)
+    _check_evaluation(evaluation, task, target=target, image_column=image_column)
     given = _parsed(inputs) if inputs else None
     signer = None if sign is None else import_signature().read_signer(sign)
     announce(f"exporting {source}: loading TensorFlow", quiet or as_json)
@@ -184,10 +222,9 @@ def export(
     with collection_paused():
         if is_run:  # it loads SciPy and Matplotlib, which take half of the time
             from app.bundles.export_run import export_run
-        from app.bundles.keras_files import read_labels, read_model, read_samples
+        from app.bundles.keras_files import read_columns, read_labels, read_model, read_samples
         from export import ExportOptions, ModelFacts, export_bundle
         from export.steps import begin_step
-        from serving.bundle import read_manifest
 
     options = ExportOptions(
         version=version,
@@ -199,17 +236,39 @@ def export(
         trained_on=trained_on,
         sign=signer,
     )
+    seen: list[Any] = []  # the samples to compare with the version before on
     with _shown_steps(quiet or as_json):
         if is_run:
-            bundle = export_run(source, output, name, options, target_accuracy, threshold)
+            bundle = export_run(
+                source, output, name, options, target_accuracy, threshold, on_known=seen.append
+            )
         else:
             begin_step("reading the model")
-            facts = ModelFacts(labels=read_labels(labels) if labels else ())
+            facts = ModelFacts(
+                labels=read_labels(labels) if labels else (),
+                columns=read_columns(columns) if columns else (),
+                task=task,
+            )
             arrays = read_samples(samples) if samples else None
             model = read_model(source, module or (), unsafe, given)
+            if evaluation is not None:
+                from app.bundles.measured_facts import Wishes, measured_facts
+
+                reading = named_columns(image_column, target=target)
+                wishes = Wishes(reading, target_accuracy, threshold or 0.5)
+                facts, known = measured_facts(model, facts, evaluation, wishes, options, given)
+                seen.append(known)
             bundle = export_bundle(
                 model, output, name or source.stem, facts, arrays, options, inputs=given
             )
+    if as_json or not quiet:
+        _report(bundle, _compared_with_previous(bundle, seen), as_json)
+
+
+def _report(bundle: Path, compared: dict[str, Any] | None, as_json: bool) -> None:
+    """Print what an export has written, and how it differs from the version before."""
+    from serving.bundle import read_manifest
+
     manifest = read_manifest(bundle)
     largest = max(
         parity.max_absolute_difference
@@ -217,15 +276,57 @@ def export(
         if manifest.prediction_output in (parity.output, None)
     )
     if as_json:
-        print_json({"bundle": str(bundle), "samples": manifest.proof.samples, "parity": largest})
-    elif not quiet:
-        typer.echo(
-            f"parity:      SavedModel and ONNX within {largest:.1e} of Keras on "
-            f"{manifest.proof.samples:,} samples, {manifest.proof.source}"
-        )
-        _print_quality(manifest)
-        typer.echo(f"bundle:      {bundle}")
-        suggest(f"hornbill verify {quote(str(bundle.parent))}")
+        proof = {"samples": manifest.proof.samples, "parity": largest}
+        print_json({"bundle": str(bundle), **proof, "comparison": compared})
+        return
+    typer.echo(
+        f"parity:      SavedModel and ONNX within {largest:.1e} of Keras on "
+        f"{manifest.proof.samples:,} samples, {manifest.proof.source}"
+    )
+    if manifest.metrics and not manifest.config:  # training has shown those of a run
+        typer.echo(printable(f"measured:    {_describe_metrics(manifest)}"))
+    _print_quality(manifest)
+    typer.echo(f"bundle:      {bundle}")
+    for line in _comparison_lines(compared):
+        typer.echo(printable(line))
+    suggest(f"hornbill verify {quote(str(bundle.parent))}")
+
+
+def _compared_with_previous(bundle: Path, seen: list[Any]) -> dict[str, Any] | None:
+    """Compare a new version with the one before, if there is one.
+
+    What prevents a comparison does not make the export fail: it is returned as its `error`.
+    """
+    from app.bundles.comparing import compare_with_previous, previous_version
+
+    if previous_version(bundle) is None:
+        return None
+    try:
+        return compare_with_previous(bundle, *seen)
+    except HornbillError as error:
+        return {"error": str(error)}
+
+
+def _describe_metrics(manifest: Any) -> str:
+    """Return the first metric with its interval, and what it was measured on."""
+    from serving.written_numbers import metric_name, write_score
+
+    name, value = next(iter(manifest.metrics.items()))
+    ends = manifest.metric_intervals[name]
+    low, high = (write_score(name, end) for end in (ends.low, ends.high))
+    return (
+        f"{metric_name(name)} {write_score(name, value)} [{low}, {high}] on {manifest.measured_on}"
+    )
+
+
+def _comparison_lines(compared: dict[str, Any] | None) -> list[str]:
+    if compared is None:
+        return []
+    if "error" in compared:
+        return [f"comparison:  not possible with the version before. {compared['error']}"]
+    from app.reports.comparison_lines import short_comparison
+
+    return short_comparison(compared)
 
 
 @contextmanager
@@ -279,14 +380,14 @@ def _print_quality(manifest: Any) -> None:
         accuracy = "" if option.accuracy is None else f", with accuracy {option.accuracy:.2%}"
         typer.echo(
             f"reject:      predictions below probability {option.threshold:.4f}; "
-            f"{option.coverage:.2%} of the test split is accepted{accuracy}"
+            f"{option.coverage:.2%} of {option.measured_on} is accepted{accuracy}"
         )
     for line in manifest.warnings:
         typer.echo(printable(f"warning:     {line}"))
 
 
 def describe_calibration(found: Any) -> str:
-    """Return the calibration errors on the test split, and how logits are scaled, in one line."""
+    """Return the calibration errors, and how logits are scaled, in one line."""
     parts = [f"temperature {found.temperature:.3f}"] if found.temperature != 1 else []
     parts += ["a bias for each label"] if found.bias else []
     after, before = (
@@ -299,7 +400,7 @@ def describe_calibration(found: Any) -> str:
     scaling = f"ECE {before} without ({' and '.join(parts)})"
     if not parts:
         scaling = "without scaling of the logits, which would not help significantly"
-    return f"ECE {after} on the test split, {scaling}"
+    return f"ECE {after} on {found.measured_on}, {scaling}"
 
 
 def describe_int8(manifest: Any) -> str:
@@ -319,7 +420,29 @@ def describe_int8(manifest: Any) -> str:
     )
 
 
-def _check_source(source: Path, target_accuracy: float | None, threshold: str | None) -> None:
+def _check_evaluation(evaluation: str | None, task: str | None, **options: str | None) -> None:
+    """Require options of an evaluation that suit each other, and data that is there."""
+    if task not in (None, "regression"):
+        raise ConfigError(
+            "--task can only be regression; classes and labels are told by the outputs. "
+            f"Received: {task}."
+        )
+    for option, value in options.items():
+        if value is not None and evaluation is None:
+            raise ConfigError(
+                f"--{option.replace('_', '-')} needs --evaluate SOURCE. Received: {value}."
+            )
+    if evaluation is not None:
+        from app.config.reading_config import ReadingConfig
+        from app.data.source_kinds import kind_of_source, parts_of
+
+        for part in parts_of(evaluation):
+            kind_of_source(part, ReadingConfig())
+
+
+def _check_source(
+    source: Path, target_accuracy: float | None, threshold: str | None, has_data: bool = False
+) -> None:
     """Require a `.keras` file or a finished run, and options that suit it.
 
     Raises:
@@ -327,15 +450,16 @@ def _check_source(source: Path, target_accuracy: float | None, threshold: str | 
         RunError: see `app.config.run_files.check_finished`.
     """
     from app.config.run_files import check_finished
-    from app.config.threshold_rules import parse_rule
 
     if source.suffix in _MODEL_FILES:
         for option, value in (("target-accuracy", target_accuracy), ("threshold", threshold)):
-            if value is not None:
+            if value is not None and not has_data:
                 raise ConfigError(
-                    f"--{option} needs the validation split of a run. "
+                    f"--{option} needs the validation split of a run, or --evaluate SOURCE. "
                     f"Received: {source}, a model file."
                 )
+        if threshold is not None:
+            _check_rule(threshold)
         if not source.exists():
             raise ConfigError(f"The model file does not exist. Received: {source}.")
         return
@@ -347,10 +471,16 @@ def _check_source(source: Path, target_accuracy: float | None, threshold: str | 
         )
     check_finished(source)
     if threshold is not None:
-        try:
-            parse_rule(threshold)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        _check_rule(threshold)
+
+
+def _check_rule(threshold: str) -> None:
+    from app.config.threshold_rules import parse_rule
+
+    try:
+        parse_rule(threshold)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _check_readable(path: Path) -> None:

@@ -44,8 +44,8 @@ def predict(
         list[Path] | None,
         typer.Argument(
             metavar="FILE…",
-            help="Images, or .csv, .tsv or .parquet files if the model takes rows; or .npy and .npz "
-            "files of its inputs.",
+            help="Images, or .csv, .tsv or .parquet files if the model takes rows; or .npy and "
+            ".npz files of its inputs.",
             show_default=False,
         ),
     ] = None,

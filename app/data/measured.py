@@ -53,6 +53,7 @@ def choose_measured(
 def _has_seen(manifest: Manifest, name: str, count: int) -> bool:
     sizes: Any = manifest.data.get("samples")
     is_known = isinstance(sizes, dict) and all(type(size) is int for size in sizes.values())
+    is_known = is_known and "train" in sizes  # a model from elsewhere was measured on it
     return is_known and manifest.data.get("source") == name and sum(sizes.values()) == count
 
 

@@ -128,7 +128,7 @@ def _differences(first: Answers, second: Answers) -> list[dict[str, Any]]:
 
 
 def compare_scores(
-    answers: Sequence[Answers], scorers: Sequence[Scorer], targets: np.ndarray
+    answers: Sequence[Answers], scorers: Sequence[Scorer], targets: np.ndarray, resamples: int
 ) -> dict[str, Any]:
     """Return how much better the second model is on samples whose targets are known.
 
@@ -136,6 +136,7 @@ def compare_scores(
         answers: those of both models.
         scorers: see `app.evaluation.metrics.make_scorer`.
         targets: classes `(samples,)`, labels or values `(samples, outputs)`.
+        resamples: number of resamples at most, see `app.evaluation.resampling.resample`.
 
     Returns:
         `scores`: by metric `first`, `second` and `difference`, each with its interval; for classes
@@ -143,10 +144,10 @@ def compare_scores(
         p value of the exact test, and `calibration` of both models.
     """
     count, task = len(targets), answers[0].manifest.task
-    resamples = resample(scorers, count, len(answers[0].manifest.labels))
+    drawn = resample(scorers, count, len(answers[0].manifest.labels), resamples)
     plain = [scorer(np.ones(count)) for scorer in scorers]
-    intervals = [score_intervals(*pair, count) for pair in zip(plain, resamples, strict=True)]
-    differences = {name: difference_estimate(name, plain, resamples) for name in plain[0]}
+    intervals = [score_intervals(*pair, count) for pair in zip(plain, drawn, strict=True)]
+    differences = {name: difference_estimate(name, plain, drawn) for name in plain[0]}
     methods = dict.fromkeys(differences, "bootstrap")
     found: dict[str, Any] = {}
     if task != "regression":

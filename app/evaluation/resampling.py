@@ -11,7 +11,7 @@ from .metrics import Scorer
 
 # Fractions of the samples; all other metrics are resampled.
 PROPORTIONS = ("accuracy", "exact_match", "top3_accuracy")
-_MOST, _LEAST = 1000, 200
+_MOST, _LEAST = 1000, 100
 # Samples times outputs times resamples: some seconds.
 _WORK = 50_000_000
 
@@ -19,7 +19,9 @@ _WORK = 50_000_000
 Resamples = dict[str, np.ndarray]
 
 
-def resample(scorers: Sequence[Scorer], count: int, outputs: int = 1) -> list[Resamples]:
+def resample(
+    scorers: Sequence[Scorer], count: int, outputs: int = 1, most: int = _MOST
+) -> list[Resamples]:
     """Return the metrics in resamples, which draw as many samples with replacement (Efron, 1979).
 
     All scorers see the same resamples, so that the differences of their metrics are paired.
@@ -28,10 +30,11 @@ def resample(scorers: Sequence[Scorer], count: int, outputs: int = 1) -> list[Re
         scorers: see `app.evaluation.metrics.make_scorer`.
         count: number of samples.
         outputs: number of outputs of the models, by which the number of resamples falls, from a
-            thousand down to two hundred.
+            thousand down to a hundred.
+        most: number of resamples at most.
     """
     random = np.random.default_rng(0)
-    draws = min(max(_WORK // (count * outputs), _LEAST), _MOST)
+    draws = min(max(_WORK // (count * outputs), _LEAST), most)
     found: list[list[dict[str, float]]] = [[] for _ in scorers]
     for _ in range(draws):
         weights = np.bincount(random.integers(count, size=count), minlength=count).astype(float)

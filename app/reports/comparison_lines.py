@@ -45,7 +45,7 @@ def short_comparison(facts: dict[str, Any]) -> list[str]:
     lines = _agreement(facts)[:1]
     for name, found in list(facts.get("scores", {}).items())[:1]:
         lines.append(
-            f"{metric_name(name) + ':':12} {write_difference(name, found)} than version "
+            f"{metric_name(name) + ':':12} {write_difference(name, found)}, compared with version "
             f"{facts['models'][0]['version']}"
         )
     if "mcnemar" in facts:
@@ -105,6 +105,8 @@ def write_difference(name: str, found: dict[str, Any]) -> str:
 
 def describe_mcnemar(found: dict[str, Any]) -> str:
     """Return which model is right alone how often, and whether that may be chance, in one line."""
+    if not found["only_first_right"] + found["only_second_right"]:
+        return "both are right about the same samples"
     p_value = found["p_value"]
     verdict = "not due to chance" if p_value < _LEVEL else "which may be chance"
     shown = f"{p_value:.3f}" if p_value >= 0.001 else f"{p_value:.1e}"
@@ -149,6 +151,8 @@ def write_setting(value: Any) -> str:
         return ",".join(map(str, value)) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{key} {one}" for key, one in value.items())
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if value is None or value == "":
         return "none"
     return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)

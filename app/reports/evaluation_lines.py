@@ -53,7 +53,8 @@ def evaluation_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"note:        {describe_lacking(facts['lacking'])}")
     if "calibration" in facts:
         lines.append(f"calibration: {describe_calibration(facts['calibration'])}")
-    lines += [f"classes:     {line}" for line in describe_classes(facts.get("classes", ()))]
+    if "classes" in facts:
+        lines += [f"classes:     {line}" for line in describe_classes(facts["classes"])]
     lines += [
         f"confused:    {describe_confusion(pair)}"
         for pair in facts.get("confusions", ())[:_SHOWN_PAIRS]

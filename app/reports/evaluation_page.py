@@ -54,7 +54,7 @@ def write_evaluation_page(
         facts=facts,
         targets=TASKS[manifest.task],
         claimed=manifest.metrics,
-        claimed_on=manifest.proof.source,
+        claimed_on=manifest.measured_on,
         classes=facts.get("classes", ()),
         lacking=describe_lacking(facts["lacking"]),
         methods=describe_methods(facts["scores"]),

@@ -64,6 +64,7 @@ def sections() -> list[Section]:
         Section("Latency of the image net", "image_latency", serving.image_latency()),
         Section("Overhead of the Predictor", "overhead", serving.overhead()),
         Section("Cold start", "cold_start", serving.cold_start(), "[dist/digits|commands]"),
+        Section("Comparing two models", "comparing", serving.comparing(), "dist/a dist/b"),
         Section("HTTP server under load", "http_load", serving.http_load(), "dist/mlp"),
         Section("A million mixed requests", "soak", serving.soak(), "dist"),
         Section("Batch jobs", "batch", serving.batch()),

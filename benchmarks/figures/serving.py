@@ -38,6 +38,18 @@ def overhead() -> list[Figure]:
     return figures
 
 
+def comparing() -> list[Figure]:
+    """Return the time in which two models are compared."""
+    return [
+        compare(
+            f"`hornbill compare`, {row['what']}, imports included "
+            f"({row['processor_seconds']:.1f} s of processor time)",
+            row["seconds"], "{:.1f} s", "<", 10,
+        )
+        for row in read_results("comparing")
+    ]  # fmt: skip
+
+
 def cold_start() -> list[Figure]:
     """Return the time to the first prediction, and the memory of a process that predicts."""
     rows = {row["what"]: row for row in read_results("cold_start")}

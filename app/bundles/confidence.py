@@ -1,0 +1,91 @@
+"""What a bundle states of its confidence: calibration, rejects, and how often it predicts a class.
+
+Everything is fitted on the validation split of some samples, and measured on their test split.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.data.datasets import Dataset
+from app.data.splits import Splits
+from app.errors import ConfigError
+from app.evaluation.calibration import (
+    calibration_error,
+    choose_threshold,
+    classwise_calibration_error,
+    confidence_and_truth,
+)
+from app.evaluation.scaling import Scaling
+from app.evaluation.thresholds import check_rule, is_default
+from serving.decisions import WEIGHTED
+from serving.manifest import Baseline, Calibration, RejectOption
+
+
+def check_decisions(rule: float | str, dataset: Dataset, target_accuracy: float | None) -> None:
+    """Require a rule for thresholds that suits the targets, and no reject option beside it.
+
+    Raises:
+        ConfigError: the rule is unknown or does not suit.
+    """
+    if rule == WEIGHTED:
+        return
+    try:
+        is_needless = is_default(rule)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    check_rule(rule, dataset)
+    if target_accuracy is not None and not is_needless:
+        raise ConfigError(
+            "target_accuracy accepts or rejects the most probable class, so it cannot be combined "
+            f"with a threshold. Received: target_accuracy={target_accuracy}, threshold={rule}."
+        )
+
+
+def record_calibration(
+    scaling: Scaling, splits: Splits, targets: np.ndarray, before: np.ndarray, after: np.ndarray
+) -> Calibration:
+    """Return what a scaling of logits changes on the test split.
+
+    Args:
+        scaling: how the logits are scaled.
+        splits: the validation split, which it was fitted on, and the test split.
+        targets: targets of the test split.
+        before: probabilities for the test split without the scaling, `(samples, labels)`.
+        after: those with it.
+    """
+    return Calibration(
+        scaling.temperature,
+        splits.describe("validation"),
+        splits.describe("test"),
+        calibration_error(before, targets),
+        calibration_error(after, targets),
+        tuple(scaling.bias.tolist()) if scaling.bias.any() else (),
+        classwise_calibration_error(before, targets),
+        classwise_calibration_error(after, targets),
+    )
+
+
+def baseline_of(classes: np.ndarray, labels: Sequence[str], measured_on: str) -> Baseline:
+    """Return how often each class is predicted, given the predictions for the test split."""
+    counts = np.bincount(classes, minlength=len(labels))
+    fractions = (counts / len(classes)).tolist()
+    return Baseline(measured_on, tuple(fractions))
+
+
+def choose_reject_option(
+    predictions: tuple[np.ndarray, np.ndarray], splits: Splits, dataset: Dataset, accuracy: float
+) -> RejectOption:
+    """Choose the threshold on the validation split, and measure its effect on the test split."""
+    validation, test = predictions
+    threshold = choose_threshold(validation, dataset.targets[splits.validation], accuracy)
+    confidences, is_right = confidence_and_truth(test, dataset.targets[splits.test])
+    is_accepted = confidences >= threshold
+    return RejectOption(
+        threshold,
+        accuracy,
+        splits.describe("validation"),
+        splits.describe("test"),
+        float(is_accepted.mean()),
+        float(is_right[is_accepted].mean()) if is_accepted.any() else None,
+    )

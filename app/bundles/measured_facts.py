@@ -1,0 +1,289 @@
+"""Measures a Keras model that was not trained here, on labeled data, for its bundle.
+
+Half of the samples choose what there is to choose, and the other half measures it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from app.data.datasets import Dataset
+from app.data.labeled import read_labeled
+from app.data.measured import choose_measured
+from app.data.sources import bare_source
+from app.data.splits import Splits
+from app.errors import ConfigError, DataError
+from app.evaluation.calibration import calibration_error
+from app.evaluation.evaluations import measure_with_intervals
+from app.evaluation.intervals import fit_intervals
+from app.evaluation.metrics import make_scorer
+from app.evaluation.scaling import Scaling, fit_scaling
+from app.evaluation.thresholds import choose_thresholds, record_thresholds
+from app.system.keras_defaults import keras_defaults
+from export import ExportOptions, Int8Data, ModelFacts
+from export.bundle import draft_manifest, with_split_columns
+from export.functional import as_functional
+from export.inference import trace_inference
+from export.samples import spread
+from export.steps import begin_step
+from export.tensor_names import input_names, output_names
+from models.heads import scale_logits
+from serving.decisions import decide
+from serving.manifest import Manifest
+
+from .comparing import KnownSamples
+from .confidence import baseline_of, check_decisions, choose_reject_option, record_calibration
+from .evaluating import reading_of
+from .opening import require_single_samples
+
+# Samples to calibrate and to evaluate int8; more would take longer and change little.
+_MAX_CALIBRATION, _MAX_EVALUATED = 512, 10_000
+_MIN_SAMPLES = 4
+# Largest difference of scaled probabilities from what the scaling should give.
+_SCALING_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Halves(Splits):
+    """Two halves of data: `validation` to choose on, `test` to measure on.
+
+    Attributes:
+        source: name of the data.
+    """
+
+    source: str = ""
+
+    def describe(self, name: str) -> str:
+        """Return what a split is, such as `5,000 samples of new.csv`."""
+        which = "one half" if name == "validation" else "the other half"
+        return f"the {len(getattr(self, name)):,} samples of {which} of {self.source}"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is to be chosen from the data.
+
+    Attributes:
+        given: how the data is read, see `app.bundles.evaluating.reading_of`.
+        target_accuracy: accuracy of accepted predictions; None accepts all.
+        threshold: rule of thresholds, see `app.config.threshold_rules.parse_rule`.
+    """
+
+    given: Mapping[str, Any]
+    target_accuracy: float | None = None
+    threshold: float | str = 0.5
+
+
+@keras_defaults()
+def measured_facts(
+    model: Any, facts: ModelFacts, source: str, wishes: Wishes, options: ExportOptions, inputs: Any
+) -> tuple[ModelFacts, KnownSamples]:
+    """Return the facts of a model with what labeled data says of it, and the samples measured.
+
+    These are metrics with intervals, calibration, reject option, thresholds, baseline, and for
+    values intervals. A temperature is put into the weights of the model, which changes in place.
+
+    Args:
+        model: the Keras model.
+        facts: what is known about it: labels, columns, task.
+        source: labeled data that the model was not trained on, see
+            `app.data.labeled.read_labeled`.
+        wishes: what to choose.
+        options: how the model is exported.
+        inputs: what the model takes, see `export.export_bundle`.
+
+    Raises:
+        DataError: the data cannot be used, or has too few samples.
+        ConfigError: a wish cannot be fulfilled, or does not suit the targets.
+        ExportError: the model cannot be traced.
+    """
+    begin_step(f"measuring the model on {source}")
+    has_columns = bool(facts.columns)
+    inference = trace_inference(model, options.input_dtype, inputs, has_columns)
+    split = with_split_columns(facts, inference)
+    manifest = draft_manifest(inference, split, "the model")
+    require_single_samples(manifest)
+    require_multiclass(manifest.task, wishes.target_accuracy)
+    dataset = read_labeled(source, manifest, reading_of(manifest, wishes.given))
+    check_decisions(wishes.threshold, dataset, wishes.target_accuracy)
+    halves = _halve(dataset, source)
+    known = KnownSamples(dataset, halves.test, halves.describe("test"))
+
+    def predict() -> tuple[np.ndarray, np.ndarray]:
+        traced = trace_inference(model, options.input_dtype, inputs, has_columns)
+        name = str(manifest.prediction_output)
+        found = [
+            traced.predict(dataset.model_inputs(part))[name]
+            for part in (halves.validation, halves.test)
+        ]
+        if not all(np.isfinite(part).all() for part in found):
+            raise DataError("Predictions must be finite. Received: NaN or infinity of the model.")
+        return found[0], found[1]
+
+    before = predict()
+    sizes = {"choosing": len(halves.validation), "test": len(halves.test)}
+    facts = replace(
+        facts,
+        labels=manifest.labels,
+        data={"source": bare_source(source), "sha256": dataset.sha256(), "samples": sizes},
+        int8_data=_int8_data(dataset, halves),
+    )
+    if manifest.task == "regression":
+        return _measured_values(facts, dataset, halves, before), known
+    facts, after = _calibrated(model, facts, manifest, (dataset, halves), (before, predict, inputs))
+    return _with_decisions(facts, dataset, halves, after, wishes), known
+
+
+def _halve(dataset: Dataset, source: str) -> Halves:
+    """Divide the samples at random, always in the same way."""
+    indices, _ = choose_measured(dataset, source, [])
+    if len(indices) < _MIN_SAMPLES:
+        raise DataError(
+            f"A model is measured on at least {_MIN_SAMPLES} samples. "
+            f"Received: {len(indices)} of {source}."
+        )
+    mixed = np.random.default_rng(0).permutation(indices)
+    first, second = np.array_split(mixed, 2)
+    return Halves(np.empty(0, np.int64), np.sort(first), np.sort(second), bare_source(source))
+
+
+def _int8_data(dataset: Dataset, halves: Halves) -> Int8Data:
+    few, many = (
+        halves.validation[spread(len(halves.validation), most)]
+        for most in (_MAX_CALIBRATION, _MAX_EVALUATED)
+    )
+    return Int8Data(
+        dataset.model_inputs(few),
+        f"{len(few):,} samples of {halves.source}",
+        dataset.model_inputs(many),
+        dataset.targets[many],
+        f"{len(many):,} samples of {halves.source}",
+    )
+
+
+def _measured_values(
+    facts: ModelFacts, dataset: Dataset, halves: Halves, found: tuple[np.ndarray, np.ndarray]
+) -> ModelFacts:
+    scorer = make_scorer("regression", dataset.targets[halves.test], found[1])
+    metrics, ends = measure_with_intervals(scorer, len(halves.test), len(dataset.labels))
+    intervals = fit_intervals(dataset, halves, *found)
+    return replace(facts, metrics=metrics, metric_intervals=ends, intervals=intervals)
+
+
+def _calibrated(
+    model: Any,
+    facts: ModelFacts,
+    manifest: Manifest,
+    data: tuple[Dataset, Halves],
+    predicted: tuple[tuple[np.ndarray, np.ndarray], Any, Any],
+) -> tuple[ModelFacts, tuple[np.ndarray, np.ndarray]]:
+    """Put a temperature into the model's weights if that is sound, and record it; or say why not.
+
+    Returns:
+        The facts, and the predictions of the model as it is then.
+    """
+    (dataset, halves), (before, predict, inputs) = data, predicted
+    known, targets = dataset.targets[halves.validation], dataset.targets[halves.test]
+    scaling = fit_scaling(before[0], known)
+    after: tuple[np.ndarray, np.ndarray] | None = before
+    if not scaling.is_needless:
+        after = _scaled(model, manifest, scaling, before, predict, inputs)
+    if after is None:
+        error = calibration_error(before[1], targets)
+        line = (
+            "probabilities are not calibrated: a temperature of "
+            f"{scaling.temperature:.3f} would make them more likely, but it cannot be put into the "
+            "last layer of this model without changing more than they; the expected calibration "
+            f"error on {halves.describe('test')} is {error:.4f}"
+        )
+        return replace(facts, warnings=(*facts.warnings, line)), before
+    record = record_calibration(scaling, halves, targets, before[1], after[1])
+    return replace(facts, calibration=record), after
+
+
+def _scaled(
+    model: Any,
+    manifest: Manifest,
+    scaling: Scaling,
+    before: tuple[np.ndarray, np.ndarray],
+    predict: Any,
+    inputs: Any,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Scale the logits of a model in place, and return its predictions.
+
+    None if that cannot be done in its last layer, or changes something else; the model is then as
+    it was.
+    """
+    weights = [array.copy() for array in model.get_weights()]
+    functional = as_functional(model, inputs)
+    names = output_names(functional, input_names(functional))
+    output = str(manifest.prediction_output)
+    try:
+        tensor = functional.outputs[names.index(output)]
+        head = keras.Model(functional.input, {output: tensor})
+        scale_logits(head, output, scaling.temperature, scaling.bias.tolist())
+        after: tuple[np.ndarray, np.ndarray] = predict()
+    except ValueError:
+        model.set_weights(weights)
+        return None
+    wanted = _expected(before[1], scaling, manifest.task)
+    if np.abs(after[1] - wanted).max() > _SCALING_TOLERANCE:
+        model.set_weights(weights)
+        return None
+    return after
+
+
+def _expected(probabilities: np.ndarray, scaling: Scaling, task: str) -> np.ndarray:
+    """Return probabilities with scaled logits."""
+    exact = np.clip(probabilities.astype(np.float64), 1e-37, None)
+    if task == "multiclass":
+        logits = np.log(exact) / scaling.temperature + scaling.bias
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        share: np.ndarray = odds / odds.sum(axis=1, keepdims=True)
+        return share
+    rest = np.clip(1 - exact, 2.0**-25, None)
+    logits = (np.log(exact) - np.log(rest)) / scaling.temperature + scaling.bias
+    return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+def _with_decisions(
+    facts: ModelFacts,
+    dataset: Dataset,
+    halves: Halves,
+    predictions: tuple[np.ndarray, np.ndarray],
+    wishes: Wishes,
+) -> ModelFacts:
+    """Return the facts with thresholds, rejects, and the metrics that follow from them."""
+    validation, test = predictions
+    values = choose_thresholds(wishes.threshold, dataset, halves.validation, validation)
+    targets = dataset.targets[halves.test]
+    scorer = make_scorer(dataset.task, targets, test, values, dataset.positive)
+    metrics, ends = measure_with_intervals(scorer, len(targets), len(dataset.labels))
+    facts = replace(facts, metrics=metrics, metric_intervals=ends)
+    if values is not None:
+        record = record_thresholds(wishes.threshold, values, dataset, halves, test)
+        facts = replace(facts, thresholds=record)
+    if dataset.task != "multiclass":
+        return facts
+    decided = decide(dataset.task, test, values)
+    baseline = baseline_of(decided, dataset.labels, halves.describe("test"))
+    option = None
+    if wishes.target_accuracy is not None:
+        option = choose_reject_option(predictions, halves, dataset, wishes.target_accuracy)
+    return replace(facts, baseline=baseline, reject_option=option)
+
+
+def require_multiclass(task: str, target_accuracy: float | None) -> None:
+    """Require classes for a reject option.
+
+    Raises:
+        ConfigError: the model predicts something else.
+    """
+    if target_accuracy is not None and task != "multiclass":
+        raise ConfigError(
+            "--target-accuracy applies only to models that predict classes. "
+            f"Received: --target-accuracy {target_accuracy}."
+        )
