@@ -321,7 +321,7 @@ def test_weights_beside_the_graph_are_checked_and_used(with_weights_beside):
     weights = bundle / "1" / "model.onnx.data"
     weights.write_bytes(b"\1" + weights.read_bytes()[1:])
     assert not results(bundle)["files"]
-    assert "model.onnx.data must have the SHA-256" in detail(bundle, "behavior")
+    assert "model.onnx.data must have the SHA-256" in detail(bundle, "files")
 
 
 @pytest.mark.parametrize(
