@@ -74,6 +74,11 @@ def test_a_model_from_elsewhere_gets_columns_metrics_temperature_and_rejects(fol
     status, output, _ = run("predict", "dist/flowers", "rows.csv", "--json")
     assert (status, json.loads(output)["label"]) == (0, "setosa")
     assert run("verify", "dist/flowers")[0] == 0
+    status, output, _ = run("evaluate", "dist/flowers", "--data", "iris", "--json")
+    measured = json.loads(output)
+    assert measured["measured_on"] == "the 75 samples of iris that the export was measured on"
+    scores = {name: score["value"] for name, score in measured["scores"].items()}
+    assert scores == pytest.approx(manifest.metrics, abs=1e-5)
     status, output, _ = run(
         "export", "flowers.keras", *options, "--int8", "never", "--threshold", "0.5"
     )

@@ -112,7 +112,7 @@ def test_intervals_contain_the_true_score_of_nineteen_in_twenty_samples():
         if seed < 0:
             truth = scores
             continue
-        (resamples,) = resample([scorer], count, outputs=2000)  # 208 of them
+        (resamples,) = resample([scorer], count, outputs=1200)  # 208 of them
         found = score_intervals(scores, resamples, count)
         for name in held:
             held[name] += found[name].low <= truth[name] <= found[name].high

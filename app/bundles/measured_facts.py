@@ -12,7 +12,7 @@ import numpy as np
 
 from app.data.datasets import Dataset
 from app.data.labeled import read_labeled
-from app.data.measured import choose_measured
+from app.data.measured import choose_measured, halve
 from app.data.sources import bare_source
 from app.data.splits import Splits
 from app.errors import ConfigError, DataError
@@ -145,9 +145,7 @@ def _halve(dataset: Dataset, source: str) -> Halves:
             f"A model is measured on at least {_MIN_SAMPLES} samples. "
             f"Received: {len(indices)} of {source}."
         )
-    mixed = np.random.default_rng(0).permutation(indices)
-    first, second = np.array_split(mixed, 2)
-    return Halves(np.empty(0, np.int64), np.sort(first), np.sort(second), bare_source(source))
+    return Halves(np.empty(0, np.int64), *halve(indices), bare_source(source))
 
 
 def _int8_data(dataset: Dataset, halves: Halves) -> Int8Data:

@@ -21,7 +21,8 @@ def choose_measured(
 
     They are the source's own test split, if it has one. Of data with the name and the size of that
     which a model was trained on, they are the test split of its training, and of several such
-    models the samples that are in all of their test splits. Otherwise they are all samples.
+    models the samples that are in all of their test splits. Otherwise they are all samples. Of data
+    that an export has chosen thresholds on, only the half counts that it was measured on.
 
     Args:
         dataset: the samples, see `app.data.labeled.read_labeled`.
@@ -32,29 +33,49 @@ def choose_measured(
         DataError: no sample is left.
     """
     name, count = bare_source(source), len(dataset.targets)
+    indices, place = np.arange(count), f"all {count:,} samples of {name}"
     if dataset.test_start is not None:
-        test = np.arange(dataset.test_start, count)
-        return test, f"the {len(test):,} samples of the test split of {name}"
-    seen = [m for m in manifests if _has_seen(m, OWN_ARRAYS if is_code(source) else name, count)]
-    indices = np.arange(count)
-    for manifest in seen:
-        indices = np.intersect1d(indices, _test_split(dataset, manifest.config))
+        indices = indices[dataset.test_start :]
+        place = f"the {len(indices):,} samples of the test split of {name}"
+    known = OWN_ARRAYS if is_code(source) else name
+    parts = [
+        _test_split(dataset, manifest.config)
+        for manifest in manifests
+        if dataset.test_start is None and _has_seen(manifest, known, count, "train")
+    ]
+    which = "in the test split of the training" if len(parts) == 1 else "in both test splits"
+    chosen = [m for m in manifests if _has_seen(m, known, len(indices), "choosing")]
+    if chosen:
+        parts.append(halve(indices)[1])
+        which = "that the export was measured on"
+    if not parts:
+        return indices, place
+    for part in parts:
+        indices = np.intersect1d(indices, part)
     if not len(indices):
         raise DataError(
             "Models that were trained on the same data must have test samples in common. Received: "
             f"{source}, whose test splits have none. Give other data."
         )
-    if seen:
-        which = "split of the training" if len(seen) == 1 else "splits of both trainings"
-        return indices, f"the {len(indices):,} samples of {name} in the test {which}"
-    return indices, f"all {count:,} samples of {name}"
+    return indices, f"the {len(indices):,} samples of {name} {which}"
 
 
-def _has_seen(manifest: Manifest, name: str, count: int) -> bool:
+def halve(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Divide samples at random, always in the same way: a half to choose on, and one to measure on.
+
+    Args:
+        indices: int64 `(samples,)`.
+    """
+    first, second = np.array_split(np.random.default_rng(0).permutation(indices), 2)
+    return np.sort(first), np.sort(second)
+
+
+def _has_seen(manifest: Manifest, name: str, count: int, key: str) -> bool:
+    """Return whether a model knows data of this name and size, with a split of the name `key`."""
     sizes: Any = manifest.data.get("samples")
     is_known = isinstance(sizes, dict) and all(type(size) is int for size in sizes.values())
-    is_known = is_known and "train" in sizes  # a model from elsewhere was measured on it
-    return is_known and manifest.data.get("source") == name and sum(sizes.values()) == count
+    is_same = is_known and manifest.data.get("source") == name and sum(sizes.values()) == count
+    return bool(is_same and key in sizes)
 
 
 def _test_split(dataset: Dataset, config: dict[str, Any]) -> np.ndarray:

@@ -195,7 +195,9 @@ def _areas(weights: np.ndarray, is_true: np.ndarray, ends: np.ndarray) -> tuple[
     if not (positives and negatives):
         return np.nan, np.nan
     misses = taken - hits
-    gained, lost = np.diff(hits, prepend=0), np.diff(misses, prepend=0)
+    gained, lost = hits.copy(), misses.copy()
+    gained[1:] -= hits[:-1]
+    lost[1:] -= misses[:-1]
     auc = lost @ (hits - gained / 2) / (positives * negatives)
     return auc, gained @ (hits / np.maximum(taken, 1)) / positives
 

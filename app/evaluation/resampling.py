@@ -13,7 +13,7 @@ from .metrics import Scorer
 PROPORTIONS = ("accuracy", "exact_match", "top3_accuracy")
 _MOST, _LEAST = 1000, 100
 # Samples times outputs times resamples: some seconds.
-_WORK = 50_000_000
+_WORK = 30_000_000
 
 # By metric, its value in each resample, float64 `(resamples,)`.
 Resamples = dict[str, np.ndarray]
