@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -84,5 +85,17 @@ def describe_backend(backend: str) -> str:
 
 def _modules_of(model: keras.Model) -> set[str]:
     """Return the modules of the classes that are not Keras' own."""
-    found = {type(layer).__module__ for layer in model._flatten_layers()}
+    config = keras.saving.serialize_keras_object(model)
+    found = {*_named_in(config), *(type(layer).__module__ for layer in model._flatten_layers())}
     return {name for name in found if name.partition(".")[0] not in ("keras", "__main__")}
+
+
+def _named_in(config: Any) -> Iterator[str]:
+    """Yield the modules of layers, and of their initializers and the like."""
+    if isinstance(config, dict):
+        if isinstance(module := config.get("module"), str):
+            yield module
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for part in config:
+            yield from _named_in(part)

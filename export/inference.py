@@ -23,6 +23,7 @@ from .float32_model import in_float32
 from .functional import as_functional
 from .layer_names import layer_of
 from .noise import Draw, observing, with_noise_inputs
+from .reasons import where_raised
 from .shared_axes import Axis, Shape, axis_names, tied_axes
 from .substitutes import substituted
 from .tensor_names import (
@@ -43,7 +44,6 @@ _BATCH, _BATCH_NUMBERS = 64, 2**25
 _INPUT_NUMBERS = 1_000_000
 # What Python and TensorFlow say of a size that is not known while a model is traced.
 _NEEDS_SIZE = re.compile(r"symbolic|SymbolicTensor")
-_CALLED = re.compile(r"Exception encountered when calling (\w+)\.call")
 
 
 @dataclass(frozen=True)
@@ -332,11 +332,10 @@ def _trace_any_size(
         message = str(error)
         if not variable or not _NEEDS_SIZE.search(message):
             raise
-        layer = _CALLED.search(message)
         sizes = ",".join(str(n) if isinstance(n, int) else "16" for n in variable[0].shape[1:])
         raise ExportError(
             "A layer must not use the size of a variable axis in Python, such as in a loop. "
-            f"Received: {layer.group(1) if layer else model.name}. Give the sizes, such as "
+            f"Received: {where_raised(error) or model.name}. Give the sizes, such as "
             f"--input {variable[0].name}={variable[0].dtype}[batch,{sizes}], or inputs=… "
             "from Python."
         ) from error

@@ -79,7 +79,7 @@ def describe_failure(error: Exception, layers: Collection[str] = ()) -> str:
     elif node and layers:
         where = _place(node[1] or node[2], layers)
     else:
-        where = _where_raised(error)
+        where = where_raised(error)
     reason = " ".join(_NOISE.sub("", message).split()).rstrip(".") or "no reason given"
     if len(reason) > _MOST_LETTERS:
         reason = f"{reason[:_MOST_LETTERS]}…"
@@ -124,7 +124,7 @@ def _message(error: Exception) -> str:
     return _WRAPPING.sub("", "\n".join(lines)).strip()
 
 
-def _where_raised(error: Exception) -> str:
+def where_raised(error: Exception) -> str:
     """Return the type of an error of the user's own code, its layer, and its line."""
     frames = list(traceback.walk_tb(error.__traceback__))
     own = [

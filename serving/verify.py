@@ -208,7 +208,8 @@ def _check_whole_batches(folder: Path, predictor: Predictor) -> str:
         for name, wanted in expected.items():
             is_probability = name == manifest.probabilities
             found = received.outputs[name]
-            difference = _difference(name, wanted, found, counts[-1], is_probability)
+            allowed = allowed_difference(wanted, is_probability, manifest.tolerances)
+            difference = _difference(name, wanted, found, counts[-1], allowed)
             largest[name] = max(largest[name], difference)
             _require_same_classes(manifest, name, wanted, found, counts[-1])
     if not counts:

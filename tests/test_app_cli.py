@@ -203,7 +203,8 @@ def test_a_failed_proof_exits_with_1_and_publishes_nothing(run, mlp_run, softmax
     from serving.bundle import KERAS_MODEL
 
     inputs = keras.Input((4,), name="inputs")
-    features = keras.ops.sin(keras.layers.Dense(3)(inputs) * 1e8)
+    hidden = keras.layers.Dense(1024, "tanh")(inputs)
+    features = keras.ops.sin(keras.layers.Dense(3)(hidden) * 1e8)
     probabilities = keras.layers.Dense(3, activation="softmax")(features)
     chaos = keras.Model(inputs, {"probabilities": probabilities})
     folder = shutil.copytree(softmax_run.folder, tmp_path / "run")

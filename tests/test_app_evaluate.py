@@ -213,7 +213,9 @@ def test_a_comparison_names_what_changes(bundle, tmp_path, run):
 def test_values_are_compared_and_measured_by_how_far_they_are(row_bundle, tmp_path, run):
     """A bundle of classes whose manifest calls its probabilities values stands for such a model."""
     changes = {"task": "regression", "reject_option": None, "calibration": None, "thresholds": None}
-    folder = changed_copy(row_bundle, tmp_path / "values", **changes, baseline=None, metrics={})
+    folder = changed_copy(
+        row_bundle, tmp_path / "values", **changes, baseline=None, metrics={}, metric_intervals={}
+    )
     rows = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
     predicted = Predictor.load(row_bundle).predict(rows).probabilities
     np.savez(tmp_path / "v.npz", inputs=rows, y=np.add(predicted, [0.5, 0, 0]))

@@ -305,7 +305,7 @@ def test_a_class_without_a_sample_in_training_is_refused(tmp_path):
 
 def test_a_target_with_too_many_texts_gets_a_hint_to_the_linear_head(tmp_path):
     rows = "".join(f"{i},{i}.5\n" for i in range(1002))
-    with pytest.raises(DataError, match="in 'kind' of .*To predict numbers, use head=linear"):
+    with pytest.raises(DataError, match="in 'kind' of .*To predict numbers: --set head=linear"):
         read(tmp_path, f"x,kind\n{rows}")
 
 

@@ -172,11 +172,6 @@ FAILURES = {
         {"inputs": (None, 4)},
         "counterpart in ONNX. Received: EagerPyFunc of layer 'own'",
     ),
-    "opset": (
-        lambda: functional(layers.Dense(3)),
-        {"options": {"opset": 99}},
-        "opset must be from 15 to [0-9]+, the newest that .* Received: 99",
-    ),
 }
 
 

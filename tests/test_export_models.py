@@ -512,10 +512,13 @@ def test_labels_that_do_not_fit_are_refused(labels, last, message, tmp_path):
     ("facts", "message"),
     [
         (
-            {"task": "regression", "labels": ("a", "b", "c")},
+            {"task": "regression", "labels": ("a", "b", "c"), "family": "net"},
             "the output 'values', with one element",
         ),
-        ({"columns": ("a", "b")}, "must take 2 columns as the input inputs"),
+        (
+            {"columns": ("a", "b")},
+            "must be a name for each column of inputs float32 [batch, 4]. Received: 2.",
+        ),
     ],
 )
 def test_facts_that_do_not_fit_are_refused(facts, message, tmp_path):

@@ -130,7 +130,9 @@ class LoopOverSteps(layers.Layer):
 def test_a_loop_over_a_variable_axis_is_told_and_can_be_given_a_size(tmp_path):
     x = keras.Input((None, 3), name="x")
     model = keras.Model(x, LoopOverSteps()(x))
-    with pytest.raises(ExportError, match=r"LoopOverSteps. Give the sizes, such as --input x=.*16"):
+    with pytest.raises(
+        ExportError, match=r"'loop_over_steps'.* Give the sizes, such as --input x=.*16"
+    ):
         export_bundle(model, tmp_path, "loop", options=OPTIONS)
     given = np.zeros((1, 4, 3), "float32")
     assert export_bundle(model, tmp_path, "loop", options=OPTIONS, inputs=given).exists()

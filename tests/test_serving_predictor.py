@@ -373,7 +373,7 @@ def test_images_are_read_from_paths_bytes_and_pillow(predictor, images, tmp_path
 
 
 def test_images_for_a_model_of_rows_are_refused(row_predictor):
-    with pytest.raises(InputError, match="a model of columns or images. Received"):
+    with pytest.raises(InputError, match="a model of columns, texts or images. Received"):
         row_predictor.predict_images([b""])
 
 

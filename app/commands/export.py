@@ -11,7 +11,6 @@ import typer
 
 from app.errors import ConfigError
 from serving.errors import HornbillError, cannot_read, printable
-from serving.manifest import describe_batch
 
 from .terminal import (
     ImageColumn,
@@ -357,6 +356,8 @@ def _shown_steps(hidden: bool) -> Iterator[None]:
 
 def _print_quality(manifest: Any) -> None:
     if manifest.whole_batches:
+        from serving.manifest import describe_batch
+
         typer.echo(f"batch:       {describe_batch(manifest)}")
     if manifest.calibration is not None:
         typer.echo(f"calibration: {describe_calibration(manifest.calibration)}")

@@ -60,12 +60,13 @@ def serve(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log requests.")] = False,
 ) -> None:
     """Serve bundles over the Open Inference Protocol v2 and TF Serving's REST interface."""
+    from serving.packed import PACKED
     from serving.server import Settings
     from serving.server.running import find_address, run_server
     from serving.versions import find_version
 
     settings = Settings(
-        folder=find_version(folder).parent if folder.is_file() else folder,
+        folder=find_version(folder).parent if folder.suffix == PACKED else folder,
         versions=versions,
         token=token,
         max_body_mb=max_body_mb,
