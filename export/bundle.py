@@ -116,7 +116,7 @@ def export_bundle(  # noqa: PLR0913 - most have a default
         if options.trained_on not in (None, "tensorflow"):
             inference = replace(inference, backend=options.trained_on)
         require_room(Path(output), 2 * inference.weight_bytes)
-        manifest = _write_evidence(inference, facts, samples, options, staged)
+        manifest = _write_evidence(inference, facts, samples, options, staged, model_folder)
         with version_lock(Path(output), name):
             number = choose_version(model_folder, options.version)
             check_same_contract(vars(manifest), model_folder)
@@ -163,6 +163,7 @@ def _write_evidence(
     samples: Samples | Inputs | None,
     options: ExportOptions,
     folder: Path,
+    model_folder: Path,
 ) -> Manifest:
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
     begin_step("predicting with Keras")
@@ -177,6 +178,8 @@ def _write_evidence(
     if inference.noise:
         require_same_draws(inference.model, inference.by_name(chosen.inputs))
     kind = _output_kind(expected, facts)
+    known_so_far = {"outputs": inference.outputs, **vars(kind)}
+    check_same_contract(known_so_far, model_folder)  # before the work
     _write_models(inference, folder)
     known = _Known(inference, chosen, expected)
     proven: list[tuple[_Known, Proof]] = []

@@ -114,7 +114,7 @@ def _given_or_noted(model: Any, given: Any) -> Any:
             "A model must have been called, or its inputs must be given. "
             f"Received: {what}. {_advice(names)}"
         )
-    if not any(leaf is not None for leaf in keras.tree.flatten(found)):
+    if not any(leaf is not None for leaf in keras.tree.flatten(_as_specs(found))):
         raise ExportError(f"A model must take at least one input. Received: {given!r:.80}.")
     return found
 

@@ -10,7 +10,7 @@ from keras import Input, layers
 
 from benchmarks.zoo import randomize
 from export.inference import trace_inference
-from export.onnx.convert import convert_to_onnx
+from export.onnx.convert import LEFT_OUT, convert_to_graph, convert_to_onnx
 
 # Layers for images (4, 6, 8), with the operators that they become.
 NORMALIZATIONS = {
@@ -85,3 +85,13 @@ def test_opsets_without_layer_normalization_keep_the_chain():
     }
     assert "ReduceMean" in kinds[16]
     assert kinds[17] == {"LayerNormalization"}
+
+
+def test_no_pass_stumbles_over_values_of_unknown_shape():
+    """The mask of an embedding leaves the shapes of an attention unknown."""
+    tokens = keras.Input((7,), name="tokens")
+    embedded = keras.layers.Embedding(50, 8, mask_zero=True)(tokens)
+    steps = keras.layers.Bidirectional(keras.layers.GRU(4, return_sequences=True))(embedded)
+    summed = steps + keras.layers.MultiHeadAttention(2, 4)(steps, steps)
+    model = keras.Model(tokens, keras.layers.GlobalAveragePooling1D()(summed))
+    assert LEFT_OUT not in convert_to_graph(trace_inference(model), {}).metadata_props

@@ -12,6 +12,7 @@ from app.errors import ConfigError
 from export import ExportError, export_bundle
 from export.inference import trace_inference
 from export.onnx.convert import convert_to_onnx
+from export.signatures import arguments_of
 from serving import Predictor
 
 
@@ -336,3 +337,8 @@ def test_texts_describe_inputs():
         "a": (("batch", "steps"), "int32"),
         "b": (("batch", "-1", 3), "float32"),
     }
+
+
+def test_a_shape_may_have_no_known_size():
+    (spec,) = arguments_of(keras.layers.Rescaling(2.0), {"inputs": (None, None)}).leaves
+    assert tuple(spec.shape) == (None, None)

@@ -111,7 +111,7 @@ class _Walk:
 
     def _visit_elementwise(self, node: ir.Node) -> None:
         known = [value for value in node.inputs if value in self.rows]
-        if not known or None in node.inputs:
+        if not known or None in node.inputs or known[0].shape is None:
             return
         found, full = self.rows[known[0]], known[0].shape
         inputs = [self._on_matrix(value, found, full) for value in node.inputs]
