@@ -35,7 +35,6 @@ from keras import layers, ops
 
 from benchmarks.results import write_results
 from export import ExportOptions, export_bundle
-from export.onnx.opsets import OPSET
 from serving import Predictor
 from serving.runtime import onnxruntime
 
@@ -562,7 +561,7 @@ def flat(arguments: tuple[Any, ...], named: dict[str, Any]) -> list[Array]:
 def _ours(case: Case, model: Any, folder: Path) -> Any:
     given = flat(case.arguments, case.named or {})
     samples = given[0] if given[0].dtype == object else None
-    options = ExportOptions(int8="never", opset=case.opset or OPSET)
+    options = ExportOptions(int8="never", opset=case.opset)
     bundle = export_bundle(
         model, folder, "model", samples=samples, options=options, inputs=case.signature
     )

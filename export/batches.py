@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from serving.errors import InputError
 from serving.manifest import TensorSpec
 from serving.parity import (
     Inputs,
@@ -68,7 +69,7 @@ def explain_difference(
         return inference
     few = {name: array[:_FEW] for name, array in expected.items()}
     first = rows_of(inputs, _FEW)
-    alone = run_in_batches(inference.predict, first, 1)
+    alone = _alone(inference, first)
     again, once_more = inference.predict(first), inference.predict(first)
     if not _rows_are_same(again, once_more):
         differing = [name for name in again if not _rows_are_same({name: again[name]}, once_more)]
@@ -79,8 +80,16 @@ def explain_difference(
         )
     if not _rows_are_same(again, inference.run(first)):
         return inference  # it differs for the same batch, so that the batch is not the reason
-    is_by_row = _rows_are_same(few, alone) and _rows_are_same(again, alone)
+    is_by_row = bool(alone) and _rows_are_same(few, alone) and _rows_are_same(again, alone)
     return inference if is_by_row else replace(inference, whole_batches=True)
+
+
+def _alone(inference: InferenceFunction, inputs: Inputs) -> Outputs:
+    """Return what Keras predicts for samples one by one; empty if their shapes differ then."""
+    try:
+        return run_in_batches(inference.predict, inputs, 1)
+    except InputError:
+        return {}
 
 
 def _observed(spec: TensorSpec, few: np.ndarray, more: np.ndarray) -> TensorSpec:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from serving.bundle import MODEL
+from serving.errors import InputError
 from serving.manifest import Parity, Proof
 from serving.parity import (
     INT8_TOLERANCES,
@@ -110,7 +111,10 @@ def _measure(
     for inputs, expected, batch_size in cases:
         is_one_call = batch_size >= count_samples(inputs)
         with explained(f"The {_NAMES[artifact]} must run on every input that Keras runs on"):
-            received = run(inputs) if is_one_call else run_in_batches(run, inputs, batch_size)
+            try:
+                received = run(inputs) if is_one_call else run_in_batches(run, inputs, batch_size)
+            except InputError as error:  # rows of several lengths
+                raise ProofError(f"{error} Nothing was published.") from None
         for name, wanted in expected.items():
             _require_same_shape(artifact, name, wanted, received[name])
             has_classes = kind.predicts_classes(name)

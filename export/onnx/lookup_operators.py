@@ -22,8 +22,8 @@ class Table:
     """Content of a lookup table.
 
     Attributes:
-        keys: Strings or integers to look up.
-        values: Value of each key, strings or integers.
+        keys: Strings or numbers to look up.
+        values: Value of each key, strings or numbers.
         default: Value of an unknown key.
     """
 
@@ -32,13 +32,16 @@ class Table:
     default: Any
 
 
+# Types of LabelEncoder's attributes; whole numbers are int64.
+_KINDS = {str: "string", float: "float"}
+
+
 def convert_lookup(
     tables: Mapping[str, Table], context: Any, node: Any, _name: str, _args: Any
 ) -> None:
     """Convert a lookup to LabelEncoder of ONNX-ML; tf2onnx only supports tables from files."""
     table = tables[node.input[0]]
-    keys, values = ("string" if isinstance(side[0], str) else "int64" for side in
-                    (table.keys, table.values))  # fmt: skip
+    keys, values = (_KINDS.get(type(side[0]), "int64") for side in (table.keys, table.values))
     attributes = {
         f"keys_{keys}s": table.keys,
         f"values_{values}s": table.values,
