@@ -35,6 +35,18 @@ class Tokens(keras.Model):
         return self.out(ops.mean(self.embedding(tokens), axis=1))
 
 
+class MaskedTokens(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.embedding = layers.Embedding(20, 4, mask_zero=True)
+        self.mean = layers.GlobalAveragePooling1D()
+
+    def call(self, tokens):
+        samples = ops.shape(tokens)[0]
+        is_long = ops.any(tokens[:, 3:] > 9, axis=1, keepdims=True)
+        return self.mean(self.embedding(tokens)) + ops.ones((samples, 4)) * ops.cast(is_long, float)
+
+
 class Two(keras.Model):
     def __init__(self):
         super().__init__()
@@ -144,6 +156,10 @@ MODELS = {
     "called": (lambda: called(Net(), floats(2, 5)), {"x": floats(3, 5)}),
     "fitted": (fitted, {"x": floats(3, 5)}),
     "tokens": (lambda: called(Tokens(), whole(2, 6)), {"tokens": whole(3, 6)}),
+    "tokens_behind_a_mask": (
+        lambda: called(MaskedTokens(), whole(2, 6)),
+        {"tokens": whole(3, 6)},
+    ),
     "several_arguments": (
         lambda: called(TwoBuilt(), floats(2, 5), floats(2, 4)),
         {"left": floats(3, 5), "right": floats(3, 4)},
@@ -174,6 +190,10 @@ MODELS = {
     "own_predict": (lambda: of_graph(OwnPredict), {"inputs": floats(3, 4)}),
     "own_call": (OwnCall, {"x": floats(3, 4)}),
     "sequential_called": (lambda: called(sequential(), floats(2, 5)), {"inputs": floats(3, 5)}),
+    "sequential_of_tokens": (
+        lambda: called(keras.Sequential([MaskedTokens()]), whole(2, 6)),
+        {"inputs": whole(3, 6)},
+    ),
     "sequential_of_a_class": (
         lambda: called(keras.Sequential([Net()]), floats(2, 5)),
         {"inputs": floats(3, 5)},
