@@ -48,8 +48,8 @@ class MaskedTokens(keras.Model):
 
 
 class Two(keras.Model):
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
         self.first, self.second = layers.Dense(3), layers.Dense(3)
 
     def call(self, left, right, scale=None):
@@ -223,6 +223,23 @@ def test_what_a_class_computes_is_what_is_exported():
     for inputs in (given, list(given.values()), [left, right]):
         found = trace_inference(model, given=inputs).predict({"left": left, "right": right})
         np.testing.assert_allclose(found["two"], model(left, right), rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_class_in_mixed_precision_keeps_the_names_of_its_inputs(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = called(Two(), floats(2, 5), floats(2, 4))
+        given = {"left": (None, 5), "right": (None, 4)}
+        found = trace_inference(model, given=given)
+        (single,) = trace_inference(called(Net(), floats(2, 5))).inputs
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert [spec.name for spec in (*found.inputs, single)] == ["left", "right", "x"]
+    inputs = {"left": floats(3, 5), "right": -floats(3, 4)}
+    expected = tf.cast(model(*inputs.values()), tf.float32)
+    np.testing.assert_allclose(found.predict(inputs)["two"], expected, atol=0.05)
 
 
 @pytest.mark.parametrize(
