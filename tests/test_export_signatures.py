@@ -7,6 +7,7 @@ import tensorflow as tf
 from conversion import run_graph
 from keras import layers, ops
 
+from app.bundles.keras_files import read_model
 from app.commands.model_inputs import parse_inputs
 from app.errors import ConfigError
 from export import ExportError, export_bundle
@@ -120,6 +121,19 @@ class OwnCall(keras.Model):
 class Product(layers.Layer):
     def call(self, x):
         return x * ops.sum(x, axis=1, keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="test_export_signatures")
+class UnusedInside(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.unused = layers.Dense(3)
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=shape[1:], name="scale")
+
+    def call(self, x):
+        return x * self.scale
 
 
 def floats(*shape):
@@ -312,12 +326,24 @@ def test_a_file_of_a_class_is_exported_from_the_command_line(run, tmp_path, monk
     status, _, error = run(*arguments)
     assert status == 2
     assert "without right, whose shapes Keras does not note. Give --input 'left=" in error
+    status, _, error = run(
+        *arguments, "--input", "left=float32[batch,7]", "--input", "right=float32[batch,7]"
+    )
+    assert status == 2
+    assert "layer 'dense' has weights (4, 3) there, and (7, 3) with these inputs. Give" in error
     given = ("left=float32[batch,4]", "right=float32[batch,4]")
     status, _, error = run(*arguments, "--input", given[0], "--input", given[1])
     assert status == 0, error
     with Predictor.load(tmp_path / "dist" / "sides") as predictor:
         (found,) = predictor.predict({"left": left, "right": right}).arrays
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_an_h5_file_may_have_layers_that_were_never_called(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), UnusedInside()])
+    model.save(tmp_path / "net.h5")
+    read = read_model(tmp_path / "net.h5")
+    np.testing.assert_array_equal(read(floats(2, 4)), model(floats(2, 4)))
 
 
 @pytest.mark.parametrize(
