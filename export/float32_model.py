@@ -1,5 +1,8 @@
 """Rebuilds a model of mixed precision in float32."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -25,13 +28,29 @@ def in_float32(model: keras.Model) -> keras.Model:
     own = {
         keras.saving.get_registered_name(type(one)): type(one) for one in model._flatten_layers()
     }
-    with explained("Keras must be able to rebuild a model of mixed precision from its config"):
+    rule = "Keras must be able to rebuild a model of mixed precision from its config"
+    with explained(rule), _new_layers_in_float32():
         rebuilt = keras.saving.deserialize_keras_object(config, custom_objects=own)
     rebuilt.set_weights(model.get_weights())
+    for given, tensor in zip(model.inputs, rebuilt.inputs, strict=True):
+        tensor.name = given.name  # the config has only those of layers
     for before, after in zip(model._flatten_layers(), rebuilt._flatten_layers(), strict=True):
         after.name = before.name  # which a class may leave out of its config
         _copy_state(before, after)
     return rebuilt
+
+
+@contextmanager
+def _new_layers_in_float32() -> Iterator[None]:
+    """Make the layers that a class makes itself in float32, and build them when it is called."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* had a build config, but")
+            yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _check_policies(policies: dict[str, str]) -> None:

@@ -101,15 +101,22 @@ def _from_sequential(model: keras.Sequential, given: Any) -> keras.Model:
         return keras.Model(graph.input, graph.output, name=model.name)
     arguments = arguments_of(model, given)
 
+    def call(tensors: list[Any]) -> Any:
+        positional, named = arguments.filled(tensors)
+        (x,) = (*positional, *named.values())
+        for layer in model.layers:
+            x = layer(x)
+        return x
+
     def build(batch: int | None) -> keras.Model:
         with explained(_TRACEABLE):
-            pairs = zip(arguments.leaves, arguments.names, strict=True)
+            specs = arguments.leaves
+            if given is None:
+                specs = with_read_dtypes(call, specs, batch)
+            pairs = zip(specs, arguments.names, strict=True)
             inputs = [_input(spec, name, batch) for spec, name in pairs]
-            positional, named = arguments.filled(inputs)
-            (x,) = (*positional, *named.values())
-            for layer in model.layers:
-                x = layer(x)
-            return keras.Model(inputs if len(inputs) > 1 else inputs[0], x, name=model.name)
+            one_or_all = inputs if len(inputs) > 1 else inputs[0]
+            return keras.Model(one_or_all, call(inputs), name=model.name)
 
     return with_any_batch(build, arguments.batch_size)
 

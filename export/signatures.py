@@ -13,6 +13,10 @@ from .argument_shapes import GIVEN_BY_CALLERS, are_required, find_shapes
 from .errors import ExportError
 from .tensor_names import is_made_up, unique_names
 
+# Operations of TensorFlow that move what they read, and do not change it.
+_PASS_ON = ("Identity", "Reshape", "ExpandDims", "Squeeze", "StridedSlice", "Transpose")
+_COMPARISONS = ("Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual")
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -184,38 +188,45 @@ def with_read_dtypes(
     """Return specs in which a float that is only ever cast to integers is an int32, or a string.
 
     Keras notes the shapes with which a model was called, not the dtypes. Tokens and texts would be
-    floats.
+    floats. What a mask compares with a whole number is the same for both.
 
     Args:
         call: Function of a list of tensors.
-        specs: The specs, of float32 where nothing else is known.
+        specs: The specs, of a float where nothing else is known.
         batch: Number of samples; None for any.
     """
     signature = [tf.TensorSpec((batch, *spec.shape[1:]), spec.dtype) for spec in specs]
     traced = tf.function(lambda *leaves: call(list(leaves))).get_concrete_function(*signature)
-    found = []
-    for spec, tensor in zip(specs, traced.inputs, strict=False):
-        read = {_dtype_read(reader) for reader in _readers(tensor)}
-        dtype = read.pop() if len(read) == 1 else None
-        found.append(spec if dtype is None else keras.InputSpec(dtype, spec.shape))
-    return found
+    return [
+        _with_dtype(spec, _dtypes_read(tensor)) if tensor.dtype.is_floating else spec
+        for spec, tensor in zip(specs, traced.inputs, strict=False)
+    ]
 
 
-def _dtype_read(reader: Any) -> str | None:
-    """Return the dtype to which an operation casts what it reads, unless that is a float."""
-    cast = reader.outputs[0].dtype if reader.type == "Cast" else tf.float32
-    if cast == tf.string:
-        return "string"
-    return "int32" if cast.is_integer else None
+def _with_dtype(spec: keras.InputSpec, read: set[str]) -> keras.InputSpec:
+    return keras.InputSpec(*read, spec.shape) if read in ({"int32"}, {"string"}) else spec
 
 
-def _readers(tensor: Any) -> list[Any]:
-    """Return the operations that read a tensor, behind those that only pass it on."""
-    found = []
+def _dtypes_read(tensor: Any) -> set[str]:
+    """Return the dtypes to which operations cast a float: int32 or string, or float32 for none."""
+    found: set[str] = set()
     for reader in tensor.consumers():
-        is_passed_on = reader.type in ("Identity", "Reshape", "ExpandDims", "Squeeze")
-        found += _readers(reader.outputs[0]) if is_passed_on else [reader]
+        cast = reader.outputs[0].dtype if reader.type == "Cast" else None
+        if reader.type in _PASS_ON or (cast and cast.is_floating):
+            found |= _dtypes_read(reader.outputs[0])
+        elif cast and cast != tf.bool:
+            found.add("string" if cast == tf.string else "int32")
+        elif not cast and reader.type != "Shape" and not _compares_with_whole(reader, tensor):
+            found.add("float32")
     return found
+
+
+def _compares_with_whole(reader: Any, tensor: Any) -> bool:
+    """Return whether an operation compares a tensor with whole numbers, as masks do with 0."""
+    if reader.type not in _COMPARISONS:
+        return False
+    others = [tf.get_static_value(one) for one in reader.inputs if one is not tensor]
+    return all(other is not None and (other == other.round()).all() for other in others)
 
 
 def _parameters(model: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:

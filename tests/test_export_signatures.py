@@ -7,6 +7,7 @@ import tensorflow as tf
 from conversion import run_graph
 from keras import layers, ops
 
+from app.bundles.keras_files import read_model
 from app.commands.model_inputs import parse_inputs
 from app.errors import ConfigError
 from export import ExportError, export_bundle
@@ -36,9 +37,21 @@ class Tokens(keras.Model):
         return self.out(ops.mean(self.embedding(tokens), axis=1))
 
 
-class Two(keras.Model):
+class MaskedTokens(keras.Model):
     def __init__(self):
         super().__init__()
+        self.embedding = layers.Embedding(20, 4, mask_zero=True)
+        self.mean = layers.GlobalAveragePooling1D()
+
+    def call(self, tokens):
+        samples = ops.shape(tokens)[0]
+        is_long = ops.any(tokens[:, 3:] > 9, axis=1, keepdims=True)
+        return self.mean(self.embedding(tokens)) + ops.ones((samples, 4)) * ops.cast(is_long, float)
+
+
+class Two(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
         self.first, self.second = layers.Dense(3), layers.Dense(3)
 
     def call(self, left, right, scale=None):
@@ -111,6 +124,19 @@ class Product(layers.Layer):
         return x * ops.sum(x, axis=1, keepdims=True)
 
 
+@keras.saving.register_keras_serializable(package="test_export_signatures")
+class UnusedInside(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.unused = layers.Dense(3)
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=shape[1:], name="scale")
+
+    def call(self, x):
+        return x * self.scale
+
+
 def floats(*shape):
     return np.random.default_rng(0).normal(size=shape).astype("float32")
 
@@ -145,6 +171,10 @@ MODELS = {
     "called": (lambda: called(Net(), floats(2, 5)), {"x": floats(3, 5)}),
     "fitted": (fitted, {"x": floats(3, 5)}),
     "tokens": (lambda: called(Tokens(), whole(2, 6)), {"tokens": whole(3, 6)}),
+    "tokens_behind_a_mask": (
+        lambda: called(MaskedTokens(), whole(2, 6)),
+        {"tokens": whole(3, 6)},
+    ),
     "several_arguments": (
         lambda: called(TwoBuilt(), floats(2, 5), floats(2, 4)),
         {"left": floats(3, 5), "right": floats(3, 4)},
@@ -175,6 +205,10 @@ MODELS = {
     "own_predict": (lambda: of_graph(OwnPredict), {"inputs": floats(3, 4)}),
     "own_call": (OwnCall, {"x": floats(3, 4)}),
     "sequential_called": (lambda: called(sequential(), floats(2, 5)), {"inputs": floats(3, 5)}),
+    "sequential_of_tokens": (
+        lambda: called(keras.Sequential([MaskedTokens()]), whole(2, 6)),
+        {"inputs": whole(3, 6)},
+    ),
     "sequential_of_a_class": (
         lambda: called(keras.Sequential([Net()]), floats(2, 5)),
         {"inputs": floats(3, 5)},
@@ -204,6 +238,23 @@ def test_what_a_class_computes_is_what_is_exported():
     for inputs in (given, list(given.values()), [left, right]):
         found = trace_inference(model, given=inputs).predict({"left": left, "right": right})
         np.testing.assert_allclose(found["two"], model(left, right), rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_class_in_mixed_precision_keeps_the_names_of_its_inputs(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = called(Two(), floats(2, 5), floats(2, 4))
+        given = {"left": (None, 5), "right": (None, 4)}
+        found = trace_inference(model, given=given)
+        (single,) = trace_inference(called(Net(), floats(2, 5))).inputs
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert [spec.name for spec in (*found.inputs, single)] == ["left", "right", "x"]
+    inputs = {"left": floats(3, 5), "right": -floats(3, 4)}
+    expected = tf.cast(model(*inputs.values()), tf.float32)
+    np.testing.assert_allclose(found.predict(inputs)["two"], expected, atol=0.05)
 
 
 @pytest.mark.parametrize(
@@ -276,12 +327,24 @@ def test_a_file_of_a_class_is_exported_from_the_command_line(run, tmp_path, monk
     status, _, error = run(*arguments)
     assert status == 2
     assert "without right, whose shapes Keras does not note. Give --input 'left=" in error
+    status, _, error = run(
+        *arguments, "--input", "left=float32[batch,7]", "--input", "right=float32[batch,7]"
+    )
+    assert status == 2
+    assert "layer 'dense' has weights (4, 3) there, and (7, 3) with these inputs. Give" in error
     given = ("left=float32[batch,4]", "right=float32[batch,4]")
     status, _, error = run(*arguments, "--input", given[0], "--input", given[1])
     assert status == 0, error
     with Predictor.load(tmp_path / "dist" / "sides") as predictor:
         (found,) = predictor.predict({"left": left, "right": right}).arrays
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_an_h5_file_may_have_layers_that_were_never_called(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), UnusedInside()])
+    model.save(tmp_path / "net.h5")
+    read = read_model(tmp_path / "net.h5")
+    np.testing.assert_array_equal(read(floats(2, 4)), model(floats(2, 4)))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -84,36 +85,66 @@ def read_model(
 
 def _with_all_weights(model: Any, path: Path, inputs: Any) -> Any:
     """Read the weights of layers that Keras could not build and has left out without a word."""
-    if all(layer.built for layer in model._flatten_layers()):
-        return model
-    count = _count_weights(path)
-    if count <= len(model.variables):
+    if path.suffix in HDF5 or all(layer.built for layer in model._flatten_layers()):
+        return model  # an .h5 file holds no class that Keras cannot build
+    shapes = _weight_shapes(path)
+    if len(shapes) <= len(model.variables):
         return model  # the other layers were never called
     as_functional(model, inputs)  # calls it, which builds the layers
-    model.load_weights(path)
-    if count > len(model.variables):
+    try:
+        model.load_weights(path)
+    except Exception as error:  # a layer may read its weights as it likes
+        reason = _differing_shapes(model, shapes) or f"{one_line(error):.200}"
         raise ExportError(
-            f"All weights of the file must be read. Received: {path}, with {count} arrays for "
-            f"{len(model.variables)} of the model. Give each argument of call with --input."
+            f"The inputs must fit the weights of the file. Received: {path}: {reason}. "
+            "Give with --input the sizes with which the model was trained."
+        ) from None
+    if len(shapes) > len(model.variables):
+        raise ExportError(
+            f"All weights of the file must be read. Received: {path}, with {len(shapes)} arrays "
+            f"for {len(model.variables)} of the model. Give each argument of call with --input."
         )
     return model
 
 
-def _count_weights(path: Path) -> int:
-    """Return the number of arrays in a `.keras` file, without those of its optimizer."""
-    found: list[str] = []
-    with (
-        zipfile.ZipFile(path) as archive,
-        archive.open("model.weights.h5") as file,
-        h5py.File(file) as weights,
-    ):
+def _weight_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array in a `.keras` file, without those of its optimizer."""
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as file:
+        return _shapes(file)
+
+
+def _shapes(file: Any) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    with h5py.File(file) as weights:
         weights.visititems(lambda name, item: _note_array(name, item, found))
-    return len(found)
+    return found
 
 
-def _note_array(name: str, item: Any, found: list[str]) -> None:
+def _note_array(name: str, item: Any, found: dict[str, tuple[int, ...]]) -> None:
     if isinstance(item, h5py.Dataset) and not name.startswith(("optimizer", "compile_metrics")):
-        found.append(name)
+        found[name] = item.shape
+
+
+def _differing_shapes(model: Any, shapes: dict[str, tuple[int, ...]]) -> str:
+    """Return which layers, the first three, have weights of other shapes than in a file.
+
+    What Keras raises names the layer, but seldom its shapes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        beside = Path(folder) / "model.weights.h5"
+        model.save_weights(beside)
+        own = _shapes(beside)
+    found = [
+        f"layer {_layer(name)!r} has weights {shapes[name]} there, and {shape} with these inputs"
+        for name, shape in own.items()
+        if shapes.get(name, shape) != shape
+    ]
+    return "; ".join(found[:3])
+
+
+def _layer(name: str) -> str:
+    """Return the layer that an array in a file belongs to: `layers/dense/vars/0` to `dense`."""
+    return name.partition("/vars/")[0].replace("layers/", "")
 
 
 @contextlib.contextmanager
