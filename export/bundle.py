@@ -28,6 +28,7 @@ from .backends import describe_backend
 from .batches import (
     as_whole_batch,
     explain_difference,
+    samples_taken_alone,
     whole_batches,
     with_observed_batch,
 )
@@ -227,13 +228,18 @@ def _half_precision(
 def _prove(
     known: _Known, folder: Path, kind: OutputKind, options: ExportOptions, are_drawn: bool
 ) -> tuple[_Known, Proof]:
-    """Prove the artifacts; if that fails, for whole batches or stable samples if that is why."""
+    """Prove the artifacts; if that fails, for other batches or samples if those are why."""
     inference, chosen, expected = known.inference, known.samples, known.expected
     try:
         return known, prove(inference, folder, chosen, expected, kind)
-    except ProofError:
+    except ExportError as error:
         if inference.whole_batches:
             raise
+        if not isinstance(error, ProofError):  # an artifact does not run
+            taken, outputs = samples_taken_alone(inference, chosen, expected)
+            if taken is chosen:
+                raise
+            return _prove(_Known(inference, taken, outputs), folder, kind, options, are_drawn)
         found = explain_difference(inference, chosen.inputs, expected)
         if found.whole_batches:
             _refuse_int8(options.int8)

@@ -200,6 +200,21 @@ def test_a_model_of_texts_is_exported_without_samples_verified_and_loaded(texts_
     np.testing.assert_allclose(received, np.asarray(model(tf.constant(texts))), atol=1e-6)
 
 
+def recurrent():
+    """A model that takes an empty text only beside one with words."""
+    layer = layers.TextVectorization(vocabulary=["a", "b"])
+    text = keras.Input((), dtype="string", name="text")
+    return keras.Model(text, layers.GRU(2)(layers.Embedding(4, 3, mask_zero=True)(layer(text))))
+
+
+@pytest.mark.parametrize("samples", [None, {"text": np.array(["a", "", "b a", " "], object)}])
+def test_texts_that_keras_takes_only_beside_others_are_left_out_of_the_proof(samples, tmp_path):
+    bundle = export_bundle(recurrent(), tmp_path, "m", samples=samples, options=WITHOUT_INT8)
+    proof = Predictor.load(bundle).manifest.proof
+    assert re.search(r", without \d+ that Keras takes only beside others$", proof.source)
+    assert proof.samples == (62 if samples is None else 2)
+
+
 def test_texts_in_files_are_predicted(texts_bundle, run, tmp_path):
     _, bundle = texts_bundle
     (tmp_path / "reviews.txt").write_text("The cat sat\ndon't stop\n", "utf-8")
