@@ -1,9 +1,7 @@
 """Quantizes an ONNX graph to int8, and keeps it only if it meets the acceptance criteria."""
 
-import logging
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from .batches import batch_sizes
 from .errors import ExportError
 from .golden import write_outputs
 from .inference import InferenceFunction
+from .logs import without_log
 from .output_kind import OutputKind
 from .parity import Run, compare, onnx_runner
 
@@ -195,7 +194,7 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as workplace, _without_log():
+    with tempfile.TemporaryDirectory() as workplace, without_log():
         prepared = Path(workplace) / "prepared.onnx"
         try:
             quant_pre_process(folder / MODEL, prepared, skip_symbolic_shape=True)
@@ -300,14 +299,3 @@ def _parity(
             has_classes = kind.predicts_classes(name)
             measured.append(compare("int8", name, batch_size, wanted, received[name], has_classes))
     return tuple(measured)
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Keep onnxruntime from logging advice on quantization."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

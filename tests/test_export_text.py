@@ -208,11 +208,14 @@ def recurrent():
 
 
 @pytest.mark.parametrize("samples", [None, {"text": np.array(["a", "", "b a", " "], object)}])
-def test_texts_that_keras_takes_only_beside_others_are_left_out_of_the_proof(samples, tmp_path):
+def test_texts_that_keras_takes_only_beside_others_are_left_out_of_the_proof(
+    samples, tmp_path, caplog
+):
     bundle = export_bundle(recurrent(), tmp_path, "m", samples=samples, options=WITHOUT_INT8)
     proof = Predictor.load(bundle).manifest.proof
     assert re.search(r", without \d+ that Keras takes only beside others$", proof.source)
     assert proof.samples == (62 if samples is None else 2)
+    assert not caplog.messages  # nor does a library log what is no error
 
 
 def test_texts_in_files_are_predicted(texts_bundle, run, tmp_path):
