@@ -168,12 +168,14 @@ def _write_evidence(
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
     begin_step("predicting with Keras")
     chosen = _choose_samples(inference, samples)
+    count = count_samples(chosen.inputs)
     inference = with_observed_batch(inference, chosen.inputs)
     if inference.whole_batches:
         _refuse_int8(options.int8)
         chosen, expected = as_whole_batch(inference, chosen)
     else:
         chosen, expected = finite_samples(chosen, inference.predict(chosen.inputs))
+    are_finite = count_samples(chosen.inputs) == count
     require_same_as_original(inference, chosen.inputs, expected)
     if inference.noise:
         require_same_draws(inference.model, inference.by_name(chosen.inputs))
@@ -195,7 +197,7 @@ def _write_evidence(
     known, proof = proven[-1]
     inference = known.inference
     golden_inputs = _write_golden_samples(inference, known.samples, known.expected, folder)
-    data = facts.int8_data or _int8_data_from(known.samples)
+    data = replace(facts.int8_data or _int8_data_from(known.samples), are_finite=are_finite)
     if options.int8 != "never":
         begin_step("quantizing to int8 and timing it")
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)

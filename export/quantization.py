@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .inference import InferenceFunction
 from .logs import without_log
 from .output_kind import OutputKind
 from .parity import Run, compare, onnx_runner
+from .samples import are_finite
 
 POLICIES = ("always", "auto", "never")
 # Percentage points of accuracy that int8 may lose.
@@ -33,6 +35,7 @@ _TRIES, _ROUNDS = 3, 15
 # float32 and int8 take 5 to 10 microseconds (measured for nets of 650 to 25,000 weights).
 _SHORTEST_MS = 0.03
 _LONG_MS = 1000.0  # longer calls have little noise, and repeating them is costly
+_NOT_FINITE = "one that answers some samples, such as zeros or no words, with NaN or infinity"
 # Samples in a batch, and numbers in their inputs: these bound the memory.
 _BATCH, _BATCH_NUMBERS = 32, 1_000_000
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -53,6 +56,7 @@ class Int8Data:
         evaluation: Inputs of other samples.
         targets: Their targets, as in training; None to compare with what float32 predicts.
         measured_on: Description of the evaluation samples, in words.
+        are_finite: Whether float32 answered every sample of the proof without NaN and infinity.
     """
 
     calibration: Inputs
@@ -60,6 +64,7 @@ class Int8Data:
     evaluation: Inputs
     targets: np.ndarray | None
     measured_on: str
+    are_finite: bool = True
 
 
 def evaluate_int8(
@@ -76,6 +81,10 @@ def evaluate_int8(
     with constant weights and what lies between them are quantized; preprocessing stays float32.
     Weights have codes from -64 to 64, so that no processor clips a sum, see `serving.int8`. If the
     model is kept, what it answers to the golden samples is written too.
+
+    A model that can answer NaN or infinity stays float32, since int8 has a code for neither: a mean
+    over no words would become a class. Whether it can is tried on a sample of nothing, alone and
+    beside others.
 
     Args:
         inference: The traced model, which gives the predictions of Keras.
@@ -95,7 +104,8 @@ def evaluate_int8(
     """
     if not _is_tried(inference, folder, data, kind, policy):
         return None
-    failure = _quantize(inference, folder, data.calibration)
+    is_finite = data.are_finite and _is_finite_on_nothing(inference, folder, golden)
+    failure = _quantize(inference, folder, data.calibration) if is_finite else _NOT_FINITE
     if failure:
         (folder / INT8).unlink(missing_ok=True)
         if policy == "always":
@@ -130,6 +140,21 @@ def _is_tried(
     if policy != "auto" or is_ruled_out or kind.prediction_output is None:
         return policy == "always" and not is_ruled_out
     return not _is_too_short(inference, folder, data)
+
+
+def _is_finite_on_nothing(inference: InferenceFunction, folder: Path, golden: Inputs) -> bool:
+    """Return whether float32 answers zeros and texts of no words with finite numbers."""
+    run = onnx_runner(inference, folder / MODEL)
+    some = inference.by_name(take_samples(golden, slice(0, 1)))
+    nothing = {
+        name: np.full_like(array, "" if array.dtype == object else 0)
+        for name, array in some.items()
+    }
+    for batch in (nothing, _joined(nothing, some)):
+        with suppress(Exception):  # what onnxruntime refuses has no answer
+            if not are_finite(run(batch)).all():
+                return False
+    return True
 
 
 def _is_too_short(inference: InferenceFunction, folder: Path, data: Int8Data) -> bool:
