@@ -263,7 +263,11 @@ def _refuse_int8(policy: str) -> None:
 
 def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | None) -> Samples:
     if samples is None:
-        return draw_samples(inference)
+        try:
+            return draw_samples(inference)
+        except ExportError:
+            convert_to_graph(inference, {})  # samples are no use if ONNX cannot express the model
+            raise
     if isinstance(samples, Samples):
         return samples
     arrays = _cast_samples(inference, samples)

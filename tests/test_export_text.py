@@ -175,6 +175,19 @@ def test_what_onnx_cannot_do_with_texts_is_refused_with_what_would_do(layer, mes
         convert_to_onnx(inference, {})
 
 
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (layers.Hashing(8, name="bins"), "StringToHashBucketFast of layer 'bins'.*StringLookup"),
+        (layers.Identity(), "Give samples with --samples"),
+    ],
+)
+def test_samples_are_asked_for_only_if_onnx_can_express_the_model(layer, message, tmp_path):
+    text = keras.Input((1,), dtype="string", name="text")
+    with pytest.raises(ExportError, match=message):
+        export_bundle(keras.Model(text, layer(text)), tmp_path, "m")
+
+
 @pytest.fixture(scope="module")
 def texts_bundle(tmp_path_factory):
     """A classifier of texts, exported without samples. Tests must not change it."""
