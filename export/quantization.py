@@ -1,5 +1,6 @@
 """Quantizes an ONNX graph to int8, and keeps it only if it meets the acceptance criteria."""
 
+import math
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -192,7 +193,7 @@ def _joined(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> Inpu
 
 def _batch_size(inputs: Inputs) -> int:
     arrays = inputs.values() if isinstance(inputs, dict) else [inputs]
-    numbers = sum(int(array[0].size) for array in arrays)
+    numbers = sum(math.prod(array.shape[1:]) for array in arrays)
     return max(1, min(_BATCH, _BATCH_NUMBERS // max(1, numbers)))
 
 
@@ -222,7 +223,12 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
     with tempfile.TemporaryDirectory() as workplace, without_log():
         prepared = Path(workplace) / "prepared.onnx"
         try:
-            quant_pre_process(folder / MODEL, prepared, skip_symbolic_shape=True)
+            quant_pre_process(
+                folder / MODEL, prepared, skip_symbolic_shape=True, skip_onnx_shape=True
+            )
+            # Without the check of types, onnx ends the process at a LabelEncoder behind a Loop; and
+            # so would onnxruntime if the types were not in the file.
+            onnx.shape_inference.infer_shapes_path(prepared, prepared, check_type=True)
             nodes = _quantizable(onnx.load(prepared))
             if not nodes:
                 return "no layer with constant weights"

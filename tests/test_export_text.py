@@ -231,6 +231,16 @@ def test_texts_that_keras_takes_only_beside_others_are_left_out_of_the_proof(
     assert not caplog.messages  # nor does a library log what is no error
 
 
+def test_a_model_of_texts_gets_an_int8_model(tmp_path):
+    layer = layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=3)
+    text = keras.Input((), dtype="string", name="text")
+    vectors = layers.Flatten()(layers.Embedding(4, 8)(layer(text)))
+    model = keras.Model(text, layers.Dense(2, "softmax")(vectors))
+    options = ExportOptions(int8="always")
+    bundle = export_bundle(model, tmp_path, "m", ModelFacts(labels=("x", "y")), options=options)
+    assert Predictor.load(bundle, int8="always").precision == "int8"
+
+
 def test_texts_in_files_are_predicted(texts_bundle, run, tmp_path):
     _, bundle = texts_bundle
     (tmp_path / "reviews.txt").write_text("The cat sat\ndon't stop\n", "utf-8")
