@@ -157,6 +157,49 @@ def as_whole_batch(inference: InferenceFunction, samples: Samples) -> tuple[Samp
         return batch, _finite(inference, batch)
 
 
+def samples_taken_alone(
+    inference: InferenceFunction, samples: Samples, expected: Outputs
+) -> tuple[Samples, Outputs]:
+    """Return the samples that Keras' trace takes without others, and what Keras predicts for them.
+
+    A text without words has no steps: a recurrent layer takes it only beside a longer one.
+
+    Args:
+        inference: The traced model.
+        samples: Samples.
+        expected: What Keras predicts for them.
+
+    Returns:
+        Both, with how many were left out in `source`; as they were if all or none would be.
+    """
+    taken = _taken_alone(inference, samples.inputs)
+    if taken.all() or not taken[: len(samples)].any():
+        return samples, expected
+    others = tuple(
+        take_samples(inputs, _taken_alone(inference, inputs)) for inputs in samples.of_other_sizes
+    )
+    left_out = len(taken) - int(taken.sum())
+    chosen = replace(
+        samples,
+        inputs=take_samples(samples.inputs, taken),
+        source=f"{samples.source}, without {left_out} that Keras takes only beside others",
+        num_edge_cases=int(taken[len(samples) :].sum()),
+        of_other_sizes=others,
+    )
+    return chosen, {name: array[taken] for name, array in expected.items()}
+
+
+def _taken_alone(inference: InferenceFunction, inputs: Inputs) -> np.ndarray:
+    """Return for each sample whether the trace takes a batch of it alone, bool `(samples,)`."""
+    found = np.ones(count_samples(inputs), bool)
+    for place in range(len(found)):
+        try:
+            inference.run(take_samples(inputs, slice(place, place + 1)))
+        except ExportError:
+            found[place] = False
+    return found
+
+
 def batch_sizes(inputs: Inputs) -> list[int]:
     """Return the batch sizes to run `inputs` at, none larger than their count.
 

@@ -28,6 +28,7 @@ from .backends import describe_backend
 from .batches import (
     as_whole_batch,
     explain_difference,
+    samples_taken_alone,
     whole_batches,
     with_observed_batch,
 )
@@ -168,12 +169,14 @@ def _write_evidence(
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
     begin_step("predicting with Keras")
     chosen = _choose_samples(inference, samples)
+    count = count_samples(chosen.inputs)
     inference = with_observed_batch(inference, chosen.inputs)
     if inference.whole_batches:
         _refuse_int8(options.int8)
         chosen, expected = as_whole_batch(inference, chosen)
     else:
         chosen, expected = finite_samples(chosen, inference.predict(chosen.inputs))
+    are_finite = count_samples(chosen.inputs) == count
     require_same_as_original(inference, chosen.inputs, expected)
     if inference.noise:
         require_same_draws(inference.model, inference.by_name(chosen.inputs))
@@ -197,7 +200,7 @@ def _write_evidence(
     known, proof = proven[-1]
     inference = known.inference
     golden_inputs = _write_golden_samples(inference, known.samples, known.expected, folder)
-    data = facts.int8_data or _int8_data_from(known.samples)
+    data = replace(facts.int8_data or _int8_data_from(known.samples), are_finite=are_finite)
     if options.int8 != "never":
         begin_step("quantizing to int8 and timing it")
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
@@ -230,13 +233,18 @@ def _half_precision(
 def _prove(
     known: _Known, folder: Path, kind: OutputKind, options: ExportOptions, are_drawn: bool
 ) -> tuple[_Known, Proof]:
-    """Prove the artifacts; if that fails, for whole batches or stable samples if that is why."""
+    """Prove the artifacts; if that fails, for other batches or samples if those are why."""
     inference, chosen, expected = known.inference, known.samples, known.expected
     try:
         return known, prove(inference, folder, chosen, expected, kind)
-    except ProofError:
+    except ExportError as error:
         if inference.whole_batches:
             raise
+        if not isinstance(error, ProofError):  # an artifact does not run
+            taken, outputs = samples_taken_alone(inference, chosen, expected)
+            if taken is chosen:
+                raise
+            return _prove(_Known(inference, taken, outputs), folder, kind, options, are_drawn)
         found = explain_difference(inference, chosen.inputs, expected)
         if found.whole_batches:
             _refuse_int8(options.int8)
@@ -258,7 +266,11 @@ def _refuse_int8(policy: str) -> None:
 
 def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | None) -> Samples:
     if samples is None:
-        return draw_samples(inference)
+        try:
+            return draw_samples(inference)
+        except ExportError:
+            convert_to_graph(inference, {})  # samples are no use if ONNX cannot express the model
+            raise
     if isinstance(samples, Samples):
         return samples
     arrays = _cast_samples(inference, samples)

@@ -1,9 +1,9 @@
 """Quantizes an ONNX graph to int8, and keeps it only if it meets the acceptance criteria."""
 
-import logging
+import math
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from .batches import batch_sizes
 from .errors import ExportError
 from .golden import write_outputs
 from .inference import InferenceFunction
+from .logs import without_log
 from .output_kind import OutputKind
 from .parity import Run, compare, onnx_runner
+from .samples import are_finite
 
 POLICIES = ("always", "auto", "never")
 # Percentage points of accuracy that int8 may lose.
@@ -34,6 +36,7 @@ _TRIES, _ROUNDS = 3, 15
 # float32 and int8 take 5 to 10 microseconds (measured for nets of 650 to 25,000 weights).
 _SHORTEST_MS = 0.03
 _LONG_MS = 1000.0  # longer calls have little noise, and repeating them is costly
+_NOT_FINITE = "one that answers some samples, such as zeros or no words, with NaN or infinity"
 # Samples in a batch, and numbers in their inputs: these bound the memory.
 _BATCH, _BATCH_NUMBERS = 32, 1_000_000
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -54,6 +57,7 @@ class Int8Data:
         evaluation: Inputs of other samples.
         targets: Their targets, as in training; None to compare with what float32 predicts.
         measured_on: Description of the evaluation samples, in words.
+        are_finite: Whether float32 answered every sample of the proof without NaN and infinity.
     """
 
     calibration: Inputs
@@ -61,6 +65,7 @@ class Int8Data:
     evaluation: Inputs
     targets: np.ndarray | None
     measured_on: str
+    are_finite: bool = True
 
 
 def evaluate_int8(
@@ -77,6 +82,10 @@ def evaluate_int8(
     with constant weights and what lies between them are quantized; preprocessing stays float32.
     Weights have codes from -64 to 64, so that no processor clips a sum, see `serving.int8`. If the
     model is kept, what it answers to the golden samples is written too.
+
+    A model that can answer NaN or infinity stays float32, since int8 has a code for neither: a mean
+    over no words would become a class. Whether it can is tried on a sample of nothing, alone and
+    beside others.
 
     Args:
         inference: The traced model, which gives the predictions of Keras.
@@ -96,7 +105,8 @@ def evaluate_int8(
     """
     if not _is_tried(inference, folder, data, kind, policy):
         return None
-    failure = _quantize(inference, folder, data.calibration)
+    is_finite = data.are_finite and _is_finite_on_nothing(inference, folder, golden)
+    failure = _quantize(inference, folder, data.calibration) if is_finite else _NOT_FINITE
     if failure:
         (folder / INT8).unlink(missing_ok=True)
         if policy == "always":
@@ -131,6 +141,21 @@ def _is_tried(
     if policy != "auto" or is_ruled_out or kind.prediction_output is None:
         return policy == "always" and not is_ruled_out
     return not _is_too_short(inference, folder, data)
+
+
+def _is_finite_on_nothing(inference: InferenceFunction, folder: Path, golden: Inputs) -> bool:
+    """Return whether float32 answers zeros and texts of no words with finite numbers."""
+    run = onnx_runner(inference, folder / MODEL)
+    some = inference.by_name(take_samples(golden, slice(0, 1)))
+    nothing = {
+        name: np.full_like(array, "" if array.dtype == object else 0)
+        for name, array in some.items()
+    }
+    for batch in (nothing, _joined(nothing, some)):
+        with suppress(Exception):  # what onnxruntime refuses has no answer
+            if not are_finite(run(batch)).all():
+                return False
+    return True
 
 
 def _is_too_short(inference: InferenceFunction, folder: Path, data: Int8Data) -> bool:
@@ -168,7 +193,7 @@ def _joined(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> Inpu
 
 def _batch_size(inputs: Inputs) -> int:
     arrays = inputs.values() if isinstance(inputs, dict) else [inputs]
-    numbers = sum(int(array[0].size) for array in arrays)
+    numbers = sum(math.prod(array.shape[1:]) for array in arrays)
     return max(1, min(_BATCH, _BATCH_NUMBERS // max(1, numbers)))
 
 
@@ -195,10 +220,15 @@ def _quantize(inference: InferenceFunction, folder: Path, calibration: Inputs) -
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as workplace, _without_log():
+    with tempfile.TemporaryDirectory() as workplace, without_log():
         prepared = Path(workplace) / "prepared.onnx"
         try:
-            quant_pre_process(folder / MODEL, prepared, skip_symbolic_shape=True)
+            quant_pre_process(
+                folder / MODEL, prepared, skip_symbolic_shape=True, skip_onnx_shape=True
+            )
+            # Without the check of types, onnx ends the process at a LabelEncoder behind a Loop; and
+            # so would onnxruntime if the types were not in the file.
+            onnx.shape_inference.infer_shapes_path(prepared, prepared, check_type=True)
             nodes = _quantizable(onnx.load(prepared))
             if not nodes:
                 return "no layer with constant weights"
@@ -300,14 +330,3 @@ def _parity(
             has_classes = kind.predicts_classes(name)
             measured.append(compare("int8", name, batch_size, wanted, received[name], has_classes))
     return tuple(measured)
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Keep onnxruntime from logging advice on quantization."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -121,7 +121,7 @@ def finite_samples(samples: Samples, outputs: Outputs) -> tuple[Samples, Outputs
         ExportError: The output for a sample that is no edge case is not finite.
     """
     for name, array in outputs.items():
-        is_finite = _are_finite({name: array})
+        is_finite = are_finite({name: array})
         if not is_finite[: len(samples)].all():
             place = int(np.argmin(is_finite))
             raise ExportError(
@@ -135,13 +135,13 @@ def finite_samples(samples: Samples, outputs: Outputs) -> tuple[Samples, Outputs
 
 def finite_part(inputs: Inputs, outputs: Outputs) -> tuple[Inputs, Outputs]:
     """Return the inputs whose outputs are finite, and these outputs."""
-    is_finite = _are_finite(outputs)
+    is_finite = are_finite(outputs)
     if is_finite.all():
         return inputs, outputs
     return take_samples(inputs, is_finite), {name: a[is_finite] for name, a in outputs.items()}
 
 
-def _are_finite(outputs: Outputs) -> np.ndarray:
+def are_finite(outputs: Outputs) -> np.ndarray:
     """Return for each sample whether all its outputs are finite, bool `(samples,)`."""
     found = [
         np.isfinite(array).reshape(len(array), -1).all(axis=1)
@@ -149,8 +149,8 @@ def _are_finite(outputs: Outputs) -> np.ndarray:
         else np.ones(len(array), bool)
         for array in outputs.values()
     ]
-    are_finite: np.ndarray = np.logical_and.reduce(found)
-    return are_finite
+    answer: np.ndarray = np.logical_and.reduce(found)
+    return answer
 
 
 def rows_of(inputs: Inputs, count: int) -> Inputs:

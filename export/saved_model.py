@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from .errors import ExportError
 from .inference import InferenceFunction, lookup_tables
+from .logs import without_log
 
 SIGNATURE = "serving_default"
 
@@ -25,7 +26,8 @@ def write_saved_model(inference: InferenceFunction, folder: Path) -> None:
     module.weights = [variable.value for variable in inference.model.variables]
     module.tables = lookup_tables(inference.model)
     try:
-        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: inference.function})
+        with without_log():
+            tf.saved_model.save(module, str(folder), signatures={SIGNATURE: inference.function})
     except tf.errors.OpError as error:  # TensorFlow writes weights with an operation
         reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
         raise OSError(reason) from None

@@ -64,6 +64,34 @@ def test_int8_is_not_tried_on_a_net_too_small_to_win(softmax_run, tmp_path, monk
     assert read_manifest(export_run(softmax_run.folder, tmp_path)).int8 is None
 
 
+def mean_of_words():
+    """A classifier of texts whose answer to no words is NaN, in a batch of such texts or in any."""
+    layer = keras.layers.StringLookup(vocabulary=["a", "b"], mask_token="")
+    text = keras.Input((3,), dtype="string", name="text")
+    words = keras.layers.Embedding(4, 8, mask_zero=True)(layer(text))
+    return keras.Model(text, keras.layers.GlobalAveragePooling1D()(words))
+
+
+def share_of_the_sum():
+    """A classifier of the shares of numbers, which are NaN where all are 0."""
+    x = keras.Input((4,), name="x")
+    return keras.Model(x, x / keras.ops.sum(x, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("build", [mean_of_words, share_of_the_sum])
+def test_a_model_that_can_answer_nan_stays_float32(build, tmp_path):
+    part = build()
+    model = keras.Model(part.input, keras.layers.Dense(2, "softmax")(part.output))
+    samples = {"text": np.array([["a", "b", ""], ["b", "", ""]], object)}
+    if build is share_of_the_sum:
+        samples = {"x": np.ones((4, 4), "float32") + np.eye(4, dtype="float32")}
+    facts = ModelFacts(labels=("neg", "pos"))
+    bundle = export_bundle(model, tmp_path, "m", facts, samples)
+    assert read_manifest(bundle).int8 is None
+    with pytest.raises(ExportError, match="int8 needs .* with NaN or infinity"):
+        export_bundle(model, tmp_path, "n", facts, samples, ExportOptions(int8="always"))
+
+
 def test_a_kept_int8_model_verifies_and_predicts(kept, images):
     assert (kept / INT8).stat().st_size < (kept / "model.onnx").stat().st_size
     assert all(check.passed for check in verify_bundle(kept.parent))

@@ -175,6 +175,19 @@ def test_what_onnx_cannot_do_with_texts_is_refused_with_what_would_do(layer, mes
         convert_to_onnx(inference, {})
 
 
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (layers.Hashing(8, name="bins"), "StringToHashBucketFast of layer 'bins'.*StringLookup"),
+        (layers.Identity(), "Give samples with --samples"),
+    ],
+)
+def test_samples_are_asked_for_only_if_onnx_can_express_the_model(layer, message, tmp_path):
+    text = keras.Input((1,), dtype="string", name="text")
+    with pytest.raises(ExportError, match=message):
+        export_bundle(keras.Model(text, layer(text)), tmp_path, "m")
+
+
 @pytest.fixture(scope="module")
 def texts_bundle(tmp_path_factory):
     """A classifier of texts, exported without samples. Tests must not change it."""
@@ -198,6 +211,34 @@ def test_a_model_of_texts_is_exported_without_samples_verified_and_loaded(texts_
     texts = np.array([["The cat"], ["don't stop me now, école"]])
     received = predictor.predict(texts).probabilities
     np.testing.assert_allclose(received, np.asarray(model(tf.constant(texts))), atol=1e-6)
+
+
+def recurrent():
+    """A model that takes an empty text only beside one with words."""
+    layer = layers.TextVectorization(vocabulary=["a", "b"])
+    text = keras.Input((), dtype="string", name="text")
+    return keras.Model(text, layers.GRU(2)(layers.Embedding(4, 3, mask_zero=True)(layer(text))))
+
+
+@pytest.mark.parametrize("samples", [None, {"text": np.array(["a", "", "b a", " "], object)}])
+def test_texts_that_keras_takes_only_beside_others_are_left_out_of_the_proof(
+    samples, tmp_path, caplog
+):
+    bundle = export_bundle(recurrent(), tmp_path, "m", samples=samples, options=WITHOUT_INT8)
+    proof = Predictor.load(bundle).manifest.proof
+    assert re.search(r", without \d+ that Keras takes only beside others$", proof.source)
+    assert proof.samples == (62 if samples is None else 2)
+    assert not caplog.messages  # nor does a library log what is no error
+
+
+def test_a_model_of_texts_gets_an_int8_model(tmp_path):
+    layer = layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=3)
+    text = keras.Input((), dtype="string", name="text")
+    vectors = layers.Flatten()(layers.Embedding(4, 8)(layer(text)))
+    model = keras.Model(text, layers.Dense(2, "softmax")(vectors))
+    options = ExportOptions(int8="always")
+    bundle = export_bundle(model, tmp_path, "m", ModelFacts(labels=("x", "y")), options=options)
+    assert Predictor.load(bundle, int8="always").precision == "int8"
 
 
 def test_texts_in_files_are_predicted(texts_bundle, run, tmp_path):

@@ -2,10 +2,8 @@
 
 import itertools
 import json
-import logging
 import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from tf2onnx.tfonnx import process_tf_graph
 from export.errors import ExportError, ProofError, explained
 from export.inference import InferenceFunction, layer_names, lookup_tables
 from export.layer_names import layer_of
+from export.logs import without_log
 from export.memory import return_memory
 from export.passes.pipeline import clean_model
 from serving.manifest import DTYPES, TensorSpec
@@ -96,14 +95,18 @@ def convert_to_graph(
     """
     check_opset(opset)
     layers = layer_names(inference.model)
-    with explained("ONNX must be able to express the model", layers), weights_outside() as weights:
+    with (
+        explained("ONNX must be able to express the model", layers),
+        without_log(),
+        weights_outside() as weights,
+    ):
         converted = _convert(inference, opset, layers, weights)
     _require_known_operators(converted, layers)
     _settle_opset(converted, layers, opset)
     named = zip((*inference.inputs, *inference.outputs), _interface(converted), strict=True)
     for spec, value in named:
         _set_shape(value, spec)
-    with explained("The converted graph must be valid ONNX", layers):
+    with explained("The converted graph must be valid ONNX", layers), without_log():
         graph = weights.put_into(ir.from_proto(converted))
         del weights
         graph, left_out = clean_model(graph, layers, without)
@@ -132,7 +135,7 @@ def _convert(
     }
     tables = _tables(inference, input_names)
     model: onnx.ModelProto
-    with _without_log(), tf.Graph().as_default() as graph:
+    with tf.Graph().as_default() as graph:
         contents |= compress_graph_def(frozen)  # TensorFlow copies what it imports
         inlined = _inline(frozen, input_names + output_names)
         _refuse_random(inlined, layers)
@@ -204,18 +207,6 @@ def _refuse_random(graph: Any, layers: Collection[str]) -> None:
                 f"Received: {node.op} of {f'layer {layer!r}' if layer else node.name}. "
                 "Pass the numbers as an input."
             )
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Keep tf2onnx from logging errors that are raised or fixed later."""
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _tables(inference: InferenceFunction, input_names: list[str]) -> dict[str, Table]:
