@@ -161,11 +161,11 @@ class InferenceFunction:
         return {spec.name: plain_array(found[spec.name]) for spec in self.outputs}
 
 
-def largest_batch(inputs: Inputs) -> int:
-    """Return how many samples to run at once, at most 64, which bounds the memory."""
+def largest_batch(inputs: Inputs, most: int = _BATCH) -> int:
+    """Return how many samples to run at once, at most `most`, which bounds the memory."""
     arrays = inputs.values() if isinstance(inputs, dict) else [inputs]
     numbers = sum(math.prod(array.shape[1:]) for array in arrays)
-    return max(1, min(_BATCH, _INPUT_NUMBERS // max(1, numbers)))
+    return max(1, min(most, _INPUT_NUMBERS // max(1, numbers)))
 
 
 def trace_inference(

@@ -1,6 +1,5 @@
 """Quantizes an ONNX graph to int8, and keeps it only if it meets the acceptance criteria."""
 
-import math
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +20,7 @@ from serving.timing import median_ms
 from .batches import batch_sizes
 from .errors import ExportError
 from .golden import write_outputs
-from .inference import InferenceFunction
+from .inference import InferenceFunction, largest_batch
 from .logs import without_log
 from .output_kind import OutputKind
 from .parity import Run, compare, onnx_runner
@@ -37,8 +36,8 @@ _TRIES, _ROUNDS = 3, 15
 _SHORTEST_MS = 0.03
 _LONG_MS = 1000.0  # longer calls have little noise, and repeating them is costly
 _NOT_FINITE = "one that answers some samples, such as zeros or no words, with NaN or infinity"
-# Samples in a batch, and numbers in their inputs: these bound the memory.
-_BATCH, _BATCH_NUMBERS = 32, 1_000_000
+# Samples in a batch, which bounds the memory.
+_BATCH = 32
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # Operators without weights, which run on int8 if all of their inputs are int8.
 _PASSING = (
@@ -117,7 +116,7 @@ def evaluate_int8(
     if not decision.kept:
         (folder / INT8).unlink()
         return decision
-    answers = run_in_batches(runs[INT8], golden, _batch_size(golden))
+    answers = run_in_batches(runs[INT8], golden, largest_batch(golden, _BATCH))
     write_outputs(inference, answers, folder / ANSWERS)
     # The receiver checks it on the golden samples, which include edge cases: measure these too.
     samples = _joined(inference.by_name(data.evaluation), inference.by_name(golden))
@@ -191,12 +190,6 @@ def _joined(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> Inpu
     return {name: np.concatenate([first[name], second[name]]) for name in first}
 
 
-def _batch_size(inputs: Inputs) -> int:
-    arrays = inputs.values() if isinstance(inputs, dict) else [inputs]
-    numbers = sum(math.prod(array.shape[1:]) for array in arrays)
-    return max(1, min(_BATCH, _BATCH_NUMBERS // max(1, numbers)))
-
-
 def _sample_indices(data: Int8Data, size: int) -> np.ndarray:
     """Return the indices of `size` evaluation samples, repeated if there are fewer."""
     return np.arange(size) % count_samples(data.evaluation)
@@ -206,7 +199,7 @@ class _Batches:
     """The calibration samples, batch by batch, as a `CalibrationDataReader` of onnxruntime."""
 
     def __init__(self, inputs: dict[str, np.ndarray]) -> None:
-        size = _batch_size(inputs)
+        size = largest_batch(inputs, _BATCH)
         starts = range(0, count_samples(inputs), size)
         self._left = (take_samples(inputs, slice(start, start + size)) for start in starts)
 
@@ -291,7 +284,7 @@ def _accuracies(
     """Return the accuracy of float32 and of int8; None where it is unknown."""
     if kind.prediction_output is None:
         return None, None
-    size = _batch_size(data.evaluation)
+    size = largest_batch(data.evaluation, _BATCH)
     predictions = {
         name: run_in_batches(run, data.evaluation, size)[kind.prediction_output]
         for name, run in runs.items()

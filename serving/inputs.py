@@ -12,7 +12,7 @@ from .errors import InputError, counted, describe_all, first_few
 from .images import IMAGE_SUFFIXES, ImageSource, fit_and_pad, read_enough, read_pixels
 from .manifest import Manifest, describe_spec
 from .named_columns import read_named_columns, takes_named_columns
-from .parity import Inputs
+from .parity import Inputs, as_inputs
 from .photographs import find_digit, shows_ink
 
 # An image that is enlarged more than this many times is a blur, unlike those of the training.
@@ -55,7 +55,7 @@ def read_inputs(
             for spec in manifest.inputs
         }
         names = [f"{path}:{line}" for path, lines, _ in parts for line in lines]
-        return named if len(named) > 1 else next(iter(named.values())), names
+        return as_inputs(named), names
     images = _read_each(paths, lambda path: _read_noted(path, manifest))
     _note_enlarged(paths, images, note)
     _note_scenes(paths, images, note)

@@ -15,7 +15,7 @@ from .bundle import INT8, MODEL
 from .errors import ManifestError
 from .golden import read_golden
 from .manifest import Manifest
-from .parity import Inputs, Outputs, count_samples, run_in_batches, take_samples
+from .parity import Inputs, Outputs, as_inputs, count_samples, run_in_batches, take_samples
 from .tensor_proto import read_fields, read_tensor
 from .timing import median_ms
 
@@ -148,7 +148,7 @@ def why_not_here(
         ManifestError: the golden samples cannot be read.
     """
     inputs = read_golden(folder, "input", manifest.inputs)
-    samples: Inputs = inputs if len(inputs) > 1 else next(iter(inputs.values()))
+    samples = as_inputs(inputs)
     others = 0
     if has_answers(manifest):
         expected = read_golden(folder, "output", manifest.outputs, ANSWERS)

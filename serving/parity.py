@@ -33,6 +33,11 @@ Outputs = dict[str, np.ndarray]
 Inputs = np.ndarray | dict[str, np.ndarray]
 
 
+def as_inputs(named: dict[str, np.ndarray]) -> Inputs:
+    """Return the array of a single input by itself, and several as they are."""
+    return named if len(named) > 1 else next(iter(named.values()))
+
+
 def count_samples(inputs: Inputs) -> int:
     """Return the number of samples, the length of the first axis."""
     return len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs)

@@ -17,7 +17,7 @@ from .decisions import decide, thresholds_of
 from .errors import ServingError
 from .golden import read_golden
 from .parity import (
-    Inputs,
+    as_inputs,
     count_samples,
     largest_difference,
     run_in_batches,
@@ -65,7 +65,7 @@ def report_runtime(folder: Path) -> RuntimeReport:
         manifest = predictor.manifest
         inputs = read_golden(folder, "input", manifest.inputs)
         expected = read_golden(folder, "output", manifest.outputs)
-        samples: Inputs = inputs if len(inputs) > 1 else next(iter(inputs.values()))
+        samples = as_inputs(inputs)
         is_whole = manifest.whole_batches
         size = count_samples(samples) if is_whole else _BATCH
         received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, size)

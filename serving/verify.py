@@ -29,6 +29,7 @@ from .parity import (
     FLOAT16_TOLERANCES,
     Inputs,
     allowed_difference,
+    as_inputs,
     count_samples,
     is_within,
     largest_difference,
@@ -167,7 +168,7 @@ def _check_behavior(folder: Path) -> str:
         return _check_whole_batches(folder, predictor)
     inputs = read_golden(folder, "input", manifest.inputs)
     expected = read_golden(folder, "output", manifest.outputs)
-    samples: Inputs = inputs if len(inputs) > 1 else next(iter(inputs.values()))
+    samples = as_inputs(inputs)
     count = count_samples(samples)
     for name, array in (*inputs.items(), *expected.items()):
         if len(array) != count:
@@ -203,7 +204,7 @@ def _check_whole_batches(folder: Path, predictor: Predictor) -> str:
     for data_set in golden_sets(folder):
         inputs = read_golden(folder, "input", manifest.inputs, data_set)
         expected = read_golden(folder, "output", manifest.outputs, data_set)
-        received = predictor.predict(inputs if len(inputs) > 1 else next(iter(inputs.values())))
+        received = predictor.predict(as_inputs(inputs))
         counts.append(count_samples(inputs))
         for name, wanted in expected.items():
             is_probability = name == manifest.probabilities

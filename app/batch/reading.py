@@ -11,7 +11,7 @@ from serving.cores import available_cores
 from serving.errors import InputError, describe_all
 from serving.images import IMAGE_SUFFIXES
 from serving.manifest import Manifest
-from serving.parity import Inputs
+from serving.parity import Inputs, as_inputs
 
 from .arrays import read_array, read_arrays, read_images
 from .csv_tables import read_csv_table
@@ -64,7 +64,7 @@ def read_files(wanted: str | Sequence[str], manifest: Manifest) -> FileInputs:
     inputs = {
         spec.name: np.concatenate([one[spec.name] for one in filled]) for spec in manifest.inputs
     }
-    return FileInputs(inputs if len(inputs) > 1 else next(iter(inputs.values())), names)
+    return FileInputs(as_inputs(inputs), names)
 
 
 def _name(row_id: str) -> str:
