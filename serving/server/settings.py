@@ -7,6 +7,7 @@ from ..bundle import CHECKSUMS, MANIFEST
 from ..errors import InputError, cannot_read
 
 VERSIONS = ("latest", "all")
+MODEL_CONTROLS = ("poll", "explicit")
 # Upper limits of Granian, zlib and timers.
 _MAX = {
     "max_body_mb": 1_000_000,
@@ -15,7 +16,10 @@ _MAX = {
     "max_delay_ms": 1_000_000,
     "body_s": 1_000_000,
     "poll_s": 1_000_000,
+    "max_load_seconds": 1_000_000,
+    "max_load_memory_gb": 1_000_000,
 }
+_MAX_DRAIN_S = 3600
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,16 @@ class Settings:
         body_s: seconds within which the body of a request must arrive.
         poll_s: seconds between two checks for new versions.
         log_requests: whether each request is logged as a line of JSON on standard output.
+        require: names of models without which the server is not ready.
+        model_control: what is loaded: `poll`, what is in the folder; `explicit`, what `require`
+            names and what clients ask for.
+        max_load_seconds: longest time to verify and load a version; None for the default of
+            `trial.verify_in_limits`.
+        max_load_memory_gb: largest memory for that in gigabytes; None for its default.
+        drain_delay_s: seconds between SIGTERM and the end of the listener. Meanwhile the server is
+            not ready, and its responses close their connections.
+        control_file: file in which the processes share what clients asked to load; None if there
+            is only one process.
 
     Raises:
         InputError: a value is out of range, or the folder is missing or cannot be read.
@@ -48,24 +62,36 @@ class Settings:
     body_s: float = 20.0
     poll_s: float = 2.0
     log_requests: bool = True
+    require: tuple[str, ...] = ()
+    model_control: str = "poll"
+    max_load_seconds: float | None = None
+    max_load_memory_gb: float | None = None
+    drain_delay_s: float = 1.0
+    control_file: Path | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
         _check_folder(self.folder)
-        if self.versions not in VERSIONS:
-            raise InputError(
-                f"versions must be one of {', '.join(VERSIONS)}. Received: {self.versions!r}."
-            )
+        for name, choices in (("versions", VERSIONS), ("model_control", MODEL_CONTROLS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise InputError(
+                    f"{name} must be one of {', '.join(choices)}. Received: {value!r}."
+                )
         if self.token is not None and not self.token.strip():
             raise InputError("token must not be empty. Received: only spaces.")
         if self.token is not None and not self.token.isascii():  # headers cannot hold others
             raise InputError("token must only have ASCII characters. Received: one with others.")
         for name, largest in _MAX.items():
-            if not 0 < getattr(self, name) <= largest:
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= largest:
                 raise InputError(
-                    f"{name} must be above 0 and at most {largest:,}. "
-                    f"Received: {getattr(self, name)}."
+                    f"{name} must be above 0 and at most {largest:,}. Received: {value}."
                 )
+        if not 0 <= self.drain_delay_s <= _MAX_DRAIN_S:
+            raise InputError(
+                f"drain_delay_s must be from 0 to {_MAX_DRAIN_S:,}. Received: {self.drain_delay_s}."
+            )
 
 
 def _check_folder(folder: Path) -> None:
