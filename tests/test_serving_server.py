@@ -814,7 +814,7 @@ def test_processes_share_their_metrics(row_bundle):
                 assert client.post("/v1/models/softmax:predict", body)[0] == 200
             time.sleep(0.2)  # a request is counted when it is completed
             texts = [client("GET", "/metrics")[2].decode() for _ in range(8)]
-            line = 'hornbill_requests_total{route="predict",status="200"} 30.0'
+            line = 'hornbill_requests_total{model="softmax",route="predict",status="200"} 30.0'
             assert all(line in text for text in texts)
         finally:
             process.terminate()

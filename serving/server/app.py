@@ -1,7 +1,6 @@
 """The server as an RSGI application: admits, runs, logs and counts requests."""
 
 import asyncio
-import hmac
 import itertools
 import logging
 import os
@@ -27,11 +26,14 @@ from .http import BINARY, Bodies, Response, compressed, error_response, send_res
 from .image_requests import require_images, write_image_response
 from .models import Model
 from .open_inference import JSON_LENGTH, Inference
+from .origins import preflight, with_origin
 from .repository import LoadedModel, Repository
-from .router import Handler, ModelHandler, Router
+from .rereading import Reread
+from .router import Handler, ModelHandler, Route, Router, inside
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
+from .tokens import Tokens, identify, read_tokens
 
 _LOG = logging.getLogger("hornbill.server")
 # Bytes: longer bodies are read and written in a thread, since other requests would have to wait.
@@ -78,14 +80,17 @@ class Server:
             "predict": partial(self._run, _read_call, _write_predictions),
             "image": self._image,
         }
-        documents = Documents(self._repository, self._metrics)
+        documents = Documents(self._repository, self._metrics, settings.root_path)
         self._router = Router(handlers, documents, self._show, self._repository)
         self._is_loaded = asyncio.Event()
         self._in_flight = 0
         self._numbers = itertools.count()
         self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
         self._tasks: list[asyncio.Task[None]] = []
-        self._series: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
+        self._series: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
+        # A process that restarts while the file is invalid lets nobody in.
+        nobody: Tokens | None = {}
+        self._tokens = Reread(partial(read_tokens, settings.token, settings.token_file), nobody)
 
     def _serve(self, model: Model) -> LoadedModel:
         counter = PredictionCounter(self._metrics, model.manifest)
@@ -108,8 +113,11 @@ class Server:
         self._image_threads.shutdown(cancel_futures=True)
 
     async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             try:
+                if self._settings.token_file is not None:
+                    await loop.run_in_executor(self._executor, self._tokens.refresh)
                 if await self._repository.refresh(self._executor):
                     self._repository.is_ready = True
                     self._is_loaded.set()
@@ -144,19 +152,27 @@ class Server:
             name: sum(loaded.batcher.waiting for loaded in versions.values())
             for name, versions in models.items()
         }
+        waited_s = {
+            name: sum(loaded.batcher.counts.new_queue_seconds() for loaded in versions.values())
+            for name, versions in models.items()
+        }
         failed = {(name, number): False for name in failures for number in failures[name]}
         served = {(name, number): True for name in models for number in models[name]}
-        self._metrics.update_gauges(self._in_flight, waiting, failed | served)
+        self._metrics.update_gauges(self._in_flight, waiting, waited_s, failed | served)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Respond to a request."""
         start = time.perf_counter()
         method, path, headers = scope.method, scope.path, scope.headers
+        if self._settings.root_path:
+            path = inside(self._settings.root_path, path)
         request_id = headers.get("x-request-id") or f"{os.getpid():x}-{next(self._numbers):x}"
-        route, handle = self._router.find(method, path, headers)
+        route = self._router.find(method, path, headers)
         self._in_flight += 1
         try:
-            response = await self._respond(method, path, headers, protocol, handle)
+            response = await self._respond(method, path, headers, protocol, route.handle)
+            if self._settings.cors_origins:
+                response = with_origin(self._settings.cors_origins, headers, response)
             size = len(response.body)
             response = await self._call(size >= _LONG_BODY, compressed, response, headers)
             send_response(method, protocol, response, request_id)
@@ -174,6 +190,7 @@ class Server:
                     response.status,
                     round(1000 * seconds, 3),
                     size,
+                    self._token_name(headers) if self._settings.token_file else "",
                 )
             )
         if response.status != 200 or method != "POST":
@@ -183,6 +200,8 @@ class Server:
         self, method: str, path: str, headers: Headers, protocol: HTTPProtocol, handle: Handler
     ) -> Response:
         try:
+            if method == "OPTIONS" and (answer := preflight(self._settings.cors_origins, headers)):
+                return answer
             self._admit(path, headers)
             return await handle(headers, protocol)
         except RequestError as error:
@@ -195,12 +214,15 @@ class Server:
             _LOG.exception("%s %s failed.", method, printable(path))
             return error_response("The server failed. Its log has the traceback.", 500, {})
 
-    def _count(self, route: str, status: int, seconds: float) -> None:
-        series = self._series.get((route, status))
+    def _count(self, route: Route, status: int, seconds: float) -> None:
+        # Other names are not counted: clients can invent them.
+        model = route.model if route.model in self._repository.models else ""
+        key = route.name, model, status
+        series = self._series.get(key)
         if series is None:
-            metrics = self._metrics
-            series = metrics.seconds.labels(route), metrics.requests.labels(route, str(status))
-            self._series[route, status] = series
+            metrics, names = self._metrics, (route.name, model)
+            series = metrics.seconds.labels(*names), metrics.requests.labels(*names, str(status))
+            self._series[key] = series
         series[0].observe(seconds)
         series[1].inc()
 
@@ -215,19 +237,13 @@ class Server:
                 503,
                 {"retry-after": "1"},
             )
-        token = self._settings.token
-        if token is None:
-            return
-        header = headers.get("authorization", "")
-        scheme, _, presented = header.partition(" ")
-        is_right = hmac.compare_digest(presented.strip().encode(), token.strip().encode())
-        if scheme.lower() != "bearer" or not is_right:  # RFC 9110: schemes ignore case
-            raise RequestError(
-                "Requests must present the token: Authorization: Bearer …. Received: "
-                f"{'another one' if header else 'none'}.",
-                401,
-                {"www-authenticate": "Bearer"},
-            )
+        identify(self._tokens.value, headers.get("authorization", ""))
+
+    def _token_name(self, headers: Headers) -> str:
+        """Return the name of the token of a request for the log; "" if it has none that counts."""
+        with suppress(RequestError):
+            return identify(self._tokens.value, headers.get("authorization", ""))
+        return ""
 
     async def _run(
         self,

@@ -93,6 +93,7 @@ class Counts:
         rows: number of their rows.
         batches: number of batches.
         seconds: time from arrival to completion, summed over all requests.
+        queue_seconds: time from arrival to the start of a batch, summed over all requests.
         last_time: time of the last completion, seconds since 1970.
     """
 
@@ -100,7 +101,15 @@ class Counts:
     rows: int = 0
     batches: int = 0
     seconds: float = 0.0
+    queue_seconds: float = 0.0
     last_time: float = 0.0
+    _reported_s: float = 0.0
+
+    def new_queue_seconds(self) -> float:
+        """Return what was added to `queue_seconds` since the last call, for metrics."""
+        new = self.queue_seconds - self._reported_s
+        self._reported_s = self.queue_seconds
+        return new
 
 
 class Batcher:
@@ -172,6 +181,9 @@ class Batcher:
             return
         rows = sum(waiting.rows for waiting in batch)
         self.counts.batches += 1
+        now = time.perf_counter()
+        for waiting in batch:
+            self.counts.queue_seconds += now - waiting.start
         size = sum(array.size for waiting in batch for array in waiting.arrays.values())
         if self._cost.of(rows, size) <= _INLINE_MS:
             self._complete(batch, _outcome(self._run, batch))

@@ -1,10 +1,12 @@
 """The settings of a server."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundle import CHECKSUMS, MANIFEST
 from ..errors import InputError, cannot_read
+from .origins import check_origin
 
 VERSIONS = ("latest", "all")
 # Upper limits of Granian, zlib and timers.
@@ -16,6 +18,8 @@ _MAX = {
     "body_s": 1_000_000,
     "poll_s": 1_000_000,
 }
+# Characters that need no encoding in a path, RFC 3986.
+_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,14 @@ class Settings:
         folder: folder of bundles, or of one model.
         versions: which versions of each model are served: `latest` or `all`.
         token: bearer token that requests must present; None to accept all requests.
+        token_file: file with names and tokens of which requests must present one, see
+            `tokens.read_tokens`; it is read anew when it changes. None if there is none.
+        public_key: file of a public key; only versions signed with its private key are served.
+            None to serve all.
+        tls_certificate: file of the certificate with which the server speaks TLS; None for HTTP.
+        tls_key: file of its private key.
+        root_path: path under which a proxy publishes the server, such as `/models`; may be empty.
+        cors_origins: origins whose pages may send requests from a browser; `*` allows all.
         max_body_mb: largest body in megabytes, after decompression.
         max_rows: largest number of samples in a request.
         max_requests: largest number of requests in flight; further ones get 503.
@@ -41,6 +53,12 @@ class Settings:
     folder: Path
     versions: str = "latest"
     token: str | None = None
+    token_file: Path | None = None
+    public_key: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    root_path: str = ""
+    cors_origins: tuple[str, ...] = ()
     max_body_mb: float = 64.0
     max_rows: int = 16384
     max_requests: int = 1024
@@ -60,6 +78,16 @@ class Settings:
             raise InputError("token must not be empty. Received: only spaces.")
         if self.token is not None and not self.token.isascii():  # headers cannot hold others
             raise InputError("token must only have ASCII characters. Received: one with others.")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            received = "no key" if self.tls_key is None else "no certificate"
+            raise InputError(f"TLS needs a certificate and its key. Received: {received}.")
+        if self.root_path and not _ROOT_PATH.fullmatch(self.root_path):
+            raise InputError(
+                "root_path must begin with / and not end with it, such as /models. "
+                f"Received: {self.root_path!r:.80}."
+            )
+        for origin in self.cors_origins:
+            check_origin(origin)
         for name, largest in _MAX.items():
             if not 0 < getattr(self, name) <= largest:
                 raise InputError(
