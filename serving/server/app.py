@@ -29,11 +29,12 @@ from .open_inference import JSON_LENGTH, Inference
 from .origins import preflight, with_origin
 from .repository import LoadedModel, Repository
 from .rereading import Reread
-from .router import Handler, ModelHandler, Route, Router, inside
+from .router import TEMPLATES, Handler, ModelHandler, Route, Router, inside
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
 from .tokens import Tokens, identify, read_tokens
+from .tracing import Ended, Traces, trace_id
 
 _LOG = logging.getLogger("hornbill.server")
 # Bytes: longer bodies are read and written in a thread, since other requests would have to wait.
@@ -69,6 +70,7 @@ class Server:
         self._parent = parent
         self._metrics = Metrics()
         self._log = AccessLog()
+        self._traces = Traces()
         self._threads = available_cores()
         # One more thread, so that new versions are loaded while all others run batches.
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
@@ -108,6 +110,7 @@ class Server:
         for task in self._tasks:
             task.cancel()
         self._log.close()
+        self._traces.close()
         self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
         self._image_threads.shutdown(cancel_futures=True)
@@ -179,7 +182,7 @@ class Server:
         finally:
             self._in_flight -= 1
         seconds = time.perf_counter() - start
-        self._count(route, response.status, seconds)
+        self._count(route.name, response.status, seconds, route.model)
         if self._settings.log_requests:
             self._log.write(
                 LogLine(
@@ -191,8 +194,11 @@ class Server:
                     round(1000 * seconds, 3),
                     size,
                     self._token_name(headers) if self._settings.token_file else "",
+                    trace_id(parent) if (parent := headers.get("traceparent", "")) else "",
                 )
             )
+        if self._traces.record is not None and route.name in TEMPLATES:
+            self._traces.record(_ended(scope, route, response.status, seconds))
         if response.status != 200 or method != "POST":
             await self._bodies.drain(protocol)
 
@@ -214,13 +220,13 @@ class Server:
             _LOG.exception("%s %s failed.", method, printable(path))
             return error_response("The server failed. Its log has the traceback.", 500, {})
 
-    def _count(self, route: Route, status: int, seconds: float) -> None:
-        # Other names are not counted: clients can invent them.
-        model = route.model if route.model in self._repository.models else ""
-        key = route.name, model, status
+    def _count(self, route: str, status: int, seconds: float, model: str = "") -> None:
+        if model not in self._repository.models:  # clients can invent names
+            model = ""
+        key = route, model, status
         series = self._series.get(key)
         if series is None:
-            metrics, names = self._metrics, (route.name, model)
+            metrics, names = self._metrics, (route, model)
             series = metrics.seconds.labels(*names), metrics.requests.labels(*names, str(status))
             self._series[key] = series
         series[0].observe(seconds)
@@ -300,6 +306,30 @@ class Server:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, call, *arguments)
         return call(*arguments)
+
+
+def _ended(scope: Scope, route: Route, status: int, seconds: float) -> Ended:
+    """Return the description of a request for its trace."""
+    template, headers = TEMPLATES[route.name], scope.headers
+    is_error = status >= 500
+    attributes: dict[str, str | int] = {
+        "http.request.method": scope.method,
+        "http.response.status_code": status,
+        "http.route": template,
+        "url.path": scope.path,
+        "url.scheme": scope.scheme,
+        "hornbill.model": route.model,
+    }
+    if is_error:
+        attributes["error.type"] = str(status)
+    return Ended(
+        f"{scope.method if scope.method == 'POST' else 'HTTP'} {template}",
+        headers.get("traceparent", ""),
+        headers.get("tracestate", ""),
+        seconds,
+        attributes,
+        is_error,
+    )
 
 
 def _read_inference(model: Model, headers: Headers, body: bytes, max_rows: int | None) -> Inference:

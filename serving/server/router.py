@@ -21,6 +21,12 @@ _PATTERNS = {
     "predict": re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?:predict"),
     "image": re.compile(r"/images/([^/]+)(?:/versions/([^/]+))?"),
 }
+# What each route is called in traces.
+TEMPLATES = {
+    "infer": "/v2/models/{model}/infer",
+    "predict": "/v1/models/{model}:predict",
+    "image": "/images/{model}",
+}
 # Limits of the cached routes: clients can invent versions.
 _MAX_ROUTES, _MAX_PATH = 1024, 256
 

@@ -209,7 +209,7 @@ def _log_to_stderr() -> None:
     )
 
 
-def _tell_why_ended(server: Granian, record: logging.LogRecord) -> bool:
+def _tell_why_ended(server: Any, record: logging.LogRecord) -> bool:
     """Add to Granian's message about a process that ended why it ended."""
     match = _ENDED.fullmatch(record.getMessage())
     if match is not None:

@@ -210,6 +210,7 @@ class LogLine(msgspec.Struct, gc=False, omit_defaults=True):
         ms: duration in milliseconds.
         bytes: size of the response before compression.
         token: name of the token that the client presented; empty without a file of tokens.
+        trace: id of the W3C trace that the client's request belongs to; empty if there is none.
     """
 
     time: float
@@ -220,6 +221,7 @@ class LogLine(msgspec.Struct, gc=False, omit_defaults=True):
     ms: float
     bytes: int
     token: str = ""
+    trace: str = ""
 
 
 class AccessLog:
