@@ -20,6 +20,7 @@ from prometheus_client import Counter, Histogram
 from ..cores import available_cores
 from ..errors import ServingError, printable
 from ..inputs import read_model_image
+from .batching import Run
 from .documents import Document, Documents
 from .errors import RequestError
 from .http import BINARY, Bodies, Response, compressed, error_response, send_response
@@ -30,6 +31,7 @@ from .origins import preflight, with_origin
 from .repository import LoadedModel, Repository
 from .rereading import Reread
 from .router import TEMPLATES, Handler, ModelHandler, Route, Router, inside
+from .selftest import SelfTest, SentBody
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
@@ -42,7 +44,7 @@ _LONG_BODY = 200_000
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
-_ORPHAN_S = 30.0  # for requests in flight when the main process has ended
+_END_S = 30.0  # for requests in flight when this process ends itself
 # Never refused: a busy server must not look dead to its health checks.
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
 
@@ -59,13 +61,20 @@ class Server:
         >>> server = Server(Settings(Path("dist")))  # for `granian module:server`
     """
 
-    def __init__(self, settings: Settings, parent: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        parent: int | None = None,
+        end: Callable[[], None] | None = None,
+    ) -> None:
         """Make a server. It loads its models when it is started.
 
         Args:
             settings: settings of the server.
             parent: id of the main process; this one ends with it. None if there is none.
+            end: ends this process when it must not go on; None sends it SIGTERM.
         """
+        self._end = end or _end_process
         self._settings = settings
         self._parent = parent
         self._metrics = Metrics()
@@ -101,7 +110,7 @@ class Server:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start loading the models; called before the first request."""
-        works = self._watch(), self._flush(), self._bodies.watch()
+        works = self._watch(), self._flush(), self._bodies.watch(), self._test_again()
         self._tasks = [loop.create_task(work) for work in works]
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -144,10 +153,48 @@ class Server:
         if self._parent is not None and os.getppid() != self._parent:
             _LOG.error("The main process has ended; this worker ends too.")
             self._parent = None
-            force = threading.Timer(_ORPHAN_S, os._exit, [1])
-            force.daemon = True  # else the process would wait for it
-            force.start()
-            os.kill(os.getpid(), signal.SIGTERM)
+            self._end()
+
+    async def _test_again(self) -> None:
+        """Test every served version again and again; end this process if one answers otherwise."""
+        while True:
+            await asyncio.sleep(self._settings.selftest_s)
+            for versions in list(self._repository.models.values()):
+                for loaded in versions.values():
+                    if reason := await self.test(loaded):
+                        manifest = loaded.model.manifest
+                        _LOG.error(
+                            "%s version %d fails its self-test: %s This process is replaced.",
+                            *(manifest.name, manifest.version, reason),
+                        )
+                        self._repository.is_ready = False
+                        self._end()
+                        return
+
+    async def test(self, loaded: LoadedModel) -> str:
+        """Let a version answer a golden sample as a request; return what is wrong, or ""."""
+        sent = loaded.model.selftest
+        if sent is None:
+            return ""
+        try:
+            reason = await self._send_to_itself(loaded, sent)
+        except RequestError as error:  # as a client would get it
+            reason = "" if error.status == 503 else str(error)
+        except Exception as error:
+            reason = printable(f"{type(error).__name__}: {error}")
+        manifest = loaded.model.manifest
+        result = "failed" if reason else "passed"
+        self._metrics.selftests.labels(manifest.name, str(manifest.version), result).inc()
+        return reason
+
+    async def _send_to_itself(self, loaded: LoadedModel, sent: SelfTest) -> str:
+        answer = partial(self._answer, _read_inference, _write_inference, loaded)
+        body: Any = SentBody(sent.body)
+        headers: Any = sent.headers
+        response = await answer(headers, body, loaded.model.run)
+        if response.body == sent.expected:
+            return ""
+        return "a golden sample gets another answer than when the version was loaded."
 
     def _update_gauges(self) -> None:
         models, failures = self._repository.models, self._repository.failures()
@@ -264,11 +311,22 @@ class Server:
         if not self._is_loaded.is_set():
             await self._wait_until_loaded()
         loaded = self._repository.find(name, version)
+        return await self._answer(read, write, loaded, headers, protocol)
+
+    async def _answer(
+        self,
+        read: Read,
+        write: Write,
+        loaded: LoadedModel,
+        headers: Headers,
+        protocol: HTTPProtocol,
+        run: Run | None = None,
+    ) -> Response:
         body = await self._bodies.read(headers, protocol)
         is_long = len(body) >= _LONG_BODY
         max_rows = self._settings.max_rows if is_long else None
         request = await self._call(is_long, read, loaded.model, headers, body, max_rows)
-        outputs = await loaded.batcher.infer(request.arrays)
+        outputs = await loaded.batcher.infer(request.arrays, run)
         is_long = not _is_short(outputs)
         response: Response = await self._call(is_long, write, loaded.model, request, outputs)
         return response
@@ -306,6 +364,14 @@ class Server:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, call, *arguments)
         return call(*arguments)
+
+
+def _end_process() -> None:
+    """End this process as the main process would; by force if requests do not end."""
+    force = threading.Timer(_END_S, os._exit, [1])
+    force.daemon = True  # else the process would wait for it
+    force.start()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _ended(scope: Scope, route: Route, status: int, seconds: float) -> Ended:

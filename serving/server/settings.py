@@ -17,6 +17,7 @@ _MAX = {
     "max_delay_ms": 1_000_000,
     "body_s": 1_000_000,
     "poll_s": 1_000_000,
+    "selftest_s": 1_000_000,
 }
 # Characters that need no encoding in a path, RFC 3986.
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
@@ -44,6 +45,7 @@ class Settings:
         max_delay_ms: latency budget for a batch, in milliseconds.
         body_s: seconds within which the body of a request must arrive.
         poll_s: seconds between two checks for new versions.
+        selftest_s: seconds between two golden samples that each version answers.
         log_requests: whether each request is logged as a line of JSON on standard output.
 
     Raises:
@@ -65,6 +67,7 @@ class Settings:
     max_delay_ms: float = 5.0
     body_s: float = 20.0
     poll_s: float = 2.0
+    selftest_s: float = 60.0
     log_requests: bool = True
 
     def __post_init__(self) -> None:

@@ -82,6 +82,10 @@ class Metrics:
         self.queue_seconds = counter(
             "queue_seconds", "Time that requests waited for a batch, in seconds.", "model"
         )
+        self.selftests = counter(
+            "selftest", "Golden samples that the server sent to itself.",
+            "model", "version", "result",
+        )  # fmt: skip
         self.usage = ProcessUsage(self.registry)
         self.versions = Gauge(
             "hornbill_model_version", "1 for a served version, 0 for a failed or removed one.",
