@@ -8,18 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import InputError
+from serving.server.model_folder import ModelFolder
 from serving.server.model_settings import ModelSettings, read_model_settings
 
 FOLDER = {"digits": [1, 2, 3], "iris": [1]}
 
 
+def make_folder(folder):
+    for name, versions in FOLDER.items():
+        for number in versions:
+            (folder / name / str(number)).mkdir(parents=True, exist_ok=True)
+    return ModelFolder(folder)
+
+
 def read(folder, text):
     (folder / "serving.toml").write_text(text, "utf-8")
-    return read_model_settings(folder, lambda name: FOLDER.get(name, []))
+    return read_model_settings(make_folder(folder))
 
 
 def test_a_file_sets_what_it_names_and_leaves_the_rest(tmp_path):
-    assert read_model_settings(tmp_path, FOLDER.get) == {}
+    assert read_model_settings(make_folder(tmp_path)) == {}
     found = read(
         tmp_path,
         """
@@ -73,7 +81,7 @@ def test_a_fault_is_told_in_one_line_that_names_the_file(text, message, tmp_path
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):
     (tmp_path / "serving.toml").mkdir()
     with pytest.raises(InputError, match="cannot be read"):
-        read_model_settings(tmp_path, FOLDER.get)
+        read_model_settings(make_folder(tmp_path))
 
 
 VALUE = st.recursive(

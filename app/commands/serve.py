@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal import (
-    examples,
-)
+from .terminal import examples, import_signature
 
 SERVE_EXAMPLES = examples(
     "hornbill serve dist",
@@ -101,6 +99,44 @@ def serve(
     max_delay_ms: Annotated[
         float, typer.Option(metavar="MS", help="Latency budget for a batch.")
     ] = 5.0,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A model without which the server is not ready; may be given several times.",
+        ),
+    ] = None,
+    model_control: Annotated[
+        str,
+        typer.Option(
+            metavar="poll|explicit",
+            help="What is loaded: what is in DIR, or what --require names and clients ask for.",
+        ),
+    ] = "poll",
+    max_load_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Longest time to verify and load a version. Default: 60, and 1 for each megabyte.",
+            show_default=False,
+        ),
+    ] = None,
+    max_load_memory_gb: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GB",
+            help="Most memory to verify and load a version, on Linux. Default: 4, and 5 times the "
+            "size of its files, but at most nine tenths of what is free.",
+            show_default=False,
+        ),
+    ] = None,
+    drain_delay: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            help="Time from SIGTERM, when the server stops being ready, until it stops listening.",
+        ),
+    ] = 1.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log requests.")] = False,
 ) -> None:
     """Serve bundles over the Open Inference Protocol v2 and TF Serving's REST interface."""
@@ -126,7 +162,14 @@ def serve(
         max_requests=max_requests,
         max_delay_ms=max_delay_ms,
         log_requests=not quiet,
+        require=tuple(require or ()),
+        model_control=model_control,
+        max_load_seconds=max_load_seconds,
+        max_load_memory_gb=max_load_memory_gb,
+        drain_delay_s=drain_delay,
     )
+    if key is not None:
+        import_signature()
     check_files(settings)
     address = find_address(host, port) if uds is None else find_socket(uds)
     url = address.url(tls_cert is not None)

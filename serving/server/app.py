@@ -20,6 +20,7 @@ from prometheus_client import Counter, Histogram
 from ..cores import available_cores
 from ..errors import ServingError, printable
 from ..inputs import read_model_image
+from ..limited_process import LimitedProcess
 from .batching import Run
 from .documents import Document, Documents
 from .errors import RequestError
@@ -37,6 +38,7 @@ from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
 from .tokens import Tokens, identify, read_tokens
 from .tracing import Ended, Traces, trace_id
+from .trials import Trials
 
 _LOG = logging.getLogger("hornbill.server")
 # Bytes: longer bodies are read and written in a thread, since other requests would have to wait.
@@ -66,6 +68,7 @@ class Server:
         settings: Settings,
         parent: int | None = None,
         end: Callable[[], None] | None = None,
+        idle: list[LimitedProcess] | None = None,
     ) -> None:
         """Make a server. It loads its models when it is started.
 
@@ -73,6 +76,7 @@ class Server:
             settings: settings of the server.
             parent: id of the main process; this one ends with it. None if there is none.
             end: ends this process when it must not go on; None sends it SIGTERM.
+            idle: processes in which versions are tried, see `Trials`.
         """
         self._end = end or _end_process
         self._settings = settings
@@ -85,7 +89,8 @@ class Server:
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
         # A separate pool: large images wait for each other, and nothing else must wait for them.
         self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
-        self._repository = Repository(settings.folder, settings.versions, self._serve)
+        trials = Trials(settings.max_load_seconds, settings.max_load_memory_gb, idle)
+        self._repository = Repository(settings, trials, self._serve, self._executor)
         handlers: dict[str, ModelHandler] = {
             "infer": partial(self._run, _read_inference, _write_inference),
             "predict": partial(self._run, _read_call, _write_predictions),
@@ -93,7 +98,6 @@ class Server:
         }
         documents = Documents(self._repository, self._metrics, settings.root_path)
         self._router = Router(handlers, documents, self._show, self._repository)
-        self._is_loaded = asyncio.Event()
         self._in_flight = 0
         self._numbers = itertools.count()
         self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
@@ -103,10 +107,13 @@ class Server:
         nobody: Tokens | None = {}
         self._tokens = Reread(partial(read_tokens, settings.token, settings.token_file), nobody)
 
-    def _serve(self, model: Model) -> LoadedModel:
+    async def _serve(self, model: Model) -> LoadedModel:
         counter = PredictionCounter(self._metrics, model.manifest)
         batcher = model.batcher(counter.count, self._executor, self._threads, self._settings)
-        return LoadedModel(model, batcher)
+        loaded = LoadedModel(model, batcher)
+        if reason := await self.test(loaded):
+            raise ServingError(f"The self-test fails: {reason}")
+        return loaded
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start loading the models; called before the first request."""
@@ -115,7 +122,7 @@ class Server:
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Free all resources; called after the last request."""
-        self._repository.is_ready = False
+        self._repository.close()
         for task in self._tasks:
             task.cancel()
         self._log.close()
@@ -130,13 +137,12 @@ class Server:
             try:
                 if self._settings.token_file is not None:
                     await loop.run_in_executor(self._executor, self._tokens.refresh)
-                if await self._repository.refresh(self._executor):
-                    self._repository.is_ready = True
-                    self._is_loaded.set()
+                await self._repository.refresh()
                 self._update_gauges()
             except Exception:  # the loop must go on, or new versions would never be served
                 _LOG.exception("Looking for new versions failed.")
-            await asyncio.sleep(self._settings.poll_s)
+                await asyncio.sleep(self._settings.poll_s)
+            await self._repository.wait_for_change(self._settings.poll_s)
 
     async def _flush(self) -> None:
         while True:
@@ -167,7 +173,7 @@ class Server:
                             "%s version %d fails its self-test: %s This process is replaced.",
                             *(manifest.name, manifest.version, reason),
                         )
-                        self._repository.is_ready = False
+                        self._repository.is_draining = True
                         self._end()
                         return
 
@@ -197,18 +203,16 @@ class Server:
         return "a golden sample gets another answer than when the version was loaded."
 
     def _update_gauges(self) -> None:
-        models, failures = self._repository.models, self._repository.failures()
         waiting = {
             name: sum(loaded.batcher.waiting for loaded in versions.values())
-            for name, versions in models.items()
+            for name, versions in self._repository.models.items()
         }
         waited_s = {
             name: sum(loaded.batcher.counts.new_queue_seconds() for loaded in versions.values())
-            for name, versions in models.items()
+            for name, versions in self._repository.models.items()
         }
-        failed = {(name, number): False for name in failures for number in failures[name]}
-        served = {(name, number): True for name in models for number in models[name]}
-        self._metrics.update_gauges(self._in_flight, waiting, waited_s, failed | served)
+        states = {(s.name, s.number): s.status for s in self._repository.states()}
+        self._metrics.update_gauges(self._in_flight, waiting, waited_s, states)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Respond to a request."""
@@ -308,8 +312,8 @@ class Server:
         protocol: HTTPProtocol,
     ) -> Response:
         """Read a request, run the model on it, and write the response."""
-        if not self._is_loaded.is_set():
-            await self._wait_until_loaded()
+        if name not in self._repository.models:
+            await self._repository.wait_for(name, _LOADING_S)
         loaded = self._repository.find(name, version)
         return await self._answer(read, write, loaded, headers, protocol)
 
@@ -334,8 +338,8 @@ class Server:
     async def _image(
         self, name: str, version: str | None, headers: Headers, protocol: HTTPProtocol
     ) -> Response:
-        if not self._is_loaded.is_set():
-            await self._wait_until_loaded()
+        if name not in self._repository.models:
+            await self._repository.wait_for(name, _LOADING_S)
         loaded = self._repository.find(name, version)
         manifest = loaded.model.manifest
         require_images(manifest)
@@ -346,12 +350,6 @@ class Server:
         arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
-
-    async def _wait_until_loaded(self) -> None:
-        """Wait a while: a restarted process gets requests before it has loaded its models."""
-        with suppress(TimeoutError):  # then the repository reports that it is not ready
-            async with asyncio.timeout(_LOADING_S):
-                await self._is_loaded.wait()
 
     async def _show(self, path: str, document: Document) -> Response:
         # The metrics of all processes are read from files.

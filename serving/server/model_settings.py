@@ -13,13 +13,14 @@ max_rows = 1000
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from ..errors import InputError, cannot_read, first_few
+from .model_folder import ModelFolder
 
 FILE = "serving.toml"
 # With a character that is no digit, so that no label looks like a version.
@@ -56,20 +57,17 @@ DEFAULTS = ModelSettings()
 _KEYS = ", ".join(ModelSettings.__struct_fields__)
 
 
-def read_model_settings(
-    folder: Path, versions_of: Callable[[str], list[int]]
-) -> Mapping[str, ModelSettings]:
+def read_model_settings(folder: ModelFolder) -> Mapping[str, ModelSettings]:
     """Read `serving.toml` in a folder; return the settings of each model that it names.
 
     Args:
         folder: folder that is served. Without the file, no model has settings of its own.
-        versions_of: returns the versions of a model that are on disk; none if there is no model.
 
     Raises:
         InputError: the file cannot be read, has an unknown key or a value of another kind, or
             names a model or a version that is not there.
     """
-    path = folder / FILE
+    path = folder.path / FILE
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -83,8 +81,9 @@ def read_model_settings(
             f"Received: {first_few(sorted(content) or ['models, of another kind'])}."
         )
     found = {name: _convert(path, name, table) for name, table in tables.items()}
+    present = folder.models() if found else {}
     for name, settings in found.items():
-        _check_versions(path, name, settings, versions_of(name))
+        _check_versions(path, name, settings, present.get(name, []))
     return found
 
 

@@ -1,4 +1,4 @@
-"""One version of a model: verified, loaded, measured and warmed up."""
+"""One version of a model: loaded, measured and warmed up."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,6 @@ from ..golden import read_golden
 from ..manifest import Manifest
 from ..parity import Inputs, count_samples, take_samples
 from ..predictor import Prediction, Predictor
-from ..verify import verify_bundle
 from .batching import Arrays, Batcher, Cost, Limits
 from .model_settings import DEFAULTS, ModelSettings
 from .open_inference import OpenInference
@@ -79,18 +78,15 @@ class Model:
 
 
 def load_model(folder: Path, settings: ModelSettings = DEFAULTS) -> Model:
-    """Verify the folder of a version, load it, and measure it on its golden samples.
+    """Load the folder of a version, which has passed its trial, and measure it on golden samples.
 
     Args:
         folder: folder of the version.
         settings: settings of the model.
 
     Raises:
-        ManifestError: the version does not pass verification.
+        ManifestError: the version has changed since, or its folder has another name.
     """
-    failed = [check for check in verify_bundle(folder) if not check.passed]
-    if failed:
-        raise ManifestError(failed[0].detail)
     predictor = Predictor.load(folder, threads=settings.threads)
     manifest = predictor.manifest
     if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):

@@ -26,13 +26,9 @@ class Reread(Generic[Value]):
         """
         self._read = read
         self._error = ""
+        self._was_valid = False
         self.value = fallback
         self.refresh()
-
-    @property
-    def error(self) -> str:
-        """Why the file is invalid now; empty if it is valid."""
-        return self._error
 
     def refresh(self) -> None:
         """Read the file again. An invalid one is logged, once for each reason."""
@@ -40,9 +36,10 @@ class Reread(Generic[Value]):
             value = self._read()
         except InputError as error:
             if str(error) != self._error:
-                _LOG.error("%s The settings from before stay.", printable(str(error)))
+                stay = " The settings from before stay." if self._was_valid else ""
+                _LOG.error("%s%s", printable(str(error)), stay)
             self._error = str(error)
             return
         if self._error:
             _LOG.info("The settings are valid again, and are used.")
-        self._error, self.value = "", value
+        self._error, self._was_valid, self.value = "", True, value

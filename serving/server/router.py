@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from granian.rsgi import Headers, HTTPProtocol
 
-from .documents import Document, Documents
+from .documents import TF_VERSION, Document, Documents
 from .errors import RequestError
 from .http import Response
 from .repository import Repository
@@ -18,7 +18,7 @@ ModelHandler = Callable[[str, str | None, Headers, HTTPProtocol], Awaitable[Resp
 ShowDocument = Callable[[str, Document], Awaitable[Response]]
 _PATTERNS = {
     "infer": re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer"),
-    "predict": re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?:predict"),
+    "predict": re.compile(rf"/v1/models/([^/:]+)(?:/{TF_VERSION})?:predict"),
     "image": re.compile(r"/images/([^/]+)(?:/versions/([^/]+))?"),
 }
 # What each route is called in traces.

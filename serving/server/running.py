@@ -24,6 +24,8 @@ from granian.log import LogLevels
 
 from ..errors import InputError, cannot_write
 from .app import Server
+from .model_folder import ModelFolder
+from .model_settings import read_model_settings
 from .settings import Settings
 from .telemetry import forget_ended_processes, shared_metrics
 from .tls import check_certificate
@@ -137,6 +139,11 @@ def check_files(settings: Settings) -> None:
         InputError: one cannot be read or is invalid.
     """
     read_tokens(settings.token, settings.token_file)
+    read_model_settings(ModelFolder(settings.folder))
+    if settings.public_key is not None:
+        from ..signature import read_verifier  # an extra
+
+        read_verifier(settings.public_key)
     if settings.tls_certificate is not None and settings.tls_key is not None:
         check_certificate(settings.tls_certificate, settings.tls_key)
 

@@ -29,6 +29,7 @@ from .writing import Writer
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_STATES = ("loading", "ready", "failed")
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
 # The folder in which the processes share metrics; prometheus_client reads this variable.
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -47,7 +48,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._waiting: dict[str, int] = {}
-        self._versions: dict[tuple[str, int], bool] = {}
+        self._versions: dict[tuple[str, int], str] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"hornbill_{name}", text, labels, registry=self.registry)
@@ -91,6 +92,12 @@ class Metrics:
             "hornbill_model_version", "1 for a served version, 0 for a failed or removed one.",
             ["model", "version"], registry=self.registry, multiprocess_mode="livemin",
         )  # fmt: skip
+        self.states = Gauge(
+            "hornbill_model_state",
+            "1 for the state of a version: loading, ready or failed; /models has the reason.",
+            ["model", "version", "state"],
+            registry=self.registry, multiprocess_mode="livemax",
+        )  # fmt: skip
         self.baseline = Gauge(
             "hornbill_baseline_fraction",
             "Fraction of the test samples predicted as each class, measured at export.",
@@ -107,7 +114,7 @@ class Metrics:
         in_flight: int,
         waiting: Mapping[str, int],
         waited_s: Mapping[str, float],
-        versions: Mapping[tuple[str, int], bool],
+        versions: Mapping[tuple[str, int], str],
     ) -> None:
         """Set the gauges to the current state.
 
@@ -115,7 +122,8 @@ class Metrics:
             in_flight: number of requests in flight.
             waiting: number of waiting requests for each model.
             waited_s: time that requests of each model have waited since the last call.
-            versions: whether each version is served, by model and number.
+            versions: the state of each version, `loading`, `ready` or `failed`, by model and
+                number.
         """
         self.usage.update()
         for model, seconds in waited_s.items():
@@ -125,9 +133,11 @@ class Metrics:
         self._waiting = dict.fromkeys(self._waiting, 0) | dict(waiting)
         for model, count in self._waiting.items():
             self.waiting.labels(model).set(count)
-        self._versions = dict.fromkeys(self._versions, False) | dict(versions)
-        for (model, number), is_served in self._versions.items():
-            self.versions.labels(model, str(number)).set(is_served)
+        self._versions = dict.fromkeys(self._versions, "") | dict(versions)
+        for (model, number), state in self._versions.items():
+            self.versions.labels(model, str(number)).set(state == "ready")
+            for each in _STATES:
+                self.states.labels(model, str(number), each).set(state == each)
 
     def render(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
