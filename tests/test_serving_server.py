@@ -634,12 +634,12 @@ def test_versions_stay_when_their_folder_goes_away_while_it_is_read(row_bundle, 
     shutil.copytree(row_bundle.parent, root / "softmax")
     is_read = []
 
+    async def serve(model):
+        return LoadedModel(model, None)
+
     async def read_twice(executor):
         nonlocal is_leaving
-        settings = Settings(root)
-        repository = Repository(
-            settings, Trials(), lambda model: LoadedModel(model, None), executor
-        )
+        repository = Repository(Settings(root), Trials(), serve, executor)
         is_read.append(await repository.refresh())
         await repository.wait_for("softmax", 30)
         is_leaving = True
@@ -822,7 +822,7 @@ def test_processes_share_their_metrics(row_bundle):
                 assert client.post("/v1/models/softmax:predict", body)[0] == 200
             time.sleep(0.2)  # a request is counted when it is completed
             texts = [client("GET", "/metrics")[2].decode() for _ in range(8)]
-            line = 'hornbill_requests_total{route="predict",status="200"} 30.0'
+            line = 'hornbill_requests_total{model="softmax",route="predict",status="200"} 30.0'
             assert all(line in text for text in texts)
         finally:
             process.terminate()

@@ -1,18 +1,19 @@
 """`hornbill serve`: serves a folder of bundles over HTTP."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .terminal import (
-    examples,
-)
+from .terminal import examples, import_signature
 
 SERVE_EXAMPLES = examples(
     "hornbill serve dist",
     "hornbill serve dist --port 8080 --versions all",
     "HORNBILL_TOKEN=… hornbill serve dist --host 0.0.0.0 --workers 2",
+    "hornbill serve dist --key pub.pem --tls-cert server.crt --tls-key server.key",
 )
 
 
@@ -30,6 +31,12 @@ def serve(
             metavar="PORT", min=0, max=65535, help="Port to listen on; 0 picks a free one."
         ),
     ] = 8000,
+    uds: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Unix domain socket to listen on, in place of host and port."
+        ),
+    ] = None,
     versions: Annotated[
         str, typer.Option(metavar="latest|all", help="Versions of each model to serve.")
     ] = "latest",
@@ -43,6 +50,41 @@ def serve(
             envvar="HORNBILL_TOKEN",
             help="Bearer token that requests must present. Default: none is required.",
             show_envvar=True,
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File of tokens, a name and a token in each line, which is read anew when it "
+            "changes. The log has the name.",
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PUB",
+            help="Public key (PEM): serve only versions that its private key has signed.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Certificate (PEM), to serve HTTPS. Needs --tls-key."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Private key (PEM) of the certificate."),
+    ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(metavar="PATH", help="Path under which a proxy publishes the server."),
+    ] = "",
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Origin whose pages may send requests, such as https://example.org; * allows "
+            "all. May be repeated.",
         ),
     ] = None,
     max_body_mb: Annotated[
@@ -100,13 +142,21 @@ def serve(
     """Serve bundles over the Open Inference Protocol v2 and TF Serving's REST interface."""
     from serving.packed import PACKED
     from serving.server import Settings
-    from serving.server.running import find_address, run_server
+    from serving.server.running import check_files, find_address, find_socket, run_server
+    from serving.server.writing import open_closed_streams
     from serving.versions import find_version
 
+    open_closed_streams()
     settings = Settings(
         folder=find_version(folder).parent if folder.suffix == PACKED else folder,
         versions=versions,
         token=token,
+        token_file=token_file,
+        public_key=key,
+        tls_certificate=tls_cert,
+        tls_key=tls_key,
+        root_path=root_path.rstrip("/"),
+        cors_origins=tuple(cors_origin or ()),
         max_body_mb=max_body_mb,
         max_rows=max_rows,
         max_requests=max_requests,
@@ -118,6 +168,11 @@ def serve(
         max_load_memory_gb=max_load_memory_gb,
         drain_delay_s=drain_delay,
     )
-    address = find_address(host, port)
-    typer.echo(f"serving {folder} on {address.url}, API docs at /docs", err=True)
+    if key is not None:
+        import_signature()
+    check_files(settings)
+    address = find_address(host, port) if uds is None else find_socket(uds)
+    url = address.url(tls_cert is not None)
+    with suppress(OSError):  # a server is of use without anybody who reads this
+        os.write(2, f"serving {folder} on {url}, API docs at /docs\n".encode())
     run_server(settings, address, workers)

@@ -1,7 +1,6 @@
 """The server as an RSGI application: admits, runs, logs and counts requests."""
 
 import asyncio
-import hmac
 import itertools
 import logging
 import os
@@ -10,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -21,17 +21,23 @@ from ..cores import available_cores
 from ..errors import ServingError, printable
 from ..inputs import read_model_image
 from ..limited_process import LimitedProcess
+from .batching import Run
 from .documents import Document, Documents
 from .errors import RequestError
 from .http import BINARY, Bodies, Response, compressed, error_response, send_response
 from .image_requests import require_images, write_image_response
 from .models import Model
 from .open_inference import JSON_LENGTH, Inference
+from .origins import preflight, with_origin
 from .repository import LoadedModel, Repository
-from .router import Handler, ModelHandler, Router
+from .rereading import Reread
+from .router import TEMPLATES, Handler, ModelHandler, Route, Router, inside
+from .selftest import SelfTest, SentBody
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
+from .tokens import Tokens, identify, read_tokens
+from .tracing import Ended, Traces, trace_id
 from .trials import Trials
 
 _LOG = logging.getLogger("hornbill.server")
@@ -40,7 +46,7 @@ _LONG_BODY = 200_000
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
-_ORPHAN_S = 30.0  # for requests in flight when the main process has ended
+_END_S = 30.0  # for requests in flight when this process ends itself
 # Never refused: a busy server must not look dead to its health checks.
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
 
@@ -61,6 +67,7 @@ class Server:
         self,
         settings: Settings,
         parent: int | None = None,
+        end: Callable[[], None] | None = None,
         idle: list[LimitedProcess] | None = None,
     ) -> None:
         """Make a server. It loads its models when it is started.
@@ -68,12 +75,15 @@ class Server:
         Args:
             settings: settings of the server.
             parent: id of the main process; this one ends with it. None if there is none.
+            end: ends this process when it must not go on; None sends it SIGTERM.
             idle: processes in which versions are tried, see `Trials`.
         """
+        self._end = end or _end_process
         self._settings = settings
         self._parent = parent
         self._metrics = Metrics()
         self._log = AccessLog()
+        self._traces = Traces()
         self._threads = available_cores()
         # One more thread, so that new versions are loaded while all others run batches.
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
@@ -86,22 +96,28 @@ class Server:
             "predict": partial(self._run, _read_call, _write_predictions),
             "image": self._image,
         }
-        documents = Documents(self._repository, self._metrics)
+        documents = Documents(self._repository, self._metrics, settings.root_path)
         self._router = Router(handlers, documents, self._show, self._repository)
         self._in_flight = 0
         self._numbers = itertools.count()
         self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
         self._tasks: list[asyncio.Task[None]] = []
-        self._series: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
+        self._series: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
+        # A process that restarts while the file is invalid lets nobody in.
+        nobody: Tokens | None = {}
+        self._tokens = Reread(partial(read_tokens, settings.token, settings.token_file), nobody)
 
-    def _serve(self, model: Model) -> LoadedModel:
+    async def _serve(self, model: Model) -> LoadedModel:
         counter = PredictionCounter(self._metrics, model.manifest)
         batcher = model.batcher(counter.count, self._executor, self._threads, self._settings)
-        return LoadedModel(model, batcher)
+        loaded = LoadedModel(model, batcher)
+        if reason := await self.test(loaded):
+            raise ServingError(f"The self-test fails: {reason}")
+        return loaded
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start loading the models; called before the first request."""
-        works = self._watch(), self._flush(), self._bodies.watch()
+        works = self._watch(), self._flush(), self._bodies.watch(), self._test_again()
         self._tasks = [loop.create_task(work) for work in works]
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -110,13 +126,17 @@ class Server:
         for task in self._tasks:
             task.cancel()
         self._log.close()
+        self._traces.close()
         self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
         self._image_threads.shutdown(cancel_futures=True)
 
     async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             try:
+                if self._settings.token_file is not None:
+                    await loop.run_in_executor(self._executor, self._tokens.refresh)
                 await self._repository.refresh()
                 self._update_gauges()
             except Exception:  # the loop must go on, or new versions would never be served
@@ -139,35 +159,81 @@ class Server:
         if self._parent is not None and os.getppid() != self._parent:
             _LOG.error("The main process has ended; this worker ends too.")
             self._parent = None
-            force = threading.Timer(_ORPHAN_S, os._exit, [1])
-            force.daemon = True  # else the process would wait for it
-            force.start()
-            os.kill(os.getpid(), signal.SIGTERM)
+            self._end()
+
+    async def _test_again(self) -> None:
+        """Test every served version again and again; end this process if one answers otherwise."""
+        while True:
+            await asyncio.sleep(self._settings.selftest_s)
+            for versions in list(self._repository.models.values()):
+                for loaded in versions.values():
+                    if reason := await self.test(loaded):
+                        manifest = loaded.model.manifest
+                        _LOG.error(
+                            "%s version %d fails its self-test: %s This process is replaced.",
+                            *(manifest.name, manifest.version, reason),
+                        )
+                        self._repository.is_draining = True
+                        self._end()
+                        return
+
+    async def test(self, loaded: LoadedModel) -> str:
+        """Let a version answer a golden sample as a request; return what is wrong, or ""."""
+        sent = loaded.model.selftest
+        if sent is None:
+            return ""
+        try:
+            reason = await self._send_to_itself(loaded, sent)
+        except RequestError as error:  # as a client would get it
+            reason = "" if error.status == 503 else str(error)
+        except Exception as error:
+            reason = printable(f"{type(error).__name__}: {error}")
+        manifest = loaded.model.manifest
+        result = "failed" if reason else "passed"
+        self._metrics.selftests.labels(manifest.name, str(manifest.version), result).inc()
+        return reason
+
+    async def _send_to_itself(self, loaded: LoadedModel, sent: SelfTest) -> str:
+        answer = partial(self._answer, _read_inference, _write_inference, loaded)
+        body: Any = SentBody(sent.body)
+        headers: Any = sent.headers
+        response = await answer(headers, body, loaded.model.run)
+        if response.body == sent.expected:
+            return ""
+        return "a golden sample gets another answer than when the version was loaded."
 
     def _update_gauges(self) -> None:
         waiting = {
             name: sum(loaded.batcher.waiting for loaded in versions.values())
             for name, versions in self._repository.models.items()
         }
+        waited_s = {
+            name: sum(loaded.batcher.counts.new_queue_seconds() for loaded in versions.values())
+            for name, versions in self._repository.models.items()
+        }
         states = {(s.name, s.number): s.status for s in self._repository.states()}
-        self._metrics.update_gauges(self._in_flight, waiting, states)
+        self._metrics.update_gauges(self._in_flight, waiting, waited_s, states)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Respond to a request."""
         start = time.perf_counter()
         method, path, headers = scope.method, scope.path, scope.headers
+        if self._settings.root_path:
+            path = inside(self._settings.root_path, path)
         request_id = headers.get("x-request-id") or f"{os.getpid():x}-{next(self._numbers):x}"
-        route, handle = self._router.find(method, path, headers)
+        route = self._router.find(method, path, headers)
         self._in_flight += 1
         try:
-            response = await self._respond(method, path, headers, protocol, handle)
+            response = await self._respond(method, path, headers, protocol, route.handle)
+            if self._settings.cors_origins:
+                response = with_origin(self._settings.cors_origins, headers, response)
             size = len(response.body)
             response = await self._call(size >= _LONG_BODY, compressed, response, headers)
             send_response(method, protocol, response, request_id)
         finally:
             self._in_flight -= 1
         seconds = time.perf_counter() - start
-        self._count(route, response.status, seconds)
+        self._count(route.name, response.status, seconds, route.model)
         if self._settings.log_requests:
             self._log.write(
                 LogLine(
@@ -178,8 +244,12 @@ class Server:
                     response.status,
                     round(1000 * seconds, 3),
                     size,
+                    self._token_name(headers) if self._settings.token_file else "",
+                    trace_id(parent) if (parent := headers.get("traceparent", "")) else "",
                 )
             )
+        if self._traces.record is not None and route.name in TEMPLATES:
+            self._traces.record(_ended(scope, route, response.status, seconds))
         if response.status != 200 or method != "POST":
             await self._bodies.drain(protocol)
 
@@ -187,6 +257,8 @@ class Server:
         self, method: str, path: str, headers: Headers, protocol: HTTPProtocol, handle: Handler
     ) -> Response:
         try:
+            if method == "OPTIONS" and (answer := preflight(self._settings.cors_origins, headers)):
+                return answer
             self._admit(path, headers)
             return await handle(headers, protocol)
         except RequestError as error:
@@ -199,12 +271,15 @@ class Server:
             _LOG.exception("%s %s failed.", method, printable(path))
             return error_response("The server failed. Its log has the traceback.", 500, {})
 
-    def _count(self, route: str, status: int, seconds: float) -> None:
-        series = self._series.get((route, status))
+    def _count(self, route: str, status: int, seconds: float, model: str = "") -> None:
+        if model not in self._repository.models:  # clients can invent names
+            model = ""
+        key = route, model, status
+        series = self._series.get(key)
         if series is None:
-            metrics = self._metrics
-            series = metrics.seconds.labels(route), metrics.requests.labels(route, str(status))
-            self._series[route, status] = series
+            metrics, names = self._metrics, (route, model)
+            series = metrics.seconds.labels(*names), metrics.requests.labels(*names, str(status))
+            self._series[key] = series
         series[0].observe(seconds)
         series[1].inc()
 
@@ -219,19 +294,13 @@ class Server:
                 503,
                 {"retry-after": "1"},
             )
-        token = self._settings.token
-        if token is None:
-            return
-        header = headers.get("authorization", "")
-        scheme, _, presented = header.partition(" ")
-        is_right = hmac.compare_digest(presented.strip().encode(), token.strip().encode())
-        if scheme.lower() != "bearer" or not is_right:  # RFC 9110: schemes ignore case
-            raise RequestError(
-                "Requests must present the token: Authorization: Bearer …. Received: "
-                f"{'another one' if header else 'none'}.",
-                401,
-                {"www-authenticate": "Bearer"},
-            )
+        identify(self._tokens.value, headers.get("authorization", ""))
+
+    def _token_name(self, headers: Headers) -> str:
+        """Return the name of the token of a request for the log; "" if it has none that counts."""
+        with suppress(RequestError):
+            return identify(self._tokens.value, headers.get("authorization", ""))
+        return ""
 
     async def _run(
         self,
@@ -246,11 +315,22 @@ class Server:
         if name not in self._repository.models:
             await self._repository.wait_for(name, _LOADING_S)
         loaded = self._repository.find(name, version)
+        return await self._answer(read, write, loaded, headers, protocol)
+
+    async def _answer(
+        self,
+        read: Read,
+        write: Write,
+        loaded: LoadedModel,
+        headers: Headers,
+        protocol: HTTPProtocol,
+        run: Run | None = None,
+    ) -> Response:
         body = await self._bodies.read(headers, protocol)
         is_long = len(body) >= _LONG_BODY
         max_rows = self._settings.max_rows if is_long else None
         request = await self._call(is_long, read, loaded.model, headers, body, max_rows)
-        outputs = await loaded.batcher.infer(request.arrays)
+        outputs = await loaded.batcher.infer(request.arrays, run)
         is_long = not _is_short(outputs)
         response: Response = await self._call(is_long, write, loaded.model, request, outputs)
         return response
@@ -282,6 +362,38 @@ class Server:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, call, *arguments)
         return call(*arguments)
+
+
+def _end_process() -> None:
+    """End this process as the main process would; by force if requests do not end."""
+    force = threading.Timer(_END_S, os._exit, [1])
+    force.daemon = True  # else the process would wait for it
+    force.start()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _ended(scope: Scope, route: Route, status: int, seconds: float) -> Ended:
+    """Return the description of a request for its trace."""
+    template, headers = TEMPLATES[route.name], scope.headers
+    is_error = status >= 500
+    attributes: dict[str, str | int] = {
+        "http.request.method": scope.method,
+        "http.response.status_code": status,
+        "http.route": template,
+        "url.path": scope.path,
+        "url.scheme": scope.scheme,
+        "hornbill.model": route.model,
+    }
+    if is_error:
+        attributes["error.type"] = str(status)
+    return Ended(
+        f"{scope.method if scope.method == 'POST' else 'HTTP'} {template}",
+        headers.get("traceparent", ""),
+        headers.get("tracestate", ""),
+        seconds,
+        attributes,
+        is_error,
+    )
 
 
 def _read_inference(model: Model, headers: Headers, body: bytes, max_rows: int | None) -> Inference:

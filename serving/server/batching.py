@@ -75,11 +75,12 @@ class Limits:
 
 
 class _Waiting(NamedTuple):
-    """A request in the queue; only requests of the same shapes share a batch."""
+    """A request in the queue; only requests of the same shapes and function share a batch."""
 
     arrays: Arrays
     rows: int
     shapes: dict[str, tuple[int, ...]]
+    run: Run
     done: "asyncio.Future[list[np.ndarray]]"
     start: float
 
@@ -93,6 +94,7 @@ class Counts:
         rows: number of their rows.
         batches: number of batches.
         seconds: time from arrival to completion, summed over all requests.
+        queue_seconds: time from arrival to the start of a batch, summed over all requests.
         last_time: time of the last completion, seconds since 1970.
     """
 
@@ -100,7 +102,15 @@ class Counts:
     rows: int = 0
     batches: int = 0
     seconds: float = 0.0
+    queue_seconds: float = 0.0
     last_time: float = 0.0
+    _reported_s: float = 0.0
+
+    def new_queue_seconds(self) -> float:
+        """Return what was added to `queue_seconds` since the last call, for metrics."""
+        new = self.queue_seconds - self._reported_s
+        self._reported_s = self.queue_seconds
+        return new
 
 
 class Batcher:
@@ -139,11 +149,13 @@ class Batcher:
         """Number of waiting requests."""
         return len(self._queue)
 
-    async def infer(self, arrays: Arrays) -> list[np.ndarray]:
+    async def infer(self, arrays: Arrays, run: Run | None = None) -> list[np.ndarray]:
         """Return the model's outputs for one request.
 
         Args:
             arrays: a checked array for each input, all with the same number of rows.
+            run: runs this request, which then shares its batch with no other; None for the
+                function of the queue.
 
         Raises:
             RequestError: there are too many rows, or the model cannot be run on them.
@@ -154,7 +166,9 @@ class Batcher:
         # By name: a request may list its inputs in any order.
         shapes = {name: array.shape[1:] for name, array in arrays.items()}
         done = loop.create_future()
-        self._queue.append(_Waiting(arrays, rows, shapes, done, time.perf_counter()))
+        self._queue.append(
+            _Waiting(arrays, rows, shapes, run or self._run, done, time.perf_counter())
+        )
         self._schedule(loop)
         outputs: list[np.ndarray] = await done
         return outputs
@@ -172,12 +186,15 @@ class Batcher:
             return
         rows = sum(waiting.rows for waiting in batch)
         self.counts.batches += 1
+        now = time.perf_counter()
+        for waiting in batch:
+            self.counts.queue_seconds += now - waiting.start
         size = sum(array.size for waiting in batch for array in waiting.arrays.values())
         if self._cost.of(rows, size) <= _INLINE_MS:
-            self._complete(batch, _outcome(self._run, batch))
+            self._complete(batch, _outcome(batch))
         else:
             self._running += 1
-            running = loop.run_in_executor(self._executor, _outcome, self._run, batch)
+            running = loop.run_in_executor(self._executor, _outcome, batch)
             running.add_done_callback(lambda done: self._finish(loop, batch, done.result()))
         self._schedule(loop)
 
@@ -213,7 +230,7 @@ class Batcher:
             if first.done.cancelled():
                 self._queue.popleft()
                 continue
-            is_other = batch and first.shapes != batch[0].shapes
+            is_other = batch and (first.shapes != batch[0].shapes or first.run is not batch[0].run)
             if is_other or (batch and rows + first.rows > self._limits.batch_rows):
                 break
             batch.append(self._queue.popleft())
@@ -224,8 +241,9 @@ class Batcher:
 _Outcome = list[list[np.ndarray] | Exception]
 
 
-def _outcome(run: Run, batch: Sequence[_Waiting]) -> _Outcome:
+def _outcome(batch: Sequence[_Waiting]) -> _Outcome:
     """Return the outputs or the error of each request."""
+    run = batch[0].run
     if len(batch) == 1:
         return [_attempt(lambda: run(batch[0].arrays))]
     outputs = _attempt(lambda: run(_joined(batch)))
