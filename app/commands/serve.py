@@ -11,7 +11,7 @@ from .terminal import (
 
 SERVE_EXAMPLES = examples(
     "hornbill serve dist",
-    "hornbill serve dist --port 8080 --versions all",
+    "hornbill serve dist --port 8080 --grpc-port 8001 --versions all",
     "HORNBILL_TOKEN=… hornbill serve dist --host 0.0.0.0 --workers 2",
 )
 
@@ -30,6 +30,16 @@ def serve(
             metavar="PORT", min=0, max=65535, help="Port to listen on; 0 picks a free one."
         ),
     ] = 8000,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Port for gRPC, which the extra grpc installs; 0 picks a free one. "
+            "Default: no gRPC.",
+        ),
+    ] = None,
     versions: Annotated[
         str, typer.Option(metavar="latest|all", help="Versions of each model to serve.")
     ] = "latest",
@@ -59,12 +69,13 @@ def serve(
     ] = 5.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log requests.")] = False,
 ) -> None:
-    """Serve bundles over the Open Inference Protocol v2 and TF Serving's REST interface."""
+    """Serve bundles over the Open Inference Protocol v2 and TF Serving's interface."""
     from serving.packed import PACKED
     from serving.server import Settings
-    from serving.server.running import find_address, run_server
+    from serving.server.running import find_address, find_grpc_address, run_server
     from serving.versions import find_version
 
+    grpc_address = None if grpc_port is None else find_grpc_address(host, grpc_port)
     settings = Settings(
         folder=find_version(folder).parent if folder.suffix == PACKED else folder,
         versions=versions,
@@ -73,8 +84,10 @@ def serve(
         max_rows=max_rows,
         max_requests=max_requests,
         max_delay_ms=max_delay_ms,
+        grpc_address=grpc_address and str(grpc_address),
         log_requests=not quiet,
     )
     address = find_address(host, port)
-    typer.echo(f"serving {folder} on {address.url}, API docs at /docs", err=True)
+    also = f", gRPC on {grpc_address}" if grpc_address else ""
+    typer.echo(f"serving {folder} on {address.url}, API docs at /docs{also}", err=True)
     run_server(settings, address, workers)

@@ -8,11 +8,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from granian.rsgi import Headers, HTTPProtocol, Scope
@@ -33,15 +33,23 @@ from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
 
+if TYPE_CHECKING:
+    from .rpc import RpcServer
+
 _LOG = logging.getLogger("hornbill.server")
 # Bytes: longer bodies are read and written in a thread, since other requests would have to wait.
-_LONG_BODY = 200_000
+LONG_BODY = 200_000
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
+_RPC_DRAIN_S = 10.0  # for gRPC calls in flight when the server ends
 _ORPHAN_S = 30.0  # for requests in flight when the main process has ended
 # Never refused: a busy server must not look dead to its health checks.
-_OPEN = ("/v2/health/live", "/v2/health/ready", "/")
+_OPEN = frozenset((
+    "/v2/health/live", "/v2/health/ready", "/",
+    "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
+    "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady",
+))  # fmt: skip
 
 
 # A function that reads the body of a request for a model, and one that writes the outputs.
@@ -50,7 +58,13 @@ Write = Callable[[Model, Any, Sequence[np.ndarray]], Response]
 
 
 class Server:
-    """Serves the bundles of a folder.
+    """Serves the bundles of a folder over HTTP, and over gRPC if the settings say so.
+
+    Attributes:
+        settings: settings of the server.
+        repository: its models.
+        in_flight: number of requests in flight.
+        log: its access log.
 
     Examples:
         >>> server = Server(Settings(Path("dist")))  # for `granian module:server`
@@ -63,66 +77,83 @@ class Server:
             settings: settings of the server.
             parent: id of the main process; this one ends with it. None if there is none.
         """
-        self._settings = settings
+        self.settings = settings
         self._parent = parent
         self._metrics = Metrics()
-        self._log = AccessLog()
+        self.log = AccessLog()
         self._threads = available_cores()
         # One more thread, so that new versions are loaded while all others run batches.
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
         # A separate pool: large images wait for each other, and nothing else must wait for them.
         self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
-        self._repository = Repository(settings.folder, settings.versions, self._serve)
+        self.repository = Repository(settings.folder, settings.versions, self._serve)
         handlers: dict[str, ModelHandler] = {
             "infer": partial(self._run, _read_inference, _write_inference),
             "predict": partial(self._run, _read_call, _write_predictions),
             "image": self._image,
         }
-        documents = Documents(self._repository, self._metrics)
-        self._router = Router(handlers, documents, self._show, self._repository)
+        documents = Documents(self.repository, self._metrics)
+        self._router = Router(handlers, documents, self._show, self.repository)
         self._is_loaded = asyncio.Event()
-        self._in_flight = 0
+        self.in_flight = 0
         self._numbers = itertools.count()
         self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
         self._tasks: list[asyncio.Task[None]] = []
-        self._series: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
+        self._rpc: "RpcServer | None" = None
+        self._series: dict[tuple[str, int | str], tuple[Histogram, Counter]] = {}
 
     def _serve(self, model: Model) -> LoadedModel:
         counter = PredictionCounter(self._metrics, model.manifest)
-        batcher = model.batcher(counter.count, self._executor, self._threads, self._settings)
+        batcher = model.batcher(counter.count, self._executor, self._threads, self.settings)
         return LoadedModel(model, batcher)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start loading the models; called before the first request."""
-        works = self._watch(), self._flush(), self._bodies.watch()
+        works = [self._watch(), self._flush(), self._bodies.watch()]
+        if self.settings.grpc_address is not None:
+            works.append(self._serve_rpc(self.settings.grpc_address))
         self._tasks = [loop.create_task(work) for work in works]
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Free all resources; called after the last request."""
-        self._repository.is_ready = False
+        self.repository.is_ready = False
+        if self._rpc is not None:
+            if loop.is_running():
+                self._rpc.close()
+            else:
+                loop.run_until_complete(self._rpc.stop(_RPC_DRAIN_S))
         for task in self._tasks:
             task.cancel()
-        self._log.close()
+        self.log.close()
         self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
         self._image_threads.shutdown(cancel_futures=True)
 
+    async def _serve_rpc(self, address: str) -> None:
+        from .rpc import RpcServer  # grpcio is an extra
+
+        self._rpc = RpcServer(self)
+        try:
+            await self._rpc.run(address)
+        except OSError as error:
+            _LOG.error("%s Only REST is served.", error)
+
     async def _watch(self) -> None:
         while True:
             try:
-                if await self._repository.refresh(self._executor):
-                    self._repository.is_ready = True
+                if await self.repository.refresh(self._executor):
+                    self.repository.is_ready = True
                     self._is_loaded.set()
                 self._update_gauges()
             except Exception:  # the loop must go on, or new versions would never be served
                 _LOG.exception("Looking for new versions failed.")
-            await asyncio.sleep(self._settings.poll_s)
+            await asyncio.sleep(self.settings.poll_s)
 
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_S)
             try:
-                self._log.flush()
+                self.log.flush()
                 self._update_gauges()
                 self._end_with_parent()
             except Exception:  # the loop must go on, or nothing more would be logged
@@ -139,33 +170,33 @@ class Server:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _update_gauges(self) -> None:
-        models, failures = self._repository.models, self._repository.failures()
+        models, failures = self.repository.models, self.repository.failures()
         waiting = {
             name: sum(loaded.batcher.waiting for loaded in versions.values())
             for name, versions in models.items()
         }
         failed = {(name, number): False for name in failures for number in failures[name]}
         served = {(name, number): True for name in models for number in models[name]}
-        self._metrics.update_gauges(self._in_flight, waiting, failed | served)
+        self._metrics.update_gauges(self.in_flight, waiting, failed | served)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Respond to a request."""
         start = time.perf_counter()
         method, path, headers = scope.method, scope.path, scope.headers
-        request_id = headers.get("x-request-id") or f"{os.getpid():x}-{next(self._numbers):x}"
+        request_id = headers.get("x-request-id") or self.next_id()
         route, handle = self._router.find(method, path, headers)
-        self._in_flight += 1
+        self.in_flight += 1
         try:
             response = await self._respond(method, path, headers, protocol, handle)
             size = len(response.body)
-            response = await self._call(size >= _LONG_BODY, compressed, response, headers)
+            response = await self.call(size >= LONG_BODY, compressed, response, headers)
             send_response(method, protocol, response, request_id)
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
         seconds = time.perf_counter() - start
-        self._count(route, response.status, seconds)
-        if self._settings.log_requests:
-            self._log.write(
+        self.count(route, response.status, seconds)
+        if self.settings.log_requests:
+            self.log.write(
                 LogLine(
                     round(time.time(), 3),
                     request_id,
@@ -183,7 +214,7 @@ class Server:
         self, method: str, path: str, headers: Headers, protocol: HTTPProtocol, handle: Handler
     ) -> Response:
         try:
-            self._admit(path, headers)
+            self.admit(path, headers)
             return await handle(headers, protocol)
         except RequestError as error:
             return error_response(str(error), error.status, error.headers)
@@ -195,7 +226,12 @@ class Server:
             _LOG.exception("%s %s failed.", method, printable(path))
             return error_response("The server failed. Its log has the traceback.", 500, {})
 
-    def _count(self, route: str, status: int, seconds: float) -> None:
+    def next_id(self) -> str:
+        """Return a new id for a request."""
+        return f"{os.getpid():x}-{next(self._numbers):x}"
+
+    def count(self, route: str, status: int | str, seconds: float) -> None:
+        """Count a completed request."""
         series = self._series.get((route, status))
         if series is None:
             metrics = self._metrics
@@ -204,18 +240,18 @@ class Server:
         series[0].observe(seconds)
         series[1].inc()
 
-    def _admit(self, path: str, headers: Headers) -> None:
+    def admit(self, path: str, headers: Headers | Mapping[str, str]) -> None:
         """Raise `RequestError` if too many requests are in flight or the token is wrong."""
         if path in _OPEN:
             return
-        if self._in_flight > self._settings.max_requests:
+        if self.in_flight > self.settings.max_requests:
             raise RequestError(
-                f"At most {self._settings.max_requests} requests may be in flight. "
+                f"At most {self.settings.max_requests} requests may be in flight. "
                 "Received: one more. Try again later.",
                 503,
                 {"retry-after": "1"},
             )
-        token = self._settings.token
+        token = self.settings.token
         if token is None:
             return
         header = headers.get("authorization", "")
@@ -239,24 +275,20 @@ class Server:
         protocol: HTTPProtocol,
     ) -> Response:
         """Read a request, run the model on it, and write the response."""
-        if not self._is_loaded.is_set():
-            await self._wait_until_loaded()
-        loaded = self._repository.find(name, version)
+        loaded = await self.find(name, version)
         body = await self._bodies.read(headers, protocol)
-        is_long = len(body) >= _LONG_BODY
-        max_rows = self._settings.max_rows if is_long else None
-        request = await self._call(is_long, read, loaded.model, headers, body, max_rows)
+        is_long = len(body) >= LONG_BODY
+        max_rows = self.settings.max_rows if is_long else None
+        request = await self.call(is_long, read, loaded.model, headers, body, max_rows)
         outputs = await loaded.batcher.infer(request.arrays)
-        is_long = not _is_short(outputs)
-        response: Response = await self._call(is_long, write, loaded.model, request, outputs)
+        is_long = not is_short(outputs)
+        response: Response = await self.call(is_long, write, loaded.model, request, outputs)
         return response
 
     async def _image(
         self, name: str, version: str | None, headers: Headers, protocol: HTTPProtocol
     ) -> Response:
-        if not self._is_loaded.is_set():
-            await self._wait_until_loaded()
-        loaded = self._repository.find(name, version)
+        loaded = await self.find(name, version)
         manifest = loaded.model.manifest
         require_images(manifest)
         body = await self._bodies.read(headers, protocol)
@@ -267,18 +299,26 @@ class Server:
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
 
-    async def _wait_until_loaded(self) -> None:
-        """Wait a while: a restarted process gets requests before it has loaded its models."""
-        with suppress(TimeoutError):  # then the repository reports that it is not ready
-            async with asyncio.timeout(_LOADING_S):
-                await self._is_loaded.wait()
+    async def find(self, name: str, version: str | None) -> LoadedModel:
+        """Return a served version of a model; the latest if `version` is None.
+
+        Waits a while: a restarted process gets requests before it has loaded its models.
+
+        Raises:
+            RequestError: there is no such model or version.
+        """
+        if not self._is_loaded.is_set():
+            with suppress(TimeoutError):  # then the repository reports that it is not ready
+                async with asyncio.timeout(_LOADING_S):
+                    await self._is_loaded.wait()
+        return self.repository.find(name, version)
 
     async def _show(self, path: str, document: Document) -> Response:
         # The metrics of all processes are read from files.
-        response: Response = await self._call(path == "/metrics", document)
+        response: Response = await self.call(path == "/metrics", document)
         return response
 
-    async def _call(self, is_long: bool, call: Callable[..., Any], *arguments: Any) -> Any:
+    async def call(self, is_long: bool, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function; in a thread if it would block the event loop for long."""
         if is_long:
             loop = asyncio.get_running_loop()
@@ -305,9 +345,9 @@ def _write_predictions(model: Model, call: Call, outputs: Sequence[np.ndarray]) 
     return write_predictions(model.manifest, call, outputs)
 
 
-def _is_short(outputs: Sequence[np.ndarray]) -> bool:
+def is_short(outputs: Sequence[np.ndarray]) -> bool:
     """Return whether outputs are written quickly: a number is about 20 bytes of JSON."""
-    return sum([array.size for array in outputs]) < _LONG_BODY // 20
+    return sum([array.size for array in outputs]) < LONG_BODY // 20
 
 
 def _json_length(headers: Headers) -> int | None:

@@ -32,6 +32,7 @@ class Settings:
         max_delay_ms: latency budget for a batch, in milliseconds.
         body_s: seconds within which the body of a request must arrive.
         poll_s: seconds between two checks for new versions.
+        grpc_address: address for gRPC, such as `127.0.0.1:8001`; None to serve no gRPC.
         log_requests: whether each request is logged as a line of JSON on standard output.
 
     Raises:
@@ -47,6 +48,7 @@ class Settings:
     max_delay_ms: float = 5.0
     body_s: float = 20.0
     poll_s: float = 2.0
+    grpc_address: str | None = None
     log_requests: bool = True
 
     def __post_init__(self) -> None:

@@ -193,7 +193,7 @@ class LogLine(msgspec.Struct, gc=False):
         id: id of the request.
         method: HTTP method.
         path: path of the request.
-        status: HTTP status of the response.
+        status: HTTP status of the response, or the name of gRPC's.
         ms: duration in milliseconds.
         bytes: size of the response before compression.
     """
@@ -202,7 +202,7 @@ class LogLine(msgspec.Struct, gc=False):
     id: str
     method: str
     path: str
-    status: int
+    status: int | str
     ms: float
     bytes: int
 
