@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ _LOG = logging.getLogger("hornbill.server")
 _REQUESTED = 64
 # Bytes of long responses that clients have not read yet, in all; and what counts as long.
 _MAX_UNSENT, _LONG = 256_000_000, 16_000
-_SWEEP_S = 0.5
+_SWEEP_S = 0.1
 _NUMBERS = {code: code.value[0] for code in grpc.StatusCode}
 _OK = grpc.StatusCode.OK
 
@@ -33,14 +33,16 @@ class Call:
 
     Attributes:
         method: path of the method, such as `/inference.GRPCInferenceService/ModelInfer`.
-        metadata: metadata of the call by key; the last value of a key that is repeated.
         message: the first message; None if the client sent none.
         is_over: whether its status was sent, or the client has gone.
+        deadline: time by which the client wants the response, seconds since 1970.
         task: the task that answers it.
+        closing: the operation that tells when the client has gone; None if it was not started.
     """
 
     __slots__ = (
-        "_core", "_has_begun", "_server", "is_over", "message", "metadata", "method", "task",
+        "_core", "_has_begun", "_metadata", "_server", "closing", "deadline", "is_over", "message",
+        "method", "task",
     )  # fmt: skip
 
     def __init__(self, server: "CallServer", event: Any) -> None:
@@ -48,10 +50,17 @@ class Call:
         self._core = event.call
         self._has_begun = False
         self.method: str = event.call_details.method.decode("utf-8", "replace")
-        self.metadata: Mapping[str, Any] = dict(event.invocation_metadata)
+        self.deadline: float = event.call_details.deadline
+        self._metadata = event.invocation_metadata
         self.message: bytes | None = None
         self.is_over = False
         self.task: asyncio.Task[None] | None = None
+        self.closing: Any = None
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The metadata of the call by key; the last value of a key that is repeated."""
+        return dict(self._metadata)
 
     def finish(
         self, message: bytes | None, code: grpc.StatusCode = _OK, details: str = ""
@@ -71,7 +80,11 @@ class Call:
         if message is not None:
             operations.append(cygrpc.SendMessageOperation(message, 0))
         status = cygrpc.SendStatusFromServerOperation(None, _NUMBERS[code], details.encode(), 0)
-        server.start(self, self._core, [*operations, status], _ignore)
+        operations.append(status)
+        if self.closing is None:
+            self.closing = cygrpc.ReceiveCloseOnServerOperation(0)
+            operations.append(self.closing)
+        server.start(self, self._core, operations, server.forget)
         return code
 
     async def receive(self) -> bytes | None:
@@ -100,12 +113,18 @@ class Call:
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         self._server.start(
-            self, self._core, operations, lambda: loop.call_soon_threadsafe(_settle, done)
+            self, self._core, operations, lambda _: loop.call_soon_threadsafe(_settle, done)
         )
         await done
 
+    def watch(self) -> None:
+        """Have the task cancelled when the client goes; costs an event of its own."""
+        if self.closing is None and not self.is_over:
+            self.closing = cygrpc.ReceiveCloseOnServerOperation(0)
+            self._server.start_closing(self, self._core)
 
-Handle = Callable[[Call], Awaitable[None]]
+
+Handle = Callable[[Call], Coroutine[Any, Any, None]]
 
 
 class CallServer:
@@ -149,6 +168,7 @@ class CallServer:
             OSError: the address cannot be used.
         """
         self._loop = asyncio.get_running_loop()
+        self._new_task = self._loop.create_task
         if not self._server.add_http2_port(address.encode()):
             raise OSError(f"gRPC cannot listen on {address}.")
         self._server.start()
@@ -160,6 +180,9 @@ class CallServer:
         """End the calls of clients that are too slow; runs until it is cancelled."""
         while True:
             await asyncio.sleep(_SWEEP_S)
+            for call in self._open.copy():
+                if call.task is not None:  # most calls are over sooner
+                    call.watch()
             latest = time.monotonic() - self._client_s
             for call, since in self._late.copy().items():
                 if since < latest:
@@ -194,8 +217,12 @@ class CallServer:
         self._unsent[call] = size
         return True
 
+    def start_closing(self, call: Call, core: Any) -> None:
+        """Start the operation that ends when the client goes, or when the call is over."""
+        core.start_server_batch([call.closing], partial(self._on_close, call))
+
     def start(
-        self, call: Call, core: Any, operations: Sequence[Any], done: Callable[[], Any]
+        self, call: Call, core: Any, operations: Sequence[Any], done: Callable[[Call], Any]
     ) -> None:
         """Start operations that wait for the client; `done` is called in another thread."""
         self._late[call] = time.monotonic()
@@ -222,32 +249,33 @@ class CallServer:
             return
         self._request()
         call = Call(self, event)
-        closing = cygrpc.ReceiveCloseOnServerOperation(0)
-        event.call.start_server_batch([closing], partial(self._on_close, call, closing))
         self._open.add(call)
         if len(self._open) > self._max_calls:
             details = f"At most {self._max_calls:,} calls may be open. Received: one more."
             call.finish(None, grpc.StatusCode.UNAVAILABLE, f"{details} Try again later.")
             return
         operation = cygrpc.ReceiveMessageOperation(0)
-        self.start(call, event.call, [operation], partial(self._on_message, call, operation))
+        self.start(call, event.call, [operation], partial(self._on_message, operation))
 
-    def _on_message(self, call: Call, operation: Any) -> None:
+    def _on_message(self, operation: Any, call: Call) -> None:
         call.message = operation.message()
         self._arrived.append(call)
         if not self._is_woken:
             self._is_woken = True
             self._call_soon(self._take)
 
-    def _on_done(self, call: Call, done: Callable[[], Any], _event: Any) -> None:
+    def _on_done(self, call: Call, done: Callable[[Call], Any], _event: Any) -> None:
         self._late.pop(call, None)
-        if call.is_over:
-            self._unsent.pop(call, None)
-        done()
+        done(call)
 
-    def _on_close(self, call: Call, closing: Any, _event: Any) -> None:
+    def forget(self, call: Call) -> None:
+        """Forget a call whose response the client has got, or has given up."""
         self._open.discard(call)
-        if closing.cancelled() and not call.is_over:
+        self._unsent.pop(call, None)
+
+    def _on_close(self, call: Call, _event: Any) -> None:
+        if call.closing.cancelled() and not call.is_over:
+            self._open.discard(call)
             self._call_soon(partial(self._abandon, call))
 
     def _on_shutdown(self, _event: Any) -> None:
@@ -265,7 +293,7 @@ class CallServer:
         self._is_woken = False
         while self._arrived:
             call = self._arrived.popleft()
-            call.task = asyncio.ensure_future(self._handle(call))
+            call.task = self._new_task(self._handle(call))
 
     def _abandon(self, call: Call) -> None:
         call.is_over = True
@@ -276,7 +304,3 @@ class CallServer:
 def _settle(done: "asyncio.Future[None]") -> None:
     if not done.done():
         done.set_result(None)
-
-
-def _ignore() -> None:
-    pass

@@ -8,6 +8,7 @@ the same names in the default pool, and could not be imported in the same proces
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
@@ -23,8 +24,9 @@ from ..errors import RequestError
 # other threads run: two bytes of a message can become a hundred in memory.
 _LONG = 200_000
 _MAX_FIELDS = 400_000
-# Bytes of numbers that are not raw. They are parsed one by one, 50 ms for these.
+# Bytes of integers that are not raw. They are parsed one by one, 50 ms for these.
 _MAX_TYPED = 8_000_000
+_FIXED = (FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE)
 
 
 def _make_pool() -> DescriptorPool:
@@ -72,7 +74,7 @@ def _check_fields(descriptor: Any, content: bytes, name: str) -> None:
                 pass
             elif (field := known[number]).message_type is not None:
                 left.append((field.message_type, memoryview(value)))
-            elif field.is_packable:
+            elif field.is_packed and field.type not in _FIXED:
                 typed += len(value)
             if fields > _MAX_FIELDS:
                 raise RequestError(
@@ -80,7 +82,17 @@ def _check_fields(descriptor: Any, content: bytes, name: str) -> None:
                 )
         if typed > _MAX_TYPED:
             raise RequestError(
-                f"A {name} must have at most {_MAX_TYPED:,} bytes of numbers that are not raw. "
+                f"A {name} must have at most {_MAX_TYPED:,} bytes of integers that are not raw. "
                 f"Received: {typed:,}. Send the tensors as raw bytes.",
                 413,
             )
+
+
+def bytes_field(number: int, content: bytes) -> tuple[bytes, bytes]:
+    """Return a field of bytes or text, or of packed numbers, as it stands in a message."""
+    head, size = bytearray([number << 3 | 2]), len(content)
+    while size > 127:
+        head.append(size & 127 | 128)
+        size >>= 7
+    head.append(size)
+    return bytes(head), content

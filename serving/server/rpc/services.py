@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import grpc
 from google.protobuf.json_format import ParseDict
@@ -23,7 +24,7 @@ from ..repository import LoadedModel
 from ..telemetry import LogLine
 from .calls import Call, CallServer
 from .messages import POOL, message_class, parse
-from .open_inference import InferRequest, read_inference, write_inference
+from .open_inference import InferMessages, InferRequest
 from .tf_serving import (
     MetadataRequest,
     PredictRequest,
@@ -50,6 +51,7 @@ _CODES = {
     501: grpc.StatusCode.UNIMPLEMENTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
+_NAMES = {code: code.name for code in grpc.StatusCode}
 _WATCH_S = 0.5
 # Calls that may be open beyond `max_requests`: streams, and those whose message has not arrived.
 _MORE_CALLS = 4096
@@ -78,6 +80,7 @@ class Services:
         self._max_rows = server.settings.max_rows
         self._reflection = reflection.ReflectionServicer(_SERVICES, POOL)
         self._is_ending = asyncio.Event()
+        self._readers: WeakKeyDictionary[LoadedModel, InferMessages] = WeakKeyDictionary()
         unary = {
             f"{_OPEN_INFERENCE}/ModelInfer": self._infer,
             f"{_TF_SERVING}/Predict": self._predict,
@@ -111,6 +114,8 @@ class Services:
         server, method = self._server, self._methods.get(call.method, _UNKNOWN)
         held = 0 if method.is_stream else 1
         server.in_flight += held
+        if method.is_stream:
+            call.watch()
         code, details, content = grpc.StatusCode.CANCELLED, "", None
         try:
             code, details, content = await self._respond(method, call)
@@ -138,12 +143,12 @@ class Services:
     def _record(
         self, method: _Method, call: Call, code: grpc.StatusCode, seconds: float, size: int
     ) -> None:
-        self._server.count(method.route, code.name, seconds)
+        self._server.count(method.route, _NAMES[code], seconds)
         if self._server.settings.log_requests:
             identity = call.metadata.get("x-request-id") or self._server.next_id()
             milliseconds = round(1000 * seconds, 3)
             line = LogLine(
-                round(time.time(), 3), str(identity), "POST", call.method, code.name,
+                round(time.time(), 3), str(identity), "POST", call.method, _NAMES[code],
                 milliseconds, size,
             )  # fmt: skip
             self._server.log.write(line)
@@ -153,12 +158,19 @@ class Services:
         is_long = len(content) >= LONG_BODY
         request = await run(is_long, parse, InferRequest, content)
         loaded = await self._server.find(request.model_name, request.model_version or None)
-        model = loaded.model.open_inference
-        inference, is_raw = await run(is_long, read_inference, model, request, self._max_rows)
+        messages = self._messages(loaded)
+        inference, is_raw = await run(is_long, messages.read, request)
         outputs = await loaded.batcher.infer(inference.arrays)
         is_long = not is_short(outputs)
-        written: bytes = await run(is_long, write_inference, model, inference, is_raw, outputs)
+        written: bytes = await run(is_long, messages.write, inference, is_raw, outputs)
         return written
+
+    def _messages(self, loaded: LoadedModel) -> InferMessages:
+        messages = self._readers.get(loaded)
+        if messages is None:
+            messages = InferMessages(loaded.model.open_inference, self._max_rows)
+            self._readers[loaded] = messages
+        return messages
 
     async def _predict(self, call: Call) -> bytes:
         content, run = call.message or b"", self._server.call

@@ -16,7 +16,7 @@ from ..open_inference import Inference, OpenInference, RequestOutput
 from ..tensors import check_batch_sizes, check_rows, check_shape, datatype_of, from_binary
 from ..tf_serving import DTYPES, SIGNATURE, describe_signature
 from .messages import POOL, message_class
-from .typed import from_numbers, from_texts, put_numbers
+from .typed import from_numbers, from_texts, put_elements
 
 PredictRequest = message_class("tensorflow.serving.PredictRequest")
 MetadataRequest = message_class("tensorflow.serving.GetModelMetadataRequest")
@@ -135,10 +135,7 @@ def write_predict(
         tensor.dtype = _NUMBERS[DTYPES[dtype]].number
         for size in values.shape:
             tensor.tensor_shape.dim.add(size=size)
-        if dtype == "string":
-            tensor.string_val.extend(text.encode() for text in values.ravel().tolist())
-        else:
-            put_numbers(tensor, _FIELDS[dtype], values)
+        put_elements(tensor, _FIELDS[dtype], values)
     content: bytes = response.SerializeToString()
     return content
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import RequestError
-from ..tensors import DATATYPES
+from ..tensors import DATATYPES, to_binary
+from .messages import bytes_field
 
 # Elements that are converted at once: other threads can run in between.
 _AT_ONCE = 100_000
@@ -43,20 +44,12 @@ def from_texts(name: str, values: Sequence[bytes]) -> np.ndarray:
     return texts
 
 
-def put_numbers(message: Any, field: str, values: np.ndarray) -> None:
-    """Append numbers to a repeated field of a message, row-major."""
-    if values.dtype.kind != "f":
+def put_elements(message: Any, field: str, values: np.ndarray) -> None:
+    """Append the elements of an array to a repeated field of a message, row-major."""
+    if values.dtype == object:
+        getattr(message, field).extend(text.encode() for text in values.ravel().tolist())
+    elif values.dtype.kind == "f":  # a packed field of floats is their bytes
+        number = message.DESCRIPTOR.fields_by_name[field].number
+        message.MergeFromString(b"".join(bytes_field(number, to_binary(values))))
+    else:
         getattr(message, field).extend(values.ravel().tolist())
-        return
-    # A packed field of floats is their bytes: key, length, little-endian elements.
-    number = message.DESCRIPTOR.fields_by_name[field].number
-    content = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
-    message.MergeFromString(_varint(number << 3 | 2) + _varint(len(content)) + content)
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 127:
-        found.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*found, value])
