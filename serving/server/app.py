@@ -32,6 +32,7 @@ from .router import Handler, ModelHandler, Router
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
+from .turns import Turns
 
 if TYPE_CHECKING:
     from .rpc import RpcServer
@@ -82,8 +83,10 @@ class Server:
         self._metrics = Metrics()
         self.log = AccessLog()
         self._threads = available_cores()
-        # One more thread, so that new versions are loaded while all others run batches.
+        # One more thread, so that new versions are loaded while all others read requests.
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
+        self._batch_threads = ThreadPoolExecutor(self._threads, "hornbill-batches")
+        self._turns = Turns(self._batch_threads, self._threads)
         # A separate pool: large images wait for each other, and nothing else must wait for them.
         self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
         self.repository = Repository(settings.folder, settings.versions, self._serve)
@@ -99,12 +102,12 @@ class Server:
         self._numbers = itertools.count()
         self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
         self._tasks: list[asyncio.Task[None]] = []
-        self._rpc: "RpcServer | None" = None
+        self._rpc: RpcServer | None = None
         self._series: dict[tuple[str, int | str], tuple[Histogram, Counter]] = {}
 
     def _serve(self, model: Model) -> LoadedModel:
         counter = PredictionCounter(self._metrics, model.manifest)
-        batcher = model.batcher(counter.count, self._executor, self._threads, self.settings)
+        batcher = model.batcher(counter.count, self._turns, self.settings)
         return LoadedModel(model, batcher)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -127,6 +130,7 @@ class Server:
         self.log.close()
         self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
+        self._batch_threads.shutdown(cancel_futures=True)
         self._image_threads.shutdown(cancel_futures=True)
 
     async def _serve_rpc(self, address: str) -> None:

@@ -98,7 +98,9 @@ class Documents:
 
     def _all_stats(self) -> Response:
         models = self._repository.models.values()
-        return json_response({"model_stats": [describe_stats(s) for v in models for s in v.values()]})
+        return json_response(
+            {"model_stats": [describe_stats(s) for v in models for s in v.values()]}
+        )
 
     def _tf_status(self, name: str, version: str | None) -> Response:
         """Return the status of a model's versions, with the keys of TF Serving and KServe's V1."""

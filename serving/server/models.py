@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..checking import check_finite
 from ..errors import ManifestError
 from ..golden import read_golden
 from ..manifest import Manifest
@@ -17,6 +17,7 @@ from ..verify import verify_bundle
 from .batching import Arrays, Batcher, Cost, Limits
 from .open_inference import OpenInference
 from .settings import Settings
+from .turns import Turns
 
 _MEASURED_ROWS, _TRIES = 8, 5
 
@@ -42,6 +43,14 @@ class Model:
         (first, *others) = arrays.values()  # a single array takes the predictor's fast path
         return self.predictor.predict(arrays if others else first).arrays
 
+    def check(self, arrays: Arrays) -> None:
+        """Raise `InputError` if a number must be finite and is not."""
+        manifest = self.manifest
+        nullable = [manifest.columns.index(name) for name in manifest.nullable_columns]
+        for name, array in arrays.items():
+            if array.dtype.kind == "f":
+                check_finite(name, array, nullable if name == "inputs" else ())
+
     def prediction(self, arrays: list[np.ndarray]) -> Prediction:
         """Return the prediction for all outputs, given in the manifest's order."""
         return Prediction([spec.name for spec in self.manifest.outputs], arrays, self.manifest)
@@ -49,8 +58,7 @@ class Model:
     def batcher(
         self,
         count: Callable[[list[np.ndarray]], None],
-        executor: Executor,
-        threads: int,
+        turns: Turns,
         settings: Settings,
     ) -> Batcher:
         """Return a queue for this model. `count` is called with the outputs of each batch."""
@@ -64,9 +72,9 @@ class Model:
         limits = Limits(
             request_rows=settings.max_rows,
             batch_rows=1 if is_whole else self.cost.max_rows(settings.max_delay_ms),
-            threads=threads,
+            is_whole=is_whole,
         )
-        return Batcher(run, self.cost, executor, limits)
+        return Batcher(run, self.check, self.cost, turns, limits)
 
 
 def load_model(folder: Path) -> Model:

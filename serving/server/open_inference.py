@@ -255,7 +255,7 @@ class OpenInference:
         if len(self._valid) < _MAX_CACHED:
             self._valid.add(key)
 
-    def check_names(self, arrays: Mapping[str, np.ndarray], given: Sequence[Any]) -> None:
+    def check_names(self, arrays: Mapping[str, Any], given: Sequence[Any]) -> None:
         """Raise `RequestError` unless the request has each input once."""
         if not len(arrays) == len(given) == len(self._inputs):
             raise self._wrong_names(given)

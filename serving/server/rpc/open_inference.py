@@ -117,7 +117,9 @@ class InferMessages:
             shapes[tensor.name] = shape
         self._model.check_names(shapes, given)
         check_batch_sizes({name: range(shape[0]) for name, shape in shapes.items()})
-        wanted = [RequestOutput(one.name, _read_parameters(one.parameters)) for one in request.outputs]
+        wanted = [
+            RequestOutput(one.name, _read_parameters(one.parameters)) for one in request.outputs
+        ]
         has_raw = is_raw or _read_parameters(request.parameters).get(_RAW) is True
         inputs = tuple((one.name, one.datatype, shapes[one.name]) for one in given)
         return _Plan(inputs, self._model.select(wanted), has_raw)
@@ -170,9 +172,7 @@ class InferMessages:
         return content
 
 
-def _read_contents(
-    name: str, datatype: str, shape: tuple[int, ...], contents: Any
-) -> np.ndarray:
+def _read_contents(name: str, datatype: str, shape: tuple[int, ...], contents: Any) -> np.ndarray:
     field = _FIELDS[datatype]
     others = [one.name for one, _ in contents.ListFields() if one.name != field]
     if others:

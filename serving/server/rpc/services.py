@@ -227,7 +227,8 @@ class Services:
             return None
         is_ready = self._repository.is_ready and not self._is_ending.is_set()
         status = health_pb2.HealthCheckResponse.ServingStatus
-        return status.Value("SERVING" if is_ready else "NOT_SERVING")
+        number: int = status.Value("SERVING" if is_ready else "NOT_SERVING")
+        return number
 
     async def _check(self, call: Call) -> bytes:
         status = self._health(call)
