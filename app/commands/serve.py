@@ -11,7 +11,7 @@ from .terminal import examples, import_signature
 
 SERVE_EXAMPLES = examples(
     "hornbill serve dist",
-    "hornbill serve dist --port 8080 --versions all",
+    "hornbill serve dist --port 8080 --grpc-port 8001 --versions all",
     "HORNBILL_TOKEN=… hornbill serve dist --host 0.0.0.0 --workers 2",
     "hornbill serve dist --key pub.pem --tls-cert server.crt --tls-key server.key",
 )
@@ -35,6 +35,16 @@ def serve(
         Path | None,
         typer.Option(
             metavar="PATH", help="Unix domain socket to listen on, in place of host and port."
+        ),
+    ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Port for gRPC, which the extra grpc installs; 0 picks a free one. "
+            "Default: no gRPC.",
         ),
     ] = None,
     versions: Annotated[
@@ -139,14 +149,21 @@ def serve(
     ] = 1.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log requests.")] = False,
 ) -> None:
-    """Serve bundles over the Open Inference Protocol v2 and TF Serving's REST interface."""
+    """Serve bundles over the Open Inference Protocol v2 and TF Serving's interface."""
     from serving.packed import PACKED
     from serving.server import Settings
-    from serving.server.running import check_files, find_address, find_socket, run_server
+    from serving.server.running import (
+        check_files,
+        find_address,
+        find_grpc_address,
+        find_socket,
+        run_server,
+    )
     from serving.server.writing import open_closed_streams
     from serving.versions import find_version
 
     open_closed_streams()
+    grpc_address = None if grpc_port is None else find_grpc_address(host, grpc_port)
     settings = Settings(
         folder=find_version(folder).parent if folder.suffix == PACKED else folder,
         versions=versions,
@@ -161,6 +178,7 @@ def serve(
         max_rows=max_rows,
         max_requests=max_requests,
         max_delay_ms=max_delay_ms,
+        grpc_address=grpc_address and str(grpc_address),
         log_requests=not quiet,
         require=tuple(require or ()),
         model_control=model_control,
@@ -173,6 +191,7 @@ def serve(
     check_files(settings)
     address = find_address(host, port) if uds is None else find_socket(uds)
     url = address.url(tls_cert is not None)
+    also = f", gRPC on {grpc_address}" if grpc_address else ""
     with suppress(OSError):  # a server is of use without anybody who reads this
-        os.write(2, f"serving {folder} on {url}, API docs at /docs\n".encode())
+        os.write(2, f"serving {folder} on {url}, API docs at /docs{also}\n".encode())
     run_server(settings, address, workers)

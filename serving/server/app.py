@@ -7,11 +7,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from granian.rsgi import Headers, HTTPProtocol, Scope
@@ -39,16 +39,25 @@ from .tf_serving import Call, read_call, write_predictions
 from .tokens import Tokens, identify, read_tokens
 from .tracing import Ended, Traces, trace_id
 from .trials import Trials
+from .turns import Turns
+
+if TYPE_CHECKING:
+    from .rpc import RpcServer
 
 _LOG = logging.getLogger("hornbill.server")
 # Bytes: longer bodies are read and written in a thread, since other requests would have to wait.
-_LONG_BODY = 200_000
+LONG_BODY = 200_000
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
 _END_S = 30.0  # for requests in flight when this process ends itself
+_RPC_DRAIN_S = 10.0  # for gRPC calls in flight when the server ends
 # Never refused: a busy server must not look dead to its health checks.
-_OPEN = ("/v2/health/live", "/v2/health/ready", "/")
+_OPEN = frozenset((
+    "/v2/health/live", "/v2/health/ready", "/",
+    "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
+    "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady",
+))  # fmt: skip
 
 
 # A function that reads the body of a request for a model, and one that writes the outputs.
@@ -57,7 +66,13 @@ Write = Callable[[Model, Any, Sequence[np.ndarray]], Response]
 
 
 class Server:
-    """Serves the bundles of a folder.
+    """Serves the bundles of a folder over HTTP, and over gRPC if the settings say so.
+
+    Attributes:
+        settings: settings of the server.
+        repository: its models.
+        in_flight: number of requests in flight.
+        log: its access log.
 
     Examples:
         >>> server = Server(Settings(Path("dist")))  # for `granian module:server`
@@ -79,37 +94,40 @@ class Server:
             idle: processes in which versions are tried, see `Trials`.
         """
         self._end = end or _end_process
-        self._settings = settings
+        self.settings = settings
         self._parent = parent
         self._metrics = Metrics()
-        self._log = AccessLog()
+        self.log = AccessLog()
         self._traces = Traces()
         self._threads = available_cores()
-        # One more thread, so that new versions are loaded while all others run batches.
+        # One more thread, so that new versions are loaded while all others read requests.
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
+        self._batch_threads = ThreadPoolExecutor(self._threads, "hornbill-batches")
+        self._turns = Turns(self._batch_threads, self._threads)
         # A separate pool: large images wait for each other, and nothing else must wait for them.
         self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
         trials = Trials(settings.max_load_seconds, settings.max_load_memory_gb, idle)
-        self._repository = Repository(settings, trials, self._serve, self._executor)
+        self.repository = Repository(settings, trials, self._serve, self._executor)
         handlers: dict[str, ModelHandler] = {
             "infer": partial(self._run, _read_inference, _write_inference),
             "predict": partial(self._run, _read_call, _write_predictions),
             "image": self._image,
         }
-        documents = Documents(self._repository, self._metrics, settings.root_path)
-        self._router = Router(handlers, documents, self._show, self._repository)
-        self._in_flight = 0
+        documents = Documents(self.repository, self._metrics, settings.root_path)
+        self._router = Router(handlers, documents, self._show, self.repository)
+        self.in_flight = 0
         self._numbers = itertools.count()
         self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
         self._tasks: list[asyncio.Task[None]] = []
-        self._series: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
+        self._rpc: RpcServer | None = None
+        self._series: dict[tuple[str, str, int | str], tuple[Histogram, Counter]] = {}
         # A process that restarts while the file is invalid lets nobody in.
         nobody: Tokens | None = {}
         self._tokens = Reread(partial(read_tokens, settings.token, settings.token_file), nobody)
 
     async def _serve(self, model: Model) -> LoadedModel:
         counter = PredictionCounter(self._metrics, model.manifest)
-        batcher = model.batcher(counter.count, self._executor, self._threads, self._settings)
+        batcher = model.batcher(counter.count, self._turns, self.settings)
         loaded = LoadedModel(model, batcher)
         if reason := await self.test(loaded):
             raise ServingError(f"The self-test fails: {reason}")
@@ -117,38 +135,55 @@ class Server:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start loading the models; called before the first request."""
-        works = self._watch(), self._flush(), self._bodies.watch(), self._test_again()
+        works = [self._watch(), self._flush(), self._bodies.watch(), self._test_again()]
+        if self.settings.grpc_address is not None:
+            works.append(self._serve_rpc(self.settings.grpc_address))
         self._tasks = [loop.create_task(work) for work in works]
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Free all resources; called after the last request."""
-        self._repository.close()
+        self.repository.close()
+        if self._rpc is not None:
+            if loop.is_running():
+                self._rpc.close()
+            else:
+                loop.run_until_complete(self._rpc.stop(_RPC_DRAIN_S))
         for task in self._tasks:
             task.cancel()
-        self._log.close()
+        self.log.close()
         self._traces.close()
         self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
+        self._batch_threads.shutdown(cancel_futures=True)
         self._image_threads.shutdown(cancel_futures=True)
+
+    async def _serve_rpc(self, address: str) -> None:
+        from .rpc import RpcServer  # grpcio is an extra
+
+        self._rpc = RpcServer(self)
+        try:
+            await self._rpc.run(address)
+        except OSError as error:
+            _LOG.error("%s Only REST is served.", error)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                if self._settings.token_file is not None:
+                if self.settings.token_file is not None:
                     await loop.run_in_executor(self._executor, self._tokens.refresh)
-                await self._repository.refresh()
+                await self.repository.refresh()
                 self._update_gauges()
             except Exception:  # the loop must go on, or new versions would never be served
                 _LOG.exception("Looking for new versions failed.")
-                await asyncio.sleep(self._settings.poll_s)
-            await self._repository.wait_for_change(self._settings.poll_s)
+                await asyncio.sleep(self.settings.poll_s)
+            await self.repository.wait_for_change(self.settings.poll_s)
 
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_S)
             try:
-                self._log.flush()
+                self.log.flush()
                 self._update_gauges()
                 self._end_with_parent()
             except Exception:  # the loop must go on, or nothing more would be logged
@@ -164,8 +199,8 @@ class Server:
     async def _test_again(self) -> None:
         """Test every served version again and again; end this process if one answers otherwise."""
         while True:
-            await asyncio.sleep(self._settings.selftest_s)
-            for versions in list(self._repository.models.values()):
+            await asyncio.sleep(self.settings.selftest_s)
+            for versions in list(self.repository.models.values()):
                 for loaded in versions.values():
                     if reason := await self.test(loaded):
                         manifest = loaded.model.manifest
@@ -173,7 +208,7 @@ class Server:
                             "%s version %d fails its self-test: %s This process is replaced.",
                             *(manifest.name, manifest.version, reason),
                         )
-                        self._repository.is_draining = True
+                        self.repository.is_draining = True
                         self._end()
                         return
 
@@ -205,37 +240,37 @@ class Server:
     def _update_gauges(self) -> None:
         waiting = {
             name: sum(loaded.batcher.waiting for loaded in versions.values())
-            for name, versions in self._repository.models.items()
+            for name, versions in self.repository.models.items()
         }
         waited_s = {
             name: sum(loaded.batcher.counts.new_queue_seconds() for loaded in versions.values())
-            for name, versions in self._repository.models.items()
+            for name, versions in self.repository.models.items()
         }
-        states = {(s.name, s.number): s.status for s in self._repository.states()}
-        self._metrics.update_gauges(self._in_flight, waiting, waited_s, states)
+        states = {(s.name, s.number): s.status for s in self.repository.states()}
+        self._metrics.update_gauges(self.in_flight, waiting, waited_s, states)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Respond to a request."""
         start = time.perf_counter()
         method, path, headers = scope.method, scope.path, scope.headers
-        if self._settings.root_path:
-            path = inside(self._settings.root_path, path)
-        request_id = headers.get("x-request-id") or f"{os.getpid():x}-{next(self._numbers):x}"
+        if self.settings.root_path:
+            path = inside(self.settings.root_path, path)
+        request_id = headers.get("x-request-id") or self.next_id()
         route = self._router.find(method, path, headers)
-        self._in_flight += 1
+        self.in_flight += 1
         try:
             response = await self._respond(method, path, headers, protocol, route.handle)
-            if self._settings.cors_origins:
-                response = with_origin(self._settings.cors_origins, headers, response)
+            if self.settings.cors_origins:
+                response = with_origin(self.settings.cors_origins, headers, response)
             size = len(response.body)
-            response = await self._call(size >= _LONG_BODY, compressed, response, headers)
+            response = await self.call(size >= LONG_BODY, compressed, response, headers)
             send_response(method, protocol, response, request_id)
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
         seconds = time.perf_counter() - start
-        self._count(route.name, response.status, seconds, route.model)
-        if self._settings.log_requests:
-            self._log.write(
+        self.count(route.name, response.status, seconds, route.model)
+        if self.settings.log_requests:
+            self.log.write(
                 LogLine(
                     round(time.time(), 3),
                     request_id,
@@ -244,7 +279,7 @@ class Server:
                     response.status,
                     round(1000 * seconds, 3),
                     size,
-                    self._token_name(headers) if self._settings.token_file else "",
+                    self._token_name(headers) if self.settings.token_file else "",
                     trace_id(parent) if (parent := headers.get("traceparent", "")) else "",
                 )
             )
@@ -257,9 +292,9 @@ class Server:
         self, method: str, path: str, headers: Headers, protocol: HTTPProtocol, handle: Handler
     ) -> Response:
         try:
-            if method == "OPTIONS" and (answer := preflight(self._settings.cors_origins, headers)):
+            if method == "OPTIONS" and (answer := preflight(self.settings.cors_origins, headers)):
                 return answer
-            self._admit(path, headers)
+            self.admit(path, headers)
             return await handle(headers, protocol)
         except RequestError as error:
             return error_response(str(error), error.status, error.headers)
@@ -271,8 +306,13 @@ class Server:
             _LOG.exception("%s %s failed.", method, printable(path))
             return error_response("The server failed. Its log has the traceback.", 500, {})
 
-    def _count(self, route: str, status: int, seconds: float, model: str = "") -> None:
-        if model not in self._repository.models:  # clients can invent names
+    def next_id(self) -> str:
+        """Return a new id for a request."""
+        return f"{os.getpid():x}-{next(self._numbers):x}"
+
+    def count(self, route: str, status: int | str, seconds: float, model: str = "") -> None:
+        """Count a completed request."""
+        if model not in self.repository.models:  # clients can invent names
             model = ""
         key = route, model, status
         series = self._series.get(key)
@@ -283,13 +323,13 @@ class Server:
         series[0].observe(seconds)
         series[1].inc()
 
-    def _admit(self, path: str, headers: Headers) -> None:
+    def admit(self, path: str, headers: Headers | Mapping[str, str]) -> None:
         """Raise `RequestError` if too many requests are in flight or the token is wrong."""
         if path in _OPEN:
             return
-        if self._in_flight > self._settings.max_requests:
+        if self.in_flight > self.settings.max_requests:
             raise RequestError(
-                f"At most {self._settings.max_requests} requests may be in flight. "
+                f"At most {self.settings.max_requests} requests may be in flight. "
                 "Received: one more. Try again later.",
                 503,
                 {"retry-after": "1"},
@@ -312,9 +352,7 @@ class Server:
         protocol: HTTPProtocol,
     ) -> Response:
         """Read a request, run the model on it, and write the response."""
-        if name not in self._repository.models:
-            await self._repository.wait_for(name, _LOADING_S)
-        loaded = self._repository.find(name, version)
+        loaded = await self.find(name, version)
         return await self._answer(read, write, loaded, headers, protocol)
 
     async def _answer(
@@ -327,20 +365,18 @@ class Server:
         run: Run | None = None,
     ) -> Response:
         body = await self._bodies.read(headers, protocol)
-        is_long = len(body) >= _LONG_BODY
-        max_rows = self._settings.max_rows if is_long else None
-        request = await self._call(is_long, read, loaded.model, headers, body, max_rows)
+        is_long = len(body) >= LONG_BODY
+        max_rows = self.settings.max_rows if is_long else None
+        request = await self.call(is_long, read, loaded.model, headers, body, max_rows)
         outputs = await loaded.batcher.infer(request.arrays, run)
-        is_long = not _is_short(outputs)
-        response: Response = await self._call(is_long, write, loaded.model, request, outputs)
+        is_long = not is_short(outputs)
+        response: Response = await self.call(is_long, write, loaded.model, request, outputs)
         return response
 
     async def _image(
         self, name: str, version: str | None, headers: Headers, protocol: HTTPProtocol
     ) -> Response:
-        if name not in self._repository.models:
-            await self._repository.wait_for(name, _LOADING_S)
-        loaded = self._repository.find(name, version)
+        loaded = await self.find(name, version)
         manifest = loaded.model.manifest
         require_images(manifest)
         body = await self._bodies.read(headers, protocol)
@@ -351,12 +387,24 @@ class Server:
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
 
+    async def find(self, name: str, version: str | None) -> LoadedModel:
+        """Return a served version of a model; the latest if `version` is None.
+
+        Waits a while: a restarted process gets requests before it has loaded its models.
+
+        Raises:
+            RequestError: there is no such model or version, or it cannot be served.
+        """
+        if name not in self.repository.models:
+            await self.repository.wait_for(name, _LOADING_S)
+        return self.repository.find(name, version)
+
     async def _show(self, path: str, document: Document) -> Response:
         # The metrics of all processes are read from files.
-        response: Response = await self._call(path == "/metrics", document)
+        response: Response = await self.call(path == "/metrics", document)
         return response
 
-    async def _call(self, is_long: bool, call: Callable[..., Any], *arguments: Any) -> Any:
+    async def call(self, is_long: bool, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function; in a thread if it would block the event loop for long."""
         if is_long:
             loop = asyncio.get_running_loop()
@@ -415,9 +463,9 @@ def _write_predictions(model: Model, call: Call, outputs: Sequence[np.ndarray]) 
     return write_predictions(model.manifest, call, outputs)
 
 
-def _is_short(outputs: Sequence[np.ndarray]) -> bool:
+def is_short(outputs: Sequence[np.ndarray]) -> bool:
     """Return whether outputs are written quickly: a number is about 20 bytes of JSON."""
-    return sum([array.size for array in outputs]) < _LONG_BODY // 20
+    return sum([array.size for array in outputs]) < LONG_BODY // 20
 
 
 def _json_length(headers: Headers) -> int | None:

@@ -98,7 +98,7 @@ class Documents:
         if what == "config":
             return json_response(describe_config(manifest))
         if what == "stats":
-            return json_response({"model_stats": [_stats(loaded)]})
+            return json_response({"model_stats": [describe_stats(loaded)]})
         return json_response(describe_model(manifest, list(self._repository.models[name])))
 
     def _is_model_ready(self, name: str, version: str | None) -> Response:
@@ -113,7 +113,9 @@ class Documents:
 
     def _all_stats(self) -> Response:
         models = self._repository.models.values()
-        return json_response({"model_stats": [_stats(s) for v in models for s in v.values()]})
+        return json_response(
+            {"model_stats": [describe_stats(s) for v in models for s in v.values()]}
+        )
 
     def _tf_status(self, name: str, version: str | None) -> Response:
         """Return the status of a model's versions, with the keys of TF Serving and KServe's V1."""
@@ -172,7 +174,7 @@ def _status(state: VersionState) -> dict[str, Any]:
     }
 
 
-def _stats(loaded: LoadedModel) -> dict[str, Any]:
+def describe_stats(loaded: LoadedModel) -> dict[str, Any]:
     """Return the statistics of a version: those of Triton's fields that this server counts."""
     manifest, counts = loaded.model.manifest, loaded.batcher.counts
     success = {"count": counts.requests, "ns": int(counts.seconds * 1e9)}

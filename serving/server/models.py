@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from ..checking import check_finite
 from ..errors import ManifestError
 from ..golden import read_golden
 from ..manifest import Manifest
@@ -19,6 +19,7 @@ from .model_settings import DEFAULTS, ModelSettings
 from .open_inference import OpenInference
 from .selftest import SelfTest, make_selftest
 from .settings import Settings
+from .turns import Turns
 
 _MEASURED_ROWS, _TRIES = 8, 5
 
@@ -47,6 +48,14 @@ class Model:
         """Return every output, in the manifest's order."""
         return _run(self.predictor, arrays)
 
+    def check(self, arrays: Arrays) -> None:
+        """Raise `InputError` if a number must be finite and is not."""
+        manifest = self.manifest
+        nullable = [manifest.columns.index(name) for name in manifest.nullable_columns]
+        for name, array in arrays.items():
+            if array.dtype.kind == "f":
+                check_finite(name, array, nullable if name == "inputs" else ())
+
     def prediction(self, arrays: list[np.ndarray]) -> Prediction:
         """Return the prediction for all outputs, given in the manifest's order."""
         return Prediction([spec.name for spec in self.manifest.outputs], arrays, self.manifest)
@@ -54,8 +63,7 @@ class Model:
     def batcher(
         self,
         count: Callable[[list[np.ndarray]], None],
-        executor: Executor,
-        threads: int,
+        turns: Turns,
         settings: Settings,
     ) -> Batcher:
         """Return a queue for this model. `count` is called with the outputs of each batch."""
@@ -72,9 +80,9 @@ class Model:
         limits = Limits(
             request_rows=min(settings.max_rows, own.max_rows or settings.max_rows),
             batch_rows=min(batch_rows, own.max_batch_rows or batch_rows),
-            threads=threads,
+            is_whole=self.manifest.whole_batches,
         )
-        return Batcher(run, self.cost, executor, limits)
+        return Batcher(run, self.check, self.cost, turns, limits)
 
 
 def load_model(folder: Path, settings: ModelSettings = DEFAULTS) -> Model:

@@ -4,6 +4,7 @@ Granian parses HTTP outside Python and passes requests on through RSGI, its own 
 needs fewer calls than ASGI.
 """
 
+import importlib.util
 import logging
 import multiprocessing
 import os
@@ -34,6 +35,7 @@ from .writing import ThreadedHandler
 
 # Passes the settings to the processes of the server.
 _VARIABLE = "HORNBILL_SETTINGS"
+_GRPC_PACKAGES = ("grpc", "grpc_health", "grpc_reflection")
 # Time for the requests in flight when the server ends.
 _DRAIN_S = 30
 # Connections that may be open beyond `max_requests`. With more, health checks would wait.
@@ -61,12 +63,16 @@ class Address(NamedTuple):
     port: int = 0
     uds: Path | None = None
 
-    def url(self, has_tls: bool = False) -> str:
-        """Return the URL of the address, or `unix:` and the path of the socket."""
+    def __str__(self) -> str:
+        """Return the address as in a URL, or `unix:` and the path of the socket."""
         if self.uds is not None:
             return f"unix:{self.uds}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http{'s' if has_tls else ''}://{host}:{self.port}"
+        return f"{host}:{self.port}"
+
+    def url(self, has_tls: bool = False) -> str:
+        """Return the URL of the address; of a socket, what `str` returns."""
+        return str(self) if self.uds is not None else f"http{'s' if has_tls else ''}://{self}"
 
 
 def find_address(host: str, port: int) -> Address:
@@ -88,6 +94,21 @@ def find_address(host: str, port: int) -> Address:
         except OSError as error:
             reason = os.strerror(error.errno or 0)  # Python's own text repeats the address
     raise _no_address(f"{host}:{port}, {reason}")
+
+
+def find_grpc_address(host: str, port: int) -> Address:
+    """Return an address for gRPC, as `find_address` does.
+
+    Raises:
+        InputError: grpcio is not installed, or no server can listen there.
+    """
+    missing = [name for name in _GRPC_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"gRPC needs the packages of the extra grpc. Received: no {', '.join(missing)}. "
+            "Install them with: pip install 'hornbill[grpc]'."
+        )
+    return find_address(host, port)
 
 
 def _resolve(host: str) -> list[tuple[int, str]]:

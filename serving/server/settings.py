@@ -50,6 +50,7 @@ class Settings:
         body_s: seconds within which the body of a request must arrive.
         poll_s: seconds between two checks for new versions.
         selftest_s: seconds between two golden samples that each version answers.
+        grpc_address: address for gRPC, such as `127.0.0.1:8001`; None to serve no gRPC.
         log_requests: whether each request is logged as a line of JSON on standard output.
         require: names of models without which the server is not ready.
         model_control: what is loaded: `poll`, what is in the folder; `explicit`, what `require`
@@ -82,6 +83,7 @@ class Settings:
     body_s: float = 20.0
     poll_s: float = 2.0
     selftest_s: float = 60.0
+    grpc_address: str | None = None
     log_requests: bool = True
     require: tuple[str, ...] = ()
     model_control: str = "poll"

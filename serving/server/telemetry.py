@@ -220,7 +220,7 @@ class LogLine(msgspec.Struct, gc=False, omit_defaults=True):
         id: id of the request.
         method: HTTP method.
         path: path of the request.
-        status: HTTP status of the response.
+        status: HTTP status of the response, or the name of gRPC's.
         ms: duration in milliseconds.
         bytes: size of the response before compression.
         token: name of the token that the client presented; empty without a file of tokens.
@@ -231,7 +231,7 @@ class LogLine(msgspec.Struct, gc=False, omit_defaults=True):
     id: str
     method: str
     path: str
-    status: int
+    status: int | str
     ms: float
     bytes: int
     token: str = ""
