@@ -35,7 +35,7 @@ from .tf_serving import Call, read_call, write_predictions
 
 _LOG = logging.getLogger("hornbill.server")
 # Bytes: longer bodies are read and written in a thread, since other requests would have to wait.
-_LONG_BODY = 200_000
+_LONG_BODY = 65_536
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
