@@ -35,6 +35,8 @@ Int8Policy = Literal["auto", "always", "never"]
 # processor's cache.
 _CACHED_NUMBERS = 2**18
 _MIN_ROWS, _MAX_ROWS = 8, 256
+# The policy that loads a model of each precision again, or says why it cannot run here.
+_INT8_OF: dict[str, Int8Policy] = {"float32": "never", "int8": "always"}
 # A model of at least this size gains from several threads even for a single sample.
 _LARGE_BYTES = 8_000_000
 
@@ -162,7 +164,8 @@ class Prediction:
 class Predictor:
     """Runs an exported model on the CPU. It can be shared between threads.
 
-    A `with` statement closes it at the end.
+    A `with` statement closes it at the end. A copy, be it by `pickle` in another process, loads
+    the same version from the same place, with as many threads and in the same precision.
 
     Attributes:
         manifest: manifest of the model.
@@ -198,6 +201,9 @@ class Predictor:
         self.session = session
         self._folder = folder
         self._threads = threads
+        # The arguments of `load` that make a copy. All copies answer alike.
+        self._loaded_from: tuple[Path, int | None, Int8Policy]
+        self._loaded_from = folder.absolute(), threads, _INT8_OF[precision]
         # A single input of numbers takes a fast path in `predict`.
         spec = manifest.inputs[0]
         self._is_simple = len(manifest.inputs) == 1 and spec.dtype != "string"
@@ -214,9 +220,7 @@ class Predictor:
         self._run = session.run
 
     @classmethod
-    def load(
-        cls, path: str | Path, threads: int | None = None, int8: Int8Policy = "auto"
-    ) -> "Predictor":
+    def load(cls, path: str | Path, threads: int | None = None, int8: Int8Policy = "auto") -> Self:
         """Load a bundle.
 
         Args:
@@ -236,6 +240,15 @@ class Predictor:
         """
         check_options(threads, int8, get_args(Int8Policy))
         folder = find_version(path)
+        loaded = cls._choose(folder, threads, int8)
+        # The folder of an unpacked file is gone when this process ends.
+        place = Path(path) if Path(path).is_file() else folder
+        loaded._loaded_from = place.absolute(), threads, _INT8_OF[loaded.precision]
+        return loaded
+
+    @classmethod
+    def _choose(cls, folder: Path, threads: int | None, int8: Int8Policy) -> Self:
+        """Load `model.onnx` or `model.int8.onnx`, see `load`."""
         manifest = read_manifest(folder)
         is_kept = manifest.int8 is not None and manifest.int8.kept
         if int8 == "always" and not is_kept:
@@ -259,7 +272,7 @@ class Predictor:
         return found[MODEL]
 
     @classmethod
-    def _open(cls, folder: Path, manifest: Manifest, name: str, threads: int) -> "Predictor":
+    def _open(cls, folder: Path, manifest: Manifest, name: str, threads: int) -> Self:
         """Load `model.onnx` or `model.int8.onnx`."""
         size = check_model(folder, name, read_checksums(folder))
         if name == INT8:
@@ -394,6 +407,16 @@ class Predictor:
         """Free the memory of the model; later calls raise `ServingError`."""
         self._run = _refuse_closed
         self.session = None
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Path, int | None, str]]:
+        """Return how `pickle` and `copy` make it again: a session is no data.
+
+        Raises:
+            ServingError: the predictor is closed.
+        """
+        if self.session is None:
+            _refuse_closed()
+        return type(self).load, self._loaded_from
 
     def __enter__(self) -> Self:
         """Return the predictor."""

@@ -1,11 +1,15 @@
 """The predictor: its predictions, its errors, and loading."""
 
 import contextlib
+import copy
 import io
+import multiprocessing
+import pickle
 import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ from serving.bundle import read_checksums, version_numbers
 from serving.checking import check_inputs
 from serving.golden import read_golden
 from serving.manifest import TensorSpec
+from serving.packed import pack
 from serving.session import open_session
 from serving.versions import find_version
 
@@ -411,3 +416,60 @@ def test_a_closed_predictor_raises_an_error(bundle, images):
             ServingError, match=r"must be open. Received: a closed one. Load it again"
         ):
             call(images)
+
+
+def _predicted(predictor, images):
+    return predictor.predict(images), predictor.precision
+
+
+def test_a_pool_of_spawned_processes_takes_predictors_and_returns_predictions(
+    bundle, images, monkeypatch
+):
+    monkeypatch.chdir(bundle.parent)
+    predictor = Predictor.load("1", threads=1)
+    monkeypatch.chdir("/")  # a pool may run elsewhere
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        prediction, precision = pool.submit(_predicted, predictor, images).result()
+    expected = predictor.predict(images)
+    np.testing.assert_array_equal(prediction.probabilities, expected.probabilities)
+    assert (prediction.labels, prediction.manifest) == (expected.labels, expected.manifest)
+    assert precision == predictor.precision
+
+
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
+def test_a_copy_is_of_the_same_version_and_is_closed_by_itself(make, own_bundle, images):
+    predictor = Predictor.load(own_bundle)
+    shutil.copytree(own_bundle / "1", own_bundle / "2")  # comes later, and fails to load
+    with make(predictor) as other:
+        expected = other.predict(images).probabilities
+    np.testing.assert_array_equal(predictor.predict(images).probabilities, expected)
+
+
+def test_a_copy_of_a_packed_file_outlives_the_process_that_unpacked_it(bundle, images, tmp_path):
+    file = pack(bundle, tmp_path / "digits.hornbill")
+    code = (
+        "import pickle, sys; from serving import Predictor; "
+        "sys.stdout.buffer.write(pickle.dumps(Predictor.load(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", code, str(file)]
+    made = subprocess.run(
+        command, stdout=subprocess.PIPE, check=True, cwd=Path(__file__).parents[1]
+    )
+    assert pickle.loads(made.stdout).predict(images).probabilities.shape == (12, 10)
+
+
+def test_a_copy_whose_bundle_is_gone_says_so(own_bundle):
+    content = pickle.dumps(Predictor.load(own_bundle))
+    shutil.rmtree(own_bundle)
+    with pytest.raises(
+        ManifestError, match="existing folder. Received: .*digits/1, which does not"
+    ):
+        pickle.loads(content)
+
+
+def test_a_closed_predictor_cannot_be_copied(bundle):
+    predictor = Predictor.load(bundle)
+    predictor.close()
+    for make in (copy.copy, pickle.dumps):
+        with pytest.raises(ServingError, match="must be open. Received: a closed one"):
+            make(predictor)
