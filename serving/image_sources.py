@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from .checking import refuse_masked
+from .checking import TO_BYTES, refuse_masked
 from .errors import InputError, one_line
 from .frames import is_table
 
@@ -129,12 +129,12 @@ def _from_array(array: np.ndarray) -> Source:
     name = f"an array of {array.dtype} {array.shape}"
     is_gray = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
     is_color = array.ndim == 3 and array.shape[2] in _CHANNELS
-    fits = array.dtype in (np.uint8, bool) or (array.dtype == np.uint16 and is_gray)
-    if not fits or not (is_gray or is_color):
-        fix = " Scale it to 0..255, and convert it with astype(np.uint8)."
+    has_dtype = array.dtype in (np.uint8, bool) or (array.dtype == np.uint16 and is_gray)
+    if not (has_dtype and (is_gray or is_color)):
+        is_number = array.dtype.kind in "iuf" and not has_dtype
         raise InputError(
             "An image as an array must be uint8, of shape (height, width), (height, width, 3) or "
-            f"(height, width, 4). Received: {name}.{'' if fits or array.dtype.kind not in 'iuf' else fix}"
+            f"(height, width, 4). Received: {name}.{f' {TO_BYTES}' if is_number else ''}"
         )
     if array.dtype == bool:
         array = array * np.uint8(255)

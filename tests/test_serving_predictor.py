@@ -109,7 +109,7 @@ def test_a_predictor_can_be_shared_by_threads(predictor, images):
         (lambda x: x.tolist(), "image must be a numpy array of uint8. Received: list. Convert"),
         (lambda _: None, "image must be a numpy array of uint8. Received: NoneType"),
         (lambda _: "digit.png", "image must be a numpy array of uint8. Received: str"),
-        (lambda x: x.astype("float32"), "image must be a numpy array of uint8. Received: float32"),
+        (lambda x: x.astype("float32"), "of uint8. Received: float32. Scale it to 0..255, and"),
         (lambda x: x.astype(bool), "Received: bool"),
         (lambda x: x.astype(object), "Received: object"),
         (lambda x: x[0], r"shape \(batch, 28, 28\). Received: shape=\(28, 28\). Add the batch"),
@@ -473,7 +473,10 @@ def test_what_is_no_image_is_refused(image, message, predictor):
 
 def test_a_file_object_that_cannot_be_read_is_named(predictor, tmp_path):
     file = (tmp_path / "digit.png").open("wb")
-    with file, pytest.raises(InputError, match=r"digit\.png cannot be read: UnsupportedOperation: read"):
+    with (
+        file,
+        pytest.raises(InputError, match=r"digit\.png cannot be read: UnsupportedOperation: read"),
+    ):
         predictor.predict_images([file])
     with pytest.raises(InputError, match=r"digit\.png cannot be read: .*closed file"):
         predictor.predict_images([file])

@@ -20,10 +20,10 @@ from prometheus_client import Counter, Histogram
 
 from ..cores import available_cores
 from ..errors import ServingError, printable
-from ..inputs import read_model_image
 from .documents import Document, Documents
 from .errors import RequestError
 from .http import BINARY, Bodies, Response, compressed, error_response, send_response
+from .image_reading import ImageReader
 from .image_requests import require_images, write_image_response
 from .models import Model
 from .open_inference import JSON_LENGTH, Inference
@@ -70,8 +70,7 @@ class Server:
         self._threads = available_cores()
         # One more thread, so that new versions are loaded while all others run batches.
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
-        # A separate pool: large images wait for each other, and nothing else must wait for them.
-        self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
+        self._images = ImageReader(self._threads)
         self._repository = Repository(settings.folder, settings.versions, self._serve)
         handlers: dict[str, ModelHandler] = {
             "infer": partial(self._run, _read_inference, _write_inference),
@@ -105,7 +104,7 @@ class Server:
         self._log.close()
         self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
-        self._image_threads.shutdown(cancel_futures=True)
+        self._images.close()
 
     async def _watch(self) -> None:
         while True:
@@ -261,8 +260,7 @@ class Server:
         require_images(manifest)
         body = await self._bodies.read(headers, protocol)
         start = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        image = await loop.run_in_executor(self._image_threads, read_model_image, body, manifest)
+        image = await self._images.read(body, manifest)
         arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
