@@ -19,12 +19,12 @@ from prometheus_client import Counter, Histogram
 
 from ..cores import available_cores
 from ..errors import ServingError, printable
-from ..inputs import read_model_image
 from ..limited_process import LimitedProcess
 from .batching import Run
 from .documents import Document, Documents
 from .errors import RequestError
 from .http import BINARY, Bodies, Response, compressed, error_response, send_response
+from .image_reading import ImageReader
 from .image_requests import require_images, write_image_response
 from .models import Model
 from .open_inference import JSON_LENGTH, Inference
@@ -104,8 +104,7 @@ class Server:
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
         self._batch_threads = ThreadPoolExecutor(self._threads, "hornbill-batches")
         self._turns = Turns(self._batch_threads, self._threads)
-        # A separate pool: large images wait for each other, and nothing else must wait for them.
-        self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
+        self._images = ImageReader(self._threads)
         trials = Trials(settings.max_load_seconds, settings.max_load_memory_gb, idle)
         self.repository = Repository(settings, trials, self._serve, self._executor)
         handlers: dict[str, ModelHandler] = {
@@ -155,7 +154,7 @@ class Server:
         self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
         self._batch_threads.shutdown(cancel_futures=True)
-        self._image_threads.shutdown(cancel_futures=True)
+        self._images.close()
 
     async def _serve_rpc(self, address: str) -> None:
         from .rpc import RpcServer  # grpcio is an extra
@@ -381,8 +380,7 @@ class Server:
         require_images(manifest)
         body = await self._bodies.read(headers, protocol)
         start = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        image = await loop.run_in_executor(self._image_threads, read_model_image, body, manifest)
+        image = await self._images.read(body, manifest)
         arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
