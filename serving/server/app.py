@@ -31,7 +31,7 @@ from .repository import LoadedModel, Repository
 from .router import Handler, ModelHandler, Router
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
-from .tf_serving import Call, read_call, write_predictions
+from .tf_serving import Call, is_table, read_call, write_predictions
 
 _LOG = logging.getLogger("hornbill.server")
 # Bytes: longer bodies are read and written in a thread, since other requests would have to wait.
@@ -246,10 +246,12 @@ class Server:
         is_long = len(body) >= _LONG_BODY
         max_rows = self._settings.max_rows if is_long else None
         request = await self._call(is_long, read, loaded.model, headers, body, max_rows)
+        start = time.perf_counter()
         outputs = await loaded.batcher.infer(request.arrays)
+        seconds = time.perf_counter() - start
         is_long = not _is_short(outputs)
         response: Response = await self._call(is_long, write, loaded.model, request, outputs)
-        return response
+        return _timed(response, seconds) if is_table(request) else response
 
     async def _image(
         self, name: str, version: str | None, headers: Headers, protocol: HTTPProtocol
@@ -263,9 +265,12 @@ class Server:
         start = time.perf_counter()
         loop = asyncio.get_running_loop()
         image = await loop.run_in_executor(self._image_threads, read_model_image, body, manifest)
+        is_read = time.perf_counter()
         arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
-        milliseconds = 1000 * (time.perf_counter() - start)
-        return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
+        seconds = time.perf_counter() - is_read, is_read - start
+        return write_image_response(
+            loaded.model.prediction(arrays), image, *(1000 * s for s in seconds)
+        )
 
     async def _wait_until_loaded(self) -> None:
         """Wait a while: a restarted process gets requests before it has loaded its models."""
@@ -303,6 +308,12 @@ def _read_call(model: Model, _headers: Headers, body: bytes, max_rows: int | Non
 
 def _write_predictions(model: Model, call: Call, outputs: Sequence[np.ndarray]) -> Response:
     return write_predictions(model.manifest, call, outputs)
+
+
+def _timed(response: Response, seconds: float) -> Response:
+    """Return a response that also tells how long the model took (Server-Timing of the W3C)."""
+    timing = ("server-timing", f"model;dur={1000 * seconds:.3f}")
+    return response._replace(headers=[*response.headers, timing])
 
 
 def _is_short(outputs: Sequence[np.ndarray]) -> bool:

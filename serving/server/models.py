@@ -16,6 +16,7 @@ from ..predictor import Prediction, Predictor
 from ..verify import verify_bundle
 from .batching import Arrays, Batcher, Cost, Limits
 from .open_inference import OpenInference
+from .samples import describe_samples
 from .settings import Settings
 
 _MEASURED_ROWS, _TRIES = 8, 5
@@ -30,12 +31,14 @@ class Model:
         predictor: runs the model.
         open_inference: reads and writes the Open Inference Protocol for the model.
         cost: time to run rows.
+        samples: what the page offers to try the model with, as JSON.
     """
 
     manifest: Manifest
     predictor: Predictor
     open_inference: OpenInference
     cost: Cost
+    samples: bytes
 
     def run(self, arrays: Arrays) -> list[np.ndarray]:
         """Return every output, in the manifest's order."""
@@ -86,7 +89,9 @@ def load_model(folder: Path) -> Model:
             f"Received: {folder}."
         )
     samples = read_golden(folder, "input", manifest.inputs)
-    return Model(manifest, predictor, OpenInference(manifest), _measure(predictor, samples))
+    cost = _measure(predictor, samples)
+    offered = describe_samples(manifest, samples)
+    return Model(manifest, predictor, OpenInference(manifest), cost, offered)
 
 
 def _measure(predictor: Predictor, samples: Arrays) -> Cost:
