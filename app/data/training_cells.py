@@ -12,17 +12,17 @@ _MAX_TEXTS = 20
 _MIN_COUNT = 5
 
 
-def describe_cells(dataset: Dataset, indices: np.ndarray, measured_on: str) -> TrainingCells | None:
+def describe_cells(dataset: Dataset, train: np.ndarray) -> TrainingCells | None:
     """Return the ranges and the frequent texts of a table's columns; None if there is no table.
 
     Args:
         dataset: a data set.
-        indices: the samples to describe, those of the training split.
-        measured_on: description of these samples.
+        train: indices of the training split.
     """
     if dataset.kind != "rows" or not (dataset.columns or dataset.string_columns):
         return None
-    return TrainingCells(measured_on, _ranges(dataset, indices), _frequent_texts(dataset, indices))
+    measured_on = f"the {len(train):,} samples of the training split"
+    return TrainingCells(measured_on, _ranges(dataset, train), _frequent_texts(dataset, train))
 
 
 def _ranges(dataset: Dataset, indices: np.ndarray) -> tuple[ColumnRange, ...]:

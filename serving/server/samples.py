@@ -90,7 +90,7 @@ def _describe_rows(manifest: Manifest, samples: Arrays) -> dict[str, Any]:
             "decimal": column.decimal,
             "form": column.form,
             "is_nullable": column.kind == "text" or nullable.issuperset(column.columns),
-            "range": ranges.get(f"{column.name}.year" if column.form else column.name),
+            "range": _range(column, ranges),
             "texts": texts.get(column.name, []),
         }
         for column in columns
@@ -100,6 +100,15 @@ def _describe_rows(manifest: Manifest, samples: Arrays) -> dict[str, Any]:
         "columns": described,
         "measured_on": _FROM_SAMPLES if cells is None else cells.measured_on,
     }
+
+
+def _range(
+    column: RawColumn, ranges: Mapping[str, tuple[float, float]]
+) -> tuple[float, float] | None:
+    """Return the ends of the numbers of a column, or of the years of one of dates."""
+    if column.kind == "date":
+        return ranges.get(f"{column.name}.year")
+    return ranges.get(column.name) if column.kind == "number" else None
 
 
 def _ranges(manifest: Manifest, samples: Arrays) -> dict[str, tuple[float, float]]:
