@@ -124,7 +124,7 @@ def date_parts(moments: Sequence[Moment]) -> np.ndarray:
 
 
 def write_date(parts: Sequence[str], values: Sequence[float], form: str) -> str:
-    """Return a date that has given parts, the inverse of `date_parts`; empty if one is NaN.
+    """Return a date that has given parts, the inverse of `date_parts`; empty if one is not finite.
 
     Where the parts do not determine a date, this is one of those that have them.
 
@@ -134,7 +134,7 @@ def write_date(parts: Sequence[str], values: Sequence[float], form: str) -> str:
         form: one of `FORMS`.
     """
     known = dict(zip(parts, values, strict=True))
-    if np.isnan(list(known.values())).any():
+    if not np.isfinite(list(known.values())).all():
         return ""
     hours = [part for part in known if part.startswith("hour")]
     minutes = [(np.nan, np.nan, np.nan, minute / 60) for minute in range(24 * 60)]
@@ -142,7 +142,8 @@ def write_date(parts: Sequence[str], values: Sequence[float], form: str) -> str:
     time = f"{minute // 60:02}:{minute % 60:02}"
     if form == "H:M":
         return time
-    first = datetime.date(int(known.get("year", 2024)), 1, 1)
+    year = min(max(int(known.get("year", 2024)), datetime.MINYEAR), datetime.MAXYEAR - 1)
+    first = datetime.date(year, 1, 1)
     # Weekdays and days of the month repeat after 28 years.
     days = [
         first + datetime.timedelta(number) for number in range(366 if "year" in known else 10_227)

@@ -61,7 +61,7 @@ def describe_samples(manifest: Manifest, golden: Arrays) -> bytes:
 def _choose(manifest: Manifest, golden: Arrays) -> Arrays:
     """Return a few samples that come from data."""
     count = min(manifest.proof.samples, REAL_SAMPLES, *map(len, golden.values()))
-    if manifest.proof.source == DRAWN or manifest.whole_batches:
+    if count < 0 or manifest.proof.source == DRAWN or manifest.whole_batches:
         count = 0
     indices = np.unique(np.linspace(0, count - 1, min(count, _MAX_SAMPLES)).round().astype(int))
     return {name: array[indices] for name, array in golden.items()}
