@@ -102,4 +102,4 @@ def test_what_is_no_date_is_an_empty_cell_and_years_are_bounded():
     for year in (float("nan"), float("inf")):
         assert write_date(("year", "month"), (year, 5), "Y-m-d") == ""
     assert write_date(("year",), (-1e9,), "Y-m-d") == "0001-01-01"
-    assert write_date(("year",), (1e9,), "Y-m-d") == "9998-01-01"
+    assert write_date(("year",), (1e9,), "Y-m-d") == "9999-01-01"
