@@ -465,6 +465,7 @@ def _manifest(
         warnings=(*facts.warnings, *describe_noise(inference.noise)),
         whole_batches=inference.whole_batches,
         quantization=inference.quantization,
+        training_cells=facts.training_cells,
     )
 
 

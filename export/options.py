@@ -13,6 +13,7 @@ from serving.manifest import (
     RejectOption,
     ScoreInterval,
     Thresholds,
+    TrainingCells,
 )
 
 from .backends import check_backend
@@ -39,6 +40,7 @@ class ModelFacts:
         nullable_columns: The columns among `columns` that may have missing values.
         string_columns: Name of each text column.
         row_format: How the cells of a table become these columns; None for plain numbers and texts.
+        training_cells: Ranges and frequent texts of the columns in training.
         metrics: Metrics measured on the test split.
         metric_intervals: Interval of each metric.
         config: Training configuration, by flat key.
@@ -66,6 +68,7 @@ class ModelFacts:
     nullable_columns: tuple[str, ...] = ()
     string_columns: tuple[str, ...] = ()
     row_format: RowFormat | None = None
+    training_cells: TrainingCells | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     metric_intervals: dict[str, ScoreInterval] = field(default_factory=dict)
     config: dict[str, object] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from serving.golden import DRAWN
 from serving.manifest import TensorSpec, describe_spec
 from serving.parity import Inputs
 
@@ -143,8 +144,7 @@ def _refusal(inference: InferenceFunction, inputs: dict[str, np.ndarray]) -> Exp
 
 
 def _samples(inputs: Inputs, others: tuple[Inputs, ...]) -> Samples:
-    source = "samples drawn to fit the inputs"
-    return Samples(inputs, source, _EDGE_CASES, len(_EDGE_CASES), others)
+    return Samples(inputs, DRAWN, _EDGE_CASES, len(_EDGE_CASES), others)
 
 
 def _draw(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from serving.golden import REAL_SAMPLES
 from serving.parity import Inputs, Outputs, count_samples, take_samples
 
 from .errors import ExportError
@@ -158,7 +159,7 @@ def rows_of(inputs: Inputs, count: int) -> Inputs:
     return take_samples(inputs, np.arange(count) % count_samples(inputs))
 
 
-def choose_golden(samples: Samples, count: int = 22) -> np.ndarray:
+def choose_golden(samples: Samples, count: int = REAL_SAMPLES) -> np.ndarray:
     """Return the indices of `count` samples spread over the data, and of every edge case, int64."""
     edge_cases = np.arange(len(samples), len(samples) + samples.num_edge_cases)
     return np.concatenate([spread(len(samples), count), edge_cases])

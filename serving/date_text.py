@@ -123,6 +123,44 @@ def date_parts(moments: Sequence[Moment]) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
+def write_date(parts: Sequence[str], values: Sequence[float], form: str) -> str:
+    """Return a date that has given parts, the inverse of `date_parts`; empty if one is not finite.
+
+    Where the parts do not determine a date, this is one of those that have them.
+
+    Args:
+        parts: names of the parts, among `PARTS`.
+        values: the value of each.
+        form: one of `FORMS`.
+    """
+    known = dict(zip(parts, values, strict=True))
+    if not np.isfinite(list(known.values())).all():
+        return ""
+    hours = [part for part in known if part.startswith("hour")]
+    minutes = [(np.nan, np.nan, np.nan, minute / 60) for minute in range(24 * 60)]
+    minute = _nearest(minutes, {part: known[part] for part in hours})
+    time = f"{minute // 60:02}:{minute % 60:02}"
+    if form == "H:M":
+        return time
+    year = min(max(int(known.get("year", 2024)), datetime.MINYEAR), datetime.MAXYEAR - 1)
+    first = datetime.date(year, 1, 1)
+    # Weekdays and days of the month repeat after 28 years.
+    days = [
+        first + datetime.timedelta(number) for number in range(366 if "year" in known else 10_227)
+    ]
+    moments = [(day.year, day.month, day.day, 0.0) for day in days]
+    day = days[_nearest(moments, {part: known[part] for part in known if part not in hours})]
+    signs = {"Y": f"{day.year:04}", "m": f"{day.month:02}", "d": f"{day.day:02}"}
+    date = "".join(signs.get(sign, sign) for sign in form)
+    return f"{date} {time}" if hours else date
+
+
+def _nearest(moments: Sequence[Moment], wanted: dict[str, float]) -> int:
+    """Return the index of the moment whose parts are nearest to those that are wanted."""
+    found = date_parts(moments)[:, [PARTS.index(part) for part in wanted]]
+    return int(np.abs(found - list(wanted.values())).sum(axis=1).argmin()) if wanted else 0
+
+
 def _weekday(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> np.ndarray:
     """Return the weekday, 1 for Monday; NaN where the date is missing."""
     is_known = ~np.isnan(year)

@@ -11,6 +11,11 @@ from .errors import ManifestError
 from .manifest import TensorSpec, describe_spec
 from .tensor_proto import read_tensor
 
+# At most so many golden samples come from data, and are the first; the others are edge cases.
+REAL_SAMPLES = 22
+# The source of a proof whose samples are not from data.
+DRAWN = "samples drawn to fit the inputs"
+
 
 def golden_sets(folder: Path) -> list[str]:
     """Return the folders of golden samples: `test_data_set_0`, and more for whole batches.

@@ -236,6 +236,49 @@ class Importance:
 
 
 @dataclass(frozen=True)
+class ColumnRange:
+    """The smallest and the largest number of a numeric column.
+
+    Attributes:
+        name: name of the column, one of the manifest's `columns`.
+        low: smallest number.
+        high: largest number.
+    """
+
+    name: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class FrequentTexts:
+    """The most frequent texts of a text column.
+
+    Attributes:
+        name: name of the column, one of the manifest's `string_columns`.
+        texts: the most frequent first.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainingCells:
+    """What the columns of a table held in training, for forms and for whoever sends rows.
+
+    Attributes:
+        measured_on: description of the samples.
+        ranges: of each numeric column that had a number.
+        texts: of each text column that had frequent texts.
+    """
+
+    measured_on: str
+    ranges: tuple[ColumnRange, ...]
+    texts: tuple[FrequentTexts, ...]
+
+
+@dataclass(frozen=True)
 class Baseline:
     """How often the model predicts each class on its test samples.
 
@@ -346,6 +389,8 @@ class Manifest:
         whole_batches: whether a call must run its batch as a whole, neither split nor joined with
             others: outputs depend on all of its samples, or the number of samples is fixed.
         float16: the graph in half precision; None where none was asked for.
+        training_cells: ranges and frequent texts of the columns in training; None for images, and
+            in bundles of earlier versions.
         quantization: `int8` where the layers of the Keras model itself compute in int8, which
             rounds coarsely; None otherwise.
     """
@@ -386,6 +431,7 @@ class Manifest:
     float16: Float16 | None = None
     metric_intervals: dict[str, ScoreInterval] = field(default_factory=dict)
     quantization: str | None = None
+    training_cells: TrainingCells | None = None
 
     @property
     def batch_size(self) -> int | None:

@@ -16,6 +16,7 @@ from app.config.run_config import flat_config
 from app.data.datasets import Dataset
 from app.data.sources import bare_source
 from app.data.summary import count_missing
+from app.data.training_cells import describe_cells
 from app.errors import ConfigError
 from app.evaluation.baselines import describe_shortfalls
 from app.evaluation.evaluations import measure_with_intervals
@@ -316,6 +317,7 @@ def _facts(run: Run, dataset: Dataset, nullable_columns: tuple[int, ...]) -> Mod
         nullable_columns=tuple(dataset.columns[number] for number in nullable_columns),
         string_columns=dataset.string_columns,
         row_format=dataset.row_format,
+        training_cells=describe_cells(dataset, run.splits.train),
         metrics=run.metrics["test"],
         reference_scores=evaluation.get("baselines", {}),
         importance=_importance(evaluation),

@@ -35,7 +35,7 @@ from .router import TEMPLATES, Handler, ModelHandler, Route, Router, inside
 from .selftest import SelfTest, SentBody
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
-from .tf_serving import Call, read_call, write_predictions
+from .tf_serving import Call, is_table, read_call, write_predictions
 from .tokens import Tokens, identify, read_tokens
 from .tracing import Ended, Traces, trace_id
 from .trials import Trials
@@ -367,10 +367,12 @@ class Server:
         is_long = len(body) >= LONG_BODY
         max_rows = self.settings.max_rows if is_long else None
         request = await self.call(is_long, read, loaded.model, headers, body, max_rows)
+        start = time.perf_counter()
         outputs = await loaded.batcher.infer(request.arrays, run)
+        seconds = time.perf_counter() - start
         is_long = not is_short(outputs)
         response: Response = await self.call(is_long, write, loaded.model, request, outputs)
-        return response
+        return _timed(response, seconds) if is_table(request) else response
 
     async def _image(
         self, name: str, version: str | None, headers: Headers, protocol: HTTPProtocol
@@ -381,9 +383,12 @@ class Server:
         body = await self._bodies.read(headers, protocol)
         start = time.perf_counter()
         image = await self._images.read(body, manifest)
+        is_read = time.perf_counter()
         arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
-        milliseconds = 1000 * (time.perf_counter() - start)
-        return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
+        seconds = time.perf_counter() - is_read, is_read - start
+        return write_image_response(
+            loaded.model.prediction(arrays), image, *(1000 * s for s in seconds)
+        )
 
     async def find(self, name: str, version: str | None) -> LoadedModel:
         """Return a served version of a model; the latest if `version` is None.
@@ -459,6 +464,12 @@ def _read_call(model: Model, _headers: Headers, body: bytes, max_rows: int | Non
 
 def _write_predictions(model: Model, call: Call, outputs: Sequence[np.ndarray]) -> Response:
     return write_predictions(model.manifest, call, outputs)
+
+
+def _timed(response: Response, seconds: float) -> Response:
+    """Return a response that also tells how long the model took (Server-Timing of the W3C)."""
+    timing = ("server-timing", f"model;dur={1000 * seconds:.3f}")
+    return response._replace(headers=[*response.headers, timing])
 
 
 def is_short(outputs: Sequence[np.ndarray]) -> bool:

@@ -21,7 +21,7 @@ from .tf_serving import describe_signature
 
 Document = Callable[[], Response]
 _HTML = "text/html; charset=utf-8"
-_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|config|stats))?")
+_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|config|stats|samples))?")
 # Statistics of all models, unless a model has the name `stats`.
 _ALL_STATS = "/v2/models/stats"
 # A version in a path of TF Serving, or its label, which has a character that is no digit.
@@ -99,6 +99,8 @@ class Documents:
             return json_response(describe_config(manifest))
         if what == "stats":
             return json_response({"model_stats": [describe_stats(loaded)]})
+        if what == "samples":
+            return Response(loaded.model.samples)
         return json_response(describe_model(manifest, list(self._repository.models[name])))
 
     def _is_model_ready(self, name: str, version: str | None) -> Response:

@@ -6,13 +6,12 @@ import msgspec
 import numpy as np
 
 from ..decisions import thresholds_of
-from ..errors import InputError
-from ..inputs import image_shape
 from ..manifest import Manifest, describe_spec
 from ..predictor import Prediction
 from .errors import RequestError
 from .http import Response, json_response
 from .repository import Repository, VersionState
+from .samples import image_shape_of, takes_rows
 
 
 class ModelImage(msgspec.Struct):
@@ -23,11 +22,12 @@ class ModelImage(msgspec.Struct):
 
 
 class ImageResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The prediction for one image; `milliseconds` is the time to read it and run the model.
+    """The prediction for one image.
 
     Has `label`, `accepted` and `probabilities` from a model of classes, `labels` and
     `probabilities` from one of labels, `values` from one of values, and `lower` and `upper` if the
-    values have intervals.
+    values have intervals. `milliseconds` is the time to run the model, with the wait for it;
+    `reading_milliseconds` the time to read the image.
     """
 
     model_name: str
@@ -41,11 +41,12 @@ class ImageResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     upper: list[float] | msgspec.UnsetType = msgspec.UNSET
     image: ModelImage
     milliseconds: float
+    reading_milliseconds: float
 
 
 def require_images(manifest: Manifest) -> None:
     """Raise `RequestError` unless the model takes images and its task is known."""
-    if _image_shape(manifest) is None:
+    if image_shape_of(manifest) is None:
         raise RequestError(
             "The model must take uint8 images, gray or RGB, and have a known task. "
             f"Received: {manifest.name}, which takes {_describe_inputs(manifest)[0]}."
@@ -53,14 +54,15 @@ def require_images(manifest: Manifest) -> None:
 
 
 def write_image_response(
-    prediction: Prediction, image: np.ndarray, milliseconds: float
+    prediction: Prediction, image: np.ndarray, milliseconds: float, reading_milliseconds: float
 ) -> Response:
     """Return the response for one image, which includes the image as the model sees it.
 
     Args:
         prediction: prediction for this image alone.
         image: uint8 `(height, width)` or `(height, width, channels)`.
-        milliseconds: time to read the image and to run the model.
+        milliseconds: time to run the model.
+        reading_milliseconds: time to read the image.
     """
     manifest = prediction.manifest
     return json_response(
@@ -70,6 +72,7 @@ def write_image_response(
             **_predicted(prediction),
             image=ModelImage(list(image.shape), image.ravel().tolist()),
             milliseconds=round(milliseconds, 3),
+            reading_milliseconds=round(reading_milliseconds, 3),
         )
     )
 
@@ -111,7 +114,8 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
         output=manifest.prediction_output,
         task=manifest.task,
         labels=manifest.labels,
-        image_shape=_image_shape(manifest),
+        image_shape=image_shape_of(manifest),
+        takes_rows=takes_rows(manifest),
         threshold=manifest.reject_option.threshold if manifest.reject_option else None,
         thresholds=thresholds_of(manifest),
     )
@@ -119,19 +123,9 @@ def _describe(manifest: Manifest) -> dict[str, Any]:
 
 def _row(name: str, version: int, state: str, **more: Any) -> dict[str, Any]:
     row = {"name": name, "version": version, "state": state, "reason": ""}
-    unknown: dict[str, Any] = {"inputs": [], "labels": [], "image_shape": None}
+    unknown: dict[str, Any] = {"inputs": [], "labels": [], "image_shape": None, "takes_rows": False}
     return row | unknown | {"threshold": None, "thresholds": None} | more
 
 
 def _describe_inputs(manifest: Manifest) -> list[str]:
     return [describe_spec(spec) for spec in manifest.inputs]
-
-
-def _image_shape(manifest: Manifest) -> tuple[int, ...] | None:
-    """Return the shape of an image; None if the model takes no images or its task is unknown."""
-    if manifest.task == "unknown":
-        return None
-    try:
-        return image_shape(manifest)
-    except InputError:
-        return None

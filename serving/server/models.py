@@ -17,6 +17,7 @@ from ..predictor import Prediction, Predictor
 from .batching import Arrays, Batcher, Cost, Limits
 from .model_settings import DEFAULTS, ModelSettings
 from .open_inference import OpenInference
+from .samples import describe_samples
 from .selftest import SelfTest, make_selftest
 from .settings import Settings
 from .turns import Turns
@@ -35,6 +36,7 @@ class Model:
         cost: time to run rows.
         selftest: a golden sample and its answer; None if its answers vary.
         settings: settings of the model.
+        samples: what the page offers to try the model with, as JSON.
     """
 
     manifest: Manifest
@@ -43,6 +45,7 @@ class Model:
     cost: Cost
     selftest: SelfTest | None
     settings: ModelSettings
+    samples: bytes
 
     def run(self, arrays: Arrays) -> list[np.ndarray]:
         """Return every output, in the manifest's order."""
@@ -105,8 +108,9 @@ def load_model(folder: Path, settings: ModelSettings = DEFAULTS) -> Model:
     samples = read_golden(folder, "input", manifest.inputs)
     open_inference = OpenInference(manifest)
     cost = _measure(predictor, samples)
+    offered = describe_samples(manifest, samples)
     selftest = make_selftest(manifest, open_inference, partial(_run, predictor), samples)
-    return Model(manifest, predictor, open_inference, cost, selftest, settings)
+    return Model(manifest, predictor, open_inference, cost, selftest, settings, offered)
 
 
 def _run(predictor: Predictor, arrays: Arrays) -> list[np.ndarray]:

@@ -54,6 +54,8 @@ _DOCUMENTS = {
     f"{_MODEL}/versions/{{version}}/config": "Configuration of a version",
     f"{_MODEL}/stats": "Statistics of a model, in Triton's form",
     f"{_MODEL}/versions/{{version}}/stats": "Statistics of a version",
+    f"{_MODEL}/samples": "Samples to try a model with, and the columns of its rows",
+    f"{_MODEL}/versions/{{version}}/samples": "Samples to try a version with",
     "/v2/models/stats": "Statistics of every model",
     "/models": "State of every version, loaded or failed",
     "/v1/models": "Names of the models",

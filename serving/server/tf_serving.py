@@ -85,6 +85,11 @@ class Call:
 _Columns = Mapping[str | None, bytes | LongList]
 
 
+def is_table(request: object) -> bool:
+    """Return whether a request was read from the cells of a table."""
+    return type(request) is Call and request.has_cells
+
+
 def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> Call:
     """Read a predict request.
 
