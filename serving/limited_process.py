@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 from .errors import ServingError, reason_of
 from .free_memory import free_memory
@@ -28,6 +28,7 @@ if sys.platform == "linux":
 _SECONDS, _SECONDS_PER_MB = 60.0, 1.0
 _BYTES, _BYTES_PER_BYTE = 4e9, 5.0
 _FREE_FRACTION = 0.9
+_START_S = 300.0
 _STATUS = Path("/proc/self/status")
 
 
@@ -138,24 +139,22 @@ class LimitedProcess:
         Raises:
             LimitError: a limit was reached, or the process ended; another thread may `kill` it.
         """
-        if self._process is None or self._process.poll() is not None:
-            self._process = self._start()
-        process = self._process
-        if self._is_killed:  # while it was started
-            process.kill()
-        is_late = threading.Event()
-        timer = threading.Timer(limits.seconds, _end, [process, is_late])
-        timer.daemon = True
-        timer.start()
         try:
-            self._exchange(process, [request, limits.memory], limits, receive)
+            if self._process is None or self._process.poll() is not None:
+                self.close()
+                self._process = self._start()
+                # Its imports are not part of the time.
+                with _Alarm(self._process, _START_S):
+                    cast(IO[bytes], self._process.stdout).readline()
+            if self._is_killed:  # while it was started
+                self._process.kill()
+            with _Alarm(self._process, limits.seconds) as alarm:
+                self._exchange(self._process, [request, limits.memory], limits, receive)
         except BaseException as error:
             self.close()
-            if is_late.is_set() and isinstance(error, LimitError):
+            if isinstance(error, LimitError) and alarm.has_rung:
                 raise limits.time_error() from None
             raise
-        finally:
-            timer.cancel()
 
     def _exchange(
         self,
@@ -208,9 +207,29 @@ class LimitedProcess:
         )
 
 
-def _end(process: "subprocess.Popen[bytes]", is_late: threading.Event) -> None:
-    is_late.set()
-    process.kill()
+class _Alarm:
+    """Kills a process that takes longer than some seconds for what is done in a `with` statement.
+
+    Attributes:
+        has_rung: whether it did.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", seconds: float) -> None:
+        self._process = process
+        self._timer = threading.Timer(seconds, self._ring)
+        self._timer.daemon = True
+        self.has_rung = False
+
+    def _ring(self) -> None:
+        self.has_rung = True
+        self._process.kill()
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
 
 
 def serve_requests(answer: Callable[[Any], Iterator[Any]]) -> None:
@@ -229,6 +248,7 @@ def serve_requests(answer: Callable[[Any], Iterator[Any]]) -> None:
         replies.write(json.dumps([state, value]) + "\n")
         replies.flush()
 
+    reply("started")
     while True:
         request, memory = json.loads(requests.get())
         _limit_memory(int(idle + memory))

@@ -20,6 +20,7 @@ from serving.server.running import find_address
 PREDICT = "/v1/models/softmax:predict"
 BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
 COMMAND = [sys.executable, "-c", "from app.commands.cli import main; main()", "serve"]
+COMMAND += ["--drain-delay", "0"]
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 
 

@@ -28,8 +28,10 @@ from .image_requests import require_images, write_image_response
 from .models import Model
 from .open_inference import JSON_LENGTH, Inference
 from .repository import LoadedModel, Repository
+from .repository_requests import RepositoryRequests
 from .router import Handler, ModelHandler, Router
 from .settings import Settings
+from .supervisor import DRAIN_SIGNAL
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
 from .trials import Trials
@@ -41,6 +43,7 @@ _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
 _ORPHAN_S = 30.0  # for requests in flight when the main process has ended
+_CLOSING_S = 3.0  # for the threads that load models, when all requests are answered
 # Never refused: a busy server must not look dead to its health checks.
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
 
@@ -87,10 +90,11 @@ class Server:
             "image": self._image,
         }
         documents = Documents(self._repository, self._metrics)
-        self._router = Router(handlers, documents, self._show, self._repository)
         self._in_flight = 0
         self._numbers = itertools.count()
         self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
+        requests = RepositoryRequests(self._repository, self._bodies)
+        self._router = Router(handlers, documents, self._show, self._repository, requests)
         self._tasks: list[asyncio.Task[None]] = []
         self._series: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
 
@@ -103,9 +107,17 @@ class Server:
         """Start loading the models; called before the first request."""
         works = self._watch(), self._flush(), self._bodies.watch()
         self._tasks = [loop.create_task(work) for work in works]
+        if self._parent is not None and DRAIN_SIGNAL is not None:
+            loop.add_signal_handler(DRAIN_SIGNAL, self.drain)
+
+    def drain(self) -> None:
+        """Be ready no longer, and let every response close its connection."""
+        self._repository.is_draining = True
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Free all resources; called after the last request."""
+        if self._parent is not None:
+            _end_process(_CLOSING_S)
         self._repository.close()
         for task in self._tasks:
             task.cancel()
@@ -139,9 +151,7 @@ class Server:
         if self._parent is not None and os.getppid() != self._parent:
             _LOG.error("The main process has ended; this worker ends too.")
             self._parent = None
-            force = threading.Timer(_ORPHAN_S, os._exit, [1])
-            force.daemon = True  # else the process would wait for it
-            force.start()
+            _end_process(_ORPHAN_S)
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _update_gauges(self) -> None:
@@ -163,6 +173,8 @@ class Server:
             response = await self._respond(method, path, headers, protocol, handle)
             size = len(response.body)
             response = await self._call(size >= _LONG_BODY, compressed, response, headers)
+            if self._repository.is_draining:
+                response = response._replace(headers=[*response.headers, ("connection", "close")])
             send_response(method, protocol, response, request_id)
         finally:
             self._in_flight -= 1
@@ -282,6 +294,13 @@ class Server:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, call, *arguments)
         return call(*arguments)
+
+
+def _end_process(seconds: float) -> None:
+    """End this process in some seconds, even if a thread still runs then."""
+    force = threading.Timer(seconds, os._exit, [1])
+    force.daemon = True  # else the process would wait for it
+    force.start()
 
 
 def _read_inference(model: Model, headers: Headers, body: bytes, max_rows: int | None) -> Inference:

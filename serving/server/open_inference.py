@@ -40,6 +40,7 @@ EXTENSIONS = (
     "binary_tensor_data",
     "model_configuration",
     "statistics",
+    "model_repository",
 )
 
 

@@ -10,13 +10,13 @@ import multiprocessing
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
@@ -24,6 +24,7 @@ from granian.log import LogLevels
 from ..errors import InputError
 from .app import Server
 from .settings import Settings
+from .supervisor import Supervisor
 from .telemetry import forget_ended_processes, shared_metrics
 from .writing import ThreadedHandler
 
@@ -40,6 +41,12 @@ OPTIONS: dict[str, Any] = {
     "http": HTTPModes.http1,
     "websockets": False,
     "http1_settings": HTTP1Settings(header_read_timeout=1000 * _HEAD_S),
+}
+# Granian would log to standard output, which is for requests.
+_LOGGING: dict[str, Any] = {
+    "formatters": {"line": {"format": "%(levelname)s hornbill.server: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"_granian": {"handlers": ["stderr"], "propagate": False}},
 }
 
 
@@ -99,6 +106,9 @@ def _no_address(received: str) -> InputError:
 def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are completed first.
 
+    At SIGTERM the server is not ready any more, and its responses close their connections; after
+    `settings.drain_delay_s` it stops listening. A second signal ends that delay.
+
     Args:
         settings: settings of the server.
         address: address to listen on, from `find_address`.
@@ -107,7 +117,7 @@ def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
     # Spawned, not forked: a fork would lose the threads of imported packages, and only a new import
     # lets processes share their metrics.
     multiprocessing.set_start_method("spawn", force=True)
-    server = Granian(
+    server = Supervisor(
         f"{__name__}:make_server",
         address=address.host,
         port=address.port,
@@ -121,15 +131,21 @@ def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=_DRAIN_S,
         log_level=LogLevels.warning,
+        log_dictconfig=_LOGGING,
+        drain_delay_s=settings.drain_delay_s,
     )
-    with _in_environment(settings), shared_metrics() if workers > 1 else nullcontext():
+    with (
+        tempfile.TemporaryDirectory(prefix="hornbill-") as folder,
+        _in_environment(replace(settings, control_file=Path(folder, "models"))),
+        shared_metrics() if workers > 1 else nullcontext(),
+    ):
         server.serve()
 
 
 @contextmanager
 def _in_environment(settings: Settings) -> Iterator[None]:
     """Pass the settings to the processes that are started inside this context."""
-    os.environ[_VARIABLE] = json.dumps({**asdict(settings), "folder": str(settings.folder)})
+    os.environ[_VARIABLE] = json.dumps(asdict(settings), default=str)
     try:
         yield
     finally:
@@ -146,11 +162,9 @@ def make_server() -> Server:
     )
     forget_ended_processes()
     settings = json.loads(os.environ[_VARIABLE])
+    paths = {name: Path(settings[name]) for name in ("folder", "control_file")}
     parent = multiprocessing.parent_process()
-    return Server(
-        Settings(**{**settings, "folder": Path(settings["folder"])}),
-        parent=parent.pid if parent else None,
-    )
+    return Server(Settings(**settings | paths), parent=parent.pid if parent else None)
 
 
 def _use_batch_scheduling() -> None:
