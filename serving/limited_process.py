@@ -139,6 +139,7 @@ class LimitedProcess:
         Raises:
             LimitError: a limit was reached, or the process ended; another thread may `kill` it.
         """
+        alarm = None
         try:
             if self._process is None or self._process.poll() is not None:
                 self.close()
@@ -152,7 +153,7 @@ class LimitedProcess:
                 self._exchange(self._process, [request, limits.memory], limits, receive)
         except BaseException as error:
             self.close()
-            if isinstance(error, LimitError) and alarm.has_rung:
+            if isinstance(error, LimitError) and alarm is not None and alarm.has_rung:
                 raise limits.time_error() from None
             raise
 
@@ -198,13 +199,18 @@ class LimitedProcess:
             f"import os, sys; os.nice({self._niceness}); sys.path[:] = {sys.path!r}; "
             f"from {self._module} import main; main()"
         )
-        return subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C in the terminal is for the parent
-        )
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C in the terminal is for the parent
+            )
+        except OSError as error:
+            raise LimitError(
+                f"A process that verifies bundles cannot be started: {reason_of(error)}.", "crash"
+            ) from None
 
 
 class _Alarm:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import tritonclient.http as triton
+from checksums import write_checksums
 from hostile_graphs import add_endless_loop, rename, write_hostile
 from live import start
 from tritonclient.utils import InferenceServerException
@@ -187,12 +188,20 @@ def test_tritonclient_loads_and_unloads_models_of_all_processes(controlled, row_
         client.load_model("softmax", config="{}")
 
 
-def test_a_model_is_not_loaded_without_a_request(controlled, row_bundle):
+def test_nothing_is_loaded_without_a_request(controlled, row_bundle):
     client, _, folder = controlled
     copy_model(row_bundle, folder / "third")
+    second = shutil.copytree(folder / "softmax" / "1", folder / ".2")
+    manifest = json.loads((second / "manifest.json").read_text())
+    (second / "manifest.json").write_text(json.dumps(manifest | {"version": 2}))
+    write_checksums(second)
+    second.rename(folder / "softmax" / "2")
     time.sleep(0.3)  # a few polls
     assert not client.is_model_ready("third")
     assert "third" in {row["name"] for row in client.get_model_repository_index()}
+    assert client.get_model_metadata("softmax")["versions"] == ["1"]
+    client.load_model("softmax")
+    assert client.get_model_metadata("softmax")["versions"] == ["2"]
 
 
 def test_a_server_that_serves_its_folder_refuses_to_load_and_unload(mixed):

@@ -264,6 +264,8 @@ class Repository:
         except OSError as error:
             self._folder.warn("", cannot_read(self._folder.path, error))
             return False
+        if self._control is not None:
+            _leave_unasked(found, known, again)
         for name, versions in found.items():
             for number, snapshot in versions.items():
                 self._update(name, number, snapshot, is_forced=name in again)
@@ -444,6 +446,19 @@ class Repository:
             for entry in entries.values():
                 entry.cancel()
         self._trials.close()
+
+
+def _leave_unasked(
+    found: dict[str, dict[int, Snapshot]], known: dict[str, dict[int, Snapshot]], asked: set[str]
+) -> None:
+    """Leave models that nobody asked to load as they are: without later versions and changes."""
+    for name in known.keys() & found.keys() - asked:
+        before = known[name]
+        found[name] = {
+            number: before.get(number, snapshot)
+            for number, snapshot in found[name].items()
+            if number <= max(before)  # where the latest failed, the one before it is next
+        }
 
 
 def _open(folder: Path) -> Model | Failure:
