@@ -37,6 +37,7 @@ from serving.server.open_inference import OpenInference
 from serving.server.repository import LoadedModel, Repository
 from serving.server.telemetry import AccessLog, LogLine
 from serving.server.trials import Trials
+from serving.server.turns import Turns
 
 LIVE = "/v2/health/live"
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
@@ -528,13 +529,18 @@ def test_a_request_is_logged_with_its_own_id(row_bundle, capfd):
     assert (line["method"], line["path"], line["status"]) == ("GET", "/v2", 200)
 
 
+def never(arrays):
+    raise AssertionError("a short request is not checked before it is run")
+
+
 def test_requests_with_inputs_in_another_order_share_a_batch():
     def run(arrays):
         return [np.stack([a.sum(axis=1) for a in arrays.values()], axis=1)]
 
     async def ask():
         with ThreadPoolExecutor(1) as executor:
-            batcher = Batcher(run, Cost(9.0, 0.1, 100), executor, Limits(100, 64, 1))
+            turns = Turns(executor, 1)
+            batcher = Batcher(run, never, Cost(9.0, 0.1, 100), turns, Limits(100, 64))
             first = {"a": np.ones((1, 2)), "b": np.ones((1, 3))}
             second = {"b": np.ones((1, 2)), "a": np.ones((1, 3))}
             asked = [batcher.infer(arrays) for arrays in (first, second, first)]
@@ -634,12 +640,12 @@ def test_versions_stay_when_their_folder_goes_away_while_it_is_read(row_bundle, 
     shutil.copytree(row_bundle.parent, root / "softmax")
     is_read = []
 
+    async def serve(model):
+        return LoadedModel(model, None)
+
     async def read_twice(executor):
         nonlocal is_leaving
-        settings = Settings(root)
-        repository = Repository(
-            settings, Trials(), lambda model: LoadedModel(model, None), executor
-        )
+        repository = Repository(Settings(root), Trials(), serve, executor)
         is_read.append(await repository.refresh())
         await repository.wait_for("softmax", 30)
         is_leaving = True
@@ -713,7 +719,7 @@ def test_a_request_that_cannot_be_run_does_not_fail_its_batch(row_bundle):
 
     async def ask(executor):
         batcher = model.batcher(
-            lambda outputs: counted.append(len(outputs[0])), executor, 1, settings
+            lambda outputs: counted.append(len(outputs[0])), Turns(executor, 1), settings
         )
         responses = await asyncio.gather(*map(batcher.infer, requests), return_exceptions=True)
         return responses, batcher.counts.batches
@@ -822,7 +828,7 @@ def test_processes_share_their_metrics(row_bundle):
                 assert client.post("/v1/models/softmax:predict", body)[0] == 200
             time.sleep(0.2)  # a request is counted when it is completed
             texts = [client("GET", "/metrics")[2].decode() for _ in range(8)]
-            line = 'hornbill_requests_total{route="predict",status="200"} 30.0'
+            line = 'hornbill_requests_total{model="softmax",route="predict",status="200"} 30.0'
             assert all(line in text for text in texts)
         finally:
             process.terminate()

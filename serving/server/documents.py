@@ -24,7 +24,9 @@ _HTML = "text/html; charset=utf-8"
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|config|stats))?")
 # Statistics of all models, unless a model has the name `stats`.
 _ALL_STATS = "/v2/models/stats"
-_TF_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(/metadata)?")
+# A version in a path of TF Serving, or its label, which has a character that is no digit.
+TF_VERSION = r"(?:versions/(?=[^/:])|labels/(?=[0-9]*[^/:0-9]))([^/:]+)"
+_TF_MODEL = re.compile(rf"/v1/models/([^/:]+)(?:/{TF_VERSION})?(/metadata)?")
 # The page may only contact this server, whatever text a label contains.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -41,9 +43,10 @@ _PAGE = Response(
 class Documents:
     """Finds the document of a path."""
 
-    def __init__(self, repository: Repository, metrics: Metrics) -> None:
+    def __init__(self, repository: Repository, metrics: Metrics, root_path: str = "") -> None:
         self._repository = repository
         self._metrics = metrics
+        self._root_path = root_path
         self._fixed: dict[str, Document] = {
             "/": lambda: _PAGE,
             "/docs": _docs,
@@ -57,6 +60,8 @@ class Documents:
             _ALL_STATS: self._all_stats,
             "/v1/models": lambda: json_response({"models": sorted(repository.models)}),
         }
+        if root_path:  # the links of the page are relative to the folder below it
+            self._fixed.setdefault(root_path, self._to_page)
 
     def find(self, path: str, accept: str) -> Document | None:
         """Return the document for a GET of `path`; None if there is none.
@@ -93,7 +98,7 @@ class Documents:
         if what == "config":
             return json_response(describe_config(manifest))
         if what == "stats":
-            return json_response({"model_stats": [_stats(loaded)]})
+            return json_response({"model_stats": [describe_stats(loaded)]})
         return json_response(describe_model(manifest, list(self._repository.models[name])))
 
     def _is_model_ready(self, name: str, version: str | None) -> Response:
@@ -108,7 +113,9 @@ class Documents:
 
     def _all_stats(self) -> Response:
         models = self._repository.models.values()
-        return json_response({"model_stats": [_stats(s) for v in models for s in v.values()]})
+        return json_response(
+            {"model_stats": [describe_stats(s) for v in models for s in v.values()]}
+        )
 
     def _tf_status(self, name: str, version: str | None) -> Response:
         """Return the status of a model's versions, with the keys of TF Serving and KServe's V1."""
@@ -116,7 +123,8 @@ class Documents:
         if not states:
             self._repository.find(name, version)
         if version is not None:
-            states = [state for state in states if str(state.number) == version]
+            wanted = self._repository.resolve(name, version)
+            states = [state for state in states if str(state.number) == wanted]
             if not states:
                 raise RequestError(f"{name} has no such version. Received: {version:.40}.", 404)
         is_ready = any(state.status == "ready" for state in states)
@@ -125,7 +133,11 @@ class Documents:
 
     def _describe_api(self) -> Response:
         models = self._repository.models
-        return json_response(describe_api({name: max(models[name]) for name in sorted(models)}))
+        latest = {name: max(models[name]) for name in sorted(models)}
+        return json_response(describe_api(latest, self._root_path))
+
+    def _to_page(self) -> Response:
+        return Response(b"", 307, headers=[("location", f"{self._root_path}/")])
 
     def _show_metrics(self) -> Response:
         return Response(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
@@ -162,15 +174,16 @@ def _status(state: VersionState) -> dict[str, Any]:
     }
 
 
-def _stats(loaded: LoadedModel) -> dict[str, Any]:
+def describe_stats(loaded: LoadedModel) -> dict[str, Any]:
     """Return the statistics of a version: those of Triton's fields that this server counts."""
     manifest, counts = loaded.model.manifest, loaded.batcher.counts
     success = {"count": counts.requests, "ns": int(counts.seconds * 1e9)}
+    queue = {"count": counts.requests, "ns": int(counts.queue_seconds * 1e9)}
     return {
         "name": manifest.name,
         "version": str(manifest.version),
         "last_inference": int(counts.last_time * 1000),
         "inference_count": counts.rows,
         "execution_count": counts.batches,
-        "inference_stats": {"success": success},
+        "inference_stats": {"success": success, "queue": queue},
     }

@@ -89,7 +89,7 @@ class ModelFolder:
         folder = self._root / name
         try:
             numbers = choose(name, version_numbers(folder))
-            found = {number: _take_snapshot(folder / str(number)) for number in numbers}
+            found = {number: take_snapshot(folder / str(number)) for number in numbers}
         except (FileNotFoundError, NotADirectoryError):  # gone, or never a model
             return {}
         except OSError as error:
@@ -99,7 +99,8 @@ class ModelFolder:
         return found
 
 
-def _take_snapshot(folder: Path) -> Snapshot:
+def take_snapshot(folder: Path) -> Snapshot:
+    """Return the state of a version's folder; whatever changes a file changes it."""
     found = []
     for place, folders, names in os.walk(folder, onerror=_raise):
         for name in (*folders, *names):

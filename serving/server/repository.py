@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Literal
 
 from ..bundle import CHECKSUMS
-from ..errors import ServingError, cannot_read, printable
+from ..errors import ManifestError, ServingError, cannot_read, printable
 from .batching import Batcher
 from .errors import RequestError
 from .model_control import ModelControl
-from .model_folder import ModelFolder, Snapshot
+from .model_folder import ModelFolder, Snapshot, take_snapshot
+from .model_settings import DEFAULTS, ModelSettings, read_model_settings
 from .models import Model, load_model
+from .rereading import Reread
 from .settings import Settings
 from .trials import Failure, Trials
 
@@ -61,6 +63,7 @@ class _Entry:
 
     Attributes:
         snapshot: state of its folder when it was last tried.
+        settings: settings with which it was last tried.
         loaded: the version as it was last loaded.
         failure: why the folder, in its present state, cannot be served.
         task: tries and loads it.
@@ -70,6 +73,7 @@ class _Entry:
     """
 
     snapshot: Snapshot
+    settings: ModelSettings
     loaded: LoadedModel | None = None
     failure: Failure | None = None
     task: asyncio.Task[None] | None = None
@@ -110,7 +114,7 @@ class Repository:
         self,
         settings: Settings,
         trials: Trials,
-        serve: Callable[[Model], LoadedModel],
+        serve: Callable[[Model], Awaitable[LoadedModel]],
         executor: Executor,
     ) -> None:
         """Make an empty repository; `refresh` fills it.
@@ -118,10 +122,14 @@ class Repository:
         Args:
             settings: settings of the server.
             trials: tries versions before they are loaded; `close` closes it.
-            serve: gives a loaded version its queue.
+            serve: gives a loaded version its queue, and tests it; raises `ServingError` if it
+                must not be served.
             executor: runs what would block the event loop.
         """
         self._folder = ModelFolder(settings.folder)
+        self._public_key = settings.public_key
+        nothing: Mapping[str, ModelSettings] | None = None
+        self._model_settings = Reread(self._read_model_settings, nothing)
         self._has_all = settings.versions == "all"
         self._required = set(settings.require)
         self._control: ModelControl | None = None
@@ -178,8 +186,18 @@ class Repository:
         # Otherwise a later version has replaced it.
         return ("loading", None, None) if entry.task is not None else None
 
+    def _read_model_settings(self) -> Mapping[str, ModelSettings] | None:
+        return read_model_settings(self._folder)
+
+    def _settings_of(self, name: str) -> ModelSettings:
+        return (self._model_settings.value or {}).get(name, DEFAULTS)
+
     def find(self, name: str, version: str | None) -> LoadedModel:
         """Return a served version of a model; the latest if `version` is None.
+
+        Args:
+            name: name of the model.
+            version: number of the version, or a label from `serving.toml`.
 
         Raises:
             RequestError: there is no such model or version (404), or it is being loaded or has
@@ -188,10 +206,16 @@ class Repository:
         versions = self._served.get(name, {})
         if version is None and versions:
             return versions[max(versions)]
+        if version is not None:
+            version = self.resolve(name, version)
         for number, loaded in versions.items():
             if str(number) == version:
                 return loaded
         raise self._refusal(name, version)
+
+    def resolve(self, name: str, version: str) -> str:
+        """Return the number of the version that a label of a model stands for; others as given."""
+        return str(self._settings_of(name).labels.get(version, version))
 
     def _refusal(self, name: str, version: str | None) -> RequestError:
         if not self._was_read:
@@ -209,7 +233,7 @@ class Repository:
                 f"{name} version {number} cannot be served: {entry.failure.reason}", 503
             )
         if name in self._served:
-            numbers = ", ".join(map(str, self._served[name]))
+            numbers = ", ".join(map(str, (*self._served[name], *self._settings_of(name).labels)))
             return RequestError(
                 f"The version of {name} must be one of: {numbers}. Received: {version:.40}.", 404
             )
@@ -252,6 +276,9 @@ class Repository:
     async def _refresh(self) -> bool:
         self._changed.clear()
         loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._executor, self._model_settings.refresh)
+        if self._model_settings.value is None:  # what was pinned is unknown
+            return False
         again = set() if self._control is None else self._control.update()
         known = {
             name: {number: entry.snapshot for number, entry in entries.items()}
@@ -279,25 +306,30 @@ class Repository:
         """Return the versions to load or to keep, ascending."""
         if self._control is not None and name not in self._control.wanted:
             return []
+        own = self._settings_of(name)
+        if own.versions is not None:
+            return [number for number in numbers if number in own.versions]
         if self._has_all:
             return numbers
-        known = self._entries.get(name, {})
+        known, labeled = self._entries.get(name, {}), own.labels.values()
         good = [n for n in numbers if n in known and (known[n].is_good or known[n].is_awaited)]
+        good = [n for n in good if n not in labeled or n == good[-1]]
         unknown = [n for n in numbers if n not in known]
         # The latest loaded version stays until a later one is loaded.
         loaded = [n for n in good if known[n].is_good]
         first = max(loaded or good or unknown, default=0)
-        return [number for number in numbers if number >= first]
+        return [number for number in numbers if number >= first or number in labeled]
 
     def _update(self, name: str, number: int, snapshot: Snapshot, *, is_forced: bool) -> None:
         """Begin to try and load a version, unless that is needless."""
         entries = self._entries.setdefault(name, {})
         entry = entries.get(number)
+        settings = self._settings_of(name).of_loading
         if entry is None:
-            entry = entries[number] = _Entry(snapshot)
-        elif entry.snapshot != snapshot:
+            entry = entries[number] = _Entry(snapshot, settings)
+        elif (entry.snapshot, entry.settings) != (snapshot, settings):
             entry.cancel()
-            entry.snapshot, entry.pause_s = snapshot, 0.0
+            entry.snapshot, entry.settings, entry.pause_s = snapshot, settings, 0.0
         elif entry.is_settled(snapshot) and not (is_forced and entry.failure is not None):
             return
         if entry.task is None:
@@ -323,29 +355,46 @@ class Repository:
             self._changed.set()
             _LOG.warning("%s version %d takes long to verify and to load.", name, number)
 
+        loaded = None
         try:
-            state = await self._trials.run(folder, when_slow) or await self._open(folder)
+            await self._check_signature(folder)
+            state = await self._trials.run(folder, when_slow)
+            if state is None:
+                loaded = await self._make_loaded(await self._open(folder, entry))
+        except ServingError as error:
+            state = Failure(printable(str(error)))  # file names in it may have any bytes
         except Exception as error:  # a broken bundle must not end the server
             state = Failure(printable(f"{type(error).__name__}: {error}"))
-        if isinstance(state, Failure):
+        if state is not None:
             self._log_failure(name, number, entry, state)
             entry.failure, entry.since = state, time.monotonic()
             entry.pause_s = min(2 * entry.pause_s, _MAX_RETRY_S) if entry.pause_s else _RETRY_S
         else:
-            cost = state.cost
+            cost = loaded.model.cost
             _LOG.info(
                 "%s version %d is ready: %.3f ms for one row, %.3f ms for each further row",
                 *(name, number, cost.alone_ms, cost.row_ms),
             )
-            entry.loaded, entry.failure = self._make_loaded(state), None
+            entry.loaded, entry.failure = loaded, None
         entry.task, entry.is_slow = None, False
         self._publish()
         self._changed.set()
 
-    async def _open(self, folder: Path) -> Model | Failure:
+    async def _check_signature(self, folder: Path) -> None:
+        """Raise `ServingError` unless a version is signed, if signatures are demanded.
+
+        Before the trial: no part of the graph of a version that is not signed is run.
+        """
+        if self._public_key is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._executor, _check_signature, self._public_key, folder)
+
+    async def _open(self, folder: Path, entry: _Entry) -> Model:
         async with self._loading:  # one at a time, since requests need the threads
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, _open, folder)
+            return await loop.run_in_executor(
+                self._executor, _open, folder, entry.settings, entry.snapshot
+            )
 
     def _log_failure(self, name: str, number: int, entry: _Entry, failure: Failure) -> None:
         what = "has changed and " if entry.loaded is not None else ""
@@ -364,8 +413,12 @@ class Repository:
             loaded = {n: e.loaded for n, e in sorted(entries.items()) if e.loaded is not None}
             # A stray file must not stop a version that is loaded and verified.
             good = {n: model for n, model in loaded.items() if entries[n].is_good} or loaded
+            own = self._settings_of(name)
+            if good and not self._has_all and own.versions is None:
+                kept = {max(good), *own.labels.values()}
+                good = {number: model for number, model in good.items() if number in kept}
             if good:
-                served[name] = good if self._has_all else {max(good): good[max(good)]}
+                served[name] = good
         self._served = served
         self._is_started |= self._was_read and not self._has_awaited()
 
@@ -461,11 +514,20 @@ def _leave_unasked(
         }
 
 
-def _open(folder: Path) -> Model | Failure:
-    try:
-        return load_model(folder)
-    except ServingError as error:
-        return Failure(printable(str(error)))  # file names in it may have any bytes
+def _check_signature(public_key: Path, folder: Path) -> None:
+    from ..signature import read_verifier  # an extra
+
+    read_verifier(public_key)(folder)
+
+
+def _open(folder: Path, settings: ModelSettings, snapshot: Snapshot) -> Model:
+    model = load_model(folder, settings)
+    if take_snapshot(folder) != snapshot:  # what was loaded may not be what was checked
+        raise ManifestError(
+            "The files of a version must not change while it is loaded. "
+            f"Received: changes in {folder}."
+        )
+    return model
 
 
 def _later(message: str) -> RequestError:

@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any
 
 from granian import Granian
-from granian.log import logger
 from granian.net import SocketSpec
 
 # Told to the workers by the main process; not on Windows.
@@ -74,20 +73,9 @@ class Supervisor(Granian):
     def _respawn_workers(self, workers: list[int], *arguments: Any, **options: Any) -> None:
         now = time.monotonic()
         for index in workers:
-            process = self.wrks[index].inner
-            logger.error(
-                "Worker %d, process %d, was ended by %s. Another one takes its place.",
-                *(index + 1, process.pid, _describe_end(process.exitcode)),
-            )
             recent = [end for end in self._ends.get(index, []) if now - end < _ENDS_S]
             self._ends[index] = [*recent, now]
         super()._respawn_workers(workers, *arguments, **options)
         for index in workers:
             if len(self._ends[index]) < _MAX_ENDS:  # else Granian ends with the next one
                 self.respawned_wrks.pop(index, None)
-
-
-def _describe_end(status: int | None) -> str:
-    with suppress(ValueError, TypeError):
-        return signal.Signals(-status).name  # type: ignore[operator]
-    return f"exit status {status}"
