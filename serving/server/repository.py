@@ -330,6 +330,8 @@ class Repository:
         elif (entry.snapshot, entry.settings) != (snapshot, settings):
             entry.cancel()
             entry.snapshot, entry.settings, entry.pause_s = snapshot, settings, 0.0
+            if entry.loaded is None:  # else what is loaded would seem to be what is there now
+                entry.failure = None
         elif entry.is_settled(snapshot) and not (is_forced and entry.failure is not None):
             return
         if entry.task is None:
