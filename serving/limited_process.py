@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
+from .cores import available_cores
 from .errors import ServingError, reason_of
 from .free_memory import free_memory
 
@@ -25,8 +26,9 @@ if sys.platform == "linux":
 # What verifying and loading a small bundle may take, and what each byte of its files adds to that.
 # A digit net needs half a second and 0.1 GB; of a net of 2 GB, all copies of the weights and a
 # batch of activations exist at once, and a slow processor needs minutes for its golden samples.
+# The stacks of the threads of each session count as memory.
 _SECONDS, _SECONDS_PER_MB = 60.0, 1.0
-_BYTES, _BYTES_PER_BYTE = 4e9, 5.0
+_BYTES, _BYTES_PER_BYTE, _BYTES_PER_CORE = 4e9, 5.0, 3e7
 _FREE_FRACTION = 0.9
 _START_S = 300.0
 _STATUS = Path("/proc/self/status")
@@ -102,7 +104,8 @@ def limits_for(
             tenths of the memory that is free.
     """
     size = _size(folder)
-    usual = min(_BYTES + _BYTES_PER_BYTE * size, _FREE_FRACTION * free_memory())
+    usual = _BYTES + _BYTES_PER_BYTE * size + _BYTES_PER_CORE * available_cores()
+    usual = min(usual, _FREE_FRACTION * free_memory())
     return Limits(
         _SECONDS + _SECONDS_PER_MB * size / 1e6 if seconds is None else seconds,
         usual if memory_gb is None else memory_gb * 1e9,
@@ -110,11 +113,13 @@ def limits_for(
 
 
 def _size(folder: Path) -> int:
+    """Return the bytes of all files, without the holes that make some look large."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
             with suppress(OSError):
-                total += Path(place, name).lstat().st_size
+                found = Path(place, name).lstat()
+                total += min(found.st_size, 512 * getattr(found, "st_blocks", found.st_size))
     return total
 
 

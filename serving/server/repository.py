@@ -371,7 +371,7 @@ class Repository:
             self._log_failure(name, number, entry, state)
             entry.failure, entry.since = state, time.monotonic()
             entry.pause_s = min(2 * entry.pause_s, _MAX_RETRY_S) if entry.pause_s else _RETRY_S
-        else:
+        elif loaded is not None:
             cost = loaded.model.cost
             _LOG.info(
                 "%s version %d is ready: %.3f ms for one row, %.3f ms for each further row",

@@ -11,8 +11,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from granian import Granian
 from granian.net import SocketSpec
+from granian.server.mp import MPServer
 
 # Told to the workers by the main process; not on Windows.
 DRAIN_SIGNAL = getattr(signal, "SIGUSR1", None)
@@ -21,7 +21,7 @@ _MAX_ENDS, _ENDS_S = 5, 60.0
 _CHECK_S = 0.05
 
 
-class Supervisor(Granian):
+class Supervisor(MPServer):
     """Granian with a listener that outlives workers, and with an end in two steps."""
 
     def __init__(self, *arguments: Any, drain_delay_s: float, **options: Any) -> None:
@@ -35,6 +35,7 @@ class Supervisor(Granian):
         super().__init__(*arguments, **options)
         self._drain_delay_s = drain_delay_s
         self._signals = 0
+        self._sso: Any = None
         self._ends: dict[int, list[float]] = {}
 
     def _init_shared_socket(self) -> None:
@@ -61,8 +62,9 @@ class Supervisor(Granian):
 
     def shutdown(self, exit_code: int = 0) -> None:
         """Let the workers refuse to be ready for a while, then end them."""
-        if DRAIN_SIGNAL is not None:
-            for worker in self.wrks:
+        for worker in self.wrks:
+            worker.interrupt_by_parent = True  # a terminal sends its signal to the workers too
+            if DRAIN_SIGNAL is not None:
                 with suppress(ProcessLookupError):
                     os.kill(worker.inner.pid, DRAIN_SIGNAL)
         end = time.monotonic() + self._drain_delay_s
