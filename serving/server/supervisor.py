@@ -24,6 +24,10 @@ _CHECK_S = 0.05
 class Supervisor(MPServer):
     """Granian with a listener that outlives workers, and with an end in two steps."""
 
+    _shd: Any  # Granian's socket
+    _sfd: Any  # its number
+    _sso: Any  # Python's object for it
+
     def __init__(self, *arguments: Any, drain_delay_s: float, **options: Any) -> None:
         """Make one.
 
@@ -35,7 +39,6 @@ class Supervisor(MPServer):
         super().__init__(*arguments, **options)
         self._drain_delay_s = drain_delay_s
         self._signals = 0
-        self._sso: Any = None
         self._ends: dict[int, list[float]] = {}
 
     def _init_shared_socket(self) -> None:
