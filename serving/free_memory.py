@@ -6,32 +6,34 @@ from contextlib import suppress
 from pathlib import Path
 
 _HOST = Path("/proc/meminfo")
-# Limit, usage, statistics and the name in them of what can be dropped; cgroup version 2, then 1.
+_CGROUP = Path("/sys/fs/cgroup")
+# Limit, usage, and what of it can be dropped by the name in memory.stat; cgroup version 2, then 1.
 _CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "inactive_file"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "total_inactive_file",
-    ),
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
-def free_memory() -> float:
+def free_memory(host: Path = _HOST, cgroup: Path = _CGROUP) -> float:
     """Return the bytes of memory that are free or can be freed; infinity if that is unknown.
 
     Source: Linux, "Control Group v2", memory.max; proc(5), MemAvailable.
+
+    Args:
+        host: file with the memory of the machine.
+        cgroup: folder of the files of the process's cgroup.
     """
-    return min(_found(), default=math.inf)
+    return min(_found(host, cgroup), default=math.inf)
 
 
-def _found() -> Iterator[float]:
+def _found(host: Path, cgroup: Path) -> Iterator[float]:
     with suppress(OSError, ValueError, KeyError):  # another system
-        yield 1024.0 * _numbers(_HOST)["MemAvailable:"]
+        yield 1024.0 * _numbers(host)["MemAvailable:"]
     for limit, usage, droppable in _CGROUPS:
         with suppress(OSError, ValueError):  # no cgroup of this version, or the limit is `max`
-            cached = _numbers(Path(usage).with_name("memory.stat")).get(droppable, 0)
-            yield float(int(Path(limit).read_text()) - int(Path(usage).read_text()) + cached)
+            cached = _numbers((cgroup / usage).with_name("memory.stat")).get(droppable, 0)
+            free = int((cgroup / limit).read_text()) - int((cgroup / usage).read_text())
+            yield float(max(0, free) + cached)
 
 
 def _numbers(path: Path) -> dict[str, int]:

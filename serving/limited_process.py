@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
+from .cores import available_cores
 from .errors import ServingError, reason_of
 from .free_memory import free_memory
 
@@ -25,9 +26,11 @@ if sys.platform == "linux":
 # What verifying and loading a small bundle may take, and what each byte of its files adds to that.
 # A digit net needs half a second and 0.1 GB; of a net of 2 GB, all copies of the weights and a
 # batch of activations exist at once, and a slow processor needs minutes for its golden samples.
+# The stacks of the threads of each session count as memory.
 _SECONDS, _SECONDS_PER_MB = 60.0, 1.0
-_BYTES, _BYTES_PER_BYTE = 4e9, 5.0
+_BYTES, _BYTES_PER_BYTE, _BYTES_PER_CORE = 4e9, 5.0, 3e7
 _FREE_FRACTION = 0.9
+_START_S = 300.0
 _STATUS = Path("/proc/self/status")
 
 
@@ -101,7 +104,8 @@ def limits_for(
             tenths of the memory that is free.
     """
     size = _size(folder)
-    usual = min(_BYTES + _BYTES_PER_BYTE * size, _FREE_FRACTION * free_memory())
+    usual = _BYTES + _BYTES_PER_BYTE * size + _BYTES_PER_CORE * available_cores()
+    usual = min(usual, _FREE_FRACTION * free_memory())
     return Limits(
         _SECONDS + _SECONDS_PER_MB * size / 1e6 if seconds is None else seconds,
         usual if memory_gb is None else memory_gb * 1e9,
@@ -109,11 +113,13 @@ def limits_for(
 
 
 def _size(folder: Path) -> int:
+    """Return the bytes of all files, without the holes that make some look large."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
             with suppress(OSError):
-                total += Path(place, name).lstat().st_size
+                found = Path(place, name).lstat()
+                total += min(found.st_size, 512 * getattr(found, "st_blocks", found.st_size))
     return total
 
 
@@ -138,24 +144,23 @@ class LimitedProcess:
         Raises:
             LimitError: a limit was reached, or the process ended; another thread may `kill` it.
         """
-        if self._process is None or self._process.poll() is not None:
-            self._process = self._start()
-        process = self._process
-        if self._is_killed:  # while it was started
-            process.kill()
-        is_late = threading.Event()
-        timer = threading.Timer(limits.seconds, _end, [process, is_late])
-        timer.daemon = True
-        timer.start()
+        alarm = None
         try:
-            self._exchange(process, [request, limits.memory], limits, receive)
+            if self._process is None or self._process.poll() is not None:
+                self.close()
+                self._process = self._start()
+                # Its imports are not part of the time.
+                with _Alarm(self._process, _START_S):
+                    cast(IO[bytes], self._process.stdout).readline()
+            if self._is_killed:  # while it was started
+                self._process.kill()
+            with _Alarm(self._process, limits.seconds) as alarm:
+                self._exchange(self._process, [request, limits.memory], limits, receive)
         except BaseException as error:
             self.close()
-            if is_late.is_set() and isinstance(error, LimitError):
+            if isinstance(error, LimitError) and alarm is not None and alarm.has_rung:
                 raise limits.time_error() from None
             raise
-        finally:
-            timer.cancel()
 
     def _exchange(
         self,
@@ -199,18 +204,43 @@ class LimitedProcess:
             f"import os, sys; os.nice({self._niceness}); sys.path[:] = {sys.path!r}; "
             f"from {self._module} import main; main()"
         )
-        return subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C in the terminal is for the parent
-        )
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C in the terminal is for the parent
+            )
+        except OSError as error:
+            raise LimitError(
+                f"A process that verifies bundles cannot be started: {reason_of(error)}.", "crash"
+            ) from None
 
 
-def _end(process: "subprocess.Popen[bytes]", is_late: threading.Event) -> None:
-    is_late.set()
-    process.kill()
+class _Alarm:
+    """Kills a process that takes longer than some seconds for what is done in a `with` statement.
+
+    Attributes:
+        has_rung: whether it did.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", seconds: float) -> None:
+        self._process = process
+        self._timer = threading.Timer(seconds, self._ring)
+        self._timer.daemon = True
+        self.has_rung = False
+
+    def _ring(self) -> None:
+        self.has_rung = True
+        self._process.kill()
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
 
 
 def serve_requests(answer: Callable[[Any], Iterator[Any]]) -> None:
@@ -229,6 +259,7 @@ def serve_requests(answer: Callable[[Any], Iterator[Any]]) -> None:
         replies.write(json.dumps([state, value]) + "\n")
         replies.flush()
 
+    reply("started")
     while True:
         request, memory = json.loads(requests.get())
         _limit_memory(int(idle + memory))

@@ -20,6 +20,7 @@ from serving.server.running import find_address
 PREDICT = "/v1/models/softmax:predict"
 BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
 COMMAND = [sys.executable, "-c", "from app.commands.cli import main; main()", "serve"]
+COMMAND += ["--drain-delay", "0"]
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 
 
@@ -56,7 +57,7 @@ def serving(folder, *options, workers=1, stdout=subprocess.DEVNULL, command=COMM
 def wait_for_all(client, workers):
     """Wait for every worker; a worker's request ids begin with its process id."""
     ready = set()
-    for _ in range(300):
+    for _ in range(1200):
         with suppress(OSError):
             status, headers, _ = client("GET", "/v2/health/ready")
             if status == 200:
@@ -64,7 +65,7 @@ def wait_for_all(client, workers):
             if len(ready) == workers:
                 return
         time.sleep(0.05)
-    raise AssertionError(f"{len(ready)} of {workers} processes are ready after 15 s.")
+    raise AssertionError(f"{len(ready)} of {workers} processes are ready after a minute.")
 
 
 @contextmanager

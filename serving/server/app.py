@@ -30,10 +30,12 @@ from .models import Model
 from .open_inference import JSON_LENGTH, Inference
 from .origins import preflight, with_origin
 from .repository import LoadedModel, Repository
+from .repository_requests import RepositoryRequests
 from .rereading import Reread
 from .router import TEMPLATES, Handler, ModelHandler, Route, Router, inside
 from .selftest import SelfTest, SentBody
 from .settings import Settings
+from .supervisor import DRAIN_SIGNAL
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, is_table, read_call, write_predictions
 from .tokens import Tokens, identify, read_tokens
@@ -52,6 +54,7 @@ _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: mor
 _LOADING_S = 20.0
 _END_S = 30.0  # for requests in flight when this process ends itself
 _RPC_DRAIN_S = 10.0  # for gRPC calls in flight when the server ends
+_CLOSING_S = 3.0  # for the threads that load models, when all requests are answered
 # Never refused: a busy server must not look dead to its health checks.
 _OPEN = frozenset((
     "/v2/health/live", "/v2/health/ready", "/",
@@ -113,10 +116,11 @@ class Server:
             "image": self._image,
         }
         documents = Documents(self.repository, self._metrics, settings.root_path)
-        self._router = Router(handlers, documents, self._show, self.repository)
         self.in_flight = 0
         self._numbers = itertools.count()
         self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
+        requests = RepositoryRequests(self.repository, self._bodies)
+        self._router = Router(handlers, documents, self._show, self.repository, requests)
         self._tasks: list[asyncio.Task[None]] = []
         self._rpc: RpcServer | None = None
         self._series: dict[tuple[str, str, int | str], tuple[Histogram, Counter]] = {}
@@ -138,6 +142,12 @@ class Server:
         if self.settings.grpc_address is not None:
             works.append(self._serve_rpc(self.settings.grpc_address))
         self._tasks = [loop.create_task(work) for work in works]
+        if self._parent is not None and DRAIN_SIGNAL is not None:
+            loop.add_signal_handler(DRAIN_SIGNAL, self.drain)
+
+    def drain(self) -> None:
+        """Be ready no longer, and let every response close its connection."""
+        self.repository.is_draining = True
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Free all resources; called after the last request."""
@@ -147,6 +157,8 @@ class Server:
                 self._rpc.close()
             else:
                 loop.run_until_complete(self._rpc.stop(_RPC_DRAIN_S))
+        if self._parent is not None:
+            _force_end(_CLOSING_S)
         for task in self._tasks:
             task.cancel()
         self.log.close()
@@ -263,6 +275,8 @@ class Server:
                 response = with_origin(self.settings.cors_origins, headers, response)
             size = len(response.body)
             response = await self.call(size >= LONG_BODY, compressed, response, headers)
+            if self.repository.is_draining:
+                response = response._replace(headers=[*response.headers, ("connection", "close")])
             send_response(method, protocol, response, request_id)
         finally:
             self.in_flight -= 1
@@ -415,11 +429,16 @@ class Server:
         return call(*arguments)
 
 
-def _end_process() -> None:
-    """End this process as the main process would; by force if requests do not end."""
-    force = threading.Timer(_END_S, os._exit, [1])
+def _force_end(seconds: float) -> None:
+    """End this process in some seconds, even if a thread still runs then."""
+    force = threading.Timer(seconds, os._exit, [1])
     force.daemon = True  # else the process would wait for it
     force.start()
+
+
+def _end_process() -> None:
+    """End this process as the main process would; by force if requests do not end."""
+    _force_end(_END_S)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

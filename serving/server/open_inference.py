@@ -42,6 +42,7 @@ EXTENSIONS = (
     "binary_tensor_data",
     "model_configuration",
     "statistics",
+    "model_repository",
 )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from .http import ErrorResponse
 from .image_requests import ImageResponse
 from .open_inference import InferenceResponse, JsonInferenceRequest
+from .repository_requests import ControlRequest, IndexRequest, IndexRow
 from .tf_serving import PredictRequest, PredictResponse
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -23,6 +24,9 @@ _BODIES = (
     PredictRequest,
     PredictResponse,
     ImageResponse,
+    IndexRequest,
+    IndexRow,
+    ControlRequest,
 )
 
 
@@ -45,10 +49,10 @@ _TF = "/v1/models/{model}"
 _DOCUMENTS = {
     "/v2": "Name and version of the server, and its protocol extensions",
     "/v2/health/live": "Whether the server is running",
-    "/v2/health/ready": "Whether the models are loaded; 503 if they are not",
+    "/v2/health/ready": "Whether requests should be sent; 503 if models are missing",
     _MODEL: "Inputs, outputs and versions of a model",
     f"{_MODEL}/versions/{{version}}": "Inputs and outputs of a version",
-    f"{_MODEL}/ready": "Whether a model is ready",
+    f"{_MODEL}/ready": "Whether a model is ready; 503 if it is being loaded or has failed",
     f"{_MODEL}/versions/{{version}}/ready": "Whether a version is ready",
     f"{_MODEL}/config": "Configuration of a model, in Triton's form",
     f"{_MODEL}/versions/{{version}}/config": "Configuration of a version",
@@ -57,7 +61,7 @@ _DOCUMENTS = {
     f"{_MODEL}/samples": "Samples to try a model with, and the columns of its rows",
     f"{_MODEL}/versions/{{version}}/samples": "Samples to try a version with",
     "/v2/models/stats": "Statistics of every model",
-    "/models": "State of every version, loaded or failed",
+    "/models": "State of every version: loading, ready or failed",
     "/v1/models": "Names of the models",
     _TF: "State of a model's versions, in TF Serving's form",
     f"{_TF}/versions/{{version}}": "State of a version",
@@ -102,6 +106,7 @@ def describe_api(examples: Mapping[str, int] | None = None, root_path: str = "")
         paths[predict] = {"post": _posted(predict, "Run a model: TF Serving", "Predict")}
         _allow_binary(paths[infer]["post"])
         paths[f"/images/{{model}}{version}"] = {"post": _posted_image(version)}
+    paths |= _describe_repository()
     known = examples or {}
     parameters = {
         "model": _parameter("model", list(known)),
@@ -136,8 +141,8 @@ def _operation(path: str, summary: str, schema: str) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": _content("The result.", schema)}
     errors = _ERRORS | _UNKNOWN if names else _ERRORS
     responses |= {status: _content(text, "ErrorResponse") for status, text in errors.items()}
-    if path == "/v2/health/ready":
-        responses["503"] = _content("The models are not loaded yet.", "Any")
+    if path.endswith("/ready"):
+        responses["503"] = _content("Not ready.", "Any")
     return {"summary": summary, "parameters": parameters, "responses": responses}
 
 
@@ -157,6 +162,22 @@ def _allow_binary(operation: dict[str, Any]) -> None:
     operation["parameters"].append(_JSON_LENGTH)
     for place in (operation["requestBody"], operation["responses"]["200"]):
         place["content"] |= _BINARY
+
+
+def _describe_repository() -> dict[str, Any]:
+    """Return the paths of the model repository extension, whose bodies may be absent."""
+    index = "/v2/repository/index"
+    paths = {index: {"post": _posted(index, "Index of the folder, in Triton's form", "Index")}}
+    rows = {"type": "array", "items": {"$ref": _REFERENCE.format(name="IndexRow")}}
+    paths[index]["post"]["responses"]["200"]["content"] = {"application/json": {"schema": rows}}
+    for action, summary in (("load", "Load a model"), ("unload", "Serve a model no longer")):
+        path = f"/v2/repository/models/{{model}}/{action}"
+        operation = _posted(path, f"{summary}, with --model-control explicit", "Control")
+        operation["responses"]["200"] = _content("The result.", "Any")
+        paths[path] = {"post": operation}
+    for methods in paths.values():
+        methods["post"]["requestBody"]["required"] = False
+    return paths
 
 
 def _posted_image(version: str) -> dict[str, Any]:

@@ -291,6 +291,8 @@ class Repository:
         except OSError as error:
             self._folder.warn("", cannot_read(self._folder.path, error))
             return False
+        if self._control is not None:
+            _leave_unasked(found, known, again)
         for name, versions in found.items():
             for number, snapshot in versions.items():
                 self._update(name, number, snapshot, is_forced=name in again)
@@ -328,6 +330,8 @@ class Repository:
         elif (entry.snapshot, entry.settings) != (snapshot, settings):
             entry.cancel()
             entry.snapshot, entry.settings, entry.pause_s = snapshot, settings, 0.0
+            if entry.loaded is None:  # else what is loaded would seem to be what is there now
+                entry.failure = None
         elif entry.is_settled(snapshot) and not (is_forced and entry.failure is not None):
             return
         if entry.task is None:
@@ -367,7 +371,7 @@ class Repository:
             self._log_failure(name, number, entry, state)
             entry.failure, entry.since = state, time.monotonic()
             entry.pause_s = min(2 * entry.pause_s, _MAX_RETRY_S) if entry.pause_s else _RETRY_S
-        else:
+        elif loaded is not None:
             cost = loaded.model.cost
             _LOG.info(
                 "%s version %d is ready: %.3f ms for one row, %.3f ms for each further row",
@@ -497,6 +501,19 @@ class Repository:
             for entry in entries.values():
                 entry.cancel()
         self._trials.close()
+
+
+def _leave_unasked(
+    found: dict[str, dict[int, Snapshot]], known: dict[str, dict[int, Snapshot]], asked: set[str]
+) -> None:
+    """Leave models that nobody asked to load as they are: without later versions and changes."""
+    for name in known.keys() & found.keys() - asked:
+        before = known[name]
+        found[name] = {
+            number: before.get(number, snapshot)
+            for number, snapshot in found[name].items()
+            if number <= max(before)  # where the latest failed, the one before it is next
+        }
 
 
 def _check_signature(public_key: Path, folder: Path) -> None:

@@ -11,6 +11,7 @@ from .documents import TF_VERSION, Document, Documents
 from .errors import RequestError
 from .http import Response
 from .repository import Repository
+from .repository_requests import RepositoryRequests
 
 Handler = Callable[[Headers, HTTPProtocol], Awaitable[Response]]
 # Takes a model's name and version (None for the latest), then the arguments of a `Handler`.
@@ -27,6 +28,7 @@ TEMPLATES = {
     "predict": "/v1/models/{model}:predict",
     "image": "/images/{model}",
 }
+_REPOSITORY = re.compile(r"/v2/repository/(?:(index)|models/([^/]+)/(load|unload))")
 # Limits of the cached routes: clients can invent versions.
 _MAX_ROUTES, _MAX_PATH = 1024, 256
 
@@ -57,6 +59,7 @@ class Router:
         documents: Documents,
         show: ShowDocument,
         repository: Repository,
+        requests: RepositoryRequests,
     ) -> None:
         """Make a router.
 
@@ -65,11 +68,13 @@ class Router:
             documents: everything that a GET can read.
             show: makes the response for a path and its document.
             repository: the models that are known.
+            requests: answers the requests of the model repository extension.
         """
         self._handlers = handlers
         self._documents = documents
         self._show = show
         self._repository = repository
+        self._requests = requests
         self._routes: dict[tuple[str, str], Route] = {}
 
     def find(self, method: str, path: str, headers: Headers) -> Route:
@@ -90,7 +95,20 @@ class Router:
             if is_known and len(path) <= _MAX_PATH and len(self._routes) < _MAX_ROUTES:
                 self._routes[method, path] = route
             return route
+        match = _REPOSITORY.fullmatch(path)
+        if match is not None:
+            return self._repository_route(method, *match.groups())
         return self._match_document(method, path, headers)
+
+    def _repository_route(
+        self, method: str, index: str | None, model: str | None, action: str | None
+    ) -> Route:
+        if method != "POST":
+            return Route("repository", partial(_refuse_method, "POST", method))
+        if index or model is None:
+            return Route("repository", self._requests.index)
+        act = self._requests.load if action == "load" else self._requests.unload
+        return Route("repository", partial(act, model))
 
     def _match_document(self, method: str, path: str, headers: Headers) -> Route:
         document = self._documents.find(path, headers.get("accept", ""))

@@ -12,13 +12,14 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
@@ -28,6 +29,7 @@ from .app import Server
 from .model_folder import ModelFolder
 from .model_settings import read_model_settings
 from .settings import Settings
+from .supervisor import Supervisor
 from .telemetry import forget_ended_processes, shared_metrics
 from .tls import check_certificate
 from .tokens import read_tokens
@@ -172,6 +174,9 @@ def check_files(settings: Settings) -> None:
 def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are completed first.
 
+    At SIGTERM the server is not ready any more, and its responses close their connections; after
+    `settings.drain_delay_s` it stops listening. A second signal ends that delay.
+
     Args:
         settings: settings of the server.
         address: address to listen on, from `find_address` or `find_socket`.
@@ -180,7 +185,7 @@ def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
     # Spawned, not forked: a fork would lose the threads of imported packages, and only a new import
     # lets processes share their metrics.
     multiprocessing.set_start_method("spawn", force=True)
-    server = Granian(
+    server = Supervisor(
         f"{__name__}:make_server",
         address=address.host,
         port=address.port,
@@ -199,10 +204,15 @@ def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
         workers_kill_timeout=_DRAIN_S,
         log_level=LogLevels.warning,
         log_dictconfig=_LOGGING,
+        drain_delay_s=settings.drain_delay_s,
     )
     _log_to_stderr()
     logging.getLogger("_granian").addFilter(lambda record: _tell_why_ended(server, record))
-    with _in_environment(settings), shared_metrics() if workers > 1 else nullcontext():
+    with (
+        tempfile.TemporaryDirectory(prefix="hornbill-") as folder,
+        _in_environment(replace(settings, control_file=Path(folder, "models"))),
+        shared_metrics() if workers > 1 else nullcontext(),
+    ):
         server.serve()
 
 
