@@ -1,6 +1,7 @@
 """`serving.toml`: pinned versions, labels and limits of single models, and faults in the file."""
 
 import re
+from pathlib import Path
 
 import pytest
 import tomli_w
@@ -105,3 +106,10 @@ def test_any_other_value_is_an_error_of_one_line(folder, table):
     except InputError as error:
         message = str(error)
     assert "\n" not in message
+
+
+def test_the_documentation_shows_every_key(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+    example = re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1]
+    (settings,) = read(tmp_path, example).values()
+    assert all(getattr(settings, name) for name in ModelSettings.__struct_fields__)
