@@ -41,7 +41,7 @@ def main() -> None:
 
 def _install(wanted: str, place: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-cache-dir"]
-    options = ["--constraint", ROOT / "constraints.txt", "--target", place]
+    options = ["--constraint", "constraints.txt", "--target", str(place)]
     subprocess.run([*pip, *options, wanted], check=True, cwd=ROOT)
 
 
@@ -62,7 +62,7 @@ def _base_size(image: str) -> int | None:
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         return None
-    return sum(layer["Size"] for layer in json.loads(found.stdout)["LayersData"])
+    return sum(int(layer["Size"]) for layer in json.loads(found.stdout)["LayersData"])
 
 
 if __name__ == "__main__":

@@ -79,6 +79,16 @@ def test_a_fault_is_told_in_one_line_that_names_the_file(text, message, tmp_path
     assert "\n" not in str(caught.value)
 
 
+def test_a_single_model_has_the_file_in_its_own_folder(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "digits" / "serving.toml").write_text("[models.digits]\nversions = [2]\n")
+    found = read_model_settings(ModelFolder(tmp_path / "digits"))
+    assert found == {"digits": ModelSettings(versions=(2,))}
+    (tmp_path / "digits" / "serving.toml").write_text("[models.iris]\nthreads = 2\n")
+    with pytest.raises(InputError, match="Received: \\[models.iris\\]"):
+        read_model_settings(ModelFolder(tmp_path / "digits"))
+
+
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):
     (tmp_path / "serving.toml").mkdir()
     with pytest.raises(InputError, match="cannot be read"):
