@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from serving.errors import InputError
 from serving.server.model_folder import ModelFolder
 from serving.server.model_settings import ModelSettings, read_model_settings
+from serving.server.rereading import Reread
 
 FOLDER = {"digits": [1, 2, 3], "iris": [1]}
 
@@ -123,3 +124,17 @@ def test_the_documentation_shows_every_key(tmp_path):
     example = re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1]
     (settings,) = read(tmp_path, example).values()
     assert all(getattr(settings, name) for name in ModelSettings.__struct_fields__)
+
+
+def test_a_file_that_is_being_written_is_not_followed(tmp_path):
+    path = tmp_path / "settings"
+    path.write_text("old")
+    reread = Reread(path.read_text, "")
+    path.write_text("")  # as programs do that write it in two steps
+    reread.refresh()
+    assert reread.value == "old"
+    path.write_text("new")
+    reread.refresh()
+    assert reread.value == "old"
+    reread.refresh()
+    assert reread.value == "new"

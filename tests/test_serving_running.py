@@ -56,7 +56,7 @@ def serving(folder, *options, workers=1, stdout=subprocess.DEVNULL, command=COMM
 def wait_for_all(client, workers):
     """Wait for every worker; a worker's request ids begin with its process id."""
     ready = set()
-    for _ in range(300):
+    for _ in range(1200):
         with suppress(OSError):
             status, headers, _ = client("GET", "/v2/health/ready")
             if status == 200:
@@ -64,7 +64,7 @@ def wait_for_all(client, workers):
             if len(ready) == workers:
                 return
         time.sleep(0.05)
-    raise AssertionError(f"{len(ready)} of {workers} processes are ready after 15 s.")
+    raise AssertionError(f"{len(ready)} of {workers} processes are ready after 60 s.")
 
 
 @contextmanager
