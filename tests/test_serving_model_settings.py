@@ -1,6 +1,7 @@
 """`serving.toml`: pinned versions, labels and limits of single models, and faults in the file."""
 
 import re
+from pathlib import Path
 
 import pytest
 import tomli_w
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from serving.errors import InputError
 from serving.server.model_folder import ModelFolder
 from serving.server.model_settings import ModelSettings, read_model_settings
+from serving.server.rereading import Reread
 
 FOLDER = {"digits": [1, 2, 3], "iris": [1]}
 
@@ -78,6 +80,16 @@ def test_a_fault_is_told_in_one_line_that_names_the_file(text, message, tmp_path
     assert "\n" not in str(caught.value)
 
 
+def test_a_single_model_has_the_file_in_its_own_folder(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "digits" / "serving.toml").write_text("[models.digits]\nversions = [2]\n")
+    found = read_model_settings(ModelFolder(tmp_path / "digits"))
+    assert found == {"digits": ModelSettings(versions=(2,))}
+    (tmp_path / "digits" / "serving.toml").write_text("[models.iris]\nthreads = 2\n")
+    with pytest.raises(InputError, match="Received: \\[models.iris\\]"):
+        read_model_settings(ModelFolder(tmp_path / "digits"))
+
+
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):
     (tmp_path / "serving.toml").mkdir()
     with pytest.raises(InputError, match="cannot be read"):
@@ -105,3 +117,24 @@ def test_any_other_value_is_an_error_of_one_line(folder, table):
     except InputError as error:
         message = str(error)
     assert "\n" not in message
+
+
+def test_the_documentation_shows_every_key(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+    example = re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1]
+    (settings,) = read(tmp_path, example).values()
+    assert all(getattr(settings, name) for name in ModelSettings.__struct_fields__)
+
+
+def test_a_file_that_is_being_written_is_not_followed(tmp_path):
+    path = tmp_path / "settings"
+    path.write_text("old")
+    reread = Reread(path.read_text, "")
+    path.write_text("")  # as programs do that write it in two steps
+    reread.refresh()
+    assert reread.value == "old"
+    path.write_text("new")
+    reread.refresh()
+    assert reread.value == "old"
+    reread.refresh()
+    assert reread.value == "new"

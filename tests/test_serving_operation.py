@@ -159,9 +159,9 @@ def test_metrics_tell_requests_errors_queue_and_process_for_each_model(client):
     assert found["process_cpu_seconds_total"] > 0.1
 
 
-def make_certificate(folder, name="server"):
+def make_certificate(folder, name="server", curve="P-256"):
     certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", f"ec_paramgen_curve:{curve}"]
     command += ["-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out"]
     subprocess.run(
         [*command, certificate, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
@@ -185,6 +185,7 @@ def test_certificates_that_do_not_fit_are_refused(tmp_path):
         ((certificate, text), "a certificate in PEM and its private key, without a password"),
         ((key, key), "a certificate in PEM and its private key"),
         ((certificate, locked), "without a password"),
+        (make_certificate(tmp_path, "p521", "P-521"), "P-256, P-384 or Ed25519."),
         ((certificate, tmp_path / "gone"), "gone does not exist."),
     ):
         with pytest.raises(InputError, match=message):

@@ -2,12 +2,10 @@
 
 import json
 import shutil
-import subprocess
 
 import pytest
 from checksums import write_checksums
 from live import Client, start
-from test_serving_running import COMMAND
 from test_serving_signature import make_keys
 from waiting import wait_until
 
@@ -97,21 +95,25 @@ def test_a_changed_file_is_followed_and_one_with_a_fault_is_logged_once(client, 
     wait_for(client, ["1", "3"])
 
 
-def refused(*options):
-    finished = subprocess.run(
-        [*COMMAND, *map(str, options)], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert finished.returncode == 2
-    (line,) = finished.stderr.splitlines()
-    return line
-
-
-def test_a_fault_at_the_start_is_one_line_and_nothing_is_served(row_bundle, tmp_path):
+def test_a_fault_at_the_start_is_one_line_and_nothing_is_served(run, row_bundle, tmp_path):
     shutil.copytree(row_bundle.parent, tmp_path / "softmax")
     (tmp_path / "serving.toml").write_text("[models.softmax]\nlabels = { stable = 7 }\n")
-    assert "Received: stable = 7." in refused(tmp_path)
-    (tmp_path / "key").write_text("no key")
-    assert "an elliptic-curve key in PEM" in refused(row_bundle.parent, "--key", tmp_path / "key")
+    (tmp_path / "text").write_text("just text")
+    model, text = row_bundle.parent, tmp_path / "text"
+    for options, message in (
+        ((tmp_path,), "Received: stable = 7."),
+        ((model, "--key", text), "an elliptic-curve key in PEM"),
+        ((model, "--key", tmp_path / "gone"), "gone does not exist."),
+        ((model, "--token-file", tmp_path / "gone"), "gone does not exist."),
+        ((model, "--tls-cert", text, "--tls-key", text), "TLS needs a certificate in PEM"),
+        ((model, "--tls-key", text), "Received: no certificate."),
+        ((model, "--uds", text), "uds must be a path for a new socket."),
+        ((model, "--root-path", "a b"), "root_path must begin with /"),
+        ((model, "--cors-origin", "a b"), "An origin must be"),
+    ):
+        status, output, error = run("serve", *options)
+        assert (status, output, error.count("\n")) == (2, "", 1)
+        assert message in error
 
 
 def test_only_versions_signed_with_the_key_are_served(row_bundle, tmp_path, caplog):

@@ -65,6 +65,7 @@ _DOCUMENTS = {
     "/v1/models": "Names of the models",
     _TF: "State of a model's versions, in TF Serving's form",
     f"{_TF}/versions/{{version}}": "State of a version",
+    f"{_TF}/labels/{{label}}": "State of the version that has a label",
     f"{_TF}/metadata": "Signature of a model, in TF Serving's form",
     f"{_TF}/versions/{{version}}/metadata": "Signature of a version",
 }
@@ -107,8 +108,11 @@ def describe_api(examples: Mapping[str, int] | None = None, root_path: str = "")
         _allow_binary(paths[infer]["post"])
         paths[f"/images/{{model}}{version}"] = {"post": _posted_image(version)}
     paths |= _describe_repository()
+    labeled = f"{_TF}/labels/{{label}}:predict"
+    paths[labeled] = {"post": _posted(labeled, "Run the version that has a label", "Predict")}
     known = examples or {}
     parameters = {
+        "label": _parameter("label", ["stable"]),
         "model": _parameter("model", list(known)),
         "version": _parameter("version", [str(version) for version in known.values()]),
     }
@@ -136,7 +140,7 @@ def _parameter(name: str, examples: list[str]) -> dict[str, Any]:
 
 
 def _operation(path: str, summary: str, schema: str) -> dict[str, Any]:
-    names = [name for name in ("model", "version") if f"{{{name}}}" in path]
+    names = [name for name in ("model", "version", "label") if f"{{{name}}}" in path]
     parameters = [{"$ref": f"#/components/parameters/{name}"} for name in names]
     responses: dict[str, Any] = {"200": _content("The result.", schema)}
     errors = _ERRORS | _UNKNOWN if names else _ERRORS

@@ -357,27 +357,26 @@ class Repository:
             self._changed.set()
             _LOG.warning("%s version %d takes long to verify and to load.", name, number)
 
-        loaded = None
+        outcome: Failure | LoadedModel
         try:
             await self._check_signature(folder)
-            state = await self._trials.run(folder, when_slow)
-            if state is None:
-                loaded = await self._make_loaded(await self._open(folder, entry))
+            failure = await self._trials.run(folder, when_slow)
+            outcome = failure or await self._make_loaded(await self._open(folder, entry))
         except ServingError as error:
-            state = Failure(printable(str(error)))  # file names in it may have any bytes
+            outcome = Failure(printable(str(error)))  # file names in it may have any bytes
         except Exception as error:  # a broken bundle must not end the server
-            state = Failure(printable(f"{type(error).__name__}: {error}"))
-        if state is not None:
-            self._log_failure(name, number, entry, state)
-            entry.failure, entry.since = state, time.monotonic()
+            outcome = Failure(printable(f"{type(error).__name__}: {error}"))
+        if isinstance(outcome, Failure):
+            self._log_failure(name, number, entry, outcome)
+            entry.failure, entry.since = outcome, time.monotonic()
             entry.pause_s = min(2 * entry.pause_s, _MAX_RETRY_S) if entry.pause_s else _RETRY_S
-        elif loaded is not None:
-            cost = loaded.model.cost
+        else:
+            cost = outcome.model.cost
             _LOG.info(
                 "%s version %d is ready: %.3f ms for one row, %.3f ms for each further row",
                 *(name, number, cost.alone_ms, cost.row_ms),
             )
-            entry.loaded, entry.failure = loaded, None
+            entry.loaded, entry.failure = outcome, None
         entry.task, entry.is_slow = None, False
         self._publish()
         self._changed.set()

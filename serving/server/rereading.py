@@ -13,6 +13,8 @@ Value = TypeVar("Value")
 class Reread(Generic[Value]):
     """What a file says. While it is invalid, what it said before stays.
 
+    A change counts when it is seen twice, since most programs empty a file before they write it.
+
     Attributes:
         value: the last valid content.
     """
@@ -28,18 +30,28 @@ class Reread(Generic[Value]):
         self._error = ""
         self._was_valid = False
         self.value = fallback
-        self.refresh()
+        self._seen = self._look()
+        self._follow(*self._seen)
 
     def refresh(self) -> None:
         """Read the file again. An invalid one is logged, once for each reason."""
+        found = self._look()
+        if found == self._seen:
+            self._follow(*found)
+        self._seen = found
+
+    def _look(self) -> tuple[Value, str]:
+        """Return what the file says, or what it said before with the reason why it is invalid."""
         try:
-            value = self._read()
+            return self._read(), ""
         except InputError as error:
-            if str(error) != self._error:
-                stay = " The settings from before stay." if self._was_valid else ""
-                _LOG.error("%s%s", printable(str(error)), stay)
-            self._error = str(error)
-            return
-        if self._error:
+            return self.value, str(error)
+
+    def _follow(self, value: Value, error: str) -> None:
+        if error and error != self._error:
+            stay = " The settings from before stay." if self._was_valid else ""
+            _LOG.error("%s%s", printable(error), stay)
+        elif self._error and not error:
             _LOG.info("The settings are valid again, and are used.")
-        self._error, self._was_valid, self.value = "", True, value
+        self._was_valid |= not error
+        self._error, self.value = error, value
