@@ -112,9 +112,7 @@ class Server:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start loading the models; called before the first request."""
-        works = [self._watch(), self._flush(), self._bodies.watch()]
-        if self.settings.grpc_address is not None:
-            works.append(self._serve_rpc(self.settings.grpc_address))
+        works = self._watch(), self._flush(), self._bodies.watch()
         self._tasks = [loop.create_task(work) for work in works]
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -133,16 +131,24 @@ class Server:
         self._batch_threads.shutdown(cancel_futures=True)
         self._image_threads.shutdown(cancel_futures=True)
 
-    async def _serve_rpc(self, address: str) -> None:
+    def _listen(self, address: str) -> bool:
+        """Serve gRPC too; return whether it can listen."""
         from .rpc import RpcServer  # grpcio is an extra
 
-        self._rpc = RpcServer(self)
+        rpc = RpcServer(self)
         try:
-            await self._rpc.run(address)
+            rpc.listen(address)
         except OSError as error:
-            _LOG.error("%s Only REST is served.", error)
+            _LOG.error("%s", error)
+            return False
+        self._rpc = rpc
+        self._tasks.append(asyncio.create_task(rpc.watch()))
+        return True
 
     async def _watch(self) -> None:
+        address = self.settings.grpc_address
+        while address is not None and not self._listen(address):  # not ready before it listens
+            await asyncio.sleep(self.settings.poll_s)
         while True:
             try:
                 if await self.repository.refresh(self._executor):

@@ -70,7 +70,7 @@ class Call:
         Returns:
             The status: another one if too many responses wait for clients to read them.
         """
-        if self.is_over:
+        if self.is_over or self._server.is_closed:
             return code
         self.is_over = True
         server, operations = self._server, self._first()
@@ -110,6 +110,8 @@ class Call:
         return [cygrpc.SendInitialMetadataOperation(None, 0)]
 
     async def _run(self, operations: Sequence[Any]) -> None:
+        if self._server.is_closed:
+            raise asyncio.CancelledError
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         self._server.start(
@@ -119,7 +121,7 @@ class Call:
 
     def watch(self) -> None:
         """Have the task cancelled when the client goes; costs an event of its own."""
-        if self.closing is None and not self.is_over:
+        if self.closing is None and not self.is_over and not self._server.is_closed:
             self.closing = cygrpc.ReceiveCloseOnServerOperation(0)
             self._server.start_closing(self, self._core)
 
@@ -128,7 +130,12 @@ Handle = Callable[[Call], Coroutine[Any, Any, None]]
 
 
 class CallServer:
-    """Receives calls on an address, and limits what slow clients hold."""
+    """Receives calls on an address, and limits what slow clients hold.
+
+    Attributes:
+        is_closed: whether it has ended. Operations must not be started any more: grpcio would end
+            the process.
+    """
 
     def __init__(self, handle: Handle, max_bytes: int, client_s: float, max_calls: int) -> None:
         """Make a server that does not listen yet.
@@ -159,6 +166,8 @@ class CallServer:
         self._open: set[Call] = set()
         self._late: dict[Call, float] = {}  # since when a call has waited for its client
         self._unsent: dict[Call, int] = {}
+        self.is_closed = False
+        self._is_shut = threading.Event()
         self._has_ended = asyncio.Event()
 
     def listen(self, address: str) -> None:
@@ -170,7 +179,7 @@ class CallServer:
         self._loop = asyncio.get_running_loop()
         self._new_task = self._loop.create_task
         if not self._server.add_http2_port(address.encode()):
-            raise OSError(f"gRPC cannot listen on {address}.")
+            raise OSError(f"The address for gRPC must be free. Received: {address}.")
         self._server.start()
         for _ in range(_REQUESTED):
             self._request()
@@ -202,13 +211,22 @@ class CallServer:
         except TimeoutError:
             self._server.cancel_all_calls()
             await self._has_ended.wait()
+        self._end()
 
     def close(self) -> None:
         """End at once."""
         if self._thread.is_alive():
             self._server.shutdown(self._queue, self._on_shutdown)
             self._server.cancel_all_calls()
-            self._thread.join()
+            self._is_shut.wait()
+            self._end()
+
+    def _end(self) -> None:
+        # Here, since the event loop is where operations are started.
+        self.is_closed = True
+        self._server.destroy()
+        self._queue.shutdown()
+        self._thread.join()
 
     def keep(self, call: Call, size: int) -> bool:
         """Return whether there is room for a long response that waits for its client."""
@@ -279,8 +297,7 @@ class CallServer:
             self._call_soon(partial(self._abandon, call))
 
     def _on_shutdown(self, _event: Any) -> None:
-        self._server.destroy()
-        self._queue.shutdown()
+        self._is_shut.set()
         self._call_soon(self._has_ended.set)
 
     def _call_soon(self, call: Callable[[], Any]) -> None:

@@ -305,13 +305,16 @@ class RpcServer:
             settings.max_requests + _MORE_CALLS,
         )
 
-    async def run(self, address: str) -> None:
-        """Serve on an address such as `127.0.0.1:8001`; runs until it is cancelled.
+    def listen(self, address: str) -> None:
+        """Start to serve on an address such as `127.0.0.1:8001`, on the running event loop.
 
         Raises:
             OSError: the address cannot be used.
         """
         self._calls.listen(address)
+
+    async def watch(self) -> None:
+        """End the calls of clients that are too slow; runs until it is cancelled."""
         await self._calls.watch()
 
     async def stop(self, grace_s: float) -> None:
