@@ -220,8 +220,7 @@ def test_errors_have_the_status_and_the_sentence_of_rest(client, call, images):
     assert found.value.status() == "StatusCode.INVALID_ARGUMENT"
     assert refusal(call, "/x.Y/Z", b"")[0] == "UNIMPLEMENTED"
     assert refusal(call, INFER, b"\xff")[0] == "INVALID_ARGUMENT"
-    code, details = refusal(call, INFER, b"\x3a\xff\xff\xff\x00" + bytes(2_000_000))
-    assert code == "RESOURCE_EXHAUSTED"
+    assert refusal(call, INFER, bytes(2_000_000))[0] == "RESOURCE_EXHAUSTED"
 
 
 @pytest.mark.parametrize(
@@ -297,12 +296,14 @@ def test_messages_of_any_content_are_refused_or_answered(
     tensor.contents.uint_contents.extend(values)
     for name in outputs:
         request.outputs.add(name=name)
+    code = "OK"
     try:
         response = service_pb2.ModelInferResponse.FromString(call(INFER, request))
     except grpc.RpcError as error:
-        assert error.code().name == "INVALID_ARGUMENT"
-    else:
+        code = error.code().name
+    if code == "OK":
         assert response.outputs[0].shape[0] == shape[0]
+    assert code in ("OK", "INVALID_ARGUMENT")
 
 
 def tf_request(images, **fields):
@@ -345,28 +346,53 @@ def test_tf_serving_repeats_the_last_value_of_a_tensor(call, bundle):
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        (lambda r, t: r.inputs["x"], "INVALID_ARGUMENT", "Inputs must be image. Received: image, x"),
-        (lambda r, t: setattr(t, "dtype", 1), "INVALID_ARGUMENT", "dtype DT_UINT8. Received: DT_F"),
-        (lambda r, t: setattr(t, "dtype", 99), "INVALID_ARGUMENT", "dtype DT_UINT8. Received: 99"),
-        (lambda r, t: t.tensor_shape.dim.add(size=1), "INVALID_ARGUMENT", "must have shape"),
-        (lambda r, t: t.ClearField("tensor_content"), "INVALID_ARGUMENT", "must have 784 elements"),
-        (lambda r, t: r.output_filter.append("x"), "INVALID_ARGUMENT", "Outputs must be among"),
+        (lambda r: r.inputs["x"], "INVALID_ARGUMENT", "Inputs must be image. Received: image, x"),
         (
-            lambda r, t: setattr(r.model_spec, "signature_name", "x"),
+            lambda r: setattr(r.inputs["image"], "dtype", 1),
+            "INVALID_ARGUMENT",
+            "image must have dtype DT_UINT8. Received: DT_FLOAT",
+        ),
+        (
+            lambda r: setattr(r.inputs["image"], "dtype", 99),
+            "INVALID_ARGUMENT",
+            "image must have dtype DT_UINT8. Received: 99",
+        ),
+        (
+            lambda r: r.inputs["image"].tensor_shape.dim.add(size=1),
+            "INVALID_ARGUMENT",
+            "image must have shape",
+        ),
+        (
+            lambda r: r.inputs["image"].ClearField("tensor_content"),
+            "INVALID_ARGUMENT",
+            "must have 784 elements in tensor_content or int_val",
+        ),
+        (lambda r: r.output_filter.append("x"), "INVALID_ARGUMENT", "Outputs must be among"),
+        (
+            lambda r: setattr(r.model_spec, "signature_name", "x"),
             "INVALID_ARGUMENT",
             "signature_name must be serving_default",
         ),
         (
-            lambda r, t: setattr(r.model_spec.version, "value", 9),
+            lambda r: setattr(r.model_spec.version, "value", 9),
             "NOT_FOUND",
             "The version of digits must be one of: 1. Received: 9",
         ),
-        (lambda r, t: setattr(r.model_spec, "version_label", "x"), "NOT_FOUND", "label"),
+        (
+            lambda r: setattr(r.model_spec, "version_label", "x"),
+            "NOT_FOUND",
+            "The version of digits must be one of: 1. Received: x",
+        ),
+        (
+            lambda r: setattr(r.model_spec, "version_label", "1"),
+            "INVALID_ARGUMENT",
+            "must not be a number",
+        ),
     ],
-)  # fmt: skip
+)
 def test_tf_serving_refuses_what_does_not_fit(change, code, message, call, images):
-    request, tensor = tf_request(images[:1])
-    change(request, tensor)
+    request, _ = tf_request(images[:1])
+    change(request)
     received, details = refusal(call, PREDICT, request)
     assert received == code
     assert message in details
@@ -503,13 +529,15 @@ def test_reflection_describes_every_service(address, call):
             names = {f"{file.package}.{one.name}" for one in file.service}
             assert service in names
         method = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
-        request = message_class("grpc.reflection.v1alpha.ServerReflectionRequest")(list_services="*")
+        request = message_class("grpc.reflection.v1alpha.ServerReflectionRequest")(
+            list_services="*"
+        )
         (response,) = channel.stream_stream(method)(iter([request.SerializeToString()]), timeout=20)
         assert b"inference.GRPCInferenceService" in response
 
 
 def test_every_call_but_health_needs_the_token(row_bundle):
-    client, address, stop = start_both(row_bundle.parent, token=TOKEN)
+    _, address, stop = start_both(row_bundle.parent, token=TOKEN)
     try:
         with triton.InferenceServerClient(address) as own:
             assert own.is_server_live()

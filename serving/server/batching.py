@@ -89,11 +89,12 @@ class Limits:
 
 
 class _Waiting(NamedTuple):
-    """A request in the queue; only requests of the same shapes share a batch."""
+    """A request in the queue; only requests of the same shapes and function share a batch."""
 
     arrays: Arrays
     rows: int
     shapes: dict[str, tuple[int, ...]]
+    run: Run
     done: "asyncio.Future[list[np.ndarray]]"
     start: float
 
@@ -114,13 +115,14 @@ class _Long:
     place: int = 0
     outputs: list[np.ndarray] = field(default_factory=list)
 
-    def run_part(self, run: Run, check: Check) -> None:
+    def run_part(self, check: Check) -> None:
         """Run the next part, and choose the length of the one after it by the time it took."""
         if not self.place:  # an error must name a sample of the request, not one of a part
             check(self.waiting.arrays)
         start, end = self.place, min(self.place + self.part_rows, self.waiting.rows)
         began = time.perf_counter()
-        arrays = run({name: array[start:end] for name, array in self.waiting.arrays.items()})
+        part = {name: array[start:end] for name, array in self.waiting.arrays.items()}
+        arrays = self.waiting.run(part)
         milliseconds = 1000 * (time.perf_counter() - began)
         if not self.outputs and end == self.waiting.rows:
             self.outputs = arrays
@@ -145,6 +147,7 @@ class Counts:
         rows: number of their rows.
         batches: number of batches.
         seconds: time from arrival to completion, summed over all requests.
+        queue_seconds: time from arrival to the start of a batch, summed over all requests.
         last_time: time of the last completion, seconds since 1970.
     """
 
@@ -152,7 +155,15 @@ class Counts:
     rows: int = 0
     batches: int = 0
     seconds: float = 0.0
+    queue_seconds: float = 0.0
     last_time: float = 0.0
+    _reported_s: float = 0.0
+
+    def new_queue_seconds(self) -> float:
+        """Return what was added to `queue_seconds` since the last call, for metrics."""
+        new = self.queue_seconds - self._reported_s
+        self._reported_s = self.queue_seconds
+        return new
 
 
 class Batcher:
@@ -188,11 +199,13 @@ class Batcher:
         """Number of waiting requests."""
         return len(self._queue) + len(self._long)
 
-    async def infer(self, arrays: Arrays) -> list[np.ndarray]:
+    async def infer(self, arrays: Arrays, run: Run | None = None) -> list[np.ndarray]:
         """Return the model's outputs for one request.
 
         Args:
             arrays: a checked array for each input, all with the same number of rows.
+            run: runs this request, which then shares its batch with no other; None for the
+                function of the queue.
 
         Raises:
             RequestError: there are too many rows, or the model cannot be run on them.
@@ -203,7 +216,7 @@ class Batcher:
         # By name: a request may list its inputs in any order.
         shapes = {name: array.shape[1:] for name, array in arrays.items()}
         done = loop.create_future()
-        waiting = _Waiting(arrays, rows, shapes, done, time.perf_counter())
+        waiting = _Waiting(arrays, rows, shapes, run or self._run, done, time.perf_counter())
         if rows > 1 and rows > (part_rows := self._part_rows(arrays, rows)):
             self._long.append(_Long(waiting, rows if self._limits.is_whole else part_rows))
             self._ask_long()
@@ -234,7 +247,7 @@ class Batcher:
             self._turns.ask(self._begin)
             return
         batch = self._take(count)
-        self._complete(batch, _outcome(self._run, batch))
+        self._complete(batch, _outcome(batch))
         self._schedule(loop)
 
     def _begin(self) -> Work | None:
@@ -244,7 +257,7 @@ class Batcher:
         self._schedule(asyncio.get_running_loop())
         if not batch:  # the clients have gone
             return None
-        return partial(_outcome, self._run, batch), partial(self._complete, batch)
+        return partial(_outcome, batch), partial(self._complete, batch)
 
     def _ask_long(self) -> None:
         if self._long and not self._has_asked_long:
@@ -260,8 +273,8 @@ class Batcher:
             return None
         long = self._long.popleft()
         self._ask_long()
-        self.counts.batches += 1
-        part = partial(long.run_part, self._run, self._check)
+        self._count_batch([] if long.place else [long.waiting])
+        part = partial(long.run_part, self._check)
         return partial(_attempt, part), partial(self._end_part, long)
 
     def _end_part(self, long: _Long, outcome: Exception | None) -> None:
@@ -298,7 +311,8 @@ class Batcher:
             self._queue.popleft()
         count = rows = size = 0
         for waiting in self._queue:
-            is_other = waiting.shapes != self._queue[0].shapes
+            first = self._queue[0]
+            is_other = waiting.shapes != first.shapes or waiting.run is not first.run
             if count and (is_other or rows + waiting.rows > self._limits.batch_rows):
                 break
             count += 1
@@ -307,16 +321,26 @@ class Batcher:
         return count, rows, size
 
     def _take(self, count: int) -> list[_Waiting]:
-        self.counts.batches += bool(count)
-        return [self._queue.popleft() for _ in range(count)]
+        if not count:
+            return []
+        batch = [self._queue.popleft() for _ in range(count)]
+        self._count_batch(batch)
+        return batch
+
+    def _count_batch(self, begun: Sequence[_Waiting]) -> None:
+        """Count a batch, and how long the requests waited whose first one it is."""
+        now = time.perf_counter()
+        self.counts.batches += 1
+        self.counts.queue_seconds += sum([now - waiting.start for waiting in begun])
 
 
 _Outcome = Sequence[list[np.ndarray] | Exception]
 Result = TypeVar("Result")
 
 
-def _outcome(run: Run, batch: Sequence[_Waiting]) -> _Outcome:
+def _outcome(batch: Sequence[_Waiting]) -> _Outcome:
     """Return the outputs or the error of each request."""
+    run = batch[0].run
     if len(batch) == 1:
         return [_attempt(lambda: run(batch[0].arrays))]
     outputs = _attempt(lambda: run(_joined(batch)))

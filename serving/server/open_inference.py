@@ -15,6 +15,7 @@ from ..decisions import derived_outputs
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
 from .json_tokens import decode_json
+from .long_lists import PART, LongList, cut_lists
 from .tensors import (
     BYTES,
     DATATYPES,
@@ -29,6 +30,7 @@ from .tensors import (
     from_binary,
     from_flat,
     from_json,
+    row_size,
     to_binary,
     to_json,
 )
@@ -106,6 +108,7 @@ _DECODER = msgspec.json.Decoder(InferenceRequest[msgspec.Raw, msgspec.Raw, msgsp
 _PARAMETERS = msgspec.json.Decoder(_Parameters)
 _OUTPUTS = msgspec.json.Decoder(_Outputs)
 _ENCODER = msgspec.json.Encoder()
+_DATA_DEPTH = (3,)  # brackets around the data of a tensor: {"inputs": [{"data": [
 # Clients repeat themselves, so that valid shapes and outputs are cached: this many, and texts up to
 # this length.
 _MAX_CACHED, _MAX_CACHED_BYTES = 1024, 1024
@@ -153,6 +156,7 @@ class OpenInference:
         self.name = manifest.name
         self.version = str(manifest.version)
         self._inputs = {spec.name: spec for spec in manifest.inputs}
+        self._row_size = max(row_size(spec) for spec in manifest.inputs)
         self._outputs = [(spec.name, datatype_of(spec.dtype)) for spec in manifest.outputs]
         self._all = tuple(SelectedOutput(place) for place in range(len(self._outputs)))
         self._all_binary = tuple(SelectedOutput(place, True) for place in range(len(self._outputs)))
@@ -173,8 +177,8 @@ class OpenInference:
             body: JSON, followed by the binary tensors.
             json_length: length of the JSON in bytes; None if there are no binary tensors; 0 if the
                 body is the raw input of one sample.
-            max_rows: largest number of samples. Given for a long body, so that no more than these
-                are read into memory; None for a short body.
+            max_rows: largest number of samples. Given for a long body, which is read part by part;
+                None for a short one.
 
         Raises:
             RequestError: the body violates the protocol, or does not fit the model.
@@ -190,8 +194,13 @@ class OpenInference:
                 f"{JSON_LENGTH} must be at most the length of the body, {len(body)}. "
                 f"Received: {json_length}."
             )
-        request = self._decode(text) if max_rows is None else _decode_without_data(text)
-        arrays = self._read_inputs(request.inputs, tail, max_rows)
+        lists: dict[bytes, LongList] = {}
+        if max_rows is None or len(text) <= PART:
+            request = self._decode(text)
+        else:
+            text, lists = cut_lists(text, _DATA_DEPTH, max_rows * self._row_size)
+            request = _decode_without_data(text)
+        arrays = self._read_inputs(request.inputs, tail, max_rows, lists)
         return Inference(
             arrays, self._read_outputs(request.outputs, request.parameters), request.id or ""
         )
@@ -204,7 +213,11 @@ class OpenInference:
             return _decode_without_data(text)
 
     def _read_inputs(
-        self, given: Sequence[RequestInput[Any]], tail: memoryview, max_rows: int | None
+        self,
+        given: Sequence[RequestInput[Any]],
+        tail: memoryview,
+        max_rows: int | None,
+        lists: Mapping[bytes, LongList],
     ) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {}
         place = 0
@@ -218,6 +231,8 @@ class OpenInference:
             if size is None:
                 data: Any = tensor.data
                 read = from_flat if type(data) is list else from_json
+                if lists:
+                    data = lists.get(bytes(data or b""), data)
                 arrays[name] = read(name, datatype, shape, data)
                 continue
             if type(size) is not int or not 0 <= size <= len(tail) - place:

@@ -33,6 +33,7 @@ class Call:
 
     Attributes:
         method: path of the method, such as `/inference.GRPCInferenceService/ModelInfer`.
+        model: name of the model that it asks for, for metrics.
         message: the first message; None if the client sent none.
         is_over: whether its status was sent, or the client has gone.
         deadline: time by which the client wants the response, seconds since 1970.
@@ -42,7 +43,7 @@ class Call:
 
     __slots__ = (
         "_core", "_has_begun", "_metadata", "_server", "closing", "deadline", "is_over", "message",
-        "method", "task",
+        "method", "model", "task",
     )  # fmt: skip
 
     def __init__(self, server: "CallServer", event: Any) -> None:
@@ -52,6 +53,7 @@ class Call:
         self.method: str = event.call_details.method.decode("utf-8", "replace")
         self.deadline: float = event.call_details.deadline
         self._metadata = event.invocation_metadata
+        self.model = ""
         self.message: bytes | None = None
         self.is_over = False
         self.task: asyncio.Task[None] | None = None
@@ -170,15 +172,20 @@ class CallServer:
         self._is_shut = threading.Event()
         self._has_ended = asyncio.Event()
 
-    def listen(self, address: str) -> None:
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> None:
         """Start to receive calls, on the running event loop.
+
+        Args:
+            address: IP address and port.
+            credentials: a certificate with its key; None to serve without TLS.
 
         Raises:
             OSError: the address cannot be used.
         """
         self._loop = asyncio.get_running_loop()
         self._new_task = self._loop.create_task
-        if not self._server.add_http2_port(address.encode()):
+        credential = [] if credentials is None else [credentials._credentials]
+        if not self._server.add_http2_port(address.encode(), *credential):
             raise OSError(f"The address for gRPC must be free. Received: {address}.")
         self._server.start()
         for _ in range(_REQUESTED):
