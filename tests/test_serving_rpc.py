@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from hypothesis import given
 from hypothesis import strategies as st
 from live import free_port, start
+from test_serving_operation import make_certificate
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 from waiting import wait_until
@@ -560,10 +561,33 @@ def test_calls_are_counted_and_logged_with_those_of_rest(row_bundle, capfd):
     finally:
         stop()
     name = "inference.GRPCInferenceService/ModelInfer"
-    assert f'hornbill_requests_total{{route="{name}",status="NOT_FOUND"}} 1.0' in text
+    counted = f'hornbill_requests_total{{model="",route="{name}",status="NOT_FOUND"}} 1.0'
+    assert counted in text
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     (line,) = [line for line in lines if line["id"] == "mine-8"]
     assert (line["path"], line["status"]) == (INFER, "NOT_FOUND")
+
+
+def test_models_are_loaded_and_unloaded_over_tls(committed_models, tmp_path):
+    certificate, key = make_certificate(tmp_path)
+    settings = {"tls_certificate": certificate, "tls_key": key, "model_control": "explicit"}
+    _, address, stop = start_both(committed_models, require=("softmax",), **settings)
+    port = address.rpartition(":")[2]
+    secure = {"ssl": True, "root_certificates": str(certificate)}
+    try:
+        with triton.InferenceServerClient(f"localhost:{port}", **secure) as own:
+            models = own.get_model_repository_index().models
+            assert [(one.name, one.state) for one in models] == [
+                ("digits", "UNAVAILABLE"), ("softmax", "READY"),
+            ]  # fmt: skip
+            own.load_model("digits")
+            assert own.is_model_ready("digits")
+            own.unload_model("digits")
+            assert not own.is_model_ready("digits")
+            with pytest.raises(InferenceServerException, match="The model must be one of"):
+                own.load_model("none")
+    finally:
+        stop()
 
 
 def test_limits_are_those_of_rest(row_bundle):
