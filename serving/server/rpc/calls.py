@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,9 @@ _LOG = logging.getLogger("hornbill.server")
 _REQUESTED = 64
 # Bytes of long responses that clients have not read yet, in all; and what counts as long.
 _MAX_UNSENT, _LONG = 256_000_000, 16_000
+_MAX_STREAMS = 1000  # calls of one connection at once
 _SWEEP_S = 0.1
+_CLOSING_S = 5.0  # to cancel all calls
 _NUMBERS = {code: code.value[0] for code in grpc.StatusCode}
 _OK = grpc.StatusCode.OK
 
@@ -36,13 +39,12 @@ class Call:
         model: name of the model that it asks for, for metrics.
         message: the first message; None if the client sent none.
         is_over: whether its status was sent, or the client has gone.
-        deadline: time by which the client wants the response, seconds since 1970.
         task: the task that answers it.
         closing: the operation that tells when the client has gone; None if it was not started.
     """
 
     __slots__ = (
-        "_core", "_has_begun", "_metadata", "_server", "closing", "deadline", "is_over", "message",
+        "_core", "_has_begun", "_metadata", "_server", "closing", "is_over", "message",
         "method", "model", "task",
     )  # fmt: skip
 
@@ -51,7 +53,6 @@ class Call:
         self._core = event.call
         self._has_begun = False
         self.method: str = event.call_details.method.decode("utf-8", "replace")
-        self.deadline: float = event.call_details.deadline
         self._metadata = event.invocation_metadata
         self.model = ""
         self.message: bytes | None = None
@@ -155,6 +156,7 @@ class CallServer:
         options = (
             ("grpc.so_reuseport", 1),  # all processes of the server listen on one port
             ("grpc.max_receive_message_length", max_bytes),
+            ("grpc.max_concurrent_streams", _MAX_STREAMS),
             ("grpc.keepalive_time_ms", 60_000),  # ends connections whose client is gone
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
@@ -168,7 +170,7 @@ class CallServer:
         self._open: set[Call] = set()
         self._late: dict[Call, float] = {}  # since when a call has waited for its client
         self._unsent: dict[Call, int] = {}
-        self.is_closed = False
+        self.is_closed = self._is_ending = False
         self._is_shut = threading.Event()
         self._has_ended = asyncio.Event()
 
@@ -211,22 +213,26 @@ class CallServer:
         """Refuse new calls and complete the open ones; cancel those that take longer."""
         if not self._thread.is_alive():
             return
+        self._is_ending = True
         self._server.shutdown(self._queue, self._on_shutdown)
         try:
             async with asyncio.timeout(grace_s):
                 await self._has_ended.wait()
         except TimeoutError:
-            self._server.cancel_all_calls()
-            await self._has_ended.wait()
-        self._end()
+            self.close()
+        else:
+            self._end()
 
     def close(self) -> None:
         """End at once."""
-        if self._thread.is_alive():
+        if not self._thread.is_alive():
+            return
+        if not self._is_ending:
             self._server.shutdown(self._queue, self._on_shutdown)
-            self._server.cancel_all_calls()
-            self._is_shut.wait()
+        self._server.cancel_all_calls()
+        if self._is_shut.wait(_CLOSING_S):
             self._end()
+        self.is_closed = True
 
     def _end(self) -> None:
         # Here, since the event loop is where operations are started.
@@ -267,7 +273,8 @@ class CallServer:
             event = None  # it may hold the last reference to a call
 
     def _request(self) -> None:
-        self._server.request_call(self._queue, self._queue, self._on_call)
+        with suppress(ValueError):  # the server is being shut down
+            self._server.request_call(self._queue, self._queue, self._on_call)
 
     def _on_call(self, event: Any) -> None:
         if not event.success:  # the server has been shut down
