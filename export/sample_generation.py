@@ -90,7 +90,7 @@ def _of_other_sizes(inference: InferenceFunction, ranges: list[Any], size: int) 
     same = (dict.fromkeys(axes, other) for other in (2 * size, size + 1, size - 1, size // 2))
     for sizes in (different, *same):
         if min(sizes.values()) > 0:
-            drawn = _draw(inference, ranges, sizes)
+            drawn = _draw(inference, ranges, sizes, _MIN_SAMPLES)
             if _refusal(inference, drawn) is None:
                 return (drawn,)
     return ()
@@ -148,14 +148,17 @@ def _samples(inputs: Inputs, others: tuple[Inputs, ...]) -> Samples:
 
 
 def _draw(
-    inference: InferenceFunction, ranges: list[Any], sizes: dict[str, int]
+    inference: InferenceFunction,
+    ranges: list[Any],
+    sizes: dict[str, int],
+    most: int = _MAX_SAMPLES,
 ) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     shapes = [
         [n if isinstance(n, int) else sizes[n] for n in spec.shape[1:]] for spec in inference.inputs
     ]
     numbers = sum(map(math.prod, shapes))
-    count = min(max(_MAX_NUMBERS // numbers, _MIN_SAMPLES), _MAX_SAMPLES)
+    count = min(max(_MAX_NUMBERS // numbers, _MIN_SAMPLES), most)
     count = min(count, max(_MAX_WEIGHTS // max(1, inference.model.count_params()), _FEWEST_SAMPLES))
     drawn = {}
     for spec, shape, (low, high) in zip(inference.inputs, shapes, ranges, strict=True):
