@@ -54,7 +54,7 @@ class Client:
 
 
 def wait_until_ready(client, path="/v2/health/ready"):
-    for _ in range(400):
+    for _ in range(1200):
         try:
             if client.get(path)[0] == 200:
                 return

@@ -41,7 +41,8 @@ TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 def start_both(folder, **settings):
     """Serve a folder over both protocols; return the client for REST, gRPC's address, `stop`."""
     address = f"127.0.0.1:{free_port()}"
-    named = {"log_requests": False, "grpc_address": address, **settings}
+    models = ("digits", "softmax") if folder.name == "dist" else (folder.name,)
+    named = {"log_requests": False, "grpc_address": address, "require": models, **settings}
     client, stop = start(Settings(folder, **named))
     return client, address, stop
 
@@ -714,7 +715,8 @@ def test_a_client_that_goes_away_leaves_the_queue(server, call, images):
 def test_calls_in_flight_are_completed_when_a_server_ends(bundle, images):
     port, grpc_port = free_port(), free_port()
     code = "from app.commands.cli import main; main()"
-    command = [sys.executable, "-c", code, "serve", str(bundle.parent.parent), "--quiet"]
+    served = str(bundle.parent.parent), "--require", "digits", "--quiet"
+    command = [sys.executable, "-c", code, "serve", *served]
     ports = ["--port", str(port), "--grpc-port", str(grpc_port), "--workers", "2"]
     with subprocess.Popen([*command, *ports], stderr=subprocess.PIPE, text=True) as process:
         try:
