@@ -1,15 +1,20 @@
 """The servers under comparison: how each is started, and which requests it gets."""
 
 import json
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from serving.server.rpc.messages import message_class
+
 ROOT = Path(__file__).parent.parent
 RIVALS = Path(__file__).parent / "rivals"
 _JSON = {"Content-Type": "application/json"}
+_GRPC = {"content-type": "application/grpc", "te": "trailers"}
+GRPC = "gRPC"
 
 
 @dataclass(frozen=True)
@@ -17,10 +22,10 @@ class RequestFormat:
     """One format of a request for the probabilities of one image.
 
     Attributes:
-        kind: `JSON` or `binary`; servers are compared within a kind.
-        path: path of the URL.
+        kind: `JSON`, `binary` or `gRPC`; servers are compared within a kind.
+        path: path of the URL; the path of the method for gRPC.
         headers: headers of the request.
-        body: body of the request.
+        body: body of the request; for gRPC the message with its length before it.
         read: function that returns the probabilities in the body of a response, float `(10,)`.
     """
 
@@ -39,8 +44,8 @@ class Contender:
         name: name in reports.
         packages: requirements from PyPI in pip's syntax; their versions are reported.
         command: command that starts it. `{bin}` is the bin folder of its environment, `{port}` the
-            port to listen on, `{second}` and `{third}` ports for gRPC and metrics. The environment
-            variable MODEL names the ONNX file.
+            port to listen on, `{second}` the port for gRPC, `{third}` one for metrics. The
+            environment variable MODEL names the ONNX file.
         formats: its request formats, by the names of `make_request_formats`.
         folder: working directory.
         is_ours: whether it is Hornbill, which runs in this environment.
@@ -67,9 +72,12 @@ _MLSERVER = (
 )
 OURS = Contender(
     "Hornbill",
-    (*_GRANIAN, "msgspec", "onnxruntime"),
-    ("{bin}/python", "-c", _HORNBILL, "serve", "{bundle}", "--port", "{port}"),
-    ("open", "binary"),
+    (*_GRANIAN, "grpcio", "msgspec", "onnxruntime"),
+    (
+        *("{bin}/python", "-c", _HORNBILL, "serve", "{bundle}"),
+        *("--port", "{port}", "--grpc-port", "{second}"),
+    ),
+    ("open", "binary", "rpc"),
     folder=ROOT,
     is_ours=True,
 )
@@ -99,18 +107,21 @@ CONTENDERS = (
     Contender(
         "Triton",
         ("nvidia-pytriton", "onnxruntime"),
-        ("{bin}/python", "triton_server.py", "{port}", "{second}"),
+        ("{bin}/python", "triton_server.py", "{port}", "{second}", "{third}"),
+        ("open", "rpc"),
     ),
     Contender(
         "MLServer",
         # MLServer 1.7 needs an older uvloop to get an event loop.
         ("mlserver", "uvloop<0.22", "onnxruntime"),
         ("env", *_MLSERVER, "{bin}/mlserver", "start", "mlserver"),
+        ("open", "rpc"),
     ),
     Contender(
         "KServe",
         ("kserve", "onnxruntime"),
-        ("{bin}/python", "kserve_app.py", "--http_port", "{port}", "--enable_grpc", "false"),
+        ("{bin}/python", "kserve_app.py", "--http_port", "{port}", "--grpc_port", "{second}"),
+        ("open", "rpc"),
     ),
     Contender(
         "LitServe",
@@ -149,9 +160,17 @@ def make_request_formats(model: str, image: np.ndarray) -> dict[str, RequestForm
         "Inference-Header-Content-Length": str(len(text)),
     }
     plain = json.dumps({"image": pixels}).encode()
+    message = message_class("inference.ModelInferRequest")(
+        model_name=model, outputs=[{"name": "probabilities"}], raw_input_contents=[image.tobytes()]
+    )
+    message.inputs.add(**tensor)
+    method = "/inference.GRPCInferenceService/ModelInfer"
+    framed = message.SerializeToString()
+    framed = struct.pack(">BI", 0, len(framed)) + framed  # not compressed, and the length
     return {
         "open": RequestFormat("JSON", path, _JSON, json.dumps(request).encode(), _read_open),
         "binary": RequestFormat("binary", path, binary, text + image.tobytes(), _read_binary),
+        "rpc": RequestFormat(GRPC, method, _GRPC, framed, _read_rpc),
         "plain": RequestFormat("JSON", "/predict", _JSON, plain, _read_plain),
     }
 
@@ -167,3 +186,11 @@ def _read_binary(body: bytes) -> np.ndarray:
 
 def _read_plain(body: bytes) -> np.ndarray:
     return np.array(json.loads(body)["probabilities"])
+
+
+def _read_rpc(message: bytes) -> np.ndarray:
+    response = message_class("inference.ModelInferResponse").FromString(message)
+    (output,) = response.outputs
+    if response.raw_output_contents:
+        return np.frombuffer(response.raw_output_contents[0], "<f4")
+    return np.array(output.contents.fp32_contents, np.float32)

@@ -1,6 +1,6 @@
 """Requests per second of Hornbill's server and of others that serve the same model.
 
-    python -m benchmarks.http_load dist/mlp
+    python -m benchmarks.http_load dist/mlp [--kind gRPC]
 
 Each server runs on one core, and the load comes from another: 32 connections, each of which sends
 one image as soon as the previous response arrives. The other servers are in `rivals/`; each has a
@@ -8,7 +8,7 @@ virtual environment, which is created on first use. Before the load, a server mu
 probabilities of the bundle's Predictor. The servers run in turn, for several rounds. A ratio is the
 median of the ratios within each round, so that slow changes of the machine affect all alike.
 
-Needs wrk and taskset.
+Needs wrk, taskset, and h2load for gRPC.
 """
 
 import argparse
@@ -22,16 +22,25 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, OURS, Contender, RequestFormat, make_request_formats
+from benchmarks.contenders import (
+    CONTENDERS,
+    GRPC,
+    OURS,
+    Contender,
+    RequestFormat,
+    make_request_formats,
+)
 from benchmarks.environments import Unavailable, make_environment, read_versions
+from benchmarks.loads import CONNECTIONS, load
 from benchmarks.results import write_results
-from benchmarks.servers import CONNECTIONS, running
+from benchmarks.servers import running
 from serving import Predictor
 from serving.golden import read_golden
 from serving.versions import find_version
 
 ROUNDS, WARM_UP_S, LOAD_S = 3, 2, 6
 TOLERANCE = 1e-5
+TOOLS = ("wrk", "taskset", "h2load")
 
 
 @dataclass(frozen=True)
@@ -68,28 +77,32 @@ def main() -> None:
     """Measure every server in turn, print and store the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", metavar="BUNDLE", help="Bundle of a digit net called mlp.")
+    parser.add_argument("--kind", choices=("JSON", "binary", GRPC), help="only this kind")
     parser.add_argument("--environments", metavar="DIR", type=Path, default=Path(".bench"))
     arguments = parser.parse_args()
-    missing = [name for name in ("wrk", "taskset") if shutil.which(name) is None]
+    missing = [name for name in TOOLS if shutil.which(name) is None]
     if missing:
-        raise SystemExit(f"wrk and taskset must be installed. Missing: {', '.join(missing)}.")
-    workload = _make_workload(find_version(arguments.bundle))
-    found = {contender.name: Measurement() for contender in CONTENDERS}
+        raise SystemExit(f"{', '.join(TOOLS)} must be installed. Missing: {', '.join(missing)}.")
+    workload = _make_workload(find_version(arguments.bundle), arguments.kind)
+    contenders = [one for one in CONTENDERS if workload.requests.keys() & set(one.formats)]
+    found = {contender.name: Measurement() for contender in contenders}
     for _ in range(ROUNDS):
-        for contender in CONTENDERS:
+        for contender in contenders:
             if not found[contender.name].reason:
                 _measure(contender, workload, arguments.environments, found[contender.name])
     rows = [
         _row(contender.name, workload.requests[name].kind, found[contender.name], found[OURS.name])
-        for contender in CONTENDERS
+        for contender in contenders
         for name in contender.formats
+        if name in workload.requests
     ]
     for row in rows:
         print(_line(row))
     write_results("http_load", rows)
 
 
-def _make_workload(bundle: Path) -> Workload:
+def _make_workload(bundle: Path, kind: str | None) -> Workload:
+    """Return the requests of one kind, or of all."""
     predictor = Predictor.load(bundle)
     manifest = predictor.manifest
     if manifest.name != "mlp":
@@ -98,7 +111,9 @@ def _make_workload(bundle: Path) -> Workload:
         )
     image = read_golden(bundle, "input", manifest.inputs)["image"][:1]
     probabilities = predictor.predict(image).probabilities[0]
-    return Workload(bundle, make_request_formats(manifest.name, image), probabilities)
+    formats = make_request_formats(manifest.name, image)
+    wanted = {name: one for name, one in formats.items() if kind in (None, one.kind)}
+    return Workload(bundle, wanted, probabilities)
 
 
 def _measure(
@@ -111,18 +126,19 @@ def _measure(
             python = make_environment(environments / contender.name.lower(), contender.packages)
         found.versions = found.versions or read_versions(python, contender.packages)
         with running(contender, workload.bundle, python) as server:
-            for request in (workload.requests[name] for name in contender.formats):
+            formats = [name for name in contender.formats if name in workload.requests]
+            for request in (workload.requests[name] for name in formats):
                 body = server.first_response(request)
                 if contender.is_checked:
                     _check(request, body, workload.probabilities)
-                server.load(request, WARM_UP_S)
-                load = server.load(request, LOAD_S)
-                if not load["requests_per_s"]:
+                port = server.port_of(request)
+                load(port, request, body, WARM_UP_S)
+                figures = load(port, request, body, LOAD_S)
+                if not figures["requests_per_s"]:
                     raise Unavailable(f"none of {CONNECTIONS} requests got a response under load")
-                found.loads.setdefault(request.kind, []).append(load)
-                print(
-                    f"{contender.name}, {request.kind}: {load['requests_per_s']:,.0f}", flush=True
-                )
+                found.loads.setdefault(request.kind, []).append(figures)
+                rate = figures["requests_per_s"]
+                print(f"{contender.name}, {request.kind}: {rate:,.0f}", flush=True)
     except Unavailable as error:
         found.reason = str(error)
         print(f"{contender.name}: {error}", flush=True)

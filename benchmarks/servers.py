@@ -1,7 +1,6 @@
-"""Starts a server on one core, loads it from another, and stops it."""
+"""Starts a server on one core, and stops it."""
 
 import http.client
-import json
 import os
 import signal
 import socket
@@ -13,14 +12,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contenders import Contender, RequestFormat
+import grpc
+
+from benchmarks.contenders import GRPC, Contender, RequestFormat
 from benchmarks.environments import Unavailable, last_line
 from serving.bundle import MODEL
 
-CONNECTIONS = 32
-_SERVER_CORE, _LOAD_CORE = "0", "1"
+_SERVER_CORE = "0"
 _START_S, _STOP_S, _RESPONSE_S = 60, 20, 10
-_SCRIPT = Path(__file__).with_name("http_load.lua")
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,13 @@ class Server:
     Attributes:
         process: its process.
         port: the port that it listens on.
+        grpc_port: the port for gRPC, if it has gRPC.
         log: file with its output.
     """
 
     process: subprocess.Popen[bytes]
     port: int
+    grpc_port: int
     log: Path
 
     def first_response(self, request: RequestFormat) -> bytes:
@@ -56,7 +57,13 @@ class Server:
             time.sleep(0.2)
         raise Unavailable(f"no response with status 200 within {_START_S} s. Received: {received}")
 
+    def port_of(self, request: RequestFormat) -> int:
+        """Return the port for a request."""
+        return self.grpc_port if request.kind == GRPC else self.port
+
     def _send(self, request: RequestFormat) -> tuple[int, bytes]:
+        if request.kind == GRPC:
+            return _call(self.grpc_port, request)
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_RESPONSE_S)
         try:
             connection.request("POST", request.path, request.body, dict(request.headers))
@@ -64,26 +71,6 @@ class Server:
             return response.status, response.read()
         finally:
             connection.close()
-
-    def load(self, request: RequestFormat, seconds: int) -> dict[str, float]:
-        """Send requests for the given time, and return the figures of `http_load.lua`.
-
-        Raises:
-            Unavailable: wrk cannot connect.
-        """
-        command = ["taskset", "-c", _LOAD_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"]
-        for name, value in request.headers.items():
-            command += ["-H", f"{name}: {value}"]
-        command += ["-s", str(_SCRIPT), f"http://127.0.0.1:{self.port}{request.path}"]
-        with tempfile.NamedTemporaryFile() as body:
-            body.write(request.body)
-            body.flush()
-            variables = {**os.environ, "BODY": body.name}
-            finished = subprocess.run(command, env=variables, capture_output=True, check=False)
-        if finished.returncode != 0:
-            raise Unavailable(f"wrk: {last_line(finished.stdout.decode())}")
-        load: dict[str, float] = json.loads(finished.stdout.splitlines()[-1])
-        return load
 
 
 @contextmanager
@@ -113,9 +100,18 @@ def running(contender: Contender, bundle: Path, python: Path) -> Iterator[Server
                 start_new_session=True,
             )
         try:
-            yield Server(process, port, log)
+            yield Server(process, port, second, log)
         finally:
             _stop(process)
+
+
+def _call(port: int, request: RequestFormat) -> tuple[int, bytes]:
+    message = request.body[5:]  # the library writes the length itself
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            return http.client.OK, channel.unary_unary(request.path)(message, timeout=_RESPONSE_S)
+        except grpc.RpcError as error:
+            return 0, str(error.details()).encode()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -2,13 +2,14 @@
 
     python -m benchmarks.soak dist [--requests 1000000]
 
-Processes send requests over persistent connections: single images and batches as JSON, as binary
-tensors and by TF Serving's interface, image files, and a dozen kinds of invalid requests. Some
-clients hang up before the response. Expected:
+Processes send requests over persistent connections of HTTP and of gRPC: single images and batches
+as JSON, as binary tensors and by TF Serving's interface, image files, and two dozen kinds of
+invalid requests. Some clients hang up before the response. Expected:
 
 - Every valid request gets status 200 and exactly the outputs of the Predictor, which do not depend
   on the rest of a batch.
-- Every invalid request gets its 4xx, and there is no 5xx except 503 under overload.
+- Every invalid request gets its 4xx or its status of gRPC, and there is no 5xx except 503 under
+  overload, which is UNAVAILABLE in gRPC.
 - The memory of the server does not grow after the first tenth.
 """
 
@@ -22,16 +23,30 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grpc
 import numpy as np
 from PIL import Image
 
 from benchmarks.results import write_results
 from serving import Predictor
+from serving.server.rpc.messages import message_class
 
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_InferRequest, _InferResponse, _PredictRequest, _PredictResponse = map(
+    message_class,
+    (
+        "inference.ModelInferRequest",
+        "inference.ModelInferResponse",
+        "tensorflow.serving.PredictRequest",
+        "tensorflow.serving.PredictResponse",
+    ),
+)
 PROCESSES, SAMPLES = 2, 200
 TENTHS = 10
 
@@ -41,10 +56,10 @@ class Request(NamedTuple):
 
     Attributes:
         kind: kind of request in the report.
-        path: path of the URL.
-        body: body of the request.
+        path: path of the URL; for gRPC of the method.
+        body: body of the request; for gRPC the message.
         headers: headers of the request.
-        status: expected status.
+        status: expected status: a number, or the name of gRPC's.
         probabilities: expected probabilities, float32 `(rows, classes)`; None if there are none.
     """
 
@@ -52,7 +67,7 @@ class Request(NamedTuple):
     path: str
     body: bytes
     headers: dict[str, str]
-    status: int = 200
+    status: int | str = 200
     probabilities: np.ndarray | None = None
 
 
@@ -64,7 +79,7 @@ def make_requests(name: str, predictor: Predictor, rng: np.random.Generator) -> 
         predictor: Predictor of the model.
         rng: generates the images.
     """
-    requests = [*_invalid_requests(name)]
+    requests = [*_invalid_requests(name), *_invalid_calls(name)]
     for _ in range(SAMPLES):
         rows = int(rng.choice([1, 1, 1, 2, 7]))
         images = rng.integers(0, 256, (rows, 28, 28)).astype(np.uint8)
@@ -96,11 +111,64 @@ def _valid_requests(name: str, images: np.ndarray, right: np.ndarray) -> list[Re
             right,
         ),
     ]
+    calls = _open_call(name, images), _typed_call(name, images), _tf_call(name, images)
+    requests += [
+        Request("gRPC", path, message.SerializeToString(), {}, "OK", right)
+        for path, message in zip((INFER, INFER, PREDICT), calls, strict=True)
+    ]
     if len(images) == 1:
         file = io.BytesIO()
         Image.fromarray(images[0]).save(file, "PNG")
         requests.append(Request("image", f"/images/{name}", file.getvalue(), {}, 200, right))
     return requests
+
+
+def _open_call(name: str, images: np.ndarray) -> Any:
+    message = _InferRequest(model_name=name, outputs=[{"name": "probabilities"}])
+    message.inputs.add(name="image", datatype="UINT8", shape=images.shape)
+    message.raw_input_contents.append(images.tobytes())
+    return message
+
+
+def _typed_call(name: str, images: np.ndarray) -> Any:
+    message = _open_call(name, images)
+    message.ClearField("raw_input_contents")
+    message.inputs[0].contents.uint_contents.extend(images.ravel().tolist())
+    return message
+
+
+def _tf_call(name: str, images: np.ndarray) -> Any:
+    message = _PredictRequest(output_filter=["probabilities"])
+    message.model_spec.name = name
+    tensor = message.inputs["image"]
+    tensor.dtype, tensor.tensor_content = 4, images.tobytes()
+    for size in images.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    return message
+
+
+def _invalid_calls(name: str) -> list[Request]:
+    images = np.zeros((1, 28, 28), np.uint8)
+
+    def wrong(change: Callable[[Any], Any], status: str = "INVALID_ARGUMENT") -> Request:
+        message = _open_call(name, images)
+        change(message)
+        return Request("gRPC mistake", INFER, message.SerializeToString(), {}, status)
+
+    return [
+        wrong(lambda message: message.raw_input_contents.append(b"")),
+        wrong(lambda message: message.raw_input_contents.pop()),
+        wrong(lambda message: message.inputs[0].shape.append(1)),
+        wrong(lambda message: message.inputs[0].contents.fp32_contents.append(1)),
+        wrong(lambda message: setattr(message.inputs[0], "datatype", "FP32")),
+        wrong(lambda message: setattr(message.outputs[0], "name", "x")),
+        wrong(lambda message: setattr(message, "model_name", "none"), "NOT_FOUND"),
+        wrong(lambda message: setattr(message, "model_version", "99"), "NOT_FOUND"),
+        Request("gRPC mistake", INFER, b"\xff" * 100, {}, "INVALID_ARGUMENT"),
+        Request("gRPC mistake", PREDICT, b"\x12\x00", {}, "NOT_FOUND"),
+        Request("gRPC mistake", "/x.Y/Z", b"", {}, "UNIMPLEMENTED"),
+        Request("gRPC hang up", INFER, _open_call(name, images).SerializeToString(), {}, "OK"),
+    ]
 
 
 def _invalid_requests(name: str) -> list[Request]:
@@ -130,31 +198,72 @@ def _invalid_requests(name: str) -> list[Request]:
     ]
 
 
-def send(port: int, requests: list[Request], count: int, seed: int, counts: Any) -> None:
+def send(
+    ports: tuple[int, int], requests: list[Request], count: int, seed: int, counts: Any
+) -> None:
     """Send `count` random requests, and put the number of each kind and outcome into `counts`."""
     rng = np.random.default_rng(seed)
     found: Counter[tuple[str, str]] = Counter()
+    port, grpc_port = ports
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    for index in rng.integers(0, len(requests), count):
-        request = requests[index]
-        if request.kind == "hang up":
-            _hang_up(port, request)
-            found[request.kind, "sent"] += 1
-            continue
-        try:
-            connection.request("POST", request.path, request.body, request.headers)
-            response = connection.getresponse()
-            found[request.kind, _judge(request, response.status, response.read())] += 1
-        except (OSError, http.client.HTTPException) as error:
-            found[request.kind, f"{type(error).__name__}"] += 1
-            connection.close()
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        for index in rng.integers(0, len(requests), count):
+            request = requests[index]
+            if request.kind.startswith("gRPC"):
+                outcome = _call(channel, request)
+            elif request.kind == "hang up":
+                outcome = _hang_up(port, request)
+            else:
+                outcome = _post(connection, request)
+            found[request.kind, outcome] += 1
     counts.put(found)
 
 
-def _hang_up(port: int, request: Request) -> None:
+def _post(connection: http.client.HTTPConnection, request: Request) -> str:
+    try:
+        connection.request("POST", request.path, request.body, request.headers)
+        response = connection.getresponse()
+        return _judge(request, response.status, response.read())
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        return type(error).__name__
+
+
+def _call(channel: grpc.Channel, request: Request) -> str:
+    method = channel.unary_unary(request.path)
+    if request.kind == "gRPC hang up":
+        method.future(request.body).cancel()
+        return "sent"
+    status, message = "OK", b""
+    try:
+        message = method(request.body, timeout=60)
+    except grpc.RpcError as error:
+        status = error.code().name
+    if status == "UNAVAILABLE":
+        return "503"
+    if status != request.status:
+        return f"{status}, not {request.status}"
+    if request.probabilities is None:
+        return "right"
+    received = _read(request.path, message).reshape(request.probabilities.shape)
+    return "right" if np.array_equal(received, request.probabilities) else "other bits"
+
+
+def _read(path: str, message: bytes) -> np.ndarray:
+    if path == PREDICT:
+        outputs = _PredictResponse.FromString(message).outputs
+        return np.array(outputs["probabilities"].float_val, np.float32)
+    response = _InferResponse.FromString(message)
+    if response.raw_output_contents:
+        return np.frombuffer(response.raw_output_contents[0], np.float32)
+    return np.array(response.outputs[0].contents.fp32_contents, np.float32)
+
+
+def _hang_up(port: int, request: Request) -> str:
     head = f"POST {request.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(request.body)}\r\n\r\n"
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as stream:
         stream.sendall(head.encode() + request.body[:300])
+    return "sent"
 
 
 def _judge(request: Request, status: int, body: bytes) -> str:
@@ -187,14 +296,14 @@ def main() -> None:
     arguments = parser.parse_args()
     predictor = Predictor.load(arguments.folder / "mlp")
     requests = make_requests("mlp", predictor, np.random.default_rng(0))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port, grpc_port = ports = _free_port(), _free_port()
     code = "from app.commands.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", str(arguments.folder), "--port", str(port)]
+    command += ["--grpc-port", str(grpc_port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
             _wait_until_ready(port)
-            found, memory = _send_all(server.pid, port, requests, arguments.requests)
+            found, memory = _send_all(server.pid, ports, requests, arguments.requests)
         finally:
             server.terminate()
     for (kind, outcome), count in sorted(found.items()):
@@ -210,6 +319,12 @@ def main() -> None:
     write_results("soak", [row])
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
 def _wait_until_ready(port: int) -> None:
     for _ in range(300):
         with suppress(OSError):
@@ -222,7 +337,7 @@ def _wait_until_ready(port: int) -> None:
 
 
 def _send_all(
-    server: int, port: int, requests: list[Request], count: int
+    server: int, ports: tuple[int, int], requests: list[Request], count: int
 ) -> tuple[Counter[tuple[str, str]], list[int]]:
     """Return the counts of all outcomes, and the resident memory in MB after each tenth."""
     context = multiprocessing.get_context("fork")
@@ -234,7 +349,7 @@ def _send_all(
         each = count // TENTHS // PROCESSES
         seeds = [tenth * PROCESSES + number for number in range(PROCESSES)]
         senders = [
-            context.Process(target=send, args=(port, requests, each, seed, counts))
+            context.Process(target=send, args=(ports, requests, each, seed, counts))
             for seed in seeds
         ]
         for process in senders:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from live import start
+from live import free_port, start
 from PIL import Image
 
 from serving.server import Settings
@@ -28,23 +28,24 @@ REQUESTS = [
 
 @pytest.fixture(scope="module")
 def place(bundle, row_bundle, images):
-    """The folder of `dist`, with an image next to it, and the port of a server."""
+    """The folder of `dist`, with an image next to it, and the ports of a server."""
     folder = bundle.parent.parent.parent
     image = "docs/examples/three.png"
     (folder / image).parent.mkdir(parents=True)
     Image.fromarray(images[3]).resize((200, 200)).save(folder / image)
-    client, stop = start(Settings(bundle.parent.parent, log_requests=False))
-    yield folder, client.port
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    client, stop = start(Settings(bundle.parent.parent, log_requests=False, grpc_address=address))
+    yield folder, {"8000": client.port, "8001": port}
     stop()
 
 
 def run(place, command, code):
-    folder, port = place
+    folder, ports = place
+    for documented, port in ports.items():
+        code = code.replace(f"localhost:{documented}", f"localhost:{port}")
     return subprocess.run(
-        [
-            *command,
-            code.replace("localhost:8000", f"localhost:{port}").replace("/iris", "/softmax"),
-        ],
+        [*command, code.replace("/iris", "/softmax")],
         capture_output=True,
         text=True,
         cwd=folder,

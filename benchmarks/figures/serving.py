@@ -90,6 +90,9 @@ def http_load() -> list[Figure]:
         ("constant", "JSON"): 0.3,
         ("constant", "binary"): 0.55,
         ("Triton", "JSON"): 1,
+        ("Triton", "gRPC"): 1.2,
+        ("MLServer", "gRPC"): 3,
+        ("KServe", "gRPC"): 3,
         **{(name, "JSON"): 3 for name in ("FastAPI", "MLServer", "KServe", "LitServe", "BentoML")},
     }
     figures: list[Figure] = []

@@ -1,6 +1,6 @@
 """A model as in KServe's documentation, with an ONNX Runtime session.
 
-MODEL=model.onnx python kserve_app.py --http_port PORT --enable_grpc false
+MODEL=model.onnx python kserve_app.py --http_port PORT --grpc_port GRPC_PORT
 """
 
 import os

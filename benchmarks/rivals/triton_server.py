@@ -1,6 +1,6 @@
 """Starts the tritonserver in nvidia-pytriton's wheel, with its Python backend.
 
-MODEL=model.onnx python triton_server.py PORT METRICS_PORT
+MODEL=model.onnx python triton_server.py PORT GRPC_PORT METRICS_PORT
 """
 
 import os
@@ -21,14 +21,15 @@ def main() -> None:
     if not stub.exists():
         version = "{}.{}".format(*sys.version_info)
         stub.symlink_to(triton / "python_backend_stubs" / version / STUB)
-    port, metrics_port = sys.argv[1:]
+    port, grpc_port, metrics_port = sys.argv[1:]
     command = [
         str(triton / "bin/tritonserver"),
         f"--model-repository={Path(__file__).parent / 'triton'}",
         f"--backend-directory={triton / 'backends'}",
         "--http-address=127.0.0.1",
         f"--http-port={port}",
-        "--allow-grpc=false",
+        "--grpc-address=127.0.0.1",
+        f"--grpc-port={grpc_port}",
         f"--metrics-port={metrics_port}",
     ]
     os.execve(command[0], command, {**os.environ, "PACKAGES": str(packages)})  # noqa: S606

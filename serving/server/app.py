@@ -76,6 +76,7 @@ class Server:
         repository: its models.
         in_flight: number of requests in flight.
         log: its access log.
+        traces: its traces.
 
     Examples:
         >>> server = Server(Settings(Path("dist")))  # for `granian module:server`
@@ -101,7 +102,7 @@ class Server:
         self._parent = parent
         self._metrics = Metrics()
         self.log = AccessLog()
-        self._traces = Traces()
+        self.traces = Traces()
         self._threads = available_cores()
         # One more thread, so that new versions are loaded while all others read requests.
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
@@ -138,9 +139,7 @@ class Server:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start loading the models; called before the first request."""
-        works = [self._watch(), self._flush(), self._bodies.watch(), self._test_again()]
-        if self.settings.grpc_address is not None:
-            works.append(self._serve_rpc(self.settings.grpc_address))
+        works = self._watch(), self._flush(), self._bodies.watch(), self._test_again()
         self._tasks = [loop.create_task(work) for work in works]
         if self._parent is not None and DRAIN_SIGNAL is not None:
             loop.add_signal_handler(DRAIN_SIGNAL, self.drain)
@@ -162,23 +161,30 @@ class Server:
         for task in self._tasks:
             task.cancel()
         self.log.close()
-        self._traces.close()
+        self.traces.close()
         self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
         self._batch_threads.shutdown(cancel_futures=True)
         self._images.close()
 
-    async def _serve_rpc(self, address: str) -> None:
+    def _listen(self, address: str) -> bool:
+        """Serve gRPC too; return whether it can listen."""
         from .rpc import RpcServer  # grpcio is an extra
 
-        self._rpc = RpcServer(self)
+        rpc = RpcServer(self)
         try:
-            await self._rpc.run(address)
+            rpc.listen(address)
         except OSError as error:
-            _LOG.error("%s Only REST is served.", error)
+            _LOG.error("%s", error)
+            return False
+        self._rpc = rpc
+        self._tasks.append(asyncio.create_task(rpc.watch()))
+        return True
 
     async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, address = asyncio.get_running_loop(), self.settings.grpc_address
+        while address is not None and not self._listen(address):  # not ready before it listens
+            await asyncio.sleep(self.settings.poll_s)
         while True:
             try:
                 if self.settings.token_file is not None:
@@ -292,12 +298,12 @@ class Server:
                     response.status,
                     round(1000 * seconds, 3),
                     size,
-                    self._token_name(headers) if self.settings.token_file else "",
+                    self.token_name(headers) if self.settings.token_file else "",
                     trace_id(parent) if (parent := headers.get("traceparent", "")) else "",
                 )
             )
-        if self._traces.record is not None and route.name in TEMPLATES:
-            self._traces.record(_ended(scope, route, response.status, seconds))
+        if self.traces.record is not None and route.name in TEMPLATES:
+            self.traces.record(_ended(scope, route, response.status, seconds))
         if response.status != 200 or method != "POST":
             await self._bodies.drain(protocol)
 
@@ -349,7 +355,7 @@ class Server:
             )
         identify(self._tokens.value, headers.get("authorization", ""))
 
-    def _token_name(self, headers: Headers) -> str:
+    def token_name(self, headers: Headers | Mapping[str, str]) -> str:
         """Return the name of the token of a request for the log; "" if it has none that counts."""
         with suppress(RequestError):
             return identify(self._tokens.value, headers.get("authorization", ""))

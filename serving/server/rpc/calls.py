@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,9 @@ _LOG = logging.getLogger("hornbill.server")
 _REQUESTED = 64
 # Bytes of long responses that clients have not read yet, in all; and what counts as long.
 _MAX_UNSENT, _LONG = 256_000_000, 16_000
+_MAX_STREAMS = 1000  # calls of one connection at once
 _SWEEP_S = 0.1
+_CLOSING_S = 5.0  # to cancel all calls
 _NUMBERS = {code: code.value[0] for code in grpc.StatusCode}
 _OK = grpc.StatusCode.OK
 
@@ -33,16 +36,16 @@ class Call:
 
     Attributes:
         method: path of the method, such as `/inference.GRPCInferenceService/ModelInfer`.
+        model: name of the model that it asks for, for metrics.
         message: the first message; None if the client sent none.
         is_over: whether its status was sent, or the client has gone.
-        deadline: time by which the client wants the response, seconds since 1970.
         task: the task that answers it.
         closing: the operation that tells when the client has gone; None if it was not started.
     """
 
     __slots__ = (
-        "_core", "_has_begun", "_metadata", "_server", "closing", "deadline", "is_over", "message",
-        "method", "task",
+        "_core", "_has_begun", "_metadata", "_server", "closing", "is_over", "message",
+        "method", "model", "task",
     )  # fmt: skip
 
     def __init__(self, server: "CallServer", event: Any) -> None:
@@ -50,8 +53,8 @@ class Call:
         self._core = event.call
         self._has_begun = False
         self.method: str = event.call_details.method.decode("utf-8", "replace")
-        self.deadline: float = event.call_details.deadline
         self._metadata = event.invocation_metadata
+        self.model = ""
         self.message: bytes | None = None
         self.is_over = False
         self.task: asyncio.Task[None] | None = None
@@ -70,7 +73,7 @@ class Call:
         Returns:
             The status: another one if too many responses wait for clients to read them.
         """
-        if self.is_over:
+        if self.is_over or self._server.is_closed:
             return code
         self.is_over = True
         server, operations = self._server, self._first()
@@ -110,6 +113,8 @@ class Call:
         return [cygrpc.SendInitialMetadataOperation(None, 0)]
 
     async def _run(self, operations: Sequence[Any]) -> None:
+        if self._server.is_closed:
+            raise asyncio.CancelledError
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         self._server.start(
@@ -119,7 +124,7 @@ class Call:
 
     def watch(self) -> None:
         """Have the task cancelled when the client goes; costs an event of its own."""
-        if self.closing is None and not self.is_over:
+        if self.closing is None and not self.is_over and not self._server.is_closed:
             self.closing = cygrpc.ReceiveCloseOnServerOperation(0)
             self._server.start_closing(self, self._core)
 
@@ -128,7 +133,12 @@ Handle = Callable[[Call], Coroutine[Any, Any, None]]
 
 
 class CallServer:
-    """Receives calls on an address, and limits what slow clients hold."""
+    """Receives calls on an address, and limits what slow clients hold.
+
+    Attributes:
+        is_closed: whether it has ended. Operations must not be started any more: grpcio would end
+            the process.
+    """
 
     def __init__(self, handle: Handle, max_bytes: int, client_s: float, max_calls: int) -> None:
         """Make a server that does not listen yet.
@@ -146,6 +156,7 @@ class CallServer:
         options = (
             ("grpc.so_reuseport", 1),  # all processes of the server listen on one port
             ("grpc.max_receive_message_length", max_bytes),
+            ("grpc.max_concurrent_streams", _MAX_STREAMS),
             ("grpc.keepalive_time_ms", 60_000),  # ends connections whose client is gone
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
@@ -159,18 +170,25 @@ class CallServer:
         self._open: set[Call] = set()
         self._late: dict[Call, float] = {}  # since when a call has waited for its client
         self._unsent: dict[Call, int] = {}
+        self.is_closed = self._is_ending = False
+        self._is_shut = threading.Event()
         self._has_ended = asyncio.Event()
 
-    def listen(self, address: str) -> None:
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> None:
         """Start to receive calls, on the running event loop.
+
+        Args:
+            address: IP address and port.
+            credentials: a certificate with its key; None to serve without TLS.
 
         Raises:
             OSError: the address cannot be used.
         """
         self._loop = asyncio.get_running_loop()
         self._new_task = self._loop.create_task
-        if not self._server.add_http2_port(address.encode()):
-            raise OSError(f"gRPC cannot listen on {address}.")
+        credential = [] if credentials is None else [credentials._credentials]
+        if not self._server.add_http2_port(address.encode(), *credential):
+            raise OSError(f"The address for gRPC must be free. Received: {address}.")
         self._server.start()
         for _ in range(_REQUESTED):
             self._request()
@@ -195,20 +213,33 @@ class CallServer:
         """Refuse new calls and complete the open ones; cancel those that take longer."""
         if not self._thread.is_alive():
             return
+        self._is_ending = True
         self._server.shutdown(self._queue, self._on_shutdown)
         try:
             async with asyncio.timeout(grace_s):
                 await self._has_ended.wait()
         except TimeoutError:
-            self._server.cancel_all_calls()
-            await self._has_ended.wait()
+            self.close()
+        else:
+            self._end()
 
     def close(self) -> None:
         """End at once."""
-        if self._thread.is_alive():
+        if not self._thread.is_alive():
+            return
+        if not self._is_ending:
             self._server.shutdown(self._queue, self._on_shutdown)
-            self._server.cancel_all_calls()
-            self._thread.join()
+        self._server.cancel_all_calls()
+        if self._is_shut.wait(_CLOSING_S):
+            self._end()
+        self.is_closed = True
+
+    def _end(self) -> None:
+        # Here, since the event loop is where operations are started.
+        self.is_closed = True
+        self._server.destroy()
+        self._queue.shutdown()
+        self._thread.join()
 
     def keep(self, call: Call, size: int) -> bool:
         """Return whether there is room for a long response that waits for its client."""
@@ -242,7 +273,8 @@ class CallServer:
             event = None  # it may hold the last reference to a call
 
     def _request(self) -> None:
-        self._server.request_call(self._queue, self._queue, self._on_call)
+        with suppress(ValueError):  # the server is being shut down
+            self._server.request_call(self._queue, self._queue, self._on_call)
 
     def _on_call(self, event: Any) -> None:
         if not event.success:  # the server has been shut down
@@ -279,8 +311,7 @@ class CallServer:
             self._call_soon(partial(self._abandon, call))
 
     def _on_shutdown(self, _event: Any) -> None:
-        self._server.destroy()
-        self._queue.shutdown()
+        self._is_shut.set()
         self._call_soon(self._has_ended.set)
 
     def _call_soon(self, call: Callable[[], Any]) -> None:

@@ -1,6 +1,9 @@
 """The messages of the protocols, read from `messages.binpb`.
 
-The file is what protoc makes of the .proto files beside it: see tests/test_serving_rpc_messages.py.
+protoc makes the file of the .proto files beside it, with grpcio-tools:
+
+    python -m grpc_tools.protoc -I. --include_imports --descriptor_set_out=messages.binpb *.proto
+
 The messages have a descriptor pool of their own: a client such as tritonclient declares messages of
 the same names in the default pool, and could not be imported in the same process.
 """
@@ -23,7 +26,7 @@ from ..errors import RequestError
 # Parsing holds the interpreter. Longer messages have their fields counted before, in parts that let
 # other threads run: two bytes of a message can become a hundred in memory.
 _LONG = 200_000
-_MAX_FIELDS = 400_000
+_MAX_FIELDS = 100_000
 # Bytes of integers that are not raw. They are parsed one by one, 50 ms for these.
 _MAX_TYPED = 8_000_000
 _FIXED = (FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE)

@@ -22,6 +22,7 @@ from ..errors import RequestError
 from ..open_inference import describe_model
 from ..repository import LoadedModel
 from ..telemetry import LogLine
+from ..tracing import Ended, trace_id
 from .calls import Call, CallServer
 from .messages import POOL, message_class, parse
 from .open_inference import InferMessages, InferRequest
@@ -40,7 +41,7 @@ _TF_SERVING = "tensorflow.serving.PredictionService"
 _HEALTH = "grpc.health.v1.Health"
 _REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 _SERVICES = (_OPEN_INFERENCE, _TF_SERVING, _HEALTH, _REFLECTION)
-_EXTENSIONS = ("classification", "model_configuration", "statistics")
+_EXTENSIONS = ("classification", "model_configuration", "statistics", "model_repository")
 # gRPC's status for each HTTP status of `RequestError`.
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -92,6 +93,9 @@ class Services:
             f"{_OPEN_INFERENCE}/ModelMetadata": _shown("ModelMetadataRequest", self._metadata),
             f"{_OPEN_INFERENCE}/ModelConfig": _shown("ModelConfigRequest", self._config),
             f"{_OPEN_INFERENCE}/ModelStatistics": _shown("ModelStatisticsRequest", self._stats),
+            f"{_OPEN_INFERENCE}/RepositoryIndex": self._index,
+            f"{_OPEN_INFERENCE}/RepositoryModelLoad": self._load,
+            f"{_OPEN_INFERENCE}/RepositoryModelUnload": self._unload,
             f"{_HEALTH}/Check": self._check,
         }
         streams = {
@@ -143,20 +147,30 @@ class Services:
     def _record(
         self, method: _Method, call: Call, code: grpc.StatusCode, seconds: float, size: int
     ) -> None:
-        self._server.count(method.route, _NAMES[code], seconds)
-        if self._server.settings.log_requests:
-            identity = call.metadata.get("x-request-id") or self._server.next_id()
-            milliseconds = round(1000 * seconds, 3)
+        server, name = self._server, _NAMES[code]
+        server.count(method.route, name, seconds, call.model)
+        if server.settings.log_requests:
+            metadata = call.metadata
             line = LogLine(
-                round(time.time(), 3), str(identity), "POST", call.method, _NAMES[code],
-                milliseconds, size,
-            )  # fmt: skip
-            self._server.log.write(line)
+                round(time.time(), 3),
+                str(metadata.get("x-request-id") or server.next_id()),
+                "POST",
+                call.method,
+                name,
+                round(1000 * seconds, 3),
+                size,
+                server.token_name(metadata) if server.settings.token_file else "",
+                trace_id(parent) if (parent := metadata.get("traceparent", "")) else "",
+            )
+            server.log.write(line)
+        if server.traces.record is not None and call.model:
+            server.traces.record(_ended(method, call, code, seconds))
 
     async def _infer(self, call: Call) -> bytes:
         content, run = call.message or b"", self._server.call
         is_long = len(content) >= LONG_BODY
         request = await run(is_long, parse, InferRequest, content)
+        call.model = request.model_name
         loaded = await self._server.find(request.model_name, request.model_version or None)
         messages = self._messages(loaded)
         inference, is_raw = await run(is_long, messages.read, request)
@@ -177,7 +191,8 @@ class Services:
         is_long = len(content) >= LONG_BODY
         request = await run(is_long, parse, PredictRequest, content)
         version = requested_version(request.model_spec)
-        model = (loaded := await self._server.find(request.model_spec.name, version)).model
+        call.model = request.model_spec.name
+        model = (loaded := await self._server.find(call.model, version)).model
         fit = model.manifest, model.open_inference
         inference = await run(is_long, read_predict, *fit, request, self._max_rows)
         outputs = await loaded.batcher.infer(inference.arrays)
@@ -199,7 +214,7 @@ class Services:
             self._find(request)
         except RequestError:  # as Triton, which has no error for unknown models here
             return _reply("ModelReadyResponse", {"ready": False})
-        return _reply("ModelReadyResponse", {"ready": True})
+        return _reply("ModelReadyResponse", {"ready": not self._repository.is_draining})
 
     def _find(self, request: Any) -> LoadedModel:
         return self._repository.find(request.name, request.version or None)
@@ -219,6 +234,19 @@ class Services:
         found = [self._find(request)] if request.name else all_loaded
         stats = [describe_stats(loaded) for loaded in found]
         return _reply("ModelStatisticsResponse", {"model_stats": stats})
+
+    async def _index(self, call: Call) -> bytes:
+        request = _parse("RepositoryIndexRequest", call)
+        models = await self._repository.index(only_ready=request.ready)
+        return _reply("RepositoryIndexResponse", {"models": models})
+
+    async def _load(self, call: Call) -> bytes:
+        await self._repository.load(_parse("RepositoryModelLoadRequest", call).model_name)
+        return _reply("RepositoryModelLoadResponse", {})
+
+    async def _unload(self, call: Call) -> bytes:
+        await self._repository.unload(_parse("RepositoryModelUnloadRequest", call).model_name)
+        return _reply("RepositoryModelUnloadResponse", {})
 
     def _health(self, call: Call) -> int | None:
         """Return the status of the service that a message names; None if there is no such one."""
@@ -270,10 +298,30 @@ def _shown(request: str | None, show: Callable[[Any], bytes]) -> Callable[[Call]
     """Return a method that reads a message of the Open Inference Protocol and shows something."""
 
     async def answer(call: Call) -> bytes:
-        content = call.message or b""
-        return show(parse(message_class(f"inference.{request}"), content) if request else None)
+        return show(_parse(request, call) if request else None)
 
     return answer
+
+
+def _parse(message: str, call: Call) -> Any:
+    return parse(message_class(f"inference.{message}"), call.message or b"")
+
+
+def _ended(method: _Method, call: Call, code: grpc.StatusCode, seconds: float) -> Ended:
+    """Return the description of a call for its trace."""
+    service, _, name = method.route.rpartition("/")
+    is_error = code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
+    attributes: dict[str, str | int] = {
+        "rpc.system": "grpc",
+        "rpc.service": service,
+        "rpc.method": name,
+        "rpc.grpc.status_code": code.value[0],
+        "hornbill.model": call.model,
+    }
+    if is_error:
+        attributes["error.type"] = code.name
+    parent, state = (str(call.metadata.get(key, "")) for key in ("traceparent", "tracestate"))
+    return Ended(method.route, parent, state, seconds, attributes, is_error)
 
 
 def _live(_: Any) -> bytes:
@@ -297,7 +345,7 @@ class RpcServer:
 
     def __init__(self, server: Server) -> None:
         self._services = Services(server)
-        settings = server.settings
+        self._settings = settings = server.settings
         self._calls = CallServer(
             self._services.answer,
             int(settings.max_body_mb * 1e6),
@@ -305,13 +353,21 @@ class RpcServer:
             settings.max_requests + _MORE_CALLS,
         )
 
-    async def run(self, address: str) -> None:
-        """Serve on an address such as `127.0.0.1:8001`; runs until it is cancelled.
+    def listen(self, address: str) -> None:
+        """Start to serve on an address such as `127.0.0.1:8001`, on the running event loop.
 
         Raises:
             OSError: the address cannot be used.
         """
-        self._calls.listen(address)
+        certificate, key = self._settings.tls_certificate, self._settings.tls_key
+        if certificate is None or key is None:
+            self._calls.listen(address)
+        else:
+            pair = key.read_bytes(), certificate.read_bytes()
+            self._calls.listen(address, grpc.ssl_server_credentials([pair]))
+
+    async def watch(self) -> None:
+        """End the calls of clients that are too slow; runs until it is cancelled."""
         await self._calls.watch()
 
     async def stop(self, grace_s: float) -> None:

@@ -42,23 +42,24 @@ _MAX_REPEATED = 16_000_000
 
 
 def requested_version(spec: Any) -> str | None:
-    """Return the version that a ModelSpec names; None for the latest.
+    """Return the version or the label that a ModelSpec names; None for the latest version.
 
     Raises:
-        RequestError: it names a label, or another signature.
+        RequestError: it names another signature, or a label that could be a number.
     """
     if spec.signature_name not in ("", SIGNATURE):
         raise RequestError(
             f"signature_name must be {SIGNATURE}. Received: {spec.signature_name:.40}."
         )
     choice = spec.WhichOneof("version_choice")
-    if choice == "version_label":
+    if choice == "version":
+        return str(spec.version.value)
+    if choice == "version_label" and (not spec.version_label or spec.version_label.isdigit()):
         raise RequestError(
-            f"{spec.name:.80} must have a version of that label. "
-            f"Received: {spec.version_label:.40}.",
-            404,
+            "A version_label must not be a number, which goes into version. "
+            f"Received: {spec.version_label!r:.40}."
         )
-    return None if choice is None else str(spec.version.value)
+    return spec.version_label if choice else None
 
 
 def read_predict(
