@@ -57,6 +57,14 @@ def serve(
     max_delay_ms: Annotated[
         float, typer.Option(metavar="MS", help="Latency budget for a batch.")
     ] = 5.0,
+    allowed_hosts: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,…",
+            help="Names that requests may give as their host; *.example.com allows those below it. "
+            "Default: any.",
+        ),
+    ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not log requests.")] = False,
 ) -> None:
     """Serve bundles over the Open Inference Protocol v2 and TF Serving's REST interface."""
@@ -73,6 +81,7 @@ def serve(
         max_rows=max_rows,
         max_requests=max_requests,
         max_delay_ms=max_delay_ms,
+        allowed_hosts=tuple(allowed_hosts.replace(",", " ").split()),
         log_requests=not quiet,
     )
     address = find_address(host, port)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from granian.rsgi import Headers, HTTPProtocol, Scope
@@ -21,32 +21,45 @@ from prometheus_client import Counter, Histogram
 from ..cores import available_cores
 from ..errors import ServingError, printable
 from ..inputs import read_model_image
+from .bodies import Bodies, Body
 from .documents import Document, Documents
 from .errors import RequestError
-from .http import BINARY, Bodies, Response, compressed, error_response, send_response
+from .hosts import Hosts
+from .http import Response, compressed, error_response, header_values
 from .image_requests import require_images, write_image_response
 from .models import Model
 from .open_inference import JSON_LENGTH, Inference
 from .repository import LoadedModel, Repository
+from .rooms import Room
 from .router import Handler, ModelHandler, Router
+from .sending import limit_connections, send_response
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
 
 _LOG = logging.getLogger("hornbill.server")
-# Bytes: longer bodies are read and written in a thread, since other requests would have to wait.
+# Bytes: longer bodies are read and written in a thread, part by part, since others would wait.
 _LONG_BODY = 65_536
+_NUMBER_BYTES = 20  # of JSON
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
+_LISTENING_TRIES = 200
 _ORPHAN_S = 30.0  # for requests in flight when the main process has ended
 # Never refused: a busy server must not look dead to its health checks.
 _OPEN = ("/v2/health/live", "/v2/health/ready", "/")
 
 
-# A function that reads the body of a request for a model, and one that writes the outputs.
-Read = Callable[[Model, Headers, bytes, int | None], Inference | Call]
-Write = Callable[[Model, Any, Sequence[np.ndarray]], Response]
+class Format(NamedTuple):
+    """How the requests of a protocol are read, and its responses written.
+
+    Attributes:
+        read: reads the body of a request for a model.
+        write: writes the outputs, part by part if they are long.
+    """
+
+    read: Callable[[Model, Headers, bytes, int | None], Inference | Call]
+    write: Callable[[Model, Any, Sequence[np.ndarray], bool], Response]
 
 
 class Server:
@@ -74,8 +87,8 @@ class Server:
         self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
         self._repository = Repository(settings.folder, settings.versions, self._serve)
         handlers: dict[str, ModelHandler] = {
-            "infer": partial(self._run, _read_inference, _write_inference),
-            "predict": partial(self._run, _read_call, _write_predictions),
+            "infer": partial(self._run, Format(_read_inference, _write_inference)),
+            "predict": partial(self._run, Format(_read_call, _write_predictions)),
             "image": self._image,
         }
         documents = Documents(self._repository, self._metrics)
@@ -83,7 +96,11 @@ class Server:
         self._is_loaded = asyncio.Event()
         self._in_flight = 0
         self._numbers = itertools.count()
-        self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
+        max_bytes = int(settings.max_body_mb * 1e6)
+        # For a body and its response, or for two bodies.
+        self._room = Room(2 * max_bytes, settings.body_s)
+        self._bodies = Bodies(max_bytes, settings.body_s, settings.max_requests, self._room)
+        self._hosts = Hosts(settings.allowed_hosts)
         self._tasks: list[asyncio.Task[None]] = []
         self._series: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
 
@@ -94,7 +111,7 @@ class Server:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start loading the models; called before the first request."""
-        works = self._watch(), self._flush(), self._bodies.watch()
+        works = self._watch(), self._flush(), self._bodies.watch(), self._limit_connections()
         self._tasks = [loop.create_task(work) for work in works]
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -117,6 +134,12 @@ class Server:
             except Exception:  # the loop must go on, or new versions would never be served
                 _LOG.exception("Looking for new versions failed.")
             await asyncio.sleep(self._settings.poll_s)
+
+    async def _limit_connections(self) -> None:
+        for _ in range(_LISTENING_TRIES):  # Granian listens soon after this starts
+            if limit_connections(self._settings.write_s):
+                return
+            await asyncio.sleep(0.05)
 
     async def _flush(self) -> None:
         while True:
@@ -152,16 +175,19 @@ class Server:
         """Respond to a request."""
         start = time.perf_counter()
         method, path, headers = scope.method, scope.path, scope.headers
+        client = scope.client
         request_id = headers.get("x-request-id") or f"{os.getpid():x}-{next(self._numbers):x}"
         route, handle = self._router.find(method, path, headers)
         self._in_flight += 1
+        room = 0
         try:
-            response = await self._respond(method, path, headers, protocol, handle)
-            size = len(response.body)
+            response = await self._respond(method, path, headers, protocol, client, handle)
+            room, size = response.room, response.size
             response = await self._call(size >= _LONG_BODY, compressed, response, headers)
-            send_response(method, protocol, response, request_id)
+            await send_response(method, protocol, response, request_id, self._settings.write_s)
         finally:
             self._in_flight -= 1
+            self._room.leave(room)
         seconds = time.perf_counter() - start
         self._count(route, response.status, seconds)
         if self._settings.log_requests:
@@ -177,14 +203,21 @@ class Server:
                 )
             )
         if response.status != 200 or method != "POST":
-            await self._bodies.drain(protocol)
+            await self._bodies.drain(protocol, client)
 
     async def _respond(
-        self, method: str, path: str, headers: Headers, protocol: HTTPProtocol, handle: Handler
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        protocol: HTTPProtocol,
+        client: str,
+        handle: Handler,
     ) -> Response:
         try:
+            self._hosts.check(headers, path in _OPEN)
             self._admit(path, headers)
-            return await handle(headers, protocol)
+            return await handle(headers, protocol, client)
         except RequestError as error:
             return error_response(str(error), error.status, error.headers)
         except ServingError as error:
@@ -208,13 +241,7 @@ class Server:
         """Raise `RequestError` if too many requests are in flight or the token is wrong."""
         if path in _OPEN:
             return
-        if self._in_flight > self._settings.max_requests:
-            raise RequestError(
-                f"At most {self._settings.max_requests} requests may be in flight. "
-                "Received: one more. Try again later.",
-                503,
-                {"retry-after": "1"},
-            )
+        self._refuse_one_too_many()
         token = self._settings.token
         if token is None:
             return
@@ -229,40 +256,88 @@ class Server:
                 {"www-authenticate": "Bearer"},
             )
 
+    def _refuse_one_too_many(self) -> None:
+        if self._in_flight > self._settings.max_requests:
+            raise RequestError(
+                f"At most {self._settings.max_requests} requests may be in flight. "
+                "Received: one more. Try again later.",
+                503,
+                {"retry-after": "1"},
+            )
+
+    async def _receive(self, headers: Headers, protocol: HTTPProtocol, client: str) -> Body:
+        """Receive a body. Its request is in flight once it is there."""
+        self._in_flight -= 1
+        try:
+            body = await self._bodies.receive(headers, protocol, client)
+        finally:
+            self._in_flight += 1
+        if self._in_flight > self._settings.max_requests:
+            self._room.leave(body.room)
+            self._refuse_one_too_many()
+        return body
+
     async def _run(
         self,
-        read: Read,
-        write: Write,
+        form: Format,
         name: str,
         version: str | None,
         headers: Headers,
         protocol: HTTPProtocol,
+        client: str,
     ) -> Response:
         """Read a request, run the model on it, and write the response."""
         if not self._is_loaded.is_set():
             await self._wait_until_loaded()
         loaded = self._repository.find(name, version)
-        body = await self._bodies.read(headers, protocol)
-        is_long = len(body) >= _LONG_BODY
-        max_rows = self._settings.max_rows if is_long else None
-        request = await self._call(is_long, read, loaded.model, headers, body, max_rows)
-        outputs = await loaded.batcher.infer(request.arrays)
-        is_long = not _is_short(outputs)
-        response: Response = await self._call(is_long, write, loaded.model, request, outputs)
-        return response
+        body, room = await self._receive(headers, protocol, client)
+        try:
+            is_long = len(body) >= _LONG_BODY
+            max_rows = self._settings.max_rows if is_long else None
+            request = await self._call(is_long, form.read, loaded.model, headers, body, max_rows)
+            del body
+            outputs = await loaded.batcher.infer(request.arrays)
+        finally:
+            self._room.leave(room)
+        numbers = sum([array.size for array in outputs])
+        if numbers < _LONG_BODY // _NUMBER_BYTES:
+            return form.write(loaded.model, request, outputs, False)
+        request.arrays.clear()  # they may be parts of the body
+        return await self._write_long(form, loaded.model, request, outputs, numbers)
+
+    async def _write_long(
+        self, form: Format, model: Model, request: Any, outputs: Sequence[np.ndarray], numbers: int
+    ) -> Response:
+        room = await self._room.take(numbers * _NUMBER_BYTES)
+        try:
+            response: Response = await self._call(True, form.write, model, request, outputs, True)
+        except BaseException:
+            self._room.leave(room)
+            raise
+        return response._replace(room=room)
 
     async def _image(
-        self, name: str, version: str | None, headers: Headers, protocol: HTTPProtocol
+        self,
+        name: str,
+        version: str | None,
+        headers: Headers,
+        protocol: HTTPProtocol,
+        client: str,
     ) -> Response:
         if not self._is_loaded.is_set():
             await self._wait_until_loaded()
         loaded = self._repository.find(name, version)
         manifest = loaded.model.manifest
         require_images(manifest)
-        body = await self._bodies.read(headers, protocol)
-        start = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        image = await loop.run_in_executor(self._image_threads, read_model_image, body, manifest)
+        body, room = await self._receive(headers, protocol, client)
+        try:
+            start = time.perf_counter()
+            loop = asyncio.get_running_loop()
+            image = await loop.run_in_executor(
+                self._image_threads, read_model_image, body, manifest
+            )
+        finally:
+            self._room.leave(room)
         arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
@@ -290,30 +365,27 @@ def _read_inference(model: Model, headers: Headers, body: bytes, max_rows: int |
     return model.open_inference.read(body, _json_length(headers), max_rows)
 
 
-def _write_inference(model: Model, inference: Inference, outputs: Sequence[np.ndarray]) -> Response:
-    content, json_length = model.open_inference.write(inference, outputs)
-    if json_length is None:
-        return Response(content)
-    return Response(content, media_type=BINARY, headers=[(JSON_LENGTH, str(json_length))])
+def _write_inference(
+    model: Model, inference: Inference, outputs: Sequence[np.ndarray], is_long: bool
+) -> Response:
+    return model.open_inference.write(inference, outputs, is_long)
 
 
 def _read_call(model: Model, _headers: Headers, body: bytes, max_rows: int | None) -> Call:
     return read_call(model.manifest, body, max_rows)
 
 
-def _write_predictions(model: Model, call: Call, outputs: Sequence[np.ndarray]) -> Response:
-    return write_predictions(model.manifest, call, outputs)
-
-
-def _is_short(outputs: Sequence[np.ndarray]) -> bool:
-    """Return whether outputs are written quickly: a number is about 20 bytes of JSON."""
-    return sum([array.size for array in outputs]) < _LONG_BODY // 20
+def _write_predictions(
+    model: Model, call: Call, outputs: Sequence[np.ndarray], is_long: bool
+) -> Response:
+    return write_predictions(model.manifest, call, outputs, is_long)
 
 
 def _json_length(headers: Headers) -> int | None:
-    length = headers.get(JSON_LENGTH)
-    if length is None:
+    if JSON_LENGTH not in headers:
         return None
-    if not (length.isdigit() and len(length) < 19):
-        raise RequestError(f"{JSON_LENGTH} must be a number of bytes. Received: {length!r:.40}.")
-    return int(length)
+    lengths = header_values(headers, JSON_LENGTH)
+    if len(lengths) != 1 or not (lengths[0].isdigit() and len(lengths[0]) < 19):
+        received = ", ".join(lengths)
+        raise RequestError(f"{JSON_LENGTH} must be a number of bytes. Received: {received!r:.40}.")
+    return int(lengths[0])

@@ -4,7 +4,7 @@ Includes Triton's extensions for binary tensors and classification. Source: Open
 REST, "Inference"; Triton, "Binary Tensor Data Extension" and "Classification Extension".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -14,6 +14,7 @@ from ..columns import row_format
 from ..decisions import derived_outputs
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
+from .http import BINARY, Response
 from .json_tokens import decode_json
 from .long_lists import PART, LongList, cut_lists
 from .tensors import (
@@ -22,6 +23,7 @@ from .tensors import (
     byte_size,
     check_batch_sizes,
     check_datatype,
+    check_finite,
     check_rows,
     check_shape,
     classify,
@@ -30,6 +32,7 @@ from .tensors import (
     from_binary,
     from_flat,
     from_json,
+    json_parts,
     row_size,
     to_binary,
     to_json,
@@ -311,35 +314,54 @@ class OpenInference:
             )
         return SelectedOutput(place, _flag(parameters, "binary_data", are_binary), classes)
 
-    def write(self, inference: Inference, arrays: Sequence[np.ndarray]) -> tuple[bytes, int | None]:
+    def write(
+        self, inference: Inference, arrays: Sequence[np.ndarray], is_long: bool = False
+    ) -> Response:
         """Write a response.
 
         Args:
             inference: the request.
             arrays: every output of the model, in the manifest's order.
+            is_long: whether it is written part by part.
 
-        Returns:
-            The body, and the length of its JSON if binary tensors follow it; otherwise None.
+        Raises:
+            RequestError: JSON cannot hold an output, since it has NaN or infinity.
         """
-        tails: list[bytes] = []
-        outputs = [self._write_output(selected, arrays, tails) for selected in inference.outputs]
+        named = [
+            (selected, *self._selected_output(selected, arrays)) for selected in inference.outputs
+        ]
+        tails = [to_binary(values) for selected, _, _, values in named if selected.is_binary]
+        sizes = iter(tails)
+        outputs = [
+            ResponseOutput(name, datatype, values.shape, {"binary_data_size": len(next(sizes))})
+            if selected.is_binary
+            else ResponseOutput(
+                name, datatype, values.shape, None, [] if is_long else to_json(values)
+            )
+            for selected, name, datatype, values in named
+        ]
         response = InferenceResponse(self._manifest.name, self._version, outputs, inference.id)
-        body = _ENCODER.encode(response)
-        return (b"".join([body, *tails]), len(body)) if tails else (body, None)
+        parts = [_ENCODER.encode(response)]
+        written = {name: values for selected, name, _, values in named if not selected.is_binary}
+        if is_long or b"null" in parts[0]:
+            check_finite(written)
+        if is_long:
+            parts = _filled(parts[0], written.values())
+        if not tails:
+            return Response(parts[0], more=parts[1:])
+        length = (JSON_LENGTH, str(sum(map(len, parts))))
+        return Response(parts[0], media_type=BINARY, headers=[length], more=[*parts[1:], *tails])
 
-    def _write_output(
-        self, selected: SelectedOutput, arrays: Sequence[np.ndarray], tails: list[bytes]
-    ) -> ResponseOutput:
+    def _selected_output(
+        self, selected: SelectedOutput, arrays: Sequence[np.ndarray]
+    ) -> tuple[str, str, np.ndarray]:
+        """Return the name, the datatype and the values of an output."""
         values = self._array(selected.place, arrays)
         name, datatype = self._outputs[selected.place]
-        if selected.classes:
-            labels = self._manifest.labels if name == self._manifest.prediction_output else ()
-            values, datatype = classify(values, selected.classes, labels), BYTES
-        if selected.is_binary:
-            tails.append(to_binary(values))
-            size = {"binary_data_size": len(tails[-1])}
-            return ResponseOutput(name, datatype, values.shape, parameters=size)
-        return ResponseOutput(name, datatype, values.shape, data=to_json(values))
+        if not selected.classes:
+            return name, datatype, values
+        labels = self._manifest.labels if name == self._manifest.prediction_output else ()
+        return name, BYTES, classify(values, selected.classes, labels)
 
     def _array(self, place: int, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Return an output of the graph, or one that is computed from its predictions."""
@@ -354,6 +376,18 @@ class OpenInference:
             return False
         spec = self._manifest.outputs[place]
         return len(spec.shape) == 2 and spec.dtype != "string"
+
+
+_EMPTY = b'"data":[]'
+
+
+def _filled(text: bytes, outputs: Iterable[np.ndarray]) -> list[bytes]:
+    """Return JSON in which each empty list of data is filled with the elements of an output."""
+    first, *others = text.split(_EMPTY)  # in a text the quotes would be escaped
+    parts = [first]
+    for values, rest in zip(outputs, others, strict=True):
+        parts += [_EMPTY[:-1], *json_parts(values.ravel()), b"]" + rest]
+    return parts
 
 
 def _decode_without_data(text: bytes) -> Any:
