@@ -202,7 +202,7 @@ class Server:
                     size,
                 )
             )
-        if response.status != 200 or method != "POST":
+        if (response.status != 200 or method != "POST") and response.status != 408:
             await self._bodies.drain(protocol, client)
 
     async def _respond(

@@ -276,7 +276,11 @@ def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
         parts.append(part)
         left -= len(part)
         if left < 0:
-            raise too_long(max_bytes)
+            raise RequestError(
+                f"The body must have at most {max_bytes:,} bytes after decompression, which are "
+                f"at most {_MAX_RATIO} times its size. Received: more.",
+                413,
+            )
     return b"".join(parts)
 
 

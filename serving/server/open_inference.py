@@ -111,6 +111,7 @@ _DECODER = msgspec.json.Decoder(InferenceRequest[msgspec.Raw, msgspec.Raw, msgsp
 _PARAMETERS = msgspec.json.Decoder(_Parameters)
 _OUTPUTS = msgspec.json.Decoder(_Outputs)
 _ENCODER = msgspec.json.Encoder()
+_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 _DATA_DEPTH = (3,)  # brackets around the data of a tensor: {"inputs": [{"data": [
 # Clients repeat themselves, so that valid shapes and outputs are cached: this many, and texts up to
 # this length.
@@ -224,12 +225,11 @@ class OpenInference:
                 self._check_input(tensor, given)
             if max_rows is not None:
                 check_rows(shape[0], max_rows)
-            size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
+            size = _binary_size(name, tensor.parameters) if tensor.parameters else None
             if size is None:
                 data: Any = tensor.data
                 read = from_flat if type(data) is list else from_json
-                if lists:
-                    data = lists.get(bytes(data or b""), data)
+                data = lists.get(bytes(data or b""), data) if lists else data
                 arrays[name] = read(name, datatype, shape, data)
                 continue
             if type(size) is not int or not 0 <= size <= len(tail) - place:
@@ -289,6 +289,7 @@ class OpenInference:
         if selected is not None:
             return selected
         wanted = decode_json(_PARAMETERS, key[1], "an inference request") or {}
+        _refuse_sequence(wanted)
         are_binary = _flag(wanted, "binary_data_output")
         given = decode_json(_OUTPUTS, key[0], "an inference request") or []
         selected = tuple(self._read_output(output, are_binary) for output in given)
@@ -306,6 +307,7 @@ class OpenInference:
                 f"Outputs must be among {', '.join(self._places)}. Received: {output.name:.40}."
             )
         parameters = output.parameters or {}
+        _refuse_shared_memory(output.name, parameters)
         classes = parameters.get("classification", 0)
         if type(classes) is not int or classes < 0 or (classes and not self._has_classes(place)):
             raise RequestError(
@@ -426,6 +428,28 @@ def describe_model(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any
 def _describe(spec: TensorSpec) -> dict[str, Any]:
     shape = [size if isinstance(size, int) else -1 for size in spec.shape]
     return {"name": spec.name, "datatype": datatype_of(spec.dtype), "shape": shape}
+
+
+def _binary_size(name: str, parameters: Mapping[str, Any]) -> Any:
+    _refuse_shared_memory(name, parameters)
+    return parameters.get("binary_data_size")
+
+
+def _refuse_shared_memory(name: str, parameters: Mapping[str, Any]) -> None:
+    """Raise `RequestError` if a tensor is in shared memory, where this server does not look."""
+    if "shared_memory_region" in parameters:
+        raise RequestError(
+            f"{name} must be in the body. Received: shared_memory_region, which is not supported."
+        )
+
+
+def _refuse_sequence(parameters: Mapping[str, Any]) -> None:
+    """Raise `RequestError` if a request is one of a sequence: no model has a state."""
+    given = next((name for name in _SEQUENCE if parameters.get(name)), None)
+    if given is not None:
+        raise RequestError(
+            f"Requests must not depend on each other. Received: {given}, which is not supported."
+        )
 
 
 def _flag(parameters: dict[str, Any], name: str, default: bool = False) -> bool:
