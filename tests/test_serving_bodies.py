@@ -338,7 +338,7 @@ def test_heads_without_bodies_take_no_places(client):
             connection.sendall(head)
         assert client.post(PREDICT, {"instances": [[1, 2, 3, 4]]})[0] == 200
         assert in_flight(client) <= 1
-        # The oldest gave way at once, the others when their time was over.
+        # The oldest gave way, the others when their time was over.
         answers = [connection.recv(1000) for connection in waiting]
     assert all(answer.startswith(b"HTTP/1.1 408") for answer in answers)
     assert b"before 8 others of the same client" in answers[0]

@@ -97,8 +97,8 @@ class Server:
         self._in_flight = 0
         self._numbers = itertools.count()
         max_bytes = int(settings.max_body_mb * 1e6)
-        # For a body and its response, or for two bodies.
-        self._room = Room(2 * max_bytes, settings.body_s)
+        # All long bodies and responses together may be as long as the longest body.
+        self._room = Room(max_bytes, settings.body_s)
         self._bodies = Bodies(max_bytes, settings.body_s, settings.max_requests, self._room)
         self._hosts = Hosts(settings.allowed_hosts)
         self._tasks: list[asyncio.Task[None]] = []

@@ -73,8 +73,8 @@ class Bodies:
         Args:
             max_bytes: largest size of a body, before and after decompression.
             timeout_s: seconds within which a body must arrive.
-            max_awaited: largest number of awaited bodies; a client address may have half of them.
-                The oldest of the address that has most gives way to a new one.
+            max_awaited: largest number of bodies that are awaited for longer than a twentieth of
+                that time. Half of them may be of one client address; the oldest are given up.
             room: the room for long bodies.
         """
         self._max_bytes = max_bytes
@@ -88,16 +88,27 @@ class Bodies:
         self._count = 0
 
     async def watch(self) -> None:
-        """Give up bodies that take too long; runs until it is cancelled."""
+        """Give up bodies that take too long, or are too many; runs until it is cancelled."""
         while True:
             await asyncio.sleep(self._timeout_s / 20)
-            now = time.monotonic()
-            for task, awaited in [item for by in self._awaited.values() for item in by.items()]:
-                seconds = now - awaited.start
-                # While others wait for its room, a long body must keep pace.
-                pace = awaited.length * (seconds - _LAG_S) / self._timeout_s
-                if seconds > self._timeout_s or (self._room.is_full and awaited.received < pace):
-                    _give_up(task, awaited, f"within {self._timeout_s:g} s")
+            self._give_up_slow()
+            for awaited in list(self._awaited.values()):
+                self._give_up_oldest(awaited, len(awaited) - self._max_awaited // 2)
+            most = max(self._awaited.values(), key=len, default={})
+            self._give_up_oldest(most, self._count - self._max_awaited)
+
+    def _give_up_slow(self) -> None:
+        now = time.monotonic()
+        for task, awaited in [item for by in self._awaited.values() for item in by.items()]:
+            seconds = now - awaited.start
+            # While others wait for its room, a long body must keep pace.
+            pace = awaited.length * (seconds - _LAG_S) / self._timeout_s
+            if seconds > self._timeout_s or (self._room.is_full and awaited.received < pace):
+                _give_up(task, awaited, f"within {self._timeout_s:g} s")
+
+    def _give_up_oldest(self, awaited: dict[asyncio.Task[None], _Awaited], count: int) -> None:
+        for task, one in list(awaited.items())[: max(0, count)]:
+            _give_up(task, one, f"before {self._max_awaited // 2:,} others of the same client")
 
     async def receive(self, headers: Headers, protocol: HTTPProtocol, client: str) -> Body:
         """Return the body of a request, decompressed.
@@ -157,8 +168,6 @@ class Bodies:
         of_address[task] = awaited
         self._count += 1
         try:
-            if self._count > self._max_awaited // 2:
-                self._make_place(of_address)
             return await receiving
         except (ProtocolClosed, ProtocolError):  # or malformed chunks
             raise RequestError("The body must be complete. Received: a part of it.") from None
@@ -176,17 +185,6 @@ class Bodies:
             del of_address[task]
             if not of_address:
                 self._awaited.pop(address, None)
-
-    def _make_place(self, of_address: dict[asyncio.Task[None], _Awaited]) -> None:
-        if len(of_address) > self._max_awaited // 2:
-            most = of_address
-        elif self._count > self._max_awaited:
-            most = max(self._awaited.values(), key=len)
-        else:
-            return
-        oldest = next((one for one in most.items() if not one[1].rule), None)
-        if oldest is not None:
-            _give_up(*oldest, f"before {self._max_awaited // 2:,} others of the same client")
 
     async def _receive_long(
         self, length: int | None, encoding: str | None, protocol: HTTPProtocol, client: str
