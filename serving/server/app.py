@@ -1,18 +1,17 @@
 """The server as an RSGI application: admits, runs, logs and counts requests."""
 
 import asyncio
-import hmac
 import itertools
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from granian.rsgi import Headers, HTTPProtocol, Scope
@@ -20,34 +19,51 @@ from prometheus_client import Counter, Histogram
 
 from ..cores import available_cores
 from ..errors import ServingError, printable
-from ..inputs import read_model_image
+from ..limited_process import LimitedProcess
+from .batching import Run
 from .bodies import Bodies, Body
 from .documents import Document, Documents
 from .errors import RequestError
 from .hosts import Hosts
 from .http import Response, compressed, error_response, header_values
+from .image_reading import ImageReader
 from .image_requests import require_images, write_image_response
 from .models import Model
 from .open_inference import JSON_LENGTH, Inference
+from .origins import preflight, with_origin
 from .repository import LoadedModel, Repository
+from .rereading import Reread
 from .rooms import Room
-from .router import Handler, ModelHandler, Router
+from .router import TEMPLATES, ModelHandler, Route, Router, inside
+from .selftest import SelfTest, SentBody
 from .sending import limit_connections, send_response
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
+from .tokens import Tokens, identify, read_tokens
+from .tracing import Ended, Traces, trace_id
+from .trials import Trials
+from .turns import Turns
+
+if TYPE_CHECKING:
+    from .rpc import RpcServer
 
 _LOG = logging.getLogger("hornbill.server")
 # Bytes: longer bodies are read and written in a thread, part by part, since others would wait.
-_LONG_BODY = 65_536
+LONG_BODY = 65_536
 _NUMBER_BYTES = 20  # of JSON
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
 _LISTENING_TRIES = 200
-_ORPHAN_S = 30.0  # for requests in flight when the main process has ended
+_END_S = 30.0  # for requests in flight when this process ends itself
+_RPC_DRAIN_S = 10.0  # for gRPC calls in flight when the server ends
 # Never refused: a busy server must not look dead to its health checks.
-_OPEN = ("/v2/health/live", "/v2/health/ready", "/")
+_OPEN = frozenset((
+    "/v2/health/live", "/v2/health/ready", "/",
+    "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
+    "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady",
+))  # fmt: skip
 
 
 class Format(NamedTuple):
@@ -63,38 +79,55 @@ class Format(NamedTuple):
 
 
 class Server:
-    """Serves the bundles of a folder.
+    """Serves the bundles of a folder over HTTP, and over gRPC if the settings say so.
+
+    Attributes:
+        settings: settings of the server.
+        repository: its models.
+        in_flight: number of requests in flight.
+        log: its access log.
 
     Examples:
         >>> server = Server(Settings(Path("dist")))  # for `granian module:server`
     """
 
-    def __init__(self, settings: Settings, parent: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        parent: int | None = None,
+        end: Callable[[], None] | None = None,
+        idle: list[LimitedProcess] | None = None,
+    ) -> None:
         """Make a server. It loads its models when it is started.
 
         Args:
             settings: settings of the server.
             parent: id of the main process; this one ends with it. None if there is none.
+            end: ends this process when it must not go on; None sends it SIGTERM.
+            idle: processes in which versions are tried, see `Trials`.
         """
-        self._settings = settings
+        self._end = end or _end_process
+        self.settings = settings
         self._parent = parent
         self._metrics = Metrics()
-        self._log = AccessLog()
+        self.log = AccessLog()
+        self._traces = Traces()
         self._threads = available_cores()
-        # One more thread, so that new versions are loaded while all others run batches.
+        # One more thread, so that new versions are loaded while all others read requests.
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
-        # A separate pool: large images wait for each other, and nothing else must wait for them.
-        self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
-        self._repository = Repository(settings.folder, settings.versions, self._serve)
+        self._batch_threads = ThreadPoolExecutor(self._threads, "hornbill-batches")
+        self._turns = Turns(self._batch_threads, self._threads)
+        self._images = ImageReader(self._threads)
+        trials = Trials(settings.max_load_seconds, settings.max_load_memory_gb, idle)
+        self.repository = Repository(settings, trials, self._serve, self._executor)
         handlers: dict[str, ModelHandler] = {
-            "infer": partial(self._run, Format(_read_inference, _write_inference)),
+            "infer": partial(self._run, _INFERENCE),
             "predict": partial(self._run, Format(_read_call, _write_predictions)),
             "image": self._image,
         }
-        documents = Documents(self._repository, self._metrics)
-        self._router = Router(handlers, documents, self._show, self._repository)
-        self._is_loaded = asyncio.Event()
-        self._in_flight = 0
+        documents = Documents(self.repository, self._metrics, settings.root_path)
+        self._router = Router(handlers, documents, self._show, self.repository)
+        self.in_flight = 0
         self._numbers = itertools.count()
         max_bytes = int(settings.max_body_mb * 1e6)
         # All long bodies and responses together may be as long as the longest body.
@@ -102,42 +135,70 @@ class Server:
         self._bodies = Bodies(max_bytes, settings.body_s, settings.max_requests, self._room)
         self._hosts = Hosts(settings.allowed_hosts)
         self._tasks: list[asyncio.Task[None]] = []
-        self._series: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
+        self._rpc: RpcServer | None = None
+        self._series: dict[tuple[str, str, int | str], tuple[Histogram, Counter]] = {}
+        # A process that restarts while the file is invalid lets nobody in.
+        nobody: Tokens | None = {}
+        self._tokens = Reread(partial(read_tokens, settings.token, settings.token_file), nobody)
 
-    def _serve(self, model: Model) -> LoadedModel:
+    async def _serve(self, model: Model) -> LoadedModel:
         counter = PredictionCounter(self._metrics, model.manifest)
-        batcher = model.batcher(counter.count, self._executor, self._threads, self._settings)
-        return LoadedModel(model, batcher)
+        batcher = model.batcher(counter.count, self._turns, self.settings)
+        loaded = LoadedModel(model, batcher)
+        if reason := await self.test(loaded):
+            raise ServingError(f"The self-test fails: {reason}")
+        return loaded
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start loading the models; called before the first request."""
-        works = self._watch(), self._flush(), self._bodies.watch(), self._limit_connections()
+        works = [self._watch(), self._flush(), self._bodies.watch(), self._test_again()]
+        works.append(self._limit_connections())
+        if self.settings.grpc_address is not None:
+            works.append(self._serve_rpc(self.settings.grpc_address))
         self._tasks = [loop.create_task(work) for work in works]
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Free all resources; called after the last request."""
-        self._repository.is_ready = False
+        self.repository.close()
+        if self._rpc is not None:
+            if loop.is_running():
+                self._rpc.close()
+            else:
+                loop.run_until_complete(self._rpc.stop(_RPC_DRAIN_S))
         for task in self._tasks:
             task.cancel()
-        self._log.close()
+        self.log.close()
+        self._traces.close()
         self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
-        self._image_threads.shutdown(cancel_futures=True)
+        self._batch_threads.shutdown(cancel_futures=True)
+        self._images.close()
+
+    async def _serve_rpc(self, address: str) -> None:
+        from .rpc import RpcServer  # grpcio is an extra
+
+        self._rpc = RpcServer(self)
+        try:
+            await self._rpc.run(address)
+        except OSError as error:
+            _LOG.error("%s Only REST is served.", error)
 
     async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             try:
-                if await self._repository.refresh(self._executor):
-                    self._repository.is_ready = True
-                    self._is_loaded.set()
+                if self.settings.token_file is not None:
+                    await loop.run_in_executor(self._executor, self._tokens.refresh)
+                await self.repository.refresh()
                 self._update_gauges()
             except Exception:  # the loop must go on, or new versions would never be served
                 _LOG.exception("Looking for new versions failed.")
-            await asyncio.sleep(self._settings.poll_s)
+                await asyncio.sleep(self.settings.poll_s)
+            await self.repository.wait_for_change(self.settings.poll_s)
 
     async def _limit_connections(self) -> None:
         for _ in range(_LISTENING_TRIES):  # Granian listens soon after this starts
-            if limit_connections(self._settings.write_s):
+            if limit_connections(self.settings.write_s):
                 return
             await asyncio.sleep(0.05)
 
@@ -145,7 +206,7 @@ class Server:
         while True:
             await asyncio.sleep(_FLUSH_S)
             try:
-                self._log.flush()
+                self.log.flush()
                 self._update_gauges()
                 self._end_with_parent()
             except Exception:  # the loop must go on, or nothing more would be logged
@@ -156,42 +217,90 @@ class Server:
         if self._parent is not None and os.getppid() != self._parent:
             _LOG.error("The main process has ended; this worker ends too.")
             self._parent = None
-            force = threading.Timer(_ORPHAN_S, os._exit, [1])
-            force.daemon = True  # else the process would wait for it
-            force.start()
-            os.kill(os.getpid(), signal.SIGTERM)
+            self._end()
+
+    async def _test_again(self) -> None:
+        """Test every served version again and again; end this process if one answers otherwise."""
+        while True:
+            await asyncio.sleep(self.settings.selftest_s)
+            for versions in list(self.repository.models.values()):
+                for loaded in versions.values():
+                    if reason := await self.test(loaded):
+                        manifest = loaded.model.manifest
+                        _LOG.error(
+                            "%s version %d fails its self-test: %s This process is replaced.",
+                            *(manifest.name, manifest.version, reason),
+                        )
+                        self.repository.is_draining = True
+                        self._end()
+                        return
+
+    async def test(self, loaded: LoadedModel) -> str:
+        """Let a version answer a golden sample as a request; return what is wrong, or ""."""
+        sent = loaded.model.selftest
+        if sent is None:
+            return ""
+        try:
+            reason = await self._send_to_itself(loaded, sent)
+        except RequestError as error:  # as a client would get it
+            reason = "" if error.status == 503 else str(error)
+        except Exception as error:
+            reason = printable(f"{type(error).__name__}: {error}")
+        manifest = loaded.model.manifest
+        result = "failed" if reason else "passed"
+        self._metrics.selftests.labels(manifest.name, str(manifest.version), result).inc()
+        return reason
+
+    async def _send_to_itself(self, loaded: LoadedModel, sent: SelfTest) -> str:
+        body: Any = SentBody(sent.body)
+        headers: Any = sent.headers
+        receiving = self._bodies.receive(headers, body, "")
+        run = loaded.model.run
+        response = await self._answer(_INFERENCE, loaded, headers, receiving, run)
+        self._room.leave(response.room)
+        if b"".join([response.body, *response.more]) == sent.expected:
+            return ""
+        return "a golden sample gets another answer than when the version was loaded."
 
     def _update_gauges(self) -> None:
-        models, failures = self._repository.models, self._repository.failures()
         waiting = {
             name: sum(loaded.batcher.waiting for loaded in versions.values())
-            for name, versions in models.items()
+            for name, versions in self.repository.models.items()
         }
-        failed = {(name, number): False for name in failures for number in failures[name]}
-        served = {(name, number): True for name in models for number in models[name]}
-        self._metrics.update_gauges(self._in_flight, waiting, failed | served)
+        waited_s = {
+            name: sum(loaded.batcher.counts.new_queue_seconds() for loaded in versions.values())
+            for name, versions in self.repository.models.items()
+        }
+        states = {(s.name, s.number): s.status for s in self.repository.states()}
+        self._metrics.update_gauges(self.in_flight, waiting, waited_s, states)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Respond to a request."""
         start = time.perf_counter()
         method, path, headers = scope.method, scope.path, scope.headers
         client = scope.client
-        request_id = headers.get("x-request-id") or f"{os.getpid():x}-{next(self._numbers):x}"
-        route, handle = self._router.find(method, path, headers)
-        self._in_flight += 1
+        if self.settings.root_path:
+            path = inside(self.settings.root_path, path)
+        request_id = headers.get("x-request-id") or self.next_id()
+        route = self._router.find(method, path, headers)
+        self.in_flight += 1
         room = 0
         try:
-            response = await self._respond(method, path, headers, protocol, client, handle)
-            room, size = response.room, response.size
-            response = await self._call(size >= _LONG_BODY, compressed, response, headers)
-            await send_response(method, protocol, response, request_id, self._settings.write_s)
+            handling = partial(route.handle, headers, protocol, client)
+            response = await self._respond(method, path, headers, handling)
+            room = response.room
+            if self.settings.cors_origins:
+                response = with_origin(self.settings.cors_origins, headers, response)
+            size = response.size
+            response = await self.call(size >= LONG_BODY, compressed, response, headers)
+            await send_response(method, protocol, response, request_id, self.settings.write_s)
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
             self._room.leave(room)
         seconds = time.perf_counter() - start
-        self._count(route, response.status, seconds)
-        if self._settings.log_requests:
-            self._log.write(
+        self.count(route.name, response.status, seconds, route.model)
+        if self.settings.log_requests:
+            self.log.write(
                 LogLine(
                     round(time.time(), 3),
                     request_id,
@@ -200,8 +309,12 @@ class Server:
                     response.status,
                     round(1000 * seconds, 3),
                     size,
+                    self._token_name(headers) if self.settings.token_file else "",
+                    trace_id(parent) if (parent := headers.get("traceparent", "")) else "",
                 )
             )
+        if self._traces.record is not None and route.name in TEMPLATES:
+            self._traces.record(_ended(scope, route, response.status, seconds))
         if (response.status != 200 or method != "POST") and response.status != 408:
             await self._bodies.drain(protocol, client)
 
@@ -210,14 +323,14 @@ class Server:
         method: str,
         path: str,
         headers: Headers,
-        protocol: HTTPProtocol,
-        client: str,
-        handle: Handler,
+        handle: Callable[[], Awaitable[Response]],
     ) -> Response:
         try:
             self._hosts.check(headers, path in _OPEN)
-            self._admit(path, headers)
-            return await handle(headers, protocol, client)
+            if method == "OPTIONS" and (answer := preflight(self.settings.cors_origins, headers)):
+                return answer
+            self.admit(path, headers)
+            return await handle()
         except RequestError as error:
             return error_response(str(error), error.status, error.headers)
         except ServingError as error:
@@ -228,38 +341,40 @@ class Server:
             _LOG.exception("%s %s failed.", method, printable(path))
             return error_response("The server failed. Its log has the traceback.", 500, {})
 
-    def _count(self, route: str, status: int, seconds: float) -> None:
-        series = self._series.get((route, status))
+    def next_id(self) -> str:
+        """Return a new id for a request."""
+        return f"{os.getpid():x}-{next(self._numbers):x}"
+
+    def count(self, route: str, status: int | str, seconds: float, model: str = "") -> None:
+        """Count a completed request."""
+        if model not in self.repository.models:  # clients can invent names
+            model = ""
+        key = route, model, status
+        series = self._series.get(key)
         if series is None:
-            metrics = self._metrics
-            series = metrics.seconds.labels(route), metrics.requests.labels(route, str(status))
-            self._series[route, status] = series
+            metrics, names = self._metrics, (route, model)
+            series = metrics.seconds.labels(*names), metrics.requests.labels(*names, str(status))
+            self._series[key] = series
         series[0].observe(seconds)
         series[1].inc()
 
-    def _admit(self, path: str, headers: Headers) -> None:
+    def admit(self, path: str, headers: Headers | Mapping[str, str]) -> None:
         """Raise `RequestError` if too many requests are in flight or the token is wrong."""
         if path in _OPEN:
             return
         self._refuse_one_too_many()
-        token = self._settings.token
-        if token is None:
-            return
-        header = headers.get("authorization", "")
-        scheme, _, presented = header.partition(" ")
-        is_right = hmac.compare_digest(presented.strip().encode(), token.strip().encode())
-        if scheme.lower() != "bearer" or not is_right:  # RFC 9110: schemes ignore case
-            raise RequestError(
-                "Requests must present the token: Authorization: Bearer …. Received: "
-                f"{'another one' if header else 'none'}.",
-                401,
-                {"www-authenticate": "Bearer"},
-            )
+        identify(self._tokens.value, headers.get("authorization", ""))
+
+    def _token_name(self, headers: Headers) -> str:
+        """Return the name of the token of a request for the log; "" if it has none that counts."""
+        with suppress(RequestError):
+            return identify(self._tokens.value, headers.get("authorization", ""))
+        return ""
 
     def _refuse_one_too_many(self) -> None:
-        if self._in_flight > self._settings.max_requests:
+        if self.in_flight > self.settings.max_requests:
             raise RequestError(
-                f"At most {self._settings.max_requests} requests may be in flight. "
+                f"At most {self.settings.max_requests} requests may be in flight. "
                 "Received: one more. Try again later.",
                 503,
                 {"retry-after": "1"},
@@ -267,12 +382,12 @@ class Server:
 
     async def _receive(self, headers: Headers, protocol: HTTPProtocol, client: str) -> Body:
         """Receive a body. Its request is in flight once it is there."""
-        self._in_flight -= 1
+        self.in_flight -= 1
         try:
             body = await self._bodies.receive(headers, protocol, client)
         finally:
-            self._in_flight += 1
-        if self._in_flight > self._settings.max_requests:
+            self.in_flight += 1
+        if self.in_flight > self.settings.max_requests:
             self._room.leave(body.room)
             self._refuse_one_too_many()
         return body
@@ -283,82 +398,116 @@ class Server:
         name: str,
         version: str | None,
         headers: Headers,
-        protocol: HTTPProtocol,
-        client: str,
+        *arriving: Any,
     ) -> Response:
         """Read a request, run the model on it, and write the response."""
-        if not self._is_loaded.is_set():
-            await self._wait_until_loaded()
-        loaded = self._repository.find(name, version)
-        body, room = await self._receive(headers, protocol, client)
+        loaded = await self.find(name, version)
+        return await self._answer(form, loaded, headers, self._receive(headers, *arriving))
+
+    async def _answer(
+        self,
+        form: Format,
+        loaded: LoadedModel,
+        headers: Headers,
+        receiving: Awaitable[Body],
+        run: Run | None = None,
+    ) -> Response:
+        body, room = await receiving
         try:
-            is_long = len(body) >= _LONG_BODY
-            max_rows = self._settings.max_rows if is_long else None
-            request = await self._call(is_long, form.read, loaded.model, headers, body, max_rows)
+            is_long = len(body) >= LONG_BODY
+            max_rows = self.settings.max_rows if is_long else None
+            request = await self.call(is_long, form.read, loaded.model, headers, body, max_rows)
             del body
-            outputs = await loaded.batcher.infer(request.arrays)
+            outputs = await loaded.batcher.infer(request.arrays, run)
         finally:
             self._room.leave(room)
-        numbers = sum([array.size for array in outputs])
-        if numbers < _LONG_BODY // _NUMBER_BYTES:
+        if is_short(outputs):
             return form.write(loaded.model, request, outputs, False)
         request.arrays.clear()  # they may be parts of the body
-        return await self._write_long(form, loaded.model, request, outputs, numbers)
+        return await self._write_long(form, loaded.model, request, outputs)
 
     async def _write_long(
-        self, form: Format, model: Model, request: Any, outputs: Sequence[np.ndarray], numbers: int
+        self, form: Format, model: Model, request: Any, outputs: Sequence[np.ndarray]
     ) -> Response:
-        room = await self._room.take(numbers * _NUMBER_BYTES)
+        room = await self._room.take(_NUMBER_BYTES * sum([array.size for array in outputs]))
         try:
-            response: Response = await self._call(True, form.write, model, request, outputs, True)
+            response: Response = await self.call(True, form.write, model, request, outputs, True)
         except BaseException:
             self._room.leave(room)
             raise
         return response._replace(room=room)
 
     async def _image(
-        self,
-        name: str,
-        version: str | None,
-        headers: Headers,
-        protocol: HTTPProtocol,
-        client: str,
+        self, name: str, version: str | None, headers: Headers, *arriving: Any
     ) -> Response:
-        if not self._is_loaded.is_set():
-            await self._wait_until_loaded()
-        loaded = self._repository.find(name, version)
+        loaded = await self.find(name, version)
         manifest = loaded.model.manifest
         require_images(manifest)
-        body, room = await self._receive(headers, protocol, client)
+        body, room = await self._receive(headers, *arriving)
         try:
             start = time.perf_counter()
-            loop = asyncio.get_running_loop()
-            image = await loop.run_in_executor(
-                self._image_threads, read_model_image, body, manifest
-            )
+            image = await self._images.read(body, manifest)
         finally:
             self._room.leave(room)
         arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
 
-    async def _wait_until_loaded(self) -> None:
-        """Wait a while: a restarted process gets requests before it has loaded its models."""
-        with suppress(TimeoutError):  # then the repository reports that it is not ready
-            async with asyncio.timeout(_LOADING_S):
-                await self._is_loaded.wait()
+    async def find(self, name: str, version: str | None) -> LoadedModel:
+        """Return a served version of a model; the latest if `version` is None.
+
+        Waits a while: a restarted process gets requests before it has loaded its models.
+
+        Raises:
+            RequestError: there is no such model or version, or it cannot be served.
+        """
+        if name not in self.repository.models:
+            await self.repository.wait_for(name, _LOADING_S)
+        return self.repository.find(name, version)
 
     async def _show(self, path: str, document: Document) -> Response:
         # The metrics of all processes are read from files.
-        response: Response = await self._call(path == "/metrics", document)
+        response: Response = await self.call(path == "/metrics", document)
         return response
 
-    async def _call(self, is_long: bool, call: Callable[..., Any], *arguments: Any) -> Any:
+    async def call(self, is_long: bool, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function; in a thread if it would block the event loop for long."""
         if is_long:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, call, *arguments)
         return call(*arguments)
+
+
+def _end_process() -> None:
+    """End this process as the main process would; by force if requests do not end."""
+    force = threading.Timer(_END_S, os._exit, [1])
+    force.daemon = True  # else the process would wait for it
+    force.start()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _ended(scope: Scope, route: Route, status: int, seconds: float) -> Ended:
+    """Return the description of a request for its trace."""
+    template, headers = TEMPLATES[route.name], scope.headers
+    is_error = status >= 500
+    attributes: dict[str, str | int] = {
+        "http.request.method": scope.method,
+        "http.response.status_code": status,
+        "http.route": template,
+        "url.path": scope.path,
+        "url.scheme": scope.scheme,
+        "hornbill.model": route.model,
+    }
+    if is_error:
+        attributes["error.type"] = str(status)
+    return Ended(
+        f"{scope.method if scope.method == 'POST' else 'HTTP'} {template}",
+        headers.get("traceparent", ""),
+        headers.get("tracestate", ""),
+        seconds,
+        attributes,
+        is_error,
+    )
 
 
 def _read_inference(model: Model, headers: Headers, body: bytes, max_rows: int | None) -> Inference:
@@ -371,6 +520,9 @@ def _write_inference(
     return model.open_inference.write(inference, outputs, is_long)
 
 
+_INFERENCE = Format(_read_inference, _write_inference)
+
+
 def _read_call(model: Model, _headers: Headers, body: bytes, max_rows: int | None) -> Call:
     return read_call(model.manifest, body, max_rows)
 
@@ -379,6 +531,11 @@ def _write_predictions(
     model: Model, call: Call, outputs: Sequence[np.ndarray], is_long: bool
 ) -> Response:
     return write_predictions(model.manifest, call, outputs, is_long)
+
+
+def is_short(outputs: Sequence[np.ndarray]) -> bool:
+    """Return whether outputs are written quickly."""
+    return sum([array.size for array in outputs]) < LONG_BODY // _NUMBER_BYTES
 
 
 def _json_length(headers: Headers) -> int | None:

@@ -4,7 +4,7 @@ Includes Triton's extensions for binary tensors and classification. Source: Open
 REST, "Inference"; Triton, "Binary Tensor Data Extension" and "Classification Extension".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -148,11 +148,17 @@ class Inference(NamedTuple):
 
 
 class OpenInference:
-    """Reads the requests for one model and writes its responses."""
+    """Reads the requests for one model and writes its responses.
+
+    Attributes:
+        name: name of the model.
+        version: version of the model.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
-        self._version = str(manifest.version)
+        self.name = manifest.name
+        self.version = str(manifest.version)
         self._inputs = {spec.name: spec for spec in manifest.inputs}
         self._row_size = max(row_size(spec) for spec in manifest.inputs)
         self._outputs = [(spec.name, datatype_of(spec.dtype)) for spec in manifest.outputs]
@@ -222,7 +228,7 @@ class OpenInference:
         for tensor in given:
             name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
             if (name, datatype, *shape) not in self._valid:
-                self._check_input(tensor, given)
+                self.check_input(tensor, shape, given)
             if max_rows is not None:
                 check_rows(shape[0], max_rows)
             size = _binary_size(name, tensor.parameters) if tensor.parameters else None
@@ -239,8 +245,7 @@ class OpenInference:
                 )
             arrays[name] = from_binary(name, datatype, shape, tail[place : place + size])
             place += size
-        if not len(arrays) == len(given) == len(self._inputs):
-            raise self._wrong_names(given)
+        self.check_names(arrays, given)
         if place != len(tail):
             raise RequestError(
                 f"The body must end with its last tensor. Received: {len(tail) - place} more bytes."
@@ -249,17 +254,31 @@ class OpenInference:
             check_batch_sizes(arrays)
         return arrays
 
-    def _check_input(self, tensor: RequestInput[Any], given: Sequence[RequestInput[Any]]) -> None:
-        """Raise `RequestError` unless the name, datatype and shape fit the model."""
+    def check_input(self, tensor: Any, shape: Sequence[int], given: Sequence[Any]) -> None:
+        """Raise `RequestError` unless the name, datatype and shape of one input fit the model.
+
+        Args:
+            tensor: has `name` and `datatype`.
+            shape: its shape.
+            given: all inputs of the request, for the error.
+        """
+        key = (tensor.name, tensor.datatype, *shape)
+        if key in self._valid:
+            return
         if tensor.name not in self._inputs:
             raise self._wrong_names(given)
         spec = self._inputs[tensor.name]
         check_datatype(tensor.name, tensor.datatype, datatype_of(spec.dtype))
-        check_shape(tensor.name, tensor.shape, spec.shape)
+        check_shape(tensor.name, shape, spec.shape)
         if len(self._valid) < _MAX_CACHED:
-            self._valid.add((tensor.name, tensor.datatype, *tensor.shape))
+            self._valid.add(key)
 
-    def _wrong_names(self, given: Sequence[RequestInput[Any]]) -> RequestError:
+    def check_names(self, arrays: Mapping[str, Any], given: Sequence[Any]) -> None:
+        """Raise `RequestError` unless the request has each input once."""
+        if not len(arrays) == len(given) == len(self._inputs):
+            raise self._wrong_names(given)
+
+    def _wrong_names(self, given: Sequence[Any]) -> RequestError:
         names = ", ".join(tensor.name for tensor in given) or "none"
         return RequestError(
             f"Inputs must be {', '.join(self._inputs)}, each once. Received: {names:.80}."
@@ -292,13 +311,23 @@ class OpenInference:
         _refuse_sequence(wanted)
         are_binary = _flag(wanted, "binary_data_output")
         given = decode_json(_OUTPUTS, key[0], "an inference request") or []
-        selected = tuple(self._read_output(output, are_binary) for output in given)
-        if len({output.place for output in selected}) < len(selected):
-            raise RequestError("Each output must be requested once. Received: one twice.")
-        selected = selected or (self._all_binary if are_binary else self._all)
+        selected = self.select(given, are_binary)
         if len(self._selected) < _MAX_CACHED and sum(map(len, key)) <= _MAX_CACHED_BYTES:
             self._selected[key] = selected
         return selected
+
+    def select(
+        self, outputs: Sequence[RequestOutput], are_binary: bool = False
+    ) -> tuple[SelectedOutput, ...]:
+        """Return the outputs that a request asks for; all of the graph's if it names none.
+
+        Raises:
+            RequestError: there is no such output, or it is not what the parameters need.
+        """
+        selected = tuple(self._read_output(output, are_binary) for output in outputs)
+        if len({output.place for output in selected}) < len(selected):
+            raise RequestError("Each output must be requested once. Received: one twice.")
+        return selected or (self._all_binary if are_binary else self._all)
 
     def _read_output(self, output: RequestOutput, are_binary: bool) -> SelectedOutput:
         place = self._places.get(output.name)
@@ -329,41 +358,54 @@ class OpenInference:
         Raises:
             RequestError: JSON cannot hold an output, since it has NaN or infinity.
         """
-        named = [
-            (selected, *self._selected_output(selected, arrays)) for selected in inference.outputs
+        tensors = list(self.tensors(inference, arrays))
+        are_binary = [selected.is_binary for selected in inference.outputs]
+        tails = [
+            to_binary(values)
+            for is_binary, (_, _, values) in zip(are_binary, tensors, strict=True)
+            if is_binary
         ]
-        tails = [to_binary(values) for selected, _, _, values in named if selected.is_binary]
         sizes = iter(tails)
         outputs = [
             ResponseOutput(name, datatype, values.shape, {"binary_data_size": len(next(sizes))})
-            if selected.is_binary
+            if is_binary
             else ResponseOutput(
-                name, datatype, values.shape, None, [] if is_long else to_json(values)
+                name, datatype, values.shape, data=[] if is_long else to_json(values)
             )
-            for selected, name, datatype, values in named
+            for is_binary, (name, datatype, values) in zip(are_binary, tensors, strict=True)
         ]
-        response = InferenceResponse(self._manifest.name, self._version, outputs, inference.id)
-        parts = [_ENCODER.encode(response)]
-        written = {name: values for selected, name, _, values in named if not selected.is_binary}
+        parts = [_ENCODER.encode(InferenceResponse(self.name, self.version, outputs, inference.id))]
         if is_long or b"null" in parts[0]:
+            written = {
+                name: values
+                for is_binary, (name, _, values) in zip(are_binary, tensors, strict=True)
+                if not is_binary
+            }
             check_finite(written)
-        if is_long:
-            parts = _filled(parts[0], written.values())
+            parts = _filled(parts[0], written.values()) if is_long else parts
         if not tails:
             return Response(parts[0], more=parts[1:])
         length = (JSON_LENGTH, str(sum(map(len, parts))))
-        return Response(parts[0], media_type=BINARY, headers=[length], more=[*parts[1:], *tails])
+        first = parts[0] if is_long else b"".join([*parts, *tails])
+        more = [*parts[1:], *tails] if is_long else ()
+        return Response(first, media_type=BINARY, headers=[length], more=more)
 
-    def _selected_output(
-        self, selected: SelectedOutput, arrays: Sequence[np.ndarray]
-    ) -> tuple[str, str, np.ndarray]:
-        """Return the name, the datatype and the values of an output."""
-        values = self._array(selected.place, arrays)
-        name, datatype = self._outputs[selected.place]
-        if not selected.classes:
-            return name, datatype, values
-        labels = self._manifest.labels if name == self._manifest.prediction_output else ()
-        return name, BYTES, classify(values, selected.classes, labels)
+    def tensors(
+        self, inference: Inference, arrays: Sequence[np.ndarray]
+    ) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Yield the name, the datatype and the array of each output that a request asks for.
+
+        Args:
+            inference: the request.
+            arrays: every output of the model, in the manifest's order.
+        """
+        for place, _, classes in inference.outputs:
+            values = self._array(place, arrays)
+            name, datatype = self._outputs[place]
+            if classes:
+                labels = self._manifest.labels if name == self._manifest.prediction_output else ()
+                values, datatype = classify(values, classes, labels), BYTES
+            yield name, datatype, values
 
     def _array(self, place: int, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Return an output of the graph, or one that is computed from its predictions."""

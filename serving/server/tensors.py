@@ -7,7 +7,7 @@ import math
 import re
 import struct
 from array import array as typed_array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -69,7 +69,7 @@ def check_datatype(name: str, datatype: str, wanted: str) -> None:
         raise RequestError(f"{name} must have datatype {wanted}. Received: {datatype:.40}.")
 
 
-def check_batch_sizes(arrays: Mapping[str, np.ndarray]) -> None:
+def check_batch_sizes(arrays: Mapping[str, Sized]) -> None:
     """Raise `RequestError` unless all inputs have the same number of samples."""
     counts = {len(array) for array in arrays.values()}
     if len(counts) > 1:

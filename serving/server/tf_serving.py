@@ -28,8 +28,8 @@ from .tensors import (
     json_parts,
 )
 
-_SIGNATURE = "serving_default"
-_DTYPES = {
+SIGNATURE = "serving_default"
+DTYPES = {
     "float32": "DT_FLOAT",
     "float64": "DT_DOUBLE",
     "uint8": "DT_UINT8",
@@ -109,9 +109,9 @@ def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> C
     if max_rows is not None:
         body, lists = cut_lists(body, _DEPTHS, max_rows)
     request = decode_json(_DECODER, body, "a predict request")
-    if request.signature_name not in (None, "", _SIGNATURE):
+    if request.signature_name not in (None, "", SIGNATURE):
         raise RequestError(
-            f"signature_name must be {_SIGNATURE}. Received: {request.signature_name:.40}."
+            f"signature_name must be {SIGNATURE}. Received: {request.signature_name:.40}."
         )
     instances, inputs = map(_given, (request.instances, request.inputs))
     if bool(instances) == bool(inputs):
@@ -326,7 +326,7 @@ def describe_signature(manifest: Manifest) -> dict[str, Any]:
     name = {"name": manifest.name, "signature_name": "", "version": str(manifest.version)}
     return {
         "model_spec": name,
-        "metadata": {"signature_def": {"signature_def": {_SIGNATURE: signature}}},
+        "metadata": {"signature_def": {"signature_def": {SIGNATURE: signature}}},
     }
 
 
@@ -336,5 +336,5 @@ def _describe(spec: TensorSpec) -> dict[str, Any]:
         "dim": [{"size": str(size), "name": ""} for size in sizes],
         "unknown_rank": False,
     }
-    dtype = _DTYPES[spec.dtype]
-    return {"dtype": dtype, "tensor_shape": shape, "name": f"{_SIGNATURE}_{spec.name}:0"}
+    dtype = DTYPES[spec.dtype]
+    return {"dtype": dtype, "tensor_shape": shape, "name": f"{SIGNATURE}_{spec.name}:0"}
