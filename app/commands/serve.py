@@ -109,6 +109,14 @@ def serve(
     max_delay_ms: Annotated[
         float, typer.Option(metavar="MS", help="Latency budget for a batch.")
     ] = 5.0,
+    allowed_hosts: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,…",
+            help="Names that requests may give as their host; *.example.com allows those below it. "
+            "Default: any.",
+        ),
+    ] = "",
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -178,6 +186,7 @@ def serve(
         max_rows=max_rows,
         max_requests=max_requests,
         max_delay_ms=max_delay_ms,
+        allowed_hosts=tuple(allowed_hosts.replace(",", " ").split()),
         grpc_address=grpc_address and str(grpc_address),
         log_requests=not quiet,
         require=tuple(require or ()),

@@ -67,6 +67,7 @@ def sections() -> list[Section]:
         Section("Comparing two models", "comparing", serving.comparing(), "dist/a dist/b"),
         Section("HTTP server under load", "http_load", serving.http_load(), "dist/mlp"),
         Section("A million mixed requests", "soak", serving.soak(), "dist"),
+        Section("All attacks at once", "attack", serving.attack(), "dist/mlp"),
         Section("Batch jobs", "batch", serving.batch()),
         Section("Hyperparameter search", "tuning", training.tuning(), "[defaults|methods|workers]"),
         Section("Models of users", "own_model", training.own_model()),

@@ -125,6 +125,22 @@ def soak() -> list[Figure]:
     ]  # fmt: skip
 
 
+def attack() -> list[Figure]:
+    """Return what single requests, the statuses and the memory are under attack."""
+    figures: list[Figure] = []
+    for row in read_results("attack"):
+        statuses = [item for counts in row["statuses"].values() for item in counts.items()]
+        wrong = sum(count for status, count in statuses if int(status) >= 500 and status != "503")
+        figures += [
+            compare("single images under attack: 99th percentile (median "
+                    f"{row['p50_ms']:.1f} ms, before the attack {row['p50_before_ms']:.1f} ms)",
+                    row["p99_ms"], "{:.0f} ms", "≤", 250),
+            Figure("statuses of 500 or above but 503", str(wrong), "0", wrong == 0),
+            compare("largest memory of the process", row["peak_mb"], "{:.0f} MB", "<", 400),
+        ]  # fmt: skip
+    return figures
+
+
 def batch() -> list[Figure]:
     """Return the rates of batch jobs."""
     figures: list[Figure] = []

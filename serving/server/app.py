@@ -7,11 +7,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from granian.rsgi import Headers, HTTPProtocol, Scope
@@ -21,9 +21,11 @@ from ..cores import available_cores
 from ..errors import ServingError, printable
 from ..limited_process import LimitedProcess
 from .batching import Run
+from .bodies import Bodies, Body
 from .documents import Document, Documents
 from .errors import RequestError
-from .http import BINARY, Bodies, Response, compressed, error_response, send_response
+from .hosts import Hosts
+from .http import Response, compressed, error_response, header_values
 from .image_reading import ImageReader
 from .image_requests import require_images, write_image_response
 from .models import Model
@@ -32,8 +34,10 @@ from .origins import preflight, with_origin
 from .repository import LoadedModel, Repository
 from .repository_requests import RepositoryRequests
 from .rereading import Reread
-from .router import TEMPLATES, Handler, ModelHandler, Route, Router, inside
+from .rooms import Room
+from .router import TEMPLATES, ModelHandler, Route, Router, inside
 from .selftest import SelfTest, SentBody
+from .sending import limit_connections, send_response
 from .settings import Settings
 from .supervisor import DRAIN_SIGNAL
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
@@ -47,11 +51,13 @@ if TYPE_CHECKING:
     from .rpc import RpcServer
 
 _LOG = logging.getLogger("hornbill.server")
-# Bytes: longer bodies are read and written in a thread, since other requests would have to wait.
+# Bytes: longer bodies are read and written in a thread, part by part, since others would wait.
 LONG_BODY = 65_536
+_NUMBER_BYTES = 20  # of JSON
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
+_LISTENING_TRIES = 200
 _END_S = 30.0  # for requests in flight when this process ends itself
 _RPC_DRAIN_S = 10.0  # for gRPC calls in flight when the server ends
 _CLOSING_S = 3.0  # for the threads that load models, when all requests are answered
@@ -63,9 +69,16 @@ _OPEN = frozenset((
 ))  # fmt: skip
 
 
-# A function that reads the body of a request for a model, and one that writes the outputs.
-Read = Callable[[Model, Headers, bytes, int | None], Inference | Call]
-Write = Callable[[Model, Any, Sequence[np.ndarray]], Response]
+class Format(NamedTuple):
+    """How the requests of a protocol are read, and its responses written.
+
+    Attributes:
+        read: reads the body of a request for a model.
+        write: writes the outputs, part by part if they are long.
+    """
+
+    read: Callable[[Model, Headers, bytes, int | None], Inference | Call]
+    write: Callable[[Model, Any, Sequence[np.ndarray], bool], Response]
 
 
 class Server:
@@ -112,16 +125,20 @@ class Server:
         trials = Trials(settings.max_load_seconds, settings.max_load_memory_gb, idle)
         self.repository = Repository(settings, trials, self._serve, self._executor)
         handlers: dict[str, ModelHandler] = {
-            "infer": partial(self._run, _read_inference, _write_inference),
-            "predict": partial(self._run, _read_call, _write_predictions),
+            "infer": partial(self._run, _INFERENCE),
+            "predict": partial(self._run, Format(_read_call, _write_predictions)),
             "image": self._image,
         }
         documents = Documents(self.repository, self._metrics, settings.root_path)
         self.in_flight = 0
         self._numbers = itertools.count()
-        self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
-        requests = RepositoryRequests(self.repository, self._bodies)
+        requests = RepositoryRequests(self.repository, self._receive_text)
         self._router = Router(handlers, documents, self._show, self.repository, requests)
+        max_bytes = int(settings.max_body_mb * 1e6)
+        # All long bodies and responses together may be as long as the longest body.
+        self._room = Room(max_bytes, settings.body_s)
+        self._bodies = Bodies(max_bytes, settings.body_s, settings.max_requests, self._room)
+        self._hosts = Hosts(settings.allowed_hosts)
         self._tasks: list[asyncio.Task[None]] = []
         self._rpc: RpcServer | None = None
         self._series: dict[tuple[str, str, int | str], tuple[Histogram, Counter]] = {}
@@ -139,7 +156,8 @@ class Server:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start loading the models; called before the first request."""
-        works = self._watch(), self._flush(), self._bodies.watch(), self._test_again()
+        works = [self._watch(), self._flush(), self._bodies.watch(), self._test_again()]
+        works.append(self._limit_connections())
         self._tasks = [loop.create_task(work) for work in works]
         if self._parent is not None and DRAIN_SIGNAL is not None:
             loop.add_signal_handler(DRAIN_SIGNAL, self.drain)
@@ -196,6 +214,12 @@ class Server:
                 await asyncio.sleep(self.settings.poll_s)
             await self.repository.wait_for_change(self.settings.poll_s)
 
+    async def _limit_connections(self) -> None:
+        for _ in range(_LISTENING_TRIES):  # Granian listens soon after this starts
+            if limit_connections(self.settings.write_s):
+                return
+            await asyncio.sleep(0.05)
+
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_S)
@@ -246,11 +270,13 @@ class Server:
         return reason
 
     async def _send_to_itself(self, loaded: LoadedModel, sent: SelfTest) -> str:
-        answer = partial(self._answer, _read_inference, _write_inference, loaded)
         body: Any = SentBody(sent.body)
         headers: Any = sent.headers
-        response = await answer(headers, body, loaded.model.run)
-        if response.body == sent.expected:
+        receiving = self._bodies.receive(headers, body, "")
+        run = loaded.model.run
+        response = await self._answer(_INFERENCE, loaded, headers, receiving, run)
+        self._room.leave(response.room)
+        if b"".join([response.body, *response.more]) == sent.expected:
             return ""
         return "a golden sample gets another answer than when the version was loaded."
 
@@ -270,22 +296,27 @@ class Server:
         """Respond to a request."""
         start = time.perf_counter()
         method, path, headers = scope.method, scope.path, scope.headers
+        client = scope.client
         if self.settings.root_path:
             path = inside(self.settings.root_path, path)
         request_id = headers.get("x-request-id") or self.next_id()
         route = self._router.find(method, path, headers)
         self.in_flight += 1
+        room = 0
         try:
-            response = await self._respond(method, path, headers, protocol, route.handle)
+            handling = partial(route.handle, headers, protocol, client)
+            response = await self._respond(method, path, headers, handling)
+            room = response.room
             if self.settings.cors_origins:
                 response = with_origin(self.settings.cors_origins, headers, response)
-            size = len(response.body)
+            size = response.size
             response = await self.call(size >= LONG_BODY, compressed, response, headers)
             if self.repository.is_draining:
                 response = response._replace(headers=[*response.headers, ("connection", "close")])
-            send_response(method, protocol, response, request_id)
+            await send_response(method, protocol, response, request_id, self.settings.write_s)
         finally:
             self.in_flight -= 1
+            self._room.leave(room)
         seconds = time.perf_counter() - start
         self.count(route.name, response.status, seconds, route.model)
         if self.settings.log_requests:
@@ -304,17 +335,22 @@ class Server:
             )
         if self.traces.record is not None and route.name in TEMPLATES:
             self.traces.record(_ended(scope, route, response.status, seconds))
-        if response.status != 200 or method != "POST":
-            await self._bodies.drain(protocol)
+        if (response.status != 200 or method != "POST") and response.status != 408:
+            await self._bodies.drain(protocol, client)
 
     async def _respond(
-        self, method: str, path: str, headers: Headers, protocol: HTTPProtocol, handle: Handler
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        handle: Callable[[], Awaitable[Response]],
     ) -> Response:
         try:
+            self._hosts.check(headers, path in _OPEN)
             if method == "OPTIONS" and (answer := preflight(self.settings.cors_origins, headers)):
                 return answer
             self.admit(path, headers)
-            return await handle(headers, protocol)
+            return await handle()
         except RequestError as error:
             return error_response(str(error), error.status, error.headers)
         except ServingError as error:
@@ -346,13 +382,7 @@ class Server:
         """Raise `RequestError` if too many requests are in flight or the token is wrong."""
         if path in _OPEN:
             return
-        if self.in_flight > self.settings.max_requests:
-            raise RequestError(
-                f"At most {self.settings.max_requests} requests may be in flight. "
-                "Received: one more. Try again later.",
-                503,
-                {"retry-after": "1"},
-            )
+        self._refuse_one_too_many()
         identify(self._tokens.value, headers.get("authorization", ""))
 
     def token_name(self, headers: Headers | Mapping[str, str]) -> str:
@@ -361,49 +391,94 @@ class Server:
             return identify(self._tokens.value, headers.get("authorization", ""))
         return ""
 
+    def _refuse_one_too_many(self) -> None:
+        if self.in_flight > self.settings.max_requests:
+            raise RequestError(
+                f"At most {self.settings.max_requests} requests may be in flight. "
+                "Received: one more. Try again later.",
+                503,
+                {"retry-after": "1"},
+            )
+
+    async def _receive(self, headers: Headers, protocol: HTTPProtocol, client: str) -> Body:
+        """Receive a body. Its request is in flight once it is there."""
+        self.in_flight -= 1
+        try:
+            body = await self._bodies.receive(headers, protocol, client)
+        finally:
+            self.in_flight += 1
+        if self.in_flight > self.settings.max_requests:
+            self._room.leave(body.room)
+            self._refuse_one_too_many()
+        return body
+
+    async def _receive_text(self, headers: Headers, *arriving: Any) -> bytes:
+        body, room = await self._receive(headers, *arriving)
+        self._room.leave(room)
+        return body
+
     async def _run(
         self,
-        read: Read,
-        write: Write,
+        form: Format,
         name: str,
         version: str | None,
         headers: Headers,
-        protocol: HTTPProtocol,
+        *arriving: Any,
     ) -> Response:
         """Read a request, run the model on it, and write the response."""
         loaded = await self.find(name, version)
-        return await self._answer(read, write, loaded, headers, protocol)
+        return await self._answer(form, loaded, headers, self._receive(headers, *arriving))
 
     async def _answer(
         self,
-        read: Read,
-        write: Write,
+        form: Format,
         loaded: LoadedModel,
         headers: Headers,
-        protocol: HTTPProtocol,
+        receiving: Awaitable[Body],
         run: Run | None = None,
     ) -> Response:
-        body = await self._bodies.read(headers, protocol)
-        is_long = len(body) >= LONG_BODY
-        max_rows = self.settings.max_rows if is_long else None
-        request = await self.call(is_long, read, loaded.model, headers, body, max_rows)
-        start = time.perf_counter()
-        outputs = await loaded.batcher.infer(request.arrays, run)
-        seconds = time.perf_counter() - start
-        is_long = not is_short(outputs)
-        response: Response = await self.call(is_long, write, loaded.model, request, outputs)
+        body, room = await receiving
+        try:
+            is_long = len(body) >= LONG_BODY
+            max_rows = self.settings.max_rows if is_long else None
+            request = await self.call(is_long, form.read, loaded.model, headers, body, max_rows)
+            del body
+            start = time.perf_counter()
+            outputs = await loaded.batcher.infer(request.arrays, run)
+            seconds = time.perf_counter() - start
+        finally:
+            self._room.leave(room)
+        if is_short(outputs):
+            response = form.write(loaded.model, request, outputs, False)
+        else:
+            request.arrays.clear()  # they may be parts of the body
+            response = await self._write_long(form, loaded.model, request, outputs)
         return _timed(response, seconds) if is_table(request) else response
 
+    async def _write_long(
+        self, form: Format, model: Model, request: Any, outputs: Sequence[np.ndarray]
+    ) -> Response:
+        room = await self._room.take(_NUMBER_BYTES * sum([array.size for array in outputs]))
+        try:
+            response: Response = await self.call(True, form.write, model, request, outputs, True)
+        except BaseException:
+            self._room.leave(room)
+            raise
+        return response._replace(room=room)
+
     async def _image(
-        self, name: str, version: str | None, headers: Headers, protocol: HTTPProtocol
+        self, name: str, version: str | None, headers: Headers, *arriving: Any
     ) -> Response:
         loaded = await self.find(name, version)
         manifest = loaded.model.manifest
         require_images(manifest)
-        body = await self._bodies.read(headers, protocol)
-        start = time.perf_counter()
-        image = await self._images.read(body, manifest)
-        is_read = time.perf_counter()
+        body, room = await self._receive(headers, *arriving)
+        try:
+            start = time.perf_counter()
+            image = await self._images.read(body, manifest)
+            is_read = time.perf_counter()
+        finally:
+            self._room.leave(room)
         arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         seconds = time.perf_counter() - is_read, is_read - start
         return write_image_response(
@@ -476,19 +551,23 @@ def _read_inference(model: Model, headers: Headers, body: bytes, max_rows: int |
     return model.open_inference.read(body, _json_length(headers), max_rows)
 
 
-def _write_inference(model: Model, inference: Inference, outputs: Sequence[np.ndarray]) -> Response:
-    content, json_length = model.open_inference.write(inference, outputs)
-    if json_length is None:
-        return Response(content)
-    return Response(content, media_type=BINARY, headers=[(JSON_LENGTH, str(json_length))])
+def _write_inference(
+    model: Model, inference: Inference, outputs: Sequence[np.ndarray], is_long: bool
+) -> Response:
+    return model.open_inference.write(inference, outputs, is_long)
+
+
+_INFERENCE = Format(_read_inference, _write_inference)
 
 
 def _read_call(model: Model, _headers: Headers, body: bytes, max_rows: int | None) -> Call:
     return read_call(model.manifest, body, max_rows)
 
 
-def _write_predictions(model: Model, call: Call, outputs: Sequence[np.ndarray]) -> Response:
-    return write_predictions(model.manifest, call, outputs)
+def _write_predictions(
+    model: Model, call: Call, outputs: Sequence[np.ndarray], is_long: bool
+) -> Response:
+    return write_predictions(model.manifest, call, outputs, is_long)
 
 
 def _timed(response: Response, seconds: float) -> Response:
@@ -498,14 +577,15 @@ def _timed(response: Response, seconds: float) -> Response:
 
 
 def is_short(outputs: Sequence[np.ndarray]) -> bool:
-    """Return whether outputs are written quickly: a number is about 20 bytes of JSON."""
-    return sum([array.size for array in outputs]) < LONG_BODY // 20
+    """Return whether outputs are written quickly."""
+    return sum([array.size for array in outputs]) < LONG_BODY // _NUMBER_BYTES
 
 
 def _json_length(headers: Headers) -> int | None:
-    length = headers.get(JSON_LENGTH)
-    if length is None:
+    if JSON_LENGTH not in headers:
         return None
-    if not (length.isdigit() and len(length) < 19):
-        raise RequestError(f"{JSON_LENGTH} must be a number of bytes. Received: {length!r:.40}.")
-    return int(length)
+    lengths = header_values(headers, JSON_LENGTH)
+    if len(lengths) != 1 or not (lengths[0].isdigit() and len(lengths[0]) < 19):
+        received = ", ".join(lengths)
+        raise RequestError(f"{JSON_LENGTH} must be a number of bytes. Received: {received!r:.40}.")
+    return int(lengths[0])

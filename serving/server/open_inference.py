@@ -4,7 +4,7 @@ Includes Triton's extensions for binary tensors and classification. Source: Open
 REST, "Inference"; Triton, "Binary Tensor Data Extension" and "Classification Extension".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -14,6 +14,7 @@ from ..columns import row_format
 from ..decisions import derived_outputs
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
+from .http import BINARY, Response
 from .json_tokens import decode_json
 from .long_lists import PART, LongList, cut_lists
 from .tensors import (
@@ -22,6 +23,7 @@ from .tensors import (
     byte_size,
     check_batch_sizes,
     check_datatype,
+    check_finite,
     check_rows,
     check_shape,
     classify,
@@ -30,6 +32,7 @@ from .tensors import (
     from_binary,
     from_flat,
     from_json,
+    json_parts,
     row_size,
     to_binary,
     to_json,
@@ -109,6 +112,7 @@ _DECODER = msgspec.json.Decoder(InferenceRequest[msgspec.Raw, msgspec.Raw, msgsp
 _PARAMETERS = msgspec.json.Decoder(_Parameters)
 _OUTPUTS = msgspec.json.Decoder(_Outputs)
 _ENCODER = msgspec.json.Encoder()
+_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 _DATA_DEPTH = (3,)  # brackets around the data of a tensor: {"inputs": [{"data": [
 # Clients repeat themselves, so that valid shapes and outputs are cached: this many, and texts up to
 # this length.
@@ -228,12 +232,11 @@ class OpenInference:
                 self.check_input(tensor, shape, given)
             if max_rows is not None:
                 check_rows(shape[0], max_rows)
-            size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
+            size = _binary_size(name, tensor.parameters) if tensor.parameters else None
             if size is None:
                 data: Any = tensor.data
                 read = from_flat if type(data) is list else from_json
-                if lists:
-                    data = lists.get(bytes(data or b""), data)
+                data = lists.get(bytes(data or b""), data) if lists else data
                 arrays[name] = read(name, datatype, shape, data)
                 continue
             if type(size) is not int or not 0 <= size <= len(tail) - place:
@@ -306,6 +309,7 @@ class OpenInference:
         if selected is not None:
             return selected
         wanted = decode_json(_PARAMETERS, key[1], "an inference request") or {}
+        _refuse_sequence(wanted)
         are_binary = _flag(wanted, "binary_data_output")
         given = decode_json(_OUTPUTS, key[0], "an inference request") or []
         selected = self.select(given, are_binary)
@@ -333,6 +337,7 @@ class OpenInference:
                 f"Outputs must be among {', '.join(self._places)}. Received: {output.name:.40}."
             )
         parameters = output.parameters or {}
+        _refuse_shared_memory(output.name, parameters)
         classes = parameters.get("classification", 0)
         if type(classes) is not int or classes < 0 or (classes and not self._has_classes(place)):
             raise RequestError(
@@ -341,25 +346,50 @@ class OpenInference:
             )
         return SelectedOutput(place, _flag(parameters, "binary_data", are_binary), classes)
 
-    def write(self, inference: Inference, arrays: Sequence[np.ndarray]) -> tuple[bytes, int | None]:
+    def write(
+        self, inference: Inference, arrays: Sequence[np.ndarray], is_long: bool = False
+    ) -> Response:
         """Write a response.
 
         Args:
             inference: the request.
             arrays: every output of the model, in the manifest's order.
+            is_long: whether it is written part by part.
 
-        Returns:
-            The body, and the length of its JSON if binary tensors follow it; otherwise None.
+        Raises:
+            RequestError: JSON cannot hold an output, since it has NaN or infinity.
         """
-        tails: list[bytes] = []
-        tensors = self.tensors(inference, arrays)
-        outputs = [
-            _write_output(name, datatype, values, selected.is_binary, tails)
-            for selected, (name, datatype, values) in zip(inference.outputs, tensors, strict=True)
+        tensors = list(self.tensors(inference, arrays))
+        are_binary = [selected.is_binary for selected in inference.outputs]
+        tails = [
+            to_binary(values)
+            for is_binary, (_, _, values) in zip(are_binary, tensors, strict=True)
+            if is_binary
         ]
-        response = InferenceResponse(self.name, self.version, outputs, inference.id)
-        body = _ENCODER.encode(response)
-        return (b"".join([body, *tails]), len(body)) if tails else (body, None)
+        sizes = iter(tails)
+        outputs = [
+            ResponseOutput(name, datatype, values.shape, {"binary_data_size": len(next(sizes))})
+            if is_binary
+            else ResponseOutput(
+                name, datatype, values.shape, data=[] if is_long else to_json(values)
+            )
+            for is_binary, (name, datatype, values) in zip(are_binary, tensors, strict=True)
+        ]
+        parts = [_ENCODER.encode(InferenceResponse(self.name, self.version, outputs, inference.id))]
+        if is_long or b"null" in parts[0]:
+            written = {
+                name: values
+                for is_binary, (name, _, values) in zip(are_binary, tensors, strict=True)
+                if not is_binary
+            }
+            check_finite(written)
+            parts = _filled(parts[0], written.values()) if is_long else parts
+        if not tails:
+            return Response(parts[0], more=parts[1:])
+        length = (JSON_LENGTH, str(sum(map(len, parts))))
+        first = parts[0] if is_long else b"".join([*parts, *tails])
+        more = [*parts[1:], *tails] if is_long else ()
+        return Response(first, media_type=BINARY, headers=[length], more=more)
 
     def tensors(
         self, inference: Inference, arrays: Sequence[np.ndarray]
@@ -393,14 +423,16 @@ class OpenInference:
         return len(spec.shape) == 2 and spec.dtype != "string"
 
 
-def _write_output(
-    name: str, datatype: str, values: np.ndarray, is_binary: bool, tails: list[bytes]
-) -> ResponseOutput:
-    if is_binary:
-        tails.append(to_binary(values))
-        size = {"binary_data_size": len(tails[-1])}
-        return ResponseOutput(name, datatype, values.shape, parameters=size)
-    return ResponseOutput(name, datatype, values.shape, data=to_json(values))
+_EMPTY = b'"data":[]'
+
+
+def _filled(text: bytes, outputs: Iterable[np.ndarray]) -> list[bytes]:
+    """Return JSON in which each empty list of data is filled with the elements of an output."""
+    first, *others = text.split(_EMPTY)  # in a text the quotes would be escaped
+    parts = [first]
+    for values, rest in zip(outputs, others, strict=True):
+        parts += [_EMPTY[:-1], *json_parts(values.ravel()), b"]" + rest]
+    return parts
 
 
 def _decode_without_data(text: bytes) -> Any:
@@ -439,6 +471,28 @@ def describe_model(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any
 def _describe(spec: TensorSpec) -> dict[str, Any]:
     shape = [size if isinstance(size, int) else -1 for size in spec.shape]
     return {"name": spec.name, "datatype": datatype_of(spec.dtype), "shape": shape}
+
+
+def _binary_size(name: str, parameters: Mapping[str, Any]) -> Any:
+    _refuse_shared_memory(name, parameters)
+    return parameters.get("binary_data_size")
+
+
+def _refuse_shared_memory(name: str, parameters: Mapping[str, Any]) -> None:
+    """Raise `RequestError` if a tensor is in shared memory, where this server does not look."""
+    if "shared_memory_region" in parameters:
+        raise RequestError(
+            f"{name} must be in the body. Received: shared_memory_region, which is not supported."
+        )
+
+
+def _refuse_sequence(parameters: Mapping[str, Any]) -> None:
+    """Raise `RequestError` if a request is one of a sequence: no model has a state."""
+    given = next((name for name in _SEQUENCE if parameters.get(name)), None)
+    if given is not None:
+        raise RequestError(
+            f"Requests must not depend on each other. Received: {given}, which is not supported."
+        )
 
 
 def _flag(parameters: dict[str, Any], name: str, default: bool = False) -> bool:

@@ -3,14 +3,15 @@
 Source: Triton, "Model Repository Extension".
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from granian.rsgi import Headers, HTTPProtocol
+from granian.rsgi import Headers
 
 from ..errors import reason_of
 from .errors import RequestError
-from .http import Bodies, Response, json_response
+from .http import Response, json_response
 from .repository import Repository
 
 
@@ -42,19 +43,20 @@ class ControlRequest(msgspec.Struct):
 class RepositoryRequests:
     """Answers the requests of the extension."""
 
-    def __init__(self, repository: Repository, bodies: Bodies) -> None:
+    def __init__(self, repository: Repository, receive: Callable[..., Awaitable[bytes]]) -> None:
+        """Make it. `receive` returns the body of a request."""
         self._repository = repository
-        self._bodies = bodies
+        self._receive = receive
 
-    async def index(self, headers: Headers, protocol: HTTPProtocol) -> Response:
+    async def index(self, headers: Headers, *arriving: Any) -> Response:
         """Return the versions of the folder with their states."""
-        request = _decode(await self._bodies.read(headers, protocol), IndexRequest)
+        request = _decode(await self._receive(headers, *arriving), IndexRequest)
         rows = await self._repository.index(only_ready=request.ready)
         return json_response([IndexRow(**row) for row in rows])
 
-    async def load(self, name: str, headers: Headers, protocol: HTTPProtocol) -> Response:
+    async def load(self, name: str, headers: Headers, *arriving: Any) -> Response:
         """Load a model, or load it anew if its files have changed."""
-        request = _decode(await self._bodies.read(headers, protocol), ControlRequest)
+        request = _decode(await self._receive(headers, *arriving), ControlRequest)
         refused = ", ".join(sorted(request.parameters or {}))
         if refused:
             raise RequestError(
@@ -64,9 +66,9 @@ class RepositoryRequests:
         await self._repository.load(name)
         return json_response({})
 
-    async def unload(self, name: str, headers: Headers, protocol: HTTPProtocol) -> Response:
+    async def unload(self, name: str, headers: Headers, *arriving: Any) -> Response:
         """Serve a model no longer. No model depends on another, so parameters change nothing."""
-        _decode(await self._bodies.read(headers, protocol), ControlRequest)
+        _decode(await self._receive(headers, *arriving), ControlRequest)
         await self._repository.unload(name)
         return json_response({})
 

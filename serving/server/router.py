@@ -13,9 +13,10 @@ from .http import Response
 from .repository import Repository
 from .repository_requests import RepositoryRequests
 
-Handler = Callable[[Headers, HTTPProtocol], Awaitable[Response]]
+# Takes the headers, the protocol that gives the body, and the address and port of the client.
+Handler = Callable[[Headers, HTTPProtocol, str], Awaitable[Response]]
 # Takes a model's name and version (None for the latest), then the arguments of a `Handler`.
-ModelHandler = Callable[[str, str | None, Headers, HTTPProtocol], Awaitable[Response]]
+ModelHandler = Callable[[str, str | None, Headers, HTTPProtocol, str], Awaitable[Response]]
 ShowDocument = Callable[[str, Document], Awaitable[Response]]
 _PATTERNS = {
     "infer": re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer"),
@@ -118,21 +119,23 @@ class Router:
             return Route("document", partial(_refuse_method, "GET, HEAD", method))
         found = document
 
-        async def show(_headers: Headers, _protocol: HTTPProtocol) -> Response:
+        async def show(_headers: Headers, _protocol: HTTPProtocol, _client: str) -> Response:
             return await self._show(path, found)
 
         return Route("document", show)
 
 
 async def _refuse_method(
-    method: str, received: str, _headers: Headers, _protocol: HTTPProtocol
+    method: str, received: str, _headers: Headers, _protocol: HTTPProtocol, _client: str
 ) -> Response:
     raise RequestError(
         f"This path only accepts {method}. Received: {received:.20}.", 405, {"allow": method}
     )
 
 
-async def _refuse_path(path: str, _headers: Headers, _protocol: HTTPProtocol) -> Response:
+async def _refuse_path(
+    path: str, _headers: Headers, _protocol: HTTPProtocol, _client: str
+) -> Response:
     raise RequestError(
         f"There is no such path. Received: {path:.80}. See /docs for all paths.", 404
     )

@@ -14,6 +14,14 @@ from .tensors import datatype_of, to_binary
 _RUNS = 3
 
 
+class SentHeaders(dict[str, str]):
+    """The part of Granian's headers by which a request is read."""
+
+    def get_all(self, name: str) -> list[str]:
+        """Return the values of a header."""
+        return [self[name]] if name in self else []
+
+
 class SelfTest(NamedTuple):
     """An inference request with its only right response.
 
@@ -24,7 +32,7 @@ class SelfTest(NamedTuple):
     """
 
     body: bytes
-    headers: dict[str, str]
+    headers: SentHeaders
     expected: bytes
 
 
@@ -75,8 +83,8 @@ def make_selftest(
     text = msgspec.json.encode({"inputs": inputs, "parameters": {"binary_data_output": True}})
     body = b"".join([text, *(tensors[spec.name] for spec in manifest.inputs)])
     inference = open_inference.read(body, len(text))
-    answers = {open_inference.write(inference, run(arrays))[0] for _ in range(_RUNS)}
+    answers = {open_inference.write(inference, run(arrays)).body for _ in range(_RUNS)}
     if len(answers) > 1:
         return None
-    headers = {"content-length": str(len(body)), JSON_LENGTH: str(len(text))}
+    headers = SentHeaders({"content-length": str(len(body)), JSON_LENGTH: str(len(text))})
     return SelfTest(body, headers, answers.pop())

@@ -1,6 +1,7 @@
 """The settings of a server."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ..errors import InputError, cannot_read
 from .origins import check_origin
 
 VERSIONS = ("latest", "all")
+_HOST = re.compile(r"(\*\.)?[\w.-]+|\[?[0-9a-fA-F:]+\]?")
 MODEL_CONTROLS = ("poll", "explicit")
 # Upper limits of Granian, zlib and timers.
 _MAX = {
@@ -17,6 +19,7 @@ _MAX = {
     "max_requests": 1_000_000,
     "max_delay_ms": 1_000_000,
     "body_s": 1_000_000,
+    "write_s": 1_000_000,
     "poll_s": 1_000_000,
     "selftest_s": 1_000_000,
     "max_load_seconds": 1_000_000,
@@ -48,6 +51,8 @@ class Settings:
         max_requests: largest number of requests in flight; further ones get 503.
         max_delay_ms: latency budget for a batch, in milliseconds.
         body_s: seconds within which the body of a request must arrive.
+        write_s: seconds in which a client must take a megabyte of a long response, or the rest.
+        allowed_hosts: names that requests may give as their host, see `Hosts`; empty for any.
         poll_s: seconds between two checks for new versions.
         selftest_s: seconds between two golden samples that each version answers.
         grpc_address: address for gRPC, such as `127.0.0.1:8001`; None to serve no gRPC.
@@ -81,6 +86,8 @@ class Settings:
     max_requests: int = 1024
     max_delay_ms: float = 5.0
     body_s: float = 20.0
+    write_s: float = 10.0
+    allowed_hosts: Sequence[str] = ()
     poll_s: float = 2.0
     selftest_s: float = 60.0
     grpc_address: str | None = None
@@ -105,6 +112,12 @@ class Settings:
             raise InputError("token must not be empty. Received: only spaces.")
         if self.token is not None and not self.token.isascii():  # headers cannot hold others
             raise InputError("token must only have ASCII characters. Received: one with others.")
+        for host in self.allowed_hosts:
+            if not _HOST.fullmatch(host):
+                raise InputError(
+                    "allowed_hosts must be names or addresses without a port, such as "
+                    f"models.example.com. Received: {host!r:.80}."
+                )
         _check_publication(self)
         for name, largest in _MAX.items():
             value = getattr(self, name)

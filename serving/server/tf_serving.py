@@ -19,7 +19,14 @@ from .errors import RequestError
 from .http import Response
 from .json_tokens import decode_json
 from .long_lists import LongList, cut_lists
-from .tensors import check_batch_sizes, check_rows, from_nested
+from .tensors import (
+    check_batch_sizes,
+    check_finite,
+    check_rows,
+    encoded_parts,
+    from_nested,
+    json_parts,
+)
 
 SIGNATURE = "serving_default"
 DTYPES = {
@@ -249,24 +256,65 @@ def _not_utf8(error: UnicodeDecodeError) -> RequestError:
     return RequestError(f"The body must be a predict request in UTF-8: {reason_of(error)}.")
 
 
-def write_predictions(manifest: Manifest, call: Call, arrays: Sequence[np.ndarray]) -> Response:
+def write_predictions(
+    manifest: Manifest, call: Call, arrays: Sequence[np.ndarray], is_long: bool = False
+) -> Response:
     """Return the response; a single output is written without its name.
 
     The response to rows of a table also has what `serving.decisions.derived_outputs` returns.
+
+    Args:
+        manifest: manifest of the model.
+        call: the request.
+        arrays: every output of the model, in the manifest's order.
+        is_long: whether it is written part by part.
+
+    Raises:
+        RequestError: JSON cannot hold an output, since it has NaN or infinity.
     """
     outputs = {spec.name: array for spec, array in zip(manifest.outputs, arrays, strict=True)}
     if call.has_cells and manifest.prediction_output is not None:
         predictions = outputs[manifest.prediction_output]
         derived = derived_outputs(manifest)
         outputs |= {name: one.compute(predictions) for name, one in derived.items()}
-    named = {name: array.tolist() for name, array in outputs.items()}
-    (first, *others) = named.values()
-    if not call.is_by_row:
-        return _encode(PredictResponse(outputs=named if others else first))
-    if not others:
-        return _encode(PredictResponse(predictions=first))
-    rows = [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
-    return _encode(PredictResponse(predictions=rows))
+    if is_long:
+        check_finite(outputs)
+        return _in_parts(outputs, call.is_by_row)
+    response = _encode(_predictions(outputs) if call.is_by_row else _outputs(outputs))
+    if b"null" in response.body:
+        check_finite(outputs)
+    return response
+
+
+def _predictions(outputs: Mapping[str, np.ndarray]) -> PredictResponse:
+    return PredictResponse(predictions=_rows(outputs, slice(None)))
+
+
+def _outputs(outputs: Mapping[str, np.ndarray]) -> PredictResponse:
+    (first, *others) = named = {name: array.tolist() for name, array in outputs.items()}
+    return PredictResponse(outputs=named if others else named[first])
+
+
+def _rows(outputs: Mapping[str, np.ndarray], part: slice) -> list[Any]:
+    named = {name: array[part].tolist() for name, array in outputs.items()}
+    if len(named) == 1:
+        return next(iter(named.values()))
+    return [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
+
+
+def _in_parts(outputs: Mapping[str, np.ndarray], is_by_row: bool) -> Response:
+    if is_by_row:
+        count = len(next(iter(outputs.values())))
+        size = sum(array.size for array in outputs.values()) // count
+        rows = encoded_parts(count, size, lambda part: _rows(outputs, part))
+        return Response(b'{"predictions":[', more=[*rows, b"]}"])
+    lists: list[bytes] = []
+    for name, array in outputs.items():
+        label = _ENCODER.encode(name) + b":" if len(outputs) > 1 else b""
+        lists += b"," + label + b"[", *json_parts(array), b"]"
+    lists[0] = lists[0][1:]
+    ends = (b"{", b"}}") if len(outputs) > 1 else (b"", b"}")
+    return Response(b'{"outputs":' + ends[0], more=[*lists, ends[1]])
 
 
 def _encode(response: PredictResponse) -> Response:

@@ -1,0 +1,301 @@
+"""Receives the bodies of requests: within a time, in bounded memory, and fairly."""
+
+import asyncio
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar, cast
+
+from granian.rsgi import Headers, HTTPProtocol, ProtocolClosed, ProtocolError
+
+from ..cores import available_cores
+from ..errors import reason_of
+from .errors import RequestError
+from .http import WINDOWS, header_values
+from .rooms import Room
+
+# Bytes: shorter bodies are received at once and take no room.
+SHORT = 65_536
+# Room for a chunked body, whose length is unknown; a longer one takes that of the longest body.
+_CHUNKED = 1_000_000
+_MAX_MEMBERS = 100
+# How many times its size a body may have after decompression, if it is longer than `SHORT`: texts
+# of numbers are compressed to a tenth, or to a hundredth if most are zeros.
+_MAX_RATIO = 200
+# A body may lag this far behind the pace at which it would arrive in time.
+_LAG_S = 2.0
+Read = TypeVar("Read")
+
+
+class Body(NamedTuple):
+    """A body that was received.
+
+    Attributes:
+        content: the body, decompressed.
+        room: the room that it takes, to be left when it is no longer needed.
+    """
+
+    content: bytes
+    room: int
+
+
+@dataclass(eq=False)
+class _Awaited:
+    """A body that is awaited.
+
+    Attributes:
+        start: time when its reception began, in seconds.
+        length: its length; 0 if it is short or unknown.
+        received: number of bytes that have arrived, of a long one.
+        rule: what it has broken, if it is not awaited any longer. No error, whose traceback would
+            keep the connection.
+    """
+
+    start: float
+    length: int = 0
+    received: int = 0
+    rule: str = ""
+
+
+class Bodies:
+    """Receives the bodies of requests.
+
+    One timer watches all of them: a timer for each would take longer than receiving most bodies.
+    """
+
+    def __init__(self, max_bytes: int, timeout_s: float, max_awaited: int, room: Room) -> None:
+        """Make a receiver. Time-outs need `watch` to run as a task.
+
+        Args:
+            max_bytes: largest size of a body, before and after decompression.
+            timeout_s: seconds within which a body must arrive.
+            max_awaited: largest number of bodies that are awaited for longer than a twentieth of
+                that time. Half of them may be of one client address; the oldest are given up.
+            room: the room for long bodies.
+        """
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._max_awaited = max_awaited
+        self._room = room
+        # Not more: each thread may need the memory of the largest body.
+        self._threads = ThreadPoolExecutor(available_cores(), "hornbill-bodies")
+        # The tasks that receive, by the address of their client, the oldest first.
+        self._awaited: defaultdict[str, dict[asyncio.Task[None], _Awaited]] = defaultdict(dict)
+        self._count = 0
+
+    async def watch(self) -> None:
+        """Give up bodies that take too long, or are too many; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(self._timeout_s / 20)
+            self._give_up_slow()
+            for awaited in list(self._awaited.values()):
+                self._give_up_oldest(awaited, len(awaited) - self._max_awaited // 2)
+            most = max(self._awaited.values(), key=len, default={})
+            self._give_up_oldest(most, self._count - self._max_awaited)
+
+    def _give_up_slow(self) -> None:
+        now = time.monotonic()
+        for task, awaited in [item for by in self._awaited.values() for item in by.items()]:
+            seconds = now - awaited.start
+            # While others wait for its room, a long body must keep pace.
+            pace = awaited.length * (seconds - _LAG_S) / self._timeout_s
+            if seconds > self._timeout_s or (self._room.is_full and awaited.received < pace):
+                _give_up(task, awaited, f"within {self._timeout_s:g} s")
+
+    def _give_up_oldest(self, awaited: dict[asyncio.Task[None], _Awaited], count: int) -> None:
+        for task, one in list(awaited.items())[: max(0, count)]:
+            _give_up(task, one, f"before {self._max_awaited // 2:,} others of the same client")
+
+    async def receive(self, headers: Headers, protocol: HTTPProtocol, client: str) -> Body:
+        """Return the body of a request, decompressed.
+
+        Args:
+            headers: headers of the request.
+            protocol: gives the parts of the body.
+            client: address and port of the client.
+
+        Raises:
+            RequestError: the body is too long, too slow, incomplete, or not compressed as declared;
+                or too many bodies are awaited.
+        """
+        # The length of a chunked body is unknown, whatever the header says.
+        length = None if "transfer-encoding" in headers else int(headers.get("content-length", 0))
+        encoding = _encoding(headers) if "content-encoding" in headers else None
+        if length is None or length > SHORT:
+            body = await self._receive_long(length, encoding, protocol, client)
+        else:
+            content = await self._in_time(protocol(), _Awaited(time.monotonic()), client)
+            if encoding is None:
+                return Body(content, 0)
+            body = Body(content, await self._room.take(self._decompressed(length)))
+        if encoding is None:
+            return body
+        try:
+            # In a thread: a few kilobytes can decompress to megabytes.
+            content = await asyncio.get_running_loop().run_in_executor(
+                self._threads,
+                _decompress,
+                body.content,
+                encoding,
+                self._decompressed(len(body.content)),
+            )
+        except BaseException:
+            self._room.leave(body.room)
+            raise
+        return self._shrunk(content, body.room)
+
+    def close(self) -> None:
+        """End the threads that decompress."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def drain(self, protocol: HTTPProtocol, client: str) -> None:
+        """Receive and discard the rest of a body after the response.
+
+        Otherwise the connection would be closed while the client is still sending.
+        """
+        with suppress(RequestError):
+            await self._in_time(_discard(protocol), _Awaited(time.monotonic()), client)
+
+    async def _in_time(self, receiving: Awaitable[Read], awaited: _Awaited, client: str) -> Read:
+        """Make place for a body; raise `RequestError` if it is given up or is incomplete."""
+        address = client.rpartition(":")[0]
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        of_address = self._awaited[address]
+        of_address[task] = awaited
+        self._count += 1
+        try:
+            return await receiving
+        except (ProtocolClosed, ProtocolError):  # or malformed chunks
+            raise RequestError("The body must be complete. Received: a part of it.") from None
+        except asyncio.CancelledError:
+            if not awaited.rule:  # cancelled by something else
+                raise
+            task.uncancel()
+            raise RequestError(
+                f"The body must arrive {awaited.rule}. Received: a part of it.",
+                408,
+                {"connection": "close"},
+            ) from None
+        finally:
+            self._count -= 1
+            del of_address[task]
+            if not of_address:
+                self._awaited.pop(address, None)
+
+    async def _receive_long(
+        self, length: int | None, encoding: str | None, protocol: HTTPProtocol, client: str
+    ) -> Body:
+        if length is not None and length > self._max_bytes:
+            raise too_long(self._max_bytes)
+
+        def room_for(length: int) -> int:
+            return length if encoding is None else length + self._decompressed(length)
+
+        awaited = _Awaited(time.monotonic(), _CHUNKED if length is None else length)
+        room = await self._room.take(room_for(awaited.length))
+        awaited.start = time.monotonic()
+        parts: list[bytes] = []
+
+        async def receive() -> None:
+            nonlocal room
+            async for part in protocol:
+                awaited.received += len(part)
+                if awaited.received > awaited.length and awaited.length < self._max_bytes:
+                    awaited.length = self._max_bytes
+                    room += await self._room.take(room_for(self._max_bytes) - room)
+                if awaited.received <= self._max_bytes:
+                    parts.append(part)
+                else:  # read to its end, or the response would be lost with the connection
+                    parts.clear()
+
+        try:
+            await self._in_time(receive(), awaited, client)
+            if awaited.received > self._max_bytes:
+                raise too_long(self._max_bytes)
+        except BaseException:
+            self._room.leave(room)
+            raise
+        content = b"".join(parts)
+        return Body(content, room) if encoding else self._shrunk(content, room)
+
+    def _decompressed(self, length: int) -> int:
+        """Return the largest size of a body of this length after decompression."""
+        return min(self._max_bytes, max(SHORT, _MAX_RATIO * length))
+
+    def _shrunk(self, content: bytes, room: int) -> Body:
+        """Return a body that takes no more room than it needs, and none if it is short."""
+        needed = min(room, len(content)) if len(content) > SHORT else 0
+        self._room.leave(room - needed)
+        return Body(content, needed)
+
+
+def _give_up(task: asyncio.Task[Any], awaited: _Awaited, rule: str) -> None:
+    if not awaited.rule:
+        awaited.rule = rule
+        task.cancel()
+
+
+def _encoding(headers: Headers) -> str | None:
+    """Return how a body is compressed; None if it is not. Several encodings are joined."""
+    values = header_values(headers, "content-encoding")
+    encoding = ", ".join(values).strip().lower()
+    if values and encoding in ("", "identity"):
+        return None
+    if encoding not in WINDOWS:
+        raise RequestError(
+            f"content-encoding must be gzip, deflate or identity. Received: {encoding:.40}.", 415
+        )
+    return encoding
+
+
+async def _discard(protocol: HTTPProtocol) -> None:
+    async for _ in protocol:
+        pass
+
+
+def too_long(max_bytes: int) -> RequestError:
+    """Return the error for a body that is too long, before or after decompression."""
+    return RequestError(f"The body must have at most {max_bytes:,} bytes. Received: more.", 413)
+
+
+def _decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    left = max_bytes
+    while body or not parts:
+        if len(parts) == _MAX_MEMBERS:  # each member copies the rest of the body
+            raise RequestError(
+                f"A gzip body must have at most {_MAX_MEMBERS} members. Received: more."
+            )
+        part, body = _decompress_member(body, encoding, left)
+        parts.append(part)
+        left -= len(part)
+        if left < 0:
+            raise RequestError(
+                f"The body must have at most {max_bytes:,} bytes after decompression, which are "
+                f"at most {_MAX_RATIO} times its size. Received: more.",
+                413,
+            )
+    return b"".join(parts)
+
+
+def _decompress_member(body: bytes, encoding: str, max_bytes: int) -> tuple[bytes, bytes]:
+    """Return the first member and what follows it.
+
+    If the member is too long, its first `max_bytes` + 1 bytes are returned and nothing follows.
+    """
+    stream = zlib.decompressobj(WINDOWS[encoding])
+    try:
+        content = stream.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise RequestError(f"The body must be valid {encoding}: {reason_of(error)}.") from None
+    if len(content) > max_bytes:
+        return content, b""
+    if not stream.eof or (stream.unused_data and encoding != "gzip"):
+        raise RequestError(
+            f"The body must be exactly one {encoding} stream. Received: less or more."
+        )
+    return content, stream.unused_data
