@@ -56,7 +56,7 @@ def test_serving_can_be_built_as_a_separate_wheel(wheel, bundle, tmp_path):
     sources = {
         f"hornbill_serving/{path.relative_to(ROOT / 'serving').as_posix()}": path.read_bytes()
         for path in (ROOT / "serving").rglob("*")
-        if path.suffix in (".py", ".html")
+        if path.suffix in (".py", ".html", ".proto", ".binpb")
     }
     assert files == sources
     code = f"{BLOCKED}sys.path.insert(0, {str(tmp_path)!r})\n{PREDICT}"
