@@ -296,7 +296,8 @@ class Server:
             await send_response(method, protocol, response, request_id, self.settings.write_s)
         finally:
             self.in_flight -= 1
-            self._room.leave(room)
+            if room:
+                self._room.leave(room)
         seconds = time.perf_counter() - start
         self.count(route.name, response.status, seconds, route.model)
         if self.settings.log_requests:
@@ -420,7 +421,8 @@ class Server:
             del body
             outputs = await loaded.batcher.infer(request.arrays, run)
         finally:
-            self._room.leave(room)
+            if room:
+                self._room.leave(room)
         if is_short(outputs):
             return form.write(loaded.model, request, outputs, False)
         request.arrays.clear()  # they may be parts of the body
