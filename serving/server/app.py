@@ -316,7 +316,8 @@ class Server:
             await send_response(method, protocol, response, request_id, self.settings.write_s)
         finally:
             self.in_flight -= 1
-            self._room.leave(room)
+            if room:
+                self._room.leave(room)
         seconds = time.perf_counter() - start
         self.count(route.name, response.status, seconds, route.model)
         if self.settings.log_requests:
@@ -447,7 +448,8 @@ class Server:
             outputs = await loaded.batcher.infer(request.arrays, run)
             seconds = time.perf_counter() - start
         finally:
-            self._room.leave(room)
+            if room:
+                self._room.leave(room)
         if is_short(outputs):
             response = form.write(loaded.model, request, outputs, False)
         else:

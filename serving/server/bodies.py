@@ -129,7 +129,7 @@ class Bodies:
             body = await self._receive_long(length, encoding, protocol, client)
         else:
             content = await self._in_time(protocol(), _Awaited(time.monotonic()), client)
-            if encoding is None:
+            if encoding is None:  # by far the commonest
                 return Body(content, 0)
             body = Body(content, await self._room.take(self._decompressed(length)))
         if encoding is None:

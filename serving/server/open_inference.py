@@ -359,7 +359,23 @@ class OpenInference:
         Raises:
             RequestError: JSON cannot hold an output, since it has NaN or infinity.
         """
-        tensors = list(self.tensors(inference, arrays))
+        tensors = self.tensors(inference, arrays)
+        if not is_long and inference.outputs is self._all:
+            outputs = [
+                ResponseOutput(name, datatype, values.shape, data=to_json(values))
+                for name, datatype, values in tensors
+            ]
+            body = _ENCODER.encode(
+                InferenceResponse(self.name, self.version, outputs, inference.id)
+            )
+            if b"null" in body:
+                check_finite(dict(zip(self._places, arrays, strict=False)))
+            return Response(body)
+        return self._write_selected(inference, list(tensors), is_long)
+
+    def _write_selected(
+        self, inference: Inference, tensors: list[tuple[str, str, np.ndarray]], is_long: bool
+    ) -> Response:
         are_binary = [selected.is_binary for selected in inference.outputs]
         tails = [
             to_binary(values)
