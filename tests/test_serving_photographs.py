@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from serving.photographs import find_digit, read_photograph, shows_ink
 
@@ -112,13 +112,14 @@ def test_a_stroke_that_winds_through_the_image_is_one_component():
         assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (20, 20)
 
 
-def test_a_scan_that_the_digit_fills_is_not_taken_for_paper(digit):
-    rows, columns = np.nonzero(digit > 60)
-    tight = digit[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    scan = np.asarray(Image.fromarray(255 - tight).resize((12 * tight.shape[1], 12 * len(tight))))
-    cut = Image.fromarray(find_digit(scan, SHAPE))
+def test_a_scan_that_the_digit_fills_is_not_taken_for_paper():
+    scan = Image.new("L", (300, 400), 235)
+    two = [(5, 60), (150, 5), (290, 100), (10, 390), (295, 390)]
+    ImageDraw.Draw(scan).line(two, fill=20, width=18, joint="curve")
+    cut = Image.fromarray(find_digit(np.asarray(scan), SHAPE))
     cut = cut.crop(cut.getbbox())
-    assert likeness(np.asarray(cut), np.asarray(Image.fromarray(255 - scan).resize(cut.size))) > 0.9
+    wanted = Image.fromarray(255 - np.asarray(scan)).resize(cut.size)
+    assert likeness(np.asarray(cut), np.asarray(wanted)) > 0.8
 
 
 def test_a_jpeg_that_is_decoded_smaller_shows_the_same_digit(digit, expected):
