@@ -295,7 +295,8 @@ def _join(count: int, some: np.ndarray, others: np.ndarray) -> np.ndarray:
             parents = grandparents
         differ = parents[some] != parents[others]
         some, others = some[differ], others[differ]
-    _, labels = np.unique(parents, return_inverse=True)
+    is_root = parents == np.arange(count)
+    labels: np.ndarray = (is_root.cumsum() - 1)[parents]
     return labels
 
 
