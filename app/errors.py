@@ -7,6 +7,7 @@ HornbillError
     ├── DataError      a data source cannot be used
     ├── RunError       a run cannot start or continue, or its folder is missing or changed
     │   └── OwnCodeError   code of the user raised an error while training
+    ├── SharingError   a bundle cannot be handed on or fetched
     ├── StudyError     a study is unknown, or its results cannot be written
     └── TuningError    a search is impossible, or its storage does not respond
 """
@@ -36,6 +37,10 @@ class RunError(AppError):
 
 class OwnCodeError(RunError):
     """A callback, model, loss, metric or pipeline of the user raised an error while training."""
+
+
+class SharingError(AppError):
+    """A registry, an image layout or an MLflow server cannot be used, or what it holds differs."""
 
 
 class StudyError(AppError):

@@ -57,8 +57,8 @@ def measure(name: str, results: Connection) -> None:
     """Export a model both ways; send what is found out, one after the other."""
     logging.disable(logging.ERROR)
     warnings.simplefilter("ignore")
-    model = build_hub_model(name)
     try:
+        model = build_hub_model(name)
         cases = list(_cases(name, model))
     except Exception as error:  # whatever Keras raises is the result
         results.send((_KERAS, _failure(error)))

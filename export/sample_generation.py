@@ -17,6 +17,8 @@ from .samples import Samples, rows_of
 
 # Number of samples to draw. Fewer, down to the minimum, if they would hold more numbers than this.
 _MAX_SAMPLES, _MIN_SAMPLES, _MAX_NUMBERS = 62, 14, 2_000_000
+# Each sample of a model of a hundred million weights takes seconds, and is run a dozen times.
+_MAX_WEIGHTS, _FEWEST_SAMPLES = 1_000_000_000, 6
 _EDGE_CASES = ("lowest", "highest")
 # Sizes to try for variable axes. The first that the model takes is used, and twice that size. Small
 # ones come last: a model of images may take them, but none of its layers would have much to do.
@@ -88,7 +90,7 @@ def _of_other_sizes(inference: InferenceFunction, ranges: list[Any], size: int) 
     same = (dict.fromkeys(axes, other) for other in (2 * size, size + 1, size - 1, size // 2))
     for sizes in (different, *same):
         if min(sizes.values()) > 0:
-            drawn = _draw(inference, ranges, sizes)
+            drawn = _draw(inference, ranges, sizes, _MIN_SAMPLES)
             if _refusal(inference, drawn) is None:
                 return (drawn,)
     return ()
@@ -146,14 +148,18 @@ def _samples(inputs: Inputs, others: tuple[Inputs, ...]) -> Samples:
 
 
 def _draw(
-    inference: InferenceFunction, ranges: list[Any], sizes: dict[str, int]
+    inference: InferenceFunction,
+    ranges: list[Any],
+    sizes: dict[str, int],
+    most: int = _MAX_SAMPLES,
 ) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     shapes = [
         [n if isinstance(n, int) else sizes[n] for n in spec.shape[1:]] for spec in inference.inputs
     ]
     numbers = sum(map(math.prod, shapes))
-    count = min(max(_MAX_NUMBERS // numbers, _MIN_SAMPLES), _MAX_SAMPLES)
+    count = min(max(_MAX_NUMBERS // numbers, _MIN_SAMPLES), most)
+    count = min(count, max(_MAX_WEIGHTS // max(1, inference.model.count_params()), _FEWEST_SAMPLES))
     drawn = {}
     for spec, shape, (low, high) in zip(inference.inputs, shapes, ranges, strict=True):
         if spec.dtype == "string":

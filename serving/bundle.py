@@ -10,6 +10,7 @@ from pathlib import Path
 from .errors import ManifestError, cannot_read
 from .manifest import Manifest
 
+BROWSER_PROOF = "verify.html"
 CHECKSUMS = "SHA256SUMS"
 GOLDEN = "test_data_set_0"
 MANIFEST = "manifest.json"
@@ -51,11 +52,11 @@ def read_checksums(version_folder: Path) -> dict[str, str]:
 
 
 def _read_file(path: Path) -> bytes:
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         return file.read()
 
 
-def _open_regular(path: Path) -> io.BufferedReader:
+def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file. Others are refused: a pipe may never end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
@@ -115,7 +116,7 @@ def check_file(version_folder: Path, name: str, checksums: dict[str, str]) -> No
     """
     path = version_folder / name
     try:
-        with _open_regular(path) as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
         raise ManifestError(cannot_read(path, error)) from None

@@ -5,13 +5,14 @@ folder, which is removed when the process ends.
 """
 
 import atexit
+import contextlib
 import os
 import re
 import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +26,8 @@ PACKED = ".hornbill"
 # The earliest time that a zip can hold.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _MODE = stat.S_IFREG | 0o644
-_MAX_FILES = 10_000
+# Files that a packed bundle may hold.
+MAX_FILES = 10_000
 _PLACE = re.compile(r"(?P<name>(?![0-9]+/)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})/(?P<version>[1-9]\d*)/")
 _CHUNK = 2**20
 # The folders of the files that were unpacked in this process, by path, size and time of change.
@@ -43,9 +45,11 @@ def pack(folder: Path, output: str | Path | None = None) -> Path:
         The file.
 
     Raises:
-        ManifestError: a file of the version is missing or changed, or the file cannot be written.
+        ManifestError: a file of the version is missing or changed, its model's name cannot name a
+            folder, or the file cannot be written.
     """
     manifest = read_manifest(folder)
+    _place_of(manifest)
     path = Path(output or f"{manifest.name}-{manifest.version}{PACKED}")
     if path.suffix != PACKED:
         raise ManifestError(f"A packed bundle must be named *{PACKED}. Received: {path}.")
@@ -80,19 +84,47 @@ def unpack(path: str | Path, output: str | Path = "dist") -> Path:
     if not path.is_file():
         reason = "a folder" if path.exists() else "which does not exist"
         raise ManifestError(f"A packed bundle must be a file. Received: {path}, {reason}.")
+    with new_version_in(output) as workplace:
+        version = _extract(path, workplace)
+        check_packed(path, version)
+        return publish(version, output)
+
+
+@contextlib.contextmanager
+def new_version_in(output: Path) -> Iterator[Path]:
+    """Yield a hidden folder in a folder of bundles to write a version in, which is then removed.
+
+    A folder of bundles that did not exist is removed too, unless something was published in it.
+
+    Raises:
+        ManifestError: the folder cannot be written.
+    """
+    is_new = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=output) as workplace:
-            version = _extract(path, Path(workplace))
-            check_packed(path, version)
-            model = output / version.parent.name
-            return _publish(version, model)
+            yield Path(workplace)
     except OSError as error:
         raise ManifestError(cannot_write(output, error)) from None
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # it is not empty
+                output.rmdir()
 
 
-def _publish(version: Path, model: Path) -> Path:
-    """Rename a version, or the folder of its model if there is none yet, to its final place."""
+def publish(version: Path, output: Path) -> Path:
+    """Rename a version that was written in a hidden folder to `OUTPUT/NAME/VERSION`.
+
+    Args:
+        version: folder `NAME/VERSION` of the version, beside which are the files that all versions
+            of the model share.
+        output: folder of bundles.
+
+    Raises:
+        ManifestError: the version exists, or another version of the model has other inputs, outputs
+            or labels.
+    """
+    model = output / version.parent.name
     if not model.exists():
         version.parent.rename(model)
         return model / version.name
@@ -157,20 +189,40 @@ def _chunks(*files: BinaryIO) -> Iterator[list[bytes]]:
 
 
 def _write(folder: Path, manifest: Manifest, file: BinaryIO) -> None:
-    checksums = read_checksums(folder)
-    place = f"{manifest.name}/{manifest.version}"
     with zipfile.ZipFile(file, "w") as archive:
-        _add(archive, f"{manifest.name}/{CONFIG}", render_config(manifest).encode())
-        _add(archive, f"{manifest.name}/{LABELS}", render_labels(manifest).encode())
-        _add(archive, f"{place}/{CHECKSUMS}", (folder / CHECKSUMS).read_bytes())
-        for name in sorted(checksums):
-            _add(archive, f"{place}/{name}", read_checked(folder, name, checksums))
+        for name, content in files_to_pack(folder, manifest):
+            entry = zipfile.ZipInfo(name, _TIME)
+            entry.create_system, entry.external_attr = 3, _MODE << 16  # those of Unix, everywhere
+            archive.writestr(entry, content)
 
 
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name, _TIME)
-    entry.create_system, entry.external_attr = 3, _MODE << 16  # those of Unix, everywhere
-    archive.writestr(entry, content)
+def files_to_pack(folder: Path, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
+    """Yield the path and the content of each file of a version, and of those beside it.
+
+    Args:
+        folder: folder of the version.
+        manifest: its manifest.
+
+    Raises:
+        ManifestError: a file is missing or changed, or the model's name cannot name a folder.
+    """
+    checksums = read_checksums(folder)
+    place = _place_of(manifest)
+    yield f"{manifest.name}/{CONFIG}", render_config(manifest).encode()
+    yield f"{manifest.name}/{LABELS}", render_labels(manifest).encode()
+    yield f"{place}/{CHECKSUMS}", (folder / CHECKSUMS).read_bytes()
+    for name in sorted(checksums):
+        yield f"{place}/{name}", read_checked(folder, name, checksums)
+
+
+def _place_of(manifest: Manifest) -> str:
+    place = f"{manifest.name}/{manifest.version}"
+    if not _PLACE.fullmatch(f"{place}/"):
+        raise ManifestError(
+            "A packed bundle must have a name of at most 100 letters, digits, '_', '-' and '.', "
+            f"and a version from 1. Received: {place!r:.120}."
+        )
+    return place
 
 
 def _extract(path: Path, folder: Path) -> Path:
@@ -203,33 +255,50 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> tuple[str, str]
         ManifestError: an entry is compressed, encrypted, no file or outside of the version, or
             there are too many.
     """
-    names = [entry.filename for entry in entries]
-    found = {match[0]: match for name in names if (match := _PLACE.match(name))}
-    if len(found) != 1 or len(entries) > _MAX_FILES or len(set(names)) != len(names):
-        raise ManifestError(
-            f"A packed bundle must hold one version of a model, in at most {_MAX_FILES:,} files. "
-            f"Received: {len(found)} versions in {len(entries):,} files."
-        )
-    ((place, match),) = found.items()
-    beside = {f"{match['name']}/{CONFIG}", f"{match['name']}/{LABELS}"}
+    name, version = place_of_files([entry.filename for entry in entries])
     for entry in entries:
-        name = entry.filename
-        parts = name.split("/")
-        is_inside = name in beside or name.startswith(place)
         is_plain = (
             entry.compress_type == zipfile.ZIP_STORED
             and not entry.flag_bits & 1
             and stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
             and entry.file_size == entry.compress_size
         )
-        if not is_inside or not is_plain or {"", ".", ".."} & set(parts) or "\\" in name:
+        if not is_plain:
             raise ManifestError(
-                "A packed bundle must hold plain files without compression, inside its version. "
-                f"Received: {name!r:.80}."
+                "A packed bundle must hold plain files without compression. "
+                f"Received: {entry.filename!r:.80}."
             )
     total = sum(entry.file_size for entry in entries)
     if total > size:  # entries that share their bytes
         raise ManifestError(
             f"The files of a packed bundle must fit into it. Received: {total:,} bytes in {size:,}."
         )
+    return name, version
+
+
+def place_of_files(names: Sequence[str]) -> tuple[str, str]:
+    """Return name and version of the model whose files these are.
+
+    Args:
+        names: paths of all files of a packed bundle, as `files_to_pack` yields them.
+
+    Raises:
+        ManifestError: a path leads out of the version, there is no version or more than one, or
+            there are too many files.
+    """
+    found = {match[0]: match for name in names if (match := _PLACE.match(name))}
+    if len(found) != 1 or len(names) > MAX_FILES or len(set(names)) != len(names):
+        raise ManifestError(
+            f"A packed bundle must hold one version of a model, in at most {MAX_FILES:,} files. "
+            f"Received: {len(found)} versions in {len(names):,} files."
+        )
+    ((place, match),) = found.items()
+    beside = {f"{match['name']}/{CONFIG}", f"{match['name']}/{LABELS}"}
+    for name in names:
+        is_inside = name in beside or name.startswith(place)
+        if not is_inside or {"", ".", ".."} & set(name.split("/")) or "\\" in name:
+            raise ManifestError(
+                "A packed bundle must hold the files of its version and nothing else. "
+                f"Received: {name!r:.80}."
+            )
     return match["name"], match["version"]

@@ -18,6 +18,7 @@ from .pack import PACK_EXAMPLES, UNPACK_EXAMPLES, pack, unpack
 from .predict import PREDICT_EXAMPLES, predict
 from .serve import SERVE_EXAMPLES, serve
 from .settings import SETTINGS_EXAMPLES, settings
+from .share import PULL_EXAMPLES, PUSH_EXAMPLES, pull, push
 from .study import study
 from .terminal import Command, Group, fail
 from .train import TRAIN_EXAMPLES, train
@@ -66,6 +67,8 @@ for command, command_examples in (
     (predict, PREDICT_EXAMPLES),
     (pack, PACK_EXAMPLES),
     (unpack, UNPACK_EXAMPLES),
+    (push, PUSH_EXAMPLES),
+    (pull, PULL_EXAMPLES),
     (evaluate, EVALUATE_EXAMPLES),
     (compare, COMPARE_EXAMPLES),
     (bench, BENCH_EXAMPLES),
@@ -110,6 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _extra_of(package: str) -> str:
     extras = {
         "jax": ("jax", "jaxlib"),
+        "oci": ("oras",),
         "ray": ("pyarrow", "ray"),
         "serve": ("granian", "msgspec", "prometheus_client"),
         "tune": ("cmaes", "optuna", "sqlalchemy"),
