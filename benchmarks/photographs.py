@@ -7,11 +7,19 @@ dark ink or chalk with a thick or thin pen, and placed anywhere on a page with a
 and for some kinds with ruled lines or a table behind. The image is rotated with an EXIF tag and
 compressed as JPEG. The accuracy of `Predictor.predict_images` is compared with the accuracy on the
 original digits, and with the accuracy when the whole photograph is shrunk.
+
+Then photographs of one megapixel are read on one thread, as JPEG and as PNG. Pillow's decoding
+alone, reading and finding the digit, and the net take turns. Goal for JPEG: at most 10 ms for all
+that comes before the net. What PNG takes beyond that is its decompression.
 """
 
 import argparse
 import io
+import statistics
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -20,8 +28,11 @@ from app.system.data_folders import require_data
 from benchmarks.results import write_results
 from serving import Prediction, Predictor
 from serving.images import read_image
+from serving.inputs import read_model_image
+from serving.timing import median_ms
 
 COUNT = 300
+PHOTOGRAPHS = 3  # of each kind, to be timed
 SHAPE = (28, 28)
 _KINDS = ("page", "chalk", "ruled", "table")
 
@@ -72,7 +83,7 @@ def _draw_ink(digit: np.ndarray, side: int, kind: str, rng: np.random.Generator)
 
 
 def main() -> None:
-    """Measure all three accuracies for every kind of page."""
+    """Measure all three accuracies for every kind of page, and the time of each part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", metavar="BUNDLE")
     parser.add_argument("--pictures", type=Path, help="Write some of the photographs here.")
@@ -85,7 +96,7 @@ def main() -> None:
         return float((prediction.probabilities.argmax(axis=1) == targets).mean())
 
     original = accuracy(predictor.predict(digits))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind in _KINDS:
         rng = np.random.default_rng(0)
         files = [photograph(digit, kind, rng) for digit in digits]
@@ -100,7 +111,36 @@ def main() -> None:
         }
         rows.append(row)
         _write_examples(arguments.pictures, kind, files)
+    for form in ("JPEG", "PNG"):
+        rows.append(latency(predictor, digits[: len(_KINDS) * PHOTOGRAPHS], form))
+        print(rows[-1])
     write_results("photographs", rows)
+
+
+def latency(predictor: Predictor, digits: np.ndarray, form: str) -> dict[str, Any]:
+    """Return the median ms of each part of the prediction of a photograph, as a row of results."""
+    rng = np.random.default_rng(0)
+    found: dict[str, list[float]] = {}
+    for digit, kind in zip(digits, _KINDS * PHOTOGRAPHS, strict=False):
+        with Image.open(io.BytesIO(photograph(digit, kind, rng))) as image:
+            file = io.BytesIO()
+            image.resize((1000, 1000)).save(file, form)
+        content = file.getvalue()
+        pixels = read_model_image(content, predictor.manifest)[np.newaxis]
+        calls: dict[str, Callable[[], object]] = {
+            "decode": partial(_decode, content),
+            "read": partial(read_model_image, content, predictor.manifest),
+            "net": partial(predictor.predict, pixels),
+        }
+        for name, milliseconds in median_ms(calls, 40).items():
+            found.setdefault(name, []).append(milliseconds)
+    medians = {name: round(statistics.median(each), 3) for name, each in found.items()}
+    return {"what": f"one megapixel as {form}", "ms": medians}
+
+
+def _decode(content: bytes) -> None:
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
 
 
 def _write_examples(folder: Path | None, kind: str, files: list[bytes]) -> None:

@@ -3,15 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .errors import InputError, first_few
 
 
-def table_columns(table: Any) -> dict[str, Sequence[Any]]:
+def table_columns(table: Any, names: Sequence[str] = ()) -> dict[str, Sequence[Any]]:
     """Return the values of each column of a table by name, with None for a missing value.
 
     Args:
         table: a DataFrame of pandas or polars, a table of pyarrow, a dict from names to the values
-            of columns, a list of rows that are dicts from names to values, or one such row.
+            of columns, a list of rows that are dicts from names to values, or one such row; with
+            `names` also a list of rows, or an array `(rows, columns)`, without names.
+        names: names of the columns of rows that have none, in their order.
 
     Raises:
         InputError: the table is of another type, its rows or columns differ in length, a column
@@ -30,6 +34,8 @@ def table_columns(table: Any) -> dict[str, Sequence[Any]]:
         pairs = _by_column([table]).items()
     elif isinstance(table, Sequence) and all(isinstance(row, Mapping) for row in table):
         pairs = _by_column(table).items()
+    elif names and isinstance(table, Sequence | np.ndarray) and not isinstance(table, str | bytes):
+        pairs = _by_place(table, names)
     else:
         raise InputError(
             "Rows must be a DataFrame, a dict of columns or a list of dicts. "
@@ -79,6 +85,21 @@ def check_same_names(rows: Sequence[Mapping[str, Any]]) -> None:
 def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     check_same_names(rows)
     return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _by_place(rows: Sequence[Any] | np.ndarray, names: Sequence[str]) -> list[tuple[str, Any]]:
+    """Return the columns of rows without names, which have a cell for each of `names`."""
+    if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == len(names):
+        return list(zip(names, rows.T, strict=True))
+    for number, row in enumerate(rows):
+        is_row = isinstance(row, Sequence | np.ndarray) and not isinstance(row, str | bytes)
+        if not is_row or len(row) != len(names):
+            received = f"{len(row)} cells" if is_row else f"{row!r:.40}"
+            raise InputError(
+                f"A row must be a list of {len(names)} cells ({', '.join(names)}), or a dict. "
+                f"Received: {received} in row {number}."
+            )
+    return [(name, [row[place] for row in rows]) for place, name in enumerate(names)]
 
 
 def _is_column(values: Any) -> bool:

@@ -2,8 +2,8 @@
 
 import contextlib
 import math
+import os
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,9 +22,10 @@ MAX_PIXELS = 50_000_000
 # 900 MB and 8 s.
 MAX_SIDE = 65_535
 # A larger image is reduced to this size, still far more than a model needs, and only one such image
-# is decoded at a time: a small file can hold a large image, and many can arrive at once.
+# is decoded at a time: a small file can hold a large image, and many can arrive at once. All of
+# them are decoded in the same thread, since glibc keeps freed memory for each thread that used it.
 _LARGE_PIXELS = 4_000_000
-_large_image_lock = threading.Lock()
+_large_images = ThreadPoolExecutor(1, "hornbill-large-image")
 # A large image is converted to gray in bands of this many pixels.
 _BAND_PIXELS = 1_000_000
 # How files of formats that phones use begin, after their first four bytes.
@@ -235,10 +236,17 @@ def _read_bounded(
         _draft(image, size)
     if pixels <= _LARGE_PIXELS:
         return _convert(source, image, mode)
-    # In a thread that ends: glibc keeps freed memory for the thread that used it. Otherwise each
-    # thread of a server would keep the memory of an image.
-    with _large_image_lock, ThreadPoolExecutor(1) as pool:
-        return pool.submit(_read_large, source, image, mode).result()
+    return _large_images.submit(_read_large, source, image, mode).result()
+
+
+def _begin_anew() -> None:
+    """Forget the thread for large images, which a forked process does not have."""
+    global _large_images  # noqa: PLW0603 - the thread is one for each process
+    _large_images = ThreadPoolExecutor(1, "hornbill-large-image")
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _draft(image: Image.Image, size: tuple[int, int]) -> None:

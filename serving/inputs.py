@@ -10,11 +10,11 @@ from .columns import check_names, read_row_inputs
 from .csv_lines import line_places, read_columns, read_header
 from .errors import InputError, counted, describe_all, first_few
 from .image_sources import ImageSource
-from .images import IMAGE_SUFFIXES, fit_and_pad, read_enough, read_pixels
+from .images import IMAGE_SUFFIXES, fit_and_pad, read_enough
 from .manifest import Manifest, describe_spec
 from .named_columns import read_named_columns, takes_named_columns
 from .parity import Inputs, as_inputs
-from .photographs import find_digit, shows_ink
+from .photographs import find_digit, read_photograph, shows_ink
 
 # An image that is enlarged more than this many times is a blur, unlike those of the training.
 MAX_ENLARGEMENT = 4
@@ -139,7 +139,7 @@ def read_model_image(source: ImageSource, manifest: Manifest) -> np.ndarray:
 
 def _decode(source: ImageSource, manifest: Manifest) -> np.ndarray:
     shape = image_shape(manifest)
-    return read_pixels(source) if manifest.family == DIGIT_NET else read_enough(source, shape)
+    return read_photograph(source) if manifest.family == DIGIT_NET else read_enough(source, shape)
 
 
 def _fit(pixels: np.ndarray, manifest: Manifest) -> np.ndarray:

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import numpy as np
 
 from .bundle import INT8, MODEL, check_model, read_checksums, read_manifest
-from .checking import check_finite, check_inputs, check_options, dtype_of, refuse_masked
-from .columns import check_names, read_row_inputs
+from .checking import (
+    check_finite,
+    check_inputs,
+    check_options,
+    dtype_of,
+    quick_check,
+    refuse_masked,
+)
+from .columns import check_names, read_row_inputs, row_format
 from .contract import check_contract
 from .cores import available_cores
 from .decisions import decide, interval_ends, thresholds_of
@@ -221,6 +228,8 @@ class Predictor:
         numbers = math.prod(size for size in spec.shape[1:] if isinstance(size, int))
         # A batch that must stay whole is never too large for one call.
         self._max_numbers = math.inf if manifest.whole_batches else numbers * _rows_at_once(numbers)
+        # So do several inputs, and texts, of a few rows.
+        self._fits = quick_check(manifest.inputs)
         self._run = session.run
 
     @classmethod
@@ -303,7 +312,9 @@ class Predictor:
             inputs: an array with the dtype and shape of `manifest.inputs`, such as uint8
                 `(batch, 28, 28)`; a list of samples, such as uint8 `(28, 28)`; or for several
                 inputs a dict of arrays by name. There must be at least one sample and no infinity.
-                NaN is allowed only in the columns of `manifest.nullable_columns`.
+                NaN is allowed only in the columns of `manifest.nullable_columns`. A model of a
+                table also takes what `predict_rows` takes, except for an array or a dict with the
+                names of its inputs.
 
         Raises:
             InputError: the inputs do not fit the model.
@@ -318,6 +329,9 @@ class Predictor:
             or inputs.dtype is not self._dtype
             or not 0 < inputs.size <= self._max_numbers
         ):
+            if type(inputs) is dict and self._fits(inputs) and count_samples(inputs) <= _MIN_ROWS:
+                arrays = self._run_checked(inputs, 0)
+                return Prediction(self._output_names, arrays, self.manifest)
             return self._predict_any(inputs)
         try:
             arrays = self._run(self._output_names, {self._input_name: inputs})
@@ -364,9 +378,10 @@ class Predictor:
 
         Args:
             rows: a DataFrame of pandas or polars, a table of pyarrow, a dict from the names of
-                columns to their cells, a list of dicts, one for each row, or the dict of one row.
-                Cells are texts as in a CSV file, or numbers, truth values, dates and None. Columns
-                may be in any order and among others.
+                columns to their cells, a list of dicts, one for each row, or the dict of one row;
+                columns may be in any order and among others. Or a list of rows without names, with
+                a cell for each column that the model needs, in its order. Cells are texts as in a
+                CSV file, or numbers, truth values, dates and None.
 
         Raises:
             InputError: columns are absent, or a cell cannot be read; the message names the row,
@@ -377,7 +392,7 @@ class Predictor:
             >>> predictor.predict_rows([{"size": 1.5, "color": "red"}]).labels
             ['rose']
         """
-        cells = table_columns(rows)
+        cells = table_columns(rows, [column.name for column in row_format(self.manifest).columns])
         check_names(self.manifest, cells, "Rows")
         found = read_row_inputs(self.manifest, cells, lambda row: f" in row {row}")
         if found.problems:
@@ -438,7 +453,8 @@ class Predictor:
     def _predict_any(self, inputs: Inputs | Sequence[Array]) -> Prediction:
         if isinstance(inputs, list | tuple) and all(isinstance(one, Array) for one in inputs):
             inputs = _stack(self._input_name, inputs)
-        self._refuse_rows(inputs)
+        if self._are_rows(inputs):
+            return self.predict_rows(inputs)
         named = self._by_name(inputs)
         check_inputs(named, self.manifest.inputs)
         size = sum(math.prod(array.shape[1:]) for array in named.values())
@@ -450,22 +466,14 @@ class Predictor:
         arrays = self._in_parts(count_samples(named), _rows_at_once(size), run)
         return Prediction(self._output_names, arrays, self.manifest)
 
-    def _refuse_rows(self, inputs: Any) -> None:
-        """Name `predict_rows` to those who pass rows of a table instead of arrays."""
+    def _are_rows(self, inputs: Any) -> bool:
+        """Return whether inputs are rows of a table instead of arrays."""
         manifest, names = self.manifest, [spec.name for spec in self.manifest.inputs]
         if not (manifest.columns or manifest.string_columns):
-            return
+            return False
         if isinstance(inputs, Mapping):
-            are_rows = not set(names) & set(inputs)
-        elif isinstance(inputs, list | tuple):
-            are_rows = len(names) > 1 or any(isinstance(row, Mapping) for row in inputs)
-        else:
-            are_rows = is_table(inputs) or len(names) > 1
-        if are_rows:
-            raise InputError(
-                f"predict takes arrays for {', '.join(names)}. Received: {type(inputs).__name__}. "
-                "Pass rows with the names of their columns to predict_rows."
-            )
+            return not set(names) & set(inputs)
+        return isinstance(inputs, list | tuple) or is_table(inputs) or len(names) > 1
 
     def _run_images(
         self, images: Sequence["ImageSource"], rows: int, read: Callable[["ImageSource"], Array]

@@ -178,12 +178,19 @@ def test_one_row_is_a_dict_of_its_cells(trained, expected):
     np.testing.assert_allclose(found, expected[:1], rtol=1e-6)
 
 
-def test_predict_names_predict_rows_to_those_who_pass_rows(trained):
+def test_predict_takes_rows_too(trained, expected):
     _, bundle, _ = trained
     rows = table().to_dict("records")
     with Predictor.load(bundle) as predictor:
-        for wrong in (table(), rows, rows[0], ["1,5", "x"], np.zeros((1, 3), np.float32)):
-            with pytest.raises(InputError, match="Pass rows with the names .* to predict_rows"):
+        names = [column.name for column in predictor.manifest.row_format.columns]
+        cells = [[row[name] for name in names] for row in rows]
+        for same in (table(), rows, {name: table()[name] for name in names}, cells):
+            found = predictor.predict(same).probabilities
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+        found = predictor.predict(rows[0]).probabilities
+        np.testing.assert_allclose(found, expected[:1], rtol=1e-6)
+        for wrong in (["1,5", "x"], np.zeros((1, 3), np.float32)):
+            with pytest.raises(InputError, match="A row must be a list of 4 cells .price, when, "):
                 predictor.predict(wrong)
 
 

@@ -245,3 +245,40 @@ def test_tables_of_other_libraries_have_the_same_columns():
 def test_tables_without_rows_or_with_uneven_ones_are_refused(table, message):
     with pytest.raises(InputError, match=message):
         table_columns(table)
+
+
+NAMES = ("a", "b")
+CELLS = {"a": [1, None], "b": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1, "x"], [None, "y"]],
+        ((1, "x"), [None, "y"]),
+        np.array([[1, "x"], [None, "y"]], object),
+        [np.array([1, "x"], object), (None, "y")],
+    ],
+)
+def test_rows_without_names_have_a_cell_for_each_column(rows):
+    columns = table_columns(rows, NAMES)
+    assert {name: list(cells) for name, cells in columns.items()} == CELLS
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[1, "x"], [2]], r"list of 2 cells \(a, b\), or a dict. Received: 1 cells in row 1"),
+        ([1, 2], "Received: 1 in row 0"),
+        (["xy"], "Received: 'xy' in row 0"),
+        (np.zeros((3, 4)), "Received: 4 cells in row 0"),
+        (np.zeros(2), r"Received: np.float64\(0.0\) in row 0"),
+        ([{"a": 1, "b": 2}, [1, 2]], "Received: {'a': 1, 'b': 2} in row 0"),
+        ("xy", "a list of dicts. Received: str"),
+        ([], "There must be at least one row. Received: none"),
+        (np.zeros((0, 2)), "at least one. Received: lengths"),
+    ],
+)
+def test_rows_without_names_that_do_not_fit_are_refused(rows, message):
+    with pytest.raises(InputError, match=message):
+        table_columns(rows, NAMES)

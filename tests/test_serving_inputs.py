@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -405,3 +406,14 @@ def test_an_image_for_a_model_of_rows_is_refused(row_bundle):
 def test_a_missing_csv_is_named(row_bundle, tmp_path):
     with pytest.raises(InputError, match=r"none\.csv does not exist"):
         read_inputs([tmp_path / "none.csv"], Predictor.load(row_bundle).manifest)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_reads_large_images_too():
+    content = encoded(Image.new("L", (2100, 2000), 9))
+    assert (read_pixels(content) == 9).all()
+    child = os.fork()
+    if not child:
+        os._exit(0 if (read_pixels(content) == 9).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -10,8 +10,8 @@ from app.config.reading_config import ReadingConfig
 from app.errors import DataError
 from models.config.digits import IMAGE_SIDE
 from serving.errors import InputError, first_few
-from serving.images import read_image, read_pixels
-from serving.photographs import find_digit, shows_ink
+from serving.images import read_image
+from serving.photographs import find_digit, read_photograph, shows_ink
 
 from .datasets import Dataset
 from .image_files import choose_shape, decode_files
@@ -63,7 +63,7 @@ def read_images(found: ImageList, reading: ReadingConfig, has_digits: bool) -> D
 
 
 def _read_digit(path: Path, sample: Container[Path], show_ink: list[bool]) -> np.ndarray:
-    pixels = read_pixels(path)
+    pixels = read_photograph(path)
     if path in sample:
         show_ink.append(shows_ink(pixels))
     return find_digit(pixels, (IMAGE_SIDE, IMAGE_SIDE))

@@ -51,6 +51,8 @@ _ENCODER = msgspec.json.Encoder()
 _ANY_SIZE = 2**40
 _NESTED = re.compile(rb"\s*\[\s*\[")
 
+_SCALE = " Scale images to 0..255, and round them."
+
 
 class _Base64(msgspec.Struct):
     """Bytes in the form of TF Serving."""
@@ -66,7 +68,8 @@ def datatype_of(dtype: str) -> str:
 def check_datatype(name: str, datatype: str, wanted: str) -> None:
     """Raise `RequestError` unless a tensor has the datatype that the model takes."""
     if datatype != wanted:
-        raise RequestError(f"{name} must have datatype {wanted}. Received: {datatype:.40}.")
+        fix = _SCALE if wanted == "UINT8" and datatype.startswith("FP") else ""
+        raise RequestError(f"{name} must have datatype {wanted}. Received: {datatype:.40}.{fix}")
 
 
 def check_batch_sizes(arrays: Mapping[str, Sized]) -> None:
@@ -213,6 +216,7 @@ def _decode(name: str, datatype: str, depth: int, data: bytes) -> list[Any]:
         return decode_leniently(_decoder(datatype, depth), data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         fix = ' Write a missing text as "".' if datatype == BYTES and "`null`" in str(error) else ""
+        fix = _SCALE if datatype == "UINT8" and "got `float`" in str(error) else fix
         raise RequestError(
             f"data of {name} must hold {datatype}: {reason_of(error)}.{fix}"
         ) from None
