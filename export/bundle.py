@@ -32,6 +32,7 @@ from .batches import (
     whole_batches,
     with_observed_batch,
 )
+from .browser_proof import write_browser_proof
 from .conditioning import stable_samples
 from .errors import ExportError, ProofError
 from .faulty_passes import without_faulty_pass
@@ -483,6 +484,7 @@ def _complete(
     (folder / "figures").mkdir()
     for figure in figures:
         shutil.copyfile(figure, folder / "figures" / figure.name)
+    write_browser_proof(folder)
     write_model_card(manifest, [figure.name for figure in figures], folder)
     if options.sign is not None:
         options.sign(folder)

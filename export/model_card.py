@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from serving.bundle import CHECKSUMS, GOLDEN, INT8, KERAS_MODEL, MANIFEST, MODEL
+from serving.bundle import BROWSER_PROOF, CHECKSUMS, GOLDEN, INT8, KERAS_MODEL, MANIFEST, MODEL
 from serving.int8 import LARGEST_SUM
 from serving.manifest import TASKS, Calibration, Manifest, TensorSpec, describe_batch
 from serving.written_numbers import (
@@ -19,6 +19,7 @@ _FILES = {
     KERAS_MODEL: "the same model for Keras, to train others on its features",
     "saved_model.pb": "the same function for TensorFlow, weights in `variables/`",
     GOLDEN: "samples and what Keras predicts for them, in ONNX's own test layout",
+    BROWSER_PROOF: "runs these samples in a browser: open it",
     MANIFEST: "inputs, outputs, labels, proof and origin, for programs",
     CHECKSUMS: "SHA-256 of every other file: `sha256sum -c SHA256SUMS`",
 }

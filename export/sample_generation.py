@@ -17,6 +17,8 @@ from .samples import Samples, rows_of
 
 # Number of samples to draw. Fewer, down to the minimum, if they would hold more numbers than this.
 _MAX_SAMPLES, _MIN_SAMPLES, _MAX_NUMBERS = 62, 14, 2_000_000
+# Each sample of a model of a hundred million weights takes seconds, and is run a dozen times.
+_MAX_WEIGHTS, _FEWEST_SAMPLES = 1_000_000_000, 6
 _EDGE_CASES = ("lowest", "highest")
 # Sizes to try for variable axes. The first that the model takes is used, and twice that size. Small
 # ones come last: a model of images may take them, but none of its layers would have much to do.
@@ -154,6 +156,7 @@ def _draw(
     ]
     numbers = sum(map(math.prod, shapes))
     count = min(max(_MAX_NUMBERS // numbers, _MIN_SAMPLES), _MAX_SAMPLES)
+    count = min(count, max(_MAX_WEIGHTS // max(1, inference.model.count_params()), _FEWEST_SAMPLES))
     drawn = {}
     for spec, shape, (low, high) in zip(inference.inputs, shapes, ranges, strict=True):
         if spec.dtype == "string":

@@ -10,6 +10,7 @@ from pathlib import Path
 from .errors import ManifestError, cannot_read
 from .manifest import Manifest
 
+BROWSER_PROOF = "verify.html"
 CHECKSUMS = "SHA256SUMS"
 GOLDEN = "test_data_set_0"
 MANIFEST = "manifest.json"

@@ -8,6 +8,9 @@ import numpy as np
 from .errors import InputError
 from .manifest import TensorSpec
 
+# What to do with an image of floats, which are often from 0 to 1: a mere conversion makes it black.
+TO_BYTES = "Scale it to 0..255, and convert it with np.asarray(…, np.uint8)."
+
 
 def dtype_of(spec: TensorSpec) -> np.dtype:
     """Return numpy's dtype of an input; arrays of strings have dtype `object`."""
@@ -123,9 +126,10 @@ def _check_dtype(array: Any, spec: TensorSpec) -> None:
             return
     received = getattr(array, "dtype", type(array).__name__)
     wanted = "str" if spec.dtype == "string" else f"np.{spec.dtype}"
+    is_fraction = spec.dtype == "uint8" and getattr(received, "kind", "") == "f"
     raise InputError(
-        f"{spec.name} must be a numpy array of {spec.dtype}. "
-        f"Received: {received}. Convert it with np.asarray(…, {wanted})."
+        f"{spec.name} must be a numpy array of {spec.dtype}. Received: {received}. "
+        f"{TO_BYTES if is_fraction else f'Convert it with np.asarray(…, {wanted}).'}"
     )
 
 

@@ -1,14 +1,12 @@
 """Reads image files as gray or color arrays of the size that a model takes."""
 
 import contextlib
-import io
 import math
 import re
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,24 +14,23 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from .deep_images import BITS, join_bytes, raw_mode, swap_bytes, used_bits
 from .errors import InputError, cannot_read
+from .image_sources import ImageSource, Source, as_source
 
 # Phones make no larger images. One of this size takes 200 MB when it is decoded in color.
 MAX_PIXELS = 50_000_000
+# The most that JPEG can have. Pillow keeps a pointer to each row: one pixel by 50 million takes
+# 900 MB and 8 s.
+MAX_SIDE = 65_535
 # A larger image is reduced to this size, still far more than a model needs, and only one such image
 # is decoded at a time: a small file can hold a large image, and many can arrive at once.
 _LARGE_PIXELS = 4_000_000
 _large_image_lock = threading.Lock()
 # A large image is converted to gray in bands of this many pixels.
 _BAND_PIXELS = 1_000_000
-# Not every format that Pillow reads: its EPS reader, for example, runs another program.
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 # How files of formats that phones use begin, after their first four bytes.
 _HEIF_STARTS = tuple(b"ftyp" + kind for kind in (b"heic", b"heix", b"mif1", b"msf1", b"avif"))
 # Suffixes of files of these formats, in lower case.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-
-
-ImageSource = str | Path | bytes | Image.Image
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,11 @@ class ImageHeader:
     width: int
     is_color: bool
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it is shrunk as it is read, and only one such image is decoded at a time."""
+        return self.height * self.width > _LARGE_PIXELS
+
 
 def read_image(source: ImageSource, shape: tuple[int, ...]) -> np.ndarray:
     """Read an image and resize it. Padding with the color of its border keeps the aspect ratio.
@@ -57,7 +59,7 @@ def read_image(source: ImageSource, shape: tuple[int, ...]) -> np.ndarray:
     twice the size of the result.
 
     Args:
-        source: path of a file, bytes of a file, or a Pillow image.
+        source: see `serving.image_sources.as_source`.
         shape: `(height, width)` or `(height, width, 1)` for a gray result, `(height, width, 3)`
             for RGB.
 
@@ -74,7 +76,7 @@ def read_enough(source: ImageSource, shape: tuple[int, ...]) -> np.ndarray:
     """Read an image for `fit_and_pad`: a JPEG file may be decoded smaller, see `read_image`.
 
     Args:
-        source: path of a file, bytes of a file, or a Pillow image.
+        source: see `serving.image_sources.as_source`.
         shape: shape of the result of `read_image`.
 
     Returns:
@@ -98,7 +100,7 @@ def read_pixels(source: ImageSource, color: bool = False) -> np.ndarray:
     integer factor.
 
     Args:
-        source: path of a file, bytes of a file, or a Pillow image.
+        source: see `serving.image_sources.as_source`.
         color: whether the result is RGB; otherwise it is gray.
 
     Returns:
@@ -106,35 +108,28 @@ def read_pixels(source: ImageSource, color: bool = False) -> np.ndarray:
 
     Raises:
         InputError: the file is missing, broken, empty or not an image, has numbers that are not
-            finite, has over 50 million pixels, or stores fewer bits than 16 in a way that cannot be
-            scaled.
+            finite, has over 50 million pixels or a side of over 65,535, or stores fewer bits than
+            16 in a way that cannot be scaled.
     """
     return _read(source, color)
 
 
-def _read(source: ImageSource, color: bool, size: tuple[int, int] | None = None) -> np.ndarray:
+def _read(image: ImageSource, color: bool, size: tuple[int, int] | None = None) -> np.ndarray:
     """Read the pixels of an image. A JPEG file may be decoded smaller, see `_draft`."""
-    mode = "RGB" if color else "L"
-    with _one_line_errors(source):
-        if isinstance(source, Image.Image):
-            return _read_bounded(source, source, mode)
-        with _open(source) as image:
-            return _read_bounded(source, image, mode, size)
+    source, mode = as_source(image), "RGB" if color else "L"
+    with _one_line_errors(source), source.opened() as opened:
+        return _read_bounded(source, opened, mode, size)
 
 
-def read_header(source: str | Path | bytes) -> ImageHeader:
+def read_header(image: ImageSource) -> ImageHeader:
     """Read the header of an image file, without its pixels.
 
     Raises:
         InputError: the file is missing, broken, empty or not an image.
     """
-    with _one_line_errors(source), _open(source) as image:
-        return ImageHeader(image.height, image.width, _is_color(image))
-
-
-def _open(source: str | Path | bytes) -> Image.Image:
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    return Image.open(file, formats=_FORMATS)  # reads only the header
+    source = as_source(image)
+    with _one_line_errors(source), source.opened() as opened:
+        return ImageHeader(opened.height, opened.width, _is_color(opened))
 
 
 def _is_color(image: Image.Image) -> bool:
@@ -145,9 +140,9 @@ def _is_color(image: Image.Image) -> bool:
 
 
 @contextlib.contextmanager
-def _one_line_errors(source: ImageSource) -> Iterator[None]:
+def _one_line_errors(source: Source) -> Iterator[None]:
     """Turn any error of Pillow into an `InputError` about an image."""
-    name = _name(source)
+    name = source.name
     try:
         yield
     # Pillow warns about an image that is slightly too large, and warnings may be errors.
@@ -163,14 +158,9 @@ def _one_line_errors(source: ImageSource) -> Iterator[None]:
         raise InputError(f"{name} {_reason(source, error)}.") from None
 
 
-def _reason(source: ImageSource, error: Exception) -> str:
+def _reason(source: Source, error: Exception) -> str:
     """Return why an image cannot be read, as the end of a sentence about it."""
-    start = b"x"
-    if isinstance(source, bytes):
-        start = source[:12]
-    elif isinstance(source, str | Path):
-        with contextlib.suppress(OSError), Path(source).open("rb") as file:
-            start = file.read(12)
+    start = source.start(12)
     if start[4:] in _HEIF_STARTS:
         return "cannot be read, since HEIC and AVIF are not supported: convert it to JPEG"
     reason = "cannot be read as an image, such as PNG or JPEG"
@@ -221,27 +211,27 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 _TOO_LARGE = f"An image must have at most {MAX_PIXELS:,} pixels."
 
 
-def _name(source: ImageSource) -> str:
-    if isinstance(source, Image.Image):
-        return f"a Pillow image of {source.width} x {source.height}"
-    if not isinstance(source, str | Path | bytes):
+def _check_size(name: str, image: Image.Image) -> int:
+    """Return the number of pixels; raise `InputError` if there are too many, or none."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{_TOO_LARGE} Received: {name}, {width * height:,} pixels.")
+    if max(width, height) > MAX_SIDE:
         raise InputError(
-            "An image must be a path, the bytes of a file, or a Pillow image. "
-            f"Received: {type(source).__name__}."
+            f"An image must have at most {MAX_SIDE:,} pixels on each side. "
+            f"Received: {name}, {width:,} x {height:,} pixels."
         )
-    return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+    if not width * height:
+        raise InputError(f"An image must have at least one pixel. Received: {name}.")
+    return width * height
 
 
 def _read_bounded(
-    source: ImageSource, image: Image.Image, mode: str, size: tuple[int, int] | None = None
+    source: Source, image: Image.Image, mode: str, size: tuple[int, int] | None
 ) -> np.ndarray:
     """Decode and convert an image. Only one large image is decoded at a time."""
-    name, pixels = _name(source), image.width * image.height
-    if pixels > MAX_PIXELS:
-        raise InputError(f"{_TOO_LARGE} Received: {name}, {pixels:,} pixels.")
-    if not pixels:
-        raise InputError(f"An image must have at least one pixel. Received: {name}.")
-    if size is not None:
+    pixels = _check_size(source.name, image)
+    if size is not None and image is not source.content:
         _draft(image, size)
     if pixels <= _LARGE_PIXELS:
         return _convert(source, image, mode)
@@ -261,8 +251,8 @@ def _draft(image: Image.Image, size: tuple[int, int]) -> None:
     image.draft(None, tuple(math.ceil(2 * scale * side) for side in image.size))  # type: ignore[arg-type]
 
 
-def _read_large(source: ImageSource, image: Image.Image, mode: str) -> np.ndarray:
-    if image is source:  # it is not ours to draft or to close
+def _read_large(source: Source, image: Image.Image, mode: str) -> np.ndarray:
+    if image is source.content:  # it is not ours to draft or to close
         return _convert(source, image, mode)
     factor = _factor(image)
     # Only for JPEG: decodes it at a half, a quarter or an eighth of the size; in gray, only the
@@ -278,11 +268,11 @@ def _factor(image: Image.Image) -> int:
     return math.ceil(math.sqrt(image.width * image.height / _LARGE_PIXELS))
 
 
-def _convert(source: ImageSource, image: Image.Image, mode: str) -> np.ndarray:
+def _convert(source: Source, image: Image.Image, mode: str) -> np.ndarray:
     """Convert in bands, so that memory never holds a converted image of the full size."""
     raw = raw_mode(image)
     orientation = _load(image)
-    bits = used_bits(_name(source), image, raw)
+    bits = used_bits(source.name, image, raw)
     is_upright = (image.mode, orientation) == (mode, 1)
     if is_upright and _factor(image) == 1 and not (image.has_transparency_data or bits):
         return np.asarray(image)  # as it is
@@ -314,13 +304,13 @@ def _load(image: Image.Image) -> int:
     return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
-def _load_lower_bytes(source: ImageSource, raw: str) -> Image.Image:
-    if isinstance(source, Image.Image):
+def _load_lower_bytes(source: Source, raw: str) -> Image.Image:
+    if isinstance(source.content, Image.Image):
         raise InputError(
             "A Pillow image in color must have 8 bits a channel, or use all of its 16. "
-            f"Received: {_name(source)}, as {raw}. Pass the path or the bytes of the file."
+            f"Received: {source.name}, as {raw}. Pass the path or the bytes of the file."
         )
-    with _open(source) as image:
+    with source.opened() as image:
         swap_bytes(image, raw)
         _load(image)
         return image
@@ -333,14 +323,13 @@ def _bands(image: Image.Image, multiple: int) -> Iterator[Image.Image]:
         yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _extrema(source: ImageSource, image: Image.Image) -> tuple[float, float]:
+def _extrema(source: Source, image: Image.Image) -> tuple[float, float]:
     """Return the values that become 0 and 255."""
     found = [(array.min(), array.max()) for array in map(np.asarray, _bands(image, 1))]
     low, high = (float(value) for value in (np.min(found), np.max(found)))
     if not math.isfinite(high - low):
         raise InputError(
-            "The pixels of an image must be finite. "
-            f"Received: {_name(source)}, from {low} to {high}."
+            f"The pixels of an image must be finite. Received: {source.name}, from {low} to {high}."
         )
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     if image.mode not in ("I", "F"):  # for those, files do not say what black and white are

@@ -9,7 +9,8 @@ import numpy as np
 from .columns import check_names, read_row_inputs
 from .csv_lines import line_places, read_columns, read_header
 from .errors import InputError, counted, describe_all, first_few
-from .images import IMAGE_SUFFIXES, ImageSource, fit_and_pad, read_enough, read_pixels
+from .image_sources import ImageSource
+from .images import IMAGE_SUFFIXES, fit_and_pad, read_enough, read_pixels
 from .manifest import Manifest, describe_spec
 from .named_columns import read_named_columns, takes_named_columns
 from .parity import Inputs, as_inputs
@@ -145,21 +146,6 @@ def _fit(pixels: np.ndarray, manifest: Manifest) -> np.ndarray:
     shape = image_shape(manifest)
     fit = find_digit if manifest.family == DIGIT_NET else fit_and_pad
     return fit(pixels, (shape[0], shape[1])).reshape(shape)
-
-
-def check_images(images: Sequence[ImageSource]) -> None:
-    """Check that `images` is a list that is not empty; a path would be read letter by letter.
-
-    Raises:
-        InputError: `images` is not a list, or is empty.
-    """
-    if not isinstance(images, Sequence) or isinstance(images, str | bytes | bytearray):
-        raise InputError(
-            f"Images must be in a list. Received: {type(images).__name__}. "
-            "Put a single image in brackets."
-        )
-    if not images:
-        raise InputError("There must be at least one image. Received: none.")
 
 
 def image_shape(manifest: Manifest) -> tuple[int, ...]:

@@ -470,6 +470,10 @@ def _check_format_version(received: object) -> None:
 
 def _check_consistency(manifest: Manifest) -> None:
     """Raise `ManifestError` if fields contradict each other."""
+    if not 1 <= manifest.version < 2**63:  # the protocols have int64
+        raise ManifestError(
+            f"version must be at least 1, and an int64. Received: version={manifest.version}."
+        )
     _check_specs(manifest)
     if manifest.task not in TASKS:
         raise ManifestError(

@@ -2,7 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -26,7 +28,7 @@ from .spreading import spread
 from .versions import find_version
 
 if TYPE_CHECKING:
-    from .images import ImageSource
+    from .image_sources import ImageSource
 
 _LOG = logging.getLogger("hornbill.serving")
 Array = np.ndarray
@@ -35,6 +37,10 @@ Int8Policy = Literal["auto", "always", "never"]
 # processor's cache.
 _CACHED_NUMBERS = 2**18
 _MIN_ROWS, _MAX_ROWS = 8, 256
+# Image files in one part, which may have megabytes each and take far longer to read than to run.
+_IMAGES_AT_ONCE = 32
+# The policy that loads a model of each precision again, or says why it cannot run here.
+_INT8_OF: dict[str, Int8Policy] = {"float32": "never", "int8": "always"}
 # A model of at least this size gains from several threads even for a single sample.
 _LARGE_BYTES = 8_000_000
 
@@ -162,7 +168,8 @@ class Prediction:
 class Predictor:
     """Runs an exported model on the CPU. It can be shared between threads.
 
-    A `with` statement closes it at the end.
+    A `with` statement closes it at the end. A copy, be it by `pickle` in another process, loads
+    the same version from the same place, with as many threads and in the same precision.
 
     Attributes:
         manifest: manifest of the model.
@@ -198,6 +205,9 @@ class Predictor:
         self.session = session
         self._folder = folder
         self._threads = threads
+        # The arguments of `load` that make a copy. All copies answer alike.
+        self._loaded_from: tuple[Path, int | None, Int8Policy]
+        self._loaded_from = folder.absolute(), threads, _INT8_OF[precision]
         # A single input of numbers takes a fast path in `predict`.
         spec = manifest.inputs[0]
         self._is_simple = len(manifest.inputs) == 1 and spec.dtype != "string"
@@ -214,9 +224,7 @@ class Predictor:
         self._run = session.run
 
     @classmethod
-    def load(
-        cls, path: str | Path, threads: int | None = None, int8: Int8Policy = "auto"
-    ) -> "Predictor":
+    def load(cls, path: str | Path, threads: int | None = None, int8: Int8Policy = "auto") -> Self:
         """Load a bundle.
 
         Args:
@@ -236,6 +244,15 @@ class Predictor:
         """
         check_options(threads, int8, get_args(Int8Policy))
         folder = find_version(path)
+        loaded = cls._choose(folder, threads, int8)
+        # The folder of an unpacked file is gone when this process ends.
+        place = Path(path) if Path(path).is_file() else folder
+        loaded._loaded_from = place.absolute(), threads, _INT8_OF[loaded.precision]
+        return loaded
+
+    @classmethod
+    def _choose(cls, folder: Path, threads: int | None, int8: Int8Policy) -> Self:
+        """Load `model.onnx` or `model.int8.onnx`, see `load`."""
         manifest = read_manifest(folder)
         is_kept = manifest.int8 is not None and manifest.int8.kept
         if int8 == "always" and not is_kept:
@@ -259,7 +276,7 @@ class Predictor:
         return found[MODEL]
 
     @classmethod
-    def _open(cls, folder: Path, manifest: Manifest, name: str, threads: int) -> "Predictor":
+    def _open(cls, folder: Path, manifest: Manifest, name: str, threads: int) -> Self:
         """Load `model.onnx` or `model.int8.onnx`."""
         size = check_model(folder, name, read_checksums(folder))
         if name == INT8:
@@ -315,27 +332,32 @@ class Predictor:
             check_finite(self._input_name, inputs, self._nullable_columns)
         return Prediction(self._output_names, arrays, self.manifest)
 
-    def predict_images(self, images: "Sequence[ImageSource]") -> Prediction:
+    def predict_images(self, images: "Iterable[ImageSource]") -> Prediction:
         """Read images and run the model on them. Needs Pillow.
 
         Args:
-            images: a list of paths, bytes of image files, or Pillow images.
+            images: a list of paths, bytes of image files, file objects, arrays such as uint8
+                `(height, width)` or `(height, width, 3)`, or Pillow images; a generator of these,
+                of which a few are taken at a time; or one array with a batch axis.
 
         Raises:
-            InputError: `images` is not a list or is empty, an image cannot be read, or the model
-                does not take images.
+            InputError: `images` is a single image or is empty, an image cannot be read, or the
+                model does not take images.
             ServingError: see `predict`.
         """
-        from .inputs import check_images, image_shape, read_model_image  # nothing else needs Pillow
+        from .image_sources import each_image  # nothing else needs Pillow
+        from .inputs import image_shape, read_model_image
 
-        size = math.prod(image_shape(self.manifest))
-        check_images(images)
-
-        def run(start: int, end: int) -> list[Array]:
-            arrays = [read_model_image(image, self.manifest) for image in images[start:end]]
-            return self._run_checked({self._input_name: np.stack(arrays)}, start)
-
-        return self._in_parts(len(images), size, run)
+        rows = min(_rows_at_once(math.prod(image_shape(self.manifest))), _IMAGES_AT_ONCE)
+        # A batch that must stay whole is taken as a whole.
+        at_once = None if self.manifest.whole_batches else rows * self._threads
+        read = partial(read_model_image, manifest=self.manifest)
+        rest, found = each_image(images), []
+        while taken := list(islice(rest, at_once)):
+            found.append(self._run_images(taken, rows, read))
+        if not found:
+            raise InputError("There must be at least one image. Received: none.")
+        return Prediction(self._output_names, _joined(found), self.manifest)
 
     def predict_rows(self, rows: Any) -> Prediction:
         """Run the model on rows of a table, whose cells are read as in training.
@@ -395,6 +417,16 @@ class Predictor:
         self._run = _refuse_closed
         self.session = None
 
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Path, int | None, str]]:
+        """Return how `pickle` and `copy` make it again: a session is no data.
+
+        Raises:
+            ServingError: the predictor is closed.
+        """
+        if self.session is None:
+            _refuse_closed()
+        return type(self).load, self._loaded_from
+
     def __enter__(self) -> Self:
         """Return the predictor."""
         return self
@@ -415,7 +447,8 @@ class Predictor:
             part = slice(start, end)
             return self._run_checked({name: array[part] for name, array in named.items()}, start)
 
-        return self._in_parts(count_samples(named), size, run)
+        arrays = self._in_parts(count_samples(named), _rows_at_once(size), run)
+        return Prediction(self._output_names, arrays, self.manifest)
 
     def _refuse_rows(self, inputs: Any) -> None:
         """Name `predict_rows` to those who pass rows of a table instead of arrays."""
@@ -434,13 +467,22 @@ class Predictor:
                 "Pass rows with the names of their columns to predict_rows."
             )
 
+    def _run_images(
+        self, images: Sequence["ImageSource"], rows: int, read: Callable[["ImageSource"], Array]
+    ) -> list[Array]:
+        def run(start: int, end: int) -> list[Array]:
+            arrays = [read(image) for image in images[start:end]]
+            return self._run_checked({self._input_name: np.stack(arrays)}, start)
+
+        return self._in_parts(len(images), rows, run)
+
     def _in_parts(
-        self, count: int, numbers: int, run: Callable[[int, int], list[Array]]
-    ) -> Prediction:
-        """Call `run(start, end)` on parts of `count` samples that have `numbers` elements each."""
-        parts = math.ceil(count / _rows_at_once(numbers))
+        self, count: int, rows: int, run: Callable[[int, int], list[Array]]
+    ) -> list[Array]:
+        """Call `run(start, end)` on parts of up to `rows` of `count` samples; join the outputs."""
+        parts = math.ceil(count / rows)
         if parts == 1 or self.manifest.whole_batches:
-            return Prediction(self._output_names, run(0, count), self.manifest)
+            return run(0, count)
         # An equal number for each thread, so that none waits for the last.
         parts = math.ceil(parts / self._threads) * self._threads
         rows = math.ceil(count / parts)
@@ -448,8 +490,7 @@ class Predictor:
         found = spread(
             lambda number: run(starts[number], starts[number] + rows), len(starts), self._threads
         )
-        arrays = [np.concatenate(column) for column in zip(*found, strict=True)]
-        return Prediction(self._output_names, arrays, self.manifest)
+        return _joined(found)
 
     def _run_checked(self, named: dict[str, Array], start: int) -> list[Array]:
         """Run arrays of the right shapes; `start` is the index of their first sample."""
@@ -472,6 +513,13 @@ def _rows_at_once(numbers: int) -> int:
     More would not fit the cache; with fewer, the overhead of a call would matter.
     """
     return min(max(_CACHED_NUMBERS // max(numbers, 1), _MIN_ROWS), _MAX_ROWS)
+
+
+def _joined(parts: Sequence[list[Array]]) -> list[Array]:
+    """Return each output, joined from those of the parts."""
+    if len(parts) == 1:
+        return parts[0]
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def _stack(name: str, samples: Sequence[Array]) -> Array:

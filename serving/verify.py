@@ -3,8 +3,9 @@
 Needs only numpy and onnxruntime.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,12 @@ from .parity import (
     Inputs,
     allowed_difference,
     as_inputs,
+    batch_runs,
     count_samples,
     is_within,
     largest_difference,
     run_in_batches,
+    take_samples,
     top1_match,
 )
 from .predictor import Predictor
@@ -64,7 +67,7 @@ class Check:
 def verify_bundle(
     path: str | Path, check_signature: Callable[[Path], str] | None = None
 ) -> list[Check]:
-    """Check a bundle.
+    """Check a bundle in this process; see `trial.verify_in_limits` for one that may do harm.
 
     Args:
         path: folder of a version, or of a model, which selects its latest version and also checks
@@ -79,23 +82,36 @@ def verify_bundle(
         ManifestError: there is no bundle at `path`.
     """
     folder = find_version(path)
-    model_folder = folder.parent if folder != Path(path) else None
-    checks: list[tuple[str, Callable[[], str]]] = [
-        ("files", lambda: _check_files(folder, Path(path))),
-        ("contract", lambda: _check_contract(folder, model_folder)),
-        ("behavior", lambda: _check_behavior(folder)),
-    ]
+    checks = check_version(folder, Path(path))
     if check_signature is not None:
-        checks.append(("signature", lambda: check_signature(folder)))
+        checks = chain(checks, [run_check("signature", lambda: check_signature(folder))])
+    return without_repeats(checks)
+
+
+def check_version(folder: Path, path: Path) -> Iterator[Check]:
+    """Yield the checks `files`, `contract` and `behavior`, each as soon as it is done.
+
+    Args:
+        folder: folder of a version, from `find_version`.
+        path: what `find_version` was given, see `verify_bundle`.
+    """
+    model_folder = folder.parent if folder != path else None
+    yield run_check("files", lambda: _check_files(folder, path))
+    yield run_check("contract", lambda: _check_contract(folder, model_folder))
+    yield run_check("behavior", lambda: _check_behavior(folder))
+
+
+def without_repeats(checks: Iterable[Check]) -> list[Check]:
+    """Return checks, each with the name of an earlier one that found the same problem."""
     results: list[Check] = []
-    for name, check in checks:
-        result = _run_check(name, check)
-        same = [earlier.name for earlier in results if earlier.detail == result.detail]
-        results.append(replace(result, detail=f"not checked, see {same[0]}") if same else result)
+    for check in checks:
+        same = [earlier.name for earlier in results if earlier.detail == check.detail]
+        results.append(replace(check, detail=f"not checked, see {same[0]}") if same else check)
     return results
 
 
-def _run_check(name: str, check: Callable[[], str]) -> Check:
+def run_check(name: str, check: Callable[[], str]) -> Check:
+    """Return the result of a check, which returns a summary or raises `ServingError`."""
     try:
         return Check(name, True, check())
     except ServingError as error:
@@ -177,11 +193,13 @@ def _check_behavior(folder: Path) -> str:
                 f"Received: {len(array)} of {name}."
             )
     largest = dict.fromkeys(expected, 0.0)
-    for batch_size in (*BATCH_SIZES, count):
-        received = run_in_batches(lambda x: predictor.predict(x).outputs, samples, batch_size)
-        for name, wanted in expected.items():
+    for batch_size, rows in batch_runs(count, (*BATCH_SIZES, max(count, BATCH_SIZES[-1]))):
+        first = take_samples(samples, slice(rows))
+        received = run_in_batches(lambda x: predictor.predict(x).outputs, first, batch_size)
+        for name, array in expected.items():
+            wanted = array[:rows]
             is_probability = name == manifest.probabilities
-            allowed = allowed_difference(wanted, is_probability, manifest.tolerances)
+            allowed = allowed_difference(array, is_probability, manifest.tolerances)
             difference = _difference(name, wanted, received[name], batch_size, allowed)
             largest[name] = max(largest[name], difference)
             _require_same_classes(manifest, name, wanted, received[name], batch_size)

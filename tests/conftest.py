@@ -69,7 +69,7 @@ def once(tmp_path_factory, worker_id):
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
                 result.write_bytes(pickle.dumps(make(folder, *arguments)))
-        return pickle.loads(result.read_bytes())  # noqa: S301
+        return pickle.loads(result.read_bytes())
 
     return call
 

@@ -1,6 +1,7 @@
 """A server in a thread of the test process, and a plain HTTP client."""
 
 import asyncio
+import atexit
 import http.client
 import json
 import socket
@@ -11,6 +12,15 @@ from granian.server.embed import Server as Granian
 
 from serving.server import Server
 from serving.server.running import OPTIONS
+
+# All servers of a test process try their models in the same ones, which import onnxruntime once.
+_TRIALS = []
+
+
+@atexit.register
+def end_trials():
+    while _TRIALS:
+        _TRIALS.pop().close()
 
 
 def free_port():
@@ -43,10 +53,10 @@ class Client:
         return status, json.loads(body)
 
 
-def wait_until_ready(client):
+def wait_until_ready(client, path="/v2/health/ready"):
     for _ in range(400):
         try:
-            if client.get("/v2/health/ready")[0] == 200:
+            if client.get(path)[0] == 200:
                 return
         except OSError:
             pass
@@ -54,17 +64,17 @@ def wait_until_ready(client):
     raise AssertionError("the server was not ready in time")
 
 
-def start(settings, **options):
+def start(settings, wait_for="/v2/health/ready", **options):
     """Run a server in a thread; return its client and a function that stops it.
 
-    Options are passed to Granian.
+    `wait_for` is the path that must succeed first. Options are passed to Granian.
     """
     port = free_port()
     ended = threading.Event()
 
     async def serve():
         server = Granian(
-            Server(settings),
+            Server(settings, idle=_TRIALS),
             port=port,
             log_enabled=False,
             **{**OPTIONS, **options},
@@ -82,7 +92,7 @@ def start(settings, **options):
     thread.start()
     client = Client(port)
     try:
-        wait_until_ready(client)
+        wait_until_ready(client, wait_for)
     except BaseException:
         stop()
         raise

@@ -154,6 +154,14 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(width, heig
         read_image(png_header(width, height), SHAPE)
 
 
+@pytest.mark.parametrize(("width", "height"), [(1, 65_536), (1, 50_000_000), (500_000, 100)])
+def test_an_image_of_a_long_side_is_refused_before_it_is_decoded(width, height):
+    """Pillow keeps a pointer to each row: 1 x 50 million pixels would take 900 MB and 8 s."""
+    message = f"at most 65,535 pixels on each side. Received: .*, {width:,} x {height:,} pixels."
+    with pytest.raises(InputError, match=message):
+        read_image(png_header(width, height), SHAPE)
+
+
 def test_small_files_of_large_images_are_read_in_bounded_memory(tmp_path):
     image = Image.new("RGBA", (5000, 5000), (0, 0, 0, 0))
     (tmp_path / "large.png").write_bytes(encoded(image))
@@ -240,7 +248,7 @@ def test_an_image_without_pixels_is_refused():
         read_image(Image.new("L", (0, 0)), SHAPE)
 
 
-@pytest.mark.parametrize("source", [None, np.zeros((28, 28), "uint8"), bytearray(b"a"), 3])
+@pytest.mark.parametrize("source", [None, 3, [b"a"]])
 def test_other_types_than_images_are_refused(source):
     received = type(source).__name__
     with pytest.raises(InputError, match=rf"must be a path, .*Received: {received}\.\Z"):
@@ -248,7 +256,7 @@ def test_other_types_than_images_are_refused(source):
 
 
 def test_a_long_strip_is_read_in_little_memory():
-    strip = Image.new("L", (200_000, 1), 200)
+    strip = Image.new("L", (65_535, 1), 200)
     assert read_image(encoded(strip), SHAPE).shape == SHAPE
 
 

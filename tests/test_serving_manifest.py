@@ -36,6 +36,9 @@ def test_a_later_release_may_add_a_key(text):
     [
         ("name", None, "manifest.json must have the key 'name'"),
         ("version", "1", "manifest.json.version must be int. Received: '1'"),
+        ("version", 0, "version must be at least 1, and an int64. Received: version=0"),
+        ("version", -3, "Received: version=-3"),
+        ("version", 2**63, "version must be at least 1, and an int64"),
         ("labels", "abc", r"manifest.json.labels must be tuple\[str, ...\]. Received: 'abc'"),
         ("labels", ["a", 1], r"manifest.json.labels\[1\] must be str. Received: 1"),
         ("metrics", {"accuracy": "high"}, "metrics.accuracy must be float. Received: 'high'"),

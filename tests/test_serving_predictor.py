@@ -1,24 +1,32 @@
 """The predictor: its predictions, its errors, and loading."""
 
 import contextlib
+import copy
 import io
+import multiprocessing
+import pickle
 import shutil
 import subprocess
 import sys
 import threading
+import zipfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_dtypes, array_shapes, arrays
+from PIL import Image
 
 from serving import InputError, ManifestError, Predictor, ServingError
 from serving.bundle import read_checksums, version_numbers
 from serving.checking import check_inputs
 from serving.golden import read_golden
 from serving.manifest import TensorSpec
+from serving.packed import pack
 from serving.session import open_session
 from serving.versions import find_version
 
@@ -101,7 +109,7 @@ def test_a_predictor_can_be_shared_by_threads(predictor, images):
         (lambda x: x.tolist(), "image must be a numpy array of uint8. Received: list. Convert"),
         (lambda _: None, "image must be a numpy array of uint8. Received: NoneType"),
         (lambda _: "digit.png", "image must be a numpy array of uint8. Received: str"),
-        (lambda x: x.astype("float32"), "image must be a numpy array of uint8. Received: float32"),
+        (lambda x: x.astype("float32"), "of uint8. Received: float32. Scale it to 0..255, and"),
         (lambda x: x.astype(bool), "Received: bool"),
         (lambda x: x.astype(object), "Received: object"),
         (lambda x: x[0], r"shape \(batch, 28, 28\). Received: shape=\(28, 28\). Add the batch"),
@@ -360,16 +368,57 @@ def test_a_list_that_is_not_a_batch_is_refused(samples, message, predictor):
         predictor.predict(samples)
 
 
-def test_images_are_read_from_paths_bytes_and_pillow(predictor, images, tmp_path):
-    from PIL import Image
-
-    pictures = [Image.fromarray(image) for image in images[:3]]
+def as_png(image):
     file = io.BytesIO()
-    pictures[1].save(file, "PNG")
-    pictures[2].save(tmp_path / "digit.png")
-    sources = [pictures[0], file.getvalue(), tmp_path / "digit.png"]
-    expected = predictor.predict(images[:3]).probabilities
-    np.testing.assert_array_equal(predictor.predict_images(sources).probabilities, expected)
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_images_are_read_from_whatever_holds_them(predictor, images, tmp_path):
+    digit = images[0]
+    path = tmp_path / "digit.png"
+    path.write_bytes(as_png(digit))
+    written = io.BytesIO()
+    Image.fromarray(digit).save(written, "PNG")  # and not rewound
+    with path.open("rb") as file, zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(path, "digit.png")
+        sources = [
+            *(path, str(path), path.read_bytes(), bytearray(as_png(digit))),
+            *(memoryview(as_png(digit)), file, written, archive.open("digit.png")),
+            *(Image.fromarray(digit), digit, digit[..., np.newaxis], np.asfortranarray(digit)),
+            np.repeat(digit[..., np.newaxis], 3, axis=2),
+            np.dstack([digit] * 3 + [np.full_like(digit, 255)]),
+            digit.astype(np.uint16) * 257,
+        ]
+        found = predictor.predict_images(sources).probabilities
+    expected = predictor.predict(digit[np.newaxis]).probabilities
+    np.testing.assert_allclose(found, np.repeat(expected, len(sources), axis=0), atol=1e-6)
+    (is_ink,) = predictor.predict_images([digit > 127]).labels
+    assert is_ink == expected.argmax().astype(str)
+
+
+def test_images_come_from_anything_that_gives_them_in_order(predictor, images):
+    expected = predictor.predict(images).probabilities
+    for batch in (images, tuple(images), map(as_png, images), (image for image in images)):
+        np.testing.assert_array_equal(predictor.predict_images(batch).probabilities, expected)
+
+
+def test_a_generator_of_images_is_read_in_parts(bundle, images):
+    taken = []
+
+    def generate():
+        for number in range(300):
+            taken.append(number)
+            yield images[number % 12] if number != 200 else b"no image"
+
+    with Predictor.load(bundle, threads=2) as predictor:
+        with pytest.raises(InputError, match="8 bytes cannot be read as an image"):
+            predictor.predict_images(generate())
+        assert len(taken) == 256  # the rest has not been asked for
+        many = (images[number % 12] for number in range(300))
+        expected = predictor.predict(images).probabilities
+        found = predictor.predict_images(many).probabilities
+    np.testing.assert_allclose(found, np.concatenate([expected] * 25), atol=1e-6)
 
 
 def test_images_for_a_model_of_rows_are_refused(row_predictor):
@@ -377,23 +426,60 @@ def test_images_for_a_model_of_rows_are_refused(row_predictor):
         row_predictor.predict_images([b""])
 
 
-def test_an_empty_list_of_images_is_refused(predictor):
+@pytest.mark.parametrize("images", [[], (), iter([]), np.zeros((0, 28, 28), np.uint8)])
+def test_an_empty_list_of_images_is_refused(images, predictor):
     with pytest.raises(InputError, match="at least one image. Received: none"):
-        predictor.predict_images([])
+        predictor.predict_images(images)
 
 
-@pytest.mark.parametrize("images", ["three.png", b"png", None, iter([]), Path("three.png")])
+@pytest.mark.parametrize(
+    "images",
+    [
+        *("three.png", b"png", bytearray(b"png"), None, 3, Path("three.png"), io.BytesIO(b"png")),
+        *(Image.new("L", (28, 28)), np.zeros((28, 28), np.uint8), np.zeros((28, 28, 3), np.uint8)),
+        *({"image": b"png"}, {b"png"}, pandas.DataFrame({"path": ["three.png"]})),
+    ],
+    ids=lambda images: type(images).__name__,
+)
 def test_images_that_are_not_in_a_list_are_refused(images, predictor):
     with pytest.raises(InputError, match=rf"in a list. Received: {type(images).__name__}\. Put a"):
         predictor.predict_images(images)
 
 
-@pytest.mark.parametrize("image", [None, np.zeros((28, 28), np.uint8), bytearray(b"png")])
-def test_a_list_of_other_types_than_images_is_refused(image, predictor):
-    with pytest.raises(
-        InputError, match=r"must be a path, the bytes of a file, .*Received: \w+\.\Z"
-    ):
+TO_255 = r"Received: an array of float32 \(28, 28\)\. Scale it to 0\.\.255, and convert it with"
+NO_IMAGES = {
+    "nothing": (None, r"must be a path, the bytes of a file, .*Received: NoneType\.\Z"),
+    "floats": (np.zeros((28, 28), np.float32), TO_255),
+    "integers": (np.zeros((28, 28), np.int64), r"an array of int64 \(28, 28\)\. Scale it to 0"),
+    "deep color": (np.zeros((28, 28, 3), np.uint16), r"an array of uint16 .*Scale it to 0"),
+    "channels first": (np.zeros((3, 28, 28), np.uint8), r"an array of uint8 \(3, 28, 28\)\.\Z"),
+    "two channels": (np.zeros((28, 28, 2), np.uint8), r"uint8 \(28, 28, 2\)\.\Z"),
+    "a row": (np.zeros(28, np.uint8), r"uint8 \(28,\)\.\Z"),
+    "texts": (np.array([["a"]]), r"an array of <U1 \(1, 1\)\.\Z"),
+    "no pixel": (np.zeros((0, 28), np.uint8), "at least one pixel. Received: an array of uint8"),
+    "a mask": (np.ma.masked_array(np.zeros((28, 28), np.uint8)), "without a mask"),
+    "broken bytes": (bytearray(b"png"), "3 bytes cannot be read as an image"),
+    "text file": (io.StringIO("png"), "Received: a file object, which gives str. Open it in bin"),
+    "empty file": (io.BytesIO(), "it is empty"),
+}
+
+
+@pytest.mark.parametrize(("image", "message"), NO_IMAGES.values(), ids=NO_IMAGES)
+def test_what_is_no_image_is_refused(image, message, predictor):
+    with pytest.raises(InputError, match=message) as caught:
         predictor.predict_images([image])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_object_that_cannot_be_read_is_named(predictor, tmp_path):
+    file = (tmp_path / "digit.png").open("wb")
+    with (
+        file,
+        pytest.raises(InputError, match=r"digit\.png cannot be read: UnsupportedOperation: read"),
+    ):
+        predictor.predict_images([file])
+    with pytest.raises(InputError, match=r"digit\.png cannot be read: .*closed file"):
+        predictor.predict_images([file])
 
 
 def test_features_are_returned_alone(predictor, row_predictor, images):
@@ -411,3 +497,60 @@ def test_a_closed_predictor_raises_an_error(bundle, images):
             ServingError, match=r"must be open. Received: a closed one. Load it again"
         ):
             call(images)
+
+
+def _predicted(predictor, images):
+    return predictor.predict(images), predictor.precision
+
+
+def test_a_pool_of_spawned_processes_takes_predictors_and_returns_predictions(
+    bundle, images, monkeypatch
+):
+    monkeypatch.chdir(bundle.parent)
+    predictor = Predictor.load("1", threads=1)
+    monkeypatch.chdir("/")  # a pool may run elsewhere
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        prediction, precision = pool.submit(_predicted, predictor, images).result()
+    expected = predictor.predict(images)
+    np.testing.assert_array_equal(prediction.probabilities, expected.probabilities)
+    assert (prediction.labels, prediction.manifest) == (expected.labels, expected.manifest)
+    assert precision == predictor.precision
+
+
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
+def test_a_copy_is_of_the_same_version_and_is_closed_by_itself(make, own_bundle, images):
+    predictor = Predictor.load(own_bundle)
+    shutil.copytree(own_bundle / "1", own_bundle / "2")  # comes later, and fails to load
+    with make(predictor) as other:
+        expected = other.predict(images).probabilities
+    np.testing.assert_array_equal(predictor.predict(images).probabilities, expected)
+
+
+def test_a_copy_of_a_packed_file_outlives_the_process_that_unpacked_it(bundle, images, tmp_path):
+    file = pack(bundle, tmp_path / "digits.hornbill")
+    code = (
+        "import pickle, sys; from serving import Predictor; "
+        "sys.stdout.buffer.write(pickle.dumps(Predictor.load(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", code, str(file)]
+    made = subprocess.run(
+        command, stdout=subprocess.PIPE, check=True, cwd=Path(__file__).parents[1]
+    )
+    assert pickle.loads(made.stdout).predict(images).probabilities.shape == (12, 10)
+
+
+def test_a_copy_whose_bundle_is_gone_says_so(own_bundle):
+    content = pickle.dumps(Predictor.load(own_bundle))
+    shutil.rmtree(own_bundle)
+    with pytest.raises(
+        ManifestError, match="existing folder. Received: .*digits/1, which does not"
+    ):
+        pickle.loads(content)
+
+
+def test_a_closed_predictor_cannot_be_copied(bundle):
+    predictor = Predictor.load(bundle)
+    predictor.close()
+    for make in (copy.copy, pickle.dumps):
+        with pytest.raises(ServingError, match="must be open. Received: a closed one"):
+            make(predictor)

@@ -30,11 +30,11 @@ def has_ipv6():
 
 
 @contextmanager
-def serving(folder, *options, workers=1, stdout=subprocess.DEVNULL, **environment):
+def serving(folder, *options, workers=1, stdout=subprocess.DEVNULL, command=COMMAND, **environment):
     """Run `hornbill serve`; yield a client once it is ready, and its process."""
     port = free_port()
     process = subprocess.Popen(
-        [*COMMAND, str(folder), "--port", str(port), "--workers", str(workers), *options],
+        [*command, str(folder), "--port", str(port), "--workers", str(workers), *options],
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
@@ -123,7 +123,7 @@ def test_a_request_in_flight_at_sigterm_is_completed_before_the_processes_end(wo
 def test_a_host_name_or_an_ip_address_gets_a_free_port(host, url):
     address = find_address(host, 0)
     assert address.port > 0
-    assert address.url == f"{url}:{address.port}"
+    assert address.url() == f"{url}:{address.port}"
 
 
 @pytest.mark.parametrize(

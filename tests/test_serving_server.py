@@ -36,7 +36,10 @@ from serving.server.models import load_model
 from serving.server.open_inference import OpenInference
 from serving.server.repository import LoadedModel, Repository
 from serving.server.telemetry import AccessLog, LogLine
+from serving.server.trials import Trials
+from serving.server.turns import Turns
 
+LIVE = "/v2/health/live"
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 
 
@@ -414,11 +417,7 @@ def test_a_new_version_takes_over_and_a_broken_one_does_not(row_bundle, tmp_path
         return {version["version"]: version["state"] for version in versions}
 
     def wait_for(wanted):
-        for _ in range(200):
-            if states() == wanted:
-                return
-            time.sleep(0.05)
-        raise AssertionError(states())
+        wait_until(lambda: states() == wanted)
 
     sender = threading.Thread(target=keep_sending)
     sender.start()
@@ -447,7 +446,7 @@ def test_a_version_without_checksums_may_still_be_being_copied(row_bundle, tmp_p
     version = shutil.copytree(row_bundle, tmp_path / "softmax" / "1")
     (version / "SHA256SUMS").rename(tmp_path / "late")
     caplog.set_level("INFO", "hornbill.server")
-    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False), LIVE)
     try:
         wait_until(lambda: "SHA256SUMS is missing. It may still be being copied." in caplog.text)
         assert "cannot be served" not in caplog.text
@@ -489,7 +488,7 @@ def test_a_failed_version_is_retried_after_a_growing_pause(row_bundle, tmp_path,
         return load_model(folder)
 
     monkeypatch.setattr("serving.server.repository.load_model", load)
-    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False), LIVE)
     try:
         wait_until(lambda: client.get("/v1/models")[1]["models"])
         assert tried == ["1", "1", "1"]
@@ -530,13 +529,18 @@ def test_a_request_is_logged_with_its_own_id(row_bundle, capfd):
     assert (line["method"], line["path"], line["status"]) == ("GET", "/v2", 200)
 
 
+def never(arrays):
+    raise AssertionError("a short request is not checked before it is run")
+
+
 def test_requests_with_inputs_in_another_order_share_a_batch():
     def run(arrays):
         return [np.stack([a.sum(axis=1) for a in arrays.values()], axis=1)]
 
     async def ask():
         with ThreadPoolExecutor(1) as executor:
-            batcher = Batcher(run, Cost(9.0, 0.1, 100), executor, Limits(100, 64, 1))
+            turns = Turns(executor, 1)
+            batcher = Batcher(run, never, Cost(9.0, 0.1, 100), turns, Limits(100, 64))
             first = {"a": np.ones((1, 2)), "b": np.ones((1, 3))}
             second = {"b": np.ones((1, 2)), "a": np.ones((1, 3))}
             asked = [batcher.infer(arrays) for arrays in (first, second, first)]
@@ -570,8 +574,9 @@ def test_versions_that_all_fail_are_tried_once_each(row_bundle, tmp_path, caplog
         version = shutil.copytree(row_bundle, tmp_path / "softmax" / str(number))
         (version / "model.onnx").write_bytes(b"")
         (version / "a\x1b[2J").write_bytes(b"")  # its name must not reach a terminal as it is
-    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False), LIVE)
     try:
+        wait_until(lambda: caplog.text.count("cannot be served") == 2)
         time.sleep(0.5)
         versions = client.get("/v1/models/softmax")[1]["model_version_status"]
         assert {version["version"]: version["state"] for version in versions} == {
@@ -633,12 +638,24 @@ def test_versions_stay_when_their_folder_goes_away_while_it_is_read(row_bundle, 
 
     root, is_leaving = Folder(tmp_path / "dist"), False
     shutil.copytree(row_bundle.parent, root / "softmax")
-    repository = Repository(root, "latest", lambda model: LoadedModel(model, None))
-    with ThreadPoolExecutor(1) as executor:
-        assert asyncio.run(repository.refresh(executor))
+    is_read = []
+
+    async def serve(model):
+        return LoadedModel(model, None)
+
+    async def read_twice(executor):
+        nonlocal is_leaving
+        repository = Repository(Settings(root), Trials(), serve, executor)
+        is_read.append(await repository.refresh())
+        await repository.wait_for("softmax", 30)
         is_leaving = True
-        assert not asyncio.run(repository.refresh(executor))
-    assert list(repository.models) == ["softmax"]
+        is_read.append(await repository.refresh())
+        repository.close()
+        return list(repository.models)
+
+    with ThreadPoolExecutor(1) as executor:
+        assert asyncio.run(read_twice(executor)) == ["softmax"]
+    assert is_read == [True, False]
 
 
 def test_a_folder_whose_name_is_not_utf8_is_ignored(row_bundle, tmp_path, caplog):
@@ -655,7 +672,7 @@ def test_a_folder_whose_name_is_not_utf8_is_ignored(row_bundle, tmp_path, caplog
 
 
 def test_a_folder_without_models_gets_one_warning(tmp_path, caplog):
-    _, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
+    _, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False), LIVE)
     time.sleep(0.2)
     stop()
     assert caplog.text.count(f"{tmp_path} has no models") == 1
@@ -665,12 +682,9 @@ def test_a_folder_of_broken_models_gets_a_closing_warning(row_bundle, tmp_path, 
     model = shutil.copytree(row_bundle.parent, tmp_path / "softmax")
     (model / "1" / "model.onnx").unlink()
     caplog.set_level("INFO", "hornbill.server")
-    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False))
-    time.sleep(0.2)
-    assert caplog.messages[-1] == (
-        f"{tmp_path} has no version that can be served: nothing is served until one is added or "
-        "repaired."
-    )
+    client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False), LIVE)
+    warning = f"{tmp_path} has no version that can be served: nothing is served until one is added"
+    wait_until(lambda: caplog.messages[-1:] == [f"{warning} or repaired."])
     shutil.copy(row_bundle / "model.onnx", model / "1" / "model.onnx")
     wait_until(lambda: client.get("/v1/models")[1] == {"models": ["softmax"]})
     stop()
@@ -705,7 +719,7 @@ def test_a_request_that_cannot_be_run_does_not_fail_its_batch(row_bundle):
 
     async def ask(executor):
         batcher = model.batcher(
-            lambda outputs: counted.append(len(outputs[0])), executor, 1, settings
+            lambda outputs: counted.append(len(outputs[0])), Turns(executor, 1), settings
         )
         responses = await asyncio.gather(*map(batcher.infer, requests), return_exceptions=True)
         return responses, batcher.counts.batches
@@ -814,7 +828,7 @@ def test_processes_share_their_metrics(row_bundle):
                 assert client.post("/v1/models/softmax:predict", body)[0] == 200
             time.sleep(0.2)  # a request is counted when it is completed
             texts = [client("GET", "/metrics")[2].decode() for _ in range(8)]
-            line = 'hornbill_requests_total{route="predict",status="200"} 30.0'
+            line = 'hornbill_requests_total{model="softmax",route="predict",status="200"} 30.0'
             assert all(line in text for text in texts)
         finally:
             process.terminate()

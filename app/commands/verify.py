@@ -47,15 +47,35 @@ def verify(
             "changes.",
         ),
     ] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            min=0.1,
+            help="Longest time for all checks. Default: 60, and 1 for each megabyte.",
+            show_default=False,
+        ),
+    ] = None,
+    max_memory_gb: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GB",
+            min=0.1,
+            help="Most memory for the checks, on Linux. Default: 4, and 5 times the size of the "
+            "files, but at most nine tenths of what is free.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Check the files, contract and behavior of a bundle; exit with 1 if a check fails."""
-    from serving.verify import verify_bundle
+    from serving.trial import verify_in_limits
 
     versions = [] if runtimes is None else _parse_versions(runtimes)
 
-    checks = verify_bundle(bundle, None if key is None else import_signature().read_verifier(key))
+    check_signature = None if key is None else import_signature().read_verifier(key)
+    checks = verify_in_limits(bundle, check_signature, max_seconds, max_memory_gb)
     passed = all(check.passed for check in checks)
     reports = _try_runtimes(bundle, versions, quiet or as_json) if passed and versions else []
     passed &= not any(report.changed or report.failure for report in reports)

@@ -1,18 +1,17 @@
 """The server as an RSGI application: admits, runs, logs and counts requests."""
 
 import asyncio
-import hmac
 import itertools
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from granian.rsgi import Headers, HTTPProtocol, Scope
@@ -20,28 +19,45 @@ from prometheus_client import Counter, Histogram
 
 from ..cores import available_cores
 from ..errors import ServingError, printable
-from ..inputs import read_model_image
+from ..limited_process import LimitedProcess
+from .batching import Run
 from .documents import Document, Documents
 from .errors import RequestError
 from .http import BINARY, Bodies, Response, compressed, error_response, send_response
+from .image_reading import ImageReader
 from .image_requests import require_images, write_image_response
 from .models import Model
 from .open_inference import JSON_LENGTH, Inference
+from .origins import preflight, with_origin
 from .repository import LoadedModel, Repository
-from .router import Handler, ModelHandler, Router
+from .rereading import Reread
+from .router import TEMPLATES, Handler, ModelHandler, Route, Router, inside
+from .selftest import SelfTest, SentBody
 from .settings import Settings
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, read_call, write_predictions
+from .tokens import Tokens, identify, read_tokens
+from .tracing import Ended, Traces, trace_id
+from .trials import Trials
+from .turns import Turns
+
+if TYPE_CHECKING:
+    from .rpc import RpcServer
 
 _LOG = logging.getLogger("hornbill.server")
 # Bytes: longer bodies are read and written in a thread, since other requests would have to wait.
-_LONG_BODY = 200_000
+LONG_BODY = 65_536
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
-_ORPHAN_S = 30.0  # for requests in flight when the main process has ended
+_END_S = 30.0  # for requests in flight when this process ends itself
+_RPC_DRAIN_S = 10.0  # for gRPC calls in flight when the server ends
 # Never refused: a busy server must not look dead to its health checks.
-_OPEN = ("/v2/health/live", "/v2/health/ready", "/")
+_OPEN = frozenset((
+    "/v2/health/live", "/v2/health/ready", "/",
+    "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
+    "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady",
+))  # fmt: skip
 
 
 # A function that reads the body of a request for a model, and one that writes the outputs.
@@ -50,79 +66,123 @@ Write = Callable[[Model, Any, Sequence[np.ndarray]], Response]
 
 
 class Server:
-    """Serves the bundles of a folder.
+    """Serves the bundles of a folder over HTTP, and over gRPC if the settings say so.
+
+    Attributes:
+        settings: settings of the server.
+        repository: its models.
+        in_flight: number of requests in flight.
+        log: its access log.
 
     Examples:
         >>> server = Server(Settings(Path("dist")))  # for `granian module:server`
     """
 
-    def __init__(self, settings: Settings, parent: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        parent: int | None = None,
+        end: Callable[[], None] | None = None,
+        idle: list[LimitedProcess] | None = None,
+    ) -> None:
         """Make a server. It loads its models when it is started.
 
         Args:
             settings: settings of the server.
             parent: id of the main process; this one ends with it. None if there is none.
+            end: ends this process when it must not go on; None sends it SIGTERM.
+            idle: processes in which versions are tried, see `Trials`.
         """
-        self._settings = settings
+        self._end = end or _end_process
+        self.settings = settings
         self._parent = parent
         self._metrics = Metrics()
-        self._log = AccessLog()
+        self.log = AccessLog()
+        self._traces = Traces()
         self._threads = available_cores()
-        # One more thread, so that new versions are loaded while all others run batches.
+        # One more thread, so that new versions are loaded while all others read requests.
         self._executor = ThreadPoolExecutor(self._threads + 1, "hornbill")
-        # A separate pool: large images wait for each other, and nothing else must wait for them.
-        self._image_threads = ThreadPoolExecutor(self._threads, "hornbill-images")
-        self._repository = Repository(settings.folder, settings.versions, self._serve)
+        self._batch_threads = ThreadPoolExecutor(self._threads, "hornbill-batches")
+        self._turns = Turns(self._batch_threads, self._threads)
+        self._images = ImageReader(self._threads)
+        trials = Trials(settings.max_load_seconds, settings.max_load_memory_gb, idle)
+        self.repository = Repository(settings, trials, self._serve, self._executor)
         handlers: dict[str, ModelHandler] = {
             "infer": partial(self._run, _read_inference, _write_inference),
             "predict": partial(self._run, _read_call, _write_predictions),
             "image": self._image,
         }
-        documents = Documents(self._repository, self._metrics)
-        self._router = Router(handlers, documents, self._show, self._repository)
-        self._is_loaded = asyncio.Event()
-        self._in_flight = 0
+        documents = Documents(self.repository, self._metrics, settings.root_path)
+        self._router = Router(handlers, documents, self._show, self.repository)
+        self.in_flight = 0
         self._numbers = itertools.count()
         self._bodies = Bodies(int(settings.max_body_mb * 1e6), settings.body_s)
         self._tasks: list[asyncio.Task[None]] = []
-        self._series: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
+        self._rpc: RpcServer | None = None
+        self._series: dict[tuple[str, str, int | str], tuple[Histogram, Counter]] = {}
+        # A process that restarts while the file is invalid lets nobody in.
+        nobody: Tokens | None = {}
+        self._tokens = Reread(partial(read_tokens, settings.token, settings.token_file), nobody)
 
-    def _serve(self, model: Model) -> LoadedModel:
+    async def _serve(self, model: Model) -> LoadedModel:
         counter = PredictionCounter(self._metrics, model.manifest)
-        batcher = model.batcher(counter.count, self._executor, self._threads, self._settings)
-        return LoadedModel(model, batcher)
+        batcher = model.batcher(counter.count, self._turns, self.settings)
+        loaded = LoadedModel(model, batcher)
+        if reason := await self.test(loaded):
+            raise ServingError(f"The self-test fails: {reason}")
+        return loaded
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start loading the models; called before the first request."""
-        works = self._watch(), self._flush(), self._bodies.watch()
+        works = [self._watch(), self._flush(), self._bodies.watch(), self._test_again()]
+        if self.settings.grpc_address is not None:
+            works.append(self._serve_rpc(self.settings.grpc_address))
         self._tasks = [loop.create_task(work) for work in works]
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Free all resources; called after the last request."""
-        self._repository.is_ready = False
+        self.repository.close()
+        if self._rpc is not None:
+            if loop.is_running():
+                self._rpc.close()
+            else:
+                loop.run_until_complete(self._rpc.stop(_RPC_DRAIN_S))
         for task in self._tasks:
             task.cancel()
-        self._log.close()
+        self.log.close()
+        self._traces.close()
         self._bodies.close()
         self._executor.shutdown(cancel_futures=True)
-        self._image_threads.shutdown(cancel_futures=True)
+        self._batch_threads.shutdown(cancel_futures=True)
+        self._images.close()
+
+    async def _serve_rpc(self, address: str) -> None:
+        from .rpc import RpcServer  # grpcio is an extra
+
+        self._rpc = RpcServer(self)
+        try:
+            await self._rpc.run(address)
+        except OSError as error:
+            _LOG.error("%s Only REST is served.", error)
 
     async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             try:
-                if await self._repository.refresh(self._executor):
-                    self._repository.is_ready = True
-                    self._is_loaded.set()
+                if self.settings.token_file is not None:
+                    await loop.run_in_executor(self._executor, self._tokens.refresh)
+                await self.repository.refresh()
                 self._update_gauges()
             except Exception:  # the loop must go on, or new versions would never be served
                 _LOG.exception("Looking for new versions failed.")
-            await asyncio.sleep(self._settings.poll_s)
+                await asyncio.sleep(self.settings.poll_s)
+            await self.repository.wait_for_change(self.settings.poll_s)
 
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_S)
             try:
-                self._log.flush()
+                self.log.flush()
                 self._update_gauges()
                 self._end_with_parent()
             except Exception:  # the loop must go on, or nothing more would be logged
@@ -133,39 +193,83 @@ class Server:
         if self._parent is not None and os.getppid() != self._parent:
             _LOG.error("The main process has ended; this worker ends too.")
             self._parent = None
-            force = threading.Timer(_ORPHAN_S, os._exit, [1])
-            force.daemon = True  # else the process would wait for it
-            force.start()
-            os.kill(os.getpid(), signal.SIGTERM)
+            self._end()
+
+    async def _test_again(self) -> None:
+        """Test every served version again and again; end this process if one answers otherwise."""
+        while True:
+            await asyncio.sleep(self.settings.selftest_s)
+            for versions in list(self.repository.models.values()):
+                for loaded in versions.values():
+                    if reason := await self.test(loaded):
+                        manifest = loaded.model.manifest
+                        _LOG.error(
+                            "%s version %d fails its self-test: %s This process is replaced.",
+                            *(manifest.name, manifest.version, reason),
+                        )
+                        self.repository.is_draining = True
+                        self._end()
+                        return
+
+    async def test(self, loaded: LoadedModel) -> str:
+        """Let a version answer a golden sample as a request; return what is wrong, or ""."""
+        sent = loaded.model.selftest
+        if sent is None:
+            return ""
+        try:
+            reason = await self._send_to_itself(loaded, sent)
+        except RequestError as error:  # as a client would get it
+            reason = "" if error.status == 503 else str(error)
+        except Exception as error:
+            reason = printable(f"{type(error).__name__}: {error}")
+        manifest = loaded.model.manifest
+        result = "failed" if reason else "passed"
+        self._metrics.selftests.labels(manifest.name, str(manifest.version), result).inc()
+        return reason
+
+    async def _send_to_itself(self, loaded: LoadedModel, sent: SelfTest) -> str:
+        answer = partial(self._answer, _read_inference, _write_inference, loaded)
+        body: Any = SentBody(sent.body)
+        headers: Any = sent.headers
+        response = await answer(headers, body, loaded.model.run)
+        if response.body == sent.expected:
+            return ""
+        return "a golden sample gets another answer than when the version was loaded."
 
     def _update_gauges(self) -> None:
-        models, failures = self._repository.models, self._repository.failures()
         waiting = {
             name: sum(loaded.batcher.waiting for loaded in versions.values())
-            for name, versions in models.items()
+            for name, versions in self.repository.models.items()
         }
-        failed = {(name, number): False for name in failures for number in failures[name]}
-        served = {(name, number): True for name in models for number in models[name]}
-        self._metrics.update_gauges(self._in_flight, waiting, failed | served)
+        waited_s = {
+            name: sum(loaded.batcher.counts.new_queue_seconds() for loaded in versions.values())
+            for name, versions in self.repository.models.items()
+        }
+        states = {(s.name, s.number): s.status for s in self.repository.states()}
+        self._metrics.update_gauges(self.in_flight, waiting, waited_s, states)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Respond to a request."""
         start = time.perf_counter()
         method, path, headers = scope.method, scope.path, scope.headers
-        request_id = headers.get("x-request-id") or f"{os.getpid():x}-{next(self._numbers):x}"
-        route, handle = self._router.find(method, path, headers)
-        self._in_flight += 1
+        if self.settings.root_path:
+            path = inside(self.settings.root_path, path)
+        request_id = headers.get("x-request-id") or self.next_id()
+        route = self._router.find(method, path, headers)
+        self.in_flight += 1
         try:
-            response = await self._respond(method, path, headers, protocol, handle)
+            response = await self._respond(method, path, headers, protocol, route.handle)
+            if self.settings.cors_origins:
+                response = with_origin(self.settings.cors_origins, headers, response)
             size = len(response.body)
-            response = await self._call(size >= _LONG_BODY, compressed, response, headers)
+            response = await self.call(size >= LONG_BODY, compressed, response, headers)
             send_response(method, protocol, response, request_id)
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
         seconds = time.perf_counter() - start
-        self._count(route, response.status, seconds)
-        if self._settings.log_requests:
-            self._log.write(
+        self.count(route.name, response.status, seconds, route.model)
+        if self.settings.log_requests:
+            self.log.write(
                 LogLine(
                     round(time.time(), 3),
                     request_id,
@@ -174,8 +278,12 @@ class Server:
                     response.status,
                     round(1000 * seconds, 3),
                     size,
+                    self._token_name(headers) if self.settings.token_file else "",
+                    trace_id(parent) if (parent := headers.get("traceparent", "")) else "",
                 )
             )
+        if self._traces.record is not None and route.name in TEMPLATES:
+            self._traces.record(_ended(scope, route, response.status, seconds))
         if response.status != 200 or method != "POST":
             await self._bodies.drain(protocol)
 
@@ -183,7 +291,9 @@ class Server:
         self, method: str, path: str, headers: Headers, protocol: HTTPProtocol, handle: Handler
     ) -> Response:
         try:
-            self._admit(path, headers)
+            if method == "OPTIONS" and (answer := preflight(self.settings.cors_origins, headers)):
+                return answer
+            self.admit(path, headers)
             return await handle(headers, protocol)
         except RequestError as error:
             return error_response(str(error), error.status, error.headers)
@@ -195,39 +305,41 @@ class Server:
             _LOG.exception("%s %s failed.", method, printable(path))
             return error_response("The server failed. Its log has the traceback.", 500, {})
 
-    def _count(self, route: str, status: int, seconds: float) -> None:
-        series = self._series.get((route, status))
+    def next_id(self) -> str:
+        """Return a new id for a request."""
+        return f"{os.getpid():x}-{next(self._numbers):x}"
+
+    def count(self, route: str, status: int | str, seconds: float, model: str = "") -> None:
+        """Count a completed request."""
+        if model not in self.repository.models:  # clients can invent names
+            model = ""
+        key = route, model, status
+        series = self._series.get(key)
         if series is None:
-            metrics = self._metrics
-            series = metrics.seconds.labels(route), metrics.requests.labels(route, str(status))
-            self._series[route, status] = series
+            metrics, names = self._metrics, (route, model)
+            series = metrics.seconds.labels(*names), metrics.requests.labels(*names, str(status))
+            self._series[key] = series
         series[0].observe(seconds)
         series[1].inc()
 
-    def _admit(self, path: str, headers: Headers) -> None:
+    def admit(self, path: str, headers: Headers | Mapping[str, str]) -> None:
         """Raise `RequestError` if too many requests are in flight or the token is wrong."""
         if path in _OPEN:
             return
-        if self._in_flight > self._settings.max_requests:
+        if self.in_flight > self.settings.max_requests:
             raise RequestError(
-                f"At most {self._settings.max_requests} requests may be in flight. "
+                f"At most {self.settings.max_requests} requests may be in flight. "
                 "Received: one more. Try again later.",
                 503,
                 {"retry-after": "1"},
             )
-        token = self._settings.token
-        if token is None:
-            return
-        header = headers.get("authorization", "")
-        scheme, _, presented = header.partition(" ")
-        is_right = hmac.compare_digest(presented.strip().encode(), token.strip().encode())
-        if scheme.lower() != "bearer" or not is_right:  # RFC 9110: schemes ignore case
-            raise RequestError(
-                "Requests must present the token: Authorization: Bearer …. Received: "
-                f"{'another one' if header else 'none'}.",
-                401,
-                {"www-authenticate": "Bearer"},
-            )
+        identify(self._tokens.value, headers.get("authorization", ""))
+
+    def _token_name(self, headers: Headers) -> str:
+        """Return the name of the token of a request for the log; "" if it has none that counts."""
+        with suppress(RequestError):
+            return identify(self._tokens.value, headers.get("authorization", ""))
+        return ""
 
     async def _run(
         self,
@@ -239,51 +351,95 @@ class Server:
         protocol: HTTPProtocol,
     ) -> Response:
         """Read a request, run the model on it, and write the response."""
-        if not self._is_loaded.is_set():
-            await self._wait_until_loaded()
-        loaded = self._repository.find(name, version)
+        loaded = await self.find(name, version)
+        return await self._answer(read, write, loaded, headers, protocol)
+
+    async def _answer(
+        self,
+        read: Read,
+        write: Write,
+        loaded: LoadedModel,
+        headers: Headers,
+        protocol: HTTPProtocol,
+        run: Run | None = None,
+    ) -> Response:
         body = await self._bodies.read(headers, protocol)
-        is_long = len(body) >= _LONG_BODY
-        max_rows = self._settings.max_rows if is_long else None
-        request = await self._call(is_long, read, loaded.model, headers, body, max_rows)
-        outputs = await loaded.batcher.infer(request.arrays)
-        is_long = not _is_short(outputs)
-        response: Response = await self._call(is_long, write, loaded.model, request, outputs)
+        is_long = len(body) >= LONG_BODY
+        max_rows = self.settings.max_rows if is_long else None
+        request = await self.call(is_long, read, loaded.model, headers, body, max_rows)
+        outputs = await loaded.batcher.infer(request.arrays, run)
+        is_long = not is_short(outputs)
+        response: Response = await self.call(is_long, write, loaded.model, request, outputs)
         return response
 
     async def _image(
         self, name: str, version: str | None, headers: Headers, protocol: HTTPProtocol
     ) -> Response:
-        if not self._is_loaded.is_set():
-            await self._wait_until_loaded()
-        loaded = self._repository.find(name, version)
+        loaded = await self.find(name, version)
         manifest = loaded.model.manifest
         require_images(manifest)
         body = await self._bodies.read(headers, protocol)
         start = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        image = await loop.run_in_executor(self._image_threads, read_model_image, body, manifest)
+        image = await self._images.read(body, manifest)
         arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         milliseconds = 1000 * (time.perf_counter() - start)
         return write_image_response(loaded.model.prediction(arrays), image, milliseconds)
 
-    async def _wait_until_loaded(self) -> None:
-        """Wait a while: a restarted process gets requests before it has loaded its models."""
-        with suppress(TimeoutError):  # then the repository reports that it is not ready
-            async with asyncio.timeout(_LOADING_S):
-                await self._is_loaded.wait()
+    async def find(self, name: str, version: str | None) -> LoadedModel:
+        """Return a served version of a model; the latest if `version` is None.
+
+        Waits a while: a restarted process gets requests before it has loaded its models.
+
+        Raises:
+            RequestError: there is no such model or version, or it cannot be served.
+        """
+        if name not in self.repository.models:
+            await self.repository.wait_for(name, _LOADING_S)
+        return self.repository.find(name, version)
 
     async def _show(self, path: str, document: Document) -> Response:
         # The metrics of all processes are read from files.
-        response: Response = await self._call(path == "/metrics", document)
+        response: Response = await self.call(path == "/metrics", document)
         return response
 
-    async def _call(self, is_long: bool, call: Callable[..., Any], *arguments: Any) -> Any:
+    async def call(self, is_long: bool, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function; in a thread if it would block the event loop for long."""
         if is_long:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, call, *arguments)
         return call(*arguments)
+
+
+def _end_process() -> None:
+    """End this process as the main process would; by force if requests do not end."""
+    force = threading.Timer(_END_S, os._exit, [1])
+    force.daemon = True  # else the process would wait for it
+    force.start()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _ended(scope: Scope, route: Route, status: int, seconds: float) -> Ended:
+    """Return the description of a request for its trace."""
+    template, headers = TEMPLATES[route.name], scope.headers
+    is_error = status >= 500
+    attributes: dict[str, str | int] = {
+        "http.request.method": scope.method,
+        "http.response.status_code": status,
+        "http.route": template,
+        "url.path": scope.path,
+        "url.scheme": scope.scheme,
+        "hornbill.model": route.model,
+    }
+    if is_error:
+        attributes["error.type"] = str(status)
+    return Ended(
+        f"{scope.method if scope.method == 'POST' else 'HTTP'} {template}",
+        headers.get("traceparent", ""),
+        headers.get("tracestate", ""),
+        seconds,
+        attributes,
+        is_error,
+    )
 
 
 def _read_inference(model: Model, headers: Headers, body: bytes, max_rows: int | None) -> Inference:
@@ -305,9 +461,9 @@ def _write_predictions(model: Model, call: Call, outputs: Sequence[np.ndarray]) 
     return write_predictions(model.manifest, call, outputs)
 
 
-def _is_short(outputs: Sequence[np.ndarray]) -> bool:
+def is_short(outputs: Sequence[np.ndarray]) -> bool:
     """Return whether outputs are written quickly: a number is about 20 bytes of JSON."""
-    return sum([array.size for array in outputs]) < _LONG_BODY // 20
+    return sum([array.size for array in outputs]) < LONG_BODY // 20
 
 
 def _json_length(headers: Headers) -> int | None:

@@ -1,8 +1,8 @@
-"""Runs requests for one model together where that raises throughput.
+"""Runs requests for one model together where that raises throughput, and long ones in parts.
 
-All waiting requests are run as one batch: on the event loop if it is quick, or in a thread.
-While a thread runs, the next batch builds up. Nothing waits for a batch to fill: a single request
-is run at once, and batches grow with the load.
+All waiting requests are run as one batch: on the event loop if it is quick, or in a thread. While
+threads run, the next batch builds up. Nothing waits for a batch to fill: a single request is run at
+once, and batches grow with the load. Which queue gets the next thread: see `turns`.
 """
 
 import asyncio
@@ -10,21 +10,26 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from ..errors import ServingError
 from .errors import RequestError
 from .tensors import check_rows
+from .turns import Turns, Work
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays], list[np.ndarray]]
+Check = Callable[[Arrays], None]
 # A longer batch on the event loop would delay other requests noticeably.
 _INLINE_MS = 3.0
+# A longer request is run in parts of this length.
+_PART_MS = 20.0
+# Further rows take at least this fraction of the time of one row, whatever was measured.
+_MIN_ROW_RATIO = 0.002
 # Batches raise throughput if a further row takes less than this fraction of the time of one row.
 _MAX_ROW_RATIO = 0.9
 
@@ -52,6 +57,15 @@ class Cost:
             return math.inf
         return self.alone_ms + self.row_ms * (rows - 1)
 
+    def rows_within(self, milliseconds: float, size: int) -> int:
+        """Return how many rows of `size` numbers take this time, at least 1.
+
+        Rows that are larger than the measured ones are assumed to take longer in proportion.
+        """
+        row_ms = max(self.row_ms, _MIN_ROW_RATIO * self.alone_ms, 1e-6)
+        scale = max(1.0, size / max(self.row_size, 1))
+        return 1 + int(max(0.0, milliseconds - scale * self.alone_ms) / (scale * row_ms))
+
     def max_rows(self, milliseconds: float) -> int:
         """Return the largest batch within this time; 1 if batches do not raise throughput."""
         if self.row_ms > _MAX_ROW_RATIO * self.alone_ms:
@@ -66,22 +80,62 @@ class Limits:
     Attributes:
         request_rows: largest number of rows in a request.
         batch_rows: largest number of rows in a batch of several requests.
-        threads: largest number of batches that run in threads at once.
+        is_whole: whether no request may be run in parts.
     """
 
     request_rows: int
     batch_rows: int
-    threads: int
+    is_whole: bool = False
 
 
 class _Waiting(NamedTuple):
-    """A request in the queue; only requests of the same shapes share a batch."""
+    """A request in the queue; only requests of the same shapes and function share a batch."""
 
     arrays: Arrays
     rows: int
     shapes: dict[str, tuple[int, ...]]
+    run: Run
     done: "asyncio.Future[list[np.ndarray]]"
     start: float
+
+
+@dataclass(eq=False)
+class _Long:
+    """A request that is run in parts.
+
+    Attributes:
+        waiting: the request.
+        part_rows: number of rows in the next part.
+        place: number of rows that were run.
+        outputs: the outputs, filled up to `place`.
+    """
+
+    waiting: _Waiting
+    part_rows: int
+    place: int = 0
+    outputs: list[np.ndarray] = field(default_factory=list)
+
+    def run_part(self, check: Check) -> None:
+        """Run the next part, and choose the length of the one after it by the time it took."""
+        if not self.place:  # an error must name a sample of the request, not one of a part
+            check(self.waiting.arrays)
+        start, end = self.place, min(self.place + self.part_rows, self.waiting.rows)
+        began = time.perf_counter()
+        part = {name: array[start:end] for name, array in self.waiting.arrays.items()}
+        arrays = self.waiting.run(part)
+        milliseconds = 1000 * (time.perf_counter() - began)
+        if not self.outputs and end == self.waiting.rows:
+            self.outputs = arrays
+        elif not self.outputs:
+            shapes = [(self.waiting.rows, *array.shape[1:]) for array in arrays]
+            self.outputs = [
+                np.empty(shape, array.dtype) for shape, array in zip(shapes, arrays, strict=True)
+            ]
+        if self.outputs is not arrays:
+            for output, array in zip(self.outputs, arrays, strict=True):
+                output[start:end] = array
+        self.place = end
+        self.part_rows = max(1, int((end - start) * min(2.0, _PART_MS / max(milliseconds, 1e-3))))
 
 
 @dataclass
@@ -93,6 +147,7 @@ class Counts:
         rows: number of their rows.
         batches: number of batches.
         seconds: time from arrival to completion, summed over all requests.
+        queue_seconds: time from arrival to the start of a batch, summed over all requests.
         last_time: time of the last completion, seconds since 1970.
     """
 
@@ -100,7 +155,15 @@ class Counts:
     rows: int = 0
     batches: int = 0
     seconds: float = 0.0
+    queue_seconds: float = 0.0
     last_time: float = 0.0
+    _reported_s: float = 0.0
+
+    def new_queue_seconds(self) -> float:
+        """Return what was added to `queue_seconds` since the last call, for metrics."""
+        new = self.queue_seconds - self._reported_s
+        self._reported_s = self.queue_seconds
+        return new
 
 
 class Batcher:
@@ -110,40 +173,39 @@ class Batcher:
         counts: statistics of the queue.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        cost: Cost,
-        executor: Executor,
-        limits: Limits,
-    ) -> None:
+    def __init__(self, run: Run, check: Check, cost: Cost, turns: Turns, limits: Limits) -> None:
         """Make an empty queue.
 
         Args:
             run: runs the model on a batch.
+            check: raises an error if the model cannot be run on a request; for one that is run in
+                parts.
             cost: measured cost of the model.
-            executor: runs longer batches.
+            turns: runs longer batches; shared by all queues.
             limits: limits of the queue.
         """
         self._run = run
+        self._check = check
         self._cost = cost
-        self._executor = executor
+        self._turns = turns
         self._limits = limits
         self._queue: deque[_Waiting] = deque()
-        self._running = 0
-        self._is_scheduled = False
+        self._long: deque[_Long] = deque()
+        self._is_scheduled = self._has_asked = self._has_asked_long = False
         self.counts = Counts()
 
     @property
     def waiting(self) -> int:
         """Number of waiting requests."""
-        return len(self._queue)
+        return len(self._queue) + len(self._long)
 
-    async def infer(self, arrays: Arrays) -> list[np.ndarray]:
+    async def infer(self, arrays: Arrays, run: Run | None = None) -> list[np.ndarray]:
         """Return the model's outputs for one request.
 
         Args:
             arrays: a checked array for each input, all with the same number of rows.
+            run: runs this request, which then shares its batch with no other; None for the
+                function of the queue.
 
         Raises:
             RequestError: there are too many rows, or the model cannot be run on them.
@@ -154,39 +216,75 @@ class Batcher:
         # By name: a request may list its inputs in any order.
         shapes = {name: array.shape[1:] for name, array in arrays.items()}
         done = loop.create_future()
-        self._queue.append(_Waiting(arrays, rows, shapes, done, time.perf_counter()))
-        self._schedule(loop)
+        waiting = _Waiting(arrays, rows, shapes, run or self._run, done, time.perf_counter())
+        if rows > 1 and rows > (part_rows := self._part_rows(arrays, rows)):
+            self._long.append(_Long(waiting, rows if self._limits.is_whole else part_rows))
+            self._ask_long()
+        else:
+            self._queue.append(waiting)
+            self._schedule(loop)
         outputs: list[np.ndarray] = await done
         return outputs
 
+    def _part_rows(self, arrays: Arrays, rows: int) -> int:
+        size = sum(array.size for array in arrays.values()) // rows
+        return self._cost.rows_within(_PART_MS, size)
+
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         # Called soon rather than now, so that the queue first gets all requests that have arrived.
-        if self._queue and not self._is_scheduled and self._running < self._limits.threads:
+        if self._queue and not self._is_scheduled and not self._has_asked:
             self._is_scheduled = True
             loop.call_soon(self._start, loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the next batch here if it is quick; or else ask for a thread."""
         self._is_scheduled = False
-        batch = self._take()
-        if not batch:
+        count, rows, size = self._next()
+        if not count:
             return
-        rows = sum(waiting.rows for waiting in batch)
-        self.counts.batches += 1
-        size = sum(array.size for waiting in batch for array in waiting.arrays.values())
-        if self._cost.of(rows, size) <= _INLINE_MS:
-            self._complete(batch, _outcome(self._run, batch))
-        else:
-            self._running += 1
-            running = loop.run_in_executor(self._executor, _outcome, self._run, batch)
-            running.add_done_callback(lambda done: self._finish(loop, batch, done.result()))
+        if self._cost.of(rows, size) > _INLINE_MS:
+            self._has_asked = True
+            self._turns.ask(self._begin)
+            return
+        batch = self._take(count)
+        self._complete(batch, _outcome(batch))
         self._schedule(loop)
 
-    def _finish(
-        self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Waiting], outcome: "_Outcome"
-    ) -> None:
-        self._running -= 1
-        self._complete(batch, outcome)
-        self._schedule(loop)
+    def _begin(self) -> Work | None:
+        """Return the work of the next batch: what waits when a thread is free."""
+        self._has_asked = False
+        batch = self._take(self._next()[0])
+        self._schedule(asyncio.get_running_loop())
+        if not batch:  # the clients have gone
+            return None
+        return partial(_outcome, batch), partial(self._complete, batch)
+
+    def _ask_long(self) -> None:
+        if self._long and not self._has_asked_long:
+            self._has_asked_long = True
+            self._turns.ask(self._begin_long, is_long=True)
+
+    def _begin_long(self) -> Work | None:
+        """Return the work of the next part of a long request."""
+        self._has_asked_long = False
+        while self._long and self._long[0].waiting.done.cancelled():
+            self._long.popleft()
+        if not self._long:
+            return None
+        long = self._long.popleft()
+        self._ask_long()
+        self._count_batch([] if long.place else [long.waiting])
+        part = partial(long.run_part, self._check)
+        return partial(_attempt, part), partial(self._end_part, long)
+
+    def _end_part(self, long: _Long, outcome: Exception | None) -> None:
+        if isinstance(outcome, Exception):
+            self._complete([long.waiting], [outcome])
+        elif long.place == long.waiting.rows:
+            self._complete([long.waiting], [long.outputs])
+        else:
+            self._long.append(long)
+            self._ask_long()
 
     def _complete(self, batch: Sequence[_Waiting], outcome: "_Outcome") -> None:
         counts, now = self.counts, time.perf_counter()
@@ -204,28 +302,45 @@ class Batcher:
             counts.rows += waiting.rows
             counts.seconds += now - waiting.start
 
-    def _take(self) -> list[_Waiting]:
-        """Take the first request and those after it with the same shapes, up to a full batch."""
-        batch: list[_Waiting] = []
-        rows = 0
-        while self._queue:
+    def _next(self) -> tuple[int, int, int]:
+        """Return the number of requests, of their rows and of their numbers in the next batch.
+
+        It has the first request and those after it with the same shapes, up to a full batch.
+        """
+        while self._queue and self._queue[0].done.cancelled():
+            self._queue.popleft()
+        count = rows = size = 0
+        for waiting in self._queue:
             first = self._queue[0]
-            if first.done.cancelled():
-                self._queue.popleft()
-                continue
-            is_other = batch and first.shapes != batch[0].shapes
-            if is_other or (batch and rows + first.rows > self._limits.batch_rows):
+            is_other = waiting.shapes != first.shapes or waiting.run is not first.run
+            if count and (is_other or rows + waiting.rows > self._limits.batch_rows):
                 break
-            batch.append(self._queue.popleft())
-            rows += first.rows
+            count += 1
+            rows += waiting.rows
+            size += sum([array.size for array in waiting.arrays.values()])
+        return count, rows, size
+
+    def _take(self, count: int) -> list[_Waiting]:
+        if not count:
+            return []
+        batch = [self._queue.popleft() for _ in range(count)]
+        self._count_batch(batch)
         return batch
 
+    def _count_batch(self, begun: Sequence[_Waiting]) -> None:
+        """Count a batch, and how long the requests waited whose first one it is."""
+        now = time.perf_counter()
+        self.counts.batches += 1
+        self.counts.queue_seconds += sum([now - waiting.start for waiting in begun])
 
-_Outcome = list[list[np.ndarray] | Exception]
+
+_Outcome = Sequence[list[np.ndarray] | Exception]
+Result = TypeVar("Result")
 
 
-def _outcome(run: Run, batch: Sequence[_Waiting]) -> _Outcome:
+def _outcome(batch: Sequence[_Waiting]) -> _Outcome:
     """Return the outputs or the error of each request."""
+    run = batch[0].run
     if len(batch) == 1:
         return [_attempt(lambda: run(batch[0].arrays))]
     outputs = _attempt(lambda: run(_joined(batch)))
@@ -243,7 +358,7 @@ def _joined(batch: Sequence[_Waiting]) -> Arrays:
     return {name: np.concatenate([item.arrays[name] for item in batch]) for name in names}
 
 
-def _attempt(call: Callable[[], list[np.ndarray]]) -> list[np.ndarray] | Exception:
+def _attempt(call: Callable[[], Result]) -> Result | Exception:
     try:
         return call()
     except Exception as error:  # passed on to the request

@@ -15,7 +15,7 @@ from .http import Response, json_response
 from .image_requests import list_models
 from .open_inference import EXTENSIONS, describe_model
 from .openapi import describe_api, render_docs
-from .repository import Failure, LoadedModel, Repository
+from .repository import LoadedModel, Repository, VersionState
 from .telemetry import Metrics
 from .tf_serving import describe_signature
 
@@ -24,7 +24,9 @@ _HTML = "text/html; charset=utf-8"
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|config|stats))?")
 # Statistics of all models, unless a model has the name `stats`.
 _ALL_STATS = "/v2/models/stats"
-_TF_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(/metadata)?")
+# A version in a path of TF Serving, or its label, which has a character that is no digit.
+TF_VERSION = r"(?:versions/(?=[^/:])|labels/(?=[0-9]*[^/:0-9]))([^/:]+)"
+_TF_MODEL = re.compile(rf"/v1/models/([^/:]+)(?:/{TF_VERSION})?(/metadata)?")
 # The page may only contact this server, whatever text a label contains.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -41,9 +43,10 @@ _PAGE = Response(
 class Documents:
     """Finds the document of a path."""
 
-    def __init__(self, repository: Repository, metrics: Metrics) -> None:
+    def __init__(self, repository: Repository, metrics: Metrics, root_path: str = "") -> None:
         self._repository = repository
         self._metrics = metrics
+        self._root_path = root_path
         self._fixed: dict[str, Document] = {
             "/": lambda: _PAGE,
             "/docs": _docs,
@@ -57,6 +60,8 @@ class Documents:
             _ALL_STATS: self._all_stats,
             "/v1/models": lambda: json_response({"models": sorted(repository.models)}),
         }
+        if root_path:  # the links of the page are relative to the folder below it
+            self._fixed.setdefault(root_path, self._to_page)
 
     def find(self, path: str, accept: str) -> Document | None:
         """Return the document for a GET of `path`; None if there is none.
@@ -86,41 +91,53 @@ class Documents:
         return self._repository.find(name, version).model.manifest
 
     def _open_inference(self, name: str, version: str | None, what: str | None) -> Response:
+        if what == "ready":
+            return self._is_model_ready(name, version)
         loaded = self._repository.find(name, version)
         manifest = loaded.model.manifest
-        if what == "ready":
-            return json_response({"name": name, "ready": True})
         if what == "config":
             return json_response(describe_config(manifest))
         if what == "stats":
-            return json_response({"model_stats": [_stats(loaded)]})
+            return json_response({"model_stats": [describe_stats(loaded)]})
         return json_response(describe_model(manifest, list(self._repository.models[name])))
+
+    def _is_model_ready(self, name: str, version: str | None) -> Response:
+        try:
+            self._repository.find(name, version)
+        except RequestError as error:
+            if error.status != 503:
+                raise
+            return json_response({"name": name, "ready": False}, 503)
+        is_ready = not self._repository.is_draining
+        return json_response({"name": name, "ready": is_ready}, 200 if is_ready else 503)
 
     def _all_stats(self) -> Response:
         models = self._repository.models.values()
-        return json_response({"model_stats": [_stats(s) for v in models for s in v.values()]})
+        return json_response(
+            {"model_stats": [describe_stats(s) for v in models for s in v.values()]}
+        )
 
     def _tf_status(self, name: str, version: str | None) -> Response:
         """Return the status of a model's versions, with the keys of TF Serving and KServe's V1."""
-        served = self._repository.models.get(name, {})
-        failed = self._repository.failures().get(name, {})
-        if not served and not failed:
+        states = [state for state in self._repository.states() if state.name == name]
+        if not states:
             self._repository.find(name, version)
-        states = {
-            **{number: _status(number, failure) for number, failure in failed.items()},
-            **{number: _status(number, None) for number in served},
-        }
         if version is not None:
-            states = {number: state for number, state in states.items() if str(number) == version}
+            wanted = self._repository.resolve(name, version)
+            states = [state for state in states if str(state.number) == wanted]
             if not states:
                 raise RequestError(f"{name} has no such version. Received: {version:.40}.", 404)
-        is_ready = any(number in served for number in states)
-        versions = [states[number] for number in sorted(states, reverse=True)]
+        is_ready = any(state.status == "ready" for state in states)
+        versions = [_status(state) for state in reversed(states)]
         return json_response({"name": name, "ready": is_ready, "model_version_status": versions})
 
     def _describe_api(self) -> Response:
         models = self._repository.models
-        return json_response(describe_api({name: max(models[name]) for name in sorted(models)}))
+        latest = {name: max(models[name]) for name in sorted(models)}
+        return json_response(describe_api(latest, self._root_path))
+
+    def _to_page(self) -> Response:
+        return Response(b"", 307, headers=[("location", f"{self._root_path}/")])
 
     def _show_metrics(self) -> Response:
         return Response(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
@@ -144,26 +161,29 @@ def _ready(is_ready: bool) -> Response:
     return json_response({"ready": is_ready, "live": True}, 200 if is_ready else 503)
 
 
-def _status(number: int, failure: Failure | None) -> dict[str, Any]:
-    state, code, message = "AVAILABLE", "OK", ""
-    if failure is not None:
-        state, code, message = "END", "FAILED_PRECONDITION", failure.reason
+def _status(state: VersionState) -> dict[str, Any]:
+    name, code, message = "LOADING", "OK", ""
+    if state.status == "ready":
+        name = "AVAILABLE"
+    elif state.failure is not None:
+        name, code, message = "END", "FAILED_PRECONDITION", state.failure.reason
     return {
-        "version": str(number),
-        "state": state,
+        "version": str(state.number),
+        "state": name,
         "status": {"error_code": code, "error_message": message},
     }
 
 
-def _stats(loaded: LoadedModel) -> dict[str, Any]:
+def describe_stats(loaded: LoadedModel) -> dict[str, Any]:
     """Return the statistics of a version: those of Triton's fields that this server counts."""
     manifest, counts = loaded.model.manifest, loaded.batcher.counts
     success = {"count": counts.requests, "ns": int(counts.seconds * 1e9)}
+    queue = {"count": counts.requests, "ns": int(counts.queue_seconds * 1e9)}
     return {
         "name": manifest.name,
         "version": str(manifest.version),
         "last_inference": int(counts.last_time * 1000),
         "inference_count": counts.rows,
         "execution_count": counts.batches,
-        "inference_stats": {"success": success},
+        "inference_stats": {"success": success, "queue": queue},
     }

@@ -12,7 +12,7 @@ from ..manifest import Manifest, describe_spec
 from ..predictor import Prediction
 from .errors import RequestError
 from .http import Response, json_response
-from .repository import Repository
+from .repository import Repository, VersionState
 
 
 class ModelImage(msgspec.Struct):
@@ -90,22 +90,15 @@ def _predicted(prediction: Prediction) -> dict[str, Any]:
 
 
 def list_models(repository: Repository) -> Response:
-    """Return the state of every version that is ready or has failed."""
-    good = [
-        _describe(loaded.model.manifest)
-        for versions in repository.models.values()
-        for loaded in versions.values()
-    ]
-    bad = [
-        _row(name, number, "failed", reason=failure.reason)
-        for name, failures in repository.failures().items()
-        for number, failure in failures.items()
-    ]
-    return json_response({"models": sorted([*good, *bad], key=_name_and_version)})
+    """Return the state of every version: `loading`, `ready` or `failed`, with the reason."""
+    return json_response({"models": [_describe_state(state) for state in repository.states()]})
 
 
-def _name_and_version(row: dict[str, Any]) -> tuple[str, int]:
-    return row["name"], row["version"]
+def _describe_state(state: VersionState) -> dict[str, Any]:
+    reason = state.failure.reason if state.failure else ""
+    if state.loaded is None:
+        return _row(state.name, state.number, state.status, reason=reason)
+    return _describe(state.loaded.model.manifest) | {"reason": reason}
 
 
 def _describe(manifest: Manifest) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""Reads JSON in which NaN stands for a missing number, as many clients write it."""
+"""Reads JSON as many clients write it: NaN is a missing number, a byte order mark may precede."""
 
+import codecs
 import re
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ _TEXT_OR_NAN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|\bNaN\b', re.DOTALL)
 
 
 def decode_json(decoder: msgspec.json.Decoder[Shape], body: bytes, what: str) -> Shape:
-    """Decode a body. NaN, which is not valid JSON, is read as null.
+    """Decode a body.
 
     Args:
         decoder: decodes the body into its type.
@@ -25,13 +26,25 @@ def decode_json(decoder: msgspec.json.Decoder[Shape], body: bytes, what: str) ->
         RequestError: the body is malformed, or does not fit the decoder's type.
     """
     try:
-        return decoder.decode(body)
+        return decode_leniently(decoder, body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = error
-    if b"NaN" in body:
-        replaced = _TEXT_OR_NAN.sub(lambda m: b"null" if m[0] == b"NaN" else m[0], body)
-        try:
-            return decoder.decode(replaced)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            reason = error
-    raise RequestError(f"The body must be {what}: {reason_of(reason)}.")
+        raise RequestError(f"The body must be {what}: {reason_of(error)}.") from None
+
+
+def decode_leniently(decoder: msgspec.json.Decoder[Shape], text: bytes) -> Shape:
+    """Decode JSON. NaN, which is not valid JSON, is read as null; a byte order mark is left out.
+
+    Raises:
+        msgspec.DecodeError: the text is malformed, or does not fit the decoder's type.
+        UnicodeDecodeError: the text is not UTF-8.
+    """
+    try:
+        return decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = bytes(text)  # of msgspec.Raw
+        mended = text.removeprefix(codecs.BOM_UTF8)  # RFC 8259, 8.1: may be ignored
+        if b"NaN" in text:
+            mended = _TEXT_OR_NAN.sub(lambda m: b"null" if m[0] == b"NaN" else m[0], mended)
+        if mended == text:
+            raise
+    return decoder.decode(mended)

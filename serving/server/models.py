@@ -1,22 +1,25 @@
-"""One version of a model: verified, loaded, measured and warmed up."""
+"""One version of a model: loaded, measured and warmed up."""
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from ..checking import check_finite
 from ..errors import ManifestError
 from ..golden import read_golden
 from ..manifest import Manifest
 from ..parity import Inputs, count_samples, take_samples
 from ..predictor import Prediction, Predictor
-from ..verify import verify_bundle
 from .batching import Arrays, Batcher, Cost, Limits
+from .model_settings import DEFAULTS, ModelSettings
 from .open_inference import OpenInference
+from .selftest import SelfTest, make_selftest
 from .settings import Settings
+from .turns import Turns
 
 _MEASURED_ROWS, _TRIES = 8, 5
 
@@ -30,17 +33,28 @@ class Model:
         predictor: runs the model.
         open_inference: reads and writes the Open Inference Protocol for the model.
         cost: time to run rows.
+        selftest: a golden sample and its answer; None if its answers vary.
+        settings: settings of the model.
     """
 
     manifest: Manifest
     predictor: Predictor
     open_inference: OpenInference
     cost: Cost
+    selftest: SelfTest | None
+    settings: ModelSettings
 
     def run(self, arrays: Arrays) -> list[np.ndarray]:
         """Return every output, in the manifest's order."""
-        (first, *others) = arrays.values()  # a single array takes the predictor's fast path
-        return self.predictor.predict(arrays if others else first).arrays
+        return _run(self.predictor, arrays)
+
+    def check(self, arrays: Arrays) -> None:
+        """Raise `InputError` if a number must be finite and is not."""
+        manifest = self.manifest
+        nullable = [manifest.columns.index(name) for name in manifest.nullable_columns]
+        for name, array in arrays.items():
+            if array.dtype.kind == "f":
+                check_finite(name, array, nullable if name == "inputs" else ())
 
     def prediction(self, arrays: list[np.ndarray]) -> Prediction:
         """Return the prediction for all outputs, given in the manifest's order."""
@@ -49,8 +63,7 @@ class Model:
     def batcher(
         self,
         count: Callable[[list[np.ndarray]], None],
-        executor: Executor,
-        threads: int,
+        turns: Turns,
         settings: Settings,
     ) -> Batcher:
         """Return a queue for this model. `count` is called with the outputs of each batch."""
@@ -60,25 +73,29 @@ class Model:
             count(outputs)
             return outputs
 
-        is_whole = self.manifest.whole_batches  # requests are never joined
+        own = self.settings
+        batch_rows = self.cost.max_rows(own.max_delay_ms or settings.max_delay_ms)
+        if self.manifest.whole_batches:  # requests are never joined
+            batch_rows = 1
         limits = Limits(
-            request_rows=settings.max_rows,
-            batch_rows=1 if is_whole else self.cost.max_rows(settings.max_delay_ms),
-            threads=threads,
+            request_rows=min(settings.max_rows, own.max_rows or settings.max_rows),
+            batch_rows=min(batch_rows, own.max_batch_rows or batch_rows),
+            is_whole=self.manifest.whole_batches,
         )
-        return Batcher(run, self.cost, executor, limits)
+        return Batcher(run, self.check, self.cost, turns, limits)
 
 
-def load_model(folder: Path) -> Model:
-    """Verify the folder of a version, load it, and measure it on its golden samples.
+def load_model(folder: Path, settings: ModelSettings = DEFAULTS) -> Model:
+    """Load the folder of a version, which has passed its trial, and measure it on golden samples.
+
+    Args:
+        folder: folder of the version.
+        settings: settings of the model.
 
     Raises:
-        ManifestError: the version does not pass verification.
+        ManifestError: the version has changed since, or its folder has another name.
     """
-    failed = [check for check in verify_bundle(folder) if not check.passed]
-    if failed:
-        raise ManifestError(failed[0].detail)
-    predictor = Predictor.load(folder)
+    predictor = Predictor.load(folder, threads=settings.threads)
     manifest = predictor.manifest
     if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
         raise ManifestError(
@@ -86,7 +103,15 @@ def load_model(folder: Path) -> Model:
             f"Received: {folder}."
         )
     samples = read_golden(folder, "input", manifest.inputs)
-    return Model(manifest, predictor, OpenInference(manifest), _measure(predictor, samples))
+    open_inference = OpenInference(manifest)
+    cost = _measure(predictor, samples)
+    selftest = make_selftest(manifest, open_inference, partial(_run, predictor), samples)
+    return Model(manifest, predictor, open_inference, cost, selftest, settings)
+
+
+def _run(predictor: Predictor, arrays: Arrays) -> list[np.ndarray]:
+    (first, *others) = arrays.values()  # a single array takes the predictor's fast path
+    return predictor.predict(arrays if others else first).arrays
 
 
 def _measure(predictor: Predictor, samples: Arrays) -> Cost:

@@ -4,7 +4,7 @@ Includes Triton's extensions for binary tensors and classification. Source: Open
 REST, "Inference"; Triton, "Binary Tensor Data Extension" and "Classification Extension".
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -15,6 +15,7 @@ from ..decisions import derived_outputs
 from ..manifest import Manifest, TensorSpec
 from .errors import RequestError
 from .json_tokens import decode_json
+from .long_lists import PART, LongList, cut_lists
 from .tensors import (
     BYTES,
     DATATYPES,
@@ -29,6 +30,7 @@ from .tensors import (
     from_binary,
     from_flat,
     from_json,
+    row_size,
     to_binary,
     to_json,
 )
@@ -106,6 +108,7 @@ _DECODER = msgspec.json.Decoder(InferenceRequest[msgspec.Raw, msgspec.Raw, msgsp
 _PARAMETERS = msgspec.json.Decoder(_Parameters)
 _OUTPUTS = msgspec.json.Decoder(_Outputs)
 _ENCODER = msgspec.json.Encoder()
+_DATA_DEPTH = (3,)  # brackets around the data of a tensor: {"inputs": [{"data": [
 # Clients repeat themselves, so that valid shapes and outputs are cached: this many, and texts up to
 # this length.
 _MAX_CACHED, _MAX_CACHED_BYTES = 1024, 1024
@@ -141,12 +144,19 @@ class Inference(NamedTuple):
 
 
 class OpenInference:
-    """Reads the requests for one model and writes its responses."""
+    """Reads the requests for one model and writes its responses.
+
+    Attributes:
+        name: name of the model.
+        version: version of the model.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
-        self._version = str(manifest.version)
+        self.name = manifest.name
+        self.version = str(manifest.version)
         self._inputs = {spec.name: spec for spec in manifest.inputs}
+        self._row_size = max(row_size(spec) for spec in manifest.inputs)
         self._outputs = [(spec.name, datatype_of(spec.dtype)) for spec in manifest.outputs]
         self._all = tuple(SelectedOutput(place) for place in range(len(self._outputs)))
         self._all_binary = tuple(SelectedOutput(place, True) for place in range(len(self._outputs)))
@@ -167,8 +177,8 @@ class OpenInference:
             body: JSON, followed by the binary tensors.
             json_length: length of the JSON in bytes; None if there are no binary tensors; 0 if the
                 body is the raw input of one sample.
-            max_rows: largest number of samples. Given for a long body, so that no more than these
-                are read into memory; None for a short body.
+            max_rows: largest number of samples. Given for a long body, which is read part by part;
+                None for a short one.
 
         Raises:
             RequestError: the body violates the protocol, or does not fit the model.
@@ -184,8 +194,13 @@ class OpenInference:
                 f"{JSON_LENGTH} must be at most the length of the body, {len(body)}. "
                 f"Received: {json_length}."
             )
-        request = self._decode(text) if max_rows is None else _decode_without_data(text)
-        arrays = self._read_inputs(request.inputs, tail, max_rows)
+        lists: dict[bytes, LongList] = {}
+        if max_rows is None or len(text) <= PART:
+            request = self._decode(text)
+        else:
+            text, lists = cut_lists(text, _DATA_DEPTH, max_rows * self._row_size)
+            request = _decode_without_data(text)
+        arrays = self._read_inputs(request.inputs, tail, max_rows, lists)
         return Inference(
             arrays, self._read_outputs(request.outputs, request.parameters), request.id or ""
         )
@@ -198,20 +213,26 @@ class OpenInference:
             return _decode_without_data(text)
 
     def _read_inputs(
-        self, given: Sequence[RequestInput[Any]], tail: memoryview, max_rows: int | None
+        self,
+        given: Sequence[RequestInput[Any]],
+        tail: memoryview,
+        max_rows: int | None,
+        lists: Mapping[bytes, LongList],
     ) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {}
         place = 0
         for tensor in given:
             name, datatype, shape = tensor.name, tensor.datatype, tensor.shape
             if (name, datatype, *shape) not in self._valid:
-                self._check_input(tensor, given)
+                self.check_input(tensor, shape, given)
             if max_rows is not None:
                 check_rows(shape[0], max_rows)
             size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
             if size is None:
                 data: Any = tensor.data
                 read = from_flat if type(data) is list else from_json
+                if lists:
+                    data = lists.get(bytes(data or b""), data)
                 arrays[name] = read(name, datatype, shape, data)
                 continue
             if type(size) is not int or not 0 <= size <= len(tail) - place:
@@ -221,8 +242,7 @@ class OpenInference:
                 )
             arrays[name] = from_binary(name, datatype, shape, tail[place : place + size])
             place += size
-        if not len(arrays) == len(given) == len(self._inputs):
-            raise self._wrong_names(given)
+        self.check_names(arrays, given)
         if place != len(tail):
             raise RequestError(
                 f"The body must end with its last tensor. Received: {len(tail) - place} more bytes."
@@ -231,17 +251,31 @@ class OpenInference:
             check_batch_sizes(arrays)
         return arrays
 
-    def _check_input(self, tensor: RequestInput[Any], given: Sequence[RequestInput[Any]]) -> None:
-        """Raise `RequestError` unless the name, datatype and shape fit the model."""
+    def check_input(self, tensor: Any, shape: Sequence[int], given: Sequence[Any]) -> None:
+        """Raise `RequestError` unless the name, datatype and shape of one input fit the model.
+
+        Args:
+            tensor: has `name` and `datatype`.
+            shape: its shape.
+            given: all inputs of the request, for the error.
+        """
+        key = (tensor.name, tensor.datatype, *shape)
+        if key in self._valid:
+            return
         if tensor.name not in self._inputs:
             raise self._wrong_names(given)
         spec = self._inputs[tensor.name]
         check_datatype(tensor.name, tensor.datatype, datatype_of(spec.dtype))
-        check_shape(tensor.name, tensor.shape, spec.shape)
+        check_shape(tensor.name, shape, spec.shape)
         if len(self._valid) < _MAX_CACHED:
-            self._valid.add((tensor.name, tensor.datatype, *tensor.shape))
+            self._valid.add(key)
 
-    def _wrong_names(self, given: Sequence[RequestInput[Any]]) -> RequestError:
+    def check_names(self, arrays: Mapping[str, Any], given: Sequence[Any]) -> None:
+        """Raise `RequestError` unless the request has each input once."""
+        if not len(arrays) == len(given) == len(self._inputs):
+            raise self._wrong_names(given)
+
+    def _wrong_names(self, given: Sequence[Any]) -> RequestError:
         names = ", ".join(tensor.name for tensor in given) or "none"
         return RequestError(
             f"Inputs must be {', '.join(self._inputs)}, each once. Received: {names:.80}."
@@ -273,13 +307,23 @@ class OpenInference:
         wanted = decode_json(_PARAMETERS, key[1], "an inference request") or {}
         are_binary = _flag(wanted, "binary_data_output")
         given = decode_json(_OUTPUTS, key[0], "an inference request") or []
-        selected = tuple(self._read_output(output, are_binary) for output in given)
-        if len({output.place for output in selected}) < len(selected):
-            raise RequestError("Each output must be requested once. Received: one twice.")
-        selected = selected or (self._all_binary if are_binary else self._all)
+        selected = self.select(given, are_binary)
         if len(self._selected) < _MAX_CACHED and sum(map(len, key)) <= _MAX_CACHED_BYTES:
             self._selected[key] = selected
         return selected
+
+    def select(
+        self, outputs: Sequence[RequestOutput], are_binary: bool = False
+    ) -> tuple[SelectedOutput, ...]:
+        """Return the outputs that a request asks for; all of the graph's if it names none.
+
+        Raises:
+            RequestError: there is no such output, or it is not what the parameters need.
+        """
+        selected = tuple(self._read_output(output, are_binary) for output in outputs)
+        if len({output.place for output in selected}) < len(selected):
+            raise RequestError("Each output must be requested once. Received: one twice.")
+        return selected or (self._all_binary if are_binary else self._all)
 
     def _read_output(self, output: RequestOutput, are_binary: bool) -> SelectedOutput:
         place = self._places.get(output.name)
@@ -307,24 +351,31 @@ class OpenInference:
             The body, and the length of its JSON if binary tensors follow it; otherwise None.
         """
         tails: list[bytes] = []
-        outputs = [self._write_output(selected, arrays, tails) for selected in inference.outputs]
-        response = InferenceResponse(self._manifest.name, self._version, outputs, inference.id)
+        tensors = self.tensors(inference, arrays)
+        outputs = [
+            _write_output(name, datatype, values, selected.is_binary, tails)
+            for selected, (name, datatype, values) in zip(inference.outputs, tensors, strict=True)
+        ]
+        response = InferenceResponse(self.name, self.version, outputs, inference.id)
         body = _ENCODER.encode(response)
         return (b"".join([body, *tails]), len(body)) if tails else (body, None)
 
-    def _write_output(
-        self, selected: SelectedOutput, arrays: Sequence[np.ndarray], tails: list[bytes]
-    ) -> ResponseOutput:
-        values = self._array(selected.place, arrays)
-        name, datatype = self._outputs[selected.place]
-        if selected.classes:
-            labels = self._manifest.labels if name == self._manifest.prediction_output else ()
-            values, datatype = classify(values, selected.classes, labels), BYTES
-        if selected.is_binary:
-            tails.append(to_binary(values))
-            size = {"binary_data_size": len(tails[-1])}
-            return ResponseOutput(name, datatype, values.shape, parameters=size)
-        return ResponseOutput(name, datatype, values.shape, data=to_json(values))
+    def tensors(
+        self, inference: Inference, arrays: Sequence[np.ndarray]
+    ) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Yield the name, the datatype and the array of each output that a request asks for.
+
+        Args:
+            inference: the request.
+            arrays: every output of the model, in the manifest's order.
+        """
+        for place, _, classes in inference.outputs:
+            values = self._array(place, arrays)
+            name, datatype = self._outputs[place]
+            if classes:
+                labels = self._manifest.labels if name == self._manifest.prediction_output else ()
+                values, datatype = classify(values, classes, labels), BYTES
+            yield name, datatype, values
 
     def _array(self, place: int, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Return an output of the graph, or one that is computed from its predictions."""
@@ -339,6 +390,16 @@ class OpenInference:
             return False
         spec = self._manifest.outputs[place]
         return len(spec.shape) == 2 and spec.dtype != "string"
+
+
+def _write_output(
+    name: str, datatype: str, values: np.ndarray, is_binary: bool, tails: list[bytes]
+) -> ResponseOutput:
+    if is_binary:
+        tails.append(to_binary(values))
+        size = {"binary_data_size": len(tails[-1])}
+        return ResponseOutput(name, datatype, values.shape, parameters=size)
+    return ResponseOutput(name, datatype, values.shape, data=to_json(values))
 
 
 def _decode_without_data(text: bytes) -> Any:

@@ -84,11 +84,12 @@ _JSON_LENGTH = {
 }
 
 
-def describe_api(examples: Mapping[str, int] | None = None) -> dict[str, Any]:
+def describe_api(examples: Mapping[str, int] | None = None, root_path: str = "") -> dict[str, Any]:
     """Return the OpenAPI 3.1 document.
 
     Args:
         examples: a version of each model that is served, by name.
+        root_path: path under which a proxy publishes the server; may be empty.
     """
     paths: dict[str, Any] = {
         path: {"get": _operation(path, summary, "Any")} for path, summary in _DOCUMENTS.items()
@@ -111,6 +112,7 @@ def describe_api(examples: Mapping[str, int] | None = None) -> dict[str, Any]:
             "version": "2",
             "description": "Predictions from models that were exported as bundles.",
         },
+        **({"servers": [{"url": root_path}]} if root_path else {}),
         "paths": paths,
         "security": [{}, {"token": []}],  # a server may be started with a token or without
         "components": {
@@ -186,8 +188,8 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem
 td { padding: .2rem 1rem .2rem 0; vertical-align: top } code { overflow-wrap: anywhere }
 </style>
 <h1>API</h1>
-<p>The OpenAPI document is at <a href="/openapi.json">/openapi.json</a>, metrics for Prometheus at
-<a href="/metrics">/metrics</a>. Errors have the body <code>{"error": "…"}</code> and a matching
+<p>The OpenAPI document is at <a href="openapi.json">/openapi.json</a>, metrics for Prometheus at
+<a href="metrics">/metrics</a>. Errors have the body <code>{"error": "…"}</code> and a matching
 status.</p>
 <table>ROWS</table>
 </html>

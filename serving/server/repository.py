@@ -1,26 +1,32 @@
-"""The models of a folder: finds, loads, replaces and removes versions while the server runs."""
+"""The models that are served: versions are tried, loaded, replaced and removed meanwhile."""
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from ..bundle import CHECKSUMS, version_numbers
-from ..errors import ServingError, cannot_read, printable
+from ..bundle import CHECKSUMS
+from ..errors import ManifestError, ServingError, cannot_read, printable
 from .batching import Batcher
 from .errors import RequestError
+from .model_control import ModelControl
+from .model_folder import ModelFolder, Snapshot, take_snapshot
+from .model_settings import DEFAULTS, ModelSettings, read_model_settings
 from .models import Model, load_model
+from .rereading import Reread
+from .settings import Settings
+from .trials import Failure, Trials
 
 _LOG = logging.getLogger("hornbill.server")
-# The state of a version's folder: name, size, mtime and ctime of each file.
-_Snapshot = tuple[tuple[str, int, int, int], ...]
 # A failed version is tried again, since the cause may not be its files. The pause doubles.
 _RETRY_S, _MAX_RETRY_S = 60.0, 3600.0
+# Between two looks at a model that a request waits for.
+_WAIT_S = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,279 +38,493 @@ class LoadedModel:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """The reason why a version is not served."""
+class VersionState:
+    """The state of a version.
 
-    reason: str
+    Attributes:
+        name: name of the model.
+        number: number of the version.
+        status: `loading`, `ready` or `failed`.
+        failure: why its files cannot be served. A version that is ready has one if its files have
+            changed since it was loaded.
+        loaded: what answers its requests, if it is ready.
+    """
+
+    name: str
+    number: int
+    status: Literal["loading", "ready", "failed"]
+    failure: Failure | None
+    loaded: LoadedModel | None
 
 
 @dataclass(eq=False)
 class _Entry:
-    """A version that was loaded or has failed.
+    """A version that is tried, was loaded or has failed.
 
     Attributes:
-        snapshot: state of its folder at that time.
-        state: the loaded version, or the reason of the failure.
-        previous: the loaded version, if the folder has since changed into one that fails.
+        snapshot: state of its folder when it was last tried.
+        settings: settings with which it was last tried.
+        loaded: the version as it was last loaded.
+        failure: why the folder, in its present state, cannot be served.
+        task: tries and loads it.
+        is_slow: whether that takes long, so that nobody waits for it.
         pause_s: seconds until a failed version is tried again.
-        since: time of the last try.
+        since: time of the last failure.
     """
 
-    snapshot: _Snapshot
-    state: LoadedModel | Failure
-    previous: LoadedModel | None = None
+    snapshot: Snapshot
+    settings: ModelSettings
+    loaded: LoadedModel | None = None
+    failure: Failure | None = None
+    task: asyncio.Task[None] | None = None
+    is_slow: bool = False
     pause_s: float = 0.0
     since: float = field(default_factory=time.monotonic)
 
-    def is_settled(self, snapshot: _Snapshot) -> bool:
+    @property
+    def is_good(self) -> bool:
+        """Whether the folder, as it was last tried, is loaded."""
+        return self.loaded is not None and self.failure is None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it is tried for the first time, and that is not taking long."""
+        return self.task is not None and self.failure is None and not self.is_slow
+
+    def is_settled(self, snapshot: Snapshot) -> bool:
         """Return whether nothing has changed and no retry is due."""
-        is_due = isinstance(self.state, Failure) and time.monotonic() > self.since + self.pause_s
-        return self.snapshot == snapshot and not is_due
+        is_due = self.failure is not None and time.monotonic() > self.since + self.pause_s
+        return self.snapshot == snapshot and (self.task is not None or not is_due)
+
+    def cancel(self) -> None:
+        """End the trial, if it is under way."""
+        if self.task is not None:
+            self.task.cancel()
+            self.task = None
 
 
 class Repository:
-    """The models that are served. Only `refresh` changes them, on the event loop.
+    """The models of a folder, for use on one event loop.
 
     Attributes:
-        is_ready: whether the folder was read and the server is not shutting down.
+        is_draining: whether the server is about to end; then it is not ready for new requests.
     """
 
-    def __init__(self, folder: Path, versions: str, serve: Callable[[Model], LoadedModel]) -> None:
-        """Make an empty repository.
+    def __init__(
+        self,
+        settings: Settings,
+        trials: Trials,
+        serve: Callable[[Model], Awaitable[LoadedModel]],
+        executor: Executor,
+    ) -> None:
+        """Make an empty repository; `refresh` fills it.
 
         Args:
-            folder: folder of bundles, or of one model.
-            versions: `latest` or `all`.
-            serve: gives a loaded version its queue.
+            settings: settings of the server.
+            trials: tries versions before they are loaded; `close` closes it.
+            serve: gives a loaded version its queue, and tests it; raises `ServingError` if it
+                must not be served.
+            executor: runs what would block the event loop.
         """
-        is_one_model = bool(version_numbers(folder))
-        self._root = folder.resolve().parent if is_one_model else folder
-        self._only = folder.resolve().name if is_one_model else None
-        self._path = folder.resolve() if is_one_model else folder
-        self._has_all = versions == "all"
+        self._folder = ModelFolder(settings.folder)
+        self._public_key = settings.public_key
+        nothing: Mapping[str, ModelSettings] | None = None
+        self._model_settings = Reread(self._read_model_settings, nothing)
+        self._has_all = settings.versions == "all"
+        self._required = set(settings.require)
+        self._control: ModelControl | None = None
+        if settings.model_control == "explicit":
+            self._control = ModelControl(settings.require, settings.control_file)
+        self._trials = trials
         self._make_loaded = serve
-        self.is_ready = False
+        self._executor = executor
+        self.is_draining = False
+        self._was_read = False
+        self._is_started = False
+        self._changed = asyncio.Event()
+        self._loading = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
         self._entries: dict[str, dict[int, _Entry]] = {}
         self._served: dict[str, dict[int, LoadedModel]] = {}
-        # The last warning about each model, so that it is not repeated at every refresh.
-        self._warnings: dict[str, str] = {}
 
     @property
     def models(self) -> dict[str, dict[int, LoadedModel]]:
         """The served versions by name of the model and number, ascending."""
         return self._served
 
-    def failures(self) -> dict[str, dict[int, Failure]]:
-        """Return the failed versions by name of the model and number."""
-        return {
-            name: {n: e.state for n, e in entries.items() if isinstance(e.state, Failure)}
-            for name, entries in self._entries.items()
-        }
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests should come here.
+
+        The required models must be served. Where none is required, one must be served, unless
+        clients decide what is loaded; and at the start, none may be left to be tried but those
+        that take long.
+        """
+        if self.is_draining or not self._was_read:
+            return False
+        if self._required:
+            return self._required <= self._served.keys()
+        return self._is_started and (self._control is not None or bool(self._served))
+
+    def states(self) -> list[VersionState]:
+        """Return the state of every version that is known, by name and number."""
+        return [
+            VersionState(name, number, *state)
+            for name in sorted(self._entries)
+            for number, entry in sorted(self._entries[name].items())
+            if (state := self._state(name, number, entry)) is not None
+        ]
+
+    def _state(
+        self, name: str, number: int, entry: _Entry
+    ) -> tuple[Literal["loading", "ready", "failed"], Failure | None, LoadedModel | None] | None:
+        loaded = self._served.get(name, {}).get(number)
+        if loaded is not None:
+            return "ready", entry.failure, loaded
+        if entry.failure is not None:
+            return "failed", entry.failure, None
+        # Otherwise a later version has replaced it.
+        return ("loading", None, None) if entry.task is not None else None
+
+    def _read_model_settings(self) -> Mapping[str, ModelSettings] | None:
+        return read_model_settings(self._folder)
+
+    def _settings_of(self, name: str) -> ModelSettings:
+        return (self._model_settings.value or {}).get(name, DEFAULTS)
 
     def find(self, name: str, version: str | None) -> LoadedModel:
         """Return a served version of a model; the latest if `version` is None.
 
+        Args:
+            name: name of the model.
+            version: number of the version, or a label from `serving.toml`.
+
         Raises:
-            RequestError: there is no such model or version.
+            RequestError: there is no such model or version (404), or it is being loaded or has
+                failed (503).
         """
-        versions = self._served.get(name)
-        if not versions:
-            if not self.is_ready:
-                raise RequestError(
-                    "The models are not loaded yet. Try again later.", 503, {"retry-after": "5"}
-                )
-            known = ", ".join(sorted(self._served)) or "none"
-            raise RequestError(f"The model must be one of: {known}. Received: {name:.80}.", 404)
-        if version is None:
+        versions = self._served.get(name, {})
+        if version is None and versions:
             return versions[max(versions)]
-        found = {str(number): served for number, served in versions.items()}
-        if version not in found:
-            raise RequestError(
-                f"The version of {name} must be one of: {', '.join(found)}. "
-                f"Received: {version:.40}.",
-                404,
+        if version is not None:
+            version = self.resolve(name, version)
+        for number, loaded in versions.items():
+            if str(number) == version:
+                return loaded
+        raise self._refusal(name, version)
+
+    def resolve(self, name: str, version: str) -> str:
+        """Return the number of the version that a label of a model stands for; others as given."""
+        return str(self._settings_of(name).labels.get(version, version))
+
+    def _refusal(self, name: str, version: str | None) -> RequestError:
+        if not self._was_read:
+            return _later("The models are not loaded yet.")
+        known = {
+            number: entry
+            for number, entry in self._entries.get(name, {}).items()
+            if version in (None, str(number))
+        }
+        if known:
+            number, entry = max(known.items())
+            if entry.failure is None:
+                return _later(f"{name} version {number} is being loaded.")
+            return RequestError(
+                f"{name} version {number} cannot be served: {entry.failure.reason}", 503
             )
-        return found[version]
+        if name in self._served:
+            numbers = ", ".join(map(str, (*self._served[name], *self._settings_of(name).labels)))
+            return RequestError(
+                f"The version of {name} must be one of: {numbers}. Received: {version:.40}.", 404
+            )
+        names = ", ".join(sorted(self._served)) or "none"
+        return RequestError(f"The model must be one of: {names}. Received: {name:.80}.", 404)
 
-    async def refresh(self, executor: Executor) -> bool:
-        """Read the folder: load new and changed versions, drop removed ones.
+    async def wait_for(self, name: str, seconds: float) -> None:
+        """Wait while a model is being loaded, at most `seconds`.
 
-        A version that does not pass verification is logged, and the version before it stays. While
-        the folder is missing or cannot be read, everything stays as it is.
+        A restarted process gets requests before it has loaded its models.
+        """
+        end = time.monotonic() + seconds
+        while self._is_awaited(name) and time.monotonic() < end:
+            await asyncio.sleep(_WAIT_S)
+
+    def _is_awaited(self, name: str) -> bool:
+        if name in self._served:
+            return False
+        entries = self._entries.get(name, {}).values()
+        return not self._was_read or any(entry.is_awaited for entry in entries)
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Wait until a version was loaded or has failed, or for `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
+    async def refresh(self) -> bool:
+        """Read the folder: begin to load new and changed versions, drop removed ones.
+
+        A version that cannot be served is logged, and the version before it stays. While the
+        folder is missing or cannot be read, everything stays as it is.
 
         Returns:
             Whether the folder could be read.
         """
-        try:
-            while await self._refresh(executor):
-                pass  # where the latest version failed, the one before it is next
-        except OSError as error:
-            self._warn("", cannot_read(self._path, error))
+        async with self._refreshing:
+            return await self._refresh()
+
+    async def _refresh(self) -> bool:
+        self._changed.clear()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._executor, self._model_settings.refresh)
+        if self._model_settings.value is None:  # what was pinned is unknown
             return False
-        # Only now: the old versions are served until the new ones are loaded.
+        again = set() if self._control is None else self._control.update()
+        known = {
+            name: {number: entry.snapshot for number, entry in entries.items()}
+            for name, entries in self._entries.items()
+        }
+        try:
+            found = await loop.run_in_executor(
+                self._executor, self._folder.scan, self._choose, known
+            )
+        except OSError as error:
+            self._folder.warn("", cannot_read(self._folder.path, error))
+            return False
+        for name, versions in found.items():
+            for number, snapshot in versions.items():
+                self._update(name, number, snapshot, is_forced=name in again)
+        self._drop_removed(found)
         self._publish()
-        self._warn("", "" if self._served else self._nothing_served())
+        self._was_read = True
+        self._warn_of_absence()
         return True
 
-    def _nothing_served(self) -> str:
-        what = "no version that can be served" if self._entries else "no models"
-        return f"{self._path} has {what}: nothing is served until one is added or repaired."
+    def _choose(self, name: str, numbers: list[int]) -> list[int]:
+        """Return the versions to load or to keep, ascending."""
+        if self._control is not None and name not in self._control.wanted:
+            return []
+        own = self._settings_of(name)
+        if own.versions is not None:
+            return [number for number in numbers if number in own.versions]
+        if self._has_all:
+            return numbers
+        known, labeled = self._entries.get(name, {}), own.labels.values()
+        good = [n for n in numbers if n in known and (known[n].is_good or known[n].is_awaited)]
+        good = [n for n in good if n not in labeled or n == good[-1]]
+        unknown = [n for n in numbers if n not in known]
+        # The latest loaded version stays until a later one is loaded.
+        loaded = [n for n in good if known[n].is_good]
+        first = max(loaded or good or unknown, default=0)
+        return [number for number in numbers if number >= first or number in labeled]
 
-    async def _refresh(self, executor: Executor) -> bool:
-        """Read the folder once; return whether versions were loaded, so it must be read again."""
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(executor, self._scan)
-        has_loaded = False
-        for name, versions in found.items():
-            known = self._entries.setdefault(name, {})
-            for number, snapshot in versions.items():
-                before = known.get(number)
-                if before is not None and before.is_settled(snapshot):
-                    continue
-                # Not after a failure: a version that is being copied changes all the time.
-                has_loaded |= before is None or isinstance(before.state, LoadedModel)
-                state = await loop.run_in_executor(executor, self._load, name, number)
-                known[number] = self._entry(name, number, snapshot, state, before)
-        self._drop_removed(found)
-        return has_loaded
+    def _update(self, name: str, number: int, snapshot: Snapshot, *, is_forced: bool) -> None:
+        """Begin to try and load a version, unless that is needless."""
+        entries = self._entries.setdefault(name, {})
+        entry = entries.get(number)
+        settings = self._settings_of(name).of_loading
+        if entry is None:
+            entry = entries[number] = _Entry(snapshot, settings)
+        elif (entry.snapshot, entry.settings) != (snapshot, settings):
+            entry.cancel()
+            entry.snapshot, entry.settings, entry.pause_s = snapshot, settings, 0.0
+        elif entry.is_settled(snapshot) and not (is_forced and entry.failure is not None):
+            return
+        if entry.task is None:
+            entry.task = asyncio.create_task(self._load(name, number, entry))
 
-    def _drop_removed(self, found: dict[str, dict[int, _Snapshot]]) -> None:
+    def _drop_removed(self, found: dict[str, dict[int, Snapshot]]) -> None:
         for name in list(self._entries):
-            removed = self._entries[name].keys() - found.get(name, {}).keys()
-            for number in removed:
+            for number in self._entries[name].keys() - found.get(name, {}).keys():
                 entry = self._entries[name].pop(number)
-                if isinstance(entry.state, LoadedModel):
+                entry.cancel()
+                if entry.is_good:
                     _LOG.info("%s version %d is no longer served.", name, number)
             if not self._entries[name]:
                 del self._entries[name]
 
-    def _entry(
-        self,
-        name: str,
-        number: int,
-        snapshot: _Snapshot,
-        state: Model | Failure,
-        before: _Entry | None,
-    ) -> _Entry:
-        if not isinstance(state, Failure):
-            return _Entry(snapshot, self._serve(name, number, state))
-        has_changed = before is not None and isinstance(before.state, LoadedModel)
-        what = "has changed and " if has_changed else ""
-        if (self._root / name / str(number) / CHECKSUMS).exists():
-            _LOG.error("%s version %d %scannot be served: %s", name, number, what, state.reason)
+    async def _load(self, name: str, number: int, entry: _Entry) -> None:
+        """Try a version, then load it; the state of its entry says how that went."""
+        folder = self._folder.version(name, number)
+
+        def when_slow() -> None:
+            entry.is_slow = True
+            self._publish()
+            self._changed.set()
+            _LOG.warning("%s version %d takes long to verify and to load.", name, number)
+
+        loaded = None
+        try:
+            await self._check_signature(folder)
+            state = await self._trials.run(folder, when_slow)
+            if state is None:
+                loaded = await self._make_loaded(await self._open(folder, entry))
+        except ServingError as error:
+            state = Failure(printable(str(error)))  # file names in it may have any bytes
+        except Exception as error:  # a broken bundle must not end the server
+            state = Failure(printable(f"{type(error).__name__}: {error}"))
+        if state is not None:
+            self._log_failure(name, number, entry, state)
+            entry.failure, entry.since = state, time.monotonic()
+            entry.pause_s = min(2 * entry.pause_s, _MAX_RETRY_S) if entry.pause_s else _RETRY_S
+        else:
+            cost = loaded.model.cost
+            _LOG.info(
+                "%s version %d is ready: %.3f ms for one row, %.3f ms for each further row",
+                *(name, number, cost.alone_ms, cost.row_ms),
+            )
+            entry.loaded, entry.failure = loaded, None
+        entry.task, entry.is_slow = None, False
+        self._publish()
+        self._changed.set()
+
+    async def _check_signature(self, folder: Path) -> None:
+        """Raise `ServingError` unless a version is signed, if signatures are demanded.
+
+        Before the trial: no part of the graph of a version that is not signed is run.
+        """
+        if self._public_key is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._executor, _check_signature, self._public_key, folder)
+
+    async def _open(self, folder: Path, entry: _Entry) -> Model:
+        async with self._loading:  # one at a time, since requests need the threads
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(
+                self._executor, _open, folder, entry.settings, entry.snapshot
+            )
+
+    def _log_failure(self, name: str, number: int, entry: _Entry, failure: Failure) -> None:
+        what = "has changed and " if entry.loaded is not None else ""
+        if (self._folder.version(name, number) / CHECKSUMS).exists():
+            _LOG.error("%s version %d %scannot be served: %s", name, number, what, failure.reason)
         else:
             _LOG.info(
                 "%s version %d %sis not complete: %s is missing. It may still be being copied.",
                 *(name, number, what, CHECKSUMS),
             )
-        if before is None:
-            return _Entry(snapshot, state, None, _RETRY_S)
-        is_same = before.snapshot == snapshot
-        pause_s = min(2 * before.pause_s, _MAX_RETRY_S) if is_same else _RETRY_S
-        previous = before.state if isinstance(before.state, LoadedModel) else before.previous
-        return _Entry(snapshot, state, previous, pause_s)
-
-    def _serve(self, name: str, number: int, state: Model) -> LoadedModel:
-        cost = state.cost
-        _LOG.info(
-            "%s version %d is ready: %.3f ms for one row, %.3f ms for each further row",
-            *(name, number, cost.alone_ms, cost.row_ms),
-        )
-        return self._make_loaded(state)
 
     def _publish(self) -> None:
         """Let requests find the loaded versions: all of them, or the latest of each model."""
         served = {}
         for name, entries in self._entries.items():
-            good = {
-                n: e.state for n, e in sorted(entries.items()) if isinstance(e.state, LoadedModel)
-            }
-            if not good:  # a stray file must not stop a version that is loaded and verified
-                good = {n: e.previous for n, e in sorted(entries.items()) if e.previous is not None}
+            loaded = {n: e.loaded for n, e in sorted(entries.items()) if e.loaded is not None}
+            # A stray file must not stop a version that is loaded and verified.
+            good = {n: model for n, model in loaded.items() if entries[n].is_good} or loaded
+            own = self._settings_of(name)
+            if good and not self._has_all and own.versions is None:
+                kept = {max(good), *own.labels.values()}
+                good = {number: model for number, model in good.items() if number in kept}
             if good:
-                served[name] = good if self._has_all else {max(good): good[max(good)]}
+                served[name] = good
         self._served = served
+        self._is_started |= self._was_read and not self._has_awaited()
 
-    def _scan(self) -> dict[str, dict[int, _Snapshot]]:
-        """Return the snapshots of the versions to serve, by name of the model and number.
+    def _has_awaited(self) -> bool:
+        return any(e.is_awaited for versions in self._entries.values() for e in versions.values())
+
+    def _warn_of_absence(self) -> None:
+        """Log once that nothing is served, or that a required model is not."""
+        if self._has_awaited():
+            return
+        path, missing = self._folder.path, sorted(self._required - self._served.keys())
+        message = ""
+        if missing:
+            message = f"The server is not ready until {path} has {', '.join(missing)} to serve."
+        elif not self._served and self._control is None:
+            what = "no version that can be served" if self._entries else "no models"
+            message = f"{path} has {what}: nothing is served until one is added or repaired."
+        self._folder.warn("", message)
+
+    async def index(self, *, only_ready: bool) -> list[dict[str, str]]:
+        """Return the versions of the folder, loaded or not, with the keys of Triton's index.
+
+        Args:
+            only_ready: whether those that are not served are left out.
+        """
+        rows = [_index_row(state) for state in self.states()]
+        if self._control is not None:
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._executor, self._folder.models)
+            rows += [
+                _unloaded(name, n[-1]) for name, n in found.items() if name not in self._entries
+            ]
+        wanted = [row for row in rows if row["state"] == "READY" or not only_ready]
+        return sorted(wanted, key=lambda row: (row["name"], int(row["version"])))
+
+    async def load(self, name: str) -> None:
+        """Load a model, or load it again if its files have changed or it has failed.
 
         Raises:
-            OSError: the folder cannot be read.
+            RequestError: clients do not decide what is loaded, there is no such model, or its
+                latest version cannot be served.
         """
-        found = {name: self._scan_model(name) for name in self._names()}
-        self._path.stat()  # if it went away meanwhile, its models only seemed to be removed
-        return {name: versions for name, versions in found.items() if versions}
+        await self._follow(name, is_load=True)
+        while tasks := [e.task for e in self._entries.get(name, {}).values() if e.task]:
+            await asyncio.wait(tasks)
+        entries = self._entries.get(name, {})
+        failure = entries[max(entries)].failure if entries else Failure("it has been removed.")
+        if failure is not None:
+            raise RequestError(f"{name} cannot be loaded: {failure.reason}")
 
-    def _names(self) -> list[str]:
-        names = [path.name for path in self._path.iterdir()]
-        if self._only:
-            return [self._only]
-        return [name for name in names if not name.startswith(".") and self._is_text(name)]
+    async def unload(self, name: str) -> None:
+        """Serve a model no longer; its requests in flight are completed.
 
-    def _is_text(self, name: str) -> bool:
-        """Return whether a name can be used in a URL and in metrics."""
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            self._warn(name, f"{name!r} is ignored: the name of a model must be UTF-8.")
-            return False
-        return True
+        Raises:
+            RequestError: clients do not decide what is loaded, or there is no such model.
+        """
+        await self._follow(name, is_load=False)
 
-    def _scan_model(self, name: str) -> dict[int, _Snapshot]:
-        """Return the snapshots of a model's versions; the last ones if they cannot be read now."""
-        folder = self._root / name
-        known = {number: entry.snapshot for number, entry in self._entries.get(name, {}).items()}
-        try:
-            found = {n: _take_snapshot(folder / str(n)) for n in self._wanted(name, folder)}
-        except (FileNotFoundError, NotADirectoryError):  # gone, or never a model
-            return {}
-        except OSError as error:
-            self._warn(name, cannot_read(folder, error))
-            return known
-        self._warn(name, "")
-        return found
+    async def _follow(self, name: str, *, is_load: bool) -> None:
+        if self._control is None:
+            raise RequestError(
+                "Models can only be loaded and unloaded by requests with --model-control explicit. "
+                "Received: such a request, to a server that serves what is in its folder."
+            )
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._executor, self._folder.models)
+        if name not in found.keys() | self._entries.keys():
+            names = ", ".join(found) or "none"
+            raise RequestError(f"The model must be one of: {names}. Received: {name:.80}.", 404)
+        self._control.request(name, is_load=is_load)
+        if not await self.refresh():
+            raise _later(f"{self._folder.path} cannot be read.")
 
-    def _warn(self, subject: str, message: str) -> None:
-        """Log a warning unless it is the last one about `subject`; "" clears it."""
-        if message and self._warnings.get(subject) != message:
-            _LOG.warning("%s", message)
-        self._warnings[subject] = message
-
-    def _wanted(self, name: str, folder: Path) -> list[int]:
-        """Return the versions to load or to keep, ascending."""
-        numbers = version_numbers(folder)
-        if self._has_all:
-            return numbers
-        known = self._entries.get(name, {})
-        served = [n for n in numbers if n in known and isinstance(known[n].state, LoadedModel)]
-        unknown = [n for n in numbers if n not in known]
-        # The latest loaded version stays until a later one is loaded.
-        first = max(served or unknown, default=0)
-        return [number for number in numbers if number >= first]
-
-    def _load(self, name: str, number: int) -> Model | Failure:
-        try:
-            return load_model(self._root / name / str(number))
-        except ServingError as error:
-            return _failure(str(error))
-        except Exception as error:  # a broken bundle must not end the server
-            return _failure(f"{type(error).__name__}: {error}")
+    def close(self) -> None:
+        """End all trials."""
+        self.is_draining = True
+        for entries in self._entries.values():
+            for entry in entries.values():
+                entry.cancel()
+        self._trials.close()
 
 
-def _failure(reason: str) -> Failure:
-    return Failure(printable(reason))  # file names in it may have any bytes
+def _check_signature(public_key: Path, folder: Path) -> None:
+    from ..signature import read_verifier  # an extra
+
+    read_verifier(public_key)(folder)
 
 
-def _take_snapshot(folder: Path) -> _Snapshot:
-    found = []
-    for place, folders, names in os.walk(folder, onerror=_raise):
-        for name in (*folders, *names):
-            with suppress(FileNotFoundError):  # it is being removed
-                stat = Path(place, name).stat()
-                found.append((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-    return tuple(sorted(found))
+def _open(folder: Path, settings: ModelSettings, snapshot: Snapshot) -> Model:
+    model = load_model(folder, settings)
+    if take_snapshot(folder) != snapshot:  # what was loaded may not be what was checked
+        raise ManifestError(
+            "The files of a version must not change while it is loaded. "
+            f"Received: changes in {folder}."
+        )
+    return model
 
 
-def _raise(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
+def _later(message: str) -> RequestError:
+    return RequestError(f"{message} Try again later.", 503, {"retry-after": "5"})
+
+
+def _index_row(state: VersionState) -> dict[str, str]:
+    triton = {"loading": "LOADING", "ready": "READY", "failed": "UNAVAILABLE"}[state.status]
+    reason = state.failure.reason if state.failure else ""
+    return {"name": state.name, "version": str(state.number), "state": triton, "reason": reason}
+
+
+def _unloaded(name: str, number: int) -> dict[str, str]:
+    row = {"name": name, "version": str(number), "state": "UNAVAILABLE"}
+    return row | {"reason": "unloaded"}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from granian.rsgi import Headers, HTTPProtocol
 
-from .documents import Document, Documents
+from .documents import TF_VERSION, Document, Documents
 from .errors import RequestError
 from .http import Response
 from .repository import Repository
@@ -18,18 +18,34 @@ ModelHandler = Callable[[str, str | None, Headers, HTTPProtocol], Awaitable[Resp
 ShowDocument = Callable[[str, Document], Awaitable[Response]]
 _PATTERNS = {
     "infer": re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer"),
-    "predict": re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?:predict"),
+    "predict": re.compile(rf"/v1/models/([^/:]+)(?:/{TF_VERSION})?:predict"),
     "image": re.compile(r"/images/([^/]+)(?:/versions/([^/]+))?"),
+}
+# What each route is called in traces.
+TEMPLATES = {
+    "infer": "/v2/models/{model}/infer",
+    "predict": "/v1/models/{model}:predict",
+    "image": "/images/{model}",
 }
 # Limits of the cached routes: clients can invent versions.
 _MAX_ROUTES, _MAX_PATH = 1024, 256
 
 
 class Route(NamedTuple):
-    """The handler of a request, and the name of its route for metrics."""
+    """The handler of a request, with the names of its route and of the model it asks for."""
 
     name: str
     handle: Handler
+    model: str = ""
+
+
+def inside(root_path: str, path: str) -> str:
+    """Return a path without the prefix under which a proxy publishes the server.
+
+    A path without the prefix stays as it is: some proxies remove it, and probes do not have it.
+    """
+    rest = path.removeprefix(root_path)
+    return rest if rest.startswith("/") else path
 
 
 class Router:
@@ -68,9 +84,10 @@ class Router:
             if method != "POST":
                 return Route(name, partial(_refuse_method, "POST", method))
             model, version = match.groups()
-            route = Route(name, partial(self._handlers[name], model, version))
-            is_known = model in self._repository.models and len(path) <= _MAX_PATH
-            if is_known and len(self._routes) < _MAX_ROUTES:
+            is_known = model in self._repository.models
+            handle = partial(self._handlers[name], model, version)
+            route = Route(name, handle, model)
+            if is_known and len(path) <= _MAX_PATH and len(self._routes) < _MAX_ROUTES:
                 self._routes[method, path] = route
             return route
         return self._match_document(method, path, headers)

@@ -4,31 +4,38 @@ Granian parses HTTP outside Python and passes requests on through RSGI, its own 
 needs fewer calls than ASGI.
 """
 
-import json
+import importlib.util
 import logging
 import multiprocessing
 import os
+import re
+import signal
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
-from ..errors import InputError
+from ..errors import InputError, cannot_write
 from .app import Server
+from .model_folder import ModelFolder
+from .model_settings import read_model_settings
 from .settings import Settings
 from .telemetry import forget_ended_processes, shared_metrics
+from .tls import check_certificate
+from .tokens import read_tokens
 from .writing import ThreadedHandler
 
 # Passes the settings to the processes of the server.
 _VARIABLE = "HORNBILL_SETTINGS"
+_GRPC_PACKAGES = ("grpc", "grpc_health", "grpc_reflection")
 # Time for the requests in flight when the server ends.
 _DRAIN_S = 30
 # Connections that may be open beyond `max_requests`. With more, health checks would wait.
@@ -41,19 +48,31 @@ OPTIONS: dict[str, Any] = {
     "websockets": False,
     "http1_settings": HTTP1Settings(header_read_timeout=1000 * _HEAD_S),
 }
+# Granian would log to standard output, among the requests.
+_LOGGING: dict[str, Any] = {
+    "handlers": {},
+    "loggers": {"_granian": {"handlers": [], "propagate": True}},
+}
+_ENDED = re.compile(r"Unexpected exit from worker-(\d+)")
 
 
 class Address(NamedTuple):
-    """The address of a server: an IP address and a port above 0."""
+    """The address of a server: an IP address and a port above 0, or a Unix domain socket."""
 
-    host: str
-    port: int
+    host: str = ""
+    port: int = 0
+    uds: Path | None = None
 
-    @property
-    def url(self) -> str:
-        """The URL of the address."""
+    def __str__(self) -> str:
+        """Return the address as in a URL, or `unix:` and the path of the socket."""
+        if self.uds is not None:
+            return f"unix:{self.uds}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{host}:{self.port}"
+
+    def url(self, has_tls: bool = False) -> str:
+        """Return the URL of the address; of a socket, what `str` returns."""
+        return str(self) if self.uds is not None else f"http{'s' if has_tls else ''}://{self}"
 
 
 def find_address(host: str, port: int) -> Address:
@@ -77,6 +96,21 @@ def find_address(host: str, port: int) -> Address:
     raise _no_address(f"{host}:{port}, {reason}")
 
 
+def find_grpc_address(host: str, port: int) -> Address:
+    """Return an address for gRPC, as `find_address` does.
+
+    Raises:
+        InputError: grpcio is not installed, or no server can listen there.
+    """
+    missing = [name for name in _GRPC_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"gRPC needs the packages of the extra grpc. Received: no {', '.join(missing)}. "
+            "Install them with: pip install 'hornbill[grpc]'."
+        )
+    return find_address(host, port)
+
+
 def _resolve(host: str) -> list[tuple[int, str]]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -96,12 +130,51 @@ def _no_address(received: str) -> InputError:
     )
 
 
+def find_socket(path: Path) -> Address:
+    """Return the address of a Unix domain socket, after removing one that a dead server left.
+
+    Raises:
+        InputError: another server listens there, there is another file, or none can be made.
+    """
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX) as client, suppress(ConnectionRefusedError):
+            client.settimeout(1.0)
+            client.connect(os.fspath(path))
+            raise InputError(f"The socket must be free. Received: {path}, a server listens there.")
+        path.unlink()
+    elif path.exists():
+        raise InputError(f"uds must be a path for a new socket. Received: {path}, another file.")
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:  # Granian's own error is a traceback
+            listener.bind(os.fspath(path))
+        path.unlink()
+    except OSError as error:  # for a path of over 107 bytes it has no number
+        raise InputError(cannot_write(path, error)) from None
+    return Address(uds=path)
+
+
+def check_files(settings: Settings) -> None:
+    """Check the files that settings name, before processes are started.
+
+    Raises:
+        InputError: one cannot be read or is invalid.
+    """
+    read_tokens(settings.token, settings.token_file)
+    read_model_settings(ModelFolder(settings.folder))
+    if settings.public_key is not None:
+        from ..signature import read_verifier  # an extra
+
+        read_verifier(settings.public_key)
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        check_certificate(settings.tls_certificate, settings.tls_key)
+
+
 def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are completed first.
 
     Args:
         settings: settings of the server.
-        address: address to listen on, from `find_address`.
+        address: address to listen on, from `find_address` or `find_socket`.
         workers: number of processes. Each loads its own models.
     """
     # Spawned, not forked: a fork would lose the threads of imported packages, and only a new import
@@ -111,6 +184,10 @@ def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
         f"{__name__}:make_server",
         address=address.host,
         port=address.port,
+        uds=address.uds,
+        ssl_cert=settings.tls_certificate,
+        ssl_key=settings.tls_key,
+        ssl_protocol_min=SSLProtocols.tls12,
         **OPTIONS,
         factory=True,
         workers=workers,
@@ -121,7 +198,10 @@ def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=_DRAIN_S,
         log_level=LogLevels.warning,
+        log_dictconfig=_LOGGING,
     )
+    _log_to_stderr()
+    logging.getLogger("_granian").addFilter(lambda record: _tell_why_ended(server, record))
     with _in_environment(settings), shared_metrics() if workers > 1 else nullcontext():
         server.serve()
 
@@ -129,7 +209,7 @@ def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
 @contextmanager
 def _in_environment(settings: Settings) -> Iterator[None]:
     """Pass the settings to the processes that are started inside this context."""
-    os.environ[_VARIABLE] = json.dumps({**asdict(settings), "folder": str(settings.folder)})
+    os.environ[_VARIABLE] = msgspec.json.encode(settings, enc_hook=str).decode()
     try:
         yield
     finally:
@@ -139,18 +219,36 @@ def _in_environment(settings: Settings) -> Iterator[None]:
 def make_server() -> Server:
     """Return a server with the settings that `run_server` put into the environment."""
     _use_batch_scheduling()
+    _log_to_stderr()
+    forget_ended_processes()
+    settings = msgspec.json.decode(
+        os.environ[_VARIABLE], type=Settings, dec_hook=lambda _type, text: Path(text)
+    )
+    parent = multiprocessing.parent_process()
+    return Server(settings, parent=parent.pid if parent else None)
+
+
+def _log_to_stderr() -> None:
     logging.basicConfig(
         level=logging.INFO,
         format="%(levelname)s %(name)s: %(message)s",
         handlers=[ThreadedHandler()],
+        force=True,
     )
-    forget_ended_processes()
-    settings = json.loads(os.environ[_VARIABLE])
-    parent = multiprocessing.parent_process()
-    return Server(
-        Settings(**{**settings, "folder": Path(settings["folder"])}),
-        parent=parent.pid if parent else None,
-    )
+
+
+def _tell_why_ended(server: Any, record: logging.LogRecord) -> bool:
+    """Add to Granian's message about a process that ended why it ended."""
+    match = _ENDED.fullmatch(record.getMessage())
+    if match is not None:
+        number = int(match[1])
+        process = server.wrks[number - 1].inner
+        status = process.exitcode or 0
+        why = f"ended with status {status}"
+        if status < 0:
+            why = f"was killed by {signal.Signals(-status).name}"
+        record.msg = f"Worker {number}, process {process.pid}, {why}. A new one takes its place."
+    return True
 
 
 def _use_batch_scheduling() -> None:

@@ -1,12 +1,15 @@
 """The settings of a server."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundle import CHECKSUMS, MANIFEST
 from ..errors import InputError, cannot_read
+from .origins import check_origin
 
 VERSIONS = ("latest", "all")
+MODEL_CONTROLS = ("poll", "explicit")
 # Upper limits of Granian, zlib and timers.
 _MAX = {
     "max_body_mb": 1_000_000,
@@ -15,7 +18,13 @@ _MAX = {
     "max_delay_ms": 1_000_000,
     "body_s": 1_000_000,
     "poll_s": 1_000_000,
+    "selftest_s": 1_000_000,
+    "max_load_seconds": 1_000_000,
+    "max_load_memory_gb": 1_000_000,
 }
+_MAX_DRAIN_S = 3600
+# Characters that need no encoding in a path, RFC 3986.
+_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
 
 
 @dataclass(frozen=True)
@@ -26,13 +35,33 @@ class Settings:
         folder: folder of bundles, or of one model.
         versions: which versions of each model are served: `latest` or `all`.
         token: bearer token that requests must present; None to accept all requests.
+        token_file: file with names and tokens of which requests must present one, see
+            `tokens.read_tokens`; it is read anew when it changes. None if there is none.
+        public_key: file of a public key; only versions signed with its private key are served.
+            None to serve all.
+        tls_certificate: file of the certificate with which the server speaks TLS; None for HTTP.
+        tls_key: file of its private key.
+        root_path: path under which a proxy publishes the server, such as `/models`; may be empty.
+        cors_origins: origins whose pages may send requests from a browser; `*` allows all.
         max_body_mb: largest body in megabytes, after decompression.
         max_rows: largest number of samples in a request.
         max_requests: largest number of requests in flight; further ones get 503.
         max_delay_ms: latency budget for a batch, in milliseconds.
         body_s: seconds within which the body of a request must arrive.
         poll_s: seconds between two checks for new versions.
+        selftest_s: seconds between two golden samples that each version answers.
+        grpc_address: address for gRPC, such as `127.0.0.1:8001`; None to serve no gRPC.
         log_requests: whether each request is logged as a line of JSON on standard output.
+        require: names of models without which the server is not ready.
+        model_control: what is loaded: `poll`, what is in the folder; `explicit`, what `require`
+            names and what clients ask for.
+        max_load_seconds: longest time to verify and load a version; None for the default of
+            `trial.verify_in_limits`.
+        max_load_memory_gb: largest memory for that in gigabytes; None for its default.
+        drain_delay_s: seconds between SIGTERM and the end of the listener. Meanwhile the server is
+            not ready, and its responses close their connections.
+        control_file: file in which the processes share what clients asked to load; None if there
+            is only one process.
 
     Raises:
         InputError: a value is out of range, or the folder is missing or cannot be read.
@@ -41,31 +70,66 @@ class Settings:
     folder: Path
     versions: str = "latest"
     token: str | None = None
+    token_file: Path | None = None
+    public_key: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    root_path: str = ""
+    cors_origins: tuple[str, ...] = ()
     max_body_mb: float = 64.0
     max_rows: int = 16384
     max_requests: int = 1024
     max_delay_ms: float = 5.0
     body_s: float = 20.0
     poll_s: float = 2.0
+    selftest_s: float = 60.0
+    grpc_address: str | None = None
     log_requests: bool = True
+    require: tuple[str, ...] = ()
+    model_control: str = "poll"
+    max_load_seconds: float | None = None
+    max_load_memory_gb: float | None = None
+    drain_delay_s: float = 1.0
+    control_file: Path | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
         _check_folder(self.folder)
-        if self.versions not in VERSIONS:
-            raise InputError(
-                f"versions must be one of {', '.join(VERSIONS)}. Received: {self.versions!r}."
-            )
+        for name, choices in (("versions", VERSIONS), ("model_control", MODEL_CONTROLS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise InputError(
+                    f"{name} must be one of {', '.join(choices)}. Received: {value!r}."
+                )
         if self.token is not None and not self.token.strip():
             raise InputError("token must not be empty. Received: only spaces.")
         if self.token is not None and not self.token.isascii():  # headers cannot hold others
             raise InputError("token must only have ASCII characters. Received: one with others.")
+        _check_publication(self)
         for name, largest in _MAX.items():
-            if not 0 < getattr(self, name) <= largest:
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= largest:
                 raise InputError(
-                    f"{name} must be above 0 and at most {largest:,}. "
-                    f"Received: {getattr(self, name)}."
+                    f"{name} must be above 0 and at most {largest:,}. Received: {value}."
                 )
+        if not 0 <= self.drain_delay_s <= _MAX_DRAIN_S:
+            raise InputError(
+                f"drain_delay_s must be from 0 to {_MAX_DRAIN_S:,}. Received: {self.drain_delay_s}."
+            )
+
+
+def _check_publication(settings: Settings) -> None:
+    """Raise `InputError` if it is unclear how clients reach the server."""
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        received = "no key" if settings.tls_key is None else "no certificate"
+        raise InputError(f"TLS needs a certificate and its key. Received: {received}.")
+    if settings.root_path and not _ROOT_PATH.fullmatch(settings.root_path):
+        raise InputError(
+            "root_path must begin with / and not end with it, such as /models. "
+            f"Received: {settings.root_path!r:.80}."
+        )
+    for origin in settings.cors_origins:
+        check_origin(origin)
 
 
 def _check_folder(folder: Path) -> None:

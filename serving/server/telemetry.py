@@ -24,10 +24,12 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from ..decisions import decide, thresholds_of
 from ..manifest import Manifest
+from .process_usage import ProcessUsage
 from .writing import Writer
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_STATES = ("loading", "ready", "failed")
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
 # The folder in which the processes share metrics; prometheus_client reads this variable.
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -46,12 +48,12 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._waiting: dict[str, int] = {}
-        self._versions: dict[tuple[str, int], bool] = {}
+        self._versions: dict[tuple[str, int], str] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"hornbill_{name}", text, labels, registry=self.registry)
 
-        self.requests = counter("requests", "Completed requests.", "route", "status")
+        self.requests = counter("requests", "Completed requests.", "route", "model", "status")
         self.predictions = counter(
             "predictions", "Predicted samples by predicted class.", "model", "version", "label"
         )
@@ -63,8 +65,8 @@ class Metrics:
         )
         self.seconds = Histogram(
             "hornbill_request_duration_seconds",
-            "Time from the head of a request to the end of its response, in seconds.", ["route"],
-            registry=self.registry, buckets=_SECONDS,
+            "Time from the head of a request to the end of its response, in seconds.",
+            ["route", "model"], registry=self.registry, buckets=_SECONDS,
         )  # fmt: skip
         self.rows = Histogram(
             "hornbill_batch_rows", "Samples in a batch.", ["model"],
@@ -78,9 +80,23 @@ class Metrics:
             "hornbill_queue_depth", "Requests that wait for a batch.", ["model"],
             registry=self.registry, multiprocess_mode="livesum",
         )  # fmt: skip
+        self.queue_seconds = counter(
+            "queue_seconds", "Time that requests waited for a batch, in seconds.", "model"
+        )
+        self.selftests = counter(
+            "selftest", "Golden samples that the server sent to itself.",
+            "model", "version", "result",
+        )  # fmt: skip
+        self.usage = ProcessUsage(self.registry)
         self.versions = Gauge(
             "hornbill_model_version", "1 for a served version, 0 for a failed or removed one.",
             ["model", "version"], registry=self.registry, multiprocess_mode="livemin",
+        )  # fmt: skip
+        self.states = Gauge(
+            "hornbill_model_state",
+            "1 for the state of a version: loading, ready or failed; /models has the reason.",
+            ["model", "version", "state"],
+            registry=self.registry, multiprocess_mode="livemax",
         )  # fmt: skip
         self.baseline = Gauge(
             "hornbill_baseline_fraction",
@@ -94,23 +110,34 @@ class Metrics:
         )  # fmt: skip
 
     def update_gauges(
-        self, in_flight: int, waiting: Mapping[str, int], versions: Mapping[tuple[str, int], bool]
+        self,
+        in_flight: int,
+        waiting: Mapping[str, int],
+        waited_s: Mapping[str, float],
+        versions: Mapping[tuple[str, int], str],
     ) -> None:
         """Set the gauges to the current state.
 
         Args:
             in_flight: number of requests in flight.
             waiting: number of waiting requests for each model.
-            versions: whether each version is served, by model and number.
+            waited_s: time that requests of each model have waited since the last call.
+            versions: the state of each version, `loading`, `ready` or `failed`, by model and
+                number.
         """
+        self.usage.update()
+        for model, seconds in waited_s.items():
+            self.queue_seconds.labels(model).inc(seconds)
         self.in_flight.set(in_flight)
         # Removed models are set to 0, since nothing can be removed from the shared files.
         self._waiting = dict.fromkeys(self._waiting, 0) | dict(waiting)
         for model, count in self._waiting.items():
             self.waiting.labels(model).set(count)
-        self._versions = dict.fromkeys(self._versions, False) | dict(versions)
-        for (model, number), is_served in self._versions.items():
-            self.versions.labels(model, str(number)).set(is_served)
+        self._versions = dict.fromkeys(self._versions, "") | dict(versions)
+        for (model, number), state in self._versions.items():
+            self.versions.labels(model, str(number)).set(state == "ready")
+            for each in _STATES:
+                self.states.labels(model, str(number), each).set(state == each)
 
     def render(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
@@ -185,7 +212,7 @@ class PredictionCounter:
                 self._rejected.inc(rejected)
 
 
-class LogLine(msgspec.Struct, gc=False):
+class LogLine(msgspec.Struct, gc=False, omit_defaults=True):
     """The log entry of one request.
 
     Attributes:
@@ -193,18 +220,22 @@ class LogLine(msgspec.Struct, gc=False):
         id: id of the request.
         method: HTTP method.
         path: path of the request.
-        status: HTTP status of the response.
+        status: HTTP status of the response, or the name of gRPC's.
         ms: duration in milliseconds.
         bytes: size of the response before compression.
+        token: name of the token that the client presented; empty without a file of tokens.
+        trace: id of the W3C trace that the client's request belongs to; empty if there is none.
     """
 
     time: float
     id: str
     method: str
     path: str
-    status: int
+    status: int | str
     ms: float
     bytes: int
+    token: str = ""
+    trace: str = ""
 
 
 class AccessLog:

@@ -7,7 +7,7 @@ import math
 import re
 import struct
 from array import array as typed_array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -18,6 +18,9 @@ import numpy as np
 from ..errors import reason_of
 from ..manifest import TensorSpec
 from .errors import RequestError
+from .json_tokens import decode_leniently
+from .long_lists import LongList, too_many
+from .number_lists import read_numbers
 
 BYTES = "BYTES"
 DATATYPES = {
@@ -42,9 +45,9 @@ _RAW: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
+# More than a body can have: the size of samples with variable axes.
+_ANY_SIZE = 2**40
 _NESTED = re.compile(rb"\s*\[\s*\[")
-# Bytes: shorter data needs little memory whatever it holds.
-_LONG = 1_000_000
 
 
 class _Base64(msgspec.Struct):
@@ -64,7 +67,7 @@ def check_datatype(name: str, datatype: str, wanted: str) -> None:
         raise RequestError(f"{name} must have datatype {wanted}. Received: {datatype:.40}.")
 
 
-def check_batch_sizes(arrays: Mapping[str, np.ndarray]) -> None:
+def check_batch_sizes(arrays: Mapping[str, Sized]) -> None:
     """Raise `RequestError` unless all inputs have the same number of samples."""
     counts = {len(array) for array in arrays.values()}
     if len(counts) > 1:
@@ -90,22 +93,28 @@ def check_rows(rows: int, max_rows: int) -> None:
         )
 
 
-def from_json(name: str, datatype: str, shape: Sequence[int], data: bytes) -> np.ndarray:
+def from_json(name: str, datatype: str, shape: Sequence[int], data: bytes | LongList) -> np.ndarray:
     """Return the array of nested or flat row-major data, whose shape was checked before.
 
     Args:
         name: name of the tensor, for errors.
         datatype: datatype of its elements.
         shape: shape of the tensor.
-        data: JSON text.
+        data: JSON text, or a list that was cut out of it.
 
     Raises:
         RequestError: the data is not a list or has another length, or an element has another type.
     """
+    if isinstance(data, LongList):
+        array = _read_long(name, datatype, data, math.prod(shape))
+        if array.ndim == 1:
+            return _reshaped(name, array, shape)
+        if array.shape != tuple(shape):
+            raise _wrong_nesting(name, shape, f"lists of lengths {list(array.shape)!r:.80}")
+        return array
     if not data:
         raise RequestError(f"{name} must have data or binary_data_size. Received: neither.")
     is_nested = _NESTED.match(data) is not None
-    _check_count(name, datatype, data, math.prod(shape))
     values = _decode(name, datatype, len(shape) if is_nested else 1, data)
     if is_nested:
         values = _flatten(name, values, shape)
@@ -118,57 +127,88 @@ def from_flat(name: str, datatype: str, shape: Sequence[int], values: list[Any])
     Raises:
         RequestError: there are more or fewer elements, or one is out of the datatype's range.
     """
-    if len(values) != math.prod(shape):
+    return _reshaped(name, to_array(name, datatype, values), shape)
+
+
+def _reshaped(name: str, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    if len(array) != math.prod(shape):
         raise RequestError(
             f"data of {name} must have {math.prod(shape)} elements for its shape {list(shape)}. "
-            f"Received: {len(values)}."
+            f"Received: {len(array)}."
         )
-    return to_array(name, datatype, values).reshape(shape)
+    return array.reshape(shape)
 
 
-def from_nested(
-    name: str, spec: TensorSpec, data: bytes, max_rows: int | None = None
-) -> np.ndarray:
+def from_nested(name: str, spec: TensorSpec, data: bytes | LongList, max_rows: int) -> np.ndarray:
     """Return the array of data that is nested as `spec` requires; its lengths give the shape.
 
     Args:
         name: name of the tensor, for errors.
         spec: spec of the input.
-        data: JSON text.
-        max_rows: largest number of samples; None for no limit.
+        data: JSON text, or a list that was cut out of it.
+        max_rows: largest number of samples.
 
     Raises:
         RequestError: the data has another shape, or an element has another type.
     """
     datatype = datatype_of(spec.dtype)
-    if max_rows is not None:
-        sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
-        if len(sizes) == len(spec.shape) - 1:  # with variable axes the limit is unknown
-            _check_count(name, datatype, data, max_rows * math.prod(sizes))
+    if isinstance(data, LongList):
+        array = _read_long(name, datatype, data, max_rows * row_size(spec))
+        check_shape(name, array.shape, spec.shape)
+        return array
     values = _decode(name, datatype, len(spec.shape), data)
-    shape: list[int] = []
-    level: Any = values
-    for _ in spec.shape:
-        shape.append(len(level))
-        level = level[0] if level else []
+    shape = _lengths(values, len(spec.shape))
     check_shape(name, shape, spec.shape)
     return to_array(name, datatype, _flatten(name, values, shape)).reshape(shape)
 
 
-def _check_count(name: str, datatype: str, data: bytes, max_elements: int) -> None:
-    """Refuse long data with too many elements before decoding, which takes ten times its size.
+def row_size(spec: TensorSpec) -> int:
+    """Return the number of elements of a sample; as many as a body can have if it may vary."""
+    sizes = [size for size in spec.shape[1:] if isinstance(size, int)]
+    return math.prod(sizes) if len(sizes) == len(spec.shape) - 1 else _ANY_SIZE
 
-    Texts are not counted: they may contain commas.
+
+def _lengths(values: list[Any], depth: int) -> list[int]:
+    """Return the lengths of nested lists, of the first at each depth."""
+    shape: list[int] = []
+    level: Any = values
+    for _ in range(depth):
+        shape.append(len(level))
+        level = level[0] if level else []
+    return shape
+
+
+def _read_long(name: str, datatype: str, found: LongList, max_elements: int) -> np.ndarray:
+    """Return the array of a long list, nested as its first element is.
+
+    Raises:
+        RequestError: there are more elements, other lists have other lengths, or an element has
+            another type.
     """
-    if len(data) > _LONG and datatype != BYTES and bytes(data).count(b",") >= max_elements:
-        raise RequestError(
-            f"data of {name} must have at most {max_elements:,} elements. Received: more."
+    if found.elements is None:
+        return read_numbers(
+            name,
+            found,
+            max_elements,
+            lambda part: to_array(name, datatype, _decode(name, datatype, 1, part)),
         )
+    arrays: list[np.ndarray] = []
+    count = 0
+    for part in found.parts():
+        values = _decode(name, datatype, found.rank, part)
+        shape = _lengths(values, found.rank)
+        if arrays:
+            shape[1:] = arrays[0].shape[1:]
+        count += math.prod(shape)
+        if count > max_elements:
+            raise too_many(max_elements)
+        arrays.append(to_array(name, datatype, _flatten(name, values, shape)).reshape(shape))
+    return np.concatenate(arrays)
 
 
 def _decode(name: str, datatype: str, depth: int, data: bytes) -> list[Any]:
     try:
-        return _decoder(datatype, depth).decode(data)
+        return decode_leniently(_decoder(datatype, depth), data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         fix = ' Write a missing text as "".' if datatype == BYTES and "`null`" in str(error) else ""
         raise RequestError(
@@ -201,12 +241,15 @@ def _flatten(name: str, level: list[Any], shape: Sequence[int]) -> list[Any]:
     for size in shape:
         wrong = next((len(item) for item in level if len(item) != size), None)
         if wrong is not None:
-            raise RequestError(
-                f"data of {name} must be nested like its shape {list(shape)}. "
-                f"Received: a list of length {wrong} in place of {size}."
-            )
+            raise _wrong_nesting(name, shape, f"a list of length {wrong} in place of {size}")
         level = list(chain.from_iterable(level))
     return level
+
+
+def _wrong_nesting(name: str, shape: Sequence[int], received: str) -> RequestError:
+    return RequestError(
+        f"data of {name} must be nested like its shape {list(shape)}. Received: {received}."
+    )
 
 
 def to_array(name: str, datatype: str, values: list[Any]) -> np.ndarray:

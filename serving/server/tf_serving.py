@@ -18,10 +18,11 @@ from ..manifest import Manifest, TensorSpec, describe_spec
 from .errors import RequestError
 from .http import Response
 from .json_tokens import decode_json
+from .long_lists import LongList, cut_lists
 from .tensors import check_batch_sizes, check_rows, from_nested
 
-_SIGNATURE = "serving_default"
-_DTYPES = {
+SIGNATURE = "serving_default"
+DTYPES = {
     "float32": "DT_FLOAT",
     "float64": "DT_DOUBLE",
     "uint8": "DT_UINT8",
@@ -56,8 +57,10 @@ class PredictResponse(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 _NULL = msgspec.Raw(b"null")
+# Brackets around the lists of `instances` and `inputs`, and of the columns of `inputs`.
+_DEPTHS = (1, 2)
 _DECODER = msgspec.json.Decoder(PredictRequest)
-_CELLS = msgspec.json.Decoder(list[Any])
+_CELLS = msgspec.json.Decoder(list[str | int | float | bool | None])
 _ROWS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _COLUMNS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
@@ -69,13 +72,17 @@ class Call:
 
     Attributes:
         arrays: an array for each input by name, all with the same number of samples.
-        is_by_row: whether the request and its response are row by row.
         has_cells: whether its rows are those of a table; the response then has the decisions too.
+        is_by_row: whether the request and its response are row by row.
     """
 
     arrays: dict[str, np.ndarray]
-    is_by_row: bool
     has_cells: bool = False
+    is_by_row: bool = False
+
+
+# The JSON of each input by name, or by None if the request does not name its inputs.
+_Columns = Mapping[str | None, bytes | LongList]
 
 
 def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> Call:
@@ -84,17 +91,20 @@ def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> C
     Args:
         manifest: manifest of the model.
         body: JSON.
-        max_rows: largest number of samples. Given for a long body, so that no more than these are
-            read into memory; None for a short body.
+        max_rows: largest number of samples. Given for a long body, which is read part by part;
+            None for a short one.
 
     Raises:
         RequestError: the body has neither or both of instances and inputs, or they do not fit the
             model.
     """
+    lists: dict[bytes, LongList] = {}
+    if max_rows is not None:
+        body, lists = cut_lists(body, _DEPTHS, max_rows)
     request = decode_json(_DECODER, body, "a predict request")
-    if request.signature_name not in (None, "", _SIGNATURE):
+    if request.signature_name not in (None, "", SIGNATURE):
         raise RequestError(
-            f"signature_name must be {_SIGNATURE}. Received: {request.signature_name:.40}."
+            f"signature_name must be {SIGNATURE}. Received: {request.signature_name:.40}."
         )
     instances, inputs = map(_given, (request.instances, request.inputs))
     if bool(instances) == bool(inputs):
@@ -102,14 +112,50 @@ def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> C
         raise RequestError(
             f"A predict request must have instances or inputs. Received: {received}."
         )
-    if instances:
-        _require_rows(manifest)
-    columns = _split_rows(instances) if instances else _split_columns(inputs)
+    if inputs:
+        return Call(*_read_columns(manifest, _split_columns(inputs, lists), max_rows))
+    _require_rows(manifest)
+    rows = lists.get(bytes(instances), instances)
+    if not isinstance(rows, LongList):
+        found = _read_columns(manifest, _split_rows(rows), max_rows)
+    elif rows.starts_with_object():
+        found = _read_objects(manifest, rows, max_rows)
+    else:
+        found = _read_columns(manifest, {None: rows}, max_rows)
+    return Call(*found, is_by_row=True)
+
+
+def _read_objects(
+    manifest: Manifest, rows: LongList, max_rows: int | None
+) -> tuple[dict[str, np.ndarray], bool]:
+    """Return what `_read_columns` returns for rows that are objects."""
+    parts: list[dict[str, np.ndarray]] = []
+    names: set[str | None] = set()
+    count, has_cells = 0, False
+    for part in rows.parts():
+        columns = _split_rows(part)
+        if parts and columns.keys() != names:
+            raise RequestError(
+                "All rows must have the same columns. "
+                f"Received: others than those of row 0 in a row after row {count - 1}."
+            )
+        names = set(columns)
+        arrays, has_cells = _read_columns(manifest, columns, max_rows, count)
+        parts.append(arrays)
+        count += len(next(iter(arrays.values())))
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return joined, has_cells
+
+
+def _read_columns(
+    manifest: Manifest, columns: _Columns, max_rows: int | None, first_row: int = 0
+) -> tuple[dict[str, np.ndarray], bool]:
+    """Return the inputs of the model by name, and whether they were given as cells of a table."""
     names = [spec.name for spec in manifest.inputs]
     if None in columns and len(names) == 1:
         columns = {names[0]: columns[None]}
     if (manifest.columns or manifest.string_columns) and not {None, *names} & columns.keys():
-        return Call(_read_table(manifest, columns, max_rows), bool(instances), has_cells=True)
+        return _read_table(manifest, columns, max_rows, first_row), True
     if sorted(map(str, columns)) != sorted(names):
         received = "no names" if None in columns else ", ".join(map(str, columns))
         fix = ""
@@ -118,11 +164,11 @@ def read_call(manifest: Manifest, body: bytes, max_rows: int | None = None) -> C
             fix = f" Or pass rows as objects with the columns {cells}."
         raise RequestError(f"Inputs must be {', '.join(names)}. Received: {received:.80}.{fix}")
     arrays = {
-        spec.name: from_nested(spec.name, spec, columns[spec.name], max_rows)
+        spec.name: from_nested(spec.name, spec, columns[spec.name], max_rows or 0)
         for spec in manifest.inputs
     }
     check_batch_sizes(arrays)
-    return Call(arrays, bool(instances))
+    return arrays, False
 
 
 def _require_rows(manifest: Manifest) -> None:
@@ -137,12 +183,12 @@ def _require_rows(manifest: Manifest) -> None:
 
 
 def _read_table(
-    manifest: Manifest, columns: Mapping[str | None, bytes], max_rows: int | None
+    manifest: Manifest, columns: _Columns, max_rows: int | None, first_row: int
 ) -> dict[str, np.ndarray]:
     """Return the inputs of a model of rows, given the JSON of the cells of each column."""
     check_names(manifest, map(str, columns), "Rows")
     cells = {
-        column.name: decode_json(_CELLS, columns[column.name], f"the cells of {column.name}")
+        column.name: _read_cells(column.name, columns[column.name])
         for column in row_format(manifest).columns
     }
     counts = sorted({len(values) for values in cells.values()})
@@ -152,10 +198,15 @@ def _read_table(
         )
     if max_rows is not None:
         check_rows(counts[0], max_rows)
-    found = read_row_inputs(manifest, cells, lambda row: f" in row {row}")
+    found = read_row_inputs(manifest, cells, lambda row: f" in row {first_row + row}")
     if found.problems:
         raise RequestError(found.problems[min(found.problems)])
     return found.inputs
+
+
+def _read_cells(name: str, data: bytes | LongList) -> list[Any]:
+    parts = data.parts() if isinstance(data, LongList) else [data]
+    return [cell for part in parts for cell in decode_json(_CELLS, part, f"the cells of {name}")]
 
 
 def _given(data: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw:
@@ -163,7 +214,7 @@ def _given(data: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw:
     return msgspec.Raw() if data is msgspec.UNSET or data == _NULL else data
 
 
-def _split_rows(instances: bytes) -> Mapping[str | None, bytes]:
+def _split_rows(instances: bytes) -> _Columns:
     """Return the data of each input by name; by None if the rows do not name their inputs."""
     try:
         rows = _ROWS.decode(instances)
@@ -177,14 +228,16 @@ def _split_rows(instances: bytes) -> Mapping[str | None, bytes]:
     return {name: b"[%b]" % b",".join(row[name] for row in rows) for name in rows[0]}
 
 
-def _split_columns(inputs: bytes) -> Mapping[str | None, bytes]:
+def _split_columns(inputs: bytes, lists: Mapping[bytes, LongList]) -> _Columns:
+    if bytes(inputs) in lists:
+        return {None: lists[bytes(inputs)]}
     try:
         columns = _COLUMNS.decode(inputs)
     except UnicodeDecodeError as error:
         raise _not_utf8(error) from None
     except msgspec.DecodeError:
         return {None: inputs}
-    return {name: bytes(raw) for name, raw in columns.items()}
+    return {name: lists.get(bytes(raw), bytes(raw)) for name, raw in columns.items()}
 
 
 def _not_utf8(error: UnicodeDecodeError) -> RequestError:
@@ -225,7 +278,7 @@ def describe_signature(manifest: Manifest) -> dict[str, Any]:
     name = {"name": manifest.name, "signature_name": "", "version": str(manifest.version)}
     return {
         "model_spec": name,
-        "metadata": {"signature_def": {"signature_def": {_SIGNATURE: signature}}},
+        "metadata": {"signature_def": {"signature_def": {SIGNATURE: signature}}},
     }
 
 
@@ -235,5 +288,5 @@ def _describe(spec: TensorSpec) -> dict[str, Any]:
         "dim": [{"size": str(size), "name": ""} for size in sizes],
         "unknown_rank": False,
     }
-    dtype = _DTYPES[spec.dtype]
-    return {"dtype": dtype, "tensor_shape": shape, "name": f"{_SIGNATURE}_{spec.name}:0"}
+    dtype = DTYPES[spec.dtype]
+    return {"dtype": dtype, "tensor_shape": shape, "name": f"{SIGNATURE}_{spec.name}:0"}

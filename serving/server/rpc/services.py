@@ -1,0 +1,325 @@
+"""The services and their methods; admits, runs, logs and counts calls as the REST server does."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import grpc
+from google.protobuf.json_format import ParseDict
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from ...errors import ServingError, printable
+from ...triton import describe_config
+from ...version import VERSION
+from ..app import LONG_BODY, Server, is_short
+from ..documents import describe_stats
+from ..errors import RequestError
+from ..open_inference import describe_model
+from ..repository import LoadedModel
+from ..telemetry import LogLine
+from .calls import Call, CallServer
+from .messages import POOL, message_class, parse
+from .open_inference import InferMessages, InferRequest
+from .tf_serving import (
+    MetadataRequest,
+    PredictRequest,
+    read_predict,
+    requested_version,
+    write_metadata,
+    write_predict,
+)
+
+_LOG = logging.getLogger("hornbill.server")
+_OPEN_INFERENCE = "inference.GRPCInferenceService"
+_TF_SERVING = "tensorflow.serving.PredictionService"
+_HEALTH = "grpc.health.v1.Health"
+_REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
+_SERVICES = (_OPEN_INFERENCE, _TF_SERVING, _HEALTH, _REFLECTION)
+_EXTENSIONS = ("classification", "model_configuration", "statistics")
+# gRPC's status for each HTTP status of `RequestError`.
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+_NAMES = {code: code.name for code in grpc.StatusCode}
+_WATCH_S = 0.5
+# Calls that may be open beyond `max_requests`: streams, and those whose message has not arrived.
+_MORE_CALLS = 4096
+
+
+class _Method(NamedTuple):
+    """One method.
+
+    Attributes:
+        route: its name in metrics and in the log.
+        answer: returns the response to the message of a call, serialized; None for a method whose
+            calls have several messages, which sends them itself.
+    """
+
+    route: str
+    answer: Callable[[Call], Awaitable[bytes | None]]
+    is_stream: bool = False
+
+
+class Services:
+    """Answers calls with the models of a server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._repository = server.repository
+        self._max_rows = server.settings.max_rows
+        self._reflection = reflection.ReflectionServicer(_SERVICES, POOL)
+        self._is_ending = asyncio.Event()
+        self._readers: WeakKeyDictionary[LoadedModel, InferMessages] = WeakKeyDictionary()
+        unary = {
+            f"{_OPEN_INFERENCE}/ModelInfer": self._infer,
+            f"{_TF_SERVING}/Predict": self._predict,
+            f"{_TF_SERVING}/GetModelMetadata": self._tf_metadata,
+            f"{_OPEN_INFERENCE}/ServerLive": _shown(None, _live),
+            f"{_OPEN_INFERENCE}/ServerReady": _shown(None, self._ready),
+            f"{_OPEN_INFERENCE}/ServerMetadata": _shown(None, _server_metadata),
+            f"{_OPEN_INFERENCE}/ModelReady": _shown("ModelReadyRequest", self._model_ready),
+            f"{_OPEN_INFERENCE}/ModelMetadata": _shown("ModelMetadataRequest", self._metadata),
+            f"{_OPEN_INFERENCE}/ModelConfig": _shown("ModelConfigRequest", self._config),
+            f"{_OPEN_INFERENCE}/ModelStatistics": _shown("ModelStatisticsRequest", self._stats),
+            f"{_HEALTH}/Check": self._check,
+        }
+        streams = {
+            f"{_HEALTH}/Watch": self._watch,
+            f"{_REFLECTION}/ServerReflectionInfo": self._reflect,
+            # The current name of the same messages.
+            "grpc.reflection.v1.ServerReflection/ServerReflectionInfo": self._reflect,
+        }
+        self._methods = {f"/{name}": _Method(name, answer) for name, answer in unary.items()}
+        for name, answer in streams.items():
+            self._methods[f"/{name}"] = _Method(name, answer, is_stream=True)
+
+    def end(self) -> None:
+        """End the calls that would never end by themselves."""
+        self._is_ending.set()
+
+    async def answer(self, call: Call) -> None:
+        """Answer a call; log and count it."""
+        start = time.perf_counter()
+        server, method = self._server, self._methods.get(call.method, _UNKNOWN)
+        held = 0 if method.is_stream else 1
+        server.in_flight += held
+        if method.is_stream:
+            call.watch()
+        code, details, content = grpc.StatusCode.CANCELLED, "", None
+        try:
+            code, details, content = await self._respond(method, call)
+        finally:
+            server.in_flight -= held
+            code = call.finish(content, code, details)
+            self._record(method, call, code, time.perf_counter() - start, len(content or b""))
+
+    async def _respond(
+        self, method: _Method, call: Call
+    ) -> tuple[grpc.StatusCode, str, bytes | None]:
+        try:
+            self._server.admit(call.method, call.metadata)
+            if call.message is None:
+                raise RequestError("A call must have a message. Received: none.")
+            return grpc.StatusCode.OK, "", await method.answer(call)
+        except RequestError as error:
+            return _CODES.get(error.status, grpc.StatusCode.UNKNOWN), str(error), None
+        except ServingError as error:
+            return grpc.StatusCode.INVALID_ARGUMENT, str(error), None
+        except Exception:
+            _LOG.exception("%s failed.", printable(call.method))
+            return grpc.StatusCode.INTERNAL, "The server failed. Its log has the traceback.", None
+
+    def _record(
+        self, method: _Method, call: Call, code: grpc.StatusCode, seconds: float, size: int
+    ) -> None:
+        self._server.count(method.route, _NAMES[code], seconds)
+        if self._server.settings.log_requests:
+            identity = call.metadata.get("x-request-id") or self._server.next_id()
+            milliseconds = round(1000 * seconds, 3)
+            line = LogLine(
+                round(time.time(), 3), str(identity), "POST", call.method, _NAMES[code],
+                milliseconds, size,
+            )  # fmt: skip
+            self._server.log.write(line)
+
+    async def _infer(self, call: Call) -> bytes:
+        content, run = call.message or b"", self._server.call
+        is_long = len(content) >= LONG_BODY
+        request = await run(is_long, parse, InferRequest, content)
+        loaded = await self._server.find(request.model_name, request.model_version or None)
+        messages = self._messages(loaded)
+        inference, is_raw = await run(is_long, messages.read, request)
+        outputs = await loaded.batcher.infer(inference.arrays)
+        is_long = not is_short(outputs)
+        written: bytes = await run(is_long, messages.write, inference, is_raw, outputs)
+        return written
+
+    def _messages(self, loaded: LoadedModel) -> InferMessages:
+        messages = self._readers.get(loaded)
+        if messages is None:
+            messages = InferMessages(loaded.model.open_inference, self._max_rows)
+            self._readers[loaded] = messages
+        return messages
+
+    async def _predict(self, call: Call) -> bytes:
+        content, run = call.message or b"", self._server.call
+        is_long = len(content) >= LONG_BODY
+        request = await run(is_long, parse, PredictRequest, content)
+        version = requested_version(request.model_spec)
+        model = (loaded := await self._server.find(request.model_spec.name, version)).model
+        fit = model.manifest, model.open_inference
+        inference = await run(is_long, read_predict, *fit, request, self._max_rows)
+        outputs = await loaded.batcher.infer(inference.arrays)
+        is_long = not is_short(outputs)
+        written: bytes = await run(is_long, write_predict, *fit, inference, outputs)
+        return written
+
+    async def _tf_metadata(self, call: Call) -> bytes:
+        request = parse(MetadataRequest, call.message or b"")
+        version = requested_version(request.model_spec)
+        loaded = await self._server.find(request.model_spec.name, version)
+        return write_metadata(loaded.model.manifest, request)
+
+    def _ready(self, _: Any) -> bytes:
+        return _reply("ServerReadyResponse", {"ready": self._repository.is_ready})
+
+    def _model_ready(self, request: Any) -> bytes:
+        try:
+            self._find(request)
+        except RequestError:  # as Triton, which has no error for unknown models here
+            return _reply("ModelReadyResponse", {"ready": False})
+        return _reply("ModelReadyResponse", {"ready": True})
+
+    def _find(self, request: Any) -> LoadedModel:
+        return self._repository.find(request.name, request.version or None)
+
+    def _metadata(self, request: Any) -> bytes:
+        manifest = self._find(request).model.manifest
+        described = describe_model(manifest, list(self._repository.models[manifest.name]))
+        return _reply("ModelMetadataResponse", described)
+
+    def _config(self, request: Any) -> bytes:
+        config = describe_config(self._find(request).model.manifest)
+        return _reply("ModelConfigResponse", {"config": config})
+
+    def _stats(self, request: Any) -> bytes:
+        models = self._repository.models.values()
+        all_loaded = [loaded for versions in models for loaded in versions.values()]
+        found = [self._find(request)] if request.name else all_loaded
+        stats = [describe_stats(loaded) for loaded in found]
+        return _reply("ModelStatisticsResponse", {"model_stats": stats})
+
+    def _health(self, call: Call) -> int | None:
+        """Return the status of the service that a message names; None if there is no such one."""
+        service = parse(health_pb2.HealthCheckRequest, call.message or b"").service
+        if service not in ("", *_SERVICES):
+            return None
+        is_ready = self._repository.is_ready and not self._is_ending.is_set()
+        status = health_pb2.HealthCheckResponse.ServingStatus
+        number: int = status.Value("SERVING" if is_ready else "NOT_SERVING")
+        return number
+
+    async def _check(self, call: Call) -> bytes:
+        status = self._health(call)
+        if status is None:
+            raise RequestError(f"The service must be one of {', '.join(_SERVICES)}.", 404)
+        content: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
+        return content
+
+    async def _watch(self, call: Call) -> None:
+        unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        sent = None
+        while not self._is_ending.is_set() or sent is None:
+            status = self._health(call) or unknown
+            if status != sent:
+                await call.send(health_pb2.HealthCheckResponse(status=status).SerializeToString())
+                sent = status
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_WATCH_S):
+                    await self._is_ending.wait()
+
+    async def _reflect(self, call: Call) -> None:
+        content = call.message
+        while content is not None:
+            request = parse(reflection_pb2.ServerReflectionRequest, content)
+            for response in self._reflection.ServerReflectionInfo([request], None):
+                await call.send(response.SerializeToString())
+            content = await call.receive()
+
+
+async def _refuse(_call: Call) -> bytes:
+    services = ", ".join(_SERVICES)
+    raise RequestError(f"The method must be one of {services}. See the reflection service.", 501)
+
+
+_UNKNOWN = _Method("other", _refuse)
+
+
+def _shown(request: str | None, show: Callable[[Any], bytes]) -> Callable[[Call], Awaitable[bytes]]:
+    """Return a method that reads a message of the Open Inference Protocol and shows something."""
+
+    async def answer(call: Call) -> bytes:
+        content = call.message or b""
+        return show(parse(message_class(f"inference.{request}"), content) if request else None)
+
+    return answer
+
+
+def _live(_: Any) -> bytes:
+    return _reply("ServerLiveResponse", {"live": True})
+
+
+def _server_metadata(_: Any) -> bytes:
+    named = {"name": "hornbill", "version": VERSION, "extensions": _EXTENSIONS}
+    return _reply("ServerMetadataResponse", named)
+
+
+def _reply(message: str, fields: Mapping[str, Any]) -> bytes:
+    """Return a message of the Open Inference Protocol, serialized; REST may have more fields."""
+    empty = message_class(f"inference.{message}")()
+    content: bytes = ParseDict(fields, empty, ignore_unknown_fields=True).SerializeToString()
+    return content
+
+
+class RpcServer:
+    """Serves gRPC for a server on its event loop."""
+
+    def __init__(self, server: Server) -> None:
+        self._services = Services(server)
+        settings = server.settings
+        self._calls = CallServer(
+            self._services.answer,
+            int(settings.max_body_mb * 1e6),
+            settings.body_s,
+            settings.max_requests + _MORE_CALLS,
+        )
+
+    async def run(self, address: str) -> None:
+        """Serve on an address such as `127.0.0.1:8001`; runs until it is cancelled.
+
+        Raises:
+            OSError: the address cannot be used.
+        """
+        self._calls.listen(address)
+        await self._calls.watch()
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls and complete the open ones; cancel those that take longer."""
+        self._services.end()
+        await self._calls.stop(grace_s)
+
+    def close(self) -> None:
+        """End at once."""
+        self._services.end()
+        self._calls.close()

@@ -1,0 +1,278 @@
+"""The page of a version that repeats its proof in a browser, in headless Chromium, from disk."""
+
+import base64
+import hashlib
+import http.server
+import json
+import re
+import shutil
+import ssl
+import subprocess
+import tarfile
+import threading
+from pathlib import Path
+
+import onnx
+import pytest
+import trustme
+from checksums import write_checksums
+from onnx import TensorProto, numpy_helper, shape_inference
+from playwright.sync_api import expect, sync_playwright
+
+import export
+from export.browser_proof import write_browser_proof
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+TEMPLATE = (Path(export.__file__).parent / "verify.html").read_text()
+INTEGRITY = dict(re.findall(r'"(ort[^"]+)":\s+"(sha384-[^"]+)"', TEMPLATE))
+(PACKAGE,) = set(re.findall(r"onnxruntime-web@[\d.]+", TEMPLATE))
+LABEL = "<img src=x onerror=alert(1)>"
+SOFTWARE_GPU = (
+    "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan",
+)  # fmt: skip
+expect.set_options(timeout=60_000)  # a busy machine must not fail a test
+
+
+@pytest.fixture(scope="module")
+def runtime(request):
+    """The pinned files of onnxruntime-web from its npm package, kept between runs of pytest."""
+    folder = request.config.cache.mkdir(PACKAGE)
+    if not all((folder / name).exists() for name in INTEGRITY):
+        npm = shutil.which("npm") or pytest.skip("no npm on the PATH")
+        packed = subprocess.run([npm, "pack", "--silent", PACKAGE], cwd=folder, check=False)
+        if packed.returncode:
+            pytest.skip("npm's registry cannot be reached")
+        (archive,) = folder.glob("*.tgz")
+        with tarfile.open(archive) as files:
+            for name in INTEGRITY:
+                member = files.extractfile(f"package/dist/{name}")
+                (folder / name).write_bytes(member.read())
+        archive.unlink()
+    return folder
+
+
+class Network:
+    """The CDN: a folder served by TLS under its name."""
+
+    def __init__(self, folder):
+        network = self
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def do_GET(self):
+                name = self.path.rsplit("/", 1)[-1]
+                assert self.path == f"/npm/{PACKAGE}/dist/{name}"
+                content = (folder / name).read_bytes() + network.added
+                self.send_response(200)
+                self.send_header("access-control-allow-origin", "*")
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        self.added = b""  # to each file
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("cdn.jsdelivr.net").configure_cert(context)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def arguments(self):
+        port = self.server.server_address[1]
+        return [
+            "--no-sandbox",
+            "--ignore-certificate-errors",
+            f"--host-resolver-rules=MAP cdn.jsdelivr.net:443 127.0.0.1:{port}, MAP * ~NOTFOUND, "
+            "EXCLUDE 127.0.0.1",
+        ]
+
+
+@pytest.fixture(scope="module")
+def network(runtime):
+    network = Network(runtime)
+    yield network
+    network.server.shutdown()
+    network.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser(network):
+    if CHROMIUM is None:
+        pytest.skip("no chromium on the PATH")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=network.arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def version(exported_bundle, tmp_path):
+    """A copy of a fresh export, to be changed."""
+    return shutil.copytree(exported_bundle, tmp_path / "digits" / "1")
+
+
+@pytest.fixture(scope="module")
+def page(browser, exported_bundle):
+    """The page of a version, opened from disk once: it loads the runtime once."""
+    page = browser.new_page()
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: wrong.append(dialog.message))
+    page.goto((exported_bundle / "verify.html").as_uri())
+    yield page
+    assert not wrong
+
+
+def expect_pass(page, rows=32):
+    expect(page.locator("#verdict")).to_have_text("PASS")
+    assert page.locator("td.pass").count() == rows == page.locator("#rows tr").count()
+    expect(page.locator("#trouble")).to_be_hidden()
+
+
+def test_the_pinned_runtime_is_that_of_the_npm_package(runtime):
+    assert len(INTEGRITY) == 4
+    for name, pinned in INTEGRITY.items():
+        digest = hashlib.sha384((runtime / name).read_bytes()).digest()
+        assert pinned == f"sha384-{base64.b64encode(digest).decode()}", name
+
+
+def test_a_page_from_disk_passes_each_golden_sample(exported_bundle, page):
+    expect_pass(page)
+    digest = hashlib.sha256((exported_bundle / "model.onnx").read_bytes()).hexdigest()
+    expect(page.locator("#origin")).to_contain_text(digest)
+    assert page.locator("canvas").count() == 32
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_changed_output_fails_its_sample_and_no_other(version, page):
+    file = version / "test_data_set_0" / "output_0.pb"
+    tensor = onnx.load_tensor(file)
+    array = numpy_helper.to_array(tensor).copy()
+    array[5, 3] += 3e-5
+    onnx.save_tensor(numpy_helper.from_array(array, tensor.name), file)
+    write_checksums(version)
+    page.locator("#folder").set_input_files(version)
+    expect(page.locator("#verdict")).to_have_text("FAIL")
+    assert page.locator("td.fail").count() == 1
+    failed = page.locator("#rows tr").nth(5).locator("td.fail")
+    expect(failed).to_contain_text("probabilities differs by 3.0e-5; allowed is 1.0e-5")
+
+
+def test_a_large_model_is_read_from_its_folder_which_must_match_its_checksums(version, page):
+    model = onnx.load(version / "model.onnx")
+    model.metadata_props.add(key="padding", value="x" * 2_000_000)
+    onnx.save(model, version / "model.onnx")
+    write_browser_proof(version)
+    write_checksums(version)
+    page.goto((version / "verify.html").as_uri())
+    assert (version / "verify.html").stat().st_size < 40_000
+    expect(page.locator("#verdict")).to_have_text("Waiting for the folder")
+    page.locator("#folder").set_input_files(version.parent)
+    expect_pass(page)
+    expect(page.locator("#origin")).to_contain_text("All files of the folder match its SHA256SUMS.")
+    card = version / "README.md"
+    card.write_text(card.read_text() + " ")
+    page.locator("#folder").set_input_files(version)
+    expect(page.locator("#trouble")).to_have_text(
+        "README.md must have the SHA-256 listed in SHA256SUMS. Received: another one."
+    )
+    expect(page.locator("#verdict")).to_have_text("FAIL")
+    card.unlink()
+    page.locator("#folder").set_input_files(version)
+    expect(page.locator("#trouble")).to_contain_text("Received: no README.md.")
+    (version / "more.txt").write_text("")
+    write_checksums(version)
+    (version / "unlisted.txt").write_text("")
+    page.locator("#folder").set_input_files(version)
+    expect(page.locator("#trouble")).to_contain_text("Received: unlisted.txt.")
+
+
+def test_a_runtime_that_is_not_the_pinned_one_never_runs_and_files_can_be_dropped_instead(
+    exported_bundle, page, network, runtime, tmp_path
+):
+    network.added = b" "
+    try:
+        page.goto((exported_bundle / "verify.html").as_uri())
+        expect(page.locator("#trouble")).to_contain_text(f"npm pack {PACKAGE}")
+        expect(page.locator("#verdict")).to_have_text("FAIL")
+        folder = tmp_path / "dist"
+        folder.mkdir()
+        for name in INTEGRITY:
+            shutil.copy(runtime / name, folder / name)
+        (folder / "ort.wasm.bundle.min.mjs").write_bytes(b"alert(1)")
+        drop(page, folder)
+        expect(page.locator("#trouble")).to_contain_text("Received: another file.")
+        shutil.copy(runtime / "ort.wasm.bundle.min.mjs", folder)
+        drop(page, folder)
+        expect_pass(page)
+    finally:
+        network.added = b""
+
+
+def drop(page, folder):
+    """Drop a folder of the disk onto the page."""
+    box = page.locator("#folder").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    devtools = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+
+
+def test_texts_of_a_manifest_are_never_markup(version, page):
+    path = version / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest |= {"labels": [f"{LABEL}{n}" for n in range(10)], "name": LABEL}
+    path.write_text(json.dumps(manifest))
+    write_checksums(version)
+    page.locator("#folder").set_input_files(version)
+    expect(page.locator("#title")).to_contain_text(LABEL)
+    expect_pass(page)
+    expect(page.locator("#rows")).to_contain_text(LABEL)
+    assert page.locator("img").count() == 0
+
+
+def test_rows_with_texts_pass_too(exported_raw_bundle, page):
+    page.locator("#folder").set_input_files(exported_raw_bundle[0])
+    expect(page.locator("#title")).to_contain_text("raw")
+    expect_pass(page, rows=33)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["exported_bundle", "exported_row_bundle"])
+def test_webgpu_passes_each_golden_sample(name, request, network):
+    version = request.getfixturevalue(name)
+    with sync_playwright() as playwright:
+        arguments = [*network.arguments, *SOFTWARE_GPU]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        page = browser.new_page()
+        page.goto((version / "verify.html").as_uri())
+        expect(page.locator("#verdict")).to_have_text("PASS", timeout=300_000)
+        assert page.locator("td.webgpu.pass").count() == 32
+        browser.close()
+
+
+@pytest.mark.parametrize("variant", ["cnn", pytest.param("resnet", marks=pytest.mark.slow)])
+def test_digit_graphs_compute_no_integers_which_webgpu_lacks(variant):
+    from export.inference import trace_inference
+    from export.onnx.convert import convert_to_onnx
+    from models.config.digits import DigitNetConfig
+    from models.digits import digit_net
+
+    graph = convert_to_onnx(trace_inference(digit_net(DigitNetConfig(variant=variant))), {})
+    require_floats(graph)
+
+
+def test_the_exported_digit_graph_computes_no_integers(exported_bundle):
+    require_floats(onnx.load(exported_bundle / "model.onnx"))
+
+
+def require_floats(model):
+    """Require that all tensors but the constants of shapes and axes are floats or truth values."""
+    graph = shape_inference.infer_shapes(model).graph
+    types = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
+    for node in graph.node:
+        for name in node.output:
+            assert types[name] in (TensorProto.FLOAT, TensorProto.BOOL), name

@@ -1,0 +1,86 @@
+"""The server sends golden samples to itself; a process that answers otherwise is replaced."""
+
+import re
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from live import Client, free_port
+from test_serving_running import BODY, PREDICT
+from waiting import wait_until
+
+from serving.server.models import load_model
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from serving.server import Settings
+from serving.server.running import find_address, run_server
+settings = Settings(Path(sys.argv[1]), selftest_s=0.3)
+run_server(settings, find_address("127.0.0.1", int(sys.argv[2])))
+"""
+
+
+def weights(folder):
+    """Return the bytes of the largest tensor of a model."""
+    import onnx
+
+    tensors = onnx.load(folder / "model.onnx").graph.initializer
+    return max((onnx.numpy_helper.to_array(t) for t in tensors), key=lambda a: a.size)
+
+
+def overwrite(process, pattern, replacement):
+    """Overwrite bytes wherever a process has them in its memory; return how often."""
+    count = 0
+    maps = Path(f"/proc/{process}/maps").read_text().splitlines()
+    with Path(f"/proc/{process}/mem").open("r+b", buffering=0) as memory:
+        for line in maps:
+            start, end, rights = re.match(r"(\w+)-(\w+) (\S+)", line).groups()
+            if not rights.startswith("rw"):
+                continue
+            with suppress(OSError, OverflowError, ValueError):
+                memory.seek(int(start, 16))
+                content = memory.read(int(end, 16) - int(start, 16))
+                for match in re.finditer(re.escape(pattern), content):
+                    memory.seek(int(start, 16) + match.start())
+                    memory.write(replacement)
+                    count += 1
+    return count
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not show the memory")
+def test_a_process_whose_weights_changed_in_memory_is_replaced(row_bundle):
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, row_bundle.parent, str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    client = Client(port)
+
+    def worker():
+        with suppress(OSError):
+            status, headers, _ = client("GET", "/v2/health/ready")
+            return int(headers["x-request-id"].partition("-")[0], 16) if status == 200 else None
+
+    try:
+        wait_until(worker)
+        first, right = worker(), client("POST", PREDICT, BODY)
+        time.sleep(6)  # Granian takes a process that ends sooner for one that cannot start
+        assert worker() == first
+        row = weights(row_bundle)[0].tobytes()
+        assert overwrite(first, row, bytes(len(row)))
+        wait_until(lambda: worker() not in (None, first))
+        assert client("POST", PREDICT, BODY)[::2] == right[::2]
+    finally:
+        process.terminate()
+        _, errors = process.communicate()
+    message = "ERROR hornbill.server: softmax version 1 fails its self-test: a golden sample gets"
+    assert message in errors
+
+
+def test_a_version_whose_answers_vary_has_no_test(row_bundle):
+    model = load_model(row_bundle)
+    assert model.selftest is not None
