@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -80,9 +81,11 @@ def test_a_server_that_is_down_and_what_is_no_server_are_told(run):
 def mlflow_python(tmp_path_factory):
     """Python of an environment of its own with MLflow, whose server needs other versions."""
     folder = tmp_path_factory.mktemp("mlflow") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    install = [folder / "bin" / "pip", "install", "--quiet", "mlflow[auth]>=3", "onnx"]
-    subprocess.run([*install, "onnxruntime"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    packages = [f"mlflow[auth]=={version('mlflow-skinny')}"]
+    packages += [f"{name}=={version(name)}" for name in ("onnx", "onnxruntime")]
+    pip = [sys.executable, "-m", "pip", "--python", folder, "install", "--quiet"]
+    subprocess.run([*pip, *packages], check=True)
     return folder / "bin" / "python"
 
 
