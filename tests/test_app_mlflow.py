@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -104,6 +105,7 @@ def server(mlflow_python, tmp_path_factory):
         "MLFLOW_AUTH_ADMIN_PASSWORD": "a secret word",
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "x",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     command = [
         mlflow_python, "-m", "mlflow", "server", "--app-name", "basic-auth", "--port", str(port),
@@ -112,18 +114,25 @@ def server(mlflow_python, tmp_path_factory):
     ]  # fmt: skip
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=folder, env=os.environ | environment, stdout=log, stderr=log
+            command,
+            cwd=folder,
+            env=os.environ | environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
+    for _ in range(1500):
         try:
             urllib.request.urlopen(f"{url}/health")  # noqa: S310
             break
         except OSError:
             assert process.poll() is None, (folder / "log").read_text()
             time.sleep(0.2)
+    else:
+        raise AssertionError("the server was not ready in time")
     yield url
-    process.terminate()
+    os.killpg(process.pid, signal.SIGTERM)  # its workers too
     process.wait()
 
 
