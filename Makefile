@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 
 EXTRAS_demo := train
 EXTRAS_docs := docs
-EXTRAS_dev := train,tune,serve,sign,oci,ray,jax,dev
+EXTRAS_dev := train,tune,serve,sign,oci,mlflow,ray,jax,dev
 
 # The tests start many processes, which must not compile every module again.
 unexport PYTHONDONTWRITEBYTECODE

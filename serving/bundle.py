@@ -19,6 +19,8 @@ INT8 = "model.int8.onnx"
 KERAS_MODEL = "model.keras"
 MODEL = "model.onnx"
 SIGNATURE = "model.sig"
+# Bytes that a manifest and a list of checksums may have, which are read as a whole.
+_MAX_TEXT = 64 * 10**6
 _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -38,6 +40,8 @@ def read_checksums(version_folder: Path) -> dict[str, str]:
     path = version_folder / CHECKSUMS
     try:
         text = _read_file(path).decode("utf-8")
+    except ManifestError:  # it is a ValueError as well
+        raise
     except (OSError, ValueError) as error:
         raise ManifestError(cannot_read(path, error)) from None
     if not text.endswith("\n"):
@@ -57,9 +61,15 @@ def _read_file(path: Path) -> bytes:
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file. Others are refused: a pipe may never end."""
-    if not stat.S_ISREG(path.stat().st_mode):
+    """Open a regular file. Others are refused: a pipe may never end; and a huge text too."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
+    if path.name in (CHECKSUMS, MANIFEST) and found.st_size > _MAX_TEXT:
+        limit, size = _MAX_TEXT // 10**6, found.st_size / 1e6
+        raise ManifestError(
+            f"{path.name} must have at most {limit} MB. Received: {path}, of {size:,.0f} MB."
+        )
     return path.open("rb")
 
 
@@ -90,6 +100,8 @@ def read_checked(version_folder: Path, name: str, checksums: dict[str, str]) -> 
     """
     try:
         content = _read_file(version_folder / name)
+    except ManifestError:
+        raise
     except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
         raise ManifestError(cannot_read(version_folder / name, error)) from None
     digest = hashlib.sha256(content).hexdigest()
@@ -118,6 +130,8 @@ def check_file(version_folder: Path, name: str, checksums: dict[str, str]) -> No
     try:
         with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except ManifestError:
+        raise
     except (OSError, ValueError) as error:
         raise ManifestError(cannot_read(path, error)) from None
     _check_digest(path, name, digest, checksums)
@@ -146,7 +160,7 @@ def read_manifest(version_folder: Path) -> Manifest:
     """Return the manifest of a version after checking its checksum.
 
     Raises:
-        ManifestError: the manifest is missing, changed or malformed.
+        ManifestError: the manifest is missing, changed, malformed or too large.
     """
     return Manifest.from_json(
         read_checked(version_folder, MANIFEST, read_checksums(version_folder))

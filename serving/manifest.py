@@ -5,6 +5,7 @@ The schema lives with the reader; `export/` writes what is defined here.
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field
 
 from .columns import KINDS, RowFormat
@@ -15,6 +16,9 @@ from .parity import INT8_TOLERANCES, TOLERANCES
 from .schema import decode
 
 FORMAT_VERSION = 5
+# A name that is a number would be mistaken for a version.
+_NAME = re.compile(r"(?![0-9]+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_MAX_OPSET = 1_000
 DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64", "bool", "string")
 # For each task, the noun for what a model's labels name.
 TASKS = {
@@ -515,11 +519,8 @@ def _check_format_version(received: object) -> None:
 
 
 def _check_consistency(manifest: Manifest) -> None:
-    """Raise `ManifestError` if fields contradict each other."""
-    if not 1 <= manifest.version < 2**63:  # the protocols have int64
-        raise ManifestError(
-            f"version must be at least 1, and an int64. Received: version={manifest.version}."
-        )
+    """Raise `ManifestError` if fields contradict each other, or cannot be."""
+    _check_identity(manifest)
     _check_specs(manifest)
     if manifest.task not in TASKS:
         raise ManifestError(
@@ -539,16 +540,45 @@ def _check_consistency(manifest: Manifest) -> None:
         _check_calibration(manifest, manifest.calibration)
     if manifest.reject_option is not None:
         _check_reject_option(manifest, manifest.reject_option)
-    if manifest.baseline is not None and len(manifest.baseline.fractions) != len(manifest.labels):
-        raise ManifestError(
-            "baseline must have one fraction for each label. Received: "
-            f"{len(manifest.baseline.fractions)} fractions for {len(manifest.labels)} labels."
-        )
+    if manifest.baseline is not None:
+        _check_baseline(manifest, manifest.baseline)
     if manifest.thresholds is not None:
         _check_thresholds(manifest, manifest.thresholds)
     if manifest.intervals is not None:
         _check_intervals(manifest, manifest.intervals)
     _check_metrics(manifest)
+
+
+def _check_identity(manifest: Manifest) -> None:
+    if not _NAME.fullmatch(manifest.name):
+        raise ManifestError(
+            "name must be at most 100 letters, digits, '_', '-' and '.', not begin with '.' or "
+            f"'-', and not be a number. Received: name={manifest.name!r:.120}."
+        )
+    if not 1 <= manifest.version < 2**63:  # the protocols have int64
+        raise ManifestError(
+            f"version must be at least 1, and an int64. Received: version={manifest.version}."
+        )
+    if manifest.parameters < 0:
+        raise ManifestError(
+            f"parameters must be at least 0. Received: parameters={manifest.parameters}."
+        )
+    if not 1 <= manifest.opset <= _MAX_OPSET:
+        raise ManifestError(
+            f"opset must be from 1 to {_MAX_OPSET:,}. Received: opset={manifest.opset}."
+        )
+
+
+def _check_baseline(manifest: Manifest, baseline: Baseline) -> None:
+    if len(baseline.fractions) != len(manifest.labels):
+        raise ManifestError(
+            "baseline must have one fraction for each label. Received: "
+            f"{len(baseline.fractions)} fractions for {len(manifest.labels)} labels."
+        )
+    if not all(0 <= fraction <= 1 for fraction in baseline.fractions):
+        raise ManifestError(
+            f"baseline must have fractions from 0 to 1. Received: {baseline.fractions!s:.80}."
+        )
 
 
 def _check_metrics(manifest: Manifest) -> None:

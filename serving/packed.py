@@ -45,11 +45,9 @@ def pack(folder: Path, output: str | Path | None = None) -> Path:
         The file.
 
     Raises:
-        ManifestError: a file of the version is missing or changed, its model's name cannot name a
-            folder, or the file cannot be written.
+        ManifestError: a file of the version is missing or changed, or the file cannot be written.
     """
     manifest = read_manifest(folder)
-    _place_of(manifest)
     path = Path(output or f"{manifest.name}-{manifest.version}{PACKED}")
     if path.suffix != PACKED:
         raise ManifestError(f"A packed bundle must be named *{PACKED}. Received: {path}.")
@@ -204,25 +202,15 @@ def files_to_pack(folder: Path, manifest: Manifest) -> Iterator[tuple[str, bytes
         manifest: its manifest.
 
     Raises:
-        ManifestError: a file is missing or changed, or the model's name cannot name a folder.
+        ManifestError: a file is missing or changed.
     """
     checksums = read_checksums(folder)
-    place = _place_of(manifest)
+    place = f"{manifest.name}/{manifest.version}"
     yield f"{manifest.name}/{CONFIG}", render_config(manifest).encode()
     yield f"{manifest.name}/{LABELS}", render_labels(manifest).encode()
     yield f"{place}/{CHECKSUMS}", (folder / CHECKSUMS).read_bytes()
     for name in sorted(checksums):
         yield f"{place}/{name}", read_checked(folder, name, checksums)
-
-
-def _place_of(manifest: Manifest) -> str:
-    place = f"{manifest.name}/{manifest.version}"
-    if not _PLACE.fullmatch(f"{place}/"):
-        raise ManifestError(
-            "A packed bundle must have a name of at most 100 letters, digits, '_', '-' and '.', "
-            f"and a version from 1. Received: {place!r:.120}."
-        )
-    return place
 
 
 def _extract(path: Path, folder: Path) -> Path:

@@ -36,7 +36,9 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind) and isinstance(value, dict):
         return _decode_dataclass(kind, value, where)
     if origin is tuple and isinstance(value, list):
-        return tuple(_decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        if not all(type(item) is arguments[0] for item in value):  # most are, and there may be many
+            value = [_decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return tuple(value)
     if origin is dict and isinstance(value, dict):
         return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     kinds = arguments if origin is types.UnionType else (kind,)

@@ -403,7 +403,7 @@ def test_a_changed_bundle_is_not_pushed(tmp_path):
     with pytest.raises(ManifestError, match="README.md must have the SHA-256"):
         push(copy, f"oci:{tmp_path}/images")
     named = changed_copy(SOFTMAX, tmp_path / "named", name="../evil")
-    with pytest.raises(ManifestError, match=r"must have a name .* Received: '../evil/1'"):
+    with pytest.raises(ManifestError, match=r"name must be .* Received: name='../evil'"):
         push(named, f"oci:{tmp_path}/images")
     assert not (tmp_path / "images").exists()
 
@@ -601,3 +601,13 @@ def test_the_commands_say_what_they_did_and_what_is_next(run, tmp_path):
         second,
         f"next: hornbill verify {tmp_path}/dist/softmax",
     ]
+
+
+def test_the_receivers_check_of_the_documentation_runs(monkeypatch, capsys):
+    page = BUNDLES.parents[1] / "docs" / "sharing.md"
+    code = page.read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(BUNDLES)
+    exec(code, {})  # noqa: S102
+    differences = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert list(differences) == ["probabilities", "features"]
+    assert all(float(difference) < 1e-5 for difference in differences.values())

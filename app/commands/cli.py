@@ -14,6 +14,7 @@ from .compare import COMPARE_EXAMPLES, compare
 from .demo import DEMO_EXAMPLES, demo
 from .evaluate import EVALUATE_EXAMPLES, evaluate
 from .export import EXPORT_EXAMPLES, export
+from .log import LOG_EXAMPLES, log
 from .pack import PACK_EXAMPLES, UNPACK_EXAMPLES, pack, unpack
 from .predict import PREDICT_EXAMPLES, predict
 from .serve import SERVE_EXAMPLES, serve
@@ -69,6 +70,7 @@ for command, command_examples in (
     (unpack, UNPACK_EXAMPLES),
     (push, PUSH_EXAMPLES),
     (pull, PULL_EXAMPLES),
+    (log, LOG_EXAMPLES),
     (evaluate, EVALUATE_EXAMPLES),
     (compare, COMPARE_EXAMPLES),
     (bench, BENCH_EXAMPLES),
@@ -113,6 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _extra_of(package: str) -> str:
     extras = {
         "jax": ("jax", "jaxlib"),
+        "mlflow": ("mlflow", "pandas"),
         "oci": ("oras",),
         "ray": ("pyarrow", "ray"),
         "serve": ("granian", "msgspec", "prometheus_client"),
