@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
+from xdist import is_xdist_worker
 
 # Classes of images of the fixture `shapes`.
 KINDS = ("blue disc", "red disc", "red square")
@@ -30,6 +31,17 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 def pytest_xdist_auto_num_workers():
     """One worker more than cores: a tenth of the time is spent waiting for other processes."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_sessionstart(session):
+    """Import TensorFlow as commands do: the tests would import it with packages it does not need.
+
+    A process of pytest-xdist runs tests of all kinds; a single file may need no TensorFlow.
+    """
+    if is_xdist_worker(session):
+        from app.system.tensorflow_import import import_tensorflow_quietly
+
+        import_tensorflow_quietly()
 
 
 def pytest_report_header():

@@ -247,6 +247,8 @@ def test_the_demo_measures_every_format(tmp_path):
         assert words in text.getvalue()
 
 
+# In short: test_the_demo_measures_every_format.
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_rounds")
 def test_the_demo_of_images_predicts_test_files(tmp_path):
     import io

@@ -161,6 +161,8 @@ def one(two):
     return {"run": str(run.folder), "metrics": run.metrics}
 
 
+# In short: test_two_processes_train_one_run.
+@pytest.mark.slow
 def test_two_processes_train_like_one(one, two):
     (first, _), _ = two
     for ours, theirs in zip(weights(first), weights(one), strict=True):
@@ -174,6 +176,8 @@ def test_two_processes_train_like_one(one, two):
     np.testing.assert_allclose(*histories, atol=1e-5)
 
 
+# In short: test_two_processes_train_one_run.
+@pytest.mark.slow
 def test_both_processes_have_equal_metrics_and_one_writes(two):
     (first, second), folder = two
     assert second == {key: first[key] for key in ("run", "metrics")}
@@ -183,6 +187,8 @@ def test_both_processes_have_equal_metrics_and_one_writes(two):
     assert (environment["backend"], environment["processes"]) == ("jax", 2)
 
 
+# In short: test_two_processes_train_one_run.
+@pytest.mark.slow
 def test_a_model_of_two_processes_is_exported_under_tensorflow(two, tmp_path):
     from app.bundles.export_run import export_run
     from export import ExportOptions
@@ -191,6 +197,16 @@ def test_a_model_of_two_processes_is_exported_under_tensorflow(two, tmp_path):
     (first, _), _ = two
     bundle = export_run(first["run"], tmp_path, options=ExportOptions(int8="never"))
     assert all(check.passed for check in verify_bundle(bundle))
+
+
+def test_two_processes_train_one_run(tmp_path):
+    """The smallest model: it has the same metrics in both, or the run would not end."""
+    settings = ["--data", "iris", "--set", "epochs=1", "--no-figures"]
+    trained = result(start("softmax", *settings, "--processes", 2, "--json", "--output", tmp_path))
+    (folder,) = (tmp_path / "softmax").iterdir()
+    assert (str(folder), read_run(folder).metrics) == (trained["run"], trained["metrics"])
+    environment = json.loads((folder / "environment.json").read_text())
+    assert (environment["backend"], environment["processes"]) == ("jax", 2)
 
 
 def begin_run(*arguments, folder):

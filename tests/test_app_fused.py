@@ -27,7 +27,8 @@ def trained(model, variant, optimizer="sgd"):
     return losses, model.get_weights(), model.predict(inputs, verbose=0)
 
 
-@pytest.mark.parametrize("variant", ["cnn", "resnet", "mlp"])
+# The residual net has the layers of the convolutional one.
+@pytest.mark.parametrize("variant", ["cnn", "mlp", pytest.param("resnet", marks=pytest.mark.slow)])
 def test_a_fused_model_learns_and_predicts_as_keras_does(variant):
     plain = learning_part(variant)
     part = learning_part(variant)
@@ -42,6 +43,8 @@ def test_a_fused_model_learns_and_predicts_as_keras_does(variant):
         np.testing.assert_array_equal(one, other)
 
 
+# In short: test_a_fused_model_learns_and_predicts_as_keras_does[cnn].
+@pytest.mark.slow
 def test_a_residual_net_of_few_channels_trains():
     """With a skip connection of strided 1x1 convolutions, oneDNN wrote past its memory."""
     config = DigitNetConfig(variant="resnet", filters=(4, 8), hidden=(6,), depth=5)

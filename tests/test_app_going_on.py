@@ -69,6 +69,8 @@ def test_a_finished_run_goes_on_like_one_that_was_planned_longer(short, copy, tm
     assert not (run.folder / NEW_RESULTS).exists()
 
 
+# In short: test_a_finished_run_goes_on_like_one_that_was_planned_longer, with a constant rate.
+@pytest.mark.slow
 def test_a_cosine_spans_the_new_total_and_the_jump_is_told(cosine, copy):
     run, told = goes_on(copy(cosine), {"epochs": 4})
     assert told == [

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import BUNDLES, KINDS
+from conftest import KINDS
 from test_app_resume import StopAt, history, interrupt
 
 from app.bundles.export_run import export_run
@@ -140,7 +140,12 @@ def test_a_bundle_is_an_extractor_too(bundle, head, data):
     ("settings", "output"),
     [
         ({"head": "sigmoid", "target": ["is_red", "is_disc"]}, "probabilities"),
-        ({"head": "linear", "target": ["number"], "hidden": [4]}, "values"),
+        # In short: that of labels.
+        pytest.param(
+            {"head": "linear", "target": ["number"], "hidden": [4]},
+            "values",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_heads_for_labels_and_values(settings, output, shapes, table, tmp_path):
@@ -159,12 +164,10 @@ def weights_before(shapes):
     return [w for x in model.layers if x.name != "probabilities" for w in x.get_weights()]
 
 
-def test_a_head_on_the_features_of_rows_takes_raw_rows(tmp_path):
-    rows = {"target": "kind", "epochs": 1}
-    source = str(BUNDLES / "raw.csv")
-    settings = rows | {"hidden": [5]}
-    base = train(make_config("features", settings, data=source), tmp_path, figures=False)
-    settings = rows | {"backbone": str(base.folder)}
+def test_a_head_on_the_features_of_rows_takes_raw_rows(exported_raw_bundle, tmp_path):
+    source = exported_raw_bundle[1]
+    (folder,) = (Path(source).parent / "runs" / "features").iterdir()
+    base, settings = read_run(folder), {"target": "kind", "epochs": 1, "backbone": str(folder)}
     run = train(make_config("features", settings, data=source), tmp_path, figures=False)
     dataset, first = load_run_data(run.config), np.arange(9)
     before, after = (
@@ -184,22 +187,21 @@ def test_a_head_on_the_features_of_rows_takes_raw_rows(tmp_path):
 
 @pytest.fixture(scope="module")
 def two_phases(shapes, data, tmp_path_factory):
-    """A run of two epochs, of which only the head learns in the first; one that was interrupted in
-    the second; and the extractor of both.
+    """The configuration of a run of two epochs, of which only the head learns in the first; a run
+    that was interrupted in the second; its end; and its extractor.
     """
     folder = tmp_path_factory.mktemp("two-phases")
     extractor = shutil.copy(shapes.folder / "model.keras", folder)
     settings = {"backbone": extractor, "epochs": 2, "head_epochs": 1, "batch_size": 16}
     config = make_config("features", settings, data=data)
-    whole = train(config, folder / "whole", figures=False)
     with pytest.raises(Interrupted):
         train(config, folder / "cut", [StopAt(1, interrupt)], figures=False)
     (cut,) = (folder / "cut" / "features").iterdir()
-    return whole, cut, extractor
+    return config, cut, resume(shutil.copytree(cut, folder / "resumed")), extractor
 
 
 def test_the_backbone_keeps_its_weights_in_the_first_phase(two_phases, shapes):
-    _, cut, _ = two_phases
+    _, cut, _, _ = two_phases
     with np.load(cut / "checkpoint.npz") as checkpoint:
         kept = {checkpoint[name].tobytes() for name in checkpoint.files if name.startswith("kept")}
     before = weights_before(shapes)
@@ -208,7 +210,7 @@ def test_the_backbone_keeps_its_weights_in_the_first_phase(two_phases, shapes):
 
 
 def test_a_run_whose_extractor_is_gone_is_not_resumed(two_phases):
-    _, cut, extractor = two_phases
+    _, cut, _, extractor = two_phases
     moved = shutil.move(extractor, f"{extractor}.moved")
     try:
         with pytest.raises(ConfigError, match="backbone must be a model that Keras can load"):
@@ -218,19 +220,24 @@ def test_a_run_whose_extractor_is_gone_is_not_resumed(two_phases):
     assert (cut / "checkpoint.npz").exists()
 
 
+# In short: test_batch_normalization_of_a_trained_backbone_does_not_change resumes the run.
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_between_the_phases_ends_like_an_uninterrupted_run(
-    two_phases, shapes, tmp_path
+    two_phases, tmp_path
 ):
-    whole, cut, _ = two_phases
-    run = resume(shutil.copytree(cut, tmp_path / "cut"))
+    config, _, run, _ = two_phases
+    whole = train(config, tmp_path, figures=False)
     assert history(run) == history(whole)
     assert run.metrics == whole.metrics
     assert same(*(r.load_model().get_weights() for r in (run, whole)))
-    assert not same(weights_before(shapes), weights(run.load_model()))
+
+
+def test_the_backbone_learns_in_the_second_phase(two_phases, shapes):
+    assert not same(weights_before(shapes), weights(two_phases[2].load_model()))
 
 
 def test_batch_normalization_of_a_trained_backbone_does_not_change(two_phases, shapes):
-    after = two_phases[0].load_model().get_layer("backbone")
+    after = two_phases[2].load_model().get_layer("backbone")
     layers = [x for x in after.layers if isinstance(x, keras.layers.BatchNormalization)]
     assert layers
     for layer in layers:

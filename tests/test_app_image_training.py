@@ -35,6 +35,8 @@ def test_color_and_shape_are_told_apart(shapes):
     assert shapes.metrics["test"]["accuracy"] >= 0.9
 
 
+# In short: test_a_copy_in_another_precision_keeps_weights_and_its_last_layer_in_float32.
+@pytest.mark.slow
 def test_a_model_trained_in_mixed_precision_predicts_in_float32(data, tmp_path):
     settings = {"width": 8, "epochs": 6, "precision": "mixed_bfloat16"}
     settings |= {"optimizer.learning_rate": 0.01, "augmentation.flip": False}
@@ -107,6 +109,8 @@ def test_a_file_gives_the_same_features_on_every_road(shapes, data, tmp_path):
     np.testing.assert_allclose(model.predict(inputs, verbose=0)["features"], served, atol=1e-5)
 
 
+# In short: test_the_extractor_of_a_head_keeps_its_weights.
+@pytest.mark.slow
 def test_features_that_were_learned_before_are_kept(shapes, data, tmp_path):
     settings = SHORT | {"backbone": str(shapes.folder), "freeze": "all"}
     run = train(make_config("features", settings, data=data), tmp_path, figures=False)
@@ -208,6 +212,8 @@ class StopAt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+# In short: test_a_run_that_is_interrupted_twice_ends_like_an_uninterrupted_run.
+@pytest.mark.slow
 def test_an_interrupted_training_with_mixed_images_ends_as_an_uninterrupted_one(data, tmp_path):
     settings = {"backbone": "mlp", "hidden": [8], "epochs": 3, "class_weight": "balanced"}
     settings |= {

@@ -226,6 +226,8 @@ def test_the_folder_needs_neither_the_function_nor_the_arrays(own_run):
     assert (own_run.folder / "untrained.keras").is_file()
 
 
+# In short: test_pipelines_are_streamed_and_resumed_by_their_function.
+@pytest.mark.slow
 def test_training_repeats_and_resumes_like_that_of_a_family(code, tmp_path):
     def interrupt(epoch, logs):
         if epoch == 1:

@@ -149,6 +149,8 @@ def test_resuming_a_finished_run_returns_it_unchanged(uninterrupted):
     assert resume(uninterrupted.folder).metrics == uninterrupted.metrics
 
 
+# In short: test_a_run_that_stopped_early_goes_on_with_more_patience.
+@pytest.mark.slow
 def test_a_run_that_stopped_early_is_not_trained_further(tmp_path):
     settings = {"patience": 1, "optimizer.learning_rate": 1e-30, "figures": False}
     whole = train(make_config("softmax", settings), tmp_path / "whole")

@@ -6,13 +6,14 @@ import tomllib
 
 import numpy as np
 import pytest
-from test_app_resume import Notes
+from test_app_resume import Notes, StopAt, interrupt
 
 from app.config import make_config
 from app.data.reading_progress import observed_reading
 from app.errors import ConfigError, DataError
 from app.runs import resume, train
 from app.runs.run_folder import CONFIG
+from app.system.signals import Interrupted
 from serving.bundle import KERAS_MODEL
 
 # A step at this rate changes nothing.
@@ -151,8 +152,10 @@ def test_other_names_of_classes_are_told(digits, tmp_path):
     data = json.loads((folder / "data.json").read_text())
     (folder / "data.json").write_text(json.dumps({**data, "labels": list("abcdefghij")}))
     notes = Notes()
-    with observed_reading(notes):
-        train(make_config("digits", {**STILL, "start_from": folder}), tmp_path)
+    with observed_reading(notes), pytest.raises(Interrupted):
+        train(
+            make_config("digits", {**STILL, "start_from": folder}), tmp_path, [StopAt(0, interrupt)]
+        )
     assert (
         notes.lines[1]
         == "Its outputs were a, b, c, d, e; from now on they are 0, 1, 2, 3, 4, in this order."

@@ -89,7 +89,11 @@ def test_a_study_builds_on_earlier_ones_only_and_its_code_is_at_hand(name):
     assert (ROOT / path).read_text("utf-8") == code
 
 
-@pytest.mark.parametrize("name", NAMES)
+# The others are as long as these, and alike.
+@pytest.mark.parametrize(
+    "name",
+    [*NAMES[::6], *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n not in NAMES[::6])],
+)
 def test_every_label_of_a_chinese_figure_is_chinese(name, tmp_path, monkeypatch):
     found = set()
 

@@ -16,8 +16,8 @@ CHROMIUM = shutil.which("chromium")
 # These take nearly all of the time; `pytest -m slow` runs them.
 DEAR = (
     "abstraction", "dead-relu", "depth-or-width", "eight-states", "gates", "initialization",
-    "linear-stack", "losses", "no-structure", "optimizers", "regularization", "trapezoid",
-    "very-deep", "xor-limit",
+    "linear-stack", "losses", "no-structure", "optimizers", "regularization", "softmax",
+    "trapezoid", "very-deep", "xor-limit",
 )  # fmt: skip
 CHEAP = [name for name in NAMES if name not in DEAR]
 

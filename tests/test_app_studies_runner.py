@@ -146,8 +146,9 @@ def test_a_result_with_unknown_fields_is_not_read(again):
         lambda text: text[:100],
         lambda text: text.replace('"sign": "holds"', '"sign": "maybe"', 1),
         lambda text: text.replace('"norms": [', '"norms": 5, "other": [', 1),
-        lambda _: "[1]",
-        lambda _: "",
+        # In short: the others.
+        pytest.param(lambda _: "[1]", marks=pytest.mark.slow),
+        pytest.param(lambda _: "", marks=pytest.mark.slow),
     ],
 )
 def test_a_damaged_result_is_written_again(damage, again):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import keras
+import pytest
 from forks import result_of, start, start_command
 
 from benchmarks.zoo import build_zoo_model
@@ -29,12 +30,12 @@ def export(output):
     return export_bundle(keras.Sequential(layers), output, "own", options=options)
 
 
-def export_on_a_full_disk(output, sender):
+def export_on_a_full_disk(output, step, sender):
     """Export with increasing limits of the file size, which act like a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     sizes = {path.stat().st_size for path in export(output).rglob("*") if path.is_file()}
     found = []
-    for limit in [*sorted({0, *(size - 1 for size in sizes)})[::3], max(sizes) - 1]:
+    for limit in [*sorted({0, *(size - 1 for size in sizes)})[::step], max(sizes) - 1]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         try:
             outcome = str(export(output))
@@ -45,10 +46,12 @@ def export_on_a_full_disk(output, sender):
     sender.send(found)
 
 
-def test_a_full_disk_is_an_error_and_leaves_earlier_files_unchanged(tmp_path):
+# A few files in short; every file in the slow test.
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_full_disk_is_an_error_and_leaves_earlier_files_unchanged(step, tmp_path):
     output = tmp_path / "dist"
-    found = result_of(export_on_a_full_disk, output)
-    assert len(found) > 3
+    found = result_of(export_on_a_full_disk, output, step)
+    assert len(found) > 2
     for outcome, left in found:
         assert "The bundle is incomplete, so nothing was published." in outcome
         assert "file too large" in outcome.lower()
@@ -76,11 +79,16 @@ def export_until(output, last, count_file):
     count_file.write_text(str(done))
 
 
-def test_an_export_that_is_killed_publishes_whole_versions_or_none(tmp_path):
+# Two moments in short: amid the work and just before the end.
+@pytest.mark.parametrize(
+    "moments", [(0.5, -1), pytest.param((0.0, 0.25, 0.75, -6, -2), marks=pytest.mark.slow)]
+)
+def test_an_export_that_is_killed_publishes_whole_versions_or_none(moments, tmp_path):
     output, count_file = tmp_path / "dist", tmp_path / "changes"
     start(export_until, output, None, count_file).join()
     total = int(count_file.read_text())
-    for last in sorted({2, total // 2, total - 6, total - 1}):
+    for moment in moments:
+        last = total + moment if moment < 0 else max(2, int(total * moment))
         process = start(export_until, output, last, count_file)
         process.join()
         assert process.exitcode == -signal.SIGKILL

@@ -92,7 +92,8 @@ def test_every_head_predicts_for_each_replica(data, settings, output):
     assert np.isfinite(found).all()
 
 
-@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+# Adam keeps more state than momentum.
+@pytest.mark.parametrize("optimizer", [pytest.param("momentum", marks=pytest.mark.slow), "adam"])
 def test_each_replica_learns_like_a_single_model(optimizer, iris):
     settings = {
         "hidden": [5],
