@@ -40,7 +40,8 @@ _NARROW_TOLERANCE = 0.1
 
 Run = Callable[[Inputs], Outputs]
 # Inputs, what Keras predicts for them, the number of samples in each call, and how many to run.
-_Case = tuple[Inputs, Outputs, int, int]
+# None runs all as one batch.
+_Case = tuple[Inputs, Outputs, int, int | None]
 
 
 def prove(
@@ -102,7 +103,7 @@ def _cases(inference: InferenceFunction, samples: Samples, expected: Outputs) ->
 def _whole_cases(inference: InferenceFunction, samples: Samples) -> Iterator[_Case]:
     for inputs in (samples.inputs, *samples.of_other_sizes):
         for batch, expected in whole_batches(inference, inputs):
-            yield batch, expected, count_samples(batch), count_samples(batch)
+            yield batch, expected, count_samples(batch), None
 
 
 def _measure(
@@ -115,14 +116,14 @@ def _measure(
     """Yield the parity of each output at each batch size, and the difference it may have."""
     for inputs, expected, batch_size, rows in cases:
         first = take_samples(inputs, slice(rows))
-        is_one_call = batch_size >= rows
+        is_one_call = rows is None or batch_size >= rows
         with explained(f"The {_NAMES[artifact]} must run on every input that Keras runs on"):
             try:
                 received = run(first) if is_one_call else run_in_batches(run, first, batch_size)
             except InputError as error:  # rows of several lengths
                 raise ProofError(f"{error} Nothing was published.") from None
         for name, array in expected.items():
-            wanted = array if is_one_call else array[:rows]
+            wanted = array if rows is None else array[:rows]
             _require_same_shape(artifact, name, wanted, received[name])
             has_classes = kind.predicts_classes(name)
             parity = compare(artifact, name, batch_size, wanted, received[name], has_classes)

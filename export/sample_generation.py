@@ -263,8 +263,13 @@ def _parts(layer: Any) -> list[Any]:
     return list(parts()) if parts else [layer]
 
 
-def _readers(tensor: Any) -> Iterator[Any]:
-    """Yield the layers that read `tensor`, directly or after layers that only change its shape."""
+def _readers(tensor: Any, seen: Sequence[Any] = ()) -> Iterator[Any]:
+    """Yield the layers that read `tensor`, directly or after layers that only change its shape.
+
+    Args:
+        tensor: Tensor of a functional model.
+        seen: Tensors that led here: a model may be called with its own inputs, in any order.
+    """
     same_values = (
         keras.layers.Reshape,
         keras.layers.Flatten,
@@ -272,20 +277,20 @@ def _readers(tensor: Any) -> Iterator[Any]:
         keras.layers.Concatenate,
     )
     producer = getattr(tensor, "_keras_history", None)
-    if producer is None:
+    if producer is None or any(tensor is one for one in seen):
         return
+    path = (*seen, tensor)
     for node in producer.operation._outbound_nodes:
         layer = node.operation
         inner = _inner_tensors(layer, node, tensor)
         if inner:
             for part in inner:
-                if part is not tensor:  # a model may be called with its own inputs
-                    yield from _readers(part)
+                yield from _readers(part, path)
             continue
         yield layer
         if isinstance(layer, same_values):
             for output in node.output_tensors:
-                yield from _readers(output)
+                yield from _readers(output, path)
 
 
 def _inner_tensors(layer: Any, node: Any, tensor: Any) -> list[Any]:
