@@ -482,11 +482,11 @@ def test_a_failed_version_is_retried_after_a_growing_pause(row_bundle, tmp_path,
     shutil.copytree(row_bundle.parent, tmp_path / "softmax")
     failing, tried = [True, True], []
 
-    def load(folder, *settings):
+    def load(folder, settings):
         tried.append(folder.name)
         if failing and failing.pop():
             raise OSError("too many open files")
-        return load_model(folder, *settings)
+        return load_model(folder, settings)
 
     monkeypatch.setattr("serving.server.repository.load_model", load)
     client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False), LIVE)
