@@ -943,7 +943,9 @@ def _depth_anything() -> keras.Model:
         "DepthAnythingBackbone",
         image_encoder=_make(
             # Keras 3.15 refuses the 70 pixels of KerasHub's test: a map of 2x2 is below the kernel.
-            "DINOV2Backbone", **{**encoder, "image_shape": (84, 84, 3)}, apply_layernorm=True
+            "DINOV2Backbone",
+            **{**encoder, "image_shape": (84, 84, 3)},
+            apply_layernorm=True,
         ),
         reassemble_factors=[4, 2, 1, 0.5],
         neck_hidden_dims=[16, 32, 64, 128],
