@@ -18,10 +18,10 @@ from .images import fit_and_pad, read_enough, resize
 _SMALL_SIDE = 64
 # The longest side in which the digit is found; in which it is seen whether ink fills the frame; and
 # in which the light is measured.
-_SIDE, _FRAME_SIDE, _LIGHT_SIDE = 384, 128, 40
+_SIDE, _FRAME_SIDE, _LIGHT_SIDE = 384, 128, 48
 # In pixels of the image of the light: wider than two strokes of a marker, narrower than most
 # shadows.
-_MEDIAN_SIZE = 13
+_MEDIAN_SIZE = 15
 _MIN_CONTRAST = 0.08
 # Ink fainter than this fraction of the digit's ink belongs to ruled lines and to the page behind.
 _FAINT = 0.45
