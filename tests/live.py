@@ -13,6 +13,7 @@ from granian.server.embed import Server as Granian
 from serving.server import Server
 from serving.server.running import OPTIONS
 
+READY = "/v2/health/ready"
 # All servers of a test process try their models in the same ones, which import onnxruntime once.
 _TRIALS = []
 
@@ -53,7 +54,7 @@ class Client:
         return status, json.loads(body)
 
 
-def wait_until_ready(client, path="/v2/health/ready"):
+def wait_until_ready(client, path=READY):
     for _ in range(1200):
         try:
             if client.get(path)[0] == 200:
@@ -64,10 +65,20 @@ def wait_until_ready(client, path="/v2/health/ready"):
     raise AssertionError("the server was not ready in time")
 
 
-def start(settings, wait_for="/v2/health/ready", **options):
+def wait_until_tried(client):
+    """Wait until no version is loading: on a busy machine, some are when the server is ready."""
+    for _ in range(1200):
+        status, _, body = client("POST", "/v2/repository/index")
+        if status != 200 or b"LOADING" not in body:  # a client without a token cannot know
+            return
+        time.sleep(0.05)
+
+
+def start(settings, wait_for=READY, **options):
     """Run a server in a thread; return its client and a function that stops it.
 
-    `wait_for` is the path that must succeed first. Options are passed to Granian.
+    `wait_for` is the path that must succeed first; once the server is ready, all versions must have
+    been tried too. Options are passed to Granian.
     """
     port = free_port()
     ended = threading.Event()
@@ -93,6 +104,8 @@ def start(settings, wait_for="/v2/health/ready", **options):
     client = Client(port)
     try:
         wait_until_ready(client, wait_for)
+        if wait_for == READY:
+            wait_until_tried(client)
     except BaseException:
         stop()
         raise
