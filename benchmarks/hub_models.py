@@ -629,7 +629,6 @@ _PLAIN: dict[str, dict[str, Any]] = {
     "Gemma3Backbone, bidirectional": {**_GEMMA3, "use_bidirectional_attention": True},
     "Gemma3VisionEncoder": _GEMMA3_VISION,
     "Gemma3nBackbone": _GEMMA3N,
-    "Gemma4AudioEncoder": _GEMMA4_AUDIO,
     "Gemma4Backbone": _GEMMA4,
     "Gemma4Backbone, experts": {
         **_GEMMA4,
@@ -895,6 +894,14 @@ def _make(kind: str, /, **arguments: Any) -> keras.Model:
 
 def _plain(name: str) -> keras.Model:
     return _make(name, **_PLAIN[name])
+
+
+def _audio_encoder() -> keras.Model:
+    """Return the encoder as a functional model: the class itself notes no inputs."""
+    sound = keras.Input((None, _GEMMA4_AUDIO["input_feat_size"]), name="audio_mel")
+    mask = keras.Input((None,), dtype="bool", name="audio_mel_mask")
+    encoder = _make("Gemma4AudioEncoder", **_GEMMA4_AUDIO)
+    return keras.Model([sound, mask], encoder(sound, mask))
 
 
 def _dual_encoder(family: str, **more: Any) -> keras.Model:
@@ -1173,10 +1180,11 @@ _COMPOSED: dict[str, Build] = {
         centroid_intermediate_top_k=2,
         use_ordered_embeddings=True,
     ),
+    "Gemma4AudioEncoder": _audio_encoder,
     "Gemma4Backbone, audio": lambda: _make(
         "Gemma4Backbone",
         **_GEMMA4,
-        audio_encoder=_plain("Gemma4AudioEncoder"),
+        audio_encoder=_make("Gemma4AudioEncoder", **_GEMMA4_AUDIO),
         num_audio_tokens_per_clip=4,
     ),
     "Gemma4Backbone, vision": lambda: _make(
