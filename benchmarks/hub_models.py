@@ -699,7 +699,7 @@ _PLAIN: dict[str, dict[str, Any]] = {
     },
     "Qwen3Backbone": {**_GROUPED, "head_dim": 2},
     "Qwen3MoeBackbone": {**_EXPERTS, "head_dim": 2, "norm_top_k_prob": True},
-    "Qwen3_5Backbone": {**_LINEAR_ATTENTION, "head_dim": 4, "intermediate_dim": 32},
+    "Qwen3_5Backbone": {**_LINEAR_ATTENTION, "head_dim": 8, "intermediate_dim": 32},
     "Qwen3_5MoeBackbone": {
         **_LINEAR_ATTENTION,
         "head_dim": 8,
@@ -846,7 +846,7 @@ _TASKS: dict[str, tuple[str, dict[str, Any]]] = {
                 "CausalLM",
                 {"preprocessor": None},
                 "Bloom Falcon GPT2 GPTNeoX Gemma Gemma3 Gemma3n Gemma4 GptOss Llama Llama3 Mistral "
-                "Mixtral OPT PARSeq PaliGemma Phi3 Qwen Qwen3 Qwen3Moe Qwen3_5 Qwen3_5Moe QwenMoe "
+                "Mixtral OPT PaliGemma Phi3 Qwen Qwen3 Qwen3Moe Qwen3_5 Qwen3_5Moe QwenMoe "
                 "RWKV7 SmolLM3",
             ),
             ("Seq2SeqLM", {}, "Bart EdRec T5 T5Gemma T5Gemma2"),
@@ -1115,6 +1115,16 @@ def _parseq() -> keras.Model:
     )
 
 
+def _parseq_task() -> keras.Model:
+    """Return the task, whose loss needs a tokenizer."""
+    from keras_hub.models import PARSeqCausalLMPreprocessor, PARSeqTokenizer
+
+    preprocessor = PARSeqCausalLMPreprocessor(
+        tokenizer=PARSeqTokenizer(max_label_length=5), sequence_length=5
+    )
+    return _make("PARSeqCausalLM", preprocessor=preprocessor, backbone=_parseq())
+
+
 def _gemma3n_multimodal() -> keras.Model:
     from keras_hub.src.models.gemma3n.gemma3n_audio_encoder import Gemma3nAudioEncoder
 
@@ -1192,6 +1202,7 @@ _COMPOSED: dict[str, Build] = {
     ),
     "MetaCLIP2Backbone": lambda: _dual_encoder("MetaCLIP2", projection_dim=64),
     "PARSeqBackbone": _parseq,
+    "PARSeqCausalLM": _parseq_task,
     "RetinaNetBackbone": _retinanet,
     "RetinaNetObjectDetector": _retinanet_detector,
     "SAM3PromptableConceptBackbone": _sam3,
