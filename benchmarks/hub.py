@@ -187,6 +187,8 @@ def run(name: str) -> dict[str, Any]:
     process.kill()
     process.join()
     reason = f"more than {LIMIT_S} s" if is_late else f"died with {process.exitcode}"
+    if _KERAS in found and not found[_KERAS]["agrees"]:
+        reason = "Keras cannot run it"
     for key in (_KERAS, _OURS, _THEIRS):
         found.setdefault(key, {"agrees": False, "error": reason})
     return {"what": name, **found}
