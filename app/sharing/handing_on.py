@@ -163,6 +163,7 @@ def _read_image(store: Store, where: str, name: str) -> tuple[Image, str]:
     """Return the manifest with a tag or digest, and its digest."""
     content = store.read_manifest(name)
     if content is None:
+        store.tags()  # raises if the place itself does not exist
         raise SharingError(f"{where} must exist. Received: no such image.")
     digest = digest_of(content)
     if ":" in name and digest != name:
