@@ -51,6 +51,8 @@ class _Awaited:
         start: time when its reception began, in seconds.
         length: its length; 0 if it is short or unknown.
         received: number of bytes that have arrived, of a long one.
+        is_seen: whether it was awaited when the timer looked last. A body that has arrived is not,
+            however long the event loop took to notice.
         rule: what it has broken, if it is not awaited any longer. No error, whose traceback would
             keep the connection.
     """
@@ -58,6 +60,7 @@ class _Awaited:
     start: float
     length: int = 0
     received: int = 0
+    is_seen: bool = False
     rule: str = ""
 
 
@@ -96,6 +99,9 @@ class Bodies:
                 self._give_up_oldest(awaited, len(awaited) - self._max_awaited // 2)
             most = max(self._awaited.values(), key=len, default={})
             self._give_up_oldest(most, self._count - self._max_awaited)
+            for awaited in self._awaited.values():
+                for one in awaited.values():
+                    one.is_seen = True
 
     def _give_up_slow(self) -> None:
         now = time.monotonic()
@@ -108,7 +114,9 @@ class Bodies:
 
     def _give_up_oldest(self, awaited: dict[asyncio.Task[None], _Awaited], count: int) -> None:
         for task, one in list(awaited.items())[: max(0, count)]:
-            _give_up(task, one, f"before {self._max_awaited // 2:,} others of the same client")
+            if one.is_seen:
+                rule = f"before {self._max_awaited // 2:,} others of the same client"
+                _give_up(task, one, rule)
 
     async def receive(self, headers: Headers, protocol: HTTPProtocol, client: str) -> Body:
         """Return the body of a request, decompressed.
