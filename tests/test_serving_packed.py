@@ -189,7 +189,8 @@ def test_other_files_are_told_in_one_line(content, message, tmp_path):
         with pytest.raises(ManifestError, match=message):
             read(path)
     first, *others = verify_bundle(path)
-    assert not first.passed and message in first.detail
+    assert not first.passed
+    assert message in first.detail
     assert {check.detail for check in others} == {"not checked, see files"}
 
 
