@@ -139,13 +139,15 @@ def controlled(row_bundle, tmp_path):
     folder = tmp_path / "dist"
     shutil.copytree(row_bundle.parent, folder / "softmax")
     copy_model(row_bundle, folder / "second")
+    shared = tmp_path / "shared"
+    shared.mkdir()
     settings = Settings(
         folder,
         poll_s=0.05,
         log_requests=False,
         model_control="explicit",
         require=("softmax",),
-        control_file=tmp_path / "asked",
+        shared_folder=shared,
     )
     started = [start(settings), start(settings)]
     with triton.InferenceServerClient(f"127.0.0.1:{started[0][0].port}") as client:

@@ -142,9 +142,9 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self._rpc: RpcServer | None = None
         self._series: dict[tuple[str, str, int | str], tuple[Histogram, Counter]] = {}
-        # A process that restarts while the file is invalid lets nobody in.
         nobody: Tokens | None = {}
-        self._tokens = Reread(partial(read_tokens, settings.token, settings.token_file), nobody)
+        read = partial(read_tokens, settings.token, settings.token_file)
+        self._tokens = Reread(read, nobody, settings.shared("tokens"))
 
     async def _serve(self, model: Model) -> LoadedModel:
         counter = PredictionCounter(self._metrics, model.manifest)

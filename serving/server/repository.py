@@ -129,12 +129,14 @@ class Repository:
         self._folder = ModelFolder(settings.folder)
         self._public_key = settings.public_key
         nothing: Mapping[str, ModelSettings] | None = None
-        self._model_settings = Reread(self._read_model_settings, nothing)
+        self._model_settings = Reread(
+            self._read_model_settings, nothing, settings.shared("settings")
+        )
         self._has_all = settings.versions == "all"
         self._required = set(settings.require)
         self._control: ModelControl | None = None
         if settings.model_control == "explicit":
-            self._control = ModelControl(settings.require, settings.control_file)
+            self._control = ModelControl(settings.require, settings.shared("models"))
         self._trials = trials
         self._make_loaded = serve
         self._executor = executor

@@ -210,7 +210,7 @@ def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
     logging.getLogger("_granian").addFilter(lambda record: _tell_why_ended(server, record))
     with (
         tempfile.TemporaryDirectory(prefix="hornbill-") as folder,
-        _in_environment(replace(settings, control_file=Path(folder, "models"))),
+        _in_environment(replace(settings, shared_folder=Path(folder))),
         shared_metrics() if workers > 1 else nullcontext(),
     ):
         server.serve()
