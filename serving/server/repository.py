@@ -215,6 +215,10 @@ class Repository:
                 return loaded
         raise self._refusal(name, version)
 
+    def labels(self, name: str) -> list[str]:
+        """Return the labels of the versions of a model."""
+        return list(self._settings_of(name).labels)
+
     def resolve(self, name: str, version: str) -> str:
         """Return the number of the version that a label of a model stands for; others as given."""
         return str(self._settings_of(name).labels.get(version, version))
