@@ -32,6 +32,14 @@ def table_columns(table: Any, names: Sequence[str] = ()) -> dict[str, Sequence[A
         pairs = _by_column([table]).items()
     elif isinstance(table, Sequence) and all(isinstance(row, Mapping) for row in table):
         pairs = _by_column(table).items()
+    elif isinstance(table, Sequence) and any(isinstance(row, Mapping) for row in table):
+        is_dict = isinstance(table[0], Mapping)
+        other = next(n for n, row in enumerate(table) if isinstance(row, Mapping) != is_dict)
+        first, then = ("a dict", "no dict") if is_dict else ("no dict", "a dict")
+        raise InputError(
+            "Rows must all be dicts, or all lists of cells. "
+            f"Received: {first} in row 0 and {then} in row {other}."
+        )
     elif names and _is_list(table):
         pairs = _by_place(table, names)
     else:

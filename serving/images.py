@@ -167,6 +167,8 @@ def _reason(source: Source, error: Exception) -> str:
     reason = "cannot be read as an image, such as PNG or JPEG"
     if not start:
         return f"{reason}: it is empty"
+    if "MAX_TEXT" in str(error):
+        return f"{reason}: it has a text of over 1 MB beside the pixels"
     return f"{reason}: its end is missing" if "truncated" in str(error) else reason
 
 
@@ -337,7 +339,8 @@ def _extrema(source: Source, image: Image.Image) -> tuple[float, float]:
     low, high = (float(value) for value in (np.min(found), np.max(found)))
     if not math.isfinite(high - low):
         raise InputError(
-            f"The pixels of an image must be finite. Received: {source.name}, from {low} to {high}."
+            "The pixels of an image must be finite. "
+            f"Received: {source.name}, which has NaN or infinity."
         )
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     if image.mode not in ("I", "F"):  # for those, files do not say what black and white are

@@ -1,6 +1,7 @@
 """`serving.toml`: pinned versions, labels and limits of single models, and faults in the file."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from serving.errors import InputError
 from serving.server.model_folder import ModelFolder
 from serving.server.model_settings import ModelSettings, read_model_settings
 from serving.server.rereading import Reread
+from serving.server.tokens import read_tokens
 
 FOLDER = {"digits": [1, 2, 3], "iris": [1]}
 
@@ -138,3 +140,28 @@ def test_a_file_that_is_being_written_is_not_followed(tmp_path):
     assert reread.value == "old"
     reread.refresh()
     assert reread.value == "new"
+
+
+def test_a_process_that_starts_while_the_file_is_invalid_gets_what_the_others_have(
+    tmp_path, caplog
+):
+    path, kept = tmp_path / "tokens", tmp_path / "kept"
+    nobody = {}
+
+    def start():
+        return Reread(partial(read_tokens, None, path), nobody, kept)
+
+    path.write_text("ann first\n")
+    value = start().value
+    path.write_text("three words here\n")
+    assert start().value == value != nobody
+    assert "Received: 3 words in line 1. The settings from before stay." in caplog.text
+    path.unlink()
+    late = start()
+    assert late.value == value
+    path.write_text("ben second\n")
+    late.refresh()
+    late.refresh()
+    path.unlink()
+    assert start().value == late.value != value
+    assert {file.name for file in tmp_path.iterdir()} == {"kept"}

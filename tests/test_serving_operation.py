@@ -246,6 +246,23 @@ def test_a_socket_with_tls_serves_and_a_killed_process_is_told_and_replaced(row_
     assert not path.exists()
 
 
+def test_a_socket_is_taken_before_its_server_listens(tmp_path):
+    path = tmp_path / "a.sock"
+    program = "import sys; from pathlib import Path; from serving.server.running import *; "
+    program += "find_socket(Path(sys.argv[1])); print('has it', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdout.readline() == "has it\n"
+        with pytest.raises(InputError, match="a server listens there."):
+            find_socket(path)
+        first.communicate("\n")
+    assert find_socket(path).uds == path
+
+
 @pytest.mark.parametrize("name", ["gone/a.sock", "a" * 120])
 def test_a_place_where_no_socket_can_be_is_refused(name, tmp_path):
     with pytest.raises(InputError, match="cannot be written"):

@@ -139,13 +139,15 @@ def controlled(row_bundle, tmp_path):
     folder = tmp_path / "dist"
     shutil.copytree(row_bundle.parent, folder / "softmax")
     copy_model(row_bundle, folder / "second")
+    shared = tmp_path / "shared"
+    shared.mkdir()
     settings = Settings(
         folder,
         poll_s=0.05,
         log_requests=False,
         model_control="explicit",
         require=("softmax",),
-        control_file=tmp_path / "asked",
+        shared_folder=shared,
     )
     started = [start(settings), start(settings)]
     with triton.InferenceServerClient(f"127.0.0.1:{started[0][0].port}") as client:
@@ -154,7 +156,7 @@ def controlled(row_bundle, tmp_path):
         stop()
 
 
-def test_tritonclient_loads_and_unloads_models_of_all_processes(controlled, row_bundle):
+def test_tritonclient_loads_and_unloads_models_of_all_processes(controlled, row_bundle, caplog):
     client, other, folder = controlled
     assert client.get_model_repository_index() == [
         {"name": "second", "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"},
@@ -166,6 +168,8 @@ def test_tritonclient_loads_and_unloads_models_of_all_processes(controlled, row_
     wait_until(lambda: other.get("/v2/models/second/ready")[0] == 200)
     client.unload_model("second")
     assert not client.is_model_ready("second")
+    with pytest.raises(InferenceServerException, match="models/NAME/load loads others."):
+        client.get_model_metadata("second")
     wait_until(lambda: other.get("/v2/models/second/ready")[0] == 404)
     # A model that fails, and then its repair.
     (folder / "second" / "1" / "model.onnx").write_bytes(b"")
@@ -180,6 +184,7 @@ def test_tritonclient_loads_and_unloads_models_of_all_processes(controlled, row_
     assert client.is_server_ready()
     client.unload_model("softmax", unload_dependents=True)
     assert not client.is_server_ready()  # it is required
+    assert "The server is not ready until softmax is loaded." in caplog.text
     with pytest.raises(InferenceServerException, match="must be one of: second, softmax. Rec"):
         client.load_model("none")
     with pytest.raises(InferenceServerException, match="must be one of: second, softmax. Rec"):

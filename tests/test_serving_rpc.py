@@ -221,6 +221,10 @@ def test_errors_have_the_status_and_the_sentence_of_rest(client, call, images):
         client.infer("digits", [image_input(images[:, :3])])
     assert found.value.status() == "StatusCode.INVALID_ARGUMENT"
     assert refusal(call, "/x.Y/Z", b"")[0] == "UNIMPLEMENTED"
+    for name in ("ModelStreamInfer", "TraceSetting", "LogSettings", "SystemSharedMemoryStatus"):
+        code, details = refusal(call, f"/inference.GRPCInferenceService/{name}", b"")
+        assert code == "UNIMPLEMENTED"
+        assert f"Received: {name} of inference.GRPCInferenceService, which is not" in details
     assert refusal(call, INFER, b"\xff")[0] == "INVALID_ARGUMENT"
     assert refusal(call, INFER, bytes(2_000_000))[0] == "RESOURCE_EXHAUSTED"
 

@@ -84,6 +84,26 @@ def half_sent(port, *lines):
         yield finish
 
 
+@contextmanager
+def half_read(port, *lines):
+    """Send a request with a long response and read none of it; yield a function that does."""
+    body = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]] * 16384}).encode()
+    head = [f"POST {PREDICT} HTTP/1.1", "Host: h", f"Content-Length: {len(body)}", *lines]
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall("\r\n".join([*head, "", ""]).encode() + body)
+        connection.recv(1, socket.MSG_PEEK)
+
+        def finish():
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            return response.status, json.loads(response.read())
+
+        yield finish
+
+
 @pytest.fixture(scope="module")
 def limited(row_bundle):
     """A client of a server with a token that allows three requests in flight."""
@@ -210,16 +230,26 @@ def test_too_many_requests_get_503_and_those_in_flight_are_completed(limited):
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with ExitStack() as stack:
         bearer = f"Authorization: Bearer {TOKEN}"
-        begun = [stack.enter_context(half_sent(limited.port, bearer)) for _ in range(3)]
-        time.sleep(0.1)  # until their heads are read
+        begun = [stack.enter_context(half_read(limited.port, bearer)) for _ in range(3)]
         for _ in range(5):
             status, received, body = limited("POST", PREDICT, BODY, headers)
             assert (status, received["retry-after"]) == (503, "1")
             assert "At most 3 requests may be in flight" in json.loads(body)["error"]
         assert limited.get("/v2/health/live")[0] == 200
         assert limited.get("/v2/health/ready")[0] == 200
-        assert [finish()[0] for finish in begun] == [200] * 3
+        for finish in begun:
+            status, response = finish()
+            assert (status, len(response["predictions"])) == (200, 16384)
         assert limited("POST", PREDICT, BODY, headers)[0] == 200
+
+
+def test_requests_whose_bodies_have_not_arrived_do_not_count(limited):
+    bearer = f"Authorization: Bearer {TOKEN}"
+    with ExitStack() as stack:
+        begun = [stack.enter_context(half_sent(limited.port, bearer)) for _ in range(4)]
+        time.sleep(0.1)  # until their heads are read
+        assert limited("POST", PREDICT, BODY, {"Authorization": f"Bearer {TOKEN}"})[0] == 200
+        assert {finish()[0] for finish in begun} == {200}
 
 
 def test_requests_without_the_token_are_refused_for_every_path(limited):

@@ -39,6 +39,7 @@ from serving.server.telemetry import AccessLog, LogLine
 from serving.server.trials import Trials
 from serving.server.turns import Turns
 
+HINT = "The body must be the file itself, as curl --data-binary @FILE sends it."
 LIVE = "/v2/health/live"
 TOKEN = "secret"  # noqa: S105  # of a server that ends with the test
 
@@ -779,6 +780,9 @@ def test_an_image_gets_labels_or_values_from_a_model_of_those(bundle, tmp_path):
     [
         ("/images/digits", b"no image", 400, "cannot be read as an image, such as PNG or JPEG"),
         ("/images/digits", b"", 400, "cannot be read as an image, such as PNG or JPEG"),
+        ("/images/digits", b"--a1\r\nContent-Type: image/png\r\n\r\n\x89PNG", 400, HINT),
+        ("/images/digits", b"data:image/png;base64,iVBORw0KGgo=", 400, HINT),
+        ("/images/digits", b"iVBORw0KGgo=", 400, HINT),
         ("/images/softmax", b"", 400, "The model must take uint8 images, gray or RGB"),
         ("/images/none", b"", 404, "The model must be one of"),
     ],

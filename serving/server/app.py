@@ -18,7 +18,7 @@ from granian.rsgi import Headers, HTTPProtocol, Scope
 from prometheus_client import Counter, Histogram
 
 from ..cores import available_cores
-from ..errors import ServingError, printable
+from ..errors import InputError, ServingError, printable
 from ..limited_process import LimitedProcess
 from .batching import Run
 from .bodies import Bodies, Body
@@ -27,7 +27,7 @@ from .errors import RequestError
 from .hosts import Hosts
 from .http import Response, compressed, error_response, header_values
 from .image_reading import ImageReader
-from .image_requests import require_images, write_image_response
+from .image_requests import refused_image, require_images, write_image_response
 from .models import Model
 from .open_inference import JSON_LENGTH, Inference
 from .origins import preflight, with_origin
@@ -144,9 +144,9 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self._rpc: RpcServer | None = None
         self._series: dict[tuple[str, str, int | str], tuple[Histogram, Counter]] = {}
-        # A process that restarts while the file is invalid lets nobody in.
         nobody: Tokens | None = {}
-        self._tokens = Reread(partial(read_tokens, settings.token, settings.token_file), nobody)
+        read = partial(read_tokens, settings.token, settings.token_file)
+        self._tokens = Reread(read, nobody, settings.shared("tokens"))
 
     async def _serve(self, model: Model) -> LoadedModel:
         counter = PredictionCounter(self._metrics, model.manifest)
@@ -482,9 +482,11 @@ class Server:
         try:
             start = time.perf_counter()
             image = await self._images.read(body, manifest)
-            is_read = time.perf_counter()
+        except InputError as error:
+            raise refused_image(error, body) from None
         finally:
             self._room.leave(room)
+        is_read = time.perf_counter()
         arrays = await loaded.batcher.infer({manifest.inputs[0].name: image[np.newaxis]})
         seconds = time.perf_counter() - is_read, is_read - start
         return write_image_response(
@@ -499,8 +501,12 @@ class Server:
         Raises:
             RequestError: there is no such model or version, or it cannot be served.
         """
-        if name not in self.repository.models:
-            await self.repository.wait_for(name, _LOADING_S)
+        try:
+            return self.repository.find(name, version)
+        except RequestError as error:
+            if error.status != 503:
+                raise
+        await self.repository.wait_for(name, version, _LOADING_S)
         return self.repository.find(name, version)
 
     async def _show(self, path: str, document: Document) -> Response:

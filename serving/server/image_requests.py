@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from ..decisions import thresholds_of
+from ..errors import InputError
 from ..manifest import Manifest, describe_spec
 from ..predictor import Prediction
 from .errors import RequestError
@@ -51,6 +52,17 @@ def require_images(manifest: Manifest) -> None:
             "The model must take uint8 images, gray or RGB, and have a known task. "
             f"Received: {manifest.name}, which takes {_describe_inputs(manifest)[0]}."
         )
+
+
+def refused_image(error: InputError, body: bytes) -> RequestError:
+    """Return the error for a body that cannot be read as an image, with a hint if it is text.
+
+    A form, a URL of data and base64 begin with text; image files do not.
+    """
+    start = b"".join(body[:16].split())
+    is_text = start.isascii() and start.decode("ascii", "ignore").isprintable()
+    hint = " The body must be the file itself, as curl --data-binary @FILE sends it."
+    return RequestError(f"{error}{hint if is_text else ''}")
 
 
 def write_image_response(

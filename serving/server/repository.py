@@ -129,12 +129,14 @@ class Repository:
         self._folder = ModelFolder(settings.folder)
         self._public_key = settings.public_key
         nothing: Mapping[str, ModelSettings] | None = None
-        self._model_settings = Reread(self._read_model_settings, nothing)
+        self._model_settings = Reread(
+            self._read_model_settings, nothing, settings.shared("settings")
+        )
         self._has_all = settings.versions == "all"
         self._required = set(settings.require)
         self._control: ModelControl | None = None
         if settings.model_control == "explicit":
-            self._control = ModelControl(settings.require, settings.control_file)
+            self._control = ModelControl(settings.require, settings.shared("models"))
         self._trials = trials
         self._make_loaded = serve
         self._executor = executor
@@ -213,6 +215,10 @@ class Repository:
                 return loaded
         raise self._refusal(name, version)
 
+    def labels(self, name: str) -> list[str]:
+        """Return the labels of the versions of a model."""
+        return list(self._settings_of(name).labels)
+
     def resolve(self, name: str, version: str) -> str:
         """Return the number of the version that a label of a model stands for; others as given."""
         return str(self._settings_of(name).labels.get(version, version))
@@ -238,22 +244,26 @@ class Repository:
                 f"The version of {name} must be one of: {numbers}. Received: {version:.40}.", 404
             )
         names = ", ".join(sorted(self._served)) or "none"
-        return RequestError(f"The model must be one of: {names}. Received: {name:.80}.", 404)
+        hint = " POST /v2/repository/models/NAME/load loads others." if self._control else ""
+        return RequestError(f"The model must be one of: {names}. Received: {name:.80}.{hint}", 404)
 
-    async def wait_for(self, name: str, seconds: float) -> None:
-        """Wait while a model is being loaded, at most `seconds`.
+    async def wait_for(self, name: str, version: str | None, seconds: float) -> None:
+        """Wait while a version of a model, see `find`, is being loaded, at most `seconds`.
 
         A restarted process gets requests before it has loaded its models.
         """
         end = time.monotonic() + seconds
-        while self._is_awaited(name) and time.monotonic() < end:
+        while self._is_awaited(name, version) and time.monotonic() < end:
             await asyncio.sleep(_WAIT_S)
 
-    def _is_awaited(self, name: str) -> bool:
-        if name in self._served:
+    def _is_awaited(self, name: str, version: str | None) -> bool:
+        wanted = None if version is None else self.resolve(name, version)
+        if any(wanted in (None, str(number)) for number in self._served.get(name, {})):
             return False
-        entries = self._entries.get(name, {}).values()
-        return not self._was_read or any(entry.is_awaited for entry in entries)
+        entries = self._entries.get(name, {}).items()
+        return not self._was_read or any(
+            entry.is_awaited for number, entry in entries if wanted in (None, str(number))
+        )
 
     async def wait_for_change(self, seconds: float) -> None:
         """Wait until a version was loaded or has failed, or for `seconds`."""
@@ -433,7 +443,10 @@ class Repository:
         path, missing = self._folder.path, sorted(self._required - self._served.keys())
         message = ""
         if missing:
-            message = f"The server is not ready until {path} has {', '.join(missing)} to serve."
+            names = ", ".join(missing)
+            message = f"The server is not ready until {path} has {names} to serve."
+            if self._control is not None and not self._control.wanted.issuperset(missing):
+                message = f"The server is not ready until {names} is loaded."
         elif not self._served and self._control is None:
             what = "no version that can be served" if self._entries else "no models"
             message = f"{path} has {what}: nothing is served until one is added or repaired."

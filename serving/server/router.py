@@ -29,6 +29,8 @@ TEMPLATES = {
     "predict": "/v1/models/{model}:predict",
     "image": "/images/{model}",
 }
+# No label is a number, which could be taken for a version.
+_NUMBER_AS_LABEL = re.compile(r"/v1/models/([^/:]+)/labels/([0-9]+)(?::predict|/metadata)?")
 _REPOSITORY = re.compile(r"/v2/repository/(?:(index)|models/([^/]+)/(load|unload))")
 # Limits of the cached routes: clients can invent versions.
 _MAX_ROUTES, _MAX_PATH = 1024, 256
@@ -111,7 +113,19 @@ class Router:
         act = self._requests.load if action == "load" else self._requests.unload
         return Route("repository", partial(act, model))
 
+    async def _refuse_label(
+        self, name: str, label: str, _headers: Headers, _protocol: HTTPProtocol, _client: str
+    ) -> Response:
+        labels = ", ".join(self._repository.labels(name)) or "none"
+        raise RequestError(
+            f"The label of {name:.80} must be one of: {labels}. Received: {label:.40}. "
+            f"A number is a version: versions/{label:.40}.",
+            404,
+        )
+
     def _match_document(self, method: str, path: str, headers: Headers) -> Route:
+        if match := _NUMBER_AS_LABEL.fullmatch(path):
+            return Route("none", partial(self._refuse_label, *match.groups()))
         document = self._documents.find(path, headers.get("accept", ""))
         if document is None:
             return Route("none", partial(_refuse_path, path))

@@ -20,6 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+if sys.platform != "win32":
+    import fcntl
+
 import msgspec
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
@@ -140,14 +143,18 @@ def _no_address(received: str) -> InputError:
 def find_socket(path: Path) -> Address:
     """Return the address of a Unix domain socket, after removing one that a dead server left.
 
+    A file beside it, `PATH.lock`, is locked until this process ends: another server may have the
+    address already and not listen yet.
+
     Raises:
         InputError: another server listens there, there is another file, or none can be made.
     """
+    _lock(path)
     if path.is_socket():
         with socket.socket(socket.AF_UNIX) as client, suppress(ConnectionRefusedError):
             client.settimeout(1.0)
             client.connect(os.fspath(path))
-            raise InputError(f"The socket must be free. Received: {path}, a server listens there.")
+            raise _used(path)
         path.unlink()
     elif path.exists():
         raise InputError(f"uds must be a path for a new socket. Received: {path}, another file.")
@@ -158,6 +165,22 @@ def find_socket(path: Path) -> Address:
     except OSError as error:  # for a path of over 107 bytes it has no number
         raise InputError(cannot_write(path, error)) from None
     return Address(uds=path)
+
+
+def _lock(path: Path) -> None:
+    try:
+        file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)  # stays open
+    except OSError as error:
+        raise InputError(cannot_write(path, error)) from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        raise _used(path) from None
+
+
+def _used(path: Path) -> InputError:
+    return InputError(f"The socket must be free. Received: {path}, a server listens there.")
 
 
 def check_files(settings: Settings) -> None:
@@ -215,7 +238,7 @@ def run_server(settings: Settings, address: Address, workers: int = 1) -> None:
     logging.getLogger("_granian").addFilter(lambda record: _tell_why_ended(server, record))
     with (
         tempfile.TemporaryDirectory(prefix="hornbill-") as folder,
-        _in_environment(replace(settings, control_file=Path(folder, "models"))),
+        _in_environment(replace(settings, shared_folder=Path(folder))),
         shared_metrics() if workers > 1 else nullcontext(),
     ):
         server.serve()

@@ -65,8 +65,8 @@ class Settings:
         max_load_memory_gb: largest memory for that in gigabytes; None for its default.
         drain_delay_s: seconds between SIGTERM and the end of the listener. Meanwhile the server is
             not ready, and its responses close their connections.
-        control_file: file in which the processes share what clients asked to load; None if there
-            is only one process.
+        shared_folder: folder in which the processes share what clients asked to load, and the
+            last valid tokens and `serving.toml`; None if there is only one process.
 
     Raises:
         InputError: a value is out of range, or the folder is missing or cannot be read.
@@ -97,7 +97,11 @@ class Settings:
     max_load_seconds: float | None = None
     max_load_memory_gb: float | None = None
     drain_delay_s: float = 1.0
-    control_file: Path | None = None
+    shared_folder: Path | None = None
+
+    def shared(self, name: str) -> Path | None:
+        """Return the path of a file that the processes share; None if there is only one."""
+        return None if self.shared_folder is None else self.shared_folder / name
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -112,7 +112,8 @@ class Trials:
 
     def _end_idle(self) -> None:
         while self._has_own and self._idle and not self._under_way:
-            self._idle.pop().close()
+            # In a thread: on a busy machine, it takes seconds until a process has ended.
+            self._threads.submit(self._idle.pop().close)
 
     def close(self) -> None:
         """End the processes and the threads; whatever is under way must have been cancelled."""

@@ -133,7 +133,7 @@ class Services:
     ) -> tuple[grpc.StatusCode, str, bytes | None]:
         try:
             self._server.admit(call.method, call.metadata)
-            if call.message is None:
+            if call.message is None and method is not _UNKNOWN:
                 raise RequestError("A call must have a message. Received: none.")
             return grpc.StatusCode.OK, "", await method.answer(call)
         except RequestError as error:
@@ -286,9 +286,12 @@ class Services:
             content = await call.receive()
 
 
-async def _refuse(_call: Call) -> bytes:
-    services = ", ".join(_SERVICES)
-    raise RequestError(f"The method must be one of {services}. See the reflection service.", 501)
+async def _refuse(call: Call) -> bytes:
+    service, _, name = call.method[1:].rpartition("/")
+    received = f"{name:.80} of {service:.80}, which is not supported"
+    raise RequestError(
+        f"The method must be one that the reflection service lists. Received: {received}.", 501
+    )
 
 
 _UNKNOWN = _Method("other", _refuse)
