@@ -1312,6 +1312,7 @@ _TRIED: Mapping[str, tuple[tuple[int, ...], Callable[[int], Inputs] | None]] = {
     "RetinaNet": ((128, 64), None),
     "SAM3": ((8, 5), _boxes),
     "SAM": ((1,), _prompts),
+    "SigLIP": ((64,), None),  # its places are for texts of this length only
     "StableDiffusion3": ((5, 7), _diffusion),
     "T5Gemma2Backbone, vision": (
         (12, 9),
