@@ -17,7 +17,6 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import contextlib
 import logging
 import multiprocessing
 import sys
@@ -177,16 +176,20 @@ def run(name: str) -> dict[str, Any]:
     process.start()
     sender.close()
     found: dict[str, Any] = {}
-    with contextlib.suppress(EOFError):  # it died
+    reason = f"more than {LIMIT_S} s"
+    try:
         while len(found) < 3 and receiver.poll(LIMIT_S):
             key, value = receiver.recv()
             found[key] = value
             if not found[_KERAS]["agrees"]:
                 break
-    is_late = process.is_alive() and len(found) < 3
+    except EOFError:
+        process.join()
+        reason = f"died with {process.exitcode}"
     process.kill()
     process.join()
-    reason = f"more than {LIMIT_S} s" if is_late else f"died with {process.exitcode}"
+    if _KERAS in found and not found[_KERAS]["agrees"]:
+        reason = "Keras cannot run it"
     for key in (_KERAS, _OURS, _THEIRS):
         found.setdefault(key, {"agrees": False, "error": reason})
     return {"what": name, **found}

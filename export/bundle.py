@@ -202,8 +202,6 @@ def _write_evidence(
     inference = known.inference
     golden_inputs = _write_golden_samples(inference, known.samples, known.expected, folder)
     data = replace(facts.int8_data or _int8_data_from(known.samples), are_finite=are_finite)
-    if options.int8 != "never":
-        begin_step("quantizing to int8 and timing it")
     int8 = evaluate_int8(inference, folder, data, golden_inputs, kind, options.int8)
     manifest = _manifest(inference, facts, kind, proof, folder.parent.name, written.opset)
     notes = tuple(

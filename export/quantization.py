@@ -25,6 +25,7 @@ from .logs import without_log
 from .output_kind import OutputKind
 from .parity import Run, compare, onnx_runner
 from .samples import are_finite
+from .steps import begin_step
 
 POLICIES = ("always", "auto", "never")
 # Percentage points of accuracy that int8 may lose.
@@ -104,6 +105,7 @@ def evaluate_int8(
     """
     if not _is_tried(inference, folder, data, kind, policy):
         return None
+    begin_step("quantizing to int8 and timing it")
     is_finite = data.are_finite and _is_finite_on_nothing(inference, folder, golden)
     failure = _quantize(inference, folder, data.calibration) if is_finite else _NOT_FINITE
     if failure:

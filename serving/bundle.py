@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import ManifestError, cannot_read
@@ -53,6 +54,46 @@ def read_checksums(version_folder: Path) -> dict[str, str]:
             raise ManifestError(f"{CHECKSUMS} must list each file once. Received: {name!r} twice.")
         checksums[name] = digest
     return checksums
+
+
+def check_names(version_folder: Path) -> dict[str, str]:
+    """Check that a version has no links, no files that are not listed, and golden samples.
+
+    Only `SHA256SUMS` is opened, and no target of a link is.
+
+    Returns:
+        The SHA-256 of each file, see `read_checksums`.
+
+    Raises:
+        ManifestError: it has a link or an unlisted file, or lists no golden samples.
+    """
+    entries = [p for p in version_folder.rglob("*") if p.is_symlink() or not p.is_dir()]
+    links = sorted(p for p in entries if p.is_symlink())
+    if links:
+        raise ManifestError(f"A bundle must not contain symbolic links. Received: {links[0]}.")
+    checksums = read_checksums(version_folder)
+    found = {p.relative_to(version_folder).as_posix() for p in entries}
+    unlisted = sorted(found - checksums.keys() - {CHECKSUMS})
+    if unlisted:
+        raise ManifestError(f"Every file must be listed in {CHECKSUMS}. Received: {unlisted[0]}.")
+    golden_sets(checksums)
+    return checksums
+
+
+def golden_sets(checksums: Iterable[str]) -> list[str]:
+    """Return the folders of golden samples: `test_data_set_0`, and more for whole batches.
+
+    Args:
+        checksums: paths of the version's files, see `read_checksums`.
+
+    Raises:
+        ManifestError: there are none.
+    """
+    folders = {name.partition("/")[0] for name in checksums if "/" in name}
+    found = sorted(name for name in folders if re.fullmatch(r"test_data_set_\d+", name))
+    if GOLDEN not in found:
+        raise ManifestError(f"A bundle must have golden samples. Received: no {GOLDEN}.")
+    return found
 
 
 def _read_file(path: Path) -> bytes:

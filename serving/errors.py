@@ -4,6 +4,7 @@ HornbillError
 ├── ServingError
 │   └── InputError (also a ValueError)    what was passed in cannot be used
 │       └── ManifestError                 a bundle is missing, broken or changed
+│           └── DamagedError              a packed bundle is not as it was written
 ├── export.errors.ExportError             a model cannot be exported
 └── app.errors.AppError                   training, tuning, studies or batch jobs cannot go on
 """
@@ -34,6 +35,10 @@ class InputError(ServingError, ValueError):
 
 class ManifestError(InputError):
     """A bundle is missing, unreadable, changed or inconsistent."""
+
+
+class DamagedError(ManifestError):
+    """A packed bundle is there, but its bytes are not those that `pack` wrote."""
 
 
 def printable(text: str) -> str:

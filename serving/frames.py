@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from .errors import InputError, first_few
 
 
@@ -42,7 +40,7 @@ def table_columns(table: Any, names: Sequence[str] = ()) -> dict[str, Sequence[A
             "Rows must all be dicts, or all lists of cells. "
             f"Received: {first} in row 0 and {then} in row {other}."
         )
-    elif names and isinstance(table, Sequence | np.ndarray) and not isinstance(table, str | bytes):
+    elif names and _is_list(table):
         pairs = _by_place(table, names)
     else:
         raise InputError(
@@ -95,12 +93,12 @@ def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _by_place(rows: Sequence[Any] | np.ndarray, names: Sequence[str]) -> list[tuple[str, Any]]:
+def _by_place(rows: Any, names: Sequence[str]) -> list[tuple[str, Any]]:
     """Return the columns of rows without names, which have a cell for each of `names`."""
-    if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == len(names):
+    if getattr(rows, "ndim", 0) == 2 and rows.shape[1] == len(names):
         return list(zip(names, rows.T, strict=True))
     for number, row in enumerate(rows):
-        is_row = isinstance(row, Sequence | np.ndarray) and not isinstance(row, str | bytes)
+        is_row = _is_list(row)
         if not is_row or len(row) != len(names):
             received = f"{len(row)} cells" if is_row else f"{row!r:.40}"
             raise InputError(
@@ -108,6 +106,12 @@ def _by_place(rows: Sequence[Any] | np.ndarray, names: Sequence[str]) -> list[tu
                 f"Received: {received} in row {number}."
             )
     return [(name, [row[place] for row in rows]) for place, name in enumerate(names)]
+
+
+def _is_list(values: Any) -> bool:
+    """Return whether values are a sequence or an array; numpy is not imported to find out."""
+    is_sequence = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+    return is_sequence or getattr(values, "ndim", 0) > 0
 
 
 def _is_column(values: Any) -> bool:

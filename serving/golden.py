@@ -1,6 +1,5 @@
 """Reads the golden samples of a bundle and their expected outputs."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +16,6 @@ REAL_SAMPLES = 22
 DRAWN = "samples drawn to fit the inputs"
 
 
-def golden_sets(folder: Path) -> list[str]:
-    """Return the folders of golden samples: `test_data_set_0`, and more for whole batches.
-
-    Raises:
-        ManifestError: the checksums cannot be read.
-    """
-    folders = {name.partition("/")[0] for name in read_checksums(folder)}
-    return sorted(name for name in folders if re.fullmatch(r"test_data_set_\d+", name))
-
-
 def read_golden(
     folder: Path, role: str, specs: tuple[TensorSpec, ...], data_set: str = GOLDEN
 ) -> dict[str, np.ndarray]:
@@ -36,7 +25,7 @@ def read_golden(
         folder: folder of the version.
         role: `input` or `output`.
         specs: specs of the inputs or of the outputs.
-        data_set: folder of the samples, one of `golden_sets`.
+        data_set: folder of the samples, one of `bundle.golden_sets`.
 
     Raises:
         ManifestError: a file is missing or changed, or its tensor does not fit its spec.

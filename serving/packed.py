@@ -10,14 +10,15 @@ import os
 import re
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from .bundle import CHECKSUMS, read_checked, read_checksums, read_manifest
-from .errors import ManifestError, cannot_read, cannot_write
+from .bundle import CHECKSUMS, check_names, read_checked, read_checksums, read_manifest
+from .errors import DamagedError, ManifestError, cannot_read, cannot_write
 from .manifest import Manifest
 from .triton import CONFIG, LABELS, render_config, render_labels
 
@@ -30,6 +31,11 @@ _MODE = stat.S_IFREG | 0o644
 MAX_FILES = 10_000
 _PLACE = re.compile(r"(?P<name>(?![0-9]+/)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})/(?P<version>[1-9]\d*)/")
 _CHUNK = 2**20
+# What reading a damaged zip raises; the last two are names that are also folders of others.
+_UNREADABLE = (
+    zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error, FileExistsError,
+    NotADirectoryError,
+)  # fmt: skip
 # The folders of the files that were unpacked in this process, by path, size and time of change.
 _unpacked: dict[tuple[str, int, int], Path] = {}
 
@@ -45,8 +51,10 @@ def pack(folder: Path, output: str | Path | None = None) -> Path:
         The file.
 
     Raises:
-        ManifestError: a file of the version is missing or changed, or the file cannot be written.
+        ManifestError: a file of the version is missing, changed, unlisted or a link, there are no
+            golden samples, or the file cannot be written. Behavior is only checked by `verify`.
     """
+    check_names(folder)
     manifest = read_manifest(folder)
     path = Path(output or f"{manifest.name}-{manifest.version}{PACKED}")
     if path.suffix != PACKED:
@@ -145,7 +153,8 @@ def unpacked(path: Path) -> Path:
     """Return the folder of the version in a packed file, unpacked once in this process.
 
     Raises:
-        ManifestError: the file is not a packed bundle, or there is no room for it.
+        DamagedError: the file is not a packed bundle, or no more.
+        ManifestError: there is no room for it, or it cannot be read.
     """
     try:
         found = path.stat()
@@ -229,10 +238,10 @@ def _extract(path: Path, folder: Path) -> Path:
                 with archive.open(entry) as source, target.open("xb") as file:
                     while part := source.read(_CHUNK):
                         file.write(part)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-        if isinstance(error, ManifestError):
-            raise
-        raise ManifestError(cannot_read(path, error, "a packed bundle")) from None
+    except ManifestError as error:  # it is a ValueError as well
+        raise DamagedError(str(error)) from None
+    except _UNREADABLE as error:
+        raise DamagedError(cannot_read(path, error, "a packed bundle")) from None
     return folder / name / version
 
 

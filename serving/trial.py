@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from .errors import DamagedError
 from .limited_process import LimitedProcess, LimitError, Limits, limits_for, serve_requests
 from .predictor import Predictor
-from .verify import Check, check_version, run_check, without_repeats
+from .verify import NAMES, Check, check_version, damaged, run_check, without_repeats
 from .versions import find_version
 
 # What ONNX Runtime and numpy say when there is too little memory.
 _NO_MEMORY = re.compile("bad_?alloc|bad allocation|allocate memory|_arena|Unable to allocate")
-_NAMES = ("files", "contract", "behavior")
 _MAX_DETAIL = 2000
 
 
@@ -69,13 +69,16 @@ def verify_in_limits(
     Raises:
         ManifestError: there is no bundle at `path`.
     """
-    folder = find_version(path)
+    try:
+        folder = find_version(path)
+    except DamagedError as error:
+        return damaged(error, check_signature is not None)
     limits = limits_for(folder, max_seconds, max_memory_gb)
     process, checks = start_process(), list[Check]()
     try:
         try_version(process, folder, Path(path), limits, checks.append, loads=False)
     except LimitError as error:
-        checks.extend(Check(name, False, str(error)) for name in _NAMES[len(checks) :])
+        checks.extend(Check(name, False, str(error)) for name in NAMES[len(checks) :])
     finally:
         process.close()
     if check_signature is not None:

@@ -18,12 +18,14 @@ from .bundle import (
     MODEL,
     check_file,
     check_model,
+    check_names,
+    golden_sets,
     read_checksums,
     read_manifest,
 )
 from .contract import check_contract, check_proof
-from .errors import ManifestError, ServingError, cannot_read
-from .golden import golden_sets, read_golden
+from .errors import DamagedError, ManifestError, ServingError, cannot_read
+from .golden import read_golden
 from .manifest import Manifest, describe_spec
 from .packed import PACKED, check_packed
 from .parity import (
@@ -44,6 +46,7 @@ from .session import float32_runner, open_session
 from .triton import CONFIG, LABELS, render_config, render_labels
 from .versions import find_version
 
+NAMES = ("files", "contract", "behavior")
 BATCH_SIZES = (1, 2, 7)
 # The int8 model may be this much farther from Keras than on the exporting machine.
 _INT8_FACTOR, _INT8_MARGIN = 2.0, 0.1
@@ -81,7 +84,10 @@ def verify_bundle(
     Raises:
         ManifestError: there is no bundle at `path`.
     """
-    folder = find_version(path)
+    try:
+        folder = find_version(path)
+    except DamagedError as error:
+        return damaged(error, check_signature is not None)
     checks = check_version(folder, Path(path))
     if check_signature is not None:
         checks = chain(checks, [run_check("signature", lambda: check_signature(folder))])
@@ -99,6 +105,17 @@ def check_version(folder: Path, path: Path) -> Iterator[Check]:
     yield run_check("files", lambda: _check_files(folder, path))
     yield run_check("contract", lambda: _check_contract(folder, model_folder))
     yield run_check("behavior", lambda: _check_behavior(folder))
+
+
+def damaged(error: DamagedError, has_signature: bool) -> list[Check]:
+    """Return the checks of a packed file that cannot be unpacked: all fail.
+
+    Args:
+        error: what unpacking raised.
+        has_signature: whether the signature was to be checked.
+    """
+    names = (*NAMES, "signature") if has_signature else NAMES
+    return without_repeats(Check(name, False, str(error)) for name in names)
 
 
 def without_repeats(checks: Iterable[Check]) -> list[Check]:
@@ -120,15 +137,7 @@ def run_check(name: str, check: Callable[[], str]) -> Check:
 
 def _check_files(folder: Path, path: Path) -> str:
     """Check that the files are exactly those listed, and unchanged; and all of a packed file."""
-    checksums = read_checksums(folder)
-    entries = [p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()]
-    links = [p for p in entries if p.is_symlink()]
-    if links:
-        raise ManifestError(f"A bundle must not contain symbolic links. Received: {links[0]}.")
-    found = {p.relative_to(folder).as_posix() for p in entries}
-    unlisted = sorted(found - checksums.keys() - {CHECKSUMS})
-    if unlisted:
-        raise ManifestError(f"Every file must be listed in {CHECKSUMS}. Received: {unlisted[0]}.")
+    checksums = check_names(folder)
     for name in checksums:
         check_file(folder, name, checksums)
     if path.suffix == PACKED and path.is_file():
@@ -219,7 +228,7 @@ def _check_whole_batches(folder: Path, predictor: Predictor) -> str:
     manifest = predictor.manifest
     counts: list[int] = []
     largest = dict.fromkeys((spec.name for spec in manifest.outputs), 0.0)
-    for data_set in golden_sets(folder):
+    for data_set in golden_sets(read_checksums(folder)):
         inputs = read_golden(folder, "input", manifest.inputs, data_set)
         expected = read_golden(folder, "output", manifest.outputs, data_set)
         received = predictor.predict(as_inputs(inputs))
@@ -231,8 +240,6 @@ def _check_whole_batches(folder: Path, predictor: Predictor) -> str:
             difference = _difference(name, wanted, found, counts[-1], allowed)
             largest[name] = max(largest[name], difference)
             _require_same_classes(manifest, name, wanted, found, counts[-1])
-    if not counts:
-        raise ManifestError(f"A bundle must have golden samples. Received: no {GOLDEN}.")
     differences = ", ".join(f"{name} {value:.1e}" for name, value in largest.items())
     return (
         f"whole golden batches of {', '.join(map(str, counts))} samples; "

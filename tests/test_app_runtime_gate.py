@@ -1,6 +1,8 @@
 """`hornbill verify --runtimes`: a version of ONNX Runtime that changes an answer is named."""
 
 import json
+import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -55,6 +57,21 @@ def test_a_runtime_with_a_broken_rewrite_is_named(run, monkeypatch):
     assert [line[-4:] for line in text.splitlines()[-2:]] == ["PASS", "FAIL"]
 
 
+def test_the_folder_of_a_version_is_removed_when_the_command_is_ended(run, monkeypatch):
+    folders = []
+
+    def install(_, folder):
+        folders.append(folder)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(runtime_gate, "try_runtimes", partial(try_runtimes, install=install))
+    status, output, error = run("verify", BUNDLE, "--runtimes", "9.8.7")
+    assert status == 130
+    assert output.count("PASS") == 3  # the checks are shown before something is installed
+    assert error == "installing onnxruntime 9.8.7 …\nhornbill: Interrupted.\n"
+    assert not folders[0].exists()
+
+
 def test_rounding_is_no_other_answer():
     install = partial(install_broken, change="* 1.00001")
     here, other = try_runtimes(BUNDLE, ["9.8.7"], install)
@@ -72,7 +89,7 @@ def test_a_runtime_that_cannot_run_the_bundle_is_told_in_one_line():
     assert (other.version, other.failure) == ("9.8.7", "OSError: no such instruction")
 
 
-@pytest.mark.parametrize("text", ["", "latest", "1.20.1,", "1.20.1;rm", ">=1.2"])
+@pytest.mark.parametrize("text", ["", "abc", "latest", "1.20.1,", "1.20.1;rm", ">=1.2"])
 def test_what_is_no_version_is_refused(text):
     with pytest.raises(ConfigError, match="must be versions of onnxruntime"):
         parse_versions(text)
@@ -87,6 +104,13 @@ def test_a_version_that_does_not_exist_is_told_with_those_that_do(tmp_path):
     with pytest.raises(RunError, match=r"onnxruntime 0.1.2 cannot be installed here"):
         runtime_gate.install_runtime("0.1.2", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow  # pip installs packages
+@pytest.mark.parametrize("version", ["1.17.3", "1.20.1"])
+def test_an_older_version_runs_with_numpy_alone(version):
+    _, other = try_runtimes(BUNDLE, [version])
+    assert (other.version, other.changed, other.failure) == (version, 0, "")
 
 
 def test_the_workflow_for_other_teams_is_valid():

@@ -393,8 +393,15 @@ def test_a_layout_is_written_into_a_folder_of_its_own(tmp_path):
     with pytest.raises(SharingError, match="cannot be written: not a directory"):
         push(SOFTMAX, f"oci:{tmp_path}/thesis.tex/images")
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(SharingError, match="must have a tag that is a version.* Received: no tag"):
-        pull(f"oci:{tmp_path}/none", tmp_path / "dist")
+
+
+@pytest.mark.parametrize("tag", ["", ":1", "@" + digest_of(b"")])
+def test_a_place_that_does_not_exist_is_told(tag, rogue, tmp_path):
+    for place, kind in ((f"oci:{tmp_path}/none", "image layout"), (f"{rogue[0]}/x", "repository")):
+        with pytest.raises(SharingError) as caught:
+            pull(place + tag, tmp_path / "dist")
+        assert str(caught.value) == f"{place} must exist. Received: no such {kind}."
+    assert_nothing_is_published(tmp_path / "dist")
 
 
 def test_a_changed_bundle_is_not_pushed(tmp_path):
@@ -534,7 +541,8 @@ def test_a_registry_that_sends_another_layer_is_found_out(kind, rogue, layout, t
     ("answer", "message"),
     [
         ((404, {}, b"<html>"), "must be an OCI registry. Received: status 404"),
-        ((200, {}, b"hello"), "must have a tag that is a version"),
+        ((200, {"Content-Type": "text/html"}, b"<html>"), "must be an OCI registry. Received: an"),
+        ((200, {}, b"hello"), "x must exist. Received: no such repository"),
     ],
 )
 def test_what_is_no_registry_is_told(answer, message, rogue, tmp_path):
@@ -542,6 +550,10 @@ def test_what_is_no_registry_is_told(answer, message, rogue, tmp_path):
     answers["/v2/"] = answer
     with pytest.raises(SharingError, match=message):
         pull(f"{host}/x", tmp_path / "dist")
+    for tags in (b"<html>", b"[]", b"7"):
+        answers["/v2/"] = answers["/v2/x/tags/list"] = (200, {}, tags)
+        with pytest.raises(SharingError, match="must be an OCI registry. Received: an answer"):
+            pull(f"{host}/x", tmp_path / "dist")
 
 
 def test_an_interrupted_pull_leaves_nothing(layout, tmp_path, monkeypatch):

@@ -301,6 +301,7 @@ def test_a_bundle_has_the_documented_files(bundle):
         "1/test_data_set_0/output_1.pb",
         "1/variables/variables.data-00000-of-00001",
         "1/variables/variables.index",
+        "1/verify.html",
     }
     assert (bundle.parent / "labels.txt").read_text().split() == list("0123456789")
 

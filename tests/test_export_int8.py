@@ -15,6 +15,7 @@ from export.model_card import write_model_card
 from export.onnx.convert import convert_to_onnx
 from export.output_kind import OutputKind
 from export.quantization import evaluate_int8
+from export.steps import observed_steps
 from serving import ManifestError, Predictor, verify_bundle
 from serving.bundle import INT8, read_manifest
 from serving.contract import check_contract
@@ -246,6 +247,11 @@ def test_a_model_without_weights_has_no_int8(tmp_path):
     facts = ModelFacts(labels=tuple("abcd"))
     bundle = export_bundle(model, tmp_path, "own", facts)
     assert Predictor.load(bundle).manifest.int8 is None
+    steps = []
+    with observed_steps(steps.append):  # without labels, nothing tells whether int8 is as good
+        export_bundle(model, tmp_path, "other", ModelFacts())
+    assert "writing and verifying the bundle" in steps
+    assert "quantizing to int8 and timing it" not in steps
     with pytest.raises(
         ExportError, match="can be quantized. Received: no layer with constant weights"
     ):

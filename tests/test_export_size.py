@@ -138,7 +138,7 @@ def test_numbers_that_float16_cannot_hold_are_refused(tmp_path):
     wide = layers.ReLU(name="wide")(layers.Rescaling(1e6)(x))
     model = keras.Model(x, layers.Rescaling(1e-6)(wide))
     options = ExportOptions(int8="never", precision="float16")
-    with pytest.raises(ProofError, match="at most 65504. Received: 6.4e.05 from rescaling/Mul"):
+    with pytest.raises(ProofError, match=r"at most 65504. Received: 6.4e.05 from rescaling\w*/Mul"):
         export_bundle(model, tmp_path, "net", options=options)
     assert not (tmp_path / "net").exists()
     with pytest.raises(ExportError, match="precision must be one of float32, float16"):

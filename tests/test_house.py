@@ -65,6 +65,7 @@ import os, sys
 error = os.dup(2)
 os.close(2)
 sys.stderr = None  # as Python begins without it
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # people set it to see less
 from app.system.tensorflow_import import import_tensorflow_quietly
 import_tensorflow_quietly()
 os.dup2(error, 2)
@@ -74,6 +75,8 @@ print("pandas" in sys.modules)
 import matplotlib, sklearn.metrics
 import keras
 print(keras.backend.backend())
+import tensorflow
+tensorflow.config.list_physical_devices()  # complains where there is no driver of a GPU
 """
     finished = run_python(code, blocked=())
     assert (finished.stdout, finished.stderr) == ("[]\nFalse\ntensorflow\n", "")

@@ -19,6 +19,7 @@ from live import start
 
 from serving.manifest import Manifest
 from serving.server import Settings
+from serving.server.bodies import Bodies
 from serving.server.errors import RequestError
 from serving.server.hosts import Hosts
 from serving.server.open_inference import OpenInference
@@ -326,6 +327,26 @@ def test_an_encoding_in_two_lines_is_refused(client):
 def in_flight(client):
     text = client("GET", "/metrics")[2].decode()
     return float(re.search(r"\nhornbill_requests_in_flight (\S+)", text)[1])
+
+
+def test_bodies_that_arrive_at_once_are_not_given_up_however_many():
+    async def receive_many():
+        bodies = Bodies(1000, 2.0, 4, Room(1000, 1.0))
+        watching = asyncio.create_task(bodies.watch())  # looks every 0.1 s
+
+        async def arrive():
+            await asyncio.sleep(0.06)
+            return b"{}"
+
+        await asyncio.sleep(0.06)
+        headers = {"content-length": "2"}
+        waiting = [bodies.receive(headers, arrive, f"127.0.0.1:{port}") for port in range(20)]
+        found = await asyncio.gather(*waiting)
+        watching.cancel()
+        bodies.close()
+        return [body.content for body in found]
+
+    assert asyncio.run(receive_many()) == [b"{}"] * 20
 
 
 def test_heads_without_bodies_take_no_places(client):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checksums import write_checksums
 from conftest import BUNDLES
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,10 +82,8 @@ def test_it_can_be_packed_again_and_opened_with_any_zip_tool(packed, tmp_path):
 
 
 def is_refused(path):
-    try:
-        return not all(check.passed for check in verify_bundle(path))
-    except ManifestError:
-        return True
+    """Return whether a check fails: a damaged file is a bundle, so nothing is raised."""
+    return not all(check.passed for check in verify_bundle(path))
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +103,24 @@ def test_a_byte_changed_anywhere_is_found(small, tmp_path_factory, data):
     assert is_refused(path)
 
 
-@pytest.mark.parametrize("change", [lambda b: b + b"x", lambda b: b"x" + b, lambda b: b[:-1]])
-def test_bytes_before_and_after_are_found(change, small, tmp_path):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: b + b"x",
+        lambda b: b"x" + b,
+        lambda b: b[:-1],
+        lambda b: b[:5000],
+        lambda b: b[:5000] + bytes([b[5000] ^ 1]) + b[5001:],
+        lambda _: b"",
+    ],
+)
+def test_a_damaged_file_fails_the_check_of_files(change, small, tmp_path, run):
     path = tmp_path / "x.hornbill"
     path.write_bytes(change(small))
     assert is_refused(path)
+    status, output, error = run("verify", path, "--quiet")
+    assert (status, output) == (1, "")
+    assert error.startswith("FAIL  files")
 
 
 def written(path, entries, compression=zipfile.ZIP_STORED):
@@ -173,9 +185,46 @@ def test_a_bomb_is_refused(tmp_path):
 def test_other_files_are_told_in_one_line(content, message, tmp_path):
     path = tmp_path / "x.hornbill"
     path.write_bytes(content)
-    for read in (unpack, Predictor.load, verify_bundle):
+    for read in (unpack, Predictor.load):
         with pytest.raises(ManifestError, match=message):
             read(path)
+    first, *others = verify_bundle(path)
+    assert not first.passed
+    assert message in first.detail
+    assert {check.detail for check in others} == {"not checked, see files"}
+
+
+@pytest.fixture
+def broken(tmp_path, request):
+    """A bundle that `verify` refuses for its files."""
+    copy = shutil.copytree(BUNDLES / "dist" / "softmax" / "1", tmp_path / "softmax" / "1")
+    if request.param == "a link":
+        (copy / "README.md").unlink()
+        os.mkfifo(tmp_path / "target")  # opening it would never end
+        (copy / "README.md").symlink_to(tmp_path / "target")
+    elif request.param == "the manifest is a link":
+        shutil.move(copy / "manifest.json", tmp_path / "target")
+        (copy / "manifest.json").symlink_to(tmp_path / "target")
+    elif request.param == "an unlisted file":
+        (copy / "more.txt").write_text("x")
+    else:
+        shutil.rmtree(copy / "test_data_set_0")
+        write_checksums(copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["a link", "the manifest is a link", "an unlisted file", "no golden samples"],
+    indirect=True,
+)
+def test_what_verify_refuses_for_its_files_is_neither_packed_nor_pushed(broken, tmp_path, run):
+    check = verify_bundle(broken)[0]
+    assert not check.passed
+    for call in (["pack", broken, "-o", tmp_path / "x.hornbill"], ["push", broken, "oci:images"]):
+        status, output, error = run(*call)
+        assert (status, output, error) == (2, "", f"hornbill: {check.detail}\n")
+    assert names(tmp_path) in (["softmax"], ["softmax", "target"])
 
 
 def test_a_broken_bundle_or_another_name_is_not_packed(tmp_path):

@@ -133,3 +133,23 @@ def test_parts_of_a_request_that_nobody_waits_for_are_not_run():
 
     _, seen = run(scenario)
     assert sum(rows for _, rows in seen) <= 11 + 500  # the first part was under way
+
+
+def test_a_large_batch_never_runs_on_the_event_loop_whatever_was_measured():
+    threads = []
+
+    def note(arrays):
+        threads.append((threading.current_thread() is threading.main_thread(), len(arrays["x"])))
+        return [arrays["x"]]
+
+    async def ask():
+        with ThreadPoolExecutor(1) as executor:
+            batcher = Batcher(
+                note, check, Cost(0.1, 0.0, 1), Turns(executor, 1), Limits(10_000, 64)
+            )
+            for rows in (1, 65, 10_000):
+                await asyncio.wait_for(batcher.infer(request(rows)), 30)
+
+    asyncio.run(ask())
+    assert threads[:3] == [(True, 1), (False, 65), (False, 1024)]
+    assert not any(is_main for is_main, _ in threads[3:])

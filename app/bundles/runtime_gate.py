@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 
 import serving
@@ -21,6 +22,7 @@ from serving.runtime_report import RuntimeReport, report_runtime
 _VERSION = re.compile(r"\d+(\.\d+)+([a-z]+\d+)?(\.[a-z]+\d+)?")
 # Seconds that installing a version may take, and loading and running the bundle.
 _INSTALL_SECONDS, _RUN_SECONDS = 600, 300
+_FIRST_FOR_NUMPY_2 = (1, 19)
 _NOT_FOUND = re.compile(r"from versions: (?P<versions>[^)]*)\)")
 
 Install = Callable[[str, Path], None]
@@ -45,14 +47,28 @@ def parse_versions(text: str) -> list[str]:
 def install_runtime(version: str, folder: Path) -> None:
     """Install a version of onnxruntime, with the numpy that it needs, into a folder.
 
+    Its other dependencies are for tools that change graphs, and take minutes to install.
+
     Raises:
         RunError: it does not exist, or has no package for this machine.
     """
+    _pip_install([f"onnxruntime=={version}"], version, folder)
+    (package,) = distributions(name="onnxruntime", path=[str(folder)])
+    numpy = [each for each in package.requires or () if re.match(r"numpy\b", each)]
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < _FIRST_FOR_NUMPY_2:
+        numpy.append("numpy<2")  # not all of these versions say so
+    _pip_install(numpy, version, folder)
+
+
+def _pip_install(requirements: Sequence[str], version: str, folder: Path) -> None:
+    """Install packages without what they require; `version` of onnxruntime is for the message."""
     command = [
         sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-        "--no-input", "--only-binary=:all:", "--target", str(folder), f"onnxruntime=={version}",
+        "--no-input", "--no-deps", "--no-compile", "--only-binary=:all:", "--target", str(folder),
+        *requirements,
     ]  # fmt: skip
-    finished = _run(command, {}, _INSTALL_SECONDS)
+    # pip's own temporary files are removed with the folder too, also if pip is killed.
+    finished = _run(command, {"TMPDIR": str(folder)}, _INSTALL_SECONDS)
     if finished.returncode:
         found = _NOT_FOUND.search(finished.stderr)
         latest = found["versions"].split(", ")[-5:] if found else ["none"]
@@ -78,7 +94,7 @@ def try_runtimes(
         bundle: folder of a version.
         versions: versions of ONNX Runtime.
         install: installs a version into a folder.
-        begin: called with each version before it is installed.
+        begin: called with each step, such as `installing onnxruntime 1.20.1`.
 
     Raises:
         RunError: a version cannot be installed.
@@ -86,9 +102,10 @@ def try_runtimes(
     """
     reports = [report_runtime(bundle)]
     for version in versions:
-        begin(version)
+        begin(f"installing onnxruntime {version}")
         with tempfile.TemporaryDirectory(prefix="hornbill-") as folder:
             install(version, Path(folder))
+            begin(f"running the golden samples with onnxruntime {version}")
             reports.append(_report_in(Path(folder), version, bundle.absolute()))
     return reports
 

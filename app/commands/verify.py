@@ -70,14 +70,18 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Check the files, contract and behavior of a bundle; exit with 1 if a check fails."""
+    from app.system.signals import sigterm_as_sigint
     from serving.trial import verify_in_limits
 
     versions = [] if runtimes is None else _parse_versions(runtimes)
 
     check_signature = None if key is None else import_signature().read_verifier(key)
-    checks = verify_in_limits(bundle, check_signature, max_seconds, max_memory_gb)
-    passed = all(check.passed for check in checks)
-    reports = _try_runtimes(bundle, versions, quiet or as_json) if passed and versions else []
+    with sigterm_as_sigint():  # temporary folders are removed
+        checks = verify_in_limits(bundle, check_signature, max_seconds, max_memory_gb)
+        passed = all(check.passed for check in checks)
+        if not as_json:
+            _show(checks, quiet)
+        reports = _try_runtimes(bundle, versions, quiet or as_json) if passed and versions else []
     passed &= not any(report.changed or report.failure for report in reports)
     if as_json:
         print_json(
@@ -89,17 +93,20 @@ def verify(
                 **({"runtimes": [asdict(report) for report in reports]} if versions else {}),
             }
         )
-    else:
-        for check in checks:
-            word = "PASS" if check.passed else "FAIL"
-            if not (quiet and check.passed):
-                typer.echo(f"{word}  {check.name:9}  {printable(check.detail)}", err=quiet)
-        for line in _runtime_lines(reports) if not (quiet and passed) else ():
+    elif not (quiet and passed):
+        for line in _runtime_lines(reports):
             typer.echo(printable(line), err=quiet)
-        if passed and not quiet:
+        if passed:
             suggest(f"hornbill predict {quote(str(bundle))} FILE…")
     if not passed:
         raise typer.Exit(1)
+
+
+def _show(checks: Sequence[Any], quiet: bool) -> None:
+    for check in checks:
+        word = "PASS" if check.passed else "FAIL"
+        if not (quiet and check.passed):
+            typer.echo(f"{word}  {check.name:9}  {printable(check.detail)}", err=quiet)
 
 
 def _parse_versions(text: str) -> list[str]:
@@ -115,7 +122,7 @@ def _try_runtimes(bundle: Path, versions: Sequence[str], quiet: bool) -> list[An
     return try_runtimes(
         find_version(bundle),
         versions,
-        begin=lambda version: announce(f"installing and running onnxruntime {version}", quiet),
+        begin=lambda step: announce(step, quiet),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import SharingError
-from serving.bundle import CHECKSUMS, read_manifest
+from serving.bundle import CHECKSUMS, check_names, read_manifest
 from serving.errors import first_few
 from serving.packed import new_version_in, publish
 
@@ -56,9 +56,11 @@ def push(folder: Path, to: str, base: str | None = None) -> HandedOn:
     Raises:
         SharingError: a reference is none, a place cannot be used, or the tag is a number that is
             another version, or that names another image already.
-        ManifestError: a file of the version is missing or changed.
+        ManifestError: a file of the version is missing, changed, unlisted or a link, or there are
+            no golden samples. Behavior is only checked by `verify`.
     """
     reference = parse_reference(to)
+    check_names(folder)
     manifest = read_manifest(folder)
     tag = reference.tag or str(manifest.version)
     if reference.digest or (_VERSION.fullmatch(tag) and tag != str(manifest.version)):
@@ -161,6 +163,7 @@ def _read_image(store: Store, where: str, name: str) -> tuple[Image, str]:
     """Return the manifest with a tag or digest, and its digest."""
     content = store.read_manifest(name)
     if content is None:
+        store.tags()  # raises if the place itself does not exist
         raise SharingError(f"{where} must exist. Received: no such image.")
     digest = digest_of(content)
     if ":" in name and digest != name:

@@ -33,6 +33,9 @@ class Layout:
 
     def tags(self) -> list[str]:
         """Return all tags."""
+        if not (self.folder / "index.json").exists():
+            self._entries()  # raises if it is a folder of something else
+            raise SharingError(f"oci:{self.folder} must exist. Received: no such image layout.")
         return [tag for entry in self._entries() if (tag := _tag_of(entry))]
 
     def read_manifest(self, name: str) -> bytes | None:

@@ -33,9 +33,9 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from app.errors import SharingError
-from serving.bundle import CHECKSUMS, MODEL, read_manifest, weights_file
+from serving.bundle import CHECKSUMS, MODEL, check_names, read_manifest, weights_file
 from serving.errors import one_line
-from serving.golden import golden_sets, read_golden
+from serving.golden import read_golden
 from serving.manifest import Manifest
 from serving.manifest import TensorSpec as BundleSpec
 from serving.packed import files_to_pack
@@ -72,8 +72,10 @@ def log_bundle(folder: Path, server: str, experiment: str | None, register: bool
 
     Raises:
         SharingError: the server does not respond, or refuses.
-        ManifestError: a file of the version is missing or changed.
+        ManifestError: a file of the version is missing, changed, unlisted or a link, or there are
+            no golden samples.
     """
+    check_names(folder)
     manifest = read_manifest(folder)
     for _ in files_to_pack(folder, manifest):
         pass  # every file is checked before anything is logged
@@ -176,7 +178,7 @@ def _as_mlflow(spec: BundleSpec) -> TensorSpec:
 
 def _example_of(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
     """Return the first golden sample, or all where the batch is whole."""
-    golden = read_golden(folder, "input", manifest.inputs, golden_sets(folder)[0])
+    golden = read_golden(folder, "input", manifest.inputs)
     count = None if manifest.whole_batches else 1
     return {
         name: array[:count].astype(str) if array.dtype == object else array[:count]

@@ -76,6 +76,8 @@ class Repository:
                 f"{place.host} must be an OCI registry. Received: status {response.status_code} "
                 f"from {response.url}."
             )
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise SharingError(_no_registry(place))
         if challenge.startswith("basic"):
             insecure = place.scheme == "http"
             self.registry.auth = oras.auth.get_auth_backend("basic", session, insecure)
@@ -86,9 +88,12 @@ class Repository:
         with _told(self.place):
             url = f"{self.registry.prefix}://{self.container.tags_url()}"
             if self.registry.do_request(url).status_code == requests.codes.not_found:
-                return []
-            tags: list[str] = self.registry.get_tags(self.container)
-            return tags
+                raise SharingError(f"{self.place.place} must exist. Received: no such repository.")
+            try:
+                tags: list[str] = self.registry.get_tags(self.container)
+            except (AttributeError, TypeError):  # of JSON of another kind
+                raise SharingError(_no_registry(self.place)) from None
+            return [tag for tag in tags if isinstance(tag, str)]
 
     def read_manifest(self, name: str) -> bytes | None:
         """Return the manifest with a tag or digest; None if there is none."""
@@ -167,6 +172,8 @@ def _told(place: Reference) -> Iterator[None]:
             f"{place.host} must accept the credentials, of docker login or of ORAS_USER and "
             f"ORAS_PASS, for {place.repository}. Received: a refusal."
         ) from None
+    except requests.exceptions.InvalidJSONError:
+        raise SharingError(_no_registry(place)) from None
     except requests.RequestException as error:
         raise SharingError(
             f"The registry {place.host} must respond. Received: {_reason_of(error)}."
@@ -183,6 +190,10 @@ def _written(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise SharingError(cannot_write(path, error)) from None
+
+
+def _no_registry(place: Reference) -> str:
+    return f"{place.host} must be an OCI registry. Received: an answer that is none of a registry."
 
 
 def _reason_of(error: Exception) -> str:

@@ -16,7 +16,7 @@ class Store(Protocol):
         """Return all tags.
 
         Raises:
-            SharingError: the store cannot be read.
+            SharingError: there is no such store, or it cannot be read.
         """
 
     def read_manifest(self, name: str) -> bytes | None:

@@ -35,7 +35,10 @@ def import_tensorflow_quietly(has_data: bool = True) -> None:
         ConfigError: Keras cannot start with the settings in its file or in the environment.
         ModuleNotFoundError: one of them is not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow logs as errors that there is no GPU driver, and that oneDNN leaves an operator to
+    # Eigen, which 2 would show. What matters is raised. 0 is for debugging.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     is_first = "tensorflow" not in sys.modules
     backend = _keras_backend()
     if backend not in (None, *_BACKENDS):

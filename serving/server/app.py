@@ -135,8 +135,10 @@ class Server:
         requests = RepositoryRequests(self.repository, self._receive_text)
         self._router = Router(handlers, documents, self._show, self.repository, requests)
         max_bytes = int(settings.max_body_mb * 1e6)
-        # All long bodies and responses together may be as long as the longest body.
+        # All long bodies together, and all long responses, may be as long as the longest body. A
+        # request keeps its room until its response has some, so that outputs do not pile up.
         self._room = Room(max_bytes, settings.body_s)
+        self._response_room = Room(max_bytes, settings.body_s)
         self._bodies = Bodies(max_bytes, settings.body_s, settings.max_requests, self._room)
         self._hosts = Hosts(settings.allowed_hosts)
         self._tasks: list[asyncio.Task[None]] = []
@@ -285,7 +287,7 @@ class Server:
         receiving = self._bodies.receive(headers, body, "")
         run = loaded.model.run
         response = await self._answer(_INFERENCE, loaded, headers, receiving, run)
-        self._room.leave(response.room)
+        self._response_room.leave(response.room)
         if b"".join([response.body, *response.more]) == sent.expected:
             return ""
         return "a golden sample gets another answer than when the version was loaded."
@@ -327,7 +329,7 @@ class Server:
         finally:
             self.in_flight -= 1
             if room:
-                self._room.leave(room)
+                self._response_room.leave(room)
         seconds = time.perf_counter() - start
         self.count(route.name, response.status, seconds, route.model)
         if self.settings.log_requests:
@@ -457,24 +459,26 @@ class Server:
             start = time.perf_counter()
             outputs = await loaded.batcher.infer(request.arrays, run)
             seconds = time.perf_counter() - start
+            is_long = not is_short(outputs)
+            if is_long:
+                request.arrays.clear()  # they may be parts of the body
+                size = _NUMBER_BYTES * sum([array.size for array in outputs])
+                response_room = await self._response_room.take(size)
         finally:
             if room:
                 self._room.leave(room)
-        if is_short(outputs):
-            response = form.write(loaded.model, request, outputs, False)
+        if is_long:
+            write = partial(form.write, loaded.model, request, outputs, True)
+            response = await self._write_long(write, response_room)
         else:
-            request.arrays.clear()  # they may be parts of the body
-            response = await self._write_long(form, loaded.model, request, outputs)
+            response = form.write(loaded.model, request, outputs, False)
         return _timed(response, seconds) if is_table(request) else response
 
-    async def _write_long(
-        self, form: Format, model: Model, request: Any, outputs: Sequence[np.ndarray]
-    ) -> Response:
-        room = await self._room.take(_NUMBER_BYTES * sum([array.size for array in outputs]))
+    async def _write_long(self, write: Callable[[], Response], room: int) -> Response:
         try:
-            response: Response = await self.call(True, form.write, model, request, outputs, True)
+            response: Response = await self.call(True, write)
         except BaseException:
-            self._room.leave(room)
+            self._response_room.leave(room)
             raise
         return response._replace(room=room)
 

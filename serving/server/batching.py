@@ -24,12 +24,15 @@ from .turns import Turns, Work
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays], list[np.ndarray]]
 Check = Callable[[Arrays], None]
-# A longer batch on the event loop would delay other requests noticeably.
-_INLINE_MS = 3.0
+# A longer batch on the event loop would delay other requests noticeably; one of more rows might be
+# longer than was measured.
+_INLINE_MS, _INLINE_ROWS = 3.0, 64
 # A longer request is run in parts of this length.
 _PART_MS = 20.0
 # Further rows take at least this fraction of the time of one row, whatever was measured.
 _MIN_ROW_RATIO = 0.002
+# Rows of a batch and of the first part of a request, at most: the time of more is not known well.
+_MAX_ROWS = 1024
 # Batches raise throughput if a further row takes less than this fraction of the time of one row.
 _MAX_ROW_RATIO = 0.9
 
@@ -58,19 +61,24 @@ class Cost:
         return self.alone_ms + self.row_ms * (rows - 1)
 
     def rows_within(self, milliseconds: float, size: int) -> int:
-        """Return how many rows of `size` numbers take this time, at least 1.
+        """Return how many rows of `size` numbers take this time, from 1 to 1,024.
 
         Rows that are larger than the measured ones are assumed to take longer in proportion.
         """
         row_ms = max(self.row_ms, _MIN_ROW_RATIO * self.alone_ms, 1e-6)
         scale = max(1.0, size / max(self.row_size, 1))
-        return 1 + int(max(0.0, milliseconds - scale * self.alone_ms) / (scale * row_ms))
+        rows = 1 + int(max(0.0, milliseconds - scale * self.alone_ms) / (scale * row_ms))
+        return min(rows, _MAX_ROWS)
 
     def max_rows(self, milliseconds: float) -> int:
-        """Return the largest batch within this time; 1 if batches do not raise throughput."""
+        """Return the largest batch within this time, up to 1,024 rows.
+
+        Returns 1 if batches do not raise throughput.
+        """
         if self.row_ms > _MAX_ROW_RATIO * self.alone_ms:
             return 1
-        return 1 + int(max(0.0, milliseconds - self.alone_ms) / max(self.row_ms, 1e-6))
+        rows = 1 + int(max(0.0, milliseconds - self.alone_ms) / max(self.row_ms, 1e-6))
+        return min(rows, _MAX_ROWS)
 
 
 @dataclass(frozen=True)
@@ -242,7 +250,7 @@ class Batcher:
         count, rows, size = self._next()
         if not count:
             return
-        if self._cost.of(rows, size) > _INLINE_MS:
+        if rows > _INLINE_ROWS or self._cost.of(rows, size) > _INLINE_MS:
             self._has_asked = True
             self._turns.ask(self._begin)
             return

@@ -43,21 +43,26 @@ class Body(NamedTuple):
     room: int
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Awaited:
     """A body that is awaited.
 
     Attributes:
+        client: address and port of the client.
         start: time when its reception began, in seconds.
         length: its length; 0 if it is short or unknown.
         received: number of bytes that have arrived, of a long one.
+        is_seen: whether it was awaited when the timer looked last. A body that has arrived is not,
+            however long the event loop took to notice.
         rule: what it has broken, if it is not awaited any longer. No error, whose traceback would
             keep the connection.
     """
 
+    client: str
     start: float
     length: int = 0
     received: int = 0
+    is_seen: bool = False
     rule: str = ""
 
 
@@ -83,32 +88,38 @@ class Bodies:
         self._room = room
         # Not more: each thread may need the memory of the largest body.
         self._threads = ThreadPoolExecutor(available_cores(), "hornbill-bodies")
-        # The tasks that receive, by the address of their client, the oldest first.
-        self._awaited: defaultdict[str, dict[asyncio.Task[None], _Awaited]] = defaultdict(dict)
-        self._count = 0
+        # By the task that receives it, the oldest first.
+        self._awaited: dict[asyncio.Task[None], _Awaited] = {}
 
     async def watch(self) -> None:
         """Give up bodies that take too long, or are too many; runs until it is cancelled."""
         while True:
             await asyncio.sleep(self._timeout_s / 20)
             self._give_up_slow()
-            for awaited in list(self._awaited.values()):
-                self._give_up_oldest(awaited, len(awaited) - self._max_awaited // 2)
-            most = max(self._awaited.values(), key=len, default={})
-            self._give_up_oldest(most, self._count - self._max_awaited)
+            by_address: defaultdict[str, list[asyncio.Task[None]]] = defaultdict(list)
+            for task, one in self._awaited.items():
+                by_address[one.client.rpartition(":")[0]].append(task)
+            for tasks in by_address.values():
+                self._give_up_oldest(tasks, len(tasks) - self._max_awaited // 2)
+            most = max(by_address.values(), key=len, default=[])
+            self._give_up_oldest(most, len(self._awaited) - self._max_awaited)
+            for one in self._awaited.values():
+                one.is_seen = True
 
     def _give_up_slow(self) -> None:
         now = time.monotonic()
-        for task, awaited in [item for by in self._awaited.values() for item in by.items()]:
+        for task, awaited in list(self._awaited.items()):
             seconds = now - awaited.start
             # While others wait for its room, a long body must keep pace.
             pace = awaited.length * (seconds - _LAG_S) / self._timeout_s
             if seconds > self._timeout_s or (self._room.is_full and awaited.received < pace):
                 _give_up(task, awaited, f"within {self._timeout_s:g} s")
 
-    def _give_up_oldest(self, awaited: dict[asyncio.Task[None], _Awaited], count: int) -> None:
-        for task, one in list(awaited.items())[: max(0, count)]:
-            _give_up(task, one, f"before {self._max_awaited // 2:,} others of the same client")
+    def _give_up_oldest(self, tasks: list[asyncio.Task[None]], count: int) -> None:
+        for task in tasks[: max(0, count)]:
+            if (one := self._awaited[task]).is_seen:
+                rule = f"before {self._max_awaited // 2:,} others of the same client"
+                _give_up(task, one, rule)
 
     async def receive(self, headers: Headers, protocol: HTTPProtocol, client: str) -> Body:
         """Return the body of a request, decompressed.
@@ -128,7 +139,7 @@ class Bodies:
         if length is None or length > SHORT:
             body = await self._receive_long(length, encoding, protocol, client)
         else:
-            content = await self._in_time(protocol(), _Awaited(time.monotonic()), client)
+            content = await self._in_time(protocol(), _Awaited(client, time.monotonic()))
             if encoding is None:  # by far the commonest
                 return Body(content, 0)
             body = Body(content, await self._room.take(self._decompressed(length)))
@@ -158,15 +169,12 @@ class Bodies:
         Otherwise the connection would be closed while the client is still sending.
         """
         with suppress(RequestError):
-            await self._in_time(_discard(protocol), _Awaited(time.monotonic()), client)
+            await self._in_time(_discard(protocol), _Awaited(client, time.monotonic()))
 
-    async def _in_time(self, receiving: Awaitable[Read], awaited: _Awaited, client: str) -> Read:
+    async def _in_time(self, receiving: Awaitable[Read], awaited: _Awaited) -> Read:
         """Make place for a body; raise `RequestError` if it is given up or is incomplete."""
-        address = client.rpartition(":")[0]
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        of_address = self._awaited[address]
-        of_address[task] = awaited
-        self._count += 1
+        self._awaited[task] = awaited
         try:
             return await receiving
         except (ProtocolClosed, ProtocolError):  # or malformed chunks
@@ -181,10 +189,7 @@ class Bodies:
                 {"connection": "close"},
             ) from None
         finally:
-            self._count -= 1
-            del of_address[task]
-            if not of_address:
-                self._awaited.pop(address, None)
+            del self._awaited[task]
 
     async def _receive_long(
         self, length: int | None, encoding: str | None, protocol: HTTPProtocol, client: str
@@ -195,7 +200,7 @@ class Bodies:
         def room_for(length: int) -> int:
             return length if encoding is None else length + self._decompressed(length)
 
-        awaited = _Awaited(time.monotonic(), _CHUNKED if length is None else length)
+        awaited = _Awaited(client, time.monotonic(), _CHUNKED if length is None else length)
         room = await self._room.take(room_for(awaited.length))
         awaited.start = time.monotonic()
         parts: list[bytes] = []
@@ -213,7 +218,7 @@ class Bodies:
                     parts.clear()
 
         try:
-            await self._in_time(receive(), awaited, client)
+            await self._in_time(receive(), awaited)
             if awaited.received > self._max_bytes:
                 raise too_long(self._max_bytes)
         except BaseException:

@@ -22,7 +22,9 @@ from .selftest import SelfTest, make_selftest
 from .settings import Settings
 from .turns import Turns
 
-_MEASURED_ROWS, _TRIES = 8, 5
+# So many rows that their time stands out from the noise of the machine, unless they take longer.
+_MEASURED_ROWS, _MEASURED_MS = 64, 50.0
+_TRIES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,11 +124,14 @@ def _measure(predictor: Predictor, samples: Arrays) -> Cost:
     """Return the cost of rows. The runs also make ONNX Runtime allocate its memory."""
     if predictor.manifest.batch_size is not None:  # no other number of rows can be measured
         return Cost(_milliseconds(predictor, samples), 0.0, _row_size(samples))
-    few, many = (
-        _milliseconds(predictor, take_samples(samples, np.arange(rows) % count_samples(samples)))
-        for rows in (1, _MEASURED_ROWS)
-    )
-    return Cost(few, max(0.0, many - few) / (_MEASURED_ROWS - 1), _row_size(samples))
+
+    def measure(rows: int) -> float:
+        taken = take_samples(samples, np.arange(rows) % count_samples(samples))
+        return _milliseconds(predictor, taken)
+
+    alone_ms = measure(1)
+    rows = max(8, min(_MEASURED_ROWS, int(_MEASURED_MS / alone_ms)))
+    return Cost(alone_ms, max(0.0, measure(rows) - alone_ms) / (rows - 1), _row_size(samples))
 
 
 def _row_size(samples: Arrays) -> int:

@@ -4,6 +4,7 @@ Granian parses HTTP outside Python and passes requests on through RSGI, its own 
 needs fewer calls than ASGI.
 """
 
+import ctypes
 import importlib.util
 import logging
 import multiprocessing
@@ -58,6 +59,10 @@ _LOGGING: dict[str, Any] = {
     "handlers": {},
     "loggers": {"_granian": {"handlers": [], "propagate": True}},
 }
+# Python's 5 ms would be waited several times by each request while threads read or write long JSON.
+_SWITCH_S = 0.001
+# Options of glibc's mallopt, and bytes from which a block of memory is returned when it is freed.
+_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 1_000_000
 _ENDED = re.compile(r"Unexpected exit from worker-(\d+)")
 
 
@@ -252,6 +257,8 @@ def _in_environment(settings: Settings) -> Iterator[None]:
 def make_server() -> Server:
     """Return a server with the settings that `run_server` put into the environment."""
     _use_batch_scheduling()
+    _return_large_blocks()
+    sys.setswitchinterval(_SWITCH_S)
     _log_to_stderr()
     forget_ended_processes()
     settings = msgspec.json.decode(
@@ -293,3 +300,10 @@ def _use_batch_scheduling() -> None:
     if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
         with suppress(OSError):  # not allowed in some sandboxes
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _return_large_blocks() -> None:
+    """Let glibc return large blocks at once; it would keep those below the largest freed one."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK)
