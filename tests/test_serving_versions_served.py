@@ -73,6 +73,9 @@ def test_a_label_that_nobody_gave_is_unknown(label, client):
     assert status == 404
     if label == "canary":
         assert response["error"].endswith("must be one of: 1, 3, stable. Received: canary.")
+    if label == "1":
+        message = "one of: stable. Received: 1. A number is a version: versions/1."
+        assert response["error"].endswith(message)
 
 
 def test_a_changed_file_is_followed_and_one_with_a_fault_is_logged_once(client, dist, caplog):

@@ -39,7 +39,7 @@ from .router import TEMPLATES, ModelHandler, Route, Router, inside
 from .selftest import SelfTest, SentBody
 from .sending import limit_connections, send_response
 from .settings import Settings
-from .supervisor import DRAIN_SIGNAL
+from .supervisor import DRAIN_SIGNAL, REPLACES
 from .telemetry import AccessLog, LogLine, Metrics, PredictionCounter
 from .tf_serving import Call, is_table, read_call, write_predictions
 from .tokens import Tokens, identify, read_tokens
@@ -57,7 +57,7 @@ _NUMBER_BYTES = 20  # of JSON
 _FLUSH_S = 0.5
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
-_LISTENING_TRIES = 200
+_LISTENING_TRIES, _LISTENING_S = 200, 0.05
 _END_S = 30.0  # for requests in flight when this process ends itself
 _RPC_DRAIN_S = 10.0  # for gRPC calls in flight when the server ends
 _CLOSING_S = 3.0  # for the threads that load models, when all requests are answered
@@ -163,6 +163,16 @@ class Server:
         self._tasks = [loop.create_task(work) for work in works]
         if self._parent is not None and DRAIN_SIGNAL is not None:
             loop.add_signal_handler(DRAIN_SIGNAL, self.drain)
+            if REPLACES in os.environ:
+                loop.run_until_complete(self._load_first(_LOADING_S))
+
+    async def _load_first(self, seconds: float) -> None:
+        """Load the models before the first connection is accepted: other workers have them."""
+        end = time.monotonic() + seconds
+        while not self.repository.is_started and time.monotonic() < end:
+            if self.repository.is_draining:
+                os._exit(0)  # nothing has begun here
+            await asyncio.sleep(_LISTENING_S)
 
     def drain(self) -> None:
         """Be ready no longer, and let every response close its connection."""
@@ -220,7 +230,7 @@ class Server:
         for _ in range(_LISTENING_TRIES):  # Granian listens soon after this starts
             if limit_connections(self.settings.write_s):
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_LISTENING_S)
 
     async def _flush(self) -> None:
         while True:

@@ -155,6 +155,11 @@ class Repository:
         return self._served
 
     @property
+    def is_started(self) -> bool:
+        """Whether all versions were tried once, but those that take long."""
+        return self._is_started
+
+    @property
     def is_ready(self) -> bool:
         """Whether requests should come here.
 

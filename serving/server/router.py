@@ -125,8 +125,7 @@ class Router:
 
     def _match_document(self, method: str, path: str, headers: Headers) -> Route:
         if match := _NUMBER_AS_LABEL.fullmatch(path):
-            name, label = match.groups()
-            return Route("none", partial(self._refuse_label, name, label))
+            return Route("none", partial(self._refuse_label, match[1], match[2]))
         document = self._documents.find(path, headers.get("accept", ""))
         if document is None:
             return Route("none", partial(_refuse_path, path))

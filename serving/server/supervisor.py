@@ -7,7 +7,6 @@ accepted yet stay with the listener, for the others or for the one that takes it
 import os
 import signal
 import socket
-import threading
 import time
 from contextlib import suppress
 from typing import Any
@@ -17,11 +16,11 @@ from granian.server.mp import MPServer
 
 # Told to the workers by the main process; not on Windows.
 DRAIN_SIGNAL = getattr(signal, "SIGUSR1", None)
+# In the environment of a worker that takes the place of another, while others serve.
+REPLACES = "HORNBILL_REPLACES"
 # A worker that ends so often in so many seconds cannot be started; then the server ends.
 _MAX_ENDS, _ENDS_S = 5, 60.0
 _CHECK_S = 0.05
-# Time for the workers to accept their last connections when they are told to end.
-_ACCEPT_S = 0.1
 
 
 class Supervisor(MPServer):
@@ -78,36 +77,14 @@ class Supervisor(MPServer):
             time.sleep(_CHECK_S)
         super().shutdown(exit_code)
 
-    def _drop_shared_socket(self) -> None:
-        """Keep the listener until the workers have ended."""
-
-    def _stop_workers(self) -> None:
-        """End the workers, and close connections that wait for one: none accepts them any more."""
-        listener, self._sso = self._sso, None
-        threading.Thread(target=_close_waiting, args=[listener], daemon=True).start()
-        super()._stop_workers()
-        listener.close()
-
     def _respawn_workers(self, workers: list[int], *arguments: Any, **options: Any) -> None:
         now = time.monotonic()
         for index in workers:
             recent = [end for end in self._ends.get(index, []) if now - end < _ENDS_S]
             self._ends[index] = [*recent, now]
+        if self.workers > 1:
+            os.environ[REPLACES] = "1"
         super()._respawn_workers(workers, *arguments, **options)
         for index in workers:
             if len(self._ends[index]) < _MAX_ENDS:  # else Granian ends with the next one
                 self.respawned_wrks.pop(index, None)
-
-
-def _close_waiting(listener: socket.socket) -> None:
-    """Close connections that no worker has accepted, until the listener is closed.
-
-    The listener itself must stay: Granian would try again and again to accept, and never end.
-    """
-    time.sleep(_ACCEPT_S)
-    while listener.fileno() >= 0:
-        try:
-            listener.setblocking(False)
-            listener.accept()[0].close()
-        except OSError:  # nobody waits, or the listener was closed meanwhile
-            time.sleep(_CHECK_S)
