@@ -6,6 +6,7 @@ folder, which is removed when the process ends.
 
 import atexit
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -31,11 +32,10 @@ _MODE = stat.S_IFREG | 0o644
 MAX_FILES = 10_000
 _PLACE = re.compile(r"(?P<name>(?![0-9]+/)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})/(?P<version>[1-9]\d*)/")
 _CHUNK = 2**20
-# What reading a damaged zip raises; the last two are names that are also folders of others.
-_UNREADABLE = (
-    zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error, FileExistsError,
-    NotADirectoryError,
-)  # fmt: skip
+# What reading a damaged zip raises, and the numbers of an OSError for an offset before the start
+# and for a name that is too long or also that of another file's folder.
+_UNREADABLE = (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error, OSError)
+_OF_DAMAGE = (None, errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR)
 # The folders of the files that were unpacked in this process, by path, size and time of change.
 _unpacked: dict[tuple[str, int, int], Path] = {}
 
@@ -241,6 +241,8 @@ def _extract(path: Path, folder: Path) -> Path:
     except ManifestError as error:  # it is a ValueError as well
         raise DamagedError(str(error)) from None
     except _UNREADABLE as error:
+        if getattr(error, "errno", None) not in _OF_DAMAGE:  # for example a full disk
+            raise
         raise DamagedError(cannot_read(path, error, "a packed bundle")) from None
     return folder / name / version
 

@@ -110,6 +110,8 @@ def test_a_byte_changed_anywhere_is_found(small, tmp_path_factory, data):
         lambda b: b"x" + b,
         lambda b: b[:-1],
         lambda b: b[:5000],
+        lambda b: b[:-4] + b"\xff" * 4,
+        lambda b: b[:-6] + b"\xff" * 4 + b[-2:],
         lambda b: b[:5000] + bytes([b[5000] ^ 1]) + b[5001:],
         lambda _: b"",
     ],
