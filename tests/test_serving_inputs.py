@@ -240,7 +240,7 @@ def test_equal_floats_become_a_uniform_gray():
 def test_floats_that_are_not_finite_are_refused(value):
     values = np.ones((28, 28), np.float32)
     values[3, 4] = value
-    with pytest.raises(InputError, match=r"must be finite. Received: \d+ bytes, from"):
+    with pytest.raises(InputError, match=r"must be finite. Received: \d+ bytes, which has NaN or"):
         read_image(encoded(Image.fromarray(values), "TIFF"), SHAPE)
 
 

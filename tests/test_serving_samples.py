@@ -55,6 +55,14 @@ def test_rows_are_cells_that_give_the_golden_inputs(raw):
     size, color, _ = found["columns"]
     assert size["range"][0] < size["range"][1]
     assert color["texts"] == ["blue", "red"]
+    assert found["measured_on"] == "the 144 samples of the training split"
+
+
+def test_a_bundle_of_an_earlier_version_gives_the_ranges_of_its_samples(raw):
+    found = offered(raw, training_cells=None)
+    size, color, _ = found["columns"]
+    assert size["range"][0] < size["range"][1]
+    assert color["texts"] == ["blue", "red"]
     assert found["measured_on"] == "the samples that are shown"
 
 

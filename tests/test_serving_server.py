@@ -649,7 +649,7 @@ def test_versions_stay_when_their_folder_goes_away_while_it_is_read(row_bundle, 
         nonlocal is_leaving
         repository = Repository(Settings(root), Trials(), serve, executor)
         is_read.append(await repository.refresh())
-        await repository.wait_for("softmax", 30)
+        await repository.wait_for("softmax", None, 30)
         is_leaving = True
         is_read.append(await repository.refresh())
         repository.close()
