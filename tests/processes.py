@@ -1,5 +1,6 @@
-"""Processes that a command under test started, as Linux lists them."""
+"""Processes of a command under test: those that it started, as Linux lists them, and its end."""
 
+import subprocess
 from pathlib import Path
 
 
@@ -14,3 +15,12 @@ def is_alive(number):
         return Path(f"/proc/{number}/stat").read_text().split()[2] != "Z"
     except OSError:
         return False
+
+
+def reap(process, seconds):
+    """Wait for a process that was told to end, with its output; kill it if that takes longer."""
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()

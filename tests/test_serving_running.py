@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from live import Client, free_port
+from processes import reap
 
 from serving.errors import InputError
 from serving.server import Settings
@@ -47,11 +48,7 @@ def serving(folder, *options, workers=1, stdout=subprocess.DEVNULL, command=COMM
         yield client, process
     finally:
         process.terminate()
-        try:
-            process.communicate(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+        reap(process, 10)
 
 
 def wait_for_all(client, workers):

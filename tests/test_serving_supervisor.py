@@ -16,7 +16,7 @@ import pytest
 from checksums import write_checksums
 from hostile_graphs import add_endless_loop, write_hostile
 from live import Client, free_port
-from processes import children, is_alive
+from processes import children, is_alive, reap
 from waiting import wait_until
 
 PREDICT = "/v1/models/softmax:predict"
@@ -36,11 +36,7 @@ def serving(folder, *options, path="/v2/health/ready"):
     finally:
         for _ in range(2):  # the second ends the delay
             process.terminate()
-        try:
-            process.communicate(timeout=40)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+        reap(process, 40)
 
 
 def succeeds(client, path):
