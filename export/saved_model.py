@@ -24,6 +24,7 @@ def write_saved_model(inference: InferenceFunction, folder: Path) -> None:
     """
     module = tf.Module()
     module.weights = [variable.value for variable in inference.model.variables]
+    module.used = list(inference.function.graph.variables)  # of an operation, which Keras omits
     module.tables = lookup_tables(inference.model)
     try:
         with without_log():

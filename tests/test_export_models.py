@@ -169,7 +169,16 @@ def test_unusual_branches_are_exported_and_verify(tmp_path):
     assert [spec.name.partition("__")[0] for spec in outputs] == list(BRANCHES)
 
 
-@pytest.mark.parametrize("build", [_variable_output, _joined_and_normalized, _names_that_collide])
+def _variable_of_an_operation():
+    inputs = Input((4,))
+    scale = keras.Variable(np.arange(4, dtype=np.float32), name="scale")  # no layer holds it
+    return keras.Model(inputs, layers.Dense(2)(inputs * scale))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [_variable_of_an_operation, _variable_output, _joined_and_normalized, _names_that_collide],
+)
 def test_unusual_models_are_exported_and_verify(build, tmp_path):
     bundle = export_bundle(randomize(build()), tmp_path, "own", options=WITHOUT_INT8)
     assert all(check.passed for check in verify_bundle(bundle))

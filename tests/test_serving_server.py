@@ -34,10 +34,11 @@ from serving.server.batching import Batcher, Cost, Limits
 from serving.server.errors import RequestError
 from serving.server.models import load_model
 from serving.server.open_inference import OpenInference
-from serving.server.repository import LoadedModel, Repository
+from serving.server.repository import Repository
 from serving.server.telemetry import AccessLog, LogLine
 from serving.server.trials import Trials
 from serving.server.turns import Turns
+from serving.server.versions import LoadedModel
 
 HINT = "The body must be the file itself, as curl --data-binary @FILE sends it."
 LIVE = "/v2/health/live"
@@ -479,7 +480,7 @@ def test_a_stray_file_does_not_stop_a_served_version(row_bundle, tmp_path, caplo
 
 
 def test_a_failed_version_is_retried_after_a_growing_pause(row_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr("serving.server.repository._RETRY_S", 0.0)
+    monkeypatch.setattr("serving.server.versions._RETRY_S", 0.0)
     shutil.copytree(row_bundle.parent, tmp_path / "softmax")
     failing, tried = [True, True], []
 
@@ -489,7 +490,7 @@ def test_a_failed_version_is_retried_after_a_growing_pause(row_bundle, tmp_path,
             raise OSError("too many open files")
         return load_model(folder, settings)
 
-    monkeypatch.setattr("serving.server.repository.load_model", load)
+    monkeypatch.setattr("serving.server.loading.load_model", load)
     client, stop = start(Settings(tmp_path, poll_s=0.02, log_requests=False), LIVE)
     try:
         wait_until(lambda: client.get("/v1/models")[1]["models"])

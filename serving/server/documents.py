@@ -15,9 +15,10 @@ from .http import Response, json_response
 from .image_requests import list_models
 from .open_inference import EXTENSIONS, describe_model
 from .openapi import describe_api, render_docs
-from .repository import LoadedModel, Repository, VersionState
+from .repository import Repository
 from .telemetry import Metrics
 from .tf_serving import describe_signature
+from .versions import LoadedModel, VersionState
 
 Document = Callable[[], Response]
 _HTML = "text/html; charset=utf-8"

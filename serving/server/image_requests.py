@@ -11,8 +11,9 @@ from ..manifest import Manifest, describe_spec
 from ..predictor import Prediction
 from .errors import RequestError
 from .http import Response, json_response
-from .repository import Repository, VersionState
+from .repository import Repository
 from .samples import image_shape_of, takes_rows
+from .versions import VersionState
 
 
 class ModelImage(msgspec.Struct):

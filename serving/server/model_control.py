@@ -3,14 +3,20 @@
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 
 class ModelControl:
     """The requests to load and unload models, in the order in which they came.
 
     They are lines of a file that all processes append to, so that a process that is restarted
-    serves what the others serve.
+    serves what the others serve. Beside it each process has a file that tells how many of the
+    lines it has followed.
+
+    Attributes:
+        wanted: names of the models to be loaded.
     """
 
     def __init__(self, names: Sequence[str], path: Path | None) -> None:
@@ -22,8 +28,12 @@ class ModelControl:
         """
         self._path = path
         self._lines: list[bytes] = []
-        self._done = 0
+        self._done = self._size = 0
         self.wanted = set(names)
+        # With the id of the process, by which the others see whether it has ended.
+        named = None if path is None else f"{path.name}-{os.getpid()}-{uuid4().hex}"
+        self._own = None if path is None else path.with_name(str(named))
+        self.report()
 
     def request(self, name: str, *, is_load: bool) -> None:
         """Add a request. It takes effect with the next `update`."""
@@ -42,6 +52,7 @@ class ModelControl:
         lines = self._lines
         if self._path is not None:
             content = self._path.read_bytes() if self._path.exists() else b""
+            self._size = len(content)
             lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
         loaded: set[str] = set()
         for name, is_load in map(json.loads, lines[self._done :]):
@@ -49,3 +60,35 @@ class ModelControl:
             (loaded.add if is_load else loaded.discard)(name)
         self._done = len(lines)
         return loaded
+
+    def has_news(self) -> bool:
+        """Return whether there are requests that this process has not read."""
+        if self._path is None:
+            return self._done < len(self._lines)
+        return self._path.exists() and self._path.stat().st_size > self._size
+
+    def report(self) -> None:
+        """Tell the other processes that this one has done what it has read."""
+        if self._own is not None:
+            self._own.write_text(str(self._done))
+
+    def is_followed(self) -> bool:
+        """Return whether every process has done what this one has read."""
+        if self._path is None:
+            return True
+        files = self._path.parent.glob(f"{self._path.name}-*")
+        return all(map(self._has_followed, files))
+
+    def _has_followed(self, file: Path) -> bool:
+        try:
+            os.kill(int(file.name.split("-")[-2]), 0)
+            done = int(file.read_text() or "0")  # empty while it is written
+        except (ProcessLookupError, FileNotFoundError):  # it has ended
+            return True
+        return done >= self._done
+
+    def close(self) -> None:
+        """Take part no longer."""
+        if self._own is not None:
+            with suppress(FileNotFoundError):
+                self._own.unlink()

@@ -359,52 +359,27 @@ class OpenInference:
         Raises:
             RequestError: JSON cannot hold an output, since it has NaN or infinity.
         """
-        tensors = self.tensors(inference, arrays)
-        if not is_long and inference.outputs is self._all:
-            outputs = [
-                ResponseOutput(name, datatype, values.shape, data=to_json(values))
-                for name, datatype, values in tensors
-            ]
-            body = _ENCODER.encode(
-                InferenceResponse(self.name, self.version, outputs, inference.id)
-            )
-            if b"null" in body:
-                check_finite(dict(zip(self._places, arrays, strict=False)))
-            return Response(body)
-        return self._write_selected(inference, list(tensors), is_long)
-
-    def _write_selected(
-        self, inference: Inference, tensors: list[tuple[str, str, np.ndarray]], is_long: bool
-    ) -> Response:
-        are_binary = [selected.is_binary for selected in inference.outputs]
-        tails = [
-            to_binary(values)
-            for is_binary, (_, _, values) in zip(are_binary, tensors, strict=True)
-            if is_binary
-        ]
-        sizes = iter(tails)
-        outputs = [
-            ResponseOutput(name, datatype, values.shape, {"binary_data_size": len(next(sizes))})
-            if is_binary
-            else ResponseOutput(
-                name, datatype, values.shape, data=[] if is_long else to_json(values)
-            )
-            for is_binary, (name, datatype, values) in zip(are_binary, tensors, strict=True)
-        ]
-        parts = [_ENCODER.encode(InferenceResponse(self.name, self.version, outputs, inference.id))]
-        if is_long or b"null" in parts[0]:
-            written = {
-                name: values
-                for is_binary, (name, _, values) in zip(are_binary, tensors, strict=True)
-                if not is_binary
-            }
+        outputs: list[ResponseOutput] = []
+        written: dict[str, np.ndarray] = {}  # as JSON
+        tails: list[bytes] = []
+        for selected in inference.outputs:
+            name, datatype, values = self._tensor(selected, arrays)
+            if selected.is_binary:
+                tails.append(to_binary(values))
+                size = {"binary_data_size": len(tails[-1])}
+                outputs.append(ResponseOutput(name, datatype, values.shape, size))
+            else:
+                written[name] = values
+                data = [] if is_long else to_json(values)
+                outputs.append(ResponseOutput(name, datatype, values.shape, data=data))
+        text = _ENCODER.encode(InferenceResponse(self.name, self.version, outputs, inference.id))
+        if written and (is_long or b"null" in text):
             check_finite(written)
-            parts = _filled(parts[0], written.values()) if is_long else parts
+        parts = _filled(text, written.values()) if is_long else [text]
         if not tails:
             return Response(parts[0], more=parts[1:])
         length = (JSON_LENGTH, str(sum(map(len, parts))))
-        first = parts[0] if is_long else b"".join([*parts, *tails])
-        more = [*parts[1:], *tails] if is_long else ()
+        first, *more = [*parts, *tails] if is_long else [b"".join([text, *tails])]
         return Response(first, media_type=BINARY, headers=[length], more=more)
 
     def tensors(
@@ -416,13 +391,19 @@ class OpenInference:
             inference: the request.
             arrays: every output of the model, in the manifest's order.
         """
-        for place, _, classes in inference.outputs:
-            values = self._array(place, arrays)
-            name, datatype = self._outputs[place]
-            if classes:
-                labels = self._manifest.labels if name == self._manifest.prediction_output else ()
-                values, datatype = classify(values, classes, labels), BYTES
-            yield name, datatype, values
+        for selected in inference.outputs:
+            yield self._tensor(selected, arrays)
+
+    def _tensor(
+        self, selected: SelectedOutput, arrays: Sequence[np.ndarray]
+    ) -> tuple[str, str, np.ndarray]:
+        place, _, classes = selected
+        values = self._array(place, arrays)
+        name, datatype = self._outputs[place]
+        if classes:
+            labels = self._manifest.labels if name == self._manifest.prediction_output else ()
+            values, datatype = classify(values, classes, labels), BYTES
+        return name, datatype, values
 
     def _array(self, place: int, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Return an output of the graph, or one that is computed from its predictions."""

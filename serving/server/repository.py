@@ -6,101 +6,26 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from ..bundle import CHECKSUMS
-from ..errors import ManifestError, ServingError, cannot_read, printable
-from .batching import Batcher
+from ..errors import cannot_read
 from .errors import RequestError
+from .loading import Loader
 from .model_control import ModelControl
-from .model_folder import ModelFolder, Snapshot, take_snapshot
+from .model_folder import ModelFolder, Snapshot
 from .model_settings import DEFAULTS, ModelSettings, read_model_settings
-from .models import Model, load_model
+from .models import Model
 from .rereading import Reread
 from .settings import Settings
 from .trials import Failure, Trials
+from .versions import Entry, LoadedModel, VersionState
 
 _LOG = logging.getLogger("hornbill.server")
-# A failed version is tried again, since the cause may not be its files. The pause doubles.
-_RETRY_S, _MAX_RETRY_S = 60.0, 3600.0
-# Between two looks at a model that a request waits for.
-_WAIT_S = 0.02
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedModel:
-    """A version that is served, and its queue."""
-
-    model: Model
-    batcher: Batcher
-
-
-@dataclass(frozen=True)
-class VersionState:
-    """The state of a version.
-
-    Attributes:
-        name: name of the model.
-        number: number of the version.
-        status: `loading`, `ready` or `failed`.
-        failure: why its files cannot be served. A version that is ready has one if its files have
-            changed since it was loaded.
-        loaded: what answers its requests, if it is ready.
-    """
-
-    name: str
-    number: int
-    status: Literal["loading", "ready", "failed"]
-    failure: Failure | None
-    loaded: LoadedModel | None
-
-
-@dataclass(eq=False)
-class _Entry:
-    """A version that is tried, was loaded or has failed.
-
-    Attributes:
-        snapshot: state of its folder when it was last tried.
-        settings: settings with which it was last tried.
-        loaded: the version as it was last loaded.
-        failure: why the folder, in its present state, cannot be served.
-        task: tries and loads it.
-        is_slow: whether that takes long, so that nobody waits for it.
-        pause_s: seconds until a failed version is tried again.
-        since: time of the last failure.
-    """
-
-    snapshot: Snapshot
-    settings: ModelSettings
-    loaded: LoadedModel | None = None
-    failure: Failure | None = None
-    task: asyncio.Task[None] | None = None
-    is_slow: bool = False
-    pause_s: float = 0.0
-    since: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_good(self) -> bool:
-        """Whether the folder, as it was last tried, is loaded."""
-        return self.loaded is not None and self.failure is None
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether it is tried for the first time, and that is not taking long."""
-        return self.task is not None and self.failure is None and not self.is_slow
-
-    def is_settled(self, snapshot: Snapshot) -> bool:
-        """Return whether nothing has changed and no retry is due."""
-        is_due = self.failure is not None and time.monotonic() > self.since + self.pause_s
-        return self.snapshot == snapshot and (self.task is not None or not is_due)
-
-    def cancel(self) -> None:
-        """End the trial, if it is under way."""
-        if self.task is not None:
-            self.task.cancel()
-            self.task = None
+# Between two looks at a model that a request waits for, and at what clients of others ask for.
+_WAIT_S, _LOOK_S = 0.02, 0.1
+# The other processes follow a request to load or to unload within this time, or it is answered.
+_FOLLOW_S = 10.0
 
 
 class Repository:
@@ -127,7 +52,6 @@ class Repository:
             executor: runs what would block the event loop.
         """
         self._folder = ModelFolder(settings.folder)
-        self._public_key = settings.public_key
         nothing: Mapping[str, ModelSettings] | None = None
         self._model_settings = Reread(
             self._read_model_settings, nothing, settings.shared("settings")
@@ -137,16 +61,14 @@ class Repository:
         self._control: ModelControl | None = None
         if settings.model_control == "explicit":
             self._control = ModelControl(settings.require, settings.shared("models"))
-        self._trials = trials
-        self._make_loaded = serve
+        self._loader = Loader(trials, settings.public_key, serve, executor)
         self._executor = executor
         self.is_draining = False
         self._was_read = False
         self._is_started = False
         self._changed = asyncio.Event()
-        self._loading = asyncio.Lock()
         self._refreshing = asyncio.Lock()
-        self._entries: dict[str, dict[int, _Entry]] = {}
+        self._entries: dict[str, dict[int, Entry]] = {}
         self._served: dict[str, dict[int, LoadedModel]] = {}
 
     @property
@@ -183,7 +105,7 @@ class Repository:
         ]
 
     def _state(
-        self, name: str, number: int, entry: _Entry
+        self, name: str, number: int, entry: Entry
     ) -> tuple[Literal["loading", "ready", "failed"], Failure | None, LoadedModel | None] | None:
         loaded = self._served.get(name, {}).get(number)
         if loaded is not None:
@@ -271,10 +193,20 @@ class Repository:
         )
 
     async def wait_for_change(self, seconds: float) -> None:
-        """Wait until a version was loaded or has failed, or for `seconds`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
+        """Wait until a version was loaded or has failed, or a client asks for one elsewhere.
+
+        Args:
+            seconds: largest time to wait.
+        """
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._changed.is_set():
+            if self._control is not None:
+                left = min(left, _LOOK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            if self._control is not None and self._control.has_news():
+                return
 
     async def refresh(self) -> bool:
         """Read the folder: begin to load new and changed versions, drop removed ones.
@@ -341,7 +273,7 @@ class Repository:
         entry = entries.get(number)
         settings = self._settings_of(name).of_loading
         if entry is None:
-            entry = entries[number] = _Entry(snapshot, settings)
+            entry = entries[number] = Entry(snapshot, settings)
         elif (entry.snapshot, entry.settings) != (snapshot, settings):
             entry.cancel()
             entry.snapshot, entry.settings, entry.pause_s = snapshot, settings, 0.0
@@ -362,9 +294,8 @@ class Repository:
             if not self._entries[name]:
                 del self._entries[name]
 
-    async def _load(self, name: str, number: int, entry: _Entry) -> None:
+    async def _load(self, name: str, number: int, entry: Entry) -> None:
         """Try a version, then load it; the state of its entry says how that went."""
-        folder = self._folder.version(name, number)
 
         def when_slow() -> None:
             entry.is_slow = True
@@ -372,19 +303,11 @@ class Repository:
             self._changed.set()
             _LOG.warning("%s version %d takes long to verify and to load.", name, number)
 
-        outcome: Failure | LoadedModel
-        try:
-            await self._check_signature(folder)
-            failure = await self._trials.run(folder, when_slow)
-            outcome = failure or await self._make_loaded(await self._open(folder, entry))
-        except ServingError as error:
-            outcome = Failure(printable(str(error)))  # file names in it may have any bytes
-        except Exception as error:  # a broken bundle must not end the server
-            outcome = Failure(printable(f"{type(error).__name__}: {error}"))
+        folder = self._folder.version(name, number)
+        outcome = await self._loader.load(folder, entry.settings, entry.snapshot, when_slow)
         if isinstance(outcome, Failure):
             self._log_failure(name, number, entry, outcome)
-            entry.failure, entry.since = outcome, time.monotonic()
-            entry.pause_s = min(2 * entry.pause_s, _MAX_RETRY_S) if entry.pause_s else _RETRY_S
+            entry.fail(outcome)
         else:
             cost = outcome.model.cost
             _LOG.info(
@@ -396,23 +319,7 @@ class Repository:
         self._publish()
         self._changed.set()
 
-    async def _check_signature(self, folder: Path) -> None:
-        """Raise `ServingError` unless a version is signed, if signatures are demanded.
-
-        Before the trial: no part of the graph of a version that is not signed is run.
-        """
-        if self._public_key is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._executor, _check_signature, self._public_key, folder)
-
-    async def _open(self, folder: Path, entry: _Entry) -> Model:
-        async with self._loading:  # one at a time, since requests need the threads
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(
-                self._executor, _open, folder, entry.settings, entry.snapshot
-            )
-
-    def _log_failure(self, name: str, number: int, entry: _Entry, failure: Failure) -> None:
+    def _log_failure(self, name: str, number: int, entry: Entry, failure: Failure) -> None:
         what = "has changed and " if entry.loaded is not None else ""
         if (self._folder.version(name, number) / CHECKSUMS).exists():
             _LOG.error("%s version %d %scannot be served: %s", name, number, what, failure.reason)
@@ -437,6 +344,11 @@ class Repository:
                 served[name] = good
         self._served = served
         self._is_started |= self._was_read and not self._has_awaited()
+        if self._control is not None and not self._is_loading():
+            self._control.report()
+
+    def _is_loading(self) -> bool:
+        return any(e.task for versions in self._entries.values() for e in versions.values())
 
     def _has_awaited(self) -> bool:
         return any(e.is_awaited for versions in self._entries.values() for e in versions.values())
@@ -483,6 +395,7 @@ class Repository:
         await self._follow(name, is_load=True)
         while tasks := [e.task for e in self._entries.get(name, {}).values() if e.task]:
             await asyncio.wait(tasks)
+        await self._wait_for_others()
         entries = self._entries.get(name, {})
         failure = entries[max(entries)].failure if entries else Failure("it has been removed.")
         if failure is not None:
@@ -495,6 +408,16 @@ class Repository:
             RequestError: clients do not decide what is loaded, or there is no such model.
         """
         await self._follow(name, is_load=False)
+        await self._wait_for_others()
+
+    async def _wait_for_others(self) -> None:
+        """Wait until the other processes have done what clients asked for: they answer too."""
+        end = time.monotonic() + _FOLLOW_S
+        while self._control is not None and not self._control.is_followed():
+            if time.monotonic() > end:
+                _LOG.warning("Other processes take long to follow a request to load a model.")
+                return
+            await asyncio.sleep(_WAIT_S)
 
     async def _follow(self, name: str, *, is_load: bool) -> None:
         if self._control is None:
@@ -517,7 +440,9 @@ class Repository:
         for entries in self._entries.values():
             for entry in entries.values():
                 entry.cancel()
-        self._trials.close()
+        self._loader.close()
+        if self._control is not None:
+            self._control.close()
 
 
 def _leave_unasked(
@@ -531,22 +456,6 @@ def _leave_unasked(
             for number, snapshot in found[name].items()
             if number <= max(before)  # where the latest failed, the one before it is next
         }
-
-
-def _check_signature(public_key: Path, folder: Path) -> None:
-    from ..signature import read_verifier  # an extra
-
-    read_verifier(public_key)(folder)
-
-
-def _open(folder: Path, settings: ModelSettings, snapshot: Snapshot) -> Model:
-    model = load_model(folder, settings)
-    if take_snapshot(folder) != snapshot:  # what was loaded may not be what was checked
-        raise ManifestError(
-            "The files of a version must not change while it is loaded. "
-            f"Received: changes in {folder}."
-        )
-    return model
 
 
 def _later(message: str) -> RequestError:

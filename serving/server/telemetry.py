@@ -203,11 +203,13 @@ class PredictionCounter:
         if self._place is None:
             return
         probabilities = outputs[self._place]
-        counts = np.bincount(decide("multiclass", probabilities, self._thresholds))
-        for index in counts.nonzero()[0].tolist():
-            self._labels[index].inc(int(counts[index]))
+        counts: dict[int, int] = {}
+        for index in decide("multiclass", probabilities, self._thresholds).tolist():
+            counts[index] = counts.get(index, 0) + 1
+        for index, count in counts.items():
+            self._labels[index].inc(count)
         if self._threshold is not None:
-            rejected = int((probabilities.max(axis=1) < self._threshold).sum())
+            rejected = (probabilities.max(axis=1) < self._threshold).tolist().count(True)
             if rejected:
                 self._rejected.inc(rejected)
 

@@ -16,13 +16,16 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from ...errors import ServingError, printable
 from ...triton import describe_config
 from ...version import VERSION
-from ..app import LONG_BODY, Server, is_short
+from ..admission import Admission
+from ..answering import LONG_BODY, Answers, is_short
 from ..documents import describe_stats
 from ..errors import RequestError
 from ..open_inference import describe_model
-from ..repository import LoadedModel
-from ..telemetry import LogLine
-from ..tracing import Ended, trace_id
+from ..recording import Head, Recorder
+from ..repository import Repository
+from ..settings import Settings
+from ..tracing import Ended
+from ..versions import LoadedModel
 from .calls import Call, CallServer
 from .messages import POOL, message_class, parse
 from .open_inference import InferMessages, InferRequest
@@ -72,13 +75,38 @@ class _Method(NamedTuple):
     is_stream: bool = False
 
 
+class _Outcome(NamedTuple):
+    """How a call has ended.
+
+    Attributes:
+        code: its status.
+        token: name of the token that it presented; empty if none is needed.
+        details: what was wrong.
+        content: its response, serialized.
+    """
+
+    code: grpc.StatusCode
+    token: str = ""
+    details: str = ""
+    content: bytes | None = None
+
+
 class Services:
     """Answers calls with the models of a server."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._repository = server.repository
-        self._max_rows = server.settings.max_rows
+    def __init__(
+        self,
+        settings: Settings,
+        repository: Repository,
+        admission: Admission,
+        answers: Answers,
+        recorder: Recorder,
+    ) -> None:
+        self._repository = repository
+        self._admission = admission
+        self._answers = answers
+        self._recorder = recorder
+        self._max_rows = settings.max_rows
         self._reflection = reflection.ReflectionServicer(_SERVICES, POOL)
         self._is_ending = asyncio.Event()
         self._readers: WeakKeyDictionary[LoadedModel, InferMessages] = WeakKeyDictionary()
@@ -115,63 +143,52 @@ class Services:
     async def answer(self, call: Call) -> None:
         """Answer a call; log and count it."""
         start = time.perf_counter()
-        server, method = self._server, self._methods.get(call.method, _UNKNOWN)
+        method = self._methods.get(call.method, _UNKNOWN)
         held = 0 if method.is_stream else 1
-        server.in_flight += held
+        self._admission.in_flight += held
         if method.is_stream:
             call.watch()
-        code, details, content = grpc.StatusCode.CANCELLED, "", None
+        outcome = _Outcome(grpc.StatusCode.CANCELLED)
         try:
-            code, details, content = await self._respond(method, call)
+            outcome = await self._respond(method, call)
         finally:
-            server.in_flight -= held
-            code = call.finish(content, code, details)
-            self._record(method, call, code, time.perf_counter() - start, len(content or b""))
+            self._admission.in_flight -= held
+            code = call.finish(outcome.content, outcome.code, outcome.details)
+            self._record(method, call, outcome._replace(code=code), time.perf_counter() - start)
 
-    async def _respond(
-        self, method: _Method, call: Call
-    ) -> tuple[grpc.StatusCode, str, bytes | None]:
+    async def _respond(self, method: _Method, call: Call) -> _Outcome:
+        token = ""
         try:
-            self._server.admit(call.method, call.metadata)
+            token = self._admission.admit(call.method, call.metadata)
             if call.message is None and method is not _UNKNOWN:
                 raise RequestError("A call must have a message. Received: none.")
-            return grpc.StatusCode.OK, "", await method.answer(call)
+            return _Outcome(grpc.StatusCode.OK, token, content=await method.answer(call))
         except RequestError as error:
-            return _CODES.get(error.status, grpc.StatusCode.UNKNOWN), str(error), None
+            code = _CODES.get(error.status, grpc.StatusCode.UNKNOWN)
+            return _Outcome(code, token, str(error))
         except ServingError as error:
-            return grpc.StatusCode.INVALID_ARGUMENT, str(error), None
+            return _Outcome(grpc.StatusCode.INVALID_ARGUMENT, token, str(error))
         except Exception:
             _LOG.exception("%s failed.", printable(call.method))
-            return grpc.StatusCode.INTERNAL, "The server failed. Its log has the traceback.", None
+            failed = "The server failed. Its log has the traceback."
+            return _Outcome(grpc.StatusCode.INTERNAL, token, failed)
 
-    def _record(
-        self, method: _Method, call: Call, code: grpc.StatusCode, seconds: float, size: int
-    ) -> None:
-        server, name = self._server, _NAMES[code]
-        server.count(method.route, name, seconds, call.model)
-        if server.settings.log_requests:
-            metadata = call.metadata
-            line = LogLine(
-                round(time.time(), 3),
-                str(metadata.get("x-request-id") or server.next_id()),
-                "POST",
-                call.method,
-                name,
-                round(1000 * seconds, 3),
-                size,
-                server.token_name(metadata) if server.settings.token_file else "",
-                trace_id(parent) if (parent := metadata.get("traceparent", "")) else "",
-            )
-            server.log.write(line)
-        if server.traces.record is not None and call.model:
-            server.traces.record(_ended(method, call, code, seconds))
+    def _record(self, method: _Method, call: Call, outcome: _Outcome, seconds: float) -> None:
+        recorder, name = self._recorder, _NAMES[outcome.code]
+        recorder.count(method.route, call.model, name, seconds)
+        metadata = call.metadata
+        request_id = str(metadata.get("x-request-id") or recorder.next_id())
+        head = Head(request_id, "POST", call.method, metadata.get("traceparent", ""))
+        recorder.log(head, name, seconds, len(outcome.content or b""), outcome.token)
+        if recorder.trace is not None and call.model:
+            recorder.trace(_ended(method, call, outcome.code, seconds))
 
     async def _infer(self, call: Call) -> bytes:
-        content, run = call.message or b"", self._server.call
+        content, run = call.message or b"", self._answers.call
         is_long = len(content) >= LONG_BODY
         request = await run(is_long, parse, InferRequest, content)
         call.model = request.model_name
-        loaded = await self._server.find(request.model_name, request.model_version or None)
+        loaded = await self._answers.find(request.model_name, request.model_version or None)
         messages = self._messages(loaded)
         inference, is_raw = await run(is_long, messages.read, request)
         outputs = await loaded.batcher.infer(inference.arrays)
@@ -187,12 +204,12 @@ class Services:
         return messages
 
     async def _predict(self, call: Call) -> bytes:
-        content, run = call.message or b"", self._server.call
+        content, run = call.message or b"", self._answers.call
         is_long = len(content) >= LONG_BODY
         request = await run(is_long, parse, PredictRequest, content)
         version = requested_version(request.model_spec)
         call.model = request.model_spec.name
-        model = (loaded := await self._server.find(call.model, version)).model
+        model = (loaded := await self._answers.find(call.model, version)).model
         fit = model.manifest, model.open_inference
         inference = await run(is_long, read_predict, *fit, request, self._max_rows)
         outputs = await loaded.batcher.infer(inference.arrays)
@@ -203,7 +220,7 @@ class Services:
     async def _tf_metadata(self, call: Call) -> bytes:
         request = parse(MetadataRequest, call.message or b"")
         version = requested_version(request.model_spec)
-        loaded = await self._server.find(request.model_spec.name, version)
+        loaded = await self._answers.find(request.model_spec.name, version)
         return write_metadata(loaded.model.manifest, request)
 
     def _ready(self, _: Any) -> bytes:
@@ -344,11 +361,19 @@ def _reply(message: str, fields: Mapping[str, Any]) -> bytes:
 
 
 class RpcServer:
-    """Serves gRPC for a server on its event loop."""
+    """Serves gRPC on the event loop of the server."""
 
-    def __init__(self, server: Server) -> None:
-        self._services = Services(server)
-        self._settings = settings = server.settings
+    def __init__(
+        self,
+        settings: Settings,
+        repository: Repository,
+        admission: Admission,
+        answers: Answers,
+        recorder: Recorder,
+    ) -> None:
+        """Make a server that does not listen yet, of the parts that HTTP uses as well."""
+        self._services = Services(settings, repository, admission, answers, recorder)
+        self._settings = settings
         self._calls = CallServer(
             self._services.answer,
             int(settings.max_body_mb * 1e6),
