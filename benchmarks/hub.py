@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks.hub_models import Inputs, build_hub_model, draw_inputs, hub_classes, hub_models
 from benchmarks.results import write_results
 
-LIMIT_S = 300  # for each of ours and theirs
+LIMIT_S = 900  # for each of ours and theirs
 ALLOWED = 1e-4
 SAMPLES = 16  # that are given if none can be drawn
 _OURS, _THEIRS, _KERAS = "ours", "theirs", "keras"

@@ -20,10 +20,11 @@ from serving.parity import (
 
 from .errors import ExportError
 from .inference import InferenceFunction, largest_batch
-from .samples import Samples, choose_golden, rows_of
+from .samples import Samples, choose_golden, rows_of, spread
 from .tensor_names import BATCH_AXIS, axis_name
 
-# Two batches that begin with the same samples: an axis that follows the batch has these sizes.
+# Two batches that end with the same samples, since a model may use the first one for all. An axis
+# that follows the batch has these sizes.
 _FEW, _MORE = 3, 5
 _BATCH_SIZES = (1, 2, 7, 64)
 _MOST_ROWS, _MOST_BATCHES = 64, 4
@@ -42,9 +43,12 @@ def with_observed_batch(inference: InferenceFunction, inputs: Inputs) -> Inferen
     """
     if inference.batch_size is not None:
         return inference
-    few, more = (inference.run(rows_of(inputs, count)) for count in (_FEW, _MORE))
+    few = inference.run(rows_of(inputs, _FEW))
+    more = inference.run(_with_others_before(inputs))
     outputs = tuple(_observed(spec, few[spec.name], more[spec.name]) for spec in inference.outputs)
-    is_by_row = all(_has_rows(spec) for spec in outputs) and _rows_are_same(few, more)
+    is_by_row = all(_has_rows(spec) for spec in outputs) and _rows_are_same(
+        few, {name: array[-_FEW:] for name, array in more.items()}
+    )
     return replace(inference, outputs=outputs, whole_batches=not is_by_row)
 
 
@@ -67,10 +71,11 @@ def explain_difference(
     """
     if inference.whole_batches:
         return inference
-    few = {name: array[:_FEW] for name, array in expected.items()}
-    first = rows_of(inputs, _FEW)
-    alone = _alone(inference, first)
-    again, once_more = inference.predict(first), inference.predict(first)
+    chosen = spread(count_samples(inputs), _FEW)  # with an edge case, which may be unlike others
+    few = {name: array[chosen] for name, array in expected.items()}
+    taken = take_samples(inputs, chosen)
+    alone = _alone(inference, taken)
+    again, once_more = inference.predict(taken), inference.predict(taken)
     if not _rows_are_same(again, once_more):
         differing = [name for name in again if not _rows_are_same({name: again[name]}, once_more)]
         raise ExportError(
@@ -78,10 +83,25 @@ def explain_difference(
             "differently each time that it calls the model. Leave out random numbers of Python "
             "and numpy, or pass them as an input."
         )
-    if not _rows_are_same(again, inference.run(first)):
+    if not _rows_are_same(again, inference.run(taken)):
         return inference  # it differs for the same batch, so that the batch is not the reason
     is_by_row = bool(alone) and _rows_are_same(few, alone) and _rows_are_same(again, alone)
     return inference if is_by_row else replace(inference, whole_batches=True)
+
+
+def _with_others_before(inputs: Inputs) -> Inputs:
+    """Return two other samples and the first ones.
+
+    A float that is the same in all of them, such as a scale, is another one in those two.
+    """
+    before = _MORE - _FEW
+    batch = dict(take_samples(rows_of(inputs, _MORE), np.arange(-before, _FEW)))
+    for name, array in batch.items():
+        if array.dtype.kind == "f" and (array == array[:1]).all():
+            batch[name] = np.concatenate(
+                [1.5 * array[:before] + 0.5, array[before:]], dtype=array.dtype
+            )
+    return batch
 
 
 def _alone(inference: InferenceFunction, inputs: Inputs) -> Outputs:
@@ -115,15 +135,15 @@ def _has_rows(spec: TensorSpec) -> bool:
     return spec.shape[:1] == (BATCH_AXIS,) and BATCH_AXIS not in spec.shape[1:]
 
 
-def _rows_are_same(few: Outputs, more: Outputs) -> bool:
-    """Return whether samples have the same outputs in a larger batch, up to rounding."""
+def _rows_are_same(few: Outputs, others: Outputs) -> bool:
+    """Return whether samples have the same outputs in another batch, up to rounding."""
     return all(
         is_within(
-            largest_difference(np.nan_to_num(array), np.nan_to_num(more[name][:_FEW])),
+            largest_difference(np.nan_to_num(array), np.nan_to_num(others[name])),
             allowed_difference(np.nan_to_num(array), are_probabilities=False),
         )
         if array.dtype.kind == "f"
-        else bool(np.array_equal(array, more[name][:_FEW]))
+        else bool(np.array_equal(array, others[name]))
         for name, array in few.items()
     )
 

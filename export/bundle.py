@@ -248,10 +248,11 @@ def _prove(
         if found.whole_batches:
             _refuse_int8(options.int8)
             known = _Known(found, *as_whole_batch(found, chosen))
-        elif are_drawn:
-            known = _Known(inference, *stable_samples(inference, chosen, expected))
         else:
-            raise
+            stable, outputs = stable_samples(inference, chosen, expected, are_drawn)
+            if stable is chosen:
+                raise
+            known = _Known(inference, stable, outputs)
     return known, prove(known.inference, folder, known.samples, known.expected, kind)
 
 

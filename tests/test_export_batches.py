@@ -31,6 +31,12 @@ def centered():
     return keras.Model(x, {"centered": y - ops.mean(y, axis=0)})
 
 
+def guided():
+    """A number of the first sample counts for all, as in diffusion models."""
+    x, scale = keras.Input((4,), name="x"), keras.Input((), name="scale")
+    return keras.Model([x, scale], layers.Dense(3)(x) * scale[0])
+
+
 class Counted(keras.Model):
     """A call that needs the number of samples."""
 
@@ -57,6 +63,7 @@ def bundles(tmp_path_factory):
     """A folder of bundles, and their models by name."""
     folder = tmp_path_factory.mktemp("dist")
     models = {"similarities": similarities(), "centered": centered(), "counted": counted()}
+    models["guided"] = guided()
     for name, model in models.items():
         export_bundle(model, folder, name)
     return folder, models
@@ -68,6 +75,7 @@ def bundles(tmp_path_factory):
         ("similarities", [("batch", "batch"), ()], {1, 2, 7, 64}),
         ("centered", [("batch", 3)], {1, 2, 7, 64}),
         ("counted", [(3, 3)], {3}),
+        ("guided", [("batch", 3)], {1, 2, 7, 64}),
     ],
 )
 def test_each_batch_is_proven_by_itself_and_verified_as_a_whole(bundles, name, shapes, sizes):
@@ -173,3 +181,9 @@ def test_inputs_of_different_batches_are_refused(tmp_path):
     model = keras.Model([first, second], ops.reshape(first, (2, 4)) + second)
     with pytest.raises(ExportError, match="All inputs must begin with the batch"):
         export_bundle(model, tmp_path, "m")
+
+
+def test_a_number_for_all_samples_is_found_where_it_is_the_same_in_those_given(tmp_path):
+    samples = {"x": floats(16, 4), "scale": np.full(16, 3, np.float32)}
+    with Predictor.load(export_bundle(guided(), tmp_path, "guided", samples=samples)) as predictor:
+        assert predictor.manifest.whole_batches

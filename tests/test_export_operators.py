@@ -34,6 +34,14 @@ def scanned(x, **more):
     return ops.concatenate([carry[:, None], ops.transpose(answers)], axis=1)
 
 
+def written(x):
+    """Write the columns into an array of tensors, the second one twice and in another order."""
+    array = tf.TensorArray("float32", size=4)
+    for place in (1, 3, 0, 2, 1):
+        array = array.write(place, ops.cumsum(x, axis=1)[:, place])
+    return ops.transpose(array.stack())
+
+
 def both(parts):
     return ops.concatenate(parts, axis=-1)
 
@@ -42,6 +50,7 @@ def both(parts):
 CASES = {
     "scan": (scanned, normal(5, 4)),
     "scan_reverse": (lambda x: scanned(x, reverse=True), normal(5, 4)),
+    "tensor_array": (written, normal(5, 4)),
     "slice_update": (lambda x: ops.slice_update(x, (0, 1), x[:, 3:] * 2), normal(5, 6)),
     "searchsorted": (
         lambda x: ops.reshape(
