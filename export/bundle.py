@@ -286,7 +286,12 @@ def _choose_samples(inference: InferenceFunction, samples: Samples | Inputs | No
 
 def _cast_samples(inference: InferenceFunction, samples: Inputs) -> dict[str, np.ndarray]:
     """Return an array for each input, cast to its dtype where numpy calls that the same kind."""
-    arrays = inference.by_name(samples)
+    names = [spec.name for spec in inference.inputs]
+    arrays = {  # without what `without_empty_inputs` left out
+        name: array
+        for name, array in inference.by_name(samples).items()
+        if name in names or np.size(array)
+    }
     for name, kind in inference.noise.items():
         (spec,) = (spec for spec in inference.inputs if spec.name == name)
         rest = [size for size in spec.shape[1:] if isinstance(size, int)]

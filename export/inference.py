@@ -18,6 +18,7 @@ from serving.parity import Inputs, Outputs
 
 from .backends import predict_on
 from .dynamic_sizes import dynamic_sizes
+from .empty_inputs import without_empty_inputs
 from .errors import ExportError, explained
 from .float32_model import in_float32
 from .functional import as_functional
@@ -194,7 +195,7 @@ def trace_inference(
             "Export needs Keras on TensorFlow. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}. Set KERAS_BACKEND=tensorflow."
         )
-    original = as_functional(model, given)
+    original = without_empty_inputs(as_functional(model, given))
     model = in_float32(original)
     _refuse_sparse(model)
     draws: list[Draw] = []

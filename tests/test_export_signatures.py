@@ -405,3 +405,12 @@ def test_texts_describe_inputs():
 def test_a_shape_may_have_no_known_size():
     (spec,) = arguments_of(keras.layers.Rescaling(2.0), {"inputs": (None, None)}).leaves
     assert tuple(spec.shape) == (None, None)
+
+
+def test_an_input_without_numbers_is_left_out(tmp_path):
+    x, more = keras.Input((4,), name="x"), keras.Input((0, 4), name="more")
+    model = keras.Model({"x": x, "more": more}, {"y": x + ops.sum(more, axis=1)})
+    samples = {"x": np.ones((8, 4), "float32"), "more": np.ones((8, 0, 4), "float32")}
+    with Predictor.load(export_bundle(model, tmp_path, "m", samples=samples)) as predictor:
+        assert [spec.name for spec in predictor.manifest.inputs] == ["x"]
+        np.testing.assert_array_equal(predictor.predict(samples["x"]).arrays[0], samples["x"])
