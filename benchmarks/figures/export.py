@@ -167,3 +167,35 @@ def hub() -> list[Figure]:
         Figure("of these, with inputs of one size", str(fixed)),
         Figure("refused, and why", refused.replace("|", "/") or "none"),
     ]
+
+
+def int8_bound() -> list[Figure]:
+    """Return what int8 weights of 7 bits cost, and whether a processor without VNNI differs."""
+    figures: list[Figure] = []
+    rows = read_results("int8_bound")
+    kinds = {
+        "nets of the zoo": [row for row in rows if row["what"].startswith("zoo ")],
+        "nets of `keras.applications`": [row for row in rows if " " not in row["what"]],
+        "runs": [row for row in rows if row["what"].startswith("run ")],
+    }
+    for kind, models in kinds.items():
+        if not models:
+            continue
+        others, golden = (sum(row[key] for row in models) for key in ("others", "golden"))
+        metric = f"{len(models)} {kind}: golden samples, of {golden:,}, with another class"
+        figures.append(Figure(f"{metric} without VNNI", str(others), "0", others == 0))
+        if kind == "runs":
+            figures += [_lost(row) for row in models]
+        else:
+            bound, whole = (
+                sum(row[f"{name}_lost"] for row in models) / len(models)
+                for name in ("bound", "whole")
+            )
+            metric = f"{kind}, random weights: samples with another class than float32, mean"
+            figures.append(Figure(f"{metric} (8 bits: {whole:.1f} %)", f"{bound:.1f} %"))
+    return figures
+
+
+def _lost(row: dict[str, Any]) -> Figure:
+    metric = f"{row['what']}: accuracy lost by int8 (8 bits: {row['whole_lost']:+.2f} points)"
+    return Figure(metric, f"{row['bound_lost']:+.2f} points")

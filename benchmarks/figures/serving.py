@@ -50,6 +50,18 @@ def comparing() -> list[Figure]:
     ]  # fmt: skip
 
 
+def packing() -> list[Figure]:
+    """Return the time to pack and to verify a bundle."""
+    return [
+        compare(
+            f"`hornbill pack` ({row['pack']:.1f} s) and `hornbill verify` ({row['verify']:.1f} s) "
+            f"of {row['what']}, beyond loading it in onnxruntime ({row['load']:.1f} s)",
+            row["pack"] + row["verify"] - row["load"], "{:.1f} s", "<", 3,
+        )
+        for row in read_results("packing")
+    ]  # fmt: skip
+
+
 def cold_start() -> list[Figure]:
     """Return the time to the first prediction, and the memory of a process that predicts."""
     rows = {row["what"]: row for row in read_results("cold_start")}
