@@ -44,7 +44,7 @@ def with_observed_batch(inference: InferenceFunction, inputs: Inputs) -> Inferen
     if inference.batch_size is not None:
         return inference
     few = inference.run(rows_of(inputs, _FEW))
-    more = inference.run(_with_others_before(inputs))
+    more = inference.run(_with_others_before(inference.by_name(inputs)))
     outputs = tuple(_observed(spec, few[spec.name], more[spec.name]) for spec in inference.outputs)
     is_by_row = all(_has_rows(spec) for spec in outputs) and _rows_are_same(
         few, {name: array[-_FEW:] for name, array in more.items()}
@@ -89,7 +89,7 @@ def explain_difference(
     return inference if is_by_row else replace(inference, whole_batches=True)
 
 
-def _with_others_before(inputs: Inputs) -> Inputs:
+def _with_others_before(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return two other samples and the first ones.
 
     A float that is the same in all of them, such as a scale, is another one in those two.

@@ -15,6 +15,7 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +33,8 @@ _MODE = stat.S_IFREG | 0o644
 MAX_FILES = 10_000
 _PLACE = re.compile(r"(?P<name>(?![0-9]+/)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})/(?P<version>[1-9]\d*)/")
 _CHUNK = 2**20
+# Bytes: a shorter part may be written twice.
+_SMALL = 2**16
 # What reading a damaged zip raises, and the numbers of an OSError for an offset before the start
 # and for a name that is too long or also that of another file's folder.
 _UNREADABLE = (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error, OSError)
@@ -169,7 +172,7 @@ def unpacked(path: Path) -> Path:
 
 
 def check_packed(path: Path, folder: Path) -> None:
-    """Require a packed file to hold a version and nothing else: every byte of it is compared.
+    """Require a packed file to hold a version, unchanged, and nothing else: to the last byte.
 
     Args:
         path: the packed file.
@@ -178,21 +181,54 @@ def check_packed(path: Path, folder: Path) -> None:
     Raises:
         ManifestError: a byte differs from what `pack` writes for the version.
     """
-    with tempfile.TemporaryFile() as wanted:
-        _write(folder, read_manifest(folder), wanted)
-        wanted.seek(0)
-        with path.open("rb") as received:
-            if any(first != second for first, second in _chunks(wanted, received)):
-                raise ManifestError(
-                    "A packed bundle must be as hornbill pack writes it. "
-                    f"Received: {path}, which was changed."
-                )
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as received:
+        comparison = _Comparison(received)
+        _write(folder, read_manifest(folder), comparison)  # type: ignore[arg-type]
+        if not comparison.is_same():
+            raise ManifestError(
+                "A packed bundle must be as hornbill pack writes it. "
+                f"Received: {path}, which was changed."
+            )
 
 
-def _chunks(*files: BinaryIO) -> Iterator[list[bytes]]:
-    """Yield what files hold, side by side, to the end of the longest."""
-    while any(parts := [file.read(_CHUNK) for file in files]):
-        yield parts
+class _Comparison:
+    """A file that keeps nothing: what is written to it is compared with another one."""
+
+    def __init__(self, received: mmap) -> None:
+        self._received = received
+        self._differs = False
+        self._place = self._end = 0
+        # The last content of each small part: zipfile writes headers again when it knows the sums.
+        self._small: dict[int, bytes] = {}
+
+    def write(self, content: bytes) -> int:
+        """Compare a large part, or keep a small one until the end."""
+        if len(content) <= _SMALL:
+            self._small[self._place] = bytes(content)
+        for start in range(0, len(content) if len(content) > _SMALL else 0, _CHUNK):
+            part = content[start : start + _CHUNK]
+            place = self._place + start
+            self._differs |= self._received[place : place + len(part)] != part
+        self._end = max(self._end, self.seek(self._place + len(content)))
+        return len(content)
+
+    def is_same(self) -> bool:
+        """Return whether all that was written is all that the other file has."""
+        parts = self._small.items()
+        is_small_same = all(self._received[p : p + len(part)] == part for p, part in parts)
+        return is_small_same and not self._differs and self._end == len(self._received)
+
+    def tell(self) -> int:
+        """Return the place of the next byte."""
+        return self._place
+
+    def seek(self, place: int) -> int:
+        """Go on at another place; return it."""
+        self._place = place
+        return place
+
+    def flush(self) -> None:
+        """Do nothing."""
 
 
 def _write(folder: Path, manifest: Manifest, file: BinaryIO) -> None:
