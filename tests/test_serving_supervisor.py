@@ -141,6 +141,24 @@ def test_a_killed_worker_is_logged_and_connections_wait_for_the_next(row_bundle)
     assert f"Worker 1, process {worker}, was killed by SIGKILL. A new one takes its" in errors
 
 
+def test_a_worker_that_takes_the_place_of_another_is_ready_when_it_accepts(row_bundle):
+    statuses = set()
+
+    with serving(row_bundle.parent, "--workers", "2") as (client, process):
+        workers = [n for n in children(process) if "spawn_main" in command_of(n)]
+
+        def is_another():
+            status, headers, _ = client("GET", "/v2/health/ready")
+            statuses.add(status)
+            return int(headers["x-request-id"].partition("-")[0], 16) not in workers
+
+        assert not is_another()
+        os.kill(workers[0], signal.SIGKILL)
+        wait_until(lambda: not is_alive(workers[0]))
+        wait_until(is_another)
+    assert statuses == {200}
+
+
 @pytest.mark.slow
 def test_under_load_only_requests_in_flight_are_lost_with_a_killed_worker(row_bundle, tmp_path):
     """Versions come and go meanwhile, which loses none."""
