@@ -84,13 +84,15 @@ class Answers:
         self, name: str, version: str | None, headers: Headers, *arriving: Any
     ) -> Response:
         """Answer a request of the Open Inference Protocol; see `router.ModelHandler`."""
-        return await self._run(INFERENCE, await self.find(name, version), headers, *arriving)
+        loaded = self._repository.served(name, version) or await self.find(name, version)
+        return await self._run(INFERENCE, loaded, headers, *arriving)
 
     async def predict(
         self, name: str, version: str | None, headers: Headers, *arriving: Any
     ) -> Response:
         """Answer a request of TF Serving's protocol; see `router.ModelHandler`."""
-        return await self._run(_PREDICTION, await self.find(name, version), headers, *arriving)
+        loaded = self._repository.served(name, version) or await self.find(name, version)
+        return await self._run(_PREDICTION, loaded, headers, *arriving)
 
     async def _run(
         self, form: Format, loaded: LoadedModel, headers: Headers, *arriving: Any
@@ -121,9 +123,12 @@ class Answers:
             RequestError: the body is not a request that the model can answer.
         """
         try:
-            is_long = len(body) >= LONG_BODY
-            max_rows = self._max_rows if is_long else None
-            request = await self.call(is_long, form.read, loaded.model, headers, body, max_rows)
+            if len(body) < LONG_BODY:
+                request = form.read(loaded.model, headers, body, None)
+            else:
+                given = loaded.model, headers, body, self._max_rows
+                request = await self.call(True, form.read, *given)
+                del given
             del body
             start = time.perf_counter()
             outputs = await loaded.batcher.infer(request.arrays, run)

@@ -20,7 +20,7 @@ from .admission import Admission
 from .answering import LONG_BODY, Answers
 from .documents import Document, Documents
 from .errors import RequestError
-from .http import Response, compressed, error_response
+from .http import MIN_COMPRESSED, Response, compressed, error_response
 from .models import Model
 from .origins import preflight, with_origin
 from .recording import Head, Recorder
@@ -233,8 +233,9 @@ class Server:
         try:
             handling = partial(route.handle, headers, protocol, client)
             response, token = await self._respond(method, path, headers, handling)
-            size = response.size
-            sent = await self._finished(response, headers)
+            size, sent = response.size, response
+            if self._changes_all or size >= MIN_COMPRESSED:
+                sent = await self._finished(response, headers)
             await send_response(method, protocol, sent, request_id, self._settings.write_s)
         finally:
             self._admission.in_flight -= 1
@@ -242,8 +243,9 @@ class Server:
         seconds = time.perf_counter() - start
         status, recorder = response.status, self._recorder
         recorder.count(route.name, route.model, status, seconds)
-        head = Head(request_id, method, path, headers.get("traceparent", ""))
-        recorder.log(head, status, seconds, size, token)
+        if recorder.is_logging:
+            head = Head(request_id, method, path, headers.get("traceparent", ""))
+            recorder.log(head, status, seconds, size, token)
         if recorder.trace is not None and route.name in TEMPLATES:
             recorder.trace(_ended(scope, route, status, seconds))
         if (status != 200 or method != "POST") and status != 408:
@@ -275,6 +277,11 @@ class Server:
             _LOG.exception("%s %s failed.", method, printable(path))
             failed = "The server failed. Its log has the traceback."
             return error_response(failed, 500, {}), token
+
+    @property
+    def _changes_all(self) -> bool:
+        """Whether every response gets something of `_finished`."""
+        return self._repository.is_draining or bool(self._settings.cors_origins)
 
     async def _finished(self, response: Response, headers: Headers) -> Response:
         """Return a response with what its client and the state of the server demand."""

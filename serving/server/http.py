@@ -11,7 +11,7 @@ JSON = "application/json"
 BINARY = "application/octet-stream"
 # The window sizes by which zlib distinguishes the encodings.
 WINDOWS = {"gzip": 31, "deflate": 15}
-_MIN_COMPRESSED = 1400  # bytes: a shorter body fits one packet anyway
+MIN_COMPRESSED = 1400  # bytes: a shorter body fits one packet anyway
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -65,7 +65,7 @@ class ErrorResponse(msgspec.Struct):
 
 def compressed(response: Response, headers: Headers) -> Response:
     """Return the response, compressed if the client accepts that and the body is long enough."""
-    if response.size < _MIN_COMPRESSED:
+    if response.size < MIN_COMPRESSED:
         return response
     encoding = _accepted(headers.get("accept-encoding", ""))
     if encoding is None:

@@ -55,6 +55,11 @@ class Recorder:
         self._process, self._numbers = f"{os.getpid():x}", itertools.count()
         self._series: dict[tuple[str, str, int | str], tuple[Histogram, Counter]] = {}
 
+    @property
+    def is_logging(self) -> bool:
+        """Whether requests are logged."""
+        return self._log is not None
+
     def next_id(self) -> str:
         """Return a new id for a request."""
         return f"{self._process}-{next(self._numbers):x}"

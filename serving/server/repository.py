@@ -132,15 +132,19 @@ class Repository:
             RequestError: there is no such model or version (404), or it is being loaded or has
                 failed (503).
         """
+        loaded = self.served(name, version)
+        if loaded is None:
+            number = None if version is None else self.resolve(name, version)
+            raise self._refusal(name, number)
+        return loaded
+
+    def served(self, name: str, version: str | None) -> LoadedModel | None:
+        """Return what `find` does, or None if it is not served."""
         versions = self._served.get(name, {})
-        if version is None and versions:
-            return versions[max(versions)]
-        if version is not None:
-            version = self.resolve(name, version)
-        for number, loaded in versions.items():
-            if str(number) == version:
-                return loaded
-        raise self._refusal(name, version)
+        if version is None:
+            return versions[max(versions)] if versions else None
+        number = self.resolve(name, version)
+        return next((loaded for n, loaded in versions.items() if str(n) == number), None)
 
     def labels(self, name: str) -> list[str]:
         """Return the labels of the versions of a model."""
