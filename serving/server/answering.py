@@ -80,23 +80,11 @@ class Answers:
         self._response_room = Room(max_bytes, settings.body_s)
         self.bodies = Bodies(max_bytes, settings.body_s, settings.max_requests, self._room)
 
-    async def infer(
-        self, name: str, version: str | None, headers: Headers, *arriving: Any
+    async def run(
+        self, form: Format, name: str, version: str | None, headers: Headers, *arriving: Any
     ) -> Response:
-        """Answer a request of the Open Inference Protocol; see `router.ModelHandler`."""
+        """Answer a request of a protocol; see `router.ModelHandler`."""
         loaded = self._repository.served(name, version) or await self.find(name, version)
-        return await self._run(INFERENCE, loaded, headers, *arriving)
-
-    async def predict(
-        self, name: str, version: str | None, headers: Headers, *arriving: Any
-    ) -> Response:
-        """Answer a request of TF Serving's protocol; see `router.ModelHandler`."""
-        loaded = self._repository.served(name, version) or await self.find(name, version)
-        return await self._run(_PREDICTION, loaded, headers, *arriving)
-
-    async def _run(
-        self, form: Format, loaded: LoadedModel, headers: Headers, *arriving: Any
-    ) -> Response:
         body, room = await self._receive(headers, *arriving)
         return await self.answer(form, loaded, headers, body, room)
 
@@ -254,7 +242,7 @@ def _write_predictions(
 
 
 INFERENCE = Format(_read_inference, _write_inference)
-_PREDICTION = Format(_read_call, _write_predictions)
+PREDICTION = Format(_read_call, _write_predictions)
 
 
 def _timed(response: Response, seconds: float) -> Response:

@@ -17,7 +17,7 @@ from ..cores import available_cores
 from ..errors import ServingError, printable
 from ..limited_process import LimitedProcess
 from .admission import Admission
-from .answering import LONG_BODY, Answers
+from .answering import INFERENCE, LONG_BODY, PREDICTION, Answers
 from .documents import Document, Documents
 from .errors import RequestError
 from .http import MIN_COMPRESSED, Response, compressed, error_response
@@ -90,8 +90,8 @@ class Server:
         )
         self._selftests = SelfTestRunner(self._answers, self._metrics)
         handlers: dict[str, ModelHandler] = {
-            "infer": self._answers.infer,
-            "predict": self._answers.predict,
+            "infer": partial(self._answers.run, INFERENCE),
+            "predict": partial(self._answers.run, PREDICTION),
             "image": self._answers.image,
         }
         documents = Documents(self._repository, self._metrics, settings.root_path)
