@@ -147,7 +147,7 @@ def export_cost() -> list[Figure]:
 
 
 def hub() -> list[Figure]:
-    """Return how many models of KerasHub convert, of those that Keras can run."""
+    """Return how many models of KerasHub convert, of those that Keras can run, and each model."""
     rows = [row for row in read_results("hub") if row["keras"]["agrees"]]
     if not rows:
         return []
@@ -155,18 +155,28 @@ def hub() -> list[Figure]:
     agreeing = [row["ours"] for row in rows if row["ours"]["agrees"]]
     given = sum("without_samples" in row for row in agreeing)
     fixed = sum("without_sizes" in row for row in agreeing)
-    refused = "; ".join(
-        f"{row['what']}: {row['ours'].get('error', 'another answer'):.120}"
-        for row in rows
-        if not row["ours"]["agrees"]
-    )
     metric = f"of {len(rows)} backbones and tasks, match Keras within 1e-4 (Keras' own: {theirs})"
     return [
         compare(metric, ours / len(rows), "{:.1%}", "≥", 0.95),
         Figure("of these, with samples given, because none could be drawn", str(given)),
         Figure("of these, with inputs of one size", str(fixed)),
-        Figure("refused, and why", refused.replace("|", "/") or "none"),
+        *(_hub_model(row) for row in sorted(rows, key=lambda row: str(row["what"]))),
     ]
+
+
+def _hub_model(row: dict[str, Any]) -> Figure:
+    """Return what became of a model; of Keras' own export only whether it agrees."""
+    theirs = "agrees" if row["theirs"]["agrees"] else "does not"
+    return Figure(row["what"], f"{_hub_outcome(row['ours'])}; Keras' own {theirs}")
+
+
+def _hub_outcome(found: dict[str, Any]) -> str:
+    if found["agrees"]:
+        return f"agrees, {found['seconds']:.0f} s"
+    if "error" in found:
+        reason = " ".join(found["error"].partition(": ")[2].split()).replace("|", "/")
+        return f"refused: {reason:.160}"
+    return f"differs by {found['relative_difference']:.1e}"
 
 
 def int8_bound() -> list[Figure]:
