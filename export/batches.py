@@ -1,6 +1,7 @@
 """How the outputs of a model depend on the batch: sample by sample, as a whole, or not at all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -23,8 +24,8 @@ from .inference import InferenceFunction, largest_batch
 from .samples import Samples, choose_golden, rows_of, spread
 from .tensor_names import BATCH_AXIS, axis_name
 
-# Two batches that end with the same samples, since a model may use the first one for all. An axis
-# that follows the batch has these sizes.
+# Some samples, and these between two others, since a model may use the first or the last one for
+# all. An axis that follows the batch has these sizes.
 _FEW, _MORE = 3, 5
 _BATCH_SIZES = (1, 2, 7, 64)
 _MOST_ROWS, _MOST_BATCHES = 64, 4
@@ -44,12 +45,48 @@ def with_observed_batch(inference: InferenceFunction, inputs: Inputs) -> Inferen
     if inference.batch_size is not None:
         return inference
     few = inference.run(rows_of(inputs, _FEW))
-    more = inference.run(_with_others_before(inference.by_name(inputs)))
+    named = inference.by_name(inputs)
+    more = inference.run(_among_others(named, others_of=lambda array: array))
     outputs = tuple(_observed(spec, few[spec.name], more[spec.name]) for spec in inference.outputs)
-    is_by_row = all(_has_rows(spec) for spec in outputs) and _rows_are_same(
-        few, {name: array[-_FEW:] for name, array in more.items()}
-    )
+    is_by_row = all(_has_rows(spec) for spec in outputs) and _rows_are_same(few, _few_of(more))
+    if is_by_row:
+        with suppress(ExportError):  # the model may refuse what was changed
+            changed = inference.run(_among_others(named, others_of=_changed))
+            is_by_row = _rows_are_same(few, _few_of(changed))
     return replace(inference, outputs=outputs, whole_batches=not is_by_row)
+
+
+def _among_others(
+    inputs: dict[str, np.ndarray], others_of: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the first samples with another one before and after them."""
+    batch = {}
+    places = np.arange(_MORE) % count_samples(inputs)
+    for name, whole in inputs.items():
+        array = whole[places]
+        first, last = np.split(others_of(array[_FEW:]), 2)
+        batch[name] = np.concatenate([first, array[:_FEW], last])
+    return batch
+
+
+def _few_of(more: Outputs) -> Outputs:
+    return {name: array[1 : 1 + _FEW] for name, array in more.items()}
+
+
+def _changed(array: np.ndarray) -> np.ndarray:
+    """Return other numbers: a scale that is the same in all samples may be that of the first one.
+
+    Integers become smaller, since larger ones may be beyond a vocabulary.
+    """
+    changed = array
+    if array.dtype.kind == "b":
+        changed = np.logical_not(array)
+    elif array.dtype.kind in "iu":
+        changed = np.where(array > 0, array - (array > 0), array + 1)
+    elif array.dtype.kind == "f":
+        larger = np.abs(array) * 1.5 + 0.5
+        changed = np.where(array < 0, -larger, larger)
+    return changed.astype(array.dtype)
 
 
 def explain_difference(
@@ -87,21 +124,6 @@ def explain_difference(
         return inference  # it differs for the same batch, so that the batch is not the reason
     is_by_row = bool(alone) and _rows_are_same(few, alone) and _rows_are_same(again, alone)
     return inference if is_by_row else replace(inference, whole_batches=True)
-
-
-def _with_others_before(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return two other samples and the first ones.
-
-    A float that is the same in all of them, such as a scale, is another one in those two.
-    """
-    before = _MORE - _FEW
-    batch = dict(take_samples(rows_of(inputs, _MORE), np.arange(-before, _FEW)))
-    for name, array in batch.items():
-        if array.dtype.kind == "f" and (array == array[:1]).all():
-            batch[name] = np.concatenate(
-                [1.5 * array[:before] + 0.5, array[before:]], dtype=array.dtype
-            )
-    return batch
 
 
 def _alone(inference: InferenceFunction, inputs: Inputs) -> Outputs:
@@ -177,6 +199,34 @@ def as_whole_batch(inference: InferenceFunction, samples: Samples) -> tuple[Samp
         return batch, _finite(inference, batch)
 
 
+def with_accepted_edge_cases(inference: InferenceFunction, samples: Samples) -> Samples:
+    """Leave out the edge cases that Keras refuses, such as a division by a zero that was added.
+
+    Args:
+        inference: The traced model.
+        samples: Samples that were given, with edge cases.
+    """
+    added = take_samples(samples.inputs, slice(len(samples), None))
+    if not samples.num_edge_cases or _is_accepted(inference, added):
+        return samples
+    accepted = [
+        place
+        for place in range(samples.num_edge_cases)
+        if _is_accepted(inference, take_samples(added, slice(place, place + 1)))
+    ]
+    kept = np.r_[np.arange(len(samples)), len(samples) + np.array(accepted, int)]
+    inputs = take_samples(samples.inputs, kept)
+    return replace(samples, inputs=inputs, num_edge_cases=len(accepted))
+
+
+def _is_accepted(inference: InferenceFunction, inputs: Inputs) -> bool:
+    try:
+        inference.run(inputs)
+    except ExportError:
+        return False
+    return True
+
+
 def samples_taken_alone(
     inference: InferenceFunction, samples: Samples, expected: Outputs
 ) -> tuple[Samples, Outputs]:
@@ -213,10 +263,7 @@ def _taken_alone(inference: InferenceFunction, inputs: Inputs) -> np.ndarray:
     """Return for each sample whether the trace takes a batch of it alone, bool `(samples,)`."""
     found = np.ones(count_samples(inputs), bool)
     for place in range(len(found)):
-        try:
-            inference.run(take_samples(inputs, slice(place, place + 1)))
-        except ExportError:
-            found[place] = False
+        found[place] = _is_accepted(inference, take_samples(inputs, slice(place, place + 1)))
     return found
 
 

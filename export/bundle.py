@@ -30,6 +30,7 @@ from .batches import (
     explain_difference,
     samples_taken_alone,
     whole_batches,
+    with_accepted_edge_cases,
     with_observed_batch,
 )
 from .browser_proof import write_browser_proof
@@ -170,6 +171,8 @@ def _write_evidence(
     """Write the artifacts, prove them, write the golden samples; return the manifest."""
     begin_step("predicting with Keras")
     chosen = _choose_samples(inference, samples)
+    if samples is not None:
+        chosen = with_accepted_edge_cases(inference, chosen)
     count = count_samples(chosen.inputs)
     inference = with_observed_batch(inference, chosen.inputs)
     if inference.whole_batches:

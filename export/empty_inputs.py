@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from .tensor_names import input_names, named_like
+
 
 def without_empty_inputs(model: keras.Model) -> keras.Model:
     """Return a model without the inputs that have an axis of size 0; the model itself if none has.
@@ -11,21 +13,28 @@ def without_empty_inputs(model: keras.Model) -> keras.Model:
     Args:
         model: Functional model.
     """
-    tensors = keras.tree.flatten(model.input)
-    kept = [tensor for tensor in tensors if 0 not in tensor.shape]
-    if not kept or len(kept) == len(tensors):
+    are_empty = [_is_empty(tensor) for tensor in model.inputs]
+    if all(are_empty) or not any(are_empty):
         return model
-    inputs = {
-        tensor.name: keras.Input(tensor.shape[1:], tensor.shape[0], tensor.dtype, name=tensor.name)
-        for tensor in kept
-    }
-    some = next(iter(inputs.values()))
-    leaves = [inputs.get(tensor.name) for tensor in tensors]
-    for place, tensor in enumerate(tensors):
+    names = input_names(model)
+    leaves = [
+        None
+        if is_empty
+        else keras.Input(tensor.shape[1:], tensor.shape[0], tensor.dtype, name=name)
+        for tensor, name, is_empty in zip(model.inputs, names, are_empty, strict=True)
+    ]
+    inputs = [leaf for leaf in leaves if leaf is not None]
+    for place, tensor in enumerate(model.inputs):
         if leaves[place] is None:
-            leaves[place] = _Empty(tensor.shape, tensor.dtype, name=f"no_{tensor.name}")(some)
+            empty = _Empty(tensor.shape, tensor.dtype, name=f"no_{names[place]}")
+            leaves[place] = empty(inputs[0])
     outputs = model(keras.tree.pack_sequence_as(model.input, leaves))
-    return keras.Model(inputs, outputs, name=model.name)
+    return keras.Model(inputs, named_like(model, outputs), name=model.name)
+
+
+def _is_empty(tensor: Any) -> bool:
+    """Return whether an input can hold no number, in whatever batch."""
+    return 0 in tensor.shape and None not in tensor.shape[1:] and tensor.dtype != "string"
 
 
 class _Empty(keras.layers.Layer):  # type: ignore[misc]

@@ -19,7 +19,7 @@ from serving.parity import Inputs, allowed_difference, is_within, largest_differ
 from .errors import ExportError, ProofError
 from .layer_names import layer_of
 from .substitutes import replaced
-from .tensor_names import input_names, output_names, plain_name, unique_names
+from .tensor_names import input_names, named_like, plain_name, unique_names
 
 # Draws of each kind, in words, and the range in which nearly all of them lie.
 RANGES = {"normal": (-3.0, 3.0), "uniform": (0.0, 1.0 - 2**-24)}
@@ -151,7 +151,7 @@ def with_noise_inputs(
         for tensor, name in zip(model.inputs, input_names(model), strict=True)
     ]
     outputs = WithNoise(model, [draw.number for draw in used])([*own, *given])
-    named = keras.Model([*own, *given], _named_like(model, outputs), name=model.name)
+    named = keras.Model([*own, *given], named_like(model, outputs), name=model.name)
     return named, {name: draw.kind for draw, name in zip(used, names, strict=True)}
 
 
@@ -253,15 +253,3 @@ def _shape(draw: Draw, name: str) -> tuple[int | None, ...]:
             "begins with ops.shape(x)[0]."
         )
     return tuple(shape[1:])
-
-
-def _named_like(model: keras.Model, outputs: Any) -> Any:
-    """Return the outputs with the names that those of `model` have."""
-    names = output_names(model, input_names(model))
-    flat = keras.tree.flatten(outputs)
-    if isinstance(model.output, dict):
-        return outputs
-    named = [
-        keras.layers.Identity(name=name)(tensor) for tensor, name in zip(flat, names, strict=True)
-    ]
-    return keras.tree.pack_sequence_as(model.output, named)

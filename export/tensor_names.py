@@ -149,3 +149,15 @@ def _snake_case(name: str) -> str:
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def named_like(model: keras.Model, outputs: Any) -> Any:
+    """Return the outputs with the names that those of `model` have."""
+    names = output_names(model, input_names(model))
+    flat = keras.tree.flatten(outputs)
+    if isinstance(model.output, dict):
+        return outputs
+    named = [
+        keras.layers.Identity(name=name)(tensor) for tensor, name in zip(flat, names, strict=True)
+    ]
+    return keras.tree.pack_sequence_as(model.output, named)

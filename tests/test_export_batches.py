@@ -11,6 +11,9 @@ from live import start
 from app.batch import Job, predict_here, run_job
 from app.errors import BatchError
 from export import ExportError, ExportOptions, export_bundle
+from export.batches import with_observed_batch
+from export.inference import trace_inference
+from export.samples import with_edge_cases
 from serving import Predictor, verify_bundle
 from serving.errors import InputError
 from serving.server import Settings
@@ -183,7 +186,48 @@ def test_inputs_of_different_batches_are_refused(tmp_path):
         export_bundle(model, tmp_path, "m")
 
 
-def test_a_number_for_all_samples_is_found_where_it_is_the_same_in_those_given(tmp_path):
-    samples = {"x": floats(16, 4), "scale": np.full(16, 3, np.float32)}
-    with Predictor.load(export_bundle(guided(), tmp_path, "guided", samples=samples)) as predictor:
-        assert predictor.manifest.whole_batches
+def first_of(scale, place=0):
+    """Return a model that multiplies by a number of one sample, which all samples given share."""
+    x = keras.Input((4,), name="x")
+    given = keras.Input(scale.shape[1:], dtype=scale.dtype, name="s")
+    number = ops.cast(given, "float32")[place]
+    number = number[0] if scale.ndim > 1 else number
+    return keras.Model([x, given], layers.Dense(3)(x) * number + number)
+
+
+def own_of(scale):
+    """Return a model that multiplies each sample by its own number."""
+    x = keras.Input((4,), name="x")
+    given = keras.Input(scale.shape[1:], dtype=scale.dtype, name="s")
+    numbers = ops.cast(given, "float32")
+    numbers = numbers[:, 0] if scale.ndim > 1 else numbers
+    return keras.Model([x, given], layers.Dense(3)(x) * numbers[:, None])
+
+
+@pytest.mark.parametrize(
+    ("scale", "place"),
+    [
+        (np.full(16, 3, "float32"), 0),
+        (np.full(16, -1, "float32"), 0),
+        (np.full(16, 3, "float32"), -1),
+        (np.full(16, 3, "int32"), 0),
+        (np.stack([np.full(16, 3), np.arange(16)], axis=1).astype("float32"), 0),
+        (np.full(1, 3, "float32"), 0),
+    ],
+    ids=["constant", "negative", "last", "integer", "column", "single"],
+)
+def test_a_number_for_all_samples_is_found_where_it_is_the_same_in_those_given(scale, place):
+    inference = trace_inference(first_of(scale, place))
+    samples = with_edge_cases({"x": floats(len(scale), 4), "s": scale}, "given")
+    assert with_observed_batch(inference, samples.inputs).whole_batches
+    by_row = trace_inference(own_of(scale))
+    assert not with_observed_batch(by_row, samples.inputs).whole_batches
+
+
+def test_edge_cases_that_keras_refuses_are_left_out(tmp_path):
+    x = keras.Input((2,), dtype="int32", name="x")
+    model = keras.Model(x, {"quotient": x[:, 0] // x[:, 1]})
+    samples = np.array([[7, 2], [-7, 2], [7, -3], [-9, -4], [9, 4]], "int32")
+    bundle = export_bundle(model, tmp_path, "quotients", samples=samples)
+    with Predictor.load(bundle) as predictor:
+        np.testing.assert_array_equal(predictor.predict(samples).arrays[0], [3, -4, -3, 2, 2])

@@ -13,7 +13,7 @@ import onnx
 import pytest
 import tensorflow as tf
 from conversion import join_models, require_parity, run_graph
-from keras import Input, layers
+from keras import Input, layers, ops
 from onnx.backend.test import runner as onnx_tests
 from onnx.backend.test.case.test_case import TestCase
 
@@ -175,9 +175,38 @@ def _variable_of_an_operation():
     return keras.Model(inputs, layers.Dense(2)(inputs * scale))
 
 
+class _Branching(layers.Layer):
+    """Convolves images that are not dark."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = layers.Conv2D(2, 3, strides=2, padding="same")
+
+    def build(self, shape):
+        self.convolution.build(shape)
+
+    def call(self, images):
+        return ops.cond(
+            ops.mean(images) > 0,
+            lambda: self.convolution(images),
+            lambda: self.convolution(images * 0),
+        )
+
+
+def _convolution_in_a_branch():
+    inputs = Input((8, 8, 1))
+    return keras.Model(inputs, _Branching()(inputs))
+
+
 @pytest.mark.parametrize(
     "build",
-    [_variable_of_an_operation, _variable_output, _joined_and_normalized, _names_that_collide],
+    [
+        _convolution_in_a_branch,
+        _variable_of_an_operation,
+        _variable_output,
+        _joined_and_normalized,
+        _names_that_collide,
+    ],
 )
 def test_unusual_models_are_exported_and_verify(build, tmp_path):
     bundle = export_bundle(randomize(build()), tmp_path, "own", options=WITHOUT_INT8)

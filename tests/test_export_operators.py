@@ -42,6 +42,14 @@ def written(x):
     return ops.transpose(array.stack())
 
 
+def appended(x):
+    """Append the columns to an array of dynamic size, and read one of them."""
+    array = tf.TensorArray("float32", size=0, dynamic_size=True, clear_after_read=False)
+    for place in range(4):
+        array = array.write(place, x[:, place] * place)
+    return ops.transpose(array.stack()) + array.read(2)[:, None]
+
+
 def both(parts):
     return ops.concatenate(parts, axis=-1)
 
@@ -51,6 +59,7 @@ CASES = {
     "scan": (scanned, normal(5, 4)),
     "scan_reverse": (lambda x: scanned(x, reverse=True), normal(5, 4)),
     "tensor_array": (written, normal(5, 4)),
+    "tensor_array_dynamic": (appended, normal(5, 4)),
     "slice_update": (lambda x: ops.slice_update(x, (0, 1), x[:, 3:] * 2), normal(5, 6)),
     "searchsorted": (
         lambda x: ops.reshape(

@@ -10,7 +10,7 @@ from keras import layers, ops
 from app.bundles.keras_files import read_model
 from app.commands.model_inputs import parse_inputs
 from app.errors import ConfigError
-from export import ExportError, export_bundle
+from export import ExportError, ModelFacts, export_bundle
 from export.inference import trace_inference
 from export.onnx.convert import convert_to_onnx
 from export.signatures import arguments_of
@@ -409,8 +409,13 @@ def test_a_shape_may_have_no_known_size():
 
 def test_an_input_without_numbers_is_left_out(tmp_path):
     x, more = keras.Input((4,), name="x"), keras.Input((0, 4), name="more")
-    model = keras.Model({"x": x, "more": more}, {"y": x + ops.sum(more, axis=1)})
+    hidden = layers.Dense(4, name="hidden")(x + ops.sum(more, axis=1))
+    model = keras.Model([more, x], [hidden, layers.Softmax(name="probabilities")(hidden)])
     samples = {"x": np.ones((8, 4), "float32"), "more": np.ones((8, 0, 4), "float32")}
-    with Predictor.load(export_bundle(model, tmp_path, "m", samples=samples)) as predictor:
+    facts = ModelFacts(labels=tuple("abcd"))
+    with Predictor.load(export_bundle(model, tmp_path, "m", facts, samples)) as predictor:
         assert [spec.name for spec in predictor.manifest.inputs] == ["x"]
-        np.testing.assert_array_equal(predictor.predict(samples["x"]).arrays[0], samples["x"])
+        assert [spec.name for spec in predictor.manifest.outputs] == ["hidden", "probabilities"]
+        received = predictor.predict(samples["x"]).outputs["hidden"]
+        expected = model.predict([samples["more"], samples["x"]], verbose=0)[0]
+        np.testing.assert_allclose(received, expected, rtol=1e-5)

@@ -402,6 +402,8 @@ def test_a_client_that_does_not_read_is_given_up(client):
                 break
         assert in_flight(client) == 0
         assert len(read_until_closed(connection)) < 1_000_000
+    unread = 'hornbill_requests_total{model="digits",route="infer",status="499"} 3.0'
+    assert unread in client("GET", "/metrics")[2].decode()
 
 
 def test_a_long_response_arrives_whole_and_its_connection_stays_open(client):

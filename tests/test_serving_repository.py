@@ -14,6 +14,7 @@ from waiting import wait_until
 
 from serving.errors import InputError
 from serving.server import Settings
+from serving.server.model_control import ModelControl
 
 LIVE = "/v2/health/live"
 READY = "/v2/health/ready"
@@ -190,6 +191,31 @@ def test_tritonclient_loads_and_unloads_models_of_all_processes(controlled, row_
         client.unload_model("none")
     with pytest.raises(InferenceServerException, match="without parameters. Received: config"):
         client.load_model("softmax", config="{}")
+
+
+def test_a_request_is_followed_when_its_model_is_loaded_everywhere(tmp_path):
+    mine, other = (ModelControl((), tmp_path / "models") for _ in range(2))
+    for name in ("slow", "second"):
+        mine.request(name, is_load=True)
+    assert other.has_news()
+    assert [one.update() for one in (mine, other)] == [{"slow", "second"}] * 2
+    assert not other.has_news()
+    for one in (mine, other):
+        one.report(())  # of what was done before: these have not begun
+        assert not mine.is_followed(1)
+    for one in (mine, other):
+        one.begin()
+    mine.report(())
+    other.report({"second"})
+    assert (mine.is_followed(1), mine.is_followed(2)) == (True, False)
+    other.report({"slow"})  # loaded again, since its files have changed
+    assert mine.is_followed(2)
+    other.close()
+    mine.request("third", is_load=True)
+    mine.update()
+    mine.begin()
+    mine.report(())
+    assert mine.is_followed(mine.count)
 
 
 def test_nothing_is_loaded_without_a_request(controlled, row_bundle):

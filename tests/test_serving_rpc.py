@@ -267,6 +267,15 @@ def test_a_request_that_does_not_fit_is_refused(change, message, call, images):
     assert message in details
 
 
+def test_a_sequence_of_raw_tensors_is_refused(call, images):
+    request = typed_request(images[:1])
+    request.inputs[0].ClearField("contents")
+    request.raw_input_contents.append(images[:1].tobytes())
+    request.parameters["sequence_id"].int64_param = 7
+    code, details = refusal(call, INFER, request)
+    assert (code, "sequence_id is not supported" in details) == ("INVALID_ARGUMENT", True)
+
+
 # Bytes of fields with numbers that the messages have, and others.
 FIELDS = st.recursive(
     st.binary(max_size=40),
@@ -591,6 +600,8 @@ def test_models_are_loaded_and_unloaded_over_tls(committed_models, tmp_path):
             assert not own.is_model_ready("digits")
             with pytest.raises(InferenceServerException, match="The model must be one of"):
                 own.load_model("none")
+            with pytest.raises(InferenceServerException, match="without parameters. Received: c"):
+                own.load_model("digits", config="{}")
     finally:
         stop()
 

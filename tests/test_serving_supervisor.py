@@ -142,21 +142,36 @@ def test_a_killed_worker_is_logged_and_connections_wait_for_the_next(row_bundle)
 
 
 def test_a_worker_that_takes_the_place_of_another_is_ready_when_it_accepts(row_bundle):
-    statuses = set()
+    answered = {200: set(), 503: set()}
 
-    with serving(row_bundle.parent, "--workers", "2") as (client, process):
-        workers = [n for n in children(process) if "spawn_main" in command_of(n)]
+    def answers():
+        status, headers, _ = client("GET", "/v2/health/ready")
+        answered[status].add(int(headers["x-request-id"].partition("-")[0], 16))
+        return len(answered[200])
 
-        def is_another():
-            status, headers, _ = client("GET", "/v2/health/ready")
-            statuses.add(status)
-            return int(headers["x-request-id"].partition("-")[0], 16) not in workers
+    with serving(row_bundle.parent, "--workers", "2") as (client, _):
+        wait_until(lambda: answers() == 2)
+        killed = min(answered[200])
+        answered[503].clear()
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: not is_alive(killed))
+        wait_until(lambda: answers() == 3)
+    assert not answered[503]
 
-        assert not is_another()
-        os.kill(workers[0], signal.SIGKILL)
-        wait_until(lambda: not is_alive(workers[0]))
-        wait_until(is_another)
-    assert statuses == {200}
+
+@pytest.mark.slow
+def test_a_server_whose_worker_ends_again_and_again_ends(row_bundle):
+    with serving(row_bundle.parent) as (client, process):
+        for _ in range(5):
+            wait_until(lambda: succeeds(client, "/v2/health/ready"))
+            time.sleep(6)  # Granian itself only counts those that end at once
+            (worker,) = [n for n in children(process) if "spawn_main" in command_of(n)]
+            os.kill(worker, signal.SIGKILL)
+            wait_until(lambda number=worker: not is_alive(number))
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.count("A new one takes its place.") == 4
+    assert errors.count("ended too often within a minute: the server ends.") == 1
 
 
 @pytest.mark.slow

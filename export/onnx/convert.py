@@ -23,6 +23,7 @@ from export.memory import return_memory
 from export.passes.pipeline import clean_model
 from serving.manifest import DTYPES, TensorSpec
 
+from .branches import shapes_of_branches
 from .crosses import values_before_hashes
 from .files import to_message, without_arrays
 from .lookup_operators import ML_DOMAIN, ML_OPSET, Table
@@ -135,7 +136,7 @@ def _convert(
     }
     tables = _tables(inference, input_names)
     model: onnx.ModelProto
-    with tf.Graph().as_default() as graph:
+    with tf.Graph().as_default() as graph, shapes_of_branches():
         contents |= compress_graph_def(frozen)  # TensorFlow copies what it imports
         inlined = _inline(frozen, input_names + output_names)
         _refuse_random(inlined, layers)

@@ -26,7 +26,7 @@ from .numeric_operators import numeric_handlers
 from .quantized_operators import convert_integer_product
 from .resampling import RESAMPLING, convert_resampling
 from .signal_operators import signal_handlers
-from .tensor_lists import convert_stack
+from .tensor_lists import convert_read, convert_stack
 from .text_operators import text_handlers
 
 _SIGN_BIT = -(2**31)
@@ -62,6 +62,7 @@ def operator_handlers(
         "SparseToDense": convert_sparse_to_dense,
         "StringToHashBucketFast": functools.partial(convert_hash, hashed),
         "StringToHashBucketStrong": functools.partial(convert_hash, hashed),
+        "TensorListGetItem": convert_read,
         "TensorListStack": convert_stack,
     }
     handlers |= dict.fromkeys(RESAMPLING, convert_resampling)

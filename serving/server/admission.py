@@ -42,7 +42,7 @@ class Admission:
         """Raise `RequestError` unless a request of HTTP names one host, which is allowed."""
         self._hosts.check(headers, path in _OPEN)
 
-    def admit(self, path: str, headers: Headers | Mapping[str, str]) -> str:
+    def identify(self, path: str, headers: Headers | Mapping[str, str]) -> str:
         """Return the name of the token that a request presents; empty if it needs none.
 
         Args:
@@ -50,16 +50,15 @@ class Admission:
             headers: its headers, or its metadata.
 
         Raises:
-            RequestError: the token is wrong, or too many requests are in flight.
+            RequestError: the token is wrong.
         """
         if path in _OPEN:
             return ""
-        self.refuse_one_too_many()
         return identify(self._tokens.value, headers.get("authorization", ""))
 
-    def refuse_one_too_many(self) -> None:
-        """Raise `RequestError` if more requests are in flight than may be."""
-        if self.in_flight > self._max_requests:
+    def refuse_one_too_many(self, path: str = "") -> None:
+        """Raise `RequestError` if more requests are in flight than may be, but for open paths."""
+        if self.in_flight > self._max_requests and path not in _OPEN:
             raise RequestError(
                 f"At most {self._max_requests} requests may be in flight. "
                 "Received: one more. Try again later.",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("hornbill.server")
 _FLUSH_S = 0.5
+_UNREAD = 499  # in the log and metrics, as in those of nginx: the client has not read the response
 _TOO_DEEP = "JSON must be nested less than a thousand levels deep. Received: more."
 _LOADING_S = 20.0
 _LISTENING_TRIES, _LISTENING_S = 200, 0.05
@@ -104,7 +105,9 @@ class Server:
         counter = PredictionCounter(self._metrics, model.manifest)
         batcher = model.batcher(counter.count, self._turns, self._settings)
         loaded = LoadedModel(model, batcher)
-        if reason := await self._selftests.test(loaded):
+        while (reason := await self._selftests.test(loaded)) is None:
+            await asyncio.sleep(_FLUSH_S)
+        if reason:
             raise ServingError(f"The self-test fails: {reason}")
         return loaded
 
@@ -236,19 +239,21 @@ class Server:
             size, sent = response.size, response
             if self._changes_all or size >= MIN_COMPRESSED:
                 sent = await self._finished(response, headers)
-            await send_response(method, protocol, sent, request_id, self._settings.write_s)
+            is_sent = await send_response(
+                method, protocol, sent, request_id, self._settings.write_s
+            )
         finally:
             self._admission.in_flight -= 1
             self._answers.leave(response)
         seconds = time.perf_counter() - start
-        status, recorder = response.status, self._recorder
+        status, recorder = response.status if is_sent else _UNREAD, self._recorder
         recorder.count(route.name, route.model, status, seconds)
         if recorder.is_logging:
             head = Head(request_id, method, path, headers.get("traceparent", ""))
             recorder.log(head, status, seconds, size, token)
         if recorder.trace is not None and route.name in TEMPLATES:
             recorder.trace(_ended(scope, route, status, seconds))
-        if (status != 200 or method != "POST") and status != 408:
+        if (status != 200 or method != "POST") and status not in (408, _UNREAD):
             await self._answers.bodies.drain(protocol, client)
 
     async def _respond(
@@ -265,7 +270,8 @@ class Server:
             origins = self._settings.cors_origins
             if method == "OPTIONS" and (answer := preflight(origins, headers)):
                 return answer, token
-            token = self._admission.admit(path, headers)
+            token = self._admission.identify(path, headers)
+            self._admission.refuse_one_too_many(path)
             return await handle(), token
         except RequestError as error:
             return error_response(str(error), error.status, error.headers), token

@@ -1,8 +1,9 @@
 """Which models clients have asked to load, where they decide that: one list for all processes."""
 
 import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -28,12 +29,13 @@ class ModelControl:
         """
         self._path = path
         self._lines: list[bytes] = []
-        self._done = self._size = 0
+        self._names: list[str] = []  # of the requests that were read
+        self._begun = self._followed = self._size = 0
         self.wanted = set(names)
         # With the id of the process, by which the others see whether it has ended.
         named = None if path is None else f"{path.name}-{os.getpid()}-{uuid4().hex}"
         self._own = None if path is None else path.with_name(str(named))
-        self.report()
+        self.report(())
 
     def request(self, name: str, *, is_load: bool) -> None:
         """Add a request. It takes effect with the next `update`."""
@@ -55,40 +57,56 @@ class ModelControl:
             self._size = len(content)
             lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
         loaded: set[str] = set()
-        for name, is_load in map(json.loads, lines[self._done :]):
+        for name, is_load in map(json.loads, lines[len(self._names) :]):
+            self._names.append(name)
             (self.wanted.add if is_load else self.wanted.discard)(name)
             (loaded.add if is_load else loaded.discard)(name)
-        self._done = len(lines)
         return loaded
 
     def has_news(self) -> bool:
         """Return whether there are requests that this process has not read."""
         if self._path is None:
-            return self._done < len(self._lines)
+            return len(self._names) < len(self._lines)
         return self._path.exists() and self._path.stat().st_size > self._size
 
-    def report(self) -> None:
-        """Tell the other processes that this one has done what it has read."""
-        if self._own is not None:
-            self._own.write_text(str(self._done))
+    def begin(self) -> None:
+        """Note that what was read has an effect: models are being loaded, or no longer served."""
+        self._begun = len(self._names)
 
-    def is_followed(self) -> bool:
-        """Return whether every process has done what this one has read."""
+    def report(self, loading: Container[str]) -> None:
+        """Tell the other processes which requests this one has followed.
+
+        Args:
+            loading: names of the models that are being loaded.
+        """
+        while self._followed < self._begun and self._names[self._followed] not in loading:
+            self._followed += 1
+        if self._own is not None:
+            self._own.write_text(str(self._followed))
+
+    def is_followed(self, count: int) -> bool:
+        """Return whether every process has followed the first `count` requests."""
         if self._path is None:
             return True
         files = self._path.parent.glob(f"{self._path.name}-*")
-        return all(map(self._has_followed, files))
+        return all(_followed_in(file) >= count for file in files)
 
-    def _has_followed(self, file: Path) -> bool:
-        try:
-            os.kill(int(file.name.split("-")[-2]), 0)
-            done = int(file.read_text() or "0")  # empty while it is written
-        except (ProcessLookupError, FileNotFoundError):  # it has ended
-            return True
-        return done >= self._done
+    @property
+    def count(self) -> int:
+        """Number of the requests that were read."""
+        return len(self._names)
 
     def close(self) -> None:
         """Take part no longer."""
         if self._own is not None:
             with suppress(FileNotFoundError):
                 self._own.unlink()
+
+
+def _followed_in(file: Path) -> float:
+    """Return how many requests a process has followed; infinity if it has ended."""
+    try:
+        os.kill(int(file.name.split("-")[-2]), 0)
+        return int(file.read_text() or "0")  # empty while it is written
+    except (ProcessLookupError, FileNotFoundError):
+        return math.inf

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Literal
@@ -248,6 +248,8 @@ class Repository:
             for number, snapshot in versions.items():
                 self._update(name, number, snapshot, is_forced=name in again)
         self._drop_removed(found)
+        if self._control is not None:
+            self._control.begin()
         self._publish()
         self._was_read = True
         self._warn_of_absence()
@@ -348,11 +350,9 @@ class Repository:
                 served[name] = good
         self._served = served
         self._is_started |= self._was_read and not self._has_awaited()
-        if self._control is not None and not self._is_loading():
-            self._control.report()
-
-    def _is_loading(self) -> bool:
-        return any(e.task for versions in self._entries.values() for e in versions.values())
+        if self._control is not None:
+            everything = self._entries.items()
+            self._control.report({n for n, own in everything if any(e.task for e in own.values())})
 
     def _has_awaited(self) -> bool:
         return any(e.is_awaited for versions in self._entries.values() for e in versions.values())
@@ -389,19 +389,29 @@ class Repository:
         wanted = [row for row in rows if row["state"] == "READY" or not only_ready]
         return sorted(wanted, key=lambda row: (row["name"], int(row["version"])))
 
-    async def load(self, name: str) -> None:
+    async def load(self, name: str, parameters: Iterable[str] = ()) -> None:
         """Load a model, or load it again if its files have changed or it has failed.
 
+        Args:
+            name: name of the model.
+            parameters: names of the parameters of the request, which must have none.
+
         Raises:
-            RequestError: clients do not decide what is loaded, there is no such model, or its
-                latest version cannot be served.
+            RequestError: clients do not decide what is loaded, there is no such model, its latest
+                version cannot be served, or there are parameters.
         """
+        if refused := ", ".join(sorted(parameters)):
+            raise RequestError(
+                "A model must be loaded as it is in the folder, without parameters. "
+                f"Received: {refused:.80}."
+            )
         await self._follow(name, is_load=True)
         while tasks := [e.task for e in self._entries.get(name, {}).values() if e.task]:
             await asyncio.wait(tasks)
         await self._wait_for_others()
         entries = self._entries.get(name, {})
-        failure = entries[max(entries)].failure if entries else Failure("it has been removed.")
+        gone = Failure("it has been removed or unloaded.")
+        failure = entries[max(entries)].failure if entries else gone
         if failure is not None:
             raise RequestError(f"{name} cannot be loaded: {failure.reason}")
 
@@ -417,7 +427,8 @@ class Repository:
     async def _wait_for_others(self) -> None:
         """Wait until the other processes have done what clients asked for: they answer too."""
         end = time.monotonic() + _FOLLOW_S
-        while self._control is not None and not self._control.is_followed():
+        count = 0 if self._control is None else self._control.count
+        while self._control is not None and not self._control.is_followed(count):
             if time.monotonic() > end:
                 _LOG.warning("Other processes take long to follow a request to load a model.")
                 return

@@ -57,13 +57,7 @@ class RepositoryRequests:
     async def load(self, name: str, headers: Headers, *arriving: Any) -> Response:
         """Load a model, or load it anew if its files have changed."""
         request = _decode(await self._receive(headers, *arriving), ControlRequest)
-        refused = ", ".join(sorted(request.parameters or {}))
-        if refused:
-            raise RequestError(
-                "A model must be loaded as it is in the folder, without parameters. "
-                f"Received: {refused:.80}."
-            )
-        await self._repository.load(name)
+        await self._repository.load(name, request.parameters or ())
         return json_response({})
 
     async def unload(self, name: str, headers: Headers, *arriving: Any) -> Response:

@@ -291,7 +291,10 @@ def _tell_why_ended(server: Any, record: logging.LogRecord) -> bool:
         why = f"ended with status {status}"
         if status < 0:
             why = f"was killed by {signal.Signals(-status).name}"
-        record.msg = f"Worker {number}, process {process.pid}, {why}. A new one takes its place."
+        then = "A new one takes its place."
+        if server.is_given_up(number - 1):
+            then = "It has ended too often within a minute: the server ends."
+        record.msg = f"Worker {number}, process {process.pid}, {why}. {then}"
     return True
 
 

@@ -47,15 +47,21 @@ class SelfTestRunner:
                         end()
                         return
 
-    async def test(self, loaded: LoadedModel) -> str:
-        """Let a version answer a golden sample as a request; return what is wrong, or ""."""
+    async def test(self, loaded: LoadedModel) -> str | None:
+        """Let a version answer a golden sample as a request.
+
+        Returns:
+            What is wrong; empty if nothing is; None if the server is too busy to find out.
+        """
         sent = loaded.model.selftest
         if sent is None:
             return ""
         try:
             reason = await self._send(loaded, sent)
         except RequestError as error:  # as a client would get it
-            reason = "" if error.status == 503 else str(error)
+            if error.status == 503:
+                return None
+            reason = str(error)
         except Exception as error:
             reason = printable(f"{type(error).__name__}: {error}")
         manifest = loaded.model.manifest

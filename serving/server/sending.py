@@ -31,8 +31,8 @@ Headers = Sequence[tuple[str, str]]
 
 async def send_response(
     method: str, protocol: HTTPProtocol, response: Response, request_id: str, interval_s: float
-) -> None:
-    """Send a response; return when the connection has taken it, or its client is given up.
+) -> bool:
+    """Send a response; return whether the connection has taken it, or its client is given up.
 
     Args:
         method: method of the request.
@@ -48,12 +48,13 @@ async def send_response(
     elif response.size <= LONG or sys.platform == "win32":
         protocol.response_bytes(response.status, sent, b"".join([response.body, *response.more]))
     else:
-        await _send_long(protocol, response, sent, interval_s)
+        return await _send_long(protocol, response, sent, interval_s)
+    return True
 
 
 async def _send_long(
     protocol: HTTPProtocol, response: Response, headers: Headers, interval_s: float
-) -> None:
+) -> bool:
     source, sink = os.pipe()
     try:
         os.set_blocking(sink, False)
@@ -64,6 +65,8 @@ async def _send_long(
         # Without its reader, which a disconnected client has not, the end of a pipe is an error.
         with suppress(TimeoutError, BrokenPipeError):
             await _fill(sink, source, (response.body, *response.more), interval_s)
+            return True
+        return False
     finally:
         os.close(sink)  # before the end of the body, Granian closes the connection
         os.close(source)

@@ -80,11 +80,22 @@ class Supervisor(MPServer):
     def _respawn_workers(self, workers: list[int], *arguments: Any, **options: Any) -> None:
         now = time.monotonic()
         for index in workers:
-            recent = [end for end in self._ends.get(index, []) if now - end < _ENDS_S]
-            self._ends[index] = [*recent, now]
+            self._ends[index] = [*self._recent_ends(index), now]
+        if any(len(self._ends[index]) >= _MAX_ENDS for index in workers):
+            self.interrupt_children.extend(workers)  # so that the status is 1
+            self.interrupt_signal = True
+            self.main_loop_interrupt.set()
+            return
         if self.workers > 1:
             os.environ[REPLACES] = "1"
         super()._respawn_workers(workers, *arguments, **options)
-        for index in workers:
-            if len(self._ends[index]) < _MAX_ENDS:  # else Granian ends with the next one
-                self.respawned_wrks.pop(index, None)
+        for index in workers:  # else Granian ends if the next end comes within 5.5 s
+            self.respawned_wrks.pop(index, None)
+
+    def is_given_up(self, index: int) -> bool:
+        """Return whether the server ends if this worker, counted from 0, ends now."""
+        return len(self._recent_ends(index)) + 1 >= _MAX_ENDS
+
+    def _recent_ends(self, index: int) -> list[float]:
+        now = time.monotonic()
+        return [end for end in self._ends.get(index, []) if now - end < _ENDS_S]

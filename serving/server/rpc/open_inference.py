@@ -120,7 +120,7 @@ class InferMessages:
         wanted = [
             RequestOutput(one.name, _read_parameters(one.parameters)) for one in request.outputs
         ]
-        has_raw = is_raw or _read_parameters(request.parameters).get(_RAW) is True
+        has_raw = _read_parameters(request.parameters).get(_RAW) is True or is_raw
         inputs = tuple((one.name, one.datatype, shapes[one.name]) for one in given)
         return _Plan(inputs, self._model.select(wanted), has_raw)
 

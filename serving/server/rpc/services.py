@@ -159,7 +159,8 @@ class Services:
     async def _respond(self, method: _Method, call: Call) -> _Outcome:
         token = ""
         try:
-            token = self._admission.admit(call.method, call.metadata)
+            token = self._admission.identify(call.method, call.metadata)
+            self._admission.refuse_one_too_many(call.method)
             if call.message is None and method is not _UNKNOWN:
                 raise RequestError("A call must have a message. Received: none.")
             return _Outcome(grpc.StatusCode.OK, token, content=await method.answer(call))
@@ -258,7 +259,8 @@ class Services:
         return _reply("RepositoryIndexResponse", {"models": models})
 
     async def _load(self, call: Call) -> bytes:
-        await self._repository.load(_parse("RepositoryModelLoadRequest", call).model_name)
+        request = _parse("RepositoryModelLoadRequest", call)
+        await self._repository.load(request.model_name, request.parameters)
         return _reply("RepositoryModelLoadResponse", {})
 
     async def _unload(self, call: Call) -> bytes:
